@@ -1,0 +1,108 @@
+"""What can go wrong, drawn as one tree, and the closed list of codes that a row's error can carry.
+
+Nothing here knows how an error came about; whoever raises it knows the file, the row and the way on.
+
+    BatchscoreError
+    ├── UsageError          the command line or the settings contradict themselves       exit 2
+    ├── SettingsError       a setting cannot be used as it stands                        exit 1
+    ├── InputError          nothing to score, or a column that is not there              exit 1
+    │   └── UnreadableFile  one file that cannot be read, or not to its end
+    ├── OutputError         the output cannot be written, or holds something else        exit 1
+    ├── Refused             the service will not serve us: key, deployment, quota        exit 1
+    ├── Outage              the service does not answer now; the same command goes on    exit 4
+    └── BrokenInvariant     our own fault                                                exit 1
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class ExitCode(int, Enum):
+    """What the process's exit code tells a scheduler."""
+
+    DONE = 0
+    PERSON_MUST_ACT = 1
+    USAGE = 2
+    ROWS_FAILED = 3
+    CONTINUE_LATER = 4
+
+
+class BatchscoreError(Exception):
+    """The root: every error that we raise on purpose. Its text is written for a person."""
+
+    exit_code = ExitCode.PERSON_MUST_ACT
+
+
+class UsageError(BatchscoreError):
+    """Flags that contradict each other, or a value out of its bounds."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SettingsError(BatchscoreError):
+    """A setting that cannot be used as it stands: no endpoint, no key, a file that is not there."""
+
+
+class InputError(BatchscoreError):
+    """Nothing to score, or rows that have not the column that the prompt needs."""
+
+
+class UnreadableFile(InputError):  # noqa: N818 - named for what is wrong, as the whole tree is
+    """One file that cannot be read, or not to its end; the other files are scored.
+
+    `name` is the file as it stands in records; `reason` is for a person and quotes no cell.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class OutputError(BatchscoreError):
+    """The output cannot be written, or it holds the results of another run."""
+
+
+class Refused(BatchscoreError):  # noqa: N818
+    """The service refuses every request of this run: credentials, deployment, exhausted quota."""
+
+
+class Outage(BatchscoreError):  # noqa: N818
+    """The service does not answer; what is settled is kept, the same command continues."""
+
+    exit_code = ExitCode.CONTINUE_LATER
+
+
+class BrokenInvariant(BatchscoreError):  # noqa: N818
+    """A promise that our own code broke; please report it."""
+
+
+class ErrorCode(str, Enum):
+    """Why a row has an error record instead of a score."""
+
+    EMPTY_INPUT = "empty_input"
+    UNREADABLE_ROW = "unreadable_row"
+    ROW_TOO_LARGE = "row_too_large"
+    MISSING_COLUMN = "missing_column"
+    INVALID_MESSAGES = "invalid_messages"
+    TOO_LONG = "too_long"
+    CONTENT_FILTER = "content_filter"
+    INVALID_REQUEST = "invalid_request"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    BAD_REPLY = "bad_reply"
+
+
+#: Codes that a later run asks again by itself; the others would fail again.
+TRANSIENT = frozenset(
+    {
+        ErrorCode.RATE_LIMITED,
+        ErrorCode.SERVER_ERROR,
+        ErrorCode.TIMEOUT,
+        ErrorCode.CONNECTION,
+        ErrorCode.BAD_REPLY,
+    }
+)
