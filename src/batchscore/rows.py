@@ -7,7 +7,7 @@ without knowing another stage.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchscore.errors import ErrorCode
@@ -66,3 +66,33 @@ class Table:
     text_columns: tuple[str, ...]
     headerless: bool
     rows: Iterator[Row | UnreadableRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A model's answer to one row.
+
+    `value` is a `(d,)` float32 array for embeddings, otherwise the text (`None` where the model gave
+    none), or a list of texts where more than one answer a row was asked for; `finish_reason` likewise
+    (`None` for embeddings). `usage` holds token counts as the service named them, `raw` the whole
+    reply, both only on request.
+    """
+
+    value: Any
+    finish_reason: str | list[str | None] | None = None
+    usage: Mapping[str, Any] | None = None
+    raw: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A row with its one result: what a record is made of.
+
+    `id` is the text of the `--id` column, `kept` the `--keep` columns by name.
+    """
+
+    file: str
+    row: int
+    result: Score | RowError
+    id: str | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
