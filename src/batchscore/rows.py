@@ -6,9 +6,9 @@ without knowing another stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from batchscore.errors import ErrorCode
 
@@ -96,3 +96,79 @@ class Settled:
     result: Score | RowError
     id: str | None = None
     kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What one row asks: `body` is the JSON that goes into the request, a text or chat messages."""
+
+    file: str
+    row: int
+    body: bytes
+    id: str | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back over the wire: `headers` ignore case, `seconds` is the round trip."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Event: one request was sent and ended, well or not.
+
+    `status` is `None` where no reply came; `cause` names why it was not kept (`""` where it was).
+    Token counts are the service's own, 0 where it said none.
+    """
+
+    rows: int
+    status: int | None
+    seconds: float
+    cause: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowsSettled:
+    """Event: rows got their records. `errors` counts them by code, `finish_reasons` by reason."""
+
+    ok: int
+    errors: Mapping[ErrorCode, int] = field(default_factory=dict)
+    finish_reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFinished:
+    """Event: an input file is through: `state` is `complete`, `partial` or `unreadable`.
+
+    `known` of its `rows` had their records from an earlier run.
+    """
+
+    file: str
+    state: str
+    rows: int
+    ok: int
+    errors: int
+    empty: int
+    known: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Event: something that a person should know while it happens. Quotes no cell."""
+
+    text: str
+
+
+Event: TypeAlias = "Attempt | RowsSettled | FileFinished | Notice"
+
+#: Whoever wants to know what happens gives such a callable; it must be quick and must not raise.
+Listen: TypeAlias = Callable[[Event], None]

@@ -1,0 +1,208 @@
+"""The command line: a terminal's habits to ours and back.
+
+Flags are made from the declarations in `settings`, so that a setting is described once. No logic of
+its own: it gathers settings, calls `run.score_files`, shows what happens, and exits with its code.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import orjson
+
+from batchscore.errors import BatchscoreError, ExitCode, SettingsError
+from batchscore.settings import CONFIG_FILE, Settings, flag_of, parse_param_flags, resolve, variable_of
+from batchscore.simulator import SimulatorSettings
+from batchscore.simulator import run as run_simulator
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CLICK_TYPES: Mapping[str, Any] = {"int": int, "float": float, "text": str, "params": str, "many": str}
+
+SCORE_HELP = """Score every row of INPUT: files, folders or globs.
+
+\b
+The formats are csv, tsv, parquet, json, jsonl, arrow and txt, the text formats
+also compressed (.gz, .zst). The prompt of a row is a column (--column), a
+template over columns (--prompt "Summarise: {text}"), or chat messages.
+
+\b
+  batchscore score data/ -o scores/ --task embeddings -m text-embedding-3-small --column text
+  batchscore score tickets.csv -o tags.jsonl --task chat -m gpt-4o-mini \\
+      --system "Answer with one word." --prompt "Topic of: {subject}. {body}"
+  batchscore score data/ -o rehearsal/ --task chat -m any --column text --simulate
+
+\b
+The endpoint is --endpoint, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL; keys are taken
+from the environment only. Every flag is also a variable (BATCHSCORE_MAX_TOKENS) and a
+key of batchscore.toml (max_tokens); flag beats variable beats file. The same
+command again goes on where a run stopped.
+
+\b
+Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
+2 wrong usage; 3 rows failed; 4 stopped, the same command continues.
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="batchscore")
+def cli() -> None:
+    """Score every row of a folder of files with an embeddings, completions or chat model."""
+
+
+def settings_options(command: Command) -> Command:
+    """Give a command one option for every declared setting."""
+    for declared in reversed(fields(Settings)):
+        command = click.option(*names_of(declared), **attributes_of(declared))(command)
+    return command
+
+
+def names_of(declared: Field[Any]) -> list[str]:
+    """Return an option's spellings."""
+    short = declared.metadata["flag"]
+    return [declared.name, *([short] if short else []), flag_of(declared)]
+
+
+def attributes_of(declared: Field[Any]) -> dict[str, Any]:
+    """Return an option's help and type. No default: a flag that was not given must stay unknown."""
+    facts = declared.metadata
+    kind = facts["kind"]
+    default = (
+        ""
+        if declared.default in (None, (), False) or kind == "params"
+        else f"  [default: {declared.default}]"
+    )
+    attributes: dict[str, Any] = {"help": facts["help"] + default, "default": None}
+    if kind == "flag":
+        return {**attributes, "is_flag": True}
+    attributes["metavar"] = facts["metavar"]
+    if kind == "choice":
+        attributes["type"] = click.Choice(facts["choices"])
+        attributes["metavar"] = "|".join(facts["choices"])
+    else:
+        attributes["type"] = CLICK_TYPES[kind]
+    attributes["multiple"] = kind in {"many", "params"}
+    return attributes
+
+
+@cli.command(help=SCORE_HELP, short_help="Score files.")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@settings_options
+@click.option("--config", metavar="FILE", help=f"Read settings from this file instead of ./{CONFIG_FILE}.")
+@click.option("as_json", "--json", is_flag=True, help="End with one JSON object on standard output.")
+@click.option("--quiet", is_flag=True, help="Show no progress; errors and the summary's problems only.")
+def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: bool, **flags: Any) -> None:
+    """Run `batchscore score`."""
+    from rich.console import Console  # noqa: PLC0415 - --help must not wait for it
+
+    from batchscore.report.progress import Progress  # noqa: PLC0415
+    from batchscore.report.summary import for_machines, summary  # noqa: PLC0415
+    from batchscore.run import score_files  # noqa: PLC0415 - it brings in aiohttp and pyarrow
+
+    if not inputs:
+        raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
+    flags["param"] = parse_param_flags(flags.get("param") or ())
+    in_file = read_config(config)
+    settings = resolve(flags, environ=os.environ, config=in_file)
+    named = {
+        flag_of(declared): place
+        for declared in fields(Settings)
+        if (place := place_of(declared, flags, in_file)) is not None
+    }
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(console, files=lambda: None) as progress:
+        finished = score_files(settings, inputs, environ=os.environ, listen=progress, named=named)
+    if as_json:
+        click.echo(orjson.dumps(for_machines(finished)))
+    elif not quiet or finished.exit_code is not ExitCode.DONE:
+        command = shlex.join(["batchscore", *sys.argv[1:]])
+        click.echo(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
+    sys.exit(int(finished.exit_code))
+
+
+def read_config(path: str | None) -> dict[str, Any]:
+    """Return the settings of the file; raises `SettingsError` where it cannot be used."""
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415
+    else:
+        import tomli as tomllib  # noqa: PLC0415
+
+    file = Path(path or CONFIG_FILE)
+    try:
+        settings: dict[str, Any] = tomllib.loads(file.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        if path is None:
+            return {}
+        raise SettingsError(f"--config {file}: there is no such file.") from None
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise SettingsError(f"{file} is not TOML: {error}.") from None
+    return settings
+
+
+def place_of(declared: Field[Any], flags: Mapping[str, Any], in_file: Mapping[str, Any]) -> str | None:
+    """Return which variable or file gave a setting its value; `None` for a flag or a default."""
+    if flags.get(declared.name) not in (None, (), {}, False):
+        return None
+    if os.environ.get(variable_of(declared), "").strip():
+        return variable_of(declared)
+    return CONFIG_FILE if declared.name in in_file or declared.name.replace("_", "-") in in_file else None
+
+
+def simulator_options(command: Command) -> Command:
+    """Give a command one option for every simulator setting."""
+    for declared in reversed(fields(SimulatorSettings)):
+        facts = declared.metadata
+        flag = facts["flag"] or "--" + declared.name.replace("_", "-")
+        attributes: dict[str, Any] = {"help": facts["help"], "default": None}
+        if facts["kind"] is bool:
+            attributes["is_flag"] = True
+            flag = f"{flag}/--no-{flag[2:]}"
+        else:
+            attributes.update(type=facts["kind"], multiple=facts["many"])
+        command = click.option(declared.name, flag, **attributes)(command)
+    return command
+
+
+@cli.command(short_help="Serve a simulated Azure OpenAI and OpenAI endpoint on loopback.")
+@simulator_options
+def simulate(**options: Any) -> None:
+    """Serve an honest simulation of Azure OpenAI and OpenAI on 127.0.0.1, to rehearse with.
+
+    The first line on standard output is JSON with the endpoint and the key. Nothing leaves this
+    machine and nothing costs money; vectors and answers are made up from the text, deterministically.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    try:
+        settings = SimulatorSettings(**given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    run_simulator(settings)
+
+
+def main() -> NoReturn:
+    """Run the command line; every error of ours ends as one message and its exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(int(ExitCode.USAGE))
+    except BatchscoreError as error:
+        click.echo(f"batchscore: {error}", err=True)
+        sys.exit(int(error.exit_code))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("batchscore: aborted; the same command goes on.", err=True)
+        sys.exit(int(ExitCode.CONTINUE_LATER))
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(int(ExitCode.DONE))
+    sys.exit(int(ExitCode.DONE))

@@ -1,0 +1,303 @@
+"""Files in, finished run out: the one place where reading, asking and writing are joined.
+
+It knows no terminal and no host. What happens is told to one callable as events; how it ended is the
+`Outcome`, whose exit code is the run's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+from batchscore.engine import Engine
+from batchscore.errors import BatchscoreError, ExitCode, UnreadableFile
+from batchscore.pack.batches import BodyFormat, Packer
+from batchscore.pack.replies import Answers, BadReply, Reader
+from batchscore.read import digest
+from batchscore.request.connection import Connection
+from batchscore.request.health import Health
+from batchscore.request.retry import Asking
+from batchscore.rows import (
+    FileFinished,
+    Listen,
+    Prompt,
+    RowError,
+    RowsSettled,
+    Score,
+    Settled,
+)
+from batchscore.settings import Settings
+from batchscore.survey import Ready, Survey, opened
+from batchscore.write.ledger import Ledger
+from batchscore.write.parts import FileInParts
+
+#: How long what is in flight may take to come home once the run is stopped.
+DRAIN_SECONDS = 20.0
+
+#: Of so many rows the ids are compared, so that memory stays bounded.
+MOST_IDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: each file's account, and what stopped it, if anything did.
+
+    `unopened` files were never reached; `limited`: because of `--limit`; `stopped`: somebody asked to
+    stop, or `stopped_by` did.
+    """
+
+    files: tuple[FileFinished, ...]
+    unopened: int = 0
+    limited: bool = False
+    stopped: bool = False
+    stopped_by: BatchscoreError | None = None
+    repeated_ids: int = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a request to stop came before the work was done."""
+        left = self.not_reached or any(file.state == "partial" for file in self.files) or self.unopened
+        return self.stopped and self.stopped_by is None and bool(left)
+
+    @property
+    def ok(self) -> int:
+        """Rows with a score, of this run and earlier ones."""
+        return sum(file.ok for file in self.files)
+
+    @property
+    def errors(self) -> int:
+        """Rows with an error record."""
+        return sum(file.errors for file in self.files)
+
+    @property
+    def failed(self) -> int:
+        """Error records that count: all but those of rows that had nothing to ask."""
+        return self.errors - sum(file.empty for file in self.files)
+
+    @property
+    def rows(self) -> int:
+        """Rows read."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def not_reached(self) -> int:
+        """Rows that were read and have no record yet."""
+        return self.rows - self.ok - self.errors
+
+    @property
+    def unreadable(self) -> tuple[FileFinished, ...]:
+        """Files that could not be read, or not to their end."""
+        return tuple(file for file in self.files if file.state == "unreadable")
+
+    def exit_code(self, error_threshold: float) -> ExitCode:
+        """Return the run's exit code: a threshold below 1 is a share of the rows, else a count."""
+        if self.stopped_by is not None:
+            return self.stopped_by.exit_code
+        if self.interrupted:
+            return ExitCode.CONTINUE_LATER
+        if self.unreadable:
+            return ExitCode.PERSON_MUST_ACT
+        allowed = error_threshold * self.rows if error_threshold < 1 else error_threshold
+        return ExitCode.ROWS_FAILED if self.failed > allowed else ExitCode.DONE
+
+
+@dataclass(slots=True)
+class Job:
+    """One run over the files of a survey."""
+
+    survey: Survey
+    settings: Settings
+    ledger: Ledger
+    connection: Connection
+    listen: Listen
+    stop: asyncio.Event
+    finished: list[FileFinished] = field(default_factory=list)
+    through: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, asyncio.Future[str]] = field(default_factory=dict)
+    known: dict[str, int] = field(default_factory=dict)
+    opened: int = 0
+    rows_left: int | None = None
+    limited: bool = False
+    ids: set[int] = field(default_factory=set)
+    repeated_ids: int = 0
+
+    async def run(self) -> Outcome:
+        """Score everything; a failure that ends the run early is in the outcome, not raised."""
+        self.rows_left = self.settings.limit
+        for problem in self.survey.problems:
+            self.finish_unreadable(problem.file, problem.reason)
+        failure: BatchscoreError | None = None
+        source = self.prompts()
+        try:
+            async for rows in self.engine(source).settled():
+                self.tell(rows)
+                for part in self.ledger.settle(rows):
+                    await asyncio.to_thread(self.ledger.publish, part)
+                await self.close_files()
+        except BatchscoreError as error:
+            failure = error
+        finally:
+            source.close()
+        for name in [*self.through, *(name for name in self.ledger.open if name not in self.through)]:
+            try:
+                await self.close(name)
+            except BatchscoreError as error:
+                failure = failure or error
+        return Outcome(
+            files=tuple(self.finished),
+            unopened=len(self.survey.ready) - self.opened,
+            limited=self.limited,
+            stopped=self.stop.is_set(),
+            stopped_by=failure,
+            repeated_ids=self.repeated_ids,
+        )
+
+    def engine(self, source: Iterator[Prompt | Settled]) -> Engine:
+        """Return the engine over all files' rows."""
+        settings = self.settings
+        reader = Reader(
+            settings.task,
+            settings.answers_per_row,
+            with_usage=settings.usage,
+            with_raw=settings.raw,
+            dimensions=self.ledger.dimensions,
+        )
+        asking: Asking[Answers] = Asking(
+            send=self.connection.send,
+            read=reader.read,
+            unusable=BadReply,
+            tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
+            renew_token=self.connection.renew_token,
+            health=Health(),
+            stop=self.stop,
+            listen=self.listen,
+        )
+        form = BodyFormat(
+            settings.task,
+            self.connection.model,
+            settings.api_params,
+            may_rename=settings.max_tokens is not None,
+        )
+        return Engine(
+            packer=Packer(source, settings.batch_size if settings.task == "embeddings" else 1),
+            form=form,
+            asking=asking,
+            concurrency=settings.concurrency,
+            retries=settings.retries,
+            stop=self.stop,
+            drain_seconds=DRAIN_SECONDS,
+        )
+
+    def prompts(self) -> Generator[Prompt | Settled, None, None]:
+        """Give what every file's rows ask, but what earlier runs have settled."""
+        loop = asyncio.get_running_loop()
+        for ready in self.survey.ready:
+            if self.rows_left == 0:
+                self.limited = True
+                return
+            self.opened += 1
+            name = ready.file.name
+            before = self.ledger.manifests.get(name)
+            if before is not None and before.state == "complete":
+                found = digest(ready.file.path)
+                self.digests[name] = loop.create_future()
+                self.digests[name].set_result(found)
+            else:
+                # Hashing runs beside the reading; it is needed only when the file is through.
+                found = ""
+                self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
+            self.known[name] = 0 if before is None else before.settled
+            progress = self.ledger.start(name, found)
+            if progress is None:
+                self.through.append(name)
+                if self.rows_left is not None:
+                    self.rows_left = max(0, self.rows_left - self.ledger.manifests[name].rows)
+                continue
+            try:
+                yield from progress.unanswered(self.asked(ready, progress))
+                if not progress.limited:
+                    progress.end()
+            except UnreadableFile as error:
+                self.problems[name] = error.reason
+            self.through.append(name)
+
+    def asked(self, ready: Ready, progress: FileInParts) -> Iterator[Prompt | Settled]:
+        """Give what each row of one file asks, as far as the limit lets."""
+        with opened(ready.file, self.survey.options) as table:
+            for row in table.rows:
+                if self.rows_left is not None:
+                    if self.rows_left == 0:
+                        progress.limited = self.limited = True
+                        return
+                    self.rows_left -= 1
+                item = ready.asker.ask(row)
+                if item.id is not None:
+                    self.note_id(item.id)
+                yield item
+
+    def note_id(self, identity: str) -> None:
+        """Count ids that come more than once, as far as memory allows."""
+        key = hash(identity)
+        if key in self.ids:
+            self.repeated_ids += 1
+        elif len(self.ids) < MOST_IDS:
+            self.ids.add(key)
+
+    def tell(self, rows: list[Settled]) -> None:
+        """Tell the listener what was settled."""
+        errors = Counter(row.result.code for row in rows if isinstance(row.result, RowError))
+        reasons: Counter[str] = Counter()
+        if self.settings.task != "embeddings":
+            for row in rows:
+                if isinstance(row.result, Score):
+                    found = row.result.finish_reason
+                    reasons.update(str(each) for each in (found if isinstance(found, list) else [found]))
+        self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons))
+
+    async def close_files(self) -> None:
+        """Finish the files that are read and wholly settled."""
+        for name in [*self.through]:
+            progress = self.ledger.open.get(name)
+            if progress is None or not progress.waiting:
+                self.through.remove(name)
+                await self.close(name)
+
+    async def close(self, name: str) -> None:
+        """Write a file's last manifest and report it."""
+        manifest = self.ledger.manifests[name]
+        progress = self.ledger.open.get(name)
+        if progress is not None:
+            del self.ledger.open[name]
+            for part in progress.open.values():
+                await asyncio.to_thread(self.ledger.publish, part)
+            manifest.problem = self.problems.get(name, "")
+            whole = progress.ended and not progress.waiting
+            manifest.state = "unreadable" if manifest.problem else "complete" if whole else "partial"
+            manifest.input = await self.digests[name]
+            await asyncio.to_thread(self.ledger.write_manifest, name)
+        self.digests.pop(name, None)
+        self.report(name)
+
+    def finish_unreadable(self, name: str, reason: str) -> None:
+        """Account for a file that was never opened for scoring."""
+        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason))
+        self.listen(self.finished[-1])
+
+    def report(self, name: str) -> None:
+        """Tell the listener that a file is through."""
+        manifest = self.ledger.manifests[name]
+        event = FileFinished(
+            file=name,
+            state=manifest.state,
+            rows=manifest.rows,
+            ok=manifest.ok,
+            errors=manifest.errors,
+            empty=manifest.empty,
+            known=self.known.get(name, 0),
+            problem=manifest.problem,
+        )
+        self.finished.append(event)
+        self.listen(event)

@@ -1,0 +1,152 @@
+"""Which answer belongs to which row?
+
+It reads the body of a successful reply and gives one score a prompt, in the order of the prompts. It
+trusts nothing: `index`, count, length and finiteness are checked, and what does not fit is a
+`BadReply`, never a guess.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from batchscore.rows import Score
+
+
+class BadReply(Exception):  # noqa: N818 - a reason to ask again, not an error of the run
+    """A reply with status 200 that does not answer what was asked; the text says how."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """The scores of one reply and what it says it cost."""
+
+    scores: list[Score]
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads replies of one task; learns the vectors' length from the first and holds the others to it."""
+
+    task: str
+    answers_per_row: int = 1
+    with_usage: bool = False
+    with_raw: bool = False
+    dimensions: int | None = field(default=None)
+
+    def read(self, body: bytes, rows: int) -> Answers:
+        """Return `rows` scores, in the order asked; raises `BadReply`."""
+        try:
+            reply = orjson.loads(body)
+        except ValueError:
+            raise BadReply("the reply is not JSON") from None
+        if not isinstance(reply, dict):
+            raise BadReply("the reply is not a JSON object")
+        scores = self.vectors(reply, rows) if self.task == "embeddings" else [self.texts(reply)]
+        usage = reply.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        if self.with_usage or self.with_raw:
+            scores = [
+                Score(
+                    score.value,
+                    score.finish_reason,
+                    usage=usage if self.with_usage else None,
+                    raw=reply if self.with_raw else None,
+                )
+                for score in scores
+            ]
+        return Answers(scores, whole(usage.get("prompt_tokens")), whole(usage.get("completion_tokens")))
+
+    def vectors(self, reply: Mapping[str, Any], rows: int) -> list[Score]:
+        """Return the vectors by `index`, each `(dimensions,)` float32 and finite."""
+        data = listed(reply, "data")
+        if len(data) != rows:
+            raise BadReply(f"the reply has {len(data)} vectors for {rows} inputs")
+        placed: list[Score | None] = [None] * rows
+        for position, item in enumerate(data):
+            index = item.get("index", position if rows == 1 else None)
+            if not isinstance(index, int) or not 0 <= index < rows or placed[index] is not None:
+                raise BadReply("the reply's index numbers do not match the inputs")
+            placed[index] = Score(self.vector(item.get("embedding")))
+        return [score for score in placed if score is not None]
+
+    def vector(self, embedding: Any) -> npt.NDArray[np.float32]:
+        """Return one vector from base64 or from JSON numbers."""
+        try:
+            if isinstance(embedding, str):
+                vector = np.frombuffer(from_base64(embedding), dtype="<f4")
+            else:
+                vector = np.asarray(embedding, dtype=np.float32)
+        except (ValueError, TypeError):
+            raise BadReply("a vector is neither base64 nor numbers") from None
+        if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
+            raise BadReply("a vector is empty or not finite")
+        if self.dimensions is None:
+            self.dimensions = vector.size
+        if vector.size != self.dimensions:
+            raise BadReply(f"a vector has {vector.size} numbers where the others have {self.dimensions}")
+        return vector
+
+    def texts(self, reply: Mapping[str, Any]) -> Score:
+        """Return the text of one choice, or the list of several in the order of their `index`."""
+        choices = listed(reply, "choices")
+        if not choices:
+            raise BadReply("the reply has no choices")
+        if all(isinstance(choice.get("index"), int) for choice in choices):
+            choices = sorted(choices, key=lambda choice: int(choice["index"]))
+        values = [self.text(choice) for choice in choices]
+        reasons = [finish_reason(choice) for choice in choices]
+        if self.answers_per_row > 1:
+            return Score(values, reasons)
+        return Score(values[0], reasons[0])
+
+    def text(self, choice: Mapping[str, Any]) -> str | None:
+        """Return a choice's text; `None` where the model gave none."""
+        if self.task == "completions":
+            content = choice.get("text")
+        else:
+            message = choice.get("message")
+            if not isinstance(message, dict):
+                raise BadReply("a choice has no message")
+            content = message.get("content")
+            if isinstance(content, list):
+                content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        if content is not None and not isinstance(content, str):
+            raise BadReply("an answer is not text")
+        return content
+
+
+def from_base64(text: str) -> bytes:
+    """Decode base64; raises `ValueError` where characters would be skipped."""
+    data = binascii.a2b_base64(text)
+    # The decoder skips what is not base64 instead of refusing it, which shows in the length.
+    if len(data) != len(text) // 4 * 3 - text[-2:].count("="):
+        raise ValueError
+    return data
+
+
+def listed(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return a list of objects from the reply; raises `BadReply` where it is not there."""
+    found = reply.get(name)
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise BadReply(f"the reply has no {name}")
+    return found
+
+
+def finish_reason(choice: Mapping[str, Any]) -> str | None:
+    """Return why the answer ended, where the service says it."""
+    reason = choice.get("finish_reason")
+    return reason if isinstance(reason, str) else None
+
+
+def whole(count: Any) -> int:
+    """Return a token count, 0 where there is none."""
+    return count if isinstance(count, int) and count > 0 else 0

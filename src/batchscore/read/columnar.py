@@ -1,0 +1,215 @@
+"""Parquet and Arrow: the rows of a columnar file, batch by batch.
+
+pyarrow is imported when such a file is opened. A batch is a few hundred rows, or fewer where rows are
+large, so that one huge row group streams in constant memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from batchscore.errors import UnreadableFile
+from batchscore.read.files import InputFile
+from batchscore.read.problems import Rows, named_once, too_large, unreadable
+from batchscore.read.stream import ARROW_STREAM, looks_like, readable
+from batchscore.rows import Row, Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH_ROWS = 256
+_BATCH_BYTES = 1 << 20
+
+#: Bytes of a column's pages held at a time; pyarrow's default reads a row group's column at once.
+_READ_BUFFER = 64 * 1024
+
+Batches = Generator["pa.RecordBatch", None, None]
+
+
+def parquet_table(file: InputFile, max_row_bytes: int) -> Table:
+    """Open a Parquet file: its footer is read. Cells are Python values, whatever the encoding."""
+    with _parquet(file) as parquet:
+        schema = parquet.schema_arrow
+    return _table(file, schema, _rows(file, _parquet_batches(file), max_row_bytes))
+
+
+def arrow_table(file: InputFile, max_row_bytes: int) -> Table:
+    """Open an Arrow file or stream (told apart by the first bytes): its schema is read."""
+    with _arrow(file) as reader:
+        schema = reader.schema
+    return _table(file, schema, _rows(file, _arrow_batches(file), max_row_bytes))
+
+
+def _table(file: InputFile, schema: pa.Schema, rows: Rows) -> Table:
+    columns = named_once(file.name, schema.names)
+    texts = tuple(field.name for field in schema if _holds_text(field.type))
+    return Table(columns, texts, headerless=False, rows=rows)
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+@contextmanager
+def _opened(file: InputFile, what: str) -> Iterator[bytes]:
+    """Give the first bytes of a file that is not empty; tell pyarrow's errors as `UnreadableFile`."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    with readable(file.name):
+        with file.path.open("rb") as raw:
+            head = raw.read(4096)
+        if not head:
+            raise UnreadableFile(file.name, f"it is empty, not {what}")
+        try:
+            yield head
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise UnreadableFile(file.name, f"it is no whole {what}: write or copy it again") from error
+
+
+@contextmanager
+def _parquet(file: InputFile) -> Iterator[Any]:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    with _opened(file, "Parquet file") as head, ExitStack() as stack:
+        if head.startswith(b"PARE"):
+            raise UnreadableFile(file.name, "it is an encrypted Parquet file: decrypt it first")
+        if not head.startswith(b"PAR1"):
+            raise _another(file, looks_like(head), "Parquet")
+        source = stack.enter_context(pa.OSFile(os.fsencode(file.path)))
+        yield stack.enter_context(pq.ParquetFile(source, pre_buffer=False, buffer_size=_READ_BUFFER))
+
+
+def _parquet_batches(file: InputFile) -> Batches:
+    with _parquet(file) as parquet:
+        groups = [parquet.metadata.row_group(group) for group in range(parquet.metadata.num_row_groups)]
+        largest = max((group.total_byte_size / (group.num_rows or 1) for group in groups), default=0)
+        yield from parquet.iter_batches(batch_size=_rows_at_once(largest), use_threads=False)
+
+
+@contextmanager
+def _arrow(file: InputFile) -> Iterator[Any]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    with _opened(file, "Arrow file") as head, ExitStack() as stack:
+        if head.startswith(b"FEA1"):
+            raise UnreadableFile(file.name, "it is a Feather file of version 1: write it again as Parquet")
+        if head.startswith(b"ARROW1"):
+            # The buffers of a file need not be next to one another; mapped pages are not our memory.
+            source = stack.enter_context(pa.memory_map(os.fsencode(file.path)))
+            yield stack.enter_context(pa.ipc.open_file(source))
+            return
+        what = looks_like(head)
+        if what is not None and not head.startswith(ARROW_STREAM):
+            raise _another(file, what, "Arrow")
+        source = stack.enter_context(pa.OSFile(os.fsencode(file.path)))
+        yield stack.enter_context(pa.ipc.open_stream(source))
+
+
+def _arrow_batches(file: InputFile) -> Batches:
+    """Small slices of each record batch; a batch as a whole is in memory, as the format demands."""
+    with _arrow(file) as reader:
+        for batch in _record_batches(reader):
+            step = _rows_at_once(batch.nbytes / (batch.num_rows or 1)) if _is_sound(batch) else 1
+            for start in range(0, batch.num_rows, step):
+                yield batch.slice(start, step)
+            del batch  # before the next one is decompressed
+
+
+def _record_batches(reader: Any) -> Batches:
+    if hasattr(reader, "num_record_batches"):
+        for place in range(reader.num_record_batches):
+            yield reader.get_batch(place)
+    else:
+        yield from reader
+
+
+def _is_sound(batch: pa.RecordBatch) -> bool:
+    """Whether the offsets lie within the buffers: Arrow data is used as it stands in the file."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    try:
+        batch.validate(full=True)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _another(file: InputFile, what: str | None, format_name: str) -> UnreadableFile:
+    reason = f"but {what}" if what else "it does not start as one"
+    return UnreadableFile(file.name, f"it is no {format_name} file, {reason}")
+
+
+def _rows_at_once(row_bytes: float) -> int:
+    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / (row_bytes or 1))))
+
+
+def _rows(file: InputFile, batches: Batches, limit: int) -> Rows:
+    name, number = file.name, 0
+    with closing(batches):
+        for batch in batches:
+            large = batch.nbytes > limit
+            for values in _values(batch):
+                if isinstance(values, str):
+                    yield unreadable(name, number, values)
+                elif large and _size(values) > limit:
+                    yield too_large(name, number, limit)
+                else:
+                    yield Row(name, number, values)
+                number += 1
+            del batch  # it holds the record batch that it is a slice of
+
+
+def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
+    """Each row's cells by column, or why it has none."""
+    names = batch.schema.names
+    if not names:
+        return ({} for _ in range(batch.num_rows))
+    try:
+        cells = [_cells(column) for column in batch.columns]
+    except Exception:  # whatever a cell does to Python: bytes that are no UTF-8, dates after 9999
+        return (_row_values(batch.slice(row, 1)) for row in range(batch.num_rows))
+    return (dict(zip(names, row)) for row in zip(*cells))  # noqa: B905 - of one batch
+
+
+def _row_values(row: pa.RecordBatch) -> dict[str, Any] | str:
+    values = {}
+    for column, cells in zip(row.schema.names, row.columns, strict=True):
+        try:
+            cells.validate(full=True)
+            values[column] = _cells(cells)[0]
+        except Exception:
+            return f"its cell in column {column!r} cannot be read: bytes that are not UTF-8, or out of range"
+    return values
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return list(column.to_pylist())
+
+
+def _size(value: object) -> int:
+    """About the bytes that a cell or a row takes as text."""
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list):
+        return sum(map(_size, value))
+    return 8

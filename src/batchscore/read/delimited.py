@@ -1,0 +1,288 @@
+"""csv and tsv: which records a file of separated values holds.
+
+The standard library's `csv` decides where a record ends and what its cells are; here is what it does
+not do: row numbers, recovery after a bad record, and memory that is bounded whatever the file holds.
+All cells are text as they stand. A record's size is that of its bytes, without its line end.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from enum import Enum
+from io import StringIO
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from batchscore.errors import UnreadableFile
+from batchscore.read.files import InputFile
+from batchscore.read.problems import Rows, given, named_once, not_utf8, too_large, unreadable
+from batchscore.read.stream import BLOCK, Kind, line_blocks, text_blocks
+from batchscore.rows import Row, Table
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+# Decoding turns a byte that is not UTF-8 into one of these; strict UTF-8 never holds them.
+_ESCAPED = re.compile("[\udc80-\udcff]")
+
+# `csv` of Python 3.10 refuses zero bytes; this stands for one, and no decoding gives it.
+_ZERO = "\udc00"
+
+
+def delimited_table(file: InputFile, delimiter: str, max_row_bytes: int) -> Table:
+    """Open a csv (`,`) or tsv (tab) file: its header is read, its rows are opened on demand.
+
+    A csv whose first line holds `;` and no `,` is separated by `;`, as Excel writes it in Europe.
+    """
+    first = _first_line(file, max_row_bytes)
+    if first is None:
+        return Table((), (), headerless=False, rows=given())
+    if delimiter == "," and b";" in first and b"," not in first:
+        delimiter = ";"
+    columns = _columns(file, delimiter, max_row_bytes)
+    return Table(columns, columns, headerless=False, rows=_rows(file, columns, delimiter, max_row_bytes))
+
+
+def _first_line(file: InputFile, limit: int) -> bytes | None:
+    """Find the first line that is not empty."""
+    with text_blocks(file, size=limit) as blocks:
+        for kind, data in line_blocks(blocks, limit):
+            if kind is not Kind.LINES:
+                raise UnreadableFile(file.name, f"its header is larger than a row may be ({limit} bytes)")
+            for line in data.splitlines():
+                if line:
+                    return line
+    return None
+
+
+def _columns(file: InputFile, delimiter: str, limit: int) -> tuple[str, ...]:
+    with text_blocks(file, size=limit) as blocks:
+        lines = _Lines(blocks, delimiter, limit)
+        try:
+            header: list[str] = next(filter(None, lines.reader()), [])
+        except _TooLargeError:
+            raise UnreadableFile(
+                file.name,
+                f"its header is larger than a row may be ({limit} bytes), or a quote in it is never closed",
+            ) from None
+        if lines.ended:
+            raise UnreadableFile(file.name, "a quote opened in its header is never closed")
+        if _ESCAPED.search("".join(header)):
+            raise UnreadableFile(
+                file.name,
+                "its header is not UTF-8: convert the file, for example with iconv -f WINDOWS-1252 -t UTF-8",
+            )
+    # pandas writes an index without a name as a column without one.
+    named = (name or f"column_{place}" for place, name in enumerate(header))
+    return named_once(file.name, (name.replace(_ZERO, "\0") for name in named))
+
+
+def _rows(file: InputFile, columns: tuple[str, ...], delimiter: str, limit: int) -> Rows:
+    name, width = file.name, len(columns)
+    number = -1  # the header
+    with text_blocks(file, size=limit) as blocks:
+        lines = _Lines(blocks, delimiter, limit)
+        while not lines.ended:
+            reader = lines.reader()
+            try:
+                for cells in reader:
+                    lines.done = reader.line_num
+                    if lines.watch:
+                        if lines.ended:
+                            raise _unclosed(name, number)
+                        oversized = lines.watched_size() > limit
+                        if number < 0:
+                            if cells:
+                                number = 0
+                                lines.watched()
+                            continue
+                        lines.watched()
+                        if oversized:
+                            yield too_large(name, number, limit)
+                            number += 1
+                            continue
+                        if lines.escaped and _ESCAPED.search("".join(cells)):
+                            yield not_utf8(name, number)
+                            number += 1
+                            continue
+                        if lines.escaped:
+                            cells = [cell.replace(_ZERO, "\0") for cell in cells]  # noqa: PLW2901
+                    if len(cells) == width:
+                        yield Row(name, number, dict(zip(columns, cells)))  # noqa: B905 - just compared
+                    elif len(cells) < 2 and not "".join(cells).strip():
+                        continue  # a blank line
+                    else:
+                        yield unreadable(
+                            name, number, f"it has {_cells(len(cells))}, the header has {_cells(width)}"
+                        )
+                    number += 1
+            except _TooLargeError:
+                if not lines.skip():
+                    raise _unclosed(name, number) from None
+                yield too_large(name, number, limit)
+                number += 1
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
+
+
+def _unclosed(name: str, number: int) -> UnreadableFile:
+    return UnreadableFile(
+        name,
+        f"a quote opened in row {number} is never closed, so that no row after it can be told: "
+        "close it, or double it if it belongs to the text",
+    )
+
+
+class _TooLargeError(Exception):
+    """The record that is being read has passed the limit; it is raised through `csv.reader`."""
+
+
+class _At(Enum):
+    """Where in a record one stands, as `csv` sees it."""
+
+    START = "of a cell"
+    CELL = "in a cell without quotes"
+    QUOTED = "in quotes"
+    QUOTE = "after a quote in quotes: it closes them, or the next one makes them a quote"
+
+
+class _Lines:
+    """Feeds `csv.reader` with lines, block by block, and knows how large the open record is.
+
+    Only the first record that ends in a block can come from more than this block (a block is not
+    larger than the limit), so that only this one is measured: O(1) per record, no cost per line.
+
+    `done` is set by the caller: the reader's `line_num` after the last whole record. `watch` is true
+    when the record at hand needs a look: the first of a block, one near bytes that are not UTF-8, or
+    the one that the end of the file has cut.
+    """
+
+    def __init__(self, blocks: Iterable[bytes], delimiter: str, limit: int) -> None:
+        self.done = 0
+        self.watch = True
+        self.escaped = False
+        self.ended = False
+        self._blocks = line_blocks(blocks, limit)
+        self._delimiter = delimiter
+        self._limit = limit
+        self._block = b""  # the block that the reader has at hand
+        self._before = 0  # the reader's line_num when it got this block
+        self._open = 0  # bytes of the open record in the blocks before
+        self._first = True  # no record has ended in this block yet
+        self._rest: tuple[Kind, bytes] | None = None  # read, but neither given nor skipped
+        self._at = _At.START  # when a record is too large: where in it `_rest`, or the next block, starts
+        self._cell_end = re.compile(rb'%s"|\r\n|\n|\r' % re.escape(delimiter.encode()))
+        # Process-wide, and never lowered: the limit that counts is ours.
+        needed = 2 * limit + 2 * BLOCK
+        if csv.field_size_limit() < needed:
+            csv.field_size_limit(needed)
+
+    def reader(self) -> Reader:
+        """Make a reader from here on; a new one is needed after `_TooLargeError`."""
+        self.done = self._before = self._open = 0
+        self._block = b""
+        self._reader = csv.reader(chain.from_iterable(self), delimiter=self._delimiter)
+        return self._reader
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> StringIO:
+        self._open = self._size_of_open_record()
+        inside = self._reader.line_num != self.done
+        self.watch = self._first = True
+        self._at = _At.QUOTED if inside else _At.START  # a line end within a record is in quotes
+        if self._open > self._limit:
+            raise _TooLargeError
+        item = self._next_item()
+        if item is None:
+            # Asked for more in the middle of a record, the reader ends it here and gives it.
+            self.ended = True
+            raise StopIteration
+        kind, data = item
+        if kind is not Kind.LINES:
+            self._rest = item
+            raise _TooLargeError
+        self._block, self._before = data, self._reader.line_num
+        text, escaped = _decoded(data)
+        self.escaped = escaped or (inside and self.escaped)
+        return StringIO(text, newline="")
+
+    def _next_item(self) -> tuple[Kind, bytes] | None:
+        item, self._rest = self._rest or next(self._blocks, None), None
+        return item
+
+    def _size_of_open_record(self) -> int:
+        read = self._reader.line_num
+        if read == self.done:
+            return 0
+        if self.done <= self._before:  # the whole block belongs to it
+            return self._open + len(self._block)
+        return sum(map(len, self._block.splitlines(keepends=True)[self.done - read :]))
+
+    def watched_size(self) -> int:
+        """Measure the watched record if it may be over the limit, else give 0."""
+        lines = self.done - self._before
+        if not self._first or (lines == 1 and not self._open):
+            return 0
+        start = b"".join(self._block.splitlines(keepends=True)[:lines])
+        return self._open + len(start.rstrip(b"\r\n"))
+
+    def watched(self) -> None:
+        """Note that the watched record has been dealt with."""
+        self._first = False
+        self.watch = self.escaped
+
+    def skip(self) -> bool:
+        """Go behind the end of the record that is too large; False if its quotes never close."""
+        while (item := self._next_item()) is not None:
+            data = item[1]
+            end = self._end(data)
+            if end is not None:
+                if end < len(data):
+                    self._rest = (Kind.LINES, data[end:])
+                return True
+        self.ended = True
+        return self._at is not _At.QUOTED
+
+    def _end(self, data: bytes) -> int | None:
+        """Find the position behind the line end of the record, or None if `data` is all within it.
+
+        The rules of `csv`: quotes count only at the start of a cell, doubled ones are text.
+        """
+        place = 0
+        while place < len(data):
+            if self._at is _At.QUOTED:
+                place = data.find(b'"', place) + 1
+                if not place:
+                    return None
+                self._at = _At.QUOTE
+            elif self._at is _At.CELL:
+                found = self._cell_end.search(data, place)
+                if found is None:
+                    self._at = _At.START if data.endswith(self._delimiter.encode()) else _At.CELL
+                    return None
+                if not found[0].endswith(b'"'):
+                    return found.end()
+                place, self._at = found.end(), _At.QUOTED
+            else:
+                quoted = data.startswith(b'"', place)
+                place += quoted
+                self._at = _At.QUOTED if quoted else _At.CELL
+        return None
+
+
+def _decoded(data: bytes) -> tuple[str, bool]:
+    """Give the text, and whether it holds stand-ins for bytes that are not UTF-8 or for zero bytes."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode(errors="surrogateescape")
+    else:
+        if b"\0" not in data:
+            return text, False
+    return text.replace("\0", _ZERO), True

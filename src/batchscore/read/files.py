@@ -1,0 +1,375 @@
+"""Which files a run reads, in which order, and what each is called in records.
+
+It opens no file and knows no format beyond its suffix: what a file holds is the readers' business, so
+that a folder of a million files costs one walk.
+"""
+
+# Paths stay strings: a Path for each entry of a walk would cost more than the walk.
+# ruff: noqa: PTH100, PTH112, PTH114, PTH116, PTH118, PTH119, PTH120, PTH122, PTH208
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path
+
+from batchscore.errors import InputError, UnreadableFile
+
+#: Suffixes of text, which may be compressed as well, and of formats that compress by themselves.
+TEXT_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
+BINARY_SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
+COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+
+#: A folder that holds an entry of this name is an output of ours; so is `X` beside `X.batchscore`.
+OUTPUT_MARK = ".batchscore"
+
+_FORMATS = f"{' '.join(TEXT_SUFFIXES)} (also with .gz or .zst) {' '.join(BINARY_SUFFIXES)}"
+_MAGIC = re.compile(r"[*?[]")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class InputFile:
+    r"""One file to read.
+
+    `name` is its path below the input root, with `/`, as it stands in records (bytes of a file name
+    that are not UTF-8 as `\xff`). `suffix` is in lower case, with its dot and without that of the
+    compression, which is `"gz"`, `"zst"` or `None`. `size` is in bytes, as stored.
+    """
+
+    path: Path
+    name: str
+    suffix: str
+    compression: str | None
+    size: int
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file or folder (its name then ends with `/`) that was met but is not read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a run, in the order of the INPUTs, and below each in bytewise order of names."""
+
+    files: tuple[InputFile, ...]
+    skipped: tuple[SkippedFile, ...]
+
+
+def find_files(inputs: Sequence[str], *, output: Path | None = None) -> Found:
+    """Find the files that INPUTs (files, folders, globs) stand for; one reached twice comes once.
+
+    A path that exists is meant literally, whatever characters it has. Raises `InputError` where an
+    INPUT is missing, an explicitly named file has no format of ours, or nothing readable is found.
+    """
+    sources = [_source(text, output) for text in dict.fromkeys(inputs)]
+    if not sources:
+        raise InputError("no INPUT was given: name a file, a folder or a glob")
+    root = _root(sources)
+    search = _Search(root, output)
+    files: list[InputFile] = []
+    for source in sources:
+        before, skipped = len(search.seen_files), len(search.skipped)
+        files.extend(search.run(source))
+        if len(search.seen_files) == before and not search.known_again:
+            raise _nothing(source, search.skipped[skipped:])
+    return Found(tuple(files), tuple(search.skipped))
+
+
+def digest(path: Path) -> str:
+    """`blake2b:<32 hex digits>` of the file's bytes as stored; one pass in constant memory."""
+    state = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(1 << 20):
+                state.update(block)
+    except OSError as error:
+        raise UnreadableFile(_shown(str(path)), error.strerror or "cannot be read") from error
+    return f"blake2b:{state.hexdigest()}"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An INPUT resolved: `parts` is what is left of a glob below `base`; none for a folder."""
+
+    text: str
+    base: str
+    kind: str  # "file", "folder" or "glob"
+    parts: tuple[str, ...] = ()
+
+
+def _source(text: str, output: Path | None) -> _Source:
+    """Decide what one INPUT means. The longest leading path that exists is taken literally."""
+    path = os.path.abspath(text) if text else ""
+    mode = _mode(path)
+    if mode is not None and output is not None and os.path.realpath(path) == os.path.realpath(output):
+        raise InputError(f"{_shown(text)} is also the output: let the output go to another place")
+    if mode is not None and stat.S_ISDIR(mode):
+        if os.path.lexists(os.path.join(path, OUTPUT_MARK)):
+            raise InputError(
+                f"{_shown(text)} is an output folder of batchscore. To score it again, name a folder "
+                "of score records below it, or that folder's files"
+            )
+        return _Source(text, path, "folder")
+    if mode is not None and stat.S_ISREG(mode):
+        return _Source(text, path, "file")
+    if mode is not None:
+        raise InputError(f"{_shown(text)} is not a regular file: write its data to a file first")
+    if text and os.path.islink(path):
+        raise InputError(f"{_shown(text)} is a link to a file that does not exist")
+    base = path
+    parts: list[str] = []
+    while base != os.path.dirname(base) and _mode(base) is None:
+        base, part = os.path.split(base)
+        parts.insert(0, part)
+    if parts and _MAGIC.search(parts[0]) and os.path.isdir(base):
+        return _Source(text, base, "glob", tuple(parts))
+    raise InputError(_missing(text, base, parts))
+
+
+def _root(sources: Sequence[_Source]) -> str:
+    if len(sources) == 1:
+        only = sources[0]
+        return os.path.dirname(only.base) if only.kind == "file" else only.base
+    return os.path.commonpath(
+        [source.base if source.kind == "glob" else os.path.dirname(source.base) for source in sources]
+    )
+
+
+class _Search:
+    """One walk over all INPUTs: remembers real paths, so that links and overlaps give a file once."""
+
+    def __init__(self, root: str, output: Path | None) -> None:
+        self._prefix = os.path.join(root, "")
+        self.skipped: list[SkippedFile] = []
+        self.seen_files: set[str] = set()
+        self.known_again = False  # the last INPUT met a file that an earlier INPUT had given
+        self._seen_folders: set[str] = set()
+        self._seen_globs: set[tuple[str, tuple[_Pattern, ...]]] = set()
+        self._told: set[str] = set()
+        self._output = None if output is None else os.path.realpath(output)
+
+    def run(self, source: _Source) -> Iterator[InputFile]:
+        self.known_again = False
+        if source.kind == "file":
+            if _suffix(source.base) is None:
+                raise InputError(
+                    f"{_shown(source.text)}: {_unknown(source.base)}; batchscore reads {_FORMATS}"
+                )
+            yield from self._file(source.base, os.path.realpath(source.base))
+        elif source.kind == "folder":
+            yield from self._walk(source.base, os.path.realpath(source.base))
+        else:
+            patterns = tuple(_pattern(part) for part in source.parts)
+            found = self._glob(source.base, os.path.realpath(source.base), patterns)
+            yield from sorted(found, key=lambda file: os.fsencode(file.path))
+
+    def _file(self, path: str, real: str) -> Iterator[InputFile]:
+        kind = _suffix(path)
+        if kind is None:
+            self._skip(path, _unknown(path))
+        elif real in self.seen_files:
+            self.known_again = True
+        else:
+            try:
+                size = os.stat(path).st_size
+            except OSError as error:
+                self._skip(path, error.strerror or "cannot be read")
+                return
+            self.seen_files.add(real)
+            yield InputFile(Path(path), self._name(path), kind[0], kind[1], size)
+
+    def _walk(self, path: str, real: str) -> Iterator[InputFile]:
+        """All files below a folder. A folder met again, by a link or a loop of links, gives nothing."""
+        if real in self._seen_folders:
+            self.known_again = True
+            return
+        self._seen_folders.add(real)
+        for entry in self._entries(path, real):
+            yield from self._entry(entry)
+
+    def _entry(self, entry: _Entry) -> Iterator[InputFile]:
+        return self._walk(entry.path, entry.real) if entry.folder else self._file(entry.path, entry.real)
+
+    def _glob(self, path: str, real: str, patterns: tuple[_Pattern, ...]) -> Iterator[InputFile]:
+        """Find what matches below `path`: files, and all that lies below a folder that matches wholly."""
+        if (real, patterns) in self._seen_globs:
+            return
+        self._seen_globs.add((real, patterns))
+        ahead = _without_stars(patterns)
+        for entry in self._entries(path, real, hidden=bool(ahead) and ahead[0].hidden):
+            # `**` leaves two ways on: what may still be to match below this entry.
+            rests = {ahead[1:]} if ahead and ahead[0].matches(entry.name) else set()
+            if patterns[0].stars and not entry.name.startswith("."):
+                rests.add(patterns)
+            if not rests:
+                continue
+            if any(all(pattern.stars for pattern in rest) for rest in rests):
+                yield from self._entry(entry)
+            elif entry.folder:
+                for rest in sorted(rests, key=len):
+                    yield from self._glob(entry.path, entry.real, rest)
+
+    def _entries(self, folder: str, real: str, *, hidden: bool = False) -> list[_Entry]:
+        """List what a folder shows, without our own outputs, in the order of the names that files get."""
+        try:
+            with os.scandir(folder) as scan:
+                found = list(scan)
+        except OSError as error:
+            self._skip(folder, f"folder cannot be listed: {error.strerror}", folder=True)
+            return []
+        names = {entry.name for entry in found}
+        if OUTPUT_MARK in names:
+            self._skip(folder, "an output folder of batchscore", folder=True)
+            return []
+        entries = []
+        for entry in found:
+            if entry.name.startswith(".") and not hidden:
+                continue
+            try:
+                shown = self._judge(entry, real, names)
+            except OSError as error:
+                self._skip(entry.path, error.strerror or "cannot be read")
+                continue
+            if shown is not None:
+                entries.append(shown)
+        return sorted(entries, key=_Entry.order)
+
+    def _judge(self, entry: os.DirEntry[str], real_folder: str, names: set[str]) -> _Entry | None:
+        link = entry.is_symlink()
+        real = os.path.realpath(entry.path) if link else os.path.join(real_folder, entry.name)
+        folder = entry.is_dir()
+        reason = None
+        if real == self._output:
+            reason = "the output of this run"
+        elif f"{entry.name}{OUTPUT_MARK}" in names or (folder and entry.name.endswith(OUTPUT_MARK)):
+            reason = "an output of batchscore"
+        elif not folder and not entry.is_file():
+            reason = "a link to a file that does not exist" if link else "not a regular file"
+        if reason is not None:
+            self._skip(entry.path, reason, folder=folder)
+            return None
+        return _Entry(entry.name, entry.path, real, folder)
+
+    def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
+        name = self._name(path) + ("/" if folder else "")
+        if name not in self._told:
+            self._told.add(name)
+            self.skipped.append(SkippedFile(name, reason))
+
+    def _name(self, path: str) -> str:
+        return _shown(path[len(self._prefix) :] or ".")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    path: str
+    real: str
+    folder: bool
+
+    def order(self) -> bytes:
+        """`a.csv` stands before `a/b.csv`, as the whole names do: the `/` takes part."""
+        return os.fsencode(self.name) + (b"/" if self.folder else b"")
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    text: str
+    regex: re.Pattern[str]
+    stars: bool  # `**`: any number of folders
+    hidden: bool
+
+    def matches(self, name: str) -> bool:
+        return name == self.text or (
+            name.startswith(".") <= self.hidden and self.regex.match(name) is not None
+        )
+
+
+def _pattern(text: str) -> _Pattern:
+    return _Pattern(text, re.compile(translate(text)), text == "**", text.startswith("."))
+
+
+def _without_stars(patterns: tuple[_Pattern, ...]) -> tuple[_Pattern, ...]:
+    """Give what is to match where a leading `**` stands for no folder at all."""
+    while patterns and patterns[0].stars:
+        patterns = patterns[1:]
+    return patterns
+
+
+def _suffix(path: str) -> tuple[str, str | None] | None:
+    """Format and compression by the name alone, or None."""
+    stem, suffix = os.path.splitext(os.path.basename(path).lower())
+    if suffix in COMPRESSIONS:
+        inner = os.path.splitext(stem)[1]
+        return (inner, COMPRESSIONS[suffix]) if inner in TEXT_SUFFIXES else None
+    return (suffix, None) if suffix in TEXT_SUFFIXES + BINARY_SUFFIXES else None
+
+
+def _unknown(path: str) -> str:
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    if suffix.lower() in COMPRESSIONS:
+        suffix = os.path.splitext(stem)[1] + suffix
+    return f"suffix {_shown(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
+
+
+def _nothing(source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
+    if source.kind == "glob" and not skipped:
+        return InputError(
+            f"{_shown(source.text)} matches nothing below {_shown(source.base)} (hidden files are "
+            "matched only by a pattern that starts with a dot)"
+        )
+    what = "matches no file" if source.kind == "glob" else "holds no file"
+    named = "; ".join(f"{skip.name}: {skip.reason}" for skip in skipped[:_SHOWN])
+    more = f"; and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
+    left = f". Skipped: {named}{more}" if skipped else ""
+    return InputError(f"{_shown(source.text)} {what} that batchscore reads: {_FORMATS}{left}")
+
+
+def _missing(text: str, base: str, parts: Sequence[str]) -> str:
+    """Say what stands where the missing path was looked for; `base` is the part of it that exists."""
+    if not parts:
+        return "an INPUT is an empty text: name a file, a folder or a glob"
+    message = f"{_shown(text)} does not exist"
+    if not os.path.isdir(base):
+        return f"{message}: {_shown(base)} is a file, not a folder"
+    try:
+        names = sorted(name for name in os.listdir(base) if not name.startswith("."))
+    except OSError as error:
+        return f"{message}, or may not be seen: {_shown(base)}: {error.strerror}"
+    by_folded = {name.casefold(): name for name in names}
+    near = [by_folded[name] for name in difflib.get_close_matches(parts[0].casefold(), by_folded, _SHOWN)]
+    if near:
+        return f"{message}. In {_shown(base)} there is {_listed(near)}"
+    return f"{message}. {_shown(base)} holds {_listed(names) if names else 'nothing'}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [_shown(name) for name in names]
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mode
+    except PermissionError:
+        # It may exist; what can't be seen is told as missing, with the system's reason.
+        return None
+    except (OSError, ValueError):
+        return None
+
+
+def _shown(path: str) -> str:
+    """Write a path as text that every encoder takes: Linux allows names that are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

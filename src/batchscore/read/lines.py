@@ -1,0 +1,212 @@
+"""txt and jsonl: which rows a file of lines holds.
+
+It knows nothing of JSON documents that span lines, except to say that a file is one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from batchscore.errors import UnreadableFile
+from batchscore.read.files import InputFile
+from batchscore.read.problems import Rows, not_utf8, too_large, unreadable
+from batchscore.read.stream import Kind, line_blocks, text_blocks
+from batchscore.rows import TEXT_COLUMN, Row, Table, UnreadableRow
+
+#: Rows, and bytes of the file, that are looked at for the names of columns.
+_PEEKED_ROWS = 100
+_PEEKED_BYTES = 1 << 20
+
+_BIG_INTEGER = re.compile(rb"(?<![0-9.])[0-9]{19,}(?![0-9.eE])")
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+
+# A raw tab or line break within a string is a common slip whose meaning is clear.
+DECODER = json.JSONDecoder(strict=False)
+
+
+class BareText(dict[str, Any]):
+    """The values of a JSON string, told from those of an object by their type."""
+
+
+def text_table(file: InputFile, max_row_bytes: int) -> Table:
+    """Open a txt file by lines: each that is not blank is a row, `number` counts all of them."""
+    with text_blocks(file) as blocks:
+        next(blocks, None)  # a file of another kind is told at once
+    return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=_text_rows(file, max_row_bytes))
+
+
+def text_document_table(file: InputFile, max_row_bytes: int) -> Table:
+    """Open a txt file as a whole: row 0 is its text as it stands; a blank one has no row."""
+    with text_blocks(file) as blocks:
+        next(blocks, None)
+    return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=_document_rows(file, max_row_bytes))
+
+
+def json_lines_table(file: InputFile, max_row_bytes: int) -> Table:
+    """Open a jsonl file: a line is an object, or a string (a text without columns), or null."""
+    _refuse_document(file, max_row_bytes)
+    return peeked(lambda cap: json_line_rows(file, max_row_bytes, cap))
+
+
+def _text_rows(file: InputFile, limit: int) -> Rows:
+    name, number = file.name, 0
+    with text_blocks(file, size=limit) as blocks:
+        for kind, data in line_blocks(blocks, limit):
+            if kind is Kind.LINES:
+                for line in data.splitlines():
+                    try:
+                        text = line.decode()
+                    except UnicodeDecodeError:
+                        yield not_utf8(name, number)
+                    else:
+                        if text and not text.isspace():
+                            yield Row(name, number, {TEXT_COLUMN: text})
+                    number += 1
+            elif kind is Kind.LAST:
+                yield too_large(name, number, limit)
+                number += 1
+
+
+def _document_rows(file: InputFile, limit: int) -> Rows:
+    parts: list[bytes] = []
+    with text_blocks(file, cap=limit + 1) as blocks:
+        parts.extend(blocks)
+    data = b"".join(parts)
+    if len(data) > limit:
+        yield too_large(file.name, 0, limit)
+        return
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        yield not_utf8(file.name, 0)
+        return
+    if text and not text.isspace():
+        yield Row(file.name, 0, {TEXT_COLUMN: text})
+
+
+def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
+    """Read the rows of a jsonl file, or of its first `cap` bytes."""
+    name, number, loads = file.name, 0, orjson.loads
+    with text_blocks(file, size=limit, cap=cap) as blocks:
+        for kind, data in line_blocks(blocks, limit):
+            if kind is not Kind.LINES:
+                if kind is Kind.LAST:
+                    yield too_large(name, number, limit)
+                    number += 1
+                continue
+            exact = b"0" * 19 in data.translate(_DIGITS_TO_ZERO)
+            for line in data.splitlines():
+                if exact and _BIG_INTEGER.search(line):
+                    row = _slow_row(name, number, line)
+                else:
+                    try:
+                        value = loads(line)
+                    except orjson.JSONDecodeError:
+                        if not line.strip():
+                            continue
+                        row = _slow_row(name, number, line)
+                    else:
+                        row = Row(name, number, value) if type(value) is dict else row_of(name, number, value)
+                yield row
+                number += 1
+
+
+def _slow_row(name: str, number: int, line: bytes) -> Row | UnreadableRow:
+    """Read what orjson refuses (NaN, Infinity, raw tabs) or rounds (integers beyond 64 bits)."""
+    try:
+        value = DECODER.decode(line.decode())
+    except UnicodeDecodeError:
+        return not_utf8(name, number)
+    except (ValueError, RecursionError):
+        return unreadable(name, number, "it is not JSON")
+    if not is_text(value):
+        return unreadable(name, number, f"it holds {HALF_CHARACTER}")
+    return row_of(name, number, value)
+
+
+#: A string of JSON may be cut between the two halves of a character beyond 16 bits.
+HALF_CHARACTER = "half a character: a \\ud800 to \\udfff without its other half"
+
+
+def is_text(value: object) -> bool:
+    """Whether all strings within can be written as UTF-8: Python's JSON lets lone surrogates pass."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def row_of(name: str, number: int, value: object) -> Row | UnreadableRow:
+    """Give the row that a JSON value stands for."""
+    if isinstance(value, dict):
+        return Row(name, number, value)
+    if value is None or isinstance(value, str):
+        return Row(name, number, BareText({TEXT_COLUMN: value}))
+    return unreadable(name, number, "it is neither an object nor a string")
+
+
+def peeked(open_rows: Callable[[int | None], Rows]) -> Table:
+    """Make a table of JSON rows, whose columns are found by reading the first ones.
+
+    `open_rows` is called with the bytes it may read at most, and with None for all rows. Only where
+    the first megabyte holds no row that can be read are the next ones asked.
+    """
+    first = _first_rows(open_rows(_PEEKED_BYTES), _PEEKED_ROWS) or _first_rows(open_rows(None), 1)
+    columns, texts = columns_of([row.values for row in first])
+    headerless = bool(first) and all(isinstance(row.values, BareText) for row in first)
+    return Table(columns, texts, headerless=headerless, rows=open_rows(None))
+
+
+def _first_rows(rows: Rows, wanted: int) -> list[Row]:
+    """Take the first readable rows; `UnreadableFile` only where the file breaks before any row at all."""
+    found: list[Row] = []
+    met = False
+    with closing(rows):
+        try:
+            for row in rows:
+                met = True
+                if isinstance(row, Row):
+                    found.append(row)
+                    if len(found) == wanted:
+                        break
+        except UnreadableFile:
+            if not met:
+                raise
+    return found
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """All columns, and those whose first value that is not null is a text, in order of appearance."""
+    first: dict[str, Any] = {}
+    for values in rows:
+        for column, value in values.items():
+            if first.get(column) is None:
+                first[column] = value
+    return tuple(first), tuple(column for column, value in first.items() if isinstance(value, str))
+
+
+def _refuse_document(file: InputFile, limit: int) -> None:
+    """Tell a JSON document under the name of jsonl: each of its lines would be a bad row."""
+    with text_blocks(file, size=limit, cap=_PEEKED_BYTES) as blocks:
+        lines = (line.strip() for kind, data in line_blocks(blocks, limit) for line in data.splitlines())
+        first, second = [*islice(filter(None, lines), 2), b"", b""][:2]
+    if first in (b"[", b"{") or (first.startswith(b"[") and (not second or not _is_json(first))):
+        raise UnreadableFile(
+            file.name, "it looks like one JSON document, not one JSON object a line: give it the suffix .json"
+        )
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True

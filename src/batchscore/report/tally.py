@@ -1,0 +1,98 @@
+"""What do the events add up to?
+
+Pure: events in, figures out. Whoever shows or stores figures reads `statistics()` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from batchscore.errors import ErrorCode
+from batchscore.rows import Attempt, Event, FileFinished, RowsSettled
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The figures at one moment.
+
+    `ok` and `errors` are rows settled by this run, `known` rows that an earlier run had settled.
+    `requests` counts every attempt, `retried` those that came to nothing, by cause. Tokens are the
+    service's own counts.
+    """
+
+    ok: int
+    errors: Mapping[str, int]
+    known: int
+    finish_reasons: Mapping[str, int]
+    requests: int
+    retried: Mapping[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    files_finished: int
+    slowest_seconds: float
+
+    @property
+    def failed(self) -> int:
+        """Rows with an error record, but those that had nothing to ask."""
+        return sum(self.errors.values()) - self.empty
+
+    @property
+    def empty(self) -> int:
+        """Rows that had nothing to ask."""
+        return self.errors.get(ErrorCode.EMPTY_INPUT.value, 0)
+
+    @property
+    def rows(self) -> int:
+        """Rows settled by this run."""
+        return self.ok + sum(self.errors.values())
+
+
+@dataclass(slots=True)
+class Tally:
+    """Adds events up. O(1) an event."""
+
+    ok: int = 0
+    known: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    finish_reasons: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    retried: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    files: list[FileFinished] = field(default_factory=list)
+    slowest_seconds: float = 0.0
+
+    def add(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, Attempt):
+            self.requests += 1
+            self.prompt_tokens += event.prompt_tokens
+            self.completion_tokens += event.completion_tokens
+            self.slowest_seconds = max(self.slowest_seconds, event.seconds)
+            if event.cause:
+                self.retried[event.cause] += 1
+        elif isinstance(event, RowsSettled):
+            self.ok += event.ok
+            for code, count in event.errors.items():
+                self.errors[code.value] += count
+            self.finish_reasons.update(event.finish_reasons)
+        elif isinstance(event, FileFinished):
+            self.files.append(event)
+            self.known += event.known
+
+    def statistics(self) -> Statistics:
+        """Return the figures as they stand."""
+        return Statistics(
+            ok=self.ok,
+            errors=dict(self.errors),
+            known=self.known,
+            finish_reasons=dict(self.finish_reasons),
+            requests=self.requests,
+            retried=dict(self.retried),
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            files_finished=len(self.files),
+            slowest_seconds=self.slowest_seconds,
+        )

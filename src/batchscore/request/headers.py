@@ -1,0 +1,68 @@
+"""How long does a reply ask us to wait?
+
+Pure: headers in, seconds out. Absent, unreadable, zero and negative values all mean "not said":
+Azure sends -1 and 0 where it does not know (facts seen 2026-09).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
+
+
+def wait_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+    """Return the seconds to wait by `retry-after-ms`, `retry-after`, else `x-ratelimit-reset-*`.
+
+    `headers` are looked up by lower-case names. `retry-after` may be seconds, with decimals, or an HTTP date
+    (RFC 9110, 10.2.3). Of two resets the longer counts. Never raises.
+    """
+    milliseconds = number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    after = headers.get("retry-after")
+    seconds = number(after)
+    if seconds is None and after:
+        seconds = until_date(after, now or datetime.now(timezone.utc))
+    if seconds is not None:
+        return seconds
+    resets = [
+        duration(value) for name, value in headers.items() if name.lower().startswith("x-ratelimit-reset-")
+    ]
+    return max((reset for reset in resets if reset is not None), default=None)
+
+
+def number(text: str | None) -> float | None:
+    """Return a positive finite number, else `None`."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value > 0 else None
+
+
+def until_date(text: str, now: datetime) -> float | None:
+    """Return the seconds until an HTTP date, `None` for the past or for what is no date."""
+    try:
+        then = parsedate_to_datetime(text)
+        seconds = (then if then.tzinfo else then.replace(tzinfo=timezone.utc)).timestamp() - now.timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return seconds if seconds > 0 else None
+
+
+def duration(text: str) -> float | None:
+    """Return the seconds of `1s`, `6m0s`, `120ms` or a bare number, else `None`."""
+    bare = number(text)
+    if bare is not None:
+        return bare
+    found = DURATION.match(text.strip())
+    if found is None or not text.strip():
+        return None
+    hours, minutes, seconds, milliseconds = (float(group or 0) for group in found.groups())
+    total = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+    return total if total > 0 else None

@@ -1,0 +1,199 @@
+"""What does a reply mean for the rows that it answers?
+
+A pure table from status and code to one of a few outcomes. It judges by status and code, never by the
+words of a message, with one exception that says so. Messages for records are our own words: what a
+service writes may quote the input.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import orjson
+
+from batchscore.errors import ErrorCode
+from batchscore.rows import Reply, RowError
+
+
+class Verdict(Enum):
+    """What to do with the rows of a request."""
+
+    KEPT = "kept"
+    AGAIN = "again"  # the service's fault, and it may pass
+    SPLIT = "split"  # the content's fault: halve the request, or settle its one row
+    RENAME = "rename"  # the model wants max_completion_tokens
+    NEW_TOKEN = "new_token"  # noqa: S105 - a verdict, not a secret
+    STOP = "stop"  # no request of this deployment will do better
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A verdict, and the error that a row gets should it come to that.
+
+    `reason` is what a person reads where the run stops; `detail` tells one 400 from another.
+    """
+
+    verdict: Verdict
+    code: ErrorCode
+    reason: str
+    status: int | None = None
+    detail: str = ""
+
+    def error(self, attempts: int) -> RowError:
+        """Return the row's error after so many attempts."""
+        return RowError(self.code, self.reason, self.status, attempts)
+
+
+#: Codes of a service that name the content as the reason, whatever the status.
+CONTENT_CODES = {
+    "content_filter": ErrorCode.CONTENT_FILTER,
+    "content_policy_violation": ErrorCode.CONTENT_FILTER,
+    "ResponsibleAIPolicyViolation": ErrorCode.CONTENT_FILTER,
+    "context_length_exceeded": ErrorCode.TOO_LONG,
+    "string_above_max_length": ErrorCode.TOO_LONG,
+    "max_tokens_exceeded": ErrorCode.TOO_LONG,
+}
+
+WORDS = {
+    ErrorCode.CONTENT_FILTER: "The service's content filter refused the row.",
+    ErrorCode.TOO_LONG: "The row is longer than the model takes.",
+    ErrorCode.INVALID_REQUEST: "The service refused the request as invalid",
+    ErrorCode.RATE_LIMITED: "The service's rate limit refused the request",
+    ErrorCode.SERVER_ERROR: "The service failed",
+    ErrorCode.TIMEOUT: "No answer came in time",
+    ErrorCode.CONNECTION: "The connection to the service failed",
+    ErrorCode.BAD_REPLY: "The service's reply could not be used",
+}
+
+#: 429 codes that no waiting helps (OpenAI's error codes page, seen 2026-09).
+EXHAUSTED_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+
+#: Services say "too long" for embeddings in words only; the one place where words count.
+TOO_LONG_WORDS = re.compile(
+    r"maximum context length|must have less than \d+ tokens|too many tokens", re.IGNORECASE
+)
+
+SAFE_WORD = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}$")
+
+
+def classify(reply: Reply) -> Outcome:
+    """Return what a reply means. A 200 is `KEPT` until its body proves otherwise."""
+    status = reply.status
+    if 200 <= status < 300:
+        return Outcome(Verdict.KEPT, ErrorCode.BAD_REPLY, "", status)
+    body = error_body(reply.body)
+    code = safe(body.get("code")) or safe(body.get("type"))
+    param = safe(body.get("param"))
+    detail = " ".join(part for part in (code, f"parameter {param}" if param else "") if part)
+    if status == 401:
+        return Outcome(
+            Verdict.NEW_TOKEN,
+            ErrorCode.INVALID_REQUEST,
+            "the service refused the credentials (401). Check the key or the sign-in, and that they belong "
+            "to this endpoint.",
+            status,
+        )
+    if status == 403:
+        return Outcome(
+            Verdict.STOP,
+            ErrorCode.INVALID_REQUEST,
+            f"access is denied (403{said(detail)}). With Entra ID the role 'Cognitive Services OpenAI "
+            "User' on the resource is needed; a firewall or a suspended resource answers so, too.",
+            status,
+        )
+    if status in {404, 405, 410}:
+        return Outcome(
+            Verdict.STOP,
+            ErrorCode.INVALID_REQUEST,
+            f"no such model, deployment or path ({status}{said(detail)}). Check --model, --deployment, "
+            "--api-version and the endpoint's path.",
+            status,
+        )
+    if status == 429 and code in EXHAUSTED_CODES:
+        return Outcome(
+            Verdict.STOP,
+            ErrorCode.RATE_LIMITED,
+            f"the quota is exhausted (429, {code}). It needs more credit or a higher quota.",
+            status,
+        )
+    if status in {400, 413, 422, 431}:
+        return refused_content(body, status, code, param, detail)
+    if status == 429:
+        return Outcome(
+            Verdict.AGAIN, ErrorCode.RATE_LIMITED, worded(ErrorCode.RATE_LIMITED, "429", detail), 429
+        )
+    if status in {408, 409, 425} or status >= 500:
+        return Outcome(
+            Verdict.AGAIN, ErrorCode.SERVER_ERROR, worded(ErrorCode.SERVER_ERROR, str(status), detail), status
+        )
+    return Outcome(
+        Verdict.SPLIT,
+        ErrorCode.INVALID_REQUEST,
+        worded(ErrorCode.INVALID_REQUEST, str(status), detail),
+        status,
+        detail,
+    )
+
+
+def refused_content(body: dict[str, Any], status: int, code: str, param: str, detail: str) -> Outcome:
+    """Return what a 400-like status means: this content, or a parameter that no row can do with."""
+    inner = body.get("innererror")
+    inner_code = safe(inner.get("code")) if isinstance(inner, dict) else ""
+    if code == "unsupported_parameter" and param == "max_tokens":
+        return Outcome(
+            Verdict.RENAME,
+            ErrorCode.INVALID_REQUEST,
+            worded(ErrorCode.INVALID_REQUEST, str(status), detail),
+            status,
+            detail,
+        )
+    named = CONTENT_CODES.get(code) or CONTENT_CODES.get(inner_code)
+    if named is None and TOO_LONG_WORDS.search(str(body.get("message") or "")):
+        named = ErrorCode.TOO_LONG
+    if named is not None:
+        return Outcome(Verdict.SPLIT, named, WORDS[named], status, named.value)
+    return Outcome(
+        Verdict.SPLIT,
+        ErrorCode.INVALID_REQUEST,
+        worded(ErrorCode.INVALID_REQUEST, str(status), detail),
+        status,
+        detail or str(status),
+    )
+
+
+def no_reply(code: ErrorCode, detail: str = "") -> Outcome:
+    """Return what a timeout, a broken connection or an unusable reply means."""
+    text = WORDS[code]
+    return Outcome(
+        Verdict.AGAIN, code, text if text.endswith(".") else f"{text}{f': {detail}' if detail else ''}."
+    )
+
+
+def error_body(body: bytes) -> dict[str, Any]:
+    """Return the error object of a reply; gateways put its fields at the top. Never raises."""
+    try:
+        whole = orjson.loads(body)
+    except ValueError:
+        return {}
+    if not isinstance(whole, dict):
+        return {}
+    error = whole.get("error")
+    return error if isinstance(error, dict) else whole
+
+
+def safe(word: Any) -> str:
+    """Return a code or parameter name, or nothing where it might be more than a name."""
+    return word if isinstance(word, str) and SAFE_WORD.match(word) else ""
+
+
+def said(detail: str) -> str:
+    """Return the service's code as an aside."""
+    return f", {detail}" if detail else ""
+
+
+def worded(code: ErrorCode, status: str, detail: str) -> str:
+    """Return our words for a code with the status and the service's own code."""
+    return f"{WORDS[code]} ({status}{said(detail)})."

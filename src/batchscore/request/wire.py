@@ -1,0 +1,83 @@
+"""How do bytes get to the service and back?
+
+It knows one URL, headers and seconds; what bodies mean is others' business. One aiohttp session a
+run: connections are kept alive, proxies and certificates are taken from the usual variables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from batchscore.errors import ErrorCode
+from batchscore.rows import Reply
+
+#: Gives the headers that sign a request in.
+Sign = Callable[[], Awaitable[Mapping[str, str]]]
+
+#: Sends one body and gives the reply; raises `NoReply`.
+Send = Callable[[bytes], Awaitable[Reply]]
+
+
+class NoReply(Exception):  # noqa: N818 - a reason to ask again, not an error of the run
+    """No reply came: `code` is TIMEOUT or CONNECTION, `detail` for a person, without the input."""
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+@asynccontextmanager
+async def open_wire(
+    url: str, headers: Mapping[str, str], sign: Sign, *, timeout_seconds: float
+) -> AsyncIterator[Send]:
+    """Give a function that posts a JSON body to `url`.
+
+    A reply that has not wholly come after `timeout_seconds` raises `NoReply(TIMEOUT)`; anything that
+    breaks the exchange `NoReply(CONNECTION)`.
+    """
+    fixed = {**headers, "Content-Type": "application/json"}
+    timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(timeout_seconds, 30))
+    # The engine bounds how many requests are in flight; a second bound here could only stall.
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, trust_env=True, auto_decompress=True
+    ) as session:
+
+        async def send(body: bytes) -> Reply:
+            signed = await sign()
+            started = time.perf_counter()
+            try:
+                async with session.post(
+                    url, data=body, headers={**fixed, **signed}, allow_redirects=False
+                ) as response:
+                    content = await response.read()
+            except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
+                raise NoReply(ErrorCode.TIMEOUT, f"no answer in {timeout_seconds:g} s") from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise NoReply(ErrorCode.CONNECTION, described(error)) from None
+            return Reply(response.status, response.headers, content, time.perf_counter() - started)
+
+        yield send
+
+
+def described(error: BaseException) -> str:
+    """Return what broke, in a few words that hold no request content."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return "the TLS handshake failed; is a certificate authority missing (SSL_CERT_FILE)?"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the host name is not known"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect ({error.os_error.strerror or type(error.os_error).__name__})"
+    if isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError):
+        return "the proxy refused"
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+        return "the service closed the connection"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the reply broke off"
+    return type(error).__name__

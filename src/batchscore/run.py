@@ -1,0 +1,305 @@
+"""One run, from settings to its account: what every door calls that has files to score.
+
+It opens output and connection, lets the job work, merges where one file was asked for, and leaves a
+record of the run. It knows no terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchscore import simulator
+from batchscore.errors import BatchscoreError, ExitCode, OutputError
+from batchscore.job import Job, Outcome
+from batchscore.report.tally import Statistics, Tally
+from batchscore.request.connection import connect
+from batchscore.request.endpoint import Target, resolve_target
+from batchscore.rows import Event, Listen, Notice
+from batchscore.settings import Settings
+from batchscore.survey import Survey, survey, wanted_by
+from batchscore.write import storage
+from batchscore.write.formats import format_named
+from batchscore.write.layout import Layout
+from batchscore.write.ledger import Ledger
+from batchscore.write.merge import merge_parts
+
+#: What tells a single output file from a folder.
+FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where scores go: always a `folder` of parts, and one `file` made of them where that was asked."""
+
+    folder: Path
+    file: Path | None = None
+
+    @property
+    def asked_for(self) -> Path:
+        """The path that the user named."""
+        return self.file or self.folder
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that ended, well or not."""
+
+    outcome: Outcome
+    statistics: Statistics
+    survey: Survey
+    settings: Settings
+    output: Output
+    layout: Layout
+    seconds: float
+    exit_code: ExitCode
+
+
+def score_files(
+    settings: Settings,
+    inputs: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    listen: Listen,
+    named: Mapping[str, str] | None = None,
+) -> Finished:
+    """Score files and return how it went.
+
+    Raises a `BatchscoreError` for what is found wrong before the first request; what stops a run later
+    is in the outcome. On the main thread SIGINT and SIGTERM stop it gracefully, a second one at once
+    (`KeyboardInterrupt`).
+    """
+    started = time.time()
+    output = output_of(settings)
+    target = None if settings.simulate else target_of(settings, environ, named)
+    surveyed = survey(inputs, settings, output=output.asked_for)
+    layout, ledger = open_ledger(settings, surveyed, output, listen)
+    tally = Tally()
+
+    def heard(event: Event) -> None:
+        tally.add(event)
+        listen(event)
+
+    with simulated(settings) as rehearsal:
+        if rehearsal is not None:
+            target, environ = rehearsal
+        assert target is not None
+        outcome = asyncio.run(scored(settings, surveyed, ledger, target, environ, heard))
+    if output.file is not None and outcome.stopped_by is None and not outcome.interrupted:
+        files = [ready.file.name for ready in surveyed.ready]
+        merge_parts(ledger.score_parts(files), output.file, surveyed.schema)
+    finished = Finished(
+        outcome=outcome,
+        statistics=tally.statistics(),
+        survey=surveyed,
+        settings=settings,
+        output=output,
+        layout=layout,
+        seconds=time.time() - started,
+        exit_code=outcome.exit_code(settings.error_threshold),
+    )
+    with suppress(OutputError):
+        # A full disk has already been reported by whatever met it first.
+        write_record(finished, target, started)
+    return finished
+
+
+def output_of(settings: Settings) -> Output:
+    """Return where the scores go; raises `OutputError` where a file stands in a folder's place."""
+    path = Path(settings.output)
+    if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
+        return Output(path.with_name(path.name + ".batchscore"), path)
+    if path.exists() and not path.is_dir():
+        raise OutputError(
+            f"{path} is a file; give a folder, or a new file ending in {', '.join(FILE_SUFFIXES)}."
+        )
+    return Output(path)
+
+
+def target_of(settings: Settings, environ: Mapping[str, str], named: Mapping[str, str] | None) -> Target:
+    """Return where requests go, by the settings and the environment."""
+    return resolve_target(
+        task=settings.task,
+        model=settings.model,
+        deployment=settings.deployment,
+        endpoint=settings.endpoint,
+        api_version=settings.api_version,
+        auth=settings.auth,
+        environ=environ,
+        named=named,
+    )
+
+
+def open_ledger(
+    settings: Settings, surveyed: Survey, output: Output, listen: Listen
+) -> tuple[Layout, Ledger]:
+    """Open the output folder; raises `OutputError` where it holds something else."""
+    chosen = format_named(part_format(settings, output))
+    layout = Layout(output.folder, settings.task, chosen.suffix)
+    ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
+    foreign = output.file is not None and output.file.exists() and not layout.marker.exists()
+    if foreign and not settings.overwrite:
+        raise OutputError(
+            f"{output.file} is there already and batchscore did not write it; "
+            "choose another name, or replace it with --overwrite."
+        )
+    discarded = ledger.prepare(overwrite=settings.overwrite)
+    if discarded:
+        listen(Notice(f"--overwrite discarded {discarded:,} scores that {output.asked_for} held."))
+    return layout, ledger
+
+
+def part_format(settings: Settings, output: Output) -> str:
+    """Return the parts' format: that of the one file, where the two are of a kind."""
+    if output.file is None:
+        return settings.format
+    return "jsonl" if output.file.suffix.lower() == ".jsonl" else "parquet"
+
+
+def fingerprint(settings: Settings, output: Output) -> dict[str, Any]:
+    """Return what determines a record: runs that differ in it cannot share an output."""
+    wanted = wanted_by(settings)
+    return {
+        "model": settings.model,
+        "deployment": settings.deployment,
+        "params": settings.api_params,
+        "column": settings.column,
+        "prompt": settings.prompt,
+        "system": settings.system,
+        "messages": list(wanted.messages) if wanted.messages is not None else None,
+        "txt": settings.txt,
+        "id": settings.id,
+        "keep": list(settings.keep),
+        "usage": settings.usage,
+        "raw": settings.raw,
+        "format": part_format(settings, output),
+        "rows_per_part": settings.rows_per_part,
+        "simulated": settings.simulate,
+    }
+
+
+@contextmanager
+def simulated(settings: Settings) -> Iterator[tuple[Target, Mapping[str, str]] | None]:
+    """Run the simulator while the block runs, where one was asked for; give where it is."""
+    if not settings.simulate:
+        yield None
+        return
+    with simulator.start() as running:
+        environ = {"BATCHSCORE_API_KEY": running.key}
+        target = resolve_target(
+            task=settings.task,
+            model=settings.model,
+            deployment=settings.deployment,
+            endpoint=running.endpoint,
+            api_version=settings.api_version,
+            environ=environ,
+        )
+        yield target, environ
+
+
+async def scored(
+    settings: Settings,
+    surveyed: Survey,
+    ledger: Ledger,
+    target: Target,
+    environ: Mapping[str, str],
+    listen: Listen,
+) -> Outcome:
+    """Run the job on this loop, with signals that stop it."""
+    stop = asyncio.Event()
+    with stopping(stop, listen):
+        try:
+            async with connect(target, environ=environ, timeout_seconds=settings.timeout) as connection:
+                return await Job(surveyed, settings, ledger, connection, listen, stop).run()
+        except BatchscoreError as error:
+            return Outcome(files=(), unopened=len(surveyed.ready), stopped=True, stopped_by=error)
+
+
+@contextmanager
+def stopping(stop: asyncio.Event, listen: Listen) -> Iterator[None]:
+    """Let SIGINT and SIGTERM set `stop`, and a second one cancel; only where this thread may."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def received() -> None:
+        if stop.is_set() and task is not None:
+            task.cancel()
+            return
+        listen(
+            Notice(
+                "Stopping: waiting for answers that are on their way; press Ctrl-C again to leave at once."
+            )
+        )
+        stop.set()
+
+    installed = []
+    for number in signals:
+        # Off the main thread, and on some hosts, signals are not ours to take.
+        with suppress(ValueError, RuntimeError, NotImplementedError):
+            loop.add_signal_handler(number, received)
+            installed.append(number)
+    try:
+        yield
+    finally:
+        for number in installed:
+            loop.remove_signal_handler(number)
+
+
+def write_record(finished: Finished, target: Target | None, started: float) -> None:
+    """Write `runs/<start>-<worker>.json`: what was set, what came of it; no cell, no secret."""
+    begun = datetime.fromtimestamp(started, timezone.utc)
+    worker = f"{platform.node() or 'host'}-{os.getpid()}"
+    settings = {each.name: getattr(finished.settings, each.name) for each in fields(finished.settings)}
+    reached = None if target is None else {"url": target.url, "auth": target.auth, "from": target.sources}
+    statistics = finished.statistics
+    outcome = finished.outcome
+    record = {
+        "version": version("batchscore"),
+        "started": begun.isoformat(timespec="seconds"),
+        "seconds": round(finished.seconds, 3),
+        "worker": worker,
+        "exit_code": int(finished.exit_code),
+        "reason": str(outcome.stopped_by) if outcome.stopped_by else None,
+        "settings": settings,
+        "endpoint": None
+        if target is None
+        else {"url": target.url, "auth": target.auth, "from": target.sources},
+        "rows": outcome.rows,
+        "ok": outcome.ok,
+        "errors": outcome.errors,
+        "empty": outcome.errors - outcome.failed,
+        "not_reached": outcome.not_reached,
+        "this_run": {
+            "ok": statistics.ok,
+            "errors": statistics.errors,
+            "finish_reasons": statistics.finish_reasons,
+            "requests": statistics.requests,
+            "retried": statistics.retried,
+            "prompt_tokens": statistics.prompt_tokens,
+            "completion_tokens": statistics.completion_tokens,
+        },
+        "files": [
+            {"file": file.file, "state": file.state, "rows": file.rows, "ok": file.ok, "errors": file.errors}
+            | ({"problem": file.problem} if file.problem else {})
+            for file in outcome.files
+        ],
+        "files_not_opened": outcome.unopened,
+        "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
+        "repeated_ids": outcome.repeated_ids,
+    }
+    name = f"{begun:%Y%m%dT%H%M%SZ}-{worker}.json"
+    body = orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
+    storage.write_whole(finished.layout.runs / name, body)

@@ -1,0 +1,187 @@
+"""How does a person get the scores of a finished run into pandas?
+
+It must not know how a run is settled or resumed: it reads the output folder as it stands, or one merged
+file. pandas and pyarrow are loaded when it is called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from batchscore.errors import InputError
+from batchscore.write.schema import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")
+_SUFFIXES = (".jsonl", ".parquet", ".arrow")
+
+#: A record's column → its cells, in row order.
+_Columns = dict[str, list[Any]]
+
+
+def read_scores(out: str | Path, task: str | None = None) -> pd.DataFrame:
+    """Return the score records of an output folder, or of one merged file, in input order.
+
+    `row` is int64; every other column holds objects as they were written, never inferred: `file`, `id`
+    and answers are text ("007" stays "007") or `None`, embeddings are `(d,)` float32 arrays, so that
+    `np.stack(df["embeddings"])` works; in Parquet and Arrow kept columns are text. `task` may be left out
+    where there is one only. Needs memory for all of it: 4 bytes a dimension and about 300 a row, and one
+    file's text on top (of a merged Parquet file, all of it twice). Raises `InputError` where there are no
+    scores, or where the folder's manifests name a part that is not there.
+    """
+    import pandas as pd  # noqa: PLC0415 - half a second that nobody else should wait for
+
+    path = Path(out)
+    if path.is_dir():
+        task, files = score_parts(path, task)
+    elif path.is_file():
+        files = [path]
+    else:
+        raise InputError(f"{path}: no such file or folder")
+    columns: _Columns = {}
+    for file in files:
+        task, more = _read(file, task)
+        _extend(columns, more)
+    if task not in columns:
+        raise InputError(f"{path}: no scores{f' of {task}' if task else ''} in it")
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            name: pd.Series(cells, dtype=np.int64 if name == "row" else object)
+            for name, cells in columns.items()
+        },
+        copy=False,
+    )
+    return frame
+
+
+def score_parts(out: Path, task: str | None = None) -> tuple[str, list[Path]]:
+    """Return the task and its score parts in input order.
+
+    Where there are manifests, a part counts only if one of them has its commit record. Raises
+    `InputError`.
+    """
+    found = [name for name in TASKS if (out / name).is_dir()]
+    if not found and out.name in TASKS:  # the folder of one task was named
+        return score_parts(out.parent, task or out.name)
+    if task is None:
+        if len(found) != 1:
+            what = f"scores of {', '.join(found)}: name one as `task`" if found else "no scores in it"
+            raise InputError(f"{out}: {what}")
+        task = found[0]
+    if task not in found:
+        raise InputError(f"{out}: no scores of {task} in it, only of {', '.join(found) or 'nothing'}")
+    folder = out / task
+    parts = _committed(out, task) if (out / "manifest").is_dir() else _by_name(folder)
+    missing = [part for part in parts if not part.is_file()]
+    if missing:
+        raise InputError(
+            f"{missing[0]} is not there ({len(missing)} of {len(parts)} parts are missing): `batchscore "
+            "verify --repair` scores their rows again"
+        )
+    if not parts:
+        raise InputError(f"{folder}: no scores in it; why rows failed stands in {out / 'errors' / task}")
+    return task, parts
+
+
+def _committed(out: Path, task: str) -> list[Path]:
+    manifests = (out / "manifest" / task).glob("*.json")
+    return [part for _, parts in sorted(_commits(path, out / task) for path in manifests) for part in parts]
+
+
+def _commits(manifest: Path, folder: Path) -> tuple[list[str], list[Path]]:
+    """Return the input's place as its folder is walked, by each folder's name, and its parts."""
+    try:
+        record = orjson.loads(manifest.read_bytes())
+        names = [part["scores"]["name"] for part in record["parts"] if part.get("scores")]
+        parts = sorted((folder / Path(name).name for name in names), key=_place)
+        return record["file"].split("/"), parts
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{manifest}: cannot be read as a manifest ({error!r})") from error
+
+
+def _by_name(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.iterdir() if _PART.fullmatch(path.name)), key=_place)
+
+
+def _place(part: Path) -> tuple[str, int]:
+    match = _PART.fullmatch(part.name)
+    return (match["name"], int(match["number"])) if match else (part.name, 0)
+
+
+def _read(path: Path, task: str | None) -> tuple[str | None, _Columns]:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InputError(f"{path}: scores stand in {', '.join(_SUFFIXES)} files")
+    try:
+        return _from_lines(path, task) if suffix == ".jsonl" else _from_arrow(path, task)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: cannot be read as scores ({error})") from error
+
+
+def _task_of(names: Iterable[str]) -> str | None:
+    """Return the task whose records have these columns: the answer stands after all kept columns."""
+    return next((name for name in reversed(list(names)) if name in TASKS), None)
+
+
+def _from_lines(path: Path, task: str | None) -> tuple[str | None, _Columns]:
+    columns: _Columns = {}
+    with path.open("rb") as lines:
+        for count, line in enumerate(lines):
+            record = orjson.loads(line)
+            task = task or _task_of(record)
+            if task == "embeddings" and task in record:
+                record[task] = np.array(record[task], dtype=np.float32)
+            for name, cell in record.items():
+                # With `--keep '*'` rows may have different columns.
+                columns.setdefault(name, [None] * count).append(cell)
+            for cells in columns.values():
+                if len(cells) == count:
+                    cells.append(None)
+    return task, columns
+
+
+def _from_arrow(path: Path, task: str | None) -> tuple[str | None, _Columns]:
+    import pyarrow as pa  # noqa: PLC0415 - 0.1 s that JSON Lines does without
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    from batchscore.write.columnar import counts_of, vectors_of  # noqa: PLC0415
+
+    if path.suffix.lower() == ".parquet":
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    else:
+        with pa.OSFile(str(path)) as opened, pa.ipc.open_file(opened) as file:
+            table = file.read_all()
+    task = task or _task_of(table.column_names)
+    columns: _Columns = {}
+    for name in table.column_names:
+        if name == task == "embeddings":
+            columns[name] = vectors_of(table[name])
+        else:
+            columns[name] = table[name].to_pylist()
+    for name, plain in (("usage", counts_of), ("raw", _parsed)):
+        if name in columns:
+            columns[name] = [plain(cell) for cell in columns[name]]
+    return task, columns
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
+def _extend(columns: _Columns, more: _Columns) -> None:
+    before = len(columns.get("row", ()))
+    count = len(more.get("row", ()))
+    for name, cells in more.items():
+        columns.setdefault(name, [None] * before).extend(cells)
+    for cells in columns.values():
+        if len(cells) == before:
+            cells.extend([None] * count)

@@ -1,0 +1,180 @@
+"""What is wrong with an embeddings request, and what is its reply?
+
+It must not know HTTP, limits nor faults of the network.
+Rules: reference of `POST /embeddings` in the openai SDK's `types/embedding_create_params.py`, seen 2026.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from batchscore.simulator.problems import (
+    REFERENCE,
+    Problem,
+    Surface,
+    content_filtered,
+    invalid,
+    unknown_parameter,
+    wrong_type,
+)
+from batchscore.simulator.settings import WIDEST, SimulatorSettings
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_TOKENS_AN_INPUT = 8192
+MAX_TOKENS_A_REQUEST = 300_000
+_KNOWN = frozenset({"input", "model", "encoding_format", "dimensions", "user", "input_type"})
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A request found to be right: texts in order, vectors' length and form, tokens of the whole."""
+
+    texts: list[str]
+    dimensions: int
+    as_base64: bool
+    tokens: int
+
+
+def check(
+    body: dict[str, Any], *, name: str, surface: Surface, settings: SimulatorSettings
+) -> tuple[int, Embeddings | Problem]:
+    """Give the tokens that a limit is charged, and the work, or why the service refuses it."""
+    texts, counts = _inputs(body.get("input"))
+    charged = sum(counts)
+    if texts is None:
+        return charged, invalid(f"'$.input' is invalid. {REFERENCE}")
+    for parameter in body:
+        if parameter not in _KNOWN:
+            return charged, unknown_parameter(surface, "embeddings", parameter)
+    return charged, (
+        _too_much(counts, surface=surface, settings=settings)
+        or _options(body, name=name, settings=settings)
+        or _content(texts, surface)
+        or Embeddings(
+            texts=texts,
+            dimensions=body.get("dimensions") or settings.dimensions,
+            as_base64=body.get("encoding_format") == "base64",
+            tokens=charged,
+        )
+    )
+
+
+def _inputs(value: Any) -> tuple[list[str] | None, list[int]]:
+    """Give the texts (None if one is not valid) and each one's tokens."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or not value:
+        return None, []
+    if all(type(item) is int for item in value):
+        value = [value]
+    texts: list[str] = []
+    counts: list[int] = []
+    valid = True
+    for item in value:
+        if isinstance(item, str) and item:
+            texts.append(item)
+            counts.append(count_tokens(item))
+        elif isinstance(item, list) and item and all(type(token) is int for token in item):
+            texts.append(" ".join(map(str, item)))
+            counts.append(len(item))
+        else:
+            valid = False
+    return (texts if valid else None), counts
+
+
+def _too_much(counts: list[int], *, surface: Surface, settings: SimulatorSettings) -> Problem | None:
+    most = settings.max_inputs
+    if len(counts) > most:
+        if surface is Surface.AZURE:
+            return invalid(f"Too many inputs. The max number of inputs is {most}.")
+        return invalid(
+            f"Invalid 'input': array too long. Expected an array with maximum length {most}, but got an array"
+            f" with length {len(counts)} instead.",
+            param="input",
+            code="array_above_max_length",
+        )
+    largest = max(counts)
+    if largest > MAX_TOKENS_AN_INPUT:
+        return invalid(
+            f"This model's maximum context length is {MAX_TOKENS_AN_INPUT} tokens, however you requested"
+            f" {largest} tokens ({largest} in your prompt; 0 for the completion). Please reduce your prompt;"
+            " or completion length."
+        )
+    if sum(counts) > MAX_TOKENS_A_REQUEST:
+        return invalid(
+            f"Requested {sum(counts)} tokens, max {MAX_TOKENS_A_REQUEST} tokens per request",
+            code="max_tokens_per_request",
+            kind="max_tokens_per_request",
+        )
+    return None
+
+
+def _options(body: dict[str, Any], *, name: str, settings: SimulatorSettings) -> Problem | None:
+    form = body.get("encoding_format", "float")
+    if form not in ("float", "base64"):
+        return invalid(f"'{form}' is not one of ['float', 'base64'] - 'encoding_format'")
+    dimensions = body.get("dimensions")
+    if dimensions is None:
+        return None
+    if type(dimensions) is not int:
+        return wrong_type("dimensions", "an integer", dimensions)
+    if "ada-002" in name:
+        return invalid("This model does not support specifying dimensions.")
+    widest = max(WIDEST, settings.dimensions)
+    if not 1 <= dimensions <= widest:
+        return invalid(f"Invalid value for 'dimensions' = {dimensions}. Must be between 1 and {widest}.")
+    return None
+
+
+def _content(texts: list[str], surface: Surface) -> Problem | None:
+    if any(CONTENT_FILTER_TRIGGER in text for text in texts):
+        return content_filtered(surface)
+    return None
+
+
+def item(index: int, vector: NDArray[np.float32], *, as_base64: bool) -> bytes:
+    """Give one element of `data`; no Python work per number."""
+    if as_base64:
+        shown = b'"' + base64.b64encode(vector.astype("<f4", copy=False).tobytes()) + b'"'
+    else:
+        shown = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+    return b'{"object":"embedding","index":%d,"embedding":%b}' % (index, shown)
+
+
+def reply(items: list[bytes], *, model: str, tokens: int) -> bytes:
+    """Give the body of the 200."""
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    tail = orjson.dumps({"model": model, "usage": usage})
+    return b'{"object":"list","data":[' + b",".join(items) + b"]," + tail[1:]
+
+
+def spoil_items(
+    fault: str | None, items: list[bytes], vectors: Callable[[int], NDArray[np.float32]], *, as_base64: bool
+) -> list[bytes]:
+    """Do to the elements of `data` what a script asks; see `Behaviour.vectors`."""
+    last = len(items) - 1
+    if fault == "shuffled":
+        shuffled = items[1:] + items[:1]
+        random.Random(last).shuffle(shuffled)  # noqa: S311 - not for secrets
+        return shuffled if shuffled != items else items[::-1]
+    if fault == "missing":
+        return items[:-1]
+    if fault == "duplicated":
+        return [*items[:-1], items[0]] if last else [*items, items[0]]
+    if fault == "wrong_dimension":
+        return [*items[:-1], item(last, vectors(last)[:-1], as_base64=as_base64)]
+    if fault == "not_finite":
+        broken = vectors(last).copy()
+        broken[0] = np.nan
+        return [*items[:-1], item(last, broken, as_base64=as_base64)]
+    return items

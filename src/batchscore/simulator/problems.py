@@ -1,0 +1,199 @@
+"""Which error bodies does the service answer with, on each of its URL surfaces?
+
+It must not know requests nor limits: who finds the fault names it, this module words it.
+Texts and shapes are those seen in public reports of the services (issues of openai-python, litellm,
+langchain and Azure-Samples, read in 2026) and in the services' reference pages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+REFERENCE = "Please check the API reference: https://platform.openai.com/docs/api-reference."
+
+
+class Surface(Enum):
+    """The three ways to address a model."""
+
+    AZURE = "/openai/deployments/{deployment}"
+    AZURE_V1 = "/openai/v1"
+    OPENAI = "/v1"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A refusal: HTTP status and the JSON body, complete."""
+
+    status: int
+    body: Any
+
+
+def _azure(status: int, code: str, message: str) -> Problem:
+    """Give the shape of Azure's own front end."""
+    return Problem(status, {"error": {"code": code, "message": message}})
+
+
+def invalid(
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    status: int = 400,
+    kind: str = "invalid_request_error",
+) -> Problem:
+    """Give the shape of the model behind both services."""
+    return Problem(status, {"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def resource_not_found() -> Problem:
+    """Give what Azure answers to a URL it doesn't know, and to one without `api-version`."""
+    return _azure(404, "404", "Resource not found")
+
+
+def unknown_url(method: str, path: str) -> Problem:
+    """Give what OpenAI answers to a URL it doesn't know."""
+    return invalid(f"Invalid URL ({method} {path})", status=404)
+
+
+def unauthorized(surface: Surface, *, presented: str | None) -> Problem:
+    """Say that the key or token is wrong; `presented` is "key", "bearer" or None."""
+    if surface is Surface.OPENAI:
+        if presented is None:
+            return invalid(
+                "You didn't provide an API key. You need to provide your API key in an Authorization header"
+                " using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+                status=401,
+            )
+        return invalid("Incorrect API key provided.", code="invalid_api_key", status=401)
+    if presented == "bearer":
+        return _azure(
+            401,
+            "Unauthorized",
+            "Unauthorized. Access token is missing, invalid, audience is incorrect"
+            " (https://cognitiveservices.azure.com), or have expired.",
+        )
+    return _azure(
+        401,
+        "401",
+        "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid"
+        " key for an active subscription and use a correct regional API endpoint for your resource.",
+    )
+
+
+def no_deployment(surface: Surface, name: str) -> Problem:
+    """Say that there is no such model or deployment."""
+    if surface is Surface.OPENAI:
+        return invalid(
+            f"The model `{name}` does not exist or you do not have access to it.",
+            code="model_not_found",
+            status=404,
+        )
+    return _azure(
+        404,
+        "DeploymentNotFound",
+        "The API deployment for this resource does not exist. If you created the deployment within the last"
+        " 5 minutes, please wait a moment and try again.",
+    )
+
+
+def rate_limited(surface: Surface, name: str, *, operation: str, what: str, seconds: float) -> Problem:
+    """Say that the limit of `what` ("tokens" or "requests") a minute is used up."""
+    whole = max(1, round(seconds + 0.5))
+    if surface is Surface.OPENAI:
+        unit = "tokens per min (TPM)" if what == "tokens" else "requests per min (RPM)"
+        return invalid(
+            f"Rate limit reached for {name} in organization org-simulator on {unit}."
+            f" Please try again in {whole}s.",
+            code="rate_limit_exceeded",
+            status=429,
+            kind=what,
+        )
+    limit = "token" if what == "tokens" else "call"
+    if surface is Surface.AZURE_V1:
+        return _azure(
+            429,
+            "RateLimitReached",
+            f"Your requests to {name} in simulator have exceeded the {limit} rate limit for your current"
+            f" AIServices S0 pricing tier. Please retry after {whole} seconds.",
+        )
+    return _azure(
+        429,
+        "429",
+        f"Requests to the {operation} Operation under Azure OpenAI API have exceeded {limit} rate limit of"
+        f" your current OpenAI S0 pricing tier. Please retry after {whole} seconds. Please go here:"
+        " https://aka.ms/oai/quotaincrease if you would like to further increase the default rate limit.",
+    )
+
+
+#: Status -> (Azure's code, OpenAI's type, OpenAI's code, message), where no better reason is known.
+PLAIN: dict[int, tuple[str, str, str | None, str]] = {
+    400: ("BadRequest", "invalid_request_error", None, "Invalid request."),
+    401: ("401", "invalid_request_error", "invalid_api_key", "Access denied."),
+    403: ("403", "invalid_request_error", None, "Access denied due to Virtual Network/Firewall rules."),
+    404: ("DeploymentNotFound", "invalid_request_error", "model_not_found", "The model does not exist."),
+    408: ("Timeout", "timeout", None, "The operation was timeout."),
+    409: ("Conflict", "invalid_request_error", None, "The resource is being changed. Please retry."),
+    413: ("RequestEntityTooLarge", "invalid_request_error", None, "The request is too large."),
+    422: ("UnprocessableEntity", "invalid_request_error", None, "The request cannot be processed."),
+    429: ("429", "requests", "rate_limit_exceeded", "Rate limit is exceeded. Please retry later."),
+    500: ("InternalServerError", "server_error", None, "The server had an error processing your request."),
+    502: ("BadGateway", "server_error", None, "Bad gateway."),
+    503: ("ServiceUnavailable", "server_error", None, "The server is overloaded. Please retry later."),
+    504: ("GatewayTimeout", "server_error", None, "The gateway timed out."),
+}
+
+
+def plain(surface: Surface, status: int, *, code: str | None = None, message: str | None = None) -> Problem:
+    """Give the service's body for a status, with `code` and `message` in it if given."""
+    known = PLAIN.get(status, ("Unknown", "api_error", None, f"The service answered {status}."))
+    azure_code, kind, openai_code, text = known
+    if surface is Surface.OPENAI:
+        return invalid(message or text, code=code or openai_code, status=status, kind=kind)
+    return _azure(status, code or azure_code, message or text)
+
+
+def content_filtered(surface: Surface) -> Problem:
+    """Say that the prompt was refused for its content."""
+    message = (
+        "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
+        " Please modify your prompt and retry. To learn more about our content filtering policies please"
+        " read our documentation: https://go.microsoft.com/fwlink/?linkid=2198766"
+    )
+    if surface is Surface.OPENAI:
+        return invalid(message, param="prompt", code="content_filter")
+    result = {
+        "hate": {"filtered": False, "severity": "safe"},
+        "jailbreak": {"filtered": False, "detected": False},
+        "self_harm": {"filtered": False, "severity": "safe"},
+        "sexual": {"filtered": False, "severity": "safe"},
+        "violence": {"filtered": True, "severity": "medium"},
+    }
+    error = {
+        "message": message,
+        "type": None,
+        "param": "prompt",
+        "code": "content_filter",
+        "status": 400,
+        "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": result},
+    }
+    return Problem(400, {"error": error})
+
+
+def unknown_parameter(surface: Surface, operation: str, name: str) -> Problem:
+    """Say that the request has a parameter that the operation doesn't know."""
+    if operation == "chat/completions" and surface is not Surface.AZURE:
+        return invalid(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+    return invalid(f"Unrecognized request argument supplied: {name}")
+
+
+def wrong_type(name: str, expected: str, value: Any) -> Problem:
+    """Say that a parameter is of the wrong JSON type."""
+    names = {str: "a string", bool: "a boolean", int: "an integer", float: "a decimal", list: "an array"}
+    got = "null" if value is None else names.get(type(value), "an object")
+    return invalid(
+        f"Invalid type for '{name}': expected {expected}, but got {got} instead.",
+        param=name,
+        code="invalid_type",
+    )

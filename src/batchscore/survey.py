@@ -1,0 +1,176 @@
+"""What is there to score, and can each file be asked as wished? Answered before the first request.
+
+It opens every file, but reads no more than its first rows. A file that cannot be read, or that lacks a
+column, is a problem of that file; only when none is left is it an error of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchscore.errors import InputError, UnreadableFile, UsageError
+from batchscore.pack.messages import read_messages
+from batchscore.pack.prompt import Asker, Wanted, asker_for, listed
+from batchscore.pack.template import Template, parse_template
+from batchscore.read import InputFile, ReadOptions, SkippedFile, find_files, open_table
+from batchscore.rows import Table
+from batchscore.settings import Settings
+from batchscore.write.schema import RecordSchema
+
+#: Formats whose columns are the same in every row, so that one look tells them all.
+FIXED_COLUMNS = (".csv", ".tsv", ".parquet", ".arrow", ".feather", ".ipc", ".txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A file that can be scored, and how its rows are asked."""
+
+    file: InputFile
+    asker: Asker
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that cannot be scored; `reason` is for a person and quotes no cell."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a run will score, and what it will not and why; `schema` is that of its records."""
+
+    ready: tuple[Ready, ...]
+    problems: tuple[Problem, ...]
+    skipped: tuple[SkippedFile, ...]
+    options: ReadOptions
+    schema: RecordSchema
+
+
+def survey(inputs: Sequence[str], settings: Settings, *, output: Path | None) -> Survey:
+    """Find and try the input files.
+
+    Raises `InputError` where nothing can be scored, `UsageError` where a template or `--keep` cannot
+    be used.
+    """
+    wanted = wanted_by(settings)
+    options = ReadOptions(
+        txt="document" if settings.txt == "document" else "lines", max_row_bytes=settings.max_row_bytes
+    )
+    found = find_files(inputs, output=output)
+    ready: list[Ready] = []
+    problems: list[Problem] = []
+    columns: dict[str, None] = {}
+    for file in found.files:
+        try:
+            with opened(file, options) as table:
+                ready.append(Ready(file, asker_for(table, wanted)))
+                columns.update(dict.fromkeys(table.columns))
+        except UnreadableFile as error:
+            problems.append(Problem(error.name, error.reason))
+        except InputError as error:
+            problems.append(Problem(file.name, str(error)))
+    if not ready:
+        first = problems[0]
+        others = f" The other {len(problems) - 1} files cannot be scored either." if len(problems) > 1 else ""
+        raise InputError(f"{first.file}: {first.reason}{others}")
+    schema = schema_for(settings, tuple(columns), ready)
+    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema)
+
+
+class opened:  # noqa: N801 - reads as the verb it is
+    """Open a file's table and close it again, read or not."""
+
+    def __init__(self, file: InputFile, options: ReadOptions) -> None:
+        self.table = open_table(file, options)
+
+    def __enter__(self) -> Table:
+        return self.table
+
+    def __exit__(self, *_: object) -> None:
+        close = getattr(self.table.rows, "close", None)
+        if close is not None:
+            close()
+
+
+def wanted_by(settings: Settings) -> Wanted:
+    """Return the wish for prompts, its templates parsed; raises `UsageError`."""
+    messages = None
+    if settings.messages is not None:
+        where = f"--messages {settings.messages}"
+        try:
+            text = Path(settings.messages).read_text("utf-8-sig")
+        except UnicodeDecodeError:
+            raise UsageError(f"{where} is not UTF-8 text.") from None
+        except OSError as error:
+            raise UsageError(f"{where} cannot be read: {error.strerror}.") from None
+        messages = read_messages(text, where=where)
+    return Wanted(
+        task=settings.task,
+        column=settings.column,
+        prompt=template(settings.prompt, "--prompt"),
+        system=None if settings.system is None else parse_template(settings.system, where="--system"),
+        messages=messages,
+        id=settings.id,
+        keep=settings.keep,
+    )
+
+
+def template(text: str | None, where: str) -> Template | None:
+    """Parse a template that must use at least one column."""
+    if text is None:
+        return None
+    parsed = parse_template(text, where=where)
+    if not parsed.columns:
+        raise UsageError(f"{where} uses no {{column}}, so every row would ask the same.")
+    return parsed
+
+
+def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready]) -> RecordSchema:
+    """Return the columns of the records; raises `UsageError` where `--keep` cannot be had."""
+    keep: tuple[str, ...] | None = settings.keep
+    if settings.keep == ("*",):
+        keep = everything(settings, columns, ready)
+    else:
+        if "*" in settings.keep:
+            raise UsageError("--keep '*' keeps every column; name no others beside it.")
+        for name in settings.keep:
+            if columns and name not in columns:
+                raise InputError(f"no file has a column {name!r} (--keep); there are {listed(columns)}.")
+    return RecordSchema(
+        task=settings.task,
+        with_id=settings.id is not None,
+        keep=keep,
+        many=settings.answers_per_row > 1,
+        with_usage=settings.usage,
+        with_raw=settings.raw,
+    )
+
+
+def everything(settings: Settings, columns: Sequence[str], ready: Sequence[Ready]) -> tuple[str, ...] | None:
+    """Return what `--keep '*'` means: `None` where each row keeps its own columns."""
+    taken = RecordSchema(settings.task).taken
+    clashing = [name for name in columns if name in taken and not (name == "id" and settings.id == "id")]
+    if clashing:
+        hint = " (as an id it can be carried with --id id)" if clashing == ["id"] else ""
+        raise UsageError(
+            f"--keep '*' would keep the column {clashing[0]!r}, a name that records use themselves{hint}. "
+            "Name the columns to keep instead."
+        )
+    if not columnar_output(settings):
+        return None
+    loose = next((each.file.name for each in ready if each.file.suffix not in FIXED_COLUMNS), None)
+    if loose is not None:
+        raise UsageError(
+            f"--keep '*' cannot go into Parquet or Arrow, because the rows of {loose} may differ in their "
+            "columns. Name the columns to keep."
+        )
+    return tuple(name for name in columns if name not in taken)
+
+
+def columnar_output(settings: Settings) -> bool:
+    """Whether the records' columns must be known beforehand."""
+    return settings.format != "jsonl" or settings.output.lower().endswith((".parquet", ".arrow"))

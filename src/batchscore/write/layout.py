@@ -1,0 +1,76 @@
+"""Under which name does each thing stand in the output folder?
+
+Pure. The names are a function of the work alone, so that any retry, on any machine, writes the same
+ones. Folders are flat and no name starts with `_` or `.` or holds `=`: Spark and pyarrow ignore the
+former and take the latter for a partition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+#: Marks a folder as an output of ours, so that a walk over inputs passes it by.
+MARKER = ".batchscore"
+
+_LONGEST_STEM = 80
+_COMPRESSIONS = (".gz", ".zst")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def stem_of(file: str) -> str:
+    """Return an input file's name in ours: its stem in safe ASCII and eight hex digits of its path."""
+    path = PurePosixPath(file)
+    name = path.name
+    for suffix in _COMPRESSIONS:
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+    plain = unicodedata.normalize("NFKD", PurePosixPath(name).stem).encode("ascii", "ignore").decode()
+    safe = _UNSAFE.sub("-", plain).strip("-.")[:_LONGEST_STEM] or "file"
+    digest = hashlib.blake2b(file.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{safe}-{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The places of one task in one output folder; `suffix` is that of its parts, with the dot."""
+
+    root: Path
+    task: str
+    suffix: str
+
+    @property
+    def scores(self) -> Path:
+        """The flat folder of score records: what other tools read."""
+        return self.root / self.task
+
+    @property
+    def errors(self) -> Path:
+        """The flat folder of error records."""
+        return self.root / "errors" / self.task
+
+    @property
+    def manifests(self) -> Path:
+        """The folder of one manifest an input file."""
+        return self.root / "manifest" / self.task
+
+    @property
+    def runs(self) -> Path:
+        """The folder of one record a run."""
+        return self.root / "runs"
+
+    @property
+    def marker(self) -> Path:
+        """The hidden folder that says whose output this is."""
+        return self.root / MARKER
+
+    def part_name(self, file: str, number: int) -> str:
+        """Return the name of a part's score file, and of its error file."""
+        return f"part-{stem_of(file)}-{number:05d}{self.suffix}"
+
+    def manifest(self, file: str) -> Path:
+        """Return the place of an input file's manifest."""
+        return self.manifests / f"{stem_of(file)}.json"

@@ -1,0 +1,233 @@
+"""What does the output folder already hold, and how does a settled row come to stand in it?
+
+It joins layout, manifests, parts and formats for one task in one folder. It knows nothing of
+requests. A part stands complete before the manifest names it, so a crash in between costs that part
+and no more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from batchscore.errors import OutputError
+from batchscore.rows import RowError, Score, Settled
+from batchscore.write import storage
+from batchscore.write.formats import Format
+from batchscore.write.layout import Layout
+from batchscore.write.manifest import Commit, Manifest, PartFile, read_manifest
+from batchscore.write.parts import FileInParts, Part, counts
+from batchscore.write.schema import RecordSchema
+
+MARKER_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
+
+#: A manifest is written again at most this often while its file is being scored.
+MANIFEST_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The account of one task in one output folder.
+
+    `publish` and `write_manifest` do I/O and may run in a worker thread, one at a time; all else is
+    for the event loop's thread.
+    """
+
+    layout: Layout
+    format: Format
+    schema: RecordSchema
+    rows_per_part: int
+    fingerprint: Mapping[str, Any]
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    open: dict[str, FileInParts] = field(default_factory=dict)
+    written: dict[str, float] = field(default_factory=dict)
+
+    def prepare(self, *, overwrite: bool) -> int:
+        """Read what is there, or discard it; returns how many scores were discarded.
+
+        Raises `OutputError` where the folder holds another run's results or somebody else's files, or
+        cannot be written.
+        """
+        discarded = 0
+        if overwrite:
+            discarded = self.discard()
+        self.refuse_foreign_files()
+        for path in listed(self.layout.manifests, ".json"):
+            manifest = read_manifest(path)
+            self.refuse_other_run(manifest)
+            self.manifests[manifest.file] = manifest
+        with_marker = self.layout.marker / "README"
+        storage.write_whole(
+            with_marker, b"This folder is an output of batchscore; inputs are not read from it.\n"
+        )
+        return discarded
+
+    def discard(self) -> int:
+        """Remove this task's parts and manifests; returns the scores that they held."""
+        scores = 0
+        for path in listed(self.layout.manifests, ".json"):
+            try:
+                scores += read_manifest(path).ok
+            except OutputError:
+                scores += 0
+            storage.remove(path)
+        for folder in (self.layout.scores, self.layout.errors):
+            for path in listed(folder, ""):
+                if path.name.startswith("part-"):
+                    storage.remove(path)
+        return scores
+
+    def refuse_foreign_files(self) -> None:
+        """Raise `OutputError` where readers of the folder would meet files that are not ours."""
+        for folder in (self.layout.scores, self.layout.errors):
+            foreign = [path.name for path in listed(folder, "") if not path.name.startswith("part-")]
+            if foreign:
+                raise OutputError(
+                    f"{folder} holds files that are not batchscore's, such as {foreign[0]}; "
+                    "choose another output folder."
+                )
+
+    def refuse_other_run(self, manifest: Manifest) -> None:
+        """Raise `OutputError` naming what differs between that run's settings and this one's."""
+        names = sorted({*manifest.fingerprint, *self.fingerprint})
+        differing = [name for name in names if manifest.fingerprint.get(name) != self.fingerprint.get(name)]
+        if differing:
+            old, new = manifest.fingerprint, self.fingerprint
+            changes = "; ".join(
+                f"{name} was {shown(old.get(name))}, is now {shown(new.get(name))}" for name in differing
+            )
+            raise OutputError(
+                f"{self.layout.root} holds {self.layout.task} of another run ({changes}). "
+                "Choose another folder, or discard the old scores with --overwrite."
+            )
+
+    @property
+    def dimensions(self) -> int | None:
+        """The vectors' length, as earlier runs found it."""
+        return next((found.dimensions for found in self.manifests.values() if found.dimensions), None)
+
+    def start(self, file: str, digest: str) -> FileInParts | None:
+        """Begin with an input file; `None` where nothing of it is left to do.
+
+        Raises `OutputError` where the file has changed since it was scored to its end.
+        """
+        manifest = self.manifests.get(file)
+        if manifest is None:
+            manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
+        if manifest.state == "complete" and manifest.input != digest:
+            raise OutputError(
+                f"{file} has changed since it was scored. Score it into another folder, or discard the old "
+                "scores with --overwrite."
+            )
+        manifest.parts = {number: commit for number, commit in manifest.parts.items() if self.stands(commit)}
+        if manifest.done:
+            return None
+        manifest.input, manifest.state, manifest.problem = digest, "partial", ""
+        progress = FileInParts(file, self.rows_per_part, dict(manifest.parts), self.load)
+        self.open[file] = progress
+        return progress
+
+    def stands(self, commit: Commit) -> bool:
+        """Whether the files of a commit record are there, in the size that it says."""
+        places = ((self.layout.scores, commit.scores), (self.layout.errors, commit.error_records))
+        return all(part is None or size_of(folder / part.name) == part.bytes for folder, part in places)
+
+    def load(self, commit: Commit) -> Mapping[int, Settled]:
+        """Return the records of a published part by row; a damaged file counts as not there."""
+        found: dict[int, Settled] = {}
+        for folder, part, decode in (
+            (self.layout.errors, commit.error_records, self.format.decode_errors),
+            (self.layout.scores, commit.scores, self.format.decode_scores),
+        ):
+            if part is not None and storage.digest_file(folder / part.name) == part.digest:
+                found.update((settled.row, settled) for settled in decode(folder / part.name, self.schema))
+        return found
+
+    def settle(self, rows: Iterable[Settled]) -> list[Part]:
+        """Take results; returns the parts that are ready to be published."""
+        touched = set()
+        for settled in rows:
+            self.open[settled.file].settle(settled)
+            touched.add(settled.file)
+        return [part for file in touched for part in self.open[file].completed()]
+
+    def publish(self, part: Part) -> None:
+        """Write a part's files, then its commit record into the manifest; nothing for an empty part."""
+        settled = part.in_order()
+        if not settled:
+            return
+        name = self.layout.part_name(part.file, part.number)
+        scores = [row for row in settled if isinstance(row.result, Score)]
+        errors = [row for row in settled if isinstance(row.result, RowError)]
+        schema = self.schema
+        manifest = self.manifests[part.file]
+        if scores and self.layout.task == "embeddings":
+            schema = replace(schema, dimensions=int(scores[0].result.value.size))  # type: ignore[union-attr]
+            manifest.dimensions = schema.dimensions
+        ok, failed, transient, empty = counts(settled)
+        commit = Commit(
+            part=part.number,
+            rows=part.read,
+            ok=ok,
+            errors=failed,
+            transient=transient,
+            empty=empty,
+            whole=part.whole,
+            inputs=part.inputs,
+            scores=self.write(self.layout.scores / name, scores, schema, self.format.encode_scores),
+            error_records=self.write(self.layout.errors / name, errors, schema, self.format.encode_errors),
+        )
+        manifest.parts[part.number] = commit
+        if time.monotonic() - self.written.get(part.file, 0.0) >= MANIFEST_SECONDS:
+            self.write_manifest(part.file)
+
+    def write(self, path: Path, rows: list[Settled], schema: RecordSchema, encode: Any) -> PartFile | None:
+        """Write one part's file; none, and none left over, where it would be empty."""
+        if not rows:
+            storage.remove(path)
+            return None
+        written = storage.write_whole(path, encode(rows, schema))
+        return PartFile(path.name, written.bytes, written.digest)
+
+    def write_manifest(self, file: str) -> None:
+        """Write a file's manifest as it stands."""
+        storage.write_whole(self.layout.manifest(file), self.manifests[file].to_json())
+        self.written[file] = time.monotonic()
+
+    def score_parts(self, files: Iterable[str]) -> Iterator[Path]:
+        """Give the score files that count, in input order."""
+        for file in files:
+            manifest = self.manifests.get(file)
+            for number in sorted(manifest.parts) if manifest is not None else ():
+                part = manifest.parts[number].scores if manifest is not None else None
+                if part is not None:
+                    yield self.layout.scores / part.name
+
+
+def listed(folder: Path, suffix: str) -> list[Path]:
+    """Return the visible files of a folder, sorted; none where there is no folder."""
+    try:
+        return sorted(
+            path for path in folder.iterdir() if path.name.endswith(suffix) and not path.name.startswith(".")
+        )
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
+
+
+def size_of(path: Path) -> int | None:
+    """Return a file's bytes, `None` where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def shown(value: Any) -> str:
+    """Return a setting's value for a message, cut where it is long."""
+    text = "not set" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,157 @@
+"""What is known of one input file's output, for sure?
+
+A manifest names every part that counts, by size and digest; what it does not name is not trusted. It
+is plain JSON, written whole. It holds no cell of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchscore.errors import OutputError
+from batchscore.write import storage
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PartFile:
+    """One published file: its name in its folder, bytes and digest."""
+
+    name: str
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The commit record of one part: rows `[part x rows_per_part, ...)`, as far as they were read.
+
+    `rows` is how many of them were read, `ok` and `errors` how many are settled; `transient` of the
+    errors may succeed when asked again. `whole`: the input was read to the part's end. `inputs` is a
+    digest of what the rows asked, in order.
+    """
+
+    part: int
+    rows: int
+    ok: int
+    errors: int
+    transient: int
+    whole: bool
+    inputs: str
+    empty: int = 0
+    scores: PartFile | None = None
+    error_records: PartFile | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing of this part is left to ask."""
+        return self.whole and self.ok + self.errors == self.rows and not self.transient
+
+
+@dataclass(slots=True)
+class Manifest:
+    """One input file's account: `rows = ok + errors + not_reached`.
+
+    `state` is `complete`, `partial` (a limit or a stop left rows unread or unanswered) or
+    `unreadable`, with the `problem` in words. `input` is the digest of the file's bytes.
+    """
+
+    file: str
+    task: str
+    fingerprint: Mapping[str, Any]
+    input: str = ""
+    state: str = "partial"
+    problem: str = ""
+    dimensions: int | None = None
+    parts: dict[int, Commit] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows read so far."""
+        return sum(commit.rows for commit in self.parts.values())
+
+    @property
+    def ok(self) -> int:
+        """Rows with a score."""
+        return sum(commit.ok for commit in self.parts.values())
+
+    @property
+    def errors(self) -> int:
+        """Rows with an error record."""
+        return sum(commit.errors for commit in self.parts.values())
+
+    @property
+    def empty(self) -> int:
+        """Of the errors, the rows that had nothing to ask."""
+        return sum(commit.empty for commit in self.parts.values())
+
+    @property
+    def settled(self) -> int:
+        """Rows whose record stands: it would not be asked for again."""
+        return sum(commit.ok + commit.errors - commit.transient for commit in self.parts.values())
+
+    @property
+    def done(self) -> bool:
+        """Whether the same run would have nothing to ask of this file."""
+        return self.state == "complete" and all(commit.done for commit in self.parts.values())
+
+    def to_json(self) -> bytes:
+        """Return the manifest as it stands on disk."""
+        commits = [self.parts[number] for number in sorted(self.parts)]
+        return orjson.dumps(
+            {
+                "version": VERSION,
+                "file": self.file,
+                "task": self.task,
+                "state": self.state,
+                "problem": self.problem,
+                "rows": self.rows,
+                "ok": self.ok,
+                "errors": self.errors,
+                "not_reached": self.rows - self.ok - self.errors,
+                "dimensions": self.dimensions,
+                "input": self.input,
+                "fingerprint": self.fingerprint,
+                "parts": [asdict(commit) for commit in commits],
+            },
+            option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
+        )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest; raises `OutputError` where it is damaged or of another version."""
+    try:
+        found = orjson.loads(b"".join(storage.chunks(path)))
+        if found["version"] != VERSION:
+            raise OutputError(
+                f"{path} was written by another version of batchscore; use another folder or --overwrite."
+            )
+        commits = [commit_from(part) for part in found["parts"]]
+        return Manifest(
+            file=found["file"],
+            task=found["task"],
+            fingerprint=found["fingerprint"],
+            input=found["input"],
+            state=found["state"],
+            problem=found["problem"],
+            dimensions=found["dimensions"],
+            parts={commit.part: commit for commit in commits},
+        )
+    except (ValueError, KeyError, TypeError):
+        raise OutputError(
+            f"{path} is not a manifest that batchscore can read. Remove it to score that file anew."
+        ) from None
+
+
+def commit_from(found: Mapping[str, Any]) -> Commit:
+    """Return a commit record from its JSON."""
+    fields = dict(found)
+    for name in ("scores", "error_records"):
+        fields[name] = PartFile(**fields[name]) if fields[name] is not None else None
+    return Commit(**fields)

@@ -1,0 +1,186 @@
+"""How do bytes come to stand under a name, whole or not at all?
+
+It must not know what the bytes mean: parts, manifests and merged files all pass through here, so that
+there is one place where a full disk or a read-only folder is met.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchscore.errors import OutputError
+
+_DIGEST_BYTES = 16
+_READ_BYTES = 1 << 20
+
+#: What the system says → what happened, and what to do.
+_ADVICE = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space or raise the quota"),
+    errno.EFBIG: (
+        "the file is larger than this system allows",
+        "lower the rows per part, or raise `ulimit -f`",
+    ),
+    errno.EROFS: ("the file system is read-only", "choose an output folder that can be written"),
+    errno.EACCES: ("no permission to write there", "choose another output folder, or change its permissions"),
+    errno.EPERM: ("the system does not allow it", "choose another output folder, or change its permissions"),
+    errno.EIO: ("the device failed", "check the disk or the mount"),
+    errno.ESTALE: ("the network mount is stale", "mount it again"),
+    errno.ETIMEDOUT: ("the network mount does not answer", "check the mount"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter output path, or shorten the input's name"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another output folder"),
+    errno.EEXIST: ("a part of the path is a file, not a folder", "choose another output folder"),
+    errno.EISDIR: ("a folder has that name", "move it away, or choose another output folder"),
+    errno.ENOENT: ("it is not there, or its folder vanished", "see what else works on this folder"),
+    errno.ELOOP: ("its links go in a circle", "choose another output folder"),
+    errno.EMFILE: ("too many open files", "raise `ulimit -n`"),
+    errno.ENFILE: ("too many open files on this machine", "close other programs"),
+}
+_AGAIN = "then run the same command again: it goes on where it stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What stands under a name now: its length in bytes, and its digest as `blake2b:<32 hex digits>`."""
+
+    bytes: int
+    digest: str
+
+
+class Sink:
+    """A file that is being written: what takes a file-like object to write to may take this.
+
+    `write` writes all of it or raises `OutputError`.
+    """
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._position = 0
+        self._digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        self.closed = False
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append `data`, however many system calls that takes; gives its length in bytes."""
+        view = memoryview(data).cast("B")
+        rest = view
+        with _told(self._path, "write"):
+            while rest:
+                # A call may write less than it was given: near a limit, or above 2 GiB.
+                written = os.write(self._descriptor, rest)
+                if written == 0:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                rest = rest[written:]
+        self._digest.update(view)
+        self._position += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._position
+
+    def flush(self) -> None:
+        """Nothing is held back, so there is nothing to do."""
+
+    def close(self) -> None:
+        """End the file; network mounts report here what they could not write."""
+        if not self.closed:
+            self.closed = True
+            # Whoever writes later meets a closed descriptor, never another file under the same number.
+            descriptor, self._descriptor = self._descriptor, -1
+            with _told(self._path, "write"):
+                os.close(descriptor)
+
+    def written(self) -> Written:
+        """Return what was written so far."""
+        return Written(self._position, _text(self._digest.digest()))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Sink]:
+    """Give a `Sink` whose bytes stand under `path` once the block ends well; else nothing has changed.
+
+    Meanwhile they stand in the same folder under a name with a leading dot, which pandas' globs,
+    pyarrow, DuckDB and Spark pass over. Not synced to the device: after a power cut the digest tells.
+    """
+    with _told(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Its own short name: the real one may already be as long as the system allows.
+        temporary = path.parent / f".batchscore-{secrets.token_hex(8)}.tmp"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    sink = Sink(descriptor, path)
+    try:
+        yield sink
+        sink.close()
+        with _told(path, "write"):
+            temporary.replace(path)
+    except BaseException:
+        with suppress(Exception):
+            sink.close()
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def write_whole(path: Path, data: bytes | Iterable[bytes | memoryview]) -> Written:
+    """Write `data` under `path`, replacing what stood there; its folders are made.
+
+    Raises `OutputError` where the system refuses; then `path` is as it was before.
+    """
+    with replacing(path) as sink:
+        for chunk in (data,) if isinstance(data, bytes) else data:
+            sink.write(chunk)
+    return sink.written()
+
+
+def remove(path: Path) -> bool:
+    """Remove the file; whether there was one."""
+    with _told(path, "remove"):
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def chunks(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file of ours, a megabyte at a time."""
+    with _told(path, "read"), path.open("rb", buffering=0) as file:
+        while chunk := file.read(_READ_BYTES):
+            yield chunk
+
+
+def digest_file(path: Path) -> str:
+    """Return the digest of a file, as `Written` has it."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for chunk in chunks(path):
+        digest.update(chunk)
+    return _text(digest.digest())
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return the digest that `data` would have as a file."""
+    return _text(hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest())
+
+
+def _text(digest: bytes) -> str:
+    return f"blake2b:{digest.hex()}"
+
+
+@contextmanager
+def _told(path: Path, what: str) -> Iterator[None]:
+    """Turn the system's errors into ours: the one border."""
+    try:
+        yield
+    except OSError as error:
+        happened, advice = _ADVICE.get(
+            error.errno or 0, (error.strerror or str(error), "see that the folder can be written")
+        )
+        raise OutputError(f"cannot {what} {path}: {happened}; {advice}, {_AGAIN}") from error

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+import batchscore.simulator
+from batchscore.simulator import SimulatorSettings, start
+from batchscore.simulator.__main__ import parse_arguments
+from batchscore.simulator.settings import flag_of, to_arguments
+
+COMMAND = [sys.executable, "-m", "batchscore.simulator"]
+FOLDER = Path(batchscore.simulator.__file__).parent
+
+
+def launch(*arguments: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*COMMAND, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
+    with launch("--key", "secret") as process:
+        assert process.stdout is not None
+        announced = json.loads(process.stdout.readline())
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", announced["endpoint"])
+        assert announced["key"] == "secret"
+        process.send_signal(number)
+        said, hints = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert said == ""
+    assert "This is a simulator" in hints
+    assert "Traceback" not in hints
+
+
+def test_it_ends_with_its_parent_when_asked() -> None:
+    with launch("--exit-with-parent") as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_hanging_request_does_not_keep_it_from_ending() -> None:
+    code = (
+        "import sys, threading, urllib.request as u\n"
+        "from batchscore.simulator import start\n"
+        "r = start(dimensions=4)\n"
+        "r.deployment('d').will_hang()\n"
+        "def call():\n"
+        '    try: u.urlopen(u.Request(r.endpoint + \'/v1/embeddings\', b\'{"model":"d","input":"a"}\',\n'
+        "                             {'api-key': r.key}))\n"
+        "    except OSError: pass\n"
+        "t = threading.Thread(target=call); t.start()\n"
+        "r.deployment('d').wait_for(1); r.stop(); t.join(); print('ended')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.stdout == "ended\n", done.stderr
+
+
+def test_a_parent_that_is_killed_takes_it_along() -> None:
+    code = (
+        "from batchscore.simulator import start\n"
+        "import time\n"
+        "r = start(dimensions=4)\n"
+        "print(r.pid, r.endpoint, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid, endpoint = parent.stdout.readline().split()
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while _alive(int(pid)):
+        assert time.monotonic() < deadline, "it outlived its parent"
+        time.sleep(0.01)
+    with pytest.raises(URLError):
+        urlopen(endpoint + "/_simulator")
+
+
+def _alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and that nobody waited for does not."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return state.stdout.strip()[:1] not in {"", "Z"}
+
+
+def test_a_taken_port_is_said_in_one_line() -> None:
+    with start(dimensions=4) as running:
+        port = running.endpoint.rsplit(":", 1)[1]
+        done = subprocess.run(
+            [*COMMAND, "--port", port], capture_output=True, text=True, timeout=20, check=False
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"The simulator cannot listen on port {port}")
+        with pytest.raises(RuntimeError, match="cannot listen on port"):
+            start(port=int(port))
+
+
+def test_stopping_twice_is_harmless() -> None:
+    running = start(SimulatorSettings(dimensions=4))
+    running.stop()
+    running.stop()
+    with pytest.raises(URLError):
+        urlopen(running.endpoint + "/_simulator")
+
+
+def test_importing_it_brings_in_no_server_and_nothing_else_of_ours() -> None:
+    code = (
+        "import sys, batchscore.simulator\n"
+        "heavy = {'aiohttp', 'numpy', 'orjson', 'openai', 'pandas', 'mlflow', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_it_imports_nothing_else_of_batchscore() -> None:
+    for path in FOLDER.glob("*.py"):
+        found = re.findall(r"^\s*(?:from|import)\s+(batchscore[\w.]*)", path.read_text("utf-8"), re.MULTILINE)
+        assert all(name.startswith("batchscore.simulator") for name in found), path.name
+
+
+def test_every_setting_has_help_and_survives_the_command_line() -> None:
+    given = SimulatorSettings(
+        key="k",
+        tokens=("a", "b"),
+        deployments=("one", "two"),
+        rpm=60,
+        tpm=1.5,
+        charge_refused=False,
+        exit_with_parent=True,
+        fail_500=0.25,
+    )
+    assert parse_arguments(to_arguments(given)) == given
+    assert parse_arguments(["--deployments", "one, two", "--token", "a", "--token", "b"]).deployments == (
+        "one",
+        "two",
+    )
+    for item in fields(SimulatorSettings):
+        assert item.metadata["help"].endswith("."), flag_of(item)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": 70000},
+        {"rpm": 0},
+        {"dimensions": 0},
+        {"fail_500": 1.5},
+        {"key": ""},
+        {"fail_500": 0.6, "reset": 0.6},
+    ],
+)
+def test_a_setting_out_of_bounds_is_named(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"port|rpm|dimensions|fail-500|key|shares"):
+        SimulatorSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_wrong_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_arguments(["--latency", "-1"])
+    assert caught.value.code == 2
+    assert "--latency must be at least 0, not -1.0" in capsys.readouterr().err
