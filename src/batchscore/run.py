@@ -86,6 +86,13 @@ def score_files(
     target = None if settings.simulate else target_of(settings, environ, named)
     surveyed = survey(inputs, settings, output=output.asked_for)
     layout, ledger = open_ledger(settings, surveyed, output, listen)
+    if surveyed.problems:
+        listen(
+            Notice(
+                f"{len(surveyed.problems)} of {len(surveyed.problems) + len(surveyed.ready)} files cannot be "
+                "scored; the others are (the reasons come at the end)."
+            )
+        )
     tally = Tally()
 
     def heard(event: Event) -> None:
@@ -274,9 +281,7 @@ def write_record(finished: Finished, target: Target | None, started: float) -> N
         "exit_code": int(finished.exit_code),
         "reason": str(outcome.stopped_by) if outcome.stopped_by else None,
         "settings": settings,
-        "endpoint": None
-        if target is None
-        else {"url": target.url, "auth": target.auth, "from": target.sources},
+        "endpoint": reached,
         "rows": outcome.rows,
         "ok": outcome.ok,
         "errors": outcome.errors,

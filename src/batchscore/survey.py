@@ -63,22 +63,32 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Path | None) ->
     found = find_files(inputs, output=output)
     ready: list[Ready] = []
     problems: list[Problem] = []
+    unfit: list[Problem] = []
+    headed = 0
     columns: dict[str, None] = {}
     for file in found.files:
         try:
             with opened(file, options) as table:
                 ready.append(Ready(file, asker_for(table, wanted)))
                 columns.update(dict.fromkeys(table.columns))
+                headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
             problems.append(Problem(error.name, error.reason))
         except InputError as error:
             problems.append(Problem(file.name, str(error)))
-    if not ready:
-        first = problems[0]
-        others = f" The other {len(problems) - 1} files cannot be scored either." if len(problems) > 1 else ""
-        raise InputError(f"{first.file}: {first.reason}{others}")
+            unfit.append(problems[-1])
+    # Bare texts take any column's place, so they don't show that its name is right.
+    if not ready or (unfit and not headed):
+        raise none_fits(unfit or problems, len(found.files))
     schema = schema_for(settings, tuple(columns), ready)
     return Survey(tuple(ready), tuple(problems), found.skipped, options, schema)
+
+
+def none_fits(problems: Sequence[Problem], files: int) -> InputError:
+    """Return the error of a run of which no file can be asked as wished."""
+    first = problems[0]
+    others = "" if files == 1 else f" No other file could be scored so, either ({files} files)."
+    return InputError(f"{first.file}: {first.reason}{others}")
 
 
 class opened:  # noqa: N801 - reads as the verb it is

@@ -84,7 +84,7 @@ def test_kept_cells_that_are_no_text_become_json_text() -> None:
     schema = RecordSchema("chat", keep=("k",))
     table = written(encode_scores([answered(0, "x", kept={"k": cell}) for cell in cells], schema))
     assert table["k"].to_pylist() == [
-        "007", "7", "1.5", None, None, "true", '{"a":[1]}', '2024-01-02', 'AA==', "a\ufffd",
+        "007", "7", "1.5", None, None, "true", '{"a":[1]}', "2024-01-02", "AA==", "a\ufffd",
     ]  # fmt: skip
 
 

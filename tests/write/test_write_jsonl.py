@@ -206,6 +206,13 @@ def test_a_cell_nested_too_deep_for_other_readers_keeps_its_depths_as_text() -> 
     assert found.strip("[]") == '"core"'
 
 
+def test_a_cell_nested_as_deep_as_json_goes_does_not_end_the_run() -> None:
+    schema = RecordSchema("chat", keep=("k",))
+    row = answered(0, "x", kept={"k": orjson.loads(b"[" * 1000 + b"]" * 1000)})
+    (back,) = decode_scores(text(encode_scores([row], schema)).encode(), schema)
+    assert back.result == row.result
+
+
 def test_lone_surrogates_are_replaced_wherever_text_stands() -> None:
     schema = RecordSchema("chat", with_id=True)
     row = Settled("\udc80.csv", 0, Score("a\ud800", "stop"), id="\udcff")

@@ -111,7 +111,7 @@ def _rows(file: InputFile, columns: tuple[str, ...], delimiter: str, limit: int)
                             cells = [cell.replace(_ZERO, "\0") for cell in cells]  # noqa: PLW2901
                     if len(cells) == width:
                         yield Row(name, number, dict(zip(columns, cells)))  # noqa: B905 - just compared
-                    elif len(cells) < 2 and not "".join(cells).strip():
+                    elif not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t")):
                         continue  # a blank line
                     else:
                         yield unreadable(

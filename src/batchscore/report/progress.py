@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from batchscore.report.tally import Statistics, Tally
-from batchscore.rows import Event, FileFinished, Notice
+from batchscore.rows import Event, Notice
 
 #: Seconds between plain lines.
 PLAIN_SECONDS = 10.0
@@ -58,8 +58,6 @@ class Progress:
         self.tally.add(event)
         if isinstance(event, Notice):
             self.console.print(escape(event.text), highlight=False)
-        elif isinstance(event, FileFinished) and event.problem:
-            self.console.print(escape(f"{event.file}: {event.problem}"), style="red", highlight=False)
         elif self.live is None and time.monotonic() - self.last_plain >= PLAIN_SECONDS:
             self.last_plain = time.monotonic()
             self.console.print(self.text(), highlight=False, soft_wrap=True)

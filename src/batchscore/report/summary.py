@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from batchscore.errors import ErrorCode
 from batchscore.report.progress import clock, named
 from batchscore.run import Finished
 
@@ -17,9 +18,12 @@ MOST_LISTED = 5
 def summary(finished: Finished, *, command: str) -> str:
     """Return the closing lines; the last says what to do next, where there is something to do."""
     outcome, now = finished.outcome, finished.statistics
+    if outcome.stopped_by is not None and not outcome.ok:
+        return "\n".join(next_step(finished, command))
     lines = [headline(finished)]
-    if now.errors:
-        lines.append(f"  errors of this run: {named(now.errors)}")
+    failures = {code: count for code, count in now.errors.items() if code != ErrorCode.EMPTY_INPUT.value}
+    if failures:
+        lines.append(f"  errors of this run: {named(failures)}")
     if now.finish_reasons:
         lines.append(f"  answers ended by: {named(now.finish_reasons)}")
     lines.append(effort(finished))
@@ -55,7 +59,7 @@ def headline(finished: Finished) -> str:
 def effort(finished: Finished) -> str:
     """Return what this run cost."""
     now = finished.statistics
-    pieces = [f"{now.requests:,} requests"]
+    pieces = [f"{now.requests:,} request{'s' if now.requests != 1 else ''}"]
     if now.retried:
         pieces.append(f"{sum(now.retried.values()):,} of them came to nothing ({named(now.retried)})")
     pieces.append(f"{now.prompt_tokens + now.completion_tokens:,} tokens")
@@ -81,7 +85,8 @@ def next_step(finished: Finished, command: str) -> list[str]:
     outcome = finished.outcome
     if outcome.stopped_by is not None:
         text = str(outcome.stopped_by)
-        return [f"Stopped: {text}", f"Then the same command goes on: {command}"]
+        acting = "When that is mended, the" if outcome.stopped_by.exit_code == 1 else "The"
+        return [f"Stopped: {text}", f"{acting} same command goes on: {command}"]
     if outcome.interrupted:
         return ["Interrupted. What was answered is kept.", f"The same command goes on: {command}"]
     if outcome.limited:

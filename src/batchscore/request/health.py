@@ -56,6 +56,6 @@ class Health:
         count = self.refusals[outcome.detail] = self.refusals.get(outcome.detail, 0) + 1
         if count >= SAME_REFUSALS:
             raise Refused(
-                f"the service refused the first {count} rows for the same reason, so it is probably a "
-                f"parameter: {outcome.reason}"
+                f"the service refused the first {SAME_REFUSALS} rows for the same reason, so it is "
+                f"probably a parameter: {outcome.reason}"
             )

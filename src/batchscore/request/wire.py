@@ -7,6 +7,7 @@ run: connections are kept alive, proxies and certificates are taken from the usu
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -73,7 +74,9 @@ def described(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the host name is not known"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect ({error.os_error.strerror or type(error.os_error).__name__})"
+        if isinstance(error.os_error, ConnectionRefusedError):
+            return f"nothing listens at {error.host}:{error.port}"
+        return f"cannot connect to {error.host}:{error.port} ({os_words(error.os_error)})"
     if isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError):
         return "the proxy refused"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
@@ -81,3 +84,8 @@ def described(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the reply broke off"
     return type(error).__name__
+
+
+def os_words(error: OSError) -> str:
+    """Return the system's words for an error, without addresses."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__

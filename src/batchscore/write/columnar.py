@@ -28,11 +28,8 @@ from batchscore.write.storage import Sink
 _ROW_GROUP = 4096
 _BATCH_ROWS = 2048
 
-_USAGE = pa.struct(
-    [
-        (name, pa.int64()) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
-    ]
-)  # fmt: skip
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_USAGE = pa.struct([(name, pa.int64()) for name in _COUNTS])
 _ERROR = pa.struct(
     [("code", pa.string()), ("message", pa.string()), ("status", pa.int64()), ("attempts", pa.int64())]
 )
@@ -240,7 +237,7 @@ def _texts(value: Any) -> Any:
 def _usage(usage: Mapping[str, Any] | None) -> dict[str, int] | None:
     if usage is None:
         return None
-    return {field.name: usage[field.name] for field in _USAGE if isinstance(usage.get(field.name), int)}
+    return {name: usage[name] for name in _COUNTS if isinstance(usage.get(name), int)}
 
 
 def _parquet(table: pa.Table) -> bytes:

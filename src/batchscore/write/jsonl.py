@@ -175,7 +175,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (datetime, time)):  # a time with a zone is more than orjson knows
         return value.isoformat()
     if isinstance(value, (Mapping, list, tuple)) and depth >= _DEEPEST:
-        return clean_text(json.dumps(value, default=_unusual, ensure_ascii=False))
+        return _deep_text(value)
     if isinstance(value, Mapping):
         return {
             _plain(key) if isinstance(key, (str, int)) else key: _plain(item, depth + 1)
@@ -184,6 +184,13 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item, depth + 1) for item in value]
     return value
+
+
+def _deep_text(value: Any) -> str:
+    try:
+        return clean_text(json.dumps(value, default=_unusual, ensure_ascii=False))
+    except RecursionError:  # from about 900 levels on; one such cell must not end the run
+        return "(nested too deeply)"
 
 
 def _chunked(lines: Iterator[bytes]) -> Iterator[bytes]:

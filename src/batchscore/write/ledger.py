@@ -48,6 +48,7 @@ class Ledger:
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there, or discard it; returns how many scores were discarded.
 
+        Another run that scored nothing, because its settings were wrong, holds nothing worth a question.
         Raises `OutputError` where the folder holds another run's results or somebody else's files, or
         cannot be written.
         """
@@ -55,10 +56,14 @@ class Ledger:
         if overwrite:
             discarded = self.discard()
         self.refuse_foreign_files()
-        for path in listed(self.layout.manifests, ".json"):
-            manifest = read_manifest(path)
-            self.refuse_other_run(manifest)
-            self.manifests[manifest.file] = manifest
+        manifests = [read_manifest(path) for path in listed(self.layout.manifests, ".json")]
+        if any(manifest.ok for manifest in manifests):
+            for manifest in manifests:
+                self.refuse_other_run(manifest)
+        elif any(manifest.fingerprint != self.fingerprint for manifest in manifests):
+            self.discard()
+            manifests = []
+        self.manifests = {manifest.file: manifest for manifest in manifests}
         with_marker = self.layout.marker / "README"
         storage.write_whole(
             with_marker, b"This folder is an output of batchscore; inputs are not read from it.\n"
