@@ -167,7 +167,7 @@ def _is_chat(value: dict[str, Any]) -> bool:
 def _array_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
     """Read the elements of an array. A bad one costs itself alone if its brackets and quotes are whole."""
     name, number = file.name, 0
-    with text_blocks(file, cap=cap) as blocks:
+    with text_blocks(file, size=limit, cap=cap) as blocks:
         text = _Text(blocks)
         text.next_char()
         text.at += 1  # the bracket that opens the array
