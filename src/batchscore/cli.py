@@ -122,7 +122,8 @@ def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: 
     if as_json:
         click.echo(orjson.dumps(for_machines(finished)))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
-        command = shlex.join(["batchscore", *sys.argv[1:]])
+        # With --overwrite the same command would begin anew instead of going on.
+        command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
         click.echo(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
     sys.exit(int(finished.exit_code))
 

@@ -14,7 +14,15 @@ from batchscore.read import digest, find_files
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     root = tmp_path / "data"
-    for name in ("b.csv", "a/z.jsonl", "a/b/c.parquet", "a.csv", "a b/[1] 100%.txt", "ä/日本.tsv", "x/n.CSV.GZ"):
+    for name in (
+        "b.csv",
+        "a/z.jsonl",
+        "a/b/c.parquet",
+        "a.csv",
+        "a b/[1] 100%.txt",
+        "ä/日本.tsv",
+        "x/n.CSV.GZ",
+    ):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("text\n")
@@ -96,7 +104,9 @@ def test_a_folder_that_a_glob_matches_is_walked(tmp_path: Path) -> None:
     assert names(tmp_path / "*.csv") == ["one.csv", "out.csv/part-0.csv"]
 
 
-def test_a_relative_input_is_taken_from_the_current_folder(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_input_is_taken_from_the_current_folder(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tree)
     assert names("a") == ["b/c.parquet", "z.jsonl"]
     assert names("*.csv") == ["a.csv", "b.csv"]
@@ -260,9 +270,7 @@ def test_a_folder_without_permission_is_skipped_with_the_reason(tmp_path: Path) 
 
 
 def test_a_name_that_is_not_utf8_becomes_text(tmp_path: Path) -> None:
-    path = os.fsencode(tmp_path) + b"/\xff.csv"
-    with open(path, "wb") as file:
-        file.write(b"text\n")
+    (tmp_path / os.fsdecode(b"\xff.csv")).write_bytes(b"text\n")
     found = find_files([str(tmp_path)]).files[0]
     assert found.name == "\\xff.csv"
     assert digest(found.path)

@@ -74,7 +74,9 @@ def _opened(file: InputFile, what: str) -> Iterator[bytes]:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise UnreadableFile(file.name, f"it is no whole {what}: write or copy it again") from error
+            raise UnreadableFile(
+                file.name, f"it is damaged or not complete as {what}: write or copy it again"
+            ) from error
 
 
 @contextmanager
@@ -82,7 +84,7 @@ def _parquet(file: InputFile) -> Iterator[Any]:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    with _opened(file, "Parquet file") as head, ExitStack() as stack:
+    with _opened(file, "a Parquet file") as head, ExitStack() as stack:
         if head.startswith(b"PARE"):
             raise UnreadableFile(file.name, "it is an encrypted Parquet file: decrypt it first")
         if not head.startswith(b"PAR1"):
@@ -102,7 +104,7 @@ def _parquet_batches(file: InputFile) -> Batches:
 def _arrow(file: InputFile) -> Iterator[Any]:
     import pyarrow as pa  # noqa: PLC0415
 
-    with _opened(file, "Arrow file") as head, ExitStack() as stack:
+    with _opened(file, "an Arrow file") as head, ExitStack() as stack:
         if head.startswith(b"FEA1"):
             raise UnreadableFile(file.name, "it is a Feather file of version 1: write it again as Parquet")
         if head.startswith(b"ARROW1"):
@@ -176,6 +178,8 @@ def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
     names = batch.schema.names
     if not names:
         return ({} for _ in range(batch.num_rows))
+    if batch.num_rows == 1:  # as unsound batches come: their cells may not be touched unchecked
+        return iter([_row_values(batch)])
     try:
         cells = [_cells(column) for column in batch.columns]
     except Exception:  # whatever a cell does to Python: bytes that are no UTF-8, dates after 9999

@@ -159,13 +159,14 @@ def peeked(open_rows: Callable[[int | None], Rows]) -> Table:
     `open_rows` is called with the bytes it may read at most, and with None for all rows. Only where
     the first megabyte holds no row that can be read are the next ones asked.
     """
-    first = _first_rows(open_rows(_PEEKED_BYTES), _PEEKED_ROWS) or _first_rows(open_rows(None), 1)
+    first = _first_rows(open_rows(_PEEKED_BYTES), _PEEKED_ROWS, cut=True)
+    first = first or _first_rows(open_rows(None), 1)
     columns, texts = columns_of([row.values for row in first])
     headerless = bool(first) and all(isinstance(row.values, BareText) for row in first)
     return Table(columns, texts, headerless=headerless, rows=open_rows(None))
 
 
-def _first_rows(rows: Rows, wanted: int) -> list[Row]:
+def _first_rows(rows: Rows, wanted: int, *, cut: bool = False) -> list[Row]:
     """Take the first readable rows; `UnreadableFile` only where the file breaks before any row at all."""
     found: list[Row] = []
     met = False
@@ -178,7 +179,7 @@ def _first_rows(rows: Rows, wanted: int) -> list[Row]:
                     if len(found) == wanted:
                         break
         except UnreadableFile:
-            if not met:
+            if not met and not cut:
                 raise
     return found
 

@@ -6,12 +6,14 @@ never by the file; nothing here seeks.
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from io import FileIO
+from pathlib import Path
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import InputFile
@@ -19,8 +21,7 @@ from batchscore.read.files import InputFile
 #: Bytes asked of the system at a time: large enough for a network file system, small beside a row.
 BLOCK = 256 * 1024
 
-# What pyarrow has decompressed within one failing call is lost, so the calls are small.
-_ZSTD_BLOCK = 16 * 1024
+_ZSTD_BLOCK = 64 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = re.compile(rb"\r\n|\n|\r")
@@ -142,10 +143,32 @@ def _gunzip(raw: FileIO) -> Iterator[bytes]:
 
 
 def _unzstd(raw: FileIO) -> Iterator[bytes]:
+    """All frames of a zstd file. What pyarrow has decompressed within a failing call is lost."""
+    given = 0
+    try:
+        for block in _zstd_blocks(raw, itertools.repeat(_ZSTD_BLOCK)):
+            yield block
+            given += len(block)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # Once more, byte by byte where it failed, so that the rows before the damage stand.
+        whole, part = divmod(given, _ZSTD_BLOCK)
+        sizes = itertools.chain([_ZSTD_BLOCK] * whole, [part] if part else [], itertools.repeat(1))
+        with Path(raw.name).open("rb", buffering=0) as again:
+            for block in _zstd_blocks(again, sizes):
+                if given <= 0:
+                    yield block
+                given -= len(block)
+
+
+def _zstd_blocks(raw: FileIO, sizes: Iterable[int]) -> Iterator[bytes]:
     import pyarrow as pa  # noqa: PLC0415 - a run over other formats does without
 
     with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
-        while block := stream.read(_ZSTD_BLOCK):
+        for size in sizes:
+            if not (block := stream.read(size)):
+                return
             yield block
 
 

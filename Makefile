@@ -1,0 +1,43 @@
+# Each target sets up what it needs; the only things to have are Python 3.10+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test slow quick lint types docs clean
+
+run: $(READY)                ## score data/ on the embedded endpoint
+	@rm -rf out
+	$(BIN)/batchscore score data/ -o out --simulate --task embeddings -m text-embedding-3-small --column text
+	$(BIN)/batchscore score data/ -o out --simulate --task chat -m gpt-4o-mini --column text
+	@echo; echo "The results are in out/; the first two records of each:"
+	@head -qn 2 out/embeddings/part-notes-*.jsonl | cut -c 1-100 | sed 's/$$/ .../'
+	@head -qn 2 out/chat/part-notes-*.jsonl
+
+test: $(READY)               ## the default tests
+	$(BIN)/pytest
+
+slow: $(READY)               ## the tests that take long or much memory
+	$(BIN)/pytest -m slow --timeout 900
+
+quick: $(READY)              ## the tests that need no server and no process
+	$(BIN)/pytest tests/pack tests/request tests/read tests/write
+
+lint: $(READY)               ## style, and whether the formatter agrees
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)              ## mypy --strict
+	$(BIN)/mypy
+
+clean:                       ## forget the environment and all results
+	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "batchscore needs Python 3.10 or newer; choose one with make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@

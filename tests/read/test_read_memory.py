@@ -1,0 +1,98 @@
+"""Memory does not grow with the file: measured as the peak of a process of its own."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+MEGABYTE = 1 << 20
+
+PEAK = """
+import resource, sys
+import pyarrow, pyarrow.parquet
+from batchscore.read import ReadOptions, find_files, open_table
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+file = find_files([sys.argv[1]]).files[0]
+before = peak()
+count = sum(1 for _ in open_table(file, ReadOptions()).rows)
+print(count, peak() - before)
+"""
+
+
+def rows_and_growth(path: Path) -> tuple[int, int]:
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(path)], check=True, capture_output=True, text=True, timeout=120
+    )
+    count, growth = done.stdout.split()
+    return int(count), int(growth)
+
+
+def texts(count: int, size: int) -> list[str]:
+    rng = random.Random(7)
+    return [rng.randbytes(size // 2).hex() for _ in range(count)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_parquet_file_of_one_row_group_streams(tmp_path: Path, *, dictionary: bool) -> None:
+    table = pa.table({"text": texts(300_000, 2000)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=300_000, use_dictionary=dictionary)
+    assert pq.ParquetFile(tmp_path / "a.parquet").num_row_groups == 1
+    assert (tmp_path / "a.parquet").stat().st_size > 300 * MEGABYTE
+    count, growth = rows_and_growth(tmp_path / "a.parquet")
+    assert count == 300_000
+    assert growth < 100 * MEGABYTE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.txt"])
+def test_a_text_file_streams(tmp_path: Path, name: str) -> None:
+    lines = texts(1000, 2000)
+    start, line, end = {
+        "a.csv": ("text\n", "{}\n", ""),
+        "a.jsonl": ("", '{{"text":"{}"}}\n', ""),
+        "a.json": ("[", '{{"text":"{}"}},\n', "{}]"),
+        "a.txt": ("", "{}\n", ""),
+    }[name]
+    chunk = "".join(line.format(text) for text in lines)
+    with (tmp_path / name).open("w") as file:
+        file.write(start)
+        file.writelines(chunk for _ in range(100))
+        file.write(end)
+    count, growth = rows_and_growth(tmp_path / name)
+    assert count == 100_000 + (name == "a.json")
+    assert growth < 30 * MEGABYTE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.csv", "quoted.csv", "a.jsonl", "a.json", "a.txt"])
+def test_one_endless_row_is_not_held(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("w") as file:
+        file.write({"a.csv": "text\n", "quoted.csv": 'text\n"', "a.json": '["a", "'}.get(name, '"a"\n'))
+        file.writelines("x" * MEGABYTE + ("\n" if name == "quoted.csv" else "") for _ in range(200))
+        file.write({"quoted.csv": '"\n"b"\n', "a.json": '", "b"]'}.get(name, '\n"b"\n'))
+    count, growth = rows_and_growth(tmp_path / name)
+    assert count == (2 if name.endswith(".csv") else 3)
+    assert growth < 120 * MEGABYTE
+
+
+@pytest.mark.slow
+def test_a_bomb_of_gzip_is_not_unpacked_whole(tmp_path: Path) -> None:
+    import gzip  # noqa: PLC0415
+
+    with gzip.open(tmp_path / "a.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps("x" * 1000) + "\n" for _ in range(300_000))
+    assert (tmp_path / "a.jsonl.gz").stat().st_size < 3 * MEGABYTE
+    count, growth = rows_and_growth(tmp_path / "a.jsonl.gz")
+    assert count == 300_000
+    assert growth < 30 * MEGABYTE

@@ -1,0 +1,364 @@
+"""What every table promises, and what the odd files do not show: messages, types, open files."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.feather as pf
+import pyarrow.parquet as pq
+import pytest
+from read_samples import input_file, opened, outcome, written, zstd
+
+from batchscore.errors import SettingsError, UnreadableFile
+from batchscore.read import InputFile, ReadOptions, open_table
+from batchscore.read import files as found_files
+from batchscore.read import open as opening
+from batchscore.read.stream import readable
+from batchscore.rows import Row, UnreadableRow
+
+SECRET = "the customer's words"
+
+
+def every_format(folder: Path, count: int) -> Iterator[Path]:
+    """The same texts in a file of each suffix."""
+    texts = [f"text {number}" for number in range(count)]
+    table = pa.table({"text": texts})
+    objects = [{"text": text} for text in texts]
+    jsonl = "".join(json.dumps(row) + "\n" for row in objects)
+    plain = {
+        "a.csv": "text\n" + "\n".join(texts),
+        "a.tsv": "text\n" + "\n".join(texts),
+        "a.jsonl": jsonl,
+        "a.ndjson": jsonl,
+        "a.json": json.dumps(objects),
+        "columns.json": json.dumps({"text": texts}),
+        "a.txt": "\n".join(texts),
+    }
+    for name, data in plain.items():
+        yield written(folder, name, data)
+        yield written(folder, f"{name}.gz", gzip.compress(data.encode()))
+        yield written(folder, f"{name}.zst", zstd(data.encode()))
+    pq.write_table(table, folder / "a.parquet")
+    pf.write_feather(table, str(folder / "a.feather"))
+    pf.write_feather(table, str(folder / "a.ipc"), compression="uncompressed")
+    with pa.ipc.new_stream(str(folder / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    yield from (folder / name for name in ("a.parquet", "a.feather", "a.ipc", "a.arrow"))
+
+
+def open_files() -> int:
+    descriptors = Path("/proc/self/fd")
+    return len(list(descriptors.iterdir())) if descriptors.is_dir() else 0
+
+
+def test_every_format_and_compression_gives_the_same_rows(tmp_path: Path) -> None:
+    paths = list(every_format(tmp_path, 1000))
+    for path in paths:
+        found = outcome(path)
+        assert found.problem is None, path.name
+        assert found.columns == found.text_columns == ("text",), path.name
+        assert found.rows == [(number, {"text": f"text {number}"}) for number in range(1000)], path.name
+        assert found.headerless is path.name.startswith("a.txt"), path.name
+    suffixes = {input_file(path).suffix for path in paths}
+    assert suffixes == set(found_files.TEXT_SUFFIXES + found_files.BINARY_SUFFIXES)
+
+
+def test_every_suffix_that_is_found_has_a_reader() -> None:
+    assert set(opening._READERS) == set(found_files.TEXT_SUFFIXES + found_files.BINARY_SUFFIXES)
+
+
+def test_no_file_is_left_open_by_a_table_unread_half_read_or_read(tmp_path: Path) -> None:
+    paths = list(every_format(tmp_path, 2000))
+    for path in paths:  # pyarrow may open files of its own the first time
+        outcome(path)
+    for path in paths:
+        before = open_files()
+        table = opened(path)
+        assert open_files() == before, path.name
+        next(table.rows)
+        table.rows.close()  # type: ignore[attr-defined]
+        assert open_files() == before, path.name
+        assert len(list(opened(path).rows)) == 2000
+        assert open_files() == before, path.name
+
+
+def test_a_file_that_is_gone_is_told_on_opening_and_on_reading(tmp_path: Path) -> None:
+    for path in every_format(tmp_path, 3):
+        file = input_file(path)
+        table = open_table(file, ReadOptions())
+        path.unlink()
+        with pytest.raises(UnreadableFile, match="No such file"):
+            open_table(file, ReadOptions())
+        if not path.name.startswith("columns"):  # it is in memory
+            with pytest.raises(UnreadableFile, match="No such file"):
+                next(table.rows)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
+    for path in every_format(tmp_path, 3):
+        path.chmod(0)
+        with pytest.raises(UnreadableFile, match="no permission"):
+            opened(path)
+
+
+def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
+    for suffix in opening._READERS:
+        with pytest.raises(UnreadableFile, match="Is a directory"):
+            open_table(InputFile(tmp_path, "folder", suffix, None, 0), ReadOptions())
+
+
+def test_a_name_that_is_not_utf8_is_read_in_every_format(tmp_path: Path) -> None:
+    for path in every_format(tmp_path, 3):
+        strange = path.rename(path.with_name(os.fsdecode(b"\xff ") + path.name))
+        assert len(list(opened(strange).rows)) == 3
+
+
+def test_no_message_quotes_the_input(tmp_path: Path) -> None:
+    broken = {
+        "ragged.csv": f"id,text\n{SECRET}\n",
+        "quote.csv": f'id,text\n1,"{SECRET}\n',
+        "bad.jsonl": f'{{"text": {SECRET}}}\n"x"\n',
+        "bad.json": f'[{{"text": {SECRET}}}]',
+        "cut.json": f'{{"text": "{SECRET}',
+        "large.txt": SECRET,
+        "latin.txt": SECRET.encode() + b"\xe9",
+    }
+    for name, data in broken.items():
+        found = outcome(
+            written(tmp_path, name, data), max_row_bytes=len(SECRET) - 1 if "large" in name else 999
+        )
+        told = [*found.messages, found.problem or ""]
+        assert any(told), name
+        assert not any(word in text for text in told for word in ("customer", "words")), name
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied"), "no permission"),
+        (OSError(5, "Input/output error"), "the system says: Input/output error"),
+        (EOFError(), "breaks off"),
+        (zlib.error(), "its name says gzip"),
+        (OSError("ZSTD decompress failed"), "its name says zstd"),
+    ],
+)
+def test_every_failure_below_is_told_as_an_unreadable_file(error: Exception, told: str) -> None:
+    with pytest.raises(UnreadableFile, match=told), readable("a.csv"):
+        raise error
+
+
+def test_a_ragged_record_tells_both_counts(tmp_path: Path) -> None:
+    found = outcome(written(tmp_path, "a.csv", "id,text\n1\n1,2,3\n"))
+    assert found.messages == [
+        "it has 1 cell, the header has 2 cells",
+        "it has 3 cells, the header has 2 cells",
+    ]
+
+
+def test_an_oversized_row_tells_the_limit_and_the_flag(tmp_path: Path) -> None:
+    found = outcome(written(tmp_path, "a.txt", "x" * 11), max_row_bytes=10)
+    assert found.messages == ["it is larger than 10 bytes (--max-row-bytes)"]
+
+
+def test_a_cell_may_be_larger_than_the_limit_of_the_csv_module(tmp_path: Path) -> None:
+    cell = "x" * 3_000_000
+    path = written(tmp_path, "a.csv", f'id,text\n1,{cell}\n2,"{cell}\n{cell}"\n')
+    assert outcome(path).cells == [{"id": "1", "text": cell}, {"id": "2", "text": f"{cell}\n{cell}"}]
+    assert outcome(path, max_row_bytes=5_000_000).unreadable == [(1, "row_too_large")]
+
+
+def test_rows_go_on_behind_oversized_ones_of_many_blocks(tmp_path: Path) -> None:
+    line = "y" * 2_000_000
+    for name, data in {
+        "a.csv": f'text\na\n{line}\n"{line}\n"",\n{line}"\nb\n',
+        "a.txt": f"a\n{line}\n{line}\r\nb",
+        "a.jsonl": f'"a"\n"{line}"\n{line}\r\n"b"',
+        "a.json": f'["a", "{line}", {{"{line}": ["{line}]\\"]"]}}, "b"]',
+    }.items():
+        found = outcome(written(tmp_path, name, data), max_row_bytes=500_000)
+        assert found.problem is None
+        assert found.rows == [(0, {"text": "a"}), (3, {"text": "b"})], name
+        assert found.unreadable == [(1, "row_too_large"), (2, "row_too_large")], name
+
+
+def test_what_precedes_the_damage_of_a_compressed_file_stands(tmp_path: Path) -> None:
+    lines = [f"line {number} {os.urandom(20).hex()}" for number in range(20_000)]
+    data = "\n".join(lines).encode()
+    for name, packed in {"a.txt.gz": gzip.compress(data), "a.txt.zst": zstd(data)}.items():
+        found = outcome(written(tmp_path, name, packed[: len(packed) // 2]))
+        texts = [values["text"] for values in found.cells]
+        assert 4_000 < len(texts) < 16_000, name
+        assert texts[:-1] == lines[: len(texts) - 1], name
+        assert lines[len(texts) - 1].startswith(texts[-1]), name
+        assert "breaks off" in (found.problem or ""), name
+
+
+def test_columns_of_json_are_found_behind_a_megabyte_of_bad_rows(tmp_path: Path) -> None:
+    bad = "[" + "1," * 1000 + "1]"
+    for name, data in {
+        "a.jsonl": f"{bad}\n" * 700 + '{"text": "a"}\n',
+        "a.json": "[" + f"{bad},\n" * 700 + '{"text": "a"}]',
+    }.items():
+        table = opened(written(tmp_path, name, data))
+        assert table.columns == ("text",)
+        *others, last = table.rows
+        assert all(isinstance(row, UnreadableRow) for row in others)
+        assert isinstance(last, Row)
+        assert last.number == 700
+
+
+def test_a_json_array_with_a_first_element_over_a_megabyte_has_its_columns(tmp_path: Path) -> None:
+    rows = [{"text": "x" * 2_000_000}, {"text": "y", "more": 1}]
+    table = opened(written(tmp_path, "a.json", json.dumps(rows)))
+    assert table.columns == ("text",)
+    assert [row.values for row in table.rows if isinstance(row, Row)] == rows  # noqa: PD011
+
+
+def test_a_json_object_over_the_limit_is_refused_with_the_way_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchscore.read.document.MAX_OBJECT_BYTES", 1 << 20)
+    path = written(tmp_path, "a.json", json.dumps({"text": ["x" * (1 << 20)]}))
+    with pytest.raises(UnreadableFile, match=r"larger than 1 MB.*jsonl"):
+        opened(path)
+
+
+@pytest.mark.parametrize("orient", ["columns", "index", "records"])
+def test_what_pandas_writes_as_json_is_read(tmp_path: Path, orient: Any) -> None:
+    frame = pd.DataFrame({"id": ["a", "b"], "text": ["one", None], "n": [1, 2]})
+    path = tmp_path / "a.json"
+    frame[frame.n > 0].to_json(path, orient=orient)
+    assert outcome(path).cells == [{"id": "a", "text": "one", "n": 1}, {"id": "b", "text": None, "n": 2}]
+
+
+def test_what_pandas_writes_as_csv_is_read_with_its_index(tmp_path: Path) -> None:
+    pd.DataFrame({"text": ["a,b", 'c "d"', "e\nf"]}).to_csv(tmp_path / "a.csv")
+    found = outcome(tmp_path / "a.csv")
+    assert found.columns == ("column_0", "text")
+    assert [values["text"] for values in found.cells] == ["a,b", 'c "d"', "e\nf"]
+
+
+def test_the_types_of_arrow_become_python_values_in_parquet_and_arrow(tmp_path: Path) -> None:
+    moment = dt.datetime(2024, 2, 29, 12, 30, tzinfo=dt.timezone.utc)
+    columns = {
+        "plain": pa.array(["a", None]),
+        "large": pa.array(["b", "c"], pa.large_string()),
+        "view": pa.array(["d" * 20, None], pa.string_view()),
+        "coded": pa.array(["e", "e"]).dictionary_encode(),
+        "bytes": pa.array([b"\xff", None]),
+        "whole": pa.array([2**63 - 1, None]),
+        "share": pa.array([0.5, None]),
+        "yes": pa.array([True, None]),
+        "when": pa.array([moment, None], pa.timestamp("us", "UTC")),
+        "nano": pa.array([1, None], pa.timestamp("ns")),
+        "day": pa.array([moment.date(), None]),
+        "list": pa.array([["x", None], None]),
+        "struct": pa.array([{"k": [1]}, None]),
+        "nothing": pa.array([None, None]),
+    }
+    table = pa.table(columns)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "a.arrow"):
+        found = outcome(tmp_path / name)
+        assert found.columns == tuple(columns)
+        assert found.text_columns == ("plain", "large", "view", "coded")
+        first, second = found.cells
+        assert first | {"nano": None} == {
+            "plain": "a",
+            "large": "b",
+            "view": "d" * 20,
+            "coded": "e",
+            "bytes": b"\xff",
+            "whole": 2**63 - 1,
+            "share": 0.5,
+            "yes": True,
+            "when": moment,
+            "nano": None,
+            "day": moment.date(),
+            "list": ["x", None],
+            "struct": {"k": [1]},
+            "nothing": None,
+        }
+        assert first["nano"].isoformat() == "1970-01-01T00:00:00.000000001"
+        filled = {"large": "c", "coded": "e"}
+        assert second == {column: filled.get(column) for column in columns}
+
+
+def test_a_cell_that_python_cannot_hold_costs_its_row(tmp_path: Path) -> None:
+    table = pa.table({"when": pa.array([0, 2**62, 1], pa.timestamp("s")), "text": ["a", "b", "c"]})
+    with pa.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    found = outcome(tmp_path / "a.arrow")
+    assert [values["text"] for values in found.cells] == ["a", "c"]
+    assert found.unreadable == [(1, "unreadable_row")]
+    assert "column 'when'" in found.messages[0]
+
+
+def test_arrow_offsets_that_point_outside_cost_their_rows_not_the_process(tmp_path: Path) -> None:
+    offsets = pa.array([0, 3, 2**30, 7], pa.int32()).buffers()[1]
+    column = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"onetwox")])
+    table = pa.table({"text": column})
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    found = outcome(tmp_path / "a.arrow")
+    assert found.rows == [(0, {"text": "one"})]
+    assert found.unreadable == [(1, "unreadable_row"), (2, "unreadable_row")]
+
+
+def test_row_numbers_run_on_over_batches_and_row_groups(tmp_path: Path) -> None:
+    table = pa.table({"n": list(range(5000))})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=700)
+    with pa.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table, max_chunksize=900)
+    for name in ("a.parquet", "a.arrow"):
+        assert outcome(tmp_path / name).rows == [(number, {"n": number}) for number in range(5000)]
+
+
+def test_a_parquet_file_without_columns_still_has_its_rows(tmp_path: Path) -> None:
+    table = pa.table({"a": [1, 2, 3]})
+    with pa.ipc.new_stream(str(tmp_path / "a.arrow"), pa.schema([])) as writer:
+        writer.write_batch(table.select([]).to_batches()[0])
+    assert outcome(tmp_path / "a.arrow").rows == [(0, {}), (1, {}), (2, {})]
+
+
+def test_a_damaged_page_leaves_the_rows_before_it(tmp_path: Path) -> None:
+    texts = [os.urandom(50).hex() for _ in range(20_000)]
+    pq.write_table(
+        pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=5_000, compression="zstd"
+    )
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    middle = len(data) * 6 // 10
+    data[middle : middle + 2000] = b"\0" * 2000
+    found = outcome(written(tmp_path, "b.parquet", bytes(data)))
+    assert "damaged" in (found.problem or "")
+    assert [values["text"] for values in found.cells] == texts[: len(found.rows)]
+    assert len(found.rows) > 10_000 - 256  # the batch that meets the damage is lost with it
+
+
+def test_options_out_of_bounds_are_told_with_their_value() -> None:
+    with pytest.raises(SettingsError, match="max_row_bytes is 0"):
+        ReadOptions(max_row_bytes=0)
+    with pytest.raises(SettingsError, match="'pages'"):
+        ReadOptions(txt="pages")  # type: ignore[arg-type]
+
+
+def test_reading_csv_never_lowers_the_field_limit_of_the_process(tmp_path: Path) -> None:
+    before = csv.field_size_limit(2**31)
+    try:
+        outcome(written(tmp_path, "a.csv", "text\na\n"))
+        assert csv.field_size_limit() == 2**31
+    finally:
+        csv.field_size_limit(before)
