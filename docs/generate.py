@@ -1,0 +1,41 @@
+"""Write the pages that are made from code: `python docs/generate.py`. A test holds them to it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from batchscore.settings import CONFIG_FILE, Settings, flag_of, variable_of
+
+HEAD = f"""# Settings
+
+Made from the code by `docs/generate.py`. A flag beats its variable, a variable beats `{CONFIG_FILE}` (in the
+working folder, or named with `--config`), and the file beats the default. A file's key is the flag's name
+without the dashes: `max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. Keys and
+tokens are no settings: they are read from the environment only, see [endpoints](endpoints.md).
+"""
+
+
+def settings_page() -> str:
+    """Return docs/settings.md."""
+    groups: dict[str, list[str]] = {}
+    for declared in fields(Settings):
+        facts = declared.metadata
+        names = f"`{flag_of(declared)}`" + (f" `{facts['flag']}`" if facts["flag"] else "")
+        variable = "flag only" if facts["only_flag"] else f"`{variable_of(declared)}`"
+        silent = facts["kind"] == "params" or declared.default in (None, (), False)
+        default = "" if silent else f"`{declared.default}`"
+        choices = f" ({', '.join(facts['choices'])})" if facts["choices"] else ""
+        row = f"| {names} | {facts['help']}{choices} | {default} | {variable} |"
+        groups.setdefault(facts["group"], []).append(row)
+    pages = [HEAD]
+    for group, rows in groups.items():
+        table = "\n".join(
+            ["| flag | what it does | default | variable |", "| --- | --- | --- | --- |", *rows]
+        )
+        pages.append(f"\n## {group}\n\n{table}\n")
+    return "".join(pages)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("settings.md").write_text(settings_page(), "utf-8")
