@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from batchscore.settings import CONFIG_FILE, Settings, flag_of, variable_of
+from batchscore.settings import CONFIG_FILE, Settings, flag_of, shown_default, variable_of
 
 HEAD = f"""# Settings
 
@@ -24,7 +24,7 @@ def settings_page() -> str:
         names = f"`{flag_of(declared)}`" + (f" `{facts['flag']}`" if facts["flag"] else "")
         variable = "flag only" if facts["only_flag"] else f"`{variable_of(declared)}`"
         silent = facts["kind"] == "params" or declared.default in (None, (), False)
-        default = "" if silent else f"`{declared.default}`"
+        default = "" if silent else f"`{shown_default(declared)}`"
         choices = f" ({', '.join(facts['choices'])})" if facts["choices"] else ""
         row = f"| {names} | {facts['help']}{choices} | {default} | {variable} |"
         groups.setdefault(facts["group"], []).append(row)

@@ -9,22 +9,26 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 import orjson
 
 from batchscore.errors import BatchscoreError, ExitCode, SettingsError
-from batchscore.settings import CONFIG_FILE, Settings, flag_of, parse_param_flags, resolve, variable_of
+from batchscore.options import GroupedHelp, settings_options, simulator_options
+from batchscore.settings import (
+    CONFIG_FILE,
+    Settings,
+    flag_of,
+    parse_param_flags,
+    resolve,
+    variable_of,
+)
 from batchscore.simulator import SimulatorSettings
 from batchscore.simulator import run as run_simulator
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-CLICK_TYPES: Mapping[str, Any] = {"int": int, "float": float, "text": str, "params": str, "many": str}
 
 SCORE_HELP = """Score every row of INPUT: files, folders or globs.
 
@@ -57,42 +61,7 @@ def cli() -> None:
     """Score every row of a folder of files with an embeddings, completions or chat model."""
 
 
-def settings_options(command: Command) -> Command:
-    """Give a command one option for every declared setting."""
-    for declared in reversed(fields(Settings)):
-        command = click.option(*names_of(declared), **attributes_of(declared))(command)
-    return command
-
-
-def names_of(declared: Field[Any]) -> list[str]:
-    """Return an option's spellings."""
-    short = declared.metadata["flag"]
-    return [declared.name, *([short] if short else []), flag_of(declared)]
-
-
-def attributes_of(declared: Field[Any]) -> dict[str, Any]:
-    """Return an option's help and type. No default: a flag that was not given must stay unknown."""
-    facts = declared.metadata
-    kind = facts["kind"]
-    default = (
-        ""
-        if declared.default in (None, (), False) or kind == "params"
-        else f"  [default: {declared.default}]"
-    )
-    attributes: dict[str, Any] = {"help": facts["help"] + default, "default": None}
-    if kind == "flag":
-        return {**attributes, "is_flag": True}
-    attributes["metavar"] = facts["metavar"]
-    if kind == "choice":
-        attributes["type"] = click.Choice(facts["choices"])
-        attributes["metavar"] = "|".join(facts["choices"])
-    else:
-        attributes["type"] = CLICK_TYPES[kind]
-    attributes["multiple"] = kind in {"many", "params"}
-    return attributes
-
-
-@cli.command(help=SCORE_HELP, short_help="Score files.")
+@cli.command(help=SCORE_HELP, short_help="Score files.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @settings_options
 @click.option("--config", metavar="FILE", help=f"Read settings from this file instead of ./{CONFIG_FILE}.")
@@ -156,21 +125,6 @@ def place_of(declared: Field[Any], flags: Mapping[str, Any], in_file: Mapping[st
     if os.environ.get(variable_of(declared), "").strip():
         return variable_of(declared)
     return CONFIG_FILE if declared.name in in_file or declared.name.replace("_", "-") in in_file else None
-
-
-def simulator_options(command: Command) -> Command:
-    """Give a command one option for every simulator setting."""
-    for declared in reversed(fields(SimulatorSettings)):
-        facts = declared.metadata
-        flag = facts["flag"] or "--" + declared.name.replace("_", "-")
-        attributes: dict[str, Any] = {"help": facts["help"], "default": None}
-        if facts["kind"] is bool:
-            attributes["is_flag"] = True
-            flag = f"{flag}/--no-{flag[2:]}"
-        else:
-            attributes.update(type=facts["kind"], multiple=facts["many"])
-        command = click.option(declared.name, flag, **attributes)(command)
-    return command
 
 
 @cli.command(short_help="Serve a simulated Azure OpenAI and OpenAI endpoint on loopback.")

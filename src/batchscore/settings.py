@@ -21,6 +21,9 @@ FORMATS = ("jsonl", "parquet")
 VARIABLE_PREFIX = "BATCHSCORE_"
 CONFIG_FILE = "batchscore.toml"
 
+#: Settings that have no default and must come from somewhere.
+REQUIRED = ("task", "model", "output")
+
 #: What the request's body is made of; `--param` may not take their place.
 RESERVED_PARAMS = ("model", "input", "prompt", "messages", "stream", "stream_options")
 
@@ -171,6 +174,7 @@ class Settings:
         "Seconds to wait for an answer before asking again.",
         kind="float",
         default=60.0,
+        metavar="SECONDS",
         lowest=0.001,
         group="Pace",
     )
@@ -238,7 +242,7 @@ def check(declared: Field[Any], value: Any) -> None:
     """Raise `UsageError` where a value is outside its declaration."""
     facts, name = declared.metadata, flag_of(declared)
     if value is None:
-        if declared.name in {"task", "model", "output"}:
+        if declared.name in REQUIRED:
             raise UsageError(
                 f"{name} is missing. Give it as a flag, as {variable_of(declared)} or in {CONFIG_FILE}."
             )
@@ -285,6 +289,11 @@ def check_together(chosen: Settings) -> None:
 def flag_of(declared: Field[Any]) -> str:
     """Return the long flag of a setting."""
     return "--" + declared.name.replace("_", "-")
+
+
+def shown_default(declared: Field[Any]) -> str:
+    """Return a setting's default as people write it."""
+    return f"{declared.default:g}" if isinstance(declared.default, float) else str(declared.default)
 
 
 def variable_of(declared: Field[Any]) -> str:

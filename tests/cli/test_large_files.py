@@ -11,7 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-WORDS = "tide harbour bread flour bicycle wheel star night bee hive tram city stone river light".split()
+WORDS = (
+    "tide",
+    "harbour",
+    "bread",
+    "flour",
+    "bicycle",
+    "wheel",
+    "star",
+    "night",
+    "bee",
+    "hive",
+    "tram",
+    "stone",
+)
 GIGABYTE = 1_000_000_000
 MOST_MEGABYTES = 400
 
@@ -39,7 +52,7 @@ def write_csv(path: Path) -> int:
 
 
 def write_parquet_of_one_row_group(path: Path) -> int:
-    rows, pool = 500_000, texts()
+    rows, pool = 550_000, texts()
     chunks = [
         pa.array([f"{row} {pool[row % 500]}" for row in range(first, first + 50_000)])
         for first in range(0, rows, 50_000)

@@ -87,6 +87,8 @@ def start(settings: SimulatorSettings | None = None, /, **options: Any) -> Runni
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
+        # Ctrl-C in a terminal goes to the whole group; answers on their way must still come home.
+        start_new_session=True,
         env=_environment(),
     )
     assert process.stdout is not None
