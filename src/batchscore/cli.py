@@ -17,16 +17,10 @@ from typing import Any, NoReturn
 import click
 import orjson
 
+from batchscore.configuration import parse_param_flags, resolve
 from batchscore.errors import BatchscoreError, ExitCode, SettingsError
 from batchscore.options import GroupedHelp, settings_options, simulator_options
-from batchscore.settings import (
-    CONFIG_FILE,
-    Settings,
-    flag_of,
-    parse_param_flags,
-    resolve,
-    variable_of,
-)
+from batchscore.settings import CONFIG_FILE, Settings, flag_of, variable_of
 from batchscore.simulator import SimulatorSettings
 from batchscore.simulator import run as run_simulator
 

@@ -64,7 +64,7 @@ class GroupedHelp(click.Command):
         group_of = {declared.name: declared.metadata["group"] for declared in fields(Settings)}
         groups: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
-            record = option.get_help_record(ctx)
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if record is not None:
                 groups.setdefault(group_of.get(option.name or "", OWN_GROUP), []).append(record)
         # The command's own options end the list, whatever order click met them in.

@@ -103,7 +103,11 @@ def score_files(
         if rehearsal is not None:
             target, environ = rehearsal
         assert target is not None
-        outcome = asyncio.run(scored(settings, surveyed, ledger, target, environ, heard))
+        try:
+            outcome = asyncio.run(scored(settings, surveyed, ledger, target, environ, heard))
+        except asyncio.CancelledError:
+            # The second signal: leave at once.
+            raise KeyboardInterrupt from None
     if output.file is not None and outcome.stopped_by is None and not outcome.interrupted:
         files = [ready.file.name for ready in surveyed.ready]
         merge_parts(ledger.score_parts(files), output.file, surveyed.schema)

@@ -1,20 +1,17 @@
-"""What can be set, in which unit, within which bounds, and who wins when several say it.
+"""What can be set, in which unit, within which bounds?
 
-It reads no file and asks no environment of its own: whoever calls gives the mappings, and each
-value is checked once, here. Keys and tokens are no settings; `request.endpoint` finds them.
+Each value is checked once, at construction; where values come from is `configuration`'s question. Keys
+and tokens are no settings; `request.endpoint` finds them.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from batchscore.errors import SettingsError, UsageError
+from batchscore.errors import UsageError
 
 TASKS = ("embeddings", "completions", "chat")
 FORMATS = ("jsonl", "parquet")
@@ -299,166 +296,3 @@ def shown_default(declared: Field[Any]) -> str:
 def variable_of(declared: Field[Any]) -> str:
     """Return the environment variable of a setting."""
     return VARIABLE_PREFIX + declared.name.upper()
-
-
-def resolve(
-    flags: Mapping[str, Any], *, environ: Mapping[str, str], config: Mapping[str, Any] | None = None
-) -> Settings:
-    """Merge flag > `BATCHSCORE_…` variable > config file > default into checked settings.
-
-    A flag that is `None` or empty was not given; so was a variable that is empty. Raises
-    `UsageError`, or `SettingsError` for a name in the file that is no setting.
-    """
-    config = dict(config or {})
-    refuse_unknown(config)
-    chosen: dict[str, Any] = {}
-    for declared in fields(Settings):
-        name = declared.name
-        value = flags.get(name)
-        if value is None or value in ((), {}) or value is False:
-            value = None
-            if not declared.metadata["only_flag"]:
-                value = from_elsewhere(declared, environ, config)
-        if value is None and declared.default is not MISSING:
-            value = declared.default
-        if value is not None:
-            chosen[name] = value
-    return Settings(**chosen)
-
-
-def from_elsewhere(declared: Field[Any], environ: Mapping[str, str], config: Mapping[str, Any]) -> Any:
-    """Return a setting's value from its variable, else from the config file, else `None`."""
-    text = environ.get(variable_of(declared), "").strip()
-    if text:
-        return parse(declared, text, variable_of(declared))
-    for spelling in (declared.name, declared.name.replace("_", "-")):
-        if spelling in config:
-            return parse(declared, config[spelling], f"{spelling} in {CONFIG_FILE}")
-    return None
-
-
-def refuse_unknown(config: Mapping[str, Any]) -> None:
-    """Raise `SettingsError` for a key that is no setting, or that may not stand in a file."""
-    known = {declared.name: declared for declared in fields(Settings)}
-    for key in config:
-        declared = known.get(key.replace("-", "_"))
-        if declared is None:
-            near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            secret = " Keys belong into the environment." if "key" in key.lower() else ""
-            raise SettingsError(
-                f"{CONFIG_FILE}: {key} is not a setting{hint}{'.' if not hint else ''}{secret}"
-            )
-        if declared.metadata["only_flag"]:
-            raise SettingsError(f"{CONFIG_FILE}: {key} can only be given as a flag, {flag_of(declared)}.")
-
-
-def parse(declared: Field[Any], value: Any, where: str) -> Any:
-    """Turn what a variable or file holds into the setting's type; raises `UsageError`."""
-    try:
-        return PARSERS[declared.metadata["kind"]](value)
-    except (ValueError, TypeError):
-        raise UsageError(
-            f"{where} is {value!r}, which is not {KIND_NAMES[declared.metadata['kind']]}."
-        ) from None
-
-
-def parse_text(value: Any) -> str:
-    """Take a text as it is; refuse anything else."""
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def parse_int(value: Any) -> int:
-    """Take a whole number, written or typed."""
-    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-        raise TypeError
-    return int(value)
-
-
-def parse_float(value: Any) -> float:
-    """Take a finite number, written or typed."""
-    number = float(value)
-    if isinstance(value, bool) or number != number or number in (float("inf"), float("-inf")):  # noqa: PLR0124
-        raise ValueError
-    return number
-
-
-def parse_flag(value: Any) -> bool:
-    """Take true or false, as TOML or as people write it in variables."""
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
-        raise ValueError
-    return word in {"1", "true", "yes", "on"}
-
-
-def parse_many(value: Any) -> tuple[str, ...]:
-    """Take a list, a JSON list, or names with commas between."""
-    if isinstance(value, str):
-        value = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise TypeError
-    return tuple(item.strip() for item in value if item.strip())
-
-
-def parse_params(value: Any) -> dict[str, Any]:
-    """Take an object, or the JSON of one."""
-    if isinstance(value, str):
-        value = json.loads(value)
-    if not isinstance(value, dict):
-        raise TypeError
-    return value
-
-
-def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
-    """Turn `NAME=JSON` and `NAME=@FILE` into values; a bare word that is no JSON is text.
-
-    Raises `UsageError` where the form is wrong or a value starts like JSON but is none.
-    """
-    params: dict[str, Any] = {}
-    for one in given:
-        name, equals, text = one.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"--param {one!r}: write NAME=JSON, for example --param temperature=0.2")
-        where = f"--param {name}"
-        if text.startswith("@"):
-            where = f"--param {name}: {text[1:]}"
-            try:
-                text = Path(text[1:]).read_text("utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-                raise UsageError(f"{where} cannot be read: {reason}.") from None
-            must_be_json = True
-        else:
-            must_be_json = text.lstrip()[:1] in {"{", "[", '"', ""} or text.lstrip()[:1].isdigit()
-        try:
-            params[name.strip()] = json.loads(text)
-        except ValueError as error:
-            if must_be_json:
-                raise UsageError(f"{where} is not JSON ({error}).") from None
-            params[name.strip()] = text
-    return params
-
-
-PARSERS: Mapping[str, Callable[[Any], Any]] = {
-    "text": parse_text,
-    "choice": parse_text,
-    "int": parse_int,
-    "float": parse_float,
-    "flag": parse_flag,
-    "many": parse_many,
-    "params": parse_params,
-}
-
-KIND_NAMES = {
-    "text": "text",
-    "choice": "text",
-    "int": "a whole number",
-    "float": "a number",
-    "flag": "true or false",
-    "many": "a list of names",
-    "params": "an object of parameters",
-}

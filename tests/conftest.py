@@ -1,0 +1,277 @@
+"""What every test starts from: a clean environment, an empty working folder, and one simulator for all."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchscore.simulator import Deployment, Running, start
+
+#: The simulator's key: a text that is easily found wherever it must not stand.
+KEY = "k3y-that-must-show-nowhere"
+
+#: Of the developer's environment, what would change what is tested.
+LEAKING = re.compile(
+    r"(OPENAI|AZURE|BATCHSCORE|IDENTITY|MSI|DEFAULT_IDENTITY)_.*|(ALL|HTTP|HTTPS|NO)_PROXY|COLUMNS", re.I
+)
+
+#: Runs at a time of `Cli.together`: a little more than two cores can do.
+AT_ONCE = 3
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="Write tests/golden anew; read the difference in review."
+    )
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting leaks in from outside, and nothing is written but into the test's own folder."""
+    for name in os.environ:
+        if LEAKING.fullmatch(name):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """Compare a text with the file of that name in tests/golden."""
+    folder = Path(__file__).with_name("golden")
+
+    def compare(name: str, text: str) -> None:
+        if pytestconfig.getoption("--update-golden"):
+            (folder / name).write_text(text, "utf-8")
+        assert text == (folder / name).read_text("utf-8"), "if that is meant: pytest --update-golden"
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[Running]:
+    """One server process for all tests, on a free port."""
+    with start(dimensions=16, hang_seconds=5, key=KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def deployment(simulator: Running, request: pytest.FixtureRequest) -> Deployment:
+    """One name a test, so that scripts and counts don't collide."""
+    digest = hashlib.blake2b(request.node.nodeid.encode(), digest_size=4).hexdigest()
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:48].strip("-")
+    return simulator.deployment(f"{plain}-{digest}")
+
+
+@dataclass
+class Direct:
+    """The simulator asked without us: what the answer to a text must be."""
+
+    endpoint: str
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Give the reply's JSON; asked once for each body."""
+        wanted = path + json.dumps(body)
+        if wanted not in self.answers:
+            connection = http.client.HTTPConnection(urlsplit(self.endpoint).netloc, timeout=20)
+            connection.request(
+                "POST", f"/v1/{path}", json.dumps(body), {"Authorization": f"Bearer {KEY}"}
+            )
+            self.answers[wanted] = json.loads(connection.getresponse().read())
+            connection.close()
+        return self.answers[wanted]
+
+    def vectors(self, texts: Sequence[str], **params: Any) -> list[np.ndarray]:
+        """Give each text's vector, float32."""
+        reply = self.post("embeddings", {"model": "direct", "input": list(texts), **params})
+        return [np.array(item["embedding"], dtype=np.float32) for item in reply["data"]]
+
+    def chat(self, *messages: str | Mapping[str, Any], **params: Any) -> str | None:
+        """Give the answer to messages; a bare text is the user's."""
+        said = [{"role": "user", "content": one} if isinstance(one, str) else one for one in messages]
+        reply = self.post("chat/completions", {"model": "direct", "messages": said, **params})
+        text: str | None = reply["choices"][0]["message"]["content"]
+        return text
+
+    def completion(self, text: str, **params: Any) -> str:
+        """Give the text that completes a prompt."""
+        reply = self.post("completions", {"model": "direct", "prompt": text, **params})
+        return str(reply["choices"][0]["text"])
+
+
+@pytest.fixture(scope="session")
+def direct(simulator: Running) -> Direct:
+    return Direct(simulator.endpoint)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def said(self) -> str:
+        """All that a person saw."""
+        return self.stdout + self.stderr
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The object of `--json`: standard output holds nothing else."""
+        found: dict[str, Any] = json.loads(self.stdout)
+        return found
+
+
+class Process:
+    """A command under way; it is killed where the test leaves it running."""
+
+    def __init__(self, popen: subprocess.Popen[str]) -> None:
+        self.popen = popen
+
+    @property
+    def stderr(self) -> IO[str]:
+        assert self.popen.stderr is not None
+        return self.popen.stderr
+
+    @property
+    def stdout(self) -> IO[str]:
+        assert self.popen.stdout is not None
+        return self.popen.stdout
+
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        self.popen.send_signal(number)
+
+    def finish(self, timeout_s: float = 40.0) -> Finished:
+        """Wait for its end. Whatever happens, nobody sees a traceback."""
+        stdout, stderr = self.popen.communicate(timeout=timeout_s)
+        assert "Traceback" not in stdout + stderr, stderr
+        return Finished(self.popen.returncode, stdout, stderr)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait()
+        for pipe in (self.popen.stdout, self.popen.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+class Cli:
+    """The real command line in a process of its own, with an environment in which it finds the simulator."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = dict(environ)
+
+    def start(self, *arguments: str | Path, env: Mapping[str, str | None] | None = None, **more: Any) -> Process:
+        """Start a command; in `env` None takes a variable away."""
+        chosen = {**os.environ, **self.environ, **(env or {})}
+        return Process(
+            subprocess.Popen(
+                [sys.executable, "-m", "batchscore", *map(str, arguments)],
+                env={name: value for name, value in chosen.items() if value is not None},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                **more,
+            )
+        )
+
+    def __call__(
+        self, *arguments: str | Path, env: Mapping[str, str | None] | None = None, **more: Any
+    ) -> Finished:
+        """Run a command to its end."""
+        with self.start(*arguments, env=env, **more) as process:
+            return process.finish()
+
+    def together(
+        self, *commands: Sequence[str | Path], env: Mapping[str, str | None] | None = None
+    ) -> list[Finished]:
+        """Run several commands side by side, to use every core."""
+        return self.each(*((command, env or {}) for command in commands))
+
+    def each(
+        self, *commands: tuple[Sequence[str | Path], Mapping[str, str | None]]
+    ) -> list[Finished]:
+        """Run several commands side by side, each with its own variables."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(lambda one: self(*one[0], env=one[1]), commands))
+
+
+@pytest.fixture
+def batchscore(simulator: Running, tmp_path: Path) -> Iterator[Cli]:
+    """The command line; afterwards no temporary file of its own may be left."""
+    yield Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY})
+    left = [str(path) for path in tmp_path.rglob("*.tmp")]
+    assert not left
+
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Files:
+    """Writes small input files into the working folder; each gives the path it wrote."""
+
+    def bytes(self, name: str, data: bytes) -> Path:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def text(self, name: str, text: str) -> Path:
+        return self.bytes(name, text.encode())
+
+    def lines(self, name: str, values: Sequence[Any]) -> Path:
+        """Write a JSON value a line."""
+        return self.text(name, "".join(json.dumps(value) + "\n" for value in values))
+
+    def json(self, name: str, value: Any) -> Path:
+        return self.text(name, json.dumps(value, indent=1))
+
+    def csv(self, name: str, rows: Rows, delimiter: str = ",") -> Path:
+        path = self.bytes(name, b"")
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+        return path
+
+    def parquet(self, name: str, rows: Rows) -> Path:
+        path = self.bytes(name, b"")
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), path)
+        return path
+
+    def texts(self, name: str, texts: Sequence[str]) -> Path:
+        """Write a csv of `id` and `text`; the ids are `000`, `001` and so on."""
+        return self.csv(name, [{"id": f"{row:03}", "text": text} for row, text in enumerate(texts)])
+
+
+@pytest.fixture
+def files() -> Files:
+    return Files()
