@@ -1,0 +1,95 @@
+"""One run of batchscore as the benchmark rig calls a peer: IN OUT --base-url URL --kind emb|chat --conc C ...
+
+The measured part is `score_files` as the command line calls it: reading, asking, publishing with the
+ledger on. Afterwards, outside the measured part, the records are renamed to the rig's own fields.
+Prints one last JSON line: run_s, import_s, run_cpu_s, version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+from batchscore import __version__
+from batchscore.configuration import resolve
+from batchscore.run import score_files
+
+MODELS = {"emb": "text-embedding-3-small", "chat": "gpt-4o-mini"}
+TASKS = {"emb": "embeddings", "chat": "chat"}
+
+
+def main() -> None:
+    started = float(os.environ.get("BENCH_T0") or time.time())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("input")
+    parser.add_argument("output")
+    parser.add_argument("--base-url", required=True)
+    parser.add_argument("--kind", choices=["emb", "chat"], default="emb")
+    parser.add_argument("--batch", type=int, default=0)
+    parser.add_argument("--conc", type=int, default=0)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--retries", type=int)
+    parser.add_argument("--timeout", type=float)
+    parser.add_argument("--rpm", type=float)
+    parser.add_argument("--tpm", type=float)
+    parser.add_argument("--mode", default="jsonl", choices=["jsonl", "parquet"])
+    given = parser.parse_args()
+    task = TASKS[given.kind]
+    folder = Path(given.output + ".batchscore")
+    flags = {
+        "task": task,
+        "model": MODELS[given.kind],
+        "output": str(folder),
+        "endpoint": given.base_url,
+        "column": "text",
+        "id": "id",
+        "format": given.mode,
+        "limit": given.limit,
+        "retries": given.retries,
+        "timeout": given.timeout,
+        "batch_size": given.batch or None,
+        "concurrency": given.conc or None,
+        "max_tokens": 50 if given.kind == "chat" else None,
+    }
+    settings = resolve(flags, environ={})
+    begun, cpu = time.time(), time.process_time()
+    environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
+    finished = score_files(settings, [given.input], environ=environ, listen=lambda event: None)
+    measured = {
+        "run_s": round(time.time() - begun, 4),
+        "import_s": round(begun - started, 4),
+        "run_cpu_s": round(time.process_time() - cpu, 4),
+        "version": __version__,
+        "exit_code": int(finished.exit_code),
+        "retried": dict(finished.statistics.retried),
+    }
+    rename(finished.layout.scores, finished.layout.errors, task, Path(given.output))
+    shutil.rmtree(folder)
+    print(json.dumps(measured))
+
+
+def rename(scores: Path, errors: Path, task: str, output: Path) -> None:
+    """Write the records as the rig checks them, without loading vectors as Python floats."""
+    ours, theirs = f'"{task}":'.encode(), b'"embedding":' if task == "embeddings" else b'"reply":'
+    with output.open("wb") as file:
+        if any(scores.glob("*.parquet")):
+            import orjson
+            import pyarrow.dataset
+
+            for batch in pyarrow.dataset.dataset(scores).to_batches(columns=["id", task]):
+                for row in batch.to_pylist():
+                    file.write(orjson.dumps({"id": row["id"], "embedding": row[task]}) + b"\n")
+        else:
+            for part in sorted(scores.glob("*.jsonl")):
+                for line in part.open("rb"):
+                    file.write(line.replace(ours, theirs, 1))
+        for part in sorted(errors.glob("*.jsonl")) if errors.exists() else ():
+            file.write(part.read_bytes())
+
+
+if __name__ == "__main__":
+    main()

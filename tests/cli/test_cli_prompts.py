@@ -1,0 +1,236 @@
+"""What is asked: columns, templates, messages, parameters; and what a record carries besides the answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from cli_records import codes, lines, same, whole
+
+from batchscore.simulator import Deployment, Running
+
+if TYPE_CHECKING:
+    from conftest import Cli, Direct, Files
+
+
+def bodies(deployment: Deployment) -> list[dict[str, Any]]:
+    """Give what the deployment was asked, without the model's name."""
+    return [{k: v for k, v in one.body.items() if k != "model"} for one in deployment.requests()]
+
+
+def in_order(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(asked, key=json.dumps)
+
+
+def test_a_template_takes_cells_and_literal_braces(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    files.csv("a.csv", [{"who": "Ada", "what": "tides"}, {"who": "Bo {what}", "what": ""}])
+    with_system = simulator.deployment(deployment.name + "-chat")
+    shared = ["score", "a.csv", "--prompt", 'Answer {{"q": "{who} on { what }"}}']
+    completions, chat = batchscore.together(
+        [*shared, "-o", "completions", "--task", "completions", "-m", deployment.name],
+        [*shared, "-o", "chat", "--task", "chat", "-m", with_system.name, "--system", "About {what}."],
+    )
+    assert (completions.exit_code, chat.exit_code) == (0, 0), chat
+    texts = ['Answer {"q": "Ada on tides"}', 'Answer {"q": "Bo {what} on "}']
+    assert bodies(deployment) == [{"prompt": text} for text in texts]
+    assert in_order(bodies(with_system)) == [
+        {"messages": [{"role": "system", "content": f"About {what}."}, {"role": "user", "content": text}]}
+        for what, text in zip(("", "tides"), reversed(texts), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [("{text", "opens no column"), ("text}", "closes nothing"), ("Hello", "uses no {column}")],
+)
+def test_a_bad_template_is_found_before_anything_is_asked(
+    batchscore: Cli, files: Files, deployment: Deployment, template: str, words: str
+) -> None:
+    files.texts("a.csv", ["one"])
+    run = batchscore("score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--prompt", template)
+    assert run.exit_code == 2
+    assert "--prompt" in run.stderr
+    assert words in run.stderr
+    assert deployment.statistics().count == 0
+    assert not Path("out").exists()
+
+
+def test_messages_come_from_a_file_of_templates(
+    batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["The tide turns twice a day.", ""])
+    image = {"type": "image_url", "image_url": {"url": "https://example.test/{id}.png"}}
+    messages = [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": [{"type": "text", "text": "Sum up: {text}"}, image]},
+    ]
+    files.json("messages.json", messages)
+    run = batchscore(
+        "score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--messages", "messages.json"
+    )
+    assert run.exit_code == 0, run
+    first = bodies(deployment)[0]["messages"]
+    assert first[1]["content"][0]["text"] == "Sum up: The tide turns twice a day."
+    assert first[1]["content"][1]["image_url"]["url"] == "https://example.test/000.png"
+    scores, errors = whole("out", "chat")
+    # Row 1 has an id, so it is not wholly empty and is asked.
+    assert not errors
+    assert scores["a.csv", 0]["chat"] == direct.chat(*first)
+
+
+def test_a_ready_messages_column_in_every_kind_of_file(
+    batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
+) -> None:
+    """JSON text in csv, lists in jsonl, structs in parquet; `--system` opens those that have no system."""
+    said = [[{"role": "user", "content": f"What of number {number}?"}] for number in range(3)]
+    said[1].insert(0, {"role": "system", "content": "Mine."})
+    said[2].append({"role": "assistant", "content": "Well, ", "name": "me"})
+    files.csv("in/a.csv", [{"messages": json.dumps(one), "n": 1} for one in said])
+    files.lines("in/b.jsonl", [*({"messages": one} for one in said), {"messages": "no list"}, {"messages": []}])
+    files.parquet("in/c.parquet", [{"messages": one} for one in said])
+    command = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name]
+    run = batchscore(*command, "--system", "Be short.")
+    assert run.exit_code == 3
+    scores, errors = whole("out", "chat")
+    assert codes(errors) == {("b.jsonl", 3): "invalid_messages", ("b.jsonl", 4): "invalid_messages"}
+    opening = {"role": "system", "content": "Be short."}
+    whole_talks = [talk if talk[0]["role"] == "system" else [opening, *talk] for talk in said]
+    for file in ("a.csv", "b.jsonl", "c.parquet"):
+        for row, talk in enumerate(whole_talks):
+            assert scores[file, row]["chat"] == direct.chat(*talk), (file, row)
+    assert in_order(bodies(deployment)) == in_order([{"messages": talk} for talk in whole_talks * 3])
+
+
+def test_ids_and_kept_columns_stand_in_scores_and_errors(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    rows = [
+        {"id": "007", "text": "one", "lang": "NA", "n": "1e5"},
+        {"id": "007", "text": "", "lang": "", "n": "2"},
+    ]
+    files.csv("in/a.csv", rows)
+    files.lines("in/b.jsonl", [{"id": 8, "text": "three", "lang": ["en"], "n": None}])
+    command = ["score", "--task", "chat", "-m", deployment.name, "--column", "text", "--id", "id"]
+    named, everything, parquet = batchscore.together(
+        [*command, "in", "-o", "named", "--keep", "lang", "--keep", "n"],
+        [*command, "in/a.csv", "-o", "everything", "--keep", "*"],
+        [*command, "in", "-o", "parquet", "--keep", "lang", "--keep", "n", "--format", "parquet"],
+    )
+    assert [run.exit_code for run in (named, everything, parquet)] == [0, 0, 0], named
+    assert "1 rows have an id that an earlier row had" in named.stdout
+    scores, errors = whole("named", "chat")
+    record = scores["a.csv", 0]
+    assert list(record) == ["file", "row", "id", "lang", "n", "chat", "finish_reason"]
+    assert (record["id"], record["lang"], record["n"]) == ("007", "NA", "1e5")
+    assert (scores["b.jsonl", 0]["id"], scores["b.jsonl", 0]["lang"]) == ("8", ["en"])
+    assert list(errors["a.csv", 1]) == ["file", "row", "id", "lang", "n", "error"]
+    assert errors["a.csv", 1]["id"] == "007"
+    scores, _ = whole("everything", "chat")
+    assert set(scores["a.csv", 0]) == {"file", "row", "id", "text", "lang", "n", "chat", "finish_reason"}
+    kept = pq.read_table("parquet/chat").to_pylist()
+    assert {(row["id"], row["lang"], row["n"]) for row in kept} == {("007", "NA", "1e5"), ("8", '["en"]', None)}
+
+
+def test_usage_and_raw_replies_on_request(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """One reply of embeddings answers many rows, so there they need a batch size of 1."""
+    files.texts("a.csv", ["one", "two words"])
+    command = ["score", "a.csv", "--column", "text", "-m", deployment.name, "--usage", "--raw"]
+    chat, many, one = batchscore.together(
+        [*command, "-o", "chat", "--task", "chat"],
+        [*command, "-o", "many", "--task", "embeddings"],
+        [*command, "-o", "one", "--task", "embeddings", "--batch-size", "1"],
+    )
+    assert (chat.exit_code, many.exit_code, one.exit_code) == (0, 2, 0)
+    assert "--batch-size 1" in many.stderr
+    assert not Path("many").exists()
+    for record in whole("chat", "chat")[0].values():
+        assert record["raw"]["choices"][0]["message"]["content"] == record["chat"]
+        assert record["raw"]["usage"] == record["usage"]
+    for record in whole("one", "embeddings")[0].values():
+        assert record["usage"]["prompt_tokens"] >= 1
+        assert record["raw"]["model"] == f"simulator:{deployment.name}"
+
+
+def test_most_tokens_under_the_name_that_the_model_wants(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    """The model's name tells, else the service's 400 does: then one request is lost, not one a row."""
+    files.texts("a.csv", [f"Long row {number} about the harbour and the tide." for number in range(8)])
+    # The simulator goes by the deployment's name, we by the model's.
+    hidden = simulator.deployment(f"o3-{deployment.name}")
+    shown = simulator.deployment(f"o4-{deployment.name}")
+    command = ["score", "a.csv", "--task", "chat", "--column", "text", "--max-tokens", "80"]
+    runs = batchscore.together(
+        [*command, "-o", "plain", "-m", "gpt-4o", "--deployment", deployment.name],
+        [*command, "-o", "shown", "-m", "o4-mini", "--deployment", shown.name],
+        [*command, "-o", "hidden", "-m", "our-thinker", "--deployment", hidden.name],
+    )
+    assert [run.exit_code for run in runs] == [0, 0, 0], runs
+    assert {body.get("max_tokens") for body in bodies(deployment)} == {80}
+    assert {body.get("max_completion_tokens") for body in bodies(shown)} == {80}
+    assert not any("max_tokens" in body for body in bodies(shown))
+    statuses = [one.status for one in hidden.requests()]
+    assert statuses == [400] + [200] * 8
+    # 64 of the 80 tokens go into thought, so these answers break off, and say so.
+    assert "8 length" in runs[1].stdout
+    assert {record["finish_reason"] for record in whole("shown", "chat")[0].values()} == {"length"}
+
+
+def test_parameters_travel_untouched(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    files.texts("a.csv", ["Boats lie in the harbour. Trams run at night. Bees dance."])
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}}}}
+    files.json("form.json", form)
+    stopping = simulator.deployment(deployment.name + "-2")
+    command = ["score", "a.csv", "--task", "chat", "--column", "text"]
+    given = [
+        *("--param", "temperature=0.25", "--param", "seed=7", "--param", 'user="1"', "--param", "metadata={}"),
+        *("--param", "response_format=@form.json", "--param", "store=false", "--param", "service_tier=auto"),
+    ]
+    params, answers, broken, ours = batchscore.together(
+        [*command, "-o", "params", "-m", deployment.name, *given],
+        [*command, "-o", "answers", "-m", stopping.name, "--param", "n=2", "--param", 'stop=["zzz"]'],
+        [*command, "-o", "broken", "-m", "m", "--param", "temperature=[1"],
+        [*command, "-o", "ours", "-m", "m", "--param", 'messages=["mine"]'],
+    )
+    assert [run.exit_code for run in (params, answers, broken, ours)] == [0, 0, 2, 2], answers
+    sent = bodies(deployment)[0]
+    del sent["messages"]
+    assert sent == {
+        "temperature": 0.25,
+        "seed": 7,
+        "user": "1",
+        "metadata": {},
+        "response_format": form,
+        "store": False,
+        "service_tier": "auto",
+    }
+    record = whole("answers", "chat")[0]["a.csv", 0]
+    assert len(record["chat"]) == 2
+    assert record["chat"][0].startswith("Boats")
+    assert record["chat"][1].startswith("Trams")
+    assert record["finish_reason"] == ["stop", "stop"]
+    assert "--param temperature is not JSON" in broken.stderr
+    assert "--param messages" in ours.stderr
+
+
+def test_vectors_of_a_chosen_length_and_a_column_named_input(
+    batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
+) -> None:
+    rows = [{"input": "Two tides a day", "note": "a second text column"}]
+    files.csv("a.csv", rows)
+    run = batchscore(
+        "score", "a.csv", "-o", "out.jsonl", "--task", "embeddings", "-m", deployment.name, "--dimensions", "5"
+    )
+    assert run.exit_code == 0, run
+    (record,) = lines(Path("out.jsonl"))
+    assert same(record["embeddings"], direct.vectors(["Two tides a day"], dimensions=5)[0])
+    assert bodies(deployment)[0]["encoding_format"] == "base64"
