@@ -14,12 +14,20 @@ import shutil
 import time
 from pathlib import Path
 
+import orjson
+import pyarrow.dataset
+
 from batchscore import __version__
 from batchscore.configuration import resolve
 from batchscore.run import score_files
 
 MODELS = {"emb": "text-embedding-3-small", "chat": "gpt-4o-mini"}
 TASKS = {"emb": "embeddings", "chat": "chat"}
+
+
+def print_nothing(event: object) -> None:
+    """Hear an event and show nothing."""
+    del event
 
 
 def main() -> None:
@@ -58,7 +66,7 @@ def main() -> None:
     settings = resolve(flags, environ={})
     begun, cpu = time.time(), time.process_time()
     environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
-    finished = score_files(settings, [given.input], environ=environ, listen=lambda event: None)
+    finished = score_files(settings, [given.input], environ=environ, listen=print_nothing)
     measured = {
         "run_s": round(time.time() - begun, 4),
         "import_s": round(begun - started, 4),
@@ -77,9 +85,6 @@ def rename(scores: Path, errors: Path, task: str, output: Path) -> None:
     ours, theirs = f'"{task}":'.encode(), b'"embedding":' if task == "embeddings" else b'"reply":'
     with output.open("wb") as file:
         if any(scores.glob("*.parquet")):
-            import orjson
-            import pyarrow.dataset
-
             for batch in pyarrow.dataset.dataset(scores).to_batches(columns=["id", task]):
                 for row in batch.to_pylist():
                     file.write(orjson.dumps({"id": row["id"], "embedding": row[task]}) + b"\n")

@@ -57,7 +57,7 @@ class Progress:
         """Take one event."""
         self.tally.add(event)
         if isinstance(event, Notice):
-            self.console.print(escape(event.text), highlight=False)
+            self.console.print(escape(event.text), highlight=False, soft_wrap=True)
         elif self.live is None and time.monotonic() - self.last_plain >= PLAIN_SECONDS:
             self.last_plain = time.monotonic()
             self.console.print(self.text(), highlight=False, soft_wrap=True)

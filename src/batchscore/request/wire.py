@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
+from yarl import URL
 
 from batchscore.errors import ErrorCode
 from batchscore.rows import Reply
@@ -46,16 +48,17 @@ async def open_wire(
     timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(timeout_seconds, 30))
     # The engine bounds how many requests are in flight; a second bound here could only stall.
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, trust_env=True, auto_decompress=True
-    ) as session:
+    address = URL(url, encoded=True)
+    # Asked once: aiohttp's trust_env reads the variables and .netrc anew, in a thread, for every request.
+    proxy = proxy_for(address)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=proxy) as session:
 
         async def send(body: bytes) -> Reply:
             signed = await sign()
             started = time.perf_counter()
             try:
                 async with session.post(
-                    url, data=body, headers={**fixed, **signed}, allow_redirects=False
+                    address, data=body, headers={**fixed, **signed}, allow_redirects=False
                 ) as response:
                     content = await response.read()
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
@@ -65,6 +68,14 @@ async def open_wire(
             return Reply(response.status, response.headers, content, time.perf_counter() - started)
 
         yield send
+
+
+def proxy_for(address: URL) -> str | None:
+    """Return the proxy that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name for an address, if any."""
+    if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(address.scheme) or proxies.get("all")
 
 
 def described(error: BaseException) -> str:

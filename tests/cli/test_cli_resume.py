@@ -1,0 +1,129 @@
+"""The same command again: it asks what is missing, nothing else, and refuses to mix two runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_records import codes, manifests, whole
+
+from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files
+
+
+def test_a_limit_then_all_then_nothing_then_other_runs(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """A run is continued by the same settings only; others are told what differs, and how to go on."""
+    files.texts("in/a.csv", [f"row {row}" for row in range(8)])
+    files.texts("in/b.csv", [f"next {row}" for row in range(4)])
+    command = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name]
+    command += ["--column", "text", "--rows-per-part", "3"]
+    limited = batchscore(*command, "--limit", "5", "--json")
+    assert (limited.exit_code, limited.report["ok"], limited.report["limited"]) == (0, 5, True)
+    assert deployment.statistics().count == 5
+    assert manifests("out", "chat")["a.csv"]["state"] == "partial"
+
+    rest = batchscore(*command)
+    assert rest.exit_code == 0
+    assert "12 rows of 2 files: 12 scored, 0 failed, 5 of them by earlier runs" in rest.stdout
+    assert deployment.statistics().count == 12
+    assert {one.body["messages"][0]["content"] for one in deployment.requests()} == {
+        *(f"row {row}" for row in range(8)),
+        *(f"next {row}" for row in range(4)),
+    }
+    assert len(whole("out", "chat")[0]) == 12
+
+    changed, other, same = batchscore.together(
+        [*command, "--max-tokens", "9"],
+        [*command, "--system", "Be short.", "--id", "id"],
+        [*command, "--concurrency", "2", "--retries", "1", "--json"],
+    )
+    assert (changed.exit_code, other.exit_code, same.exit_code) == (1, 1, 0)
+    assert "params was {}, is now {'max_tokens': 9}" in changed.stderr
+    assert "id was not set, is now 'id'; system was not set, is now 'Be short.'" in other.stderr
+    assert "--overwrite" in changed.stderr
+    assert (same.report["known"], same.report["requests"]) == (12, 0)
+
+    files.texts("in/b.csv", [f"other {row}" for row in range(4)])
+    input_changed = batchscore(*command)
+    assert input_changed.exit_code == 1
+    assert "b.csv has changed since it was scored" in input_changed.stderr
+    assert deployment.statistics().count == 12
+    assert len(whole("out", "chat")[0]) == 12
+
+    anew = batchscore(*command, "--max-tokens", "9", "--overwrite")
+    assert anew.exit_code == 0
+    assert "--overwrite discarded 12 scores" in anew.stderr
+    assert deployment.statistics().count == 24
+    assert len(whole("out", "chat")[0]) == 12
+
+
+def test_rows_that_failed_for_the_services_fault_are_asked_again(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """The others would fail again, so they are not."""
+    texts = ["one", "two BROKEN", f"three {CONTENT_FILTER_TRIGGER}", "", "five", "six"]
+    files.texts("a.csv", texts)
+    # Late, so that meanwhile others are answered: else it would be an outage, not a row's bad luck.
+    deployment.will(status=500, latency=0.5, when_input_contains="BROKEN", times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    run = batchscore(*command, "--retries", "0")
+    assert run.exit_code == 3
+    assert codes(whole("out", "chat")[1]) == {
+        ("a.csv", 1): "server_error",
+        ("a.csv", 2): "content_filter",
+        ("a.csv", 3): "empty_input",
+    }
+    deployment.reset()
+    run = batchscore(*command, "--retries", "0")
+    assert [one.body["messages"][0]["content"] for one in deployment.requests()] == ["two BROKEN"]
+    assert run.exit_code == 3  # one row has been refused for good
+    scores, errors = whole("out", "chat")
+    assert [row for _, row in scores] == [0, 1, 4, 5]
+    assert codes(errors) == {("a.csv", 2): "content_filter", ("a.csv", 3): "empty_input"}
+
+
+def test_a_run_that_scored_nothing_stands_in_nobodys_way(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["one", "two"])
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    run = batchscore(*command, "--param", "bogus=1")
+    assert run.exit_code == 3
+    assert set(codes(whole("out", "chat")[1]).values()) == {"invalid_request"}
+    run = batchscore(*command)
+    assert run.exit_code == 0, run
+    scores, errors = whole("out", "chat")
+    assert (len(scores), len(errors)) == (2, 0)
+
+
+@pytest.mark.crash
+def test_a_killed_run_goes_on_and_every_row_comes_once(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    rows = 120
+    files.texts("a.csv", [f"row {row}" for row in range(rows)])
+    command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "-m", deployment.name]
+    command += ["--column", "text", "--rows-per-part", "10", "--batch-size", "2", "--concurrency", "2"]
+    deployment.will_be_slow(0.02, times=None)
+    with batchscore.start(*command) as process:
+        deployment.wait_for(40)
+        process.popen.kill()
+        process.popen.wait()
+    # What a killed process leaves half-written never carries a name that readers look for.
+    left = list(Path("out").rglob(".*.tmp"))
+    assert len(left) <= 1
+    for path in left:
+        path.unlink()
+    deployment.reset()
+    run = batchscore(*command, "--json")
+    assert run.exit_code == 0, run
+    assert run.report["known"] >= 10
+    assert deployment.statistics().count <= (rows - 10) / 2
+    scores, errors = whole("out", "embeddings")
+    assert scores.keys() == {("a.csv", row) for row in range(rows)}
+    assert not errors
