@@ -6,6 +6,7 @@ What is named here is supported; everything else may change.
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import (
     BatchscoreError,
@@ -18,7 +19,9 @@ from batchscore.errors import (
     SettingsError,
     UsageError,
 )
-from batchscore.scores import read_scores
+
+if TYPE_CHECKING:
+    from batchscore.scores import read_scores
 
 __version__ = version("batchscore")
 
@@ -35,3 +38,12 @@ __all__ = [
     "__version__",
     "read_scores",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs numpy only when it is asked for: the simulator and `--help` start without."""
+    if name == "read_scores":
+        from batchscore.scores import read_scores  # noqa: PLC0415
+
+        return read_scores
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
