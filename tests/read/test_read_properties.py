@@ -37,6 +37,10 @@ def as_csv(names: list[str], rows: list[list[str]], newline: str, delimiter: str
     # The `csv` of some Pythons leaves a "\r" unquoted that it reads as a line end; and a header of one
     # column with ";" would be taken for two.
     strange = any("\r" in cell or "\n" in cell or cell.isspace() for row in [names, *rows] for cell in row)
+    if any("\0" in cell for row in [names, *rows] for cell in row):
+        # Before Python 3.11 `csv` reads no NUL and writes none; we do.
+        quoted = [[f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in row] for row in [names, *rows]]
+        return "".join(delimiter.join(row) + newline for row in quoted)
     quoting = csv.QUOTE_ALL if strange else quoting
     csv.writer(text, delimiter=delimiter, lineterminator=newline, quoting=quoting).writerows([names, *rows])
     return text.getvalue()
