@@ -23,8 +23,10 @@ from batchscore.rows import Attempt, Reply
 
 T = TypeVar("T")
 
-#: Seconds before the second attempt, doubling up to the longest, each with full jitter.
+#: Seconds before the second attempt, doubling up to the longest, and the random part of each. The
+#: least wait is not random: retries that all fall into one instant meet one and the same trouble.
 FIRST_WAIT_SECONDS = 0.5
+JITTER_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
 
 #: A service that cannot be reached at the very start is more likely a wrong address than an outage.
@@ -121,7 +123,9 @@ class Asking(Generic[T]):
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_result(lambda result: result.outcome.verdict is Verdict.AGAIN),
             stop=lambda state: self.stop.is_set() or used_up(state),
-            wait=tenacity.wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_BACKOFF_SECONDS),
+            wait=tenacity.wait_exponential_jitter(
+                FIRST_WAIT_SECONDS, LONGEST_BACKOFF_SECONDS, jitter=JITTER_SECONDS
+            ),
             sleep=self.sleep,
             retry_error_callback=give_up,
         )

@@ -1,0 +1,120 @@
+"""A `send` that answers by a script, and an engine around it: the one double beside the real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from batchscore.engine import Engine
+from batchscore.pack.batches import BodyFormat, Packer
+from batchscore.pack.replies import Answers, BadReply, Reader
+from batchscore.request.health import Health
+from batchscore.request.retry import Asking
+from batchscore.rows import Attempt, Prompt, Reply, Settled
+
+Answer = Callable[[list[str], int], "Awaitable[Reply]"]
+
+
+def vector_of(text: str) -> list[float]:
+    """The vector that the scripted service has for a text: no two texts share one."""
+    number = int(text.rsplit(":", maxsplit=1)[-1])
+    return [float(number), float(number % 7), 1.0]
+
+
+def reply(status: int, body: Any = None, **headers: str) -> Reply:
+    """A reply with a JSON body."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status, named, orjson.dumps(body), 0.01)
+
+
+def vectors(texts: list[str]) -> Reply:
+    """The right answer to an embeddings request."""
+    data = [{"index": index, "embedding": vector_of(text)} for index, text in enumerate(texts)]
+    return reply(200, {"data": data, "usage": {"prompt_tokens": len(texts)}})
+
+
+def refusal(status: int, code: str = "", **fields: Any) -> Reply:
+    """A refusal as OpenAI words it."""
+    return reply(status, {"error": {"code": code, "message": "quotes the input", **fields}})
+
+
+@dataclass
+class Service:
+    """Counts and answers: `answer(texts, number)` decides; request numbers count from 0."""
+
+    answer: Answer
+    asked: list[list[str]] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    async def send(self, body: bytes) -> Reply:
+        texts = orjson.loads(body)["input"]
+        number = len(self.asked)
+        self.asked.append(texts)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self.answer(texts, number)
+        finally:
+            self.in_flight -= 1
+
+
+def prompts(count: int) -> Iterator[Prompt]:
+    """So many rows whose texts end in their numbers."""
+    for row in range(count):
+        yield Prompt("file.csv", row, orjson.dumps(f"text:{row}"))
+
+
+def engine_over(
+    service: Service,
+    source: Iterator[Prompt | Settled],
+    *,
+    rows_a_request: int = 8,
+    concurrency: int = 4,
+    retries: int = 3,
+    drain_seconds: float = 20.0,
+    attempts: list[Attempt] | None = None,
+    renew_token: Callable[[], Awaitable[bool]] | None = None,
+) -> Engine:
+    """An embeddings engine that talks to the scripted service."""
+
+    async def no_token() -> bool:
+        return False
+
+    stop = asyncio.Event()
+    heard: list[Attempt] = [] if attempts is None else attempts
+    asking: Asking[Answers] = Asking(
+        send=service.send,
+        read=Reader("embeddings").read,
+        unusable=BadReply,
+        tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
+        renew_token=renew_token or no_token,
+        health=Health(),
+        stop=stop,
+        listen=heard.append,
+    )
+    return Engine(
+        packer=Packer(source, rows_a_request),
+        form=BodyFormat("embeddings", "model", {}),
+        asking=asking,
+        concurrency=concurrency,
+        retries=retries,
+        stop=stop,
+        drain_seconds=drain_seconds,
+    )
+
+
+async def collected(engine: Engine) -> list[Settled]:
+    """Everything that the engine settles."""
+    return [settled async for batch in engine.settled() for settled in batch]
+
+
+def has_its_own_vector(settled: Settled) -> bool:
+    """Whether a row's vector is the one of its text."""
+    value = getattr(settled.result, "value", None)
+    return value is not None and np.array_equal(value, np.float32(vector_of(f"text:{settled.row}")))
