@@ -28,6 +28,9 @@ T = TypeVar("T")
 FIRST_WAIT_SECONDS = 0.5
 JITTER_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
+BACKOFF = tenacity.wait_exponential(FIRST_WAIT_SECONDS, LONGEST_BACKOFF_SECONDS) + tenacity.wait_random(
+    0, JITTER_SECONDS
+)
 
 #: A service that cannot be reached at the very start is more likely a wrong address than an outage.
 RETRIES_BEFORE_FIRST_CONTACT = 2
@@ -123,9 +126,7 @@ class Asking(Generic[T]):
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_result(lambda result: result.outcome.verdict is Verdict.AGAIN),
             stop=lambda state: self.stop.is_set() or used_up(state),
-            wait=tenacity.wait_exponential_jitter(
-                FIRST_WAIT_SECONDS, LONGEST_BACKOFF_SECONDS, jitter=JITTER_SECONDS
-            ),
+            wait=BACKOFF,
             sleep=self.sleep,
             retry_error_callback=give_up,
         )
