@@ -8,6 +8,7 @@ output. In flight are at most `concurrency` requests, so memory is bounded by th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -105,7 +106,7 @@ class Engine:
         if errors:
             await done.put(errors)
         if prompts:
-            await self.settle(prompts, done, Trial(retries=self.retries))
+            await self.settle(prompts, done, Trial(self.retries, time.monotonic()))
         return bool(prompts or errors)
 
     async def settle(self, prompts: Sequence[Prompt], done: Done, trial: Trial) -> bool:
