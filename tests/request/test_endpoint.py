@@ -17,7 +17,8 @@ import openai
 import pytest
 
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
-from batchscore.request.endpoint import PLACES, Target, precedence_table, resolve_target
+from batchscore.request.endpoint import Target, resolve_target
+from batchscore.request.places import PLACES, precedence_table
 
 AZ = "https://res.openai.azure.com"
 DATED = "2024-10-21"
