@@ -31,11 +31,12 @@ KEY = "k3y-that-must-show-nowhere"
 
 #: Of the developer's environment, what would change what is tested.
 LEAKING = re.compile(
-    r"(OPENAI|AZURE|BATCHSCORE|IDENTITY|MSI|DEFAULT_IDENTITY)_.*|(ALL|HTTP|HTTPS|NO)_PROXY|COLUMNS", re.I
+    r"(OPENAI|AZURE|BATCHSCORE|IDENTITY|MSI|DEFAULT_IDENTITY)_.*|(ALL|HTTP|HTTPS|NO)_PROXY|COLUMNS",
+    re.IGNORECASE,
 )
 
 #: Runs at a time of `Cli.together`: a little more than two cores can do.
-AT_ONCE = 3
+AT_ONCE = 4
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,9 +94,7 @@ class Direct:
         wanted = path + json.dumps(body)
         if wanted not in self.answers:
             connection = http.client.HTTPConnection(urlsplit(self.endpoint).netloc, timeout=20)
-            connection.request(
-                "POST", f"/v1/{path}", json.dumps(body), {"Authorization": f"Bearer {KEY}"}
-            )
+            connection.request("POST", f"/v1/{path}", json.dumps(body), {"Authorization": f"Bearer {KEY}"})
             self.answers[wanted] = json.loads(connection.getresponse().read())
             connection.close()
         return self.answers[wanted]
@@ -168,7 +167,7 @@ class Process:
         assert "Traceback" not in stdout + stderr, stderr
         return Finished(self.popen.returncode, stdout, stderr)
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Process:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         return self
 
     def __exit__(
@@ -188,7 +187,9 @@ class Cli:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = dict(environ)
 
-    def start(self, *arguments: str | Path, env: Mapping[str, str | None] | None = None, **more: Any) -> Process:
+    def start(
+        self, *arguments: str | Path, env: Mapping[str, str | None] | None = None, **more: Any
+    ) -> Process:
         """Start a command; in `env` None takes a variable away."""
         chosen = {**os.environ, **self.environ, **(env or {})}
         return Process(
@@ -216,9 +217,7 @@ class Cli:
         """Run several commands side by side, to use every core."""
         return self.each(*((command, env or {}) for command in commands))
 
-    def each(
-        self, *commands: tuple[Sequence[str | Path], Mapping[str, str | None]]
-    ) -> list[Finished]:
+    def each(self, *commands: tuple[Sequence[str | Path], Mapping[str, str | None]]) -> list[Finished]:
         """Run several commands side by side, each with its own variables."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(lambda one: self(*one[0], env=one[1]), commands))

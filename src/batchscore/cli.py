@@ -63,12 +63,6 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="Show no progress; errors and the summary's problems only.")
 def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Run `batchscore score`."""
-    from rich.console import Console  # noqa: PLC0415 - --help must not wait for it
-
-    from batchscore.report.progress import Progress  # noqa: PLC0415
-    from batchscore.report.summary import for_machines, summary  # noqa: PLC0415
-    from batchscore.run import score_files  # noqa: PLC0415 - it brings in aiohttp and pyarrow
-
     if not inputs:
         raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
     flags["param"] = parse_param_flags(flags.get("param") or ())
@@ -79,6 +73,12 @@ def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: 
         for declared in fields(Settings)
         if (place := place_of(declared, flags, in_file)) is not None
     }
+    from rich.console import Console  # noqa: PLC0415 - --help and wrong flags must not wait for it
+
+    from batchscore.report.progress import Progress  # noqa: PLC0415
+    from batchscore.report.summary import for_machines, summary  # noqa: PLC0415
+    from batchscore.run import score_files  # noqa: PLC0415 - it brings in aiohttp and pyarrow
+
     console = Console(stderr=True, quiet=quiet)
     with Progress(console, files=lambda: None) as progress:
         finished = score_files(settings, inputs, environ=os.environ, listen=progress, named=named)
@@ -134,7 +134,11 @@ def simulate(**options: Any) -> None:
         settings = SimulatorSettings(**given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    run_simulator(settings)
+    try:
+        run_simulator(settings)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise SettingsError(f"the simulator cannot listen on port {settings.port}: {reason}.") from None
 
 
 def main() -> NoReturn:

@@ -144,13 +144,9 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
     keep: tuple[str, ...] | None = settings.keep
     if settings.keep == ("*",):
         keep = everything(settings, columns, ready)
-    else:
-        if "*" in settings.keep:
-            raise UsageError("--keep '*' keeps every column; name no others beside it.")
-        for name in settings.keep:
-            if columns and name not in columns:
-                raise InputError(f"no file has a column {name!r} (--keep); there are {listed(columns)}.")
-    return RecordSchema(
+    elif "*" in settings.keep:
+        raise UsageError("--keep '*' keeps every column; name no others beside it.")
+    schema = RecordSchema(
         task=settings.task,
         with_id=settings.id is not None,
         keep=keep,
@@ -158,6 +154,10 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
         with_usage=settings.usage,
         with_raw=settings.raw,
     )
+    for name in settings.keep:
+        if columns and name != "*" and name not in columns:
+            raise InputError(f"no file has a column {name!r} (--keep); there are {listed(columns)}.")
+    return schema
 
 
 def everything(settings: Settings, columns: Sequence[str], ready: Sequence[Ready]) -> tuple[str, ...] | None:

@@ -77,8 +77,9 @@ def write_every_format(folder: Path, files: Files) -> dict[Place, str | None]:
     files.text(at + "header.csv", "text,n\n")
 
     every = (
-        "plain.csv bom.CSV tabs.tsv packed.csv.gz deep/er/packed.csv.zst array.json columns.json strings.json "
-        "lines.jsonl lines.ndjson.gz groups.parquet coded.parquet file.feather file.arrow stream.ipc"
+        "plain.csv bom.CSV tabs.tsv packed.csv.gz deep/er/packed.csv.zst array.json columns.json "
+        "strings.json lines.jsonl lines.ndjson.gz groups.parquet coded.parquet file.feather "
+        "file.arrow stream.ipc"
     )
     asked: dict[Place, str | None] = {}
     for name in every.split():
@@ -206,9 +207,7 @@ def test_a_txt_can_be_one_document(
 ) -> None:
     text = "The first line.\n\nThe third line.\n"
     files.text("in/a.txt", text)
-    run = batchscore(
-        "score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--txt", "document"
-    )
+    run = batchscore("score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--txt", "document")
     assert run.exit_code == 0
     scores, _ = whole("out", "chat")
     assert scores.keys() == {("a.txt", 0)}

@@ -94,7 +94,9 @@ def test_a_ready_messages_column_in_every_kind_of_file(
     said[1].insert(0, {"role": "system", "content": "Mine."})
     said[2].append({"role": "assistant", "content": "Well, ", "name": "me"})
     files.csv("in/a.csv", [{"messages": json.dumps(one), "n": 1} for one in said])
-    files.lines("in/b.jsonl", [*({"messages": one} for one in said), {"messages": "no list"}, {"messages": []}])
+    files.lines(
+        "in/b.jsonl", [*({"messages": one} for one in said), {"messages": "no list"}, {"messages": []}]
+    )
     files.parquet("in/c.parquet", [{"messages": one} for one in said])
     command = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name]
     run = batchscore(*command, "--system", "Be short.")
@@ -181,12 +183,24 @@ def test_parameters_travel_untouched(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
     files.texts("a.csv", ["Boats lie in the harbour. Trams run at night. Bees dance."])
-    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}}}}
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}}},
+    }
     files.json("form.json", form)
     stopping = simulator.deployment(deployment.name + "-2")
     command = ["score", "a.csv", "--task", "chat", "--column", "text"]
     given = [
-        *("--param", "temperature=0.25", "--param", "seed=7", "--param", 'user="1"', "--param", "metadata={}"),
+        *(
+            "--param",
+            "temperature=0.25",
+            "--param",
+            "seed=7",
+            "--param",
+            'user="1"',
+            "--param",
+            "metadata={}",
+        ),
         *("--param", "response_format=@form.json", "--param", "store=false", "--param", "service_tier=auto"),
         *("--max-tokens", "80"),
     ]

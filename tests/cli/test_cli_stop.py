@@ -53,9 +53,7 @@ def test_a_first_signal_waits_for_answers_and_the_same_command_finishes(
         assert one.statistics().count < ROWS - 3
 
 
-def test_a_second_signal_leaves_at_once(
-    batchscore: Cli, files: Files, deployment: Deployment
-) -> None:
+def test_a_second_signal_leaves_at_once(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", ["fast", "slow", "slow", "fast"])
     deployment.will_be_slow(60, times=None, when_input_contains="slow")
     with batchscore.start(
@@ -70,7 +68,9 @@ def test_a_second_signal_leaves_at_once(
     assert "the same command goes on" in run.stderr
 
 
-def test_ctrl_c_in_a_rehearsal_reaches_the_simulator_too(batchscore: Cli, files: Files, tmp_path: Path) -> None:
+def test_ctrl_c_in_a_rehearsal_reaches_the_simulator_too(
+    batchscore: Cli, files: Files, tmp_path: Path
+) -> None:
     """A terminal sends the signal to every process of the command."""
     files.texts("a.csv", [f"row {row}" for row in range(3000)])
     with batchscore.start(

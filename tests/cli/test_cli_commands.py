@@ -1,0 +1,95 @@
+"""The command line itself: help, versions, exit codes, and the simulator that it serves."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from http.client import HTTPConnection
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from batchscore import ExitCode
+from batchscore.errors import BatchscoreError
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+#: What each exit code means, as `--help` says it.
+EXIT_CODES = {0: "done", 1: "somebody must act", 2: "wrong usage", 3: "rows failed", 4: "stopped"}
+
+
+def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str, str], None]) -> None:
+    wide = {"COLUMNS": "100"}
+    runs = batchscore.each(
+        (["--help"], wide),
+        (["score", "--help"], wide),
+        (["simulate", "-h"], wide),
+        (["--version"], {}),
+        ([], wide),
+    )
+    assert [run.exit_code for run in runs[:4]] == [0, 0, 0, 0]
+    golden("help.txt", "\n".join(run.stdout for run in runs[:3]))
+    assert version("batchscore") in runs[3].stdout
+    assert (runs[4].exit_code, "Usage:" in runs[4].said) == (2, True)
+    codes = re.search(r"Exit codes: (.*?)\n\n", runs[1].stdout, re.DOTALL)
+    assert codes is not None
+    said = " ".join(codes[1].split())
+    assert {int(one) for one in re.findall(r"\b(\d) ", said)} == {int(code) for code in ExitCode}
+    for code, words in EXIT_CODES.items():
+        assert f"{code} {words}" in said
+
+
+def test_every_error_has_an_exit_code_of_the_table() -> None:
+    kinds = [BatchscoreError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    assert {kind.__name__: int(kind.exit_code) for kind in kinds} == {
+        "BatchscoreError": 1,
+        "UsageError": 2,
+        "SettingsError": 1,
+        "InputError": 1,
+        "UnreadableFile": 1,
+        "OutputError": 1,
+        "Refused": 1,
+        "Outage": 4,
+        "BrokenInvariant": 1,
+    }
+
+
+def test_the_installed_command_is_the_module(batchscore: Cli) -> None:
+    script = Path(sys.executable).with_name("batchscore")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == batchscore("--version").stdout.split()[-1] == version("batchscore")
+
+
+def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:
+    """Its first line is JSON; it ends quietly; a port that is taken is said in one line."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        processes = [batchscore.start("simulate", "--key", "mine") for _ in range(2)]
+        refused = batchscore("simulate", "--port", str(port))
+    assert refused.exit_code == 1
+    (line,) = refused.stderr.splitlines()
+    assert f"the simulator cannot listen on port {port}: Address already in use." in line
+    for process, number in zip(processes, (signal.SIGINT, signal.SIGTERM), strict=True):
+        with process:
+            announced = json.loads(process.stdout.readline())
+            assert announced["key"] == "mine"
+            connection = HTTPConnection(urlsplit(announced["endpoint"]).netloc, timeout=10)
+            connection.request("GET", "/v1/models", headers={"Authorization": "Bearer mine"})
+            assert connection.getresponse().status == 200
+            connection.close()
+            process.interrupt(number)
+            run = process.finish()
+        assert (run.exit_code, run.stdout) == (0, "")
+        assert run.stderr.startswith("This is a simulator: answers are made up")
+        assert run.stderr.endswith("Ctrl-C ends it.\n")

@@ -1,0 +1,100 @@
+"""A service that misbehaves: rows are asked again, bad ones stand alone, nothing is taken on trust."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cli_records import codes, same, whole
+
+from batchscore.simulator import CONTENT_FILTER_TRIGGER, Behaviour, Deployment, Running, start
+
+if TYPE_CHECKING:
+    from conftest import Cli, Direct, Files
+
+
+def test_bad_rows_of_a_pack_cost_only_themselves(
+    batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
+) -> None:
+    texts = [f"row {row} of the pack" for row in range(30)]
+    texts[11] = f"a text that {CONTENT_FILTER_TRIGGER} refuses"
+    texts[23] = "too long " * 4000
+    files.texts("a.csv", texts)
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text", "-m", deployment.name)
+    )
+    assert run.exit_code == 3, run
+    assert "1 content filter" in run.stderr
+    assert "1 too long" in run.stderr
+    scores, errors = whole("out", "embeddings")
+    assert codes(errors) == {("a.csv", 11): "content_filter", ("a.csv", 23): "too_long"}
+    assert errors["a.csv", 11]["error"]["status"] == 400
+    good = [row for row in range(30) if row not in {11, 23}]
+    for row, vector in zip(good, direct.vectors([texts[row] for row in good]), strict=True):
+        assert same(scores["a.csv", row]["embeddings"], vector)
+
+
+def test_replies_that_must_not_be_believed(
+    batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
+) -> None:
+    """Shuffled ones are put in order, floats are taken, the rest is asked again."""
+    texts = [f"row {row} of the tide table" for row in range(48)]
+    files.texts("a.csv", texts)
+    deployment.will(
+        Behaviour(status=429, retry_after=0.7),
+        Behaviour(status=502, text="<html>Bad gateway</html>"),
+        Behaviour(vectors="shuffled", times=2),
+        Behaviour(vectors="floats"),
+        Behaviour(vectors="duplicated"),
+        Behaviour(vectors="missing"),
+        Behaviour(vectors="not_finite"),
+        Behaviour(truncate=0.5),
+        Behaviour(drop="after"),
+        Behaviour(status=200, text="<html>Please log in</html>"),
+    )
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text", "-m", deployment.name),
+        *("--batch-size", "8", "--concurrency", "2", "--json"),
+    )
+    assert run.exit_code == 0, run
+    assert run.report["retried"] == {"rate_limited": 1, "server_error": 1, "bad_reply": 4, "connection": 2}
+    scores, errors = whole("out", "embeddings")
+    assert not errors
+    for row, vector in enumerate(direct.vectors(texts)):
+        assert same(scores["a.csv", row]["embeddings"], vector), row
+    asked = deployment.requests()
+    assert asked[1].at - asked[0].at >= 0.7, "retry-after was not honoured"
+
+
+def test_a_server_that_takes_fewer_inputs_than_we_pack(batchscore: Cli, files: Files) -> None:
+    """It says so once; the packs that follow are no larger."""
+    files.texts("a.csv", [f"row {row}" for row in range(200)])
+    with start(dimensions=4, max_inputs=16) as small:
+        run = batchscore(
+            *("score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text", "-m", "small"),
+            *("--batch-size", "64"),
+            env={"OPENAI_BASE_URL": f"{small.endpoint}/v1", "OPENAI_API_KEY": small.key},
+        )
+        asked = [(one.status, len(one.body["input"])) for one in small.deployment("small").requests()]
+    assert run.exit_code == 0, run
+    assert len(whole("out", "embeddings")[0]) == 200
+    refused = [size for status, size in asked if status == 400]
+    assert sorted(refused, reverse=True) == [64, 32, 32]
+    assert {size for status, size in asked[-5:]} <= {16, 8}
+
+
+def test_an_outage_in_the_middle_keeps_what_was_answered(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    """Nobody is answered any more: that is no row's fault, so no row gets an error record for it."""
+    files.texts("a.csv", [f"row {row}" for row in range(10)])
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name]
+    command += ["--concurrency", "1", "--retries", "0"]
+    deployment.will(Behaviour(times=4), Behaviour(status=503, times=None))
+    run = batchscore(*command, "--json")
+    assert run.exit_code == 4
+    assert (run.report["ok"], run.report["errors"]) == (4, 0)
+    assert "the service did not answer 1 attempts in a row" in run.report["reason"]
+    deployment.reset()
+    assert batchscore(*command).exit_code == 0
+    assert deployment.statistics().count == 6
+    assert len(whole("out", "chat")[0]) == 10

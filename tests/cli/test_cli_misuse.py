@@ -1,0 +1,220 @@
+"""What people do wrong, or what their machine does: one clear message, the right code, nothing half-done."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli_records import codes, manifests, whole
+
+from batchscore.simulator import Deployment
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files, Finished
+
+
+def one_message(run: Finished) -> str:
+    """Give the one line that was said."""
+    assert not run.stdout
+    (line,) = run.stderr.splitlines()
+    return line.removeprefix("batchscore: ")
+
+
+def test_input_that_cannot_be_scored_is_found_before_anything_is_asked(batchscore: Cli, files: Files) -> None:
+    files.texts("in/a.csv", ["one"])
+    files.csv("in/b.csv", [{"body": "x", "subject": "y", "lang": "z"}])
+    files.text("notes.pdf", "no")
+    Path("empty").mkdir()
+    expected = {
+        "im": f"im does not exist. {Path.cwd()} holds empty, in, notes.pdf",
+        "empty": "empty holds no file that batchscore reads: .csv",
+        "notes.pdf": "notes.pdf: suffix .pdf is not one that batchscore reads",
+        "in/b.csv": "b.csv: several columns hold text: body, subject, lang. Choose one with --column",
+        "in/b.csv --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, ",
+        "in/b.csv --prompt {bodi}": "b.csv: no column 'bodi' (--prompt); its columns are body, ",
+        "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); there are body",
+    }
+    command = ["score", "-o", "out", "--task", "chat", "-m", "m", "--simulate"]
+    runs = batchscore.together(*([*command, *more.split()] for more in expected))
+    for run, words in zip(runs, expected.values(), strict=True):
+        assert run.exit_code == 1
+        assert one_message(run).startswith(words)
+    assert not Path("out").exists()
+
+
+def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts("a.csv", ["one"])
+    chat = ["score", "a.csv", "-o", "out", "-m", deployment.name, "--task", "chat"]
+    vectors = [*chat[:-1], "embeddings"]
+    expected = {
+        ("score", *chat[2:]): "INPUT is missing",
+        (*chat[:4],): "--task is missing. Give it as a flag, as BATCHSCORE_TASK or in batchscore.toml",
+        (*chat, "--limit", "0"): "--limit is 0; it must be at least 1",
+        (*chat, "--concurrency", "many"): "'many' is not a valid integer",
+        (*chat[:-1], "chats"): "'chats' is not one of 'embeddings', 'completions', 'chat'",
+        (*chat, "--colum", "text"): "--colum",
+        (*chat, "--param", "temperature"): "write NAME=JSON",
+        (*chat, "--param", "temperature=[1"): "--param temperature is not JSON",
+        (*chat, "--param", "stop=@none.json"): "none.json cannot be read: No such file",
+        (*chat, "--param", "messages=[]"): "--param messages: batchscore sets that itself",
+        (*chat, "--column", "a", "--prompt", "{b}"): "--column and --prompt both say what to ask",
+        (*vectors, "--system", "x"): "--system and --messages are for --task chat",
+        (*chat, "--column", "text", "--keep", "row"): "--keep cannot name 'row'",
+        (*chat, "--simulate", "--endpoint", "http://x"): "--simulate and --endpoint contradict",
+    }
+    runs = batchscore.together(*expected)
+    for run, words in zip(runs, expected.values(), strict=True):
+        assert (run.exit_code, run.stdout) == (2, ""), run
+        assert words in run.stderr
+    assert deployment.statistics().count == 0
+    assert not Path("out").exists()
+
+
+def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    """A wrong key costs one request; what nobody answers is continued later, a refusal must be mended."""
+    files.texts("a.csv", [f"row {row}" for row in range(50)])
+    command = ["score", "a.csv", "--task", "chat", "--column", "text"]
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        wrong_key, unknown, down, nowhere = batchscore.each(
+            ([*command, "-o", "key", "-m", deployment.name], {"OPENAI_API_KEY": "wr0ng"}),
+            ([*command, "-o", "unknown", "-m", "no-such-model"], {}),
+            ([*command, "-o", "down", "-m", "m"], {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}),
+            ([*command, "-o", "nowhere", "-m", "m"], {"OPENAI_BASE_URL": None}),
+        )
+    assert wrong_key.exit_code == 1
+    assert "Stopped: the service refused the credentials (401). Check the key" in wrong_key.stderr
+    assert deployment.statistics().count == 1
+    assert unknown.exit_code == 1
+    assert "no such model, deployment or path (404, model_not_found)" in unknown.stderr
+    assert down.exit_code == 4
+    assert f"nothing listens at 127.0.0.1:{port}." in down.stderr
+    assert "The same command goes on: batchscore score a.csv" in down.stderr
+    for out in ("key", "unknown", "down"):
+        assert not list(Path(out, "chat").glob("*"))
+        assert not list(Path(out, "errors").glob("*/*"))
+    assert nowhere.exit_code == 1
+    for way in ("--endpoint", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "--simulate"):
+        assert way in one_message(nowhere)
+    assert not Path("nowhere").exists()
+
+
+def test_a_wrong_parameter_stops_early(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    """Not every row is asked, and charged, only to be refused."""
+    files.texts("a.csv", [f"row {row}" for row in range(300)])
+    command = ["score", "a.csv", "--column", "text", "-m", deployment.name, "--param", "bogus=1"]
+    for run, task in zip(
+        batchscore.together(
+            [*command, "-o", "out", "--task", "chat"], [*command, "-o", "out", "--task", "embeddings"]
+        ),
+        ("chat", "embeddings"),
+        strict=True,
+    ):
+        assert run.exit_code == 1
+        assert "refused the first 20 rows for the same reason, so it is probably a parameter" in run.stderr
+        assert not (Path("out") / task).exists()
+    assert deployment.statistics().count < 150
+
+
+def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Files) -> None:
+    files.texts("a.csv", ["one"])
+    files.text("mine.jsonl", "my own\n")
+    files.text("foreign/chat/notes.txt", "my own\n")
+    command = ["score", "a.csv", "--task", "chat", "--column", "text", "-m", "m", "--simulate", "-o"]
+    expected = {
+        "a.csv/out": "a.csv/out/chat cannot be used for output: Not a directory",
+        "a.csv": "a.csv is a file; give a folder, or a new file ending in .jsonl",
+        "mine.jsonl": "mine.jsonl is there already and batchscore did not write it",
+        "foreign": "foreign/chat holds files that are not batchscore's, such as notes.txt",
+    }
+    if sys.platform == "linux":
+        # Nobody may make a folder there, not even root.
+        expected["/sys/kernel/out"] = "cannot write /sys/kernel/out/"
+    for run, words in zip(
+        batchscore.together(*([*command, out] for out in expected)), expected.values(), strict=True
+    ):
+        assert run.exit_code == 1
+        assert words in one_message(run)
+    assert Path("mine.jsonl").read_text("utf-8") == "my own\n"
+    assert os.listdir("foreign/chat") == ["notes.txt"]  # noqa: PTH208 - hidden files count, too
+
+
+def test_output_inside_the_input_is_not_read_as_input(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/a.csv", ["one"])
+    command = ["score", "in", "--task", "chat", "--column", "text", "-m", deployment.name, "--json", "-o"]
+    assert batchscore(*command, "in/out").exit_code == 0
+    again, file = batchscore.together([*command, "in/out"], [*command, "in/one.jsonl"])
+    assert (again.exit_code, again.report["rows"], again.report["requests"]) == (0, 1, 0)
+    assert {"name": "out/", "reason": "the output of this run"} in again.report["skipped"]
+    assert (file.exit_code, file.report["rows"]) == (0, 1)
+    assert {"name": "out/", "reason": "an output folder of batchscore"} in file.report["skipped"]
+
+
+def test_a_disk_that_is_full(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    """No file may grow over 6,000 bytes; the part would."""
+    files.texts("a.csv", [f"row {row}" for row in range(40)])
+    command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text"]
+    command += ["-m", deployment.name, "--rows-per-part", "30", "--batch-size", "10"]
+    limit = (6_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    run = batchscore(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert run.exit_code == 1
+    assert "Stopped: cannot write out/embeddings/part-a-" in run.stderr
+    assert "the file is larger than this system allows" in run.stderr
+    assert not any(path.stat().st_size > limit[0] for path in Path("out").rglob("*"))
+    assert all(manifest["ok"] in {0, 10} for manifest in manifests("out", "embeddings").values())
+    run = batchscore(*command)
+    assert run.exit_code == 0, run
+    assert len(whole("out", "embeddings")[0]) == 40
+
+
+def test_files_without_rows_and_files_that_cannot_be_read(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.text("empty/a.csv", "")
+    files.text("empty/b.csv", "id,text\n")
+    files.texts("in/good.csv", ["one", "two"])
+    files.text("in/photo.JPG", "no")
+    files.bytes("mixed/bad.parquet", b"PAR1 cut off")
+    files.csv("mixed/other.csv", [{"body": "x", "lang": "y"}])
+    files.texts("mixed/good.csv", ["one", "two"])
+    files.text("mixed/cut.json", '[{"text": "whole"}, {"text": "cu')
+    command = ["score", "--task", "chat", "--column", "text", "-m", deployment.name]
+    none, skipped, mixed, quiet = batchscore.together(
+        [*command, "empty", "-o", "none"],
+        [*command, "in", "-o", "skipped"],
+        [*command, "mixed", "-o", "mixed-out"],
+        [*command, "in", "-o", "quiet", "--quiet"],
+    )
+    assert none.exit_code == 0
+    assert "chat: 0 rows of 2 files" in none.stdout
+    assert skipped.exit_code == 0
+    assert "skipped: photo.JPG: suffix .JPG is not one that batchscore reads" in skipped.stdout
+    assert mixed.exit_code == 1
+    assert "2 of 4 files cannot be scored; the others are" in mixed.stderr
+    for words in ("bad.parquet: ", "other.csv: no column 'text'", "cut.json: "):
+        assert f"cannot be scored: {words}" in mixed.stderr
+    scores, errors = whole("mixed-out", "chat")
+    assert scores.keys() >= {("good.csv", 0), ("good.csv", 1), ("cut.json", 0)}
+    assert not codes(errors)
+    assert manifests("mixed-out", "chat")["cut.json"]["state"] == "unreadable"
+    assert (quiet.exit_code, quiet.said) == (0, "")
+
+
+def test_the_threshold_of_failed_rows(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    """Rows that had nothing to ask don't count as failed."""
+    files.lines("a.jsonl", [{"text": "one"}, {"text": "two"}, {"text": ""}, {"other": 1}])
+    command = ["score", "a.jsonl", "--task", "chat", "--column", "text", "-m", deployment.name]
+    runs = batchscore.together(
+        *([*command, "-o", f"out{share}", "--error-threshold", share] for share in ("0", "0.25"))
+    )
+    assert [run.exit_code for run in runs] == [3, 0]
+    assert "4 rows of 1 file: 2 scored, 1 failed, 1 empty" in runs[0].stderr
+    assert "1 missing column" in runs[0].stderr
+    assert "errors: out0/errors/chat" in runs[0].stderr

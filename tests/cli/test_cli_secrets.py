@@ -1,0 +1,75 @@
+"""What nobody may read: the input's text outside of records that are asked for it, and the key anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli_records import codes, whole
+
+from batchscore.simulator import CONTENT_FILTER_TRIGGER, Behaviour, Deployment, Running
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files
+
+MARKER = "m4rk3r-0f-a-cell"
+
+
+def test_neither_the_input_nor_the_key_stands_anywhere_else(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    """Not in error records, manifests, the run's record, nor on any stream; nor as the service's echo."""
+    texts = [f"{word} {MARKER}" for word in ("one", "BROKEN", "REFUSED", CONTENT_FILTER_TRIGGER)]
+    files.lines("in/a.jsonl", [*({"text": text} for text in texts), {"other": MARKER}])
+    files.text("in/b.jsonl", f'{{"text": "{MARKER}"}}\n{{"text": "{MARKER}\n')
+    files.text("in/c.csv", f'text,n\n{MARKER},1\n{MARKER},"2"x,{MARKER}\n"{MARKER}')
+    files.text("in/d.json", f'[{{"text": "{MARKER}"}}, {{"text": "{MARKER}')
+    files.text("in/e.parquet", f"PAR1{MARKER}")
+    files.lines("in/f.jsonl", [{"text": [MARKER]}, {"text": {"a": MARKER}}])
+    echo = f"Failed on {MARKER} with key {simulator.key}"
+    deployment.will(
+        Behaviour(
+            status=500,
+            latency=0.5,
+            code=MARKER + " x",
+            message=echo,
+            when_input_contains="BROKEN",
+            times=None,
+        ),
+        Behaviour(status=400, text=f"<html>{echo}</html>", when_input_contains="REFUSED", times=None),
+    )
+    command = ["score", "in", "--task", "chat", "--column", "text", "-m", deployment.name, "--retries", "0"]
+    out, wrong = batchscore.each(
+        ([*command, "-o", "out"], {}),
+        ([*command, "-o", "wrong", "-m", "no-such-model"], {"OPENAI_API_KEY": f"{simulator.key}2"}),
+    )
+    assert (out.exit_code, wrong.exit_code) == (1, 1)
+    found = codes(whole("out", "chat")[1])
+    assert {"server_error", "content_filter", "invalid_request", "missing_column", "unreadable_row"} == set(
+        found.values()
+    )
+    for path in sorted(
+        path for folder in ("out", "wrong") for path in Path(folder).rglob("*") if path.is_file()
+    ):
+        text = path.read_text("utf-8")
+        assert simulator.key not in text, path
+        if path.parent != Path("out/chat"):
+            assert MARKER not in text, path
+    for run in (out, wrong):
+        assert simulator.key not in run.said
+        assert MARKER not in run.said
+    (record,) = Path("out/runs").iterdir()
+    run_record = json.loads(record.read_bytes())
+    assert run_record["endpoint"] == {
+        "url": f"{simulator.endpoint}/v1/chat/completions",
+        "auth": "key",
+        "from": {
+            "endpoint": "OPENAI_BASE_URL",
+            "deployment": "--model",
+            "key": "OPENAI_API_KEY",
+            "auth": "OPENAI_API_KEY",
+        },
+    }
+    assert run_record["exit_code"] == 1
+    assert run_record["rows"] == run_record["ok"] + run_record["errors"]

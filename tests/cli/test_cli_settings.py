@@ -1,0 +1,127 @@
+"""Who says what is set: flag over variable over file; and the endpoint by every name that people know."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli_records import whole
+
+from batchscore.simulator import Deployment, Running
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files
+
+KEY_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+
+
+def test_a_flag_beats_a_variable_beats_the_file(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    """A flag that was not given leaves the variable's word, an empty variable the file's."""
+    files.csv("a.csv", [{"id": "7", "text": "one", "lang": "en"}])
+    named = simulator.deployment(deployment.name + "-named")
+    toml = (
+        'task = "chat"\noutput = "OUT"\ncolumn = "text"\nsystem = "file"\nmax-tokens = 1\nkeep = ["lang"]\n'
+    )
+    files.text("batchscore.toml", toml.replace("OUT", "here") + "[param]\nseed = 3\n")
+    files.text("other/named.toml", toml.replace("OUT", "there") + 'id = "id"\n')
+    here, there = batchscore.each(
+        (
+            ["score", "a.csv", "--max-tokens", "3"],
+            {
+                "BATCHSCORE_MODEL": deployment.name,
+                "BATCHSCORE_MAX_TOKENS": "2",
+                "BATCHSCORE_SYSTEM": "variable",
+                "BATCHSCORE_COLUMN": "",
+            },
+        ),
+        (["score", "a.csv", "-m", named.name, "--config", "other/named.toml"], {"BATCHSCORE_KEEP": "text"}),
+    )
+    assert (here.exit_code, there.exit_code) == (0, 0), (here, there)
+    (sent,) = deployment.requests()
+    assert sent.body == {
+        "model": deployment.name,
+        "messages": [{"role": "system", "content": "variable"}, {"role": "user", "content": "one"}],
+        "max_tokens": 3,
+        "seed": 3,
+    }
+    assert list(whole("here", "chat")[0]["a.csv", 0])[2:3] == ["lang"]
+    (sent,) = named.requests()
+    assert sent.body["messages"][0]["content"] == "file"
+    assert sent.body["max_tokens"] == 1
+    assert list(whole("there", "chat")[0]["a.csv", 0])[2:4] == ["id", "text"]
+
+
+def test_settings_files_that_cannot_be_used(batchscore: Cli, files: Files) -> None:
+    files.texts("a.csv", ["one"])
+    texts = {
+        "typo.toml": 'colum = "text"\n',
+        "secret.toml": 'api_key = "sk-very-secret"\n',
+        "flag.toml": "overwrite = true\n",
+        "broken.toml": "column = \n",
+        "kind.toml": 'max_tokens = "many"\n',
+    }
+    for name, text in texts.items():
+        files.text(name, text)
+    expected = {
+        "typo.toml": (1, "colum is not a setting; did you mean column?"),
+        "secret.toml": (1, "Keys belong into the environment."),
+        "flag.toml": (1, "overwrite can only be given as a flag, --overwrite"),
+        "broken.toml": (1, "broken.toml is not TOML"),
+        "kind.toml": (2, "max_tokens in batchscore.toml is 'many', which is not a whole number"),
+        "none.toml": (1, "none.toml: there is no such file"),
+    }
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--config"]
+    for run, (code, words) in zip(
+        batchscore.together(*([*command, name] for name in expected)), expected.values(), strict=True
+    ):
+        assert run.exit_code == code, run
+        assert words in run.stderr
+        assert "sk-very-secret" not in run.stderr
+    assert not Path("out").exists()
+
+
+def test_every_way_to_name_the_endpoint(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    """The old samples' variables, today's, and flags."""
+    files.texts("a.csv", ["one"])
+    name, url, key = deployment.name, simulator.endpoint, simulator.key
+    command = ["score", "a.csv", "--task", "chat", "--column", "text"]
+    without = dict.fromkeys(KEY_VARIABLES)
+    old = {
+        "OPENAI_API_TYPE": "azure",
+        "OPENAI_API_BASE": url,
+        "OPENAI_API_VERSION": "2023-05-15",
+        "OPENAI_API_KEY": key,
+    }
+    today = {"AZURE_OPENAI_ENDPOINT": url, "AZURE_OPENAI_API_KEY": key}
+    runs = batchscore.each(
+        ([*command, "-o", "old", "-m", "gpt-4o", "--deployment", name], without | old),
+        ([*command, "-o", "dated", "-m", name], without | today | {"OPENAI_API_VERSION": "2024-10-21"}),
+        ([*command, "-o", "v1", "-m", name], without | today),
+        (
+            [*command, "-o", "flags", "-m", name, "--endpoint", f"{url}/v1"],
+            {"BATCHSCORE_API_KEY": key, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": "no"},
+        ),
+    )
+    assert [run.exit_code for run in runs] == [0, 0, 0, 0], runs
+    ways = {(one.path, one.authentication) for one in deployment.requests()}
+    deployed = f"/openai/deployments/{name}/chat/completions?api-version="
+    assert ways == {
+        (deployed + "2023-05-15", "key"),
+        (deployed + "2024-10-21", "key"),
+        ("/openai/v1/chat/completions", "bearer"),
+        ("/v1/chat/completions", "bearer"),
+    }
+    # The record of the run says which name won.
+    (record,) = Path("old/runs").iterdir()
+    assert json.loads(record.read_bytes())["endpoint"]["from"] == {
+        "endpoint": "OPENAI_API_BASE",
+        "api_version": "OPENAI_API_VERSION",
+        "deployment": "--deployment",
+        "key": "OPENAI_API_KEY",
+        "auth": "OPENAI_API_KEY",
+    }

@@ -1,0 +1,113 @@
+"""Imports run one way, and nothing heavy is loaded before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import batchscore
+
+SOURCE = Path(batchscore.__file__).parent
+
+#: The nouns that flow, and the errors; everybody may use them.
+NOUNS = {"rows", "errors"}
+
+#: What may import what, besides the nouns and one's own folder: nouns ← stages (never one another) ←
+#: engine (of pack and request) ← job, survey, run ← doors. A row serves every module that begins so.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "rows": set(),
+    "settings configuration": {"settings"},
+    "read pack request write report": set(),
+    "simulator": set(),
+    "engine": {"pack", "request"},
+    "survey": {"settings", "read", "pack", "write.schema"},
+    "job": {"settings", "survey", "engine", "read", "pack", "request", "write"},
+    "run": {"settings", "survey", "job", "report.tally", "request", "write", "simulator"},
+    "report.summary": {"run"},
+    "scores": {"write"},
+    "options": {"settings", "simulator"},
+    "cli": {"settings", "configuration", "options", "run", "report", "simulator"},
+    "__main__": {"cli"},
+    "__init__": {"scores"},
+}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".")
+        yield name.removesuffix(".__init__"), ast.parse(path.read_text("utf-8"))
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Give the modules of ours that a module imports, wherever in it, below `batchscore`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide what is imported"
+            package, _, module = (node.module or "").partition(".")
+            if package == "batchscore":
+                yield from [module] if module else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name.partition(".") for alias in node.names]
+            yield from (module or "__init__" for package, _, module in names if package == "batchscore")
+
+
+def below(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in allowed)
+
+
+def row_of(module: str) -> set[str] | None:
+    """Give what a module may import: the longest name in the table that it begins with."""
+    rows = {name: allowed for names, allowed in MAY_IMPORT.items() for name in names.split()}
+    fitting = [name for name in rows if below(module, {name})]
+    return rows[max(fitting, key=len)] if fitting else None
+
+
+def test_imports_run_one_way() -> None:
+    for module, tree in modules():
+        allowed = row_of(module)
+        assert allowed is not None, f"{module} is not in the table MAY_IMPORT: where does it stand?"
+        own = {module.split(".")[0]} if "." in module or (SOURCE / module).is_dir() else set()
+        nouns = set() if module.startswith("simulator") or module == "errors" else NOUNS
+        for other in imported(tree):
+            assert below(other, allowed | own | nouns), f"{module} may not import {other}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """Counting only what is imported when a module is loaded, not inside functions or for types."""
+    graph: dict[str, set[str]] = {}
+    for module, tree in modules():
+        top = ast.Module([node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))], [])
+        graph[module] = set(imported(top))
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " → ".join((*path, module))
+        if module not in done:
+            for other in sorted(graph.get(module, ())):
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import batchscore", "mlflow pandas openai pyarrow aiohttp click rich azure ijson tenacity"),
+        ("import batchscore.cli", "mlflow pandas openai pyarrow aiohttp rich azure ijson tenacity"),
+        ("import batchscore.simulator", "mlflow pandas openai pyarrow aiohttp rich azure"),
+        ("import batchscore.run", "mlflow pandas openai azure duckdb"),
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str, absent: str) -> None:
+    """In a fresh interpreter, so that no other test's imports count."""
+    code = f"import sys; {statement}; print(*(name for name in {absent.split()!r} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,0 +1,45 @@
+"""What is public is pinned: to change it is a decision, not an accident."""
+
+from __future__ import annotations
+
+import batchscore
+
+#: The supported names of `batchscore`.
+PUBLIC = [
+    "BatchscoreError",
+    "ErrorCode",
+    "ExitCode",
+    "InputError",
+    "Outage",
+    "OutputError",
+    "Refused",
+    "SettingsError",
+    "UsageError",
+    "__version__",
+    "read_scores",
+]
+
+
+def test_the_public_names() -> None:
+    assert sorted(batchscore.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        assert getattr(batchscore, name) is not None
+
+
+def test_the_codes_of_error_records() -> None:
+    """Whoever reads error records relies on them."""
+    assert [code.value for code in batchscore.ErrorCode] == [
+        "empty_input",
+        "unreadable_row",
+        "row_too_large",
+        "missing_column",
+        "invalid_messages",
+        "too_long",
+        "content_filter",
+        "invalid_request",
+        "rate_limited",
+        "server_error",
+        "timeout",
+        "connection",
+        "bad_reply",
+    ]
