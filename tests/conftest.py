@@ -164,8 +164,8 @@ class Process:
     def finish(self, timeout_s: float = 40.0) -> Finished:
         """Wait for its end. Whatever happens, nobody sees a traceback."""
         stdout, stderr = self.popen.communicate(timeout=timeout_s)
-        assert "Traceback" not in stdout + stderr, stderr
-        return Finished(self.popen.returncode, stdout, stderr)
+        assert "Traceback" not in (stdout or "") + stderr, stderr
+        return Finished(self.popen.returncode, stdout or "", stderr)
 
     def __enter__(self) -> Process:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         return self
@@ -177,8 +177,8 @@ class Process:
             self.popen.kill()
             self.popen.wait()
         for pipe in (self.popen.stdout, self.popen.stderr):
-            assert pipe is not None
-            pipe.close()
+            if pipe is not None:
+                pipe.close()
 
 
 class Cli:
@@ -196,11 +196,8 @@ class Cli:
             subprocess.Popen(
                 [sys.executable, "-m", "batchscore", *map(str, arguments)],
                 env={name: value for name, value in chosen.items() if value is not None},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
                 encoding="utf-8",
-                **more,
+                **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
             )
         )
 

@@ -18,7 +18,7 @@ import click
 import orjson
 
 from batchscore.configuration import parse_param_flags, resolve
-from batchscore.errors import BatchscoreError, ExitCode, SettingsError
+from batchscore.errors import BatchscoreError, ExitCode, OutputError, SettingsError
 from batchscore.options import GroupedHelp, settings_options, simulator_options
 from batchscore.settings import CONFIG_FILE, Settings, flag_of, variable_of
 from batchscore.simulator import SimulatorSettings
@@ -83,12 +83,25 @@ def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: 
     with Progress(console, files=lambda: None) as progress:
         finished = score_files(settings, inputs, environ=os.environ, listen=progress, named=named)
     if as_json:
-        click.echo(orjson.dumps(for_machines(finished)))
+        say(orjson.dumps(for_machines(finished)))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
         # With --overwrite the same command would begin anew instead of going on.
         command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
-        click.echo(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
+        say(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
     sys.exit(int(finished.exit_code))
+
+
+def say(text: str | bytes, *, err: bool = False) -> None:
+    """Print how a run ended; a reader that has gone changes nothing, a full disk is an `OutputError`."""
+    stream = sys.stderr if err else sys.stdout
+    try:
+        click.echo(text, err=err)
+    except OSError as error:
+        # What is still in the buffer has nowhere to go when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError):
+            reason = f"cannot write to {stream.name.strip('<>')}: {error.strerror}"
+            raise OutputError(f"{reason}. The scores themselves are written.") from None
 
 
 def read_config(path: str | None) -> dict[str, Any]:

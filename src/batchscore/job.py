@@ -209,8 +209,8 @@ class Job:
                 # Hashing runs beside the reading; it is needed only when the file is through.
                 found = ""
                 self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
-            self.known[name] = 0 if before is None else before.settled
             progress = self.ledger.start(name, found)
+            self.known[name] = self.ledger.manifests[name].settled
             if progress is None:
                 self.through.append(name)
                 if self.rows_left is not None:

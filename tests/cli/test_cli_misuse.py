@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cli_records import codes, manifests, whole
 
-from batchscore.simulator import Deployment
+from batchscore.simulator import Deployment, Running
 
 if TYPE_CHECKING:
     from conftest import Cli, Files, Finished
@@ -205,6 +205,27 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert not codes(errors)
     assert manifests("mixed-out", "chat")["cut.json"]["state"] == "unreadable"
     assert (quiet.exit_code, quiet.said) == (0, "")
+
+
+def test_standard_output_that_takes_nothing(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    """A reader that has gone doesn't make a good run a bad one; a report that is lost does."""
+    files.texts("a.csv", ["one"])
+    lost = simulator.deployment(deployment.name + "-2")
+    command = ["score", "a.csv", "--task", "chat", "--column", "text", "--json"]
+    with (
+        Path("/dev/full").open("w") as full,
+        batchscore.start(*command, "-o", "gone", "-m", deployment.name) as gone,
+        batchscore.start(*command, "-o", "lost", "-m", lost.name, stdout=full) as full_disk,
+    ):
+        gone.stdout.close()
+        run = gone.finish()
+        assert (run.exit_code, run.stderr) == (0, "")
+        run = full_disk.finish()
+        assert run.exit_code == 1
+        assert "cannot write to stdout: No space left on device. The scores" in one_message(run)
+    assert len(whole("gone", "chat")[0]) == len(whole("lost", "chat")[0]) == 1
 
 
 def test_the_threshold_of_failed_rows(batchscore: Cli, files: Files, deployment: Deployment) -> None:

@@ -79,6 +79,21 @@ def test_rows_that_failed_for_the_services_fault_are_asked_again(
     assert codes(errors) == {("a.csv", 2): "content_filter", ("a.csv", 3): "empty_input"}
 
 
+def test_a_part_that_was_lost_is_scored_again(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(9)])
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    command += ["--rows-per-part", "3", "--json"]
+    assert batchscore(*command).exit_code == 0
+    first, _, last = sorted(Path("out/chat").iterdir())
+    first.unlink()
+    last.write_text("cut short", "utf-8")
+    deployment.reset()
+    again = batchscore(*command)
+    assert (again.exit_code, again.report["ok"], again.report["known"]) == (0, 9, 3)
+    assert deployment.statistics().count == 6
+    assert len(whole("out", "chat")[0]) == 9
+
+
 def test_a_run_that_scored_nothing_stands_in_nobodys_way(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -127,8 +127,10 @@ class Ledger:
                 f"{file} has changed since it was scored. Score it into another folder, or discard the old "
                 "scores with --overwrite."
             )
-        manifest.parts = {number: commit for number, commit in manifest.parts.items() if self.stands(commit)}
-        if manifest.done:
+        standing = {number: commit for number, commit in manifest.parts.items() if self.stands(commit)}
+        lost = len(standing) < len(manifest.parts)
+        manifest.parts = standing
+        if manifest.done and not lost:
             return None
         manifest.input, manifest.state, manifest.problem = digest, "partial", ""
         progress = FileInParts(file, self.rows_per_part, dict(manifest.parts), self.load)
