@@ -15,7 +15,7 @@ run: $(READY)                ## score data/ on the embedded endpoint
 	@head -qn 2 out/chat/part-notes-*.jsonl
 
 test: $(READY)               ## the default tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 slow: $(READY)               ## the tests that take long or much memory
 	$(BIN)/pytest -m slow --timeout 900

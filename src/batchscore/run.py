@@ -83,8 +83,8 @@ def score_files(
     """
     started = time.time()
     output = output_of(settings)
-    target = None if settings.simulate else target_of(settings, environ, named)
     surveyed = survey(inputs, settings, output=output.asked_for)
+    target = None if settings.simulate else target_of(settings, environ, named)
     layout, ledger = open_ledger(settings, surveyed, output, listen)
     if surveyed.problems:
         listen(

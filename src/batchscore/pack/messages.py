@@ -45,7 +45,9 @@ def render_ready_messages(column: str, system: Template | None) -> Render:
     """Take a column of whole conversations: lists of messages, or the JSON text of one."""
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
-        cell = values.get(column)
+        if column not in values:
+            return lacking(column)
+        cell = values[column]
         if is_blank(cell):
             return NOTHING_TO_ASK
         said: Any = cell
@@ -59,7 +61,8 @@ def render_ready_messages(column: str, system: Template | None) -> Render:
             return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column {reason}.")
         # Arrow structs carry a null for every key that another row's message has.
         said = [
-            {key: item for key, item in one.items() if item is not None or key == "content"} for one in said
+            {key: without_nulls(item) for key, item in one.items() if item is not None or key == "content"}
+            for one in said
         ]
         if system is not None and said[0]["role"] not in {"system", "developer"}:
             try:
@@ -69,6 +72,15 @@ def render_ready_messages(column: str, system: Template | None) -> Render:
         return json_bytes(said)
 
     return render
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a part of a message without the keys that are null."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
 
 
 def why_no_messages(cell: Any) -> str:

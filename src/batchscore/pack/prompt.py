@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchscore.errors import InputError
+from batchscore.errors import ErrorCode, InputError
 from batchscore.pack.messages import columns_of, render_messages_file, render_ready_messages
 from batchscore.pack.template import (
     NOTHING_TO_ASK,
@@ -67,7 +67,10 @@ class Asker:
         kept: Mapping[str, Any] = {}
         if self.keep:
             kept = values if self.keep == ("*",) else {name: values.get(name) for name in self.keep}
-        body = self.render(values)
+        try:
+            body = self.render(values)
+        except RecursionError:  # cells of JSON may be nested a thousand deep
+            body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be asked.")
         if isinstance(body, RowError):
             return Settled(row.file, row.number, body, identity, kept)
         return Prompt(row.file, row.number, body, identity, kept)

@@ -73,7 +73,8 @@ class Reader:
         placed: list[Score | None] = [None] * rows
         for position, item in enumerate(data):
             index = item.get("index", position if rows == 1 else None)
-            if not isinstance(index, int) or not 0 <= index < rows or placed[index] is not None:
+            # `type`, for to Python a boolean is an integer.
+            if type(index) is not int or not 0 <= index < rows or placed[index] is not None:
                 raise BadReply("the reply's index numbers do not match the inputs")
             placed[index] = Score(self.vector(item.get("embedding")))
         return [score for score in placed if score is not None]
@@ -84,7 +85,7 @@ class Reader:
             if isinstance(embedding, str):
                 vector = np.frombuffer(from_base64(embedding), dtype="<f4")
             else:
-                vector = np.asarray(embedding, dtype=np.float32)
+                vector = from_numbers(embedding)
         except (ValueError, TypeError):
             raise BadReply("a vector is neither base64 nor numbers") from None
         if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
@@ -118,7 +119,8 @@ class Reader:
                 raise BadReply("a choice has no message")
             content = message.get("content")
             if isinstance(content, list):
-                content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+                parts = [part.get("text") for part in content if isinstance(part, dict)]
+                content = "".join(part for part in parts if isinstance(part, str))
         if content is not None and not isinstance(content, str):
             raise BadReply("an answer is not text")
         return content
@@ -128,9 +130,18 @@ def from_base64(text: str) -> bytes:
     """Decode base64; raises `ValueError` where characters would be skipped."""
     data = binascii.a2b_base64(text)
     # The decoder skips what is not base64 instead of refusing it, which shows in the length.
-    if len(data) != len(text) // 4 * 3 - text[-2:].count("="):
+    if len(text) % 4 or len(data) != len(text) // 4 * 3 - text[-2:].count("="):
         raise ValueError
     return data
+
+
+def from_numbers(numbers: Any) -> npt.NDArray[np.float32]:
+    """Return JSON numbers as float32; raises `ValueError` where they are none."""
+    found = np.asarray(numbers)
+    if found.dtype.kind not in "iuf":
+        raise ValueError
+    with np.errstate(over="ignore"):  # too large a number becomes infinite, which the caller refuses
+        return found.astype(np.float32)
 
 
 def listed(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ may be called anything.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -94,18 +95,21 @@ def cell_text(value: Any) -> str:
         return value.decode("utf-8", "replace")
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
+    if not isinstance(value, (bool, int, float, dict, list, tuple)):
+        return str(value)
     try:
         return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:
-        return str(value)
+    except TypeError:  # deeper than orjson goes, more than 64 bits, half a character
+        return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
 
 
 def json_bytes(value: Any) -> bytes:
     """Return `value` as JSON; lone surrogates, which JSON cannot carry, become U+FFFD."""
     try:
         return orjson.dumps(value)
-    except TypeError:
-        return orjson.dumps(without_surrogates(value), default=str)
+    except TypeError:  # half a character, a decimal, or deeper than orjson goes
+        clean = without_surrogates(value)
+        return json.dumps(clean, default=str, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def without_surrogates(value: Any) -> Any:
@@ -133,7 +137,7 @@ def with_names(template: Template, names: Mapping[str, str]) -> Template:
 
 def is_blank(cell: Any) -> bool:
     """Whether a cell has nothing to read in it."""
-    return cell is None or (isinstance(cell, str) and (not cell or cell.isspace()))
+    return cell is None or (isinstance(cell, (str, bytes)) and (not cell or cell.isspace()))
 
 
 def lacking(column: str) -> RowError:

@@ -21,9 +21,9 @@ def wait_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> 
     `headers` are looked up by lower-case names. `retry-after` may be seconds, with decimals, or an HTTP date
     (RFC 9110, 10.2.3). Of two resets the longer counts. Never raises.
     """
-    milliseconds = number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
+    seconds = number(headers.get("retry-after-ms"), unit_seconds=0.001)
+    if seconds is not None:
+        return seconds
     after = headers.get("retry-after")
     seconds = number(after)
     if seconds is None and after:
@@ -36,10 +36,10 @@ def wait_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> 
     return max((reset for reset in resets if reset is not None), default=None)
 
 
-def number(text: str | None) -> float | None:
-    """Return a positive finite number, else `None`."""
+def number(text: str | None, *, unit_seconds: float = 1.0) -> float | None:
+    """Return a positive finite number of seconds, else `None`."""
     try:
-        value = float(text or "")
+        value = float(text or "") * unit_seconds
     except ValueError:
         return None
     return value if math.isfinite(value) and value > 0 else None
@@ -65,4 +65,4 @@ def duration(text: str) -> float | None:
         return None
     hours, minutes, seconds, milliseconds = (float(group or 0) for group in found.groups())
     total = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-    return total if total > 0 else None
+    return total if math.isfinite(total) and total > 0 else None

@@ -47,7 +47,7 @@ class Outcome:
         return RowError(self.code, self.reason, self.status, attempts)
 
 
-#: Codes of a service that name the content as the reason, whatever the status.
+#: Codes of a service that name the content as the reason, be it with 400 or, at gateways, with 403.
 CONTENT_CODES = {
     "content_filter": ErrorCode.CONTENT_FILTER,
     "content_policy_violation": ErrorCode.CONTENT_FILTER,
@@ -76,7 +76,7 @@ TOO_LONG_WORDS = re.compile(
     r"maximum context length|must have less than \d+ tokens|too many tokens", re.IGNORECASE
 )
 
-SAFE_WORD = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}$")
+SAFE_WORD = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
 
 
 def classify(reply: Reply) -> Outcome:
@@ -96,6 +96,8 @@ def classify(reply: Reply) -> Outcome:
             "to this endpoint.",
             status,
         )
+    if status == 403 and code in CONTENT_CODES:
+        return refused_content(body, status, code, param, detail)
     if status == 403:
         return Outcome(
             Verdict.STOP,
@@ -112,11 +114,19 @@ def classify(reply: Reply) -> Outcome:
             "--api-version and the endpoint's path.",
             status,
         )
-    if status == 429 and code in EXHAUSTED_CODES:
+    if status < 400:
+        return Outcome(
+            Verdict.STOP,
+            ErrorCode.INVALID_REQUEST,
+            f"the endpoint sends requests elsewhere ({status}). Check its address; redirects are not followed.",
+            status,
+        )
+    # Services with prepaid credit say 402 (DeepSeek's and OpenRouter's error pages).
+    if status == 402 or (status == 429 and code in EXHAUSTED_CODES):
         return Outcome(
             Verdict.STOP,
             ErrorCode.RATE_LIMITED,
-            f"the quota is exhausted (429, {code}). It needs more credit or a higher quota.",
+            f"the quota is exhausted ({status}{said(detail)}). It needs more credit or a higher quota.",
             status,
         )
     if status in {400, 413, 422, 431}:

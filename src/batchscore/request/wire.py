@@ -75,21 +75,25 @@ def proxy_for(address: URL) -> str | None:
     if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
         return None
     proxies = urllib.request.getproxies()
-    return proxies.get(address.scheme) or proxies.get("all")
+    proxy = proxies.get(address.scheme) or proxies.get("all")
+    # `proxy:3128` is usual, and curl and requests take it so.
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def described(error: BaseException) -> str:
     """Return what broke, in a few words that hold no request content."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "the TLS handshake failed; is a certificate authority missing (SSL_CERT_FILE)?"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"cannot connect to the proxy at {error.host}:{error.port} ({os_words(error.os_error)})"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy refused ({error.status})"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the host name is not known"
     if isinstance(error, aiohttp.ClientConnectorError):
         if isinstance(error.os_error, ConnectionRefusedError):
             return f"nothing listens at {error.host}:{error.port}"
         return f"cannot connect to {error.host}:{error.port} ({os_words(error.os_error)})"
-    if isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError):
-        return "the proxy refused"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
         return "the service closed the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
