@@ -90,7 +90,7 @@ class Packer:
         prompts: list[Prompt] = []
         settled: list[Settled] = []
         tokens = size = 0
-        while len(prompts) < self.most_rows and len(settled) < MOST_INPUTS:
+        while len(prompts) < min(self.most_rows, MOST_INPUTS) and len(settled) < MOST_INPUTS:
             item = self.waiting if self.waiting is not None else next(self.source, None)
             self.waiting = None
             if item is None:

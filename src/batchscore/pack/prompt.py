@@ -61,13 +61,13 @@ class Asker:
             return Settled(row.file, row.number, row.error)
         values = row.values
         identity = None
-        if self.id is not None:
-            cell = values.get(self.id)
-            identity = None if cell is None else cell_text(cell)
         kept: Mapping[str, Any] = {}
         if self.keep:
             kept = values if self.keep == ("*",) else {name: values.get(name) for name in self.keep}
         try:
+            if self.id is not None:
+                cell = values.get(self.id)
+                identity = None if cell is None else cell_text(cell)
             body = self.render(values)
         except RecursionError:  # cells of JSON may be nested a thousand deep
             body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be asked.")

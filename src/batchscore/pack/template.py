@@ -8,6 +8,7 @@ may be called anything.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,9 +99,9 @@ def cell_text(value: Any) -> str:
     if not isinstance(value, (bool, int, float, dict, list, tuple)):
         return str(value)
     try:
-        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(value, default=cell_text, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:  # deeper than orjson goes, more than 64 bits, half a character
-        return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(value, default=cell_text, ensure_ascii=False, separators=(",", ":"))
 
 
 def json_bytes(value: Any) -> bytes:
@@ -109,17 +110,22 @@ def json_bytes(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:  # half a character, a decimal, or deeper than orjson goes
         clean = without_surrogates(value)
-        return json.dumps(clean, default=str, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return orjson.dumps(clean, default=cell_text)
+    except TypeError:
+        return json.dumps(clean, default=cell_text, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def without_surrogates(value: Any) -> Any:
-    """Return `value` with every text in it made encodable."""
+    """Return `value` with every text in it made encodable, and no number that JSON has not."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
         return {without_surrogates(str(key)): without_surrogates(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_surrogates(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value
 
 

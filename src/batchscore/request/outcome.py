@@ -118,7 +118,7 @@ def classify(reply: Reply) -> Outcome:
         return Outcome(
             Verdict.STOP,
             ErrorCode.INVALID_REQUEST,
-            f"the endpoint sends requests elsewhere ({status}). Check its address; redirects are not followed.",
+            f"the endpoint redirects requests ({status}). Check its address: redirects are not followed.",
             status,
         )
     # Services with prepaid credit say 402 (DeepSeek's and OpenRouter's error pages).
