@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import Field, fields
@@ -67,7 +68,7 @@ def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: 
         raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
     flags["param"] = parse_param_flags(flags.get("param") or ())
     in_file = read_config(config)
-    settings = resolve(flags, environ=os.environ, config=in_file)
+    settings = resolve(flags, environ=os.environ, config=in_file, config_name=config or CONFIG_FILE)
     named = {
         flag_of(declared): place
         for declared in fields(Settings)
@@ -156,6 +157,8 @@ def simulate(**options: Any) -> None:
 
 def main() -> NoReturn:
     """Run the command line; every error of ours ends as one message and its exit code."""
+    # Until a run takes signals itself, SIGTERM ends as Ctrl-C does: in one line and exit code 4.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:

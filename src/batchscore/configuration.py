@@ -18,7 +18,11 @@ from batchscore.settings import CONFIG_FILE, Settings, flag_of, variable_of
 
 
 def resolve(
-    flags: Mapping[str, Any], *, environ: Mapping[str, str], config: Mapping[str, Any] | None = None
+    flags: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str],
+    config: Mapping[str, Any] | None = None,
+    config_name: str = CONFIG_FILE,
 ) -> Settings:
     """Merge flag > `BATCHSCORE_…` variable > config file > default into checked settings.
 
@@ -26,7 +30,7 @@ def resolve(
     `UsageError`, or `SettingsError` for a name in the file that is no setting.
     """
     config = dict(config or {})
-    refuse_unknown(config)
+    refuse_unknown(config, config_name)
     chosen: dict[str, Any] = {}
     for declared in fields(Settings):
         name = declared.name
@@ -34,7 +38,7 @@ def resolve(
         if value is None or value in ((), {}) or value is False:
             value = None
             if not declared.metadata["only_flag"]:
-                value = from_elsewhere(declared, environ, config)
+                value = from_elsewhere(declared, environ, config, config_name)
         if value is None and declared.default is not MISSING:
             value = declared.default
         if value is not None:
@@ -42,18 +46,20 @@ def resolve(
     return Settings(**chosen)
 
 
-def from_elsewhere(declared: Field[Any], environ: Mapping[str, str], config: Mapping[str, Any]) -> Any:
+def from_elsewhere(
+    declared: Field[Any], environ: Mapping[str, str], config: Mapping[str, Any], config_name: str
+) -> Any:
     """Return a setting's value from its variable, else from the config file, else `None`."""
     text = environ.get(variable_of(declared), "").strip()
     if text:
         return parse(declared, text, variable_of(declared))
     for spelling in (declared.name, declared.name.replace("_", "-")):
         if spelling in config:
-            return parse(declared, config[spelling], f"{spelling} in {CONFIG_FILE}")
+            return parse(declared, config[spelling], f"{spelling} in {config_name}")
     return None
 
 
-def refuse_unknown(config: Mapping[str, Any]) -> None:
+def refuse_unknown(config: Mapping[str, Any], config_name: str) -> None:
     """Raise `SettingsError` for a key that is no setting, or that may not stand in a file."""
     known = {declared.name: declared for declared in fields(Settings)}
     for key in config:
@@ -63,10 +69,10 @@ def refuse_unknown(config: Mapping[str, Any]) -> None:
             hint = f"; did you mean {near[0]}?" if near else ""
             secret = " Keys belong into the environment." if "key" in key.lower() else ""
             raise SettingsError(
-                f"{CONFIG_FILE}: {key} is not a setting{hint}{'.' if not hint else ''}{secret}"
+                f"{config_name}: {key} is not a setting{hint}{'.' if not hint else ''}{secret}"
             )
         if declared.metadata["only_flag"]:
-            raise SettingsError(f"{CONFIG_FILE}: {key} can only be given as a flag, {flag_of(declared)}.")
+            raise SettingsError(f"{config_name}: {key} can only be given as a flag, {flag_of(declared)}.")
 
 
 def parse(declared: Field[Any], value: Any, where: str) -> Any:

@@ -109,8 +109,7 @@ def score_files(
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
     if output.file is not None and outcome.stopped_by is None and not outcome.interrupted:
-        files = [ready.file.name for ready in surveyed.ready]
-        merge_parts(ledger.score_parts(files), output.file, surveyed.schema)
+        merge(ledger, surveyed, output.file)
     finished = Finished(
         outcome=outcome,
         statistics=tally.statistics(),
@@ -137,6 +136,16 @@ def output_of(settings: Settings) -> Output:
             f"{path} is a file; give a folder, or a new file ending in {', '.join(FILE_SUFFIXES)}."
         )
     return Output(path)
+
+
+def merge(ledger: Ledger, surveyed: Survey, file: Path) -> None:
+    """Write the one file that was asked for; none where not even its columns are known."""
+    parts = list(ledger.score_parts(ready.file.name for ready in surveyed.ready))
+    if not parts and surveyed.schema.is_vector and file.suffix.lower() != ".jsonl":
+        # A column of vectors has a length, which nobody has told.
+        storage.remove(file)
+        return
+    merge_parts(parts, file, surveyed.schema)
 
 
 def target_of(settings: Settings, environ: Mapping[str, str], named: Mapping[str, str] | None) -> Target:
@@ -167,6 +176,9 @@ def open_ledger(
             "choose another name, or replace it with --overwrite."
         )
     discarded = ledger.prepare(overwrite=settings.overwrite)
+    if settings.overwrite and output.file is not None:
+        # Until the new run is through there must be no file that looks like its result.
+        storage.remove(output.file)
     if discarded:
         listen(Notice(f"--overwrite discarded {discarded:,} scores that {output.asked_for} held."))
     return layout, ledger

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pytest
 from cli_records import Place, lines, same, whole
 
 from batchscore import read_scores
@@ -111,3 +112,17 @@ def test_one_file_in_input_order_of_every_kind(
     assert (again.exit_code, again.report["known"], again.report["requests"]) == (0, 30, 0)
     assert deployment.statistics().count == before
     assert len(lines(Path("out.jsonl"))) == 30
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet", "arrow"])
+def test_nothing_to_score_is_a_summary_and_no_error(batchscore: Cli, files: Files, suffix: str) -> None:
+    files.text("a.csv", "text\n")
+    done = batchscore(
+        "score", "a.csv", "-o", f"out.{suffix}", "--task", "embeddings", "-m", "any", "--column", "text"
+    )
+    assert done.exit_code == 0, done
+    assert "0 rows of 1 file" in done.stdout
+    if suffix == "jsonl":
+        assert Path("out.jsonl").read_bytes() == b""
+    else:
+        assert not Path(f"out.{suffix}").exists()

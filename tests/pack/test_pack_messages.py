@@ -54,7 +54,11 @@ def test_every_text_of_a_file_is_a_template_but_the_role() -> None:
 
 
 def test_the_columns_of_a_file_are_named_once_and_roles_are_no_templates() -> None:
-    assert columns_of([{"role": "{x}", "content": "{b}{a}"}, user(["{b}", {"text": "{c}"}])]) == ("b", "a", "c")
+    assert columns_of([{"role": "{x}", "content": "{b}{a}"}, user(["{b}", {"text": "{c}"}])]) == (
+        "b",
+        "a",
+        "c",
+    )
 
 
 def test_a_row_with_one_filled_column_is_asked() -> None:
@@ -83,7 +87,7 @@ def test_a_row_that_lacks_a_column_says_so() -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_is_told_with_its_name(text: str, why: str) -> None:
-    with pytest.raises(UsageError, match="^--messages m.json") as caught:
+    with pytest.raises(UsageError, match=r"^--messages m\.json") as caught:
         read_messages(text, where="--messages m.json")
     assert why in str(caught.value)
 

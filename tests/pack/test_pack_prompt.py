@@ -25,7 +25,9 @@ def bare() -> Table:
     return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=iter(()))
 
 
-def wish(task: str = "embeddings", *, prompt: str | None = None, system: str | None = None, **more: Any) -> Wanted:
+def wish(
+    task: str = "embeddings", *, prompt: str | None = None, system: str | None = None, **more: Any
+) -> Wanted:
     return Wanted(
         task,
         prompt=None if prompt is None else parse_template(prompt, where="--prompt"),
@@ -124,9 +126,7 @@ def test_a_table_without_columns_takes_any_wish() -> None:
     assert settled.result.code is ErrorCode.EMPTY_INPUT
 
 
-@pytest.mark.parametrize(
-    "more", [{}, {"column": "any"}, {"prompt": "{any}"}, {"prompt": "{text}"}], ids=str
-)
+@pytest.mark.parametrize("more", [{}, {"column": "any"}, {"prompt": "{any}"}, {"prompt": "{text}"}], ids=str)
 @pytest.mark.parametrize("task", TASKS)
 def test_bare_texts_take_any_columns_place(task: str, more: dict[str, Any]) -> None:
     assert sent(bare(), wish(task, **more), text="hi") == as_asked(task, "hi")
@@ -237,3 +237,8 @@ def test_an_unreadable_row_is_settled_with_its_own_error() -> None:
 def test_a_cell_nested_a_thousand_deep_costs_only_its_own_row(more: dict[str, Any]) -> None:
     deep = orjson.loads("[" * 1020 + "]" * 1020)
     assert code(table("a", "b"), wish(**more), a=deep, b="x") is ErrorCode.UNREADABLE_ROW
+
+
+def test_a_bare_text_cannot_stand_for_a_column_of_the_prompt_and_another_of_the_system() -> None:
+    with pytest.raises(InputError, match="--system"):
+        asker_for(bare(), wish("chat", prompt="{a}", system="{b}"))

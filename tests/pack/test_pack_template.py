@@ -51,7 +51,17 @@ def test_a_template_is_texts_and_columns(text: str, pieces: tuple[str | Column, 
 
 @pytest.mark.parametrize(
     ("text", "character"),
-    [("{", 1), ("}", 1), ("{}", 1), ("{  }", 1), ("ab{c", 3), ("a}", 2), ("{a{b}}", 1), ("{a}}", 4), ("}{", 1)],
+    [
+        ("{", 1),
+        ("}", 1),
+        ("{}", 1),
+        ("{  }", 1),
+        ("ab{c", 3),
+        ("a}", 2),
+        ("{a{b}}", 1),
+        ("{a}}", 4),
+        ("}{", 1),
+    ],
 )
 def test_a_stray_brace_is_told_with_its_place(text: str, character: int) -> None:
     with pytest.raises(UsageError, match=f"^--system: the brace at character {character} "):
@@ -143,12 +153,12 @@ def test_each_type_of_cell_has_its_text(cell: Any, text: str) -> None:
     assert cell_text(cell) == text
 
 
-@pytest.mark.parametrize("cell", [None, "", " \t\n", "\u2003", b"", b" "])
+@pytest.mark.parametrize("cell", [None, "", " \t\n", "\u2003", b"", b" ", math.nan])
 def test_null_and_white_space_are_blank(cell: Any) -> None:
     assert is_blank(cell)
 
 
-@pytest.mark.parametrize("cell", ["x", " x ", "\u200b", 0, False, [], {}, b"x", math.nan])
+@pytest.mark.parametrize("cell", ["x", " x ", "\u200b", 0, False, [], {}, b"x", math.inf])
 def test_everything_else_is_something_to_read(cell: Any) -> None:
     assert not is_blank(cell)
 

@@ -161,14 +161,14 @@ def test_every_failure_below_is_told_as_an_unreadable_file(error: Exception, tol
 def test_a_ragged_record_tells_both_counts(tmp_path: Path) -> None:
     found = outcome(written(tmp_path, "a.csv", "id,text\n1\n1,2,3\n"))
     assert found.messages == [
-        "it has 1 cell, the header has 2 cells",
-        "it has 3 cells, the header has 2 cells",
+        "The row cannot be read: it has 1 cell, the header has 2 cells.",
+        "The row cannot be read: it has 3 cells, the header has 2 cells.",
     ]
 
 
 def test_an_oversized_row_tells_the_limit_and_the_flag(tmp_path: Path) -> None:
     found = outcome(written(tmp_path, "a.txt", "x" * 11), max_row_bytes=10)
-    assert found.messages == ["it is larger than 10 bytes (--max-row-bytes)"]
+    assert found.messages == ["The row is larger than 10 bytes (--max-row-bytes)."]
 
 
 def test_a_cell_may_be_larger_than_the_limit_of_the_csv_module(tmp_path: Path) -> None:

@@ -98,22 +98,25 @@ def render_for(table: Table, wanted: Wanted) -> Render:
         needed = columns_of(wanted.messages)
         need(table, needed, "--messages")
         return render_messages_file(wanted.messages, renamed(table, needed))
+    opening = wanted.system.columns if wanted.system is not None else ()
     if wanted.prompt is not None:
-        need(table, wanted.prompt.columns, "--prompt")
-        return render_template(wanted, wanted.prompt, renamed(table, wanted.prompt.columns))
+        asked = wanted.prompt.columns
+        need(table, asked, "--prompt")
+        # A bare text stands for one column, be it named in one template or in both.
+        need(table, (*asked, *opening) if table.headerless else opening, "--system")
+        return render_template(wanted, wanted.prompt, renamed(table, (*asked, *opening)))
     if column is None:
         column = choose_column(table, wanted)
     elif not table.headerless:
         need(table, [column], "--column")
-    if wanted.system is not None:
-        need(table, wanted.system.columns, "--system")
+    need(table, opening, "--system")
     if wanted.task == "chat" and column == READY_COLUMNS["chat"] and not table.headerless:
         return render_ready_messages(column, wanted.system)
     if table.headerless:
         column = TEXT_COLUMN
     if wanted.task != "chat":
         return render_column(column)
-    return render_template(wanted, Template((Column(column),)), {})
+    return render_template(wanted, Template((Column(column),)), renamed(table, (column, *opening)))
 
 
 def choose_column(table: Table, wanted: Wanted) -> str:

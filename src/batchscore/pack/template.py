@@ -90,7 +90,7 @@ def cell_text(value: Any) -> str:
     """Return a cell as the text that a model reads: null is empty, what is no text is JSON."""
     if isinstance(value, str):
         return value
-    if value is None:
+    if is_blank(value):
         return ""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
@@ -142,8 +142,10 @@ def with_names(template: Template, names: Mapping[str, str]) -> Template:
 
 
 def is_blank(cell: Any) -> bool:
-    """Whether a cell has nothing to read in it."""
-    return cell is None or (isinstance(cell, (str, bytes)) and (not cell or cell.isspace()))
+    """Whether a cell has nothing to read in it: null, not a number, or only white space."""
+    if isinstance(cell, (str, bytes)):
+        return not cell or cell.isspace()
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
 def lacking(column: str) -> RowError:

@@ -14,8 +14,8 @@ Rows = Generator[Row | UnreadableRow, None, None]
 
 
 def unreadable(file: str, number: int, message: str) -> UnreadableRow:
-    """Make the error of a row that breaks the rules of its format."""
-    return UnreadableRow(file, number, RowError(ErrorCode.UNREADABLE_ROW, message))
+    """Make the error of a row that breaks the rules of its format; `message` begins with "it"."""
+    return UnreadableRow(file, number, RowError(ErrorCode.UNREADABLE_ROW, sentence(message)))
 
 
 def not_utf8(file: str, number: int) -> UnreadableRow:
@@ -28,8 +28,15 @@ def not_utf8(file: str, number: int) -> UnreadableRow:
 def too_large(file: str, number: int, limit: int) -> UnreadableRow:
     """Make the error of a row over the limit."""
     return UnreadableRow(
-        file, number, RowError(ErrorCode.ROW_TOO_LARGE, f"it is larger than {limit} bytes (--max-row-bytes)")
+        file,
+        number,
+        RowError(ErrorCode.ROW_TOO_LARGE, f"The row is larger than {limit} bytes (--max-row-bytes)."),
     )
+
+
+def sentence(message: str) -> str:
+    """Return what is wrong with a row as a sentence of its own."""
+    return f"The row cannot be read: {message.rstrip('.')}."
 
 
 def named_once(file: str, columns: Iterable[str]) -> tuple[str, ...]:

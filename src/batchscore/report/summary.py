@@ -35,7 +35,7 @@ def summary(finished: Finished, *, command: str) -> str:
     lines.extend(f"  skipped: {each.name}: {each.reason}" for each in skipped[:MOST_LISTED])
     lines.extend(more(len(skipped), "files skipped"))
     if outcome.repeated_ids:
-        lines.append(f"  {outcome.repeated_ids:,} rows have an id that an earlier row had")
+        lines.append(f"  rows with an id that an earlier row had: {outcome.repeated_ids:,}")
     lines.extend(places(finished))
     lines.extend(next_step(finished, command))
     return "\n".join(lines)

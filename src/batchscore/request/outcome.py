@@ -106,7 +106,7 @@ def classify(reply: Reply) -> Outcome:
             "User' on the resource is needed; a firewall or a suspended resource answers so, too.",
             status,
         )
-    if status in {404, 405, 410}:
+    if status in {404, 405, 410, 501}:
         return Outcome(
             Verdict.STOP,
             ErrorCode.INVALID_REQUEST,

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
-from batchscore.errors import ErrorCode
+from batchscore.errors import ErrorCode, SettingsError
 from batchscore.rows import Reply
 
 #: Gives the headers that sign a request in.
@@ -76,6 +76,11 @@ def proxy_for(address: URL) -> str | None:
         return None
     proxies = urllib.request.getproxies()
     proxy = proxies.get(address.scheme) or proxies.get("all")
+    if proxy is not None and proxy.lower().startswith("socks"):
+        raise SettingsError(
+            "The proxy variables name a SOCKS proxy, which batchscore cannot use. Set HTTPS_PROXY to an HTTP "
+            "proxy, or NO_PROXY to the endpoint's host."
+        )
     # `proxy:3128` is usual, and curl and requests take it so.
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 

@@ -38,7 +38,10 @@ class RecordSchema:
     def __post_init__(self) -> None:
         for position, name in enumerate(self.keep or ()):
             if name in self.taken:
-                raise UsageError(f"--keep cannot name {name!r}: records use that name themselves")
+                raise UsageError(
+                    f"--keep cannot name {name!r}: records use that name themselves"
+                    + (" (--id id carries it)" if name == "id" else "")
+                )
             if name in (self.keep or ())[:position]:
                 raise UsageError(f"--keep names {name!r} twice")
 

@@ -1,0 +1,255 @@
+"""How bytes get there and back: a real server on the loopback that behaves well, and badly."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+import pytest
+
+from batchscore.errors import ErrorCode
+from batchscore.request.wire import NoReply, open_wire
+from batchscore.rows import Reply
+
+SECRET = "s3cret"
+BODY = orjson.dumps({"input": [f"{SECRET} row"]})
+
+Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def answer(status: str, *headers: str, body: bytes = b"", length: int | None = None) -> Behave:
+    """Answer and keep the connection; `length` may promise more than comes."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+        await writer.drain()
+        if length is not None:
+            writer.close()
+
+    return behave
+
+
+async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+    await reader.read()
+
+
+async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    found = writer.get_extra_info("socket")
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    writer.transport.abort()
+
+
+async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(f"{SECRET} is no HTTP\r\n\r\n".encode())
+    writer.close()
+
+
+class Server:
+    """Behaves as told and remembers the heads and bodies that it was sent."""
+
+    def __init__(self, behave: Behave) -> None:
+        self.behave = behave
+        self.heads: list[str] = []
+        self.bodies: list[bytes] = []
+        self.connections = 0
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Server:  # noqa: PYI034 - typing.Self is newer than Python 3.10
+        self.server = await asyncio.start_server(self.connected, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+        for writer in self.writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.writers.append(writer)
+        try:
+            while not writer.is_closing():
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                lower = head.lower()
+                length = int(lower.partition("content-length:")[2].split("\r\n")[0] or 0)
+                self.heads.append(head)
+                self.bodies.append(await reader.readexactly(length))
+                await self.behave(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+
+    def url(self, path: str = "/v1/embeddings?api-version=1") -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+async def sign() -> Mapping[str, str]:
+    return {"api-key": SECRET}
+
+
+async def post(url: str, times: int = 1, timeout_seconds: float = 5) -> Reply:
+    async with open_wire(url, {"X-Own": "1"}, sign, timeout_seconds=timeout_seconds) as send:
+        for _ in range(times):
+            reply = await send(BODY)
+        return reply
+
+
+def ask(behave: Behave, *, times: int = 1, timeout_seconds: float = 5) -> tuple[Reply, Server]:
+    async def run() -> tuple[Reply, Server]:
+        async with Server(behave) as server:
+            return await post(server.url(), times, timeout_seconds), server
+
+    return asyncio.run(run())
+
+
+def lost(behave: Behave, timeout_seconds: float = 5) -> NoReply:
+    """Give the `NoReply` of a server's misbehaviour; it must hold no secret."""
+    with pytest.raises(NoReply) as caught:
+        ask(behave, timeout_seconds=timeout_seconds)
+    return checked(caught.value)
+
+
+def checked(found: NoReply) -> NoReply:
+    assert SECRET not in f"{found} {found!r} {found.detail}"
+    assert found.__suppress_context__, "what aiohttp said may quote"
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def test_a_body_is_posted_with_its_headers_and_the_reply_comes_back_whole() -> None:
+    reply, server = ask(answer("200 OK", "X-Request-Id: r1", body=b'{"data":[]}'))
+    assert (reply.status, reply.body, reply.headers["x-request-ID"]) == (200, b'{"data":[]}', "r1")
+    assert 0 < reply.seconds < 5
+    assert server.bodies == [BODY]
+    head = server.heads[0].lower()
+    assert head.startswith("post /v1/embeddings?api-version=1 http/1.1\r\n")
+    for line in ["content-type: application/json", f"api-key: {SECRET}", "x-own: 1"]:
+        assert f"\r\n{line}\r\n" in head
+
+
+def test_requests_share_a_connection() -> None:
+    _, server = ask(answer("200 OK", body=b"{}"), times=3)
+    assert (len(server.bodies), server.connections) == (3, 1)
+
+
+def test_a_path_goes_out_as_it_is_written() -> None:
+    async def run() -> str:
+        async with Server(answer("200 OK")) as server:
+            await post(server.url("/deployments/my%20ada%2F1/x?v=a%2Bb"))
+            return server.heads[0]
+
+    assert asyncio.run(run()).startswith("POST /deployments/my%20ada%2F1/x?v=a%2Bb HTTP")
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "429 Too Many Requests", "500 No", "503 No"])
+def test_a_refusal_is_a_reply_like_any(status: str) -> None:
+    reply, _ = ask(answer(status, "Retry-After: 3", body=b"x"))
+    assert (reply.status, reply.headers["retry-after"], reply.body) == (int(status[:3]), "3", b"x")
+
+
+def test_a_compressed_reply_is_unpacked() -> None:
+    text = b'{"data": [1, 2, 3]}' * 50
+    reply, server = ask(answer("200 OK", "Content-Encoding: gzip", body=gzip.compress(text)))
+    assert reply.body == text
+    assert "gzip" in server.heads[0].lower().partition("accept-encoding:")[2].split("\r\n")[0]
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
+def test_a_redirect_is_not_followed(status: str) -> None:
+    reply, server = ask(answer(status, "Location: /elsewhere"))
+    assert reply.status == int(status[:3])
+    assert len(server.heads) == 1, "the key goes nowhere but to the endpoint"
+
+
+@pytest.mark.parametrize("behave", [hang, drip])
+def test_a_reply_that_does_not_wholly_come_in_time_is_a_timeout(behave: Behave) -> None:
+    found = lost(behave, timeout_seconds=0.1)
+    assert (found.code, found.detail) == (ErrorCode.TIMEOUT, "no answer in 0.1 s")
+
+
+@pytest.mark.parametrize(
+    ("behave", "detail"),
+    [
+        (close, "the service closed the connection"),
+        (reset, "the service closed the connection"),
+        (answer("200 OK", body=b"abc", length=100), "the reply broke off"),
+        (answer("200 OK", "Content-Encoding: gzip", body=b"no gzip"), None),
+        (babble, None),
+    ],
+    ids=["closed", "reset", "body broken off", "broken gzip", "no HTTP"],
+)
+def test_an_exchange_that_breaks_is_a_lost_connection(behave: Behave, detail: str | None) -> None:
+    found = lost(behave)
+    assert found.code is ErrorCode.CONNECTION
+    assert found.detail
+    assert detail in {None, found.detail}
+
+
+def test_a_port_where_nothing_listens_is_named() -> None:
+    port = free_port()
+    with pytest.raises(NoReply, match=f"^nothing listens at 127.0.0.1:{port}$") as caught:
+        asyncio.run(post(f"http://127.0.0.1:{port}/?key={SECRET}"))
+    assert checked(caught.value).code is ErrorCode.CONNECTION
+
+
+@pytest.mark.parametrize("form", ["http://user:{secret}@127.0.0.1:{port}", "127.0.0.1:{port}"])
+def test_the_proxy_of_the_environment_is_asked(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> tuple[Reply, list[str]]:
+        async with Server(answer("200 OK", body=b"by proxy")) as proxy:
+            monkeypatch.setenv("HTTP_PROXY", form.format(secret=SECRET, port=proxy.port))
+            return await post("http://service.invalid/v1"), proxy.heads
+
+    reply, heads = asyncio.run(run())
+    assert reply.body == b"by proxy"
+    assert heads[0].startswith("POST http://service.invalid/v1 HTTP")
+    assert ("proxy-authorization: basic" in heads[0].lower()) == (
+        SECRET in form.format(secret=SECRET, port=1)
+    )
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "localhost,127.0.0.1"])
+def test_an_exempt_host_is_asked_without_the_proxy(
+    variable: str, exempt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert ask(answer("200 OK", body=b"direct"))[0].body == b"direct"
+
+
+def test_a_proxy_that_cannot_be_reached_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
+    with pytest.raises(NoReply, match=f"^cannot connect to the proxy at 127.0.0.1:{port} ") as caught:
+        asyncio.run(post("http://service.invalid/v1"))
+    assert checked(caught.value).code is ErrorCode.CONNECTION
+
+
+def test_a_proxy_that_refuses_a_tunnel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with Server(answer("407 Proxy Authentication Required")) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{proxy.port}")
+            await post("https://service.invalid/v1")
+
+    with pytest.raises(NoReply, match=r"^the proxy refused \(407\)$") as caught:
+        asyncio.run(run())
+    checked(caught.value)
