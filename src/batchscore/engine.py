@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -44,7 +44,7 @@ class Engine:
     stop: asyncio.Event
     drain_seconds: float
 
-    async def settled(self) -> AsyncIterator[list[Settled]]:
+    async def settled(self) -> AsyncGenerator[list[Settled], None]:
         """Give lists of settled rows in the order they settle, each row once.
 
         Raises the `Refused`, `Outage` or whatever else ended the stream, after giving all that had

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Generator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from batchscore.engine import Engine
@@ -132,11 +133,13 @@ class Job:
         failure: BatchscoreError | None = None
         source = self.prompts()
         try:
-            async for rows in self.engine(source).settled():
-                self.tell(rows)
-                for part in self.ledger.settle(rows):
-                    await asyncio.to_thread(self.ledger.publish, part)
-                await self.close_files()
+            # Closed here, so that an output that fails ends the asking at once and not some time later.
+            async with aclosing(self.engine(source).settled()) as settled:
+                async for rows in settled:
+                    self.tell(rows)
+                    for part in self.ledger.settle(rows):
+                        await asyncio.to_thread(self.ledger.publish, part)
+                    await self.close_files()
         except BatchscoreError as error:
             failure = error
         finally:

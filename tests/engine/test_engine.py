@@ -357,7 +357,7 @@ def test_a_reader_that_leaves_ends_the_engine(monkeypatch: Patch) -> None:
         stream = engine_over(service, prompts(10_000)).settled()
         async for _ in stream:
             break
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
         sent = len(service.asked)
         await asyncio.sleep(100)
         assert len(service.asked) == sent
