@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchscore.errors import OutputError
-from batchscore.write.storage import Sink, digest_bytes, digest_file, remove, replacing, write_whole
+from batchscore.write.storage import Sink, digest_bytes, digest_file, remove, replacing, sweep, write_whole
 
 
 def everything_below(folder: Path) -> list[str]:
@@ -161,3 +161,16 @@ def test_removing_tells_whether_there_was_a_file(tmp_path: Path) -> None:
 def test_the_digest_of_a_file_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot read"):
         digest_file(tmp_path / "x")
+
+
+def test_what_a_killed_process_left_is_swept_but_not_what_may_be_in_use(tmp_path: Path) -> None:
+    old, young, ours = (
+        tmp_path / name for name in (".batchscore-old.tmp", ".batchscore-new.tmp", "part.jsonl")
+    )
+    for path in (old, young, ours):
+        path.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    os.utime(ours, (0, 0))
+    sweep(tmp_path)
+    sweep(tmp_path / "not there")
+    assert {path.name for path in tmp_path.iterdir()} == {young.name, ours.name}

@@ -56,6 +56,8 @@ class Ledger:
         if overwrite:
             discarded = self.discard()
         self.refuse_foreign_files()
+        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
+            storage.sweep(folder)
         manifests = [read_manifest(path) for path in listed(self.layout.manifests, ".json")]
         if any(manifest.ok for manifest in manifests):
             for manifest in manifests:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from pathlib import Path
 
 from batchscore.errors import OutputError
 
+#: How the names of files begin that are being written.
+TEMPORARY = ".batchscore-"
+
+_ABANDONED_SECONDS = 3600.0
 _DIGEST_BYTES = 16
 _READ_BYTES = 1 << 20
 
@@ -113,7 +118,7 @@ def replacing(path: Path) -> Iterator[Sink]:
     with _told(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Its own short name: the real one may already be as long as the system allows.
-        temporary = path.parent / f".batchscore-{secrets.token_hex(8)}.tmp"
+        temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     sink = Sink(descriptor, path)
     try:
@@ -138,6 +143,15 @@ def write_whole(path: Path, data: bytes | Iterable[bytes | memoryview]) -> Writt
         for chunk in (data,) if isinstance(data, bytes) else data:
             sink.write(chunk)
     return sink.written()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written; what is younger than an hour may be in use."""
+    with suppress(OSError):
+        for path in folder.glob(f"{TEMPORARY}*"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                    path.unlink()
 
 
 def remove(path: Path) -> bool:
