@@ -242,3 +242,13 @@ def test_a_cell_nested_a_thousand_deep_costs_only_its_own_row(more: dict[str, An
 def test_a_bare_text_cannot_stand_for_a_column_of_the_prompt_and_another_of_the_system() -> None:
     with pytest.raises(InputError, match="--system"):
         asker_for(bare(), wish("chat", prompt="{a}", system="{b}"))
+
+
+def test_a_message_lists_columns_but_no_cell_that_stands_in_the_header_place() -> None:
+    cell = "a whole document that stands where the header should be, because there is none"
+    table = Table((cell, "bell\x07"), (cell, "bell\x07"), headerless=False, rows=iter(()))
+    with pytest.raises(InputError) as caught:
+        asker_for(table, Wanted("embeddings", column="text"))
+    assert cell not in str(caught.value)
+    assert "a whole document" in str(caught.value)
+    assert "\x07" not in str(caught.value)

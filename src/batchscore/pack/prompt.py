@@ -154,9 +154,15 @@ def need(table: Table, names: Iterable[str], flag: str) -> None:
 
 
 def listed(names: Sequence[str], most: int = 20) -> str:
-    """Return names for a message, cut where there are very many."""
-    shown = ", ".join(names[:most])
+    """Return names for a message, cut where there are many or where one is so long that it is a cell."""
+    shown = ", ".join(short(name) for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def short(name: str, most: int = 40) -> str:
+    """Return a column's name without control characters and no longer than a name is."""
+    plain = "".join(char if char.isprintable() else "\ufffd" for char in name[: most + 1])
+    return plain if len(plain) <= most else plain[: most - 1] + "\u2026"
 
 
 def renamed(table: Table, needed: Iterable[str]) -> Mapping[str, str]:
