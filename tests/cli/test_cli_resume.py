@@ -94,6 +94,22 @@ def test_a_part_that_was_lost_is_scored_again(batchscore: Cli, files: Files, dep
     assert len(whole("out", "chat")[0]) == 9
 
 
+def test_of_a_damaged_part_what_still_stands_is_not_asked_again(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """As after a crash between a part's two files: the error records are gone, the scores are paid for."""
+    files.texts("a.csv", ["one", f"two {CONTENT_FILTER_TRIGGER}", "three"])
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    assert batchscore(*command).exit_code == 3
+    (errors,) = Path("out/errors/chat").iterdir()
+    errors.unlink()
+    deployment.reset()
+    assert batchscore(*command).exit_code == 3
+    assert deployment.statistics().count == 1
+    scores, failed = whole("out", "chat")
+    assert (len(scores), len(failed)) == (2, 1)
+
+
 def test_a_run_that_scored_nothing_stands_in_nobodys_way(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

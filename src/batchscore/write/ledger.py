@@ -129,13 +129,13 @@ class Ledger:
                 f"{file} has changed since it was scored. Score it into another folder, or discard the old "
                 "scores with --overwrite."
             )
-        standing = {number: commit for number, commit in manifest.parts.items() if self.stands(commit)}
-        lost = len(standing) < len(manifest.parts)
-        manifest.parts = standing
-        if manifest.done and not lost:
+        committed = manifest.parts
+        manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
+        damaged = committed.keys() - manifest.parts.keys()
+        if manifest.done and not damaged:
             return None
         manifest.input, manifest.state, manifest.problem = digest, "partial", ""
-        progress = FileInParts(file, self.rows_per_part, dict(manifest.parts), self.load)
+        progress = FileInParts(file, self.rows_per_part, committed, self.load, frozenset(damaged))
         self.open[file] = progress
         return progress
 
@@ -151,7 +151,9 @@ class Ledger:
             (self.layout.errors, commit.error_records, self.format.decode_errors),
             (self.layout.scores, commit.scores, self.format.decode_scores),
         ):
-            if part is not None and storage.digest_file(folder / part.name) == part.digest:
+            if part is None or size_of(folder / part.name) != part.bytes:
+                continue
+            if storage.digest_file(folder / part.name) == part.digest:
                 found.update((settled.row, settled) for settled in decode(folder / part.name, self.schema))
         return found
 

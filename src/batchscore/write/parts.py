@@ -68,12 +68,16 @@ Load = Callable[[Commit], Mapping[int, Settled]]
 
 @dataclass(slots=True)
 class FileInParts:
-    """One input file on its way into parts, on top of what an earlier run `committed`."""
+    """One input file on its way into parts, on top of what an earlier run `committed`.
+
+    Of a `damaged` part a file is gone or cut; what still stands of it is kept.
+    """
 
     file: str
     rows_per_part: int
     committed: Mapping[int, Commit]
     load: Load
+    damaged: frozenset[int] = frozenset()
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
     ended: bool = False
@@ -109,7 +113,7 @@ class FileInParts:
                 f"{self.file} has changed since it was scored (at row {first} or soon after). Score "
                 "it into another folder, or discard the old scores with --overwrite."
             )
-        if commit.done:
+        if commit.done and commit.part not in self.damaged:
             return
         for item in items[commit.rows :]:
             part.expect(item)
