@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from batchscore.settings import CONFIG_FILE, Settings, flag_of, shown_default, variable_of
+from batchscore.declared import CONFIG_FILE, flag_of, shown_default, variable_of
+from batchscore.settings import Settings
 
 HEAD = f"""# Settings
 

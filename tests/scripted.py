@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +13,16 @@ import orjson
 
 from batchscore.engine import Engine
 from batchscore.pack.batches import BodyFormat, Packer
+from batchscore.pack.duplicates import Duplicates
 from batchscore.pack.replies import Answers, BadReply, Reader
-from batchscore.request.health import Health
+from batchscore.pack.tokens import Estimator
+from batchscore.request.attempt import Attempts
+from batchscore.request.concurrency import Concurrency
+from batchscore.request.deployment import Deployment
+from batchscore.request.deployments import Deployments
+from batchscore.request.limits import Limits
+from batchscore.request.patience import Patience
+from batchscore.request.quota import Quota, Schedule
 from batchscore.request.retry import Asking
 from batchscore.rows import Attempt, Prompt, Reply, Settled
 
@@ -70,39 +79,70 @@ def prompts(count: int) -> Iterator[Prompt]:
         yield Prompt("file.csv", row, orjson.dumps(f"text:{row}"))
 
 
-def engine_over(
+def deployment_of(
     service: Service,
+    *,
+    concurrency: int = 4,
+    rpm: float | None = None,
+    tpm: float | None = None,
+    name: str = "scripted",
+    renew_token: Callable[[], Awaitable[bool]] | None = None,
+) -> Deployment:
+    """A deployment that is the scripted service."""
+
+    async def no_token() -> bool:
+        return False
+
+    return Deployment(
+        name=name,
+        model="model",
+        send=service.send,
+        renew_token=renew_token or no_token,
+        limits=Limits(rpm, tpm),
+        quota=Quota(Schedule.begin(time.monotonic())),
+        concurrency=Concurrency(concurrency),
+    )
+
+
+def engine_over(
+    service: Service | list[Deployment],
     source: Iterator[Prompt | Settled],
     *,
     rows_a_request: int = 8,
     concurrency: int = 4,
     retries: int = 3,
     drain_seconds: float = 20.0,
+    max_outage: float = 60.0,
+    timeout: float | None = None,
+    dedup: bool = False,
     attempts: list[Attempt] | None = None,
+    notices: list[str] | None = None,
     renew_token: Callable[[], Awaitable[bool]] | None = None,
 ) -> Engine:
-    """An embeddings engine that talks to the scripted service."""
-
-    async def no_token() -> bool:
-        return False
-
+    """An embeddings engine that talks to the scripted service, or to several deployments."""
+    if isinstance(service, Service):
+        members = [deployment_of(service, concurrency=concurrency, renew_token=renew_token)]
+    else:
+        members = service
     stop = asyncio.Event()
     heard: list[Attempt] = [] if attempts is None else attempts
-    asking: Asking[Answers] = Asking(
-        send=service.send,
+    forms = {member: BodyFormat("embeddings", "model", {}) for member in members}
+    deployments = Deployments(members, max_outage, ([] if notices is None else notices).append)
+    attempted: Attempts[Answers] = Attempts(
+        deployments=deployments,
+        patience=Patience(timeout),
         read=Reader("embeddings").read,
         unusable=BadReply,
         tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
-        renew_token=renew_token or no_token,
-        health=Health(),
+        probe_body=lambda member: forms[member].body([Prompt("", 0, b'"ping:0"')]),
         stop=stop,
         listen=heard.append,
     )
+    deployments.probe = attempted.probe
     return Engine(
-        packer=Packer(source, rows_a_request),
-        form=BodyFormat("embeddings", "model", {}),
-        asking=asking,
-        concurrency=concurrency,
+        packer=Packer(source, rows_a_request, Estimator(), Duplicates() if dedup else None),
+        forms=forms,
+        asking=Asking(attempted, stop),
         retries=retries,
         stop=stop,
         drain_seconds=drain_seconds,

@@ -19,9 +19,10 @@ import click
 import orjson
 
 from batchscore.configuration import parse_param_flags, resolve
+from batchscore.declared import CONFIG_FILE, flag_of, variable_of
 from batchscore.errors import BatchscoreError, ExitCode, OutputError, SettingsError
 from batchscore.options import GroupedHelp, settings_options, simulator_options
-from batchscore.settings import CONFIG_FILE, Settings, flag_of, variable_of
+from batchscore.settings import Settings
 from batchscore.simulator import SimulatorSettings
 from batchscore.simulator import run as run_simulator
 

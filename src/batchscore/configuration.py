@@ -13,8 +13,9 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from batchscore.declared import CONFIG_FILE, flag_of, variable_of
 from batchscore.errors import SettingsError, UsageError
-from batchscore.settings import CONFIG_FILE, Settings, flag_of, variable_of
+from batchscore.settings import Settings
 
 
 def resolve(
@@ -51,7 +52,7 @@ def from_elsewhere(
 ) -> Any:
     """Return a setting's value from its variable, else from the config file, else `None`."""
     text = environ.get(variable_of(declared), "").strip()
-    if text:
+    if text and not declared.metadata["only_file"]:
         return parse(declared, text, variable_of(declared))
     for spelling in (declared.name, declared.name.replace("_", "-")):
         if spelling in config:
@@ -165,6 +166,13 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
     return params
 
 
+def parse_tables(value: Any) -> tuple[dict[str, Any], ...]:
+    """Take TOML's array of tables."""
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        raise TypeError
+    return tuple(value)
+
+
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "text": parse_text,
     "choice": parse_text,
@@ -173,6 +181,7 @@ PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "flag": parse_flag,
     "many": parse_many,
     "params": parse_params,
+    "tables": parse_tables,
 }
 
 KIND_NAMES = {
@@ -183,4 +192,5 @@ KIND_NAMES = {
     "flag": "true or false",
     "many": "a list of names",
     "params": "an object of parameters",
+    "tables": "a list of tables",
 }

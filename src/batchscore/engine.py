@@ -1,48 +1,100 @@
 """The loop: prompts in, settled rows out, as they settle.
 
-It owns the tasks and their end, and the one decision that needs both packing and requesting: when a
-request fails for its content, halve it until the bad row stands alone. It knows no files and no
-output. In flight are at most `concurrency` requests, so memory is bounded by the settings.
+It owns the tasks and their end, and the decisions that need both packing and requesting: which prompts go
+to which deployment, and halving a request that failed for its content until the bad row stands alone. It
+knows no files and no output. Memory is bounded: prompts are taken off the stream when they can be sent, and
+nothing more is taken while the reader of the results is behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any
 
 from batchscore.errors import BatchscoreError, ErrorCode
-from batchscore.pack.batches import BodyFormat, Packer
+from batchscore.pack.batches import BodyFormat, Pack, Packer
 from batchscore.pack.replies import Answers
+from batchscore.request.attempt import Request, Trial
+from batchscore.request.deployment import Deployment
 from batchscore.request.outcome import Outcome, Verdict
-from batchscore.request.retry import Asking, Trial
-from batchscore.rows import Prompt, Score, Settled
+from batchscore.request.quota import Ticket
+from batchscore.request.retry import Asking
+from batchscore.rows import Prompt, RowError, Score, Settled
 
-#: Settled rows on their way out; `None` ends the stream.
-Done: TypeAlias = "asyncio.Queue[list[Settled] | None]"
+#: So many results may wait for their reader before no more is asked.
+MOST_ROWS_WAITING = 2048
 
-#: A request that failed again and again as a whole is halved; its halves need not be as patient.
-RETRIES_OF_A_HALF = 1
+
+@dataclass(slots=True)
+class Outlet:
+    """Settled rows on their way to the reader."""
+
+    rows: list[Settled] = field(default_factory=list)
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+    emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+
+    def put(self, rows: Sequence[Settled]) -> None:
+        """Add results."""
+        self.rows += rows
+        self.filled.set()
+        if len(self.rows) >= MOST_ROWS_WAITING:
+            self.emptied.clear()
+
+    async def room(self) -> None:
+        """Wait until the reader has taken enough."""
+        if not self.emptied.is_set():
+            await self.emptied.wait()
+
+    async def take(self) -> list[Settled]:
+        """Return what has come, once something has; nothing once it is closed."""
+        if not self.rows and not self.closed:
+            self.filled.clear()
+            await self.filled.wait()
+        rows, self.rows = self.rows, []
+        self.emptied.set()
+        return rows
+
+    def close(self) -> None:
+        """Say that nothing more comes."""
+        self.closed = True
+        self.filled.set()
 
 
 @dataclass(slots=True)
 class Engine:
-    """Scores one stream of prompts through one deployment.
+    """Scores one stream of prompts through one or more deployments.
 
-    `stop` set from outside ends it early: nothing more is taken from the stream, what is in flight
-    has `drain_seconds` to come home, and rows that were not answered are not settled.
+    `forms` gives each deployment's JSON around the prompts. `answer_tokens` bounds the answers to one row,
+    `None` where nobody did. `stop` set from outside ends it early: nothing more is taken from the stream,
+    what is in flight has `drain_seconds` to come home, and rows that were not answered are not settled.
     """
 
     packer: Packer
-    form: BodyFormat
+    forms: dict[Deployment, BodyFormat]
     asking: Asking[Answers]
-    concurrency: int
     retries: int
     stop: asyncio.Event
     drain_seconds: float
+    answer_tokens: float | None = 0.0
+    answers_per_row: int = 1
+    shorten: Callable[[Prompt, float | None], Prompt | None] | None = None
+    outlet: Outlet = field(default_factory=Outlet)
+    workers: set[asyncio.Task[None]] = field(default_factory=set)
+    working: dict[Deployment, int] = field(default_factory=dict)
+    waiting: set[asyncio.Task[Any]] = field(default_factory=set)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: BaseException | None = None
+    ended: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to be taken from the stream."""
+        return self.ended or self.stop.is_set()
 
     async def settled(self) -> AsyncGenerator[list[Settled], None]:
         """Give lists of settled rows in the order they settle, each row once.
@@ -50,11 +102,9 @@ class Engine:
         Raises the `Refused`, `Outage` or whatever else ended the stream, after giving all that had
         settled before.
         """
-        # The queue's bound holds the workers back when the reader of this stream is slow.
-        done: Done = asyncio.Queue(maxsize=self.concurrency)
-        run = asyncio.create_task(self.run(done))
+        run = asyncio.create_task(self.run())
         try:
-            while (rows := await done.get()) is not None:
+            while rows := await self.outlet.take():
                 yield rows
             await run
         finally:
@@ -62,79 +112,193 @@ class Engine:
             with suppress(asyncio.CancelledError, BatchscoreError):
                 await run
 
-    async def run(self, done: Done) -> None:
+    async def run(self) -> None:
         """Keep the workers busy until the stream ends, one of them fails, or we are stopped."""
-        try:
-            # One request goes ahead: a wrong key or parameter then costs one request, not many, and
-            # the number of inputs that the service takes is known before the rest are packed.
-            await self.together([self.one_request(done)])
-            await self.together([self.work(done) for _ in range(self.concurrency)])
-        finally:
-            await done.put(None)
-
-    async def together(self, jobs: Sequence[Coroutine[Any, Any, object]]) -> None:
-        """Run jobs to their end; raises what the first failing one raised, after the others drained."""
-        tasks = [asyncio.create_task(job) for job in jobs]
+        watch = asyncio.create_task(self.asking.attempts.patience.watch())
         stopped = asyncio.create_task(self.stop.wait())
-        pending: set[asyncio.Task[Any]] = set(tasks)
+        done = asyncio.create_task(self.idle.wait())
+        self.outlet.emptied.set()
         try:
-            while pending and not self.stop.is_set():
-                finished, _ = await asyncio.wait({*pending, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                pending -= finished
-                if any(task.exception() for task in finished):
-                    self.stop.set()
-            if pending:
-                await asyncio.wait(pending, timeout=self.drain_seconds)
+            for deployment in self.forms:
+                self.hire(deployment)
+            await asyncio.wait({stopped, done}, return_when=asyncio.FIRST_COMPLETED)
+            if self.workers:
+                await self.drain()
         finally:
-            for task in (*tasks, stopped):
+            helpers = [watch, stopped, done, *self.workers]
+            for task in helpers:
                 task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for outcome in ended:
-            if isinstance(outcome, Exception):
-                raise outcome
+            await asyncio.gather(*helpers, return_exceptions=True)
+            await self.asking.deployments.close()
+            self.outlet.close()
+        if self.failure is not None:
+            raise self.failure
 
-    async def work(self, done: Done) -> None:
-        """Send one request after another until the stream ends."""
-        while await self.one_request(done):
-            pass
+    async def drain(self) -> None:
+        """Let go whoever has nothing in flight, and wait for the others."""
+        flying = {flight.task for flight in self.asking.attempts.patience.flights}
+        for worker in self.workers:
+            if worker not in flying:
+                worker.cancel()
+        await asyncio.wait(self.workers, timeout=self.drain_seconds)
 
-    async def one_request(self, done: Done) -> bool:
-        """Take a request's worth and settle it; False when the stream has ended or we are stopped."""
-        if self.stop.is_set():
+    def hire(self, deployment: Deployment) -> None:
+        """Start workers for a deployment until it has as many as may be in flight."""
+        missing = deployment.concurrency.limit - self.working.get(deployment, 0)
+        for _ in range(missing):
+            self.working[deployment] = self.working.get(deployment, 0) + 1
+            worker = asyncio.create_task(self.work(deployment))
+            self.workers.add(worker)
+            worker.add_done_callback(self.left)
+
+    def left(self, worker: asyncio.Task[None]) -> None:
+        """Note that a worker has ended, and why."""
+        self.workers.discard(worker)
+        failure = None if worker.cancelled() else worker.exception()
+        if failure is not None and self.failure is None:
+            self.failure = failure
+            self.stop.set()
+        if not self.workers:
+            self.idle.set()
+
+    async def work(self, deployment: Deployment) -> None:
+        """Send one request after another until the stream ends or fewer workers are wanted."""
+        try:
+            while not self.stop.is_set() and self.working[deployment] <= deployment.concurrency.limit:
+                await self.outlet.room()
+                taken = await self.take(deployment)
+                if taken is None:
+                    return
+                pack, request, ticket = taken
+                await self.settle(pack.prompts, request, deployment, ticket)
+                if self.working[deployment] < deployment.concurrency.limit and not self.ended:
+                    self.hire(deployment)
+        finally:
+            self.working[deployment] -= 1
+            self.waiting.discard(asyncio.current_task())
+
+    async def take(self, deployment: Deployment) -> tuple[Pack, Request, Ticket] | None:
+        """Take the next request's prompts when it is this deployment's turn; `None` at the stream's end."""
+        worker = asyncio.current_task()
+        assert worker is not None
+        self.waiting.add(worker)
+        while not self.over:
+            # One of those who would take something new waits for the turn, so that what is to be sent again
+            # is not behind all of them.
+            async with deployment.front, deployment.turn:
+                if not await deployment.ready():
+                    self.asking.deployments.raise_fatal()
+                    return None
+                if self.over:
+                    return None
+                pack = self.packer.take(deployment.smooth_tokens)
+                if pack.settled:
+                    self.outlet.put(pack.settled)
+                    await self.outlet.room()
+                if not pack.prompts:
+                    if not pack.settled:
+                        self.end(worker)
+                    continue
+                request = self.request(pack.prompts, pack.size, Trial(self.retries, time.monotonic()))
+                if self.refuse_oversized(pack, request):
+                    continue
+                self.waiting.discard(worker)
+                ticket = deployment.reserve(request.tokens)
+                await deployment.until_start(ticket)
+            return pack, request, ticket
+        return None
+
+    def end(self, found_by: asyncio.Task[Any]) -> None:
+        """Note the end of the stream, and let go who waits for a turn to take from it."""
+        self.ended = True
+        for worker in self.waiting - {found_by}:
+            worker.cancel()
+
+    def request(self, prompts: Sequence[Prompt], size: int, trial: Trial) -> Request:
+        """Return what these prompts ask, and what it will be charged."""
+        estimator = self.packer.estimator
+        answer = estimator.usual_answer if self.answer_tokens is None else self.answer_tokens
+        extra = answer * self.answers_per_row * len(prompts)
+
+        def body(deployment: Deployment) -> bytes:
+            return self.forms[deployment].body(prompts)
+
+        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, trial)
+
+    def refuse_oversized(self, pack: Pack, request: Request) -> bool:
+        """Settle a row that no deployment's minute would ever let through; whether it was one."""
+        surely = self.packer.estimator.at_least(pack.size) + request.extra_tokens
+        deployments = self.asking.deployments.members
+        if len(pack.prompts) > 1 or any(deployment.fits(surely) for deployment in deployments):
             return False
-        prompts, errors = self.packer.take()
-        if errors:
-            await done.put(errors)
-        if prompts:
-            await self.settle(prompts, done, Trial(self.retries, time.monotonic()))
-        return bool(prompts or errors)
+        most = max(deployment.limits.minute_tokens or 0 for deployment in deployments)
+        message = (
+            f"The row needs about {request.tokens:,.0f} tokens, answer included, and the deployment's limit "
+            f"is {most:,.0f} a minute."
+        )
+        self.give(pack.prompts, [RowError(ErrorCode.TOO_LONG, message, None, 0)])
+        return True
 
-    async def settle(self, prompts: Sequence[Prompt], done: Done, trial: Trial) -> bool:
+    async def settle(
+        self, prompts: Sequence[Prompt], request: Request, deployment: Deployment, ticket: Ticket
+    ) -> bool:
         """Ask until every one of these prompts is settled; True where all were answered at once."""
-        result = await self.asking.ask(self.form.body(prompts), len(prompts), trial)
-        # Another worker may have renamed it while this request was under way.
-        if result.outcome.verdict is Verdict.RENAME and (self.form.rename_max_tokens() or self.form.renamed):
-            result = await self.asking.ask(self.form.body(prompts), len(prompts), result.trial)
+        if not deployment.available and len(self.asking.deployments.members) > 1:
+            deployment.quota.refund(ticket)
+            deployment, ticket = await self.asking.deployments.admit(request.tokens)
+        result = await self.asking.ask(request, deployment, ticket)
+        if result.outcome.verdict is Verdict.RENAME and self.rename():
+            result = await self.asking.ask(request, *await self.asking.deployments.admit(request.tokens))
         if result.answers is not None:
-            await done.put(scored(prompts, result.answers.scores))
+            answers = result.answers
+            size = sum([len(prompt.body) for prompt in prompts])
+            self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
+            self.give(prompts, answers.scores)
             return True
         again = result.outcome.verdict is Verdict.AGAIN
         if again and self.stop.is_set():
             return False
         if len(prompts) == 1:
-            if not again:
-                self.asking.health.refused(result.outcome)
-            error = result.outcome.error(result.trial.attempts)
-            await done.put([Settled(prompts[0].file, prompts[0].row, error, prompts[0].id, prompts[0].kept)])
+            shorter = self.shortened(prompts[0], result.outcome)
+            if shorter is not None:
+                await self.ask_anew([shorter], request.trial)
+            else:
+                self.give(prompts, [result.outcome.error(request.trial.attempts)])
             return False
         middle = (len(prompts) + 1) // 2
-        trial = replace(result.trial, retries=RETRIES_OF_A_HALF) if again else result.trial
-        first = await self.settle(prompts[:middle], done, trial)
-        second = await self.settle(prompts[middle:], done, trial)
+        first = await self.ask_anew(prompts[:middle], request.trial.of_a_half())
+        second = await self.ask_anew(prompts[middle:], request.trial.of_a_half())
         if first and second and about_size(result.outcome):
             # Nothing was wrong with any row, so there were too many of them.
             self.packer.shrink(middle)
         return False
+
+    async def ask_anew(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
+        """Ask some prompts of a request that failed, at whichever deployment has room."""
+        request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), trial)
+        deployment, ticket = await self.asking.deployments.admit(request.tokens)
+        return await self.settle(prompts, request, deployment, ticket)
+
+    def shortened(self, prompt: Prompt, outcome: Outcome) -> Prompt | None:
+        """Return a shorter prompt where the row was too long and that is wanted."""
+        if self.shorten is None or outcome.code is not ErrorCode.TOO_LONG:
+            return None
+        return self.shorten(prompt, outcome.fitting)
+
+    def rename(self) -> bool:
+        """Say `max_completion_tokens`; another worker may have done so while a request was under way."""
+        renamed = [form.rename_max_tokens() or form.renamed for form in self.forms.values()]
+        return any(renamed)
+
+    def give(self, prompts: Sequence[Prompt], results: Sequence[Score | RowError]) -> None:
+        """Hand out the result of each prompt, and of the rows that asked the same."""
+        settled = [
+            Settled(prompt.file, prompt.row, result, prompt.id, prompt.kept, prompt.truncated)
+            for prompt, result in zip(prompts, results, strict=True)
+        ]
+        if self.packer.duplicates is not None:
+            self.packer.duplicates.resolve(prompts, settled)
+        self.outlet.put(settled)
 
 
 def about_size(outcome: Outcome) -> bool:
@@ -143,11 +307,3 @@ def about_size(outcome: Outcome) -> bool:
         ErrorCode.INVALID_REQUEST,
         ErrorCode.TOO_LONG,
     }
-
-
-def scored(prompts: Sequence[Prompt], scores: Sequence[Score]) -> list[Settled]:
-    """Return each prompt with its score."""
-    return [
-        Settled(prompt.file, prompt.row, score, prompt.id, prompt.kept)
-        for prompt, score in zip(prompts, scores, strict=True)
-    ]

@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from batchscore.engine import Engine
 from batchscore.errors import BatchscoreError, ExitCode, UnreadableFile
-from batchscore.pack.batches import BodyFormat, Packer
-from batchscore.pack.replies import Answers, BadReply, Reader
 from batchscore.read import digest
-from batchscore.request.connection import Connection
-from batchscore.request.health import Health
-from batchscore.request.retry import Asking
 from batchscore.rows import (
     FileFinished,
     Listen,
@@ -29,13 +23,11 @@ from batchscore.rows import (
     Score,
     Settled,
 )
+from batchscore.scoring import Endpoint, open_engine
 from batchscore.settings import Settings
 from batchscore.survey import Ready, Survey, opened
 from batchscore.write.ledger import Ledger
 from batchscore.write.parts import FileInParts
-
-#: How long what is in flight may take to come home once the run is stopped.
-DRAIN_SECONDS = 20.0
 
 #: Of so many rows the ids are compared, so that memory stays bounded.
 MOST_IDS = 1_000_000
@@ -111,7 +103,8 @@ class Job:
     survey: Survey
     settings: Settings
     ledger: Ledger
-    connection: Connection
+    endpoints: Sequence[Endpoint]
+    environ: Mapping[str, str]
     listen: Listen
     stop: asyncio.Event
     finished: list[FileFinished] = field(default_factory=list)
@@ -133,8 +126,17 @@ class Job:
         failure: BatchscoreError | None = None
         source = self.prompts()
         try:
+            engine = open_engine(
+                self.settings,
+                self.endpoints,
+                source,
+                environ=self.environ,
+                listen=self.listen,
+                stop=self.stop,
+                dimensions=self.ledger.dimensions,
+            )
             # Closed here, so that an output that fails ends the asking at once and not some time later.
-            async with aclosing(self.engine(source).settled()) as settled:
+            async with engine as running, aclosing(running.settled()) as settled:
                 async for rows in settled:
                     self.tell(rows)
                     for part in self.ledger.settle(rows):
@@ -156,42 +158,6 @@ class Job:
             stopped=self.stop.is_set(),
             stopped_by=failure,
             repeated_ids=self.repeated_ids,
-        )
-
-    def engine(self, source: Iterator[Prompt | Settled]) -> Engine:
-        """Return the engine over all files' rows."""
-        settings = self.settings
-        reader = Reader(
-            settings.task,
-            settings.answers_per_row,
-            with_usage=settings.usage,
-            with_raw=settings.raw,
-            dimensions=self.ledger.dimensions,
-        )
-        asking: Asking[Answers] = Asking(
-            send=self.connection.send,
-            read=reader.read,
-            unusable=BadReply,
-            tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
-            renew_token=self.connection.renew_token,
-            health=Health(),
-            stop=self.stop,
-            listen=self.listen,
-        )
-        form = BodyFormat(
-            settings.task,
-            self.connection.model,
-            settings.api_params,
-            may_rename=settings.max_tokens is not None,
-        )
-        return Engine(
-            packer=Packer(source, settings.batch_size if settings.task == "embeddings" else 1),
-            form=form,
-            asking=asking,
-            concurrency=settings.concurrency,
-            retries=settings.retries,
-            stop=self.stop,
-            drain_seconds=DRAIN_SECONDS,
         )
 
     def prompts(self) -> Generator[Prompt | Settled, None, None]:

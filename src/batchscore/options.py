@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
-from batchscore.settings import REQUIRED, Settings, flag_of, shown_default
+from batchscore.declared import REQUIRED, flag_of, shown_default
+from batchscore.settings import Settings
 from batchscore.simulator import SimulatorSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -26,6 +27,8 @@ OWN_GROUP = "This command"
 def settings_options(command: Command) -> Command:
     """Give a command one option for every declared setting."""
     for declared in reversed(fields(Settings)):
+        if declared.metadata["only_file"]:
+            continue
         command = click.option(*names_of(declared), **attributes_of(declared))(command)
     return command
 

@@ -88,7 +88,8 @@ class Score:
 class Settled:
     """A row with its one result: what a record is made of.
 
-    `id` is the text of the `--id` column, `kept` the `--keep` columns by name.
+    `id` is the text of the `--id` column, `kept` the `--keep` columns by name; `truncated`: only the
+    beginning of its text was asked, since the whole is longer than the model takes.
     """
 
     file: str
@@ -96,17 +97,22 @@ class Settled:
     result: Score | RowError
     id: str | None = None
     kept: Mapping[str, Any] = field(default_factory=dict)
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What one row asks: `body` is the JSON that goes into the request, a text or chat messages."""
+    """What one row asks: `body` is the JSON that goes into the request, a text or chat messages.
+
+    `truncated`: it is only the beginning of the row's text.
+    """
 
     file: str
     row: int
     body: bytes
     id: str | None = None
     kept: Mapping[str, Any] = field(default_factory=dict)
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ record of the run. It knows no terminal.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import platform
 import signal
@@ -18,16 +19,17 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
 from batchscore import simulator
-from batchscore.errors import BatchscoreError, ExitCode, OutputError
+from batchscore.errors import ExitCode, OutputError, SettingsError
 from batchscore.job import Job, Outcome
 from batchscore.report.tally import Statistics, Tally
-from batchscore.request.connection import connect
-from batchscore.request.endpoint import Target, resolve_target
+from batchscore.request.endpoint import resolve_target
 from batchscore.rows import Event, Listen, Notice
+from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
 from batchscore.survey import Survey, survey, wanted_by
 from batchscore.write import storage
@@ -84,7 +86,7 @@ def score_files(
     started = time.time()
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
-    target = None if settings.simulate else target_of(settings, environ, named)
+    endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
     layout, ledger = open_ledger(settings, surveyed, output, listen)
     if surveyed.problems:
         listen(
@@ -101,10 +103,11 @@ def score_files(
 
     with simulated(settings) as rehearsal:
         if rehearsal is not None:
-            target, environ = rehearsal
-        assert target is not None
+            endpoints = [rehearsal]
+        # What is loaded stays loaded: the collector need not walk through it again and again.
+        gc.freeze()
         try:
-            outcome = asyncio.run(scored(settings, surveyed, ledger, target, environ, heard))
+            outcome = asyncio.run(scored(settings, surveyed, ledger, endpoints, environ, heard))
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
@@ -122,7 +125,7 @@ def score_files(
     )
     with suppress(OutputError):
         # A full disk has already been reported by whatever met it first.
-        write_record(finished, target, started)
+        write_record(finished, endpoints, started)
     return finished
 
 
@@ -148,18 +151,40 @@ def merge(ledger: Ledger, surveyed: Survey, file: Path) -> None:
     merge_parts(parts, file, surveyed.schema)
 
 
-def target_of(settings: Settings, environ: Mapping[str, str], named: Mapping[str, str] | None) -> Target:
-    """Return where requests go, by the settings and the environment."""
-    return resolve_target(
+def endpoints_of(
+    settings: Settings, environ: Mapping[str, str], named: Mapping[str, str] | None
+) -> list[Endpoint]:
+    """Return where requests go, by the settings and the environment: one deployment, or several."""
+    return [
+        endpoint_of(table, settings, environ, named)
+        for table in settings.deployments or ({"rpm": settings.rpm, "tpm": settings.tpm},)
+    ]
+
+
+def endpoint_of(
+    table: Mapping[str, Any],
+    settings: Settings,
+    environ: Mapping[str, str],
+    named: Mapping[str, str] | None,
+) -> Endpoint:
+    """Return where one deployment is: what its table says, else what the settings say."""
+    variable = table.get("key_variable")
+    if variable is not None:
+        if not environ.get(variable, "").strip():
+            raise SettingsError(f"[[deployments]] names {variable} as key_variable, but it is not set.")
+        environ = {**environ, "BATCHSCORE_API_KEY": environ[variable]}
+    target = resolve_target(
         task=settings.task,
-        model=settings.model,
-        deployment=settings.deployment,
-        endpoint=settings.endpoint,
-        api_version=settings.api_version,
-        auth=settings.auth,
+        model=table.get("model", settings.model),
+        deployment=table.get("deployment", settings.deployment),
+        endpoint=table.get("endpoint", settings.endpoint),
+        api_version=table.get("api_version", settings.api_version),
+        auth=table.get("auth", settings.auth),
         environ=environ,
         named=named,
     )
+    name = table.get("name") or f"{target.body_model} at {urlsplit(target.url).netloc}"
+    return Endpoint(name, target, table.get("rpm"), table.get("tpm"))
 
 
 def open_ledger(
@@ -198,6 +223,7 @@ def fingerprint(settings: Settings, output: Output) -> dict[str, Any]:
         "model": settings.model,
         "deployment": settings.deployment,
         "params": settings.api_params,
+        "on_long_input": settings.on_long_input,
         "column": settings.column,
         "prompt": settings.prompt,
         "system": settings.system,
@@ -214,40 +240,35 @@ def fingerprint(settings: Settings, output: Output) -> dict[str, Any]:
 
 
 @contextmanager
-def simulated(settings: Settings) -> Iterator[tuple[Target, Mapping[str, str]] | None]:
+def simulated(settings: Settings) -> Iterator[Endpoint | None]:
     """Run the simulator while the block runs, where one was asked for; give where it is."""
     if not settings.simulate:
         yield None
         return
     with simulator.start() as running:
-        environ = {"BATCHSCORE_API_KEY": running.key}
         target = resolve_target(
             task=settings.task,
             model=settings.model,
             deployment=settings.deployment,
             endpoint=running.endpoint,
             api_version=settings.api_version,
-            environ=environ,
+            environ={"BATCHSCORE_API_KEY": running.key},
         )
-        yield target, environ
+        yield Endpoint("the simulator", target, settings.rpm, settings.tpm)
 
 
 async def scored(
     settings: Settings,
     surveyed: Survey,
     ledger: Ledger,
-    target: Target,
+    endpoints: Sequence[Endpoint],
     environ: Mapping[str, str],
     listen: Listen,
 ) -> Outcome:
     """Run the job on this loop, with signals that stop it."""
     stop = asyncio.Event()
     with stopping(stop, listen):
-        try:
-            async with connect(target, environ=environ, timeout_seconds=settings.timeout) as connection:
-                return await Job(surveyed, settings, ledger, connection, listen, stop).run()
-        except BatchscoreError as error:
-            return Outcome(files=(), unopened=len(surveyed.ready), stopped=True, stopped_by=error)
+        return await Job(surveyed, settings, ledger, endpoints, environ, listen, stop).run()
 
 
 @contextmanager
@@ -281,12 +302,15 @@ def stopping(stop: asyncio.Event, listen: Listen) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def write_record(finished: Finished, target: Target | None, started: float) -> None:
+def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: float) -> None:
     """Write `runs/<start>-<worker>.json`: what was set, what came of it; no cell, no secret."""
     begun = datetime.fromtimestamp(started, timezone.utc)
     worker = f"{platform.node() or 'host'}-{os.getpid()}"
     settings = {each.name: getattr(finished.settings, each.name) for each in fields(finished.settings)}
-    reached = None if target is None else {"url": target.url, "auth": target.auth, "from": target.sources}
+    reached = [
+        {"name": name, "url": target.url, "auth": target.auth, "from": target.sources, "rpm": rpm, "tpm": tpm}
+        for name, target, rpm, tpm in ((each.name, each.target, each.rpm, each.tpm) for each in endpoints)
+    ]
     statistics = finished.statistics
     outcome = finished.outcome
     record = {
@@ -297,7 +321,7 @@ def write_record(finished: Finished, target: Target | None, started: float) -> N
         "exit_code": int(finished.exit_code),
         "reason": str(outcome.stopped_by) if outcome.stopped_by else None,
         "settings": settings,
-        "endpoint": reached,
+        "endpoints": reached,
         "rows": outcome.rows,
         "ok": outcome.ok,
         "errors": outcome.errors,

@@ -7,53 +7,17 @@ and tokens are no settings; `request.endpoint` finds them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
-from batchscore.errors import UsageError
+from batchscore.checks import check, check_together
+from batchscore.declared import setting
 
 TASKS = ("embeddings", "completions", "chat")
 FORMATS = ("jsonl", "parquet")
-VARIABLE_PREFIX = "BATCHSCORE_"
-CONFIG_FILE = "batchscore.toml"
-
-#: Settings that have no default and must come from somewhere.
-REQUIRED = ("task", "model", "output")
-
-#: What the request's body is made of; `--param` may not take their place.
-RESERVED_PARAMS = ("model", "input", "prompt", "messages", "stream", "stream_options")
-
 #: Model families that refuse `max_tokens` (Azure's page on reasoning models, seen 2026-09).
 COMPLETION_TOKEN_MODELS = re.compile(r"(^|[/:])(o\d|gpt-5)", re.IGNORECASE)
-
-
-def setting(
-    help_text: str,
-    *,
-    kind: str = "text",
-    default: Any = None,
-    flag: str | None = None,
-    metavar: str | None = None,
-    choices: Sequence[str] = (),
-    lowest: float | None = None,
-    group: str = "Work",
-    only_flag: bool = False,
-) -> Any:
-    """Declare one setting: what it does, its kind and bounds, and where it is shown."""
-    facts = {
-        "help": help_text,
-        "kind": kind,
-        "flag": flag,
-        "metavar": metavar,
-        "choices": tuple(choices),
-        "lowest": lowest,
-        "group": group,
-        "only_flag": only_flag,
-    }
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata=facts)
-    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +121,29 @@ class Settings:
         only_flag=True,
     )
 
+    rpm: float | None = setting(
+        "Requests a minute that the deployment allows; without it, what its replies say.",
+        kind="float",
+        lowest=0.001,
+        metavar="N",
+        group="Pace",
+    )
+    tpm: float | None = setting(
+        "Tokens a minute that the deployment allows; without it, what its replies say.",
+        kind="float",
+        lowest=0.001,
+        metavar="N",
+        group="Pace",
+    )
+    share: float = setting(
+        "The part of the quota to begin with where other machines use it too, such as 0.25 on each of four; "
+        "it moves with what they leave.",
+        kind="float",
+        default=1.0,
+        lowest=0.001,
+        highest=1.0,
+        group="Pace",
+    )
     batch_size: int = setting(
         "Most rows in one embeddings request; it shrinks by itself where the service takes fewer.",
         kind="int",
@@ -165,12 +152,16 @@ class Settings:
         group="Pace",
     )
     concurrency: int = setting(
-        "Most requests at the same time.", kind="int", default=16, lowest=1, group="Pace"
+        "Most requests at the same time; how many are useful is found out.",
+        kind="int",
+        default=512,
+        lowest=1,
+        group="Pace",
     )
-    timeout: float = setting(
-        "Seconds to wait for an answer before asking again.",
+    timeout: float | None = setting(
+        "Seconds to wait for an answer before asking again, doubling each time; without it, 15 or four times "
+        "what like requests take.",
         kind="float",
-        default=60.0,
         metavar="SECONDS",
         lowest=0.001,
         group="Pace",
@@ -181,6 +172,31 @@ class Settings:
         default=6,
         lowest=0,
         group="Pace",
+    )
+    max_outage: float = setting(
+        "Seconds without any answer after which the run stops, to be continued later.",
+        kind="float",
+        default=1800.0,
+        lowest=0,
+        metavar="SECONDS",
+        group="Pace",
+    )
+    on_long_input: str = setting(
+        "A row longer than the model takes: an error, or scored by its beginning (its record says so).",
+        kind="choice",
+        choices=("error", "truncate"),
+        default="error",
+        group="Prompt",
+    )
+    dedup: bool = setting(
+        "Ask equal prompts once, within the latest few thousand.", kind="flag", default=False, group="Pace"
+    )
+    deployments: tuple[Mapping[str, Any], ...] = setting(
+        "Several deployments whose quotas add up; [[deployments]] tables in the file.",
+        kind="tables",
+        default=(),
+        group="Endpoint",
+        only_file=True,
     )
     limit: int | None = setting(
         "Stop after the first N rows; a later run without it completes them.",
@@ -234,65 +250,10 @@ class Settings:
         n = self.param.get("n", 1)
         return n if isinstance(n, int) and self.task != "embeddings" else 1
 
-
-def check(declared: Field[Any], value: Any) -> None:
-    """Raise `UsageError` where a value is outside its declaration."""
-    facts, name = declared.metadata, flag_of(declared)
-    if value is None:
-        if declared.name in REQUIRED:
-            raise UsageError(
-                f"{name} is missing. Give it as a flag, as {variable_of(declared)} or in {CONFIG_FILE}."
-            )
-        return
-    if facts["choices"] and value not in facts["choices"]:
-        raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(facts['choices'])}.")
-    if facts["lowest"] is not None and value < facts["lowest"]:
-        raise UsageError(f"{name} is {value}; it must be at least {facts['lowest']}.")
-    if facts["kind"] == "text" and not str(value).strip():
-        raise UsageError(f"{name} is empty.")
-
-
-def check_together(chosen: Settings) -> None:
-    """Raise `UsageError` where settings contradict one another."""
-    chat, embeddings = chosen.task == "chat", chosen.task == "embeddings"
-    sources = [f"--{name}" for name in ("column", "prompt", "messages") if getattr(chosen, name) is not None]
-    if len(sources) > 1:
-        raise UsageError(f"{' and '.join(sources)} both say what to ask; give one of them.")
-    if not chat and (chosen.system is not None or chosen.messages is not None):
-        raise UsageError(f"--system and --messages are for --task chat, not {chosen.task}.")
-    if chosen.system is not None and chosen.messages is not None:
-        raise UsageError("--system and --messages: put the system message into the messages file.")
-    if embeddings and chosen.max_tokens is not None:
-        raise UsageError("--max-tokens is for completions and chat; embeddings have no answer to limit.")
-    if not embeddings and chosen.dimensions is not None:
-        raise UsageError("--dimensions is for --task embeddings.")
-    if embeddings and (chosen.usage or chosen.raw) and chosen.batch_size > 1:
-        raise UsageError(
-            "--usage and --raw belong to one reply, and an embeddings reply answers many rows; "
-            "add --batch-size 1 (slower)."
-        )
-    if chosen.simulate and chosen.endpoint is not None:
-        raise UsageError("--simulate and --endpoint contradict each other; give one.")
-    if chosen.simulate and chosen.auth is not None:
-        raise UsageError("--simulate needs no --auth.")
-    for name in chosen.param:
-        if name in RESERVED_PARAMS:
-            raise UsageError(f"--param {name}: batchscore sets that itself.")
-    for name in ("dimensions", "max_tokens"):
-        if getattr(chosen, name) is not None and name in chosen.param:
-            raise UsageError(f"--param {name} and --{name.replace('_', '-')} say the same; give one.")
-
-
-def flag_of(declared: Field[Any]) -> str:
-    """Return the long flag of a setting."""
-    return "--" + declared.name.replace("_", "-")
-
-
-def shown_default(declared: Field[Any]) -> str:
-    """Return a setting's default as people write it."""
-    return f"{declared.default:g}" if isinstance(declared.default, float) else str(declared.default)
-
-
-def variable_of(declared: Field[Any]) -> str:
-    """Return the environment variable of a setting."""
-    return VARIABLE_PREFIX + declared.name.upper()
+    @property
+    def answer_tokens(self) -> float | None:
+        """The tokens to which each answer is bounded, `None` where nobody bounded them."""
+        if self.task == "embeddings":
+            return 0.0
+        bounds = [self.api_params.get(name) for name in ("max_completion_tokens", "max_tokens")]
+        return next((float(bound) for bound in bounds if isinstance(bound, int)), None)

@@ -151,6 +151,7 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
         with_id=settings.id is not None,
         keep=keep,
         many=settings.answers_per_row > 1,
+        with_truncated=settings.on_long_input == "truncate",
         with_usage=settings.usage,
         with_raw=settings.raw,
     )

@@ -88,13 +88,14 @@ def test_an_outage_in_the_middle_keeps_what_was_answered(
     """Nobody is answered any more: that is no row's fault, so no row gets an error record for it."""
     files.texts("a.csv", [f"row {row}" for row in range(10)])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name]
-    command += ["--concurrency", "1", "--retries", "0"]
+    command += ["--concurrency", "1", "--retries", "0", "--max-outage", "1"]
     deployment.will(Behaviour(times=4), Behaviour(status=503, times=None))
     run = batchscore(*command, "--json")
     assert run.exit_code == 4
     assert (run.report["ok"], run.report["errors"]) == (4, 0)
-    assert "the service did not answer 1 attempts in a row" in run.report["reason"]
+    assert "the service has not answered for" in run.report["reason"]
+    assert "(503, server_error)" in run.report["reason"]
     deployment.reset()
     assert batchscore(*command).exit_code == 0
-    assert deployment.statistics().count == 6
+    assert deployment.statistics().count == 6, "what was answered is not asked again"
     assert len(whole("out", "chat")[0]) == 10

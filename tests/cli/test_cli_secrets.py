@@ -61,7 +61,8 @@ def test_neither_the_input_nor_the_key_stands_anywhere_else(
         assert MARKER not in run.said
     (record,) = Path("out/runs").iterdir()
     run_record = json.loads(record.read_bytes())
-    assert run_record["endpoint"] == {
+    assert run_record["endpoints"][0] == {
+        "name": f"{deployment.name} at {simulator.endpoint.removeprefix('http://')}",
         "url": f"{simulator.endpoint}/v1/chat/completions",
         "auth": "key",
         "from": {
@@ -70,6 +71,8 @@ def test_neither_the_input_nor_the_key_stands_anywhere_else(
             "key": "OPENAI_API_KEY",
             "auth": "OPENAI_API_KEY",
         },
+        "rpm": None,
+        "tpm": None,
     }
     assert run_record["exit_code"] == 1
     assert run_record["rows"] == run_record["ok"] + run_record["errors"]

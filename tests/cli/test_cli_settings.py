@@ -118,7 +118,7 @@ def test_every_way_to_name_the_endpoint(
     }
     # The record of the run says which name won.
     (record,) = Path("old/runs").iterdir()
-    assert json.loads(record.read_bytes())["endpoint"]["from"] == {
+    assert json.loads(record.read_bytes())["endpoints"][0]["from"] == {
         "endpoint": "OPENAI_API_BASE",
         "api_version": "OPENAI_API_VERSION",
         "deployment": "--deployment",

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
-from batchscore.pack.batches import MOST_BYTES, MOST_INPUTS, MOST_TOKENS, BodyFormat, Packer
+from batchscore.pack.batches import MOST_BYTES, MOST_INPUTS, MOST_TOKENS, BodyFormat, Pack, Packer
 from batchscore.pack.template import json_bytes
-from batchscore.pack.tokens import estimate
+from batchscore.pack.tokens import Estimator
 from batchscore.rows import Prompt, RowError, Settled
 
 TEXTS = st.lists(st.text(max_size=20), min_size=1, max_size=8)
@@ -31,18 +31,18 @@ def sized(row: int, length: int) -> Prompt:
 
 
 def packer(*items: Prompt | Settled, most_rows: int = 10) -> Packer:
-    return Packer(iter(items), most_rows)
+    return Packer(iter(items), most_rows, Estimator())
 
 
-def all_of(packer: Packer) -> list[tuple[list[Prompt], list[Settled]]]:
+def all_of(packer: Packer) -> list[Pack]:
     taken = []
-    while any(one := packer.take()):
+    while (one := packer.take()) != Pack():
         taken.append(one)
     return taken
 
 
-def rows(taken: list[tuple[list[Prompt], list[Settled]]]) -> list[list[int]]:
-    return [[one.row for one in prompts] for prompts, _ in taken]
+def rows(taken: list[Pack]) -> list[list[int]]:
+    return [[one.row for one in pack.prompts] for pack in taken]
 
 
 def test_a_request_takes_as_many_rows_as_it_may_in_order() -> None:
@@ -51,22 +51,23 @@ def test_a_request_takes_as_many_rows_as_it_may_in_order() -> None:
 
 def test_a_stream_that_has_ended_gives_nothing_ever_after() -> None:
     ended = packer()
-    assert ended.take() == ended.take() == ([], [])
+    assert ended.take() == ended.take() == Pack()
 
 
 def test_rows_that_ask_nothing_come_along_and_take_no_place() -> None:
     taken = packer(error(0), prompt(1), error(2), prompt(3), most_rows=2).take()
-    assert taken == ([prompt(1), prompt(3)], [error(0), error(2)])
+    assert (taken.prompts, taken.settled) == ([prompt(1), prompt(3)], [error(0), error(2)])
+    assert taken.size == 6
 
 
 def test_rows_that_ask_nothing_are_given_before_they_fill_the_memory() -> None:
     taken = all_of(packer(*map(error, range(MOST_INPUTS + 1))))
-    assert [len(settled) for _, settled in taken] == [MOST_INPUTS, 1]
+    assert [len(pack.settled) for pack in taken] == [MOST_INPUTS, 1]
 
 
 def test_no_request_has_more_inputs_than_the_service_takes_however_many_are_wished() -> None:
     taken = all_of(packer(*map(prompt, range(MOST_INPUTS + 1)), most_rows=10 * MOST_INPUTS))
-    assert [len(prompts) for prompts, _ in taken] == [MOST_INPUTS, 1]
+    assert [len(pack.prompts) for pack in taken] == [MOST_INPUTS, 1]
 
 
 def test_a_prompt_that_no_longer_fits_is_the_first_of_the_next_request() -> None:
@@ -109,17 +110,17 @@ def test_no_request_exceeds_a_bound_and_every_row_comes_once_in_order(
     source.shrink(shrink)
     rest = all_of(source)
     form = BodyFormat("embeddings", "ada", {})
-    for prompts, _ in [first, *rest]:
+    for prompts in [first.prompts, *(pack.prompts for pack in rest)]:
         assert len(prompts) <= most_rows
         if len(prompts) > 1:
-            assert sum(estimate(one.body) for one in prompts) <= MOST_TOKENS
+            assert sum(len(one.body) for one in prompts) * source.estimator.ratio <= MOST_TOKENS
             assert len(form.body(prompts)) <= MOST_BYTES
-    assert all(len(prompts) <= max(1, shrink) for prompts, _ in rest)
+    assert all(len(pack.prompts) <= max(1, shrink) for pack in rest)
     taken = [first, *rest]
-    assert [one.row for prompts, _ in taken for one in prompts] == [
+    assert [one.row for pack in taken for one in pack.prompts] == [
         row for row, size in enumerate(items) if size is not None
     ]
-    assert [one.row for _, settled in taken for one in settled] == [
+    assert [one.row for pack in taken for one in pack.settled] == [
         row for row, size in enumerate(items) if size is None
     ]
 
@@ -175,6 +176,24 @@ def test_nothing_is_renamed_that_is_not_ours_to_name(params: dict[str, int], may
     assert (form.body([prompt(0)]), form.renamed) == (before, False)
 
 
-@given(st.binary(max_size=100))
-def test_an_estimate_is_at_least_one_token_and_grows_with_the_text(body: bytes) -> None:
-    assert 1 <= estimate(body) <= estimate(body + b"xxx")
+@given(st.integers(0, 10_000), st.floats(1, 1e6), st.integers(1, 2_000_000))
+def test_a_request_holds_about_what_the_quota_lets_through_smoothly(
+    row: int, smooth: float, size: int
+) -> None:
+    pack = packer(*(sized(row, max(3, size // 100)) for row in range(100)), most_rows=100).take(smooth)
+    if len(pack.prompts) > 1:
+        assert pack.size / 3 <= smooth
+
+
+def test_the_estimate_follows_the_usage_of_the_replies() -> None:
+    estimator = Estimator()
+    assert estimator.tokens(300) == pytest.approx(101)
+    for _ in range(50):
+        estimator.learn(10_000, 6_000, 50, 10)
+    assert estimator.tokens(1000) == pytest.approx(600, rel=0.01)
+    assert estimator.usual_answer == 5
+    for _ in range(1000):
+        estimator.learn(10_000, 2_500, 0, 10)
+    assert estimator.tokens(1000) == pytest.approx(250, rel=0.05), "it follows the files"
+    estimator.learn(10_000, 0, 0, 0)
+    assert estimator.tokens(1000) == pytest.approx(250, rel=0.05), "a reply without usage says nothing"

@@ -184,7 +184,7 @@ def test_no_reason_ever_contains_the_providers_message(status: int, body: bytes,
     outcome = judged(status, body)
     row = outcome.error(attempts)
     assert (row.code, row.message, row.status, row.attempts) == (
-        outcome.code, outcome.reason, status, attempts,
+        outcome.code, outcome.reason, outcome.status, attempts,
     )  # fmt: skip
     for word in ["ROW", "QUOTED", "secret", "diary"]:
         assert word not in outcome.reason + outcome.detail

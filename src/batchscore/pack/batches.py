@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import orjson
 
-from batchscore.pack.tokens import estimate
+from batchscore.pack.duplicates import Duplicates
+from batchscore.pack.tokens import Estimator
 from batchscore.rows import Prompt, Settled
 
 #: Bounds of one embeddings request (OpenAI's API reference, seen 2026-09).
@@ -72,25 +74,39 @@ class BodyFormat:
 
 
 @dataclass(slots=True)
+class Pack:
+    """What was taken for one request: the prompts, their bytes, and rows met on the way that ask nothing."""
+
+    prompts: list[Prompt] = field(default_factory=list)
+    size: int = 0
+    settled: list[Settled] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Packer:
     """Takes prompts off a stream, a request's worth at a time, first come first served.
 
-    `most_rows` shrinks when the service shows that it takes fewer inputs a request.
+    `most_rows` shrinks when the service shows that it takes fewer inputs a request. With `duplicates`,
+    equal prompts are taken once.
     """
 
     source: Iterator[Prompt | Settled]
     most_rows: int
+    estimator: Estimator
+    duplicates: Duplicates | None = None
     waiting: Prompt | None = None
 
-    def take(self) -> tuple[list[Prompt], list[Settled]]:
-        """Return the prompts of the next request, and rows met on the way that ask nothing.
+    def take(self, smooth_tokens: float = inf) -> Pack:
+        """Return what the next request holds, of about `smooth_tokens` where rows allow.
 
-        Both empty: the stream has ended. O(rows taken).
+        Empty: the stream has ended. O(rows taken).
         """
-        prompts: list[Prompt] = []
-        settled: list[Settled] = []
-        tokens = size = 0
-        while len(prompts) < min(self.most_rows, MOST_INPUTS) and len(settled) < MOST_INPUTS:
+        pack = Pack()
+        prompts, settled = pack.prompts, pack.settled
+        most_rows = min(self.most_rows, MOST_INPUTS)
+        most_size = min(MOST_BYTES, min(smooth_tokens, MOST_TOKENS) / self.estimator.ratio)
+        size = 0
+        while len(prompts) < most_rows and len(settled) < MOST_INPUTS:
             item = self.waiting if self.waiting is not None else next(self.source, None)
             self.waiting = None
             if item is None:
@@ -98,13 +114,16 @@ class Packer:
             if isinstance(item, Settled):
                 settled.append(item)
                 continue
-            tokens += estimate(item.body)
-            size += len(item.body)
-            if prompts and (tokens > MOST_TOKENS or size > MOST_BYTES):
+            grown = size + len(item.body)
+            if prompts and grown > most_size:
                 self.waiting = item
                 break
+            if self.duplicates is not None and self.duplicates.known(item, settled):
+                continue
             prompts.append(item)
-        return prompts, settled
+            size = grown
+        pack.size = size
+        return pack
 
     def shrink(self, rows: int) -> None:
         """Take at most `rows` a request from now on."""

@@ -7,7 +7,6 @@ trusts nothing: `index`, count, length and finiteness are checked, and what does
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
+from pybase64 import b64decode
 
 from batchscore.rows import Score
 
@@ -66,35 +66,29 @@ class Reader:
         return Answers(scores, whole(usage.get("prompt_tokens")), whole(usage.get("completion_tokens")))
 
     def vectors(self, reply: Mapping[str, Any], rows: int) -> list[Score]:
-        """Return the vectors by `index`, each `(dimensions,)` float32 and finite."""
+        """Return the vectors by `index`, each `(dimensions,)` float32 and finite.
+
+        They are the rows of one array, checked as a whole, since a check of each costs as much as all else.
+        """
         data = listed(reply, "data")
         if len(data) != rows:
             raise BadReply(f"the reply has {len(data)} vectors for {rows} inputs")
-        placed: list[Score | None] = [None] * rows
+        placed: list[Any] = [None] * rows
         for position, item in enumerate(data):
             index = item.get("index", position if rows == 1 else None)
             # `type`, for to Python a boolean is an integer.
             if type(index) is not int or not 0 <= index < rows or placed[index] is not None:
                 raise BadReply("the reply's index numbers do not match the inputs")
-            placed[index] = Score(self.vector(item.get("embedding")))
-        return [score for score in placed if score is not None]
-
-    def vector(self, embedding: Any) -> npt.NDArray[np.float32]:
-        """Return one vector from base64 or from JSON numbers."""
-        try:
-            if isinstance(embedding, str):
-                vector = np.frombuffer(from_base64(embedding), dtype="<f4")
-            else:
-                vector = from_numbers(embedding)
-        except (ValueError, TypeError):
-            raise BadReply("a vector is neither base64 nor numbers") from None
-        if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
-            raise BadReply("a vector is empty or not finite")
+            placed[index] = vector_from(item.get("embedding"))
         if self.dimensions is None:
-            self.dimensions = vector.size
-        if vector.size != self.dimensions:
-            raise BadReply(f"a vector has {vector.size} numbers where the others have {self.dimensions}")
-        return vector
+            self.dimensions = placed[0].size
+        for vector in placed:
+            if vector.size != self.dimensions:
+                raise BadReply(f"a vector has {vector.size} numbers where the others have {self.dimensions}")
+        block = np.concatenate(placed).reshape(rows, -1)
+        if not np.isfinite(block).all():
+            raise BadReply("a vector is not finite")
+        return [Score(vector) for vector in block]
 
     def texts(self, reply: Mapping[str, Any]) -> Score:
         """Return the text of one choice, or the list of several in the order of their `index`."""
@@ -126,13 +120,18 @@ class Reader:
         return content
 
 
-def from_base64(text: str) -> bytes:
-    """Decode base64; raises `ValueError` where characters would be skipped."""
-    data = binascii.a2b_base64(text)
-    # The decoder skips what is not base64 instead of refusing it, which shows in the length.
-    if len(text) % 4 or len(data) != len(text) // 4 * 3 - text[-2:].count("="):
-        raise ValueError
-    return data
+def vector_from(embedding: Any) -> npt.NDArray[np.float32]:
+    """Return one vector from base64 or from JSON numbers; raises `BadReply`."""
+    try:
+        if isinstance(embedding, str):
+            vector = np.frombuffer(b64decode(embedding, validate=True), dtype="<f4")
+        else:
+            vector = from_numbers(embedding)
+    except (ValueError, TypeError):
+        raise BadReply("a vector is neither base64 nor numbers") from None
+    if vector.ndim != 1 or not vector.size:
+        raise BadReply("a vector is empty")
+    return vector
 
 
 def from_numbers(numbers: Any) -> npt.NDArray[np.float32]:

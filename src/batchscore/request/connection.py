@@ -24,12 +24,8 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect(
-    target: Target, *, environ: Mapping[str, str], timeout_seconds: float
-) -> AsyncIterator[Connection]:
+async def connect(target: Target, *, environ: Mapping[str, str]) -> AsyncIterator[Connection]:
     """Open the connection to a target; raises `SettingsError` or `Refused` where signing in fails."""
     credentials = credentials_for(target, environ)
-    async with open_wire(
-        target.url, target.headers, credentials.headers, timeout_seconds=timeout_seconds
-    ) as send:
+    async with open_wire(target.url, target.headers, credentials.headers) as send:
         yield Connection(send, credentials.refresh, target.body_model)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
@@ -66,3 +67,38 @@ def duration(text: str) -> float | None:
     hours, minutes, seconds, milliseconds = (float(group or 0) for group in found.groups())
     total = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
     return total if math.isfinite(total) and total > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitHeaders:
+    """What a reply says of the quota: limits and what remains, each `None` where it is not said."""
+
+    tokens: float | None = None
+    requests: float | None = None
+    remaining_tokens: float | None = None
+    remaining_requests: float | None = None
+
+
+def limit_headers(headers: Mapping[str, str]) -> LimitHeaders:
+    """Return the `x-ratelimit-*` of a reply. Never raises.
+
+    A limit of zero or less means "not known"; so does a remainder below zero. A remainder without its limit
+    is not trusted, since services that send placeholders send both.
+    """
+    tokens = number(headers.get("x-ratelimit-limit-tokens"))
+    requests = number(headers.get("x-ratelimit-limit-requests"))
+    return LimitHeaders(
+        tokens,
+        requests,
+        remainder(headers.get("x-ratelimit-remaining-tokens")) if tokens is not None else None,
+        remainder(headers.get("x-ratelimit-remaining-requests")) if requests is not None else None,
+    )
+
+
+def remainder(text: str | None) -> float | None:
+    """Return a finite number that is not negative, else `None`."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None

@@ -1,53 +1,75 @@
-"""Is the service answering, and has it asked us to wait?
+"""Is a deployment answering?
 
 One object a deployment, told of every reply. It decides what a failure means: a row's bad luck while
-others are answered, an outage when nobody is.
+others are answered, an outage when nobody is. Touched from the event loop only; it waits for nothing.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from enum import Enum
 
-from batchscore.errors import ErrorCode, Outage, Refused
+from batchscore.errors import BatchscoreError, ErrorCode, Refused
 from batchscore.request.outcome import Outcome
 
 #: The same refusal of so many single rows before any success is a wrong parameter, not bad rows.
 SAME_REFUSALS = 20
 
-#: A wait longer than this is an exhausted quota, not a pause (`retry-after: 86400` is seen).
-LONGEST_WAIT_SECONDS = 600.0
+#: So many failures with no success between them, and the deployment is probed instead of asked.
+FAILURES_OF_AN_OUTAGE = 8
+
+#: 429s are ordinary; only after so long without any success are they an outage.
+LIMITED_SECONDS = 60.0
+
+
+class State(Enum):
+    """What may be sent to a deployment."""
+
+    UP = "up"
+    DOWN = "down"  # nothing but a probe now and then
+    STOPPED = "stopped"  # nothing more in this run
 
 
 @dataclass(slots=True)
 class Health:
-    """What is known of a deployment: mutable, and only ever touched from the event loop."""
+    """What is known of a deployment."""
 
+    state: State = State.UP
     last_success: float | None = None
-    paused_until: float = 0.0
+    failing_since: float | None = None
+    failures: int = 0
+    reached: bool = False
+    last_outcome: Outcome | None = None
+    stopped_by: BatchscoreError | None = None
     refusals: dict[str, int] = field(default_factory=dict)
 
-    def succeeded(self) -> None:
+    def succeeded(self, now: float) -> None:
         """Note that a request was answered."""
-        self.last_success = time.monotonic()
-        self.refusals.clear()
+        self.last_success = now
+        self.reached = True
+        if self.failures:
+            self.failures = 0
+            self.failing_since = None
+        if self.refusals:
+            self.refusals.clear()
+
+    def failed(self, outcome: Outcome) -> bool:
+        """Note that the service failed a request; True where it has to be taken for down now."""
+        now = time.monotonic()
+        self.failures += 1
+        self.last_outcome = outcome
+        self.reached = self.reached or outcome.status is not None
+        if self.failing_since is None:
+            self.failing_since = now
+        if self.state is not State.UP or self.failures < FAILURES_OF_AN_OUTAGE:
+            return False
+        limited = outcome.code is ErrorCode.RATE_LIMITED
+        return not limited or now - self.failing_since > LIMITED_SECONDS
 
     def answered_since(self, started: float) -> bool:
         """Whether any request was answered after `started` (of `time.monotonic`)."""
         return self.last_success is not None and self.last_success >= started
-
-    def pause(self, seconds: float) -> None:
-        """Hold every request back for so long; raises `Outage` for a wait of hours."""
-        if seconds > LONGEST_WAIT_SECONDS:
-            raise Outage(
-                f"the service asks to wait {seconds / 3600:.1f} hours (429), so its quota is used up for now."
-            )
-        self.paused_until = max(self.paused_until, time.monotonic() + seconds)
-
-    @property
-    def pause_seconds(self) -> float:
-        """Return how long the deployment is still paused; 0 or less when it is not."""
-        return self.paused_until - time.monotonic()
 
     def refused(self, outcome: Outcome) -> None:
         """Note that a single row was refused; raises `Refused` when every row is, for one reason."""

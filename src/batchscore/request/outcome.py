@@ -33,7 +33,8 @@ class Verdict(Enum):
 class Outcome:
     """A verdict, and the error that a row gets should it come to that.
 
-    `reason` is what a person reads where the run stops; `detail` tells one 400 from another.
+    `reason` is what a person reads where the run stops; `detail` tells one 400 from another; `fitting` is
+    the part of a too long request that would fit, where the service said so.
     """
 
     verdict: Verdict
@@ -41,11 +42,15 @@ class Outcome:
     reason: str
     status: int | None = None
     detail: str = ""
+    fitting: float | None = None
 
     def error(self, attempts: int) -> RowError:
         """Return the row's error after so many attempts."""
         return RowError(self.code, self.reason, self.status, attempts)
 
+
+#: What a good answer means: nothing is to be done.
+KEPT = Outcome(Verdict.KEPT, ErrorCode.BAD_REPLY, "")
 
 #: Codes of a service that name the content as the reason, be it with 400 or, at gateways, with 403.
 CONTENT_CODES = {
@@ -76,6 +81,10 @@ TOO_LONG_WORDS = re.compile(
     r"maximum context length|must have less than \d+ tokens|too many tokens", re.IGNORECASE
 )
 
+TOKEN_COUNTS = re.compile(
+    r"maximum context length is (\d{1,12}) tokens\D+(?:you requested|resulted in) (\d{1,12}) tokens"
+)
+
 SAFE_WORD = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
 
 
@@ -83,7 +92,7 @@ def classify(reply: Reply) -> Outcome:
     """Return what a reply means. A 200 is `KEPT` until its body proves otherwise."""
     status = reply.status
     if 200 <= status < 300:
-        return Outcome(Verdict.KEPT, ErrorCode.BAD_REPLY, "", status)
+        return KEPT
     body = error_body(reply.body)
     code = safe(body.get("code")) or safe(body.get("type"))
     param = safe(body.get("param"))
@@ -164,7 +173,8 @@ def refused_content(body: dict[str, Any], status: int, code: str, param: str, de
     if named is None and TOO_LONG_WORDS.search(str(body.get("message") or "")):
         named = ErrorCode.TOO_LONG
     if named is not None:
-        return Outcome(Verdict.SPLIT, named, WORDS[named], status, named.value)
+        fitting = fitting_part(str(body.get("message") or ""))
+        return Outcome(Verdict.SPLIT, named, WORDS[named], status, named.value, fitting)
     return Outcome(
         Verdict.SPLIT,
         ErrorCode.INVALID_REQUEST,
@@ -172,6 +182,18 @@ def refused_content(body: dict[str, Any], status: int, code: str, param: str, de
         status,
         detail or str(status),
     )
+
+
+def fitting_part(message: str) -> float | None:
+    """Return limit / requested where a message names both.
+
+    As in "... maximum context length is 8192 tokens, however you requested 10000 tokens ...".
+    """
+    found = TOKEN_COUNTS.search(message)
+    if found is None:
+        return None
+    limit, requested = int(found[1]), int(found[2])
+    return limit / requested if 0 < limit < requested else None
 
 
 def no_reply(code: ErrorCode, detail: str = "") -> Outcome:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from batchscore.errors import ErrorCode, SettingsError
@@ -26,6 +27,16 @@ Sign = Callable[[], Awaitable[Mapping[str, str]]]
 Send = Callable[[bytes], Awaitable[Reply]]
 
 
+#: A connection that takes longer is not coming.
+CONNECT_SECONDS = 30.0
+
+#: Azure closes idle connections after about a minute; one must not be used just as it is being closed.
+KEEP_ALIVE_SECONDS = 45.0
+
+#: A reply of vectors is megabytes; a small buffer would stop and start the reading many times.
+READ_BYTES = 2**20
+
+
 class NoReply(Exception):  # noqa: N818 - a reason to ask again, not an error of the run
     """No reply came: `code` is TIMEOUT or CONNECTION, `detail` for a person, without the input."""
 
@@ -36,33 +47,42 @@ class NoReply(Exception):  # noqa: N818 - a reason to ask again, not an error of
 
 
 @asynccontextmanager
-async def open_wire(
-    url: str, headers: Mapping[str, str], sign: Sign, *, timeout_seconds: float
-) -> AsyncIterator[Send]:
+async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIterator[Send]:
     """Give a function that posts a JSON body to `url`.
 
-    A reply that has not wholly come after `timeout_seconds` raises `NoReply(TIMEOUT)`; anything that
-    breaks the exchange `NoReply(CONNECTION)`.
+    Anything that breaks the exchange raises `NoReply(CONNECTION)`, a connection that cannot be made in
+    `CONNECT_SECONDS` `NoReply(TIMEOUT)`. How long an answer may take is for the caller to say, by
+    cancelling.
     """
     fixed = {**headers, "Content-Type": "application/json"}
-    timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(timeout_seconds, 30))
     # The engine bounds how many requests are in flight; a second bound here could only stall.
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS)
     address = URL(url, encoded=True)
     # Asked once: aiohttp's trust_env reads the variables and .netrc anew, in a thread, for every request.
     proxy = proxy_for(address)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, proxy=proxy) as session:
+    signed: Mapping[str, str] | None = None
+    merged = CIMultiDict(fixed)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        proxy=proxy,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=READ_BYTES,
+    ) as session:
 
         async def send(body: bytes) -> Reply:
-            signed = await sign()
+            nonlocal signed, merged
+            fresh = await sign()
+            if fresh is not signed:
+                signed, merged = fresh, CIMultiDict({**fixed, **fresh})
             started = time.perf_counter()
             try:
                 async with session.post(
-                    address, data=body, headers={**fixed, **signed}, allow_redirects=False
+                    address, data=body, headers=merged, allow_redirects=False
                 ) as response:
                     content = await response.read()
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
-                raise NoReply(ErrorCode.TIMEOUT, f"no answer in {timeout_seconds:g} s") from None
+                raise NoReply(ErrorCode.TIMEOUT, f"no connection in {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
                 raise NoReply(ErrorCode.CONNECTION, described(error)) from None
             return Reply(response.status, response.headers, content, time.perf_counter() - started)

@@ -49,6 +49,8 @@ def arrow_schema(schema: RecordSchema) -> pa.Schema:
     else:
         text = pa.list_(pa.string()) if schema.many else pa.string()
         fields += [(schema.task, text), ("finish_reason", text)]
+    if schema.with_truncated:
+        fields.append(("truncated", pa.bool_()))
     if schema.with_usage:
         fields.append(("usage", _USAGE))
     if schema.with_raw:
@@ -100,6 +102,8 @@ def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
     else:
         columns[schema.task] = [_texts(score.value) for _, score in rows]
         columns["finish_reason"] = [_texts(score.finish_reason) for _, score in rows]
+    if schema.with_truncated:
+        columns["truncated"] = [row.truncated for row, _ in rows]
     if schema.with_usage:
         columns["usage"] = [_usage(score.usage) for _, score in rows]
     if schema.with_raw:
@@ -288,10 +292,17 @@ def _rows(
     ids = table["id"].to_pylist() if schema.with_id else nothing
     names = schema.keep or ()
     kept = zip(*(table[name].to_pylist() for name in names), strict=True) if names else nothing
-    for file, row, result, id_, cells in zip(
-        table["file"].to_pylist(), table["row"].to_pylist(), results(table, schema), ids, kept, strict=True
+    cut = table["truncated"].to_pylist() if "truncated" in table.column_names else [False] * table.num_rows
+    for file, row, result, id_, cells, truncated in zip(
+        table["file"].to_pylist(),
+        table["row"].to_pylist(),
+        results(table, schema),
+        ids,
+        kept,
+        cut,
+        strict=True,
     ):
-        yield Settled(file, row, result, id_, dict(zip(names, cells or (), strict=True)))
+        yield Settled(file, row, result, id_, dict(zip(names, cells or (), strict=True)), truncated)
 
 
 def _errors(table: pa.Table, _: RecordSchema) -> Iterator[RowError]:

@@ -116,6 +116,8 @@ def _score_record(row: Settled, score: Score, schema: RecordSchema) -> dict[str,
     else:
         record[schema.task] = score.value
         record["finish_reason"] = score.finish_reason
+    if schema.with_truncated:
+        record["truncated"] = row.truncated
     if schema.with_usage:
         record["usage"] = score.usage
     if schema.with_raw:
@@ -234,6 +236,7 @@ def _settled(record: Mapping[str, Any], result: Score | RowError, schema: Record
         result=result,
         id=_kind(record["id"], (str, type(None)), "id") if schema.with_id else None,
         kept=schema.kept(record),
+        truncated=schema.with_truncated and record.get("truncated") is True,
     )
 
 

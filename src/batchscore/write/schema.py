@@ -12,7 +12,7 @@ from typing import Any
 from batchscore.errors import UsageError
 
 #: Names that records use themselves, beside the task's own; `--keep` may not name them.
-OWN_NAMES = ("file", "row", "id", "error", "finish_reason", "usage", "raw")
+OWN_NAMES = ("file", "row", "id", "error", "finish_reason", "truncated", "usage", "raw")
 
 #: The tasks; the answer stands under the task's name.
 TASKS = ("embeddings", "completions", "chat")
@@ -31,6 +31,7 @@ class RecordSchema:
     with_id: bool = False
     keep: tuple[str, ...] | None = ()
     many: bool = False
+    with_truncated: bool = False
     with_usage: bool = False
     with_raw: bool = False
     dimensions: int | None = None

@@ -1,0 +1,103 @@
+"""Which settings can be meant, alone and together?
+
+What is not caught here would be found out by a request, at a price. It knows values, not where they came
+from, and speaks of them by their flags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field
+from typing import TYPE_CHECKING, Any
+
+from batchscore.declared import CONFIG_FILE, REQUIRED, flag_of, variable_of
+from batchscore.errors import UsageError
+
+if TYPE_CHECKING:
+    from batchscore.settings import Settings
+
+#: What the request's body is made of; `--param` may not take their place.
+RESERVED_PARAMS = ("model", "input", "prompt", "messages", "stream", "stream_options")
+
+#: What a `[[deployments]]` table may hold; what it leaves out is as for the run.
+DEPLOYMENT_KEYS: Mapping[str, Any] = {
+    "name": str,
+    "endpoint": str,
+    "deployment": str,
+    "model": str,
+    "api_version": str,
+    "auth": str,
+    "key_variable": str,
+    "rpm": (int, float),
+    "tpm": (int, float),
+}
+
+
+def check(declared: Field[Any], value: Any) -> None:
+    """Raise `UsageError` where a value is outside its declaration."""
+    facts, name = declared.metadata, flag_of(declared)
+    if value is None:
+        if declared.name in REQUIRED:
+            raise UsageError(
+                f"{name} is missing. Give it as a flag, as {variable_of(declared)} or in {CONFIG_FILE}."
+            )
+        return
+    if facts["choices"] and value not in facts["choices"]:
+        raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(facts['choices'])}.")
+    if facts["lowest"] is not None and value < facts["lowest"]:
+        raise UsageError(f"{name} is {value}; it must be at least {facts['lowest']}.")
+    if facts["highest"] is not None and value > facts["highest"]:
+        raise UsageError(f"{name} is {value}; it must be at most {facts['highest']:g}.")
+    if facts["kind"] == "text" and not str(value).strip():
+        raise UsageError(f"{name} is empty.")
+
+
+def check_together(chosen: Settings) -> None:
+    """Raise `UsageError` where settings contradict one another."""
+    chat, embeddings = chosen.task == "chat", chosen.task == "embeddings"
+    sources = [f"--{name}" for name in ("column", "prompt", "messages") if getattr(chosen, name) is not None]
+    if len(sources) > 1:
+        raise UsageError(f"{' and '.join(sources)} both say what to ask; give one of them.")
+    if not chat and (chosen.system is not None or chosen.messages is not None):
+        raise UsageError(f"--system and --messages are for --task chat, not {chosen.task}.")
+    if chosen.system is not None and chosen.messages is not None:
+        raise UsageError("--system and --messages: put the system message into the messages file.")
+    if embeddings and chosen.max_tokens is not None:
+        raise UsageError("--max-tokens is for completions and chat; embeddings have no answer to limit.")
+    if not embeddings and chosen.dimensions is not None:
+        raise UsageError("--dimensions is for --task embeddings.")
+    if embeddings and (chosen.usage or chosen.raw) and chosen.batch_size > 1:
+        raise UsageError(
+            "--usage and --raw belong to one reply, and an embeddings reply answers many rows; "
+            "add --batch-size 1 (slower)."
+        )
+    if chosen.simulate and chosen.endpoint is not None:
+        raise UsageError("--simulate and --endpoint contradict each other; give one.")
+    if chosen.simulate and chosen.deployments:
+        raise UsageError("--simulate rehearses on one deployment; leave [[deployments]] out.")
+    check_deployments(chosen)
+    if chosen.simulate and chosen.auth is not None:
+        raise UsageError("--simulate needs no --auth.")
+    for name in chosen.param:
+        if name in RESERVED_PARAMS:
+            raise UsageError(f"--param {name}: batchscore sets that itself.")
+    for name in ("dimensions", "max_tokens"):
+        if getattr(chosen, name) is not None and name in chosen.param:
+            raise UsageError(f"--param {name} and --{name.replace('_', '-')} say the same; give one.")
+
+
+def check_deployments(chosen: Settings) -> None:
+    """Raise `UsageError` where a `[[deployments]]` table cannot be meant."""
+    for number, table in enumerate(chosen.deployments, 1):
+        where = f"[[deployments]] number {number}"
+        for name, value in table.items():
+            wanted = DEPLOYMENT_KEYS.get(name)
+            if wanted is None:
+                hint = " Keys belong into the environment; key_variable names where." if "key" in name else ""
+                raise UsageError(f"{where}: {name} is not one of {', '.join(DEPLOYMENT_KEYS)}.{hint}")
+            fits = isinstance(value, wanted) and not isinstance(value, bool) and value
+            if not fits or (wanted is not str and value <= 0):
+                kind = "text" if wanted is str else "a number above 0"
+                raise UsageError(f"{where}: {name} is {value!r}; it must be {kind}.")
+    if chosen.deployments and (chosen.rpm is not None or chosen.tpm is not None):
+        raise UsageError("--rpm and --tpm: with [[deployments]] each table has its own rpm and tpm.")

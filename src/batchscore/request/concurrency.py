@@ -1,0 +1,80 @@
+"""How many requests may be in flight at one deployment?
+
+As many as its latency times its rate, which shows by itself: one until the first is answered, then more
+and more, as long as all are used and answers come as quickly as before. Quota is not its business: who
+waits for quota holds no request. It knows figures, not tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: In flight once the first answer has come.
+OPENING = 32
+
+#: Answers that take so much longer than those at the beginning show that the service (or we) are full.
+SLOWER = 2.5
+SLACK_SECONDS = 0.02
+
+#: So many of a round's requests may fail before the service is asked less at once.
+FAILING_SHARE = 0.2
+CUT = 0.7
+
+#: Requests and replies under way may hold about so much memory.
+MOST_BYTES = 24 * 2**20
+FEWEST_BY_BYTES = 4
+
+
+@dataclass(slots=True)
+class Concurrency:
+    """The bound of one deployment: at most `most`, at least 1."""
+
+    most: int
+    limit: int = 1
+    doubling: bool = True
+    best_seconds: float = float("inf")
+    round_requests: int = 0
+    round_failures: int = 0
+    round_seconds: float = 0.0
+    round_used: bool = False
+    round_bytes: int = 0
+
+    def answered(self, seconds: float, size: int, in_flight: int, *, for_quota: bool) -> None:
+        """Note an answer of so many bytes; `for_quota`: what the next ones wait for is the quota."""
+        self.round_requests += 1
+        self.round_seconds += seconds
+        self.round_bytes += size
+        if in_flight >= self.limit and not for_quota:
+            self.round_used = True
+        if self.round_requests >= self.limit:
+            self.end_round()
+
+    def failed(self) -> None:
+        """Note that the service did not answer a request."""
+        self.round_requests += 1
+        self.round_failures += 1
+        if self.round_requests >= self.limit:
+            self.end_round()
+
+    def end_round(self) -> None:
+        """Judge the last `limit` requests."""
+        answered = self.round_requests - self.round_failures
+        if self.round_failures > FAILING_SHARE * self.round_requests and self.limit > 1:
+            self.limit = max(1, int(self.limit * CUT))
+            self.doubling = False
+        elif answered:
+            self.judge(self.round_seconds / answered, self.round_bytes / answered)
+        self.round_requests = self.round_failures = self.round_bytes = 0
+        self.round_seconds, self.round_used = 0.0, False
+
+    def judge(self, seconds: float, size: float) -> None:
+        """Grow while it helps and memory allows."""
+        bound = min(self.most, max(FEWEST_BY_BYTES, int(MOST_BYTES / max(size, 1))))
+        self.best_seconds = min(self.best_seconds, seconds)
+        if seconds > SLOWER * self.best_seconds + SLACK_SECONDS:
+            self.doubling = False
+        elif self.limit == 1:
+            self.limit = OPENING
+        elif self.round_used:
+            self.limit = self.limit * 3 if self.doubling else self.limit + max(1, self.limit // 8)
+        self.limit = max(1, min(self.limit, bound))

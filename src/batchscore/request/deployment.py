@@ -1,0 +1,149 @@
+"""One deployment as the engine asks it: its wire, its quota, its health, and whose turn it is.
+
+It sends whatever bytes it is given and knows neither prompts nor other deployments. Turns go first
+come, first served: whoever holds the turn reserves quota and waits for its start, so a large request
+waits its time and is then sent, and nobody passes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from batchscore.errors import BatchscoreError
+from batchscore.request.concurrency import Concurrency
+from batchscore.request.headers import limit_headers
+from batchscore.request.health import Health, State
+from batchscore.request.limits import Limits
+from batchscore.request.quota import SMOOTHING_SECONDS, Quota, Ticket
+from batchscore.request.wire import Send
+
+#: Reading the limits from every reply would cost more than it tells.
+HEADERS_EVERY_SECONDS = 0.1
+
+#: A pause longer than this lets requests that are in hand go elsewhere.
+SHORT_PAUSE_SECONDS = 0.5
+
+#: Where a 429 says no wait, 1 s is waited, then 2, 4, up to this, with jitter.
+LONGEST_BLIND_PAUSE_SECONDS = 32.0
+
+
+@dataclass(slots=True, eq=False)
+class Deployment:
+    """One deployment: mutable, and only ever touched from the event loop."""
+
+    name: str
+    model: str | None
+    send: Send
+    renew_token: Callable[[], Awaitable[bool]]
+    limits: Limits
+    quota: Quota
+    concurrency: Concurrency
+    health: Health = field(default_factory=Health)
+    paused_until: float = 0.0
+    in_flight: int = 0
+    heard_at: float = float("-inf")
+    waited_at: float = float("-inf")
+    blind_pauses: int = 0
+    front: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def available(self) -> bool:
+        """Whether it may be sent something now or within a moment."""
+        return self.health.state is State.UP and self.paused_until - time.monotonic() <= SHORT_PAUSE_SECONDS
+
+    @property
+    def opening(self) -> float:
+        """About when the next request could go, of `time.monotonic`: for choosing among several."""
+        queue = 1.0 if self.turn.locked() else 0.0
+        return max(self.paused_until, time.monotonic() + queue)
+
+    @property
+    def smooth_tokens(self) -> float:
+        """How many tokens one request should hold at most, so that the quota is used evenly."""
+        rate = self.limits.rates.tokens
+        return float("inf") if rate is None else max(1.0, rate * SMOOTHING_SECONDS)
+
+    def fits(self, tokens: float) -> bool:
+        """Whether a request of so many tokens can ever be admitted here."""
+        most = self.limits.minute_tokens
+        return most is None or tokens <= most
+
+    async def ready(self) -> bool:
+        """Wait until it is up and not paused; False where it never will be in this run."""
+        while True:
+            if self.health.state is State.STOPPED:
+                return False
+            if self.health.state is State.DOWN:
+                await self.change()
+                continue
+            paused = self.paused_until - time.monotonic()
+            if paused <= 0:
+                return True
+            await asyncio.sleep(paused)
+
+    async def change(self) -> None:
+        """Wait until its health changes."""
+        await self.changed.wait()
+
+    def reserve(self, tokens: float) -> Ticket:
+        """Charge a request; it may go at the ticket's start."""
+        return self.quota.reserve(time.monotonic(), tokens, self.limits.rates)
+
+    async def until_start(self, ticket: Ticket) -> None:
+        """Wait for a ticket's start, and for the end of a pause that began meanwhile."""
+        while (left := max(ticket.start, self.paused_until) - time.monotonic()) > 0:
+            self.waited_at = ticket.start
+            await asyncio.sleep(left)
+
+    def answered(self, ticket: Ticket, tokens: float, seconds: float, size: int) -> None:
+        """Note an answer: what it was really charged, its round trip and its bytes."""
+        now = time.monotonic()
+        self.health.succeeded(now)
+        self.blind_pauses = 0
+        self.quota.correct(ticket, tokens)
+        for_quota = now - self.waited_at < 1.0
+        self.limits.passed(tokens, now, used=for_quota)
+        self.concurrency.answered(seconds, size, self.in_flight + 1, for_quota=for_quota)
+
+    def hear(self, headers: Mapping[str, str]) -> None:
+        """Take in what a reply's headers say of the quota, now and then."""
+        now = time.monotonic()
+        if now - self.heard_at < HEADERS_EVERY_SECONDS:
+            return
+        first = self.heard_at == float("-inf")
+        self.heard_at = now
+        said = limit_headers(headers)
+        self.limits.told(said, now)
+        rate = self.limits.rates.tokens
+        if first and rate and said.remaining_tokens:
+            # The service has quota in store: half of it may be used at once, as far as windows allow.
+            self.quota.book.allow(said.remaining_tokens / 2 / rate)
+
+    def limited(self, ticket: Ticket, seconds: float | None) -> None:
+        """Note a 429 and its wait: one pause for all, and one cut for all that went before it."""
+        now = time.monotonic()
+        first_of_burst = self.limits.refused(ticket.admitted, now)
+        if seconds is None and first_of_burst:
+            seconds = min(LONGEST_BLIND_PAUSE_SECONDS, 2.0**self.blind_pauses) * random.uniform(0.75, 1.25)  # noqa: S311
+            self.blind_pauses += 1
+        if seconds is not None:
+            self.pause(now + seconds)
+
+    def pause(self, until: float) -> None:
+        """Send nothing before `until`."""
+        if until > self.paused_until:
+            self.paused_until = until
+            self.quota.book.rest(until)
+
+    def set_state(self, state: State, reason: BatchscoreError | None = None) -> None:
+        """Change its health, and wake who waits for that."""
+        self.health.state = state
+        self.health.stopped_by = reason or self.health.stopped_by
+        self.changed.set()
+        self.changed = asyncio.Event()

@@ -1,0 +1,167 @@
+"""How fast may this deployment be asked: what is its quota at this moment?
+
+It knows numbers, not tasks. Limits come from the settings, else from the headers of the replies, else they
+are found: unlimited until the first 429, then what was let through, grown and cut as TCP does. A factor
+moves within every limit, for a quota may be lowered for hours or be shared with somebody else: a 429
+cuts it once for all requests that were admitted before the cut, and it grows only while it is really
+used (learn.microsoft.com: temporary adjustments, `x-ratelimit-limit-tokens`; seen 2026-09).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from batchscore.request.headers import LimitHeaders
+from batchscore.request.quota import Rates
+
+#: What a burst of 429s leaves of the rate, and how much of the whole is won back each second.
+CUT = 0.93
+GROWTH_PER_SECOND = 0.02
+
+#: What was found when the first 429 came is mostly too little; until the second it grows faster.
+SEARCH_PER_SECOND = 0.2
+
+#: A worker with a share of a quota yields faster, so that shares meet.
+CUT_OF_A_SHARE = 0.85
+GROWTH_OF_A_SHARE_PER_SECOND = 0.04
+LEAST_FACTOR = 0.02
+
+#: Headers of a request limit may count per 10 s where they look like minutes (learn.microsoft.com Q&A on
+#: `x-ratelimit-limit-requests`, seen 2026-09), so that such a limit may turn out six times as high.
+MOST_OF_A_HEADER_LIMIT = 6.0
+
+#: Below this part of the most that was ever left over, others are using the quota as well.
+LITTLE_LEFT = 0.3
+PLENTY_LEFT = 0.5
+
+#: Over so many seconds it is measured what an unknown limit lets through.
+MEASURED_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Limits:
+    """The quota of one deployment; RPM and TPM per minute as people and headers say them.
+
+    `share` is the part of it that this worker begins with where other machines use it, too (1: alone).
+    """
+
+    rpm: float | None = None
+    tpm: float | None = None
+    share: float = 1.0
+    header_rpm: float | None = None
+    header_tpm: float | None = None
+    found: float | None = None
+    searching: bool = True
+    factor: float = field(init=False)
+    requests_factor: float = 1.0
+    cut_at: float = float("-inf")
+    moved_at: float = float("-inf")
+    most_left: float = 0.0
+    since: float | None = None
+    let_through: float = 0.0
+    rates: Rates = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with the share."""
+        self.factor = self.share
+        self.settle()
+
+    def settle(self) -> None:
+        """Work out the rates anew."""
+        tpm, rpm = self.tpm, self.rpm
+        if self.header_tpm is not None:
+            tpm = self.header_tpm if tpm is None else min(tpm, self.header_tpm)
+        if rpm is None and self.header_rpm is not None:
+            rpm = self.header_rpm * self.requests_factor
+        tokens = None if tpm is None else tpm / 60 * self.factor
+        requests = None if rpm is None else rpm / 60 * self.factor
+        if self.found is not None:
+            tokens = self.found if tokens is None else min(tokens, self.found)
+        self.rates = Rates(tokens, requests)
+
+    @property
+    def minute_tokens(self) -> float | None:
+        """The most that one request may ever be charged, where a limit is known."""
+        known = [tpm for tpm in (self.tpm, self.header_tpm) if tpm is not None]
+        return min(known, default=None)
+
+    def told(self, said: LimitHeaders, now: float) -> bool:
+        """Take in what a reply says; True where a limit was learned by it for the first time."""
+        learned = (said.tokens is not None and self.header_tpm is None and self.tpm is None) or (
+            said.requests is not None and self.header_rpm is None and self.rpm is None
+        )
+        if said.tokens != self.header_tpm or said.requests != self.header_rpm:
+            self.header_tpm, self.header_rpm = said.tokens, said.requests
+            self.settle()
+        if self.share < 1 and said.remaining_tokens is not None:
+            self.yield_to_others(said.remaining_tokens, now)
+        return learned
+
+    def yield_to_others(self, left: float, now: float) -> None:
+        """Move the factor by what the quota has left for all its users."""
+        self.most_left = max(self.most_left, left)
+        if left < LITTLE_LEFT * self.most_left and now - self.cut_at > 1.0:
+            self.cut(now, 0.95)
+        elif left > PLENTY_LEFT * self.most_left:
+            self.grow(now)
+
+    def passed(self, tokens: float, now: float, *, used: bool) -> None:
+        """Note that a request was answered; `used`: it had to wait for the quota."""
+        if self.since is None:
+            self.since = now
+        elapsed = now - self.since
+        if elapsed > MEASURED_SECONDS:
+            self.let_through *= 0.5
+            self.since += elapsed / 2
+        self.let_through += tokens
+        if used and self.share == 1:
+            self.grow(now)
+
+    def grow(self, now: float) -> None:
+        """Win back what was cut, by the time that has passed."""
+        passed = min(now - self.moved_at, 1.0)
+        if passed < 0.1:
+            return
+        self.moved_at = now
+        if now - self.cut_at < 0.5:
+            return
+        rate = GROWTH_PER_SECOND if self.share == 1 else GROWTH_OF_A_SHARE_PER_SECOND * self.share * 4
+        self.factor = min(1.0, self.factor + rate * passed)
+        if self.found is not None:
+            growth = SEARCH_PER_SECOND if self.searching else GROWTH_PER_SECOND
+            self.found *= 1 + growth * passed
+        if self.rpm is None and self.header_rpm is not None and self.factor >= 1:
+            self.requests_factor = min(
+                MOST_OF_A_HEADER_LIMIT, self.requests_factor * (1 + GROWTH_PER_SECOND * passed)
+            )
+        self.settle()
+
+    def refused(self, admitted: float, now: float) -> bool:
+        """Cut for a 429, once for all that was admitted under the same limit; whether it was cut."""
+        if admitted <= self.cut_at:
+            return False
+        if not self.rates.limited:
+            self.cut_at = self.moved_at = now
+            if self.let_through:
+                self.found = self.measured(now)
+                self.settle()
+        else:
+            self.cut(now, CUT if self.share == 1 else CUT_OF_A_SHARE)
+        return True
+
+    def cut(self, now: float, part: float) -> None:
+        """Leave `part` of the rate."""
+        self.cut_at = self.moved_at = now
+        if self.requests_factor > 1:
+            self.requests_factor = max(1.0, self.requests_factor * part)
+        elif self.found is not None:
+            self.found *= part
+            self.searching = False
+        else:
+            self.factor = max(LEAST_FACTOR * self.share, self.factor * part)
+        self.settle()
+
+    def measured(self, now: float) -> float:
+        """Return what an unknown limit has let through a second."""
+        elapsed = 1.0 if self.since is None else max(1.0, now - self.since)
+        return max(self.let_through / elapsed, 1.0)
