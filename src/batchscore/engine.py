@@ -45,11 +45,6 @@ class Outlet:
         if len(self.rows) >= MOST_ROWS_WAITING:
             self.emptied.clear()
 
-    async def room(self) -> None:
-        """Wait until the reader has taken enough."""
-        if not self.emptied.is_set():
-            await self.emptied.wait()
-
     async def take(self) -> list[Settled]:
         """Return what has come, once something has; nothing once it is closed."""
         if not self.rows and not self.closed:
@@ -63,6 +58,15 @@ class Outlet:
         """Say that nothing more comes."""
         self.closed = True
         self.filled.set()
+
+
+@dataclass(slots=True)
+class Taken:
+    """A request's worth of the stream, and when it may go."""
+
+    prompts: list[Prompt]
+    request: Request
+    ticket: Ticket
 
 
 @dataclass(slots=True)
@@ -164,25 +168,30 @@ class Engine:
     async def work(self, deployment: Deployment) -> None:
         """Send one request after another until the stream ends or fewer workers are wanted."""
         try:
-            while not self.stop.is_set() and self.working[deployment] <= deployment.concurrency.limit:
-                await self.outlet.room()
-                taken = await self.take(deployment)
+            while not self.over and deployment.wants_more_than(self.working[deployment] - 1):
+                if not self.outlet.emptied.is_set():
+                    await self.outlet.emptied.wait()
+                if deployment.free:
+                    taken = self.take(deployment)
+                    if taken is not None and taken.ticket.start > taken.ticket.admitted:
+                        await deployment.wait_in_turn(taken.ticket)
+                else:
+                    taken = await self.take_in_turn(deployment)
                 if taken is None:
-                    return
-                pack, request, ticket = taken
-                await self.settle(pack.prompts, request, deployment, ticket)
-                if self.working[deployment] < deployment.concurrency.limit and not self.ended:
+                    continue
+                await self.settle(taken.prompts, taken.request, deployment, taken.ticket)
+                if deployment.wants_more_than(self.working[deployment]) and not self.ended:
                     self.hire(deployment)
         finally:
             self.working[deployment] -= 1
-            self.waiting.discard(asyncio.current_task())
 
-    async def take(self, deployment: Deployment) -> tuple[Pack, Request, Ticket] | None:
-        """Take the next request's prompts when it is this deployment's turn; `None` at the stream's end."""
+    async def take_in_turn(self, deployment: Deployment) -> Taken | None:
+        """Wait for a turn, then take the next request's prompts and wait until it may go."""
         worker = asyncio.current_task()
         assert worker is not None
         self.waiting.add(worker)
-        while not self.over:
+        deployment.queued += 1
+        try:
             # One of those who would take something new waits for the turn, so that what is to be sent again
             # is not behind all of them.
             async with deployment.front, deployment.turn:
@@ -191,27 +200,33 @@ class Engine:
                     return None
                 if self.over:
                     return None
-                pack = self.packer.take(deployment.smooth_tokens)
-                if pack.settled:
-                    self.outlet.put(pack.settled)
-                    await self.outlet.room()
-                if not pack.prompts:
-                    if not pack.settled:
-                        self.end(worker)
-                    continue
-                request = self.request(pack.prompts, pack.size, Trial(self.retries, time.monotonic()))
-                if self.refuse_oversized(pack, request):
-                    continue
+                taken = self.take(deployment)
                 self.waiting.discard(worker)
-                ticket = deployment.reserve(request.tokens)
-                await deployment.until_start(ticket)
-            return pack, request, ticket
-        return None
+                if taken is not None:
+                    await deployment.until_start(taken.ticket)
+                return taken
+        finally:
+            self.waiting.discard(worker)
+            deployment.queued -= 1
 
-    def end(self, found_by: asyncio.Task[Any]) -> None:
+    def take(self, deployment: Deployment) -> Taken | None:
+        """Take the next request's prompts and charge them; `None` where what came asks nothing."""
+        pack = self.packer.take(deployment.smooth_tokens)
+        if pack.settled:
+            self.outlet.put(pack.settled)
+        if not pack.prompts:
+            if not pack.settled:
+                self.end()
+            return None
+        request = self.request(pack.prompts, pack.size, Trial(self.retries, time.monotonic()))
+        if len(pack.prompts) == 1 and not deployment.fits(request.tokens) and self.oversized(pack, request):
+            return None
+        return Taken(pack.prompts, request, deployment.reserve(request.tokens))
+
+    def end(self) -> None:
         """Note the end of the stream, and let go who waits for a turn to take from it."""
         self.ended = True
-        for worker in self.waiting - {found_by}:
+        for worker in self.waiting - {asyncio.current_task()}:
             worker.cancel()
 
     def request(self, prompts: Sequence[Prompt], size: int, trial: Trial) -> Request:
@@ -225,13 +240,13 @@ class Engine:
 
         return Request(body, len(prompts), estimator.tokens(size) + extra, extra, trial)
 
-    def refuse_oversized(self, pack: Pack, request: Request) -> bool:
+    def oversized(self, pack: Pack, request: Request) -> bool:
         """Settle a row that no deployment's minute would ever let through; whether it was one."""
         surely = self.packer.estimator.at_least(pack.size) + request.extra_tokens
         deployments = self.asking.deployments.members
-        if len(pack.prompts) > 1 or any(deployment.fits(surely) for deployment in deployments):
+        if any(member.fits(surely) for member in deployments):
             return False
-        most = max(deployment.limits.minute_tokens or 0 for deployment in deployments)
+        most = max(member.limits.most_tokens for member in deployments)
         message = (
             f"The row needs about {request.tokens:,.0f} tokens, answer included, and the deployment's limit "
             f"is {most:,.0f} a minute."
@@ -265,19 +280,25 @@ class Engine:
             else:
                 self.give(prompts, [result.outcome.error(request.trial.attempts)])
             return False
-        middle = (len(prompts) + 1) // 2
-        first = await self.ask_anew(prompts[:middle], request.trial.of_a_half())
-        second = await self.ask_anew(prompts[middle:], request.trial.of_a_half())
-        if first and second and about_size(result.outcome):
+        if await self.ask_halves(prompts, request.trial) and about_size(result.outcome):
             # Nothing was wrong with any row, so there were too many of them.
-            self.packer.shrink(middle)
+            self.packer.shrink((len(prompts) + 1) // 2)
         return False
 
     async def ask_anew(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
         """Ask some prompts of a request that failed, at whichever deployment has room."""
         request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), trial)
+        if len(prompts) > 1 and all(member.too_large(request.tokens) for member in self.forms):
+            return await self.ask_halves(prompts, trial)
         deployment, ticket = await self.asking.deployments.admit(request.tokens)
         return await self.settle(prompts, request, deployment, ticket)
+
+    async def ask_halves(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
+        """Ask each half by itself; True where all were answered at once."""
+        middle = (len(prompts) + 1) // 2
+        first = await self.ask_anew(prompts[:middle], trial.of_a_half())
+        second = await self.ask_anew(prompts[middle:], trial.of_a_half())
+        return first and second
 
     def shortened(self, prompt: Prompt, outcome: Outcome) -> Prompt | None:
         """Return a shorter prompt where the row was too long and that is wanted."""

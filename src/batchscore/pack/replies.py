@@ -95,6 +95,8 @@ class Reader:
         choices = listed(reply, "choices")
         if not choices:
             raise BadReply("the reply has no choices")
+        if len(choices) == 1 and self.answers_per_row == 1:
+            return Score(self.text(choices[0]), finish_reason(choices[0]))
         if all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))
         values = [self.text(choice) for choice in choices]

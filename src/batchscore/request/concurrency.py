@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: In flight once the first answer has come.
-OPENING = 32
+#: In flight once the first answer has come: many where it told the quota, else few, since all may be refused.
+OPENING = 64
+CAREFUL_OPENING = 8
 
 #: Answers that take so much longer than those at the beginning show that the service (or we) are full.
 SLOWER = 2.5
@@ -19,6 +20,9 @@ SLACK_SECONDS = 0.02
 #: So many of a round's requests may fail before the service is asked less at once.
 FAILING_SHARE = 0.2
 CUT = 0.7
+
+#: Round trips vary; fewer are no measure.
+FEWEST_TO_JUDGE = 8
 
 #: Requests and replies under way may hold about so much memory.
 MOST_BYTES = 24 * 2**20
@@ -32,6 +36,7 @@ class Concurrency:
     most: int
     limit: int = 1
     doubling: bool = True
+    quota_known: bool = False
     best_seconds: float = float("inf")
     round_requests: int = 0
     round_failures: int = 0
@@ -39,25 +44,33 @@ class Concurrency:
     round_used: bool = False
     round_bytes: int = 0
 
-    def answered(self, seconds: float, size: int, in_flight: int, *, for_quota: bool) -> None:
+    def answered(
+        self, seconds: float, size: int, in_flight: int, *, for_quota: bool, quota_known: bool
+    ) -> None:
         """Note an answer of so many bytes; `for_quota`: what the next ones wait for is the quota."""
+        self.quota_known = quota_known
         self.round_requests += 1
         self.round_seconds += seconds
         self.round_bytes += size
         if in_flight >= self.limit and not for_quota:
             self.round_used = True
-        if self.round_requests >= self.limit:
+        if self.round_requests >= self.round_size:
             self.end_round()
 
     def failed(self) -> None:
         """Note that the service did not answer a request."""
         self.round_requests += 1
         self.round_failures += 1
-        if self.round_requests >= self.limit:
+        if self.round_requests >= self.round_size:
             self.end_round()
 
+    @property
+    def round_size(self) -> int:
+        """How many requests are judged together; a few say little, but for the very first."""
+        return 1 if self.limit == 1 and self.doubling else max(self.limit, FEWEST_TO_JUDGE)
+
     def end_round(self) -> None:
-        """Judge the last `limit` requests."""
+        """Judge the requests of a round."""
         answered = self.round_requests - self.round_failures
         if self.round_failures > FAILING_SHARE * self.round_requests and self.limit > 1:
             self.limit = max(1, int(self.limit * CUT))
@@ -70,11 +83,12 @@ class Concurrency:
     def judge(self, seconds: float, size: float) -> None:
         """Grow while it helps and memory allows."""
         bound = min(self.most, max(FEWEST_BY_BYTES, int(MOST_BYTES / max(size, 1))))
-        self.best_seconds = min(self.best_seconds, seconds)
+        if self.round_requests >= FEWEST_TO_JUDGE:
+            self.best_seconds = min(self.best_seconds, seconds)
         if seconds > SLOWER * self.best_seconds + SLACK_SECONDS:
             self.doubling = False
         elif self.limit == 1:
-            self.limit = OPENING
+            self.limit = OPENING if self.quota_known else CAREFUL_OPENING
         elif self.round_used:
             self.limit = self.limit * 3 if self.doubling else self.limit + max(1, self.limit // 8)
         self.limit = max(1, min(self.limit, bound))

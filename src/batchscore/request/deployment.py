@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from batchscore.errors import BatchscoreError
 from batchscore.request.concurrency import Concurrency
@@ -23,6 +24,9 @@ from batchscore.request.wire import Send
 
 #: Reading the limits from every reply would cost more than it tells.
 HEADERS_EVERY_SECONDS = 0.1
+
+#: Before anything is known of a quota, little is asked: a large request might never fit.
+FIRST_TOKENS = 2000.0
 
 #: A pause longer than this lets requests that are in hand go elsewhere.
 SHORT_PAUSE_SECONDS = 0.5
@@ -48,6 +52,7 @@ class Deployment:
     heard_at: float = float("-inf")
     waited_at: float = float("-inf")
     blind_pauses: int = 0
+    queued: int = 0
     front: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,19 +65,24 @@ class Deployment:
     @property
     def opening(self) -> float:
         """About when the next request could go, of `time.monotonic`: for choosing among several."""
-        queue = 1.0 if self.turn.locked() else 0.0
-        return max(self.paused_until, time.monotonic() + queue)
+        return max(self.paused_until, time.monotonic() + self.queued)
 
     @property
     def smooth_tokens(self) -> float:
         """How many tokens one request should hold at most, so that the quota is used evenly."""
         rate = self.limits.rates.tokens
-        return float("inf") if rate is None else max(1.0, rate * SMOOTHING_SECONDS)
+        if rate is not None:
+            return max(1.0, rate * SMOOTHING_SECONDS)
+        return FIRST_TOKENS if self.health.last_success is None else inf
+
+    def too_large(self, tokens: float) -> bool:
+        """Whether a service that judges single seconds could never let so many tokens through at once."""
+        rate = self.limits.rates.tokens
+        return rate is not None and tokens > rate
 
     def fits(self, tokens: float) -> bool:
         """Whether a request of so many tokens can ever be admitted here."""
-        most = self.limits.minute_tokens
-        return most is None or tokens <= most
+        return tokens <= self.limits.most_tokens
 
     async def ready(self) -> bool:
         """Wait until it is up and not paused; False where it never will be in this run."""
@@ -95,6 +105,28 @@ class Deployment:
         """Charge a request; it may go at the ticket's start."""
         return self.quota.reserve(time.monotonic(), tokens, self.limits.rates)
 
+    @property
+    def free(self) -> bool:
+        """Whether nobody waits for a turn, and nothing has to be waited for but quota."""
+        return (
+            not self.queued
+            and self.health.state is State.UP
+            and (not self.paused_until or self.paused_until <= time.monotonic())
+        )
+
+    def wants_more_than(self, workers: int) -> bool:
+        """Whether more than so many may have a request in flight."""
+        return workers < self.concurrency.limit and self.health.state is not State.STOPPED
+
+    async def wait_in_turn(self, ticket: Ticket) -> None:
+        """Wait for a ticket's start while it is nobody else's turn."""
+        self.queued += 1
+        try:
+            async with self.turn:
+                await self.until_start(ticket)
+        finally:
+            self.queued -= 1
+
     async def until_start(self, ticket: Ticket) -> None:
         """Wait for a ticket's start, and for the end of a pause that began meanwhile."""
         while (left := max(ticket.start, self.paused_until) - time.monotonic()) > 0:
@@ -109,7 +141,13 @@ class Deployment:
         self.quota.correct(ticket, tokens)
         for_quota = now - self.waited_at < 1.0
         self.limits.passed(tokens, now, used=for_quota)
-        self.concurrency.answered(seconds, size, self.in_flight + 1, for_quota=for_quota)
+        self.concurrency.answered(
+            seconds,
+            size,
+            self.in_flight + 1,
+            for_quota=for_quota,
+            quota_known=self.limits.rates.limited,
+        )
 
     def hear(self, headers: Mapping[str, str]) -> None:
         """Take in what a reply's headers say of the quota, now and then."""
@@ -123,7 +161,7 @@ class Deployment:
         rate = self.limits.rates.tokens
         if first and rate and said.remaining_tokens:
             # The service has quota in store: half of it may be used at once, as far as windows allow.
-            self.quota.book.allow(said.remaining_tokens / 2 / rate)
+            self.quota.book.allow(now, said.remaining_tokens / 2 / rate)
 
     def limited(self, ticket: Ticket, seconds: float | None) -> None:
         """Note a 429 and its wait: one pause for all, and one cut for all that went before it."""
@@ -132,6 +170,8 @@ class Deployment:
         if seconds is None and first_of_burst:
             seconds = min(LONGEST_BLIND_PAUSE_SECONDS, 2.0**self.blind_pauses) * random.uniform(0.75, 1.25)  # noqa: S311
             self.blind_pauses += 1
+        # A refused request took its place among the requests, but no tokens.
+        self.quota.correct(ticket, 0.0)
         if seconds is not None:
             self.pause(now + seconds)
 

@@ -46,16 +46,20 @@ class Deployments:
         """
         while True:
             deployment = await self.choose(tokens)
-            async with deployment.turn:
-                if not deployment.available and len(self.members) > 1:
-                    continue
-                if not await deployment.ready():
-                    continue
-                ticket = deployment.reserve(tokens)
-                await deployment.until_start(ticket)
-                if deployment.health.state is State.UP:
-                    return deployment, ticket
-                deployment.quota.refund(ticket)
+            deployment.queued += 1
+            try:
+                async with deployment.turn:
+                    if not deployment.available and len(self.members) > 1:
+                        continue
+                    if not await deployment.ready():
+                        continue
+                    ticket = deployment.reserve(tokens)
+                    await deployment.until_start(ticket)
+                    if deployment.health.state is State.UP:
+                        return deployment, ticket
+                    deployment.quota.refund(ticket)
+            finally:
+                deployment.queued -= 1
 
     async def choose(self, tokens: float) -> Deployment:
         """Return the deployment that has room first for so many tokens; waits while all are down."""

@@ -10,6 +10,7 @@ used (learn.microsoft.com: temporary adjustments, `x-ratelimit-limit-tokens`; se
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 from batchscore.request.headers import LimitHeaders
 from batchscore.request.quota import Rates
@@ -19,7 +20,7 @@ CUT = 0.93
 GROWTH_PER_SECOND = 0.02
 
 #: What was found when the first 429 came is mostly too little; until the second it grows faster.
-SEARCH_PER_SECOND = 0.2
+SEARCH_PER_SECOND = 1.0
 
 #: A worker with a share of a quota yields faster, so that shares meet.
 CUT_OF_A_SHARE = 0.85
@@ -43,6 +44,7 @@ class Limits:
     """The quota of one deployment; RPM and TPM per minute as people and headers say them.
 
     `share` is the part of it that this worker begins with where other machines use it, too (1: alone).
+    `most_tokens` is the most that one request may ever be charged: a minute's quota.
     """
 
     rpm: float | None = None
@@ -60,6 +62,7 @@ class Limits:
     since: float | None = None
     let_through: float = 0.0
     rates: Rates = field(init=False)
+    most_tokens: float = inf
 
     def __post_init__(self) -> None:
         """Begin with the share."""
@@ -73,17 +76,12 @@ class Limits:
             tpm = self.header_tpm if tpm is None else min(tpm, self.header_tpm)
         if rpm is None and self.header_rpm is not None:
             rpm = self.header_rpm * self.requests_factor
+        self.most_tokens = inf if tpm is None else tpm
         tokens = None if tpm is None else tpm / 60 * self.factor
         requests = None if rpm is None else rpm / 60 * self.factor
         if self.found is not None:
             tokens = self.found if tokens is None else min(tokens, self.found)
         self.rates = Rates(tokens, requests)
-
-    @property
-    def minute_tokens(self) -> float | None:
-        """The most that one request may ever be charged, where a limit is known."""
-        known = [tpm for tpm in (self.tpm, self.header_tpm) if tpm is not None]
-        return min(known, default=None)
 
     def told(self, said: LimitHeaders, now: float) -> bool:
         """Take in what a reply says; True where a limit was learned by it for the first time."""
@@ -155,7 +153,7 @@ class Limits:
         if self.requests_factor > 1:
             self.requests_factor = max(1.0, self.requests_factor * part)
         elif self.found is not None:
-            self.found *= part
+            self.found = min(self.found, self.measured(now)) if self.searching else self.found * part
             self.searching = False
         else:
             self.factor = max(LEAST_FACTOR * self.share, self.factor * part)

@@ -77,9 +77,7 @@ class Patience:
 
     def begin(self, rows: int, timeouts: int) -> Flight:
         """Note that this task sends now."""
-        task = asyncio.current_task()
-        assert task is not None
-        flight = Flight(task, time.monotonic(), rows.bit_length(), timeouts)
+        flight = Flight(asyncio.current_task(), time.monotonic(), rows.bit_length(), timeouts)  # type: ignore[arg-type]
         self.flights[flight] = None
         return flight
 

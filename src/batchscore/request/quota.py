@@ -54,8 +54,8 @@ class Book(Protocol):
     def rest(self, until: float) -> None:
         """Let nothing go before `until`, and then begin without a burst."""
 
-    def allow(self, seconds: float) -> None:
-        """Make good so many seconds of quota at once, `SMOOTHING_SECONDS` at most."""
+    def allow(self, now: float, seconds: float) -> None:
+        """Let so many seconds of quota go at once, `SMOOTHING_SECONDS` at most: the service has them."""
 
 
 @dataclass(slots=True)
@@ -103,11 +103,11 @@ class Schedule:
         self.tokens_due = max(self.tokens_due, until + SMOOTHING_SECONDS)
         self.requests_due = max(self.requests_due, until + SMOOTHING_SECONDS)
 
-    def allow(self, seconds: float) -> None:
-        """Make good so many seconds of quota at once."""
+    def allow(self, now: float, seconds: float) -> None:
+        """Let so many seconds of quota go at once, as far as they are not saved up already."""
         saved = min(seconds, SMOOTHING_SECONDS)
-        self.tokens_due -= saved
-        self.requests_due -= saved
+        self.tokens_due = max(self.tokens_due - saved, min(self.tokens_due, now))
+        self.requests_due = max(self.requests_due - saved, min(self.requests_due, now))
 
 
 @dataclass(slots=True)
@@ -121,18 +121,15 @@ class Entry:
 
 @dataclass(slots=True)
 class Window:
-    """The sum of the last `seconds`."""
+    """What was charged over the last `seconds`, exactly."""
 
     seconds: float
     entries: deque[Entry] = field(default_factory=deque)
     total: float = 0.0
     edge: float = float("-inf")
 
-    def opening(self, now: float, rate: float) -> float:
-        """Return the earliest time from `now` on at which the window holds no more than its rate."""
-        allowed = rate * self.seconds * (1 + 1e-9)
-        if self.total <= allowed:
-            return now
+    def opening(self, now: float, allowed: float) -> float:
+        """Return the earliest time from `now` on at which the window holds no more than `allowed`."""
         self.forget(now)
         excess = self.total - allowed
         for entry in self.entries:
@@ -142,43 +139,53 @@ class Window:
             now = max(now, entry.at + self.seconds)
         return now
 
+    def charge(self, entry: Entry) -> None:
+        """Note a charge; charges come in the order of their times."""
+        self.forget(entry.at)
+        self.entries.append(entry)
+        self.total += entry.amount
+
     def forget(self, now: float) -> None:
         """Drop what has left the window."""
-        self.edge = max(self.edge, now - self.seconds)
-        while self.entries and self.entries[0].at <= self.edge:
-            self.total -= self.entries.popleft().amount
-        if not self.entries:
+        edge = self.edge = max(self.edge, now - self.seconds)
+        entries = self.entries
+        while entries and entries[0].at <= edge:
+            self.total -= entries.popleft().amount
+        if not entries:
             self.total = 0.0
 
 
 @dataclass(slots=True)
 class Windows:
-    """What was charged of one resource over the last 1, 10 and 60 seconds, exactly. O(1) amortised."""
+    """What was charged of one resource over the last 1, 10 and 60 seconds. O(1) amortised."""
 
     windows: tuple[Window, ...] = field(
         default_factory=lambda: tuple(Window(seconds) for seconds in WINDOW_SECONDS)
     )
+    last: Entry | None = None
 
     def opening(self, now: float, rate: float) -> float:
         """Return when the next charge may come without any window holding more than rate + itself."""
         opening = now
         for window in self.windows:
-            opening = max(opening, window.opening(now, rate))
+            allowed = rate * window.seconds * (1 + 1e-9)
+            # The total still counts what has left the window meanwhile, so it is at most too high.
+            if window.total > allowed:
+                opening = window.opening(opening, allowed)
         return opening
 
     def charge(self, at: float, amount: float) -> Entry:
         """Note a charge; charges come in the order of their times."""
-        shortest = self.windows[0].entries
-        last = shortest[-1] if shortest else None
-        if last is not None and at - last.first < GRAIN_SECONDS:
+        last = self.last
+        if last is not None and at - last.first < GRAIN_SECONDS and last.at > self.windows[0].edge:
             last.at = max(last.at, at)
-            self.correct(last, amount)
+            last.amount += amount
+            for window in self.windows:
+                window.total += amount
             return last
-        entry = Entry(at, at, amount)
+        entry = self.last = Entry(at, at, amount)
         for window in self.windows:
-            window.forget(at)
-            window.entries.append(entry)
-            window.total += amount
+            window.charge(entry)
         return entry
 
     def correct(self, entry: Entry, amount: float) -> None:

@@ -77,7 +77,7 @@ class Asking(Generic[T]):
                 continue
             if verdict is Verdict.SPLIT and request.rows == 1:
                 deployment.health.refused(result.outcome)
-            if verdict is not Verdict.AGAIN or self.should_halve(request, result):
+            if verdict is not Verdict.AGAIN or self.should_halve(request, deployment, result):
                 return result
             if not self.used_up(request.trial):
                 deployment, result = await self.again(request, deployment, result)
@@ -111,7 +111,7 @@ class Asking(Generic[T]):
 
         def enough(state: tenacity.RetryCallState) -> bool:
             del state
-            return self.stop.is_set() or self.used_up(request.trial) or self.should_halve(request, last[1])
+            return self.stop.is_set() or self.used_up(request.trial) or self.should_halve(request, *last)
 
         def give_up(state: tenacity.RetryCallState) -> tuple[Deployment, Result[T]]:
             del state
@@ -138,7 +138,13 @@ class Asking(Generic[T]):
             or trial.asking_seconds > LONGEST_ASKING_SECONDS
         )
 
-    def should_halve(self, request: Request, result: Result[T]) -> bool:
-        """Whether fewer rows may do where these do not: after a timeout, or when refused again and again."""
-        late = result.outcome.code is ErrorCode.TIMEOUT
-        return request.rows > 1 and (late or request.trial.limited > MOST_LIMITED_OF_MANY)
+    def should_halve(self, request: Request, deployment: Deployment, result: Result[T]) -> bool:
+        """Whether fewer rows may do where these do not: after a timeout, or when refused for their number."""
+        if request.rows == 1:
+            return False
+        limited = request.trial.limited
+        return (
+            result.outcome.code is ErrorCode.TIMEOUT
+            or limited > MOST_LIMITED_OF_MANY
+            or (limited > 0 and deployment.too_large(request.tokens))
+        )

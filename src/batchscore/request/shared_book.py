@@ -79,8 +79,10 @@ class SharedBook:
         with self.locked(None) as schedule:
             schedule.rest(until)
 
-    def allow(self, seconds: float) -> None:
-        """Nothing: what one worker sees left over, all the others see, too."""
+    def allow(self, now: float, seconds: float) -> None:
+        """Let so many seconds of quota go at once."""
+        with self.locked(now) as schedule:
+            schedule.allow(now, seconds)
 
     @contextmanager
     def locked(self, now: float | None) -> Iterator[Schedule]:
