@@ -5,6 +5,7 @@ What is named here is supported; everything else may change.
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from batchscore.errors import (
 )
 
 if TYPE_CHECKING:
+    from batchscore.iterables import Scored, score_rows, stream_rows
     from batchscore.scores import read_scores
 
 __version__ = version("batchscore")
@@ -33,17 +35,27 @@ __all__ = [
     "Outage",
     "OutputError",
     "Refused",
+    "Scored",
     "SettingsError",
     "UsageError",
     "__version__",
     "read_scores",
+    "score_rows",
+    "stream_rows",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load what needs numpy only when it is asked for: the simulator and `--help` start without."""
-    if name == "read_scores":
-        from batchscore.scores import read_scores  # noqa: PLC0415
+#: Loaded when they are asked for: the simulator and `--help` start without what they need.
+_LATER = {
+    "Scored": "iterables",
+    "read_scores": "scores",
+    "score_rows": "iterables",
+    "stream_rows": "iterables",
+}
 
-        return read_scores
+
+def __getattr__(name: str) -> Any:
+    """Load one of the later names."""
+    if name in _LATER:
+        return getattr(import_module(f"batchscore.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,13 +30,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "survey": {"settings", "read", "pack", "write.schema"},
     "scoring": {"settings", "engine", "pack", "request"},
     "job": {"settings", "survey", "scoring", "read", "pack", "write"},
-    "run": {"settings", "survey", "scoring", "job", "report.tally", "request", "write", "simulator"},
+    "endpoints": {"settings", "scoring", "request", "simulator"},
+    "iterables": {"settings", "configuration", "endpoints", "scoring", "survey", "pack"},
+    "run": {
+        "settings",
+        "survey",
+        "endpoints",
+        "scoring",
+        "job",
+        "report.tally",
+        "request",
+        "write",
+        "simulator",
+    },
     "report.summary": {"run"},
     "scores": {"write"},
     "options": {"settings", "declared", "simulator"},
     "cli": {"settings", "declared", "configuration", "options", "run", "report", "simulator"},
     "__main__": {"cli"},
-    "__init__": {"scores"},
+    "__init__": {"scores", "iterables"},
 }
 
 

@@ -13,10 +13,13 @@ PUBLIC = [
     "Outage",
     "OutputError",
     "Refused",
+    "Scored",
     "SettingsError",
     "UsageError",
     "__version__",
     "read_scores",
+    "score_rows",
+    "stream_rows",
 ]
 
 
