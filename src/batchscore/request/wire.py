@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from batchscore.errors import ErrorCode, SettingsError
@@ -60,9 +59,8 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
     address = URL(url, encoded=True)
     # Asked once: aiohttp's trust_env reads the variables and .netrc anew, in a thread, for every request.
     proxy = proxy_for(address)
-    signed: Mapping[str, str] | None = None
-    merged = CIMultiDict(fixed)
     async with aiohttp.ClientSession(
+        headers=fixed,
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         proxy=proxy,
@@ -71,14 +69,11 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
     ) as session:
 
         async def send(body: bytes) -> Reply:
-            nonlocal signed, merged
-            fresh = await sign()
-            if fresh is not signed:
-                signed, merged = fresh, CIMultiDict({**fixed, **fresh})
+            signed = await sign()
             started = time.perf_counter()
             try:
                 async with session.post(
-                    address, data=body, headers=merged, allow_redirects=False
+                    address, data=body, headers=signed, allow_redirects=False
                 ) as response:
                     content = await response.read()
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):

@@ -1,0 +1,153 @@
+"""Quotas with the real command and a real server: given, told by headers, shared by processes, added up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli_records import codes, whole
+
+from batchscore import read_scores
+from batchscore.simulator import Behaviour, Deployment, Running, start
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files
+
+
+def told(running: Running) -> dict[str, str]:
+    return {"OPENAI_BASE_URL": f"{running.endpoint}/v1", "OPENAI_API_KEY": running.key}
+
+
+def test_a_strict_quota_is_kept_with_limits_given_and_with_limits_told(batchscore: Cli, files: Files) -> None:
+    """A bucket of one second: whoever sends two seconds' worth at once is refused."""
+    files.texts("a.csv", [f"row {row} of the tide table, with some words more " * 6 for row in range(300)])
+    common = ["score", "a.csv", "--task", "embeddings", "--column", "text"]
+    with start(dimensions=4, tpm=600_000, rpm=6000, burst_seconds=1.0) as strict:
+        runs = batchscore.together(
+            [*common, "-m", "given", "-o", "given", "--rpm", "6000", "--tpm", "600000", "--json"],
+            [*common, "-m", "headers", "-o", "headers", "--json"],
+            env=told(strict),
+        )
+    for run, out in zip(runs, ("given", "headers"), strict=True):
+        assert run.exit_code == 0, run
+        assert run.report["retried"].get("rate_limited", 0) <= 1
+        assert len(whole(out, "embeddings")[0]) == 300
+
+
+def test_processes_on_one_quota_keep_it_together_and_one_may_be_killed(batchscore: Cli, files: Files) -> None:
+    command: list[list[str]] = []
+    for worker in range(4):
+        files.texts(f"{worker}.csv", [f"row {row} of worker {worker}" for row in range(60)])
+        command.append(
+            [*("score", f"{worker}.csv", "-o", f"out{worker}", "--task", "chat", "--column", "text"),
+             *("-m", "shared", "--rpm", "2400", "--max-tokens", "5", "--json")]
+        )  # fmt: skip
+    with start(rpm=2400, burst_seconds=1.0) as strict:
+        shared = strict.deployment("shared")
+        processes = [batchscore.start(*each, env=told(strict)) for each in command]
+        shared.wait_for(40)
+        with processes[2] as killed:
+            killed.popen.kill()
+        runs = []
+        for number in (0, 1, 3):
+            with processes[number] as process:
+                runs.append(process.finish())
+        runs.append(batchscore(*command[2], env=told(strict)))
+        statuses = shared.statistics().statuses
+    for run in runs:
+        assert run.exit_code == 0, run
+    for worker in range(4):
+        assert len(whole(f"out{worker}", "chat")[0]) == 60
+    # Without shared books four times the quota would be asked for.
+    assert statuses.get("429", 0) <= 4
+
+
+def test_the_deployments_of_the_file_are_all_used_and_a_dead_one_is_left_out(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    others = [simulator.deployment(f"{deployment.name}-{name}") for name in ("east", "gone")]
+    deployment.will_be_slow(0.05, times=None)
+    others[0].will_be_slow(0.05, times=None)
+    others[1].will(Behaviour(status=404, times=None))
+    tables = "".join(
+        f'[[deployments]]\nname = "{name}"\nrpm = 1200\n'
+        f'deployment = "{one.name}"\nkey_variable = "KEY_{name}"\n'
+        for name, one in zip(("west", "east", "gone"), (deployment, *others), strict=True)
+    )
+    files.text("batchscore.toml", f'task = "chat"\nmodel = "m"\ncolumn = "text"\n{tables}')
+    files.texts("a.csv", [f"row {row}" for row in range(100)])
+    key = simulator.key
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--json"), env={"KEY_west": key, "KEY_east": key, "KEY_gone": key}
+    )
+    assert run.exit_code == 0, run
+    assert len(whole("out", "chat")[0]) == 100
+    assert "gone is not used any more" in run.stderr
+    asked = [one.statistics().statuses.get("200", 0) for one in (deployment, *others)]
+    assert sum(asked) == 100
+    assert min(asked[:2]) >= 20
+    (record,) = Path("out/runs").iterdir()
+    assert [each["name"] for each in json.loads(record.read_bytes())["endpoints"]] == ["west", "east", "gone"]
+    assert key not in record.read_text()
+
+
+def test_what_cannot_be_meant_in_the_tables_is_said(batchscore: Cli, files: Files) -> None:
+    files.texts("a.csv", ["one"])
+    base = 'task = "chat"\nmodel = "m"\ncolumn = "text"\n[[deployments]]\n'
+    wrong = {
+        'key = "secret-value"\n': "key_variable names where",
+        "rpm = -1\n": "must be a number above 0",
+        'key_variable = "NOT_SET_AT_ALL"\n': "NOT_SET_AT_ALL as key_variable, but it is not set",
+    }
+    for number, (table, said) in enumerate(wrong.items()):
+        files.text(f"{number}.toml", base + table)
+        run = batchscore("score", "a.csv", "-o", "out", "--config", f"{number}.toml")
+        assert run.exit_code in {1, 2}, run
+        assert said in run.stderr
+        assert "secret-value" not in run.said
+
+
+def test_long_rows_are_scored_by_their_beginning_where_that_is_wished(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["short enough", "much too long " * 3000, "short as well"])
+    command = ["score", "a.csv", "--task", "embeddings", "--column", "text", "-m", deployment.name]
+    cut, whole_or_nothing = batchscore.together(
+        [*command, "-o", "cut", "--on-long-input", "truncate"],
+        [*command, "-o", "strict", "--format", "parquet"],
+    )
+    assert (cut.exit_code, whole_or_nothing.exit_code) == (0, 3), (cut, whole_or_nothing)
+    scores, errors = whole("cut", "embeddings")
+    assert not errors
+    assert [record["truncated"] for record in scores.values()] == [False, True, False]
+    parquet = batchscore(*command, "-o", "cut.parquet", "--on-long-input", "truncate")
+    assert parquet.exit_code == 0, parquet
+    assert list(read_scores("cut.parquet")["truncated"]) == [False, True, False]
+
+
+def test_equal_rows_are_asked_once(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts("a.csv", ["yes", "no", "yes", "", "no", "yes"] * 20)
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name),
+        "--dedup",
+    )
+    assert run.exit_code == 0, run
+    scores, errors = whole("out", "chat")
+    assert (len(scores), len(errors)) == (100, 20)
+    assert set(codes(errors).values()) == {"empty_input"}
+    assert deployment.statistics().statuses["200"] == 2
+    assert len({record["chat"] for record in scores.values()}) == 2
+
+
+def test_a_wrong_parameter_is_not_a_million_row_errors(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(500)])
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name),
+        *("--param", "temperature=77"),
+    )
+    assert run.exit_code == 1, run
+    assert "20 rows for the same reason" in run.stderr
+    assert deployment.statistics().count == 20

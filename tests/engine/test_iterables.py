@@ -1,0 +1,98 @@
+"""The engine from Python: any iterable in, results out, with and without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from batchscore import ErrorCode, InputError, Scored, SettingsError, UsageError, score_rows, stream_rows
+from batchscore.simulator import Deployment, Running
+
+
+@pytest.fixture(autouse=True)
+def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
+
+
+def test_a_plain_call_gives_a_result_for_each_row(deployment: Deployment) -> None:
+    rows = (f"row {row}" for row in range(40))
+    results = sorted(
+        score_rows(rows, task="embeddings", model=deployment.name, dimensions=8), key=lambda one: one.row
+    )
+    assert [one.row for one in results] == list(range(40))
+    assert {one.value.shape for one in results} == {(8,)}
+    assert all(one.error is None for one in results)
+
+
+def test_rows_may_be_mappings_with_a_template_and_a_bad_one_is_a_result(deployment: Deployment) -> None:
+    rows = [{"q": "the tide", "n": 1}, {"q": "", "n": 2}, {"n": 3}]
+    results = {
+        one.row: one for one in score_rows(rows, task="chat", model=deployment.name, prompt="Explain {q}")
+    }
+    assert "tide" in results[0].value
+    assert {row: one.error.code for row, one in results.items() if one.error} == {
+        1: ErrorCode.EMPTY_INPUT,
+        2: ErrorCode.MISSING_COLUMN,
+    }
+
+
+def test_a_loop_that_runs_already_does_not_matter(deployment: Deployment) -> None:
+    async def notebook() -> tuple[int, int]:
+        plain = list(score_rows(["one", "two"], task="chat", model=deployment.name))
+        streamed = [one async for one in stream_rows(["one", "two"], task="chat", model=deployment.name)]
+        return len(plain), len(streamed)
+
+    assert asyncio.run(notebook()) == (2, 2)
+
+
+def test_rows_are_taken_as_they_are_needed_and_not_beyond_the_end(deployment: Deployment) -> None:
+    taken = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield f"row {taken}"
+
+    results = score_rows(endless(), task="chat", model=deployment.name)
+    first = [next(results) for _ in range(100)]
+    results.close()
+    assert len({one.row for one in first}) == 100
+    assert taken < 20_000
+
+    async def stop_early() -> Scored:
+        async for one in stream_rows(endless(), task="chat", model=deployment.name):
+            return one
+        raise AssertionError
+
+    assert asyncio.run(stop_early()).error is None
+
+
+def test_nothing_in_is_nothing_out(deployment: Deployment) -> None:
+    assert list(score_rows([], task="chat", model=deployment.name)) == []
+
+
+def test_what_is_wrong_is_said_where_the_call_is(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="rows_per_part is not a setting for rows"):
+        score_rows(["a"], task="chat", model="m", rows_per_part=3)
+    with pytest.raises(UsageError, match="row 1 is int"):
+        list(score_rows(["a", 1], task="chat", model=deployment.name))  # type: ignore[list-item]
+    with pytest.raises(InputError, match="no column 'b'"):
+        list(score_rows([{"a": "x"}], task="chat", model=deployment.name, column="b"))
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    with pytest.raises(SettingsError, match="No endpoint is named"):
+        list(score_rows(["a"], task="chat", model="m"))
+
+
+def test_an_error_of_the_callers_own_iterable_comes_back(deployment: Deployment) -> None:
+    def broken() -> Iterator[str]:
+        yield "one"
+        raise ZeroDivisionError("of the caller")
+
+    with pytest.raises(ZeroDivisionError, match="of the caller"):
+        list(score_rows(broken(), task="chat", model=deployment.name))
