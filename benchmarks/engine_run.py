@@ -83,10 +83,20 @@ def main() -> None:
         "version": __version__,
         "exit_code": int(finished.exit_code),
         "retried": dict(finished.statistics.retried),
+        "peak_mib": peak_mib(),
     }
     rename(finished.layout.scores, finished.layout.errors, task, Path(given.output))
     shutil.rmtree(folder)
     print(json.dumps(measured))
+
+
+def peak_mib() -> int | None:
+    """Return the most memory that this process has held, in MiB, where the system says it."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) // 1024 for line in status.splitlines() if "VmHWM" in line), None)
 
 
 def rename(scores: Path, errors: Path, task: str, output: Path) -> None:

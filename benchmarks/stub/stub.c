@@ -43,6 +43,8 @@ static void usage(void) {
        "  faults %: --f500 P --f503 P --freset P --fhang P --ftrunc P --fmalf P --fslow P [--slow-ms 30000] --ffilter P (per text)\n"
        "  tokens  : --tokens-per-byte-low L --tokens-per-byte-high H (a tokenizer that counts L to H tokens a byte, by the text)\n"
        "            --no-limit-headers (no x-ratelimit-*)\n"
+       "  record  : --log FILE (a line each request that met the limits: seconds of the monotonic clock, 200 or 429,\n"
+       "            rows, tokens, hash of the first text)\n"
        "  replies : --dims 1536 --reply-tokens 32 --default-completion 16 (charged when max_tokens is absent)");
   exit(2);
 }
@@ -78,6 +80,10 @@ static u32 adler32b(const u8 *p, size_t n) {
   return b << 16 | a;
 }
 static u64 thash(const char *p, size_t n) { return (u64)adler32b((const u8 *)p, n) << 32 | crc32b((const u8 *)p, n); }
+static FILE *record;
+static void record_line(u64 t, int status, int rows, i64 tokens, u64 h) {
+  if (record) fprintf(record, "%.6f %d %d %lld %016llx\n", t * 1e-9, status, rows, (long long)tokens, (unsigned long long)h);
+}
 // tokens of a text: a quarter of its bytes, or with --tokens-per-byte-* a share between the two by the text's hash
 static i64 text_tokens(u64 h, size_t n) {
   if (O.tpb_high <= 0) return (i64)(n + 3) / 4;
@@ -540,6 +546,7 @@ static void handle(conn *c, const char *method, size_t mn, const char *path, siz
     else if (O.rpm && rb < 1) why = 1, wait = (1 - rb) / rrate;
     else if (O.tpm && tb < c->tok_charge) why = 2, wait = (c->tok_charge - tb) / trate;
     if (why) {
+      record_line(t, 429, c->n_rows, c->tok_charge, c->rows[0].h);
       S.r429++; if (S.first_ns) h_429[sec]++;
       if (why == 1) S.r429_req++; else if (why == 2) S.r429_tok++; else S.too_large++;
       if (O.count_429 && O.rpm) rb = fmax(0, rb - 1);
@@ -551,6 +558,7 @@ static void handle(conn *c, const char *method, size_t mn, const char *path, siz
   }
   if (!S.first_ns) { S.first_ns = t; S.first_wall = wall(); sec = 0; }
   S.last_ns = t; S.last_wall = S.first_wall + (t - S.first_ns) * 1e-9;
+  record_line(t, 200, c->n_rows, c->tok_charge, c->rows[0].h);
   S.adm_req++; S.adm_rows += c->n_rows; S.adm_tok += c->tok_charge; if ((u64)c->n_rows > S.rows_max) S.rows_max = c->n_rows;
   h_req[sec]++; h_rows[sec] += c->n_rows; h_tok[sec] += c->tok_charge;
   c->counted = 1; if (++S.inflight > S.inflight_peak) S.inflight_peak = S.inflight;
@@ -627,6 +635,7 @@ int main(int argc, char **argv) {
 #define I(n, f) if (!strcmp(a, n)) { O.f = atoll(v); continue; }
 #define D(n, f) if (!strcmp(a, n)) { O.f = atof(v); continue; }
     I("--port", port) I("--cpu", cpu) I("--seed", seed) I("--max-inputs", max_inputs) I("--dims", default_dims) I("--default-completion", default_completion) I("--reply-tokens", reply_tokens) I("--max-request-tokens", max_request_tokens)
+    if (!strcmp(a, "--log")) { record = fopen(v, "w"); if (!record) { perror(v); return 1; } setvbuf(record, 0, _IOLBF, 0); continue; }
     D("--tokens-per-byte-low", tpb_low) D("--tokens-per-byte-high", tpb_high)
     D("--latency-ms", latency_ms) D("--jitter-ms", jitter_ms) D("--sigma", sigma) D("--per-input-us", per_input_us) D("--slow-ms", slow_ms) D("--rpm", rpm) D("--tpm", tpm) D("--burst-s", burst_s) D("--init-frac", init_frac)
     D("--f500", f500) D("--f503", f503) D("--freset", freset) D("--fhang", fhang) D("--ftrunc", ftrunc) D("--fmalf", fmalf) D("--fslow", fslow) D("--ffilter", ffilter)

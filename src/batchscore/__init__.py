@@ -6,7 +6,6 @@ What is named here is supported; everything else may change.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import (
@@ -20,12 +19,13 @@ from batchscore.errors import (
     SettingsError,
     UsageError,
 )
+from batchscore.version import VERSION
 
 if TYPE_CHECKING:
     from batchscore.iterables import Scored, score_rows, stream_rows
     from batchscore.scores import read_scores
 
-__version__ = version("batchscore")
+__version__ = VERSION
 
 __all__ = [
     "BatchscoreError",

@@ -30,7 +30,7 @@ from batchscore.write.ledger import Ledger
 from batchscore.write.parts import FileInParts
 
 #: Of so many rows the ids are compared, so that memory stays bounded.
-MOST_IDS = 1_000_000
+MOST_IDS = 200_000
 
 
 @dataclass(frozen=True, slots=True)

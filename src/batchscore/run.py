@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
 from batchscore.survey import Survey, survey, wanted_by
+from batchscore.version import VERSION
 from batchscore.write import storage
 from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
@@ -258,7 +258,7 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
     statistics = finished.statistics
     outcome = finished.outcome
     record = {
-        "version": version("batchscore"),
+        "version": VERSION,
         "started": begun.isoformat(timespec="seconds"),
         "seconds": round(finished.seconds, 3),
         "worker": worker,

@@ -133,5 +133,7 @@ async def opened(
         renew_token=connection.renew_token,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.share),
         quota=Quota(book),
-        concurrency=Concurrency(settings.concurrency),
+        concurrency=Concurrency(
+            settings.concurrency, settings.batch_size if settings.task == "embeddings" else 1
+        ),
     )

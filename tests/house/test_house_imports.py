@@ -15,13 +15,13 @@ import batchscore
 SOURCE = Path(batchscore.__file__).parent
 
 #: The nouns that flow, and the errors; everybody may use them.
-NOUNS = {"rows", "errors"}
+NOUNS = {"rows", "errors", "version"}
 
 #: What may import what, besides the nouns and one's own folder: nouns ← stages (never one another) ←
 #: engine (of pack and request) ← job, survey, run ← doors. A row serves every module that begins so.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "rows": set(),
+    "rows version": set(),
     "declared": set(),
     "settings checks configuration": {"settings", "checks", "declared"},
     "read pack request write report": set(),

@@ -23,7 +23,7 @@ def test_writing_makes_the_folders_and_tells_length_and_digest(tmp_path: Path) -
     written = write_whole(path, [b"one\n", memoryview(b"two\n")])
     assert path.read_bytes() == b"one\ntwo\n"
     assert written.bytes == 8
-    assert len(written.digest) == len("blake2b:") + 32
+    assert len(written.digest) == len("xxh3:") + 32
     assert written.digest == digest_file(path) == digest_bytes(b"one\ntwo\n")
     assert everything_below(tmp_path) == ["a", "a/b", "a/b/part.jsonl"]
 

@@ -135,7 +135,7 @@ class Attempts(Generic[T]):
         charged = prompt_tokens + request.extra_tokens if prompt_tokens else request.tokens
         self.patience.answered(flight, reply.seconds)
         deployment.hear(reply.headers)
-        deployment.answered(ticket, charged, reply.seconds, len(reply.body))
+        deployment.answered(ticket, charged, rows, reply.seconds, len(reply.body))
         self.listen(Attempt(rows, reply.status, reply.seconds, "", prompt_tokens, completion_tokens))
         return Result(KEPT, answers)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: In flight once the first answer has come: many where it told the quota, else few, since all may be refused.
-OPENING = 64
-CAREFUL_OPENING = 8
+#: In flight once the first answer has come: few, since all may be refused, but where the answer told the
+#: quota, twice what latency times rate needs, up to a bound that is grown beyond only while it helps.
+OPENING = 8
+MOST_AT_OPENING = 256
 
 #: Answers that take so much longer than those at the beginning show that the service (or we) are full.
 SLOWER = 2.5
@@ -31,27 +32,25 @@ FEWEST_BY_BYTES = 4
 
 @dataclass(slots=True)
 class Concurrency:
-    """The bound of one deployment: at most `most`, at least 1."""
+    """The bound of one deployment: at most `most`, at least 1. `rows` is how many a full request holds."""
 
     most: int
+    rows: int = 1
     limit: int = 1
     doubling: bool = True
-    quota_known: bool = False
+    rate: float | None = None
     best_seconds: float = float("inf")
     round_requests: int = 0
     round_failures: int = 0
     round_seconds: float = 0.0
     round_used: bool = False
-    round_bytes: int = 0
+    round_bytes: float = 0.0
 
-    def answered(
-        self, seconds: float, size: int, in_flight: int, *, for_quota: bool, quota_known: bool
-    ) -> None:
-        """Note an answer of so many bytes; `for_quota`: what the next ones wait for is the quota."""
-        self.quota_known = quota_known
+    def answered(self, seconds: float, row_bytes: float, in_flight: int, *, for_quota: bool) -> None:
+        """Note an answer of so many bytes a row; `for_quota`: what the next ones wait for is the quota."""
         self.round_requests += 1
         self.round_seconds += seconds
-        self.round_bytes += size
+        self.round_bytes += row_bytes
         if in_flight >= self.limit and not for_quota:
             self.round_used = True
         if self.round_requests >= self.round_size:
@@ -77,18 +76,20 @@ class Concurrency:
             self.doubling = False
         elif answered:
             self.judge(self.round_seconds / answered, self.round_bytes / answered)
-        self.round_requests = self.round_failures = self.round_bytes = 0
-        self.round_seconds, self.round_used = 0.0, False
+        self.round_requests = self.round_failures = 0
+        self.round_seconds, self.round_bytes, self.round_used = 0.0, 0.0, False
 
-    def judge(self, seconds: float, size: float) -> None:
+    def judge(self, seconds: float, row_bytes: float) -> None:
         """Grow while it helps and memory allows."""
-        bound = min(self.most, max(FEWEST_BY_BYTES, int(MOST_BYTES / max(size, 1))))
+        size = max(row_bytes * self.rows, 1.0)
+        bound = min(self.most, max(FEWEST_BY_BYTES, int(MOST_BYTES / size)))
         if self.round_requests >= FEWEST_TO_JUDGE:
             self.best_seconds = min(self.best_seconds, seconds)
         if seconds > SLOWER * self.best_seconds + SLACK_SECONDS:
             self.doubling = False
         elif self.limit == 1:
-            self.limit = OPENING if self.quota_known else CAREFUL_OPENING
+            needed = 0 if self.rate is None else int(2 * seconds * self.rate)
+            self.limit = max(OPENING, min(needed, MOST_AT_OPENING))
         elif self.round_used:
             self.limit = self.limit * 3 if self.doubling else self.limit + max(1, self.limit // 8)
         self.limit = max(1, min(self.limit, bound))

@@ -133,21 +133,17 @@ class Deployment:
             self.waited_at = ticket.start
             await asyncio.sleep(left)
 
-    def answered(self, ticket: Ticket, tokens: float, seconds: float, size: int) -> None:
-        """Note an answer: what it was really charged, its round trip and its bytes."""
+    def answered(self, ticket: Ticket, tokens: float, rows: int, seconds: float, size: int) -> None:
+        """Note an answer: what it was really charged, its rows, its round trip and its bytes."""
         now = time.monotonic()
         self.health.succeeded(now)
         self.blind_pauses = 0
         self.quota.correct(ticket, tokens)
         for_quota = now - self.waited_at < 1.0
         self.limits.passed(tokens, now, used=for_quota)
-        self.concurrency.answered(
-            seconds,
-            size,
-            self.in_flight + 1,
-            for_quota=for_quota,
-            quota_known=self.limits.rates.limited,
-        )
+        if self.concurrency.limit == 1:
+            self.concurrency.rate = self.limits.rates.of_requests(tokens)
+        self.concurrency.answered(seconds, size / rows, self.in_flight + 1, for_quota=for_quota)
 
     def hear(self, headers: Mapping[str, str]) -> None:
         """Take in what a reply's headers say of the quota, now and then."""

@@ -32,6 +32,7 @@ from batchscore.request.address import (
     take_apart,
 )
 from batchscore.request.places import AZURE_TYPES, ENTRA_TYPES, OPENAI_TYPES, Given
+from batchscore.version import VERSION
 
 #: Headers of `OPENAI_CUSTOM_HEADERS` that are never ours to take from there: credentials and framing.
 _NOT_CUSTOM = frozenset(
@@ -221,8 +222,8 @@ def _ask_sdk(
     from openai import AzureOpenAI, DefaultHttpxClient, OpenAI  # noqa: PLC0415
 
     root = f"{address.split.scheme}://{address.split.netloc}{address.path}"
-    # No proxy or certificate settings are needed to build an address; a bad one would fail here.
-    with DefaultHttpxClient(trust_env=False) as unused:
+    # It sends nothing, so proxies and certificates, which take a while to load, have no part in it.
+    with DefaultHttpxClient(trust_env=False, verify=False) as unused:
         client: OpenAI
         if address.surface == "azure-deployments":
             client = AzureOpenAI(
@@ -249,7 +250,7 @@ def _ask_sdk(
             for name in ("Accept", "Content-Type", "OpenAI-Organization", "OpenAI-Project")
             if isinstance(built.get(name.lower()), str)
         }
-        headers["User-Agent"] = f"batchscore/{_version()} {built['user-agent']}"
+        headers["User-Agent"] = f"batchscore/{VERSION} {built['user-agent']}"
         base = str(client.base_url)
         asked = {name: str(value) for name, value in client.default_query.items()}
     return base, asked, headers
@@ -264,13 +265,3 @@ def _custom_headers(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not re.fullmatch(r"[ -~\t]*", value):
             raise SettingsError("OPENAI_CUSTOM_HEADERS holds a line that is not `Name: value` in ASCII.")
         yield name, value
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
-
-    try:
-        return version("batchscore")
-    except PackageNotFoundError:
-        # Run from a folder of sources, as Azure ML does with a scoring script.
-        return "0"

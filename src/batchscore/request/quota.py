@@ -41,6 +41,11 @@ class Rates:
         """Whether there is anything to keep to."""
         return self.tokens is not None or self.requests is not None
 
+    def of_requests(self, tokens: float) -> float | None:
+        """Return how many requests of so many tokens may go a second."""
+        by_tokens = None if self.tokens is None else self.tokens / max(tokens, 1.0)
+        return min((rate for rate in (by_tokens, self.requests) if rate is not None), default=None)
+
 
 class Book(Protocol):
     """Where the schedule is kept: in this process, or shared by several."""

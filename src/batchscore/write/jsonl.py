@@ -80,7 +80,7 @@ def checked_vector(value: Any, row: Settled, dimensions: int | None) -> np.ndarr
             f"{_of(row)}: {len(value)} dimensions instead of {dimensions}; please report this"
         )
     # JSON has no NaN: orjson would write null, and the vector would be none.
-    if not np.isfinite(value).all():
+    if np.count_nonzero(np.isfinite(value)) < value.size:
         raise BrokenInvariant(f"{_of(row)}: the embedding holds NaN or infinity; please report this")
     return np.ascontiguousarray(value)
 
@@ -112,7 +112,7 @@ def _score_record(row: Settled, score: Score, schema: RecordSchema) -> dict[str,
     record = _head(row, schema)
     if schema.is_vector:
         vector = checked_vector(score.value, row, schema.dimensions)
-        record[schema.task] = _safe(vector) if (np.abs(vector) == _TREACHEROUS).any() else vector
+        record[schema.task] = _safe(vector) if _is_treacherous(vector) else vector
     else:
         record[schema.task] = score.value
         record["finish_reason"] = score.finish_reason
@@ -123,6 +123,11 @@ def _score_record(row: Settled, score: Score, schema: RecordSchema) -> dict[str,
     if schema.with_raw:
         record["raw"] = score.raw
     return record
+
+
+def _is_treacherous(vector: np.ndarray[Any, np.dtype[np.float32]]) -> bool:
+    # Counting costs a third of `any`, which goes by way of Python.
+    return bool(np.count_nonzero(vector == _TREACHEROUS) or np.count_nonzero(vector == -_TREACHEROUS))
 
 
 def _error_record(row: Settled, error: RowError, schema: RecordSchema) -> dict[str, Any]:

@@ -7,11 +7,12 @@ settled. It knows no format and writes nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
+
+import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, OutputError
 from batchscore.rows import Prompt, RowError, Score, Settled
@@ -27,7 +28,7 @@ class Part:
     read: int = 0
     whole: bool = False
     settled: dict[int, Settled] = field(default_factory=dict)
-    asked: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+    asked: Any = field(default_factory=xxhash.xxh3_128)
 
     @property
     def complete(self) -> bool:
