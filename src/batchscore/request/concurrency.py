@@ -25,9 +25,10 @@ CUT = 0.7
 #: Round trips vary; fewer are no measure.
 FEWEST_TO_JUDGE = 8
 
-#: Requests and replies under way may hold about so much memory.
+#: Requests and replies under way may hold about so many bytes and rows in memory.
 MOST_BYTES = 24 * 2**20
-FEWEST_BY_BYTES = 4
+MOST_ROWS = 16_384
+FEWEST_BY_MEMORY = 4
 
 
 @dataclass(slots=True)
@@ -81,8 +82,8 @@ class Concurrency:
 
     def judge(self, seconds: float, row_bytes: float) -> None:
         """Grow while it helps and memory allows."""
-        size = max(row_bytes * self.rows, 1.0)
-        bound = min(self.most, max(FEWEST_BY_BYTES, int(MOST_BYTES / size)))
+        rows = min(MOST_ROWS, MOST_BYTES / max(row_bytes, 1.0))
+        bound = min(self.most, max(FEWEST_BY_MEMORY, int(rows / self.rows)))
         if self.round_requests >= FEWEST_TO_JUDGE:
             self.best_seconds = min(self.best_seconds, seconds)
         if seconds > SLOWER * self.best_seconds + SLACK_SECONDS:

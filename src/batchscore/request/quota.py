@@ -168,19 +168,33 @@ class Windows:
         default_factory=lambda: tuple(Window(seconds) for seconds in WINDOW_SECONDS)
     )
     last: Entry | None = None
+    largest: deque[tuple[float, float]] = field(default_factory=deque)
 
-    def opening(self, now: float, rate: float) -> float:
-        """Return when the next charge may come without any window holding more than rate + itself."""
+    def opening(self, now: float, rate: float, amount: float) -> float:
+        """Return when this charge may come without any window holding more than its rate and one request.
+
+        The one request is the largest: small ones need not wait until a large one has left the window.
+        """
         opening = now
+        above = max(0.0, self.largest_since(now - self.windows[0].seconds) - amount)
         for window in self.windows:
-            allowed = rate * window.seconds * (1 + 1e-9)
+            allowed = rate * window.seconds * (1 + 1e-9) + above
             # The total still counts what has left the window meanwhile, so it is at most too high.
             if window.total > allowed:
                 opening = window.opening(opening, allowed)
         return opening
 
+    def largest_since(self, edge: float) -> float:
+        """Return the largest charge after `edge`."""
+        while self.largest and self.largest[0][0] <= edge:
+            self.largest.popleft()
+        return self.largest[0][1] if self.largest else 0.0
+
     def charge(self, at: float, amount: float) -> Entry:
         """Note a charge; charges come in the order of their times."""
+        while self.largest and self.largest[-1][1] <= amount:
+            self.largest.pop()
+        self.largest.append((at, amount))
         last = self.last
         if last is not None and at - last.first < GRAIN_SECONDS and last.at > self.windows[0].edge:
             last.at = max(last.at, at)
@@ -219,19 +233,18 @@ class Quota:
     book: Book
     tokens: Windows = field(default_factory=Windows)
     requests: Windows = field(default_factory=Windows)
+    latest: float = 0.0
 
     def reserve(self, now: float, tokens: float, rates: Rates) -> Ticket:
         """Charge one request; the ticket says when it may go. Reserve in the order of going."""
         if not rates.limited:
             return Ticket(now, now, tokens, rates)
-        opening = now
+        start = max(self.book.reserve(now, tokens, rates), self.latest)
         if rates.tokens is not None:
-            opening = self.tokens.opening(opening, rates.tokens)
+            start = self.tokens.opening(start, rates.tokens, tokens)
         if rates.requests is not None:
-            opening = self.requests.opening(opening, rates.requests)
-        start = self.book.reserve(opening, tokens, rates)
-        # What was let go later than the windows asked for may meet fuller windows only where the clock
-        # of another worker's charges moved it; it never moves to an earlier time.
+            start = self.requests.opening(start, rates.requests, 1)
+        self.latest = start
         charged = None if rates.tokens is None else self.tokens.charge(start, tokens)
         counted = None if rates.requests is None else self.requests.charge(start, 1)
         return Ticket(now, start, tokens, rates, (charged, counted))
