@@ -1,5 +1,5 @@
 // Fast stub of an OpenAI-compatible HTTP/1.1 API, loopback only, one thread, epoll, no dependencies.
-// Build: make.  Options: ./stub --help.  The text -> vector / reply map is written down in ref.py.
+// Build: make.  Options: ./stub.out --help.  The text -> vector / reply map is written down in ../rig.py.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>

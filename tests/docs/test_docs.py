@@ -11,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from batchscore.configuration import resolve
 from batchscore.errors import ErrorCode
 from batchscore.settings import Settings
 
@@ -56,6 +62,32 @@ def test_every_command_of_the_docs_runs(page: str, words: list[str], tmp_path: P
     assert done.returncode == 0, done.stderr
 
 
+def blocks(language: str) -> list[str]:
+    """Give the blocks of a language in all pages."""
+    return [
+        block
+        for page in PAGES
+        for block in re.findall(
+            rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "code", [block for block in blocks("python") if "score_rows" in block or "stream_rows" in block]
+)
+def test_every_python_example_of_the_docs_runs(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_every_settings_file_of_the_docs_can_be_meant(text: str) -> None:
+    required = {"task": "chat", "model": "m", "output": "out"}
+    assert resolve(required, environ={}, config=tomllib.loads(text)).deployments
+
+
 def test_the_settings_page_is_what_the_code_says() -> None:
     page = runpy.run_path(str(ROOT / "docs" / "generate.py"))["settings_page"]()
     assert (ROOT / "docs" / "settings.md").read_text("utf-8") == page, "run python docs/generate.py"
@@ -73,7 +105,9 @@ def test_every_flag_that_the_docs_name_exists() -> None:
         "quiet",
         "help",
     }
-    text = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("input.md", "output.md"))
+    text = "".join(
+        (ROOT / "docs" / name).read_text("utf-8") for name in ("input.md", "output.md", "limits.md")
+    )
     named = set(re.findall(r"`--([a-z-]+)", text))
     assert named <= known
 
