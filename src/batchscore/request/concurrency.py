@@ -14,9 +14,13 @@ from dataclasses import dataclass
 OPENING = 8
 MOST_AT_OPENING = 256
 
-#: Answers that take so much longer than those at the beginning show that the service (or we) are full.
+#: No Python process sends more a second, so that more need not be in flight than it sends in a round trip.
+MOST_A_SECOND = 5000.0
+
+#: Three times as many in flight that take so much longer are no gain: the service (or we) are full.
+GROWTH = 3
 SLOWER = 2.5
-SLACK_SECONDS = 0.02
+SLACK_SECONDS = 0.002
 
 #: So many of a round's requests may fail before the service is asked less at once.
 FAILING_SHARE = 0.2
@@ -87,10 +91,12 @@ class Concurrency:
         if self.round_requests >= FEWEST_TO_JUDGE:
             self.best_seconds = min(self.best_seconds, seconds)
         if seconds > SLOWER * self.best_seconds + SLACK_SECONDS:
+            if self.doubling:
+                self.limit = self.limit // GROWTH
             self.doubling = False
         elif self.limit == 1:
-            needed = 0 if self.rate is None else int(2 * seconds * self.rate)
+            needed = 0 if self.rate is None else int(2 * seconds * min(self.rate, MOST_A_SECOND))
             self.limit = max(OPENING, min(needed, MOST_AT_OPENING))
         elif self.round_used:
-            self.limit = self.limit * 3 if self.doubling else self.limit + max(1, self.limit // 8)
+            self.limit = self.limit * GROWTH if self.doubling else self.limit + max(1, self.limit // 8)
         self.limit = max(1, min(self.limit, bound))

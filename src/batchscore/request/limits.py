@@ -14,6 +14,7 @@ from math import inf
 
 from batchscore.request.headers import LimitHeaders
 from batchscore.request.quota import Rates
+from batchscore.request.sharing import Sharing
 
 #: What a burst of 429s leaves of the rate, and how much of the whole is won back each second.
 CUT = 0.93
@@ -22,18 +23,11 @@ GROWTH_PER_SECOND = 0.02
 #: What was found when the first 429 came is mostly too little; until the second it grows faster.
 SEARCH_PER_SECOND = 1.0
 
-#: A worker with a share of a quota yields faster, so that shares meet.
-CUT_OF_A_SHARE = 0.85
-GROWTH_OF_A_SHARE_PER_SECOND = 0.04
 LEAST_FACTOR = 0.02
 
 #: Headers of a request limit may count per 10 s where they look like minutes (learn.microsoft.com Q&A on
 #: `x-ratelimit-limit-requests`, seen 2026-09), so that such a limit may turn out six times as high.
 MOST_OF_A_HEADER_LIMIT = 6.0
-
-#: Below this part of the most that was ever left over, others are using the quota as well.
-LITTLE_LEFT = 0.3
-PLENTY_LEFT = 0.5
 
 #: Over so many seconds it is measured what an unknown limit lets through.
 MEASURED_SECONDS = 2.0
@@ -54,11 +48,11 @@ class Limits:
     header_tpm: float | None = None
     found: float | None = None
     searching: bool = True
-    factor: float = field(init=False)
+    factor: float = 1.0
+    sharing: Sharing | None = None
     requests_factor: float = 1.0
     cut_at: float = float("-inf")
     moved_at: float = float("-inf")
-    most_left: float = 0.0
     since: float | None = None
     let_through: float = 0.0
     rates: Rates = field(init=False)
@@ -66,7 +60,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Begin with the share."""
-        self.factor = self.share
+        self.sharing = Sharing(self.share) if self.share < 1 else None
         self.settle()
 
     def settle(self) -> None:
@@ -77,8 +71,9 @@ class Limits:
         if rpm is None and self.header_rpm is not None:
             rpm = self.header_rpm * self.requests_factor
         self.most_tokens = inf if tpm is None else tpm
-        tokens = None if tpm is None else tpm / 60 * self.factor
-        requests = None if rpm is None else rpm / 60 * self.factor
+        part = self.factor if self.sharing is None else self.sharing.part
+        tokens = None if tpm is None else tpm / 60 * part
+        requests = None if rpm is None else rpm / 60 * part
         if self.found is not None:
             tokens = self.found if tokens is None else min(tokens, self.found)
         self.rates = Rates(tokens, requests)
@@ -91,17 +86,11 @@ class Limits:
         if said.tokens != self.header_tpm or said.requests != self.header_rpm:
             self.header_tpm, self.header_rpm = said.tokens, said.requests
             self.settle()
-        if self.share < 1 and said.remaining_tokens is not None:
-            self.yield_to_others(said.remaining_tokens, now)
+        whole = self.most_tokens / 60
+        left = said.remaining_tokens
+        if self.sharing and left is not None and whole < inf and self.sharing.told(left, whole, now):
+            self.settle()
         return learned
-
-    def yield_to_others(self, left: float, now: float) -> None:
-        """Move the factor by what the quota has left for all its users."""
-        self.most_left = max(self.most_left, left)
-        if left < LITTLE_LEFT * self.most_left and now - self.cut_at > 1.0:
-            self.cut(now, 0.95)
-        elif left > PLENTY_LEFT * self.most_left:
-            self.grow(now)
 
     def passed(self, tokens: float, now: float, *, used: bool) -> None:
         """Note that a request was answered; `used`: it had to wait for the quota."""
@@ -112,7 +101,7 @@ class Limits:
             self.let_through *= 0.5
             self.since += elapsed / 2
         self.let_through += tokens
-        if used and self.share == 1:
+        if used and self.sharing is None:
             self.grow(now)
 
     def grow(self, now: float) -> None:
@@ -123,8 +112,7 @@ class Limits:
         self.moved_at = now
         if now - self.cut_at < 0.5:
             return
-        rate = GROWTH_PER_SECOND if self.share == 1 else GROWTH_OF_A_SHARE_PER_SECOND * self.share * 4
-        self.factor = min(1.0, self.factor + rate * passed)
+        self.factor = min(1.0, self.factor + GROWTH_PER_SECOND * passed)
         if self.found is not None:
             growth = SEARCH_PER_SECOND if self.searching else GROWTH_PER_SECOND
             self.found *= 1 + growth * passed
@@ -144,19 +132,21 @@ class Limits:
                 self.found = self.measured(now)
                 self.settle()
         else:
-            self.cut(now, CUT if self.share == 1 else CUT_OF_A_SHARE)
+            self.cut(now, CUT)
         return True
 
     def cut(self, now: float, part: float) -> None:
         """Leave `part` of the rate."""
         self.cut_at = self.moved_at = now
-        if self.requests_factor > 1:
+        if self.sharing is not None:
+            self.sharing.refused()
+        elif self.requests_factor > 1:
             self.requests_factor = max(1.0, self.requests_factor * part)
         elif self.found is not None:
             self.found = min(self.found, self.measured(now)) if self.searching else self.found * part
             self.searching = False
         else:
-            self.factor = max(LEAST_FACTOR * self.share, self.factor * part)
+            self.factor = max(LEAST_FACTOR, self.factor * part)
         self.settle()
 
     def measured(self, now: float) -> float:
