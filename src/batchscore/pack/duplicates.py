@@ -22,6 +22,7 @@ class Duplicates:
     """Prompts under way with the rows that wait for their answers, and the latest answers."""
 
     following: dict[bytes, list[Prompt]] = field(default_factory=dict)
+    leaders: dict[tuple[str, int], bytes] = field(default_factory=dict)
     answers: OrderedDict[bytes, Score] = field(default_factory=OrderedDict)
     saved: int = 0
 
@@ -36,20 +37,22 @@ class Duplicates:
             self.following[key].append(prompt)
         else:
             self.following[key] = []
+            self.leaders[prompt.file, prompt.row] = key
             return False
         self.saved += 1
         return True
 
     def resolve(self, prompts: Sequence[Prompt], settled: list[Settled]) -> None:
         """Give the results of these prompts to the rows that waited for them, too."""
-        for prompt, result in zip(prompts, [row.result for row in settled], strict=True):
-            key = digest(prompt)
+        for prompt, found in zip(prompts, list(settled), strict=True):
+            # By the row, since a text that was too long is not what it was when it was taken.
+            key = self.leaders.pop((prompt.file, prompt.row), b"")
             settled += [
-                Settled(other.file, other.row, result, other.id, other.kept)
+                Settled(other.file, other.row, found.result, other.id, other.kept, found.truncated)
                 for other in self.following.pop(key, ())
             ]
-            if isinstance(result, Score):
-                self.answers[key] = result
+            if isinstance(found.result, Score) and not found.truncated:
+                self.answers[key] = found.result
                 if len(self.answers) > REMEMBERED:
                     self.answers.popitem(last=False)
 
