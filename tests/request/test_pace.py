@@ -112,12 +112,23 @@ def test_one_request_goes_ahead_and_then_as_many_as_latency_times_rate_needs() -
     assert (blind.limit, told.limit) == (OPENING, 200)
 
 
+def idle() -> float:
+    return 0.1
+
+
+def test_who_is_busy_all_the_time_gains_nothing_by_more_in_flight() -> None:
+    concurrency = Concurrency(500, busy=lambda: 0.99)
+    for _ in range(6):
+        answer(concurrency, concurrency.round_size, 0.1)
+    assert concurrency.limit == OPENING
+
+
 def test_more_are_in_flight_while_that_helps() -> None:
-    concurrency = Concurrency(500)
+    concurrency = Concurrency(500, busy=idle)
     for _ in range(6):
         answer(concurrency, concurrency.round_size, 0.1)
     assert concurrency.limit == 500
-    slowing = Concurrency(500)
+    slowing = Concurrency(500, busy=idle)
     for seconds in (0.1, 0.1, 0.1, 0.4, 0.4, 0.4):
         answer(slowing, slowing.round_size, seconds)
     assert slowing.limit < 100
@@ -141,7 +152,7 @@ def test_a_service_that_fails_a_fifth_is_asked_less_at_once() -> None:
 
 
 def test_memory_bounds_what_is_in_flight() -> None:
-    concurrency = Concurrency(500, rows=256)
+    concurrency = Concurrency(500, rows=256, busy=idle)
     for _ in range(8):
         answer(concurrency, concurrency.round_size, 0.1, size=8000)
     assert concurrency.limit == max(FEWEST_BY_MEMORY, MOST_BYTES // (8000 * 256))

@@ -7,7 +7,9 @@ waits for quota holds no request. It knows figures, not tasks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 #: In flight once the first answer has come: few, since all may be refused, but where the answer told the
 #: quota, twice what latency times rate needs, up to a bound that is grown beyond only while it helps.
@@ -19,6 +21,7 @@ MOST_A_SECOND = 5000.0
 
 #: Three times as many in flight that take so much longer are no gain: the service (or we) are full.
 GROWTH = 3
+BUSY = 0.9
 SLOWER = 2.5
 SLACK_SECONDS = 0.002
 
@@ -36,11 +39,30 @@ FEWEST_BY_MEMORY = 4
 
 
 @dataclass(slots=True)
+class OwnWork:
+    """How busy the thread is that asks."""
+
+    asked_at: float = field(default_factory=time.monotonic)
+    worked: float = field(default_factory=time.thread_time)
+
+    def share(self) -> float:
+        """Return the part of the time since it was last asked in which this thread was at work."""
+        now, worked = time.monotonic(), time.thread_time()
+        share = (worked - self.worked) / max(now - self.asked_at, 1e-9)
+        self.asked_at, self.worked = now, worked
+        return share
+
+
+@dataclass(slots=True)
 class Concurrency:
-    """The bound of one deployment: at most `most`, at least 1. `rows` is how many a full request holds."""
+    """The bound of one deployment: at most `most`, at least 1. `rows` is how many a full request holds.
+
+    `busy` gives the part of the time since it was last asked in which this thread was at work.
+    """
 
     most: int
     rows: int = 1
+    busy: Callable[[], float] = field(default_factory=lambda: OwnWork().share)
     limit: int = 1
     doubling: bool = True
     rate: float | None = None
@@ -90,7 +112,10 @@ class Concurrency:
         bound = min(self.most, max(FEWEST_BY_MEMORY, int(rows / self.rows)))
         if self.round_requests >= FEWEST_TO_JUDGE:
             self.best_seconds = min(self.best_seconds, seconds)
-        if seconds > SLOWER * self.best_seconds + SLACK_SECONDS:
+        if self.busy() > BUSY and self.limit > 1:
+            # Whoever is busy all the time sends no more for having more in flight.
+            self.doubling = False
+        elif seconds > SLOWER * self.best_seconds + SLACK_SECONDS:
             if self.doubling:
                 self.limit = self.limit // GROWTH
             self.doubling = False
