@@ -7,6 +7,7 @@ It knows no terminal and no host. What happens is told to one callable as events
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -27,7 +28,10 @@ from batchscore.scoring import Endpoint, open_engine
 from batchscore.settings import Settings
 from batchscore.survey import Ready, Survey, opened
 from batchscore.write.ledger import Ledger
-from batchscore.write.parts import FileInParts
+from batchscore.write.parts import FileInParts, Part
+
+#: Whether this process may use one core only (`taskset`, small containers).
+ONE_CORE = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() == 1
 
 #: Of so many rows the ids are compared, so that memory stays bounded.
 MOST_IDS = 200_000
@@ -140,7 +144,7 @@ class Job:
                 async for rows in settled:
                     self.tell(rows)
                     for part in self.ledger.settle(rows):
-                        await asyncio.to_thread(self.ledger.publish, part)
+                        await self.publish(part)
                     await self.close_files()
         except BatchscoreError as error:
             failure = error
@@ -226,6 +230,16 @@ class Job:
                     reasons.update(str(each) for each in (found if isinstance(found, list) else [found]))
         self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons))
 
+    async def publish(self, part: Part) -> None:
+        """Encode and write a part; writing may take a while, so others go on meanwhile.
+
+        On a single core a second thread that computes gains nothing, and costs the first its caches.
+        """
+        if ONE_CORE:
+            await asyncio.to_thread(self.ledger.publish, self.ledger.encode(part))
+        else:
+            await asyncio.to_thread(lambda: self.ledger.publish(self.ledger.encode(part)))
+
     async def close_files(self) -> None:
         """Finish the files that are read and wholly settled."""
         for name in [*self.through]:
@@ -241,7 +255,7 @@ class Job:
         if progress is not None:
             del self.ledger.open[name]
             for part in progress.open.values():
-                await asyncio.to_thread(self.ledger.publish, part)
+                await self.publish(part)
             manifest.problem = self.problems.get(name, "")
             whole = progress.ended and not progress.waiting
             manifest.state = "unreadable" if manifest.problem else "complete" if whole else "partial"

@@ -97,10 +97,17 @@ def test_scores_and_errors_part_by_themselves() -> None:
 
 
 def test_chunks_are_whole_lines_of_about_a_megabyte() -> None:
-    rows = [embedded(row, dimensions=1536) for row in range(120)]
+    rows = [embedded(row, dimensions=400) for row in range(450)]
     chunks = list(encode_scores(rows, EMBEDDINGS))
     assert len(chunks) == 2
     assert all(chunk.endswith(b"\n") and len(chunk) < 1.1 * 2**20 for chunk in chunks)
+    assert all_comparable(list(decode_scores(b"".join(chunks), EMBEDDINGS))) == all_comparable(rows)
+
+
+def test_long_lines_are_given_as_they_are() -> None:
+    rows = [embedded(row, dimensions=1536) for row in range(20)]
+    chunks = list(encode_scores(rows, EMBEDDINGS))
+    assert [chunk.count(b"\n") for chunk in chunks] == [1] * 20
     assert all_comparable(list(decode_scores(b"".join(chunks), EMBEDDINGS))) == all_comparable(rows)
 
 

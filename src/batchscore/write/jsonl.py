@@ -24,6 +24,7 @@ from batchscore.rows import RowError, Score, Settled
 from batchscore.write.schema import RecordSchema
 
 _CHUNK_BYTES = 1 << 20
+_LONG_LINE = 8192
 _LINE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 _DEEPEST = 200  # orjson's own bound is 254 levels
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -35,7 +36,10 @@ _SHORTEST, _SAFE = b"7.038531e-26", b"7.0385307e-26"
 
 
 def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[bytes]:
-    """Yield the score records of those rows that have one, in chunks of whole lines of about a megabyte."""
+    """Yield the score records of those rows that have one, in chunks of whole lines.
+
+    A chunk is about a megabyte of them, or a single long one.
+    """
     return _chunked(
         _line(_score_record(row, row.result, schema)) for row in settled if isinstance(row.result, Score)
     )
@@ -127,7 +131,7 @@ def _score_record(row: Settled, score: Score, schema: RecordSchema) -> dict[str,
 
 def _is_treacherous(vector: np.ndarray[Any, np.dtype[np.float32]]) -> bool:
     # Counting costs a third of `any`, which goes by way of Python.
-    return bool(np.count_nonzero(vector == _TREACHEROUS) or np.count_nonzero(vector == -_TREACHEROUS))
+    return bool(np.count_nonzero(np.abs(vector) == _TREACHEROUS))
 
 
 def _error_record(row: Settled, error: RowError, schema: RecordSchema) -> dict[str, Any]:
@@ -204,6 +208,10 @@ def _chunked(lines: Iterator[bytes]) -> Iterator[bytes]:
     pending: list[bytes] = []
     size = 0
     for line in lines:
+        if len(line) >= _LONG_LINE and not pending:
+            # Copying it into a chunk would take as long as writing it.
+            yield line
+            continue
         pending.append(line)
         size += len(line)
         if size >= _CHUNK_BYTES:

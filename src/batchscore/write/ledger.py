@@ -28,6 +28,17 @@ MARKER_TEXT = b"This folder is an output of batchscore; inputs are not read from
 MANIFEST_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A part whose files only have to be written: `None` where there would be none."""
+
+    part: Part
+    counts: tuple[int, int, int, int]
+    dimensions: int | None
+    scores: bytes | Iterable[bytes] | None
+    errors: bytes | Iterable[bytes] | None
+
+
 @dataclass(slots=True)
 class Ledger:
     """The account of one task in one output folder.
@@ -165,21 +176,34 @@ class Ledger:
             touched.add(settled.file)
         return [part for file in touched for part in self.open[file].completed()]
 
-    def publish(self, part: Part) -> None:
-        """Write a part's files, then its commit record into the manifest; nothing for an empty part."""
+    def encode(self, part: Part) -> Encoded | None:
+        """Turn a part's rows into its files' content, as far as that needs no disk; `None` if it is empty."""
         settled = part.in_order()
         if not settled:
-            return
-        name = self.layout.part_name(part.file, part.number)
+            return None
         scores = [row for row in settled if isinstance(row.result, Score)]
         errors = [row for row in settled if isinstance(row.result, RowError)]
         schema = self.schema
-        manifest = self.manifests[part.file]
         if scores and self.layout.task == "embeddings":
             schema = replace(schema, dimensions=int(scores[0].result.value.size))  # type: ignore[union-attr]
-            manifest.dimensions = schema.dimensions
-        ok, failed, transient, empty = counts(settled)
-        commit = Commit(
+        return Encoded(
+            part=part,
+            counts=counts(settled),
+            dimensions=schema.dimensions,
+            scores=self.format.encode_scores(scores, schema) if scores else None,
+            errors=self.format.encode_errors(errors, schema) if errors else None,
+        )
+
+    def publish(self, encoded: Encoded | None) -> None:
+        """Write a part's files, then its commit record into the manifest; nothing for an empty part."""
+        if encoded is None:
+            return
+        part = encoded.part
+        name = self.layout.part_name(part.file, part.number)
+        manifest = self.manifests[part.file]
+        manifest.dimensions = encoded.dimensions or manifest.dimensions
+        ok, failed, transient, empty = encoded.counts
+        manifest.parts[part.number] = Commit(
             part=part.number,
             rows=part.read,
             ok=ok,
@@ -188,20 +212,11 @@ class Ledger:
             empty=empty,
             whole=part.whole,
             inputs=part.inputs,
-            scores=self.write(self.layout.scores / name, scores, schema, self.format.encode_scores),
-            error_records=self.write(self.layout.errors / name, errors, schema, self.format.encode_errors),
+            scores=written(self.layout.scores / name, encoded.scores),
+            error_records=written(self.layout.errors / name, encoded.errors),
         )
-        manifest.parts[part.number] = commit
         if time.monotonic() - self.written.get(part.file, 0.0) >= MANIFEST_SECONDS:
             self.write_manifest(part.file)
-
-    def write(self, path: Path, rows: list[Settled], schema: RecordSchema, encode: Any) -> PartFile | None:
-        """Write one part's file; none, and none left over, where it would be empty."""
-        if not rows:
-            storage.remove(path)
-            return None
-        written = storage.write_whole(path, encode(rows, schema))
-        return PartFile(path.name, written.bytes, written.digest)
 
     def write_manifest(self, file: str) -> None:
         """Write a file's manifest as it stands."""
@@ -216,6 +231,15 @@ class Ledger:
                 part = manifest.parts[number].scores if manifest is not None else None
                 if part is not None:
                     yield self.layout.scores / part.name
+
+
+def written(path: Path, content: bytes | Iterable[bytes] | None) -> PartFile | None:
+    """Write one part's file; none, and none left over, where it would be empty."""
+    if content is None:
+        storage.remove(path)
+        return None
+    found = storage.write_whole(path, content)
+    return PartFile(path.name, found.bytes, found.digest)
 
 
 def listed(folder: Path, suffix: str) -> list[Path]:
