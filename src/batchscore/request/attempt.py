@@ -134,7 +134,7 @@ class Attempts(Generic[T]):
         prompt_tokens, completion_tokens = self.tokens(answers)
         charged = prompt_tokens + request.extra_tokens if prompt_tokens else request.tokens
         self.patience.answered(flight, reply.seconds)
-        deployment.hear(reply.headers)
+        deployment.hear(reply.headers, charged)
         deployment.answered(ticket, charged, rows, reply.seconds, len(reply.body))
         self.listen(Attempt(rows, reply.status, reply.seconds, "", prompt_tokens, completion_tokens))
         return Result(KEPT, answers)
@@ -167,7 +167,7 @@ class Attempts(Generic[T]):
             return await self.told_to_wait_for_hours(deployment, outcome, seconds)
         if reply.status == 429:
             request.trial.limited += 1
-            deployment.hear(reply.headers)
+            deployment.hear(reply.headers, 0.0)
             deployment.limited(ticket, seconds)
         else:
             request.trial.failures += 1

@@ -145,15 +145,17 @@ class Deployment:
             self.concurrency.rate = self.limits.rates.of_requests(tokens)
         self.concurrency.answered(seconds, size / rows, self.in_flight + 1, for_quota=for_quota)
 
-    def hear(self, headers: Mapping[str, str]) -> None:
-        """Take in what a reply's headers say of the quota, now and then."""
+    def hear(self, headers: Mapping[str, str], tokens: float) -> None:
+        """Take in what the headers of a reply to so many tokens say of the quota, now and then."""
         now = time.monotonic()
         if now - self.heard_at < HEADERS_EVERY_SECONDS:
             return
         first = self.heard_at == float("-inf")
         self.heard_at = now
         said = limit_headers(headers)
-        self.limits.told(said, now)
+        if self.limits.told(said, now):
+            # What told the quota was asked before it was known, and is charged all the same.
+            self.reserve(tokens)
         rate = self.limits.rates.tokens
         if first and rate and said.remaining_tokens:
             # The service has quota in store: half of it may be used at once, as far as windows allow.

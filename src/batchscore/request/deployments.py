@@ -132,9 +132,8 @@ class Deployments:
                 told = True
                 self.notice(self.outage_notice(deployment))
             self.judge_outage(now)
-            wait = min(
-                wait * 2, LONGEST_PROBE_SECONDS, max(self.most_outage_seconds / 4, FIRST_PROBE_SECONDS)
-            )
+            longest = min(LONGEST_PROBE_SECONDS, self.patience(deployment) / 4)
+            wait = min(wait * 2, max(longest, FIRST_PROBE_SECONDS))
 
     def outage_notice(self, deployment: Deployment) -> str:
         """Return what a person should know when an outage begins."""

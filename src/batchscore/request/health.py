@@ -19,6 +19,9 @@ SAME_REFUSALS = 20
 #: So many failures with no success between them, and the deployment is probed instead of asked.
 FAILURES_OF_AN_OUTAGE = 8
 
+#: Where nothing was ever answered, a person is told soon.
+FAILURES_BEFORE_ANY_ANSWER = 3
+
 #: 429s are ordinary; only after so long without any success are they an outage.
 LIMITED_SECONDS = 60.0
 
@@ -62,7 +65,8 @@ class Health:
         self.reached = self.reached or outcome.status is not None
         if self.failing_since is None:
             self.failing_since = now
-        if self.state is not State.UP or self.failures < FAILURES_OF_AN_OUTAGE:
+        enough = FAILURES_BEFORE_ANY_ANSWER if self.last_success is None else FAILURES_OF_AN_OUTAGE
+        if self.state is not State.UP or self.failures < enough:
             return False
         limited = outcome.code is ErrorCode.RATE_LIMITED
         return not limited or now - self.failing_since > LIMITED_SECONDS
