@@ -72,10 +72,9 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
             signed = await sign()
             started = time.perf_counter()
             try:
-                async with session.post(
-                    address, data=body, headers=signed, allow_redirects=False
-                ) as response:
-                    content = await response.read()
+                # Reading a reply to its end gives its connection back; a reply that breaks off closes it.
+                response = await session.post(address, data=body, headers=signed, allow_redirects=False)
+                content = await response.read()
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection in {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
