@@ -102,10 +102,11 @@ class Attempts(Generic[T]):
         """Send once and judge; tells the listener."""
         trial, rows = request.trial, request.rows
         trial.attempts += 1
+        body = request.body(deployment)
         flight = self.patience.begin(rows, trial.timeouts)
         deployment.in_flight += 1
         try:
-            reply = await deployment.send(request.body(deployment))
+            reply = await deployment.send(body)
         except NoReply as lost:
             return self.lost(request, deployment, flight.started, no_reply(lost.code, lost.detail))
         except asyncio.CancelledError:
@@ -135,7 +136,9 @@ class Attempts(Generic[T]):
         charged = prompt_tokens + request.extra_tokens if prompt_tokens else request.tokens
         self.patience.answered(flight, reply.seconds)
         deployment.hear(reply.headers, charged)
-        deployment.answered(ticket, charged, rows, reply.seconds, len(reply.body))
+        # What is asked is in memory twice, as prompts and as a body.
+        held = 2 * len(body) + len(reply.body)
+        deployment.answered(ticket, charged, rows, reply.seconds, held)
         self.listen(Attempt(rows, reply.status, reply.seconds, "", prompt_tokens, completion_tokens))
         return Result(KEPT, answers)
 

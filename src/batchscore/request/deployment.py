@@ -134,7 +134,7 @@ class Deployment:
             await asyncio.sleep(left)
 
     def answered(self, ticket: Ticket, tokens: float, rows: int, seconds: float, size: int) -> None:
-        """Note an answer: what it was really charged, its rows, its round trip and its bytes."""
+        """Note an answer: what it was really charged, its rows, its round trip, and the bytes it held."""
         now = time.monotonic()
         self.health.succeeded(now)
         self.blind_pauses = 0
