@@ -9,9 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from batchscore.errors import OutputError
-from batchscore.write.storage import Sink, digest_bytes, digest_file, remove, replacing, sweep, write_whole
+from batchscore.errors import BrokenInvariant, OutputError
+from batchscore.write.storage import (
+    Sink,
+    after,
+    digest_bytes,
+    digest_file,
+    remove,
+    replacing,
+    sweep,
+    write_whole,
+)
 
 
 def everything_below(folder: Path) -> list[str]:
@@ -77,14 +88,33 @@ def test_a_sources_own_system_error_is_not_taken_for_a_full_disk(tmp_path: Path)
 def test_a_full_disk_is_named() -> None:
     sink = Sink(os.open("/dev/full", os.O_WRONLY), Path("scores/x.jsonl"))
     with pytest.raises(OutputError, match=r"cannot write scores/x\.jsonl: the disk is full; free some space"):
-        sink.write(b"x")
-    sink.close()
+        sink.write(bytes(2_000_000))
+    sink.write(b"x")
+    with pytest.raises(OutputError, match="the disk is full"):
+        sink.close()
+    assert sink.closed
+
+
+@given(st.lists(st.binary(max_size=9), max_size=9), st.integers(0, 90))
+def test_what_a_call_did_not_take_is_what_is_left(pieces: list[bytes], written: int) -> None:
+    assert b"".join(after(pieces, written)) == b"".join(pieces)[written:]
+
+
+@given(st.lists(st.sampled_from([b"", b"x", bytes(1500), bytes(700_000)]), max_size=12))
+@settings(max_examples=30)
+def test_pieces_of_any_size_come_in_order(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("pieces") / "x"
+    written = write_whole(path, pieces)
+    assert path.read_bytes() == b"".join(pieces)
+    assert (written.bytes, written.digest) == (path.stat().st_size, digest_file(path))
 
 
 _TOO_LARGE = """
 import resource, sys
 from pathlib import Path
-from batchscore.errors import OutputError
+from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.write.storage import write_whole
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 path = Path(sys.argv[1])
@@ -145,7 +175,7 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
 def test_a_sink_that_was_closed_never_writes_into_another_file(tmp_path: Path) -> None:
     with replacing(tmp_path / "x") as sink:
         sink.write(b"x")
-    with (tmp_path / "other").open("wb"), pytest.raises(OutputError):
+    with (tmp_path / "other").open("wb"), pytest.raises(BrokenInvariant):
         sink.write(b"y")
     assert (tmp_path / "other").read_bytes() == b""
 

