@@ -47,7 +47,8 @@ command again goes on where a run stopped.
 
 \b
 Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
-2 wrong usage; 3 rows failed; 4 stopped, the same command continues.
+2 wrong usage; 3 rows failed; 4 stopped, the same command continues;
+5 another run is working on this output.
 """
 
 

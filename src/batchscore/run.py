@@ -33,8 +33,9 @@ from batchscore.survey import Survey, survey, wanted_by
 from batchscore.version import VERSION
 from batchscore.write import storage
 from batchscore.write.formats import format_named
-from batchscore.write.layout import Layout
+from batchscore.write.layout import MARKER, Layout
 from batchscore.write.ledger import Ledger
+from batchscore.write.lock import Hold, held
 from batchscore.write.merge import merge_parts
 
 #: What tells a single output file from a folder.
@@ -86,6 +87,34 @@ def score_files(
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
+    with holding(settings, output, listen) as hold:
+        return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, started)
+
+
+@contextmanager
+def holding(settings: Settings, output: Output, listen: Listen) -> Iterator[Hold]:
+    """Keep other runs of this task away from the output; raises `OutputHeld` where one is at work."""
+    with held(
+        output.folder / MARKER,
+        settings.task,
+        what=f"{output.asked_for} ({settings.task})",
+        command=f"batchscore score --task {settings.task}",
+        notice=lambda text: listen(Notice(text)),
+    ) as hold:
+        yield hold
+
+
+def score_surveyed(
+    settings: Settings,
+    surveyed: Survey,
+    output: Output,
+    endpoints: Sequence[Endpoint],
+    environ: Mapping[str, str],
+    listen: Listen,
+    hold: Hold,
+    started: float,
+) -> Finished:
+    """Score what was surveyed into an output that is held."""
     layout, ledger = open_ledger(settings, surveyed, output, listen)
     if surveyed.problems:
         listen(
@@ -106,7 +135,7 @@ def score_files(
         # What is loaded stays loaded: the collector need not walk through it again and again.
         gc.freeze()
         try:
-            outcome = on_the_fastest_loop(scored(settings, surveyed, ledger, endpoints, environ, heard))
+            outcome = on_the_fastest_loop(scored(settings, surveyed, ledger, endpoints, environ, heard, hold))
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
@@ -166,7 +195,7 @@ def open_ledger(
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
     ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
-    foreign = output.file is not None and output.file.exists() and not layout.marker.exists()
+    foreign = output.file is not None and output.file.exists() and not layout.readme.exists()
     if foreign and not settings.overwrite:
         raise OutputError(
             f"{output.file} is there already and batchscore did not write it; "
@@ -218,9 +247,22 @@ async def scored(
     endpoints: Sequence[Endpoint],
     environ: Mapping[str, str],
     listen: Listen,
+    hold: Hold,
 ) -> Outcome:
     """Run the job on this loop, with signals that stop it."""
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def lost() -> None:
+        listen(Notice("Stopping: the lock of the output was removed, or another run has taken it over."))
+        stop.set()
+
+    def lost_in_its_thread() -> None:
+        # The loop may have ended meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(lost)
+
+    hold.when_lost = lost_in_its_thread
     with stopping(stop, listen):
         return await Job(surveyed, settings, ledger, endpoints, environ, listen, stop).run()
 

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from conftest import Cli
 
 #: What each exit code means, as `--help` says it.
-EXIT_CODES = {0: "done", 1: "somebody must act", 2: "wrong usage", 3: "rows failed", 4: "stopped"}
+EXIT_CODES = {
+    0: "done",
+    1: "somebody must act",
+    2: "wrong usage",
+    3: "rows failed",
+    4: "stopped",
+    5: "another run",
+}
 
 
 def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str, str], None]) -> None:
@@ -57,6 +64,7 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
         "InputError": 1,
         "UnreadableFile": 1,
         "OutputError": 1,
+        "OutputHeld": 5,
         "Refused": 1,
         "Outage": 4,
         "BrokenInvariant": 1,

@@ -127,7 +127,7 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
     files.text("foreign/chat/notes.txt", "my own\n")
     command = ["score", "a.csv", "--task", "chat", "--column", "text", "-m", "m", "--simulate", "-o"]
     expected = {
-        "a.csv/out": "a.csv/out/chat cannot be used for output: Not a directory",
+        "a.csv/out": "cannot write a.csv/out/.batchscore: a part of the path is a file",
         "a.csv": "a.csv is a file; give a folder, or a new file ending in .jsonl",
         "mine.jsonl": "mine.jsonl is there already and batchscore did not write it",
         "foreign": "foreign/chat holds files that are not batchscore's, such as notes.txt",
