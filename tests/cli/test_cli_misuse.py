@@ -239,3 +239,19 @@ def test_the_threshold_of_failed_rows(batchscore: Cli, files: Files, deployment:
     assert "4 rows of 1 file: 2 scored, 1 failed, 1 empty" in runs[0].stderr
     assert "1 missing column" in runs[0].stderr
     assert "errors: out0/errors/chat" in runs[0].stderr
+
+
+def test_a_part_that_could_not_be_written_is_asked_again_also_when_all_was_answered(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """One request answers every row, so nothing is under way when the part fails."""
+    files.texts("a.csv", [f"row {row}" for row in range(40)])
+    command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text"]
+    command += ["-m", deployment.name]
+    limit = (6_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    run = batchscore(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert run.exit_code == 1
+    assert manifests("out", "embeddings")["a.csv"]["state"] == "partial"
+    run = batchscore(*command)
+    assert run.exit_code == 0, run
+    assert len(whole("out", "embeddings")[0]) == 40
