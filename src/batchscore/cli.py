@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +25,10 @@ from batchscore.options import GroupedHelp, settings_options, simulator_options
 from batchscore.settings import Settings
 from batchscore.simulator import SimulatorSettings
 from batchscore.simulator import run as run_simulator
+from batchscore.write.schema import TASKS
+
+#: How many things of a kind are listed before "and so many more".
+MOST_LISTED = 10
 
 SCORE_HELP = """Score every row of INPUT: files, folders or globs.
 
@@ -135,6 +139,46 @@ def place_of(declared: Field[Any], flags: Mapping[str, Any], in_file: Mapping[st
     if os.environ.get(variable_of(declared), "").strip():
         return variable_of(declared)
     return CONFIG_FILE if declared.name in in_file or declared.name.replace("_", "-") in in_file else None
+
+
+MERGE_HELP = """Write the scores of the output folder OUT to one FILE, in input order.
+
+\b
+FILE ends in .jsonl, .parquet or .arrow. Memory stays the same, however much there is.
+
+\b
+  batchscore merge scores/ embeddings.parquet
+
+\b
+Exit codes: 0 merged; 4 merged what there is, but the output is not complete yet: the same score
+command continues, then merge again; 1 somebody must act; 2 wrong usage.
+"""
+
+
+@cli.command(help=MERGE_HELP, short_help="Write the scores of a folder to one file.")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--task", type=click.Choice(TASKS), help="Which scores, where OUT holds those of several tasks."
+)
+@click.option("--overwrite", is_flag=True, help="Replace FILE where it is there already.")
+def merge(out: Path, file: Path, task: str | None, *, overwrite: bool) -> None:
+    """Run `batchscore merge`."""
+    from batchscore.merging import merge_output  # noqa: PLC0415 - it brings in what reads parts
+
+    merged = merge_output(out, file, task=task, overwrite=overwrite)
+    errors = f"; rows with an error record instead: {merged.errors:,}" if merged.errors else ""
+    say(f"{merged.task}: {merged.rows:,} scores in {file}{errors}")
+    if merged.missing:
+        say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
+        sys.exit(int(ExitCode.CONTINUE_LATER))
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Return a list for a person, cut where it is long."""
+    shown = [f"  {line}" for line in lines[:MOST_LISTED]]
+    more = [f"  and {len(lines) - MOST_LISTED:,} more"] if len(lines) > MOST_LISTED else []
+    return "\n".join([*shown, *more])
 
 
 @cli.command(short_help="Serve a simulated Azure OpenAI and OpenAI endpoint on loopback.")

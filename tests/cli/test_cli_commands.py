@@ -38,13 +38,14 @@ def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str
         (["--help"], wide),
         (["score", "--help"], wide),
         (["simulate", "-h"], wide),
+        (["merge", "--help"], wide),
         (["--version"], {}),
         ([], wide),
     )
-    assert [run.exit_code for run in runs[:4]] == [0, 0, 0, 0]
-    golden("help.txt", "\n".join(run.stdout for run in runs[:3]))
-    assert version("batchscore") in runs[3].stdout
-    assert (runs[4].exit_code, "Usage:" in runs[4].said) == (2, True)
+    assert [run.exit_code for run in runs[:-1]] == [0] * (len(runs) - 1)
+    golden("help.txt", "\n".join(run.stdout for run in runs[:-2]))
+    assert version("batchscore") in runs[-2].stdout
+    assert (runs[-1].exit_code, "Usage:" in runs[-1].said) == (2, True)
     codes = re.search(r"Exit codes: (.*?)\n\n", runs[1].stdout, re.DOTALL)
     assert codes is not None
     said = " ".join(codes[1].split())
