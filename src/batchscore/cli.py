@@ -174,6 +174,37 @@ def merge(out: Path, file: Path, task: str | None, *, overwrite: bool) -> None:
         sys.exit(int(ExitCode.CONTINUE_LATER))
 
 
+VERIFY_HELP = """Check that the output folder OUT holds what its manifests say, row by row.
+
+\b
+With --repair what is damaged or left over is removed, so that the same score
+command asks for those rows again.
+
+\b
+  batchscore verify scores/
+
+\b
+Exit codes: 0 complete and right; 4 right, but not complete: the same score command
+continues; 1 damaged or missing; 2 wrong usage; 5 a run is working on it.
+"""
+
+
+@cli.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--task", type=click.Choice(TASKS), help="Which scores, where OUT holds those of several tasks."
+)
+@click.option("--repair", is_flag=True, help="Remove what is damaged, and no more.")
+@click.option("as_json", "--json", is_flag=True, help="End with one JSON object on standard output.")
+def verify(out: Path, task: str | None, *, repair: bool, as_json: bool) -> None:
+    """Run `batchscore verify`."""
+    from batchscore.verifying import for_machines, for_people, verify_output  # noqa: PLC0415
+
+    verdict = verify_output(out, task=task, repair=repair, notice=lambda text: say(text, err=True))
+    say(orjson.dumps(for_machines(verdict)) if as_json else for_people(verdict))
+    sys.exit(int(verdict.exit_code))
+
+
 def bullets(lines: Sequence[str]) -> str:
     """Return a list for a person, cut where it is long."""
     shown = [f"  {line}" for line in lines[:MOST_LISTED]]

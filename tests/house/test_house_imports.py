@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report.summary": {"run"},
     "scores": {"write"},
     "merging": {"scores", "read", "write"},
+    "verifying": {"write"},
     "options": {"settings", "declared", "simulator"},
     "cli": {
         "settings",
@@ -56,6 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "report",
         "simulator",
         "merging",
+        "verifying",
         "write.schema",
     },
     "__main__": {"cli"},

@@ -34,17 +34,21 @@ def first_record(part: Path) -> Mapping[str, Any]:
     raise InputError(f"{part}: cannot be read as scores ({reason}); `batchscore verify` says more.")
 
 
-def schema_of(part: Path, task: str, keep: tuple[str, ...] | None) -> RecordSchema:
-    """Return the schema of score records such as this part's first.
+def schema_of(
+    part: Path, task: str, keep: tuple[str, ...] | None = None, *, answer: str | None = None
+) -> RecordSchema:
+    """Return the schema of records such as this part's first; what is not in them is as by default.
 
-    `keep` names the kept columns where that is known. In JSON Lines the first record need not have them
-    all; then each record keeps what it has. Raises `InputError` where the part has no such record.
+    `answer` is the column that makes them records, if not the task's; `keep` names the kept columns where
+    that is known. In JSON Lines the first record need not have them all; then each keeps what it has.
+    Raises `InputError` where the part has no such record.
     """
     record = first_record(part)
-    if task not in record or "file" not in record or "row" not in record:
-        raise InputError(f"{part}: its first record is no score of {task}; `batchscore verify` says more.")
-    answer = record[task]
-    is_vector = task == "embeddings" and isinstance(answer, list)
+    absent = [name for name in ("file", "row", answer or task) if name not in record]
+    if absent:
+        raise InputError(f"{part}: its first record has no {absent[0]}; `batchscore verify` says more.")
+    value = record.get(task)
+    is_vector = task == "embeddings" and isinstance(value, list)
     own = RecordSchema(task).taken
     others = tuple(name for name in record if name not in own)
     if part.suffix.lower() == ".parquet" or (keep is None and not others):
@@ -53,9 +57,9 @@ def schema_of(part: Path, task: str, keep: tuple[str, ...] | None) -> RecordSche
         task=task,
         with_id="id" in record,
         keep=keep,
-        many=task != "embeddings" and isinstance(answer, list),
+        many=task != "embeddings" and isinstance(value, list),
         with_truncated="truncated" in record,
         with_usage="usage" in record,
         with_raw="raw" in record,
-        dimensions=len(answer) if is_vector else None,
+        dimensions=len(record[task]) if is_vector else None,
     )
