@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from cli_records import whole
 
+from batchscore.configuration import resolve
+from batchscore.rows import Event, Notice, RowsSettled
+from batchscore.run import output_of, score_surveyed
 from batchscore.simulator import Deployment
+from batchscore.survey import survey
+from batchscore.write.lock import Hold
+from batchscore.write.locking import SYSTEM
 
 if TYPE_CHECKING:
     from conftest import Cli, Files
@@ -67,16 +74,48 @@ def test_a_run_that_is_refused_for_another_reason_leaves_no_trace(
     assert sorted(str(path) for path in Path("out").rglob("*")) == ["out/chat", "out/chat/mine.txt"]
 
 
-def test_a_run_whose_lock_is_removed_goes_on_until_it_would_say_so(
+def test_meanwhile_it_can_be_merged_as_far_as_it_is_but_not_verified(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """A removed file is found within half a minute; a run that ends before ends well."""
-    files.texts("a.csv", ["one", "two", "three"])
-    deployment.will_be_slow(0.3, times=None)
+    files.texts("a.csv", [f"row {row}" for row in range(6)])
+    deployment.will_be_slow(60, times=None, when_input_contains="row 5")
     with batchscore.start(
-        "score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"
+        *("score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"),
+        *("--rows-per-part", "2"),
     ) as process:
-        deployment.wait_for(1)
-        os.unlink("out/.batchscore/chat.lock")  # noqa: PTH108
-        run = process.finish()
-    assert run.exit_code == 0, run
+        deployment.wait_for(6)
+        while not list(Path().glob("out/manifest/chat/*.json")):
+            time.sleep(0.01)
+        merged, verified, repaired = batchscore.together(
+            ["merge", "out", "all.jsonl"], ["verify", "out"], ["verify", "out", "--repair"]
+        )
+        assert merged.exit_code == 4
+        assert f"process {process.popen.pid}" in merged.stderr
+        assert [verified.exit_code, repaired.exit_code] == [5, 5]
+        assert f"process {process.popen.pid}" in verified.stderr
+
+
+def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> None:
+    """Somebody took it for dead, and works on the same output now."""
+    files.texts("a.csv", [f"row {row}" for row in range(3000)])
+    settings = resolve(
+        {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True},
+        environ={},
+        config={},
+    )
+    output = output_of(settings)
+    hold = Hold(tmp_path / "gone.lock", b"", None, SYSTEM)
+    notices: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, RowsSettled):
+            threading.Thread(target=hold.when_lost).start()
+        elif isinstance(event, Notice):
+            notices.append(event.text)
+
+    finished = score_surveyed(
+        settings, survey(["a.csv"], settings, output=None), output, [], {}, listen, hold, time.time()
+    )
+    assert finished.exit_code == 4
+    assert 0 < finished.outcome.ok < 3000
+    assert any("the lock of the output was removed" in notice for notice in notices)

@@ -137,7 +137,11 @@ DAMAGES: dict[str, tuple[Callable[[Output], object], str, int]] = {
     "scored-and-failed": (forged(lambda rows: rows[1].update(row=4), 1), "holds row 4 twice", 3),
     "count": (change_commit(0, ok=2), "holds 3 scores and 0 errors", 2),
     "rows": (change_commit(2, rows=9), "its manifest says", 1),
-    "another-name": (change_commit(2, scores={"name": "part-x", "bytes": 1, "digest": ""}), "is not what its", 1),
+    "another-name": (
+        change_commit(2, scores={"name": "part-x", "bytes": 1, "digest": ""}),
+        "is not what its manifest names: part-x",
+        1,
+    ),
     "totals": (lambda one: one.rewrite(lambda manifest: manifest.update(ok=5)), "its totals are not", 0),
     "part-unnamed": (
         lambda one: one.rewrite(
@@ -284,6 +288,18 @@ def test_what_is_not_ours_is_named_and_left_alone(out: Path) -> None:
         assert verdict.exit_code == ExitCode.PERSON_MUST_ACT
         assert sorted(Path(problem.place).name for problem in verdict.problems) == ["folder", "notes.txt"]
     assert (out / "embeddings" / "notes.txt").read_text() == "mine"
+
+
+def test_files_of_two_runs_with_other_settings_are_left_to_a_person(out: Path) -> None:
+    one = Output(out, "f03.csv")
+    one.rewrite(lambda manifest: manifest["fingerprint"].update(model="other"))
+    before = tree(out)
+    verdict = verdict_of(out, repair=True)
+    assert verdict.exit_code == ExitCode.PERSON_MUST_ACT
+    (problem,) = verdict.problems
+    assert problem.place == str(one.manifest)
+    assert "was written with other settings than" in problem.what
+    assert tree(out) == before
 
 
 def test_a_copy_of_a_manifest_under_another_name_is_removed_alone(out: Path) -> None:

@@ -124,6 +124,23 @@ def test_of_many_threads_one_at_a_time_has_it(tmp_path: Path, locking: Locking) 
     assert not list(tmp_path.rglob("*.lock"))
 
 
+@WAYS
+def test_who_waits_gets_it_when_it_is_free(tmp_path: Path, locking: Locking) -> None:
+    order: list[str] = []
+
+    def wait() -> None:
+        with held(tmp_path, "chat", what="out", command="b", notice=str, wait_seconds=30, locking=locking):
+            order.append("second")
+
+    thread = threading.Thread(target=wait)
+    with take(tmp_path, locking):
+        thread.start()
+        time.sleep(0.05)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
 @pytest.mark.crash
 @pytest.mark.parametrize("way", ["kernel", "record"])
 def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:

@@ -35,6 +35,9 @@ from batchscore.write.storage import told, write_whole
 
 _MOMENT_SECONDS = 0.025
 
+#: Between two looks of one who waits.
+_LOOK_SECONDS = 0.5
+
 #: A mount that hangs must not hold up the end of a run.
 _JOIN_SECONDS = 1.0
 
@@ -185,18 +188,22 @@ def held(
     what: str,
     command: str,
     notice: Callable[[str], object],
+    wait_seconds: float = 0.0,
     locking: Locking = SYSTEM,
 ) -> Iterator[Hold]:
     """Hold the lock `name` of a folder, which is made, while the block runs.
 
-    Raises `OutputHeld`, which says who has it, where another process or thread does. `what` names for a
+    Raises `OutputHeld`, which says who has it, where another process or thread does, and still does after
+    `wait_seconds`; who waits need not come in the order in which they asked. `what` names for a
     person what is locked, `command` what this run is, with nothing secret in it; `notice` is told when a
     dead holder is succeeded.
     """
     path = folder / f"{name}.lock"
     made = [each for each in (folder, folder.parent) if not each.exists()]
     try:
-        hold = taken(path, what, this_process(command), notice, locking)
+        by_kernel, ahead_seconds = probed(folder, locking)
+        claim = Claim(path, what, this_process(command), notice, locking, ahead_seconds)
+        hold = taken(claim, by_kernel=by_kernel, wait_seconds=wait_seconds)
         pulse = threading.Thread(target=hold.beat, name="batchscore-lock", daemon=True)
         try:
             pulse.start()
@@ -212,20 +219,19 @@ def held(
                 each.rmdir()
 
 
-def taken(path: Path, what: str, me: Holder, notice: Callable[[str], object], locking: Locking) -> Hold:
+def taken(claim: Claim, *, by_kernel: bool, wait_seconds: float) -> Hold:
     """Take the lock; raises `OutputHeld`."""
-    has_locks, ahead_seconds = probed(path.parent, locking)
-    claim = Claim(path, what, me, notice, locking, ahead_seconds)
-    found = Seen(None, 0.0, passing=True)
-    for _ in range(TRIES):
-        result = claim.by_kernel() if has_locks else claim.by_record()
-        if isinstance(result, Hold):
-            return result
-        found = result
-        if not found.passing:
-            break
-        time.sleep(_MOMENT_SECONDS)
-    raise OutputHeld(refusal(what, found, me, locking))
+    until = time.monotonic() + wait_seconds
+    tries = 0
+    while True:
+        found = claim.by_kernel() if by_kernel else claim.by_record()
+        if isinstance(found, Hold):
+            return found
+        tries += 1
+        left = until - time.monotonic()
+        if left <= 0 and (tries == TRIES or not found.passing):
+            raise OutputHeld(refusal(claim.what, found, claim.me, claim.locking))
+        time.sleep(_MOMENT_SECONDS if found.passing else min(left, _LOOK_SECONDS))
 
 
 def refuse_held(folder: Path, name: str, *, what: str, locking: Locking = SYSTEM) -> None:
