@@ -134,6 +134,7 @@ def test_every_flag_that_the_docs_name_exists() -> None:
         "json",
         "quiet",
         "help",
+        "repair",
     }
     text = "".join(
         (ROOT / "docs" / name).read_text("utf-8") for name in ("input.md", "output.md", "limits.md")

@@ -371,3 +371,26 @@ def test_a_manifest_with_any_byte_changed_breaks_nothing(
     except BatchscoreError:
         pass
     shutil.rmtree(out)
+
+
+@settings(deadline=None, max_examples=60)
+@given(place=st.integers(0, 10**6), what=st.binary(max_size=5), taken=st.integers(0, 5))
+def test_a_part_with_any_bytes_changed_is_found_out(
+    scored: Path, tmp_path_factory: pytest.TempPathFactory, place: int, what: bytes, taken: int
+) -> None:
+    one = Output(scored / "out", "f00.csv")
+    out = tmp_path_factory.mktemp("out")
+    (out / "manifest" / "embeddings").mkdir(parents=True)
+    shutil.copy(one.manifest, out / "manifest" / "embeddings")
+    for kind in ("embeddings", "errors/embeddings"):
+        (out / kind).mkdir(parents=True)
+        for part in (scored / "out" / kind).glob("part-f00-*"):
+            shutil.copy(part, out / kind)
+    path = Output(out, "f00.csv").part(0)
+    data = path.read_bytes()
+    place %= len(data)
+    changed = data[:place] + what + data[place + taken :]
+    path.write_bytes(changed)
+    verdict = verify_output(out)
+    assert verdict.lost == (0 if changed == data else 3)
+    shutil.rmtree(out)

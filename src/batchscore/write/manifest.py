@@ -135,7 +135,8 @@ def read_manifest(path: Path) -> Manifest:
         return manifest_from(found)
     except (ValueError, KeyError, TypeError):
         raise OutputError(
-            f"{path} is not a manifest that batchscore can read. Remove it to score that file anew."
+            f"{path} is not a manifest that batchscore can read. To score that file anew, remove it, or let "
+            "`batchscore verify --repair` do so."
         ) from None
 
 
