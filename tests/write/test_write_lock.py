@@ -315,3 +315,31 @@ def test_this_process_lives_and_its_predecessor_does_not() -> None:
     assert lives(replace(me, born=0), me) is False
     assert lives(replace(me, born=None), me) is None
     assert "x" in me.record.decode()
+
+
+_FULL = """
+import resource, sys
+from dataclasses import replace
+from pathlib import Path
+from batchscore.errors import OutputError
+from batchscore.write.lock import held
+from batchscore.write.locking import SYSTEM
+resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9))
+locking = SYSTEM if sys.argv[2] == "kernel" else replace(SYSTEM, flock=None)
+try:
+    with held(Path(sys.argv[1]), "chat", what="out", command="x", notice=print, locking=locking):
+        print("held")
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("way", ["kernel", "record"])
+def test_a_full_disk_is_told_and_stands_in_nobodys_way(tmp_path: Path, way: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", _FULL, tmp_path, way], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith(f"cannot write {tmp_path}/chat.lock: the ")
+    with take(tmp_path, QUICK if way == "kernel" else WITHOUT):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ locks at all, where a holder without a sign of life is taken for dead.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -130,8 +131,9 @@ class Claim:
                     return Seen(found, seconds, passing=False)
                 self.tell_of_succession(found)
             with told(self.path, "write"):
-                os.pwrite(descriptor, self.me.record, 0)
-                os.ftruncate(descriptor, len(self.me.record))
+                os.ftruncate(descriptor, 0)
+                if os.pwrite(descriptor, self.me.record, 0) < len(self.me.record):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             kept = True
             return Hold(self.path, self.me.record, descriptor, self.locking)
         finally:
@@ -210,7 +212,8 @@ def held(
             yield hold
         finally:
             hold.ended.set()
-            pulse.join(timeout=_JOIN_SECONDS)
+            if pulse.is_alive():
+                pulse.join(timeout=_JOIN_SECONDS)
             hold.release()
     finally:
         for each in made:
@@ -229,7 +232,7 @@ def taken(claim: Claim, *, by_kernel: bool, wait_seconds: float) -> Hold:
             return found
         tries += 1
         left = until - time.monotonic()
-        if left <= 0 and (tries == TRIES or not found.passing):
+        if left <= 0 and (tries >= TRIES or not found.passing):
             raise OutputHeld(refusal(claim.what, found, claim.me, claim.locking))
         time.sleep(_MOMENT_SECONDS if found.passing else min(left, _LOOK_SECONDS))
 

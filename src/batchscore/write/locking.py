@@ -31,7 +31,7 @@ SHARED, ALONE, _NOW, NO_MORE = 1, 2, 4, 8
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 #: So often is tried again what can only last a moment.
-TRIES = 40
+TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def probed(folder: Path, locking: Locking) -> tuple[bool, float]:
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return False, ahead
-            with told(probe, "lock"):
+            with told(folder, "lock"):
                 raise
     finally:
         os.close(descriptor)
@@ -87,13 +87,17 @@ def created(path: Path, record: bytes) -> bool:
     """Make the file with this record; `False` where there is one."""
     with told(path, "write"):
         try:
-            with path.open("xb", buffering=0) as file:
+            with path.open("xb") as file:
                 file.write(record)
         except FileExistsError:
             return False
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             return False
+        except OSError:
+            # Half a record would stand in everybody's way.
+            path.unlink(missing_ok=True)
+            raise
     with suppress(OSError):
         # Some mounts let two create the same name; the last of them has it.
         return path.read_bytes() == record
