@@ -25,6 +25,7 @@ import orjson
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import ExitCode, OutputError
 from batchscore.job import Job, Outcome
+from batchscore.output import Output, holding, output_of
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
@@ -33,26 +34,10 @@ from batchscore.survey import Survey, survey, wanted_by
 from batchscore.version import VERSION
 from batchscore.write import storage
 from batchscore.write.formats import format_named
-from batchscore.write.layout import MARKER, Layout
+from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
-from batchscore.write.lock import Hold, held
+from batchscore.write.lock import Hold
 from batchscore.write.merge import merge_parts
-
-#: What tells a single output file from a folder.
-FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Where scores go: always a `folder` of parts, and one `file` made of them where that was asked."""
-
-    folder: Path
-    file: Path | None = None
-
-    @property
-    def asked_for(self) -> Path:
-        """The path that the user named."""
-        return self.file or self.folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +74,6 @@ def score_files(
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
     with holding(settings, output, listen) as hold:
         return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, started)
-
-
-@contextmanager
-def holding(settings: Settings, output: Output, listen: Listen) -> Iterator[Hold]:
-    """Keep other runs of this task away from the output; raises `OutputHeld` where one is at work."""
-    with held(
-        output.folder / MARKER,
-        settings.task,
-        what=f"{output.asked_for} ({settings.task})",
-        command=f"batchscore score --task {settings.task}",
-        notice=lambda text: listen(Notice(text)),
-    ) as hold:
-        yield hold
 
 
 def score_surveyed(
@@ -164,18 +136,6 @@ def on_the_fastest_loop(main: Coroutine[Any, Any, Outcome]) -> Outcome:
     import uvloop  # noqa: PLC0415 - there is none for Windows
 
     return uvloop.run(main)
-
-
-def output_of(settings: Settings) -> Output:
-    """Return where the scores go; raises `OutputError` where a file stands in a folder's place."""
-    path = Path(settings.output)
-    if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
-        return Output(path.with_name(path.name + ".batchscore"), path)
-    if path.exists() and not path.is_dir():
-        raise OutputError(
-            f"{path} is a file; give a folder, or a new file ending in {', '.join(FILE_SUFFIXES)}."
-        )
-    return Output(path)
 
 
 def merge(ledger: Ledger, surveyed: Survey, file: Path) -> None:

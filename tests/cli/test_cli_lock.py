@@ -11,8 +11,9 @@ import pytest
 from cli_records import whole
 
 from batchscore.configuration import resolve
+from batchscore.output import output_of
 from batchscore.rows import Event, Notice, RowsSettled
-from batchscore.run import output_of, score_surveyed
+from batchscore.run import score_surveyed
 from batchscore.simulator import Deployment
 from batchscore.survey import survey
 from batchscore.write.lock import Hold
@@ -33,10 +34,14 @@ def test_a_second_run_is_refused_until_the_first_is_gone(
     with batchscore.start(*command, "--system", "S3CRET") as first:
         deployment.wait_for(6)
         second, overwriting = batchscore.together(command, [*command, "--overwrite"])
-        for run in (second, overwriting):
+        refused = [second, overwriting]
+        if output == "out.jsonl":  # one file holds one task
+            refused.append(batchscore(*("completions" if word == "chat" else word for word in command)))
+        for run in refused:
             assert run.exit_code == 5, run
             (line,) = run.stderr.splitlines()
-            assert line.startswith(f"batchscore: {output} (chat) is held by `batchscore score --task chat`")
+            what = output if output == "out.jsonl" else "out (chat)"
+            assert line.startswith(f"batchscore: {what} is held by `batchscore score --task chat`")
             assert f"process {first.popen.pid}" in line
         assert deployment.statistics().count == 6
         assert "S3CRET" not in second.said

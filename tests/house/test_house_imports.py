@@ -32,7 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "job": {"settings", "survey", "scoring", "read", "pack", "write"},
     "endpoints": {"settings", "scoring", "request", "simulator"},
     "iterables": {"settings", "configuration", "endpoints", "scoring", "survey", "pack"},
+    "output": {"settings", "write"},
     "run": {
+        "output",
         "settings",
         "survey",
         "endpoints",
