@@ -76,10 +76,11 @@ def opened(path: Path) -> int:
     """Return a descriptor of the file, which is made with its folders."""
     with told(path.parent, "write"):
         for _ in range(TRIES):
-            path.parent.mkdir(parents=True, exist_ok=True)
             # A holder that ends takes its empty folder along, maybe just now.
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, FileExistsError):
+                path.parent.mkdir(parents=True, exist_ok=True)
                 return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
 
 
@@ -92,7 +93,8 @@ def created(path: Path, record: bytes) -> bool:
         except FileExistsError:
             return False
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError, FileExistsError):
+                path.parent.mkdir(parents=True, exist_ok=True)
             return False
         except OSError:
             # Half a record would stand in everybody's way.
