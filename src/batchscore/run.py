@@ -25,6 +25,7 @@ import orjson
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import ExitCode, OutputError
 from batchscore.job import Job, Outcome
+from batchscore.output import Output, holding, output_of
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
@@ -35,23 +36,8 @@ from batchscore.write import storage
 from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
+from batchscore.write.lock import Hold
 from batchscore.write.merge import merge_parts
-
-#: What tells a single output file from a folder.
-FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Where scores go: always a `folder` of parts, and one `file` made of them where that was asked."""
-
-    folder: Path
-    file: Path | None = None
-
-    @property
-    def asked_for(self) -> Path:
-        """The path that the user named."""
-        return self.file or self.folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +72,21 @@ def score_files(
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
+    with holding(settings, output, listen) as hold:
+        return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, started)
+
+
+def score_surveyed(
+    settings: Settings,
+    surveyed: Survey,
+    output: Output,
+    endpoints: Sequence[Endpoint],
+    environ: Mapping[str, str],
+    listen: Listen,
+    hold: Hold,
+    started: float,
+) -> Finished:
+    """Score what was surveyed into an output that is held."""
     layout, ledger = open_ledger(settings, surveyed, output, listen)
     if surveyed.problems:
         listen(
@@ -106,7 +107,7 @@ def score_files(
         # What is loaded stays loaded: the collector need not walk through it again and again.
         gc.freeze()
         try:
-            outcome = on_the_fastest_loop(scored(settings, surveyed, ledger, endpoints, environ, heard))
+            outcome = on_the_fastest_loop(scored(settings, surveyed, ledger, endpoints, environ, heard, hold))
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
@@ -137,18 +138,6 @@ def on_the_fastest_loop(main: Coroutine[Any, Any, Outcome]) -> Outcome:
     return uvloop.run(main)
 
 
-def output_of(settings: Settings) -> Output:
-    """Return where the scores go; raises `OutputError` where a file stands in a folder's place."""
-    path = Path(settings.output)
-    if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
-        return Output(path.with_name(path.name + ".batchscore"), path)
-    if path.exists() and not path.is_dir():
-        raise OutputError(
-            f"{path} is a file; give a folder, or a new file ending in {', '.join(FILE_SUFFIXES)}."
-        )
-    return Output(path)
-
-
 def merge(ledger: Ledger, surveyed: Survey, file: Path) -> None:
     """Write the one file that was asked for; none where not even its columns are known."""
     parts = list(ledger.score_parts(ready.file.name for ready in surveyed.ready))
@@ -166,7 +155,7 @@ def open_ledger(
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
     ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
-    foreign = output.file is not None and output.file.exists() and not layout.marker.exists()
+    foreign = output.file is not None and output.file.exists() and not layout.readme.exists()
     if foreign and not settings.overwrite:
         raise OutputError(
             f"{output.file} is there already and batchscore did not write it; "
@@ -218,9 +207,22 @@ async def scored(
     endpoints: Sequence[Endpoint],
     environ: Mapping[str, str],
     listen: Listen,
+    hold: Hold,
 ) -> Outcome:
     """Run the job on this loop, with signals that stop it."""
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def lost() -> None:
+        listen(Notice("Stopping: the lock of the output was removed, or another run has taken it over."))
+        stop.set()
+
+    def lost_in_its_thread() -> None:
+        # The loop may have ended meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(lost)
+
+    hold.when_lost = lost_in_its_thread
     with stopping(stop, listen):
         return await Job(surveyed, settings, ledger, endpoints, environ, listen, stop).run()
 

@@ -100,7 +100,7 @@ class Sink:
     def flush(self) -> None:
         """Hand to the system what was gathered, however many calls that takes."""
         pieces, self._pending, self._pending_bytes = self._pending, [], 0
-        with _told(self._path, "write"):
+        with told(self._path, "write"):
             while pieces:
                 # A call may write less than it was given: near a limit, or above 2 GiB.
                 written = _write(self._descriptor, pieces)
@@ -117,7 +117,7 @@ class Sink:
                 self.flush()
             finally:
                 descriptor, self._descriptor = self._descriptor, -1
-                with _told(self._path, "write"):
+                with told(self._path, "write"):
                     os.close(descriptor)
 
     def written(self) -> Written:
@@ -132,7 +132,7 @@ def replacing(path: Path) -> Iterator[Sink]:
     Meanwhile they stand in the same folder under a name with a leading dot, which pandas' globs,
     pyarrow, DuckDB and Spark pass over. Not synced to the device: after a power cut the digest tells.
     """
-    with _told(path, "write"):
+    with told(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Its own short name: the real one may already be as long as the system allows.
         temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
@@ -141,7 +141,7 @@ def replacing(path: Path) -> Iterator[Sink]:
     try:
         yield sink
         sink.close()
-        with _told(path, "write"):
+        with told(path, "write"):
             temporary.replace(path)
     except BaseException:
         with suppress(Exception):
@@ -173,7 +173,7 @@ def sweep(folder: Path) -> None:
 
 def remove(path: Path) -> bool:
     """Remove the file; whether there was one."""
-    with _told(path, "remove"):
+    with told(path, "remove"):
         try:
             path.unlink()
         except FileNotFoundError:
@@ -183,7 +183,7 @@ def remove(path: Path) -> bool:
 
 def chunks(path: Path) -> Iterator[bytes]:
     """Yield the bytes of a file of ours, a megabyte at a time."""
-    with _told(path, "read"), path.open("rb", buffering=0) as file:
+    with told(path, "read"), path.open("rb", buffering=0) as file:
         while chunk := file.read(_READ_BYTES):
             yield chunk
 
@@ -222,7 +222,7 @@ def _text(digest: bytes) -> str:
 
 
 @contextmanager
-def _told(path: Path, what: str) -> Iterator[None]:
+def told(path: Path, what: str) -> Iterator[None]:
     """Turn the system's errors into ours: the one border."""
     try:
         yield
