@@ -65,6 +65,12 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*vectors, "--system", "x"): "--system and --messages are for --task chat",
         (*chat, "--column", "text", "--keep", "row"): "--keep cannot name 'row'",
         (*chat, "--simulate", "--endpoint", "http://x"): "--simulate and --endpoint contradict",
+        (*chat, "--rpm", "nan"): "--rpm is nan; it must be a number",
+        (*chat, "--tpm", "inf"): "--tpm is inf; it must be a number",
+        (*chat, "--timeout", "nan"): "--timeout is nan",
+        (*chat, "--max-outage", "inf"): "--max-outage is inf",
+        (*chat, "--error-threshold", "nan"): "--error-threshold is nan",
+        (*chat, "--error-threshold", "2.5"): "--error-threshold is 2.5; it must be a share below 1",
     }
     runs = batchscore.together(*expected)
     for run, words in zip(runs, expected.values(), strict=True):
