@@ -28,6 +28,7 @@ from batchscore.scoring import Endpoint, open_engine
 from batchscore.settings import Settings
 from batchscore.survey import Ready, Survey, opened
 from batchscore.write.ledger import Ledger
+from batchscore.write.manifest import Manifest
 from batchscore.write.parts import FileInParts, Part
 
 #: Whether this process may use one core only (`taskset`, small containers).
@@ -41,12 +42,10 @@ MOST_IDS = 200_000
 class Outcome:
     """How a run ended: each file's account, and what stopped it, if anything did.
 
-    `unopened` files were never reached; `limited`: because of `--limit`; `stopped`: somebody asked to
-    stop, or `stopped_by` did.
+    `limited`: `--limit` left something; `stopped`: somebody asked to stop, or `stopped_by` did.
     """
 
     files: tuple[FileFinished, ...]
-    unopened: int = 0
     limited: bool = False
     stopped: bool = False
     stopped_by: BatchscoreError | None = None
@@ -55,8 +54,21 @@ class Outcome:
     @property
     def interrupted(self) -> bool:
         """Whether a request to stop came before the work was done."""
-        left = self.not_reached or any(file.state == "partial" for file in self.files) or self.unopened
-        return self.stopped and self.stopped_by is None and bool(left)
+        return self.stopped and self.stopped_by is None and self.unfinished
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether files hold rows that this run neither read nor answered."""
+        return self.not_reached > 0 or any(file.state in {"partial", "not_started"} for file in self.files)
+
+    @property
+    def reason(self) -> str | None:
+        """What ended the run before its time, in words; `None` where nothing did."""
+        if self.stopped_by is not None:
+            return str(self.stopped_by)
+        if self.interrupted:
+            return "interrupted by a signal"
+        return "--limit was reached" if self.limited else None
 
     @property
     def ok(self) -> int:
@@ -75,7 +87,7 @@ class Outcome:
 
     @property
     def rows(self) -> int:
-        """Rows read."""
+        """Rows read, by this run and earlier ones."""
         return sum(file.rows for file in self.files)
 
     @property
@@ -85,7 +97,7 @@ class Outcome:
 
     @property
     def unreadable(self) -> tuple[FileFinished, ...]:
-        """Files that could not be read, or not to their end."""
+        """Files that cannot be read, or not to their end."""
         return tuple(file for file in self.files if file.state == "unreadable")
 
     def exit_code(self, error_threshold: float) -> ExitCode:
@@ -156,8 +168,7 @@ class Job:
             except BatchscoreError as error:
                 failure = failure or error
         return Outcome(
-            files=tuple(self.finished),
-            unopened=len(self.survey.ready) - self.opened,
+            files=(*self.finished, *self.unfinished()),
             limited=self.limited,
             stopped=self.stop.is_set(),
             stopped_by=failure,
@@ -252,35 +263,54 @@ class Job:
         """Write a file's last manifest and report it."""
         manifest = self.ledger.manifests[name]
         progress = self.ledger.open.get(name)
+        unanswered = 0
         if progress is not None:
             del self.ledger.open[name]
             for part in progress.open.values():
                 await self.publish(part)
+                if part.number not in manifest.parts:  # nothing of it is settled, so it was not written
+                    unanswered += part.read
             manifest.problem = self.problems.get(name, "")
             whole = progress.ended and not progress.waiting
             manifest.state = "unreadable" if manifest.problem else "complete" if whole else "partial"
             manifest.input = await self.digests[name]
             await asyncio.to_thread(self.ledger.write_manifest, name)
         self.digests.pop(name, None)
-        self.report(name)
+        to_its_end = manifest.state == "complete" or (progress is not None and progress.ended)
+        self.finished.append(self.account(name, manifest.state, unanswered, to_its_end=to_its_end))
+        self.listen(self.finished[-1])
 
     def finish_unreadable(self, name: str, reason: str) -> None:
         """Account for a file that was never opened for scoring."""
-        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason))
+        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason, to_its_end=False))
         self.listen(self.finished[-1])
 
-    def report(self, name: str) -> None:
-        """Tell the listener that a file is through."""
-        manifest = self.ledger.manifests[name]
-        event = FileFinished(
+    def unfinished(self) -> Iterator[FileFinished]:
+        """Account for the files that the run did not come to, or could not close."""
+        told = {file.file for file in self.finished}
+        for place, ready in enumerate(self.survey.ready):
+            name = ready.file.name
+            before = self.ledger.manifests.get(name)
+            if name in told:
+                continue
+            if place < self.opened:
+                yield self.account(name, "partial", to_its_end=False)
+            elif before is not None and before.done:
+                yield self.account(name, "complete", to_its_end=True)
+            else:
+                yield self.account(name, "not_started", to_its_end=False)
+
+    def account(self, name: str, state: str, unanswered: int = 0, *, to_its_end: bool) -> FileFinished:
+        """Return a file's figures: those of its manifest, and the `unanswered` rows that it doesn't hold."""
+        manifest = self.ledger.manifests.get(name) or Manifest(name, self.settings.task, {})
+        return FileFinished(
             file=name,
-            state=manifest.state,
-            rows=manifest.rows,
+            state=state,
+            rows=manifest.rows + unanswered,
             ok=manifest.ok,
             errors=manifest.errors,
             empty=manifest.empty,
-            known=self.known.get(name, 0),
+            known=self.known.get(name, manifest.settled),
             problem=manifest.problem,
+            to_its_end=to_its_end,
         )
-        self.finished.append(event)
-        self.listen(event)

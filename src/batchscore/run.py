@@ -273,7 +273,7 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         "seconds": round(finished.seconds, 3),
         "worker": worker,
         "exit_code": int(finished.exit_code),
-        "reason": str(outcome.stopped_by) if outcome.stopped_by else None,
+        "reason": outcome.reason,
         "settings": settings,
         "endpoints": reached,
         "rows": outcome.rows,
@@ -291,11 +291,17 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
             "completion_tokens": statistics.completion_tokens,
         },
         "files": [
-            {"file": file.file, "state": file.state, "rows": file.rows, "ok": file.ok, "errors": file.errors}
+            {
+                "file": file.file,
+                "state": file.state,
+                "read_to_its_end": file.to_its_end,
+                "rows": file.rows,
+                "ok": file.ok,
+                "errors": file.errors,
+            }
             | ({"problem": file.problem} if file.problem else {})
             for file in outcome.files
         ],
-        "files_not_opened": outcome.unopened,
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
         "repeated_ids": outcome.repeated_ids,
     }

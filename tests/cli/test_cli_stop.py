@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-from typing import TYPE_CHECKING
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cli_records import records, whole
 
 from batchscore.simulator import Deployment, Running
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Cli, Files
 
 ROWS = 9
@@ -41,6 +42,7 @@ def test_a_first_signal_waits_for_answers_and_the_same_command_finishes(
             run = process.finish()
         assert run.exit_code == 4, run
         assert "Interrupted. What was answered is kept." in run.stderr
+        assert f"chat: {len(records(tmp_path / one.name / 'chat'))} scored so far, 0 failed; " in run.stderr
         assert "The same command goes on: batchscore score a.csv" in run.stderr
         answered = one.statistics().statuses["200"]
         assert 4 <= answered < ROWS
@@ -51,6 +53,47 @@ def test_a_first_signal_waits_for_answers_and_the_same_command_finishes(
         scores, errors = whole(one.name, "chat")
         assert (len(scores), len(errors)) == (ROWS, 0)
         assert one.statistics().count < ROWS - 3
+
+
+def test_a_run_that_stopped_counts_what_it_left(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Rows that nobody has read cannot be counted, so the files that hold them are."""
+    for name in ("a", "b", "c"):
+        files.texts(f"in/{name}.csv", [f"{name} {row}" for row in range(ROWS)])
+    command = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    limited = batchscore(*command, "--limit", str(ROWS + 2))
+    assert limited.exit_code == 0
+    assert (
+        "chat: 11 scored so far, 0 failed; 1 file not read to its end; 1 file not started" in limited.stdout
+    )
+    record = record_of_the_only_run()
+    assert (record["reason"], record["rows"]) == ("--limit was reached", ROWS + 2)
+    assert [(file["file"], file["state"], file["read_to_its_end"]) for file in record["files"]] == [
+        ("a.csv", "complete", True),
+        ("b.csv", "partial", False),
+        ("c.csv", "not_started", False),
+    ]
+
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        down = {"OPENAI_BASE_URL": f"http://127.0.0.1:{closed.getsockname()[1]}/v1"}
+        out, again = batchscore.each(
+            ([*command[:3], "new", *command[4:], "--max-outage", "0.1"], down),
+            ([*command, "--max-outage", "0.1", "--json"], down),
+        )
+    assert out.exit_code == again.exit_code == 4
+    assert "chat: 0 scored so far, 0 failed; " in out.stderr
+    assert " read but not answered" in out.stderr
+    assert (again.report["ok"], again.report["known"]) == (ROWS + 2, ROWS + 2)
+    assert again.report["rows"] == ROWS + 2 + again.report["not_reached"]
+
+
+def record_of_the_only_run() -> dict[str, Any]:
+    """Give what `runs/` says of the one run."""
+    (path,) = Path("out/runs").iterdir()
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found
 
 
 def test_a_second_signal_leaves_at_once(batchscore: Cli, files: Files, deployment: Deployment) -> None:

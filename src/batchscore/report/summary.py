@@ -18,8 +18,6 @@ MOST_LISTED = 5
 def summary(finished: Finished, *, command: str) -> str:
     """Return the closing lines; the last says what to do next, where there is something to do."""
     outcome, now = finished.outcome, finished.statistics
-    if outcome.stopped_by is not None and not outcome.ok:
-        return "\n".join(next_step(finished, command))
     lines = [headline(finished)]
     failures = {code: count for code, count in now.errors.items() if code != ErrorCode.EMPTY_INPUT.value}
     if failures:
@@ -45,24 +43,50 @@ def headline(finished: Finished) -> str:
     """Return the rows and what became of them."""
     outcome = finished.outcome
     empty = outcome.errors - outcome.failed
-    pieces = [f"{outcome.ok:,} scored", f"{outcome.failed:,} failed"]
+    so_far = " so far" if outcome.unfinished else ""
+    pieces = [f"{outcome.ok:,} scored{so_far}", f"{outcome.failed:,} failed"]
     if empty:
         pieces.append(f"{empty:,} empty")
-    if outcome.not_reached:
-        pieces.append(f"{outcome.not_reached:,} not reached")
+    known = sum(file.known for file in outcome.files)
+    if known:
+        pieces.append(f"{known:,} of them by earlier runs")
     task = finished.settings.task + (" (simulated)" if finished.settings.simulate else "")
-    known = f", {finished.statistics.known:,} of them by earlier runs" if finished.statistics.known else ""
-    files = f"{len(outcome.files):,} file{'s' if len(outcome.files) != 1 else ''}"
-    return f"{task}: {outcome.rows:,} rows of {files}: {', '.join(pieces)}{known}"
+    if outcome.unfinished:
+        # Nobody knows how many rows there are in what was not read.
+        return f"{task}: {'; '.join([', '.join(pieces), *left(finished)])}"
+    rows = f"{counted(outcome.rows, 'row')} of {counted(len(outcome.files), 'file')}"
+    return f"{task}: {rows}: {', '.join(pieces)}"
+
+
+def left(finished: Finished) -> list[str]:
+    """Return what a run that ended early has not done."""
+    outcome = finished.outcome
+    pieces = []
+    if outcome.not_reached:
+        pieces.append(f"{counted(outcome.not_reached, 'row')} read but not answered")
+    unread = sum(file.state == "partial" and not file.to_its_end for file in outcome.files)
+    if unread:
+        pieces.append(f"{counted(unread, 'file')} not read to {'its' if unread == 1 else 'their'} end")
+    unstarted = sum(file.state == "not_started" for file in outcome.files)
+    if unstarted:
+        pieces.append(f"{counted(unstarted, 'file')} not started")
+    return pieces
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: 1 row, 2 rows."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def effort(finished: Finished) -> str:
     """Return what this run cost."""
     now = finished.statistics
-    pieces = [f"{now.requests:,} request{'s' if now.requests != 1 else ''}"]
-    if now.retried:
-        pieces.append(f"{sum(now.retried.values()):,} of them came to nothing ({named(now.retried)})")
-    pieces.append(f"{now.prompt_tokens + now.completion_tokens:,} tokens")
+    pieces = [counted(now.requests, "request")]
+    lost = sum(now.retried.values())
+    if lost:
+        which = "which" if now.requests == 1 else f"{lost:,} of which"
+        pieces.append(f"{which} came to nothing ({named(now.retried)})")
+    pieces.append(counted(now.prompt_tokens + now.completion_tokens, "token"))
     pieces.append(clock(finished.seconds))
     return f"  {', '.join(pieces)}"
 
@@ -105,7 +129,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
     return {
         "event": "finished",
         "exit_code": int(finished.exit_code),
-        "reason": str(outcome.stopped_by) if outcome.stopped_by else None,
+        "reason": outcome.reason,
         "task": finished.settings.task,
         "simulated": finished.settings.simulate,
         "rows": outcome.rows,
@@ -113,8 +137,12 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "errors": outcome.errors,
         "failed": outcome.failed,
         "not_reached": outcome.not_reached,
-        "known": now.known,
+        "known": sum(file.known for file in outcome.files),
         "files": len(outcome.files),
+        "files_not_read_to_their_end": [
+            file.file for file in outcome.files if file.state == "partial" and not file.to_its_end
+        ],
+        "files_not_started": [file.file for file in outcome.files if file.state == "not_started"],
         "unreadable": [{"file": file.file, "problem": file.problem} for file in outcome.unreadable],
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
         "errors_by_code": dict(now.errors),
