@@ -35,7 +35,12 @@ from batchscore.write import storage
 from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
-from batchscore.write.merge import merge_parts
+from batchscore.write.one_file import (
+    discard_other_tasks,
+    refuse_other_tasks,
+    refuse_to_lose,
+    write_one_file,
+)
 
 #: What tells a single output file from a folder.
 FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
@@ -111,7 +116,7 @@ def score_files(
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
     if output.file is not None and outcome.stopped_by is None and not outcome.interrupted:
-        merge(ledger, surveyed, output.file)
+        write_one_file(ledger, output.file, names_of(surveyed), settings.dimensions)
     finished = Finished(
         outcome=outcome,
         statistics=tally.statistics(),
@@ -149,16 +154,6 @@ def output_of(settings: Settings) -> Output:
     return Output(path)
 
 
-def merge(ledger: Ledger, surveyed: Survey, file: Path) -> None:
-    """Write the one file that was asked for; none where not even its columns are known."""
-    parts = list(ledger.score_parts(ready.file.name for ready in surveyed.ready))
-    if not parts and surveyed.schema.is_vector and file.suffix.lower() != ".jsonl":
-        # A column of vectors has a length, which nobody has told.
-        storage.remove(file)
-        return
-    merge_parts(parts, file, surveyed.schema)
-
-
 def open_ledger(
     settings: Settings, surveyed: Survey, output: Output, listen: Listen
 ) -> tuple[Layout, Ledger]:
@@ -172,13 +167,25 @@ def open_ledger(
             f"{output.file} is there already and batchscore did not write it; "
             "choose another name, or replace it with --overwrite."
         )
-    discarded = ledger.prepare(overwrite=settings.overwrite)
-    if settings.overwrite and output.file is not None:
+    discarded = 0
+    if output.file is not None and not settings.overwrite:
+        refuse_other_tasks(ledger, output.file)
+    elif output.file is not None:
+        discarded = discard_other_tasks(ledger)
+    discarded += ledger.prepare(overwrite=settings.overwrite)
+    if output.file is not None and not settings.overwrite:
+        refuse_to_lose(ledger, output.file, names_of(surveyed))
+    elif output.file is not None:
         # Until the new run is through there must be no file that looks like its result.
         storage.remove(output.file)
     if discarded:
         listen(Notice(f"--overwrite discarded {discarded:,} scores that {output.asked_for} held."))
     return layout, ledger
+
+
+def names_of(surveyed: Survey) -> list[str]:
+    """Return the files that can be scored, as records name them, in input order."""
+    return [ready.file.name for ready in surveyed.ready]
 
 
 def part_format(settings: Settings, output: Output) -> str:

@@ -99,6 +99,9 @@ def places(finished: Finished) -> list[str]:
         lines.append(f"  scores: {finished.output.file}")
     elif outcome.ok:
         lines.append(f"  scores: {finished.layout.scores}")
+    elif finished.output.file is not None and not outcome.unfinished:
+        unwritten = f"nothing was scored, so {finished.output.file} was not written"
+        lines.append(f"  {unwritten} (the length of its vectors is not known)")
     if outcome.errors:
         lines.append(f"  errors: {finished.layout.errors}")
     return lines
@@ -156,6 +159,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "interrupted": outcome.interrupted,
         "seconds": round(finished.seconds, 3),
         "output": str(finished.output.asked_for),
+        "output_written": finished.output.asked_for.exists(),
         "scores": str(finished.layout.scores),
         "error_records": str(finished.layout.errors),
     }
