@@ -24,7 +24,9 @@ def settings_page() -> str:
         facts = declared.metadata
         names = f"`{flag_of(declared)}`" + (f" `{facts['flag']}`" if facts["flag"] else "")
         variable = "flag only" if facts["only_flag"] else f"`{variable_of(declared)}`"
-        silent = facts["kind"] == "params" or declared.default in (None, (), False)
+        if facts["only_file"]:
+            names, variable = f"`[[{declared.name}]]`", "file only"
+        silent = facts["kind"] in {"params", "flag"} or declared.default in (None, ())
         default = "" if silent else f"`{shown_default(declared)}`"
         choices = f" ({', '.join(facts['choices'])})" if facts["choices"] else ""
         row = f"| {names} | {facts['help']}{choices} | {default} | {variable} |"
