@@ -46,6 +46,10 @@ from batchscore.write.one_file import (
 FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
 
 
+#: A signal so soon after the first is not a second wish, but the same one delivered twice.
+SAME_SIGNAL_SECONDS = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where scores go: always a `folder` of parts, and one `file` made of them where that was asked."""
@@ -234,27 +238,30 @@ async def scored(
 
 @contextmanager
 def stopping(stop: asyncio.Event, listen: Listen) -> Iterator[None]:
-    """Let SIGINT and SIGTERM set `stop`, and a second one cancel; only where this thread may."""
+    """Let SIGINT and SIGTERM set `stop`, and a second one cancel; only where this thread may.
+
+    What comes within `SAME_SIGNAL_SECONDS` of the first is the first once more: `timeout`, a shell and a
+    process group may each deliver one.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = {signal.SIGINT: "press Ctrl-C again", signal.SIGTERM: "send SIGTERM again"}
+    first: float | None = None
 
-    def received() -> None:
-        if stop.is_set() and task is not None:
+    def received(again: str) -> None:
+        nonlocal first
+        if first is None:
+            first = loop.time()
+            listen(Notice(f"Stopping: waiting for answers that are on their way; {again} to leave at once."))
+            stop.set()
+        elif loop.time() - first > SAME_SIGNAL_SECONDS and task is not None:
             task.cancel()
-            return
-        listen(
-            Notice(
-                "Stopping: waiting for answers that are on their way; press Ctrl-C again to leave at once."
-            )
-        )
-        stop.set()
 
     installed = []
-    for number in signals:
+    for number, again in signals.items():
         # Off the main thread, and on some hosts, signals are not ours to take.
         with suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(number, received)
+            loop.add_signal_handler(number, received, again)
             installed.append(number)
     try:
         yield

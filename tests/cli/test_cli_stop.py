@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,26 @@ def test_a_run_that_stopped_counts_what_it_left(
     assert again.report["rows"] == ROWS + 2 + again.report["not_reached"]
 
 
+def test_a_signal_that_comes_twice_throws_nothing_away(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """As `timeout` sends it to a process and to its group."""
+    files.texts("a.csv", ["one", "two"])
+    deployment.will_be_slow(0.5, times=None)
+    with batchscore.start(
+        "score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"
+    ) as process:
+        deployment.wait_for(1)
+        process.interrupt(signal.SIGTERM)
+        assert "send SIGTERM again to leave at once" in process.stderr.readline()
+        process.interrupt(signal.SIGTERM)
+        process.interrupt(signal.SIGINT)
+        run = process.finish()
+    assert run.exit_code in {0, 4}, run
+    assert "aborted" not in run.stderr
+    assert len(records(Path("out/chat"))) == deployment.statistics().statuses["200"] >= 1
+
+
 def record_of_the_only_run() -> dict[str, Any]:
     """Give what `runs/` says of the one run."""
     (path,) = Path("out/runs").iterdir()
@@ -105,6 +126,11 @@ def test_a_second_signal_leaves_at_once(batchscore: Cli, files: Files, deploymen
         deployment.wait_for(4)
         process.interrupt()
         assert "press Ctrl-C again to leave at once" in process.stderr.readline()
+        process.interrupt()
+        # The same once more, as far as anybody can tell: it is not heard as a second wish.
+        time.sleep(0.3)
+        assert process.popen.poll() is None
+        time.sleep(1)
         process.interrupt()
         run = process.finish(timeout_s=5)
     assert run.exit_code == 4
@@ -131,8 +157,6 @@ def test_ctrl_c_in_a_rehearsal_reaches_the_simulator_too(
 
 def wait_for_file(path: Path, seconds: float = 20.0) -> None:
     """Wait for a fact that no server knows of."""
-    import time  # noqa: PLC0415
-
     end = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not come"
