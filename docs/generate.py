@@ -12,7 +12,9 @@ HEAD = f"""# Settings
 
 Made from the code by `docs/generate.py`. A flag beats its variable, a variable beats `{CONFIG_FILE}` (in the
 working folder, or named with `--config`), and the file beats the default. A file's key is the flag's name
-without the dashes: `max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. Keys and
+without the dashes: `max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. In a
+variable several names have commas between (`BATCHSCORE_KEEP=title,lang`), and parameters are a JSON object
+(`BATCHSCORE_PARAM='{{"temperature": 0.2}}'`). A `BATCHSCORE_…` variable that nothing reads is told. Keys and
 tokens are no settings: they are read from the environment only, see [endpoints](endpoints.md).
 """
 

@@ -52,7 +52,18 @@ Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """The commands; Ctrl-C ends them without the empty line that click would print."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="batchscore")
 def cli() -> None:
     """Score every row of a folder of files with an embeddings, completions or chat model."""

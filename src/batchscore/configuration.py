@@ -213,6 +213,6 @@ KIND_NAMES = {
     "float": "a number",
     "flag": "true or false",
     "many": "a list of names",
-    "params": "an object of parameters",
+    "params": 'an object of parameters, such as {"temperature": 0.2}',
     "tables": "a list of tables",
 }

@@ -68,7 +68,7 @@ class Outcome:
             return str(self.stopped_by)
         if self.interrupted:
             return "interrupted by a signal"
-        return "--limit was reached" if self.limited else None
+        return "--limit was reached" if self.limited and self.unfinished else None
 
     @property
     def ok(self) -> int:

@@ -73,6 +73,7 @@ class Finished:
     settings: Settings
     output: Output
     layout: Layout
+    record: Path
     seconds: float
     exit_code: ExitCode
 
@@ -128,6 +129,7 @@ def score_files(
         settings=settings,
         output=output,
         layout=layout,
+        record=layout.runs / f"{moment(started):%Y%m%dT%H%M%SZ}-{worker()}.json",
         seconds=time.time() - started,
         exit_code=outcome.exit_code(settings.error_threshold),
     )
@@ -272,8 +274,6 @@ def stopping(stop: asyncio.Event, listen: Listen) -> Iterator[None]:
 
 def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: float) -> None:
     """Write `runs/<start>-<worker>.json`: what was set, what came of it; no cell, no secret."""
-    begun = datetime.fromtimestamp(started, timezone.utc)
-    worker = f"{platform.node() or 'host'}-{os.getpid()}"
     settings = {each.name: getattr(finished.settings, each.name) for each in fields(finished.settings)}
     reached = [
         {"name": name, "url": target.url, "auth": target.auth, "from": target.sources, "rpm": rpm, "tpm": tpm}
@@ -283,9 +283,9 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
     outcome = finished.outcome
     record = {
         "version": VERSION,
-        "started": begun.isoformat(timespec="seconds"),
+        "started": moment(started).isoformat(timespec="seconds"),
         "seconds": round(finished.seconds, 3),
-        "worker": worker,
+        "worker": worker(),
         "exit_code": int(finished.exit_code),
         "reason": outcome.reason,
         "settings": settings,
@@ -319,6 +319,15 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
         "repeated_ids": outcome.repeated_ids,
     }
-    name = f"{begun:%Y%m%dT%H%M%SZ}-{worker}.json"
     body = orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
-    storage.write_whole(finished.layout.runs / name, body)
+    storage.write_whole(finished.record, body)
+
+
+def moment(started: float) -> datetime:
+    """Return a time in UTC."""
+    return datetime.fromtimestamp(started, timezone.utc)
+
+
+def worker() -> str:
+    """Return what tells this process from others that write to the same output."""
+    return f"{platform.node() or 'host'}-{os.getpid()}"

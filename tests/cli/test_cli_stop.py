@@ -134,7 +134,7 @@ def test_a_second_signal_leaves_at_once(batchscore: Cli, files: Files, deploymen
         process.interrupt()
         run = process.finish(timeout_s=5)
     assert run.exit_code == 4
-    assert "the same command goes on" in run.stderr
+    assert run.stderr == "batchscore: aborted; the same command goes on.\n"
 
 
 def test_ctrl_c_in_a_rehearsal_reaches_the_simulator_too(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchscore.errors import ErrorCode
-from batchscore.report.progress import clock, named
+from batchscore.report.progress import clock, counted, named
 from batchscore.run import Finished
 
 #: How many files or problems are listed before "and so many more".
@@ -28,10 +28,10 @@ def summary(finished: Finished, *, command: str) -> str:
     lines.extend(
         f"  cannot be scored: {each.file}: {each.problem}" for each in outcome.unreadable[:MOST_LISTED]
     )
-    lines.extend(more(len(outcome.unreadable), "files cannot be scored"))
+    lines.extend(more(len(outcome.unreadable), "files cannot be scored", finished))
     skipped = finished.survey.skipped
     lines.extend(f"  skipped: {each.name}: {each.reason}" for each in skipped[:MOST_LISTED])
-    lines.extend(more(len(skipped), "files skipped"))
+    lines.extend(more(len(skipped), "files skipped", finished))
     if outcome.repeated_ids:
         lines.append(f"  rows with an id that an earlier row had: {outcome.repeated_ids:,}")
     lines.extend(places(finished))
@@ -73,11 +73,6 @@ def left(finished: Finished) -> list[str]:
     return pieces
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: 1 row, 2 rows."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def effort(finished: Finished) -> str:
     """Return what this run cost."""
     now = finished.statistics
@@ -112,18 +107,20 @@ def next_step(finished: Finished, command: str) -> list[str]:
     outcome = finished.outcome
     if outcome.stopped_by is not None:
         text = str(outcome.stopped_by)
-        acting = "When that is mended, the" if outcome.stopped_by.exit_code == 1 else "The"
+        acting = "When that is mended, the" if outcome.stopped_by.exit_code == 1 else "Later the"
         return [f"Stopped: {text}", f"{acting} same command goes on: {command}"]
     if outcome.interrupted:
         return ["Interrupted. What was answered is kept.", f"The same command goes on: {command}"]
-    if outcome.limited:
+    if outcome.limited and outcome.unfinished:
         return ["--limit was reached; the same command without it scores the rest."]
     return []
 
 
-def more(count: int, what: str) -> list[str]:
-    """Return a line for what was not listed."""
-    return [f"  and {count - MOST_LISTED:,} more {what}"] if count > MOST_LISTED else []
+def more(count: int, what: str, finished: Finished) -> list[str]:
+    """Return a line for what was not listed, and where all of it is."""
+    if count <= MOST_LISTED:
+        return []
+    return [f"  and {count - MOST_LISTED:,} more {what}; all are named in {finished.record}"]
 
 
 def for_machines(finished: Finished) -> dict[str, Any]:
@@ -162,4 +159,5 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "output_written": finished.output.asked_for.exists(),
         "scores": str(finished.layout.scores),
         "error_records": str(finished.layout.errors),
+        "record": str(finished.record),
     }

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from batchscore.errors import ErrorCode
 from batchscore.rows import Attempt, Event, FileFinished, RowsSettled
 
+#: What a refusal of everything is called: it is not about the request that met it.
+REFUSALS = {401: "credentials_refused", 403: "access_denied", 404: "not_found"}
+
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -72,7 +75,8 @@ class Tally:
             self.completion_tokens += event.completion_tokens
             self.slowest_seconds = max(self.slowest_seconds, event.seconds)
             if event.cause:
-                self.retried[event.cause] += 1
+                refused = event.cause == ErrorCode.INVALID_REQUEST.value
+                self.retried[REFUSALS.get(event.status or 0, event.cause) if refused else event.cause] += 1
         elif isinstance(event, RowsSettled):
             self.ok += event.ok
             for code, count in event.errors.items():
