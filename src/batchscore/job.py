@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from batchscore.errors import BatchscoreError, ExitCode, UnreadableFile
+from batchscore.errors import BatchscoreError, ExitCode, OutputError, UnreadableFile
 from batchscore.read import digest
 from batchscore.rows import (
     FileFinished,
@@ -130,6 +130,7 @@ class Job:
     known: dict[str, int] = field(default_factory=dict)
     opened: int = 0
     rows_left: int | None = None
+    unwritten: list[Part] = field(default_factory=list)
     limited: bool = False
     ids: set[int] = field(default_factory=set)
     repeated_ids: int = 0
@@ -155,8 +156,10 @@ class Job:
             async with engine as running, aclosing(running.settled()) as settled:
                 async for rows in settled:
                     self.tell(rows)
-                    for part in self.ledger.settle(rows):
-                        await self.publish(part)
+                    self.unwritten = self.ledger.settle(rows)
+                    while self.unwritten:
+                        await self.publish(self.unwritten[0])
+                        del self.unwritten[0]
                     await self.close_files()
         except BatchscoreError as error:
             failure = error
@@ -263,22 +266,29 @@ class Job:
         """Write a file's last manifest and report it."""
         manifest = self.ledger.manifests[name]
         progress = self.ledger.open.get(name)
-        unanswered = 0
+        unscored = 0
+        failure: OutputError | None = None
         if progress is not None:
             del self.ledger.open[name]
-            for part in progress.open.values():
-                await self.publish(part)
-                if part.number not in manifest.parts:  # nothing of it is settled, so it was not written
-                    unanswered += part.read
+            parts = [part for part in self.unwritten if part.file == name]
+            for part in (*parts, *progress.open.values()):
+                try:
+                    await self.publish(part)
+                except OutputError as error:
+                    failure = error
+                if part.number not in manifest.parts:  # nothing of it is settled, or it cannot be written
+                    unscored += part.read
             manifest.problem = self.problems.get(name, "")
-            whole = progress.ended and not progress.waiting
+            whole = progress.ended and not progress.waiting and failure is None
             manifest.state = "unreadable" if manifest.problem else "complete" if whole else "partial"
             manifest.input = await self.digests[name]
             await asyncio.to_thread(self.ledger.write_manifest, name)
         self.digests.pop(name, None)
         to_its_end = manifest.state == "complete" or (progress is not None and progress.ended)
-        self.finished.append(self.account(name, manifest.state, unanswered, to_its_end=to_its_end))
+        self.finished.append(self.account(name, manifest.state, unscored, to_its_end=to_its_end))
         self.listen(self.finished[-1])
+        if failure is not None:
+            raise failure
 
     def finish_unreadable(self, name: str, reason: str) -> None:
         """Account for a file that was never opened for scoring."""
@@ -300,13 +310,13 @@ class Job:
             else:
                 yield self.account(name, "not_started", to_its_end=False)
 
-    def account(self, name: str, state: str, unanswered: int = 0, *, to_its_end: bool) -> FileFinished:
-        """Return a file's figures: those of its manifest, and the `unanswered` rows that it doesn't hold."""
+    def account(self, name: str, state: str, unscored: int = 0, *, to_its_end: bool) -> FileFinished:
+        """Return a file's figures: those of its manifest, and the `unscored` rows that it doesn't hold."""
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.settings.task, {})
         return FileFinished(
             file=name,
             state=state,
-            rows=manifest.rows + unanswered,
+            rows=manifest.rows + unscored,
             ok=manifest.ok,
             errors=manifest.errors,
             empty=manifest.empty,

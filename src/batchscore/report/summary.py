@@ -63,7 +63,7 @@ def left(finished: Finished) -> list[str]:
     outcome = finished.outcome
     pieces = []
     if outcome.not_reached:
-        pieces.append(f"{counted(outcome.not_reached, 'row')} read but not answered")
+        pieces.append(f"{counted(outcome.not_reached, 'row')} read but not scored")
     unread = sum(file.state == "partial" and not file.to_its_end for file in outcome.files)
     if unread:
         pieces.append(f"{counted(unread, 'file')} not read to {'its' if unread == 1 else 'their'} end")
