@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from batchscore.errors import ErrorCode
 from batchscore.report.progress import describe
 from batchscore.report.tally import Tally
-from batchscore.rows import Attempt, RowsSettled
+from batchscore.rows import RowsSettled
 
 
 @pytest.mark.parametrize(
@@ -22,17 +21,3 @@ def test_a_slow_run_does_not_look_as_if_it_stood_still(rows: int, seconds: float
     tally = Tally()
     tally.add(RowsSettled(rows))
     assert describe(tally.statistics(), seconds, None) == words
-
-
-def test_a_refusal_of_everything_is_not_called_an_invalid_request() -> None:
-    tally = Tally()
-    for status in (400, 401, 403, 404):
-        tally.add(Attempt(1, status, 0.1, ErrorCode.INVALID_REQUEST.value))
-    tally.add(Attempt(1, 403, 0.1, ErrorCode.CONTENT_FILTER.value))
-    assert tally.statistics().retried == {
-        "invalid_request": 1,
-        "credentials_refused": 1,
-        "access_denied": 1,
-        "not_found": 1,
-        "content_filter": 1,
-    }

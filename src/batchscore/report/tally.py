@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 from batchscore.errors import ErrorCode
 from batchscore.rows import Attempt, Event, FileFinished, RowsSettled
 
-#: What a refusal of everything is called: it is not about the request that met it.
-REFUSALS = {401: "credentials_refused", 403: "access_denied", 404: "not_found"}
-
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -75,8 +72,7 @@ class Tally:
             self.completion_tokens += event.completion_tokens
             self.slowest_seconds = max(self.slowest_seconds, event.seconds)
             if event.cause:
-                refused = event.cause == ErrorCode.INVALID_REQUEST.value
-                self.retried[REFUSALS.get(event.status or 0, event.cause) if refused else event.cause] += 1
+                self.retried[event.cause] += 1
         elif isinstance(event, RowsSettled):
             self.ok += event.ok
             for code, count in event.errors.items():
