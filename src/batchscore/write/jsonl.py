@@ -72,7 +72,12 @@ def decode_errors(source: Path | bytes, schema: RecordSchema) -> Iterator[Settle
 
 def json_text(value: Any) -> str:
     """Any cell or reply as JSON text, by the same rules as in a record."""
-    return _dumps(value, orjson.OPT_SERIALIZE_NUMPY).decode()
+    return json_bytes(value).decode()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Any cell or reply as JSON in UTF-8, by the same rules as in a record."""
+    return _dumps(value, orjson.OPT_SERIALIZE_NUMPY)
 
 
 def clean_text(text: str) -> str:

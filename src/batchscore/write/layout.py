@@ -68,6 +68,11 @@ class Layout:
         return self.root / MARKER
 
     @property
+    def journals(self) -> Path:
+        """The hidden folder of what is not published yet."""
+        return self.marker / f"journal-{self.task}"
+
+    @property
     def readme(self) -> Path:
         """What stands in the hidden folder once there is an output."""
         return self.marker / "README"

@@ -1,8 +1,8 @@
 """What does the output folder already hold, and how does a settled row come to stand in it?
 
-It joins layout, manifests, parts and formats for one task in one folder. It knows nothing of
-requests. A part stands complete before the manifest names it, so a crash in between costs that part
-and no more.
+It joins layout, manifests, journals, parts and formats for one task in one folder. It knows nothing of
+requests. A result is in a journal as soon as it is there; a part stands complete before the manifest names
+it, and its journal goes only then, so that a crash at any moment costs no result.
 """
 
 from __future__ import annotations
@@ -13,19 +13,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+import xxhash
+
 from batchscore.errors import OutputError
 from batchscore.rows import RowError, Score, Settled
 from batchscore.write import storage
 from batchscore.write.formats import Format
-from batchscore.write.layout import Layout
+from batchscore.write.journal import Entry, Journals
+from batchscore.write.layout import Layout, stem_of
 from batchscore.write.manifest import Commit, Manifest, PartFile, read_manifest
-from batchscore.write.parts import FileInParts, Part, counts
+from batchscore.write.parts import FileInParts, Part, Replay, counts
 from batchscore.write.schema import RecordSchema
 
 MARKER_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
 
 #: A manifest is written again at most this often while its file is being scored.
 MANIFEST_SECONDS = 1.0
+
+#: Of parts that wait for a slow row no more results than these are kept in memory.
+MOST_HELD_BYTES = 96 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,18 @@ class Ledger:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     open: dict[str, FileInParts] = field(default_factory=dict)
     written: dict[str, float] = field(default_factory=dict)
+    scratch: Path | None = None
+    published: dict[str, list[str]] = field(default_factory=dict)
+    journals: Journals = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the journals by what determines a record."""
+        identity = orjson.dumps(self.fingerprint, option=orjson.OPT_SORT_KEYS).decode()
+        folder = self.layout.journals
+        if self.scratch is not None:
+            place = f"{self.layout.root.absolute()}\n{self.layout.task}".encode("utf-8", "surrogateescape")
+            folder = self.scratch / f"batchscore-{xxhash.xxh3_128_hexdigest(place)}"
+        self.journals = Journals(folder, identity)
 
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there, or discard it; returns how many scores were discarded.
@@ -70,7 +89,8 @@ class Ledger:
         for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
             storage.sweep(folder)
         manifests = [read_manifest(path) for path in listed(self.layout.manifests, ".json")]
-        if any(manifest.ok for manifest in manifests):
+        self.journals.find()
+        if any(manifest.ok for manifest in manifests) or self.journals.present:
             for manifest in manifests:
                 self.refuse_other_run(manifest)
         elif any(manifest.fingerprint != self.fingerprint for manifest in manifests):
@@ -83,6 +103,7 @@ class Ledger:
     def discard(self) -> int:
         """Remove this task's parts and manifests; returns the scores that they held."""
         scores = 0
+        self.journals.clear()
         for path in listed(self.layout.manifests, ".json"):
             try:
                 scores += read_manifest(path).ok
@@ -140,10 +161,16 @@ class Ledger:
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
         damaged = committed.keys() - manifest.parts.keys()
+        for number, commit in manifest.parts.items():
+            if commit.done:
+                # Its run was killed before it removed this.
+                self.journals.remove(self.journal_name(file, number))
         if manifest.done and not damaged:
             return None
         manifest.input, manifest.state, manifest.problem = digest, "partial", ""
-        progress = FileInParts(file, self.rows_per_part, committed, self.load, frozenset(damaged))
+        progress = FileInParts(
+            file, self.rows_per_part, committed, self.load, self.replay_of(file), frozenset(damaged)
+        )
         self.open[file] = progress
         return progress
 
@@ -167,14 +194,47 @@ class Ledger:
 
     def settle(self, rows: Iterable[Settled]) -> list[Part]:
         """Take results; returns the parts that are ready to be published."""
-        touched = set()
+        new: dict[tuple[str, int], tuple[Part, list[Entry]]] = {}
         for settled in rows:
-            self.open[settled.file].settle(settled)
-            touched.add(settled.file)
-        return [part for file in touched for part in self.open[file].completed()]
+            part = self.open[settled.file].settle(settled)
+            entry = Entry(settled, part.asked[settled.row])
+            key = part.file, part.number
+            if key in new:
+                new[key][1].append(entry)
+            else:
+                new[key] = part, [entry]
+        for part, entries in new.values():
+            if part.file not in self.written:
+                # What the answers in a journal belong to has to be known before there are any.
+                self.write_manifest(part.file)
+            self.journals.append(self.journal_name(part.file, part.number), entries)
+        complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
+        self.spill()
+        return complete
+
+    def spill(self) -> None:
+        """Leave the results of the parts that wait longest to their journals, where memory runs short."""
+        parts = [part for progress in self.open.values() for part in progress.open.values()]
+        held = sum(part.held_bytes for part in parts)
+        if held <= MOST_HELD_BYTES:
+            return
+        for part in parts:
+            if part.in_journal and held > MOST_HELD_BYTES / 2:
+                held -= part.held_bytes
+                part.spill()
+
+    def journal_name(self, file: str, number: int) -> str:
+        """Return the name of a part's journal."""
+        return f"{stem_of(file)}-{number:05d}"
+
+    def replay_of(self, file: str) -> Replay:
+        """Return what gives the results that a killed run had of a file's parts."""
+        return lambda number: self.journals.replay(self.journal_name(file, number))
 
     def encode(self, part: Part) -> Encoded | None:
         """Turn a part's rows into its files' content, as far as that needs no disk; `None` if it is empty."""
+        if part.spilled:
+            part.recall(self.journals.replay(self.journal_name(part.file, part.number)))
         settled = part.in_order()
         if not settled:
             return None
@@ -212,6 +272,7 @@ class Ledger:
             scores=written(self.layout.scores / name, encoded.scores),
             error_records=written(self.layout.errors / name, encoded.errors),
         )
+        self.published.setdefault(part.file, []).append(self.journal_name(part.file, part.number))
         if time.monotonic() - self.written.get(part.file, 0.0) >= MANIFEST_SECONDS:
             self.write_manifest(part.file)
 
@@ -219,6 +280,8 @@ class Ledger:
         """Write a file's manifest as it stands."""
         storage.write_whole(self.layout.manifest(file), self.manifests[file].to_json())
         self.written[file] = time.monotonic()
+        for name in self.published.pop(file, ()):
+            self.journals.remove(name)
 
     def score_parts(self, files: Iterable[str]) -> Iterator[Path]:
         """Give the score files that count, in input order."""

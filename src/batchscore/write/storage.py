@@ -101,12 +101,7 @@ class Sink:
         """Hand to the system what was gathered, however many calls that takes."""
         pieces, self._pending, self._pending_bytes = self._pending, [], 0
         with told(self._path, "write"):
-            while pieces:
-                # A call may write less than it was given: near a limit, or above 2 GiB.
-                written = _write(self._descriptor, pieces)
-                if written == 0 and any(pieces):
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                pieces = after(pieces, written)
+            write_pieces(self._descriptor, pieces)
 
     def close(self) -> None:
         """End the file; network mounts report here what they could not write."""
@@ -201,11 +196,15 @@ def digest_bytes(data: bytes) -> str:
     return _text(xxhash.xxh3_128(data).digest())
 
 
-def _write(descriptor: int, pieces: list[bytes]) -> int:
-    """Write pieces by one system call; returns the bytes that were taken."""
-    if hasattr(os, "writev"):
-        return os.writev(descriptor, pieces)
-    return os.write(descriptor, b"".join(pieces))  # Windows
+def write_pieces(descriptor: int, pieces: list[bytes]) -> None:
+    """Write pieces one after the other, by as few system calls as that takes; raises `OSError`."""
+    while pieces:
+        # A call may write less than it was given: near a limit, or above 2 GiB. Windows has no `writev`.
+        gathering = hasattr(os, "writev")
+        written = os.writev(descriptor, pieces) if gathering else os.write(descriptor, b"".join(pieces))
+        if written == 0 and any(pieces):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        pieces = after(pieces, written)
 
 
 def after(pieces: list[bytes], written: int) -> list[bytes]:
