@@ -29,6 +29,7 @@ from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
+from batchscore.stores.address import is_uri
 from batchscore.survey import Survey, survey, wanted_by
 from batchscore.version import VERSION
 from batchscore.write import storage
@@ -139,6 +140,8 @@ def on_the_fastest_loop(main: Coroutine[Any, Any, Outcome]) -> Outcome:
 
 def output_of(settings: Settings) -> Output:
     """Return where the scores go; raises `OutputError` where a file stands in a folder's place."""
+    if is_uri(settings.output):
+        raise OutputError(f"{settings.output.partition(':')[0]}:// addresses can be read, not written.")
     path = Path(settings.output)
     if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
         return Output(path.with_name(path.name + ".batchscore"), path)
