@@ -17,7 +17,6 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -29,7 +28,7 @@ from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
-from batchscore.stores.address import is_uri
+from batchscore.stores.address import Place, place_of
 from batchscore.survey import Survey, survey, wanted_by
 from batchscore.version import VERSION
 from batchscore.write import storage
@@ -46,18 +45,18 @@ FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
 class Output:
     """Where scores go: always a `folder` of parts, and one `file` made of them where that was asked."""
 
-    folder: Path
-    file: Path | None = None
+    folder: Place
+    file: Place | None = None
 
     @property
-    def asked_for(self) -> Path:
-        """The path that the user named."""
+    def asked_for(self) -> Place:
+        """The place that the user named."""
         return self.file or self.folder
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that ended, well or not."""
+    """A run that ended, well or not; `with_file`: the one file that was asked for is there."""
 
     outcome: Outcome
     statistics: Statistics
@@ -67,6 +66,7 @@ class Finished:
     layout: Layout
     seconds: float
     exit_code: ExitCode
+    with_file: bool
 
 
 def score_files(
@@ -111,8 +111,12 @@ def score_files(
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
-    if output.file is not None and outcome.stopped_by is None and not outcome.interrupted:
-        merge(ledger, surveyed, output.file)
+    with_file = False
+    if output.file is not None:
+        if outcome.stopped_by is None and not outcome.interrupted:
+            merge(ledger, surveyed, output.file)
+        with suppress(OutputError):
+            with_file = storage.exists(output.file)
     finished = Finished(
         outcome=outcome,
         statistics=tally.statistics(),
@@ -122,6 +126,7 @@ def score_files(
         layout=layout,
         seconds=time.time() - started,
         exit_code=outcome.exit_code(settings.error_threshold),
+        with_file=with_file,
     )
     with suppress(OutputError):
         # A full disk has already been reported by whatever met it first.
@@ -140,19 +145,18 @@ def on_the_fastest_loop(main: Coroutine[Any, Any, Outcome]) -> Outcome:
 
 def output_of(settings: Settings) -> Output:
     """Return where the scores go; raises `OutputError` where a file stands in a folder's place."""
-    if is_uri(settings.output):
-        raise OutputError(f"{settings.output.partition(':')[0]}:// addresses can be read, not written.")
-    path = Path(settings.output)
-    if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
+    path = place_of(settings.output)
+    folder = storage.is_folder(path)
+    if path.suffix.lower() in FILE_SUFFIXES and not folder:
         return Output(path.with_name(path.name + ".batchscore"), path)
-    if path.exists() and not path.is_dir():
+    if not folder and storage.exists(path):
         raise OutputError(
             f"{path} is a file; give a folder, or a new file ending in {', '.join(FILE_SUFFIXES)}."
         )
     return Output(path)
 
 
-def merge(ledger: Ledger, surveyed: Survey, file: Path) -> None:
+def merge(ledger: Ledger, surveyed: Survey, file: Place) -> None:
     """Write the one file that was asked for; none where not even its columns are known."""
     parts = list(ledger.score_parts(ready.file.name for ready in surveyed.ready))
     if not parts and surveyed.schema.is_vector and file.suffix.lower() != ".jsonl":
@@ -169,7 +173,7 @@ def open_ledger(
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
     ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
-    foreign = output.file is not None and output.file.exists() and not layout.marker.exists()
+    foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.marker)
     if foreign and not settings.overwrite:
         raise OutputError(
             f"{output.file} is there already and batchscore did not write it; "

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pack request report": set(),
     "simulator": set(),
     "engine": {"pack", "request"},
-    "survey": {"settings", "read", "pack", "write.schema"},
+    "survey": {"settings", "stores", "read", "pack", "write.schema"},
     "scoring": {"settings", "engine", "pack", "request"},
     "job": {"settings", "survey", "scoring", "read", "pack", "write"},
     "endpoints": {"settings", "scoring", "request", "simulator"},

@@ -7,6 +7,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from pyarrow.dataset import dataset
 
 from buckets import ACCOUNT_KEY, SECRET, Bucket
 from conftest import Cli
@@ -86,3 +87,79 @@ def test_an_s3_server_that_is_not_there_is_told_in_a_sentence(batchscore: Cli, s
     done = batchscore(*SCORE, f"{s3.uri}/a.csv", "-o", "out", env=env)
     assert done.exit_code == 1
     assert "the store cannot be reached; see the network, the address and AWS_ENDPOINT_URL" in done.stderr
+
+
+TEXTS = "text\n" + "".join(f"the tide turned {row} times\n" for row in range(10))
+
+
+def parts(bucket: Bucket, format_name: str) -> list[dict[str, object]]:
+    """Give the score records of an output in a bucket, as pyarrow's own reader of folders sees them."""
+    folder = dataset(f"{bucket.name}/out/embeddings", filesystem=bucket.files, format=format_name)
+    return sorted(folder.to_table(columns=["file", "row"]).to_pylist(), key=lambda record: record["row"])
+
+
+def test_a_run_from_store_to_store_is_resumed_and_read_by_pyarrow(batchscore: Cli, bucket: Bucket) -> None:
+    format_name = "parquet" if bucket.uri.startswith("s3:") else "json"
+    bucket.put("in/a.csv", TEXTS)
+    command = [*SCORE, f"{bucket.uri}/in", "-o", f"{bucket.uri}/out", "--rows-per-part", "4"]
+    command += ["--format", "parquet"] if format_name == "parquet" else []
+    first = batchscore(*command, "--limit", "6")
+    assert first.exit_code == 0, first.said
+    assert len(parts(bucket, format_name)) == 6
+    before = bucket.keys("out/embeddings")
+    again = batchscore(*command, "--json")
+    assert again.exit_code == 0, again.said
+    assert again.report["ok"] == 10
+    assert parts(bucket, format_name) == [{"file": "a.csv", "row": row} for row in range(10)]
+    assert set(before) < set(bucket.keys("out/embeddings"))
+    manifest = json.loads(bucket.get(bucket.keys("out/manifest")[0]))
+    assert (manifest["state"], manifest["ok"], len(manifest["parts"])) == ("complete", 10, 3)
+    assert len(bucket.keys("out/runs")) == 2
+    assert not [key for key in bucket.keys("out") if SECRET.encode() in bucket.get(key)]
+    third = batchscore(*command, "--json")
+    assert (third.report["ok"], third.report["requests"]) == (10, 0), third.said
+
+
+def test_one_file_in_a_store_is_replaced_whole_and_a_damaged_part_asked_again(
+    batchscore: Cli, s3: Bucket
+) -> None:
+    uri = s3.put("a.csv", TEXTS)
+    command = [*SCORE, uri, "-o", f"{s3.uri}/scores.jsonl", "--rows-per-part", "4"]
+    done = batchscore(*command)
+    assert done.exit_code == 0, done.said
+    assert f"scores: {s3.uri}/scores.jsonl" in done.said
+    whole = s3.get("scores.jsonl")
+    assert whole.count(b"\n") == 10
+    part = s3.keys("scores.jsonl.batchscore/embeddings")[1]
+    s3.put(part, s3.get(part)[:-20])
+    s3.files.delete_file(f"{s3.name}/scores.jsonl")
+    again = batchscore(*command, "--json")
+    assert (again.report["ok"], again.report["known"]) == (10, 6), again.said
+    assert s3.get("scores.jsonl") == whole
+    s3.put("other.jsonl", "x")
+    foreign, other = batchscore.together(
+        [*SCORE, uri, "-o", f"{s3.uri}/other.jsonl"], [*command, "--dimensions", "5"]
+    )
+    assert "batchscore did not write it" in foreign.stderr
+    assert "of another run" in other.stderr
+    assert batchscore(*command, "--dimensions", "5", "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("{uri}/in/a.csv", "is a file; give a folder"),
+        ("{uri}/in", "is also the output"),
+        ("s3://no-such-bucket-of-ours/out", "there is no such bucket or container"),
+        ("s3://AKIA:{secret}@bucket/out", "put secrets into the environment"),
+        ("abfss://c@account.dfs.core.windows.net/out?sv=1&sig={secret}", "put secrets into the environment"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_in_a_sentence(
+    batchscore: Cli, s3: Bucket, output: str, told: str
+) -> None:
+    s3.put("in/a.csv", TEXT)
+    done = batchscore(*SCORE, f"{s3.uri}/in", "-o", output.format(uri=s3.uri, secret=SECRET))
+    assert done.exit_code == 1
+    assert told in done.stderr
+    assert SECRET not in done.said

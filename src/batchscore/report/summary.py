@@ -71,7 +71,7 @@ def places(finished: Finished) -> list[str]:
     """Return where the results are."""
     outcome = finished.outcome
     lines = []
-    if finished.output.file is not None and finished.output.file.exists():
+    if finished.with_file:
         lines.append(f"  scores: {finished.output.file}")
     elif outcome.ok:
         lines.append(f"  scores: {finished.layout.scores}")

@@ -32,8 +32,14 @@ def file_system(place: StoredPath) -> pafs.FileSystem:
 
 @lru_cache(maxsize=64)
 def _connected(bucket: StoredPath) -> pafs.FileSystem:
-    with told(bucket):
-        return _CONNECT[bucket.scheme](bucket, os.environ)
+    try:
+        with told(bucket):
+            return _CONNECT[bucket.scheme](bucket, os.environ)
+    except (AttributeError, ImportError, TypeError):
+        # Its wheels differ in what they speak, and older ones know fewer settings.
+        raise SettingsError(
+            f"this machine's pyarrow cannot speak to {bucket.scheme}:// stores: install the newest"
+        ) from None
 
 
 def _s3(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:

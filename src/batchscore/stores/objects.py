@@ -1,4 +1,4 @@
-"""What stands at a place in a store, and how are its bytes read?
+"""What stands at a place in a store, and how are its bytes read, written and removed?
 
 Every failure is a `StoreFailure`, or a `FileNotFoundError` where nothing stands there. Reading is by
 ranges of growing size, each asked for while the one before is used, so that memory is bounded.
@@ -6,10 +6,13 @@ ranges of growing size, each asked for while the one before is used, so that mem
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,6 +61,36 @@ def entries(place: StoredPath) -> list[Entry]:
         if entry is not None and entry.name:
             shown[entry.name, entry.kind] = entry
     return list(shown.values())
+
+
+def put(place: StoredPath, blocks: Iterable[bytes]) -> None:
+    """Write an object, from its start to its end; what stood there is replaced when the last byte is there.
+
+    Stores know no "never mind": a writer that is given up is an object that ends there. So where the
+    blocks themselves fail, what was written is removed again, and with it what stood there before.
+    """
+    with told(place):
+        # By its suffix pyarrow would compress it.
+        out = file_system(place).open_output_stream(place.inner, compression=None)
+        try:
+            for block in blocks:
+                out.write(block)
+        except BaseException:
+            with suppress(Exception):
+                out.close()
+            with suppress(Exception):
+                remove(place)
+            raise
+        out.close()
+
+
+def remove(place: StoredPath) -> None:
+    """Remove an object; raises `FileNotFoundError` where there is none."""
+    # Azure's library asks for a lease first, and where there is nothing it asks again for seconds.
+    if place.scheme == "abfss" and look(place) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
+    with told(place):
+        file_system(place).delete_file(place.inner)
 
 
 def _entry(info: Any) -> Entry | None:
@@ -138,6 +171,12 @@ class StoredStream(io.RawIOBase):
             self._at_hand = self._at_hand[left:]
             left -= len(parts[-1])
         return b"".join(parts)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer, as `io.BufferedReader` wishes."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def _next(self) -> bytes:
         data = self._file.read(self._range) if self._ahead is None else self._ahead.result()

@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from batchscore.errors import OutputError
 from batchscore.rows import RowError, Score, Settled
+from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.formats import Format
 from batchscore.write.layout import Layout
@@ -55,6 +55,7 @@ class Ledger:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     open: dict[str, FileInParts] = field(default_factory=dict)
     written: dict[str, float] = field(default_factory=dict)
+    sizes: dict[Place, dict[str, int]] = field(default_factory=dict)
 
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there, or discard it; returns how many scores were discarded.
@@ -153,7 +154,13 @@ class Ledger:
     def stands(self, commit: Commit) -> bool:
         """Whether the files of a commit record are there, in the size that it says."""
         places = ((self.layout.scores, commit.scores), (self.layout.errors, commit.error_records))
-        return all(part is None or size_of(folder / part.name) == part.bytes for folder, part in places)
+        return all(part is None or self.size_of(folder, part) == part.bytes for folder, part in places)
+
+    def size_of(self, folder: Place, part: PartFile) -> int | None:
+        """Return the bytes of an earlier run's part, `None` where it is gone; each folder is listed once."""
+        if folder not in self.sizes:
+            self.sizes[folder] = storage.sizes(folder)
+        return self.sizes[folder].get(part.name)
 
     def load(self, commit: Commit) -> Mapping[int, Settled]:
         """Return the records of a published part by row; a damaged file counts as not there."""
@@ -162,7 +169,7 @@ class Ledger:
             (self.layout.errors, commit.error_records, self.format.decode_errors),
             (self.layout.scores, commit.scores, self.format.decode_scores),
         ):
-            if part is None or size_of(folder / part.name) != part.bytes:
+            if part is None or self.size_of(folder, part) != part.bytes:
                 continue
             if storage.digest_file(folder / part.name) == part.digest:
                 found.update((settled.row, settled) for settled in decode(folder / part.name, self.schema))
@@ -223,7 +230,7 @@ class Ledger:
         storage.write_whole(self.layout.manifest(file), self.manifests[file].to_json())
         self.written[file] = time.monotonic()
 
-    def score_parts(self, files: Iterable[str]) -> Iterator[Path]:
+    def score_parts(self, files: Iterable[str]) -> Iterator[Place]:
         """Give the score files that count, in input order."""
         for file in files:
             manifest = self.manifests.get(file)
@@ -233,7 +240,7 @@ class Ledger:
                     yield self.layout.scores / part.name
 
 
-def written(path: Path, content: bytes | Iterable[bytes] | None) -> PartFile | None:
+def written(path: Place, content: bytes | Iterable[bytes] | None) -> PartFile | None:
     """Write one part's file; none, and none left over, where it would be empty."""
     if content is None:
         storage.remove(path)
@@ -242,24 +249,10 @@ def written(path: Path, content: bytes | Iterable[bytes] | None) -> PartFile | N
     return PartFile(path.name, found.bytes, found.digest)
 
 
-def listed(folder: Path, suffix: str) -> list[Path]:
+def listed(folder: Place, suffix: str) -> list[Place]:
     """Return the visible files of a folder, sorted; none where there is no folder."""
-    try:
-        return sorted(
-            path for path in folder.iterdir() if path.name.endswith(suffix) and not path.name.startswith(".")
-        )
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
-
-
-def size_of(path: Path) -> int | None:
-    """Return a file's bytes, `None` where there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+    names = storage.names(folder)
+    return [folder / name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
 
 def shown(value: Any) -> str:
