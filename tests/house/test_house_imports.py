@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "simulator",
     },
     "report.summary": {"run"},
-    "scores": {"write"},
+    "scores": {"stores", "write"},
     "options": {"settings", "declared", "simulator"},
     "cli": {"settings", "declared", "configuration", "options", "run", "report", "simulator"},
     "__main__": {"cli"},

@@ -6,9 +6,11 @@ import json
 from base64 import b64encode
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pyarrow.dataset import dataset
 
+from batchscore import read_scores
 from buckets import ACCOUNT_KEY, SECRET, Bucket
 from conftest import Cli
 
@@ -111,6 +113,9 @@ def test_a_run_from_store_to_store_is_resumed_and_read_by_pyarrow(batchscore: Cl
     assert again.exit_code == 0, again.said
     assert again.report["ok"] == 10
     assert parts(bucket, format_name) == [{"file": "a.csv", "row": row} for row in range(10)]
+    frame = read_scores(f"{bucket.uri}/out")
+    assert frame["row"].tolist() == list(range(10))
+    assert np.stack(frame["embeddings"]).shape == (10, 4)
     assert set(before) < set(bucket.keys("out/embeddings"))
     manifest = json.loads(bucket.get(bucket.keys("out/manifest")[0]))
     assert (manifest["state"], manifest["ok"], len(manifest["parts"])) == ("complete", 10, 3)

@@ -54,8 +54,14 @@ def _s3(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:
     name, address = _first(environ, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     if address:
         scheme, authority, _ = _parts(name, address)
-        return pafs.S3FileSystem(scheme=scheme, endpoint_override=authority, region=region or "us-east-1")
-    return pafs.S3FileSystem(region=pafs.resolve_s3_region(bucket.bucket))
+        options = {"scheme": scheme, "endpoint_override": authority, "region": region or "us-east-1"}
+    else:
+        options = {"region": pafs.resolve_s3_region(bucket.bucket)}
+    try:
+        # A small object is then one request instead of three.
+        return pafs.S3FileSystem(allow_delayed_open=True, **options)
+    except TypeError:  # an older pyarrow
+        return pafs.S3FileSystem(**options)
 
 
 def _google(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:  # noqa: ARG001 - as the others
