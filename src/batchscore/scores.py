@@ -16,6 +16,7 @@ import orjson
 
 from batchscore.errors import InputError, OutputError
 from batchscore.stores.address import Place, StoredPath, place_of
+from batchscore.stores.failures import StoreFailure
 from batchscore.write import storage
 from batchscore.write.schema import TASKS
 
@@ -44,6 +45,8 @@ def read_scores(out: str | Path, task: str | None = None) -> pd.DataFrame:
         return _frame(out if isinstance(out, Path) else place_of(out), task)
     except OutputError as error:  # of a store; its reason is for a person
         raise InputError(str(error)) from error
+    except StoreFailure as error:
+        raise InputError(f"{out}: {error.strerror}") from error
 
 
 def _frame(path: Place, task: str | None) -> pd.DataFrame:

@@ -251,7 +251,10 @@ def written(path: Place, content: bytes | Iterable[bytes] | None) -> PartFile | 
 
 def listed(folder: Place, suffix: str) -> list[Place]:
     """Return the visible files of a folder, sorted; none where there is no folder."""
-    names = storage.names(folder)
+    try:
+        names = storage.names(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
     return [folder / name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
 

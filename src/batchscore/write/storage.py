@@ -212,14 +212,13 @@ def remove(path: Place) -> bool:
 
 
 def names(folder: Place) -> list[str]:
-    """Return the names that a folder shows, sorted; none where there is no folder."""
-    with _told(folder, "list"):
-        try:
-            if isinstance(folder, StoredPath):
-                return sorted(entry.name for entry in objects.entries(folder))
-            return sorted(os.listdir(folder))  # noqa: PTH208 - names are what is wanted
-        except FileNotFoundError:
-            return []
+    """Return the names that a folder shows, sorted; none where there is no folder. Raises `OSError`."""
+    try:
+        if isinstance(folder, StoredPath):
+            return sorted(entry.name for entry in objects.entries(folder))
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names are what is wanted
+    except FileNotFoundError:
+        return []
 
 
 def is_folder(path: Place) -> bool:
