@@ -101,6 +101,7 @@ def deployment_of(
         limits=Limits(rpm, tpm),
         quota=Quota(Schedule.begin(time.monotonic())),
         concurrency=Concurrency(concurrency),
+        notice=[].append,
     )
 
 

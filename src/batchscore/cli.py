@@ -10,7 +10,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +25,10 @@ from batchscore.options import GroupedHelp, settings_options, simulator_options
 from batchscore.settings import Settings
 from batchscore.simulator import SimulatorSettings
 from batchscore.simulator import run as run_simulator
+from batchscore.write.schema import TASKS
+
+#: How many things of a kind are listed before "and so many more".
+MOST_LISTED = 10
 
 SCORE_HELP = """Score every row of INPUT: files, folders or globs.
 
@@ -47,7 +51,8 @@ command again goes on where a run stopped.
 
 \b
 Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
-2 wrong usage; 3 rows failed; 4 stopped, the same command continues.
+2 wrong usage; 3 rows failed; 4 stopped, the same command continues;
+5 another run is working on this output.
 """
 
 
@@ -134,6 +139,77 @@ def place_of(declared: Field[Any], flags: Mapping[str, Any], in_file: Mapping[st
     if os.environ.get(variable_of(declared), "").strip():
         return variable_of(declared)
     return CONFIG_FILE if declared.name in in_file or declared.name.replace("_", "-") in in_file else None
+
+
+MERGE_HELP = """Write the scores of the output folder OUT to one FILE, in input order.
+
+\b
+FILE ends in .jsonl, .parquet or .arrow. Memory stays the same, however much there is.
+
+\b
+  batchscore merge scores/ embeddings.parquet
+
+\b
+Exit codes: 0 merged; 4 merged what there is, but the output is not complete yet: the same score
+command continues, then merge again; 1 somebody must act; 2 wrong usage.
+"""
+
+
+@cli.command(help=MERGE_HELP, short_help="Write the scores of a folder to one file.")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--task", type=click.Choice(TASKS), help="Which scores, where OUT holds those of several tasks."
+)
+@click.option("--overwrite", is_flag=True, help="Replace FILE where it is there already.")
+def merge(out: Path, file: Path, task: str | None, *, overwrite: bool) -> None:
+    """Run `batchscore merge`."""
+    from batchscore.merging import merge_output  # noqa: PLC0415 - it brings in what reads parts
+
+    merged = merge_output(out, file, task=task, overwrite=overwrite)
+    errors = f"; rows with an error record instead: {merged.errors:,}" if merged.errors else ""
+    say(f"{merged.task}: {merged.rows:,} scores in {file}{errors}")
+    if merged.missing:
+        say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
+        sys.exit(int(ExitCode.CONTINUE_LATER))
+
+
+VERIFY_HELP = """Check that the output folder OUT holds what its manifests say, row by row.
+
+\b
+With --repair what is damaged or left over is removed, so that the same score
+command asks for those rows again.
+
+\b
+  batchscore verify scores/
+
+\b
+Exit codes: 0 complete and right; 4 right, but not complete: the same score command
+continues; 1 damaged or missing; 2 wrong usage; 5 a run is working on it.
+"""
+
+
+@cli.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--task", type=click.Choice(TASKS), help="Which scores, where OUT holds those of several tasks."
+)
+@click.option("--repair", is_flag=True, help="Remove what is damaged, and no more.")
+@click.option("as_json", "--json", is_flag=True, help="End with one JSON object on standard output.")
+def verify(out: Path, task: str | None, *, repair: bool, as_json: bool) -> None:
+    """Run `batchscore verify`."""
+    from batchscore.verifying import for_machines, for_people, verify_output  # noqa: PLC0415
+
+    verdict = verify_output(out, task=task, repair=repair, notice=lambda text: say(text, err=True))
+    say(orjson.dumps(for_machines(verdict)) if as_json else for_people(verdict))
+    sys.exit(int(verdict.exit_code))
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Return a list for a person, cut where it is long."""
+    shown = [f"  {line}" for line in lines[:MOST_LISTED]]
+    more = [f"  and {len(lines) - MOST_LISTED:,} more"] if len(lines) > MOST_LISTED else []
+    return "\n".join([*shown, *more])
 
 
 @cli.command(short_help="Serve a simulated Azure OpenAI and OpenAI endpoint on loopback.")

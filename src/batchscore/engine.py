@@ -9,14 +9,13 @@ nothing more is taken while the reader of the results is behind.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchscore.errors import BatchscoreError, ErrorCode
-from batchscore.pack.batches import BodyFormat, Pack, Packer
+from batchscore import tasks
+from batchscore.errors import BrokenInvariant, ErrorCode
+from batchscore.pack.batches import BodyFormat, Packer
 from batchscore.pack.replies import Answers
 from batchscore.request.attempt import Request, Trial
 from batchscore.request.deployment import Deployment
@@ -27,6 +26,9 @@ from batchscore.rows import Prompt, RowError, Score, Settled
 
 #: So many results may wait for their reader before no more is asked.
 MOST_ROWS_WAITING = 2048
+
+#: So many refused rows are held back at most while it may be a parameter that is wrong.
+MOST_SUSPECTS = 256
 
 
 @dataclass(slots=True)
@@ -92,6 +94,8 @@ class Engine:
     working: dict[Deployment, int] = field(default_factory=dict)
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    resolved: asyncio.Event = field(default_factory=asyncio.Event)
+    suspects: list[tuple[Prompt, RowError]] = field(default_factory=list)
     failure: BaseException | None = None
     ended: bool = False
 
@@ -112,9 +116,7 @@ class Engine:
                 yield rows
             await run
         finally:
-            run.cancel()
-            with suppress(asyncio.CancelledError, BatchscoreError):
-                await run
+            await tasks.end(run)
 
     async def run(self) -> None:
         """Keep the workers busy until the stream ends, one of them fails, or we are stopped."""
@@ -125,18 +127,26 @@ class Engine:
         try:
             for deployment in self.forms:
                 self.hire(deployment)
-            await asyncio.wait({stopped, done}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopped, done, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                await watch  # it never ends by itself, so this raises
             if self.workers:
                 await self.drain()
         finally:
+            # A worker that is cancelled from here on is meant to end.
+            self.ended = self.asking.attempts.closed = True
             helpers = [watch, stopped, done, *self.workers]
             for task in helpers:
                 task.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             await self.asking.deployments.close()
+            await self.asking.attempts.close()
+            if self.failure is None and self.asking.deployments.fatal is None:
+                self.clear_suspects()
             self.outlet.close()
         if self.failure is not None:
             raise self.failure
+        self.asking.deployments.raise_fatal()
 
     async def drain(self) -> None:
         """Let go whoever has nothing in flight, and wait for the others."""
@@ -158,7 +168,11 @@ class Engine:
     def left(self, worker: asyncio.Task[None]) -> None:
         """Note that a worker has ended, and why."""
         self.workers.discard(worker)
-        failure = None if worker.cancelled() else worker.exception()
+        failure: BaseException | None = None
+        if not worker.cancelled():
+            failure = worker.exception()
+        elif not self.over:
+            failure = BrokenInvariant("a worker was cancelled in the middle of a run; please report this")
         if failure is not None and self.failure is None:
             self.failure = failure
             self.stop.set()
@@ -178,6 +192,7 @@ class Engine:
                 else:
                     taken = await self.take_in_turn(deployment)
                 if taken is None:
+                    await self.resolved.wait()
                     continue
                 await self.settle(taken.prompts, taken.request, deployment, taken.ticket)
                 if deployment.wants_more_than(self.working[deployment]) and not self.ended:
@@ -214,14 +229,23 @@ class Engine:
         pack = self.packer.take(deployment.smooth_tokens)
         if pack.settled:
             self.outlet.put(pack.settled)
+        # Where everything that comes waits for answers to its equals, nothing is taken until one has come.
+        if pack.prompts or pack.settled or pack.ended:
+            self.resolved.set()
+        else:
+            self.resolved.clear()
         if not pack.prompts:
-            if not pack.settled:
+            if pack.ended and not pack.settled:
                 self.end()
             return None
-        request = self.request(pack.prompts, pack.size, Trial(self.retries, time.monotonic()))
-        if len(pack.prompts) == 1 and not deployment.fits(request.tokens) and self.oversized(pack, request):
-            return None
-        return Taken(pack.prompts, request, deployment.reserve(request.tokens))
+        prompts = pack.prompts
+        request = self.request(prompts, pack.size, Trial(self.retries))
+        if len(prompts) == 1 and not deployment.fits(request.tokens):
+            fitting = self.fitted(prompts[0])
+            if fitting is None:
+                return None
+            prompts, request = [fitting], self.request([fitting], len(fitting.body), request.trial)
+        return Taken(prompts, request, deployment.reserve(request.tokens))
 
     def end(self) -> None:
         """Note the end of the stream, and let go who waits for a turn to take from it."""
@@ -240,19 +264,31 @@ class Engine:
 
         return Request(body, len(prompts), estimator.tokens(size) + extra, extra, trial)
 
-    def oversized(self, pack: Pack, request: Request) -> bool:
-        """Settle a row that no deployment's minute would ever let through; whether it was one."""
-        surely = self.packer.estimator.at_least(pack.size) + request.extra_tokens
-        deployments = self.asking.deployments.members
-        if any(member.fits(surely) for member in deployments):
-            return False
-        most = max(member.limits.most_tokens for member in deployments)
-        message = (
-            f"The row needs about {request.tokens:,.0f} tokens, answer included, and the deployment's limit "
-            f"is {most:,.0f} a minute."
-        )
-        self.give(pack.prompts, [RowError(ErrorCode.TOO_LONG, message, None, 0)])
-        return True
+    def fitted(self, prompt: Prompt) -> Prompt | None:
+        """Return a prompt that some deployment's minute lets through; `None` where its row is settled now.
+
+        It is the same one, or where that is wanted a shorter one.
+        """
+        estimator = self.packer.estimator
+        most = max(member.limits.most_tokens for member in self.asking.deployments.members)
+        while True:
+            request = self.request([prompt], len(prompt.body), Trial(self.retries))
+            needed = estimator.at_least(len(prompt.body)) + request.extra_tokens
+            if needed <= most:
+                return prompt
+            for_prompt = needed - request.extra_tokens
+            shorter = self.shorten and self.shorten(
+                prompt, max(most - request.extra_tokens, 0.0) / for_prompt
+            )
+            if not shorter:
+                break
+            prompt = shorter
+        needs = f"about {request.tokens:,.0f} tokens"
+        if request.extra_tokens:
+            needs += f", {request.extra_tokens:,.0f} of them for the answer"
+        message = f"The row needs {needs}, and the deployment's limit is {most:,.0f} a minute."
+        self.give([prompt], [RowError(ErrorCode.RATE_LIMITED, message, None, 0)])
+        return None
 
     async def settle(
         self, prompts: Sequence[Prompt], request: Request, deployment: Deployment, ticket: Ticket
@@ -268,27 +304,48 @@ class Engine:
             answers = result.answers
             size = sum([len(prompt.body) for prompt in prompts])
             self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
+            self.clear_suspects()
             self.give(prompts, answers.scores)
             return True
-        again = result.outcome.verdict is Verdict.AGAIN
-        if again and self.stop.is_set():
+        if self.stop.is_set() and (result.outcome.verdict is not Verdict.SPLIT or len(prompts) > 1):
+            # What was not judged to its end is no row's error.
             return False
         if len(prompts) == 1:
             shorter = self.shortened(prompts[0], result.outcome)
             if shorter is not None:
                 await self.ask_anew([shorter], request.trial)
             else:
-                self.give(prompts, [result.outcome.error(request.trial.attempts)])
+                self.give_error(prompts[0], result.outcome.error(request.trial.attempts), deployment)
             return False
         if await self.ask_halves(prompts, request.trial) and about_size(result.outcome):
             # Nothing was wrong with any row, so there were too many of them.
             self.packer.shrink((len(prompts) + 1) // 2)
         return False
 
+    def give_error(self, prompt: Prompt, error: RowError, deployment: Deployment) -> None:
+        """Hand out a row's error, at once or when it is clear that it is the row's.
+
+        While nothing was ever answered, a refusal may be a wrong parameter's and every row's.
+        """
+        if error.code is ErrorCode.INVALID_REQUEST and deployment.health.last_success is None:
+            self.suspects.append((prompt, error))
+            if len(self.suspects) >= MOST_SUSPECTS:
+                self.clear_suspects()
+        else:
+            self.give([prompt], [error])
+
+    def clear_suspects(self) -> None:
+        """Hand out the errors that were held back."""
+        suspects, self.suspects = self.suspects, []
+        for prompt, error in suspects:
+            self.give([prompt], [error])
+
     async def ask_anew(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
         """Ask some prompts of a request that failed, at whichever deployment has room."""
         request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), trial)
-        if len(prompts) > 1 and all(member.too_large(request.tokens) for member in self.forms):
+        if len(prompts) > 1 and all(
+            member.too_large(request.tokens) for member in self.asking.deployments.members
+        ):
             return await self.ask_halves(prompts, trial)
         deployment, ticket = await self.asking.deployments.admit(request.tokens)
         return await self.settle(prompts, request, deployment, ticket)
@@ -319,6 +376,7 @@ class Engine:
         ]
         if self.packer.duplicates is not None:
             self.packer.duplicates.resolve(prompts, settled)
+            self.resolved.set()
         self.outlet.put(settled)
 
 

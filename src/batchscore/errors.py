@@ -8,6 +8,7 @@ Nothing here knows how an error came about; whoever raises it knows the file, th
     ├── InputError          nothing to score, or a column that is not there              exit 1
     │   └── UnreadableFile  one file that cannot be read, or not to its end
     ├── OutputError         the output cannot be written, or holds something else        exit 1
+    │   └── OutputHeld      another run is working on it                                 exit 5
     ├── Refused             the service will not serve us: key, deployment, quota        exit 1
     ├── Outage              the service does not answer now; the same command goes on    exit 4
     └── BrokenInvariant     our own fault                                                exit 1
@@ -26,6 +27,7 @@ class ExitCode(int, Enum):
     USAGE = 2
     ROWS_FAILED = 3
     CONTINUE_LATER = 4
+    OUTPUT_HELD = 5
 
 
 class BatchscoreError(Exception):
@@ -62,6 +64,12 @@ class UnreadableFile(InputError):  # noqa: N818 - named for what is wrong, as th
 
 class OutputError(BatchscoreError):
     """The output cannot be written, or it holds the results of another run."""
+
+
+class OutputHeld(OutputError):  # noqa: N818
+    """Another run is working on the same output."""
+
+    exit_code = ExitCode.OUTPUT_HELD
 
 
 class Refused(BatchscoreError):  # noqa: N818

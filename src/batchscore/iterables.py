@@ -13,11 +13,12 @@ import os
 import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any
 
+from batchscore import tasks
 from batchscore.configuration import resolve
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import UsageError
@@ -34,6 +35,9 @@ NOT_FOR_ROWS = frozenset(
 
 #: Lists of results that may wait between the engine's thread and the caller.
 MOST_LISTS_WAITING = 4
+
+#: How often a thread that waits for the other looks up.
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +91,25 @@ def from_thread(
 ) -> Generator[Scored, None, None]:
     """Give what an asynchronous generator gives, run in a thread with its own event loop."""
     waiting: queue.Queue[list[Scored] | BaseException | None] = queue.Queue(MOST_LISTS_WAITING)
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
     given_up = threading.Event()
 
     def hand_over(item: list[Scored] | BaseException | None) -> bool:
         """Put an item into the queue; False where nobody listens any more."""
         while not given_up.is_set():
             try:
-                waiting.put(item, timeout=0.2)
+                waiting.put(item, timeout=LOOK_SECONDS)
             except queue.Full:
                 continue
             return True
         return False
 
     async def ask() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.append((asyncio.get_running_loop(), task))
+        if given_up.is_set():
+            return
         async with aclosing(lists_from()) as lists:
             async for results in lists:
                 if not await asyncio.to_thread(hand_over, results):
@@ -116,13 +126,29 @@ def from_thread(
     thread = threading.Thread(target=work, name="batchscore", daemon=True)
     thread.start()
     try:
-        while (item := waiting.get()) is not None:
+        while (item := next_item(waiting)) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield from item
     finally:
         given_up.set()
-        thread.join()
+        for loop, task in running:
+            with suppress(RuntimeError):  # its loop is over
+                loop.call_soon_threadsafe(task.cancel)
+        # A generator that nobody closed may be swept up in any thread, this one's own included.
+        if thread is not threading.current_thread():
+            thread.join()
+
+
+def next_item(
+    waiting: queue.Queue[list[Scored] | BaseException | None],
+) -> list[Scored] | BaseException | None:
+    """Return what comes next; looks up now and then, so that Ctrl-C is heard on every system."""
+    while True:
+        try:
+            return waiting.get(timeout=LOOK_SECONDS)
+        except queue.Empty:
+            continue
 
 
 async def lists_of_results(
@@ -151,8 +177,7 @@ async def lists_of_results(
             yield results
         await task
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        await tasks.end(task)
 
 
 async def asked(

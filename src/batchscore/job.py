@@ -114,6 +114,7 @@ class Job:
     finished: list[FileFinished] = field(default_factory=list)
     through: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
+    unpublished: set[tuple[str, int]] = field(default_factory=set)
     digests: dict[str, asyncio.Future[str]] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
     opened: int = 0
@@ -143,7 +144,9 @@ class Job:
             async with engine as running, aclosing(running.settled()) as settled:
                 async for rows in settled:
                     self.tell(rows)
-                    for part in self.ledger.settle(rows):
+                    parts = self.ledger.settle(rows)
+                    self.unpublished.update((part.file, part.number) for part in parts)
+                    for part in parts:
                         await self.publish(part)
                     await self.close_files()
         except BatchscoreError as error:
@@ -239,6 +242,7 @@ class Job:
             await asyncio.to_thread(self.ledger.publish, self.ledger.encode(part))
         else:
             await asyncio.to_thread(lambda: self.ledger.publish(self.ledger.encode(part)))
+        self.unpublished.discard((part.file, part.number))
 
     async def close_files(self) -> None:
         """Finish the files that are read and wholly settled."""
@@ -257,7 +261,8 @@ class Job:
             for part in progress.open.values():
                 await self.publish(part)
             manifest.problem = self.problems.get(name, "")
-            whole = progress.ended and not progress.waiting
+            lost = any(file == name for file, _ in self.unpublished)
+            whole = progress.ended and not progress.waiting and not lost
             manifest.state = "unreadable" if manifest.problem else "complete" if whole else "partial"
             manifest.input = await self.digests[name]
             await asyncio.to_thread(self.ledger.write_manifest, name)

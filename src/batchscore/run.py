@@ -24,34 +24,20 @@ import orjson
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import ExitCode, OutputError
 from batchscore.job import Job, Outcome
+from batchscore.output import Output, holding, output_of
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
-from batchscore.stores.address import Place, place_of
+from batchscore.stores.address import Place
 from batchscore.survey import Survey, survey, wanted_by
 from batchscore.version import VERSION
 from batchscore.write import storage
 from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
+from batchscore.write.lock import Hold
 from batchscore.write.merge import merge_parts
-
-#: What tells a single output file from a folder.
-FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Where scores go: always a `folder` of parts, and one `file` made of them where that was asked."""
-
-    folder: Place
-    file: Place | None = None
-
-    @property
-    def asked_for(self) -> Place:
-        """The place that the user named."""
-        return self.file or self.folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +73,21 @@ def score_files(
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
+    with holding(settings, output, listen) as hold:
+        return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, started)
+
+
+def score_surveyed(
+    settings: Settings,
+    surveyed: Survey,
+    output: Output,
+    endpoints: Sequence[Endpoint],
+    environ: Mapping[str, str],
+    listen: Listen,
+    hold: Hold,
+    started: float,
+) -> Finished:
+    """Score what was surveyed into an output that is held."""
     layout, ledger = open_ledger(settings, surveyed, output, listen)
     if surveyed.problems:
         listen(
@@ -107,7 +108,7 @@ def score_files(
         # What is loaded stays loaded: the collector need not walk through it again and again.
         gc.freeze()
         try:
-            outcome = on_the_fastest_loop(scored(settings, surveyed, ledger, endpoints, environ, heard))
+            outcome = on_the_fastest_loop(scored(settings, surveyed, ledger, endpoints, environ, heard, hold))
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
@@ -143,19 +144,6 @@ def on_the_fastest_loop(main: Coroutine[Any, Any, Outcome]) -> Outcome:
     return uvloop.run(main)
 
 
-def output_of(settings: Settings) -> Output:
-    """Return where the scores go; raises `OutputError` where a file stands in a folder's place."""
-    path = place_of(settings.output)
-    folder = storage.is_folder(path)
-    if path.suffix.lower() in FILE_SUFFIXES and not folder:
-        return Output(path.with_name(path.name + ".batchscore"), path)
-    if not folder and storage.exists(path):
-        raise OutputError(
-            f"{path} is a file; give a folder, or a new file ending in {', '.join(FILE_SUFFIXES)}."
-        )
-    return Output(path)
-
-
 def merge(ledger: Ledger, surveyed: Survey, file: Place) -> None:
     """Write the one file that was asked for; none where not even its columns are known."""
     parts = list(ledger.score_parts(ready.file.name for ready in surveyed.ready))
@@ -173,7 +161,7 @@ def open_ledger(
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
     ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
-    foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.marker)
+    foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
     if foreign and not settings.overwrite:
         raise OutputError(
             f"{output.file} is there already and batchscore did not write it; "
@@ -225,9 +213,22 @@ async def scored(
     endpoints: Sequence[Endpoint],
     environ: Mapping[str, str],
     listen: Listen,
+    hold: Hold,
 ) -> Outcome:
     """Run the job on this loop, with signals that stop it."""
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def lost() -> None:
+        listen(Notice("Stopping: the lock of the output was removed, or another run has taken it over."))
+        stop.set()
+
+    def lost_in_its_thread() -> None:
+        # The loop may have ended meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(lost)
+
+    hold.when_lost = lost_in_its_thread
     with stopping(stop, listen):
         return await Job(surveyed, settings, ledger, endpoints, environ, listen, stop).run()
 

@@ -71,11 +71,13 @@ async def open_engine(
 ) -> AsyncIterator[Engine]:
     """Give an engine over `source` whose connections are open while the block runs.
 
-    `dimensions` is the vectors' length where it is known already. Raises `SettingsError` or `Refused`
-    where signing in fails.
+    `dimensions` is the vectors' length where it is known already. Raises `SettingsError` where an endpoint
+    cannot be used as it is set.
     """
     async with AsyncExitStack() as stack:
-        members = [await opened(settings, endpoint, stack, environ=environ) for endpoint in endpoints]
+        members = [
+            await opened(settings, endpoint, stack, environ=environ, listen=listen) for endpoint in endpoints
+        ]
         reader = Reader(
             settings.task,
             settings.answers_per_row,
@@ -121,7 +123,12 @@ async def open_engine(
 
 
 async def opened(
-    settings: Settings, endpoint: Endpoint, stack: AsyncExitStack, *, environ: Mapping[str, str]
+    settings: Settings,
+    endpoint: Endpoint,
+    stack: AsyncExitStack,
+    *,
+    environ: Mapping[str, str],
+    listen: Listen,
 ) -> Deployment:
     """Open the connection to one deployment and the books of its quota."""
     connection = await stack.enter_async_context(connect(endpoint.target, environ=environ))
@@ -133,6 +140,7 @@ async def opened(
         renew_token=connection.renew_token,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.share),
         quota=Quota(book),
+        notice=lambda text: listen(Notice(text)),
         concurrency=Concurrency(
             settings.concurrency, settings.batch_size if settings.task == "embeddings" else 1
         ),

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from conftest import Cli
 
 #: What each exit code means, as `--help` says it.
-EXIT_CODES = {0: "done", 1: "somebody must act", 2: "wrong usage", 3: "rows failed", 4: "stopped"}
+EXIT_CODES = {
+    0: "done",
+    1: "somebody must act",
+    2: "wrong usage",
+    3: "rows failed",
+    4: "stopped",
+    5: "another run",
+}
 
 
 def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str, str], None]) -> None:
@@ -31,13 +38,15 @@ def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str
         (["--help"], wide),
         (["score", "--help"], wide),
         (["simulate", "-h"], wide),
+        (["merge", "--help"], wide),
+        (["verify", "--help"], wide),
         (["--version"], {}),
         ([], wide),
     )
-    assert [run.exit_code for run in runs[:4]] == [0, 0, 0, 0]
-    golden("help.txt", "\n".join(run.stdout for run in runs[:3]))
-    assert version("batchscore") in runs[3].stdout
-    assert (runs[4].exit_code, "Usage:" in runs[4].said) == (2, True)
+    assert [run.exit_code for run in runs[:-1]] == [0] * (len(runs) - 1)
+    golden("help.txt", "\n".join(run.stdout for run in runs[:-2]))
+    assert version("batchscore") in runs[-2].stdout
+    assert (runs[-1].exit_code, "Usage:" in runs[-1].said) == (2, True)
     codes = re.search(r"Exit codes: (.*?)\n\n", runs[1].stdout, re.DOTALL)
     assert codes is not None
     said = " ".join(codes[1].split())
@@ -57,6 +66,7 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
         "InputError": 1,
         "UnreadableFile": 1,
         "OutputError": 1,
+        "OutputHeld": 5,
         "Refused": 1,
         "Outage": 4,
         "BrokenInvariant": 1,

@@ -127,7 +127,7 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
     files.text("foreign/chat/notes.txt", "my own\n")
     command = ["score", "a.csv", "--task", "chat", "--column", "text", "-m", "m", "--simulate", "-o"]
     expected = {
-        "a.csv/out": "a.csv/out/chat cannot be used for output: Not a directory",
+        "a.csv/out": "cannot write a.csv/out/.batchscore: a part of the path is a file",
         "a.csv": "a.csv is a file; give a folder, or a new file ending in .jsonl",
         "mine.jsonl": "mine.jsonl is there already and batchscore did not write it",
         "foreign": "foreign/chat holds files that are not batchscore's, such as notes.txt",
@@ -239,3 +239,19 @@ def test_the_threshold_of_failed_rows(batchscore: Cli, files: Files, deployment:
     assert "4 rows of 1 file: 2 scored, 1 failed, 1 empty" in runs[0].stderr
     assert "1 missing column" in runs[0].stderr
     assert "errors: out0/errors/chat" in runs[0].stderr
+
+
+def test_a_part_that_could_not_be_written_is_asked_again_also_when_all_was_answered(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """One request answers every row, so nothing is under way when the part fails."""
+    files.texts("a.csv", [f"row {row}" for row in range(40)])
+    command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text"]
+    command += ["-m", deployment.name]
+    limit = (6_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    run = batchscore(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    assert run.exit_code == 1
+    assert manifests("out", "embeddings")["a.csv"]["state"] == "partial"
+    run = batchscore(*command)
+    assert run.exit_code == 0, run
+    assert len(whole("out", "embeddings")[0]) == 40

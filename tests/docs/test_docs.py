@@ -42,6 +42,20 @@ def commands() -> list[tuple[str, list[str]]]:
     return found
 
 
+def commands_after_score() -> list[tuple[str, list[list[str]]]]:
+    """Give each sh block in which commands follow a `batchscore score`, as words."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+            lines = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
+            ours = [words[1:] for words in lines if words[:1] == ["batchscore"]]
+            if any(words[0] != "score" for words in ours):
+                found.append(
+                    (page.name, [rehearsal(words) if words[0] == "score" else words for words in ours])
+                )
+    return found
+
+
 def rehearsal(words: list[str]) -> list[str]:
     kept, skip = [], False
     for word in words:
@@ -72,6 +86,22 @@ def test_every_command_of_the_docs_runs(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("page", "block"), commands_after_score())
+def test_every_command_that_follows_a_score_runs(page: str, block: list[list[str]], tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    for words in block:
+        if words[0] == "simulate":
+            continue
+        done = subprocess.run(
+            [sys.executable, "-m", "batchscore", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def blocks(language: str) -> list[str]:
@@ -116,6 +146,7 @@ def test_every_flag_that_the_docs_name_exists() -> None:
         "json",
         "quiet",
         "help",
+        "repair",
     }
     text = "".join(
         (ROOT / "docs" / name).read_text("utf-8") for name in ("input.md", "output.md", "limits.md")

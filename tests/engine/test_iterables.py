@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -96,3 +97,24 @@ def test_an_error_of_the_callers_own_iterable_comes_back(deployment: Deployment)
 
     with pytest.raises(ZeroDivisionError, match="of the caller"):
         list(score_rows(broken(), task="chat", model=deployment.name))
+
+
+def test_closing_does_not_wait_for_an_answer_that_does_not_come(deployment: Deployment) -> None:
+    deployment.will_be_slow(0.01)
+    deployment.will_hang(60.0, times=None)
+    results = score_rows((f"row {row}" for row in range(40)), task="chat", model=deployment.name)
+    next(results)
+    results.close()
+
+
+def test_a_generator_that_nobody_closed_is_swept_up_without_a_word(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    holder: list[object] = [
+        score_rows((f"row {row}" for row in range(5000)), task="chat", model=deployment.name)
+    ]
+    next(holder[0])  # type: ignore[call-overload]
+    holder.append(holder)
+    del holder
+    gc.collect()
+    assert capsys.readouterr().err == ""

@@ -14,14 +14,14 @@ import batchscore
 
 SOURCE = Path(batchscore.__file__).parent
 
-#: The nouns that flow, and the errors; everybody may use them.
-NOUNS = {"rows", "errors", "version"}
+#: The nouns that flow, the errors, and how a task ends; everybody may use them.
+NOUNS = {"rows", "errors", "version", "tasks"}
 
 #: What may import what, besides the nouns and one's own folder: nouns ← stages (never one another) ←
 #: engine (of pack and request) ← job, survey, run ← doors. A row serves every module that begins so.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "rows version": set(),
+    "rows version tasks": set(),
     "declared": set(),
     "settings checks configuration": {"settings", "checks", "declared"},
     "stores": set(),
@@ -34,7 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "job": {"settings", "survey", "scoring", "read", "pack", "write"},
     "endpoints": {"settings", "scoring", "request", "simulator"},
     "iterables": {"settings", "configuration", "endpoints", "scoring", "survey", "pack"},
+    "output": {"settings", "stores", "write"},
     "run": {
+        "output",
         "settings",
         "survey",
         "endpoints",
@@ -48,8 +50,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "report.summary": {"run"},
     "scores": {"stores", "write"},
+    "merging": {"scores", "stores", "read", "write"},
+    "verifying": {"stores", "write"},
     "options": {"settings", "declared", "simulator"},
-    "cli": {"settings", "declared", "configuration", "options", "run", "report", "simulator"},
+    "cli": {
+        "settings",
+        "declared",
+        "configuration",
+        "options",
+        "run",
+        "report",
+        "simulator",
+        "merging",
+        "verifying",
+        "write.schema",
+    },
     "__main__": {"cli"},
     "__init__": {"scores", "iterables"},
 }

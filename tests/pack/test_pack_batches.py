@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import orjson
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
 from batchscore.pack.batches import MOST_BYTES, MOST_INPUTS, MOST_TOKENS, BodyFormat, Pack, Packer
+from batchscore.pack.duplicates import MOST_WAITING, Duplicates
 from batchscore.pack.template import json_bytes
 from batchscore.pack.tokens import Estimator
-from batchscore.rows import Prompt, RowError, Settled
+from batchscore.rows import Prompt, RowError, Score, Settled
 
 TEXTS = st.lists(st.text(max_size=20), min_size=1, max_size=8)
 
@@ -36,8 +39,9 @@ def packer(*items: Prompt | Settled, most_rows: int = 10) -> Packer:
 
 def all_of(packer: Packer) -> list[Pack]:
     taken = []
-    while (one := packer.take()) != Pack():
+    while (one := packer.take()).prompts or one.settled:
         taken.append(one)
+    assert one.ended
     return taken
 
 
@@ -51,7 +55,7 @@ def test_a_request_takes_as_many_rows_as_it_may_in_order() -> None:
 
 def test_a_stream_that_has_ended_gives_nothing_ever_after() -> None:
     ended = packer()
-    assert ended.take() == ended.take() == Pack()
+    assert ended.take() == ended.take() == Pack(ended=True)
 
 
 def test_rows_that_ask_nothing_come_along_and_take_no_place() -> None:
@@ -197,3 +201,29 @@ def test_the_estimate_follows_the_usage_of_the_replies() -> None:
     assert estimator.tokens(1000) == pytest.approx(250, rel=0.05), "it follows the files"
     estimator.learn(10_000, 0, 0, 0)
     assert estimator.tokens(1000) == pytest.approx(250, rel=0.05), "a reply without usage says nothing"
+
+
+def test_what_came_before_a_failure_of_the_stream_is_taken_first() -> None:
+    def breaking() -> Iterator[Prompt]:
+        yield prompt(0)
+        yield prompt(1)
+        raise OSError("gone")
+
+    packer = Packer(breaking(), 10, Estimator())
+    assert rows([packer.take()]) == [[0, 1]]
+    for _ in range(2):
+        with pytest.raises(OSError, match="gone"):
+            packer.take()
+
+
+def test_no_more_is_taken_while_very_many_wait_for_their_equal() -> None:
+    """A stream of equals without end: memory stays bounded, and the first can be answered."""
+    duplicates = Duplicates()
+    packer = Packer((sized(row, 9) for row in count()), 10, Estimator(), duplicates)
+    pack = packer.take()
+    assert [one.row for one in pack.prompts] == [0]
+    assert packer.take() == Pack()
+    settled = [Settled("f", 0, Score("answer"))]
+    duplicates.resolve(pack.prompts, settled)
+    assert len(settled) == MOST_WAITING + 1
+    assert len(packer.take().settled) == MOST_INPUTS

@@ -27,7 +27,7 @@ def test_who_follows_gets_what_the_first_got_and_so_does_who_comes_later() -> No
     assert resolved(duplicates, prompt(0, "same"), score) == {0: score, 1: score, 2: score}
     assert duplicates.known(prompt(3, "same"), known)
     assert [(row.row, row.result, row.id) for row in known] == [(3, score, "3")]
-    assert duplicates.saved == 3
+    assert duplicates.waiting == 0
 
 
 def test_an_error_is_shared_by_those_who_wait_and_not_remembered() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import math
 import os
 import random
 import signal
@@ -16,7 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.request.quota import SMOOTHING_SECONDS, WINDOW_SECONDS, Quota, Rates, Schedule
-from batchscore.request.shared_book import RECORD, SharedBook, quota_file, shared_book
+from batchscore.request.shared_book import (
+    MAGIC,
+    RECORD,
+    SharedBook,
+    clock_name,
+    quota_file,
+    shared_book,
+)
 
 START = 1000.0
 
@@ -105,7 +114,7 @@ def test_what_the_service_has_in_store_may_go_at_once_up_to_a_quarter_second() -
 
 
 def opened(path: Path) -> SharedBook:
-    return SharedBook(os.open(path, os.O_RDWR | os.O_CREAT))
+    return SharedBook(path, os.open(path, os.O_RDWR | os.O_CREAT))
 
 
 def test_workers_on_one_book_stand_in_one_line(tmp_path: Path) -> None:
@@ -135,8 +144,19 @@ def test_a_file_that_cannot_be_meant_is_begun_anew(content: bytes, tmp_path: Pat
     assert opened(tmp_path / "quota").reserve(START, 10, Rates(1000.0)) == START
 
 
-def test_times_of_another_boot_are_forgotten(tmp_path: Path) -> None:
-    (tmp_path / "quota").write_bytes(RECORD.pack(b"bscore01", 9e9, 9e9, 0.0))
+@pytest.mark.parametrize(
+    "record",
+    [
+        (MAGIC, bytes(16), START + 99, START + 99, START + 99),
+        (b"bscore01", clock_name(), START + 99, START + 99, 0.0),
+        (MAGIC, clock_name(), START + 99, math.nan, 0.0),
+        (MAGIC, clock_name(), START + 99, START + 99, math.inf),
+        (MAGIC, clock_name(), START, START, START + 3000),
+    ],
+    ids=["another machine's clock", "another version", "no number", "endless", "hours ahead"],
+)
+def test_times_that_cannot_be_meant_are_forgotten(record: tuple[object, ...], tmp_path: Path) -> None:
+    (tmp_path / "quota").write_bytes(RECORD.pack(*record))
     assert opened(tmp_path / "quota").reserve(START, 10, Rates(1000.0)) == START
 
 
@@ -156,9 +176,9 @@ def test_a_worker_that_is_killed_with_the_lock_in_hand_holds_nobody_up(tmp_path:
 
 def test_processes_that_reserve_side_by_side_never_overdraw(tmp_path: Path) -> None:
     code = (
-        "import os, sys, time; from batchscore.request.quota import Rates;"
+        "import os, sys, time; from pathlib import Path; from batchscore.request.quota import Rates;"
         "from batchscore.request.shared_book import SharedBook;"
-        "book = SharedBook(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT));"
+        "book = SharedBook(Path(sys.argv[1]), os.open(sys.argv[1], os.O_RDWR | os.O_CREAT));"
         "[print(book.reserve(time.monotonic(), 1000, Rates(10000.0))) for _ in range(200)]"
     )
     workers = [
@@ -185,6 +205,38 @@ def test_the_file_of_a_quota_does_not_tell_the_key(monkeypatch: pytest.MonkeyPat
     assert "secret" not in str(found)
     assert b"secret" not in found.read_bytes()
     assert found.stat().st_mode & 0o077 == 0
+
+
+def test_a_book_whose_file_fails_goes_on_alone(tmp_path: Path) -> None:
+    book = opened(tmp_path / "quota")
+    rates = Rates(1000.0)
+    first = book.reserve(START, 500, rates)
+    os.close(book.descriptor)
+    book.descriptor = os.open("/dev/full", os.O_RDWR)
+    starts = [book.reserve(START, 500, rates) for _ in range(4)]
+    assert starts == sorted(starts)
+    assert starts[-1] - starts[0] == pytest.approx(1.5)
+    assert starts[0] >= first
+    book.close()
+
+
+def test_a_book_whose_file_a_cleaner_took_follows_the_others_to_the_new_one(tmp_path: Path) -> None:
+    first, rates = opened(tmp_path / "quota"), Rates(1000.0)
+    first.reserve(START, 100, rates)
+    (tmp_path / "quota").unlink()
+    second = opened(tmp_path / "quota")
+    starts = [(first, second)[number % 2].reserve(START, 100, rates) for number in range(20)]
+    assert starts == sorted(starts)
+    assert starts[-1] - starts[0] == pytest.approx(1.9)
+
+
+def test_a_worker_that_is_stopped_with_the_lock_in_hand_holds_nobody_up(tmp_path: Path) -> None:
+    other = os.open(tmp_path / "quota", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    book = opened(tmp_path / "quota")
+    assert book.reserve(START, 10, Rates(1000.0)) == START
+    assert book.alone is not None
+    os.close(other)
 
 
 def test_where_the_folder_cannot_be_used_each_worker_is_on_its_own(

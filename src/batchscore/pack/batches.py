@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from batchscore.pack.duplicates import Duplicates
+from batchscore.pack.duplicates import MOST_WAITING, Duplicates
 from batchscore.pack.tokens import Estimator
 from batchscore.rows import Prompt, Settled
 
@@ -75,11 +75,15 @@ class BodyFormat:
 
 @dataclass(slots=True)
 class Pack:
-    """What was taken for one request: the prompts, their bytes, and rows met on the way that ask nothing."""
+    """What was taken for one request: the prompts, their bytes, and rows met on the way that ask nothing.
+
+    `ended`: there is no more. Nothing at all and not ended: answers have to come before more is taken.
+    """
 
     prompts: list[Prompt] = field(default_factory=list)
     size: int = 0
     settled: list[Settled] = field(default_factory=list)
+    ended: bool = False
 
 
 @dataclass(slots=True)
@@ -95,21 +99,26 @@ class Packer:
     estimator: Estimator
     duplicates: Duplicates | None = None
     waiting: Prompt | None = None
+    failure: Exception | None = None
 
     def take(self, smooth_tokens: float = inf) -> Pack:
         """Return what the next request holds, of about `smooth_tokens` where rows allow.
 
-        Empty: the stream has ended. O(rows taken).
+        What the stream raises is raised when all that came before it has been taken. O(rows taken).
         """
         pack = Pack()
         prompts, settled = pack.prompts, pack.settled
         most_rows = min(self.most_rows, MOST_INPUTS)
         most_size = min(MOST_BYTES, min(smooth_tokens, MOST_TOKENS) / self.estimator.ratio)
         size = 0
+        duplicates = self.duplicates
         while len(prompts) < most_rows and len(settled) < MOST_INPUTS:
-            item = self.waiting if self.waiting is not None else next(self.source, None)
+            if duplicates is not None and duplicates.waiting >= MOST_WAITING:
+                break
+            item = self.waiting if self.waiting is not None else self.next_item()
             self.waiting = None
             if item is None:
+                pack.ended = self.failure is None
                 break
             if isinstance(item, Settled):
                 settled.append(item)
@@ -118,12 +127,24 @@ class Packer:
             if prompts and grown > most_size:
                 self.waiting = item
                 break
-            if self.duplicates is not None and self.duplicates.known(item, settled):
+            if duplicates is not None and duplicates.known(item, settled):
                 continue
             prompts.append(item)
             size = grown
+        if self.failure is not None and not prompts and not settled:
+            raise self.failure
         pack.size = size
         return pack
+
+    def next_item(self) -> Prompt | Settled | None:
+        """Return what comes next; `None` at the end, and where the stream failed."""
+        if self.failure is not None:
+            return None
+        try:
+            return next(self.source, None)
+        except Exception as failure:
+            self.failure = failure
+            return None
 
     def shrink(self, rows: int) -> None:
         """Take at most `rows` a request from now on."""

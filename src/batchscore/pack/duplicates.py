@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 
 from batchscore.rows import Prompt, Score, Settled
 
+#: Rows that may wait for the answers to their equals before no more is taken.
+MOST_WAITING = 8192
+
 #: Answers that are remembered; of 1,536 dimensions that is 25 MB.
 REMEMBERED = 4096
 
@@ -24,7 +27,7 @@ class Duplicates:
     following: dict[bytes, list[Prompt]] = field(default_factory=dict)
     leaders: dict[tuple[str, int], bytes] = field(default_factory=dict)
     answers: OrderedDict[bytes, Score] = field(default_factory=OrderedDict)
-    saved: int = 0
+    waiting: int = 0
 
     def known(self, prompt: Prompt, settled: list[Settled]) -> bool:
         """Whether the prompt need not be asked: it is settled at once, or waits for its equal."""
@@ -35,11 +38,11 @@ class Duplicates:
             settled.append(result_of(prompt, answer))
         elif key in self.following:
             self.following[key].append(prompt)
+            self.waiting += 1
         else:
             self.following[key] = []
             self.leaders[prompt.file, prompt.row] = key
             return False
-        self.saved += 1
         return True
 
     def resolve(self, prompts: Sequence[Prompt], settled: list[Settled]) -> None:
@@ -47,9 +50,11 @@ class Duplicates:
         for prompt, found in zip(prompts, list(settled), strict=True):
             # By the row, since a text that was too long is not what it was when it was taken.
             key = self.leaders.pop((prompt.file, prompt.row), b"")
+            followers = self.following.pop(key, [])
+            self.waiting -= len(followers)
             settled += [
                 Settled(other.file, other.row, found.result, other.id, other.kept, found.truncated)
-                for other in self.following.pop(key, ())
+                for other in followers
             ]
             if isinstance(found.result, Score) and not found.truncated:
                 self.answers[key] = found.result

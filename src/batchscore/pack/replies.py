@@ -80,14 +80,14 @@ class Reader:
             if type(index) is not int or not 0 <= index < rows or placed[index] is not None:
                 raise BadReply("the reply's index numbers do not match the inputs")
             placed[index] = vector_from(item.get("embedding"))
-        if self.dimensions is None:
-            self.dimensions = placed[0].size
+        dimensions = self.dimensions or placed[0].size
         for vector in placed:
-            if vector.size != self.dimensions:
-                raise BadReply(f"a vector has {vector.size} numbers where the others have {self.dimensions}")
+            if vector.size != dimensions:
+                raise BadReply(f"a vector has {vector.size} numbers where the others have {dimensions}")
         block = np.concatenate(placed).reshape(rows, -1)
         if not np.isfinite(block).all():
             raise BadReply("a vector is not finite")
+        self.dimensions = dimensions
         return [Score(vector) for vector in block]
 
     def texts(self, reply: Mapping[str, Any]) -> Score:
@@ -95,7 +95,9 @@ class Reader:
         choices = listed(reply, "choices")
         if not choices:
             raise BadReply("the reply has no choices")
-        if len(choices) == 1 and self.answers_per_row == 1:
+        if len(choices) < self.answers_per_row:
+            raise BadReply(f"the reply has {len(choices)} of {self.answers_per_row} choices")
+        if len(choices) == 1:
             return Score(self.text(choices[0]), finish_reason(choices[0]))
         if all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))

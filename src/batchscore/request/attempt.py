@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from batchscore.errors import ErrorCode, Outage
-from batchscore.request.deployment import Deployment
-from batchscore.request.deployments import Deployments, worded
+from batchscore.errors import BatchscoreError, ErrorCode, Outage
+from batchscore.request.deployment import Deployment, worded
+from batchscore.request.deployments import Deployments
 from batchscore.request.headers import wait_seconds
-from batchscore.request.outcome import KEPT, Outcome, Verdict, classify, no_reply
-from batchscore.request.patience import Patience
+from batchscore.request.outcome import KEPT, Outcome, Verdict, classify, no_reply, refused_alone
+from batchscore.request.patience import Flight, Patience
 from batchscore.request.quota import Ticket
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Reply
@@ -36,23 +36,37 @@ PROBE_TOKENS = 8.0
 class Trial:
     """How far the rows of a request have come.
 
-    `retries` is how many of the service's failures they may meet, `failures` how many they have met while
-    others were answered; `attempts` counts all requests, `asking_seconds` what they took.
+    `retries` is how many of the service's failures they may meet, `failures` and `limited` how many they have
+    met since `failing_since`; `attempts` counts all requests, `asking_seconds` what they took.
     """
 
     retries: int
-    started: float
     attempts: int = 0
     failures: int = 0
     limited: int = 0
     timeouts: int = 0
     asking_seconds: float = 0.0
+    failing_since: float | None = None
+
+    def failed(self, now: float, seconds: float, *, limited: bool = False, timeout: bool = False) -> None:
+        """Note a failure of the service after so many seconds."""
+        if self.failing_since is None:
+            self.failing_since = now
+        self.failures += not limited
+        self.limited += limited
+        self.timeouts += timeout
+        self.asking_seconds += seconds
+
+    def forgive(self) -> None:
+        """Begin anew: the failures were an outage's."""
+        self.failures = self.limited = self.timeouts = 0
+        self.asking_seconds = 0.0
+        self.failing_since = None
 
     def of_a_half(self) -> Trial:
         """Return where the halves of a split request begin: what was used up is, but for one more retry."""
         return Trial(
             max(self.retries - self.failures, min(self.retries, 1)),
-            self.started,
             self.attempts,
             timeouts=self.timeouts,
             asking_seconds=self.asking_seconds,
@@ -97,6 +111,8 @@ class Attempts(Generic[T]):
     probe_body: Callable[[Deployment], bytes]
     stop: asyncio.Event
     listen: Callable[[Attempt], None]
+    probing: dict[Deployment, asyncio.Task[Outcome]] = field(default_factory=dict)
+    closed: bool = False
 
     async def send(self, request: Request, deployment: Deployment, ticket: Ticket) -> Result[T]:
         """Send once and judge; tells the listener."""
@@ -106,20 +122,12 @@ class Attempts(Generic[T]):
         flight = self.patience.begin(rows, trial.timeouts)
         deployment.in_flight += 1
         try:
-            reply = await deployment.send(body)
-        except NoReply as lost:
-            return self.lost(request, deployment, flight.started, no_reply(lost.code, lost.detail))
-        except asyncio.CancelledError:
-            if not flight.overdue or self.stop.is_set():
-                raise
-            forgive_cancel(flight.task)
-            waited = time.monotonic() - flight.started
-            late = no_reply(ErrorCode.TIMEOUT, f"none in {worded(waited)}")
-            return self.lost(request, deployment, flight.started, late)
+            reply = await self.exchange(deployment, body, flight)
         finally:
             self.patience.end(flight)
             deployment.in_flight -= 1
-        trial.asking_seconds += reply.seconds
+        if isinstance(reply, Outcome):
+            return self.lost(request, deployment, flight.started, reply)
         if reply.status != 200:
             outcome = classify(reply)
             if outcome.verdict is not Verdict.KEPT:
@@ -128,10 +136,11 @@ class Attempts(Generic[T]):
             answers = self.read(reply.body, rows)
         except self.unusable as reason:
             self.listen(Attempt(rows, reply.status, reply.seconds, ErrorCode.BAD_REPLY.value))
-            trial.failures += 1
+            trial.failed(time.monotonic(), reply.seconds)
             unusable = no_reply(ErrorCode.BAD_REPLY, str(reason))
             self.failed(deployment, unusable)
             return Result(unusable)
+        trial.asking_seconds += reply.seconds
         prompt_tokens, completion_tokens = self.tokens(answers)
         charged = prompt_tokens + request.extra_tokens if prompt_tokens else request.tokens
         self.patience.answered(flight, reply.seconds)
@@ -142,14 +151,33 @@ class Attempts(Generic[T]):
         self.listen(Attempt(rows, reply.status, reply.seconds, "", prompt_tokens, completion_tokens))
         return Result(KEPT, answers)
 
+    async def exchange(self, deployment: Deployment, body: bytes, flight: Flight) -> Reply | Outcome:
+        """Return the reply, or why there is none; a request that is broken off with the run is counted."""
+        try:
+            return await deployment.send(body)
+        except NoReply as lost:
+            return no_reply(lost.code, lost.detail, needs_person=lost.needs_person)
+        except BatchscoreError as reason:
+            # Signing in fails: there will be none for any request.
+            return Outcome(Verdict.STOP, ErrorCode.CONNECTION, str(reason), needs_person=True)
+        except asyncio.CancelledError:
+            waited = time.monotonic() - flight.started
+            if not flight.overdue or self.ending:
+                self.listen(Attempt(0, None, waited, "interrupted"))
+                raise
+            forgive_cancel(flight.task)
+            return no_reply(ErrorCode.TIMEOUT, f"none in {worded(waited)}")
+
+    @property
+    def ending(self) -> bool:
+        """Whether a cancel may be meant as one."""
+        return self.closed or self.stop.is_set()
+
     def lost(self, request: Request, deployment: Deployment, started: float, outcome: Outcome) -> Result[T]:
         """Judge an attempt that got no reply."""
-        seconds = time.monotonic() - started
-        trial = request.trial
-        trial.asking_seconds += seconds
-        trial.failures += 1
-        trial.timeouts += outcome.code is ErrorCode.TIMEOUT
-        self.listen(Attempt(request.rows, None, seconds, outcome.code.value))
+        now = time.monotonic()
+        request.trial.failed(now, now - started, timeout=outcome.code is ErrorCode.TIMEOUT)
+        self.listen(Attempt(request.rows, None, now - started, outcome.code.value))
         self.failed(deployment, outcome)
         return Result(outcome)
 
@@ -162,20 +190,22 @@ class Attempts(Generic[T]):
         outcome: Outcome,
     ) -> Result[T]:
         """Judge a reply that is no answer."""
-        self.listen(Attempt(request.rows, reply.status, reply.seconds, outcome.code.value))
+        self.listen(Attempt(request.rows, reply.status, reply.seconds, cause_of(outcome)))
+        limited = outcome.code is ErrorCode.RATE_LIMITED
         if outcome.verdict is not Verdict.AGAIN:
+            if outcome.verdict is Verdict.STOP and await self.is_the_requests_own(deployment, outcome):
+                outcome = refused_alone(outcome)
             return Result(outcome)
-        seconds = wait_seconds(reply.headers)
+        request.trial.failed(time.monotonic(), reply.seconds, limited=limited)
+        seconds = wait_seconds(reply.headers, limited=limited)
         if seconds is not None and seconds > LONGEST_PAUSE_SECONDS:
-            return await self.told_to_wait_for_hours(deployment, outcome, seconds)
-        if reply.status == 429:
-            request.trial.limited += 1
+            deployment.quota.correct(ticket, 0.0)
+            return await self.told_to_wait_long(deployment, outcome, seconds)
+        if limited:
             deployment.hear(reply.headers, 0.0)
             deployment.limited(ticket, seconds)
-        else:
-            request.trial.failures += 1
-            if seconds is not None:
-                deployment.pause(time.monotonic() + seconds)
+        elif seconds is not None:
+            deployment.pause(time.monotonic() + seconds)
         self.failed(deployment, outcome)
         return Result(outcome)
 
@@ -186,11 +216,14 @@ class Attempts(Generic[T]):
         if deployment.health.failed(outcome):
             self.deployments.down(deployment)
 
-    async def told_to_wait_for_hours(
-        self, deployment: Deployment, outcome: Outcome, seconds: float
-    ) -> Result[T]:
+    async def is_the_requests_own(self, deployment: Deployment, outcome: Outcome) -> bool:
+        """Whether a refusal of everything is meant for this request only, as by a firewall that reads it."""
+        answers = deployment.health.last_success is not None and outcome.code is not ErrorCode.RATE_LIMITED
+        return answers and not self.ending and (await self.probe(deployment)).verdict is Verdict.KEPT
+
+    async def told_to_wait_long(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T]:
         """Tell an exhausted quota from a request that can never fit: the first refuses a probe, too."""
-        if await self.probe(deployment):
+        if (await self.probe(deployment)).verdict is not Verdict.AGAIN:
             never_fits = Outcome(
                 Verdict.SPLIT,
                 ErrorCode.RATE_LIMITED,
@@ -200,42 +233,70 @@ class Attempts(Generic[T]):
                 "never fits",
             )
             return Result(never_fits)
+        if seconds <= self.deployments.most_outage_seconds or self.deployments.others_answer(deployment):
+            deployment.pause(time.monotonic() + seconds)
+            if seconds > self.deployments.most_outage_seconds:
+                self.deployments.down(deployment)
+            return Result(outcome)
         exhausted = Outage(
             f"the service asks to wait {worded(seconds)} ({outcome.status}), so its quota is used up for now."
         )
         self.deployments.stop(deployment, exhausted)
         return Result(outcome)
 
-    async def probe(self, deployment: Deployment) -> bool:
-        """Ask a deployment a word of our own; whether it answers, be it with a refusal of that word."""
+    async def probe(self, deployment: Deployment) -> Outcome:
+        """Ask a deployment a word of our own, and judge the reply; `KEPT` and most refusals are answers.
+
+        Who asks while a probe is under way gets what comes of that one.
+        """
+        under_way = self.probing.get(deployment)
+        if under_way is None:
+            under_way = self.probing[deployment] = asyncio.create_task(self.probe_once(deployment))
+            under_way.add_done_callback(lambda _: self.probing.pop(deployment, None))
+        return await asyncio.shield(under_way)
+
+    async def probe_once(self, deployment: Deployment) -> Outcome:
+        """Send one probe."""
         deployment.reserve(PROBE_TOKENS)
         flight = self.patience.begin(1, 0)
         try:
-            reply = await deployment.send(self.probe_body(deployment))
-        except NoReply as lost:
-            self.probed(deployment, None, time.monotonic() - flight.started, no_reply(lost.code, lost.detail))
-            return False
-        except asyncio.CancelledError:
-            if not flight.overdue:
-                raise
-            forgive_cancel(flight.task)
-            self.probed(deployment, None, time.monotonic() - flight.started, no_reply(ErrorCode.TIMEOUT))
-            return False
+            reply = await self.exchange(deployment, self.probe_body(deployment), flight)
         finally:
             self.patience.end(flight)
-        outcome = classify(reply)
-        self.probed(deployment, reply.status, reply.seconds, outcome)
-        if outcome.verdict is Verdict.AGAIN:
-            return False
-        deployment.health.reached = True
-        return True
-
-    def probed(self, deployment: Deployment, status: int | None, seconds: float, outcome: Outcome) -> None:
-        """Count a probe like any request: it may cost money."""
-        cause = "" if outcome.verdict is Verdict.KEPT else outcome.code.value
-        self.listen(Attempt(0, status, seconds, cause or "probe"))
+        outcome = reply if isinstance(reply, Outcome) else classify(reply)
+        status, seconds = None, time.monotonic() - flight.started
+        if isinstance(reply, Reply):
+            status, seconds = reply.status, reply.seconds
+            if outcome.verdict is Verdict.KEPT:
+                try:
+                    self.read(reply.body, 1)
+                except self.unusable as reason:
+                    outcome = no_reply(ErrorCode.BAD_REPLY, str(reason))
+        # Counted like any request: it may cost money.
+        cause = "probe" if outcome.verdict is Verdict.KEPT else cause_of(outcome)
+        self.listen(Attempt(0, status, seconds, cause))
         if outcome.verdict is Verdict.AGAIN:
             deployment.health.failed(outcome)
+        else:
+            deployment.health.reached = True
+        return outcome
+
+    async def close(self) -> None:
+        """End the probes that are under way; from now on every cancel is meant as one."""
+        self.closed = True
+        probes = list(self.probing.values())
+        for task in probes:
+            task.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
+
+
+def cause_of(outcome: Outcome) -> str:
+    """Return why an attempt came to nothing, for the account: what refuses every row has its own name."""
+    if outcome.verdict is Verdict.NEW_TOKEN or (outcome.verdict is Verdict.STOP and outcome.status == 403):
+        return "access_denied"
+    if outcome.verdict is Verdict.STOP and outcome.code is ErrorCode.INVALID_REQUEST:
+        return "not_found"
+    return outcome.code.value
 
 
 def forgive_cancel(task: asyncio.Task[object]) -> None:

@@ -25,7 +25,7 @@ class Connection:
 
 @asynccontextmanager
 async def connect(target: Target, *, environ: Mapping[str, str]) -> AsyncIterator[Connection]:
-    """Open the connection to a target; raises `SettingsError` or `Refused` where signing in fails."""
+    """Open the connection to a target; raises `SettingsError` where it cannot be used as it is set."""
     credentials = credentials_for(target, environ)
     async with open_wire(target.url, target.headers, credentials.headers) as send:
         yield Connection(send, credentials.refresh, target.body_model)

@@ -12,9 +12,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from math import inf
 
-from batchscore.errors import BatchscoreError
 from batchscore.request.concurrency import Concurrency
 from batchscore.request.headers import limit_headers
 from batchscore.request.health import Health, State
@@ -28,8 +28,14 @@ HEADERS_EVERY_SECONDS = 0.1
 #: Before anything is known of a quota, little is asked: a large request might never fit.
 FIRST_TOKENS = 2000.0
 
+#: A wait longer than this is told.
+TOLD_FROM_SECONDS = 10.0
+
 #: A pause longer than this lets requests that are in hand go elsewhere.
 SHORT_PAUSE_SECONDS = 0.5
+
+#: Those who share the quota are held back at most so long at a time.
+LONGEST_REST_SECONDS = 600.0
 
 #: Where a 429 says no wait, 1 s is waited, then 2, 4, up to this, with jitter.
 LONGEST_BLIND_PAUSE_SECONDS = 32.0
@@ -46,13 +52,16 @@ class Deployment:
     limits: Limits
     quota: Quota
     concurrency: Concurrency
+    notice: Callable[[str], None]
     health: Health = field(default_factory=Health)
     paused_until: float = 0.0
     in_flight: int = 0
     heard_at: float = float("-inf")
     waited_at: float = float("-inf")
+    told_at: float = float("-inf")
     blind_pauses: int = 0
     queued: int = 0
+    backing_off: int = 0
     front: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -90,16 +99,13 @@ class Deployment:
             if self.health.state is State.STOPPED:
                 return False
             if self.health.state is State.DOWN:
-                await self.change()
+                await self.changed.wait()
                 continue
             paused = self.paused_until - time.monotonic()
             if paused <= 0:
                 return True
+            self.tell_wait(paused)
             await asyncio.sleep(paused)
-
-    async def change(self) -> None:
-        """Wait until its health changes."""
-        await self.changed.wait()
 
     def reserve(self, tokens: float) -> Ticket:
         """Charge a request; it may go at the ticket's start."""
@@ -131,7 +137,18 @@ class Deployment:
         """Wait for a ticket's start, and for the end of a pause that began meanwhile."""
         while (left := max(ticket.start, self.paused_until) - time.monotonic()) > 0:
             self.waited_at = ticket.start
+            self.tell_wait(left)
             await asyncio.sleep(left)
+
+    def tell_wait(self, seconds: float) -> None:
+        """Tell a person of a wait that would look like a hang."""
+        now = time.monotonic()
+        if seconds < TOLD_FROM_SECONDS or now < self.told_at:
+            return
+        self.told_at = now + seconds
+        reason = "the service asked for that" if self.paused_until > now else "for its quota"
+        clock = (datetime.now() + timedelta(seconds=seconds)).strftime("%H:%M:%S")  # noqa: DTZ005 - for a person
+        self.notice(f"{self.name} waits {worded(seconds)} ({reason}) and goes on at {clock}.")
 
     def answered(self, ticket: Ticket, tokens: float, rows: int, seconds: float, size: int) -> None:
         """Note an answer: what it was really charged, its rows, its round trip, and the bytes it held."""
@@ -143,7 +160,9 @@ class Deployment:
         self.limits.passed(tokens, now, used=for_quota)
         if self.concurrency.limit == 1:
             self.concurrency.rate = self.limits.rates.of_requests(tokens)
-        self.concurrency.answered(seconds, size / rows, self.in_flight + 1, for_quota=for_quota)
+        # Who waits before another attempt would be in flight, were the service well.
+        busy = self.in_flight + 1 + self.backing_off
+        self.concurrency.answered(seconds, size / rows, busy, for_quota=for_quota)
 
     def hear(self, headers: Mapping[str, str], tokens: float) -> None:
         """Take in what the headers of a reply to so many tokens say of the quota, now and then."""
@@ -177,11 +196,18 @@ class Deployment:
         """Send nothing before `until`."""
         if until > self.paused_until:
             self.paused_until = until
-            self.quota.book.rest(until)
+            # Others may find sooner than after hours that the service answers again.
+            self.quota.book.rest(min(until, time.monotonic() + LONGEST_REST_SECONDS))
 
-    def set_state(self, state: State, reason: BatchscoreError | None = None) -> None:
+    def set_state(self, state: State) -> None:
         """Change its health, and wake who waits for that."""
         self.health.state = state
-        self.health.stopped_by = reason or self.health.stopped_by
         self.changed.set()
         self.changed = asyncio.Event()
+
+
+def worded(seconds: float) -> str:
+    """Return a duration as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -12,17 +12,18 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from batchscore.errors import BatchscoreError, Outage
-from batchscore.request.deployment import Deployment
-from batchscore.request.health import State
+from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, Refused
+from batchscore.request.deployment import Deployment, worded
+from batchscore.request.health import FIRST_PROBE_SECONDS, State
+from batchscore.request.outcome import Outcome, Verdict
 from batchscore.request.quota import Ticket
 
-#: Asks a deployment something of its own and says whether it was answered.
-Probe = Callable[[Deployment], Awaitable[bool]]
+#: Asks a deployment something of our own and judges the reply.
+Probe = Callable[[Deployment], Awaitable[Outcome]]
 
-#: Seconds before the first probe, doubling up to the longest.
-FIRST_PROBE_SECONDS = 0.5
+#: Probes grow rarer up to this; who was told to wait for long probes less often.
 LONGEST_PROBE_SECONDS = 30.0
+LONGEST_PAUSED_PROBE_SECONDS = 600.0
 
 #: What was never reached is more likely a wrong address than an outage, and a person may be waiting.
 NEVER_REACHED_SECONDS = 20.0
@@ -40,7 +41,7 @@ class Deployments:
     probes: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def admit(self, tokens: float) -> tuple[Deployment, Ticket]:
-        """Return a deployment and when it was told to go; waits for quota, pauses and outages.
+        """Return a deployment and a ticket whose time has come; waits for quota, pauses and outages.
 
         Raises what ended the run where none will ever answer.
         """
@@ -62,23 +63,24 @@ class Deployments:
                 deployment.queued -= 1
 
     async def choose(self, tokens: float) -> Deployment:
-        """Return the deployment that has room first for so many tokens; waits while all are down."""
+        """Return the deployment that has room first for so many tokens; waits while none can be used."""
         while True:
             self.raise_fatal()
             up = [member for member in self.members if member.health.state is State.UP]
-            if up:
-                fitting = [member for member in up if member.fits(tokens)]
-                return min(fitting or up, key=lambda member: member.opening)
-            waits = [
-                asyncio.ensure_future(member.change())
-                for member in self.members
-                if member.health.state is State.DOWN
-            ]
+            usable = up if len(self.members) == 1 else [member for member in up if member.available]
+            if usable:
+                fitting = [member for member in usable if member.fits(tokens)]
+                return min(fitting or usable, key=lambda member: member.opening)
+            pauses = [member.paused_until - time.monotonic() for member in up]
+            # The events are looked up now: what is set meanwhile wakes at once.
+            changes = [asyncio.ensure_future(member.changed.wait()) for member in self.members]
             try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    changes, timeout=min(pauses, default=None), return_when=asyncio.FIRST_COMPLETED
+                )
             finally:
-                for wait in waits:
-                    wait.cancel()
+                for change in changes:
+                    change.cancel()
 
     def raise_fatal(self) -> None:
         """Raise what ended the run, if anything did."""
@@ -88,7 +90,7 @@ class Deployments:
     def stop(self, deployment: Deployment, reason: BatchscoreError) -> None:
         """Send nothing more to a deployment; raises `reason` where it was the last one."""
         if deployment.health.state is not State.STOPPED:
-            deployment.set_state(State.STOPPED, reason)
+            deployment.set_state(State.STOPPED)
             if len(self.members) > 1:
                 self.notice(f"{deployment.name} is not used any more: {reason}")
         if all(member.health.state is State.STOPPED for member in self.members):
@@ -101,6 +103,10 @@ class Deployments:
         for member in self.members:
             member.set_state(State.STOPPED)
 
+    def others_answer(self, deployment: Deployment) -> bool:
+        """Whether the run can go on without this deployment."""
+        return any(member.health.state is State.UP for member in self.members if member is not deployment)
+
     def down(self, deployment: Deployment) -> None:
         """Take a deployment for down: probe it until it answers."""
         if deployment.health.state is not State.UP:
@@ -108,41 +114,58 @@ class Deployments:
         deployment.set_state(State.DOWN)
         task = asyncio.create_task(self.keep_probing(deployment))
         self.probes.add(task)
-        task.add_done_callback(self.probes.discard)
+        task.add_done_callback(self.probing_ended)
+
+    def probing_ended(self, task: asyncio.Task[None]) -> None:
+        """End the run where probing broke off: nobody would ever use that deployment again."""
+        self.probes.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, BatchscoreError):
+            self.end(error)
+        elif error is not None:
+            self.end(
+                BrokenInvariant(f"probing broke off ({type(error).__name__}: {error}); please report this")
+            )
 
     async def keep_probing(self, deployment: Deployment) -> None:
         """Probe until an answer comes, or until everything has been down for too long."""
         told = False
-        wait = FIRST_PROBE_SECONDS
+        health = deployment.health
         down_at = time.monotonic()
-        since = deployment.health.failing_since or down_at
-        while deployment.health.state is State.DOWN:
-            await asyncio.sleep(
-                max(wait, min(deployment.paused_until - time.monotonic(), LONGEST_PROBE_SECONDS))
-            )
-            if await self.alive(deployment):
+        since = health.failing_since or down_at
+        while True:
+            paused = min(deployment.paused_until - time.monotonic(), LONGEST_PAUSED_PROBE_SECONDS)
+            await asyncio.sleep(max(health.probe_wait, paused))
+            answered = self.probe is None or (await self.probe(deployment)).verdict is not Verdict.AGAIN
+            if health.state is not State.DOWN:
+                return
+            longest = min(LONGEST_PROBE_SECONDS, self.patience(deployment) / 4)
+            health.probe_wait = min(health.probe_wait * 2, max(longest, FIRST_PROBE_SECONDS))
+            now = time.monotonic()
+            if answered:
                 if told:
-                    seconds = time.monotonic() - since
-                    self.notice(f"{deployment.name} answers again after {worded(seconds)}.")
-                deployment.quota.book.rest(time.monotonic())
+                    self.notice(f"{deployment.name} answers again after {worded(now - since)}.")
+                health.answered()
+                deployment.paused_until = min(deployment.paused_until, now)
+                deployment.quota.book.rest(now)
                 deployment.set_state(State.UP)
                 return
-            now = time.monotonic()
             if not told and now - down_at > 2 * FIRST_PROBE_SECONDS:
                 told = True
                 self.notice(self.outage_notice(deployment))
             self.judge_outage(now)
-            longest = min(LONGEST_PROBE_SECONDS, self.patience(deployment) / 4)
-            wait = min(wait * 2, max(longest, FIRST_PROBE_SECONDS))
+            if health.state is not State.DOWN:
+                return
 
     def outage_notice(self, deployment: Deployment) -> str:
         """Return what a person should know when an outage begins."""
         last = deployment.health.last_outcome
         reason = f" ({last.reason.rstrip('.')})" if last is not None else ""
-        return (
-            f"{deployment.name} does not answer{reason}; it is asked again until it does, for at most "
-            f"{worded(self.patience(deployment))}."
-        )
+        if self.others_answer(deployment):
+            until = "until it does; meanwhile others do its work"
+        else:
+            until = f"until it does, for at most {worded(self.patience(deployment))}"
+        return f"{deployment.name} does not answer{reason}; it is asked again {until}."
 
     def patience(self, deployment: Deployment) -> float:
         """Return the seconds that an outage of this deployment may last."""
@@ -159,15 +182,15 @@ class Deployments:
             for member in left
         ):
             return
-        last = left[0].health.last_outcome
         since = min(member.health.failing_since or now for member in left)
-        self.end(
-            Outage(f"the service has not answered for {worded(now - since)}. {last.reason if last else ''}")
-        )
-
-    async def alive(self, deployment: Deployment) -> bool:
-        """Ask a deployment something of our own; whether it was answered."""
-        return self.probe is not None and await self.probe(deployment)
+        last = left[0].health.last_outcome
+        words = f"the service has not answered for {worded(now - since)}. {last.reason if last else ''}"
+        if len(left) > 1:
+            reasons = [(member.name, member.health.last_outcome) for member in left]
+            each = " ".join(f"{name}: {outcome.reason}" for name, outcome in reasons if outcome is not None)
+            words = f"no deployment has answered for {worded(now - since)}. {each}"
+        lasting = all(member.health.needs_person for member in left)
+        self.end(Refused(words) if lasting else Outage(words))
 
     async def close(self) -> None:
         """End all probing."""
@@ -175,10 +198,3 @@ class Deployments:
         for task in probes:
             task.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
-
-
-def worded(seconds: float) -> str:
-    """Return a duration as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

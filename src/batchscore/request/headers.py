@@ -1,6 +1,6 @@
-"""How long does a reply ask us to wait?
+"""What do the headers of a reply say: how long to wait, and what the quota is?
 
-Pure: headers in, seconds out. Absent, unreadable, zero and negative values all mean "not said":
+Pure. Absent, unreadable and negative values mean "not said", and so does zero but where it is what is left:
 Azure sends -1 and 0 where it does not know (facts seen 2026-09).
 """
 
@@ -15,12 +15,16 @@ from email.utils import parsedate_to_datetime
 
 DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
 
+RESET = "x-ratelimit-reset-"
+REMAINING = "x-ratelimit-remaining-"
 
-def wait_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+
+def wait_seconds(headers: Mapping[str, str], *, limited: bool, now: datetime | None = None) -> float | None:
     """Return the seconds to wait by `retry-after-ms`, `retry-after`, else `x-ratelimit-reset-*`.
 
     `headers` are looked up by lower-case names. `retry-after` may be seconds, with decimals, or an HTTP date
-    (RFC 9110, 10.2.3). Of two resets the longer counts. Never raises.
+    (RFC 9110, 10.2.3). Resets say when a quota is whole again, on every reply, so they count only where that
+    quota was the reason (`limited`), and only of what is used up. Of two the longer counts. Never raises.
     """
     seconds = number(headers.get("retry-after-ms"), unit_seconds=0.001)
     if seconds is not None:
@@ -31,10 +35,13 @@ def wait_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> 
         seconds = until_date(after, now or datetime.now(timezone.utc))
     if seconds is not None:
         return seconds
-    resets = [
-        duration(value) for name, value in headers.items() if name.lower().startswith("x-ratelimit-reset-")
-    ]
-    return max((reset for reset in resets if reset is not None), default=None)
+    if not limited:
+        return None
+    lower = {name.lower(): value for name, value in headers.items()}
+    resets = {name: value for name, value in lower.items() if name.startswith(RESET)}
+    used_up = [name for name in resets if remainder(lower.get(name.replace(RESET, REMAINING))) == 0]
+    waits = [duration(resets[name]) for name in used_up or resets]
+    return max((wait for wait in waits if wait is not None), default=None)
 
 
 def number(text: str | None, *, unit_seconds: float = 1.0) -> float | None:
@@ -76,7 +83,6 @@ class LimitHeaders:
     tokens: float | None = None
     requests: float | None = None
     remaining_tokens: float | None = None
-    remaining_requests: float | None = None
 
 
 def limit_headers(headers: Mapping[str, str]) -> LimitHeaders:
@@ -91,7 +97,6 @@ def limit_headers(headers: Mapping[str, str]) -> LimitHeaders:
         tokens,
         requests,
         remainder(headers.get("x-ratelimit-remaining-tokens")) if tokens is not None else None,
-        remainder(headers.get("x-ratelimit-remaining-requests")) if requests is not None else None,
     )
 
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from enum import Enum
 
-from batchscore.errors import BatchscoreError, ErrorCode, Refused
+from batchscore.errors import ErrorCode, Refused
 from batchscore.request.outcome import Outcome
 
 #: The same refusal of so many single rows before any success is a wrong parameter, not bad rows.
@@ -21,6 +21,9 @@ FAILURES_OF_AN_OUTAGE = 8
 
 #: Where nothing was ever answered, a person is told soon.
 FAILURES_BEFORE_ANY_ANSWER = 3
+
+#: Seconds before the first probe, doubling until a request is answered.
+FIRST_PROBE_SECONDS = 0.5
 
 #: 429s are ordinary; only after so long without any success are they an outage.
 LIMITED_SECONDS = 60.0
@@ -44,18 +47,23 @@ class Health:
     failures: int = 0
     reached: bool = False
     last_outcome: Outcome | None = None
-    stopped_by: BatchscoreError | None = None
+    probe_wait: float = FIRST_PROBE_SECONDS
     refusals: dict[str, int] = field(default_factory=dict)
 
     def succeeded(self, now: float) -> None:
         """Note that a request was answered."""
         self.last_success = now
         self.reached = True
-        if self.failures:
-            self.failures = 0
-            self.failing_since = None
+        if self.failing_since is not None:
+            self.answered()
+            self.probe_wait = FIRST_PROBE_SECONDS
         if self.refusals:
             self.refusals.clear()
+
+    def answered(self) -> None:
+        """End a series of failures."""
+        self.failures = 0
+        self.failing_since = None
 
     def failed(self, outcome: Outcome) -> bool:
         """Note that the service failed a request; True where it has to be taken for down now."""
@@ -71,9 +79,14 @@ class Health:
         limited = outcome.code is ErrorCode.RATE_LIMITED
         return not limited or now - self.failing_since > LIMITED_SECONDS
 
-    def answered_since(self, started: float) -> bool:
-        """Whether any request was answered after `started` (of `time.monotonic`)."""
-        return self.last_success is not None and self.last_success >= started
+    @property
+    def needs_person(self) -> bool:
+        """Whether it was never reached, for a reason that waiting does not mend."""
+        return not self.reached and self.last_outcome is not None and self.last_outcome.needs_person
+
+    def answered_since(self, moment: float) -> bool:
+        """Whether any request was answered after a moment of `time.monotonic`."""
+        return self.last_success is not None and self.last_success >= moment
 
     def refused(self, outcome: Outcome) -> None:
         """Note that a single row was refused; raises `Refused` when every row is, for one reason."""

@@ -29,6 +29,9 @@ LEAST_FACTOR = 0.02
 #: `x-ratelimit-limit-requests`, seen 2026-09), so that such a limit may turn out six times as high.
 MOST_OF_A_HEADER_LIMIT = 6.0
 
+#: After a try that was refused the next waits so long, and twice as long after each.
+TRY_MORE_SECONDS = 600.0
+
 #: Over so many seconds it is measured what an unknown limit lets through.
 MEASURED_SECONDS = 2.0
 
@@ -51,6 +54,8 @@ class Limits:
     factor: float = 1.0
     sharing: Sharing | None = None
     requests_factor: float = 1.0
+    try_more_at: float = float("-inf")
+    try_more_after: float = TRY_MORE_SECONDS
     cut_at: float = float("-inf")
     moved_at: float = float("-inf")
     since: float | None = None
@@ -83,8 +88,10 @@ class Limits:
         learned = (said.tokens is not None and self.header_tpm is None and self.tpm is None) or (
             said.requests is not None and self.header_rpm is None and self.rpm is None
         )
-        if said.tokens != self.header_tpm or said.requests != self.header_rpm:
-            self.header_tpm, self.header_rpm = said.tokens, said.requests
+        # A reply that says nothing changes nothing.
+        tokens, requests = said.tokens or self.header_tpm, said.requests or self.header_rpm
+        if (tokens, requests) != (self.header_tpm, self.header_rpm):
+            self.header_tpm, self.header_rpm = tokens, requests
             self.settle()
         whole = self.most_tokens / 60
         left = said.remaining_tokens
@@ -116,7 +123,7 @@ class Limits:
         if self.found is not None:
             growth = SEARCH_PER_SECOND if self.searching else GROWTH_PER_SECOND
             self.found *= 1 + growth * passed
-        if self.rpm is None and self.header_rpm is not None and self.factor >= 1:
+        if self.rpm is None and self.header_rpm is not None and self.factor >= 1 and now >= self.try_more_at:
             self.requests_factor = min(
                 MOST_OF_A_HEADER_LIMIT, self.requests_factor * (1 + GROWTH_PER_SECOND * passed)
             )
@@ -141,7 +148,10 @@ class Limits:
         if self.sharing is not None:
             self.sharing.refused()
         elif self.requests_factor > 1:
-            self.requests_factor = max(1.0, self.requests_factor * part)
+            # What the header says was meant.
+            self.requests_factor = 1.0
+            self.try_more_at = now + self.try_more_after
+            self.try_more_after *= 2
         elif self.found is not None:
             self.found = min(self.found, self.measured(now)) if self.searching else self.found * part
             self.searching = False

@@ -34,7 +34,8 @@ class Outcome:
     """A verdict, and the error that a row gets should it come to that.
 
     `reason` is what a person reads where the run stops; `detail` tells one 400 from another; `fitting` is
-    the part of a too long request that would fit, where the service said so.
+    the part of a too long request that would fit, where the service said so. `needs_person`: waiting alone
+    will not mend it.
     """
 
     verdict: Verdict
@@ -43,6 +44,7 @@ class Outcome:
     status: int | None = None
     detail: str = ""
     fitting: float | None = None
+    needs_person: bool = False
 
     def error(self, attempts: int) -> RowError:
         """Return the row's error after so many attempts."""
@@ -72,6 +74,9 @@ WORDS = {
     ErrorCode.CONNECTION: "The connection to the service failed",
     ErrorCode.BAD_REPLY: "The service's reply could not be used",
 }
+
+#: Refusals that are about the content of the request.
+CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
 
 #: 429 codes that no waiting helps (OpenAI's error codes page, seen 2026-09).
 EXHAUSTED_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
@@ -138,22 +143,29 @@ def classify(reply: Reply) -> Outcome:
             f"the quota is exhausted ({status}{said(detail)}). It needs more credit or a higher quota.",
             status,
         )
-    if status in {400, 413, 422, 431}:
+    if status in CONTENT_STATUSES:
         return refused_content(body, status, code, param, detail)
+    if status == 407:
+        return Outcome(
+            Verdict.STOP,
+            ErrorCode.CONNECTION,
+            "the proxy wants to be signed in to (407). Put its user and password into HTTPS_PROXY.",
+            status,
+        )
+    if status in {406, 415, 426}:
+        return Outcome(
+            Verdict.STOP,
+            ErrorCode.INVALID_REQUEST,
+            f"the endpoint does not take such requests at all ({status}{said(detail)}). Check its address.",
+            status,
+        )
     if status == 429:
         return Outcome(
             Verdict.AGAIN, ErrorCode.RATE_LIMITED, worded(ErrorCode.RATE_LIMITED, "429", detail), 429
         )
-    if status in {408, 409, 425} or status >= 500:
-        return Outcome(
-            Verdict.AGAIN, ErrorCode.SERVER_ERROR, worded(ErrorCode.SERVER_ERROR, str(status), detail), status
-        )
+    # 408, 409, 5xx, and what gateways say of themselves (424, 499): nothing that is the row's fault.
     return Outcome(
-        Verdict.SPLIT,
-        ErrorCode.INVALID_REQUEST,
-        worded(ErrorCode.INVALID_REQUEST, str(status), detail),
-        status,
-        detail,
+        Verdict.AGAIN, ErrorCode.SERVER_ERROR, worded(ErrorCode.SERVER_ERROR, str(status), detail), status
     )
 
 
@@ -196,12 +208,19 @@ def fitting_part(message: str) -> float | None:
     return limit / requested if 0 < limit < requested else None
 
 
-def no_reply(code: ErrorCode, detail: str = "") -> Outcome:
+def no_reply(code: ErrorCode, detail: str = "", *, needs_person: bool = False) -> Outcome:
     """Return what a timeout, a broken connection or an unusable reply means."""
     text = WORDS[code]
-    return Outcome(
-        Verdict.AGAIN, code, text if text.endswith(".") else f"{text}{f': {detail}' if detail else ''}."
-    )
+    if not text.endswith("."):
+        said_so = f"{text}: {detail}" if detail else text
+        text = said_so if said_so.endswith("?") else f"{said_so}."
+    return Outcome(Verdict.AGAIN, code, text, needs_person=needs_person)
+
+
+def refused_alone(outcome: Outcome) -> Outcome:
+    """Return what a refusal of everything means after all, where other requests are answered."""
+    words = f"The service refused this request ({outcome.status}), though it answers others."
+    return Outcome(Verdict.SPLIT, ErrorCode.INVALID_REQUEST, words, outcome.status, f"{outcome.status} alone")
 
 
 def error_body(body: bytes) -> dict[str, Any]:

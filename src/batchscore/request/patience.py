@@ -1,9 +1,11 @@
 """How long is an answer waited for?
 
 Long enough that a healthy service is not asked twice for what was coming, short enough that a dead
-connection does not cost ten minutes: at first 15 s or four times what nearly all like requests took,
-doubling with each timeout of the same rows. Requests are alike when they hold about as many rows. One
-watcher looks after all requests in flight, since a timer for each costs more than sending it.
+connection does not cost ten minutes: 15 s or four times what nearly all like requests took, two minutes
+while that is not known, doubling with each timeout of the same rows. Requests are alike when they hold
+about as many rows. One watcher looks after all requests in flight, since a timer for each costs more than
+sending it. Time in which this thread could not listen (a slow source of rows, a laptop asleep) is not the
+service's and not counted.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ class Flight:
     started: float
     size: int
     timeouts: int
+    grace: float = 0.0
     overdue: bool = False
 
 
@@ -98,8 +101,7 @@ class Patience:
         if first is None:
             p99 = self.usual(size)
             first = UNKNOWN_SECONDS if p99 is None else max(LEAST_SECONDS, TIMES_P99 * p99)
-            return min(first * 2.0**timeouts, max(LONGEST_SECONDS, first))
-        return first * 2.0**timeouts
+        return min(first * 2.0**timeouts, max(LONGEST_SECONDS, first))
 
     def usual(self, size: int) -> float | None:
         """Return the p99 of like requests, else of any that is known, `None` where nothing is."""
@@ -112,14 +114,19 @@ class Patience:
     async def watch(self) -> None:
         """Cancel what is overdue, for ever; `Flight.overdue` tells its task why."""
         every = WATCH_SECONDS if self.seconds is None else min(WATCH_SECONDS, self.seconds / 4)
+        looked_at = time.monotonic()
         while True:
             await asyncio.sleep(every)
             now = time.monotonic()
+            late, looked_at = now - looked_at - every, now
+            if late > every:
+                for flight in self.flights:
+                    flight.grace += late
             bounds: dict[tuple[int, int], float] = {}
             for flight in self.flights:
                 kind = (flight.size, flight.timeouts)
                 if kind not in bounds:
                     bounds[kind] = self.timeout(*kind)
-                if now - flight.started > bounds[kind] and not flight.overdue:
+                if now - flight.started - flight.grace > bounds[kind] and not flight.overdue:
                     flight.overdue = True
                     flight.task.cancel()

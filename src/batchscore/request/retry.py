@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import tenacity
 
-from batchscore.errors import ErrorCode, Refused
+from batchscore.errors import BatchscoreError, ErrorCode, Refused
 from batchscore.request.attempt import Attempts, Request, Result, Trial
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployments import Deployments
@@ -65,11 +65,15 @@ class Asking(Generic[T]):
     async def after_failure(self, request: Request, deployment: Deployment, failed: Result[T]) -> Result[T]:
         """Send a failed request until it is settled one way or another."""
         result = failed
+        renewed: set[Deployment] = set()
         while not self.stop.is_set():
             verdict = result.outcome.verdict
-            if verdict is Verdict.NEW_TOKEN and await deployment.renew_token():
+            if verdict is Verdict.NEW_TOKEN and deployment not in renewed:
+                renewed.add(deployment)
+                if not await self.renews_token(deployment):
+                    continue
                 deployment, result = await self.elsewhere(request)
-                verdict = result.outcome.verdict
+                continue
             if verdict in {Verdict.STOP, Verdict.NEW_TOKEN}:
                 # Raises where no other deployment is left.
                 self.deployments.stop(deployment, Refused(result.outcome.reason))
@@ -82,14 +86,28 @@ class Asking(Generic[T]):
             if not self.used_up(request.trial):
                 deployment, result = await self.again(request, deployment, result)
                 continue
-            answering = deployment.health.answered_since(request.trial.started)
-            if answering or await self.attempts.probe(deployment):
+            if await self.answers_others(request.trial, deployment):
                 return result
             # Nobody is answered, so this is no fault of the row's: it keeps its attempts.
             self.deployments.down(deployment)
-            request.trial.failures = request.trial.limited = 0
+            request.trial.forgive()
             deployment, result = await self.elsewhere(request)
         return result
+
+    async def renews_token(self, deployment: Deployment) -> bool:
+        """Whether there is another token to try; a deployment that none can be had for is given up."""
+        try:
+            return await deployment.renew_token()
+        except BatchscoreError as reason:
+            self.deployments.stop(deployment, reason)
+            return False
+
+    async def answers_others(self, trial: Trial, deployment: Deployment) -> bool:
+        """Whether a deployment has answered anything since these rows began to fail, or does so now."""
+        since = trial.failing_since
+        if since is not None and deployment.health.answered_since(since):
+            return True
+        return (await self.attempts.probe(deployment)).verdict is not Verdict.AGAIN
 
     async def elsewhere(self, request: Request) -> tuple[Deployment, Result[T]]:
         """Ask whoever has room."""
@@ -117,6 +135,13 @@ class Asking(Generic[T]):
             del state
             return last
 
+        async def back_off(seconds: float) -> None:
+            deployment.backing_off += 1
+            try:
+                await asyncio.sleep(seconds)
+            finally:
+                deployment.backing_off -= 1
+
         def wait(state: tenacity.RetryCallState) -> float:
             # The pause of a 429 is the deployment's, and admission waits for its end.
             return 0.0 if last[1].outcome.code is ErrorCode.RATE_LIMITED else BACKOFF(state)
@@ -126,6 +151,7 @@ class Asking(Generic[T]):
             stop=enough,
             wait=wait,
             retry_error_callback=give_up,
+            sleep=back_off,
         )
         final: tuple[Deployment, Result[T]] = await retrying(next_result)
         return final

@@ -2,21 +2,26 @@
 
 They keep the schedule of `quota` in a small file in the temporary folder, one a quota, locked for the
 few microseconds of a reservation. Whoever reserves gets the next place in the one line, so that workers
-take turns; one that is killed leaves at most one reservation unused, and the system frees its lock. The
-clock is the machine's monotonic one, which all processes share; a file of before a restart is noticed
-by its times and begun anew. Where files cannot be locked so (Windows), each process is on its own.
+take turns; one that is killed leaves a slice of quota unused, and the system frees its lock. The clock is
+the machine's monotonic one, which all processes of one boot share; a file of another boot or another
+machine is begun anew. Where files cannot be locked so (Windows, some mounts, a full disk), each process
+is on its own, and learns from 429s what others use.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import platform
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from batchscore.request.quota import Book, Rates, Schedule
@@ -24,12 +29,15 @@ from batchscore.request.quota import Book, Rates, Schedule
 if sys.platform != "win32":
     import fcntl
 
-RECORD = struct.Struct("<8sddd")
-MAGIC = b"bscore01"
+RECORD = struct.Struct("<8s16sddd")
+MAGIC = b"bscore02"
 
-#: No worker's reservation reaches further ahead; a due time beyond it is of another boot's clock.
-FURTHEST_SECONDS = 3600.0
+#: No reservation reaches further ahead: a minute of quota after the longest rest.
+FURTHEST_SECONDS = 900.0
 
+#: Whoever holds the lock needs microseconds; one who was stopped in the middle is not waited for.
+LOCK_TRIES = 50
+LOCK_WAIT_SECONDS = 0.002
 
 #: So much quota is drawn from the file at once where single requests are smaller.
 SLICE_SECONDS = 0.05
@@ -40,14 +48,16 @@ class SharedBook:
     """A schedule in a file that is open as `descriptor`; same promises as `quota.Schedule`.
 
     Of small requests many share one look into the file: `tokens` and `requests` are drawn and not yet used,
-    good from `start` until `expires`. A negative amount is owed.
+    good from `start` until `expires`. A negative amount is owed. Once the file fails, the book is `alone`.
     """
 
+    path: Path
     descriptor: int
     tokens: float = 0.0
     requests: float = 0.0
     start: float = 0.0
     expires: float = 0.0
+    alone: Schedule | None = None
 
     def reserve(self, now: float, tokens: float, rates: Rates) -> float:
         """Charge one request of so many tokens; returns when it may go."""
@@ -76,7 +86,7 @@ class SharedBook:
 
     def rest(self, until: float) -> None:
         """Let no worker send before `until`."""
-        with self.locked(None) as schedule:
+        with self.locked(time.monotonic()) as schedule:
             schedule.rest(until)
 
     def allow(self, now: float, seconds: float) -> None:
@@ -85,25 +95,73 @@ class SharedBook:
             schedule.allow(now, seconds)
 
     @contextmanager
-    def locked(self, now: float | None) -> Iterator[Schedule]:
+    def locked(self, now: float) -> Iterator[Schedule]:
         """Give the schedule, and write it back."""
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-        try:
-            schedule = self.read(now)
-            yield schedule
-            body = RECORD.pack(MAGIC, schedule.tokens_due, schedule.requests_due, schedule.resting_until)
-            os.pwrite(self.descriptor, body, 0)
-        finally:
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        schedule = self.alone or self.locked_schedule(now)
+        yield schedule
+        if self.alone is None:
+            times = (schedule.tokens_due, schedule.requests_due, schedule.resting_until)
+            try:
+                os.pwrite(self.descriptor, RECORD.pack(MAGIC, clock_name(), *times), 0)
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            except OSError:
+                self.alone = schedule
 
-    def read(self, now: float | None) -> Schedule:
+    def locked_schedule(self, now: float) -> Schedule:
+        """Lock the file and return what it holds, or what is kept alone from now on."""
+        try:
+            if os.fstat(self.descriptor).st_nlink == 0:
+                # A cleaner of temporary files took it; others have begun a new one.
+                self.reopen()
+            lock(self.descriptor)
+            return self.read(now)
+        except OSError:
+            self.alone = Schedule.begin(now)
+            return self.alone
+
+    def reopen(self) -> None:
+        """Open the file anew."""
+        fresh = opened(self.path)
+        if fresh is not None:
+            os.close(self.descriptor)
+            self.descriptor = fresh
+
+    def read(self, now: float) -> Schedule:
         """Return what stands in the file, or a new schedule where that cannot be meant."""
         body = os.pread(self.descriptor, RECORD.size, 0)
         if len(body) == RECORD.size:
-            magic, *times = RECORD.unpack(body)
-            if magic == MAGIC and (now is None or max(times) < now + FURTHEST_SECONDS):
+            magic, clock, *times = RECORD.unpack(body)
+            sane = all(math.isfinite(due) and due < now + FURTHEST_SECONDS for due in times)
+            if magic == MAGIC and clock == clock_name() and sane:
                 return Schedule(*times)
-        return Schedule.begin(now or 0.0)
+        return Schedule.begin(now)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.descriptor)
+
+
+def lock(descriptor: int) -> None:
+    """Lock a file; raises `OSError` where that cannot be had."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_WAIT_SECONDS)
+        else:
+            return
+    raise BlockingIOError
+
+
+@cache
+def clock_name() -> bytes:
+    """Return a digest that tells this machine's boot, and so its monotonic clock, from all others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        # Elsewhere the boot is known by its time, to the quarter of an hour.
+        boot = f"{platform.node()} {round((time.time() - time.monotonic()) / 900)}"
+    return hashlib.blake2b(boot.encode(), digest_size=16).digest()
 
 
 def quota_file(identity: str) -> Path:
@@ -116,14 +174,24 @@ def quota_file(identity: str) -> Path:
 @contextmanager
 def shared_book(identity: str, now: float) -> Iterator[Book]:
     """Give the book that all processes of this user keep for one quota, or one's own where that fails."""
-    descriptor = None if sys.platform == "win32" else opened(quota_file(identity))
-    if descriptor is None:
+    book = None if sys.platform == "win32" else book_of(identity)
+    if book is None:
         yield Schedule.begin(now)
         return
     try:
-        yield SharedBook(descriptor)
+        yield book
     finally:
-        os.close(descriptor)
+        book.close()
+
+
+def book_of(identity: str) -> SharedBook | None:
+    """Return the book of a quota; `None` where there is no folder for it."""
+    try:
+        path = quota_file(identity)
+    except OSError:  # no temporary folder at all
+        return None
+    descriptor = opened(path)
+    return None if descriptor is None else SharedBook(path, descriptor)
 
 
 def opened(path: Path) -> int | None:

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 from yarl import URL
 
-from batchscore.errors import ErrorCode, SettingsError
+from batchscore.errors import ErrorCode, Refused, SettingsError
 from batchscore.rows import Reply
 
 #: Gives the headers that sign a request in.
@@ -37,12 +37,26 @@ READ_BYTES = 2**20
 
 
 class NoReply(Exception):  # noqa: N818 - a reason to ask again, not an error of the run
-    """No reply came: `code` is TIMEOUT or CONNECTION, `detail` for a person, without the input."""
+    """No reply came: `code` is TIMEOUT or CONNECTION, `detail` for a person, without the input.
 
-    def __init__(self, code: ErrorCode, detail: str) -> None:
+    `needs_person`: waiting alone will not mend it.
+    """
+
+    def __init__(self, code: ErrorCode, detail: str, *, needs_person: bool = False) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.needs_person = needs_person
+
+
+#: What is wrong with a name, a certificate or a proxy stays wrong.
+LASTING = (
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ClientConnectorSSLError,
+    aiohttp.ClientConnectorDNSError,
+    aiohttp.ClientProxyConnectionError,
+    aiohttp.ClientHttpProxyError,
+)
 
 
 @asynccontextmanager
@@ -50,8 +64,8 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
     """Give a function that posts a JSON body to `url`.
 
     Anything that breaks the exchange raises `NoReply(CONNECTION)`, a connection that cannot be made in
-    `CONNECT_SECONDS` `NoReply(TIMEOUT)`. How long an answer may take is for the caller to say, by
-    cancelling.
+    `CONNECT_SECONDS` `NoReply(TIMEOUT)`; `Refused` where signing in has never worked. How long an answer
+    may take is for the caller to say, by cancelling.
     """
     fixed = {**headers, "Content-Type": "application/json"}
     # The engine bounds how many requests are in flight; a second bound here could only stall.
@@ -67,9 +81,18 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
         cookie_jar=aiohttp.DummyCookieJar(),
         read_bufsize=READ_BYTES,
     ) as session:
+        signed_before = False
 
         async def send(body: bytes) -> Reply:
-            signed = await sign()
+            nonlocal signed_before
+            try:
+                signed = await sign()
+            except Refused as reason:
+                if not signed_before:
+                    raise
+                # It worked before, so this is the network's or the token service's outage.
+                raise NoReply(ErrorCode.CONNECTION, f"signing in again fails: {reason}") from None
+            signed_before = True
             started = time.perf_counter()
             try:
                 # Reading a reply to its end gives its connection back; a reply that breaks off closes it.
@@ -78,7 +101,8 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection in {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
-                raise NoReply(ErrorCode.CONNECTION, described(error)) from None
+                lasting = isinstance(error, LASTING)
+                raise NoReply(ErrorCode.CONNECTION, described(error), needs_person=lasting) from None
             return Reply(response.status, response.headers, content, time.perf_counter() - started)
 
         yield send

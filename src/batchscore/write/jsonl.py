@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -23,6 +23,8 @@ from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.schema import RecordSchema
+
+Vector: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 
 _CHUNK_BYTES = 1 << 20
 _LONG_LINE = 8192
@@ -41,8 +43,11 @@ def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[
 
     A chunk is about a megabyte of them, or a single long one.
     """
+    blocks = _Blocks()
     return _chunked(
-        _line(_score_record(row, row.result, schema)) for row in settled if isinstance(row.result, Score)
+        _line(_score_record(row, row.result, schema, blocks))
+        for row in settled
+        if isinstance(row.result, Score)
     )
 
 
@@ -76,18 +81,13 @@ def clean_text(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-def checked_vector(value: Any, row: Settled, dimensions: int | None) -> np.ndarray[Any, np.dtype[np.float32]]:
+def checked_vector(value: Any, row: Settled, dimensions: int | None) -> Vector:
     """Return the vector of a score; `BrokenInvariant` where it is one that no record may hold."""
-    if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim != 1:
-        raise BrokenInvariant(f"{_of(row)}: the embedding is no (d,) float32 array; please report this")
-    if dimensions is not None and len(value) != dimensions:
-        raise BrokenInvariant(
-            f"{_of(row)}: {len(value)} dimensions instead of {dimensions}; please report this"
-        )
+    vector = _shaped(value, row, dimensions)
     # JSON has no NaN: orjson would write null, and the vector would be none.
-    if np.count_nonzero(np.isfinite(value)) < value.size:
+    if not _is_finite(vector):
         raise BrokenInvariant(f"{_of(row)}: the embedding holds NaN or infinity; please report this")
-    return np.ascontiguousarray(value)
+    return np.ascontiguousarray(vector)
 
 
 def error_from(value: Mapping[str, Any]) -> RowError:
@@ -113,11 +113,46 @@ def error_fields(error: RowError) -> dict[str, Any]:
 # --- out
 
 
-def _score_record(row: Settled, score: Score, schema: RecordSchema) -> dict[str, Any]:
+class _Blocks:
+    """Looks at vectors that lie in one array together: one by one, looking takes half of all else."""
+
+    def __init__(self) -> None:
+        # Held, so that no other array gets the id of one.
+        self._plain: dict[int, Any] = {}
+
+    def written(self, value: Any, row: Settled, dimensions: int | None) -> Vector | orjson.Fragment:
+        """Return what orjson is given for a vector; `BrokenInvariant` where no record may hold it."""
+        vector = _shaped(value, row, dimensions)
+        if vector.flags.c_contiguous and self._is_plain(vector.base):
+            return vector
+        vector = checked_vector(value, row, dimensions)
+        return _safe(vector) if _is_treacherous(vector) else vector
+
+    def _is_plain(self, block: Any) -> bool:
+        if id(block) in self._plain:
+            return True
+        if not isinstance(block, np.ndarray) or block.dtype != np.float32:
+            return False
+        plain = _is_finite(block) and not _is_treacherous(block)
+        if plain:
+            self._plain[id(block)] = block
+        return plain
+
+
+def _shaped(value: Any, row: Settled, dimensions: int | None) -> Vector:
+    if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.ndim != 1:
+        raise BrokenInvariant(f"{_of(row)}: the embedding is no (d,) float32 array; please report this")
+    if dimensions is not None and len(value) != dimensions:
+        raise BrokenInvariant(
+            f"{_of(row)}: {len(value)} dimensions instead of {dimensions}; please report this"
+        )
+    return value
+
+
+def _score_record(row: Settled, score: Score, schema: RecordSchema, blocks: _Blocks) -> dict[str, Any]:
     record = _head(row, schema)
     if schema.is_vector:
-        vector = checked_vector(score.value, row, schema.dimensions)
-        record[schema.task] = _safe(vector) if _is_treacherous(vector) else vector
+        record[schema.task] = blocks.written(score.value, row, schema.dimensions)
     else:
         record[schema.task] = score.value
         record["finish_reason"] = score.finish_reason
@@ -130,7 +165,11 @@ def _score_record(row: Settled, score: Score, schema: RecordSchema) -> dict[str,
     return record
 
 
-def _is_treacherous(vector: np.ndarray[Any, np.dtype[np.float32]]) -> bool:
+def _is_finite(vector: Vector) -> bool:
+    return bool(np.count_nonzero(np.isfinite(vector)) == vector.size)
+
+
+def _is_treacherous(vector: Vector) -> bool:
     # Counting costs a third of `any`, which goes by way of Python.
     return bool(np.count_nonzero(np.abs(vector) == _TREACHEROUS))
 
@@ -148,7 +187,7 @@ def _head(row: Settled, schema: RecordSchema) -> dict[str, Any]:
     return record
 
 
-def _safe(vector: np.ndarray[Any, np.dtype[np.float32]]) -> orjson.Fragment:
+def _safe(vector: Vector) -> orjson.Fragment:
     text = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
     return orjson.Fragment(text.replace(_SHORTEST, _SAFE))
 

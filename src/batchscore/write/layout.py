@@ -69,6 +69,11 @@ class Layout:
         """The hidden folder that says whose output this is."""
         return self.root / MARKER
 
+    @property
+    def readme(self) -> Place:
+        """What stands in the hidden folder once there is an output."""
+        return self.marker / "README"
+
     def part_name(self, file: str, number: int) -> str:
         """Return the name of a part's score file, and of its error file."""
         return f"part-{stem_of(file)}-{number:05d}{self.suffix}"

@@ -78,10 +78,7 @@ class Ledger:
             self.discard()
             manifests = []
         self.manifests = {manifest.file: manifest for manifest in manifests}
-        with_marker = self.layout.marker / "README"
-        storage.write_whole(
-            with_marker, b"This folder is an output of batchscore; inputs are not read from it.\n"
-        )
+        storage.write_whole(self.layout.readme, MARKER_TEXT)
         return discarded
 
     def discard(self) -> int:

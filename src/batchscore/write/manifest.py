@@ -132,21 +132,27 @@ def read_manifest(path: Place) -> Manifest:
             raise OutputError(
                 f"{path} was written by another version of batchscore; use another folder or --overwrite."
             )
-        commits = [commit_from(part) for part in found["parts"]]
-        return Manifest(
-            file=found["file"],
-            task=found["task"],
-            fingerprint=found["fingerprint"],
-            input=found["input"],
-            state=found["state"],
-            problem=found["problem"],
-            dimensions=found["dimensions"],
-            parts={commit.part: commit for commit in commits},
-        )
+        return manifest_from(found)
     except (ValueError, KeyError, TypeError):
         raise OutputError(
-            f"{path} is not a manifest that batchscore can read. Remove it to score that file anew."
+            f"{path} is not a manifest that batchscore can read. To score that file anew, remove it, or let "
+            "`batchscore verify --repair` do so."
         ) from None
+
+
+def manifest_from(found: Mapping[str, Any]) -> Manifest:
+    """Return a manifest from its JSON; raises `ValueError`, `KeyError` or `TypeError`."""
+    commits = [commit_from(part) for part in found["parts"]]
+    return Manifest(
+        file=found["file"],
+        task=found["task"],
+        fingerprint=found["fingerprint"],
+        input=found["input"],
+        state=found["state"],
+        problem=found["problem"],
+        dimensions=found["dimensions"],
+        parts={commit.part: commit for commit in commits},
+    )
 
 
 def commit_from(found: Mapping[str, Any]) -> Commit:

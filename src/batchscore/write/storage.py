@@ -107,7 +107,7 @@ class Sink:
     def flush(self) -> None:
         """Hand to the system what was gathered, however many calls that takes."""
         pieces, self._pending, self._pending_bytes = self._pending, [], 0
-        with _told(self._path, "write"):
+        with told(self._path, "write"):
             while pieces:
                 # A call may write less than it was given: near a limit, or above 2 GiB.
                 written = _write(self._descriptor, pieces)
@@ -124,7 +124,7 @@ class Sink:
                 self.flush()
             finally:
                 descriptor, self._descriptor = self._descriptor, -1
-                with _told(self._path, "write"):
+                with told(self._path, "write"):
                     os.close(descriptor)
 
     def written(self) -> Written:
@@ -144,7 +144,7 @@ def replacing(path: Place) -> Iterator[Sink]:
         with _uploaded(path) as sink:
             yield sink
         return
-    with _told(path, "write"):
+    with told(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Its own short name: the real one may already be as long as the system allows.
         temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
@@ -153,7 +153,7 @@ def replacing(path: Place) -> Iterator[Sink]:
     try:
         yield sink
         sink.close()
-        with _told(path, "write"):
+        with told(path, "write"):
             temporary.replace(path)
     except BaseException:
         with suppress(Exception):
@@ -167,7 +167,7 @@ def replacing(path: Place) -> Iterator[Sink]:
 def _uploaded(place: StoredPath) -> Iterator[Sink]:
     folder = Path(tempfile.gettempdir())
     with ExitStack() as stack:
-        with _told(folder, "write to"):
+        with told(folder, "write to"):
             waiting = stack.enter_context(tempfile.TemporaryFile(buffering=0))
         sink = Sink(os.dup(waiting.fileno()), folder / "a file without a name")
         try:
@@ -175,7 +175,7 @@ def _uploaded(place: StoredPath) -> Iterator[Sink]:
         finally:
             sink.close()
         waiting.seek(0)
-        with _told(place, "write"):
+        with told(place, "write"):
             objects.put(place, iter(lambda: waiting.read(_READ_BYTES), b""))
 
 
@@ -203,7 +203,7 @@ def sweep(folder: Place) -> None:
 
 def remove(path: Place) -> bool:
     """Remove the file; whether there was one."""
-    with _told(path, "remove"):
+    with told(path, "remove"):
         try:
             objects.remove(path) if isinstance(path, StoredPath) else path.unlink()
         except FileNotFoundError:
@@ -225,7 +225,7 @@ def is_folder(path: Place) -> bool:
     """Whether a folder stands there; in a store: whether something stands below."""
     if isinstance(path, Path):
         return path.is_dir()
-    with _told(path, "look at"):
+    with told(path, "look at"):
         found = objects.look(path)
     return found is not None and found.kind == "folder"
 
@@ -234,13 +234,25 @@ def exists(path: Place) -> bool:
     """Whether anything stands there."""
     if isinstance(path, Path):
         return path.exists()
-    with _told(path, "look at"):
+    with told(path, "look at"):
         return objects.look(path) is not None
+
+
+def size_of(path: Place) -> int | None:
+    """Return a file's bytes, `None` where there is none."""
+    if isinstance(path, StoredPath):
+        with told(path, "look at"):
+            found = objects.look(path)
+        return None if found is None else found.size
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def sizes(folder: Place) -> dict[str, int]:
     """Return the bytes of each file in a folder by its name; none where there is no folder."""
-    with _told(folder, "list"):
+    with told(folder, "list"):
         if isinstance(folder, StoredPath):
             return {entry.name: entry.size for entry in objects.entries(folder) if entry.kind == "file"}
         try:
@@ -259,7 +271,7 @@ def opened(path: Place) -> BinaryIO:
 
 def chunks(path: Place) -> Iterator[bytes]:
     """Yield the bytes of a file of ours, a megabyte at a time."""
-    with _told(path, "read"), opened(path) as file:
+    with told(path, "read"), opened(path) as file:
         while chunk := file.read(_READ_BYTES):
             yield chunk
 
@@ -298,7 +310,7 @@ def _text(digest: bytes) -> str:
 
 
 @contextmanager
-def _told(path: Place, what: str) -> Iterator[None]:
+def told(path: Place, what: str) -> Iterator[None]:
     """Turn the system's errors into ours: the one border."""
     try:
         yield

@@ -1,0 +1,126 @@
+"""Two runs on one output: the second is told who works there, and does nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_records import whole
+
+from batchscore.configuration import resolve
+from batchscore.output import output_of
+from batchscore.rows import Event, Notice, RowsSettled
+from batchscore.run import score_surveyed
+from batchscore.simulator import Deployment
+from batchscore.survey import survey
+from batchscore.write.lock import Hold
+from batchscore.write.locking import SYSTEM
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("output", ["out", "out.jsonl"])
+def test_a_second_run_is_refused_until_the_first_is_gone(
+    batchscore: Cli, files: Files, deployment: Deployment, output: str
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(6)])
+    command = ["score", "a.csv", "-o", output, "--task", "chat", "-m", deployment.name, "--column", "text"]
+    deployment.will_be_slow(60, times=None, when_input_contains="row 3")
+    with batchscore.start(*command, "--system", "S3CRET") as first:
+        deployment.wait_for(6)
+        second, overwriting = batchscore.together(command, [*command, "--overwrite"])
+        refused = [second, overwriting]
+        if output == "out.jsonl":  # one file holds one task
+            refused.append(batchscore(*("completions" if word == "chat" else word for word in command)))
+        for run in refused:
+            assert run.exit_code == 5, run
+            (line,) = run.stderr.splitlines()
+            what = output if output == "out.jsonl" else "out (chat)"
+            assert line.startswith(f"batchscore: {what} is held by `batchscore score --task chat`")
+            assert f"process {first.popen.pid}" in line
+        assert deployment.statistics().count == 6
+        assert "S3CRET" not in second.said
+        (lock,) = Path().rglob("chat.lock")
+        assert "S3CRET" not in lock.read_text("utf-8")
+        first.popen.kill()
+        first.popen.wait()
+    assert lock.exists()
+    deployment.reset()
+    # Nobody has published anything yet, so that other settings are welcome.
+    run = batchscore(*command)
+    assert run.exit_code == 0, run
+    assert not lock.exists()
+    assert len(whole("out" if output == "out" else f"{output}.batchscore", "chat")[0]) == 6
+
+
+def test_two_tasks_of_one_output_do_not_meet(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts("a.csv", ["one", "two"])
+    common = ["score", "a.csv", "-o", "out", "-m", deployment.name, "--column", "text", "--task"]
+    deployment.will_be_slow(0.3, times=None)
+    runs = batchscore.together([*common, "chat"], [*common, "embeddings"])
+    assert [run.exit_code for run in runs] == [0, 0], runs
+    assert sorted(path.name for path in Path("out/.batchscore").iterdir()) == ["README"]
+
+
+def test_a_run_that_is_refused_for_another_reason_leaves_no_trace(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["one"])
+    files.text("out/chat/mine.txt", "not batchscore's")
+    run = batchscore(
+        "score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"
+    )
+    assert run.exit_code == 1
+    assert sorted(str(path) for path in Path("out").rglob("*")) == ["out/chat", "out/chat/mine.txt"]
+
+
+def test_meanwhile_it_can_be_merged_as_far_as_it_is_but_not_verified(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(6)])
+    deployment.will_be_slow(60, times=None, when_input_contains="row 5")
+    with batchscore.start(
+        *("score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"),
+        *("--rows-per-part", "2"),
+    ) as process:
+        deployment.wait_for(6)
+        while not list(Path().glob("out/manifest/chat/*.json")):
+            time.sleep(0.01)
+        merged, verified, repaired = batchscore.together(
+            ["merge", "out", "all.jsonl"], ["verify", "out"], ["verify", "out", "--repair"]
+        )
+        assert merged.exit_code == 4
+        assert f"process {process.popen.pid}" in merged.stderr
+        assert [verified.exit_code, repaired.exit_code] == [5, 5]
+        assert f"process {process.popen.pid}" in verified.stderr
+
+
+def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> None:
+    """Somebody took it for dead, and works on the same output now."""
+    files.texts("a.csv", [f"row {row}" for row in range(3000)])
+    settings = resolve(
+        {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True},
+        environ={},
+        config={},
+    )
+    output = output_of(settings)
+    hold = Hold(tmp_path / "gone.lock", b"", None, SYSTEM)
+    notices: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, RowsSettled):
+            threading.Thread(target=hold.when_lost).start()
+        elif isinstance(event, Notice):
+            notices.append(event.text)
+
+    finished = score_surveyed(
+        settings, survey(["a.csv"], settings, output=None), output, [], {}, listen, hold, time.time()
+    )
+    assert finished.exit_code == 4
+    assert 0 < finished.outcome.ok < 3000
+    assert any("the lock of the output was removed" in notice for notice in notices)

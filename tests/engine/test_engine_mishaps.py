@@ -1,0 +1,453 @@
+"""What goes wrong beside the rows: refusals in the middle, probes that fail, streams that break, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from batchscore.engine import Engine
+from batchscore.errors import BatchscoreError, ErrorCode, Outage, Refused
+from batchscore.request.deployment import Deployment
+from batchscore.request.health import State
+from batchscore.request.wire import NoReply
+from batchscore.rows import Prompt, Reply, RowError, Settled
+from scripted import (
+    Service,
+    collected,
+    deployment_of,
+    engine_over,
+    has_its_own_vector,
+    prompts,
+    refusal,
+    reply,
+    vectors,
+)
+from virtual_time import run_virtual
+
+Patch = pytest.MonkeyPatch
+
+
+@dataclass
+class Timed:
+    """A service that behaves by the texts and the seconds since its first request."""
+
+    behave: Callable[[list[str], float], Reply | None]
+    takes: float = 0.1
+    began: float | None = None
+    asked: list[float] = field(default_factory=list)
+
+    async def answer(self, texts: list[str], number: int) -> Reply:
+        self.began = time.monotonic() if self.began is None else self.began
+        self.asked.append(time.monotonic() - self.began)
+        await asyncio.sleep(self.takes * (1 + number % 7 / 10))
+        return self.behave(texts, time.monotonic() - self.began) or vectors(texts)
+
+    @property
+    def service(self) -> Service:
+        return Service(self.answer)
+
+
+def from_second(second: float, refused: Reply) -> Timed:
+    return Timed(lambda _, seconds: refused if seconds >= second else None)
+
+
+async def settled_before_failure(engine: Engine) -> tuple[list[Settled], BatchscoreError | None]:
+    settled: list[Settled] = []
+    try:
+        async for batch in engine.settled():
+            settled += batch
+    except BatchscoreError as error:
+        return settled, error
+    return settled, None
+
+
+def errors_of(settled: list[Settled]) -> list[RowError]:
+    return [row.result for row in settled if isinstance(row.result, RowError)]
+
+
+# --- a service that refuses everything from some moment on
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 407])
+@pytest.mark.parametrize("rows_a_request", [1, 8])
+def test_a_refusal_of_everything_is_no_rows_error(
+    status: int, rows_a_request: int, monkeypatch: Patch
+) -> None:
+    timed = from_second(2.0, refusal(status, "x"))
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        engine = engine_over(timed.service, prompts(2000), rows_a_request=rows_a_request, concurrency=16)
+        return await settled_before_failure(engine)
+
+    (settled, error), _ = run_virtual(run(), monkeypatch)
+    assert isinstance(error, Refused)
+    assert settled
+    assert not errors_of(settled)
+
+
+def test_nothing_is_taken_apart_once_the_run_is_stopped(monkeypatch: Patch) -> None:
+    timed = from_second(2.0, refusal(400, "x"))
+
+    async def run() -> tuple[list[Settled], int]:
+        engine = engine_over(timed.service, prompts(100_000), rows_a_request=64, concurrency=8)
+        settled: list[Settled] = []
+        at_stop = 0
+        async for batch in engine.settled():
+            settled += batch
+            if timed.asked[-1] > 1.9 and not engine.stop.is_set():
+                engine.stop.set()
+                at_stop = len(timed.asked)
+        return settled, len(timed.asked) - at_stop
+
+    (settled, after), _ = run_virtual(run(), monkeypatch)
+    assert after == 0
+    assert not errors_of(settled)
+
+
+def test_a_wrong_parameter_leaves_no_error_records(monkeypatch: Patch) -> None:
+    timed = from_second(0.0, refusal(400, "unknown_parameter"))
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        return await settled_before_failure(engine_over(timed.service, prompts(500), rows_a_request=1))
+
+    (settled, error), _ = run_virtual(run(), monkeypatch)
+    assert isinstance(error, Refused)
+    assert "probably a parameter" in str(error)
+    assert settled == []
+
+
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_few_refused_rows_at_the_start_are_their_own_fault(good: int, monkeypatch: Patch) -> None:
+    bad = {f"text:{row}" for row in range(12)}
+    timed = Timed(lambda texts, _: refusal(400, "x") if bad & set(texts) else None)
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(timed.service, prompts(12 + good), rows_a_request=1))
+
+    settled, _ = run_virtual(run(), monkeypatch)
+    assert sorted(row.row for row in settled) == list(range(12 + good))
+    assert [error.code for error in errors_of(settled)] == [ErrorCode.INVALID_REQUEST] * 12
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_row_that_alone_is_refused_costs_itself_only(status: int, monkeypatch: Patch) -> None:
+    """As a firewall does that reads what it passes on."""
+    timed = Timed(lambda texts, _: reply(status, "blocked") if "text:77" in texts else None)
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(timed.service, prompts(500), rows_a_request=8))
+
+    settled, _ = run_virtual(run(), monkeypatch)
+    assert sorted(row.row for row in settled) == list(range(500))
+    (failed,) = [row for row in settled if not has_its_own_vector(row)]
+    assert failed.row == 77
+    assert isinstance(failed.result, RowError)
+    assert failed.result.code is ErrorCode.INVALID_REQUEST
+    assert "though it answers others" in failed.result.message
+
+
+# --- rubbish
+
+
+def test_rubbish_in_place_of_every_answer_is_an_outage(monkeypatch: Patch) -> None:
+    timed = Timed(lambda *_: Reply(200, {}, b"<html>please sign in</html>", 0.1))
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        return await settled_before_failure(engine_over(timed.service, prompts(300), max_outage=120.0))
+
+    (settled, error), seconds = run_virtual(run(), monkeypatch)
+    assert settled == []
+    assert isinstance(error, Outage)
+    assert "not JSON" in str(error)
+    assert seconds < 300
+
+
+def test_a_malformed_first_reply_does_not_decide_how_long_vectors_are(monkeypatch: Patch) -> None:
+    def behave(texts: list[str], seconds: float) -> Reply | None:
+        if seconds > 0.12:
+            return None
+        data = [{"index": index, "embedding": [1.0] * (index + 1)} for index in range(len(texts))]
+        return reply(200, {"data": data})
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(Timed(behave).service, prompts(60)))
+
+    settled, _ = run_virtual(run(), monkeypatch)
+    assert len(settled) == 60
+    assert all(has_its_own_vector(row) for row in settled)
+
+
+# --- outages
+
+
+@pytest.mark.parametrize(("concurrency", "retries"), [(1, 0), (2, 1), (3, 2), (16, 0), (16, 6)])
+def test_an_outage_costs_no_row_however_few_its_retries(
+    concurrency: int, retries: int, monkeypatch: Patch
+) -> None:
+    timed = Timed(lambda _, seconds: reply(503, {}) if 10 < seconds < 600 else None)
+
+    async def run() -> list[Settled]:
+        engine = engine_over(
+            timed.service,
+            prompts(400),
+            rows_a_request=1,
+            concurrency=concurrency,
+            retries=retries,
+            max_outage=1800.0,
+        )
+        return await collected(engine)
+
+    settled, _ = run_virtual(run(), monkeypatch)
+    assert sorted(row.row for row in settled) == list(range(400))
+    assert not errors_of(settled)
+
+
+def test_a_failure_that_says_when_a_quota_is_whole_again_pauses_nothing(monkeypatch: Patch) -> None:
+    wholes = {"x_ratelimit_reset_requests": "8m24s", "x_ratelimit_remaining_requests": "9999"}
+    failing = [True]
+
+    def behave(texts: list[str], seconds: float) -> Reply | None:
+        del texts
+        return reply(500, {}, **wholes) if seconds > 1 and failing and failing.pop() else None
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(Timed(behave).service, prompts(200), rows_a_request=1))
+
+    settled, seconds = run_virtual(run(), monkeypatch)
+    assert not errors_of(settled)
+    assert seconds < 60
+
+
+def test_a_network_that_is_gone_takes_the_sign_in_along_and_brings_it_back(monkeypatch: Patch) -> None:
+    """A token cannot be renewed in an outage either; the probe that meets this goes on probing."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(0.1)
+        if 1000 > time.monotonic() - started > 5:
+            raise NoReply(ErrorCode.CONNECTION, "signing in again fails")
+        return vectors(texts)
+
+    async def run() -> list[Settled]:
+        nonlocal started
+        started = time.monotonic()
+        return await collected(engine_over(Service(answer), prompts(4000), max_outage=1800.0))
+
+    started = 0.0
+    settled, _ = run_virtual(run(), monkeypatch)
+    assert len(settled) == 4000
+    assert not errors_of(settled)
+
+
+def test_probing_that_breaks_off_ends_the_run(monkeypatch: Patch) -> None:
+    async def answer(texts: list[str], number: int) -> Reply:
+        await asyncio.sleep(0.1)
+        if number > 20 and texts == ["ping:0"]:
+            raise ZeroDivisionError
+        if number > 20:
+            raise NoReply(ErrorCode.CONNECTION, "gone")
+        return vectors(texts)
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        return await settled_before_failure(engine_over(Service(answer), prompts(4000), max_outage=1800.0))
+
+    (_, error), seconds = run_virtual(run(), monkeypatch)
+    assert "please report this" in str(error)
+    assert seconds < 60
+
+
+def test_who_waits_for_a_deployment_wakes_however_soon_it_is_up(monkeypatch: Patch) -> None:
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        return vectors(texts)
+
+    async def run() -> bool:
+        deployment = deployment_of(Service(answer))
+        deployments = engine_over([deployment], prompts(1)).asking.deployments
+        deployment.set_state(State.DOWN)
+        choosing = asyncio.create_task(deployments.choose(1.0))
+        await asyncio.sleep(0)
+        deployment.set_state(State.UP)
+        done, _ = await asyncio.wait({choosing}, timeout=3600)
+        choosing.cancel()
+        return bool(done)
+
+    assert run_virtual(run(), monkeypatch)[0]
+
+
+def test_a_probe_that_ends_late_does_not_use_again_what_was_given_up(monkeypatch: Patch) -> None:
+    timed = Timed(lambda *_: None, takes=2.0)
+
+    async def run() -> State:
+        first, other = (deployment_of(timed.service, name=name) for name in "ab")
+        deployments = engine_over([first, other], prompts(1)).asking.deployments
+        deployments.down(first)
+        await asyncio.sleep(1)
+        deployments.stop(first, Refused("404"))
+        await asyncio.sleep(10)
+        return first.health.state
+
+    assert run_virtual(run(), monkeypatch)[0] is State.STOPPED
+
+
+# --- several deployments
+
+
+def test_a_pause_of_all_deployments_leaves_the_loop_to_others() -> None:
+    """In real time: waiting must not take the processor, or Ctrl-C is not heard."""
+    refused = reply(429, {}, retry_after="1")
+    first = [True] * 16
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(0.01)
+        return refused if first and first.pop() else vectors(texts)
+
+    async def run() -> tuple[list[Settled], float]:
+        members = [deployment_of(Service(answer), name=name, concurrency=8) for name in "ab"]
+        worked = time.thread_time()
+        settled = await collected(engine_over(members, prompts(40), rows_a_request=1))
+        return settled, time.thread_time() - worked
+
+    settled, worked = asyncio.run(run())
+    assert len(settled) == 40
+    assert worked < 0.9
+
+
+def test_each_deployment_may_renew_its_own_token(monkeypatch: Patch) -> None:
+    notices: list[str] = []
+
+    def member(name: str, seconds: float) -> Deployment:
+        renewed: list[bool] = []
+
+        async def renew() -> bool:
+            await asyncio.sleep(seconds)
+            renewed.append(True)
+            return True
+
+        timed = Timed(lambda _, passed: reply(401, {}) if passed > 5 and not renewed else None)
+        return deployment_of(timed.service, name=name, renew_token=renew)
+
+    async def run() -> list[Settled]:
+        members = [member("a", 0.5), member("b", 5.0), member("c", 1.0)]
+        return await collected(engine_over(members, prompts(3000), rows_a_request=1, notices=notices))
+
+    settled, _ = run_virtual(run(), monkeypatch)
+    assert len(settled) == 3000
+    assert not [notice for notice in notices if "not used any more" in notice]
+
+
+@pytest.mark.parametrize("fails", ["signing in", "signing in anew"])
+def test_a_deployment_that_cannot_sign_in_leaves_its_work_to_the_others(
+    fails: str, monkeypatch: Patch
+) -> None:
+    notices: list[str] = []
+
+    async def lost(texts: list[str], number: int) -> Reply:
+        await asyncio.sleep(0.1)
+        if number > 20 and fails == "signing in":
+            raise Refused("No Entra ID token")
+        return reply(401, {}) if number > 20 else vectors(texts)
+
+    async def renew() -> bool:
+        raise Refused("No Entra ID token")
+
+    async def run() -> list[Settled]:
+        members = [
+            deployment_of(Service(lost), name="a", renew_token=renew),
+            deployment_of(Timed(lambda *_: None).service, name="b"),
+        ]
+        return await collected(engine_over(members, prompts(500), rows_a_request=1, notices=notices))
+
+    settled, _ = run_virtual(run(), monkeypatch)
+    assert sorted(row.row for row in settled) == list(range(500))
+    assert notices == ["a is not used any more: No Entra ID token"]
+
+
+def test_a_deployment_that_asks_for_minutes_comes_back(monkeypatch: Patch) -> None:
+    timed = Timed(lambda _, seconds: reply(503, {}, retry_after="700") if 1 < seconds < 3 else None)
+
+    async def run() -> list[Settled]:
+        members = [
+            deployment_of(timed.service, name="a", rpm=60),
+            deployment_of(Timed(lambda *_: None).service, name="b", rpm=60),
+        ]
+        return await collected(engine_over(members, prompts(3000), rows_a_request=1))
+
+    settled, _ = run_virtual(run(), monkeypatch)
+    assert len(settled) == 3000
+    assert len([at for at in timed.asked if at > 700]) > 100
+
+
+# --- the stream, and who reads
+
+
+def test_what_came_before_a_stream_broke_is_settled(monkeypatch: Patch) -> None:
+    def breaking() -> Iterator[Prompt]:
+        yield from prompts(61)
+        raise ZeroDivisionError
+
+    settled: list[Settled] = []
+
+    async def run() -> None:
+        async for batch in engine_over(Timed(lambda *_: None).service, breaking()).settled():
+            settled.extend(batch)
+
+    with pytest.raises(ZeroDivisionError):
+        run_virtual(run(), monkeypatch)
+    assert len(settled) >= 56
+
+
+def test_closing_in_the_moment_of_a_timeout_ends_it_all(monkeypatch: Patch) -> None:
+    async def answer(texts: list[str], number: int) -> Reply:
+        asked.append(number)
+        await asyncio.sleep(1000 if number == 30 else 0.1)
+        return vectors(texts)
+
+    asked: list[int] = []
+
+    async def run() -> int:
+        engine = engine_over(Service(answer), prompts(30_000), rows_a_request=1)
+        results = engine.settled()
+        async for _ in results:
+            if len(asked) >= 60:
+                break
+        flights = engine.asking.attempts.patience.flights
+        (late,) = [flight for flight in flights if time.monotonic() - flight.started > 0.5]
+
+        def give_up() -> None:
+            late.overdue = True
+            late.task.cancel()
+
+        before = len(asked)
+        asyncio.get_running_loop().call_soon(give_up)
+        await results.aclose()
+        return len(asked) - before
+
+    assert run_virtual(run(), monkeypatch)[0] == 0
+
+
+def test_time_in_which_nobody_listened_is_no_timeout() -> None:
+    """In real time: the source of rows holds up the thread for longer than the timeout."""
+
+    def slow() -> Iterator[Prompt]:
+        for number, prompt in enumerate(prompts(40)):
+            if number == 20:
+                time.sleep(1.2)
+            yield prompt
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(0.3)
+        return vectors(texts)
+
+    async def run() -> tuple[list[Settled], Service]:
+        service = Service(answer)
+        return await collected(engine_over(service, slow(), rows_a_request=1, timeout=1.0)), service
+
+    settled, service = asyncio.run(run())
+    assert len(settled) == len(service.asked) == 40
