@@ -13,7 +13,7 @@ from pathlib import Path
 from batchscore.errors import OutputError, OutputHeld, UsageError
 from batchscore.read import digest
 from batchscore.scores import score_parts
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, refuse_uri
 from batchscore.write import storage
 from batchscore.write.columns import first_record, schema_of
 from batchscore.write.layout import MARKER
@@ -44,6 +44,8 @@ def merge_output(named: Path, file: Path, *, task: str | None = None, overwrite:
     Raises `UsageError` where the file's suffix is no format, `OutputError` where the file may not be
     written there or a part is not as its manifest says, `InputError` where there are no scores.
     """
+    for path in (named, file):
+        refuse_uri(path, "merge")
     if file.suffix.lower() not in MERGED_SUFFIXES:
         raise UsageError(f"{file}: one file of scores ends in {', '.join(MERGED_SUFFIXES)}.")
     folder = output_folder(named)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import ExitCode, InputError
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, refuse_uri
 from batchscore.write import storage
 from batchscore.write.layout import MARKER, Layout
 from batchscore.write.ledger import listed
@@ -74,6 +74,7 @@ def verify_output(
     Raises `OutputHeld` where a run is working on it, `InputError` where there is nothing to check, and
     `OutputError` where something cannot be read: that is not taken for damage.
     """
+    refuse_uri(named, "verify")
     folder = output_folder(named)
     task = task_of(folder, named, task)
     if not (folder / "manifest" / task).is_dir():

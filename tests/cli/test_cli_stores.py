@@ -168,3 +168,12 @@ def test_an_output_that_cannot_be_written_is_told_in_a_sentence(
     assert done.exit_code == 1
     assert told in done.stderr
     assert SECRET not in done.said
+
+
+def test_commands_that_work_on_disk_alone_say_so(batchscore: Cli) -> None:
+    signed = f"abfss://c@account.dfs.core.windows.net/out?sig={SECRET}"
+    for done in batchscore.together(["merge", "out", signed], ["verify", signed]):
+        assert done.exit_code == 2
+        assert "works on this machine alone" in done.stderr
+        assert SECRET not in done.said
+    assert not list(Path().iterdir())
