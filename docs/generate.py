@@ -12,7 +12,9 @@ HEAD = f"""# Settings
 
 Made from the code by `docs/generate.py`. A flag beats its variable, a variable beats `{CONFIG_FILE}` (in the
 working folder, or named with `--config`), and the file beats the default. A file's key is the flag's name
-without the dashes: `max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. Keys and
+without the dashes: `max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. In a
+variable several names have commas between (`BATCHSCORE_KEEP=title,lang`), and parameters are a JSON object
+(`BATCHSCORE_PARAM='{{"temperature": 0.2}}'`). A `BATCHSCORE_…` variable that nothing reads is told. Keys and
 tokens are no settings: they are read from the environment only, see [endpoints](endpoints.md).
 """
 
@@ -24,7 +26,9 @@ def settings_page() -> str:
         facts = declared.metadata
         names = f"`{flag_of(declared)}`" + (f" `{facts['flag']}`" if facts["flag"] else "")
         variable = "flag only" if facts["only_flag"] else f"`{variable_of(declared)}`"
-        silent = facts["kind"] == "params" or declared.default in (None, (), False)
+        if facts["only_file"]:
+            names, variable = f"`[[{declared.name}]]`", "file only"
+        silent = facts["kind"] in {"params", "flag"} or declared.default in (None, ())
         default = "" if silent else f"`{shown_default(declared)}`"
         choices = f" ({', '.join(facts['choices'])})" if facts["choices"] else ""
         row = f"| {names} | {facts['help']}{choices} | {default} | {variable} |"

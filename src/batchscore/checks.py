@@ -6,6 +6,7 @@ from, and speaks of them by their flags.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any
@@ -44,12 +45,23 @@ def check(declared: Field[Any], value: Any) -> None:
         return
     if facts["choices"] and value not in facts["choices"]:
         raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(facts['choices'])}.")
+    if facts["kind"] in {"int", "float"}:
+        check_number(name, facts["kind"], value)
     if facts["lowest"] is not None and value < facts["lowest"]:
         raise UsageError(f"{name} is {value}; it must be at least {facts['lowest']}.")
     if facts["highest"] is not None and value > facts["highest"]:
         raise UsageError(f"{name} is {value}; it must be at most {facts['highest']:g}.")
     if facts["kind"] == "text" and not str(value).strip():
         raise UsageError(f"{name} is empty.")
+
+
+def check_number(name: str, kind: str, value: Any) -> None:
+    """Raise `UsageError` for what is no number, not finite (no comparison bounds a NaN) or not whole."""
+    wanted = "a whole number" if kind == "int" else "a number"
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    finite = isinstance(value, float) and math.isfinite(value)
+    if not whole and not (finite and (kind == "float" or value.is_integer())):
+        raise UsageError(f"{name} is {value!r}; it must be {wanted}.")
 
 
 def check_together(chosen: Settings) -> None:
@@ -75,6 +87,11 @@ def check_together(chosen: Settings) -> None:
         raise UsageError("--simulate and --endpoint contradict each other; give one.")
     if chosen.simulate and chosen.deployments:
         raise UsageError("--simulate rehearses on one deployment; leave [[deployments]] out.")
+    if chosen.error_threshold > 1 and chosen.error_threshold != int(chosen.error_threshold):
+        raise UsageError(
+            f"--error-threshold is {chosen.error_threshold}; it must be a share below 1, such as 0.05, "
+            "or a whole count of rows."
+        )
     check_deployments(chosen)
     if chosen.simulate and chosen.auth is not None:
         raise UsageError("--simulate needs no --auth.")
@@ -96,7 +113,7 @@ def check_deployments(chosen: Settings) -> None:
                 hint = " Keys belong into the environment; key_variable names where." if "key" in name else ""
                 raise UsageError(f"{where}: {name} is not one of {', '.join(DEPLOYMENT_KEYS)}.{hint}")
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
-            if not fits or (wanted is not str and value <= 0):
+            if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"
                 raise UsageError(f"{where}: {name} is {value!r}; it must be {kind}.")
     if chosen.deployments and (chosen.rpm is not None or chosen.tpm is not None):

@@ -18,10 +18,11 @@ from typing import Any, NoReturn
 import click
 import orjson
 
-from batchscore.configuration import parse_param_flags, resolve
-from batchscore.declared import CONFIG_FILE, flag_of, variable_of
+from batchscore.configuration import parse_param_flags, resolve, unread_variables
+from batchscore.declared import CONFIG_FILE, variable_of
 from batchscore.errors import BatchscoreError, ExitCode, OutputError, SettingsError
 from batchscore.options import GroupedHelp, settings_options, simulator_options
+from batchscore.rows import Notice
 from batchscore.settings import Settings
 from batchscore.simulator import SimulatorSettings
 from batchscore.simulator import run as run_simulator
@@ -56,7 +57,18 @@ Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """The commands; Ctrl-C ends them without the empty line that click would print."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="batchscore")
 def cli() -> None:
     """Score every row of a folder of files with an embeddings, completions or chat model."""
@@ -76,9 +88,9 @@ def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: 
     in_file = read_config(config)
     settings = resolve(flags, environ=os.environ, config=in_file, config_name=config or CONFIG_FILE)
     named = {
-        flag_of(declared): place
+        declared.name: place
         for declared in fields(Settings)
-        if (place := place_of(declared, flags, in_file)) is not None
+        if (place := place_of(declared, flags, in_file, config or CONFIG_FILE)) is not None
     }
     from rich.console import Console  # noqa: PLC0415 - --help and wrong flags must not wait for it
 
@@ -88,6 +100,9 @@ def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: 
 
     console = Console(stderr=True, quiet=quiet)
     with Progress(console, files=lambda: None) as progress:
+        unread = unread_variables(settings, os.environ)
+        if unread:
+            progress(Notice(" ".join(unread)))
         finished = score_files(settings, inputs, environ=os.environ, listen=progress, named=named)
     if as_json:
         say(orjson.dumps(for_machines(finished)))
@@ -132,13 +147,15 @@ def read_config(path: str | None) -> dict[str, Any]:
     return settings
 
 
-def place_of(declared: Field[Any], flags: Mapping[str, Any], in_file: Mapping[str, Any]) -> str | None:
+def place_of(
+    declared: Field[Any], flags: Mapping[str, Any], in_file: Mapping[str, Any], file_name: str
+) -> str | None:
     """Return which variable or file gave a setting its value; `None` for a flag or a default."""
     if flags.get(declared.name) not in (None, (), {}, False):
         return None
     if os.environ.get(variable_of(declared), "").strip():
         return variable_of(declared)
-    return CONFIG_FILE if declared.name in in_file or declared.name.replace("_", "-") in in_file else None
+    return file_name if declared.name in in_file or declared.name.replace("_", "-") in in_file else None
 
 
 MERGE_HELP = """Write the scores of the output folder OUT to one FILE, in input order.

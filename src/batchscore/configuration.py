@@ -13,7 +13,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from batchscore.declared import CONFIG_FILE, flag_of, variable_of
+from batchscore.declared import CONFIG_FILE, OTHER_VARIABLES, VARIABLE_PREFIX, flag_of, variable_of
 from batchscore.errors import SettingsError, UsageError
 from batchscore.settings import Settings
 
@@ -58,6 +58,28 @@ def from_elsewhere(
         if spelling in config:
             return parse(declared, config[spelling], f"{spelling} in {config_name}")
     return None
+
+
+def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Return what is to be said of `BATCHSCORE_…` variables that nothing reads, a sentence each."""
+    declared = {variable_of(one): one for one in fields(Settings)}
+    only_flag = {name for name, one in declared.items() if one.metadata["only_flag"]}
+    only_file = {name for name, one in declared.items() if one.metadata["only_file"]}
+    keys = {str(table.get("key_variable")) for table in settings.deployments}
+    readable = {*declared, *OTHER_VARIABLES, *keys} - only_flag - only_file
+    sentences = []
+    for name in sorted(environ):
+        if not name.startswith(VARIABLE_PREFIX) or name in readable or not environ[name].strip():
+            continue
+        near = difflib.get_close_matches(name, readable, n=1, cutoff=0.75)
+        if name in only_flag:
+            why = f"it can only be given as a flag, {flag_of(declared[name])}."
+        elif name in only_file:
+            why = f"it can only stand in {CONFIG_FILE}."
+        else:
+            why = f"did you mean {near[0]}?" if near else "there is no such setting."
+        sentences.append(f"The variable {name} is not read: {why}")
+    return sentences
 
 
 def refuse_unknown(config: Mapping[str, Any], config_name: str) -> None:
@@ -191,6 +213,6 @@ KIND_NAMES = {
     "float": "a number",
     "flag": "true or false",
     "many": "a list of names",
-    "params": "an object of parameters",
+    "params": 'an object of parameters, such as {"temperature": 0.2}',
     "tables": "a list of tables",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,6 +41,9 @@ def endpoint_of(
         if not environ.get(variable, "").strip():
             raise SettingsError(f"[[deployments]] names {variable} as key_variable, but it is not set.")
         environ = {**environ, "BATCHSCORE_API_KEY": environ[variable]}
+    file = (named or {}).get("deployments")
+    here = f"[[deployments]] in {file}" if file else "[[deployments]]"
+    places = {**(named or {}), **dict.fromkeys(table, here)}
     target = resolve_target(
         task=settings.task,
         model=table.get("model", settings.model),
@@ -48,8 +52,12 @@ def endpoint_of(
         api_version=table.get("api_version", settings.api_version),
         auth=table.get("auth", settings.auth),
         environ=environ,
-        named=named,
+        named=places,
     )
+    if variable is not None:
+        called = {"BATCHSCORE_API_KEY": variable}
+        sources = {setting: called.get(place, place) for setting, place in target.sources.items()}
+        target = replace(target, sources=sources)
     name = table.get("name") or f"{target.body_model} at {urlsplit(target.url).netloc}"
     return Endpoint(name, target, table.get("rpm"), table.get("tpm"))
 

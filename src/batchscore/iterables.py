@@ -15,14 +15,15 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, fields
-from itertools import chain
 from typing import Any
 
 from batchscore import tasks
+from batchscore.arguments import flags_called_arguments, refuse_what_gives_no_rows
 from batchscore.configuration import resolve
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import UsageError
 from batchscore.pack.prompt import Asker, asker_for
+from batchscore.pack.template import NOTHING_TO_ASK, is_blank
 from batchscore.rows import TEXT_COLUMN, Event, Prompt, Row, RowError, Settled, Table
 from batchscore.scoring import open_engine
 from batchscore.settings import Settings
@@ -63,10 +64,13 @@ async def stream_rows(
 ) -> AsyncGenerator[Scored, None]:
     """Give the result of each row, in the order in which they settle.
 
-    A row is a text, or a mapping of columns for `column`, `prompt`, `messages`. `settings` are those of the
-    command line by their long names (`endpoint`, `rpm`, `tpm`, `max_tokens`, `simulate`, ...), with its
-    `BATCHSCORE_...` variables and keys from the environment. Raises `UsageError` and `SettingsError` at once;
-    `Refused` and `Outage` after the results that came before. Closing the generator ends the asking.
+    A row is a text, or a mapping of columns for `column`, `prompt`, `messages`; `None` is a row that asks
+    nothing. `settings` are those of the command line by their long names (`endpoint`, `rpm`, `tpm`,
+    `max_tokens`, `simulate`, ...), with its `BATCHSCORE_...` variables and keys from the environment. Raises
+    `UsageError` and `SettingsError` at once; `Refused` and `Outage` after the results that came before.
+
+    Closing the generator ends the asking; what was asked by then is paid for, answered or not. Who leaves an
+    `async for` early calls `aclose()` (`contextlib.aclosing`), since Python closes it only some time later.
     """
     async with aclosing(lists_of_results(rows, settings_of(task=task, model=model, **settings))) as lists:
         async for results in lists:
@@ -212,17 +216,23 @@ def settings_of(**given: Any) -> Settings:
             raise UsageError(f"{name} is not a setting for rows; there are {', '.join(sorted(known))}.")
     if "deployments" in given:
         given["deployments"] = tuple(given["deployments"])
-    return resolve({**given, "output": "nowhere"}, environ=os.environ)
+    with flags_called_arguments():
+        return resolve({**given, "output": "nowhere"}, environ=os.environ)
 
 
 def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Iterator[Prompt | Settled]:
-    """Give what each row asks; raises `InputError` where the first row lacks a column."""
-    iterator = iter(rows)
-    first = next(iterator, None)
-    if first is None:
-        return
-    asker = asker_of(first, settings)
-    for number, row in enumerate(chain([first], iterator)):
+    """Give what each row asks; a row that is `None` or NaN, as pandas says nothing, asks nothing.
+
+    Raises `UsageError` for what is no iterable of rows, `InputError` where the first row lacks a column.
+    """
+    refuse_what_gives_no_rows(rows)
+    asker: Asker | None = None
+    for number, row in enumerate(rows):
+        if not isinstance(row, str) and is_blank(row):
+            yield Settled("", number, NOTHING_TO_ASK)
+            continue
+        if asker is None:
+            asker = asker_of(row, settings)
         values = {TEXT_COLUMN: row} if isinstance(row, str) else row
         if not isinstance(values, Mapping):
             raise UsageError(
@@ -238,7 +248,8 @@ def asker_of(first: Any, settings: Settings) -> Asker:
     headerless = not isinstance(first, Mapping)
     if headerless:
         columns = texts = (TEXT_COLUMN,)
-    return asker_for(Table(columns, texts, headerless, iter(())), wanted_by(settings))
+    with flags_called_arguments():
+        return asker_for(Table(columns, texts, headerless, iter(())), wanted_by(settings))
 
 
 def scored(settled: Settled) -> Scored:

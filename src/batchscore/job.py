@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from batchscore.errors import BatchscoreError, ExitCode, UnreadableFile
+from batchscore.errors import BatchscoreError, ExitCode, OutputError, UnreadableFile
 from batchscore.read import digest
 from batchscore.rows import (
     FileFinished,
@@ -28,6 +28,7 @@ from batchscore.scoring import Endpoint, open_engine
 from batchscore.settings import Settings
 from batchscore.survey import Ready, Survey, opened
 from batchscore.write.ledger import Ledger
+from batchscore.write.manifest import Manifest
 from batchscore.write.parts import FileInParts, Part
 
 #: Whether this process may use one core only (`taskset`, small containers).
@@ -41,12 +42,10 @@ MOST_IDS = 200_000
 class Outcome:
     """How a run ended: each file's account, and what stopped it, if anything did.
 
-    `unopened` files were never reached; `limited`: because of `--limit`; `stopped`: somebody asked to
-    stop, or `stopped_by` did.
+    `limited`: `--limit` left something; `stopped`: somebody asked to stop, or `stopped_by` did.
     """
 
     files: tuple[FileFinished, ...]
-    unopened: int = 0
     limited: bool = False
     stopped: bool = False
     stopped_by: BatchscoreError | None = None
@@ -55,8 +54,21 @@ class Outcome:
     @property
     def interrupted(self) -> bool:
         """Whether a request to stop came before the work was done."""
-        left = self.not_reached or any(file.state == "partial" for file in self.files) or self.unopened
-        return self.stopped and self.stopped_by is None and bool(left)
+        return self.stopped and self.stopped_by is None and self.unfinished
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether files hold rows that this run neither read nor answered."""
+        return self.not_reached > 0 or any(file.state in {"partial", "not_started"} for file in self.files)
+
+    @property
+    def reason(self) -> str | None:
+        """What ended the run before its time, in words; `None` where nothing did."""
+        if self.stopped_by is not None:
+            return str(self.stopped_by)
+        if self.interrupted:
+            return "interrupted by a signal"
+        return "--limit was reached" if self.limited and self.unfinished else None
 
     @property
     def ok(self) -> int:
@@ -75,7 +87,7 @@ class Outcome:
 
     @property
     def rows(self) -> int:
-        """Rows read."""
+        """Rows read, by this run and earlier ones."""
         return sum(file.rows for file in self.files)
 
     @property
@@ -85,7 +97,7 @@ class Outcome:
 
     @property
     def unreadable(self) -> tuple[FileFinished, ...]:
-        """Files that could not be read, or not to their end."""
+        """Files that cannot be read, or not to their end."""
         return tuple(file for file in self.files if file.state == "unreadable")
 
     def exit_code(self, error_threshold: float) -> ExitCode:
@@ -114,11 +126,11 @@ class Job:
     finished: list[FileFinished] = field(default_factory=list)
     through: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
-    unpublished: set[tuple[str, int]] = field(default_factory=set)
     digests: dict[str, asyncio.Future[str]] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
     opened: int = 0
     rows_left: int | None = None
+    unwritten: list[Part] = field(default_factory=list)
     limited: bool = False
     ids: set[int] = field(default_factory=set)
     repeated_ids: int = 0
@@ -144,10 +156,10 @@ class Job:
             async with engine as running, aclosing(running.settled()) as settled:
                 async for rows in settled:
                     self.tell(rows)
-                    parts = self.ledger.settle(rows)
-                    self.unpublished.update((part.file, part.number) for part in parts)
-                    for part in parts:
-                        await self.publish(part)
+                    self.unwritten = self.ledger.settle(rows)
+                    while self.unwritten:
+                        await self.publish(self.unwritten[0])
+                        del self.unwritten[0]
                     await self.close_files()
         except BatchscoreError as error:
             failure = error
@@ -159,8 +171,7 @@ class Job:
             except BatchscoreError as error:
                 failure = failure or error
         return Outcome(
-            files=tuple(self.finished),
-            unopened=len(self.survey.ready) - self.opened,
+            files=(*self.finished, *self.unfinished()),
             limited=self.limited,
             stopped=self.stop.is_set(),
             stopped_by=failure,
@@ -242,7 +253,6 @@ class Job:
             await asyncio.to_thread(self.ledger.publish, self.ledger.encode(part))
         else:
             await asyncio.to_thread(lambda: self.ledger.publish(self.ledger.encode(part)))
-        self.unpublished.discard((part.file, part.number))
 
     async def close_files(self) -> None:
         """Finish the files that are read and wholly settled."""
@@ -256,36 +266,61 @@ class Job:
         """Write a file's last manifest and report it."""
         manifest = self.ledger.manifests[name]
         progress = self.ledger.open.get(name)
+        unscored = 0
+        failure: OutputError | None = None
         if progress is not None:
             del self.ledger.open[name]
-            for part in progress.open.values():
-                await self.publish(part)
+            parts = [part for part in self.unwritten if part.file == name]
+            for part in (*parts, *progress.open.values()):
+                try:
+                    await self.publish(part)
+                except OutputError as error:
+                    failure = error
+                if part.number not in manifest.parts:  # nothing of it is settled, or it cannot be written
+                    unscored += part.read
             manifest.problem = self.problems.get(name, "")
-            lost = any(file == name for file, _ in self.unpublished)
-            whole = progress.ended and not progress.waiting and not lost
+            whole = progress.ended and not progress.waiting and failure is None
             manifest.state = "unreadable" if manifest.problem else "complete" if whole else "partial"
             manifest.input = await self.digests[name]
             await asyncio.to_thread(self.ledger.write_manifest, name)
         self.digests.pop(name, None)
-        self.report(name)
+        to_its_end = manifest.state == "complete" or (progress is not None and progress.ended)
+        self.finished.append(self.account(name, manifest.state, unscored, to_its_end=to_its_end))
+        self.listen(self.finished[-1])
+        if failure is not None:
+            raise failure
 
     def finish_unreadable(self, name: str, reason: str) -> None:
         """Account for a file that was never opened for scoring."""
-        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason))
+        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason, to_its_end=False))
         self.listen(self.finished[-1])
 
-    def report(self, name: str) -> None:
-        """Tell the listener that a file is through."""
-        manifest = self.ledger.manifests[name]
-        event = FileFinished(
+    def unfinished(self) -> Iterator[FileFinished]:
+        """Account for the files that the run did not come to, or could not close."""
+        told = {file.file for file in self.finished}
+        for place, ready in enumerate(self.survey.ready):
+            name = ready.file.name
+            before = self.ledger.manifests.get(name)
+            if name in told:
+                continue
+            if place < self.opened:
+                yield self.account(name, "partial", to_its_end=False)
+            elif before is not None and before.done:
+                yield self.account(name, "complete", to_its_end=True)
+            else:
+                yield self.account(name, "not_started", to_its_end=False)
+
+    def account(self, name: str, state: str, unscored: int = 0, *, to_its_end: bool) -> FileFinished:
+        """Return a file's figures: those of its manifest, and the `unscored` rows that it doesn't hold."""
+        manifest = self.ledger.manifests.get(name) or Manifest(name, self.settings.task, {})
+        return FileFinished(
             file=name,
-            state=manifest.state,
-            rows=manifest.rows,
+            state=state,
+            rows=manifest.rows + unscored,
             ok=manifest.ok,
             errors=manifest.errors,
             empty=manifest.empty,
-            known=self.known.get(name, 0),
+            known=self.known.get(name, manifest.settled),
             problem=manifest.problem,
+            to_its_end=to_its_end,
         )
-        self.finished.append(event)
-        self.listen(event)

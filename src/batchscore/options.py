@@ -43,7 +43,7 @@ def attributes_of(declared: Field[Any]) -> dict[str, Any]:
     """Return an option's help and type. No default: a flag that was not given must stay unknown."""
     facts = declared.metadata
     kind = facts["kind"]
-    silent = kind == "params" or declared.default in (None, (), False)
+    silent = kind in {"params", "flag"} or declared.default in (None, ())
     default = "" if silent else f"  [default: {shown_default(declared)}]"
     needed = "  [required]" if declared.name in REQUIRED else ""
     attributes: dict[str, Any] = {"help": facts["help"] + default + needed, "default": None}

@@ -152,9 +152,11 @@ class RowsSettled:
 
 @dataclass(frozen=True, slots=True)
 class FileFinished:
-    """Event: an input file is through: `state` is `complete`, `partial` or `unreadable`.
+    """Event: an input file is through, or as far as the run came.
 
-    `known` of its `rows` had their records from an earlier run.
+    `state` is `complete`, `partial`, `unreadable`, or `not_started` where the run stopped before. `known`
+    of its `rows` had their records from an earlier run. `to_its_end`: the file was read so far, so that
+    `rows` are all that it holds; those without a record were read and not answered.
     """
 
     file: str
@@ -165,6 +167,7 @@ class FileFinished:
     empty: int
     known: int = 0
     problem: str = ""
+    to_its_end: bool = True
 
 
 @dataclass(frozen=True, slots=True)

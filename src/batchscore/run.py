@@ -37,7 +37,15 @@ from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
 from batchscore.write.lock import Hold
-from batchscore.write.merge import merge_parts
+from batchscore.write.one_file import (
+    discard_other_tasks,
+    refuse_other_tasks,
+    refuse_to_lose,
+    write_one_file,
+)
+
+#: A signal so soon after the first is not a second wish, but the same one delivered twice.
+SAME_SIGNAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class Finished:
     settings: Settings
     output: Output
     layout: Layout
+    record: Place
     seconds: float
     exit_code: ExitCode
     with_file: bool
@@ -115,7 +124,7 @@ def score_surveyed(
     with_file = False
     if output.file is not None:
         if outcome.stopped_by is None and not outcome.interrupted:
-            merge(ledger, surveyed, output.file)
+            write_one_file(ledger, output.file, names_of(surveyed), settings.dimensions)
         with suppress(OutputError):
             with_file = storage.exists(output.file)
     finished = Finished(
@@ -125,6 +134,7 @@ def score_surveyed(
         settings=settings,
         output=output,
         layout=layout,
+        record=layout.runs / f"{moment(started):%Y%m%dT%H%M%SZ}-{worker()}.json",
         seconds=time.time() - started,
         exit_code=outcome.exit_code(settings.error_threshold),
         with_file=with_file,
@@ -144,16 +154,6 @@ def on_the_fastest_loop(main: Coroutine[Any, Any, Outcome]) -> Outcome:
     return uvloop.run(main)
 
 
-def merge(ledger: Ledger, surveyed: Survey, file: Place) -> None:
-    """Write the one file that was asked for; none where not even its columns are known."""
-    parts = list(ledger.score_parts(ready.file.name for ready in surveyed.ready))
-    if not parts and surveyed.schema.is_vector and file.suffix.lower() != ".jsonl":
-        # A column of vectors has a length, which nobody has told.
-        storage.remove(file)
-        return
-    merge_parts(parts, file, surveyed.schema)
-
-
 def open_ledger(
     settings: Settings, surveyed: Survey, output: Output, listen: Listen
 ) -> tuple[Layout, Ledger]:
@@ -167,13 +167,25 @@ def open_ledger(
             f"{output.file} is there already and batchscore did not write it; "
             "choose another name, or replace it with --overwrite."
         )
-    discarded = ledger.prepare(overwrite=settings.overwrite)
-    if settings.overwrite and output.file is not None:
+    discarded = 0
+    if output.file is not None and not settings.overwrite:
+        refuse_other_tasks(ledger, output.file)
+    elif output.file is not None:
+        discarded = discard_other_tasks(ledger)
+    discarded += ledger.prepare(overwrite=settings.overwrite)
+    if output.file is not None and not settings.overwrite:
+        refuse_to_lose(ledger, output.file, names_of(surveyed))
+    elif output.file is not None:
         # Until the new run is through there must be no file that looks like its result.
         storage.remove(output.file)
     if discarded:
         listen(Notice(f"--overwrite discarded {discarded:,} scores that {output.asked_for} held."))
     return layout, ledger
+
+
+def names_of(surveyed: Survey) -> list[str]:
+    """Return the files that can be scored, as records name them, in input order."""
+    return [ready.file.name for ready in surveyed.ready]
 
 
 def part_format(settings: Settings, output: Output) -> str:
@@ -235,27 +247,30 @@ async def scored(
 
 @contextmanager
 def stopping(stop: asyncio.Event, listen: Listen) -> Iterator[None]:
-    """Let SIGINT and SIGTERM set `stop`, and a second one cancel; only where this thread may."""
+    """Let SIGINT and SIGTERM set `stop`, and a second one cancel; only where this thread may.
+
+    What comes within `SAME_SIGNAL_SECONDS` of the first is the first once more: `timeout`, a shell and a
+    process group may each deliver one.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = {signal.SIGINT: "press Ctrl-C again", signal.SIGTERM: "send SIGTERM again"}
+    first: float | None = None
 
-    def received() -> None:
-        if stop.is_set() and task is not None:
+    def received(again: str) -> None:
+        nonlocal first
+        if first is None:
+            first = loop.time()
+            listen(Notice(f"Stopping: waiting for answers that are on their way; {again} to leave at once."))
+            stop.set()
+        elif loop.time() - first > SAME_SIGNAL_SECONDS and task is not None:
             task.cancel()
-            return
-        listen(
-            Notice(
-                "Stopping: waiting for answers that are on their way; press Ctrl-C again to leave at once."
-            )
-        )
-        stop.set()
 
     installed = []
-    for number in signals:
+    for number, again in signals.items():
         # Off the main thread, and on some hosts, signals are not ours to take.
         with suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(number, received)
+            loop.add_signal_handler(number, received, again)
             installed.append(number)
     try:
         yield
@@ -266,8 +281,6 @@ def stopping(stop: asyncio.Event, listen: Listen) -> Iterator[None]:
 
 def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: float) -> None:
     """Write `runs/<start>-<worker>.json`: what was set, what came of it; no cell, no secret."""
-    begun = datetime.fromtimestamp(started, timezone.utc)
-    worker = f"{platform.node() or 'host'}-{os.getpid()}"
     settings = {each.name: getattr(finished.settings, each.name) for each in fields(finished.settings)}
     reached = [
         {"name": name, "url": target.url, "auth": target.auth, "from": target.sources, "rpm": rpm, "tpm": tpm}
@@ -277,11 +290,11 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
     outcome = finished.outcome
     record = {
         "version": VERSION,
-        "started": begun.isoformat(timespec="seconds"),
+        "started": moment(started).isoformat(timespec="seconds"),
         "seconds": round(finished.seconds, 3),
-        "worker": worker,
+        "worker": worker(),
         "exit_code": int(finished.exit_code),
-        "reason": str(outcome.stopped_by) if outcome.stopped_by else None,
+        "reason": outcome.reason,
         "settings": settings,
         "endpoints": reached,
         "rows": outcome.rows,
@@ -299,14 +312,29 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
             "completion_tokens": statistics.completion_tokens,
         },
         "files": [
-            {"file": file.file, "state": file.state, "rows": file.rows, "ok": file.ok, "errors": file.errors}
+            {
+                "file": file.file,
+                "state": file.state,
+                "read_to_its_end": file.to_its_end,
+                "rows": file.rows,
+                "ok": file.ok,
+                "errors": file.errors,
+            }
             | ({"problem": file.problem} if file.problem else {})
             for file in outcome.files
         ],
-        "files_not_opened": outcome.unopened,
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
         "repeated_ids": outcome.repeated_ids,
     }
-    name = f"{begun:%Y%m%dT%H%M%SZ}-{worker}.json"
     body = orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
-    storage.write_whole(finished.layout.runs / name, body)
+    storage.write_whole(finished.record, body)
+
+
+def moment(started: float) -> datetime:
+    """Return a time in UTC."""
+    return datetime.fromtimestamp(started, timezone.utc)
+
+
+def worker() -> str:
+    """Return what tells this process from others that write to the same output."""
+    return f"{platform.node() or 'host'}-{os.getpid()}"

@@ -44,9 +44,9 @@ class Settings:
         "Azure's api-version; without one the v1 surface is used.", metavar="V", group="Endpoint"
     )
     auth: str | None = setting(
-        "How to sign in: with a key from the environment, or by Entra ID.",
+        "How to sign in: with a key from the environment, by Entra ID, or not at all.",
         kind="choice",
-        choices=("key", "entra"),
+        choices=("key", "entra", "none"),
         group="Endpoint",
     )
     simulate: bool = setting(
@@ -192,7 +192,7 @@ class Settings:
         "Ask equal prompts once, within the latest few thousand.", kind="flag", default=False, group="Pace"
     )
     deployments: tuple[Mapping[str, Any], ...] = setting(
-        "Several deployments whose quotas add up; [[deployments]] tables in the file.",
+        "Several deployments whose quotas add up: one such table in the file for each.",
         kind="tables",
         default=(),
         group="Endpoint",

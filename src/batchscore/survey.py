@@ -80,15 +80,18 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
             unfit.append(problems[-1])
     # Bare texts take any column's place, so they don't show that its name is right.
     if not ready or (unfit and not headed):
-        raise none_fits(unfit or problems, len(found.files))
+        raise none_fits(unfit or problems, bare=len(ready))
     schema = schema_for(settings, tuple(columns), ready)
     return Survey(tuple(ready), tuple(problems), found.skipped, options, schema)
 
 
-def none_fits(problems: Sequence[Problem], files: int) -> InputError:
-    """Return the error of a run of which no file can be asked as wished."""
+def none_fits(problems: Sequence[Problem], *, bare: int) -> InputError:
+    """Return the error of a run of which no file can be asked as wished, but `bare` texts perhaps."""
     first = problems[0]
-    others = "" if files == 1 else f" No other file could be scored so, either ({files} files)."
+    more = len(problems) - 1
+    others = f" Nor can {more} other file{'' if more == 1 else 's'} be scored so." if more else ""
+    if bare:
+        others += " The others hold bare texts, which take any column's place, so its name may be misspelt."
     return InputError(f"{first.file}: {first.reason}{others}")
 
 

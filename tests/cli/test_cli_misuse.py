@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import socket
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from cli_records import codes, manifests, whole
 
 from batchscore.simulator import Deployment, Running
@@ -28,14 +30,18 @@ def test_input_that_cannot_be_scored_is_found_before_anything_is_asked(batchscor
     files.texts("in/a.csv", ["one"])
     files.csv("in/b.csv", [{"body": "x", "subject": "y", "lang": "z"}])
     files.text("notes.pdf", "no")
+    files.csv("lines/b.csv", [{"body": "x", "subject": "y", "lang": "z"}])
+    files.text("lines/c.txt", "one\n")
     Path("empty").mkdir()
     expected = {
-        "im": f"im does not exist. {Path.cwd()} holds empty, in, notes.pdf",
+        "im": f"im does not exist. {Path.cwd()} holds empty, in, lines, notes.pdf",
         "empty": "empty holds no file that batchscore reads: .csv",
         "notes.pdf": "notes.pdf: suffix .pdf is not one that batchscore reads",
         "in/b.csv": "b.csv: several columns hold text: body, subject, lang. Choose one with --column",
         "in/b.csv --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, ",
         "in/b.csv --prompt {bodi}": "b.csv: no column 'bodi' (--prompt); its columns are body, ",
+        "lines --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, "
+        "body, lang. The others hold bare texts, which take any column's place, so its name may be misspelt.",
         "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); there are body",
     }
     command = ["score", "-o", "out", "--task", "chat", "-m", "m", "--simulate"]
@@ -65,6 +71,12 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*vectors, "--system", "x"): "--system and --messages are for --task chat",
         (*chat, "--column", "text", "--keep", "row"): "--keep cannot name 'row'",
         (*chat, "--simulate", "--endpoint", "http://x"): "--simulate and --endpoint contradict",
+        (*chat, "--rpm", "nan"): "--rpm is nan; it must be a number",
+        (*chat, "--tpm", "inf"): "--tpm is inf; it must be a number",
+        (*chat, "--timeout", "nan"): "--timeout is nan",
+        (*chat, "--max-outage", "inf"): "--max-outage is inf",
+        (*chat, "--error-threshold", "nan"): "--error-threshold is nan",
+        (*chat, "--error-threshold", "2.5"): "--error-threshold is 2.5; it must be a share below 1",
     }
     runs = batchscore.together(*expected)
     for run, words in zip(runs, expected.values(), strict=True):
@@ -89,12 +101,14 @@ def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment
         )
     assert wrong_key.exit_code == 1
     assert "Stopped: the service refused the credentials (401). Check the key" in wrong_key.stderr
+    assert "1 request, which came to nothing (1 access denied)" in wrong_key.stderr
     assert deployment.statistics().count == 1
     assert unknown.exit_code == 1
     assert "no such model, deployment or path (404, model_not_found)" in unknown.stderr
+    assert "not found)" in unknown.stderr
     assert down.exit_code == 4
     assert f"nothing listens at 127.0.0.1:{port}." in down.stderr
-    assert "The same command goes on: batchscore score a.csv" in down.stderr
+    assert "Later the same command goes on: batchscore score a.csv" in down.stderr
     for out in ("key", "unknown", "down"):
         assert not list(Path(out, "chat").glob("*"))
         assert not list(Path(out, "errors").glob("*/*"))
@@ -135,6 +149,7 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
     if sys.platform == "linux":
         # Nobody may make a folder there, not even root.
         expected["/sys/kernel/out"] = "cannot write /sys/kernel/out/"
+        expected["/proc/out"] = "there can be no such folder, or it vanished meanwhile; choose another"
     for run, words in zip(
         batchscore.together(*([*command, out] for out in expected)), expected.values(), strict=True
     ):
@@ -157,18 +172,22 @@ def test_output_inside_the_input_is_not_read_as_input(
     assert {"name": "out/", "reason": "an output folder of batchscore"} in file.report["skipped"]
 
 
-def test_a_disk_that_is_full(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """No file may grow over 6,000 bytes; the part would."""
+@pytest.mark.parametrize("rows_a_request", [10, 40])
+def test_a_disk_that_is_full(
+    batchscore: Cli, files: Files, deployment: Deployment, rows_a_request: int
+) -> None:
+    """No file may grow over 6,000 bytes; the part would. It may be found when every row is answered."""
     files.texts("a.csv", [f"row {row}" for row in range(40)])
     command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text"]
-    command += ["-m", deployment.name, "--rows-per-part", "30", "--batch-size", "10"]
+    command += ["-m", deployment.name, "--rows-per-part", "30", "--batch-size", str(rows_a_request)]
     limit = (6_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     run = batchscore(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     assert run.exit_code == 1
     assert "Stopped: cannot write out/embeddings/part-a-" in run.stderr
     assert "the file is larger than this system allows" in run.stderr
     assert not any(path.stat().st_size > limit[0] for path in Path("out").rglob("*"))
-    assert all(manifest["ok"] in {0, 10} for manifest in manifests("out", "embeddings").values())
+    for manifest in manifests("out", "embeddings").values():
+        assert (manifest["ok"] in {0, 10}, manifest["state"]) == (True, "partial")
     run = batchscore(*command)
     assert run.exit_code == 0, run
     assert len(whole("out", "embeddings")[0]) == 40
@@ -205,6 +224,20 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert not codes(errors)
     assert manifests("mixed-out", "chat")["cut.json"]["state"] == "unreadable"
     assert (quiet.exit_code, quiet.said) == (0, "")
+
+
+def test_files_that_are_too_many_to_list_are_named_in_the_record(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/good.csv", ["one"])
+    for number in range(7):
+        files.bytes(f"in/bad{number}.parquet", b"no")
+    run = batchscore("score", "in", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name)
+    assert run.exit_code == 1
+    (record,) = Path("out/runs").iterdir()
+    assert f"and 2 more files cannot be scored; all are named in {record}" in run.stderr
+    problems = {file["file"]: file.get("problem") for file in json.loads(record.read_bytes())["files"]}
+    assert all(problems[f"bad{number}.parquet"] for number in range(7))
 
 
 def test_standard_output_that_takes_nothing(

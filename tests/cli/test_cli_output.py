@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from cli_records import Place, lines, same, whole
 
@@ -126,3 +127,42 @@ def test_nothing_to_score_is_a_summary_and_no_error(batchscore: Cli, files: File
         assert Path("out.jsonl").read_bytes() == b""
     else:
         assert not Path(f"out.{suffix}").exists()
+        assert f"nothing was scored, so out.{suffix} was not written" in done.stdout
+        command = ["score", "a.csv", "-o", f"named.{suffix}", "--task", "embeddings", "-m", "any"]
+        known = batchscore(*command, "--column", "text", "--dimensions", "3", "--json")
+        assert known.report["output_written"] is True
+        assert list(read_columns(Path(f"named.{suffix}")).column_names) == ["file", "row", "embeddings"]
+
+
+def read_columns(path: Path) -> pa.Table:
+    """Read a Parquet or Arrow file, whatever it holds."""
+    if path.suffix == ".parquet":
+        return pq.read_table(path)
+    with pa.OSFile(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def test_one_file_is_not_replaced_by_less_or_by_another_task(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/a.csv", ["one", "two"])
+    files.texts("in/b.csv", ["three"])
+    shared = ["-o", "out.jsonl", "-m", deployment.name, "--column", "text"]
+    assert batchscore("score", "in", *shared, "--task", "chat").exit_code == 0
+    before = Path("out.jsonl").read_bytes()
+    fewer, another = batchscore.together(
+        ["score", "in/b.csv", *shared, "--task", "chat"], ["score", "in", *shared, "--task", "embeddings"]
+    )
+    assert (fewer.exit_code, another.exit_code) == (1, 1)
+    assert "out.jsonl is for the scores of a.csv, too, which this run does not score" in fewer.stderr
+    assert "out.jsonl is for the chat scores of another run, and one file holds one task" in another.stderr
+    assert Path("out.jsonl").read_bytes() == before
+    assert deployment.statistics().count == 3
+
+    files.texts("in/c.csv", ["four"])
+    more = batchscore("score", "in", *shared, "--task", "chat", "--json")
+    assert (more.exit_code, more.report["known"], len(lines(Path("out.jsonl")))) == (0, 3, 4)
+    anew = batchscore("score", "in/b.csv", *shared, "--task", "embeddings", "--overwrite")
+    assert (anew.exit_code, len(lines(Path("out.jsonl")))) == (0, 1)
+    assert "--overwrite discarded 4 scores that out.jsonl held" in anew.stderr
+    assert batchscore("score", "in/b.csv", *shared, "--task", "embeddings").exit_code == 0

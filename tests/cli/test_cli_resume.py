@@ -35,6 +35,11 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     }
     assert len(whole("out", "chat")[0]) == 12
 
+    finished = batchscore(*command, "--limit", "5")
+    assert finished.exit_code == 0
+    assert "12 rows of 2 files: 12 scored, 0 failed, 12 of them by earlier runs" in finished.stdout
+    assert "--limit" not in finished.stdout
+
     files.texts("in/b.csv", [f"other {row}" for row in range(4)])
     settings_changed, input_changed = batchscore.together(
         [*command, "--system", "Be short.", "--id", "id", "--max-tokens", "9"],

@@ -125,3 +125,57 @@ def test_every_way_to_name_the_endpoint(
         "key": "OPENAI_API_KEY",
         "auth": "OPENAI_API_KEY",
     }
+
+
+def test_variables_that_nothing_reads_are_told(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts("a.csv", ["one", "two"])
+    files.text("batchscore.toml", '[[deployments]]\nkey_variable = "BATCHSCORE_WEST"\n')
+    stray = {
+        "BATCHSCORE_WEST": "k3y-that-must-show-nowhere",
+        "BATCHSCORE_ALLOW_PLAIN_HTTP": "1",
+        "BATCHSCORE_LIMIT": "1",
+        "BATCHSCORE_DEPLOYMENTS": "a,b",
+        "BATCHSCORE_COLUM": "id",
+        "BATCHSCORE_SOMETHING_ELSE": "s3cret",
+    }
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    run = batchscore(*command, env=stray)
+    assert run.exit_code == 0, run
+    (line,) = run.stderr.splitlines()
+    assert line == (
+        "The variable BATCHSCORE_COLUM is not read: did you mean BATCHSCORE_COLUMN? "
+        "The variable BATCHSCORE_DEPLOYMENTS is not read: it can only stand in batchscore.toml. "
+        "The variable BATCHSCORE_LIMIT is not read: it can only be given as a flag, --limit. "
+        "The variable BATCHSCORE_SOMETHING_ELSE is not read: there is no such setting."
+    )
+
+
+def test_the_record_of_a_run_says_where_each_deployments_settings_stood(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    files.texts("a.csv", ["one"])
+    files.text(
+        "east.toml",
+        f'api-version = "2024-10-21"\n[[deployments]]\nendpoint = "{simulator.endpoint}"\n'
+        f'deployment = "{deployment.name}"\nkey_variable = "WEST_KEY"\n',
+    )
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text"]
+    run = batchscore(*command, "--config", "east.toml", env={"WEST_KEY": simulator.key})
+    assert run.exit_code == 0, run
+    (record,) = Path("out/runs").iterdir()
+    assert json.loads(record.read_bytes())["endpoints"][0]["from"] == {
+        "endpoint": "[[deployments]] in east.toml",
+        "api_version": "east.toml",
+        "deployment": "[[deployments]] in east.toml",
+        "key": "WEST_KEY",
+        "auth": "WEST_KEY",
+    }
+
+
+def test_no_key_is_sent_where_none_is_wanted(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts("a.csv", ["one"])
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    run = batchscore(*command, "--auth", "none")
+    assert run.exit_code == 1
+    assert "401" in run.stderr
+    assert not any(one.headers.keys() & {"authorization", "api-key"} for one in deployment.requests())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from batchscore import ErrorCode, InputError, Scored, SettingsError, UsageError, score_rows, stream_rows
@@ -88,6 +90,52 @@ def test_what_is_wrong_is_said_where_the_call_is(
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(SettingsError, match="No endpoint is named"):
         list(score_rows(["a"], task="chat", model="m"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("abc", "rows is a single str; give an iterable of rows"),
+        ({"text": "a"}, "rows is a single dict"),
+        (pd.DataFrame({"text": ["a"]}), r'give rows.to_dict\("records"\)'),
+        (7, "rows is int, which cannot be iterated"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_gives_letters_or_names_is_not_scored(deployment: Deployment, rows: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        list(score_rows(rows, task="chat", model=deployment.name))
+    assert deployment.statistics().count == 0
+
+
+def test_an_asynchronous_iterable_is_refused(deployment: Deployment) -> None:
+    async def rows() -> AsyncIterator[str]:
+        yield "one"
+
+    async def stream() -> list[Scored]:
+        given: Any = rows()
+        return [one async for one in stream_rows(given, task="chat", model=deployment.name)]
+
+    with pytest.raises(UsageError, match="rows is asynchronous"):
+        asyncio.run(stream())
+
+
+def test_a_row_that_is_nothing_is_an_empty_row(deployment: Deployment) -> None:
+    rows: Any = [None, "one", None, float("nan"), "two"]
+    results = {one.row: one for one in score_rows(rows, task="chat", model=deployment.name)}
+    codes = {row: one.error.code for row, one in results.items() if one.error is not None}
+    assert codes == dict.fromkeys((0, 2, 3), ErrorCode.EMPTY_INPUT)
+    assert results.keys() == set(range(5))
+    assert deployment.statistics().count == 2
+
+
+def test_errors_speak_of_arguments_and_not_of_flags() -> None:
+    with pytest.raises(UsageError, match=r"^task is 'chatt'; it must be one of"):
+        score_rows(["a"], task="chatt", model="m")
+    with pytest.raises(UsageError, match=r"^max_tokens is 0; it must be at least 1"):
+        score_rows(["a"], task="chat", model="m", max_tokens=0)
+    with pytest.raises(InputError, match=r"no column 'b' \(column\)"):
+        list(score_rows([{"a": "x"}], task="chat", model="m", column="b", simulate=True))
 
 
 def test_an_error_of_the_callers_own_iterable_comes_back(deployment: Deployment) -> None:

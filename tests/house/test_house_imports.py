@@ -33,8 +33,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scoring": {"settings", "engine", "pack", "request"},
     "job": {"settings", "survey", "scoring", "read", "pack", "write"},
     "endpoints": {"settings", "scoring", "request", "simulator"},
-    "iterables": {"settings", "configuration", "endpoints", "scoring", "survey", "pack"},
     "output": {"settings", "stores", "write"},
+    "arguments": {"settings"},
+    "iterables": {"arguments", "settings", "configuration", "endpoints", "scoring", "survey", "pack"},
     "run": {
         "output",
         "settings",

@@ -178,6 +178,10 @@ odd(
 odd("open-quote-in-header.csv", b'id,"text\n1,a\n', [], problem="a quote opened in its header")
 odd("same-name-twice.csv", b"text,id,text\na,1,b\n", [], problem="same name: 'text'")
 odd("name-missing.csv", b",text\n0,a\n", ["column_0", "text"], [[0, {"column_0": "0", "text": "a"}]])
+odd("tabs.csv", b"id\ttext\n1\ta,b\n2\tc;d\n", ID_TEXT, two(("1", "a,b"), ("2", "c;d")))
+odd("sep-line.csv", b"sep=;\r\nid;text\r\n1;a,b\r\n2;\r\n", ID_TEXT, two(("1", "a,b"), ("2", "")))
+odd("quoted-sep-line.csv", b'\xef\xbb\xbf"sep=,"\n\nid,text\n1,a;b\n', ID_TEXT, two(("1", "a;b")))
+odd("sep-line-only.csv", b"sep=;\n", [])
 odd("semicolons.csv", b'"id";text\n1;a,b\n2;"c;d"\n', ID_TEXT, two(("1", "a,b"), ("2", "c;d")))
 odd("one-column-with-commas-in-cells.csv", b'text\n"a;b"\n"c,d"\n', ["text"], texts("a;b", "c,d"))
 odd("utf-16.csv", "\ufeffid,text\n1,a\n".encode("utf-16-le"), [], problem="UTF-16 text: convert it")
@@ -371,6 +375,12 @@ odd(
     b'{"id":["1","2"],"text":["a",null]}',
     ID_TEXT,
     [[0, {"id": "1", "text": "a"}], [1, {"id": "2", "text": None}]],
+)
+odd(
+    "uneven-columns.json",
+    b'{"id":["1","2"],"text":["a"]}',
+    [],
+    problem="differ in length ('id': 2, 'text': 1)",
 )
 odd("empty-columns.json", b'{"id":[],"text":[]}', ID_TEXT, text_columns=[])
 odd(

@@ -239,6 +239,26 @@ def test_a_cell_nested_a_thousand_deep_costs_only_its_own_row(more: dict[str, An
     assert code(table("a", "b"), wish(**more), a=deep, b="x") is ErrorCode.UNREADABLE_ROW
 
 
+@pytest.mark.parametrize("cell", [b"\xff\xfe", float("inf"), [1, float("nan")]], ids=repr)
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        ("embeddings", {"column": "a"}),
+        ("chat", {"prompt": "{a}"}),
+        ("chat", {"column": "b", "system": "{a}"}),
+        ("embeddings", {"column": "b", "id": "a"}),
+    ],
+)
+def test_a_cell_that_cannot_be_asked_as_it_is_is_an_error(task: str, more: dict[str, Any], cell: Any) -> None:
+    assert code(table("a", "b"), wish(task, **more), a=cell, b="x") is ErrorCode.UNREADABLE_ROW
+    assert isinstance(asked(table("a", "b"), wish(task, column="b"), {"a": cell, "b": "x"}), Prompt)
+
+
+def test_ready_messages_do_not_lose_a_number() -> None:
+    said = [{"role": "user", "content": [{"type": "x", "score": float("inf")}]}]
+    assert code(table("messages"), wish("chat"), messages=said) is ErrorCode.UNREADABLE_ROW
+
+
 def test_a_bare_text_cannot_stand_for_a_column_of_the_prompt_and_another_of_the_system() -> None:
     with pytest.raises(InputError, match="--system"):
         asker_for(bare(), wish("chat", prompt="{a}", system="{b}"))

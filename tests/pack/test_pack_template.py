@@ -17,6 +17,7 @@ from batchscore.errors import UsageError
 from batchscore.pack.template import (
     Column,
     Template,
+    UnreadableCellError,
     cell_text,
     is_blank,
     json_bytes,
@@ -136,7 +137,6 @@ DEEP = orjson.loads("[" * 400 + "]" * 400)
         (time(1, 2, 3), "01:02:03"),
         (datetime(2024, 2, 29, 1, 2, tzinfo=timezone.utc), "2024-02-29T01:02:00+00:00"),
         ("bytes é".encode(), "bytes é"),
-        (b"\xff", "\N{REPLACEMENT CHARACTER}"),
         ([], "[]"),
         ([1, None, "é"], '[1,null,"é"]'),
         ({"a": {"b": [True]}}, '{"a":{"b":[true]}}'),
@@ -151,6 +151,14 @@ DEEP = orjson.loads("[" * 400 + "]" * 400)
 )
 def test_each_type_of_cell_has_its_text(cell: Any, text: str) -> None:
     assert cell_text(cell) == text
+
+
+@pytest.mark.parametrize(
+    "cell", [b"\xff", {"a": b"\xff"}, math.inf, -math.inf, [1, math.nan], {"a": [math.inf, 2**70]}], ids=repr
+)
+def test_a_cell_that_no_text_says_is_refused_and_not_changed(cell: Any) -> None:
+    with pytest.raises(UnreadableCellError):
+        cell_text(cell)
 
 
 @pytest.mark.parametrize("cell", [None, "", " \t\n", "\u2003", b"", b" ", math.nan])

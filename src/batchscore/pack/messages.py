@@ -20,6 +20,7 @@ from batchscore.pack.template import (
     json_bytes,
     lacking,
     parse_template,
+    refuse_what_json_has_not,
     with_names,
 )
 from batchscore.rows import RowError
@@ -69,7 +70,10 @@ def render_ready_messages(column: str, system: Template | None) -> Render:
                 said.insert(0, {"role": "system", "content": system.fill(values, cell_text)})
             except KeyError as missing:
                 return lacking(missing.args[0])
-        return json_bytes(said)
+        body = json_bytes(said)
+        if b"null" in body:
+            refuse_what_json_has_not(said)
+        return body
 
     return render
 

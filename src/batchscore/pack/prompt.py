@@ -18,6 +18,7 @@ from batchscore.pack.template import (
     Column,
     Render,
     Template,
+    UnreadableCellError,
     cell_text,
     is_blank,
     json_bytes,
@@ -71,6 +72,8 @@ class Asker:
             body = self.render(values)
         except RecursionError:  # cells of JSON may be nested a thousand deep
             body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be asked.")
+        except UnreadableCellError as error:
+            body = RowError(ErrorCode.UNREADABLE_ROW, f"The row cannot be asked: a cell holds {error}.")
         if isinstance(body, RowError):
             return Settled(row.file, row.number, body, identity, kept)
         return Prompt(row.file, row.number, body, identity, kept)

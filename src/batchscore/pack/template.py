@@ -24,6 +24,10 @@ Render = Callable[[Mapping[str, Any]], "bytes | RowError"]
 NOTHING_TO_ASK = RowError(ErrorCode.EMPTY_INPUT, "The row has no text, so nothing was asked.")
 
 
+class UnreadableCellError(ValueError):
+    """A cell cannot be asked as it is; the text says what it holds, and quotes nothing of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A field of a template: the name of the column whose cell stands there."""
@@ -87,21 +91,45 @@ def parse_template(text: str, *, where: str) -> Template:
 
 
 def cell_text(value: Any) -> str:
-    """Return a cell as the text that a model reads: null is empty, what is no text is JSON."""
+    """Return a cell as the text that a model reads: null is empty, what is no text is JSON.
+
+    Raises `UnreadableCellError` for what has no text that means the same.
+    """
     if isinstance(value, str):
         return value
     if is_blank(value):
         return ""
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise UnreadableCellError("bytes that are not UTF-8") from None
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     if not isinstance(value, (bool, int, float, dict, list, tuple)):
         return str(value)
     try:
-        return orjson.dumps(value, default=cell_text, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = orjson.dumps(value, default=cell_text, option=orjson.OPT_NON_STR_KEYS).decode()
+        suspect = "null" in text
     except TypeError:  # deeper than orjson goes, more than 64 bits, half a character
-        return json.dumps(value, default=cell_text, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(value, default=cell_text, ensure_ascii=False, separators=(",", ":"))
+        suspect = True
+    if suspect:
+        refuse_what_json_has_not(value)
+    return text
+
+
+def refuse_what_json_has_not(value: Any) -> None:
+    """Raise `UnreadableCellError` where a number is infinite or none: JSON would turn it into null."""
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            left.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            left.extend(item)
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise UnreadableCellError("a number that is infinite or not a number")
 
 
 def json_bytes(value: Any) -> bytes:

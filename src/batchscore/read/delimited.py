@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 from io import StringIO
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from batchscore.errors import UnreadableFile
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # Decoding turns a byte that is not UTF-8 into one of these; strict UTF-8 never holds them.
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
+# What tells Excel the delimiter, before the header.
+_PREFACE = re.compile(rb'"?sep=([,;|\t])"?')
+
 # `csv` of Python 3.10 refuses zero bytes; this stands for one, and no decoding gives it.
 _ZERO = "\udc00"
 
@@ -34,15 +37,21 @@ _ZERO = "\udc00"
 def delimited_table(file: InputFile, delimiter: str, max_row_bytes: int) -> Table:
     """Open a csv (`,`) or tsv (tab) file: its header is read, its rows are opened on demand.
 
-    A csv whose first line holds `;` and no `,` is separated by `;`, as Excel writes it in Europe.
+    A csv whose first line holds `;` and no `,` is separated by `;`, as Excel writes it in Europe, one that
+    holds tabs and neither by tabs. A line `sep=;` before the header says so itself, as Excel has it.
     """
     first = _first_line(file, max_row_bytes)
     if first is None:
         return Table((), (), headerless=False, rows=given())
-    if delimiter == "," and b";" in first and b"," not in first:
-        delimiter = ";"
-    columns = _columns(file, delimiter, max_row_bytes)
-    return Table(columns, columns, headerless=False, rows=_rows(file, columns, delimiter, max_row_bytes))
+    preface = _PREFACE.fullmatch(first)
+    if preface:
+        delimiter = preface[1].decode()
+    elif delimiter == "," and b"," not in first:
+        delimiter = next((other for other in ";\t" if other.encode() in first), ",")
+    before = 1 if preface else 0
+    columns = _columns(file, delimiter, max_row_bytes, before)
+    rows = _rows(file, columns, delimiter, max_row_bytes, before)
+    return Table(columns, columns, headerless=False, rows=rows)
 
 
 def _first_line(file: InputFile, limit: int) -> bytes | None:
@@ -57,17 +66,18 @@ def _first_line(file: InputFile, limit: int) -> bytes | None:
     return None
 
 
-def _columns(file: InputFile, delimiter: str, limit: int) -> tuple[str, ...]:
+def _columns(file: InputFile, delimiter: str, limit: int, before: int) -> tuple[str, ...]:
+    """Read the header; so many records come `before` it."""
     with text_blocks(file, size=limit) as blocks:
         lines = _Lines(blocks, delimiter, limit)
         try:
-            header: list[str] = next(filter(None, lines.reader()), [])
+            header: list[str] = next(islice(filter(None, lines.reader()), before, None), [])
         except _TooLargeError:
             raise UnreadableFile(
                 file.name,
                 f"its header is larger than a row may be ({limit} bytes), or a quote in it is never closed",
             ) from None
-        if lines.ended:
+        if lines.ended and header:
             raise UnreadableFile(file.name, "a quote opened in its header is never closed")
         if _ESCAPED.search("".join(header)):
             raise UnreadableFile(
@@ -79,9 +89,9 @@ def _columns(file: InputFile, delimiter: str, limit: int) -> tuple[str, ...]:
     return named_once(file.name, (name.replace(_ZERO, "\0") for name in named))
 
 
-def _rows(file: InputFile, columns: tuple[str, ...], delimiter: str, limit: int) -> Rows:
+def _rows(file: InputFile, columns: tuple[str, ...], delimiter: str, limit: int, before: int) -> Rows:
     name, width = file.name, len(columns)
-    number = -1  # the header
+    number = -1 - before  # the header, and what stands before it
     with text_blocks(file, size=limit) as blocks:
         lines = _Lines(blocks, delimiter, limit)
         while not lines.ended:
@@ -95,7 +105,8 @@ def _rows(file: InputFile, columns: tuple[str, ...], delimiter: str, limit: int)
                         oversized = lines.watched_size() > limit
                         if number < 0:
                             if cells:
-                                number = 0
+                                number += 1
+                            if number == 0:
                                 lines.watched()
                             continue
                         lines.watched()

@@ -102,7 +102,7 @@ def _object_table(file: InputFile, limit: int) -> Table:
         )
     text = data.decode(errors="surrogateescape")
     value = _parsed(file, text)
-    rows = _object_rows(value)
+    rows = _object_rows(file, value)
     if rows is None and len(data.strip()) > limit:
         return Table(tuple(value), (), headerless=False, rows=given([too_large(file.name, 0, limit)]))
     values = [value] if rows is None else rows
@@ -135,18 +135,26 @@ def _parsed(file: InputFile, text: str) -> dict[str, Any]:
     return value
 
 
-def _object_rows(value: dict[str, Any]) -> list[dict[str, Any]] | None:
+def _object_rows(file: InputFile, value: dict[str, Any]) -> list[dict[str, Any]] | None:
     """Give the rows of an object of columns, or None where the object itself is the row.
 
     Columns are lists of one length; or objects of the same keys, as pandas writes a DataFrame (of
-    `orient="index"`, whose outer keys are numbers and whose inner ones are not, each is a row).
+    `orient="index"`, whose outer keys are numbers and whose inner ones are not, each is a row). Raises
+    `UnreadableFile` for lists of several lengths.
     """
     cells = list(value.values())
     if not cells:
         return []
     if all(isinstance(cell, list) for cell in cells):
-        if len({len(cell) for cell in cells}) > 1 or _is_chat(value):
+        if _is_chat(value):
             return None
+        if len({len(cell) for cell in cells}) > 1:
+            lengths = ", ".join(f"{name[:40]!r}: {len(cell)}" for name, cell in [*value.items()][:5])
+            raise UnreadableFile(
+                file.name,
+                f"its columns differ in length ({lengths}): give each a value for every row; "
+                "if the object is one row, write it in brackets, as an array of one",
+            )
         return [dict(zip(value, row, strict=True)) for row in zip(*cells, strict=True)]
     if all(isinstance(cell, dict) for cell in cells):
         keys = list(cells[0])

@@ -73,20 +73,26 @@ class Progress:
 
 def describe(now: Statistics, seconds: float, files: int | None) -> str:
     """Return figures as one line of text."""
-    pieces = [f"{now.rows + now.known:,} rows"]
+    pieces = [counted(now.rows + now.known, "row")]
     if now.known:
         pieces.append(f"{now.known:,} of them from before")
     pieces.append(f"{now.failed:,} failed")
     if now.empty:
         pieces.append(f"{now.empty:,} empty")
-    pieces.append(f"{now.rows / max(seconds, 0.001):,.0f} rows/s")
-    pieces.append(f"{now.requests:,} requests")
+    rate = now.rows / max(seconds, 0.001)
+    pieces.append(f"{rate:,.{2 if 0 < rate < 1 else 0}f} rows/s")
+    pieces.append(counted(now.requests, "request"))
     if now.retried:
         pieces.append(f"{sum(now.retried.values()):,} came to nothing ({named(now.retried)})")
     if files is not None:
         pieces.append(f"{now.files_finished} of {files} files")
     pieces.append(clock(seconds))
     return " · ".join(pieces)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: 1 row, 2 rows."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def named(counts: Mapping[str, int]) -> str:

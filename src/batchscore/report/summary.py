@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchscore.errors import ErrorCode
-from batchscore.report.progress import clock, named
+from batchscore.report.progress import clock, counted, named
 from batchscore.run import Finished
 
 #: How many files or problems are listed before "and so many more".
@@ -18,8 +18,6 @@ MOST_LISTED = 5
 def summary(finished: Finished, *, command: str) -> str:
     """Return the closing lines; the last says what to do next, where there is something to do."""
     outcome, now = finished.outcome, finished.statistics
-    if outcome.stopped_by is not None and not outcome.ok:
-        return "\n".join(next_step(finished, command))
     lines = [headline(finished)]
     failures = {code: count for code, count in now.errors.items() if code != ErrorCode.EMPTY_INPUT.value}
     if failures:
@@ -30,10 +28,10 @@ def summary(finished: Finished, *, command: str) -> str:
     lines.extend(
         f"  cannot be scored: {each.file}: {each.problem}" for each in outcome.unreadable[:MOST_LISTED]
     )
-    lines.extend(more(len(outcome.unreadable), "files cannot be scored"))
+    lines.extend(more(len(outcome.unreadable), "files cannot be scored", finished))
     skipped = finished.survey.skipped
     lines.extend(f"  skipped: {each.name}: {each.reason}" for each in skipped[:MOST_LISTED])
-    lines.extend(more(len(skipped), "files skipped"))
+    lines.extend(more(len(skipped), "files skipped", finished))
     if outcome.repeated_ids:
         lines.append(f"  rows with an id that an earlier row had: {outcome.repeated_ids:,}")
     lines.extend(places(finished))
@@ -45,24 +43,45 @@ def headline(finished: Finished) -> str:
     """Return the rows and what became of them."""
     outcome = finished.outcome
     empty = outcome.errors - outcome.failed
-    pieces = [f"{outcome.ok:,} scored", f"{outcome.failed:,} failed"]
+    so_far = " so far" if outcome.unfinished else ""
+    pieces = [f"{outcome.ok:,} scored{so_far}", f"{outcome.failed:,} failed"]
     if empty:
         pieces.append(f"{empty:,} empty")
-    if outcome.not_reached:
-        pieces.append(f"{outcome.not_reached:,} not reached")
+    known = sum(file.known for file in outcome.files)
+    if known:
+        pieces.append(f"{known:,} of them by earlier runs")
     task = finished.settings.task + (" (simulated)" if finished.settings.simulate else "")
-    known = f", {finished.statistics.known:,} of them by earlier runs" if finished.statistics.known else ""
-    files = f"{len(outcome.files):,} file{'s' if len(outcome.files) != 1 else ''}"
-    return f"{task}: {outcome.rows:,} rows of {files}: {', '.join(pieces)}{known}"
+    if outcome.unfinished:
+        # Nobody knows how many rows there are in what was not read.
+        return f"{task}: {'; '.join([', '.join(pieces), *left(finished)])}"
+    rows = f"{counted(outcome.rows, 'row')} of {counted(len(outcome.files), 'file')}"
+    return f"{task}: {rows}: {', '.join(pieces)}"
+
+
+def left(finished: Finished) -> list[str]:
+    """Return what a run that ended early has not done."""
+    outcome = finished.outcome
+    pieces = []
+    if outcome.not_reached:
+        pieces.append(f"{counted(outcome.not_reached, 'row')} read but not scored")
+    unread = sum(file.state == "partial" and not file.to_its_end for file in outcome.files)
+    if unread:
+        pieces.append(f"{counted(unread, 'file')} not read to {'its' if unread == 1 else 'their'} end")
+    unstarted = sum(file.state == "not_started" for file in outcome.files)
+    if unstarted:
+        pieces.append(f"{counted(unstarted, 'file')} not started")
+    return pieces
 
 
 def effort(finished: Finished) -> str:
     """Return what this run cost."""
     now = finished.statistics
-    pieces = [f"{now.requests:,} request{'s' if now.requests != 1 else ''}"]
-    if now.retried:
-        pieces.append(f"{sum(now.retried.values()):,} of them came to nothing ({named(now.retried)})")
-    pieces.append(f"{now.prompt_tokens + now.completion_tokens:,} tokens")
+    pieces = [counted(now.requests, "request")]
+    lost = sum(now.retried.values())
+    if lost:
+        which = "which" if now.requests == 1 else f"{lost:,} of which"
+        pieces.append(f"{which} came to nothing ({named(now.retried)})")
+    pieces.append(counted(now.prompt_tokens + now.completion_tokens, "token"))
     pieces.append(clock(finished.seconds))
     return f"  {', '.join(pieces)}"
 
@@ -75,6 +94,9 @@ def places(finished: Finished) -> list[str]:
         lines.append(f"  scores: {finished.output.file}")
     elif outcome.ok:
         lines.append(f"  scores: {finished.layout.scores}")
+    elif finished.output.file is not None and not outcome.unfinished:
+        unwritten = f"nothing was scored, so {finished.output.file} was not written"
+        lines.append(f"  {unwritten} (the length of its vectors is not known)")
     if outcome.errors:
         lines.append(f"  errors: {finished.layout.errors}")
     return lines
@@ -85,18 +107,20 @@ def next_step(finished: Finished, command: str) -> list[str]:
     outcome = finished.outcome
     if outcome.stopped_by is not None:
         text = str(outcome.stopped_by)
-        acting = "When that is mended, the" if outcome.stopped_by.exit_code == 1 else "The"
+        acting = "When that is mended, the" if outcome.stopped_by.exit_code == 1 else "Later the"
         return [f"Stopped: {text}", f"{acting} same command goes on: {command}"]
     if outcome.interrupted:
         return ["Interrupted. What was answered is kept.", f"The same command goes on: {command}"]
-    if outcome.limited:
+    if outcome.limited and outcome.unfinished:
         return ["--limit was reached; the same command without it scores the rest."]
     return []
 
 
-def more(count: int, what: str) -> list[str]:
-    """Return a line for what was not listed."""
-    return [f"  and {count - MOST_LISTED:,} more {what}"] if count > MOST_LISTED else []
+def more(count: int, what: str, finished: Finished) -> list[str]:
+    """Return a line for what was not listed, and where all of it is."""
+    if count <= MOST_LISTED:
+        return []
+    return [f"  and {count - MOST_LISTED:,} more {what}; all are named in {finished.record}"]
 
 
 def for_machines(finished: Finished) -> dict[str, Any]:
@@ -105,7 +129,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
     return {
         "event": "finished",
         "exit_code": int(finished.exit_code),
-        "reason": str(outcome.stopped_by) if outcome.stopped_by else None,
+        "reason": outcome.reason,
         "task": finished.settings.task,
         "simulated": finished.settings.simulate,
         "rows": outcome.rows,
@@ -113,8 +137,12 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "errors": outcome.errors,
         "failed": outcome.failed,
         "not_reached": outcome.not_reached,
-        "known": now.known,
+        "known": sum(file.known for file in outcome.files),
         "files": len(outcome.files),
+        "files_not_read_to_their_end": [
+            file.file for file in outcome.files if file.state == "partial" and not file.to_its_end
+        ],
+        "files_not_started": [file.file for file in outcome.files if file.state == "not_started"],
         "unreadable": [{"file": file.file, "problem": file.problem} for file in outcome.unreadable],
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
         "errors_by_code": dict(now.errors),
@@ -128,6 +156,8 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "interrupted": outcome.interrupted,
         "seconds": round(finished.seconds, 3),
         "output": str(finished.output.asked_for),
+        "output_written": finished.with_file or finished.output.file is None,
         "scores": str(finished.layout.scores),
         "error_records": str(finished.layout.errors),
+        "record": str(finished.record),
     }

@@ -116,8 +116,9 @@ def classify(reply: Reply) -> Outcome:
         return Outcome(
             Verdict.STOP,
             ErrorCode.INVALID_REQUEST,
-            f"access is denied (403{said(detail)}). With Entra ID the role 'Cognitive Services OpenAI "
-            "User' on the resource is needed; a firewall or a suspended resource answers so, too.",
+            f"access is denied (403{said(detail)}). Check that the key or identity may use this model; on "
+            "Azure with Entra ID it needs the role 'Cognitive Services OpenAI User' on the resource. A "
+            "firewall or a suspended resource answers so, too.",
             status,
         )
     if status in {404, 405, 410, 501}:

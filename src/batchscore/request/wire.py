@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 from yarl import URL
@@ -69,7 +71,9 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
     """
     fixed = {**headers, "Content-Type": "application/json"}
     # The engine bounds how many requests are in flight; a second bound here could only stall.
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS)
+    connector = aiohttp.TCPConnector(
+        limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=trusted()
+    )
     address = URL(url, encoded=True)
     # Asked once: aiohttp's trust_env reads the variables and .netrc anew, in a thread, for every request.
     proxy = proxy_for(address)
@@ -121,6 +125,28 @@ def proxy_for(address: URL) -> str | None:
         )
     # `proxy:3128` is usual, and curl and requests take it so.
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+def trusted() -> ssl.SSLContext | bool:
+    """Return whose certificates are trusted: `True` for what OpenSSL finds by itself, and by `SSL_CERT_FILE`.
+
+    Without that variable the file or folder that requests and curl are told of counts. Raises `SettingsError`
+    where it cannot be used.
+    """
+    if any(os.environ.get(name, "").strip() for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")):
+        return True
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        place = os.environ.get(name, "").strip()
+        if place:
+            try:
+                if Path(place).is_dir():
+                    return ssl.create_default_context(capath=place)
+                return ssl.create_default_context(cafile=place)
+            except OSError:
+                raise SettingsError(
+                    f"{name} is {place}, which holds no certificates that can be read."
+                ) from None
+    return True
 
 
 def described(error: BaseException) -> str:

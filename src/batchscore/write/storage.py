@@ -54,7 +54,7 @@ _ADVICE = {
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another output folder"),
     errno.EEXIST: ("a part of the path is a file, not a folder", "choose another output folder"),
     errno.EISDIR: ("a folder has that name", "move it away, or choose another output folder"),
-    errno.ENOENT: ("it is not there, or its folder vanished", "see what else works on this folder"),
+    errno.ENOENT: ("there can be no such folder, or it vanished meanwhile", "choose another output folder"),
     errno.ELOOP: ("its links go in a circle", "choose another output folder"),
     errno.EMFILE: ("too many open files", "raise `ulimit -n`"),
     errno.ENFILE: ("too many open files on this machine", "close other programs"),

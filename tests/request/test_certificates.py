@@ -1,0 +1,111 @@
+"""Whose certificates are trusted: a real TLS server whose authority nobody knows but the variables."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from batchscore.errors import SettingsError
+from batchscore.request.wire import NoReply, open_wire
+from batchscore.rows import Reply
+
+
+@pytest.fixture(autouse=True)
+def no_authority_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def write_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate of 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a company's proxy")])
+    now = datetime.now(timezone.utc)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "ca.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nOK")
+    await writer.drain()
+    writer.close()
+
+
+async def post_over_tls(certificate: Path, key: Path) -> Reply:
+    """Post to a server with that certificate."""
+
+    async def unsigned() -> Mapping[str, str]:
+        return {}
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        async with open_wire(f"https://127.0.0.1:{port}/v1", {}, unsigned) as send:
+            return await send(b"{}")
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_an_authority_that_requests_and_curl_know_is_trusted(
+    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate, key = write_certificate(tmp_path)
+    with pytest.raises(NoReply, match="SSL_CERT_FILE"):
+        asyncio.run(post_over_tls(certificate, key))
+    monkeypatch.setenv(variable, str(certificate))
+    assert asyncio.run(post_over_tls(certificate, key)).body == b"OK"
+
+
+def test_what_openssl_reads_by_itself_goes_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "another.pem"))
+    with pytest.raises(NoReply, match="SSL_CERT_FILE"):
+        asyncio.run(post_over_tls(certificate, key))
+
+
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_a_file_of_no_use_is_named(
+    content: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate, key = write_certificate(tmp_path)
+    if content is not None:
+        (tmp_path / "bad.pem").write_bytes(content)
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "bad.pem"))
+    with pytest.raises(SettingsError, match=r"CURL_CA_BUNDLE is .*bad.pem, which holds no certificates"):
+        asyncio.run(post_over_tls(certificate, key))
