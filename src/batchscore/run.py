@@ -17,7 +17,6 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -30,6 +29,7 @@ from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
+from batchscore.stores.address import Place
 from batchscore.survey import Survey, survey, wanted_by
 from batchscore.version import VERSION
 from batchscore.write import storage
@@ -50,7 +50,7 @@ SAME_SIGNAL_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that ended, well or not."""
+    """A run that ended, well or not; `with_file`: the one file that was asked for is there."""
 
     outcome: Outcome
     statistics: Statistics
@@ -58,9 +58,10 @@ class Finished:
     settings: Settings
     output: Output
     layout: Layout
-    record: Path
+    record: Place
     seconds: float
     exit_code: ExitCode
+    with_file: bool
 
 
 def score_files(
@@ -120,8 +121,12 @@ def score_surveyed(
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
-    if output.file is not None and outcome.stopped_by is None and not outcome.interrupted:
-        write_one_file(ledger, output.file, names_of(surveyed), settings.dimensions)
+    with_file = False
+    if output.file is not None:
+        if outcome.stopped_by is None and not outcome.interrupted:
+            write_one_file(ledger, output.file, names_of(surveyed), settings.dimensions)
+        with suppress(OutputError):
+            with_file = storage.exists(output.file)
     finished = Finished(
         outcome=outcome,
         statistics=tally.statistics(),
@@ -132,6 +137,7 @@ def score_surveyed(
         record=layout.runs / f"{moment(started):%Y%m%dT%H%M%SZ}-{worker()}.json",
         seconds=time.time() - started,
         exit_code=outcome.exit_code(settings.error_threshold),
+        with_file=with_file,
     )
     with suppress(OutputError):
         # A full disk has already been reported by whatever met it first.
@@ -155,7 +161,7 @@ def open_ledger(
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
     ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
-    foreign = output.file is not None and output.file.exists() and not layout.readme.exists()
+    foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
     if foreign and not settings.overwrite:
         raise OutputError(
             f"{output.file} is there already and batchscore did not write it; "

@@ -7,6 +7,8 @@ it, and its journal goes only then, so that a crash at any moment costs no resul
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +20,7 @@ import xxhash
 
 from batchscore.errors import OutputError
 from batchscore.rows import RowError, Score, Settled
+from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.formats import Format
 from batchscore.write.journal import Entry, Journals
@@ -62,6 +65,7 @@ class Ledger:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     open: dict[str, FileInParts] = field(default_factory=dict)
     written: dict[str, float] = field(default_factory=dict)
+    sizes: dict[Place, dict[str, int]] = field(default_factory=dict)
     scratch: Path | None = None
     published: dict[str, list[str]] = field(default_factory=dict)
     journals: Journals = field(init=False)
@@ -69,11 +73,16 @@ class Ledger:
     def __post_init__(self) -> None:
         """Name the journals by what determines a record."""
         identity = orjson.dumps(self.fingerprint, option=orjson.OPT_SORT_KEYS).decode()
-        folder = self.layout.journals
-        if self.scratch is not None:
-            place = f"{self.layout.root.absolute()}\n{self.layout.task}".encode("utf-8", "surrogateescape")
-            folder = self.scratch / f"batchscore-{xxhash.xxh3_128_hexdigest(place)}"
-        self.journals = Journals(folder, identity)
+        self.journals = Journals(self.journal_folder(), identity)
+
+    def journal_folder(self) -> Path:
+        """Return where journals are kept: beside the output, else on a disk of this machine."""
+        root, beside = self.layout.root, self.layout.journals
+        if self.scratch is None and isinstance(beside, Path):
+            return beside
+        place = str(root.absolute() if isinstance(root, Path) else root)
+        name = xxhash.xxh3_128_hexdigest(f"{place}\n{self.layout.task}".encode("utf-8", "surrogateescape"))
+        return (self.scratch or temporary_folder()) / f"journal-{name}"
 
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there, or discard it; returns how many scores were discarded.
@@ -177,7 +186,13 @@ class Ledger:
     def stands(self, commit: Commit) -> bool:
         """Whether the files of a commit record are there, in the size that it says."""
         places = ((self.layout.scores, commit.scores), (self.layout.errors, commit.error_records))
-        return all(part is None or size_of(folder / part.name) == part.bytes for folder, part in places)
+        return all(part is None or self.size_of(folder, part) == part.bytes for folder, part in places)
+
+    def size_of(self, folder: Place, part: PartFile) -> int | None:
+        """Return the bytes of an earlier run's part, `None` where it is gone; each folder is listed once."""
+        if folder not in self.sizes:
+            self.sizes[folder] = storage.sizes(folder)
+        return self.sizes[folder].get(part.name)
 
     def load(self, commit: Commit) -> Mapping[int, Settled]:
         """Return the records of a published part by row; a damaged file counts as not there."""
@@ -186,7 +201,7 @@ class Ledger:
             (self.layout.errors, commit.error_records, self.format.decode_errors),
             (self.layout.scores, commit.scores, self.format.decode_scores),
         ):
-            if part is None or size_of(folder / part.name) != part.bytes:
+            if part is None or self.size_of(folder, part) != part.bytes:
                 continue
             if storage.digest_file(folder / part.name) == part.digest:
                 found.update((settled.row, settled) for settled in decode(folder / part.name, self.schema))
@@ -283,7 +298,7 @@ class Ledger:
         for name in self.published.pop(file, ()):
             self.journals.remove(name)
 
-    def score_parts(self, files: Iterable[str]) -> Iterator[Path]:
+    def score_parts(self, files: Iterable[str]) -> Iterator[Place]:
         """Give the score files that count, in input order."""
         for file in files:
             manifest = self.manifests.get(file)
@@ -293,7 +308,7 @@ class Ledger:
                     yield self.layout.scores / part.name
 
 
-def written(path: Path, content: bytes | Iterable[bytes] | None) -> PartFile | None:
+def written(path: Place, content: bytes | Iterable[bytes] | None) -> PartFile | None:
     """Write one part's file; none, and none left over, where it would be empty."""
     if content is None:
         storage.remove(path)
@@ -302,27 +317,22 @@ def written(path: Path, content: bytes | Iterable[bytes] | None) -> PartFile | N
     return PartFile(path.name, found.bytes, found.digest)
 
 
-def listed(folder: Path, suffix: str) -> list[Path]:
+def listed(folder: Place, suffix: str) -> list[Place]:
     """Return the visible files of a folder, sorted; none where there is no folder."""
     try:
-        return sorted(
-            path for path in folder.iterdir() if path.name.endswith(suffix) and not path.name.startswith(".")
-        )
-    except FileNotFoundError:
-        return []
+        names = storage.names(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
-
-
-def size_of(path: Path) -> int | None:
-    """Return a file's bytes, `None` where there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+    return [folder / name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
 
 def shown(value: Any) -> str:
     """Return a setting's value for a message, cut where it is long."""
     text = "not set" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def temporary_folder() -> Path:
+    """Return this user's own folder among the temporary ones."""
+    user = getattr(os, "getuid", lambda: "user")()
+    return Path(tempfile.gettempdir()) / f"batchscore-{user}"
