@@ -5,14 +5,18 @@ journal is private, binary, and gone once its part stands. It is written in fram
 frame that was cut, and whatever stands behind it, counts as not there. It knows no parts and no formats.
 
     journal = header, frame, frame, ...
-    header  = magic, digest of what the journal belongs to
+    header  = magic, digest of what the journal belongs to, a number that is drawn for each
     frame   = checksum, bytes of each of the following, n, length of a vector (0: none)
               n x 16 bytes that tell what was asked, JSON of n rows, vectors as float32
+
+Files are used again, since the system takes several times as long for pages that it has to find: what an
+earlier journal left behind the frames has checksums that began with another number.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import struct
 import threading
 from collections import OrderedDict
@@ -31,8 +35,9 @@ from batchscore.write.jsonl import error_fields, error_from, json_bytes
 from batchscore.write.storage import told, write_pieces
 
 MAGIC = b"bscjrn01"
-HEADER = struct.Struct("<8s16s")
-FRAME = struct.Struct("<QQQQII")
+HEADER = struct.Struct("<8s16sQ")
+CHECKSUM = struct.Struct("<Q")
+COUNTS = struct.Struct("<QQQII")
 
 #: Bytes of the digest of what a row asks.
 ASKED_BYTES = 16
@@ -42,6 +47,10 @@ MOST_OPEN = 64
 
 SUFFIX = ".journal"
 
+#: Files that are kept to be used again; what a killed run left of them is removed.
+MOST_FREE = 2
+FREE_SUFFIX = ".free"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -49,6 +58,14 @@ class Entry:
 
     settled: Settled
     asked: bytes
+
+
+@dataclass(slots=True)
+class Tail:
+    """Where the next frame of a journal goes, and the number that its checksum begins with."""
+
+    seed: int
+    end: int = HEADER.size
 
 
 @dataclass(slots=True)
@@ -63,51 +80,66 @@ class Journals:
     identity: str
     present: set[str] = field(default_factory=set)
     open: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    tails: dict[str, Tail] = field(default_factory=dict)
+    free: list[Path] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self) -> None:
         """See which journals a killed run has left."""
+        self.free.clear()
         with told(self.folder, "read"), suppress(FileNotFoundError):
-            self.present = {path.stem for path in self.folder.iterdir() if path.suffix == SUFFIX}
+            for path in list(self.folder.iterdir()):
+                if path.suffix == SUFFIX:
+                    self.present.add(path.stem)
+                elif path.suffix == FREE_SUFFIX:
+                    path.unlink()
 
     def append(self, name: str, entries: Sequence[Entry]) -> None:
         """Add results to a journal, which is begun where there is none."""
-        pieces = frame(entries, self.seed(name))
         with told(self.path(name), "write"):
             descriptor = self.descriptor(name)
+            tail = self.tails[name]
+            pieces = frame(entries, tail.seed)
+            # Where an earlier frame broke off, this one takes its place.
+            os.lseek(descriptor, tail.end, os.SEEK_SET)
             write_pieces(descriptor, pieces)
+            tail.end += sum(map(len, pieces))
 
     def replay(self, name: str) -> dict[int, Entry]:
         """Return what a journal holds by row, of several results of a row the last.
 
-        What is cut or not of this run is cut off, so that the next frame follows a whole one.
+        The next frame takes the place of what is cut; a journal of another run is removed.
         """
         if name not in self.present:
             return {}
         entries: dict[int, Entry] = {}
         with told(self.path(name), "read"):
             self.let_go(name)
-            with self.path(name).open("r+b") as file:
-                end = 0
-                if file.read(HEADER.size) == self.header(name):
-                    end = HEADER.size
-                    for found, end_of_frame in frames(file, self.seed(name)):
+            with self.path(name).open("rb") as file:
+                tail = self.tail_of(file.read(HEADER.size), name)
+                if tail is not None:
+                    for found, end in frames(file, tail.seed):
+                        tail.end = end
                         entries.update((entry.settled.row, entry) for entry in found)
-                        end = end_of_frame
-                if end < os.fstat(file.fileno()).st_size:
-                    file.truncate(end)
-        if not end:
+        if tail is None:
             self.remove(name)
+        else:
+            self.tails[name] = tail
         return entries
 
     def remove(self, name: str) -> None:
         """Remove a journal whose part stands."""
         if name in self.present:
             self.let_go(name)
-            with told(self.path(name), "remove"):
-                self.path(name).unlink(missing_ok=True)
-            with self.lock:
+            with told(self.path(name), "remove"), self.lock, suppress(FileNotFoundError):
                 self.present.discard(name)
+                self.tails.pop(name, None)
+                if len(self.free) < MOST_FREE:
+                    free = self.path(name).with_suffix(FREE_SUFFIX)
+                    self.path(name).replace(free)
+                    self.free.append(free)
+                else:
+                    self.path(name).unlink()
 
     def clear(self) -> None:
         """Remove all journals."""
@@ -120,6 +152,8 @@ class Journals:
         for name in list(self.open):
             self.let_go(name)
         with suppress(OSError):
+            for path in self.free:
+                path.unlink()
             self.folder.rmdir()
 
     def path(self, name: str) -> Path:
@@ -127,7 +161,7 @@ class Journals:
         return self.folder / f"{name}{SUFFIX}"
 
     def descriptor(self, name: str) -> int:
-        """Return the open file of a journal, at its end."""
+        """Return the open file of a journal, begun anew unless it was written or replayed before."""
         with self.lock:
             found = self.open.get(name)
             if found is not None:
@@ -135,15 +169,16 @@ class Journals:
                 return found
             while len(self.open) >= MOST_OPEN:
                 os.close(self.open.popitem(last=False)[1])
-            fresh = name not in self.present
+            fresh = name not in self.tails
             if fresh:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if self.free and name not in self.present:
+                    self.free.pop().replace(self.path(name))
             flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-            descriptor = os.open(self.path(name), flags | (os.O_TRUNC if fresh else 0), 0o600)
+            descriptor = os.open(self.path(name), flags, 0o600)
             if fresh:
-                os.write(descriptor, self.header(name))
-            else:
-                os.lseek(descriptor, 0, os.SEEK_END)
+                tail = self.tails[name] = Tail(secrets.randbits(64))
+                os.write(descriptor, HEADER.pack(MAGIC, self.belongs_to(name), tail.seed))
             self.present.add(name)
             self.open[name] = descriptor
             return descriptor
@@ -155,44 +190,46 @@ class Journals:
         if descriptor is not None:
             os.close(descriptor)
 
-    def header(self, name: str) -> bytes:
-        """Return how a journal of this run and name begins."""
-        return HEADER.pack(MAGIC, xxhash.xxh3_128_digest(f"{self.identity}\n{name}".encode()))
+    def belongs_to(self, name: str) -> bytes:
+        """Return a digest of the run's settings and the journal's name."""
+        return xxhash.xxh3_128_digest(f"{self.identity}\n{name}".encode())
 
-    def seed(self, name: str) -> int:
-        """Return what makes checksums those of this journal."""
-        return xxhash.xxh3_64_intdigest(f"{self.identity}\n{name}".encode())
+    def tail_of(self, header: bytes, name: str) -> Tail | None:
+        """Return the tail of an empty journal with this header, `None` where it is of another run or name."""
+        if len(header) < HEADER.size:
+            return None
+        magic, digest, seed = HEADER.unpack(header)
+        return Tail(seed) if (magic, digest) == (MAGIC, self.belongs_to(name)) else None
 
 
 def frame(entries: Sequence[Entry], seed: int) -> list[bytes]:
     """Return a frame of these results, as pieces."""
-    vectors = [
-        entry.settled.result.value
-        for entry in entries
-        if isinstance(entry.settled.result, Score) and isinstance(entry.settled.result.value, np.ndarray)
-    ]
+    values = [entry.settled.result.value for entry in entries if isinstance(entry.settled.result, Score)]
+    vectors = [value for value in values if isinstance(value, np.ndarray)]
     asked = b"".join([entry.asked for entry in entries])
     rows = json_bytes([row_of(entry.settled) for entry in entries])
-    block = b"".join([vector.tobytes() for vector in vectors])
+    block: list[Any] = [vector.data.cast("B") for vector in vectors]
     length = vectors[0].size if vectors else 0
-    counts = (len(asked), len(rows), len(block), len(entries), length)
-    digest = xxhash.xxh3_64(struct.pack("<QQQII", *counts), seed)
-    for piece in (asked, rows, block):
+    counts = (len(asked), len(rows), 4 * length * len(vectors), len(entries), length)
+    digest = xxhash.xxh3_64(COUNTS.pack(*counts), seed)
+    for piece in (asked, rows, *block):
         digest.update(piece)
-    return [FRAME.pack(digest.intdigest(), *counts), asked, rows, block]
+    return [CHECKSUM.pack(digest.intdigest()), COUNTS.pack(*counts), asked, rows, *block]
 
 
 def frames(file: Any, seed: int) -> Iterator[tuple[list[Entry], int]]:
     """Give the results of each whole frame, and where it ends."""
     size = os.fstat(file.fileno()).st_size
-    while len(head := file.read(FRAME.size)) == FRAME.size:
-        checksum, *counts = FRAME.unpack(head)
+    head_bytes = CHECKSUM.size + COUNTS.size
+    while len(head := file.read(head_bytes)) == head_bytes:
+        (checksum,) = CHECKSUM.unpack_from(head)
+        counts = COUNTS.unpack_from(head, CHECKSUM.size)
         asked_bytes, rows_bytes, block_bytes, n, length = counts
         following = asked_bytes + rows_bytes + block_bytes
         if following > size - file.tell():
             return
         body = file.read(following)
-        digest = xxhash.xxh3_64(struct.pack("<QQQII", *counts), seed)
+        digest = xxhash.xxh3_64(COUNTS.pack(*counts), seed)
         digest.update(body)
         if len(body) < following or digest.intdigest() != checksum or asked_bytes != n * ASKED_BYTES:
             return

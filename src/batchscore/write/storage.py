@@ -289,7 +289,11 @@ def write_pieces(descriptor: int, pieces: list[bytes]) -> None:
     while pieces:
         # A call may write less than it was given: near a limit, or above 2 GiB. Windows has no `writev`.
         gathering = hasattr(os, "writev")
-        written = os.writev(descriptor, pieces) if gathering else os.write(descriptor, b"".join(pieces))
+        written = (
+            os.writev(descriptor, pieces[:_MOST_PIECES])
+            if gathering
+            else os.write(descriptor, b"".join(pieces))
+        )
         if written == 0 and any(pieces):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         pieces = after(pieces, written)
