@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from batchscore import tasks
@@ -126,6 +127,7 @@ class Engine:
         self.outlet.emptied.set()
         try:
             for deployment in self.forms:
+                deployment.more_wanted = partial(self.hire, deployment)
                 self.hire(deployment)
             await asyncio.wait({stopped, done, watch}, return_when=asyncio.FIRST_COMPLETED)
             if watch.done():
@@ -158,6 +160,8 @@ class Engine:
 
     def hire(self, deployment: Deployment) -> None:
         """Start workers for a deployment until it has as many as may be in flight."""
+        if self.over:
+            return
         missing = deployment.concurrency.limit - self.working.get(deployment, 0)
         for _ in range(missing):
             self.working[deployment] = self.working.get(deployment, 0) + 1

@@ -274,3 +274,21 @@ def test_equal_prompts_are_sent_once(monkeypatch: Patch) -> None:
     assert sorted(asked) == sorted({f"text:{row}" for row in range(25)})
     for row in settled:
         assert row.result.value[0] == row.row % 25  # type: ignore[union-attr]
+
+
+def test_rows_that_always_fail_do_not_hold_up_the_others_from_the_start(monkeypatch: Patch) -> None:
+    """As in a run that goes on with what failed before: nothing was ever answered when they come."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(0.1)
+        failing = texts[0].startswith("text:") and int(texts[0][5:]) < 30
+        return reply(500, {}) if failing else vectors(texts)
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(Service(answer), prompts(40), rows_a_request=1, retries=6))
+
+    settled, seconds = run_virtual(run(), monkeypatch)
+    assert sorted(row.row for row in settled) == list(range(40))
+    assert sum(isinstance(row.result, RowError) for row in settled) == 30
+    assert seconds < 300, "one after the other they would take a quarter of an hour"

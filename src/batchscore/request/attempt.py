@@ -213,6 +213,7 @@ class Attempts(Generic[T]):
         """Note a failure of the service."""
         if outcome.code is not ErrorCode.RATE_LIMITED:
             deployment.concurrency.failed()
+            deployment.more_wanted()
         if deployment.health.failed(outcome):
             self.deployments.down(deployment)
 
@@ -279,6 +280,8 @@ class Attempts(Generic[T]):
             deployment.health.failed(outcome)
         else:
             deployment.health.reached = True
+            deployment.concurrency.answers()
+            deployment.more_wanted()
         return outcome
 
     async def close(self) -> None:

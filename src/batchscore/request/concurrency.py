@@ -85,10 +85,18 @@ class Concurrency:
 
     def failed(self) -> None:
         """Note that the service did not answer a request."""
+        if self.limit == 1 and self.doubling:
+            # It may be this one request: another shows whether the service answers at all.
+            self.limit = min(2, self.most)
+            return
         self.round_requests += 1
         self.round_failures += 1
         if self.round_requests >= self.round_size:
             self.end_round()
+
+    def answers(self) -> None:
+        """Note that the service answers, though perhaps not what it was asked."""
+        self.limit = max(self.limit, min(OPENING, self.most))
 
     @property
     def round_size(self) -> int:

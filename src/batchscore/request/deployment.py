@@ -43,7 +43,10 @@ LONGEST_BLIND_PAUSE_SECONDS = 32.0
 
 @dataclass(slots=True, eq=False)
 class Deployment:
-    """One deployment: mutable, and only ever touched from the event loop."""
+    """One deployment: mutable, and only ever touched from the event loop.
+
+    `more_wanted` is called when more may be in flight though nothing was answered.
+    """
 
     name: str
     model: str | None
@@ -53,6 +56,7 @@ class Deployment:
     quota: Quota
     concurrency: Concurrency
     notice: Callable[[str], None]
+    more_wanted: Callable[[], None] = field(default=lambda: None)
     health: Health = field(default_factory=Health)
     paused_until: float = 0.0
     in_flight: int = 0

@@ -222,6 +222,7 @@ class Ledger:
             if part.file not in self.written:
                 # What the answers in a journal belong to has to be known before there are any.
                 self.write_manifest(part.file)
+                self.written[part.file] = float("-inf")
             self.journals.append(self.journal_name(part.file, part.number), entries)
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
         self.spill()
