@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from batchscore.errors import BatchscoreError, ExitCode, OutputError, UnreadableFile
+from batchscore.errors import BatchscoreError, ExitCode, OutputError, TooManyErrors, UnreadableFile
 from batchscore.read import digest
 from batchscore.rows import (
     FileFinished,
@@ -24,7 +24,7 @@ from batchscore.rows import (
     Score,
     Settled,
 )
-from batchscore.scoring import Endpoint, open_engine
+from batchscore.scoring import DRAIN_SECONDS, Endpoint, open_engine
 from batchscore.settings import Settings
 from batchscore.survey import Ready, Survey, opened
 from batchscore.write.ledger import Ledger
@@ -102,14 +102,17 @@ class Outcome:
 
     def exit_code(self, error_threshold: float) -> ExitCode:
         """Return the run's exit code: a threshold below 1 is a share of the rows, else a count."""
+        allowed = error_threshold * self.rows if error_threshold < 1 else error_threshold
+        too_many = self.failed > allowed
+        if isinstance(self.stopped_by, TooManyErrors) and too_many:
+            return ExitCode.ROWS_FAILED
         if self.stopped_by is not None:
             return self.stopped_by.exit_code
         if self.interrupted:
             return ExitCode.CONTINUE_LATER
         if self.unreadable:
             return ExitCode.PERSON_MUST_ACT
-        allowed = error_threshold * self.rows if error_threshold < 1 else error_threshold
-        return ExitCode.ROWS_FAILED if self.failed > allowed else ExitCode.DONE
+        return ExitCode.ROWS_FAILED if too_many else ExitCode.DONE
 
 
 @dataclass(slots=True)
@@ -123,6 +126,7 @@ class Job:
     environ: Mapping[str, str]
     listen: Listen
     stop: asyncio.Event
+    drain_seconds: float = DRAIN_SECONDS
     finished: list[FileFinished] = field(default_factory=list)
     through: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
@@ -154,6 +158,7 @@ class Job:
             )
             # Closed here, so that an output that fails ends the asking at once and not some time later.
             async with engine as running, aclosing(running.settled()) as settled:
+                running.drain_seconds = self.drain_seconds
                 async for rows in settled:
                     self.tell(rows)
                     self.unwritten = self.ledger.settle(rows)
