@@ -202,7 +202,7 @@ class Job:
                 found = ""
                 self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
             progress = self.ledger.start(name, found)
-            self.known[name] = self.ledger.manifests[name].settled
+            self.known[name] = self.standing(self.ledger.manifests[name])
             if progress is None:
                 self.through.append(name)
                 if self.rows_left is not None:
@@ -310,10 +310,14 @@ class Job:
                 continue
             if place < self.opened:
                 yield self.account(name, "partial", to_its_end=False)
-            elif before is not None and before.done:
+            elif before is not None and before.nothing_left(retry_errors=self.settings.retry_errors):
                 yield self.account(name, "complete", to_its_end=True)
             else:
                 yield self.account(name, "not_started", to_its_end=False)
+
+    def standing(self, manifest: Manifest) -> int:
+        """Return how many of a file's rows this run need not ask."""
+        return manifest.standing(retry_errors=self.settings.retry_errors)
 
     def account(self, name: str, state: str, unscored: int = 0, *, to_its_end: bool) -> FileFinished:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it doesn't hold."""
@@ -325,7 +329,7 @@ class Job:
             ok=manifest.ok,
             errors=manifest.errors,
             empty=manifest.empty,
-            known=self.known.get(name, manifest.settled),
+            known=self.known.get(name, self.standing(manifest)),
             problem=manifest.problem,
             to_its_end=to_its_end,
         )

@@ -157,7 +157,10 @@ def open_ledger(
     """Open the output folder; raises `OutputError` where it holds something else."""
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
-    ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
+    same_as = fingerprint(settings, output)
+    ledger = Ledger(
+        layout, chosen, surveyed.schema, settings.rows_per_part, same_as, retry_errors=settings.retry_errors
+    )
     foreign = output.file is not None and output.file.exists() and not layout.readme.exists()
     if foreign and not settings.overwrite:
         raise OutputError(

@@ -123,6 +123,13 @@ class Settings:
         group="Records",
         only_flag=True,
     )
+    retry_errors: bool = setting(
+        "Ask again every row that has an error, not only where it may have passed.",
+        kind="flag",
+        default=False,
+        group="Records",
+        only_flag=True,
+    )
 
     rpm: float | None = setting(
         "Requests a minute that the deployment allows; without it, what its replies say.",

@@ -52,6 +52,7 @@ class Ledger:
     schema: RecordSchema
     rows_per_part: int
     fingerprint: Mapping[str, Any]
+    retry_errors: bool = False
     manifests: dict[str, Manifest] = field(default_factory=dict)
     open: dict[str, FileInParts] = field(default_factory=dict)
     written: dict[str, float] = field(default_factory=dict)
@@ -140,10 +141,12 @@ class Ledger:
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
         damaged = committed.keys() - manifest.parts.keys()
-        if manifest.done and not damaged:
+        if manifest.nothing_left(retry_errors=self.retry_errors) and not damaged:
             return None
         manifest.input, manifest.state, manifest.problem = digest, "partial", ""
-        progress = FileInParts(file, self.rows_per_part, committed, self.load, frozenset(damaged))
+        progress = FileInParts(
+            file, self.rows_per_part, committed, self.load, frozenset(damaged), self.retry_errors
+        )
         self.open[file] = progress
         return progress
 
