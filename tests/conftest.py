@@ -26,12 +26,15 @@ import pytest
 
 from batchscore.simulator import Deployment, Running, start
 
+#: Fixtures that only some tests want.
+pytest_plugins = ["buckets"]
+
 #: The simulator's key: a text that is easily found wherever it must not stand.
 KEY = "k3y-that-must-show-nowhere"
 
 #: Of the developer's environment, what would change what is tested.
 LEAKING = re.compile(
-    r"(OPENAI|AZURE|BATCHSCORE|IDENTITY|MSI|DEFAULT_IDENTITY)_.*|(ALL|HTTP|HTTPS|NO)_PROXY|COLUMNS",
+    r"(OPENAI|AZURE|AWS|GOOGLE|BATCHSCORE|IDENTITY|MSI|DEFAULT_IDENTITY|STORAGE)_.*|(ALL|HTTP|HTTPS|NO)_PROXY|COLUMNS",
     re.IGNORECASE,
 )
 

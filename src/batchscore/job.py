@@ -34,6 +34,9 @@ from batchscore.write.parts import FileInParts, Part
 #: Whether this process may use one core only (`taskset`, small containers).
 ONE_CORE = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() == 1
 
+#: So many parts may wait to be written before no more results are taken.
+MOST_UNWRITTEN = 2
+
 #: Of so many rows the ids are compared, so that memory stays bounded.
 MOST_IDS = 200_000
 
@@ -135,6 +138,7 @@ class Job:
     opened: int = 0
     rows_left: int | None = None
     unwritten: list[Part] = field(default_factory=list)
+    writer: asyncio.Task[None] | None = None
     limited: bool = False
     ids: set[int] = field(default_factory=set)
     repeated_ids: int = 0
@@ -147,6 +151,7 @@ class Job:
         failure: BatchscoreError | None = None
         source = self.prompts()
         try:
+            await self.digest_complete()
             engine = open_engine(
                 self.settings,
                 self.endpoints,
@@ -161,20 +166,23 @@ class Job:
                 running.drain_seconds = self.drain_seconds
                 async for rows in settled:
                     self.tell(rows)
-                    self.unwritten = self.ledger.settle(rows)
-                    while self.unwritten:
-                        await self.publish(self.unwritten[0])
-                        del self.unwritten[0]
+                    self.unwritten += self.ledger.settle(rows)
+                    await self.write_behind()
                     await self.close_files()
+            await self.write_behind(0)
         except BatchscoreError as error:
             failure = error
         finally:
             source.close()
+            if self.writer is not None:
+                # What it could not write is tried again when its file is closed.
+                await asyncio.wait([self.writer])
         for name in [*self.through, *(name for name in self.ledger.open if name not in self.through)]:
             try:
                 await self.close(name)
             except BatchscoreError as error:
                 failure = failure or error
+        self.ledger.journals.close()
         return Outcome(
             files=(*self.finished, *self.unfinished()),
             limited=self.limited,
@@ -182,6 +190,15 @@ class Job:
             stopped_by=failure,
             repeated_ids=self.repeated_ids,
         )
+
+    async def digest_complete(self) -> None:
+        """Digest the files that were scored to their end: whether they are the same is asked first."""
+        loop = asyncio.get_running_loop()
+        for ready in self.survey.ready:
+            before = self.ledger.manifests.get(ready.file.name)
+            if before is not None and before.state == "complete":
+                self.digests[ready.file.name] = loop.run_in_executor(None, digest, ready.file.path)
+                await asyncio.wait([self.digests[ready.file.name]])
 
     def prompts(self) -> Generator[Prompt | Settled, None, None]:
         """Give what every file's rows ask, but what earlier runs have settled."""
@@ -192,15 +209,13 @@ class Job:
                 return
             self.opened += 1
             name = ready.file.name
-            before = self.ledger.manifests.get(name)
-            if before is not None and before.state == "complete":
-                found = digest(ready.file.path)
-                self.digests[name] = loop.create_future()
-                self.digests[name].set_result(found)
-            else:
+            if name not in self.digests:
                 # Hashing runs beside the reading; it is needed only when the file is through.
-                found = ""
                 self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
+            digests = self.digests[name]
+            before = self.ledger.manifests.get(name)
+            complete = before is not None and before.state == "complete"
+            found = digests.result() if complete else ""
             progress = self.ledger.start(name, found)
             self.known[name] = self.standing(self.ledger.manifests[name])
             if progress is None:
@@ -259,11 +274,31 @@ class Job:
         else:
             await asyncio.to_thread(lambda: self.ledger.publish(self.ledger.encode(part)))
 
+    async def write_behind(self, most: int = MOST_UNWRITTEN) -> None:
+        """Write parts in the background; wait while more than `most` are not written.
+
+        Results go on into their journals meanwhile.
+        """
+        while self.unwritten:
+            if self.writer is None:
+                self.writer = asyncio.create_task(self.write_first())
+            if self.writer.done() or len(self.unwritten) > most:
+                writer, self.writer = self.writer, None
+                await writer
+            else:
+                return
+
+    async def write_first(self) -> None:
+        """Write the part that waits longest."""
+        await self.publish(self.unwritten[0])
+        del self.unwritten[0]
+
     async def close_files(self) -> None:
         """Finish the files that are read and wholly settled."""
         for name in [*self.through]:
             progress = self.ledger.open.get(name)
             if progress is None or not progress.waiting:
+                await self.write_behind(0)
                 self.through.remove(name)
                 await self.close(name)
 
@@ -274,6 +309,7 @@ class Job:
         unscored = 0
         failure: OutputError | None = None
         if progress is not None:
+            self.known[name] += progress.replayed
             del self.ledger.open[name]
             parts = [part for part in self.unwritten if part.file == name]
             for part in (*parts, *progress.open.values()):

@@ -13,9 +13,11 @@ from pathlib import Path
 from batchscore.errors import OutputError, OutputHeld, UsageError
 from batchscore.read import digest
 from batchscore.scores import score_parts
+from batchscore.stores.address import Place, refuse_uri
+from batchscore.write import storage
 from batchscore.write.columns import first_record, schema_of
 from batchscore.write.layout import MARKER
-from batchscore.write.ledger import listed, size_of
+from batchscore.write.ledger import listed
 from batchscore.write.lock import refuse_held
 from batchscore.write.manifest import read_manifest
 from batchscore.write.merge import MERGED_SUFFIXES, merge_parts
@@ -42,6 +44,8 @@ def merge_output(named: Path, file: Path, *, task: str | None = None, overwrite:
     Raises `UsageError` where the file's suffix is no format, `OutputError` where the file may not be
     written there or a part is not as its manifest says, `InputError` where there are no scores.
     """
+    for path in (named, file):
+        refuse_uri(path, "merge")
     if file.suffix.lower() not in MERGED_SUFFIXES:
         raise UsageError(f"{file}: one file of scores ends in {', '.join(MERGED_SUFFIXES)}.")
     folder = output_folder(named)
@@ -76,7 +80,7 @@ def account(folder: Path, task: str) -> tuple[int, tuple[str, ...], tuple[str, .
             keep = tuple(names)
         for commit in manifest.parts.values():
             part = commit.scores
-            if part is not None and size_of(folder / task / part.name) not in {None, part.bytes}:
+            if part is not None and storage.size_of(folder / task / part.name) not in {None, part.bytes}:
                 raise OutputError(
                     f"{folder / task / part.name} is not as it was written: `batchscore verify` says more."
                 )
@@ -106,11 +110,11 @@ def refuse_target(folder: Path, task: str, file: Path, *, overwrite: bool) -> No
             raise OutputError(f"{file} is the input {manifest.file} of these scores; choose another name.")
 
 
-def by_input(parts: Sequence[Path]) -> list[Path]:
+def by_input(parts: Sequence[Place]) -> list[Place]:
     """Put parts in the order of their input files, as their records name these; their own order stays."""
     return sorted(parts, key=lambda part: input_of(part).split("/"))
 
 
-def input_of(part: Path) -> str:
+def input_of(part: Place) -> str:
     """Return the input file that a part's first record names; raises `InputError`."""
     return str(first_record(part).get("file"))

@@ -5,6 +5,9 @@ It knows no files of an output, and writes nothing there but the lock.
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +16,8 @@ from pathlib import Path
 from batchscore.errors import OutputError
 from batchscore.rows import Listen, Notice
 from batchscore.settings import Settings
+from batchscore.stores.address import Place, StoredPath, place_of
+from batchscore.write import storage
 from batchscore.write.layout import MARKER
 from batchscore.write.lock import Hold, held
 
@@ -24,21 +29,22 @@ FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
 class Output:
     """Where scores go: always a `folder` of parts, and one `file` made of them where that was asked."""
 
-    folder: Path
-    file: Path | None = None
+    folder: Place
+    file: Place | None = None
 
     @property
-    def asked_for(self) -> Path:
-        """The path that the user named."""
+    def asked_for(self) -> Place:
+        """The place that the user named."""
         return self.file or self.folder
 
 
 def output_of(settings: Settings) -> Output:
     """Return where the scores go; raises `OutputError` where a file stands in a folder's place."""
-    path = Path(settings.output)
-    if path.suffix.lower() in FILE_SUFFIXES and not path.is_dir():
+    path = place_of(settings.output)
+    folder = storage.is_folder(path)
+    if path.suffix.lower() in FILE_SUFFIXES and not folder:
         return Output(path.with_name(path.name + ".batchscore"), path)
-    if path.exists() and not path.is_dir():
+    if not folder and storage.exists(path):
         raise OutputError(
             f"{path} is a file; give a folder, or a new file ending in {', '.join(FILE_SUFFIXES)}."
         )
@@ -49,13 +55,18 @@ def output_of(settings: Settings) -> Output:
 def holding(settings: Settings, output: Output, listen: Listen) -> Iterator[Hold]:
     """Keep other runs of this task away from the output; raises `OutputHeld` where one is at work.
 
-    One file holds one task, so there no other task may work beside it, either.
+    One file holds one task, so there no other task may work beside it, either. Stores have no locks: there
+    only the runs of this machine are kept apart, by a folder in its temporary one.
     """
+    folder = output.folder / MARKER
+    if isinstance(folder, StoredPath):
+        named = hashlib.blake2b(str(output.folder).encode(), digest_size=8).hexdigest()
+        folder = Path(tempfile.gettempdir()) / f"batchscore-{os.getuid()}-{named}"
     with ExitStack() as stack:
         for name in ("file", settings.task) if output.file is not None else (settings.task,):
             hold = stack.enter_context(
                 held(
-                    output.folder / MARKER,
+                    folder,
                     name,
                     what=f"{output.asked_for} ({settings.task})"
                     if name == settings.task

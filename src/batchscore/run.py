@@ -17,7 +17,6 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -31,6 +30,7 @@ from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
+from batchscore.stores.address import Place
 from batchscore.survey import Survey, survey, wanted_by
 from batchscore.version import VERSION
 from batchscore.write import storage
@@ -51,7 +51,7 @@ SAME_SIGNAL_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that ended, well or not."""
+    """A run that ended, well or not; `with_file`: the one file that was asked for is there."""
 
     outcome: Outcome
     statistics: Statistics
@@ -59,9 +59,10 @@ class Finished:
     settings: Settings
     output: Output
     layout: Layout
-    record: Path
+    record: Place
     seconds: float
     exit_code: ExitCode
+    with_file: bool
 
 
 def score_files(
@@ -123,8 +124,12 @@ def score_surveyed(
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
-    if output.file is not None and outcome.stopped_by is None and not outcome.interrupted:
-        write_one_file(ledger, output.file, names_of(surveyed), settings.dimensions)
+    with_file = False
+    if output.file is not None:
+        if outcome.stopped_by is None and not outcome.interrupted:
+            write_one_file(ledger, output.file, names_of(surveyed), settings.dimensions)
+        with suppress(OutputError):
+            with_file = storage.exists(output.file)
     finished = Finished(
         outcome=outcome,
         statistics=tally.statistics(),
@@ -135,6 +140,7 @@ def score_surveyed(
         record=layout.runs / f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker()}.json",
         seconds=time.time() - bounds.started,
         exit_code=outcome.exit_code(settings.error_threshold),
+        with_file=with_file,
     )
     with suppress(OutputError):
         # A full disk has already been reported by whatever met it first.
@@ -157,11 +163,9 @@ def open_ledger(
     """Open the output folder; raises `OutputError` where it holds something else."""
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
-    same_as = fingerprint(settings, output)
-    ledger = Ledger(
-        layout, chosen, surveyed.schema, settings.rows_per_part, same_as, retry_errors=settings.retry_errors
-    )
-    foreign = output.file is not None and output.file.exists() and not layout.readme.exists()
+    ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
+    ledger.retry_errors = settings.retry_errors
+    foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
     if foreign and not settings.overwrite:
         raise OutputError(
             f"{output.file} is there already and batchscore did not write it; "
@@ -247,9 +251,8 @@ async def scored(
         async with bounds.watching(listen):
             job = Job(surveyed, settings, ledger, endpoints, environ, heard, stop, bounds.drain_seconds)
             outcome = await job.run()
-    if bounds.reached is not None and outcome.stopped_by is None and outcome.unfinished:
-        return replace(outcome, stopped_by=bounds.reached)
-    return outcome
+    early = bounds.reached if outcome.unfinished else None
+    return replace(outcome, stopped_by=outcome.stopped_by or early)
 
 
 @contextmanager

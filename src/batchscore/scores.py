@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
-from batchscore.errors import InputError
+from batchscore.errors import InputError, OutputError
+from batchscore.stores.address import Place, StoredPath, place_of
+from batchscore.stores.failures import StoreFailure
+from batchscore.write import storage
 from batchscore.write.schema import TASKS
 
 if TYPE_CHECKING:
@@ -35,14 +38,23 @@ def read_scores(out: str | Path, task: str | None = None) -> pd.DataFrame:
     `np.stack(df["embeddings"])` works; in Parquet and Arrow kept columns are text. `task` may be left out
     where there is one only. Needs memory for all of it: 4 bytes a dimension and about 300 a row, and one
     file's text on top (of a merged Parquet file, all of it twice). Raises `InputError` where there are no
-    scores, or where the folder's manifests name a part that is not there.
+    scores, or where the folder's manifests name a part that is not there; `SettingsError` for a URI that
+    cannot be used.
     """
+    try:
+        return _frame(out if isinstance(out, Path) else place_of(out), task)
+    except OutputError as error:  # of a store; its reason is for a person
+        raise InputError(str(error)) from error
+    except StoreFailure as error:
+        raise InputError(f"{out}: {error.strerror}") from error
+
+
+def _frame(path: Place, task: str | None) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - half a second that nobody else should wait for
 
-    path = Path(out)
-    if path.is_dir():
+    if storage.is_folder(path):
         task, files = score_parts(path, task)
-    elif path.is_file():
+    elif storage.exists(path):
         files = [path]
     else:
         raise InputError(f"{path}: no such file or folder")
@@ -62,13 +74,13 @@ def read_scores(out: str | Path, task: str | None = None) -> pd.DataFrame:
     return frame
 
 
-def score_parts(out: Path, task: str | None = None) -> tuple[str, list[Path]]:
+def score_parts(out: Place, task: str | None = None) -> tuple[str, list[Place]]:
     """Return the task and its score parts in input order.
 
     Where there are manifests, a part counts only if one of them has its commit record. Raises
     `InputError`.
     """
-    found = [name for name in TASKS if (out / name).is_dir()]
+    found = [name for name in TASKS if storage.is_folder(out / name)]
     if not found and out.name in TASKS:  # the folder of one task was named
         return score_parts(out.parent, task or out.name)
     if task is None:
@@ -79,8 +91,9 @@ def score_parts(out: Path, task: str | None = None) -> tuple[str, list[Path]]:
     if task not in found:
         raise InputError(f"{out}: no scores of {task} in it, only of {', '.join(found) or 'nothing'}")
     folder = out / task
-    parts = _committed(out, task) if (out / "manifest").is_dir() else _by_name(folder)
-    missing = [part for part in parts if not part.is_file()]
+    there = set(storage.names(folder))
+    parts = _committed(out, task) if storage.is_folder(out / "manifest") else _by_name(folder, there)
+    missing = [part for part in parts if part.name not in there]
     if missing:
         raise InputError(
             f"{missing[0]} is not there ({len(missing)} of {len(parts)} parts are missing): `batchscore "
@@ -91,32 +104,33 @@ def score_parts(out: Path, task: str | None = None) -> tuple[str, list[Path]]:
     return task, parts
 
 
-def _committed(out: Path, task: str) -> list[Path]:
-    manifests = (out / "manifest" / task).glob("*.json")
+def _committed(out: Place, task: str) -> list[Place]:
+    folder = out / "manifest" / task
+    manifests = [folder / name for name in storage.names(folder) if name.endswith(".json")]
     return [part for _, parts in sorted(_commits(path, out / task) for path in manifests) for part in parts]
 
 
-def _commits(manifest: Path, folder: Path) -> tuple[list[str], list[Path]]:
+def _commits(manifest: Place, folder: Place) -> tuple[list[str], list[Place]]:
     """Return the input's place as its folder is walked, by each folder's name, and its parts."""
     try:
-        record = orjson.loads(manifest.read_bytes())
+        record = orjson.loads(b"".join(storage.chunks(manifest)))
         names = [part["scores"]["name"] for part in record["parts"] if part.get("scores")]
-        parts = sorted((folder / Path(name).name for name in names), key=_place)
+        parts = sorted((folder / PurePosixPath(name).name for name in names), key=_place)
         return record["file"].split("/"), parts
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{manifest}: cannot be read as a manifest ({error!r})") from error
 
 
-def _by_name(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.iterdir() if _PART.fullmatch(path.name)), key=_place)
+def _by_name(folder: Place, names: Iterable[str]) -> list[Place]:
+    return sorted((folder / name for name in names if _PART.fullmatch(name)), key=_place)
 
 
-def _place(part: Path) -> tuple[str, int]:
+def _place(part: Place) -> tuple[str, int]:
     match = _PART.fullmatch(part.name)
     return (match["name"], int(match["number"])) if match else (part.name, 0)
 
 
-def _read(path: Path, task: str | None) -> tuple[str | None, _Columns]:
+def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise InputError(f"{path}: scores stand in {', '.join(_SUFFIXES)} files")
@@ -131,9 +145,9 @@ def _task_of(names: Iterable[str]) -> str | None:
     return next((name for name in reversed(list(names)) if name in TASKS), None)
 
 
-def _from_lines(path: Path, task: str | None) -> tuple[str | None, _Columns]:
+def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     columns: _Columns = {}
-    with path.open("rb") as lines:
+    with storage.opened(path) as lines:
         for count, line in enumerate(lines):
             record = orjson.loads(line)
             task = task or _task_of(record)
@@ -148,18 +162,21 @@ def _from_lines(path: Path, task: str | None) -> tuple[str | None, _Columns]:
     return task, columns
 
 
-def _from_arrow(path: Path, task: str | None) -> tuple[str | None, _Columns]:
+def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     import pyarrow as pa  # noqa: PLC0415 - 0.1 s that JSON Lines does without
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    from batchscore.stores.objects import StoredFile  # noqa: PLC0415
     from batchscore.write.columnar import counts_of, vectors_of  # noqa: PLC0415
 
-    if path.suffix.lower() == ".parquet":
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-    else:
-        with pa.OSFile(str(path)) as opened, pa.ipc.open_file(opened) as file:
-            table = file.read_all()
+    source = StoredFile(path) if isinstance(path, StoredPath) else None
+    with pa.PythonFile(source, "r") if source is not None else pa.OSFile(str(path)) as opened:
+        if path.suffix.lower() == ".parquet":
+            with pq.ParquetFile(opened) as file:
+                table = file.read()
+        else:
+            with pa.ipc.open_file(opened) as file:
+                table = file.read_all()
     task = task or _task_of(table.column_names)
     columns: _Columns = {}
     for name in table.column_names:

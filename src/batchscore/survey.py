@@ -17,6 +17,7 @@ from batchscore.pack.template import Template, parse_template
 from batchscore.read import InputFile, ReadOptions, SkippedFile, find_files, open_table
 from batchscore.rows import Table
 from batchscore.settings import Settings
+from batchscore.stores.address import Place
 from batchscore.write.schema import RecordSchema
 
 #: Formats whose columns are the same in every row, so that one look tells them all.
@@ -50,7 +51,7 @@ class Survey:
     schema: RecordSchema
 
 
-def survey(inputs: Sequence[str], settings: Settings, *, output: Path | None) -> Survey:
+def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -> Survey:
     """Find and try the input files.
 
     Raises `InputError` where nothing can be scored, `UsageError` where a template or `--keep` cannot

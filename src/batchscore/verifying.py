@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import ExitCode, InputError
+from batchscore.stores.address import Place, refuse_uri
 from batchscore.write import storage
 from batchscore.write.layout import MARKER, Layout
 from batchscore.write.ledger import listed
@@ -73,6 +74,7 @@ def verify_output(
     Raises `OutputHeld` where a run is working on it, `InputError` where there is nothing to check, and
     `OutputError` where something cannot be read: that is not taken for damage.
     """
+    refuse_uri(named, "verify")
     folder = output_folder(named)
     task = task_of(folder, named, task)
     if not (folder / "manifest" / task).is_dir():
@@ -111,7 +113,7 @@ def verified(folder: Path, task: str, verdict: Verdict) -> Verdict:
         first, second, *_ = fingerprints.values()
         verdict.unmended.append(Problem(second, f"was written with other settings than {first}"))
     for kind, path in parts_of(folder, task):
-        if not path.name.startswith("part-") or path.is_dir():
+        if not path.name.startswith("part-") or storage.is_folder(path):
             verdict.unmended.append(Problem(str(path), "is not batchscore's; move it away"))
             continue
         if (kind, path.name) not in named:
@@ -142,7 +144,7 @@ def account(checked: Checked, verdict: Verdict, left: dict[str, str]) -> None:
         left[manifest.file] = manifest.problem or "not read to its end"
 
 
-def parts_of(folder: Path, task: str) -> Iterator[tuple[str, Path]]:
+def parts_of(folder: Path, task: str) -> Iterator[tuple[str, Place]]:
     """Give what stands in the folders of scores and errors."""
     layout = Layout(folder, task, "")
     for kind, where in (("scores", layout.scores), ("errors", layout.errors)):
@@ -150,7 +152,7 @@ def parts_of(folder: Path, task: str) -> Iterator[tuple[str, Path]]:
             yield kind, path
 
 
-def remove(path: Path, verdict: Verdict) -> None:
+def remove(path: Place, verdict: Verdict) -> None:
     """Remove a file, and say so."""
     if storage.remove(path):
         verdict.removed.append(str(path))

@@ -52,8 +52,11 @@ def test_a_second_run_is_refused_until_the_first_is_gone(
         first.popen.wait()
     assert lock.exists()
     deployment.reset()
-    # Nobody has published anything yet, so that other settings are welcome.
+    # What was answered is in the journal, so that other settings are not welcome.
     run = batchscore(*command)
+    assert run.exit_code == 1, run
+    assert "of another run (system was" in run.stderr
+    run = batchscore(*command, "--system", "S3CRET")
     assert run.exit_code == 0, run
     assert not lock.exists()
     assert len(whole("out" if output == "out" else f"{output}.batchscore", "chat")[0]) == 6
@@ -90,7 +93,9 @@ def test_meanwhile_it_can_be_merged_as_far_as_it_is_but_not_verified(
         *("--rows-per-part", "2"),
     ) as process:
         deployment.wait_for(6)
-        while not list(Path().glob("out/manifest/chat/*.json")):
+        while not any(
+            b'"scores": {' in path.read_bytes() for path in Path().glob("out/manifest/chat/*.json")
+        ):
             time.sleep(0.01)
         merged, verified, repaired = batchscore.together(
             ["merge", "out", "all.jsonl"], ["verify", "out"], ["verify", "out", "--repair"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import shlex
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from buckets import Bucket
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -64,11 +67,20 @@ def rehearsal(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(("page", "words"), commands())
-def test_every_command_of_the_docs_runs(page: str, words: list[str], tmp_path: Path) -> None:
+def test_every_command_of_the_docs_runs(
+    page: str, words: list[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     (tmp_path / "data").symlink_to(ROOT / "data")
+    bucket = next((word.split("/")[2] for word in words if word.startswith("s3://")), None)
+    environ = dict(os.environ)
+    if bucket is not None:
+        stored: Bucket = request.getfixturevalue("moto").bucket(bucket)
+        stored.put("data/notes.csv", (ROOT / "data" / "notes.csv").read_bytes())
+        environ.update(stored.environ)
     done = subprocess.run(
         [sys.executable, "-m", "batchscore", *words],
         cwd=tmp_path,
+        env=environ,
         capture_output=True,
         text=True,
         check=False,

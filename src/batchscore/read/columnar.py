@@ -16,6 +16,8 @@ from batchscore.read.files import InputFile
 from batchscore.read.problems import Rows, named_once, too_large, unreadable
 from batchscore.read.stream import ARROW_STREAM, looks_like, readable
 from batchscore.rows import Row, Table
+from batchscore.stores.address import StoredPath
+from batchscore.stores.objects import StoredFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +27,10 @@ _BATCH_BYTES = 1 << 20
 
 #: Bytes of a column's pages held at a time; pyarrow's default reads a row group's column at once.
 _READ_BUFFER = 64 * 1024
+
+#: From a store every such read is a request: each column's are larger, all together no more than this.
+_LARGEST_RANGE = 2 << 20
+_RANGES_BYTES = 32 << 20
 
 Batches = Generator["pa.RecordBatch", None, None]
 
@@ -65,7 +71,7 @@ def _opened(file: InputFile, what: str) -> Iterator[bytes]:
     import pyarrow as pa  # noqa: PLC0415
 
     with readable(file.name):
-        with file.path.open("rb") as raw:
+        with file.open() as raw:
             head = raw.read(4096)
         if not head:
             raise UnreadableFile(file.name, f"it is empty, not {what}")
@@ -79,9 +85,26 @@ def _opened(file: InputFile, what: str) -> Iterator[bytes]:
             ) from error
 
 
+def _at_any_place(file: InputFile, *, mapped: bool = False) -> Any:
+    """Open a file whose parts are read in any order."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if isinstance(file.path, StoredPath):
+        return pa.PythonFile(StoredFile(file.path), "r")
+    return (pa.memory_map if mapped else pa.OSFile)(os.fsencode(file.path))
+
+
+def _from_the_start(file: InputFile) -> Any:
+    """Open a file that is read once."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if isinstance(file.path, StoredPath):
+        return pa.PythonFile(file.open(), "r")
+    return pa.OSFile(os.fsencode(file.path))
+
+
 @contextmanager
 def _parquet(file: InputFile) -> Iterator[Any]:
-    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     with _opened(file, "a Parquet file") as head, ExitStack() as stack:
@@ -89,8 +112,12 @@ def _parquet(file: InputFile) -> Iterator[Any]:
             raise UnreadableFile(file.name, "it is an encrypted Parquet file: decrypt it first")
         if not head.startswith(b"PAR1"):
             raise _another(file, looks_like(head), "Parquet")
-        source = stack.enter_context(pa.OSFile(os.fsencode(file.path)))
-        yield stack.enter_context(pq.ParquetFile(source, pre_buffer=False, buffer_size=_READ_BUFFER))
+        source = stack.enter_context(_at_any_place(file))
+        metadata, buffer = pq.read_metadata(source), _READ_BUFFER
+        if isinstance(file.path, StoredPath):
+            buffer = max(buffer, min(_LARGEST_RANGE, _RANGES_BYTES // (metadata.num_columns or 1)))
+        parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=False, buffer_size=buffer)
+        yield stack.enter_context(parquet)
 
 
 def _parquet_batches(file: InputFile) -> Batches:
@@ -109,13 +136,13 @@ def _arrow(file: InputFile) -> Iterator[Any]:
             raise UnreadableFile(file.name, "it is a Feather file of version 1: write it again as Parquet")
         if head.startswith(b"ARROW1"):
             # The buffers of a file need not be next to one another; mapped pages are not our memory.
-            source = stack.enter_context(pa.memory_map(os.fsencode(file.path)))
+            source = stack.enter_context(_at_any_place(file, mapped=True))
             yield stack.enter_context(pa.ipc.open_file(source))
             return
         what = looks_like(head)
         if what is not None and not head.startswith(ARROW_STREAM):
             raise _another(file, what, "Arrow")
-        source = stack.enter_context(pa.OSFile(os.fsencode(file.path)))
+        source = stack.enter_context(_from_the_start(file))
         yield stack.enter_context(pa.ipc.open_stream(source))
 
 

@@ -5,21 +5,24 @@ that a folder of a million files costs one walk.
 """
 
 # Paths stay strings: a Path for each entry of a walk would cost more than the walk.
-# ruff: noqa: PTH100, PTH112, PTH114, PTH116, PTH118, PTH119, PTH120, PTH122, PTH208
+# ruff: noqa: PTH118, PTH119, PTH120, PTH122
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import io
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from pathlib import Path
 
 from batchscore.errors import InputError, UnreadableFile
+from batchscore.read.trees import LOCAL, Entry, Tree, tree_of
+from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.failures import StoreFailure
+from batchscore.stores.objects import StoredStream
 
 #: Suffixes of text, which may be compressed as well, and of formats that compress by themselves.
 TEXT_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
@@ -43,11 +46,15 @@ class InputFile:
     compression, which is `"gz"`, `"zst"` or `None`. `size` is in bytes, as stored.
     """
 
-    path: Path
+    path: Place
     name: str
     suffix: str
     compression: str | None
     size: int
+
+    def open(self) -> io.RawIOBase:
+        """Open its bytes as stored, to be read once from the start; what fails is an `OSError`."""
+        return opened(self.path)
 
 
 @dataclass(frozen=True)
@@ -66,35 +73,43 @@ class Found:
     skipped: tuple[SkippedFile, ...]
 
 
-def find_files(inputs: Sequence[str], *, output: Path | None = None) -> Found:
+def find_files(inputs: Sequence[str], *, output: Place | None = None) -> Found:
     """Find the files that INPUTs (files, folders, globs) stand for; one reached twice comes once.
 
     A path that exists is meant literally, whatever characters it has. Raises `InputError` where an
-    INPUT is missing, an explicitly named file has no format of ours, or nothing readable is found.
+    INPUT is missing, an explicitly named file has no format of ours, or nothing readable is found, and
+    `SettingsError` where a URI cannot be used.
     """
-    sources = [_source(text, output) for text in dict.fromkeys(inputs)]
-    if not sources:
+    texts = list(dict.fromkeys(inputs))
+    if not texts:
         raise InputError("no INPUT was given: name a file, a folder or a glob")
+    tree = tree_of(texts)
+    sources = [_source(tree, text, output) for text in texts]
     root = _root(sources)
-    search = _Search(root, output)
+    search = _Search(tree, root, output)
     files: list[InputFile] = []
     for source in sources:
         before, skipped = len(search.seen_files), len(search.skipped)
         files.extend(search.run(source))
         if len(search.seen_files) == before and not search.known_again:
-            raise _nothing(source, search.skipped[skipped:])
+            raise _nothing(tree, source, search.skipped[skipped:])
     return Found(tuple(files), tuple(search.skipped))
 
 
-def digest(path: Path) -> str:
+def opened(place: Place) -> io.RawIOBase:
+    """Open a file's bytes, to be read once from the start."""
+    return StoredStream(place) if isinstance(place, StoredPath) else place.open("rb", buffering=0)
+
+
+def digest(place: Place) -> str:
     """`blake2b:<32 hex digits>` of the file's bytes as stored; one pass in constant memory."""
     state = hashlib.blake2b(digest_size=16)
     try:
-        with path.open("rb", buffering=0) as file:
+        with opened(place) as file:
             while block := file.read(1 << 20):
                 state.update(block)
     except OSError as error:
-        raise UnreadableFile(_shown(str(path)), error.strerror or "cannot be read") from error
+        raise UnreadableFile(_shown(str(place)), error.strerror or "cannot be read") from error
     return f"blake2b:{state.hexdigest()}"
 
 
@@ -108,33 +123,41 @@ class _Source:
     parts: tuple[str, ...] = ()
 
 
-def _source(text: str, output: Path | None) -> _Source:
+def _source(tree: Tree, text: str, output: Place | None) -> _Source:
     """Decide what one INPUT means. The longest leading path that exists is taken literally."""
-    path = os.path.abspath(text) if text else ""
-    mode = _mode(path)
-    if mode is not None and output is not None and os.path.realpath(path) == os.path.realpath(output):
+    try:
+        return _resolved(tree, text, output)
+    except StoreFailure as failure:
+        raise InputError(f"{_shown(text)}: {failure.strerror}") from None
+
+
+def _resolved(tree: Tree, text: str, output: Place | None) -> _Source:
+    path = tree.absolute(text)
+    kind = tree.kind(path)
+    if kind is not None and tree.real(path) == tree.within(output):
         raise InputError(f"{_shown(text)} is also the output: let the output go to another place")
-    if mode is not None and stat.S_ISDIR(mode):
-        if os.path.lexists(os.path.join(path, OUTPUT_MARK)):
+    if kind == "folder":
+        mark = os.path.join(path, OUTPUT_MARK)
+        if tree.kind(mark) is not None or tree.is_link(mark):
             raise InputError(
                 f"{_shown(text)} is an output folder of batchscore. To score it again, name a folder "
                 "of score records below it, or that folder's files"
             )
         return _Source(text, path, "folder")
-    if mode is not None and stat.S_ISREG(mode):
+    if kind == "file":
         return _Source(text, path, "file")
-    if mode is not None:
+    if kind is not None:
         raise InputError(f"{_shown(text)} is not a regular file: write its data to a file first")
-    if text and os.path.islink(path):
+    if text and tree.is_link(path):
         raise InputError(f"{_shown(text)} is a link to a file that does not exist")
     base = path
     parts: list[str] = []
-    while base != os.path.dirname(base) and _mode(base) is None:
+    while base != os.path.dirname(base) and tree.kind(base) is None:
         base, part = os.path.split(base)
         parts.insert(0, part)
-    if parts and _MAGIC.search(parts[0]) and os.path.isdir(base):
+    if parts and _MAGIC.search(parts[0]) and tree.kind(base) == "folder":
         return _Source(text, base, "glob", tuple(parts))
-    raise InputError(_missing(text, base, parts))
+    raise InputError(_missing(tree, text, base, parts))
 
 
 def _root(sources: Sequence[_Source]) -> str:
@@ -149,7 +172,8 @@ def _root(sources: Sequence[_Source]) -> str:
 class _Search:
     """One walk over all INPUTs: remembers real paths, so that links and overlaps give a file once."""
 
-    def __init__(self, root: str, output: Path | None) -> None:
+    def __init__(self, tree: Tree, root: str, output: Place | None) -> None:
+        self._tree = tree
         self._prefix = os.path.join(root, "")
         self.skipped: list[SkippedFile] = []
         self.seen_files: set[str] = set()
@@ -157,7 +181,7 @@ class _Search:
         self._seen_folders: set[str] = set()
         self._seen_globs: set[tuple[str, tuple[_Pattern, ...]]] = set()
         self._told: set[str] = set()
-        self._output = None if output is None else os.path.realpath(output)
+        self._output = tree.within(output)
 
     def run(self, source: _Source) -> Iterator[InputFile]:
         self.known_again = False
@@ -166,13 +190,13 @@ class _Search:
                 raise InputError(
                     f"{_shown(source.text)}: {_unknown(source.base)}; batchscore reads {_FORMATS}"
                 )
-            yield from self._file(source.base, os.path.realpath(source.base))
+            yield from self._file(source.base, self._tree.real(source.base))
         elif source.kind == "folder":
-            yield from self._walk(source.base, os.path.realpath(source.base))
+            yield from self._walk(source.base, self._tree.real(source.base))
         else:
             patterns = tuple(_pattern(part) for part in source.parts)
-            found = self._glob(source.base, os.path.realpath(source.base), patterns)
-            yield from sorted(found, key=lambda file: os.fsencode(file.path))
+            found = self._glob(source.base, self._tree.real(source.base), patterns)
+            yield from sorted(found, key=lambda file: os.fsencode(str(file.path)))
 
     def _file(self, path: str, real: str) -> Iterator[InputFile]:
         kind = _suffix(path)
@@ -182,12 +206,12 @@ class _Search:
             self.known_again = True
         else:
             try:
-                size = os.stat(path).st_size
+                size = self._tree.size(path)
             except OSError as error:
                 self._skip(path, error.strerror or "cannot be read")
                 return
             self.seen_files.add(real)
-            yield InputFile(Path(path), self._name(path), kind[0], kind[1], size)
+            yield InputFile(self._tree.place(path), self._name(path), kind[0], kind[1], size)
 
     def _walk(self, path: str, real: str) -> Iterator[InputFile]:
         """All files below a folder. A folder met again, by a link or a loop of links, gives nothing."""
@@ -223,8 +247,7 @@ class _Search:
     def _entries(self, folder: str, real: str, *, hidden: bool = False) -> list[_Entry]:
         """List what a folder shows, without our own outputs, in the order of the names that files get."""
         try:
-            with os.scandir(folder) as scan:
-                found = list(scan)
+            found = self._tree.scan(folder)
         except OSError as error:
             self._skip(folder, f"folder cannot be listed: {error.strerror}", folder=True)
             return []
@@ -245,9 +268,9 @@ class _Search:
                 entries.append(shown)
         return sorted(entries, key=_Entry.order)
 
-    def _judge(self, entry: os.DirEntry[str], real_folder: str, names: set[str]) -> _Entry | None:
+    def _judge(self, entry: Entry, real_folder: str, names: set[str]) -> _Entry | None:
         link = entry.is_symlink()
-        real = os.path.realpath(entry.path) if link else os.path.join(real_folder, entry.name)
+        real = self._tree.real(entry.path) if link else os.path.join(real_folder, entry.name)
         folder = entry.is_dir()
         reason = None
         if real == self._output:
@@ -323,10 +346,10 @@ def _unknown(path: str) -> str:
     return f"suffix {_shown(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
 
 
-def _nothing(source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
+def _nothing(tree: Tree, source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
     if source.kind == "glob" and not skipped:
         return InputError(
-            f"{_shown(source.text)} matches nothing below {_shown(source.base)} (hidden files are "
+            f"{_shown(source.text)} matches nothing below {tree.shown(source.base)} (hidden files are "
             "matched only by a pattern that starts with a dot)"
         )
     what = "matches no file" if source.kind == "glob" else "holds no file"
@@ -336,22 +359,22 @@ def _nothing(source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
     return InputError(f"{_shown(source.text)} {what} that batchscore reads: {_FORMATS}{left}")
 
 
-def _missing(text: str, base: str, parts: Sequence[str]) -> str:
+def _missing(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str:
     """Say what stands where the missing path was looked for; `base` is the part of it that exists."""
     if not parts:
         return "an INPUT is an empty text: name a file, a folder or a glob"
     message = f"{_shown(text)} does not exist"
-    if not os.path.isdir(base):
-        return f"{message}: {_shown(base)} is a file, not a folder"
+    if tree.kind(base) != "folder":
+        return f"{message}: {tree.shown(base)} is a file, not a folder"
     try:
-        names = sorted(name for name in os.listdir(base) if not name.startswith("."))
+        names = sorted(entry.name for entry in tree.scan(base) if not entry.name.startswith("."))
     except OSError as error:
-        return f"{message}, or may not be seen: {_shown(base)}: {error.strerror}"
+        return f"{message}, or may not be seen: {tree.shown(base)}: {error.strerror}"
     by_folded = {name.casefold(): name for name in names}
     near = [by_folded[name] for name in difflib.get_close_matches(parts[0].casefold(), by_folded, _SHOWN)]
     if near:
-        return f"{message}. In {_shown(base)} there is {_listed(near)}"
-    return f"{message}. {_shown(base)} holds {_listed(names) if names else 'nothing'}"
+        return f"{message}. In {tree.shown(base)} there is {_listed(near)}"
+    return f"{message}. {tree.shown(base)} holds {_listed(names) if names else 'nothing'}"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -360,16 +383,6 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(shown[:_SHOWN]) + more
 
 
-def _mode(path: str) -> int | None:
-    try:
-        return os.stat(path).st_mode
-    except PermissionError:
-        # It may exist; what can't be seen is told as missing, with the system's reason.
-        return None
-    except (OSError, ValueError):
-        return None
-
-
 def _shown(path: str) -> str:
     """Write a path as text that every encoder takes: Linux allows names that are not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return LOCAL.shown(path)

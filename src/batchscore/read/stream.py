@@ -12,11 +12,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from io import FileIO
-from pathlib import Path
+from io import RawIOBase
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import InputFile
+from batchscore.stores.failures import StoreFailure
 
 #: Bytes asked of the system at a time: large enough for a network file system, small beside a row.
 BLOCK = 256 * 1024
@@ -93,6 +93,8 @@ def readable(name: str) -> Iterator[None]:
         raise UnreadableFile(
             name, "its name says gzip, but it is not, or is damaged: compress it again, or drop .gz"
         ) from error
+    except StoreFailure as error:
+        raise UnreadableFile(name, f"{error.reason}; {error.advice}") from error
     except PermissionError as error:
         raise UnreadableFile(name, "no permission to read it: check its owner and mode") from error
     except OSError as error:
@@ -110,16 +112,16 @@ def text_blocks(file: InputFile, *, size: int = BLOCK, cap: int | None = None) -
     A failing file gives first all that can be read. Raises `UnreadableFile`, also where the first
     bytes are those of another kind of file.
     """
-    with readable(file.name), file.path.open("rb", buffering=0) as raw:
-        yield _cut(_checked(file, _OPENERS[file.compression](raw)), min(size, BLOCK), cap)
+    with readable(file.name), file.open() as raw:
+        yield _cut(_checked(file, _OPENERS[file.compression](file, raw)), min(size, BLOCK), cap)
 
 
-def _plain(raw: FileIO) -> Iterator[bytes]:
+def _plain(_: InputFile, raw: RawIOBase) -> Iterator[bytes]:
     while block := raw.read(BLOCK):
         yield block
 
 
-def _gunzip(raw: FileIO) -> Iterator[bytes]:
+def _gunzip(_: InputFile, raw: RawIOBase) -> Iterator[bytes]:
     """All members of a gzip file. Own code since `gzip.read` drops what precedes a failure."""
     inflate = zlib.decompressobj(31)
     data, started = b"", False
@@ -142,7 +144,7 @@ def _gunzip(raw: FileIO) -> Iterator[bytes]:
             raise EOFError
 
 
-def _unzstd(raw: FileIO) -> Iterator[bytes]:
+def _unzstd(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
     """All frames of a zstd file. What pyarrow has decompressed within a failing call is lost."""
     given = 0
     try:
@@ -155,14 +157,14 @@ def _unzstd(raw: FileIO) -> Iterator[bytes]:
         # Once more, byte by byte where it failed, so that the rows before the damage stand.
         whole, part = divmod(given, _ZSTD_BLOCK)
         sizes = itertools.chain([_ZSTD_BLOCK] * whole, [part] if part else [], itertools.repeat(1))
-        with Path(raw.name).open("rb", buffering=0) as again:
+        with file.open() as again:
             for block in _zstd_blocks(again, sizes):
                 if given <= 0:
                     yield block
                 given -= len(block)
 
 
-def _zstd_blocks(raw: FileIO, sizes: Iterable[int]) -> Iterator[bytes]:
+def _zstd_blocks(raw: RawIOBase, sizes: Iterable[int]) -> Iterator[bytes]:
     import pyarrow as pa  # noqa: PLC0415 - a run over other formats does without
 
     with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
@@ -172,7 +174,7 @@ def _zstd_blocks(raw: FileIO, sizes: Iterable[int]) -> Iterator[bytes]:
             yield block
 
 
-_OPENERS: dict[str | None, Callable[[FileIO], Iterator[bytes]]] = {
+_OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = {
     None: _plain,
     "gz": _gunzip,
     "zst": _unzstd,

@@ -94,7 +94,7 @@ def places(finished: Finished) -> list[str]:
     """Return where the results are."""
     outcome = finished.outcome
     lines = []
-    if finished.output.file is not None and finished.output.file.exists():
+    if finished.with_file:
         lines.append(f"  scores: {finished.output.file}")
     elif outcome.ok:
         lines.append(f"  scores: {finished.layout.scores}")
@@ -162,7 +162,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "interrupted": outcome.interrupted,
         "seconds": round(finished.seconds, 3),
         "output": str(finished.output.asked_for),
-        "output_written": finished.output.asked_for.exists(),
+        "output_written": finished.with_file or finished.output.file is None,
         "scores": str(finished.layout.scores),
         "error_records": str(finished.layout.errors),
         "record": str(finished.record),

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +20,9 @@ import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.rows import RowError, Score, Settled
+from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.failures import StoreFailure
+from batchscore.stores.objects import StoredFile
 from batchscore.write.jsonl import checked_vector, clean_text, error_fields, error_from, json_text
 from batchscore.write.schema import RecordSchema
 from batchscore.write.storage import Sink
@@ -76,7 +78,7 @@ def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
     return _parquet(_table(columns, arrow_error_schema(schema)))
 
 
-def decode_scores(source: Path | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_scores(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet score file, a batch in memory at a time; vectors are equal bit by bit.
 
     Kept columns come back as the text that stands in the file, `usage` with its three counts. Raises
@@ -86,7 +88,7 @@ def decode_scores(source: Path | bytes, schema: RecordSchema) -> Iterator[Settle
         yield from _rows(table, schema, _scores)
 
 
-def decode_errors(source: Path | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_errors(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet error file; raises likewise."""
     for table in _tables(source, lambda _: arrow_error_schema(schema)):
         yield from _rows(table, schema, _errors)
@@ -111,7 +113,7 @@ def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
     return _table(columns, arrow)
 
 
-def score_tables(source: Path | bytes, schema: RecordSchema) -> Iterator[pa.Table]:
+def score_tables(source: Place | bytes, schema: RecordSchema) -> Iterator[pa.Table]:
     """Yield a Parquet score file as tables of some thousand rows; raises `OutputError` as `decode_scores`."""
 
     def expected(found: pa.Schema) -> pa.Schema:
@@ -270,19 +272,27 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 # --- and back
 
 
-def _tables(source: Path | bytes, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
-    name = source if isinstance(source, Path) else "these records"
+def _tables(source: Place | bytes, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
+    name = "these records" if isinstance(source, bytes) else source
     try:
-        with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
+        with pq.ParquetFile(_at_any_place(source)) as file:
             if not file.schema_arrow.equals(expected(file.schema_arrow)):
                 raise OutputError(f"{name}: its columns are not those of this run")
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 yield pa.Table.from_batches([batch])
+    except StoreFailure as error:
+        raise OutputError(f"cannot read {name}: {error.strerror}") from error
     except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
         raise OutputError(
             f"{name}: cannot be read as Parquet ({error}); the file was changed or cut after it was "
             "written: `batchscore verify --repair` scores its missing rows again"
         ) from error
+
+
+def _at_any_place(source: Place | bytes) -> Any:
+    if isinstance(source, bytes):
+        return pa.BufferReader(source)
+    return pa.PythonFile(StoredFile(source), "r") if isinstance(source, StoredPath) else source
 
 
 def _rows(

@@ -6,16 +6,17 @@ It must not know settings: parts may come without the run that made them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from batchscore.errors import InputError
+from batchscore.stores.address import Place
+from batchscore.write import storage
 from batchscore.write.schema import RecordSchema
 
 
-def first_record(part: Path) -> Mapping[str, Any]:
+def first_record(part: Place) -> Mapping[str, Any]:
     """Return the first record of a part of any format; raises `InputError` where it has none."""
     try:
         if part.suffix.lower() == ".parquet":
@@ -24,7 +25,7 @@ def first_record(part: Path) -> Mapping[str, Any]:
             with pq.ParquetFile(part) as opened:
                 record: Any = next(opened.iter_batches(batch_size=1)).to_pylist()[0]
         else:
-            with part.open("rb") as lines:
+            with storage.opened(part) as lines:
                 record = orjson.loads(lines.readline())
         if isinstance(record, dict):
             return record
@@ -35,7 +36,7 @@ def first_record(part: Path) -> Mapping[str, Any]:
 
 
 def schema_of(
-    part: Path, task: str, keep: tuple[str, ...] | None = None, *, answer: str | None = None
+    part: Place, task: str, keep: tuple[str, ...] | None = None, *, answer: str | None = None
 ) -> RecordSchema:
     """Return the schema of records such as this part's first; what is not in them is as by default.
 

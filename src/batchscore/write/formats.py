@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from batchscore.errors import BrokenInvariant
 from batchscore.rows import Settled
+from batchscore.stores.address import Place
 from batchscore.write import jsonl
 from batchscore.write.schema import RecordSchema
 
 Encode = Callable[[Sequence[Settled], RecordSchema], bytes | Iterable[bytes]]
-Decode = Callable[[Path | bytes, RecordSchema], Iterator[Settled]]
+Decode = Callable[[Place | bytes, RecordSchema], Iterator[Settled]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,6 @@ def format_named(name: str) -> Format:
     return FORMATS[name]()
 
 
-def format_of(part: Path) -> Format:
+def format_of(part: Place) -> Format:
     """Return the format of a part, by its suffix."""
     return format_named(part.suffix.lower().removeprefix("."))

@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,6 +20,8 @@ import orjson
 
 from batchscore.errors import BrokenInvariant, ErrorCode, OutputError
 from batchscore.rows import RowError, Score, Settled
+from batchscore.stores.address import Place
+from batchscore.write import storage
 from batchscore.write.schema import RecordSchema
 
 Vector: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
@@ -57,7 +58,7 @@ def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[
     )
 
 
-def decode_scores(source: Path | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_scores(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a score file, one line in memory at a time; vectors are equal bit by bit.
 
     Raises `OutputError` at a line that is no score record of this schema.
@@ -65,14 +66,19 @@ def decode_scores(source: Path | bytes, schema: RecordSchema) -> Iterator[Settle
     return _decoded(source, "score", lambda record: _settled(record, _score(record, schema), schema))
 
 
-def decode_errors(source: Path | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_errors(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of an error file; raises `OutputError` at a line that is no error record."""
     return _decoded(source, "error", lambda record: _settled(record, error_from(record["error"]), schema))
 
 
 def json_text(value: Any) -> str:
     """Any cell or reply as JSON text, by the same rules as in a record."""
-    return _dumps(value, orjson.OPT_SERIALIZE_NUMPY).decode()
+    return json_bytes(value).decode()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Any cell or reply as JSON in UTF-8, by the same rules as in a record."""
+    return _dumps(value, orjson.OPT_SERIALIZE_NUMPY)
 
 
 def clean_text(text: str) -> str:
@@ -264,11 +270,11 @@ def _chunked(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _decoded(
-    source: Path | bytes, what: str, settled: Callable[[Mapping[str, Any]], Settled]
+    source: Place | bytes, what: str, settled: Callable[[Mapping[str, Any]], Settled]
 ) -> Iterator[Settled]:
     line = 1
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as lines:
+        with io.BytesIO(source) if isinstance(source, bytes) else storage.opened(source) as lines:
             for text in lines:
                 yield settled(orjson.loads(text))
                 line += 1
@@ -316,7 +322,7 @@ def _kind(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
     return value
 
 
-def _name(source: Path | bytes) -> str:
+def _name(source: Place | bytes) -> str:
     return "these records" if isinstance(source, bytes) else str(source)
 
 

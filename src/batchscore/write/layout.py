@@ -11,7 +11,9 @@ import hashlib
 import re
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+
+from batchscore.stores.address import Place
 
 #: Marks a folder as an output of ours, so that a walk over inputs passes it by.
 MARKER = ".batchscore"
@@ -38,37 +40,42 @@ def stem_of(file: str) -> str:
 class Layout:
     """The places of one task in one output folder; `suffix` is that of its parts, with the dot."""
 
-    root: Path
+    root: Place
     task: str
     suffix: str
 
     @property
-    def scores(self) -> Path:
+    def scores(self) -> Place:
         """The flat folder of score records: what other tools read."""
         return self.root / self.task
 
     @property
-    def errors(self) -> Path:
+    def errors(self) -> Place:
         """The flat folder of error records."""
         return self.root / "errors" / self.task
 
     @property
-    def manifests(self) -> Path:
+    def manifests(self) -> Place:
         """The folder of one manifest an input file."""
         return self.root / "manifest" / self.task
 
     @property
-    def runs(self) -> Path:
+    def runs(self) -> Place:
         """The folder of one record a run."""
         return self.root / "runs"
 
     @property
-    def marker(self) -> Path:
+    def marker(self) -> Place:
         """The hidden folder that says whose output this is."""
         return self.root / MARKER
 
     @property
-    def readme(self) -> Path:
+    def journals(self) -> Place:
+        """The hidden folder of what is not published yet, where that can be kept beside the output."""
+        return self.marker / f"journal-{self.task}"
+
+    @property
+    def readme(self) -> Place:
         """What stands in the hidden folder once there is an output."""
         return self.marker / "README"
 
@@ -76,6 +83,6 @@ class Layout:
         """Return the name of a part's score file, and of its error file."""
         return f"part-{stem_of(file)}-{number:05d}{self.suffix}"
 
-    def manifest(self, file: str) -> Path:
+    def manifest(self, file: str) -> Place:
         """Return the place of an input file's manifest."""
         return self.manifests / f"{stem_of(file)}.json"

@@ -1,31 +1,41 @@
 """What does the output folder already hold, and how does a settled row come to stand in it?
 
-It joins layout, manifests, parts and formats for one task in one folder. It knows nothing of
-requests. A part stands complete before the manifest names it, so a crash in between costs that part
-and no more.
+It joins layout, manifests, journals, parts and formats for one task in one folder. It knows nothing of
+requests. A result is in a journal as soon as it is there; a part stands complete before the manifest names
+it, and its journal goes only then, so that a crash at any moment costs no result.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+import xxhash
+
 from batchscore.errors import OutputError
 from batchscore.rows import RowError, Score, Settled
+from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.formats import Format
-from batchscore.write.layout import Layout
+from batchscore.write.journal import Entry, Journals
+from batchscore.write.layout import Layout, stem_of
 from batchscore.write.manifest import Commit, Manifest, PartFile, read_manifest
-from batchscore.write.parts import FileInParts, Part, counts
+from batchscore.write.parts import FileInParts, Part, Replay, counts
 from batchscore.write.schema import RecordSchema
 
 MARKER_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
 
 #: A manifest is written again at most this often while its file is being scored.
 MANIFEST_SECONDS = 1.0
+
+#: Of parts that wait for a slow row no more results than these are kept in memory.
+MOST_HELD_BYTES = 96 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,24 @@ class Ledger:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     open: dict[str, FileInParts] = field(default_factory=dict)
     written: dict[str, float] = field(default_factory=dict)
+    sizes: dict[Place, dict[str, int]] = field(default_factory=dict)
+    scratch: Path | None = None
+    published: dict[str, list[str]] = field(default_factory=dict)
+    journals: Journals = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the journals by what determines a record."""
+        identity = orjson.dumps(self.fingerprint, option=orjson.OPT_SORT_KEYS).decode()
+        self.journals = Journals(self.journal_folder(), identity)
+
+    def journal_folder(self) -> Path:
+        """Return where journals are kept: beside the output, else on a disk of this machine."""
+        root, beside = self.layout.root, self.layout.journals
+        if self.scratch is None and isinstance(beside, Path):
+            return beside
+        place = str(root.absolute() if isinstance(root, Path) else root)
+        name = xxhash.xxh3_128_hexdigest(f"{place}\n{self.layout.task}".encode("utf-8", "surrogateescape"))
+        return (self.scratch or temporary_folder()) / f"journal-{name}"
 
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there, or discard it; returns how many scores were discarded.
@@ -71,7 +99,8 @@ class Ledger:
         for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
             storage.sweep(folder)
         manifests = [read_manifest(path) for path in listed(self.layout.manifests, ".json")]
-        if any(manifest.ok for manifest in manifests):
+        self.journals.find()
+        if any(manifest.ok for manifest in manifests) or self.journals.present:
             for manifest in manifests:
                 self.refuse_other_run(manifest)
         elif any(manifest.fingerprint != self.fingerprint for manifest in manifests):
@@ -84,6 +113,7 @@ class Ledger:
     def discard(self) -> int:
         """Remove this task's parts and manifests; returns the scores that they held."""
         scores = 0
+        self.journals.clear()
         for path in listed(self.layout.manifests, ".json"):
             try:
                 scores += read_manifest(path).ok
@@ -141,11 +171,21 @@ class Ledger:
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
         damaged = committed.keys() - manifest.parts.keys()
+        for number, commit in manifest.parts.items():
+            if commit.nothing_left(retry_errors=self.retry_errors):
+                # Its run was killed before it removed this.
+                self.journals.remove(self.journal_name(file, number))
         if manifest.nothing_left(retry_errors=self.retry_errors) and not damaged:
             return None
         manifest.input, manifest.state, manifest.problem = digest, "partial", ""
         progress = FileInParts(
-            file, self.rows_per_part, committed, self.load, frozenset(damaged), self.retry_errors
+            file,
+            self.rows_per_part,
+            committed,
+            self.load,
+            self.replay_of(file),
+            frozenset(damaged),
+            self.retry_errors,
         )
         self.open[file] = progress
         return progress
@@ -153,7 +193,13 @@ class Ledger:
     def stands(self, commit: Commit) -> bool:
         """Whether the files of a commit record are there, in the size that it says."""
         places = ((self.layout.scores, commit.scores), (self.layout.errors, commit.error_records))
-        return all(part is None or size_of(folder / part.name) == part.bytes for folder, part in places)
+        return all(part is None or self.size_of(folder, part) == part.bytes for folder, part in places)
+
+    def size_of(self, folder: Place, part: PartFile) -> int | None:
+        """Return the bytes of an earlier run's part, `None` where it is gone; each folder is listed once."""
+        if folder not in self.sizes:
+            self.sizes[folder] = storage.sizes(folder)
+        return self.sizes[folder].get(part.name)
 
     def load(self, commit: Commit) -> Mapping[int, Settled]:
         """Return the records of a published part by row; a damaged file counts as not there."""
@@ -162,7 +208,7 @@ class Ledger:
             (self.layout.errors, commit.error_records, self.format.decode_errors),
             (self.layout.scores, commit.scores, self.format.decode_scores),
         ):
-            if part is None or size_of(folder / part.name) != part.bytes:
+            if part is None or self.size_of(folder, part) != part.bytes:
                 continue
             if storage.digest_file(folder / part.name) == part.digest:
                 found.update((settled.row, settled) for settled in decode(folder / part.name, self.schema))
@@ -170,14 +216,47 @@ class Ledger:
 
     def settle(self, rows: Iterable[Settled]) -> list[Part]:
         """Take results; returns the parts that are ready to be published."""
-        touched = set()
+        new: dict[tuple[str, int], tuple[Part, list[Entry]]] = {}
         for settled in rows:
-            self.open[settled.file].settle(settled)
-            touched.add(settled.file)
-        return [part for file in touched for part in self.open[file].completed()]
+            part = self.open[settled.file].settle(settled)
+            entry = Entry(settled, part.asked[settled.row])
+            key = part.file, part.number
+            if key in new:
+                new[key][1].append(entry)
+            else:
+                new[key] = part, [entry]
+        for part, entries in new.values():
+            if part.file not in self.written:
+                # What the answers in a journal belong to has to be known before there are any.
+                self.write_manifest(part.file)
+            self.journals.append(self.journal_name(part.file, part.number), entries)
+        complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
+        self.spill()
+        return complete
+
+    def spill(self) -> None:
+        """Leave the results of the parts that wait longest to their journals, where memory runs short."""
+        parts = [part for progress in self.open.values() for part in progress.open.values()]
+        held = sum(part.held_bytes for part in parts)
+        if held <= MOST_HELD_BYTES:
+            return
+        for part in parts:
+            if part.in_journal and held > MOST_HELD_BYTES / 2:
+                held -= part.held_bytes
+                part.spill()
+
+    def journal_name(self, file: str, number: int) -> str:
+        """Return the name of a part's journal."""
+        return f"{stem_of(file)}-{number:05d}"
+
+    def replay_of(self, file: str) -> Replay:
+        """Return what gives the results that a killed run had of a file's parts."""
+        return lambda number: self.journals.replay(self.journal_name(file, number))
 
     def encode(self, part: Part) -> Encoded | None:
         """Turn a part's rows into its files' content, as far as that needs no disk; `None` if it is empty."""
+        if part.spilled:
+            part.recall(self.journals.replay(self.journal_name(part.file, part.number)))
         settled = part.in_order()
         if not settled:
             return None
@@ -215,6 +294,7 @@ class Ledger:
             scores=written(self.layout.scores / name, encoded.scores),
             error_records=written(self.layout.errors / name, encoded.errors),
         )
+        self.published.setdefault(part.file, []).append(self.journal_name(part.file, part.number))
         if time.monotonic() - self.written.get(part.file, 0.0) >= MANIFEST_SECONDS:
             self.write_manifest(part.file)
 
@@ -222,8 +302,10 @@ class Ledger:
         """Write a file's manifest as it stands."""
         storage.write_whole(self.layout.manifest(file), self.manifests[file].to_json())
         self.written[file] = time.monotonic()
+        for name in self.published.pop(file, ()):
+            self.journals.remove(name)
 
-    def score_parts(self, files: Iterable[str]) -> Iterator[Path]:
+    def score_parts(self, files: Iterable[str]) -> Iterator[Place]:
         """Give the score files that count, in input order."""
         for file in files:
             manifest = self.manifests.get(file)
@@ -233,7 +315,7 @@ class Ledger:
                     yield self.layout.scores / part.name
 
 
-def written(path: Path, content: bytes | Iterable[bytes] | None) -> PartFile | None:
+def written(path: Place, content: bytes | Iterable[bytes] | None) -> PartFile | None:
     """Write one part's file; none, and none left over, where it would be empty."""
     if content is None:
         storage.remove(path)
@@ -242,27 +324,22 @@ def written(path: Path, content: bytes | Iterable[bytes] | None) -> PartFile | N
     return PartFile(path.name, found.bytes, found.digest)
 
 
-def listed(folder: Path, suffix: str) -> list[Path]:
+def listed(folder: Place, suffix: str) -> list[Place]:
     """Return the visible files of a folder, sorted; none where there is no folder."""
     try:
-        return sorted(
-            path for path in folder.iterdir() if path.name.endswith(suffix) and not path.name.startswith(".")
-        )
-    except FileNotFoundError:
-        return []
+        names = storage.names(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
-
-
-def size_of(path: Path) -> int | None:
-    """Return a file's bytes, `None` where there is none."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+    return [folder / name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
 
 def shown(value: Any) -> str:
     """Return a setting's value for a message, cut where it is long."""
     text = "not set" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def temporary_folder() -> Path:
+    """Return this user's own folder among the temporary ones."""
+    user = getattr(os, "getuid", lambda: "user")()
+    return Path(tempfile.gettempdir()) / f"batchscore-{user}"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from batchscore.errors import OutputError
+from batchscore.stores.address import Place
 from batchscore.write import storage
 
 VERSION = 1
@@ -129,7 +129,7 @@ class Manifest:
         )
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Place) -> Manifest:
     """Read a manifest; raises `OutputError` where it is damaged or of another version."""
     try:
         found = orjson.loads(b"".join(storage.chunks(path)))

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Literal
 
 from batchscore.errors import OutputError, UsageError
 from batchscore.rows import Score, Settled
+from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.formats import format_of
 from batchscore.write.jsonl import encode_scores
@@ -24,7 +24,7 @@ MERGED_SUFFIXES = (".jsonl", ".parquet", ".arrow")
 _BATCH_ROWS = 1024
 
 
-def merge_parts(parts: Iterable[Path], destination: Path, schema: RecordSchema) -> int:
+def merge_parts(parts: Iterable[Place], destination: Place, schema: RecordSchema) -> int:
     """Write the records of score parts, in the order given, to one file; gives their number.
 
     The suffix of `destination` says its format; JSON Lines from JSON Lines is copied byte by byte, other
@@ -42,7 +42,7 @@ def merge_parts(parts: Iterable[Path], destination: Path, schema: RecordSchema) 
     raise UsageError(f"{destination}: one file of scores ends in {', '.join(MERGED_SUFFIXES)}")
 
 
-def _to_lines(parts: Sequence[Path], destination: Path, schema: RecordSchema) -> int:
+def _to_lines(parts: Sequence[Place], destination: Place, schema: RecordSchema) -> int:
     rows = 0
 
     def counted() -> Iterator[bytes]:
@@ -56,7 +56,7 @@ def _to_lines(parts: Sequence[Path], destination: Path, schema: RecordSchema) ->
     return rows
 
 
-def _copied(part: Path) -> Iterator[bytes]:
+def _copied(part: Place) -> Iterator[bytes]:
     chunk = b"\n"
     for chunk in storage.chunks(part):
         yield chunk
@@ -64,13 +64,13 @@ def _copied(part: Path) -> Iterator[bytes]:
         raise OutputError(f"{part}: its last line is cut; `batchscore verify --repair` scores it again")
 
 
-def _converted(part: Path, schema: RecordSchema) -> Iterator[bytes]:
+def _converted(part: Place, schema: RecordSchema) -> Iterator[bytes]:
     for batch in _batches(part, schema):
         yield from encode_scores(batch, schema)
 
 
 def _to_columns(
-    parts: Sequence[Path], destination: Path, schema: RecordSchema, kind: Literal["parquet", "arrow"]
+    parts: Sequence[Place], destination: Place, schema: RecordSchema, kind: Literal["parquet", "arrow"]
 ) -> int:
     from batchscore.write import columnar  # noqa: PLC0415 - pyarrow takes 0.1 s to load
 
@@ -86,13 +86,13 @@ def _to_columns(
     return stream.rows
 
 
-def _batches(part: Path, schema: RecordSchema) -> Iterator[list[Settled]]:
+def _batches(part: Place, schema: RecordSchema) -> Iterator[list[Settled]]:
     rows = format_of(part).decode_scores(part, schema)
     while batch := list(islice(rows, _BATCH_ROWS)):
         yield batch
 
 
-def _completed(parts: Sequence[Path], schema: RecordSchema) -> RecordSchema:
+def _completed(parts: Sequence[Place], schema: RecordSchema) -> RecordSchema:
     """Return the schema with what columns need to know beforehand."""
     if schema.keep is None:
         names: dict[str, None] = {}

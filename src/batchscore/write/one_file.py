@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from batchscore.errors import OutputError
+from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.ledger import Ledger, listed
 from batchscore.write.manifest import read_manifest
@@ -19,7 +19,7 @@ from batchscore.write.merge import merge_parts
 WAYS_ON = "choose another name for the file, or discard the old scores with --overwrite."
 
 
-def refuse_other_tasks(ledger: Ledger, file: Path) -> None:
+def refuse_other_tasks(ledger: Ledger, file: Place) -> None:
     """Raise `OutputError` where the file is another task's."""
     for other in other_tasks(ledger):
         if any(read_manifest(path).ok for path in listed(other.layout.manifests, ".json")):
@@ -37,12 +37,12 @@ def discard_other_tasks(ledger: Ledger) -> int:
 def other_tasks(ledger: Ledger) -> list[Ledger]:
     """Return the accounts that other tasks have in the same folder."""
     folder = ledger.layout.manifests.parent
-    tasks = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    tasks = storage.names(folder) if storage.is_folder(folder) else []
     layouts = [replace(ledger.layout, task=task) for task in tasks if task != ledger.layout.task]
-    return [replace(ledger, layout=layout, manifests={}, open={}, written={}) for layout in layouts]
+    return [replace(ledger, layout=layout, manifests={}, open={}, written={}, sizes={}) for layout in layouts]
 
 
-def refuse_to_lose(ledger: Ledger, file: Path, inputs: Collection[str]) -> None:
+def refuse_to_lose(ledger: Ledger, file: Place, inputs: Collection[str]) -> None:
     """Raise `OutputError` where the file would lose scores, those of files that are not among `inputs`."""
     lost = sorted(name for name, manifest in ledger.manifests.items() if manifest.ok and name not in inputs)
     if lost:
@@ -53,7 +53,7 @@ def refuse_to_lose(ledger: Ledger, file: Path, inputs: Collection[str]) -> None:
         )
 
 
-def write_one_file(ledger: Ledger, file: Path, inputs: Iterable[str], dimensions: int | None) -> None:
+def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimensions: int | None) -> None:
     """Write the scores of `inputs`, in their order, to one file.
 
     `dimensions` is the vectors' length as it was asked for. Where nothing was scored and nobody knows it,

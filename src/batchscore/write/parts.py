@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, OutputError
 from batchscore.rows import Prompt, RowError, Score, Settled
+from batchscore.write.journal import Entry
 from batchscore.write.manifest import Commit
 
 
@@ -28,43 +30,84 @@ class Part:
     read: int = 0
     whole: bool = False
     settled: dict[int, Settled] = field(default_factory=dict)
-    asked: Any = field(default_factory=xxhash.xxh3_128)
+    asked: dict[int, bytes] = field(default_factory=dict)
+    digest: Any = field(default_factory=xxhash.xxh3_128)
+    held_bytes: int = 0
+    in_journal: bool = True
+    spilled: set[int] = field(default_factory=set)
+
+    @property
+    def waiting(self) -> int:
+        """How many rows were read and are not settled."""
+        return self.read - len(self.settled) - len(self.spilled)
 
     @property
     def complete(self) -> bool:
         """Whether every row is read and settled."""
-        return self.whole and len(self.settled) == self.read
+        return self.whole and not self.waiting
 
     def expect(self, item: Prompt | Settled) -> None:
         """Note a row that was read, and what it asks."""
         self.read += 1
-        digest_row(self.asked, item)
+        asked = self.asked[item.row] = asked_by(item)
+        self.digest.update(b"%d:%s" % (item.row, asked))
 
     @property
     def inputs(self) -> str:
         """The digest of what the rows read so far ask, in order."""
-        return str(self.asked.hexdigest())
+        return str(self.digest.hexdigest())
+
+    def settle(self, settled: Settled) -> None:
+        """Take a row's result. O(1)."""
+        self.settled[settled.row] = settled
+        self.held_bytes += bytes_of(settled)
+
+    def spill(self) -> None:
+        """Forget the results, which are in the journal, but for their rows."""
+        self.spilled.update(self.settled)
+        self.settled.clear()
+        self.held_bytes = 0
+
+    def recall(self, entries: Mapping[int, Entry]) -> None:
+        """Take back what was forgotten."""
+        self.settled.update((row, entries[row].settled) for row in self.spilled if row in entries)
+        self.spilled.clear()
 
     def in_order(self) -> list[Settled]:
         """Return the settled rows by row number."""
         return [self.settled[row] for row in sorted(self.settled)]
 
 
-def digest_row(digest: Any, item: Prompt | Settled) -> None:
-    """Add what one row asks, and what its record carries, to a digest."""
+def asked_by(item: Prompt | Settled) -> bytes:
+    """Return a digest of what one row asks, and of what its record carries; 16 bytes."""
     if isinstance(item, Prompt):
-        digest.update(b"%d:%d:" % (item.row, len(item.body)) + item.body)
+        digest = xxhash.xxh3_128(item.body)
     else:
         code = item.result.code.value if isinstance(item.result, RowError) else ""
-        digest.update(b"%d:%s:" % (item.row, code.encode()))
+        digest = xxhash.xxh3_128(b"\0" + code.encode())
     if item.id is not None:
-        digest.update(item.id.encode("utf-8", "replace"))
+        digest.update(b"\0" + item.id.encode("utf-8", "replace"))
     if item.kept:
-        digest.update(repr(item.kept).encode("utf-8", "replace"))
+        digest.update(b"\0" + repr(item.kept).encode("utf-8", "replace"))
+    return digest.digest()
+
+
+def bytes_of(settled: Settled) -> int:
+    """Return about the memory that a result takes."""
+    value = settled.result.value if isinstance(settled.result, Score) else None
+    if isinstance(value, np.ndarray):
+        return value.nbytes + ROW_BYTES
+    return ROW_BYTES + sum(len(text) for text in (value if isinstance(value, list) else [value or ""]))
 
 
 #: Gives the records of a part that is already published.
 Load = Callable[[Commit], Mapping[int, Settled]]
+
+#: Gives what a killed run had of a part.
+Replay = Callable[[int], Mapping[int, Entry]]
+
+#: About what a result takes beside its value.
+ROW_BYTES = 400
 
 
 @dataclass(slots=True)
@@ -79,16 +122,18 @@ class FileInParts:
     rows_per_part: int
     committed: Mapping[int, Commit]
     load: Load
+    replay: Replay
     damaged: frozenset[int] = frozenset()
     retry_errors: bool = False
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
     ended: bool = False
+    replayed: int = 0
 
     def unanswered(self, items: Iterator[Prompt | Settled]) -> Iterator[Prompt | Settled]:
         """Give on the rows that no earlier run has settled, in order; the rest is skipped.
 
-        Raises `OutputError` where an earlier run answered other rows than these. Memory: one part's
+        Raises `OutputError` where an earlier run published other rows than these. Memory: one part's
         rows where an earlier run has published it, else none.
         """
         for number, group in groupby(items, key=lambda item: item.row // self.rows_per_part):
@@ -97,9 +142,11 @@ class FileInParts:
             commit = self.committed.get(number)
             if commit is None:
                 part = self.open[number] = Part(self.file, number)
+                entries = self.replay(number)
                 for item in group:
                     part.expect(item)
-                    yield item
+                    if not self.stands(part, item, entries):
+                        yield item
             else:
                 yield from self.resumed(commit, list(group))
 
@@ -121,15 +168,26 @@ class FileInParts:
         for item in items[commit.rows :]:
             part.expect(item)
         rows = {item.row for item in items}
-        part.settled.update(
-            (row, old)
-            for row, old in self.load(commit).items()
-            if row in rows and final(old, retry_errors=self.retry_errors)
-        )
+        for row, old in self.load(commit).items():
+            if row in rows and final(old, retry_errors=self.retry_errors):
+                part.settle(old)
+        part.in_journal = not part.settled
         self.open[part.number] = part
+        entries = self.replay(commit.part)
         for item in items:
-            if item.row not in part.settled:
+            if item.row not in part.settled and not self.stands(part, item, entries):
                 yield item
+
+    def stands(self, part: Part, item: Prompt | Settled, entries: Mapping[int, Entry]) -> bool:
+        """Whether a killed run had the answer to what this row asks; it is taken over."""
+        entry = entries.get(item.row)
+        if entry is None or entry.asked != part.asked[item.row]:
+            return False
+        if not final(entry.settled, retry_errors=self.retry_errors):
+            return False
+        part.settle(entry.settled)
+        self.replayed += 1
+        return True
 
     def end(self) -> None:
         """Note that the input was read to its end."""
@@ -137,14 +195,16 @@ class FileInParts:
         for part in self.open.values():
             part.whole = True
 
-    def settle(self, settled: Settled) -> None:
-        """Take a row's result. O(1)."""
-        self.open[settled.row // self.rows_per_part].settled[settled.row] = settled
+    def settle(self, settled: Settled) -> Part:
+        """Take a row's result; returns its part. O(1)."""
+        part = self.open[settled.row // self.rows_per_part]
+        part.settle(settled)
+        return part
 
     @property
     def waiting(self) -> bool:
         """Whether a row that was read is not settled."""
-        return any(len(part.settled) < part.read for part in self.open.values())
+        return any(part.waiting for part in self.open.values())
 
     def completed(self) -> list[Part]:
         """Return the open parts that are complete, and close them."""

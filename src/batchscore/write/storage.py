@@ -1,23 +1,30 @@
 """How do bytes come to stand under a name, whole or not at all?
 
 It must not know what the bytes mean: parts, manifests and merged files all pass through here, so that
-there is one place where a full disk or a read-only folder is met.
+there is one place where a full disk or a read-only folder is met. A place is a path on this machine or
+one in an object store, where a file is one put: nothing is renamed, appended to or locked there.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import xxhash
 
 from batchscore.errors import BrokenInvariant, OutputError
+from batchscore.stores import objects
+from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.failures import StoreFailure
 
 #: How the names of files begin that are being written.
 TEMPORARY = ".batchscore-"
@@ -70,7 +77,7 @@ class Sink:
     of the time that a call a line takes. What cannot be written raises `OutputError`, there or at the end.
     """
 
-    def __init__(self, descriptor: int, path: Path) -> None:
+    def __init__(self, descriptor: int, path: Place) -> None:
         self._descriptor = descriptor
         self._path = path
         self._position = 0
@@ -101,12 +108,7 @@ class Sink:
         """Hand to the system what was gathered, however many calls that takes."""
         pieces, self._pending, self._pending_bytes = self._pending, [], 0
         with told(self._path, "write"):
-            while pieces:
-                # A call may write less than it was given: near a limit, or above 2 GiB.
-                written = _write(self._descriptor, pieces)
-                if written == 0 and any(pieces):
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                pieces = after(pieces, written)
+            write_pieces(self._descriptor, pieces)
 
     def close(self) -> None:
         """End the file; network mounts report here what they could not write."""
@@ -126,12 +128,17 @@ class Sink:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Sink]:
+def replacing(path: Place) -> Iterator[Sink]:
     """Give a `Sink` whose bytes stand under `path` once the block ends well; else nothing has changed.
 
     Meanwhile they stand in the same folder under a name with a leading dot, which pandas' globs,
     pyarrow, DuckDB and Spark pass over. Not synced to the device: after a power cut the digest tells.
+    What goes to a store waits in a nameless file on this machine until it is whole.
     """
+    if isinstance(path, StoredPath):
+        with _uploaded(path) as sink:
+            yield sink
+        return
     with told(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Its own short name: the real one may already be as long as the system allows.
@@ -151,7 +158,23 @@ def replacing(path: Path) -> Iterator[Sink]:
         raise
 
 
-def write_whole(path: Path, data: bytes | Iterable[bytes | memoryview]) -> Written:
+@contextmanager
+def _uploaded(place: StoredPath) -> Iterator[Sink]:
+    folder = Path(tempfile.gettempdir())
+    with ExitStack() as stack:
+        with told(folder, "write to"):
+            waiting = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+        sink = Sink(os.dup(waiting.fileno()), folder / "a file without a name")
+        try:
+            yield sink
+        finally:
+            sink.close()
+        waiting.seek(0)
+        with told(place, "write"):
+            objects.put(place, iter(lambda: waiting.read(_READ_BYTES), b""))
+
+
+def write_whole(path: Place, data: bytes | Iterable[bytes | memoryview]) -> Written:
     """Write `data` under `path`, replacing what stood there; its folders are made.
 
     Raises `OutputError` where the system refuses; then `path` is as it was before.
@@ -162,8 +185,10 @@ def write_whole(path: Path, data: bytes | Iterable[bytes | memoryview]) -> Writt
     return sink.written()
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Place) -> None:
     """Remove what a killed process left half-written; what is younger than an hour may be in use."""
+    if isinstance(folder, StoredPath):
+        return  # nothing is half-written there
     with suppress(OSError):
         for path in folder.glob(f"{TEMPORARY}*"):
             with suppress(OSError):
@@ -171,24 +196,82 @@ def sweep(folder: Path) -> None:
                     path.unlink()
 
 
-def remove(path: Path) -> bool:
+def remove(path: Place) -> bool:
     """Remove the file; whether there was one."""
     with told(path, "remove"):
         try:
-            path.unlink()
+            objects.remove(path) if isinstance(path, StoredPath) else path.unlink()
         except FileNotFoundError:
             return False
     return True
 
 
-def chunks(path: Path) -> Iterator[bytes]:
+def names(folder: Place) -> list[str]:
+    """Return the names that a folder shows, sorted; none where there is no folder. Raises `OSError`."""
+    try:
+        if isinstance(folder, StoredPath):
+            return sorted(entry.name for entry in objects.entries(folder))
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names are what is wanted
+    except FileNotFoundError:
+        return []
+
+
+def is_folder(path: Place) -> bool:
+    """Whether a folder stands there; in a store: whether something stands below."""
+    if isinstance(path, Path):
+        return path.is_dir()
+    with told(path, "look at"):
+        found = objects.look(path)
+    return found is not None and found.kind == "folder"
+
+
+def exists(path: Place) -> bool:
+    """Whether anything stands there."""
+    if isinstance(path, Path):
+        return path.exists()
+    with told(path, "look at"):
+        return objects.look(path) is not None
+
+
+def size_of(path: Place) -> int | None:
+    """Return a file's bytes, `None` where there is none."""
+    if isinstance(path, StoredPath):
+        with told(path, "look at"):
+            found = objects.look(path)
+        return None if found is None else found.size
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def sizes(folder: Place) -> dict[str, int]:
+    """Return the bytes of each file in a folder by its name; none where there is no folder."""
+    with told(folder, "list"):
+        if isinstance(folder, StoredPath):
+            return {entry.name: entry.size for entry in objects.entries(folder) if entry.kind == "file"}
+        try:
+            with os.scandir(folder) as scan:
+                return {entry.name: entry.stat().st_size for entry in scan if entry.is_file()}
+        except FileNotFoundError:
+            return {}
+
+
+def opened(path: Place) -> BinaryIO:
+    """Open a file of ours, to be read once from its start; what fails is an `OSError`."""
+    if isinstance(path, StoredPath):
+        return io.BufferedReader(objects.StoredStream(path), _READ_BYTES)
+    return path.open("rb")
+
+
+def chunks(path: Place) -> Iterator[bytes]:
     """Yield the bytes of a file of ours, a megabyte at a time."""
-    with told(path, "read"), path.open("rb", buffering=0) as file:
+    with told(path, "read"), opened(path) as file:
         while chunk := file.read(_READ_BYTES):
             yield chunk
 
 
-def digest_file(path: Path) -> str:
+def digest_file(path: Place) -> str:
     """Return the digest of a file, as `Written` has it."""
     digest = xxhash.xxh3_128()
     for chunk in chunks(path):
@@ -201,11 +284,15 @@ def digest_bytes(data: bytes) -> str:
     return _text(xxhash.xxh3_128(data).digest())
 
 
-def _write(descriptor: int, pieces: list[bytes]) -> int:
-    """Write pieces by one system call; returns the bytes that were taken."""
-    if hasattr(os, "writev"):
-        return os.writev(descriptor, pieces)
-    return os.write(descriptor, b"".join(pieces))  # Windows
+def write_pieces(descriptor: int, pieces: list[bytes]) -> None:
+    """Write pieces one after the other, by as few system calls as that takes; raises `OSError`."""
+    while pieces:
+        # A call may write less than it was given: near a limit, or above 2 GiB. Windows has no `writev`.
+        gathering = hasattr(os, "writev")
+        written = os.writev(descriptor, pieces) if gathering else os.write(descriptor, b"".join(pieces))
+        if written == 0 and any(pieces):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        pieces = after(pieces, written)
 
 
 def after(pieces: list[bytes], written: int) -> list[bytes]:
@@ -222,10 +309,12 @@ def _text(digest: bytes) -> str:
 
 
 @contextmanager
-def told(path: Path, what: str) -> Iterator[None]:
+def told(path: Place, what: str) -> Iterator[None]:
     """Turn the system's errors into ours: the one border."""
     try:
         yield
+    except StoreFailure as error:
+        raise OutputError(f"cannot {what} {path}: {error.reason}; {error.advice}, {_AGAIN}") from error
     except OSError as error:
         happened, advice = _ADVICE.get(
             error.errno or 0, (error.strerror or str(error), "see that the folder can be written")

@@ -17,6 +17,7 @@ import orjson
 
 from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, OutputError
 from batchscore.rows import RowError, Settled
+from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.columns import schema_of
 from batchscore.write.formats import format_of
@@ -44,14 +45,14 @@ class Checked:
     nothing is wrong. `named` are the part files that it names, scores and errors apart.
     """
 
-    path: Path
+    path: Place
     said: Manifest | None
     sound: Manifest | None
     problems: tuple[Problem, ...]
     named: frozenset[tuple[str, str]]
 
 
-def check_manifest(path: Path, root: Path, task: str) -> Checked:
+def check_manifest(path: Place, root: Place, task: str) -> Checked:
     """Hold a manifest against its records; raises `OutputError` where something cannot be read at all."""
     try:
         totals = orjson.loads(b"".join(storage.chunks(path)))
@@ -83,19 +84,19 @@ def check_manifest(path: Path, root: Path, task: str) -> Checked:
     )
 
 
-def unreadable(path: Path, what: str) -> Checked:
+def unreadable(path: Place, what: str) -> Checked:
     """Return what is known of a manifest that cannot be read: nothing."""
     return Checked(path, None, None, (Problem(str(path), what),), frozenset())
 
 
-def refuse_other_version(path: Path, totals: Any) -> None:
+def refuse_other_version(path: Place, totals: Any) -> None:
     """Raise `OutputError` where only another version can tell what is right."""
     version = totals.get("version")
     if type(version) is int and version != VERSION:
         raise OutputError(f"{path} was written by another version of batchscore; check it with that one.")
 
 
-def refuse_odd(said: Any, path: Path, root: Path, task: str) -> None:
+def refuse_odd(said: Any, path: Place, root: Place, task: str) -> None:
     """Raise `ValueError` where a manifest says what none can."""
     commits = said.parts.values()
     figures = [
@@ -178,16 +179,18 @@ def check_commit(layout: Layout, said: Manifest, commit: Commit) -> tuple[list[P
     return problems, sound
 
 
-def wrong_in_bytes(path: Path, part: PartFile) -> str | None:
+def wrong_in_bytes(path: Place, part: PartFile) -> str | None:
     """Return what is wrong with a part's file as a whole; raises `OutputError` where it cannot be read."""
     if part.name != path.name:
         return f"is not what its manifest names: {part.name}"
     try:
-        size = path.stat().st_size
+        size = path.stat().st_size if isinstance(path, Path) else storage.size_of(path)
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}.") from None
+    if size is None:
+        return "is missing"
     if size != part.bytes:
         return f"has {size:,} bytes instead of {part.bytes:,}"
     return None if storage.digest_file(path) == part.digest else "was changed: its digest is not the same"

@@ -1,0 +1,241 @@
+"""Which answers of a part that is not published yet are safe already?
+
+Results are appended here as they come, so that a killed process loses what was in flight and no more. A
+journal is private, binary, and gone once its part stands. It is written in frames, each with a checksum: a
+frame that was cut, and whatever stands behind it, counts as not there. It knows no parts and no formats.
+
+    journal = header, frame, frame, ...
+    header  = magic, digest of what the journal belongs to
+    frame   = checksum, bytes of each of the following, n, length of a vector (0: none)
+              n x 16 bytes that tell what was asked, JSON of n rows, vectors as float32
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import xxhash
+
+from batchscore.rows import RowError, Score, Settled
+from batchscore.write.jsonl import error_fields, error_from, json_bytes
+from batchscore.write.storage import told, write_pieces
+
+MAGIC = b"bscjrn01"
+HEADER = struct.Struct("<8s16s")
+FRAME = struct.Struct("<QQQQII")
+
+#: Bytes of the digest of what a row asks.
+ASKED_BYTES = 16
+
+#: So many journals are open at once; more parts than that are seldom written to in turn.
+MOST_OPEN = 64
+
+SUFFIX = ".journal"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row's result, and the digest of what it asked."""
+
+    settled: Settled
+    asked: bytes
+
+
+@dataclass(slots=True)
+class Journals:
+    """The journals of one output, one a part, in a folder of their own.
+
+    `identity` tells the run's settings: a journal of other settings is not read. May be used from several
+    threads, of each name by one at a time. Raises `OutputError` where the disk refuses.
+    """
+
+    folder: Path
+    identity: str
+    present: set[str] = field(default_factory=set)
+    open: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def find(self) -> None:
+        """See which journals a killed run has left."""
+        with told(self.folder, "read"), suppress(FileNotFoundError):
+            self.present = {path.stem for path in self.folder.iterdir() if path.suffix == SUFFIX}
+
+    def append(self, name: str, entries: Sequence[Entry]) -> None:
+        """Add results to a journal, which is begun where there is none."""
+        pieces = frame(entries, self.seed(name))
+        with told(self.path(name), "write"):
+            descriptor = self.descriptor(name)
+            write_pieces(descriptor, pieces)
+
+    def replay(self, name: str) -> dict[int, Entry]:
+        """Return what a journal holds by row, of several results of a row the last.
+
+        What is cut or not of this run is cut off, so that the next frame follows a whole one.
+        """
+        if name not in self.present:
+            return {}
+        entries: dict[int, Entry] = {}
+        with told(self.path(name), "read"):
+            self.let_go(name)
+            with self.path(name).open("r+b") as file:
+                end = 0
+                if file.read(HEADER.size) == self.header(name):
+                    end = HEADER.size
+                    for found, end_of_frame in frames(file, self.seed(name)):
+                        entries.update((entry.settled.row, entry) for entry in found)
+                        end = end_of_frame
+                if end < os.fstat(file.fileno()).st_size:
+                    file.truncate(end)
+        if not end:
+            self.remove(name)
+        return entries
+
+    def remove(self, name: str) -> None:
+        """Remove a journal whose part stands."""
+        if name in self.present:
+            self.let_go(name)
+            with told(self.path(name), "remove"):
+                self.path(name).unlink(missing_ok=True)
+            with self.lock:
+                self.present.discard(name)
+
+    def clear(self) -> None:
+        """Remove all journals."""
+        self.find()
+        for name in list(self.present):
+            self.remove(name)
+
+    def close(self) -> None:
+        """Close what is open, and remove the folder where nothing is left in it."""
+        for name in list(self.open):
+            self.let_go(name)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def path(self, name: str) -> Path:
+        """Return the place of a journal."""
+        return self.folder / f"{name}{SUFFIX}"
+
+    def descriptor(self, name: str) -> int:
+        """Return the open file of a journal, at its end."""
+        with self.lock:
+            found = self.open.get(name)
+            if found is not None:
+                self.open.move_to_end(name)
+                return found
+            while len(self.open) >= MOST_OPEN:
+                os.close(self.open.popitem(last=False)[1])
+            fresh = name not in self.present
+            if fresh:
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+            descriptor = os.open(self.path(name), flags | (os.O_TRUNC if fresh else 0), 0o600)
+            if fresh:
+                os.write(descriptor, self.header(name))
+            else:
+                os.lseek(descriptor, 0, os.SEEK_END)
+            self.present.add(name)
+            self.open[name] = descriptor
+            return descriptor
+
+    def let_go(self, name: str) -> None:
+        """Close a journal."""
+        with self.lock:
+            descriptor = self.open.pop(name, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def header(self, name: str) -> bytes:
+        """Return how a journal of this run and name begins."""
+        return HEADER.pack(MAGIC, xxhash.xxh3_128_digest(f"{self.identity}\n{name}".encode()))
+
+    def seed(self, name: str) -> int:
+        """Return what makes checksums those of this journal."""
+        return xxhash.xxh3_64_intdigest(f"{self.identity}\n{name}".encode())
+
+
+def frame(entries: Sequence[Entry], seed: int) -> list[bytes]:
+    """Return a frame of these results, as pieces."""
+    vectors = [
+        entry.settled.result.value
+        for entry in entries
+        if isinstance(entry.settled.result, Score) and isinstance(entry.settled.result.value, np.ndarray)
+    ]
+    asked = b"".join([entry.asked for entry in entries])
+    rows = json_bytes([row_of(entry.settled) for entry in entries])
+    block = b"".join([vector.tobytes() for vector in vectors])
+    length = vectors[0].size if vectors else 0
+    counts = (len(asked), len(rows), len(block), len(entries), length)
+    digest = xxhash.xxh3_64(struct.pack("<QQQII", *counts), seed)
+    for piece in (asked, rows, block):
+        digest.update(piece)
+    return [FRAME.pack(digest.intdigest(), *counts), asked, rows, block]
+
+
+def frames(file: Any, seed: int) -> Iterator[tuple[list[Entry], int]]:
+    """Give the results of each whole frame, and where it ends."""
+    size = os.fstat(file.fileno()).st_size
+    while len(head := file.read(FRAME.size)) == FRAME.size:
+        checksum, *counts = FRAME.unpack(head)
+        asked_bytes, rows_bytes, block_bytes, n, length = counts
+        following = asked_bytes + rows_bytes + block_bytes
+        if following > size - file.tell():
+            return
+        body = file.read(following)
+        digest = xxhash.xxh3_64(struct.pack("<QQQII", *counts), seed)
+        digest.update(body)
+        if len(body) < following or digest.intdigest() != checksum or asked_bytes != n * ASKED_BYTES:
+            return
+        asked, rows = body[:asked_bytes], orjson.loads(body[asked_bytes : asked_bytes + rows_bytes])
+        block = np.frombuffer(body, np.float32, offset=asked_bytes + rows_bytes)
+        vectors = iter(block.reshape(-1, length) if length else ())
+        yield (
+            [
+                Entry(settled_from(row, vectors), asked[place * ASKED_BYTES : (place + 1) * ASKED_BYTES])
+                for place, row in enumerate(rows)
+            ],
+            file.tell(),
+        )
+
+
+def row_of(settled: Settled) -> dict[str, Any]:
+    """Return a row's result as JSON, but for its vector."""
+    row: dict[str, Any] = {"file": settled.file, "row": settled.row}
+    if settled.id is not None:
+        row["id"] = settled.id
+    if settled.kept:
+        row["kept"] = settled.kept
+    if settled.truncated:
+        row["truncated"] = True
+    result = settled.result
+    if isinstance(result, RowError):
+        row["error"] = error_fields(result)
+    else:
+        named = (("finish_reason", result.finish_reason), ("usage", result.usage), ("raw", result.raw))
+        row.update((name, value) for name, value in named if value is not None)
+        if not isinstance(result.value, np.ndarray):
+            row["text"] = result.value
+    return row
+
+
+def settled_from(row: Mapping[str, Any], vectors: Iterator[Any]) -> Settled:
+    """Return a result from its JSON and, where it has no text, the next vector."""
+    result: Score | RowError
+    if "error" in row:
+        result = error_from(row["error"])
+    else:
+        value = row["text"] if "text" in row else next(vectors)
+        result = Score(value, row.get("finish_reason"), row.get("usage"), row.get("raw"))
+    return Settled(
+        row["file"], row["row"], result, row.get("id"), row.get("kept", {}), row.get("truncated", False)
+    )

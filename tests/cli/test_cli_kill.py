@@ -1,0 +1,133 @@
+"""Killed at any moment and started again: each row in one record, and hardly anything paid twice."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from cli_records import whole
+
+from batchscore.simulator import Deployment
+
+if TYPE_CHECKING:
+    from conftest import Cli, Direct, Files
+
+IN_FLIGHT = 16
+
+
+def kill_and_go_on(batchscore: Cli, command: list[str], *, kills: int, draw: random.Random) -> int:
+    """Start the command again and again, each time killed a while later; returns how often it was killed."""
+    done = 0
+    for _ in range(kills):
+        process = batchscore.start(*command)
+        with process:
+            time.sleep(draw.uniform(0.5, 1.6))
+            process.interrupt(signal.SIGKILL)
+            killed = process.popen.wait() == -signal.SIGKILL
+        done += killed
+        if not killed:
+            break
+    run = batchscore(*command)
+    assert run.exit_code == 0, run
+    return done
+
+
+def left_behind(out: str) -> list[str]:
+    """What stands in the hidden folder of an output that is done."""
+    return sorted(path.name for path in (Path(out) / ".batchscore").rglob("*"))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_killed_run_pays_twice_for_what_was_in_flight_at_most(
+    seed: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
+) -> None:
+    texts = [f"row {row}" for row in range(700)]
+    files.texts("a.csv", texts)
+    deployment.will_be_slow(0.03, times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    command += ["--concurrency", str(IN_FLIGHT), "--rows-per-part", "150"]
+    kills = kill_and_go_on(batchscore, command, kills=3, draw=random.Random(seed))
+    scores, errors = whole("out", "chat")
+    assert (len(scores), len(errors)) == (len(texts), 0)
+    for row in random.Random(seed).sample(range(len(texts)), 5):
+        assert scores["a.csv", row]["chat"] == direct.chat(texts[row])
+    assert deployment.statistics().statuses["200"] <= len(texts) + kills * IN_FLIGHT
+    assert left_behind("out") == ["README"]
+
+
+def test_vectors_come_back_from_a_journal_bit_by_bit(
+    batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
+) -> None:
+    texts = [f"row {row}" for row in range(400)]
+    files.texts("a.csv", texts)
+    deployment.will_be_slow(0.1, times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "-m", deployment.name]
+    command += ["--column", "text", "--keep", "text", "--batch-size", "20", "--concurrency", "2"]
+    process = batchscore.start(*command)
+    with process:
+        deployment.wait_for(8)
+        process.interrupt(signal.SIGKILL)
+    (journal,) = (Path("out") / ".batchscore" / "journal-embeddings").iterdir()
+    assert journal.stat().st_mode & 0o077 == 0
+    with journal.open("ab") as file:
+        file.write(b"the beginning of a frame that was cut")
+    asked = deployment.statistics().count
+    run = batchscore(*command)
+    assert run.exit_code == 0, run
+    assert "of them by earlier runs" in run.said
+    assert deployment.statistics().count < asked + 20 - 4
+    scores, errors = whole("out", "embeddings")
+    assert (len(scores), len(errors)) == (len(texts), 0)
+    for row, expected in enumerate(direct.vectors(texts[:150])):
+        assert np.array_equal(np.float32(scores["a.csv", row]["embeddings"]), expected)
+        assert scores["a.csv", row]["text"] == texts[row]
+    assert left_behind("out") == ["README"]
+
+
+def test_other_settings_do_not_throw_away_what_a_killed_run_had(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(400)])
+    deployment.will_be_slow(0.05, times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    process = batchscore.start(*command, "--concurrency", "4")
+    with process:
+        deployment.wait_for(40)
+        process.interrupt(signal.SIGKILL)
+    run = batchscore(*command, "--max-tokens", "7")
+    assert run.exit_code == 1, run
+    assert "max_tokens" in run.stderr
+    run = batchscore(*command, "--max-tokens", "7", "--overwrite")
+    assert run.exit_code == 0, run
+    assert len(whole("out", "chat")[0]) == 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(25))
+def test_runs_with_faults_that_are_killed_several_times(
+    seed: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
+) -> None:
+    draw = random.Random(seed)
+    texts = [f"row {row}" for row in range(5000)]
+    files.texts("a.csv", texts[:1800])
+    files.texts("b.csv", texts[1800:])
+    for behaviour in ({"status": 500}, {"status": 503}, {"drop": "after"}, {"truncate": 0.5}):
+        deployment.will(
+            **behaviour, times=draw.randrange(20), when_input_contains=str(draw.randrange(100, 999))
+        )
+    command = ["score", "a.csv", "b.csv", "-o", "out", "--task", "embeddings", "-m", deployment.name]
+    command += ["--column", "text", "--batch-size", "1", "--dimensions", "16", "--rows-per-part", "500"]
+    kills = kill_and_go_on(batchscore, command, kills=draw.randrange(2, 6), draw=draw)
+    scores, errors = whole("out", "embeddings")
+    assert len(scores) + len(errors) == len(texts)
+    rows = sorted(draw.sample(range(1800), 20))
+    for row, expected in zip(rows, direct.vectors([texts[row] for row in rows], dimensions=16), strict=True):
+        assert np.array_equal(np.float32(scores["a.csv", row]["embeddings"]), expected)
+    statistics = deployment.statistics()
+    assert statistics.statuses["200"] <= len(texts) + kills * statistics.most_in_hand
+    assert left_behind("out") == ["README"]

@@ -1,0 +1,111 @@
+"""URIs: what they name, and that no secret in one is ever repeated."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.errors import SettingsError
+from batchscore.stores.address import StoredPath, is_uri, place_of, stored_path
+from batchscore.stores.failures import in_words
+from buckets import SECRET
+
+AZURE = "abfss://files@account.dfs.core.windows.net"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("s3://bucket", StoredPath("s3", "bucket")),
+        ("S3://my.bucket/a//b/", StoredPath("s3", "my.bucket", key="a/b")),
+        ("gs://bucket_1/Ü ber/50% [1]?#@:.csv", StoredPath("gs", "bucket_1", key="Ü ber/50% [1]?#@:.csv")),
+        (f"{AZURE}/a/b.csv", StoredPath("abfss", "files", "account.dfs.core.windows.net", "a/b.csv")),
+    ],
+)
+def test_an_address_names_a_place_literally(text: str, place: StoredPath) -> None:
+    assert is_uri(text)
+    assert place_of(text) == place
+
+
+@pytest.mark.parametrize("text", ["a.csv", "/a/b", "C:/x", "./s3://x", "s3:/bucket", "a b://c", ""])
+def test_a_path_stays_a_path(text: str) -> None:
+    assert place_of(text) == Path(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"s3://AKIA:{SECRET}@bucket/x", "put secrets into the environment"),
+        (f"gs://{SECRET}@bucket/x", "put secrets into the environment"),
+        (f"s3://bucket/x?secret_key={SECRET}", "put secrets into the environment"),
+        (f"{AZURE}/x.csv?sv=2022-11-02&sig={SECRET}", "put secrets into the environment"),
+        (f"abfss://files:{SECRET}@account.dfs.core.windows.net/x", "put secrets into the environment"),
+        (f"https://account.blob.core.windows.net/files/x?sig={SECRET}", "stores are named as abfss://"),
+        (f"wasbs://{SECRET}", "stores are named as"),
+        (f"abfss://{SECRET}/x", "write it as abfss://CONTAINER@ACCOUNT"),
+        ("s3:///x", "names no bucket"),
+    ],
+)
+def test_what_cannot_be_an_address_is_told_without_its_secret(text: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(told)) as raised:
+        place_of(text)
+    assert SECRET not in str(raised.value)
+
+
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(KEYS, KEYS)
+def test_an_address_as_text_leads_to_the_same_place(key: str, name: str) -> None:
+    place = StoredPath("s3", "bucket").at(key) / name.replace("/", "-")
+    try:
+        assert stored_path(str(place)) == place
+    except SettingsError:
+        assert re.search(r"\?[^/?=]+=", str(place))
+    assert place.parent.at(f"{place.parent.key}/{place.name}") == place
+    assert place.with_name("x").name == "x"
+
+
+#: What the libraries were seen to say (pyarrow 26), and what we make of it.
+SAID = [
+    (
+        "When listing objects under key 'a/' in bucket 'b': AWS Error NO_SUCH_BUCKET during ListObjectsV2",
+        "no such",
+    ),
+    ("AWS Error ACCESS_DENIED during HeadObject operation: No response body.", "refuses access"),
+    ("AWS Error UNKNOWN (HTTP status 403) during GetObject operation: AKIAEXAMPLE", "refuses access"),
+    ("AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7", "cannot be reached"),
+    ("AWS Error UNKNOWN (HTTP status 301) during HeadBucket operation", "in another region"),
+    ("AWS Error SLOW_DOWN during PutObject operation", "busy or failing"),
+    ("AWS Error INVALID_RANGE during GetObject operation", "failed with INVALID_RANGE"),
+    ("'https://a/b?sig=S3' failed. Azure Error: [AuthorizationFailure] 403 Server failed", "refuses access"),
+    (
+        "UploadFrom failed. Azure Error: [ContainerNotFound] 404 The specified container",
+        "no such bucket or container",
+    ),
+    (
+        "Azure Error: [] Fail to get a new connection for: https://a.dfs. Could not resolve",
+        "cannot be reached",
+    ),
+    ("AuthenticationExceptionE: Failed to get token from DefaultAzureCredential.", "nobody to sign in as"),
+    ("google::cloud::Status(PERMISSION_DENIED: Permanent error", "refuses access"),
+    ("google::cloud::Status(UNAVAILABLE: Could not create a OAuth2 access token", "nobody to sign in as"),
+    (
+        "google::cloud::Status(UNAVAILABLE: PerformWork() - CURL error [7]=Could not connect",
+        "cannot be reached",
+    ),
+    ("something else altogether", "the store failed; see that it works"),
+]
+
+
+@pytest.mark.parametrize(("said", "told"), SAID)
+@pytest.mark.parametrize("scheme", ["s3", "gs", "abfss"])
+def test_a_library_s_words_become_ours(scheme: str, said: str, told: str) -> None:
+    failure = in_words(StoredPath(scheme, "bucket", "a.dfs.core.windows.net"), f"{said} {SECRET}")
+    assert told in str(failure)
+    assert SECRET not in str(failure)
+    assert "{" not in str(failure)
