@@ -21,7 +21,7 @@ slow: $(READY)               ## the tests that take long or much memory
 	$(BIN)/pytest -m slow --timeout 900
 
 quick: $(READY)              ## the tests that need no server and no process
-	$(BIN)/pytest tests/pack tests/request tests/read tests/write
+	$(BIN)/pytest tests/bounds tests/pack tests/request tests/read tests/write
 
 lint: $(READY)               ## style, and whether the formatter agrees
 	$(BIN)/ruff check .

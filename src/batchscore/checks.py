@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any
 
+from batchscore.deadline import parse_deadline
 from batchscore.declared import CONFIG_FILE, REQUIRED, flag_of, variable_of
 from batchscore.errors import UsageError
 
@@ -92,6 +93,7 @@ def check_together(chosen: Settings) -> None:
             f"--error-threshold is {chosen.error_threshold}; it must be a share below 1, such as 0.05, "
             "or a whole count of rows."
         )
+    check_bounds(chosen)
     check_deployments(chosen)
     if chosen.simulate and chosen.auth is not None:
         raise UsageError("--simulate needs no --auth.")
@@ -101,6 +103,24 @@ def check_together(chosen: Settings) -> None:
     for name in ("dimensions", "max_tokens"):
         if getattr(chosen, name) is not None and name in chosen.param:
             raise UsageError(f"--param {name} and --{name.replace('_', '-')} say the same; give one.")
+
+
+def check_bounds(chosen: Settings) -> None:
+    """Raise `UsageError` for a budget that nothing would reach, and a deadline that nobody can read."""
+    if chosen.deadline is not None:
+        parse_deadline(chosen.deadline)
+    if chosen.max_spend is None:
+        return
+    prices = {"--price-in": chosen.price_in}
+    if chosen.task != "embeddings":
+        prices["--price-out"] = chosen.price_out
+    missing = [name for name, price in prices.items() if price is None]
+    if missing:
+        raise UsageError(
+            f"--max-spend needs {' and '.join(missing)}: what a million tokens cost, in the same money."
+        )
+    if not any(prices.values()):
+        raise UsageError(f"--max-spend: where {' and '.join(prices)} are 0, nothing is ever spent.")
 
 
 def check_deployments(chosen: Settings) -> None:

@@ -11,6 +11,8 @@ Nothing here knows how an error came about; whoever raises it knows the file, th
     │   └── OutputHeld      another run is working on it                                 exit 5
     ├── Refused             the service will not serve us: key, deployment, quota        exit 1
     ├── Outage              the service does not answer now; the same command goes on    exit 4
+    ├── BoundReached        a bound that the user set; the same command goes on          exit 4
+    │   └── TooManyErrors   above --error-threshold, too, a person must look first       exit 4 or 3
     └── BrokenInvariant     our own fault                                                exit 1
 """
 
@@ -80,6 +82,16 @@ class Outage(BatchscoreError):  # noqa: N818
     """The service does not answer; what is settled is kept, the same command continues."""
 
     exit_code = ExitCode.CONTINUE_LATER
+
+
+class BoundReached(BatchscoreError):  # noqa: N818
+    """A bound that the user set ended the run before its work was done: a budget or a deadline."""
+
+    exit_code = ExitCode.CONTINUE_LATER
+
+
+class TooManyErrors(BoundReached):
+    """So many rows of this run have failed that it was not worth going on."""
 
 
 class BrokenInvariant(BatchscoreError):  # noqa: N818

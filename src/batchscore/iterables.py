@@ -31,7 +31,11 @@ from batchscore.survey import wanted_by
 
 #: Settings that say something about files.
 NOT_FOR_ROWS = frozenset(
-    {"output", "format", "rows_per_part", "overwrite", "limit", "txt", "id", "keep", "error_threshold"}
+    {
+        *("output", "format", "rows_per_part", "overwrite", "retry_errors", "txt", "id", "keep"),
+        *("limit", "error_threshold", "max_errors", "max_total_tokens", "max_spend", "price_in", "price_out"),
+        "deadline",
+    }
 )
 
 #: Lists of results that may wait between the engine's thread and the caller.

@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from batchscore.errors import BatchscoreError, ExitCode, OutputError, UnreadableFile
+from batchscore.errors import BatchscoreError, ExitCode, OutputError, TooManyErrors, UnreadableFile
 from batchscore.read import digest
 from batchscore.rows import (
     FileFinished,
@@ -24,7 +24,7 @@ from batchscore.rows import (
     Score,
     Settled,
 )
-from batchscore.scoring import Endpoint, open_engine
+from batchscore.scoring import DRAIN_SECONDS, Endpoint, open_engine
 from batchscore.settings import Settings
 from batchscore.survey import Ready, Survey, opened
 from batchscore.write.ledger import Ledger
@@ -105,14 +105,17 @@ class Outcome:
 
     def exit_code(self, error_threshold: float) -> ExitCode:
         """Return the run's exit code: a threshold below 1 is a share of the rows, else a count."""
+        allowed = error_threshold * self.rows if error_threshold < 1 else error_threshold
+        too_many = self.failed > allowed
+        if isinstance(self.stopped_by, TooManyErrors) and too_many:
+            return ExitCode.ROWS_FAILED
         if self.stopped_by is not None:
             return self.stopped_by.exit_code
         if self.interrupted:
             return ExitCode.CONTINUE_LATER
         if self.unreadable:
             return ExitCode.PERSON_MUST_ACT
-        allowed = error_threshold * self.rows if error_threshold < 1 else error_threshold
-        return ExitCode.ROWS_FAILED if self.failed > allowed else ExitCode.DONE
+        return ExitCode.ROWS_FAILED if too_many else ExitCode.DONE
 
 
 @dataclass(slots=True)
@@ -126,6 +129,7 @@ class Job:
     environ: Mapping[str, str]
     listen: Listen
     stop: asyncio.Event
+    drain_seconds: float = DRAIN_SECONDS
     finished: list[FileFinished] = field(default_factory=list)
     through: list[str] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
@@ -159,6 +163,7 @@ class Job:
             )
             # Closed here, so that an output that fails ends the asking at once and not some time later.
             async with engine as running, aclosing(running.settled()) as settled:
+                running.drain_seconds = self.drain_seconds
                 async for rows in settled:
                     self.tell(rows)
                     self.unwritten += self.ledger.settle(rows)
@@ -212,7 +217,7 @@ class Job:
             complete = before is not None and before.state == "complete"
             found = digests.result() if complete else ""
             progress = self.ledger.start(name, found)
-            self.known[name] = self.ledger.manifests[name].settled
+            self.known[name] = self.standing(self.ledger.manifests[name])
             if progress is None:
                 self.through.append(name)
                 if self.rows_left is not None:
@@ -341,10 +346,14 @@ class Job:
                 continue
             if place < self.opened:
                 yield self.account(name, "partial", to_its_end=False)
-            elif before is not None and before.done:
+            elif before is not None and before.nothing_left(retry_errors=self.settings.retry_errors):
                 yield self.account(name, "complete", to_its_end=True)
             else:
                 yield self.account(name, "not_started", to_its_end=False)
+
+    def standing(self, manifest: Manifest) -> int:
+        """Return how many of a file's rows this run need not ask."""
+        return manifest.standing(retry_errors=self.settings.retry_errors)
 
     def account(self, name: str, state: str, unscored: int = 0, *, to_its_end: bool) -> FileFinished:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it doesn't hold."""
@@ -356,7 +365,7 @@ class Job:
             ok=manifest.ok,
             errors=manifest.errors,
             empty=manifest.empty,
-            known=self.known.get(name, manifest.settled),
+            known=self.known.get(name, self.standing(manifest)),
             problem=manifest.problem,
             to_its_end=to_its_end,
         )

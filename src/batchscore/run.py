@@ -15,12 +15,13 @@ import sys
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from typing import Any
 
 import orjson
 
+from batchscore.bounds import Bounds, bounds_of
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import ExitCode, OutputError
 from batchscore.job import Job, Outcome
@@ -78,12 +79,12 @@ def score_files(
     is in the outcome. On the main thread SIGINT and SIGTERM stop it gracefully, a second one at once
     (`KeyboardInterrupt`).
     """
-    started = time.time()
+    bounds = bounds_of(settings, time.time())
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
     with holding(settings, output, listen) as hold:
-        return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, started)
+        return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, bounds)
 
 
 def score_surveyed(
@@ -94,7 +95,7 @@ def score_surveyed(
     environ: Mapping[str, str],
     listen: Listen,
     hold: Hold,
-    started: float,
+    bounds: Bounds,
 ) -> Finished:
     """Score what was surveyed into an output that is held."""
     layout, ledger = open_ledger(settings, surveyed, output, listen)
@@ -117,7 +118,9 @@ def score_surveyed(
         # What is loaded stays loaded: the collector need not walk through it again and again.
         gc.freeze()
         try:
-            outcome = on_the_fastest_loop(scored(settings, surveyed, ledger, endpoints, environ, heard, hold))
+            outcome = on_the_fastest_loop(
+                scored(settings, surveyed, ledger, endpoints, environ, heard, hold, bounds)
+            )
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
@@ -134,14 +137,14 @@ def score_surveyed(
         settings=settings,
         output=output,
         layout=layout,
-        record=layout.runs / f"{moment(started):%Y%m%dT%H%M%SZ}-{worker()}.json",
-        seconds=time.time() - started,
+        record=layout.runs / f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker()}.json",
+        seconds=time.time() - bounds.started,
         exit_code=outcome.exit_code(settings.error_threshold),
         with_file=with_file,
     )
     with suppress(OutputError):
         # A full disk has already been reported by whatever met it first.
-        write_record(finished, endpoints, started)
+        write_record(finished, endpoints, bounds.started)
     return finished
 
 
@@ -161,6 +164,7 @@ def open_ledger(
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
     ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
+    ledger.retry_errors = settings.retry_errors
     foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
     if foreign and not settings.overwrite:
         raise OutputError(
@@ -226,9 +230,10 @@ async def scored(
     environ: Mapping[str, str],
     listen: Listen,
     hold: Hold,
+    bounds: Bounds,
 ) -> Outcome:
-    """Run the job on this loop, with signals that stop it."""
-    stop = asyncio.Event()
+    """Run the job on this loop, with signals and bounds that stop it."""
+    stop = bounds.stop
     loop = asyncio.get_running_loop()
 
     def lost() -> None:
@@ -241,8 +246,13 @@ async def scored(
             loop.call_soon_threadsafe(lost)
 
     hold.when_lost = lost_in_its_thread
+    heard = bounds.listening(listen)
     with stopping(stop, listen):
-        return await Job(surveyed, settings, ledger, endpoints, environ, listen, stop).run()
+        async with bounds.watching(listen):
+            job = Job(surveyed, settings, ledger, endpoints, environ, heard, stop, bounds.drain_seconds)
+            outcome = await job.run()
+    early = bounds.reached if outcome.unfinished else None
+    return replace(outcome, stopped_by=outcome.stopped_by or early)
 
 
 @contextmanager

@@ -19,6 +19,9 @@ FORMATS = ("jsonl", "parquet")
 #: Model families that refuse `max_tokens` (Azure's page on reasoning models, seen 2026-09).
 COMPLETION_TOKEN_MODELS = re.compile(r"(^|[/:])(o\d|gpt-5)", re.IGNORECASE)
 
+#: Prices are those of so many tokens.
+PRICED_TOKENS = 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -120,6 +123,13 @@ class Settings:
         group="Records",
         only_flag=True,
     )
+    retry_errors: bool = setting(
+        "Ask again every row that has an error, not only where it may have passed.",
+        kind="flag",
+        default=False,
+        group="Records",
+        only_flag=True,
+    )
 
     rpm: float | None = setting(
         "Requests a minute that the deployment allows; without it, what its replies say.",
@@ -198,14 +208,6 @@ class Settings:
         group="Endpoint",
         only_file=True,
     )
-    limit: int | None = setting(
-        "Stop after the first N rows; a later run without it completes them.",
-        kind="int",
-        lowest=1,
-        metavar="N",
-        group="Pace",
-        only_flag=True,
-    )
     max_row_bytes: int = setting(
         "A row of a text file larger than this is an error, not a memory problem.",
         kind="int",
@@ -213,12 +215,51 @@ class Settings:
         lowest=1,
         group="Pace",
     )
+    limit: int | None = setting(
+        "Stop after the first N rows; a later run without it completes them.",
+        kind="int",
+        lowest=1,
+        metavar="N",
+        group="Bounds",
+        only_flag=True,
+    )
     error_threshold: float = setting(
         "Failed rows, as a count or a share below 1, above which the run ends with exit code 3.",
         kind="float",
         default=0.0,
         lowest=0,
-        group="Pace",
+        group="Bounds",
+    )
+    max_errors: int | None = setting(
+        "Stop once so many rows of this run have failed; what is settled is kept.",
+        kind="int",
+        lowest=1,
+        group="Bounds",
+    )
+    max_total_tokens: int | None = setting(
+        "Stop once the service has billed so many tokens in this run, of prompts and answers.",
+        kind="int",
+        lowest=1,
+        group="Bounds",
+    )
+    max_spend: float | None = setting(
+        "Stop once this run has cost so much, in whatever money the prices are in.",
+        kind="float",
+        metavar="MONEY",
+        lowest=0.0001,
+        group="Bounds",
+    )
+    price_in: float | None = setting(
+        "What a million tokens of prompts cost.", kind="float", metavar="MONEY", lowest=0, group="Bounds"
+    )
+    price_out: float | None = setting(
+        "What a million tokens of answers cost.", kind="float", metavar="MONEY", lowest=0, group="Bounds"
+    )
+    deadline: str | None = setting(
+        "Stop so that the run is over by then: after 2h, 90m or 45s, at 6:30 o'clock, or at "
+        "2026-11-22T06:30.",
+        metavar="DURATION|TIME",
+        group="Bounds",
     )
 
     def __post_init__(self) -> None:
@@ -257,3 +298,10 @@ class Settings:
             return 0.0
         bounds = [self.api_params.get(name) for name in ("max_completion_tokens", "max_tokens")]
         return next((float(bound) for bound in bounds if isinstance(bound, int)), None)
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """Return what tokens cost, in the money of the prices; `None` where a price was not said."""
+        prices = (self.price_in, 0.0 if self.task == "embeddings" else self.price_out)
+        if prices[0] is None or prices[1] is None:
+            return None
+        return (prompt_tokens * prices[0] + completion_tokens * prices[1]) / PRICED_TOKENS

@@ -69,6 +69,8 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
         "OutputHeld": 5,
         "Refused": 1,
         "Outage": 4,
+        "BoundReached": 4,
+        "TooManyErrors": 4,
         "BrokenInvariant": 1,
     }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_records import whole
 
+from batchscore.bounds import bounds_of
 from batchscore.configuration import resolve
 from batchscore.output import output_of
 from batchscore.rows import Event, Notice, RowsSettled
@@ -123,9 +124,9 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
         elif isinstance(event, Notice):
             notices.append(event.text)
 
-    finished = score_surveyed(
-        settings, survey(["a.csv"], settings, output=None), output, [], {}, listen, hold, time.time()
-    )
+    surveyed = survey(["a.csv"], settings, output=None)
+    bounds = bounds_of(settings, time.time())
+    finished = score_surveyed(settings, surveyed, output, [], {}, listen, hold, bounds)
     assert finished.exit_code == 4
     assert 0 < finished.outcome.ok < 3000
     assert any("the lock of the output was removed" in notice for notice in notices)

@@ -149,7 +149,8 @@ def test_every_flag_that_the_docs_name_exists() -> None:
         "repair",
     }
     text = "".join(
-        (ROOT / "docs" / name).read_text("utf-8") for name in ("input.md", "output.md", "limits.md")
+        (ROOT / "docs" / name).read_text("utf-8")
+        for name in ("input.md", "output.md", "limits.md", "bounds.md")
     )
     named = set(re.findall(r"`--([a-z-]+)", text))
     assert named <= known

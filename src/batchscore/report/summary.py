@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchscore.errors import ErrorCode
+from batchscore.bounds import money
+from batchscore.errors import ErrorCode, ExitCode
 from batchscore.report.progress import clock, counted, named
 from batchscore.run import Finished
 
@@ -82,6 +83,9 @@ def effort(finished: Finished) -> str:
         which = "which" if now.requests == 1 else f"{lost:,} of which"
         pieces.append(f"{which} came to nothing ({named(now.retried)})")
     pieces.append(counted(now.prompt_tokens + now.completion_tokens, "token"))
+    cost = finished.settings.cost(now.prompt_tokens, now.completion_tokens)
+    if cost is not None:
+        pieces.append(f"{money(cost)} by the prices given")
     pieces.append(clock(finished.seconds))
     return f"  {', '.join(pieces)}"
 
@@ -107,7 +111,8 @@ def next_step(finished: Finished, command: str) -> list[str]:
     outcome = finished.outcome
     if outcome.stopped_by is not None:
         text = str(outcome.stopped_by)
-        acting = "When that is mended, the" if outcome.stopped_by.exit_code == 1 else "Later the"
+        must_act = finished.exit_code is not ExitCode.CONTINUE_LATER
+        acting = "When that is mended, the" if must_act else "Later the"
         return [f"Stopped: {text}", f"{acting} same command goes on: {command}"]
     if outcome.interrupted:
         return ["Interrupted. What was answered is kept.", f"The same command goes on: {command}"]
@@ -151,6 +156,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "retried": dict(now.retried),
         "prompt_tokens": now.prompt_tokens,
         "completion_tokens": now.completion_tokens,
+        "cost": finished.settings.cost(now.prompt_tokens, now.completion_tokens),
         "repeated_ids": outcome.repeated_ids,
         "limited": outcome.limited,
         "interrupted": outcome.interrupted,

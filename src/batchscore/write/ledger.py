@@ -62,6 +62,7 @@ class Ledger:
     schema: RecordSchema
     rows_per_part: int
     fingerprint: Mapping[str, Any]
+    retry_errors: bool = False
     manifests: dict[str, Manifest] = field(default_factory=dict)
     open: dict[str, FileInParts] = field(default_factory=dict)
     written: dict[str, float] = field(default_factory=dict)
@@ -171,14 +172,20 @@ class Ledger:
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
         damaged = committed.keys() - manifest.parts.keys()
         for number, commit in manifest.parts.items():
-            if commit.done:
+            if commit.nothing_left(retry_errors=self.retry_errors):
                 # Its run was killed before it removed this.
                 self.journals.remove(self.journal_name(file, number))
-        if manifest.done and not damaged:
+        if manifest.nothing_left(retry_errors=self.retry_errors) and not damaged:
             return None
         manifest.input, manifest.state, manifest.problem = digest, "partial", ""
         progress = FileInParts(
-            file, self.rows_per_part, committed, self.load, self.replay_of(file), frozenset(damaged)
+            file,
+            self.rows_per_part,
+            committed,
+            self.load,
+            self.replay_of(file),
+            frozenset(damaged),
+            self.retry_errors,
         )
         self.open[file] = progress
         return progress

@@ -48,10 +48,14 @@ class Commit:
     scores: PartFile | None = None
     error_records: PartFile | None = None
 
-    @property
-    def done(self) -> bool:
+    def asked_again(self, *, retry_errors: bool) -> int:
+        """Return how many errors don't stand: those that may have passed, or all but those of empty rows."""
+        return self.errors - self.empty if retry_errors else self.transient
+
+    def nothing_left(self, *, retry_errors: bool) -> bool:
         """Whether nothing of this part is left to ask."""
-        return self.whole and self.ok + self.errors == self.rows and not self.transient
+        settled = self.whole and self.ok + self.errors == self.rows
+        return settled and not self.asked_again(retry_errors=retry_errors)
 
 
 @dataclass(slots=True)
@@ -91,15 +95,16 @@ class Manifest:
         """Of the errors, the rows that had nothing to ask."""
         return sum(commit.empty for commit in self.parts.values())
 
-    @property
-    def settled(self) -> int:
-        """Rows whose record stands: it would not be asked for again."""
-        return sum(commit.ok + commit.errors - commit.transient for commit in self.parts.values())
+    def standing(self, *, retry_errors: bool) -> int:
+        """Return the rows whose record stands: it would not be asked for again."""
+        again = sum(commit.asked_again(retry_errors=retry_errors) for commit in self.parts.values())
+        return self.ok + self.errors - again
 
-    @property
-    def done(self) -> bool:
+    def nothing_left(self, *, retry_errors: bool) -> bool:
         """Whether the same run would have nothing to ask of this file."""
-        return self.state == "complete" and all(commit.done for commit in self.parts.values())
+        return self.state == "complete" and all(
+            commit.nothing_left(retry_errors=retry_errors) for commit in self.parts.values()
+        )
 
     def to_json(self) -> bytes:
         """Return the manifest as it stands on disk."""

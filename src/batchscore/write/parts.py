@@ -114,7 +114,8 @@ ROW_BYTES = 400
 class FileInParts:
     """One input file on its way into parts, on top of what an earlier run `committed`.
 
-    Of a `damaged` part a file is gone or cut; what still stands of it is kept.
+    Of a `damaged` part a file is gone or cut; what still stands of it is kept. With `retry_errors` no error
+    stands.
     """
 
     file: str
@@ -123,6 +124,7 @@ class FileInParts:
     load: Load
     replay: Replay
     damaged: frozenset[int] = frozenset()
+    retry_errors: bool = False
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
     ended: bool = False
@@ -161,13 +163,13 @@ class FileInParts:
                 f"{self.file} has changed since it was scored (at row {first} or soon after). Score "
                 "it into another folder, or discard the old scores with --overwrite."
             )
-        if commit.done and commit.part not in self.damaged:
+        if commit.nothing_left(retry_errors=self.retry_errors) and commit.part not in self.damaged:
             return
         for item in items[commit.rows :]:
             part.expect(item)
         rows = {item.row for item in items}
         for row, old in self.load(commit).items():
-            if row in rows and final(old):
+            if row in rows and final(old, retry_errors=self.retry_errors):
                 part.settle(old)
         part.in_journal = not part.settled
         self.open[part.number] = part
@@ -179,7 +181,9 @@ class FileInParts:
     def stands(self, part: Part, item: Prompt | Settled, entries: Mapping[int, Entry]) -> bool:
         """Whether a killed run had the answer to what this row asks; it is taken over."""
         entry = entries.get(item.row)
-        if entry is None or entry.asked != part.asked[item.row] or not final(entry.settled):
+        if entry is None or entry.asked != part.asked[item.row]:
+            return False
+        if not final(entry.settled, retry_errors=self.retry_errors):
             return False
         part.settle(entry.settled)
         self.replayed += 1
@@ -210,9 +214,14 @@ class FileInParts:
         return complete
 
 
-def final(settled: Settled) -> bool:
-    """Whether a record stands: a score, or an error that would come again."""
-    return isinstance(settled.result, Score) or settled.result.code not in TRANSIENT
+def final(settled: Settled, *, retry_errors: bool) -> bool:
+    """Whether a record stands: a score, or an error that would come again and is not to be retried.
+
+    A row that has nothing to ask is never retried.
+    """
+    if isinstance(settled.result, Score) or settled.result.code is ErrorCode.EMPTY_INPUT:
+        return True
+    return not retry_errors and settled.result.code not in TRANSIENT
 
 
 def counts(settled: list[Settled]) -> tuple[int, int, int, int]:
