@@ -1,7 +1,7 @@
 """Files in, finished run out: the one place where reading, asking and writing are joined.
 
 It knows no terminal and no host. What happens is told to one callable as events; how it ended is the
-`Outcome`, whose exit code is the run's.
+`Ended`, whose exit code is the run's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from batchscore.errors import BatchscoreError, ExitCode, OutputError, TooManyErrors, UnreadableFile
+from batchscore.ended import Ended
+from batchscore.errors import BatchscoreError, OutputError, UnreadableFile
 from batchscore.read import digest
 from batchscore.rows import (
     FileFinished,
@@ -41,83 +42,6 @@ MOST_UNWRITTEN = 2
 MOST_IDS = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended: each file's account, and what stopped it, if anything did.
-
-    `limited`: `--limit` left something; `stopped`: somebody asked to stop, or `stopped_by` did.
-    """
-
-    files: tuple[FileFinished, ...]
-    limited: bool = False
-    stopped: bool = False
-    stopped_by: BatchscoreError | None = None
-    repeated_ids: int = 0
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a request to stop came before the work was done."""
-        return self.stopped and self.stopped_by is None and self.unfinished
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether files hold rows that this run neither read nor answered."""
-        return self.not_reached > 0 or any(file.state in {"partial", "not_started"} for file in self.files)
-
-    @property
-    def reason(self) -> str | None:
-        """What ended the run before its time, in words; `None` where nothing did."""
-        if self.stopped_by is not None:
-            return str(self.stopped_by)
-        if self.interrupted:
-            return "interrupted by a signal"
-        return "--limit was reached" if self.limited and self.unfinished else None
-
-    @property
-    def ok(self) -> int:
-        """Rows with a score, of this run and earlier ones."""
-        return sum(file.ok for file in self.files)
-
-    @property
-    def errors(self) -> int:
-        """Rows with an error record."""
-        return sum(file.errors for file in self.files)
-
-    @property
-    def failed(self) -> int:
-        """Error records that count: all but those of rows that had nothing to ask."""
-        return self.errors - sum(file.empty for file in self.files)
-
-    @property
-    def rows(self) -> int:
-        """Rows read, by this run and earlier ones."""
-        return sum(file.rows for file in self.files)
-
-    @property
-    def not_reached(self) -> int:
-        """Rows that were read and have no record yet."""
-        return self.rows - self.ok - self.errors
-
-    @property
-    def unreadable(self) -> tuple[FileFinished, ...]:
-        """Files that cannot be read, or not to their end."""
-        return tuple(file for file in self.files if file.state == "unreadable")
-
-    def exit_code(self, error_threshold: float) -> ExitCode:
-        """Return the run's exit code: a threshold below 1 is a share of the rows, else a count."""
-        allowed = error_threshold * self.rows if error_threshold < 1 else error_threshold
-        too_many = self.failed > allowed
-        if isinstance(self.stopped_by, TooManyErrors) and too_many:
-            return ExitCode.ROWS_FAILED
-        if self.stopped_by is not None:
-            return self.stopped_by.exit_code
-        if self.interrupted:
-            return ExitCode.CONTINUE_LATER
-        if self.unreadable:
-            return ExitCode.PERSON_MUST_ACT
-        return ExitCode.ROWS_FAILED if too_many else ExitCode.DONE
-
-
 @dataclass(slots=True)
 class Job:
     """One run over the files of a survey."""
@@ -143,7 +67,7 @@ class Job:
     ids: set[int] = field(default_factory=set)
     repeated_ids: int = 0
 
-    async def run(self) -> Outcome:
+    async def run(self) -> Ended:
         """Score everything; a failure that ends the run early is in the outcome, not raised."""
         self.rows_left = self.settings.limit
         for problem in self.survey.problems:
@@ -183,7 +107,7 @@ class Job:
             except BatchscoreError as error:
                 failure = failure or error
         self.ledger.journals.close()
-        return Outcome(
+        return Ended(
             files=(*self.finished, *self.unfinished()),
             limited=self.limited,
             stopped=self.stop.is_set(),

@@ -10,11 +10,9 @@ import asyncio
 import gc
 import os
 import platform
-import signal
-import sys
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -22,10 +20,12 @@ from typing import Any
 import orjson
 
 from batchscore.bounds import Bounds, bounds_of
+from batchscore.ended import Ended
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import ExitCode, OutputError
-from batchscore.job import Job, Outcome
+from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
+from batchscore.process import on_the_fastest_loop, stopping
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
@@ -45,15 +45,12 @@ from batchscore.write.one_file import (
     write_one_file,
 )
 
-#: A signal so soon after the first is not a second wish, but the same one delivered twice.
-SAME_SIGNAL_SECONDS = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A run that ended, well or not; `with_file`: the one file that was asked for is there."""
 
-    outcome: Outcome
+    outcome: Ended
     statistics: Statistics
     survey: Survey
     settings: Settings
@@ -148,15 +145,6 @@ def score_surveyed(
     return finished
 
 
-def on_the_fastest_loop(main: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """Run to the end on uvloop, where there is one for this system: a tenth less CPU a request."""
-    if sys.platform == "win32":
-        return asyncio.run(main)
-    import uvloop  # noqa: PLC0415 - there is none for Windows
-
-    return uvloop.run(main)
-
-
 def open_ledger(
     settings: Settings, surveyed: Survey, output: Output, listen: Listen
 ) -> tuple[Layout, Ledger]:
@@ -231,7 +219,7 @@ async def scored(
     listen: Listen,
     hold: Hold,
     bounds: Bounds,
-) -> Outcome:
+) -> Ended:
     """Run the job on this loop, with signals and bounds that stop it."""
     stop = bounds.stop
     loop = asyncio.get_running_loop()
@@ -253,40 +241,6 @@ async def scored(
             outcome = await job.run()
     early = bounds.reached if outcome.unfinished else None
     return replace(outcome, stopped_by=outcome.stopped_by or early)
-
-
-@contextmanager
-def stopping(stop: asyncio.Event, listen: Listen) -> Iterator[None]:
-    """Let SIGINT and SIGTERM set `stop`, and a second one cancel; only where this thread may.
-
-    What comes within `SAME_SIGNAL_SECONDS` of the first is the first once more: `timeout`, a shell and a
-    process group may each deliver one.
-    """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    signals = {signal.SIGINT: "press Ctrl-C again", signal.SIGTERM: "send SIGTERM again"}
-    first: float | None = None
-
-    def received(again: str) -> None:
-        nonlocal first
-        if first is None:
-            first = loop.time()
-            listen(Notice(f"Stopping: waiting for answers that are on their way; {again} to leave at once."))
-            stop.set()
-        elif loop.time() - first > SAME_SIGNAL_SECONDS and task is not None:
-            task.cancel()
-
-    installed = []
-    for number, again in signals.items():
-        # Off the main thread, and on some hosts, signals are not ours to take.
-        with suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(number, received, again)
-            installed.append(number)
-    try:
-        yield
-    finally:
-        for number in installed:
-            loop.remove_signal_handler(number)
 
 
 def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: float) -> None:

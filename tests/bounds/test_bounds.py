@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from batchscore.bounds import LOOK_SECONDS, Bounds, bounds_of, money
+from batchscore.ended import Ended
 from batchscore.errors import (
     BatchscoreError,
     BoundReached,
@@ -18,7 +19,6 @@ from batchscore.errors import (
     TooManyErrors,
     UsageError,
 )
-from batchscore.job import Outcome
 from batchscore.rows import Attempt, Event, FileFinished, Notice, RowsSettled
 from batchscore.scoring import DRAIN_SECONDS
 from batchscore.settings import Settings
@@ -207,4 +207,4 @@ def test_a_person_must_look_where_too_many_failed(
 ) -> None:
     """Three of ten rows have failed so far; a budget's end says nothing about them."""
     files = (FileFinished("a.csv", "partial", 10, 5, 4, 1, to_its_end=False),)
-    assert Outcome(files, stopped=True, stopped_by=reached).exit_code(threshold) is code
+    assert Ended(files, stopped=True, stopped_by=reached).exit_code(threshold) is code

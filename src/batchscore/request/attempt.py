@@ -276,6 +276,7 @@ class Attempts(Generic[T]):
         # Counted like any request: it may cost money.
         cause = "probe" if outcome.verdict is Verdict.KEPT else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause))
+        deployment.health.probe_answered = outcome.verdict is not Verdict.AGAIN
         if outcome.verdict is Verdict.AGAIN:
             deployment.health.failed(outcome)
         else:

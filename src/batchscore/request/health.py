@@ -22,6 +22,9 @@ FAILURES_OF_AN_OUTAGE = 8
 #: Where nothing was ever answered, a person is told soon.
 FAILURES_BEFORE_ANY_ANSWER = 3
 
+#: Where a probe was answered and requests fail, it may be these rows: they use up their attempts.
+FAILURES_AFTER_A_PROBE = 64
+
 #: Seconds before the first probe, doubling until a request is answered.
 FIRST_PROBE_SECONDS = 0.5
 
@@ -48,6 +51,7 @@ class Health:
     reached: bool = False
     last_outcome: Outcome | None = None
     probe_wait: float = FIRST_PROBE_SECONDS
+    probe_answered: bool = False
     refusals: dict[str, int] = field(default_factory=dict)
 
     def succeeded(self, now: float) -> None:
@@ -56,6 +60,7 @@ class Health:
         self.reached = True
         if self.failing_since is not None:
             self.answered()
+            self.probe_answered = False
             self.probe_wait = FIRST_PROBE_SECONDS
         if self.refusals:
             self.refusals.clear()
@@ -74,6 +79,8 @@ class Health:
         if self.failing_since is None:
             self.failing_since = now
         enough = FAILURES_BEFORE_ANY_ANSWER if self.last_success is None else FAILURES_OF_AN_OUTAGE
+        if self.probe_answered:
+            enough = FAILURES_AFTER_A_PROBE
         if self.state is not State.UP or self.failures < enough:
             return False
         limited = outcome.code is ErrorCode.RATE_LIMITED
