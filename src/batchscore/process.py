@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from batchscore.ended import Ended
 from batchscore.rows import Listen, Notice
