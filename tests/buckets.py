@@ -183,7 +183,7 @@ def s3(moto: Server, made: Callable[[Server], Bucket]) -> Bucket:
     return made(moto)
 
 
-@pytest.fixture(params=["moto", "google", "azure"])
+@pytest.fixture(params=["moto", pytest.param("google", marks=pytest.mark.slow), "azure"])
 def bucket(request: pytest.FixtureRequest, made: Callable[[Server], Bucket]) -> Bucket:
     """An empty bucket of each kind of store."""
     return made(request.getfixturevalue(request.param))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("output", ["out", "out.jsonl"])
+@pytest.mark.parametrize("output", ["out", pytest.param("out.jsonl", marks=pytest.mark.slow)])
 def test_a_second_run_is_refused_until_the_first_is_gone(
     batchscore: Cli, files: Files, deployment: Deployment, output: str
 ) -> None:

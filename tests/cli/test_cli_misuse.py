@@ -99,7 +99,10 @@ def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment
         wrong_key, unknown, down, nowhere = batchscore.each(
             ([*command, "-o", "key", "-m", deployment.name], {"OPENAI_API_KEY": "wr0ng"}),
             ([*command, "-o", "unknown", "-m", "no-such-model"], {}),
-            ([*command, "-o", "down", "-m", "m"], {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}),
+            (
+                [*command, "-o", "down", "-m", "m", "--max-outage", "2"],
+                {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"},
+            ),
             ([*command, "-o", "nowhere", "-m", "m"], {"OPENAI_BASE_URL": None}),
         )
     assert wrong_key.exit_code == 1
