@@ -36,7 +36,7 @@ from batchscore.write.parts import FileInParts, Part
 ONE_CORE = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() == 1
 
 #: So many parts may wait to be written before no more results are taken.
-MOST_UNWRITTEN = 2
+MOST_UNWRITTEN = 1
 
 #: Of so many rows the ids are compared, so that memory stays bounded.
 MOST_IDS = 200_000

@@ -108,7 +108,7 @@ def test_other_settings_do_not_throw_away_what_a_killed_run_had(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(12))
 def test_runs_with_faults_that_are_killed_several_times(
     seed: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
 ) -> None:
