@@ -12,7 +12,6 @@ import io
 import os
 import secrets
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from batchscore.stores.failures import StoreFailure
 #: How the names of files begin that are being written.
 TEMPORARY = ".batchscore-"
 
-_ABANDONED_SECONDS = 3600.0
 _READ_BYTES = 1 << 20
 
 #: So much is written by one call, of at most so many pieces (Linux: IOV_MAX).
@@ -186,14 +184,13 @@ def write_whole(path: Place, data: bytes | Iterable[bytes | memoryview]) -> Writ
 
 
 def sweep(folder: Place) -> None:
-    """Remove what a killed process left half-written; what is younger than an hour may be in use."""
+    """Remove what a killed process left half-written; who calls holds the folder, so nothing is in use."""
     if isinstance(folder, StoredPath):
         return  # nothing is half-written there
     with suppress(OSError):
         for path in folder.glob(f"{TEMPORARY}*"):
             with suppress(OSError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                    path.unlink()
+                path.unlink()
 
 
 def remove(path: Place) -> bool:
