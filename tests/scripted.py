@@ -159,3 +159,23 @@ def has_its_own_vector(settled: Settled) -> bool:
     """Whether a row's vector is the one of its text."""
     value = getattr(settled.result, "value", None)
     return value is not None and np.array_equal(value, np.float32(vector_of(f"text:{settled.row}")))
+
+
+@dataclass
+class Timed:
+    """A service that behaves by the texts and the seconds since its first request; `None`: it answers."""
+
+    behave: Callable[[list[str], float], Reply | None]
+    takes: float = 0.1
+    began: float | None = None
+    asked_at: list[float] = field(default_factory=list)
+
+    async def answer(self, texts: list[str], number: int) -> Reply:
+        self.began = time.monotonic() if self.began is None else self.began
+        self.asked_at.append(time.monotonic() - self.began)
+        await asyncio.sleep(self.takes * (1 + number % 7 / 10))
+        return self.behave(texts, time.monotonic() - self.began) or vectors(texts)
+
+    @property
+    def service(self) -> Service:
+        return Service(self.answer)

@@ -236,6 +236,8 @@ class Engine:
         # Where everything that comes waits for answers to its equals, nothing is taken until one has come.
         if pack.prompts or pack.settled or pack.ended:
             self.resolved.set()
+        elif self.suspects:
+            self.clear_suspects()  # others may be waiting for just these
         else:
             self.resolved.clear()
         if not pack.prompts:

@@ -6,8 +6,6 @@ It knows no files of an output, and writes nothing there but the lock.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from batchscore.errors import OutputError
 from batchscore.rows import Listen, Notice
 from batchscore.settings import Settings
 from batchscore.stores.address import Place, StoredPath, place_of
+from batchscore.temporary import own_folder
 from batchscore.write import storage
 from batchscore.write.layout import MARKER
 from batchscore.write.lock import Hold, held
@@ -61,7 +60,8 @@ def holding(settings: Settings, output: Output, listen: Listen) -> Iterator[Hold
     folder = output.folder / MARKER
     if isinstance(folder, StoredPath):
         named = hashlib.blake2b(str(output.folder).encode(), digest_size=8).hexdigest()
-        folder = Path(tempfile.gettempdir()) / f"batchscore-{os.getuid()}-{named}"
+        with storage.told(Path("the temporary folder"), "use"):
+            folder = own_folder() / f"locks-{named}"
     with ExitStack() as stack:
         for name in ("file", settings.task) if output.file is not None else (settings.task,):
             hold = stack.enter_context(

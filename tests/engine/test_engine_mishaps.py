@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import pytest
 
 from batchscore.engine import Engine
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, Refused
+from batchscore.pack.duplicates import MOST_WAITING
 from batchscore.request.deployment import Deployment
 from batchscore.request.health import State
 from batchscore.request.wire import NoReply
 from batchscore.rows import Prompt, Reply, RowError, Settled
 from scripted import (
     Service,
+    Timed,
     collected,
     deployment_of,
     engine_over,
@@ -29,26 +30,6 @@ from scripted import (
 from virtual_time import run_virtual
 
 Patch = pytest.MonkeyPatch
-
-
-@dataclass
-class Timed:
-    """A service that behaves by the texts and the seconds since its first request."""
-
-    behave: Callable[[list[str], float], Reply | None]
-    takes: float = 0.1
-    began: float | None = None
-    asked: list[float] = field(default_factory=list)
-
-    async def answer(self, texts: list[str], number: int) -> Reply:
-        self.began = time.monotonic() if self.began is None else self.began
-        self.asked.append(time.monotonic() - self.began)
-        await asyncio.sleep(self.takes * (1 + number % 7 / 10))
-        return self.behave(texts, time.monotonic() - self.began) or vectors(texts)
-
-    @property
-    def service(self) -> Service:
-        return Service(self.answer)
 
 
 def from_second(second: float, refused: Reply) -> Timed:
@@ -98,10 +79,10 @@ def test_nothing_is_taken_apart_once_the_run_is_stopped(monkeypatch: Patch) -> N
         at_stop = 0
         async for batch in engine.settled():
             settled += batch
-            if timed.asked[-1] > 1.9 and not engine.stop.is_set():
+            if timed.asked_at[-1] > 1.9 and not engine.stop.is_set():
                 engine.stop.set()
-                at_stop = len(timed.asked)
-        return settled, len(timed.asked) - at_stop
+                at_stop = len(timed.asked_at)
+        return settled, len(timed.asked_at) - at_stop
 
     (settled, after), _ = run_virtual(run(), monkeypatch)
     assert after == 0
@@ -118,6 +99,18 @@ def test_a_wrong_parameter_leaves_no_error_records(monkeypatch: Patch) -> None:
     assert isinstance(error, Refused)
     assert "probably a parameter" in str(error)
     assert settled == []
+
+
+def test_equal_rows_that_are_all_refused_do_not_wait_for_each_other(monkeypatch: Patch) -> None:
+    """More of them than may wait for one answer, which is held back while it may be a parameter's fault."""
+    timed = from_second(0.0, refusal(400, "x"))
+
+    async def run() -> list[Settled]:
+        same = (Prompt("file.csv", row, b'"text:1"') for row in range(3 * MOST_WAITING))
+        return await collected(engine_over(timed.service, same, rows_a_request=1, dedup=True))
+
+    settled, _ = run_virtual(run(), monkeypatch)
+    assert sorted(row.row for row in settled) == list(range(3 * MOST_WAITING))
 
 
 @pytest.mark.parametrize("good", [0, 1])
@@ -380,7 +373,7 @@ def test_a_deployment_that_asks_for_minutes_comes_back(monkeypatch: Patch) -> No
 
     settled, _ = run_virtual(run(), monkeypatch)
     assert len(settled) == 3000
-    assert len([at for at in timed.asked if at > 700]) > 100
+    assert len([at for at in timed.asked_at if at > 700]) > 100
 
 
 # --- the stream, and who reads

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -155,14 +157,29 @@ def test_closing_does_not_wait_for_an_answer_that_does_not_come(deployment: Depl
     results.close()
 
 
-def test_a_generator_that_nobody_closed_is_swept_up_without_a_word(
-    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+def test_a_generator_that_nobody_closed_may_be_swept_up_in_its_own_thread(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holder: list[object] = [
-        score_rows((f"row {row}" for row in range(5000)), task="chat", model=deployment.name)
-    ]
+    """The rows are iterated in the thread that must not wait for itself."""
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    dropped, swept = threading.Event(), threading.Event()
+
+    def rows() -> Iterator[str]:
+        for row in range(100_000):
+            if dropped.is_set() and not swept.is_set():
+                gc.collect()
+                swept.set()
+            yield f"row {row}"
+
+    holder: list[object] = [score_rows(rows(), task="chat", model=deployment.name)]
     next(holder[0])  # type: ignore[call-overload]
     holder.append(holder)
-    del holder
-    gc.collect()
-    assert capsys.readouterr().err == ""
+    gc.disable()
+    try:
+        del holder
+        dropped.set()
+        assert swept.wait(20)
+    finally:
+        gc.enable()
+    assert unraisable == []

@@ -14,14 +14,14 @@ import batchscore
 
 SOURCE = Path(batchscore.__file__).parent
 
-#: The nouns that flow, the errors, and how a task ends; everybody may use them.
-NOUNS = {"rows", "errors", "version", "tasks"}
+#: The nouns that flow, the errors, how a task ends and where a user keeps things; everybody may use them.
+NOUNS = {"rows", "errors", "version", "tasks", "temporary"}
 
 #: What may import what, besides the nouns and one's own folder: nouns ← stages (never one another) ←
 #: engine (of pack and request) ← job, survey, run ← doors. A row serves every module that begins so.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "rows version tasks": set(),
+    "rows version tasks temporary": set(),
     "declared deadline": set(),
     "settings checks configuration": {"settings", "checks", "declared", "deadline"},
     "stores": set(),

@@ -239,6 +239,19 @@ def test_a_worker_that_is_stopped_with_the_lock_in_hand_holds_nobody_up(tmp_path
     os.close(other)
 
 
+def test_a_folder_that_leads_elsewhere_is_not_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its name can be known, so that somebody else may have been there first."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "temporary" / f"batchscore-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with shared_book("quota", START) as book:
+        assert isinstance(book, Schedule)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_where_the_folder_cannot_be_used_each_worker_is_on_its_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -16,7 +16,6 @@ import os
 import platform
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from batchscore.request.quota import Book, Rates, Schedule
+from batchscore.temporary import own_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -165,10 +165,12 @@ def clock_name() -> bytes:
 
 
 def quota_file(identity: str) -> Path:
-    """Return the file of a quota that `identity` names; a digest, since the name may hold a key."""
+    """Return the file of a quota that `identity` names; a digest, since the name may hold a key.
+
+    Raises `OSError` where this user has no folder for it.
+    """
     name = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
-    user = getattr(os, "getuid", lambda: "user")()
-    return Path(tempfile.gettempdir()) / f"batchscore-{user}" / f"{name}.quota"
+    return own_folder() / f"{name}.quota"
 
 
 @contextmanager
@@ -188,18 +190,15 @@ def book_of(identity: str) -> SharedBook | None:
     """Return the book of a quota; `None` where there is no folder for it."""
     try:
         path = quota_file(identity)
-    except OSError:  # no temporary folder at all
+    except OSError:
         return None
     descriptor = opened(path)
     return None if descriptor is None else SharedBook(path, descriptor)
 
 
 def opened(path: Path) -> int | None:
-    """Return a descriptor of the file; `None` where the folder is somebody else's or cannot be written."""
+    """Return a descriptor of the file; `None` where it cannot be written."""
     try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        if path.parent.stat().st_uid != os.getuid():
-            return None
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError:
         return None

@@ -7,8 +7,6 @@ it, and its journal goes only then, so that a crash at any moment costs no resul
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +19,7 @@ import xxhash
 from batchscore.errors import OutputError
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.address import Place
+from batchscore.temporary import own_folder
 from batchscore.write import storage
 from batchscore.write.formats import Format
 from batchscore.write.journal import Entry, Journals
@@ -83,7 +82,10 @@ class Ledger:
             return beside
         place = str(root.absolute() if isinstance(root, Path) else root)
         name = xxhash.xxh3_128_hexdigest(f"{place}\n{self.layout.task}".encode("utf-8", "surrogateescape"))
-        return (self.scratch or temporary_folder()) / f"journal-{name}"
+        if self.scratch is not None:
+            return self.scratch / f"journal-{name}"
+        with storage.told(Path("the temporary folder"), "use"):
+            return own_folder() / f"journal-{name}"
 
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there, or discard it; returns how many scores were discarded.
@@ -338,9 +340,3 @@ def shown(value: Any) -> str:
     """Return a setting's value for a message, cut where it is long."""
     text = "not set" if value is None else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def temporary_folder() -> Path:
-    """Return this user's own folder among the temporary ones."""
-    user = getattr(os, "getuid", lambda: "user")()
-    return Path(tempfile.gettempdir()) / f"batchscore-{user}"

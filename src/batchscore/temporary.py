@@ -1,0 +1,22 @@
+"""Where on this machine does a user keep what several runs share for a while?"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def own_folder() -> Path:
+    """Return this user's own folder among the temporary ones; it is made where it is not there.
+
+    Raises `OSError` where there is no temporary folder, or where somebody else has taken its name: what
+    others can exchange must not be trusted.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / f"batchscore-{'user' if user is None else user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if user is not None and (found.st_uid != user or not folder.is_dir() or folder.is_symlink()):
+        raise PermissionError(13, "somebody else has made this folder", str(folder))
+    return folder
