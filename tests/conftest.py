@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import prefork
 from batchscore.simulator import Deployment, Running, start
 
 #: Fixtures that only some tests want.
@@ -148,7 +149,7 @@ class Finished:
 class Process:
     """A command under way; it is killed where the test leaves it running."""
 
-    def __init__(self, popen: subprocess.Popen[str]) -> None:
+    def __init__(self, popen: subprocess.Popen[str] | prefork.Forked) -> None:
         self.popen = popen
 
     @property
@@ -187,18 +188,23 @@ class Process:
 class Cli:
     """The real command line in a process of its own, with an environment in which it finds the simulator."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], imported: prefork.Server | None = None) -> None:
         self.environ = dict(environ)
+        self.imported = imported
 
     def start(
         self, *arguments: str | Path, env: Mapping[str, str | None] | None = None, **more: Any
     ) -> Process:
-        """Start a command; in `env` None takes a variable away."""
+        """Start a command; in `env` None takes a variable away, in `more` is what `Popen` takes."""
         chosen = {**os.environ, **self.environ, **(env or {})}
+        variables = {name: value for name, value in chosen.items() if value is not None}
+        words = [str(argument) for argument in arguments]
+        if self.imported is not None and more.keys() <= {"cwd"}:
+            return Process(self.imported.start(words, variables, more.get("cwd", Path.cwd())))
         return Process(
             subprocess.Popen(
-                [sys.executable, "-m", "batchscore", *map(str, arguments)],
-                env={name: value for name, value in chosen.items() if value is not None},
+                [sys.executable, "-m", "batchscore", *words],
+                env=variables,
                 encoding="utf-8",
                 **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
             )
@@ -223,10 +229,18 @@ class Cli:
             return list(pool.map(lambda one: self(*one[0], env=one[1]), commands))
 
 
+@pytest.fixture(scope="session")
+def imported() -> Iterator[prefork.Server]:
+    """The process that forks for a command, without the second that Python's imports take."""
+    server = prefork.Server()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def batchscore(simulator: Running, tmp_path: Path) -> Iterator[Cli]:
+def batchscore(simulator: Running, imported: prefork.Server, tmp_path: Path) -> Iterator[Cli]:
     """The command line; afterwards no temporary file of its own may be left."""
-    yield Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY})
+    yield Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}, imported)
     left = [str(path) for path in tmp_path.rglob("*.tmp")]
     assert not left
 

@@ -1,0 +1,173 @@
+"""Commands that need not wait for Python's imports: a process that has done them forks for each.
+
+What runs is `python -m batchscore`, in a process of its own with its own arguments, variables, folder and
+pipes. Only the second in which Python starts and imports is saved, hundreds of times.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+#: A request, with all its variables, is one message.
+MOST_BYTES = 1 << 17
+
+#: What the command line imports only when it needs it.
+LATER = (
+    *("batchscore.run", "batchscore.merging", "batchscore.verifying", "batchscore.simulator.process"),
+    *("batchscore.write.columnar", "aiohttp", "openai", "pyarrow.parquet", "rich.progress", "uvloop"),
+)
+
+
+class Forked:
+    """A command under way, as `subprocess.Popen` shows one."""
+
+    def __init__(self, pid: int, ended: socket.socket, stdout: IO[str], stderr: IO[str]) -> None:
+        self.pid = pid
+        self.stdout, self.stderr = stdout, stderr
+        self.returncode: int | None = None
+        self._ended = ended
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raises `subprocess.TimeoutExpired`."""
+        if self.returncode is None:
+            self._ended.settimeout(timeout)
+            try:
+                told = self._ended.recv(64)
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired("batchscore", timeout or 0) from None
+            self.returncode = int(told)
+            self._ended.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """Give the exit code, where it has ended."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """Read the pipes to their ends, but for closed ones, and wait; raises `subprocess.TimeoutExpired`."""
+        until = time.monotonic() + timeout
+        texts = {self.stdout: "", self.stderr: ""}
+
+        def read(pipe: IO[str]) -> None:
+            texts[pipe] = pipe.read()
+
+        readers = [Thread(target=read, args=(pipe,), daemon=True) for pipe in texts if not pipe.closed]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(max(0.0, until - time.monotonic()))
+            if reader.is_alive():
+                raise subprocess.TimeoutExpired("batchscore", timeout)
+        self.wait(max(0.1, until - time.monotonic()))
+        return texts[self.stdout], texts[self.stderr]
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Server:
+    """The process that has imported everything; it ends with the test process."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MOST_BYTES)
+        command = [sys.executable, __file__, str(theirs.fileno())]
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        theirs.close()
+        self.asks = ours
+
+    def start(self, arguments: Sequence[str], environ: Mapping[str, str], folder: str | Path) -> Forked:
+        """Start `python -m batchscore` with these arguments and variables in a folder."""
+        read_out, write_out = os.pipe()
+        read_err, write_err = os.pipe()
+        ended, tells = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        message = json.dumps({"arguments": list(arguments), "environ": dict(environ), "folder": str(folder)})
+        socket.send_fds(self.asks, [message.encode()], [write_out, write_err, tells.fileno()])
+        os.close(write_out)
+        os.close(write_err)
+        tells.close()
+        pid = int(ended.recv(64))
+        return Forked(
+            pid,
+            ended,
+            os.fdopen(read_out, encoding="utf-8"),
+            os.fdopen(read_err, encoding="utf-8"),
+        )
+
+    def close(self) -> None:
+        """End it."""
+        self.asks.close()
+        self.process.wait(10)
+
+
+def serve(asks: socket.socket) -> list[str]:
+    """Fork for every request; returns only in a command's own process, with its arguments."""
+    while True:
+        message, pipes, _, _ = socket.recv_fds(asks, MOST_BYTES, 3)
+        if not message:
+            os._exit(0)
+        if os.fork():
+            for pipe in pipes:
+                os.close(pipe)
+            continue
+        # This process waits for the command's, as a shell would, and tells how it ended.
+        asks.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        out, err, tells = pipes
+        request = json.loads(message)
+        pid = os.fork()
+        if pid:
+            os.close(out)
+            os.close(err)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            os.write(tells, str(pid).encode())
+            os.write(tells, str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+            os._exit(0)
+        os.close(tells)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.close(out)
+        os.close(err)
+        os.environ.clear()
+        os.environ.update(request["environ"])
+        os.chdir(request["folder"])
+        time.tzset()
+        arguments: list[str] = request["arguments"]
+        return arguments
+
+
+if __name__ == "__main__":
+    for name in ("batchscore.cli", *LATER):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    given = serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.argv[1:] = given
+    runpy.run_module("batchscore", run_name="__main__", alter_sys=True)
