@@ -1,7 +1,8 @@
 """The nouns that flow from file to record.
 
 It imports nothing of ours but the error codes, so that every stage can speak of them
-without knowing another stage.
+without knowing another stage. None is changed once it is made; those of every row or
+request are not frozen all the same, for that makes making them take four times as long.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class RowError:
     attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """One row as read: `number` is its zero-based position in `file`.
 
@@ -68,7 +69,7 @@ class Table:
     rows: Iterator[Row | UnreadableRow]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Score:
     """A model's answer to one row.
 
@@ -84,7 +85,7 @@ class Score:
     raw: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """A row with its one result: what a record is made of.
 
@@ -100,7 +101,7 @@ class Settled:
     truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prompt:
     """What one row asks: `body` is the JSON that goes into the request, a text or chat messages.
 
@@ -115,7 +116,7 @@ class Prompt:
     truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """What came back over the wire: `headers` ignore case, `seconds` is the round trip."""
 
@@ -125,7 +126,7 @@ class Reply:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """Event: one request was sent and ended, well or not.
 
@@ -141,7 +142,7 @@ class Attempt:
     completion_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RowsSettled:
     """Event: rows got their records. `errors` counts them by code, `finish_reasons` by reason."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from batchscore.errors import ErrorCode, InputError
@@ -29,6 +30,9 @@ from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table, 
 
 #: A column of this name is ready to send, where nothing else was chosen.
 READY_COLUMNS = {"embeddings": "input", "completions": "prompt", "chat": "messages"}
+
+
+NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +66,13 @@ class Asker:
             return Settled(row.file, row.number, row.error)
         values = row.values
         identity = None
-        kept: Mapping[str, Any] = {}
+        kept = NOTHING_KEPT
         if self.keep:
             kept = values if self.keep == ("*",) else {name: values.get(name) for name in self.keep}
         try:
             if self.id is not None:
                 cell = values.get(self.id)
-                identity = None if cell is None else cell_text(cell)
+                identity = cell if cell is None or type(cell) is str else cell_text(cell)
             body = self.render(values)
         except RecursionError:  # cells of JSON may be nested a thousand deep
             body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be asked.")

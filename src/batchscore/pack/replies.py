@@ -7,16 +7,18 @@ trusts nothing: `index`, count, length and finiteness are checked, and what does
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pybase64 import b64decode
+from pybase64 import b64decode, b64decode_as_bytearray
 
 from batchscore.rows import Score
+
+Block: TypeAlias = "npt.NDArray[np.float32]"
 
 
 class BadReply(Exception):  # noqa: N818 - a reason to ask again, not an error of the run
@@ -79,15 +81,13 @@ class Reader:
             # `type`, for to Python a boolean is an integer.
             if type(index) is not int or not 0 <= index < rows or placed[index] is not None:
                 raise BadReply("the reply's index numbers do not match the inputs")
-            placed[index] = vector_from(item.get("embedding"))
-        dimensions = self.dimensions or placed[0].size
-        for vector in placed:
-            if vector.size != dimensions:
-                raise BadReply(f"a vector has {vector.size} numbers where the others have {dimensions}")
-        block = np.concatenate(placed).reshape(rows, -1)
+            placed[index] = item.get("embedding", ())
+        block = decoded_together(placed)
+        if block is None or block.shape[1] != self.dimensions:
+            block = decoded_each(placed, self.dimensions)
         if not np.isfinite(block).all():
             raise BadReply("a vector is not finite")
-        self.dimensions = dimensions
+        self.dimensions = block.shape[1]
         return [Score(vector) for vector in block]
 
     def texts(self, reply: Mapping[str, Any]) -> Score:
@@ -124,7 +124,37 @@ class Reader:
         return content
 
 
-def vector_from(embedding: Any) -> npt.NDArray[np.float32]:
+def decoded_together(embeddings: Sequence[Any]) -> Block | None:
+    """Return vectors from base64 as `(rows, dimensions)`, `None` where it takes a look at each.
+
+    Texts of equal length without padding are one text: a single call takes half the time of many.
+    """
+    if not all(type(embedding) is str for embedding in embeddings):
+        return None
+    characters = len(embeddings[0])
+    # Four characters are three bytes, and a number is four.
+    if not characters or characters % 16 or set(map(len, embeddings)) != {characters}:
+        return None
+    try:
+        data = b64decode_as_bytearray("".join(embeddings), validate=True)
+    except ValueError:
+        return None
+    if len(data) != len(embeddings) * characters // 4 * 3:
+        return None
+    return np.frombuffer(data, dtype="<f4").reshape(len(embeddings), -1)
+
+
+def decoded_each(embeddings: Sequence[Any], dimensions: int | None) -> Block:
+    """Return vectors of any kind as `(rows, dimensions)`; raises `BadReply`."""
+    vectors = [vector_from(embedding) for embedding in embeddings]
+    wanted = dimensions or vectors[0].size
+    for vector in vectors:
+        if vector.size != wanted:
+            raise BadReply(f"a vector has {vector.size} numbers where the others have {wanted}")
+    return np.concatenate(vectors).reshape(len(vectors), -1)
+
+
+def vector_from(embedding: Any) -> Block:
     """Return one vector from base64 or from JSON numbers; raises `BadReply`."""
     try:
         if isinstance(embedding, str):
@@ -138,7 +168,7 @@ def vector_from(embedding: Any) -> npt.NDArray[np.float32]:
     return vector
 
 
-def from_numbers(numbers: Any) -> npt.NDArray[np.float32]:
+def from_numbers(numbers: Any) -> Block:
     """Return JSON numbers as float32; raises `ValueError` where they are none."""
     found = np.asarray(numbers)
     if found.dtype.kind not in "iuf":

@@ -101,8 +101,9 @@ def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
                     yield too_large(name, number, limit)
                     number += 1
                 continue
-            exact = b"0" * 19 in data.translate(_DIGITS_TO_ZERO)
-            for line in data.splitlines():
+            # Of nineteen digits in a row two that are nine apart stand in every ninth place.
+            exact = b"00" in data[::9].translate(_DIGITS_TO_ZERO)
+            for line in data.splitlines() if b"\r" in data else data.split(b"\n"):
                 if exact and _BIG_INTEGER.search(line):
                     row = _slow_row(name, number, line)
                 else:

@@ -52,7 +52,7 @@ MOST_FREE = 2
 FREE_SUFFIX = ".free"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One row's result, and the digest of what it asked."""
 
@@ -258,8 +258,12 @@ def row_of(settled: Settled) -> dict[str, Any]:
     if isinstance(result, RowError):
         row["error"] = error_fields(result)
     else:
-        named = (("finish_reason", result.finish_reason), ("usage", result.usage), ("raw", result.raw))
-        row.update((name, value) for name, value in named if value is not None)
+        if result.finish_reason is not None:
+            row["finish_reason"] = result.finish_reason
+        if result.usage is not None:
+            row["usage"] = result.usage
+        if result.raw is not None:
+            row["raw"] = result.raw
         if not isinstance(result.value, np.ndarray):
             row["text"] = result.value
     return row

@@ -1,0 +1,80 @@
+"""Large runs: what is in flight comes home, memory does not grow, a finished run costs no request."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cli_records import records
+from test_large_files import MEASURE
+
+from batchscore.simulator import Deployment, Running, start
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files
+
+AT_ONCE = 500
+MANY = 1_000_000
+FEW = 50_000
+
+
+@pytest.mark.slow
+def test_hundreds_of_answers_that_are_on_their_way_come_home(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(4 * AT_ONCE)])
+    deployment.will_be_slow(2, times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    with batchscore.start(*command, "--concurrency", str(AT_ONCE)) as process:
+        deployment.wait_for(2 * AT_ONCE, timeout_s=60)
+        process.interrupt(signal.SIGTERM)
+        # A node that is preempted leaves 30 seconds.
+        run = process.finish(timeout_s=25)
+    assert run.exit_code == 4, run
+    answered = deployment.statistics().statuses["200"]
+    assert answered >= 2 * AT_ONCE - 1
+    assert len(records(Path("out/chat"))) == answered
+    deployment.reset()
+    again = batchscore(*command, "--concurrency", str(AT_ONCE))
+    assert again.exit_code == 0, again
+    assert deployment.statistics().count == 4 * AT_ONCE - answered
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_memory_does_not_grow_with_rows_and_a_finished_run_asks_nothing(tmp_path: Path) -> None:
+    with start(dimensions=8) as simulator:
+        few = measured(simulator, tmp_path, FEW)
+        many = measured(simulator, tmp_path, MANY)
+        # Ids, digests and what the allocator keeps: some hundred bytes a row would be a hundred megabytes.
+        assert many["megabytes"] < few["megabytes"] + 40
+        asked = simulator.deployment("any").statistics().count
+        again = measured(simulator, tmp_path, MANY)
+        assert again["summary"]["ok"] == MANY
+        assert simulator.deployment("any").statistics().count == asked
+
+
+def measured(simulator: Running, folder: Path, rows: int) -> dict[str, Any]:
+    """Score so many short rows; gives the peak of memory, and what `--json` says."""
+    name = f"{rows}.csv"
+    with (folder / name).open("w") as file:
+        file.write("text\n")
+        file.writelines(f"row {row}\n" for row in range(rows))
+    command = [sys.executable, "-m", "batchscore", "score", name, "-o", f"out-{rows}", "--json"]
+    command += ["--task", "embeddings", "-m", "any", "--column", "text", "--endpoint", simulator.endpoint]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *command],
+        cwd=folder,
+        env={"BATCHSCORE_API_KEY": "simulator"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary, kilobytes = done.stdout.splitlines()
+    return {"megabytes": int(kilobytes) / 1024, "summary": json.loads(summary)}
