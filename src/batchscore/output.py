@@ -18,7 +18,8 @@ from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.temporary import own_folder
 from batchscore.write import storage
 from batchscore.write.layout import MARKER
-from batchscore.write.lock import Hold, held
+from batchscore.write.lock import Hold, held, refuse_held
+from batchscore.write.locking import SYSTEM
 
 #: What tells a single output file from a folder.
 FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
@@ -58,6 +59,12 @@ def holding(settings: Settings, output: Output, listen: Listen) -> Iterator[Hold
     only the runs of this machine are kept apart, by a folder in its temporary one.
     """
     folder = output.folder / MARKER
+    if settings.shared:
+        # No lock for one of many: only a run that wants the output for itself stands in their way.
+        if isinstance(folder, Path):
+            refuse_held(folder, settings.task, what=f"{output.asked_for} ({settings.task})")
+        yield Hold(Path(), b"", None, SYSTEM)
+        return
     if isinstance(folder, StoredPath):
         named = hashlib.blake2b(str(output.folder).encode(), digest_size=8).hexdigest()
         with storage.told(Path("the temporary folder"), "use"):

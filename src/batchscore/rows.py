@@ -6,7 +6,7 @@ without knowing another stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -130,7 +130,7 @@ class Attempt:
     """Event: one request was sent and ended, well or not.
 
     `status` is `None` where no reply came; `cause` names why it was not kept (`""` where it was).
-    Token counts are the service's own, 0 where it said none.
+    Token counts are the service's own, 0 where it said none. `asked` are the rows' prompts.
     """
 
     rows: int
@@ -139,6 +139,7 @@ class Attempt:
     cause: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    asked: Sequence[Prompt] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,8 @@ class FileFinished:
 
     `state` is `complete`, `partial`, `unreadable`, or `not_started` where the run stopped before. `known`
     of its `rows` had their records from an earlier run. `to_its_end`: the file was read so far, so that
-    `rows` are all that it holds; those without a record were read and not answered.
+    `rows` are all that it holds; those without a record were read and not answered. `attempts` are the
+    requests that held rows of it, tokens those that were billed, and kept in records, in all runs.
     """
 
     file: str
@@ -168,6 +170,9 @@ class FileFinished:
     known: int = 0
     problem: str = ""
     to_its_end: bool = True
+    attempts: int = 0
+    tokens_billed: int = 0
+    tokens_kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

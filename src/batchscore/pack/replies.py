@@ -124,6 +124,17 @@ class Reader:
         return content
 
 
+def billed(body: bytes) -> tuple[int, int]:
+    """Return the tokens of prompts and answers that an unused reply reports; 0 where it says none."""
+    if b'"usage"' not in body:
+        return 0, 0
+    try:
+        usage = orjson.loads(body)["usage"]
+        return whole(usage.get("prompt_tokens")), whole(usage.get("completion_tokens"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 0, 0
+
+
 def vector_from(embedding: Any) -> npt.NDArray[np.float32]:
     """Return one vector from base64 or from JSON numbers; raises `BadReply`."""
     try:

@@ -179,6 +179,24 @@ def check_commit(layout: Layout, said: Manifest, commit: Commit) -> tuple[list[P
     return problems, sound
 
 
+def intact(layout: Layout, commit: Commit) -> bool:
+    """Whether a part's files are there as its commit record says, to the byte, and no other beside them."""
+    named = commit.scores or commit.error_records
+    if named is None:
+        return True
+    try:
+        return all(
+            not storage.exists(folder / named.name)
+            if part is None
+            else wrong_in_bytes(folder / part.name, part) is None
+            for folder, part in ((layout.scores, commit.scores), (layout.errors, commit.error_records))
+        )
+    except OutputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return False  # it was there a moment ago
+        raise
+
+
 def wrong_in_bytes(path: Place, part: PartFile) -> str | None:
     """Return what is wrong with a part's file as a whole; raises `OutputError` where it cannot be read."""
     if part.name != path.name:
