@@ -38,11 +38,12 @@ class SharedLedger(Ledger):
     """The account of one of several workers, of the input `files` that it has.
 
     `own` are the numbers of the parts that it has published of each; what others did with the rest is theirs.
-    `sound` are the commit records whose parts were read before the first request.
+    `begun` are the commit records that stood when it began with a file, on top of which it works; `sound` are the commit records whose parts were read before the first request.
     """
 
     files: tuple[str, ...] = ()
     own: dict[str, set[int]] = field(default_factory=dict)
+    begun: dict[str, dict[int, Commit]] = field(default_factory=dict)
     sound: set[Commit] = field(default_factory=set)
     claim: Claim | None = None
 
@@ -100,7 +101,8 @@ class SharedLedger(Ledger):
             self.manifests[file] = there
         before = set(there.parts) if there is not None else set[int]()
         progress = Ledger.start(self, file, digest)
-        self.own[file] = before - self.manifests[file].parts.keys()
+        self.begun[file] = dict(self.manifests[file].parts)
+        self.own[file] = before - self.begun[file].keys()
         return progress
 
     def stands(self, commit: Commit) -> bool:
@@ -134,7 +136,11 @@ class SharedLedger(Ledger):
         mine, there = self.manifests[part.file], self.on_disk(part.file)
         theirs = None if there is None else there.parts.get(part.number)
         name = self.journal_name(part.file, part.number)
-        if theirs is not None and theirs != mine.parts.get(part.number) and intact(self.layout, theirs):
+        if (
+            theirs is not None
+            and theirs != self.begun[part.file].get(part.number)
+            and intact(self.layout, theirs)
+        ):
             if there is not None:
                 mine.dimensions = mine.dimensions or there.dimensions
             adds = joined(part, theirs, self.load(theirs))
@@ -174,10 +180,10 @@ class SharedLedger(Ledger):
                 break
             # Another worker is at it as well: not both at the same moment again.
             time.sleep(random.uniform(0, MOMENT_SECONDS * tries))  # noqa: S311
-            for number, theirs in wrong.items():
-                self.mend(file, number, theirs)
+            for number in wrong:
+                self.mend(file, number, give_up=tries > TRIES / 2)
         mine = self.manifests[file]
-        if mine.state == "complete" and not whole(mine):
+        if wrong or (mine.state == "complete" and not whole(mine)):
             mine.state = "partial"
             self.write_manifest(file)
             raise OutputOverwritten(
@@ -187,36 +193,51 @@ class SharedLedger(Ledger):
         for name in self.published.pop(file, ()):
             self.journals.remove(name)
 
-    def wrong(self, file: str) -> dict[int, Commit | None]:
-        """Return the parts that are not what the manifest says now, or that it lacks, and what it says."""
+    def wrong(self, file: str) -> list[int]:
+        """Return the parts that are not what the manifest says now, or that it lacks."""
         mine, there = self.manifests[file], self.on_disk(file)
         said = {} if there is None else there.parts
-        wrong: dict[int, Commit | None] = {
-            number: commit for number, commit in said.items() if not intact(self.layout, commit)
-        }
-        wrong |= {number: said.get(number) for number in mine.parts if number not in said}
-        return wrong
+        torn = [number for number, commit in said.items() if not intact(self.layout, commit)]
+        return torn + [number for number in mine.parts if number not in said]
 
-    def mend(self, file: str, number: int, theirs: Commit | None) -> None:
-        """Write a part once more, from whatever of it stands and what our journal has."""
-        mine = self.manifests[file]
-        self.own[file].add(number)
-        commits = [commit for commit in (mine.parts.pop(number, None), theirs) if commit is not None]
+    def mend(self, file: str, number: int, *, give_up: bool) -> None:
+        """Write a part once more, from whatever of it stands and what our journal has.
+
+        Where that is nothing, whoever is writing it now is waited for, until the rows are given up.
+        """
+        mine, there = self.manifests[file], self.on_disk(file)
+        theirs = None if there is None else there.parts.get(number)
+        commits = [commit for commit in (mine.parts.get(number), theirs) if commit is not None]
         widest = max(commits, key=lambda commit: commit.rows)
         part = Part(file, number, read=widest.rows, whole=widest.whole)
-        name = self.journal_name(file, number)
-        for entry in self.journals.replay(name).values():
+        for entry in self.journals.replay(self.journal_name(file, number)).values():
             part.settle(entry.settled)
-        for commit in commits:
-            joined(part, widest, self.load(commit))
-        part.cost = Cost(widest.attempts, widest.tokens_billed, widest.tokens_kept)
-        encoded = self.encode(part)
-        if encoded is None:
-            for folder in (self.layout.scores, self.layout.errors):
-                storage.remove(folder / self.layout.part_name(file, number))
-            return
-        Ledger.publish(self, encoded)
-        mine.parts[number] = replace(mine.parts[number], inputs=widest.inputs)
+        adds = [joined(part, commit, self.load(commit)) for commit in commits]
+        if theirs is not None and intact(self.layout, theirs) and not adds[-1]:
+            mine.parts[number] = theirs
+            self.own[file].discard(number)
+        elif part.settled:
+            part.cost = Cost(widest.attempts, widest.tokens_billed, widest.tokens_kept)
+            self.own[file].add(number)
+            Ledger.publish(self, self.encode(part))
+            mine.parts[number] = replace(mine.parts[number], inputs=widest.inputs)
+        elif give_up:
+            mine.parts[number] = not_reached(widest)
+            self.own[file].add(number)
+
+
+def not_reached(commit: Commit) -> Commit:
+    """Return the commit record of a part of which nothing stands any more."""
+    return replace(
+        commit,
+        ok=0,
+        errors=0,
+        transient=0,
+        empty=0,
+        tokens_kept=0,
+        scores=None,
+        error_records=None,
+    )
 
 
 def joined(part: Part, commit: Commit, theirs: Mapping[int, Settled]) -> bool:
