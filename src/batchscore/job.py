@@ -108,7 +108,10 @@ class Job:
                 await self.close(name)
             except BatchscoreError as error:
                 failure = failure or error
-        self.ledger.close()
+        try:
+            self.ledger.close()
+        except BatchscoreError as error:
+            failure = failure or error
         return Ended(
             files=(*self.finished, *self.unfinished()),
             limited=self.limited,

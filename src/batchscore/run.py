@@ -142,9 +142,10 @@ def score_surveyed(
         exit_code=outcome.exit_code(settings.error_threshold),
         with_file=with_file,
     )
-    with suppress(OutputError):
-        # A full disk has already been reported by whatever met it first.
+    try:
         write_record(finished, endpoints, bounds.started)
+    except OutputError as error:
+        listen(Notice(f"This run leaves no record of itself, though its scores stand: {error}."))
     return finished
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchscore.write.locking import ALONE, SYSTEM, locked, still_named
+from batchscore.write.locking import ALONE, SYSTEM, closed, locked, still_named
 from batchscore.write.storage import told
 
 SUFFIX = ".lock"
@@ -37,7 +37,7 @@ class Claim:
             # While it is still locked: who waits for it will see that it has no name any more.
             with suppress(OSError):
                 self.lock.unlink()
-        os.close(self.descriptor)
+        closed(self.descriptor)
         with suppress(OSError):
             self.lock.parent.rmdir()
 
@@ -77,7 +77,7 @@ def left_behind(home: Path) -> Iterator[Claim]:
         with suppress(OSError):
             free = locked(descriptor, ALONE, SYSTEM)
         if not free or not still_named(descriptor, lock):
-            os.close(descriptor)
+            closed(descriptor)
             continue
         try:
             yield claim

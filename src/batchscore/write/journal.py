@@ -194,7 +194,8 @@ class Journals:
         with self.lock:
             descriptor = self.open.pop(name, None)
         if descriptor is not None:
-            os.close(descriptor)
+            with told(self.path(name), "write"):
+                os.close(descriptor)
 
     def belongs_to(self, name: str) -> bytes:
         """Return a digest of the run's settings and the journal's name."""

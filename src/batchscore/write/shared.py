@@ -38,7 +38,8 @@ class SharedLedger(Ledger):
     """The account of one of several workers, of the input `files` that it has.
 
     `own` are the numbers of the parts that it has published of each; what others did with the rest is theirs.
-    `begun` are the commit records that stood when it began with a file, on top of which it works; `sound` are the commit records whose parts were read before the first request.
+    `begun` are the commit records that stood when it began with a file, and on top of which it works; `sound`
+    those whose parts were read, to the byte, before the first request.
     """
 
     files: tuple[str, ...] = ()
@@ -136,11 +137,8 @@ class SharedLedger(Ledger):
         mine, there = self.manifests[part.file], self.on_disk(part.file)
         theirs = None if there is None else there.parts.get(part.number)
         name = self.journal_name(part.file, part.number)
-        if (
-            theirs is not None
-            and theirs != self.begun[part.file].get(part.number)
-            and intact(self.layout, theirs)
-        ):
+        known = self.begun[part.file].get(part.number)
+        if theirs is not None and theirs != known and intact(self.layout, theirs):
             if there is not None:
                 mine.dimensions = mine.dimensions or there.dimensions
             adds = joined(part, theirs, self.load(theirs))
