@@ -53,7 +53,11 @@ static int change(int is_write) {
     changes++;
     if (fault_at == 0 || changes < fault_at) return 0;
     if (fault_how == 0 && changes > fault_at) return 0;
-    if (fault_how == 2 && changes == fault_at && is_write) return 1;
+    if (fault_how == 2 && changes == fault_at) {
+        if (is_write) return 1;
+        fault_at++; /* the next write it is */
+        return 0;
+    }
     if (fault_how == 2 && changes > fault_at + 1) return 0;
     errno = fault_error;
     return -1;
