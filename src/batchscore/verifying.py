@@ -17,7 +17,7 @@ from batchscore.write import storage
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import listed
 from batchscore.write.lock import held, refuse_held
-from batchscore.write.manifest import places_of_manifests
+from batchscore.write.manifest import copy_of, places_of_manifests
 from batchscore.write.outputs import folder_of_locks, left_by_last_run, output_folder, task_of
 from batchscore.write.verify import Checked, Problem, check_manifest
 
@@ -101,6 +101,7 @@ def verified(folder: Place, task: str, verdict: Verdict) -> Verdict:
         if checked.sound is None:
             if verdict.repaired:
                 remove(path, verdict)
+                remove(copy_of(path), verdict)
             continue
         fingerprints.setdefault(str(checked.sound.fingerprint), str(path))
         for commit in checked.sound.parts.values():

@@ -181,6 +181,7 @@ def test_a_torn_manifest_costs_nothing_where_it_was_written_in_place(
     assert "was cut" in verified.stdout
     assert batchscore(*command, env=strange).exit_code == 0
     assert deployment.statistics().count == 40
+    assert manifest.read_bytes() == text
     manifest.write_bytes(text[: len(text) // 2])
     repaired = batchscore("verify", "mount/out", "--repair")
     assert "0 rows lost their record" in repaired.stdout

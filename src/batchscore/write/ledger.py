@@ -31,6 +31,7 @@ from batchscore.write.manifest import (
     places_of_manifests,
     read_manifest,
     remove_manifest,
+    restored,
     shown_names,
     write_manifest,
 )
@@ -103,7 +104,7 @@ class Ledger:
         for folder in (self.layout.scores, self.layout.errors, self.layout.manifests, self.layout.marker):
             storage.sweep(folder)
         storage.write_whole(self.layout.readme, MARKER_TEXT)
-        manifests = [read_manifest(path) for path in places_of_manifests(self.layout)]
+        manifests = [restored(path) for path in places_of_manifests(self.layout)]
         self.journals, self.journals_elsewhere = found(self.layout, self.scratch, self.identity)
         if overwrite:
             self.journals.clear()

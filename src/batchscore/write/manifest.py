@@ -200,6 +200,17 @@ def read_manifest(path: Place) -> Manifest:
         ) from None
 
 
+def restored(path: Place) -> Manifest:
+    """Read a manifest; one that was torn while it was written in place is written again from its copy."""
+    found = read_manifest(path)
+    if isinstance(path, Path) and storage.exists(copy_of(path)):
+        try:
+            parsed(path)
+        except (OutputError, ValueError, KeyError, TypeError, AttributeError):
+            storage.write_whole(path, found.to_json())
+    return found
+
+
 def parsed(path: Place) -> Manifest:
     """Return what stands in a file; raises `ValueError` and the like where that is no manifest."""
     found = orjson.loads(b"".join(storage.chunks(path)))

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from batchscore.errors import TRANSIENT, OutputError, OutputOverwritten
 from batchscore.rows import Score, Settled
@@ -22,7 +23,7 @@ from batchscore.write.cost import Cost, share
 from batchscore.write.keeping import found_by_one_of_many
 from batchscore.write.layout import stem_of
 from batchscore.write.ledger import MARKER_TEXT, Encoded, Ledger
-from batchscore.write.manifest import Commit, Manifest, PartFile, read_manifest
+from batchscore.write.manifest import Commit, Manifest, PartFile, copy_of, read_manifest, restored
 from batchscore.write.parts import FileInParts, Part
 from batchscore.write.verify import intact
 
@@ -59,7 +60,7 @@ class SharedLedger(Ledger):
         for file in self.files:
             there = self.on_disk(file)
             if there is not None:
-                self.manifests[file] = there
+                self.manifests[file] = restored(self.layout.manifest(file))
                 self.sound |= {commit for commit in there.parts.values() if intact(self.layout, commit)}
         stems = [stem_of(file) for file in self.files]
         self.journals, self.claim = found_by_one_of_many(self.layout, self.scratch, self.identity, stems)
@@ -76,7 +77,8 @@ class SharedLedger(Ledger):
         """Return a file's manifest as it stands now; raises `OutputError` where it is another run's."""
         path = self.layout.manifest(file)
         for tries_left in reversed(range(TRIES)):
-            if not storage.exists(path):
+            copy = copy_of(path) if isinstance(path, Path) else path
+            if not storage.exists(path) and not storage.exists(copy):
                 return None
             try:
                 there = read_manifest(path)

@@ -95,7 +95,12 @@ def read_totals(place: Place, path: Place, root: Place, task: str) -> tuple[Mani
 
     Raises `ValueError` and the like where it is none.
     """
-    totals = orjson.loads(b"".join(storage.chunks(place)))
+    try:
+        totals = orjson.loads(b"".join(storage.chunks(place)))
+    except OutputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise ValueError("it is not there") from None
     refuse_other_version(path, totals)
     said = manifest_from(totals)
     refuse_odd(said, path, root, task)
