@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_records import manifests, whole
 
-from batchscore.simulator import Deployment
+from batchscore.errors import ExitCode
+from batchscore.run import score_files
+from batchscore.settings import Settings
+from batchscore.simulator import Deployment, Running
+from batchscore.verifying import verify_output
+from conftest import KEY
 
 if TYPE_CHECKING:
     from conftest import Cli, Direct, Files
@@ -238,3 +243,33 @@ def test_journals_of_killed_workers_are_taken_over_on_their_machine(
     record = json.loads(max(Path("out/runs").iterdir()).read_bytes())
     assert record["tokens_billed"] == manifest["tokens_billed"]
     assert record["this_run"]["tokens_billed"] < record["tokens_billed"]
+
+
+def test_a_host_scores_the_same_files_in_two_threads_of_one_process(
+    files: Files, deployment: Deployment, simulator: Running, tmp_path: Path
+) -> None:
+    """As a driver does: from Python, off the main thread, without the command line."""
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    settings = Settings(
+        task="embeddings",
+        model=deployment.name,
+        output="out",
+        column="text",
+        shared=True,
+        root=str(tmp_path),
+        scratch="scratch",
+        rows_per_part=20,
+        batch_size=5,
+    )
+    environ = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}
+    deployment.will_be_slow(0.05, times=None)
+
+    def deliver_once(_: int) -> ExitCode:
+        return score_files(settings, ["a.csv"], environ=environ, listen=lambda _: None).exit_code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(deliver_once, range(4))) == {ExitCode.DONE}
+    assert len(whole("out", "embeddings")[0]) == 60
+    assert verify_output(Path("out")).exit_code is ExitCode.DONE
+    assert len(list(Path("out/runs").iterdir())) == 4
+    assert not list(Path("scratch").iterdir())
