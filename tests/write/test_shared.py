@@ -170,6 +170,30 @@ def test_what_stands_is_kept_whoever_comes_later(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("[ab]/*"))
 
 
+def test_a_worker_with_a_limit_takes_nothing_away(tmp_path: Path) -> None:
+    """It has read fewer rows of the part than the other, and has a score where that one has an error."""
+    first, second = ledger(tmp_path / "out", tmp_path / "a"), ledger(tmp_path / "out", tmp_path / "b")
+    for own, rows in ((first, PER_PART), (second, 2)):
+        progress = own.start(FILE, "")
+        assert progress is not None
+        list(progress.unanswered(prompts(rows)))
+        progress.end()
+    failed = RowError(ErrorCode.CONTENT_FILTER, "refused", 400, 1)
+    rows = [Settled(FILE, row, Score(np.float32([row]))) for row in range(1, PER_PART)]
+    for own, settled in ((first, [Settled(FILE, 0, failed), *rows]), (second, [answered(0), answered(1)])):
+        (part,) = own.settle(settled)
+        own.publish(own.encode(part))
+        own.finish(FILE)
+        own.close()
+    verdict = verify_output(tmp_path / "out")
+    assert not verdict.problems
+    assert (verdict.total("rows"), verdict.total("ok")) == (PER_PART, PER_PART)
+
+
+def answered(row: int) -> Settled:
+    return Settled(FILE, row, Score(np.float32([row])))
+
+
 def test_workers_that_read_other_rows_do_not_mix_them(tmp_path: Path) -> None:
     first, second = ledger(tmp_path / "out", tmp_path / "a"), ledger(tmp_path / "out", tmp_path / "b")
     for own, text in ((first, b'"old"'), (second, b'"new"')):

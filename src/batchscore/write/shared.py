@@ -139,7 +139,7 @@ class SharedLedger(Ledger):
         mine, there = self.manifests[part.file], self.on_disk(part.file)
         theirs = None if there is None else there.parts.get(part.number)
         name = self.journal_name(part.file, part.number)
-        known = self.begun[part.file].get(part.number)
+        known, wider = self.begun[part.file].get(part.number), None
         if theirs is not None and theirs != known and intact(self.layout, theirs):
             if there is not None:
                 mine.dimensions = mine.dimensions or there.dimensions
@@ -150,9 +150,14 @@ class SharedLedger(Ledger):
                 self.published.setdefault(part.file, []).append(name)
                 return
             part.in_journal = False
+            if theirs.rows > part.read:
+                # With --limit we have read less of it.
+                wider, part.read, part.whole = theirs, theirs.rows, theirs.whole
             encoded = self.encode(part)
         self.own[part.file].add(part.number)
         Ledger.publish(self, encoded)
+        if wider is not None:
+            mine.parts[part.number] = replace(mine.parts[part.number], inputs=wider.inputs)
 
     def write_manifest(self, file: str) -> None:
         """Write a file's manifest, with what others have published; its journals stay till its end."""
@@ -187,8 +192,8 @@ class SharedLedger(Ledger):
             mine.state = "partial"
             self.write_manifest(file)
             raise OutputOverwritten(
-                f"{file}: another worker has overwritten some of its records and was killed; the same "
-                "command asks for them again."
+                f"{file}: other workers were writing the same parts, and not all of their records stand; the "
+                "same command asks for what is missing."
             )
         for name in self.published.pop(file, ()):
             self.journals.remove(name)
