@@ -180,13 +180,14 @@ def test_a_run_that_has_the_output_for_itself_keeps_workers_away(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", ["a row"])
-    deployment.will_be_slow(1.0, times=None)
+    deployment.will_be_slow(30.0, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     with batchscore.start(*command) as process:
         deployment.wait_for(1)
         refused = batchscore(*command, "--shared")
         assert refused.exit_code == 5, refused
-        assert process.finish().exit_code == 0
+    deployment.reset()
+    assert batchscore(*command, "--shared").exit_code == 0
 
 
 @pytest.mark.parametrize(
