@@ -182,7 +182,7 @@ def test_a_run_that_has_the_output_for_itself_keeps_workers_away(
     files.texts("a.csv", ["a row"])
     deployment.will_be_slow(30.0, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    with batchscore.start(*command) as process:
+    with batchscore.start(*command):
         deployment.wait_for(1)
         refused = batchscore(*command, "--shared")
         assert refused.exit_code == 5, refused
