@@ -88,6 +88,10 @@ def check_together(chosen: Settings) -> None:
         raise UsageError("--simulate and --endpoint contradict each other; give one.")
     if chosen.simulate and chosen.deployments:
         raise UsageError("--simulate rehearses on one deployment; leave [[deployments]] out.")
+    if chosen.shared and chosen.overwrite:
+        raise UsageError(
+            "--shared and --overwrite: another worker may be writing; remove the old output before."
+        )
     if chosen.error_threshold > 1 and chosen.error_threshold != int(chosen.error_threshold):
         raise UsageError(
             f"--error-threshold is {chosen.error_threshold}; it must be a share below 1, such as 0.05, "

@@ -26,6 +26,7 @@ from batchscore.rows import Notice
 from batchscore.settings import Settings
 from batchscore.simulator import SimulatorSettings
 from batchscore.simulator import run as run_simulator
+from batchscore.stores.address import place_of as place_named
 from batchscore.write.schema import TASKS
 
 #: How many things of a kind are listed before "and so many more".
@@ -173,17 +174,17 @@ command continues, then merge again; 1 somebody must act; 2 wrong usage.
 
 
 @cli.command(help=MERGE_HELP, short_help="Write the scores of a folder to one file.")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("out")
+@click.argument("file")
 @click.option(
     "--task", type=click.Choice(TASKS), help="Which scores, where OUT holds those of several tasks."
 )
 @click.option("--overwrite", is_flag=True, help="Replace FILE where it is there already.")
-def merge(out: Path, file: Path, task: str | None, *, overwrite: bool) -> None:
+def merge(out: str, file: str, task: str | None, *, overwrite: bool) -> None:
     """Run `batchscore merge`."""
     from batchscore.merging import merge_output  # noqa: PLC0415 - it brings in what reads parts
 
-    merged = merge_output(out, file, task=task, overwrite=overwrite)
+    merged = merge_output(place_named(out), place_named(file), task=task, overwrite=overwrite)
     errors = f"; rows with an error record instead: {merged.errors:,}" if merged.errors else ""
     say(f"{merged.task}: {merged.rows:,} scores in {file}{errors}")
     if merged.missing:
@@ -207,17 +208,19 @@ continues; 1 damaged or missing; 2 wrong usage; 5 a run is working on it.
 
 
 @cli.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out")
 @click.option(
     "--task", type=click.Choice(TASKS), help="Which scores, where OUT holds those of several tasks."
 )
 @click.option("--repair", is_flag=True, help="Remove what is damaged, and no more.")
 @click.option("as_json", "--json", is_flag=True, help="End with one JSON object on standard output.")
-def verify(out: Path, task: str | None, *, repair: bool, as_json: bool) -> None:
+def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     """Run `batchscore verify`."""
     from batchscore.verifying import for_machines, for_people, verify_output  # noqa: PLC0415
 
-    verdict = verify_output(out, task=task, repair=repair, notice=lambda text: say(text, err=True))
+    verdict = verify_output(
+        place_named(out), task=task, repair=repair, notice=lambda text: say(text, err=True)
+    )
     say(orjson.dumps(for_machines(verdict)) if as_json else for_people(verdict))
     sys.exit(int(verdict.exit_code))
 

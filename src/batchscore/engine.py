@@ -268,7 +268,7 @@ class Engine:
         def body(deployment: Deployment) -> bytes:
             return self.forms[deployment].body(prompts)
 
-        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, trial)
+        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, trial, prompts)
 
     def fitted(self, prompt: Prompt) -> Prompt | None:
         """Return a prompt that some deployment's minute lets through; `None` where its row is settled now.

@@ -8,7 +8,8 @@ Nothing here knows how an error came about; whoever raises it knows the file, th
     ├── InputError          nothing to score, or a column that is not there              exit 1
     │   └── UnreadableFile  one file that cannot be read, or not to its end
     ├── OutputError         the output cannot be written, or holds something else        exit 1
-    │   └── OutputHeld      another run is working on it                                 exit 5
+    │   ├── OutputHeld      another run is working on it                                 exit 5
+    │   └── OutputOverwritten   another worker took records along; the same goes on      exit 4
     ├── Refused             the service will not serve us: key, deployment, quota        exit 1
     ├── Outage              the service does not answer now; the same command goes on    exit 4
     ├── BoundReached        a bound that the user set; the same command goes on          exit 4
@@ -72,6 +73,12 @@ class OutputHeld(OutputError):  # noqa: N818
     """Another run is working on the same output."""
 
     exit_code = ExitCode.OUTPUT_HELD
+
+
+class OutputOverwritten(OutputError):  # noqa: N818
+    """Another worker of the same output has overwritten records; the same command asks for them again."""
+
+    exit_code = ExitCode.CONTINUE_LATER
 
 
 class Refused(BatchscoreError):  # noqa: N818

@@ -17,6 +17,8 @@ from batchscore.ended import Ended
 from batchscore.errors import BatchscoreError, OutputError, UnreadableFile
 from batchscore.read import digest
 from batchscore.rows import (
+    Attempt,
+    Event,
     FileFinished,
     Listen,
     Prompt,
@@ -81,7 +83,7 @@ class Job:
                 self.endpoints,
                 source,
                 environ=self.environ,
-                listen=self.listen,
+                listen=self.hear,
                 stop=self.stop,
                 dimensions=self.ledger.dimensions,
             )
@@ -106,7 +108,10 @@ class Job:
                 await self.close(name)
             except BatchscoreError as error:
                 failure = failure or error
-        self.ledger.journals.close()
+        try:
+            self.ledger.close()
+        except BatchscoreError as error:
+            failure = failure or error
         return Ended(
             files=(*self.finished, *self.unfinished()),
             limited=self.limited,
@@ -114,6 +119,13 @@ class Job:
             stopped_by=failure,
             repeated_ids=self.repeated_ids,
         )
+
+    def hear(self, event: Event) -> None:
+        """Charge what a request cost to the rows that it was for, and tell the listener."""
+        if isinstance(event, Attempt) and event.asked:
+            tokens = event.prompt_tokens + event.completion_tokens
+            self.ledger.charge(event.asked, tokens, kept=not event.cause)
+        self.listen(event)
 
     async def digest_complete(self) -> None:
         """Digest the files that were scored to their end: whether they are the same is asked first."""
@@ -247,7 +259,7 @@ class Job:
             whole = progress.ended and not progress.waiting and failure is None
             manifest.state = "unreadable" if manifest.problem else "complete" if whole else "partial"
             manifest.input = await self.digests[name]
-            await asyncio.to_thread(self.ledger.write_manifest, name)
+            await asyncio.to_thread(self.ledger.finish, name)
         self.digests.pop(name, None)
         to_its_end = manifest.state == "complete" or (progress is not None and progress.ended)
         self.finished.append(self.account(name, manifest.state, unscored, to_its_end=to_its_end))
@@ -292,4 +304,5 @@ class Job:
             known=self.known.get(name, self.standing(manifest)),
             problem=manifest.problem,
             to_its_end=to_its_end,
+            **manifest.costs,
         )

@@ -13,15 +13,14 @@ from pathlib import Path
 from batchscore.errors import OutputError, OutputHeld, UsageError
 from batchscore.read import digest
 from batchscore.scores import score_parts
-from batchscore.stores.address import Place, refuse_uri
+from batchscore.stores.address import Place, StoredPath
 from batchscore.write import storage
 from batchscore.write.columns import first_record, schema_of
-from batchscore.write.layout import MARKER
 from batchscore.write.ledger import listed
 from batchscore.write.lock import refuse_held
 from batchscore.write.manifest import read_manifest
 from batchscore.write.merge import MERGED_SUFFIXES, merge_parts
-from batchscore.write.outputs import left_by_last_run, output_folder, task_of
+from batchscore.write.outputs import folder_of_locks, left_by_last_run, output_folder, task_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +37,12 @@ class Merged:
     missing: tuple[str, ...]
 
 
-def merge_output(named: Path, file: Path, *, task: str | None = None, overwrite: bool = False) -> Merged:
+def merge_output(named: Place, file: Place, *, task: str | None = None, overwrite: bool = False) -> Merged:
     """Write the scores of an output folder to one file, in input order, in constant memory.
 
     Raises `UsageError` where the file's suffix is no format, `OutputError` where the file may not be
     written there or a part is not as its manifest says, `InputError` where there are no scores.
     """
-    for path in (named, file):
-        refuse_uri(path, "merge")
     if file.suffix.lower() not in MERGED_SUFFIXES:
         raise UsageError(f"{file}: one file of scores ends in {', '.join(MERGED_SUFFIXES)}.")
     folder = output_folder(named)
@@ -53,13 +50,13 @@ def merge_output(named: Path, file: Path, *, task: str | None = None, overwrite:
     errors, missing, keep = account(folder, task)
     refuse_target(folder, task, file, overwrite=overwrite)
     _, parts = score_parts(folder, task)
-    if not (folder / "manifest").is_dir():
+    if not storage.is_folder(folder / "manifest"):
         parts = by_input(parts)
     schema = schema_of(parts[0], task, keep)
     return Merged(task, merge_parts(parts, file, schema), errors, missing)
 
 
-def account(folder: Path, task: str) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
+def account(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
     """Return the rows with errors, what is missing, and the names of the kept columns, if they are known.
 
     Raises `OutputError` where a part has not the size that its manifest says.
@@ -87,27 +84,34 @@ def account(folder: Path, task: str) -> tuple[int, tuple[str, ...], tuple[str, .
     missing = [f"{not_reached:,} rows that were read have no record"] if not_reached else []
     missing += [f"{file}: {why}" for file, why in sorted(left.items())]
     try:
-        refuse_held(folder / MARKER, task, what=str(folder))
+        refuse_held(folder_of_locks(folder), task, what=str(folder))
     except OutputHeld as error:
         missing.append(str(error).partition(". ")[0])
     return errors, tuple(missing), keep
 
 
-def refuse_target(folder: Path, task: str, file: Path, *, overwrite: bool) -> None:
+def refuse_target(folder: Place, task: str, file: Place, *, overwrite: bool) -> None:
     """Raise `OutputError` where the file would stand among the parts, or in place of something else."""
-    if file.resolve().is_relative_to(folder.resolve()):
+    if stands_in(file, folder):
         raise OutputError(f"{file} would stand in the output folder {folder} itself; choose another place.")
-    if not file.exists():
+    if not storage.exists(file):
         return
     if not overwrite:
         raise OutputError(f"{file} is there already; choose another name, or replace it with --overwrite.")
-    if not file.is_file():
+    if storage.is_folder(file) or (isinstance(file, Path) and not file.is_file()):
         raise OutputError(f"{file} is not a file; choose another name.")
     found = digest(file)
     for path in listed(folder / "manifest" / task, ".json"):
         manifest = read_manifest(path)
         if manifest.input == found:
             raise OutputError(f"{file} is the input {manifest.file} of these scores; choose another name.")
+
+
+def stands_in(file: Place, folder: Place) -> bool:
+    """Whether a file would stand below a folder, on this machine or in one store."""
+    if isinstance(file, StoredPath) or isinstance(folder, StoredPath):
+        return f"{file}/".startswith(f"{folder}/")
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def by_input(parts: Sequence[Place]) -> list[Place]:

@@ -5,20 +5,18 @@ It knows no files of an output, and writes nothing there but the lock.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from batchscore.errors import OutputError
 from batchscore.rows import Listen, Notice
 from batchscore.settings import Settings
-from batchscore.stores.address import Place, StoredPath, place_of
-from batchscore.temporary import own_folder
+from batchscore.stores.address import Place, place_of
 from batchscore.write import storage
-from batchscore.write.layout import MARKER
-from batchscore.write.lock import Hold, held
+from batchscore.write.lock import Hold, held, refuse_held
+from batchscore.write.locking import SYSTEM
+from batchscore.write.outputs import folder_of_locks
 
 #: What tells a single output file from a folder.
 FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
@@ -57,11 +55,12 @@ def holding(settings: Settings, output: Output, listen: Listen) -> Iterator[Hold
     One file holds one task, so there no other task may work beside it, either. Stores have no locks: there
     only the runs of this machine are kept apart, by a folder in its temporary one.
     """
-    folder = output.folder / MARKER
-    if isinstance(folder, StoredPath):
-        named = hashlib.blake2b(str(output.folder).encode(), digest_size=8).hexdigest()
-        with storage.told(Path("the temporary folder"), "use"):
-            folder = own_folder() / f"locks-{named}"
+    folder = folder_of_locks(output.folder)
+    if settings.shared:
+        # No lock for one of many: only a run that wants the output for itself stands in their way.
+        refuse_held(folder, settings.task, what=f"{output.asked_for} ({settings.task})")
+        yield Hold(folder, b"", None, SYSTEM)
+        return
     with ExitStack() as stack:
         for name in ("file", settings.task) if output.file is not None else (settings.task,):
             hold = stack.enter_context(

@@ -7,7 +7,7 @@ request are not frozen all the same, for that makes making them take four times 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -131,7 +131,7 @@ class Attempt:
     """Event: one request was sent and ended, well or not.
 
     `status` is `None` where no reply came; `cause` names why it was not kept (`""` where it was).
-    Token counts are the service's own, 0 where it said none.
+    Token counts are the service's own, 0 where it said none. `asked` are the rows' prompts.
     """
 
     rows: int
@@ -140,6 +140,7 @@ class Attempt:
     cause: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    asked: Sequence[Prompt] = ()
 
 
 @dataclass(slots=True)
@@ -157,7 +158,8 @@ class FileFinished:
 
     `state` is `complete`, `partial`, `unreadable`, or `not_started` where the run stopped before. `known`
     of its `rows` had their records from an earlier run. `to_its_end`: the file was read so far, so that
-    `rows` are all that it holds; those without a record were read and not answered.
+    `rows` are all that it holds; those without a record were read and not answered. `attempts` are the
+    requests that held rows of it, tokens those that were billed, and kept in records, in all runs.
     """
 
     file: str
@@ -169,6 +171,9 @@ class FileFinished:
     known: int = 0
     problem: str = ""
     to_its_end: bool = True
+    attempts: int = 0
+    tokens_billed: int = 0
+    tokens_kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ import asyncio
 import gc
 import os
 import platform
+import secrets
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -22,7 +24,7 @@ import orjson
 from batchscore.bounds import Bounds, bounds_of
 from batchscore.ended import Ended
 from batchscore.endpoints import endpoints_of, simulated
-from batchscore.errors import ExitCode, OutputError
+from batchscore.errors import ExitCode, OutputError, UsageError
 from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
 from batchscore.process import on_the_fastest_loop, stopping
@@ -44,6 +46,7 @@ from batchscore.write.one_file import (
     refuse_to_lose,
     write_one_file,
 )
+from batchscore.write.shared import SharedLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def score_surveyed(
         tally.add(event)
         listen(event)
 
-    with simulated(settings) as rehearsal:
+    with closing(ledger), simulated(settings) as rehearsal:
         if rehearsal is not None:
             endpoints = [rehearsal]
         # What is loaded stays loaded: the collector need not walk through it again and again.
@@ -134,14 +137,15 @@ def score_surveyed(
         settings=settings,
         output=output,
         layout=layout,
-        record=layout.runs / f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker()}.json",
+        record=layout.runs / f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}.json",
         seconds=time.time() - bounds.started,
         exit_code=outcome.exit_code(settings.error_threshold),
         with_file=with_file,
     )
-    with suppress(OutputError):
-        # A full disk has already been reported by whatever met it first.
+    try:
         write_record(finished, endpoints, bounds.started)
+    except OutputError as error:
+        listen(Notice(f"This run leaves no record of itself, though its scores stand: {error}."))
     return finished
 
 
@@ -151,7 +155,18 @@ def open_ledger(
     """Open the output folder; raises `OutputError` where it holds something else."""
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
-    ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
+    told = (layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
+    scratch = None if settings.scratch is None else Path(settings.scratch)
+    if settings.shared and output.file is not None:
+        raise UsageError(
+            f"--shared: several workers cannot write the one file {output.file}; give a folder, and make the "
+            "file of it with `batchscore merge` when all are through."
+        )
+    ledger = (
+        SharedLedger(*told, scratch=scratch, files=tuple(names_of(surveyed)))
+        if settings.shared
+        else Ledger(*told, scratch=scratch)
+    )
     ledger.retry_errors = settings.retry_errors
     foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
     if foreign and not settings.overwrite:
@@ -170,6 +185,13 @@ def open_ledger(
     elif output.file is not None:
         # Until the new run is through there must be no file that looks like its result.
         storage.remove(output.file)
+    if ledger.journals_elsewhere:
+        listen(
+            Notice(
+                f"{output.folder} cannot hold journals (its file system does not append or rename), so they "
+                f"are kept in {ledger.journals_elsewhere}; --scratch chooses another folder."
+            )
+        )
     if discarded:
         listen(Notice(f"--overwrite discarded {discarded:,} scores that {output.asked_for} held."))
     return layout, ledger
@@ -256,7 +278,7 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         "version": VERSION,
         "started": moment(started).isoformat(timespec="seconds"),
         "seconds": round(finished.seconds, 3),
-        "worker": worker(),
+        "worker": worker(finished.settings),
         "exit_code": int(finished.exit_code),
         "reason": outcome.reason,
         "settings": settings,
@@ -266,6 +288,9 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         "errors": outcome.errors,
         "empty": outcome.errors - outcome.failed,
         "not_reached": outcome.not_reached,
+        "attempts": sum(file.attempts for file in outcome.files),
+        "tokens_billed": sum(file.tokens_billed for file in outcome.files),
+        "tokens_kept": sum(file.tokens_kept for file in outcome.files),
         "this_run": {
             "ok": statistics.ok,
             "errors": statistics.errors,
@@ -274,6 +299,8 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
             "retried": statistics.retried,
             "prompt_tokens": statistics.prompt_tokens,
             "completion_tokens": statistics.completion_tokens,
+            "tokens_billed": statistics.prompt_tokens + statistics.completion_tokens,
+            "tokens_kept": statistics.kept_tokens,
         },
         "files": [
             {
@@ -283,6 +310,9 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
                 "rows": file.rows,
                 "ok": file.ok,
                 "errors": file.errors,
+                "attempts": file.attempts,
+                "tokens_billed": file.tokens_billed,
+                "tokens_kept": file.tokens_kept,
             }
             | ({"problem": file.problem} if file.problem else {})
             for file in outcome.files
@@ -299,6 +329,8 @@ def moment(started: float) -> datetime:
     return datetime.fromtimestamp(started, timezone.utc)
 
 
-def worker() -> str:
-    """Return what tells this process from others that write to the same output."""
-    return f"{platform.node() or 'host'}-{os.getpid()}"
+def worker(settings: Settings) -> str:
+    """Return what tells this run from others that write to the same output."""
+    name = f"{platform.node() or 'host'}-{os.getpid()}"
+    # A host's process may score many small batches, several in a second.
+    return f"{name}-{secrets.token_hex(4)}" if settings.shared else name

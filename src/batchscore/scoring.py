@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from batchscore.engine import Engine
 from batchscore.pack.batches import BodyFormat, Packer
 from batchscore.pack.duplicates import Duplicates
-from batchscore.pack.replies import Answers, BadReply, Reader
+from batchscore.pack.replies import Answers, BadReply, Reader, billed
 from batchscore.pack.shorten import shorter
 from batchscore.pack.tokens import Estimator
 from batchscore.request.attempt import Attempts
@@ -101,6 +101,7 @@ async def open_engine(
             probe_body=lambda member: forms[member].body([Prompt("", 0, PROBES[settings.task])]),
             stop=stop,
             listen=listen,
+            billed=billed,
         )
         deployments.probe = attempts.probe
         estimator = Estimator()

@@ -131,6 +131,25 @@ class Settings:
         only_flag=True,
     )
 
+    shared: bool = setting(
+        "Several workers write to the output at once, on one machine or many: no lock is taken, and what "
+        "they publish is merged.",
+        kind="flag",
+        default=False,
+        group="Records",
+    )
+    scratch: str | None = setting(
+        "A folder on a disk of this machine for the journals of answers that are not published yet; without "
+        "it they are in the output, or where that cannot hold them in the temporary folder.",
+        metavar="FOLDER",
+        group="Records",
+    )
+    root: str | None = setting(
+        "The folder below which records name the input files; without it, the one that holds all INPUTs.",
+        metavar="FOLDER",
+        group="Records",
+    )
+
     rpm: float | None = setting(
         "Requests a minute that the deployment allows; without it, what its replies say.",
         kind="float",

@@ -61,7 +61,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     options = ReadOptions(
         txt="document" if settings.txt == "document" else "lines", max_row_bytes=settings.max_row_bytes
     )
-    found = find_files(inputs, output=output)
+    found = find_files(inputs, output=output, root=settings.root)
     ready: list[Ready] = []
     problems: list[Problem] = []
     unfit: list[Problem] = []

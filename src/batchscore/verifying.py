@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from batchscore.errors import ExitCode, InputError
-from batchscore.stores.address import Place, refuse_uri
+from batchscore.stores.address import Place
 from batchscore.write import storage
-from batchscore.write.layout import MARKER, Layout
+from batchscore.write.layout import Layout
 from batchscore.write.ledger import listed
 from batchscore.write.lock import held, refuse_held
-from batchscore.write.outputs import left_by_last_run, output_folder, task_of
+from batchscore.write.manifest import copy_of, places_of_manifests
+from batchscore.write.outputs import folder_of_locks, left_by_last_run, output_folder, task_of
 from batchscore.write.verify import Checked, Problem, check_manifest
 
 #: How many problems a person is shown before "and so many more".
@@ -67,33 +67,33 @@ class Verdict:
 
 
 def verify_output(
-    named: Path, *, task: str | None = None, repair: bool = False, notice: Callable[[str], object] = str
+    named: Place, *, task: str | None = None, repair: bool = False, notice: Callable[[str], object] = str
 ) -> Verdict:
     """Check an output folder, and with `repair` mend it.
 
     Raises `OutputHeld` where a run is working on it, `InputError` where there is nothing to check, and
     `OutputError` where something cannot be read: that is not taken for damage.
     """
-    refuse_uri(named, "verify")
     folder = output_folder(named)
     task = task_of(folder, named, task)
-    if not (folder / "manifest" / task).is_dir():
+    if not storage.is_folder(folder / "manifest" / task):
         raise InputError(f"{named}: there are no manifests of {task} in it, so nothing tells what is right.")
     what = f"{named} ({task})"
+    locks = folder_of_locks(folder)
     if not repair:
-        refuse_held(folder / MARKER, task, what=what)
-    holding = held(folder / MARKER, task, what=what, command="batchscore verify --repair", notice=notice)
+        refuse_held(locks, task, what=what)
+    holding = held(locks, task, what=what, command="batchscore verify --repair", notice=notice)
     with holding if repair else nullcontext():
         return verified(folder, task, Verdict(str(named), task, repair))
 
 
-def verified(folder: Path, task: str, verdict: Verdict) -> Verdict:
+def verified(folder: Place, task: str, verdict: Verdict) -> Verdict:
     """Check a folder that nobody else is working on."""
     named: set[tuple[str, str]] = set()
     sound: set[tuple[str, str]] = set()
     left = left_by_last_run(folder, task)
     fingerprints: dict[str, str] = {}
-    for path in listed(folder / "manifest" / task, ".json"):
+    for path in places_of_manifests(Layout(folder, task, "")):
         checked = check_manifest(path, folder, task)
         verdict.problems += checked.problems
         named |= checked.named
@@ -101,6 +101,7 @@ def verified(folder: Path, task: str, verdict: Verdict) -> Verdict:
         if checked.sound is None:
             if verdict.repaired:
                 remove(path, verdict)
+                remove(copy_of(path), verdict)
             continue
         fingerprints.setdefault(str(checked.sound.fingerprint), str(path))
         for commit in checked.sound.parts.values():
@@ -144,7 +145,7 @@ def account(checked: Checked, verdict: Verdict, left: dict[str, str]) -> None:
         left[manifest.file] = manifest.problem or "not read to its end"
 
 
-def parts_of(folder: Path, task: str) -> Iterator[tuple[str, Place]]:
+def parts_of(folder: Place, task: str) -> Iterator[tuple[str, Place]]:
     """Give what stands in the folders of scores and errors."""
     layout = Layout(folder, task, "")
     for kind, where in (("scores", layout.scores), ("errors", layout.errors)):

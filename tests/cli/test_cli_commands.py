@@ -67,6 +67,7 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
         "UnreadableFile": 1,
         "OutputError": 1,
         "OutputHeld": 5,
+        "OutputOverwritten": 4,
         "Refused": 1,
         "Outage": 4,
         "BoundReached": 4,

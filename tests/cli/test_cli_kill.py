@@ -131,3 +131,24 @@ def test_runs_with_faults_that_are_killed_several_times(
         assert np.array_equal(np.float32(scores["a.csv", row]["embeddings"]), expected)
     assert deployment.statistics().statuses["200"] <= len(texts) + kills * IN_FLIGHT
     assert left_behind("out") == ["README"]
+
+
+def test_journals_move_to_the_scratch_folder_that_is_named_later(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(120)])
+    deployment.will_be_slow(0.05, times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    command += ["--concurrency", "4"]
+    for more, asked in ([], 30), (["--scratch", "scratch"], 50):
+        with batchscore.start(*command, *more) as process:
+            deployment.wait_for(asked)
+            process.interrupt(signal.SIGKILL)
+    (journal,) = Path("scratch").rglob("*.journal")
+    assert journal.stat().st_mode & 0o077 == 0
+    assert not list(Path("out").rglob("*.journal"))
+    run = batchscore(*command, "--scratch", "scratch")
+    assert run.exit_code == 0, run
+    assert deployment.statistics().statuses["200"] <= 120 + 2 * 4
+    assert not list(Path("scratch").rglob("*.*"))
+    assert left_behind("out") == ["README"]

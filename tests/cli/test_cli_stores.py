@@ -170,10 +170,41 @@ def test_an_output_that_cannot_be_written_is_told_in_a_sentence(
     assert SECRET not in done.said
 
 
-def test_commands_that_work_on_disk_alone_say_so(batchscore: Cli) -> None:
+def test_an_output_in_a_store_is_merged_verified_and_repaired(batchscore: Cli, bucket: Bucket) -> None:
+    bucket.put("in/a.csv", TEXTS)
+    command = [*SCORE, f"{bucket.uri}/in", "-o", f"{bucket.uri}/out", "--rows-per-part", "4", "--shared"]
+    assert batchscore(*command).exit_code == 0
+    right, here, there = batchscore.together(
+        ["verify", f"{bucket.uri}/out", "--json"],
+        ["merge", f"{bucket.uri}/out", "all.parquet"],
+        ["merge", f"{bucket.uri}/out", f"{bucket.uri}/all.jsonl"],
+    )
+    assert [right.exit_code, here.exit_code, there.exit_code] == [0, 0, 0], (right, here, there)
+    assert right.report["rows"] == right.report["ok"] == 10
+    assert read_scores("all.parquet")["row"].tolist() == list(range(10))
+    merged = [json.loads(line)["row"] for line in bucket.get("all.jsonl").splitlines()]
+    assert merged == list(range(10))
+    (_, part, _) = bucket.keys("out/embeddings")
+    bucket.put(part, bucket.get(part)[:-20])
+    bad, again, within = batchscore.together(
+        ["verify", f"{bucket.uri}/out"],
+        ["merge", f"{bucket.uri}/out", f"{bucket.uri}/all.jsonl"],
+        ["merge", f"{bucket.uri}/out", f"{bucket.uri}/out/all.jsonl"],
+    )
+    assert bad.exit_code == again.exit_code == within.exit_code == 1
+    assert "bytes instead of" in bad.stdout
+    assert "would stand in the output folder" in within.stderr or "is not as it was written" in within.stderr
+    repaired = batchscore("verify", f"{bucket.uri}/out", "--repair")
+    assert repaired.exit_code == 4, repaired
+    assert "4 rows lost their record" in repaired.stdout
+    assert batchscore(*command).exit_code == 0
+    assert batchscore("verify", f"{bucket.uri}/out").exit_code == 0
+
+
+def test_an_address_with_a_secret_is_not_repeated(batchscore: Cli) -> None:
     signed = f"abfss://c@account.dfs.core.windows.net/out?sig={SECRET}"
     for done in batchscore.together(["merge", "out", signed], ["verify", signed]):
-        assert done.exit_code == 2
-        assert "works on this machine alone" in done.stderr
+        assert done.exit_code == 1
+        assert "put secrets into the environment" in done.stderr
         assert SECRET not in done.said
     assert not list(Path().iterdir())

@@ -70,6 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "simulator",
         "merging",
         "verifying",
+        "stores.address",
         "write.schema",
     },
     "__main__": {"cli"},

@@ -154,6 +154,17 @@ def decoded_each(embeddings: Sequence[Any], dimensions: int | None) -> Block:
     return np.concatenate(vectors).reshape(len(vectors), -1)
 
 
+def billed(body: bytes) -> tuple[int, int]:
+    """Return the tokens of prompts and answers that an unused reply reports; 0 where it says none."""
+    if b'"usage"' not in body:
+        return 0, 0
+    try:
+        usage = orjson.loads(body)["usage"]
+        return whole(usage.get("prompt_tokens")), whole(usage.get("completion_tokens"))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 0, 0
+
+
 def vector_from(embedding: Any) -> Block:
     """Return one vector from base64 or from JSON numbers; raises `BadReply`."""
     try:

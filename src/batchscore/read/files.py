@@ -74,8 +74,10 @@ class Found:
     skipped: tuple[SkippedFile, ...]
 
 
-def find_files(inputs: Sequence[str], *, output: Place | None = None) -> Found:
+def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str | None = None) -> Found:
     """Find the files that INPUTs (files, folders, globs) stand for; one reached twice comes once.
+
+    Their names begin below `root`; without one, below what all INPUTs have in common.
 
     A path that exists is meant literally, whatever characters it has. Raises `InputError` where an
     INPUT is missing, an explicitly named file has no format of ours, or nothing readable is found, and
@@ -86,8 +88,7 @@ def find_files(inputs: Sequence[str], *, output: Place | None = None) -> Found:
         raise InputError("no INPUT was given: name a file, a folder or a glob")
     tree = tree_of(texts)
     sources = [_source(tree, text, output) for text in texts]
-    root = _root(sources)
-    search = _Search(tree, root, output)
+    search = _Search(tree, _root(sources) if root is None else _named_root(tree, root, sources), output)
     files: list[InputFile] = []
     for source in sources:
         before, skipped = len(search.seen_files), len(search.skipped)
@@ -168,6 +169,16 @@ def _root(sources: Sequence[_Source]) -> str:
     return os.path.commonpath(
         [source.base if source.kind == "glob" else os.path.dirname(source.base) for source in sources]
     )
+
+
+def _named_root(tree: Tree, text: str, sources: Sequence[_Source]) -> str:
+    root = tree.absolute(text)
+    if tree.kind(root) != "folder":
+        raise InputError(f"{_shown(text)} is no folder, so no INPUT can lie below it")
+    for source in sources:
+        if not os.path.join(source.base, "").startswith(os.path.join(root, "")):
+            raise InputError(f"{_shown(source.text)} does not lie below the folder {_shown(text)}")
+    return root
 
 
 class _Search:

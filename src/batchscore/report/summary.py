@@ -156,6 +156,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "retried": dict(now.retried),
         "prompt_tokens": now.prompt_tokens,
         "completion_tokens": now.completion_tokens,
+        "tokens_kept": now.kept_tokens,
         "cost": finished.settings.cost(now.prompt_tokens, now.completion_tokens),
         "repeated_ids": outcome.repeated_ids,
         "limited": outcome.limited,

@@ -19,7 +19,7 @@ class Statistics:
 
     `ok` and `errors` are rows settled by this run, `known` rows that an earlier run had settled.
     `requests` counts every attempt, `retried` those that came to nothing, by cause. Tokens are the
-    service's own counts.
+    service's own counts, of all replies that named any; `kept_tokens` those of answers that were kept.
     """
 
     ok: int
@@ -30,6 +30,7 @@ class Statistics:
     retried: Mapping[str, int]
     prompt_tokens: int
     completion_tokens: int
+    kept_tokens: int
     files_finished: int
     slowest_seconds: float
 
@@ -61,6 +62,7 @@ class Tally:
     retried: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    kept_tokens: int = 0
     files: list[FileFinished] = field(default_factory=list)
     slowest_seconds: float = 0.0
 
@@ -73,6 +75,8 @@ class Tally:
             self.slowest_seconds = max(self.slowest_seconds, event.seconds)
             if event.cause:
                 self.retried[event.cause] += 1
+            else:
+                self.kept_tokens += event.prompt_tokens + event.completion_tokens
         elif isinstance(event, RowsSettled):
             self.ok += event.ok
             for code, count in event.errors.items():
@@ -93,6 +97,7 @@ class Tally:
             retried=dict(self.retried),
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
+            kept_tokens=self.kept_tokens,
             files_finished=len(self.files),
             slowest_seconds=self.slowest_seconds,
         )

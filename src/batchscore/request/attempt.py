@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -20,7 +20,7 @@ from batchscore.request.outcome import KEPT, Outcome, Verdict, classify, no_repl
 from batchscore.request.patience import Flight, Patience
 from batchscore.request.quota import Ticket
 from batchscore.request.wire import NoReply
-from batchscore.rows import Attempt, Reply
+from batchscore.rows import Attempt, Prompt, Reply
 
 T = TypeVar("T")
 
@@ -77,7 +77,8 @@ class Trial:
 class Request:
     """What is asked: `body` gives the bytes for a deployment, `tokens` is the charge it is admitted for.
 
-    `extra_tokens` of these are asked for the answers and charged whether used or not.
+    `extra_tokens` of these are asked for the answers and charged whether used or not. `prompts` are handed
+    on to the listener.
     """
 
     body: Callable[[Deployment], bytes]
@@ -85,6 +86,7 @@ class Request:
     tokens: float
     extra_tokens: float
     trial: Trial
+    prompts: Sequence[Prompt] = ()
 
 
 @dataclass(slots=True)
@@ -99,8 +101,9 @@ class Result(Generic[T]):
 class Attempts(Generic[T]):
     """Sends to the deployments of a run.
 
-    `read` turns a 200 into answers and may raise `unusable`; `tokens` says what they cost; `probe_body`
-    gives a request of our own; `listen` hears of every attempt. Set `stop` and a timeout is an end.
+    `read` turns a 200 into answers and may raise `unusable`; `tokens` says what they cost, `billed` what any
+    other reply did; `probe_body` gives a request of our own; `listen` hears of every attempt. Set `stop` and
+    a timeout is an end.
     """
 
     deployments: Deployments
@@ -111,6 +114,7 @@ class Attempts(Generic[T]):
     probe_body: Callable[[Deployment], bytes]
     stop: asyncio.Event
     listen: Callable[[Attempt], None]
+    billed: Callable[[bytes], tuple[int, int]] = lambda _: (0, 0)
     probing: dict[Deployment, asyncio.Task[Outcome]] = field(default_factory=dict)
     closed: bool = False
 
@@ -135,7 +139,7 @@ class Attempts(Generic[T]):
         try:
             answers = self.read(reply.body, rows)
         except self.unusable as reason:
-            self.listen(Attempt(rows, reply.status, reply.seconds, ErrorCode.BAD_REPLY.value))
+            self.tell(request, reply, ErrorCode.BAD_REPLY.value, *self.billed(reply.body))
             trial.failed(time.monotonic(), reply.seconds)
             unusable = no_reply(ErrorCode.BAD_REPLY, str(reason))
             self.failed(deployment, unusable)
@@ -148,8 +152,24 @@ class Attempts(Generic[T]):
         # What is asked is in memory twice, as prompts and as a body.
         held = 2 * len(body) + len(reply.body)
         deployment.answered(ticket, charged, rows, reply.seconds, held)
-        self.listen(Attempt(rows, reply.status, reply.seconds, "", prompt_tokens, completion_tokens))
+        self.tell(request, reply, "", prompt_tokens, completion_tokens)
         return Result(KEPT, answers)
+
+    def tell(
+        self, request: Request, reply: Reply, cause: str, prompt_tokens: int, completion_tokens: int
+    ) -> None:
+        """Tell the listener of an attempt that got a reply."""
+        self.listen(
+            Attempt(
+                request.rows,
+                reply.status,
+                reply.seconds,
+                cause,
+                prompt_tokens,
+                completion_tokens,
+                request.prompts,
+            )
+        )
 
     async def exchange(self, deployment: Deployment, body: bytes, flight: Flight) -> Reply | Outcome:
         """Return the reply, or why there is none; a request that is broken off with the run is counted."""
@@ -177,7 +197,7 @@ class Attempts(Generic[T]):
         """Judge an attempt that got no reply."""
         now = time.monotonic()
         request.trial.failed(now, now - started, timeout=outcome.code is ErrorCode.TIMEOUT)
-        self.listen(Attempt(request.rows, None, now - started, outcome.code.value))
+        self.listen(Attempt(request.rows, None, now - started, outcome.code.value, asked=request.prompts))
         self.failed(deployment, outcome)
         return Result(outcome)
 
@@ -190,7 +210,7 @@ class Attempts(Generic[T]):
         outcome: Outcome,
     ) -> Result[T]:
         """Judge a reply that is no answer."""
-        self.listen(Attempt(request.rows, reply.status, reply.seconds, cause_of(outcome)))
+        self.tell(request, reply, cause_of(outcome), *self.billed(reply.body))
         limited = outcome.code is ErrorCode.RATE_LIMITED
         if outcome.verdict is not Verdict.AGAIN:
             if outcome.verdict is Verdict.STOP and await self.is_the_requests_own(deployment, outcome):
@@ -265,9 +285,9 @@ class Attempts(Generic[T]):
         finally:
             self.patience.end(flight)
         outcome = reply if isinstance(reply, Outcome) else classify(reply)
-        status, seconds = None, time.monotonic() - flight.started
+        status, seconds, billed = None, time.monotonic() - flight.started, (0, 0)
         if isinstance(reply, Reply):
-            status, seconds = reply.status, reply.seconds
+            status, seconds, billed = reply.status, reply.seconds, self.billed(reply.body)
             if outcome.verdict is Verdict.KEPT:
                 try:
                     self.read(reply.body, 1)
@@ -275,7 +295,7 @@ class Attempts(Generic[T]):
                     outcome = no_reply(ErrorCode.BAD_REPLY, str(reason))
         # Counted like any request: it may cost money.
         cause = "probe" if outcome.verdict is Verdict.KEPT else cause_of(outcome)
-        self.listen(Attempt(0, status, seconds, cause))
+        self.listen(Attempt(0, status, seconds, cause, *billed))
         deployment.health.probe_answered = outcome.verdict is not Verdict.AGAIN
         if outcome.verdict is Verdict.AGAIN:
             deployment.health.failed(outcome)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from batchscore.errors import SettingsError, UsageError
+from batchscore.errors import SettingsError
 
 #: Scheme → how an address of it is written.
 SCHEMES = {
@@ -85,14 +85,6 @@ Place = Path | StoredPath
 def is_uri(text: str) -> bool:
     """Whether a text names a place by a URI; `./s3://x` is a path."""
     return _URI.match(text) is not None
-
-
-def refuse_uri(path: Path, command: str) -> None:
-    """Raise `UsageError` where a path was a URI before it became a path; it is not repeated."""
-    if re.match(r"(s3|gs|abfss|https?):/", str(path), re.IGNORECASE) and not path.exists():
-        raise UsageError(
-            f"batchscore {command} works on this machine alone: copy the store's folder here first."
-        )
 
 
 def place_of(text: str) -> Place:

@@ -275,7 +275,7 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 def _tables(source: Place | bytes, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
     name = "these records" if isinstance(source, bytes) else source
     try:
-        with pq.ParquetFile(_at_any_place(source)) as file:
+        with pq.ParquetFile(at_any_place(source)) as file:
             if not file.schema_arrow.equals(expected(file.schema_arrow)):
                 raise OutputError(f"{name}: its columns are not those of this run")
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
@@ -289,7 +289,8 @@ def _tables(source: Place | bytes, expected: Callable[[pa.Schema], pa.Schema]) -
         ) from error
 
 
-def _at_any_place(source: Place | bytes) -> Any:
+def at_any_place(source: Place | bytes) -> Any:
+    """Return what pyarrow opens, wherever it stands."""
     if isinstance(source, bytes):
         return pa.BufferReader(source)
     return pa.PythonFile(StoredFile(source), "r") if isinstance(source, StoredPath) else source

@@ -22,7 +22,9 @@ def first_record(part: Place) -> Mapping[str, Any]:
         if part.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq  # noqa: PLC0415 - 0.1 s that JSON Lines does without
 
-            with pq.ParquetFile(part) as opened:
+            from batchscore.write.columnar import at_any_place  # noqa: PLC0415
+
+            with pq.ParquetFile(at_any_place(part)) as opened:
                 record: Any = next(opened.iter_batches(batch_size=1)).to_pylist()[0]
         else:
             with storage.opened(part) as lines:

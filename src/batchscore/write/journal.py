@@ -7,7 +7,7 @@ frame that was cut, and whatever stands behind it, counts as not there. It knows
     journal = header, frame, frame, ...
     header  = magic, digest of what the journal belongs to, a number that is drawn for each
     frame   = checksum, bytes of each of the following, n, length of a vector (0: none)
-              n x 16 bytes that tell what was asked, JSON of n rows, vectors as float32
+              n x 16 bytes that tell what was asked, JSON of n rows and what was spent, vectors as float32
 
 Files are used again, since the system takes several times as long for pages that it has to find: what an
 earlier journal left behind the frames has checksums that began with another number.
@@ -31,6 +31,7 @@ import orjson
 import xxhash
 
 from batchscore.rows import RowError, Score, Settled
+from batchscore.write.cost import Cost
 from batchscore.write.jsonl import error_fields, error_from, json_bytes
 from batchscore.write.storage import told, write_pieces
 
@@ -82,6 +83,7 @@ class Journals:
     open: OrderedDict[str, int] = field(default_factory=OrderedDict)
     tails: dict[str, Tail] = field(default_factory=dict)
     free: list[Path] = field(default_factory=list)
+    spent: dict[str, Cost] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def find(self) -> None:
@@ -94,12 +96,12 @@ class Journals:
                 elif path.suffix == FREE_SUFFIX:
                     path.unlink()
 
-    def append(self, name: str, entries: Sequence[Entry]) -> None:
-        """Add results to a journal, which is begun where there is none."""
+    def append(self, name: str, entries: Sequence[Entry], spent: Cost | None = None) -> None:
+        """Add results to a journal, which is begun where there is none, and what was `spent` for them."""
         with told(self.path(name), "write"):
             descriptor = self.descriptor(name)
             tail = self.tails[name]
-            pieces = frame(entries, tail.seed)
+            pieces = frame(entries, tail.seed, spent)
             # Where an earlier frame broke off, this one takes its place.
             os.lseek(descriptor, tail.end, os.SEEK_SET)
             write_pieces(descriptor, pieces)
@@ -108,18 +110,21 @@ class Journals:
     def replay(self, name: str) -> dict[int, Entry]:
         """Return what a journal holds by row, of several results of a row the last.
 
-        The next frame takes the place of what is cut; a journal of another run is removed.
+        The next frame takes the place of what is cut; a journal of another run is removed. What was `spent`
+        is known afterwards.
         """
         if name not in self.present:
             return {}
         entries: dict[int, Entry] = {}
+        spent = self.spent[name] = Cost()
         with told(self.path(name), "read"):
             self.let_go(name)
             with self.path(name).open("rb") as file:
                 tail = self.tail_of(file.read(HEADER.size), name)
                 if tail is not None:
-                    for found, end in frames(file, tail.seed):
+                    for found, cost, end in frames(file, tail.seed):
                         tail.end = end
+                        spent.add(cost)
                         entries.update((entry.settled.row, entry) for entry in found)
         if tail is None:
             self.remove(name)
@@ -134,6 +139,7 @@ class Journals:
             with told(self.path(name), "remove"), self.lock, suppress(FileNotFoundError):
                 self.present.discard(name)
                 self.tails.pop(name, None)
+                self.spent.pop(name, None)
                 if len(self.free) < MOST_FREE:
                     free = self.path(name).with_suffix(FREE_SUFFIX)
                     self.path(name).replace(free)
@@ -188,7 +194,8 @@ class Journals:
         with self.lock:
             descriptor = self.open.pop(name, None)
         if descriptor is not None:
-            os.close(descriptor)
+            with told(self.path(name), "write"):
+                os.close(descriptor)
 
     def belongs_to(self, name: str) -> bytes:
         """Return a digest of the run's settings and the journal's name."""
@@ -202,12 +209,13 @@ class Journals:
         return Tail(seed) if (magic, digest) == (MAGIC, self.belongs_to(name)) else None
 
 
-def frame(entries: Sequence[Entry], seed: int) -> list[bytes]:
-    """Return a frame of these results, as pieces."""
+def frame(entries: Sequence[Entry], seed: int, spent: Cost | None = None) -> list[bytes]:
+    """Return a frame of these results and of what was spent for them, as pieces."""
     values = [entry.settled.result.value for entry in entries if isinstance(entry.settled.result, Score)]
     vectors = [value for value in values if isinstance(value, np.ndarray)]
     asked = b"".join([entry.asked for entry in entries])
-    rows = json_bytes([row_of(entry.settled) for entry in entries])
+    cost = [] if spent is None or not spent.attempts else [[spent.attempts, spent.billed, spent.kept]]
+    rows = json_bytes([*(row_of(entry.settled) for entry in entries), *cost])
     block: list[Any] = [vector.data.cast("B") for vector in vectors]
     length = vectors[0].size if vectors else 0
     counts = (len(asked), len(rows), 4 * length * len(vectors), len(entries), length)
@@ -217,8 +225,8 @@ def frame(entries: Sequence[Entry], seed: int) -> list[bytes]:
     return [CHECKSUM.pack(digest.intdigest()), COUNTS.pack(*counts), asked, rows, *block]
 
 
-def frames(file: Any, seed: int) -> Iterator[tuple[list[Entry], int]]:
-    """Give the results of each whole frame, and where it ends."""
+def frames(file: Any, seed: int) -> Iterator[tuple[list[Entry], Cost, int]]:
+    """Give the results of each whole frame, what was spent for them, and where it ends."""
     size = os.fstat(file.fileno()).st_size
     head_bytes = CHECKSUM.size + COUNTS.size
     while len(head := file.read(head_bytes)) == head_bytes:
@@ -239,8 +247,9 @@ def frames(file: Any, seed: int) -> Iterator[tuple[list[Entry], int]]:
         yield (
             [
                 Entry(settled_from(row, vectors), asked[place * ASKED_BYTES : (place + 1) * ASKED_BYTES])
-                for place, row in enumerate(rows)
+                for place, row in enumerate(rows[:n])
             ],
+            Cost(*(rows[n] if len(rows) > n else ())),
             file.tell(),
         )
 

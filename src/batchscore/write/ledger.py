@@ -8,24 +8,34 @@ it, and its journal goes only then, so that a crash at any moment costs no resul
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
-import xxhash
 
 from batchscore.errors import OutputError
-from batchscore.rows import RowError, Score, Settled
+from batchscore.rows import Prompt, RowError, Score, Settled
 from batchscore.stores.address import Place
-from batchscore.temporary import own_folder
 from batchscore.write import storage
+from batchscore.write.cost import Cost, shares
 from batchscore.write.formats import Format
 from batchscore.write.journal import Entry, Journals
+from batchscore.write.keeping import folder_of, found
 from batchscore.write.layout import Layout, stem_of
-from batchscore.write.manifest import Commit, Manifest, PartFile, read_manifest
-from batchscore.write.parts import FileInParts, Part, Replay, counts
+from batchscore.write.manifest import (
+    Commit,
+    Manifest,
+    PartFile,
+    places_of_manifests,
+    read_manifest,
+    remove_manifest,
+    restored,
+    shown_names,
+    write_manifest,
+)
+from batchscore.write.parts import FileInParts, Part, Replay, Spent, counts
 from batchscore.write.schema import RecordSchema
 
 MARKER_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
@@ -68,24 +78,17 @@ class Ledger:
     sizes: dict[Place, dict[str, int]] = field(default_factory=dict)
     scratch: Path | None = None
     published: dict[str, list[str]] = field(default_factory=dict)
+    journals_elsewhere: str = ""
     journals: Journals = field(init=False)
 
     def __post_init__(self) -> None:
         """Name the journals by what determines a record."""
-        identity = orjson.dumps(self.fingerprint, option=orjson.OPT_SORT_KEYS).decode()
-        self.journals = Journals(self.journal_folder(), identity)
+        self.journals = Journals(folder_of(self.layout, self.scratch), self.identity)
 
-    def journal_folder(self) -> Path:
-        """Return where journals are kept: beside the output, else on a disk of this machine."""
-        root, beside = self.layout.root, self.layout.journals
-        if self.scratch is None and isinstance(beside, Path):
-            return beside
-        place = str(root.absolute() if isinstance(root, Path) else root)
-        name = xxhash.xxh3_128_hexdigest(f"{place}\n{self.layout.task}".encode("utf-8", "surrogateescape"))
-        if self.scratch is not None:
-            return self.scratch / f"journal-{name}"
-        with storage.told(Path("the temporary folder"), "use"):
-            return own_folder() / f"journal-{name}"
+    @property
+    def identity(self) -> str:
+        """What tells the journals of this run's settings from others'."""
+        return orjson.dumps(self.fingerprint, option=orjson.OPT_SORT_KEYS).decode()
 
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there, or discard it; returns how many scores were discarded.
@@ -98,10 +101,13 @@ class Ledger:
         if overwrite:
             discarded = self.discard()
         self.refuse_foreign_files()
-        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
+        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests, self.layout.marker):
             storage.sweep(folder)
-        manifests = [read_manifest(path) for path in listed(self.layout.manifests, ".json")]
-        self.journals.find()
+        storage.write_whole(self.layout.readme, MARKER_TEXT)
+        manifests = [restored(path) for path in places_of_manifests(self.layout)]
+        self.journals, self.journals_elsewhere = found(self.layout, self.scratch, self.identity)
+        if overwrite:
+            self.journals.clear()
         if any(manifest.ok for manifest in manifests) or self.journals.present:
             for manifest in manifests:
                 self.refuse_other_run(manifest)
@@ -109,19 +115,18 @@ class Ledger:
             self.discard()
             manifests = []
         self.manifests = {manifest.file: manifest for manifest in manifests}
-        storage.write_whole(self.layout.readme, MARKER_TEXT)
         return discarded
 
     def discard(self) -> int:
         """Remove this task's parts and manifests; returns the scores that they held."""
         scores = 0
         self.journals.clear()
-        for path in listed(self.layout.manifests, ".json"):
+        for path in places_of_manifests(self.layout):
             try:
                 scores += read_manifest(path).ok
             except OutputError:
                 scores += 0
-            storage.remove(path)
+            remove_manifest(path)
         for folder in (self.layout.scores, self.layout.errors):
             for path in listed(folder, ""):
                 if path.name.startswith("part-"):
@@ -188,6 +193,7 @@ class Ledger:
             self.replay_of(file),
             frozenset(damaged),
             self.retry_errors,
+            self.spent_of(file),
         )
         self.open[file] = progress
         return progress
@@ -232,10 +238,19 @@ class Ledger:
                 # What the answers in a journal belong to has to be known before there are any.
                 self.write_manifest(part.file)
                 self.written[part.file] = float("-inf")
-            self.journals.append(self.journal_name(part.file, part.number), entries)
+            name = self.journal_name(part.file, part.number)
+            self.journals.append(name, entries, part.uncounted.taken())
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
         self.spill()
         return complete
+
+    def charge(self, asked: Sequence[Prompt], tokens: int, *, kept: bool) -> None:
+        """Note what one request cost that was sent; parts that stand already are not charged."""
+        for file, number, cost in shares(asked, tokens, self.rows_per_part, kept=kept):
+            progress = self.open.get(file)
+            part = None if progress is None else progress.open.get(number)
+            if part is not None:
+                part.charge(cost)
 
     def spill(self) -> None:
         """Leave the results of the parts that wait longest to their journals, where memory runs short."""
@@ -255,6 +270,10 @@ class Ledger:
     def replay_of(self, file: str) -> Replay:
         """Return what gives the results that a killed run had of a file's parts."""
         return lambda number: self.journals.replay(self.journal_name(file, number))
+
+    def spent_of(self, file: str) -> Spent:
+        """Return what tells the cost of the results that were replayed of a file's parts."""
+        return lambda number: self.journals.spent.get(self.journal_name(file, number)) or Cost()
 
     def encode(self, part: Part) -> Encoded | None:
         """Turn a part's rows into its files' content, as far as that needs no disk; `None` if it is empty."""
@@ -282,6 +301,8 @@ class Ledger:
             return
         part = encoded.part
         name = self.layout.part_name(part.file, part.number)
+        if not part.in_journal and self.may_be_torn():
+            self.keep_all(part)
         manifest = self.manifests[part.file]
         manifest.dimensions = encoded.dimensions or manifest.dimensions
         ok, failed, transient, empty = encoded.counts
@@ -294,6 +315,9 @@ class Ledger:
             empty=empty,
             whole=part.whole,
             inputs=part.inputs,
+            attempts=part.cost.attempts,
+            tokens_billed=part.cost.billed,
+            tokens_kept=part.cost.kept,
             scores=written(self.layout.scores / name, encoded.scores),
             error_records=written(self.layout.errors / name, encoded.errors),
         )
@@ -301,12 +325,33 @@ class Ledger:
         if time.monotonic() - self.written.get(part.file, 0.0) >= MANIFEST_SECONDS:
             self.write_manifest(part.file)
 
+    def may_be_torn(self) -> bool:
+        """Whether a part that stands may be lost while it is replaced."""
+        root = self.layout.root
+        return isinstance(root, Path) and storage.is_in_place(root)
+
+    def keep_all(self, part: Part) -> None:
+        """Put into the journal what a part holds from its files, which are about to be written anew."""
+        name = self.journal_name(part.file, part.number)
+        entries = [Entry(row, part.asked[row.row]) for row in part.in_order() if row.row in part.asked]
+        self.journals.replay(name)
+        self.journals.append(name, entries)
+        part.in_journal = True
+
     def write_manifest(self, file: str) -> None:
         """Write a file's manifest as it stands."""
-        storage.write_whole(self.layout.manifest(file), self.manifests[file].to_json())
+        write_manifest(self.layout.manifest(file), self.manifests[file])
         self.written[file] = time.monotonic()
         for name in self.published.pop(file, ()):
             self.journals.remove(name)
+
+    def finish(self, file: str) -> None:
+        """Write a file's last manifest."""
+        self.write_manifest(file)
+
+    def close(self) -> None:
+        """Let go of the journals; what is in them stays."""
+        self.journals.close()
 
     def score_parts(self, files: Iterable[str]) -> Iterator[Place]:
         """Give the score files that count, in input order."""
@@ -323,17 +368,13 @@ def written(path: Place, content: bytes | Iterable[bytes] | None) -> PartFile | 
     if content is None:
         storage.remove(path)
         return None
-    found = storage.write_whole(path, content)
-    return PartFile(path.name, found.bytes, found.digest)
+    put = storage.write_whole(path, content)
+    return PartFile(path.name, put.bytes, put.digest)
 
 
 def listed(folder: Place, suffix: str) -> list[Place]:
     """Return the visible files of a folder, sorted; none where there is no folder."""
-    try:
-        names = storage.names(folder)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
-    return [folder / name for name in names if name.endswith(suffix) and not name.startswith(".")]
+    return [folder / name for name in shown_names(folder) if name.endswith(suffix)]
 
 
 def shown(value: Any) -> str:

@@ -26,6 +26,7 @@ from batchscore.write.locking import (
     SYSTEM,
     TRIES,
     Locking,
+    closed,
     created,
     locked,
     opened,
@@ -92,7 +93,7 @@ class Hold:
             with suppress(OSError):
                 # Closing alone would not do: a process that was forked meanwhile has it open as well.
                 locked(self.descriptor, NO_MORE, self.locking)
-            os.close(self.descriptor)
+            closed(self.descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Claim:
             return Hold(self.path, self.me.record, descriptor, self.locking)
         finally:
             if not kept:
-                os.close(descriptor)
+                closed(descriptor)
 
     def by_record(self) -> Hold | Seen:
         """Take the lock where only what stands in the file tells."""
@@ -254,7 +255,7 @@ def refuse_held(folder: Path, name: str, *, what: str, locking: Locking = SYSTEM
         elif free and found is not None and foreign(found, me):
             free = seconds >= locking.stale_seconds
     finally:
-        os.close(descriptor)
+        closed(descriptor)
     if not free:
         raise OutputHeld(refusal(what, Seen(found, seconds, passing=False), me, locking))
 

@@ -66,7 +66,7 @@ def probed(folder: Path, locking: Locking) -> tuple[bool, float]:
             with told(folder, "lock"):
                 raise
     finally:
-        os.close(descriptor)
+        closed(descriptor)
         with suppress(OSError):
             probe.unlink()
     return False, 0.0
@@ -114,6 +114,12 @@ def locked(descriptor: int, how: int, locking: Locking) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def closed(descriptor: int) -> None:
+    """Close a file of which nothing is wanted any more, so that it may fail."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def still_named(descriptor: int, path: Path) -> bool:

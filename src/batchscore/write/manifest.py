@@ -7,7 +7,9 @@ is plain JSON, written whole. It holds no cell of the input.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +17,7 @@ import orjson
 from batchscore.errors import OutputError
 from batchscore.stores.address import Place
 from batchscore.write import storage
+from batchscore.write.layout import MARKER, Layout
 
 VERSION = 1
 
@@ -34,7 +37,9 @@ class Commit:
 
     `rows` is how many of them were read, `ok` and `errors` how many are settled; `transient` of the
     errors may succeed when asked again. `whole`: the input was read to the part's end. `inputs` is a
-    digest of what the rows asked, in order.
+    digest of what the rows asked, in order. `attempts` are the requests that were sent for it,
+    `tokens_billed` what the service reported for them, `tokens_kept` of these the tokens of answers that
+    stand in records; those of a request that held rows of several parts are shared out by rows.
     """
 
     part: int
@@ -45,6 +50,9 @@ class Commit:
     whole: bool
     inputs: str
     empty: int = 0
+    attempts: int = 0
+    tokens_billed: int = 0
+    tokens_kept: int = 0
     scores: PartFile | None = None
     error_records: PartFile | None = None
 
@@ -95,6 +103,12 @@ class Manifest:
         """Of the errors, the rows that had nothing to ask."""
         return sum(commit.empty for commit in self.parts.values())
 
+    @property
+    def costs(self) -> dict[str, int]:
+        """Requests sent, tokens billed and tokens kept, of all runs."""
+        names = ("attempts", "tokens_billed", "tokens_kept")
+        return {name: sum(getattr(commit, name) for commit in self.parts.values()) for name in names}
+
     def standing(self, *, retry_errors: bool) -> int:
         """Return the rows whose record stands: it would not be asked for again."""
         again = sum(commit.asked_again(retry_errors=retry_errors) for commit in self.parts.values())
@@ -120,6 +134,7 @@ class Manifest:
                 "ok": self.ok,
                 "errors": self.errors,
                 "not_reached": self.rows - self.ok - self.errors,
+                **self.costs,
                 "dimensions": self.dimensions,
                 "input": self.input,
                 "fingerprint": self.fingerprint,
@@ -129,20 +144,81 @@ class Manifest:
         )
 
 
-def read_manifest(path: Place) -> Manifest:
-    """Read a manifest; raises `OutputError` where it is damaged or of another version."""
+def copy_of(path: Place) -> Place:
+    """Return where a manifest stands a second time, should its file system write in place.
+
+    There a process that is killed leaves a torn file, and without the manifest all that it names is lost; so
+    the copy is written before, to its end.
+    """
+    task = path.parent
+    return task.parent.parent / MARKER / f"manifest-{task.name}" / path.name
+
+
+def places_of_manifests(layout: Layout) -> list[Place]:
+    """Return where manifests stand, also those of which only the copy is there."""
+    folders = (layout.manifests, copy_of(layout.manifests / "x").parent)
+    names = {name for folder in folders for name in shown_names(folder) if name.endswith(".json")}
+    return [layout.manifests / name for name in sorted(names)]
+
+
+def shown_names(folder: Place) -> list[str]:
+    """Return the visible names of a folder; none where there is no folder. Raises `OutputError`."""
     try:
-        found = orjson.loads(b"".join(storage.chunks(path)))
-        if found["version"] != VERSION:
-            raise OutputError(
-                f"{path} was written by another version of batchscore; use another folder or --overwrite."
-            )
-        return manifest_from(found)
-    except (ValueError, KeyError, TypeError):
+        return [name for name in storage.names(folder) if not name.startswith(".")]
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
+
+
+def remove_manifest(path: Place) -> None:
+    """Remove a manifest and its copy."""
+    storage.remove(path)
+    if isinstance(path, Path):
+        storage.remove(copy_of(path))
+
+
+def write_manifest(path: Place, manifest: Manifest) -> None:
+    """Write a manifest as it stands; raises `OutputError`."""
+    text = manifest.to_json()
+    if isinstance(path, Path) and path.parent.is_dir() and storage.is_in_place(path.parent):
+        storage.write_whole(copy_of(path), text)
+    storage.write_whole(path, text)
+
+
+def read_manifest(path: Place) -> Manifest:
+    """Read a manifest, or its copy; raises `OutputError` where it is damaged or of another version."""
+    try:
+        return parsed(path)
+    except (OutputError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, OutputError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            if storage.exists(copy_of(path)):
+                return parsed(copy_of(path))
         raise OutputError(
             f"{path} is not a manifest that batchscore can read. To score that file anew, remove it, or let "
             "`batchscore verify --repair` do so."
         ) from None
+
+
+def restored(path: Place) -> Manifest:
+    """Read a manifest; one that was torn while it was written in place is written again from its copy."""
+    found = read_manifest(path)
+    if isinstance(path, Path) and storage.exists(copy_of(path)):
+        try:
+            parsed(path)
+        except (OutputError, ValueError, KeyError, TypeError, AttributeError):
+            storage.write_whole(path, found.to_json())
+    return found
+
+
+def parsed(path: Place) -> Manifest:
+    """Return what stands in a file; raises `ValueError` and the like where that is no manifest."""
+    found = orjson.loads(b"".join(storage.chunks(path)))
+    if found["version"] != VERSION:
+        raise OutputError(
+            f"{path} was written by another version of batchscore; use another folder or --overwrite."
+        )
+    return manifest_from(found)
 
 
 def manifest_from(found: Mapping[str, Any]) -> Manifest:

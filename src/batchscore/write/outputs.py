@@ -6,31 +6,47 @@ manifests, and may stand one level deeper than what is named.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import orjson
 
 from batchscore.errors import InputError
+from batchscore.stores.address import Place
+from batchscore.temporary import own_folder
 from batchscore.write import storage
 from batchscore.write.layout import MARKER
 from batchscore.write.schema import TASKS
 
 
-def output_folder(named: Path) -> Path:
+def folder_of_locks(output: Place) -> Path:
+    """Return where the locks of an output stand.
+
+    Stores have none: there only the runs of this machine are kept apart, by a folder in its temporary one.
+    """
+    if isinstance(output, Path):
+        return output / MARKER
+    named = hashlib.blake2b(str(output).encode(), digest_size=8).hexdigest()
+    with storage.told(Path("the temporary folder"), "use"):
+        return own_folder() / f"locks-{named}"
+
+
+def output_folder(named: Place) -> Place:
     """Return the folder that holds the output: the named one, that of a single file, or the one below.
 
     Raises `InputError` where there is none.
     """
     beside = named.with_name(named.name + MARKER)
-    if named.is_file() and beside.is_dir():
+    if not storage.is_folder(named) and storage.exists(named) and storage.is_folder(beside):
         return beside
-    if not named.is_dir():
+    if not storage.is_folder(named):
         raise InputError(f"{named}: there is no such output folder.")
     if tasks_in(named):
         return named
     if named.name in TASKS:
         return named.parent
-    below = [path for path in sorted(named.iterdir()) if path.is_dir() and tasks_in(path)]
+    folders = [named / name for name in storage.names(named)]
+    below = [path for path in folders if storage.is_folder(path) and tasks_in(path)]
     if len(below) > 1:
         raise InputError(
             f"{named} holds several outputs, such as {below[0]} and {below[1]}: name one of them."
@@ -40,14 +56,16 @@ def output_folder(named: Path) -> Path:
     return below[0]
 
 
-def tasks_in(folder: Path) -> list[str]:
+def tasks_in(folder: Place) -> list[str]:
     """Return the tasks that a folder holds anything of."""
     return [
-        task for task in TASKS if any((folder / kind / task).is_dir() for kind in ("", "errors", "manifest"))
+        task
+        for task in TASKS
+        if any(storage.is_folder(place / task) for place in (folder, folder / "errors", folder / "manifest"))
     ]
 
 
-def task_of(folder: Path, named: Path, task: str | None) -> str:
+def task_of(folder: Place, named: Place, task: str | None) -> str:
     """Return the task that is meant; raises `InputError` where that is not clear, or not there."""
     found = tasks_in(folder)
     if task is None and named.name in found and named.parent == folder:
@@ -59,22 +77,34 @@ def task_of(folder: Path, named: Path, task: str | None) -> str:
     return task or found[0]
 
 
-def left_by_last_run(folder: Path, task: str) -> dict[str, str]:
+def left_by_last_run(folder: Place, task: str) -> dict[str, str]:
     """Return the files that the last run of a task names as not scored to their end, each with why.
 
-    A run that was killed leaves no record, so it may be that nobody knows of a file.
+    Of workers that share the output each has its own files, so there every file's last record counts. A run
+    that was killed leaves no record, so it may be that nobody knows of a file.
     """
-    for path in sorted((folder / "runs").glob("*.json"), reverse=True):
+    left: dict[str, str] = {}
+    known: set[str] = set()
+    runs = folder / "runs"
+    for name in sorted(storage.names(runs), reverse=True):
         try:
-            record = orjson.loads(b"".join(storage.chunks(path)))
+            record = orjson.loads(b"".join(storage.chunks(runs / name))) if name.endswith(".json") else {}
             if record["settings"]["task"] != task:
                 continue
             files = [(file["file"], file["state"], file.get("problem")) for file in record["files"]]
+            shared = bool(record["settings"].get("shared"))
         except (ValueError, KeyError, TypeError):
             continue
-        left = {
-            file: problem or state.replace("_", " ") for file, state, problem in files if state != "complete"
+        if known and not shared:
+            break
+        left |= {
+            file: problem or state.replace("_", " ")
+            for file, state, problem in files
+            if state != "complete" and file not in known
         }
+        known |= {file for file, _, _ in files}
         unopened = record.get("files_not_opened", 0)
-        return left | ({"other files": f"{unopened:,} not started"} if unopened else {})
-    return {}
+        left |= {"other files": f"{unopened:,} not started"} if unopened else {}
+        if not shared:
+            break
+    return left

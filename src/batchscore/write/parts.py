@@ -17,13 +17,17 @@ import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, OutputError
 from batchscore.rows import Prompt, RowError, Score, Settled
+from batchscore.write.cost import Cost, share
 from batchscore.write.journal import Entry
 from batchscore.write.manifest import Commit
 
 
 @dataclass(slots=True)
 class Part:
-    """The rows `[number x rows_per_part, ...)` of one file while they are being settled."""
+    """The rows `[number x rows_per_part, ...)` of one file while they are being settled.
+
+    `cost` is what was spent for them by all runs, `uncounted` what of it no journal tells yet.
+    """
 
     file: str
     number: int
@@ -35,6 +39,8 @@ class Part:
     held_bytes: int = 0
     in_journal: bool = True
     spilled: set[int] = field(default_factory=set)
+    cost: Cost = field(default_factory=Cost)
+    uncounted: Cost = field(default_factory=Cost)
 
     @property
     def waiting(self) -> int:
@@ -61,6 +67,11 @@ class Part:
         """Take a row's result. O(1)."""
         self.settled[settled.row] = settled
         self.held_bytes += bytes_of(settled)
+
+    def charge(self, cost: Cost) -> None:
+        """Note what was spent. O(1)."""
+        self.cost.add(cost)
+        self.uncounted.add(cost)
 
     def spill(self) -> None:
         """Forget the results, which are in the journal, but for their rows."""
@@ -106,6 +117,9 @@ Load = Callable[[Commit], Mapping[int, Settled]]
 #: Gives what a killed run had of a part.
 Replay = Callable[[int], Mapping[int, Entry]]
 
+#: Gives what a killed run had spent for a part whose results were replayed.
+Spent = Callable[[int], Cost]
+
 #: About what a result takes beside its value.
 ROW_BYTES = 400
 
@@ -125,6 +139,7 @@ class FileInParts:
     replay: Replay
     damaged: frozenset[int] = frozenset()
     retry_errors: bool = False
+    spent: Spent = lambda _: Cost()
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
     ended: bool = False
@@ -143,6 +158,7 @@ class FileInParts:
             if commit is None:
                 part = self.open[number] = Part(self.file, number)
                 entries = self.replay(number)
+                part.cost.add(self.spent(number))
                 for item in group:
                     part.expect(item)
                     if not self.stands(part, item, entries):
@@ -171,9 +187,13 @@ class FileInParts:
         for row, old in self.load(commit).items():
             if row in rows and final(old, retry_errors=self.retry_errors):
                 part.settle(old)
+        scored = sum(isinstance(old.result, Score) for old in part.settled.values())
+        part.cost = Cost(commit.attempts, commit.tokens_billed, share(commit.tokens_kept, scored, commit.ok))
         part.in_journal = not part.settled
         self.open[part.number] = part
         entries = self.replay(commit.part)
+        if any(item.row in entries and item.row not in part.settled for item in items):
+            part.cost.add(self.spent(commit.part))
         for item in items:
             if item.row not in part.settled and not self.stands(part, item, entries):
                 yield item

@@ -12,6 +12,7 @@ import io
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,40 +25,23 @@ from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.stores import objects
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.failures import StoreFailure
+from batchscore.write.advice import ADVICE, AGAIN
 
 #: How the names of files begin that are being written.
 TEMPORARY = ".batchscore-"
 
 _READ_BYTES = 1 << 20
 
+#: A file that has been half-written for so long is nobody's any more, whoever shares the folder.
+STALE_SECONDS = 3600.0
+
+#: What a file system says that cannot rename, and the devices that said so: there files are written in place.
+_NO_RENAME = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
+_WITHOUT_RENAME: set[int] = set()
+
 #: So much is written by one call, of at most so many pieces (Linux: IOV_MAX).
 _WRITE_BYTES = 1 << 20
 _MOST_PIECES = 1024
-
-#: What the system says → what happened, and what to do.
-_ADVICE = {
-    errno.ENOSPC: ("the disk is full", "free some space"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space or raise the quota"),
-    errno.EFBIG: (
-        "the file is larger than this system allows",
-        "lower the rows per part, or raise `ulimit -f`",
-    ),
-    errno.EROFS: ("the file system is read-only", "choose an output folder that can be written"),
-    errno.EACCES: ("no permission to write there", "choose another output folder, or change its permissions"),
-    errno.EPERM: ("the system does not allow it", "choose another output folder, or change its permissions"),
-    errno.EIO: ("the device failed", "check the disk or the mount"),
-    errno.ESTALE: ("the network mount is stale", "mount it again"),
-    errno.ETIMEDOUT: ("the network mount does not answer", "check the mount"),
-    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter output path, or shorten the input's name"),
-    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another output folder"),
-    errno.EEXIST: ("a part of the path is a file, not a folder", "choose another output folder"),
-    errno.EISDIR: ("a folder has that name", "move it away, or choose another output folder"),
-    errno.ENOENT: ("there can be no such folder, or it vanished meanwhile", "choose another output folder"),
-    errno.ELOOP: ("its links go in a circle", "choose another output folder"),
-    errno.EMFILE: ("too many open files", "raise `ulimit -n`"),
-    errno.ENFILE: ("too many open files on this machine", "close other programs"),
-}
-_AGAIN = "then run the same command again: it goes on where it stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +115,9 @@ def replacing(path: Place) -> Iterator[Sink]:
 
     Meanwhile they stand in the same folder under a name with a leading dot, which pandas' globs,
     pyarrow, DuckDB and Spark pass over. Not synced to the device: after a power cut the digest tells.
-    What goes to a store waits in a nameless file on this machine until it is whole.
+    What goes to a store waits in a nameless file on this machine until it is whole. Where the file system
+    cannot rename, they are written in place, from the start to the end: who fails leaves nothing there, and
+    who is killed a beginning, which the digest tells.
     """
     if isinstance(path, StoredPath):
         with _uploaded(path) as sink:
@@ -141,19 +127,52 @@ def replacing(path: Place) -> Iterator[Sink]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Its own short name: the real one may already be as long as the system allows.
         temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        if is_in_place(path.parent):
+            temporary = path
+        descriptor = _begun(temporary, os.O_TRUNC if temporary is path else os.O_EXCL)
     sink = Sink(descriptor, path)
     try:
         yield sink
         sink.close()
         with told(path, "write"):
-            temporary.replace(path)
+            if temporary is not path:
+                _renamed(temporary, path)
     except BaseException:
         with suppress(Exception):
             sink.close()
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def is_in_place(folder: Path) -> bool:
+    """Whether files of a folder are known to be written in place, since its file system cannot rename."""
+    return bool(_WITHOUT_RENAME) and folder.stat().st_dev in _WITHOUT_RENAME
+
+
+def _begun(path: Path, how: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | how, 0o666)
+
+
+def _renamed(temporary: Path, path: Path) -> None:
+    """Give a whole file its name; where it cannot be renamed, by writing it once more."""
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _NO_RENAME:
+            raise
+        _WITHOUT_RENAME.add(path.parent.stat().st_dev)
+        descriptor = _begun(path, os.O_TRUNC)
+        try:
+            with temporary.open("rb", buffering=0) as file:
+                while chunk := file.read(_WRITE_BYTES):
+                    write_pieces(descriptor, [chunk])
+        except BaseException:
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        temporary.unlink()
 
 
 @contextmanager
@@ -183,14 +202,19 @@ def write_whole(path: Place, data: bytes | Iterable[bytes | memoryview]) -> Writ
     return sink.written()
 
 
-def sweep(folder: Place) -> None:
-    """Remove what a killed process left half-written; who calls holds the folder, so nothing is in use."""
+def sweep(folder: Place, *, older_seconds: float = 0.0) -> None:
+    """Remove what a killed process left half-written.
+
+    Who holds the folder sweeps all; who shares it only what is older, by the file system's times, since
+    others may be writing.
+    """
     if isinstance(folder, StoredPath):
         return  # nothing is half-written there
     with suppress(OSError):
         for path in folder.glob(f"{TEMPORARY}*"):
             with suppress(OSError):
-                path.unlink()
+                if not older_seconds or time.time() - path.stat().st_mtime > older_seconds:
+                    path.unlink()
 
 
 def remove(path: Place) -> bool:
@@ -315,9 +339,9 @@ def told(path: Place, what: str) -> Iterator[None]:
     try:
         yield
     except StoreFailure as error:
-        raise OutputError(f"cannot {what} {path}: {error.reason}; {error.advice}, {_AGAIN}") from error
+        raise OutputError(f"cannot {what} {path}: {error.reason}; {error.advice}, {AGAIN}") from error
     except OSError as error:
-        happened, advice = _ADVICE.get(
+        happened, advice = ADVICE.get(
             error.errno or 0, (error.strerror or str(error), "see that the folder can be written")
         )
-        raise OutputError(f"cannot {what} {path}: {happened}; {advice}, {_AGAIN}") from error
+        raise OutputError(f"cannot {what} {path}: {happened}; {advice}, {AGAIN}") from error

@@ -22,7 +22,7 @@ from batchscore.write import storage
 from batchscore.write.columns import schema_of
 from batchscore.write.formats import format_of
 from batchscore.write.layout import Layout
-from batchscore.write.manifest import VERSION, Commit, Manifest, PartFile, manifest_from
+from batchscore.write.manifest import VERSION, Commit, Manifest, PartFile, copy_of, manifest_from
 
 #: The states that a manifest may be in.
 STATES = ("complete", "partial", "unreadable")
@@ -54,15 +54,19 @@ class Checked:
 
 def check_manifest(path: Place, root: Place, task: str) -> Checked:
     """Hold a manifest against its records; raises `OutputError` where something cannot be read at all."""
-    try:
-        totals = orjson.loads(b"".join(storage.chunks(path)))
-        refuse_other_version(path, totals)
-        said = manifest_from(totals)
-        refuse_odd(said, path, root, task)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        return unreadable(path, f"is no manifest of ours, it was changed or cut ({error})")
-    layout = Layout(root, task, f".{said.fingerprint['format']}")
     problems: list[Problem] = []
+    try:
+        said, totals = read_totals(path, path, root, task)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        copy = copy_of(path)
+        try:
+            if not storage.exists(copy):
+                raise
+            said, totals = read_totals(copy, path, root, task)
+            problems.append(Problem(str(path), f"was cut ({error}); its copy {copy} stands", said.file))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return unreadable(path, f"is no manifest of ours, it was changed or cut ({error})")
+    layout = Layout(root, task, f".{said.fingerprint['format']}")
     parts: dict[int, Commit] = {}
     for number in sorted(said.parts):
         commit = said.parts[number]
@@ -79,9 +83,28 @@ def check_manifest(path: Place, root: Place, task: str) -> Checked:
     )
     if not problems:
         return Checked(path, said, said, (), named)
+    if parts == said.parts and all(problem.what.startswith("was cut") for problem in problems):
+        return Checked(path, said, said, tuple(problems), named)
     return Checked(
         path, said, replace(said, state="partial", problem="", parts=parts), tuple(problems), named
     )
+
+
+def read_totals(place: Place, path: Place, root: Place, task: str) -> tuple[Manifest, dict[str, Any]]:
+    """Return the manifest of `path` that stands at a place, and as it is written.
+
+    Raises `ValueError` and the like where it is none.
+    """
+    try:
+        totals = orjson.loads(b"".join(storage.chunks(place)))
+    except OutputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise ValueError("it is not there") from None
+    refuse_other_version(path, totals)
+    said = manifest_from(totals)
+    refuse_odd(said, path, root, task)
+    return said, totals
 
 
 def unreadable(path: Place, what: str) -> Checked:
@@ -102,7 +125,10 @@ def refuse_odd(said: Any, path: Place, root: Place, task: str) -> None:
     figures = [
         figure
         for commit in commits
-        for figure in (commit.part, commit.rows, commit.ok, commit.errors, commit.transient, commit.empty)
+        for figure in (
+            *(commit.part, commit.rows, commit.ok, commit.errors, commit.transient, commit.empty),
+            *(commit.attempts, commit.tokens_billed, commit.tokens_kept),
+        )
     ]
     files = [part for commit in commits for part in (commit.scores, commit.error_records) if part is not None]
     right = (
@@ -128,6 +154,10 @@ def wrong_in_all(said: Manifest, totals: Mapping[str, Any]) -> Iterator[str]:
     stated = tuple(totals.get(name) for name in ("rows", "ok", "errors", "not_reached"))
     if (*stated, len(totals["parts"])) != counted:
         yield "its totals are not those of its parts"
+    elif any(totals.get(name, total) != total for name, total in said.costs.items()):
+        yield "its attempts and tokens are not those of its parts"
+    elif said.costs["tokens_kept"] > said.costs["tokens_billed"]:
+        yield "it says that more tokens were kept than were billed"
     if said.state != "complete":
         return
     numbers, last = sorted(said.parts), max(said.parts, default=-1)
@@ -163,7 +193,7 @@ def check_commit(layout: Layout, said: Manifest, commit: Commit) -> tuple[list[P
         if what is not None:
             problems.append(Problem(str(folder / name), what))
             if part is commit.scores:
-                sound = replace(sound, scores=None, ok=0)
+                sound = replace(sound, scores=None, ok=0, tokens_kept=0)
             else:
                 sound = replace(sound, error_records=None, errors=0, transient=0, empty=0)
     try:
@@ -177,6 +207,24 @@ def check_commit(layout: Layout, said: Manifest, commit: Commit) -> tuple[list[P
         kind = layout.scores if sound.scores is not None else layout.errors
         return [*problems, Problem(str(kind / name), what)], None
     return problems, sound
+
+
+def intact(layout: Layout, commit: Commit) -> bool:
+    """Whether a part's files are there as its commit record says, to the byte, and no other beside them."""
+    named = commit.scores or commit.error_records
+    if named is None:
+        return True
+    try:
+        return all(
+            not storage.exists(folder / named.name)
+            if part is None
+            else wrong_in_bytes(folder / part.name, part) is None
+            for folder, part in ((layout.scores, commit.scores), (layout.errors, commit.error_records))
+        )
+    except OutputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return False  # it was there a moment ago
+        raise
 
 
 def wrong_in_bytes(path: Place, part: PartFile) -> str | None:

@@ -1,0 +1,276 @@
+"""Several workers on one output: mini-batches come twice, at the same time, and workers are killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_records import manifests, whole
+
+from batchscore.errors import ExitCode
+from batchscore.run import score_files
+from batchscore.settings import Settings
+from batchscore.simulator import Deployment, Running
+from batchscore.verifying import verify_output
+from conftest import KEY
+
+if TYPE_CHECKING:
+    from conftest import Cli, Direct, Files
+
+WORKERS = 3
+
+
+@dataclass
+class Deliveries:
+    """Mini-batches that are to be done; one whose worker was killed is delivered again."""
+
+    waiting: deque[list[str]]
+    kills: int
+    draw: random.Random
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    killed: int = 0
+
+    def take(self) -> tuple[list[str], float | None] | None:
+        """Give the next, and after how many seconds its worker is to be killed, if it is."""
+        with self.lock:
+            if not self.waiting:
+                return None
+            seconds = self.draw.uniform(0.4, 1.4) if self.kills else None
+            self.kills -= seconds is not None
+            return self.waiting.popleft(), seconds
+
+    def failed(self, batch: list[str]) -> None:
+        with self.lock:
+            self.killed += 1
+            self.waiting.append(batch)
+
+
+def deliver(batchscore: Cli, command: list[str], deliveries: Deliveries, temporary: Path) -> None:
+    """Work as one worker of three, each with journals of its own machine."""
+    while (taken := deliveries.take()) is not None:
+        batch, seconds = taken
+        with batchscore.start(*command, *batch, env={"TMPDIR": str(temporary)}) as process:
+            if seconds is not None:
+                time.sleep(seconds)
+                process.interrupt(signal.SIGKILL)
+                if process.popen.wait() == -signal.SIGKILL:
+                    deliveries.failed(batch)
+                continue
+            run = process.finish()
+        # What another worker took along is asked for again, as a host delivers what did not succeed.
+        assert run.exit_code in {0, 4}, run
+        if run.exit_code == 4:
+            deliveries.failed(batch)
+
+
+@pytest.mark.parametrize(
+    ("seed", "count", "rows", "kills"),
+    [
+        (1, 4, 60, 3),
+        *(pytest.param(seed, 9, 400, 8, marks=pytest.mark.slow) for seed in range(2, 8)),
+    ],
+)
+def test_three_workers_and_each_mini_batch_twice(
+    seed: int,
+    count: int,
+    rows: int,
+    kills: int,
+    batchscore: Cli,
+    files: Files,
+    deployment: Deployment,
+    direct: Direct,
+    tmp_path: Path,
+) -> None:
+    draw = random.Random(seed)
+    texts = {f"f{number}.csv": [f"f{number} row {row}" for row in range(rows)] for number in range(count)}
+    for name, held in texts.items():
+        files.texts(f"in/{name}", held)
+        # Errors that pass, and errors that stand, beside scores.
+        deployment.will(status=500, times=2, when_input_contains=f"{held[7]}")
+        deployment.will(status=400, times=None, when_input_contains=f"{held[11]}")
+    deployment.will_be_slow(0.02, times=None)
+    paths = [f"in/{name}" for name in texts]
+    batches = [paths[start : start + 2] for start in range(0, count, 2)]
+    deliveries = Deliveries(deque(batch for batch in batches for _ in range(2)), kills, draw)
+    command = ["score", "-o", "out", "--task", "embeddings", "-m", deployment.name, "--column", "text"]
+    command += [
+        "--shared",
+        "--root",
+        "in",
+        "--dimensions",
+        "16",
+        "--rows-per-part",
+        "25",
+        "--batch-size",
+        "8",
+    ]
+    command += ["--error-threshold", "1000", "--concurrency", "4"]
+    machines = [tmp_path / "here", tmp_path / "here", tmp_path / "there"]
+    for machine in machines:
+        machine.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for done in [pool.submit(deliver, batchscore, command, deliveries, each) for each in machines]:
+            done.result()
+    scores, errors = whole("out", "embeddings")
+    expected = {(name, row) for name, held in texts.items() for row in range(len(held))}
+    assert scores.keys() | errors.keys() == expected
+    for name, held in texts.items():
+        sample = sorted(draw.sample(range(rows), 12))
+        for row, vector in zip(
+            sample, direct.vectors([held[row] for row in sample], dimensions=16), strict=True
+        ):
+            if (name, row) in scores:
+                assert scores[name, row]["embeddings"] == pytest.approx(vector.tolist(), rel=1e-6)
+    assert {manifest["state"] for manifest in manifests("out", "embeddings").values()} == {"complete"}
+    verified = batchscore("verify", "out")
+    assert verified.exit_code == 0, verified
+    assert not [path for path in Path("out").rglob(".batchscore-*") if path.suffix != ".tmp"]
+    for path in Path("out").rglob(".batchscore-*.tmp"):
+        path.unlink()  # of workers that were killed; a run that has the output for itself sweeps them
+    assert deliveries.killed >= 1
+
+
+def test_the_second_delivery_of_a_file_asks_nothing(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(30)])
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    assert batchscore(*command, "--shared").exit_code == 0
+    asked = deployment.statistics().count
+    part = next(Path("out/chat").iterdir())
+    written = part.stat().st_mtime_ns
+    again = batchscore(*command, "--shared")
+    assert again.exit_code == 0, again
+    assert deployment.statistics().count == asked
+    assert part.stat().st_mtime_ns == written
+    assert len(list(Path("out/runs").iterdir())) == 2
+    assert not list(Path("out").rglob("*.lock"))
+
+
+def test_what_a_worker_was_killed_over_is_mended_by_the_next_delivery(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Its part was replaced, but not its commit record: to the size the same, to the byte not."""
+    files.texts("a.csv", [f"row {row}" for row in range(30)])
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    command += ["--shared", "--rows-per-part", "10"]
+    assert batchscore(*command).exit_code == 0
+    part = sorted(Path("out/chat").iterdir())[1]
+    whole_part = part.read_bytes()
+    part.write_bytes(whole_part.replace(b'"row":1', b'"row":2'))
+    (Path("out/errors/chat")).mkdir(parents=True, exist_ok=True)
+    (Path("out/errors/chat") / min(Path("out/chat").iterdir()).name).write_bytes(b"{}\n")
+    again = batchscore(*command)
+    assert again.exit_code == 0, again
+    assert part.read_bytes() == whole_part
+    assert batchscore("verify", "out").exit_code == 0
+    assert len(whole("out", "chat")[0]) == 30
+
+
+def test_a_run_that_has_the_output_for_itself_keeps_workers_away(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["a row"])
+    deployment.will_be_slow(30.0, times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    with batchscore.start(*command):
+        deployment.wait_for(1)
+        refused = batchscore(*command, "--shared")
+        assert refused.exit_code == 5, refused
+    deployment.reset()
+    assert batchscore(*command, "--shared").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [(["-o", "out", "--overwrite"], "--shared and --overwrite"), (["-o", "out.jsonl"], "batchscore merge")],
+)
+def test_what_several_workers_cannot_do_is_refused(
+    more: list[str], told: str, batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["a row"])
+    run = batchscore(
+        "score", "a.csv", "--task", "chat", "-m", deployment.name, "--column", "text", "--shared", *more
+    )
+    assert run.exit_code == 2
+    assert told in run.stderr
+
+
+def test_names_in_records_begin_below_the_root(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    """Whatever other files come with a file, it is called the same."""
+    for name in ("in/a/x.csv", "in/b/x.csv"):
+        files.texts(name, [f"a row of {name}"])
+    command = ["score", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text", "--shared"]
+    for batch in (["in/a/x.csv"], ["in/b/x.csv"], ["in/a/x.csv", "in/b/x.csv"]):
+        run = batchscore(*command, "--root", "in", *batch)
+        assert run.exit_code == 0, run
+    assert whole("out", "chat")[0].keys() == {("a/x.csv", 0), ("b/x.csv", 0)}
+    assert deployment.statistics().count == 2
+    outside = batchscore(*command, "--root", "in/a", "in/b/x.csv")
+    assert outside.exit_code == 1
+    assert "does not lie below the folder in/a" in outside.stderr
+
+
+def test_journals_of_killed_workers_are_taken_over_on_their_machine(
+    batchscore: Cli, files: Files, deployment: Deployment, tmp_path: Path
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(200)])
+    deployment.will_be_slow(0.05, times=None)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    command += ["--shared", "--scratch", "scratch", "--concurrency", "4"]
+    with batchscore.start(*command) as process:
+        deployment.wait_for(60)
+        process.interrupt(signal.SIGKILL)
+    (home,) = (tmp_path / "scratch").iterdir()
+    (journal,) = home.rglob("*.journal")
+    assert journal.stat().st_mode & 0o077 == 0
+    run = batchscore(*command, "--json")
+    assert run.exit_code == 0, run
+    assert run.report["known"] >= 50
+    assert deployment.statistics().statuses["200"] <= 200 + 4
+    assert not list((tmp_path / "scratch").iterdir())
+    (manifest,) = manifests("out", "chat").values()
+    assert manifest["attempts"] >= 200
+    assert manifest["tokens_kept"] == manifest["tokens_billed"] > 0
+    record = json.loads(max(Path("out/runs").iterdir()).read_bytes())
+    assert record["tokens_billed"] == manifest["tokens_billed"]
+    assert record["this_run"]["tokens_billed"] < record["tokens_billed"]
+
+
+def test_a_host_scores_the_same_files_in_two_threads_of_one_process(
+    files: Files, deployment: Deployment, simulator: Running, tmp_path: Path
+) -> None:
+    """As a driver does: from Python, off the main thread, without the command line."""
+    files.texts("a.csv", [f"row {row}" for row in range(60)])
+    settings = Settings(
+        task="embeddings",
+        model=deployment.name,
+        output="out",
+        column="text",
+        shared=True,
+        root=str(tmp_path),
+        scratch="scratch",
+        rows_per_part=20,
+        batch_size=5,
+    )
+    environ = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}
+    deployment.will_be_slow(0.05, times=None)
+
+    def deliver_once(_: int) -> ExitCode:
+        return score_files(settings, ["a.csv"], environ=environ, listen=lambda _: None).exit_code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(deliver_once, range(4))) == {ExitCode.DONE}
+    assert len(whole("out", "embeddings")[0]) == 60
+    assert verify_output(Path("out")).exit_code is ExitCode.DONE
+    assert len(list(Path("out/runs").iterdir())) == 4
+    assert not list(Path("scratch").iterdir())
