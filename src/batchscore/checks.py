@@ -93,6 +93,13 @@ def check_together(chosen: Settings) -> None:
             f"--error-threshold is {chosen.error_threshold}; it must be a share below 1, such as 0.05, "
             "or a whole count of rows."
         )
+    if chosen.prune and not chosen.incremental:
+        raise UsageError("--prune drops the scores of files that are gone, and needs --incremental.")
+    if chosen.incremental and chosen.limit is not None:
+        raise UsageError(
+            "--limit leaves files unfinished, and --incremental shows whole ones only: to try a few rows, "
+            "leave --incremental out and choose another output."
+        )
     check_bounds(chosen)
     check_deployments(chosen)
     if chosen.simulate and chosen.auth is not None:

@@ -119,8 +119,7 @@ class Job:
         """Digest the files that were scored to their end: whether they are the same is asked first."""
         loop = asyncio.get_running_loop()
         for ready in self.survey.ready:
-            before = self.ledger.manifests.get(ready.file.name)
-            if before is not None and before.state == "complete":
+            if self.ledger.compared(ready.file.name):
                 self.digests[ready.file.name] = loop.run_in_executor(None, digest, ready.file.path)
                 await asyncio.wait([self.digests[ready.file.name]])
 
@@ -137,10 +136,7 @@ class Job:
                 # Hashing runs beside the reading; it is needed only when the file is through.
                 self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
             digests = self.digests[name]
-            before = self.ledger.manifests.get(name)
-            complete = before is not None and before.state == "complete"
-            found = digests.result() if complete else ""
-            progress = self.ledger.start(name, found)
+            progress = self.ledger.start(name, digests.result() if self.ledger.compared(name) else "")
             self.known[name] = self.standing(self.ledger.manifests[name])
             if progress is None:
                 self.through.append(name)
@@ -247,7 +243,7 @@ class Job:
             whole = progress.ended and not progress.waiting and failure is None
             manifest.state = "unreadable" if manifest.problem else "complete" if whole else "partial"
             manifest.input = await self.digests[name]
-            await asyncio.to_thread(self.ledger.write_manifest, name)
+            await asyncio.to_thread(self.ledger.close_file, name)
         self.digests.pop(name, None)
         to_its_end = manifest.state == "complete" or (progress is not None and progress.ended)
         self.finished.append(self.account(name, manifest.state, unscored, to_its_end=to_its_end))

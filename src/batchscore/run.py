@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -22,7 +22,8 @@ import orjson
 from batchscore.bounds import Bounds, bounds_of
 from batchscore.ended import Ended
 from batchscore.endpoints import endpoints_of, simulated
-from batchscore.errors import ExitCode, OutputError
+from batchscore.errors import ExitCode, OutputError, SettingsError
+from batchscore.incremental import Changes, carry_over, end, run_name
 from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
 from batchscore.process import on_the_fastest_loop, stopping
@@ -30,7 +31,7 @@ from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, StoredPath
 from batchscore.survey import Survey, survey, wanted_by
 from batchscore.version import VERSION
 from batchscore.write import storage
@@ -38,12 +39,14 @@ from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
 from batchscore.write.lock import Hold
+from batchscore.write.next_version import NextLedger, ledger_for
 from batchscore.write.one_file import (
     discard_other_tasks,
     refuse_other_tasks,
     refuse_to_lose,
     write_one_file,
 )
+from batchscore.write.switch import clear, finish_others
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Finished:
     seconds: float
     exit_code: ExitCode
     with_file: bool
+    changes: Changes | None = None
 
 
 def score_files(
@@ -78,6 +82,11 @@ def score_files(
     """
     bounds = bounds_of(settings, time.time())
     output = output_of(settings)
+    if settings.incremental and isinstance(output.folder, StoredPath):
+        raise SettingsError(
+            f"--incremental needs an output on a disk of this machine, and {output.asked_for} is in a store. "
+            "Score into a folder and copy that, or leave --incremental out."
+        )
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
     with holding(settings, output, listen) as hold:
@@ -95,7 +104,8 @@ def score_surveyed(
     bounds: Bounds,
 ) -> Finished:
     """Score what was surveyed into an output that is held."""
-    layout, ledger = open_ledger(settings, surveyed, output, listen)
+    name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker()}"
+    layout, ledger = open_ledger(settings, surveyed, output, listen, name)
     if surveyed.problems:
         listen(
             Notice(
@@ -103,6 +113,8 @@ def score_surveyed(
                 "scored; the others are (the reasons come at the end)."
             )
         )
+    if isinstance(ledger, NextLedger):
+        carry_over(surveyed, ledger, listen)
     tally = Tally()
 
     def heard(event: Event) -> None:
@@ -121,10 +133,14 @@ def score_surveyed(
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
-    with_file = False
+    with_file, names, changes, standing = False, names_of(surveyed), None, ledger
+    if isinstance(ledger, NextLedger):
+        whole = not outcome.unfinished and not outcome.unreadable and outcome.stopped_by is None
+        changes = end(surveyed, ledger, whole=whole, prune=settings.prune)
+        names, standing = [*names, *changes.vanished], ledger.visible
     if output.file is not None:
         if outcome.stopped_by is None and not outcome.interrupted:
-            write_one_file(ledger, output.file, names_of(surveyed), settings.dimensions)
+            write_one_file(standing, output.file, names, settings.dimensions)
         with suppress(OutputError):
             with_file = storage.exists(output.file)
     finished = Finished(
@@ -134,10 +150,11 @@ def score_surveyed(
         settings=settings,
         output=output,
         layout=layout,
-        record=layout.runs / f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker()}.json",
+        record=layout.runs / f"{name}.json",
         seconds=time.time() - bounds.started,
         exit_code=outcome.exit_code(settings.error_threshold),
         with_file=with_file,
+        changes=changes,
     )
     with suppress(OutputError):
         # A full disk has already been reported by whatever met it first.
@@ -146,9 +163,12 @@ def score_surveyed(
 
 
 def open_ledger(
-    settings: Settings, surveyed: Survey, output: Output, listen: Listen
+    settings: Settings, surveyed: Survey, output: Output, listen: Listen, name: str
 ) -> tuple[Layout, Ledger]:
-    """Open the output folder; raises `OutputError` where it holds something else."""
+    """Open the output folder; raises `OutputError` where it holds something else.
+
+    What is returned is the account that the run `name` works on: of `--incremental` that of new versions.
+    """
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
     ledger = Ledger(layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
@@ -164,12 +184,21 @@ def open_ledger(
         refuse_other_tasks(ledger, output.file)
     elif output.file is not None:
         discarded = discard_other_tasks(ledger)
+    finish_others(layout)
+    if settings.incremental:
+        ledger = ledger_for(ledger, run_name(layout, name))
     discarded += ledger.prepare(overwrite=settings.overwrite)
+    if settings.incremental:
+        if discarded:
+            listen(Notice(f"--overwrite replaces {discarded:,} scores of {output.asked_for}, file by file."))
+        return layout, ledger
     if output.file is not None and not settings.overwrite:
         refuse_to_lose(ledger, output.file, names_of(surveyed))
     elif output.file is not None:
         # Until the new run is through there must be no file that looks like its result.
         storage.remove(output.file)
+    if settings.overwrite:
+        clear(layout)
     if discarded:
         listen(Notice(f"--overwrite discarded {discarded:,} scores that {output.asked_for} held."))
     return layout, ledger
@@ -290,6 +319,8 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
         "repeated_ids": outcome.repeated_ids,
     }
+    if finished.changes is not None:
+        record["changes"] = asdict(finished.changes)
     body = orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
     storage.write_whole(finished.record, body)
 

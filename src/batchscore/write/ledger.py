@@ -21,6 +21,7 @@ from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.address import Place
 from batchscore.temporary import own_folder
 from batchscore.write import storage
+from batchscore.write.digests import encode_digests
 from batchscore.write.formats import Format
 from batchscore.write.journal import Entry, Journals
 from batchscore.write.layout import Layout, stem_of
@@ -46,6 +47,7 @@ class Encoded:
     dimensions: int | None
     scores: bytes | Iterable[bytes] | None
     errors: bytes | Iterable[bytes] | None
+    digests: bytes
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ class Ledger:
             except OutputError:
                 scores += 0
             storage.remove(path)
-        for folder in (self.layout.scores, self.layout.errors):
+        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
             for path in listed(folder, ""):
                 if path.name.startswith("part-"):
                     storage.remove(path)
@@ -179,7 +181,7 @@ class Ledger:
                 self.journals.remove(self.journal_name(file, number))
         if manifest.nothing_left(retry_errors=self.retry_errors) and not damaged:
             return None
-        manifest.input, manifest.state, manifest.problem = digest, "partial", ""
+        manifest.input, manifest.state, manifest.problem, manifest.reported = digest, "partial", "", False
         progress = FileInParts(
             file,
             self.rows_per_part,
@@ -191,6 +193,15 @@ class Ledger:
         )
         self.open[file] = progress
         return progress
+
+    def compared(self, file: str) -> bool:
+        """Whether an input file's digest decides what is left of it to do."""
+        manifest = self.manifests.get(file)
+        return manifest is not None and manifest.state == "complete"
+
+    def close_file(self, file: str) -> None:
+        """Write the manifest of a file that this run is through with."""
+        self.write_manifest(file)
 
     def stands(self, commit: Commit) -> bool:
         """Whether the files of a commit record are there, in the size that it says."""
@@ -274,6 +285,7 @@ class Ledger:
             dimensions=schema.dimensions,
             scores=self.format.encode_scores(scores, schema) if scores else None,
             errors=self.format.encode_errors(errors, schema) if errors else None,
+            digests=encode_digests(settled, part.asked, part.carried, with_id=schema.with_id),
         )
 
     def publish(self, encoded: Encoded | None) -> None:
@@ -285,6 +297,7 @@ class Ledger:
         manifest = self.manifests[part.file]
         manifest.dimensions = encoded.dimensions or manifest.dimensions
         ok, failed, transient, empty = encoded.counts
+        storage.write_whole(self.layout.digests(part.file, part.number), encoded.digests)
         manifest.parts[part.number] = Commit(
             part=part.number,
             rows=part.read,

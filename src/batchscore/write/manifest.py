@@ -63,7 +63,8 @@ class Manifest:
     """One input file's account: `rows = ok + errors + not_reached`.
 
     `state` is `complete`, `partial` (a limit or a stop left rows unread or unanswered) or
-    `unreadable`, with the `problem` in words. `input` is the digest of the file's bytes.
+    `unreadable`, with the `problem` in words. `input` is the digest of the file's bytes. `reported`: what
+    stands is what all `changes` together tell.
     """
 
     file: str
@@ -73,6 +74,7 @@ class Manifest:
     state: str = "partial"
     problem: str = ""
     dimensions: int | None = None
+    reported: bool = False
     parts: dict[int, Commit] = field(default_factory=dict)
 
     @property
@@ -121,6 +123,7 @@ class Manifest:
                 "errors": self.errors,
                 "not_reached": self.rows - self.ok - self.errors,
                 "dimensions": self.dimensions,
+                "reported": self.reported,
                 "input": self.input,
                 "fingerprint": self.fingerprint,
                 "parts": [asdict(commit) for commit in commits],
@@ -156,6 +159,7 @@ def manifest_from(found: Mapping[str, Any]) -> Manifest:
         state=found["state"],
         problem=found["problem"],
         dimensions=found["dimensions"],
+        reported=found.get("reported", False),
         parts={commit.part: commit for commit in commits},
     )
 
