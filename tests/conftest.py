@@ -140,9 +140,13 @@ class Finished:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The object of `--json`: standard output holds nothing else."""
-        found: dict[str, Any] = json.loads(self.stdout)
-        return found
+        """The last object of `--json`."""
+        return self.events[-1]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The objects of `--json`, one a line: standard output holds nothing else."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
 
 
 class Process:

@@ -15,6 +15,7 @@ from batchscore.stores.address import Place
 from batchscore.survey import Survey, opened
 from batchscore.write import storage
 from batchscore.write.answers import answers_of
+from batchscore.write.carry import carry_over as carry_over_file
 from batchscore.write.layout import Layout
 from batchscore.write.next_version import NextLedger
 from batchscore.write.switch import changes_file
@@ -76,7 +77,7 @@ def carry_over(surveyed: Survey, ledger: NextLedger, listen: Listen) -> Carried:
             try:
                 with opened(ready.file, surveyed.options) as table:
                     items = (ready.asker.ask(row) for row in table.rows)
-                    rows, known = ledger.carry_over(name, inputs[name], items, answers)
+                    rows, known = carry_over_file(ledger, name, inputs[name], items, answers)
             except UnreadableFile:
                 continue
             carried.rows += rows

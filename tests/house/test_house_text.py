@@ -17,6 +17,7 @@ LONGER = {
     "read/document.py": "one format in many shapes: array, columns, one object, strings, streamed",
     "read/files.py": "one walk: names, globs, links and our own outputs belong together",
     "engine.py": "one loop: who works, what is taken, how a failed request is halved",
+    "write/ledger.py": "one account: what stands, what is settled, what is written",
     "request/endpoint.py": "the table of what wins, and each case of it",
 }
 

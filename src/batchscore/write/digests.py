@@ -53,7 +53,7 @@ class Digests:
 
     def versions(self) -> Halves:
         """Return digests that differ where anything of a row does: its id, what it asks or carries."""
-        mixed = self.asked.copy()
+        mixed: Halves = self.asked.copy()
         for more, factor in ((self.keys(), 0x9E3779B97F4A7C15), (self.carried, 0xC2B2AE3D27D4EB4F)):
             if more is not None:
                 mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(factor) + more
@@ -68,7 +68,8 @@ def key_of(identity: str | None) -> bytes:
 def halves(digests: Sequence[bytes]) -> Halves:
     """Return digests of 16 bytes each as `(n, 2)` numbers."""
     numbers: Halves = np.frombuffer(b"".join(digests), np.dtype("<u8")).astype(np.uint64)
-    return numbers.reshape(-1, 2)
+    pairs: Halves = numbers.reshape(-1, 2)
+    return pairs
 
 
 def encode_digests(

@@ -2,30 +2,29 @@
 
 New versions of files are made in an account of their own, in a hidden folder, by the same means as any
 output: so a killed run goes on there. What earlier runs know is carried over first; whoever asks finds only
-the rest missing. A whole version takes the old one's place. It knows digests of inputs and what rows ask, no inputs.
+the rest missing. A whole version takes the old one's place. It knows what rows ask, and
+no inputs.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 
 import orjson
 
-from batchscore.errors import OutputError
-from batchscore.rows import Prompt, RowError, Score, Settled
+from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.address import Place
 from batchscore.write import storage
-from batchscore.write.answers import Answers
+from batchscore.write.aside import keep_journals, put_aside, set_aside
 from batchscore.write.changes import Version, differences
 from batchscore.write.digests import read_digests
-from batchscore.write.layout import Layout, stem_of
+from batchscore.write.layout import Layout
 from batchscore.write.ledger import MARKER_TEXT, Encoded, Ledger, listed
 from batchscore.write.manifest import Commit, Manifest, read_manifest
-from batchscore.write.parts import FileInParts, Part, answered_as, final
+from batchscore.write.parts import FileInParts, Part, final
 from batchscore.write.switch import (
     DROP,
     REPORT,
@@ -33,8 +32,6 @@ from batchscore.write.switch import (
     clear,
     decide,
     next_layout,
-    put,
-    remove_part,
     tell,
     version_of,
 )
@@ -115,32 +112,37 @@ class NextLedger(Ledger):
 
     def compare(self, inputs: Mapping[str, str]) -> None:
         """Find out which files have changed, by their digests; put aside what was made for others."""
-        known = set(storage.names(self.visible.layout.manifests))
         for file, digest in inputs.items():
             before = self.visible.manifests.get(file)
-            if before is not None and self.is_same(before, digest, known):
+            if before is not None and self.is_same(before, digest):
                 self.unchanged.add(file)
         for file, manifest in list(self.manifests.items()):
             if file in self.unchanged or inputs.get(file) != manifest.input:
-                self.put_aside(file)
+                put_aside(self, file)
         for file in self.unchanged:
             before = self.manifests[file] = self.visible.manifests[file]
             if not before.reported:
                 self.report(before)
         for file in self.visible.manifests.keys() - self.unchanged:
-            self.keep_journals(self.visible, file)
+            keep_journals(self.visible, self, file)
 
-    def is_same(self, before: Manifest, digest: str, known: AbstractSet[str]) -> bool:
-        """Whether nothing of a file is left to do; `known` are the names beside its manifest."""
+    def is_same(self, before: Manifest, digest: str) -> bool:
+        """Whether nothing of a file is left to do."""
         return (
             before.input == digest
             and before.file not in self.replaced
             and before.nothing_left(retry_errors=self.retry_errors)
-            and all(
-                self.visible.stands(commit) and self.visible.layout.digests(before.file, number).name in known
-                for number, commit in before.parts.items()
-            )
+            and all(self.stands_whole(before.file, commit) for commit in before.parts.values())
         )
+
+    def stands_whole(self, file: str, commit: Commit) -> bool:
+        """Whether nothing of a part of the old version is left to do, and it is known what its rows asked."""
+        layout = self.visible.layout
+        if layout.manifests not in self.visible.sizes:
+            self.visible.sizes[layout.manifests] = storage.sizes(layout.manifests)
+        known = layout.digests(file, commit.part).name in self.visible.sizes[layout.manifests]
+        done = commit.nothing_left(retry_errors=self.retry_errors)
+        return known and done and self.visible.stands(commit)
 
     def accounts(self) -> list[tuple[Layout, Manifest]]:
         """Return the accounts whose answers may be used for what has changed."""
@@ -152,87 +154,15 @@ class NextLedger(Ledger):
         ]
         return found + [
             (layout, manifest)
-            for layout, manifest in self.set_aside()
+            for layout, manifest in set_aside(self.layout)
             if manifest.fingerprint == self.fingerprint
         ]
-
-    # --- what is carried over
-
-    def carry_over(
-        self, file: str, digest: str, items: Iterable[Prompt | Settled], answers: Answers
-    ) -> tuple[int, int]:
-        """Make of a file's new version all that is known; returns its rows, and how many of them are known.
-
-        Memory: one part's rows, and the answers to them.
-        """
-        before = None if file in self.replaced else self.visible.manifests.get(file)
-        manifest = self.manifests.get(file)
-        if manifest is None:
-            manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
-            manifest.dimensions = before.dimensions if before is not None else None
-        manifest.input, manifest.state = digest, "partial"
-        known = set(storage.names(self.visible.layout.manifests))
-        rows = 0
-        # Nothing of a journal stands in what is carried over, so none may go for it.
-        self.written[file] = float("inf")
-        for number, group in groupby(items, key=lambda item: item.row // self.rows_per_part):
-            members = list(group)
-            rows += len(members)
-            part = Part(file, number, whole=True)
-            for item in members:
-                part.expect(item)
-            old = before.parts.get(number) if before is not None else None
-            made = manifest.parts.get(number)
-            if made is not None and self.stands(made):
-                continue  # an earlier run has begun with it, and may have paid for more than was known
-            if old is not None and (old.inputs, old.rows) != (part.inputs, part.read):
-                old = None
-            if (
-                old is not None
-                and old.nothing_left(retry_errors=self.retry_errors)
-                and self.visible.stands(old)
-                and self.visible.layout.digests(file, number).name in known
-            ):
-                manifest.parts[number] = old
-                continue
-            standing = {**(self.visible.load(old) if old is not None else {})}
-            self.settle_known(
-                part, members, standing | {**(self.load(made) if made is not None else {})}, answers
-            )
-            self.publish(self.encode(part))
-        self.complete(manifest, rows)
-        self.published.pop(file, None)
-        self.write_manifest(file)
-        return rows, min(rows, manifest.standing(retry_errors=self.retry_errors))
-
-    def settle_known(
-        self, part: Part, items: Iterable[Prompt | Settled], standing: Mapping[int, Settled], answers: Answers
-    ) -> None:
-        """Settle the rows of a part whose answers are known, at their place or from another one."""
-        for item in items:
-            if isinstance(item, Settled):
-                part.settle(item)
-                continue
-            known: Settled | None = standing.get(item.row)
-            if known is None or not final(known, retry_errors=self.retry_errors):
-                known = answers.find(part.asked[item.row], retry_errors=self.retry_errors)
-            if known is not None:
-                part.settle(answered_as(item, known))
-
-    def complete(self, manifest: Manifest, rows: int) -> None:
-        """Note that a version is complete, where it is."""
-        if manifest.rows == rows and all(
-            commit.nothing_left(retry_errors=self.retry_errors) for commit in manifest.parts.values()
-        ):
-            manifest.state = "complete"
 
     def switch_complete(self) -> None:
         """Let the versions that are complete already take their places."""
         for file, manifest in list(self.manifests.items()):
             if manifest.state == "complete" and file not in self.unchanged:
                 self.switch(file)
-
-    # --- what a run needs of an account, where it is another than usual
 
     def compared(self, file: str) -> bool:
         """Whether a digest decides: it always does."""
@@ -296,8 +226,6 @@ class NextLedger(Ledger):
         if manifest.state == "complete":
             self.switch(file)
 
-    # --- taking place
-
     def switch(self, file: str) -> None:
         """Let a whole version take the place of the old one."""
         layout, manifest = self.visible.layout, self.manifests[file]
@@ -353,65 +281,6 @@ class NextLedger(Ledger):
             clear(self.visible.layout)
         return dropped
 
-    # --- what was made for inputs that have changed meanwhile
-
-    @property
-    def aside(self) -> Place:
-        """The folder of what was put aside, by number."""
-        return self.layout.root / "aside"
-
-    def set_aside(self) -> Iterator[tuple[Layout, Manifest]]:
-        """Give what was put aside: answers that are paid for and stand in no version."""
-        for name in aside_names(self.aside):
-            layout = replace(self.layout, root=self.aside / name)
-            for path in listed(layout.manifests, ".json"):
-                yield layout, read_manifest(path)
-
-    def new_aside(self) -> Layout:
-        """Return places that nothing was put into yet."""
-        taken = [int(name) for name in aside_names(self.aside)]
-        return replace(self.layout, root=self.aside / str(max(taken, default=-1) + 1))
-
-    def put_aside(self, file: str) -> None:
-        """Keep the answers of a version that was made for an input which has changed since."""
-        self.keep_journals(self, file)
-        manifest, target = self.manifests.pop(file), self.new_aside()
-        own = {
-            number: commit
-            for number, commit in manifest.parts.items()
-            if storage.exists(self.layout.digests(file, number))
-        }
-        for number, commit in own.items():
-            name = self.layout.part_name(file, number)
-            if commit.scores is not None and storage.exists(self.layout.scores / name):
-                put(self.layout.scores / name, target.scores / name)
-            if commit.error_records is not None and storage.exists(self.layout.errors / name):
-                put(self.layout.errors / name, target.errors / name)
-            put(self.layout.digests(file, number), target.digests(file, number))
-        if own:
-            storage.write_whole(target.manifest(file), replace(manifest, parts=own).to_json())
-        for number in own:
-            remove_part(self.layout, file, number)
-        storage.remove(self.layout.manifest(file))
-
-    def keep_journals(self, ledger: Ledger, file: str) -> None:
-        """Keep the answers in the journals of a file whose input has changed since, as parts."""
-        names = [name for name in ledger.journals.present if name.rpartition("-")[0] == stem_of(file)]
-        if not names:
-            return
-        keeper = Ledger(self.new_aside(), self.format, self.schema, self.rows_per_part, self.fingerprint)
-        keeper.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
-        for name in names:
-            part = Part(file, int(name.rpartition("-")[2]))
-            for row, entry in ledger.journals.replay(name).items():
-                part.asked[row] = entry.asked
-                part.settle(entry.settled)
-                part.read += 1
-            keeper.publish(keeper.encode(part))
-        keeper.write_manifest(file)
-        for name in names:
-            ledger.journals.remove(name)
-
 
 @dataclass(slots=True)
 class NextParts(FileInParts):
@@ -430,14 +299,6 @@ class NextParts(FileInParts):
         for row, old in errors.items():
             if row in rows and final(old, retry_errors=self.retry_errors):
                 part.settle(old)
-
-
-def aside_names(folder: Place) -> list[str]:
-    """Return the numbers in a folder of what was put aside, in order."""
-    try:
-        return sorted((name for name in storage.names(folder) if name.isdigit()), key=int)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be read: {error.strerror}.") from None
 
 
 def ledger_for(visible: Ledger, run: str) -> NextLedger:
