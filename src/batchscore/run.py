@@ -31,7 +31,7 @@ from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
-from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.survey import Survey, survey, wanted_by
 from batchscore.version import VERSION
 from batchscore.write import storage
@@ -81,12 +81,12 @@ def score_files(
     (`KeyboardInterrupt`).
     """
     bounds = bounds_of(settings, time.time())
-    output = output_of(settings)
-    if settings.incremental and isinstance(output.folder, StoredPath):
+    if settings.incremental and isinstance(place_of(settings.output), StoredPath):
         raise SettingsError(
-            f"--incremental needs an output on a disk of this machine, and {output.asked_for} is in a store. "
-            "Score into a folder and copy that, or leave --incremental out."
+            "--incremental needs an output on a disk of this machine, and this one is in a store. Score into "
+            "a folder and copy that, or leave --incremental out."
         )
+    output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
     with holding(settings, output, listen) as hold:
