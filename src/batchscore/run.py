@@ -136,8 +136,12 @@ def score_surveyed(
     with_file, names, changes, standing = False, names_of(surveyed), None, ledger
     if isinstance(ledger, NextLedger):
         whole = not outcome.unfinished and not outcome.unreadable and outcome.stopped_by is None
-        changes = end(surveyed, ledger, whole=whole, prune=settings.prune)
-        names, standing = [*names, *changes.vanished], ledger.visible
+        standing = ledger.visible
+        try:
+            changes = end(surveyed, ledger, whole=whole, prune=settings.prune)
+            names += changes.vanished
+        except OutputError as error:
+            outcome = replace(outcome, stopped_by=outcome.stopped_by or error)
     if output.file is not None:
         if outcome.stopped_by is None and not outcome.interrupted:
             write_one_file(standing, output.file, names, settings.dimensions)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nights import Files, Output, edited, write_inputs
 
 from batchscore.simulator import Deployment, Running
+from batchscore.write.layout import stem_of
 
 if TYPE_CHECKING:
     from conftest import Direct
@@ -69,6 +70,30 @@ def test_a_folder_that_changes(
 ) -> None:
     for seed in range(3):
         nights(new_output(simulator, deployment, direct, more), seed, 5)
+
+
+def test_a_new_version_that_could_not_take_its_place_wholly_does_so_later(
+    simulator: Running, deployment: Deployment, direct: Direct
+) -> None:
+    """A folder stands where the last part is to go: the parts before it are new, the manifest is not."""
+    output = Output(deployment, simulator.endpoint, direct, {"id": "id"})
+    rows = [(f"i{number}", f"text {number}", "n") for number in range(8)]
+    write_inputs(Path("in"), {"a.csv": rows})
+    assert output.run().exit_code == 0
+    output.follow_changes()
+    obstacle = Path("out/embeddings") / f"part-{stem_of('a.csv')}-00003.jsonl"
+    (obstacle / "full").mkdir(parents=True)
+    rows = [("top", "text top", "n"), *rows[:5], *rows[6:], *((f"j{n}", f"more {n}", "n") for n in range(3))]
+    write_inputs(Path("in"), {"a.csv": rows})
+    assert output.run().exit_code == 1
+    assert len(list(Path("out/changes").iterdir())) == 1
+    shutil.rmtree(obstacle)
+    output.asked()
+    assert output.run().exit_code == 0
+    assert not output.asked()
+    output.follow_changes()
+    output.check({"a.csv": rows}, {})
+    assert len(output.seen) == 3
 
 
 @pytest.mark.slow
