@@ -57,7 +57,7 @@ def differences(old: Version, new: Version, *, other_settings: bool = False) -> 
     """Give a line for each record that differs: first what is deleted, then the rest in input order.
 
     A row is known by its id, else by what it asks; of several that are known by the same, as many as there
-    were before stand for them, those that are the same first. With `other_settings` no answer is the same.
+    were before stand for them, those that are the same first. With `other_settings` none is the same.
     Memory: about 100 bytes a row.
     """
     old_rows, old_keys, old_versions = old.arrays()

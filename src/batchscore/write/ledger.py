@@ -181,7 +181,8 @@ class Ledger:
                 self.journals.remove(self.journal_name(file, number))
         if manifest.nothing_left(retry_errors=self.retry_errors) and not damaged:
             return None
-        manifest.input, manifest.state, manifest.problem, manifest.reported = digest, "partial", "", False
+        manifest.input, manifest.state, manifest.problem = digest, "partial", ""
+        manifest.reported = None if manifest.reported else manifest.reported
         progress = FileInParts(
             file,
             self.rows_per_part,

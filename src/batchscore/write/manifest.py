@@ -64,7 +64,7 @@ class Manifest:
 
     `state` is `complete`, `partial` (a limit or a stop left rows unread or unanswered) or
     `unreadable`, with the `problem` in words. `input` is the digest of the file's bytes. `reported`: what
-    stands is what all `changes` together tell.
+    stands is what all `changes` together tell; `None`: what stood before is.
     """
 
     file: str
@@ -74,7 +74,7 @@ class Manifest:
     state: str = "partial"
     problem: str = ""
     dimensions: int | None = None
-    reported: bool = False
+    reported: bool | None = False
     parts: dict[int, Commit] = field(default_factory=dict)
 
     @property

@@ -63,7 +63,7 @@ class NextLedger(Ledger):
         visible.journals.find()
         if overwrite:
             clear(visible.layout)
-        Ledger.prepare(self, overwrite=False)
+        Ledger.prepare(self, overwrite=overwrite)
         self.standing = {
             part.name: commit
             for manifest in manifests
@@ -78,16 +78,22 @@ class NextLedger(Ledger):
         return sum(manifest.ok for manifest in manifests) if overwrite else 0
 
     def note_replaced(self, *, overwrite: bool) -> None:
-        """Find out which files are to be replaced whatever they hold: all that an `--overwrite` met."""
+        """Find out which files are to be replaced whatever they hold: all that an `--overwrite` met.
+
+        Another run that scored nothing stands in nobody's way.
+        """
         visible = self.visible
         nothing_scored = not visible.journals.present and not any(
             each.ok for each in visible.manifests.values()
         )
         if overwrite:
             visible.journals.clear()
-        if overwrite or nothing_scored:
+        if overwrite:
             self.replaced = set(visible.manifests)
             self.write_replaced()
+        elif nothing_scored:
+            other = (each for each in visible.manifests.values() if each.fingerprint != self.fingerprint)
+            self.replaced = {manifest.file for manifest in other}
         elif storage.exists(self.replaced_file):
             found = orjson.loads(b"".join(storage.chunks(self.replaced_file)))
             if found["fingerprint"] == self.fingerprint:
@@ -230,12 +236,12 @@ class NextLedger(Ledger):
         """Let a whole version take the place of the old one."""
         layout, manifest = self.visible.layout, self.manifests[file]
         before = self.visible.manifests.get(file)
-        old = before if before is not None and before.reported else None
+        old = before if before is not None and before.reported is not False else None
         self.write_manifest(file)
         lines = differences(
             version_of(old, layout) if old is not None else Version(file),
             version_of(manifest, self.layout, over=(before, layout)),
-            other_settings=file in self.replaced,
+            other_settings=file in self.replaced or (old is not None and not old.reported),
         )
         decide(layout, self.run, file, SWITCH, lines)
         manifest.reported = True
@@ -260,7 +266,8 @@ class NextLedger(Ledger):
     def drop(self, manifest: Manifest) -> None:
         """Remove the records of a file that is no input any more."""
         layout = self.visible.layout
-        old = version_of(manifest, layout) if manifest.reported else Version(manifest.file)
+        told = manifest.reported is not False
+        old = version_of(manifest, layout) if told else Version(manifest.file)
         decide(layout, self.run, manifest.file, DROP, differences(old, Version(manifest.file)))
         del self.visible.manifests[manifest.file]
         self.forget_replaced(manifest.file)
