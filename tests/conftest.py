@@ -141,9 +141,13 @@ class Finished:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The object of `--json`: standard output holds nothing else."""
-        found: dict[str, Any] = json.loads(self.stdout)
-        return found
+        """The last object of `--json`."""
+        return self.events[-1]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The objects of `--json`, one a line: standard output holds nothing else."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
 
 
 class Process:
@@ -199,7 +203,8 @@ class Cli:
         chosen = {**os.environ, **self.environ, **(env or {})}
         variables = {name: value for name, value in chosen.items() if value is not None}
         words = [str(argument) for argument in arguments]
-        if self.imported is not None and more.keys() <= {"cwd"}:
+        needs_a_start = any(name.startswith(("LD_", "PYTHON")) for name in env or ())
+        if self.imported is not None and more.keys() <= {"cwd"} and not needs_a_start:
             return Process(self.imported.start(words, variables, more.get("cwd", Path.cwd())))
         return Process(
             subprocess.Popen(

@@ -88,6 +88,10 @@ def check_together(chosen: Settings) -> None:
         raise UsageError("--simulate and --endpoint contradict each other; give one.")
     if chosen.simulate and chosen.deployments:
         raise UsageError("--simulate rehearses on one deployment; leave [[deployments]] out.")
+    if chosen.shared and chosen.incremental:
+        raise UsageError(
+            "--shared and --incremental: what has changed is found out by one run; leave out one of them."
+        )
     if chosen.shared and chosen.overwrite:
         raise UsageError(
             "--shared and --overwrite: another worker may be writing; remove the old output before."
@@ -96,6 +100,13 @@ def check_together(chosen: Settings) -> None:
         raise UsageError(
             f"--error-threshold is {chosen.error_threshold}; it must be a share below 1, such as 0.05, "
             "or a whole count of rows."
+        )
+    if chosen.prune and not chosen.incremental:
+        raise UsageError("--prune drops the scores of files that are gone, and needs --incremental.")
+    if chosen.incremental and chosen.limit is not None:
+        raise UsageError(
+            "--limit leaves files unfinished, and --incremental shows whole ones only: to try a few rows, "
+            "leave --incremental out and choose another output."
         )
     check_bounds(chosen)
     check_deployments(chosen)

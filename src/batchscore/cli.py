@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import orjson
@@ -22,12 +22,15 @@ from batchscore.configuration import parse_param_flags, resolve, unread_variable
 from batchscore.declared import CONFIG_FILE, variable_of
 from batchscore.errors import BatchscoreError, ExitCode, OutputError, SettingsError
 from batchscore.options import GroupedHelp, settings_options, simulator_options
-from batchscore.rows import Notice
+from batchscore.rows import Event, Notice
 from batchscore.settings import Settings
 from batchscore.simulator import SimulatorSettings
 from batchscore.simulator import run as run_simulator
 from batchscore.stores.address import place_of as place_named
 from batchscore.write.schema import TASKS
+
+if TYPE_CHECKING:
+    from batchscore.report.events import Events
 
 #: How many things of a kind are listed before "and so many more".
 MOST_LISTED = 10
@@ -79,13 +82,27 @@ def cli() -> None:
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @settings_options
 @click.option("--config", metavar="FILE", help=f"Read settings from this file instead of ./{CONFIG_FILE}.")
-@click.option("as_json", "--json", is_flag=True, help="End with one JSON object on standard output.")
+@click.option(
+    "as_json", "--json", is_flag=True, help="Tell what happens on standard output, one JSON object a line."
+)
 @click.option("--quiet", is_flag=True, help="Show no progress; errors and the summary's problems only.")
 def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Run `batchscore score`."""
     if not inputs:
         raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
-    flags["param"] = parse_param_flags(flags.get("param") or ())
+    from batchscore.report.events import Events  # noqa: PLC0415 - --help and wrong flags must not wait for it
+
+    events = Events(click.echo if as_json else None)
+    with events.failing():
+        flags["param"] = parse_param_flags(flags.get("param") or ())
+        exit_code = scored(inputs, config, events, flags, quiet=quiet)
+    sys.exit(int(exit_code))
+
+
+def scored(
+    inputs: tuple[str, ...], config: str | None, events: Events, flags: dict[str, Any], *, quiet: bool
+) -> ExitCode:
+    """Score files and show how it goes and ends; returns the exit code."""
     in_file = read_config(config)
     settings = resolve(flags, environ=os.environ, config=in_file, config_name=config or CONFIG_FILE)
     named = {
@@ -93,25 +110,37 @@ def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: 
         for declared in fields(Settings)
         if (place := place_of(declared, flags, in_file, config or CONFIG_FILE)) is not None
     }
-    from rich.console import Console  # noqa: PLC0415 - --help and wrong flags must not wait for it
+    from rich.console import Console  # noqa: PLC0415 - it takes a while to load
 
     from batchscore.report.progress import Progress  # noqa: PLC0415
     from batchscore.report.summary import for_machines, summary  # noqa: PLC0415
     from batchscore.run import score_files  # noqa: PLC0415 - it brings in aiohttp and pyarrow
 
+    events.start(
+        task=settings.task,
+        model=settings.model,
+        simulated=settings.simulate,
+        inputs=inputs,
+        output=settings.output,
+    )
     console = Console(stderr=True, quiet=quiet)
     with Progress(console, files=lambda: None) as progress:
+
+        def listen(event: Event) -> None:
+            progress(event)
+            events(event)
+
         unread = unread_variables(settings, os.environ)
         if unread:
-            progress(Notice(" ".join(unread)))
-        finished = score_files(settings, inputs, environ=os.environ, listen=progress, named=named)
-    if as_json:
+            listen(Notice(" ".join(unread)))
+        finished = score_files(settings, inputs, environ=os.environ, listen=listen, named=named)
+    if events.wanted:
         say(orjson.dumps(for_machines(finished)))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
         # With --overwrite the same command would begin anew instead of going on.
         command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
         say(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
-    sys.exit(int(finished.exit_code))
+    return finished.exit_code
 
 
 def say(text: str | bytes, *, err: bool = False) -> None:

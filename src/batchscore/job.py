@@ -131,8 +131,7 @@ class Job:
         """Digest the files that were scored to their end: whether they are the same is asked first."""
         loop = asyncio.get_running_loop()
         for ready in self.survey.ready:
-            before = self.ledger.manifests.get(ready.file.name)
-            if before is not None and before.state == "complete":
+            if self.ledger.compared(ready.file.name):
                 self.digests[ready.file.name] = loop.run_in_executor(None, digest, ready.file.path)
                 await asyncio.wait([self.digests[ready.file.name]])
 
@@ -149,10 +148,7 @@ class Job:
                 # Hashing runs beside the reading; it is needed only when the file is through.
                 self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
             digests = self.digests[name]
-            before = self.ledger.manifests.get(name)
-            complete = before is not None and before.state == "complete"
-            found = digests.result() if complete else ""
-            progress = self.ledger.start(name, found)
+            progress = self.ledger.start(name, digests.result() if self.ledger.compared(name) else "")
             self.known[name] = self.standing(self.ledger.manifests[name])
             if progress is None:
                 self.through.append(name)

@@ -7,24 +7,23 @@ record of the run. It knows no terminal.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import platform
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
 
 import orjson
 
+from batchscore.account import names_of, open_ledger
 from batchscore.bounds import Bounds, bounds_of
 from batchscore.ended import Ended
 from batchscore.endpoints import endpoints_of, simulated
-from batchscore.errors import ExitCode, OutputError, UsageError
+from batchscore.errors import ExitCode, OutputError, SettingsError
+from batchscore.incremental import Changes, carry_over, end
 from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
 from batchscore.process import on_the_fastest_loop, stopping
@@ -32,21 +31,17 @@ from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
-from batchscore.stores.address import Place
-from batchscore.survey import Survey, survey, wanted_by
+from batchscore.stores.address import Place, StoredPath, place_of
+from batchscore.survey import Survey, survey
 from batchscore.version import VERSION
 from batchscore.write import storage
-from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
 from batchscore.write.lock import Hold
+from batchscore.write.next_version import NextLedger
 from batchscore.write.one_file import (
-    discard_other_tasks,
-    refuse_other_tasks,
-    refuse_to_lose,
     write_one_file,
 )
-from batchscore.write.shared import SharedLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +58,7 @@ class Finished:
     seconds: float
     exit_code: ExitCode
     with_file: bool
+    changes: Changes | None = None
 
 
 def score_files(
@@ -80,6 +76,11 @@ def score_files(
     (`KeyboardInterrupt`).
     """
     bounds = bounds_of(settings, time.time())
+    if settings.incremental and isinstance(place_of(settings.output), StoredPath):
+        raise SettingsError(
+            "--incremental needs an output on a disk of this machine, and this one is in a store. Score into "
+            "a folder and copy that, or leave --incremental out."
+        )
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
@@ -98,7 +99,8 @@ def score_surveyed(
     bounds: Bounds,
 ) -> Finished:
     """Score what was surveyed into an output that is held."""
-    layout, ledger = open_ledger(settings, surveyed, output, listen)
+    name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}"
+    layout, ledger = open_ledger(settings, surveyed, output, listen, name)
     if surveyed.problems:
         listen(
             Notice(
@@ -106,6 +108,8 @@ def score_surveyed(
                 "scored; the others are (the reasons come at the end)."
             )
         )
+    if isinstance(ledger, NextLedger):
+        carry_over(surveyed, ledger, listen)
     tally = Tally()
 
     def heard(event: Event) -> None:
@@ -115,8 +119,6 @@ def score_surveyed(
     with closing(ledger), simulated(settings) as rehearsal:
         if rehearsal is not None:
             endpoints = [rehearsal]
-        # What is loaded stays loaded: the collector need not walk through it again and again.
-        gc.freeze()
         try:
             outcome = on_the_fastest_loop(
                 scored(settings, surveyed, ledger, endpoints, environ, heard, hold, bounds)
@@ -124,10 +126,18 @@ def score_surveyed(
         except asyncio.CancelledError:
             # The second signal: leave at once.
             raise KeyboardInterrupt from None
-    with_file = False
+    with_file, names, changes, standing = False, names_of(surveyed), None, ledger
+    if isinstance(ledger, NextLedger):
+        whole = not outcome.unfinished and not outcome.unreadable and outcome.stopped_by is None
+        standing = ledger.visible
+        try:
+            changes = end(surveyed, ledger, whole=whole, prune=settings.prune)
+            names += changes.vanished
+        except OutputError as error:
+            outcome = replace(outcome, stopped_by=outcome.stopped_by or error)
     if output.file is not None:
         if outcome.stopped_by is None and not outcome.interrupted:
-            write_one_file(ledger, output.file, names_of(surveyed), settings.dimensions)
+            write_one_file(standing, output.file, names, settings.dimensions)
         with suppress(OutputError):
             with_file = storage.exists(output.file)
     finished = Finished(
@@ -137,99 +147,17 @@ def score_surveyed(
         settings=settings,
         output=output,
         layout=layout,
-        record=layout.runs / f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}.json",
+        record=layout.runs / f"{name}.json",
         seconds=time.time() - bounds.started,
         exit_code=outcome.exit_code(settings.error_threshold),
         with_file=with_file,
+        changes=changes,
     )
     try:
         write_record(finished, endpoints, bounds.started)
     except OutputError as error:
         listen(Notice(f"This run leaves no record of itself, though its scores stand: {error}."))
     return finished
-
-
-def open_ledger(
-    settings: Settings, surveyed: Survey, output: Output, listen: Listen
-) -> tuple[Layout, Ledger]:
-    """Open the output folder; raises `OutputError` where it holds something else."""
-    chosen = format_named(part_format(settings, output))
-    layout = Layout(output.folder, settings.task, chosen.suffix)
-    told = (layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
-    scratch = None if settings.scratch is None else Path(settings.scratch)
-    if settings.shared and output.file is not None:
-        raise UsageError(
-            f"--shared: several workers cannot write the one file {output.file}; give a folder, and make the "
-            "file of it with `batchscore merge` when all are through."
-        )
-    ledger = (
-        SharedLedger(*told, scratch=scratch, files=tuple(names_of(surveyed)))
-        if settings.shared
-        else Ledger(*told, scratch=scratch)
-    )
-    ledger.retry_errors = settings.retry_errors
-    foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
-    if foreign and not settings.overwrite:
-        raise OutputError(
-            f"{output.file} is there already and batchscore did not write it; "
-            "choose another name, or replace it with --overwrite."
-        )
-    discarded = 0
-    if output.file is not None and not settings.overwrite:
-        refuse_other_tasks(ledger, output.file)
-    elif output.file is not None:
-        discarded = discard_other_tasks(ledger)
-    discarded += ledger.prepare(overwrite=settings.overwrite)
-    if output.file is not None and not settings.overwrite:
-        refuse_to_lose(ledger, output.file, names_of(surveyed))
-    elif output.file is not None:
-        # Until the new run is through there must be no file that looks like its result.
-        storage.remove(output.file)
-    if ledger.journals_elsewhere:
-        listen(
-            Notice(
-                f"{output.folder} cannot hold journals (its file system does not append or rename), so they "
-                f"are kept in {ledger.journals_elsewhere}; --scratch chooses another folder."
-            )
-        )
-    if discarded:
-        listen(Notice(f"--overwrite discarded {discarded:,} scores that {output.asked_for} held."))
-    return layout, ledger
-
-
-def names_of(surveyed: Survey) -> list[str]:
-    """Return the files that can be scored, as records name them, in input order."""
-    return [ready.file.name for ready in surveyed.ready]
-
-
-def part_format(settings: Settings, output: Output) -> str:
-    """Return the parts' format: that of the one file, where the two are of a kind."""
-    if output.file is None:
-        return settings.format
-    return "jsonl" if output.file.suffix.lower() == ".jsonl" else "parquet"
-
-
-def fingerprint(settings: Settings, output: Output) -> dict[str, Any]:
-    """Return what determines a record: runs that differ in it cannot share an output."""
-    wanted = wanted_by(settings)
-    return {
-        "model": settings.model,
-        "deployment": settings.deployment,
-        "params": settings.api_params,
-        "on_long_input": settings.on_long_input,
-        "column": settings.column,
-        "prompt": settings.prompt,
-        "system": settings.system,
-        "messages": list(wanted.messages) if wanted.messages is not None else None,
-        "txt": settings.txt,
-        "id": settings.id,
-        "keep": list(settings.keep),
-        "usage": settings.usage,
-        "raw": settings.raw,
-        "format": part_format(settings, output),
-        "rows_per_part": settings.rows_per_part,
-        "simulated": settings.simulate,
-    }
 
 
 async def scored(
@@ -320,6 +248,8 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
         "repeated_ids": outcome.repeated_ids,
     }
+    if finished.changes is not None:
+        record["changes"] = asdict(finished.changes)
     body = orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
     storage.write_whole(finished.record, body)
 

@@ -123,6 +123,19 @@ class Settings:
         group="Records",
         only_flag=True,
     )
+    incremental: bool = setting(
+        "Score only what is new or changed since earlier runs, replace a file's scores once they are whole, "
+        "and write what changed.",
+        kind="flag",
+        default=False,
+        group="Records",
+    )
+    prune: bool = setting(
+        "With --incremental: drop the scores of input files that are there no more.",
+        kind="flag",
+        default=False,
+        group="Records",
+    )
     retry_errors: bool = setting(
         "Ask again every row that has an error, not only where it may have passed.",
         kind="flag",

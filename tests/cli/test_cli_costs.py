@@ -76,7 +76,7 @@ def test_verify_tells_costs_that_do_not_add_up(batchscore: Cli, files: Files, de
     files.texts("a.csv", ["a row"])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     assert batchscore(*command).exit_code == 0
-    (path,) = Path("out/manifest/chat").iterdir()
+    (path,) = Path("out/manifest/chat").glob("*.json")
     text = path.read_text()
     billed = json.loads(text)["tokens_billed"]
     path.write_text(text.replace(f'"tokens_billed": {billed}', f'"tokens_billed": {billed + 1}', 1))

@@ -35,7 +35,7 @@ def test_a_folder_in_a_store_is_scored_to_the_same_records_as_one_on_disk(
     )
     assert there == here
     assert len(there) == 2
-    manifests = [json.loads(path.read_bytes()) for path in Path("there/manifest/embeddings").iterdir()]
+    manifests = [json.loads(path.read_bytes()) for path in Path("there/manifest/embeddings").glob("*.json")]
     assert all(manifest["input"].startswith("xxh3:") for manifest in manifests)
     again = batchscore(*SCORE, f"{bucket.uri}/in", "-o", "there")
     assert again.exit_code == 0, again.said

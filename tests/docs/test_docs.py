@@ -150,7 +150,7 @@ def test_every_flag_that_the_docs_name_exists() -> None:
     }
     text = "".join(
         (ROOT / "docs" / name).read_text("utf-8")
-        for name in ("input.md", "output.md", "limits.md", "bounds.md")
+        for name in ("input.md", "output.md", "limits.md", "bounds.md", "scheduled.md")
     )
     named = set(re.findall(r"`--([a-z-]+)", text))
     assert named <= known

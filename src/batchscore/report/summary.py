@@ -5,6 +5,8 @@ Pure: a finished run in, text or JSON out. No cell of the input, no secret.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from batchscore.bounds import money
@@ -33,6 +35,7 @@ def summary(finished: Finished, *, command: str) -> str:
     skipped = finished.survey.skipped
     lines.extend(f"  skipped: {each.name}: {each.reason}" for each in skipped[:MOST_LISTED])
     lines.extend(more(len(skipped), "files skipped", finished))
+    lines.extend(changes(finished))
     if outcome.repeated_ids:
         lines.append(f"  rows with an id that an earlier row had: {outcome.repeated_ids:,}")
     lines.extend(places(finished))
@@ -106,6 +109,34 @@ def places(finished: Finished) -> list[str]:
     return lines
 
 
+def changes(finished: Finished) -> list[str]:
+    """Return what a run with `--incremental` has changed."""
+    found = finished.changes
+    if found is None:
+        return []
+    kinds = (
+        ("new", found.new),
+        ("changed", found.changed),
+        ("moved", found.moved),
+        ("deleted", found.deleted),
+    )
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
+    lines = [f"  changes: {told}: {found.file}"]
+    if found.dropped:
+        lines.append(f"  dropped, for the input is gone: {some(found.dropped)}")
+    if found.vanished:
+        lines.append(
+            f"  no input any more, but their scores stand (--prune drops them): {some(found.vanished)}"
+        )
+    return lines
+
+
+def some(files: Sequence[str]) -> str:
+    """Return names of files, cut where there are many."""
+    more = f" and {len(files) - MOST_LISTED:,} more" if len(files) > MOST_LISTED else ""
+    return ", ".join(files[:MOST_LISTED]) + more
+
+
 def next_step(finished: Finished, command: str) -> list[str]:
     """Return why the run ended early, and what goes on."""
     outcome = finished.outcome
@@ -167,4 +198,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "scores": str(finished.layout.scores),
         "error_records": str(finished.layout.errors),
         "record": str(finished.record),
+        "changes": None
+        if finished.changes is None
+        else asdict(finished.changes) | {"file": str(finished.changes.file)},
     }

@@ -18,6 +18,9 @@ from batchscore.stores.address import Place
 #: Marks a folder as an output of ours, so that a walk over inputs passes it by.
 MARKER = ".batchscore"
 
+#: The suffix of the digests of a part's rows.
+DIGESTS = ".rows"
+
 _LONGEST_STEM = 80
 _COMPRESSIONS = (".gz", ".zst")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -82,6 +85,10 @@ class Layout:
     def part_name(self, file: str, number: int) -> str:
         """Return the name of a part's score file, and of its error file."""
         return f"part-{stem_of(file)}-{number:05d}{self.suffix}"
+
+    def digests(self, file: str, number: int) -> Place:
+        """Return the place of the digests of a part's rows: beside the manifest."""
+        return self.manifests / f"part-{stem_of(file)}-{number:05d}{DIGESTS}"
 
     def manifest(self, file: str) -> Place:
         """Return the place of an input file's manifest."""

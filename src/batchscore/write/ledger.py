@@ -20,6 +20,7 @@ from batchscore.rows import Prompt, RowError, Score, Settled
 from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.cost import Cost, shares
+from batchscore.write.digests import encode_digests
 from batchscore.write.formats import Format
 from batchscore.write.journal import Entry, Journals
 from batchscore.write.keeping import folder_of, found
@@ -56,6 +57,7 @@ class Encoded:
     dimensions: int | None
     scores: bytes | Iterable[bytes] | None
     errors: bytes | Iterable[bytes] | None
+    digests: bytes
 
 
 @dataclass(slots=True)
@@ -127,7 +129,7 @@ class Ledger:
             except OutputError:
                 scores += 0
             remove_manifest(path)
-        for folder in (self.layout.scores, self.layout.errors):
+        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
             for path in listed(folder, ""):
                 if path.name.startswith("part-"):
                     storage.remove(path)
@@ -185,6 +187,7 @@ class Ledger:
         if manifest.nothing_left(retry_errors=self.retry_errors) and not damaged:
             return None
         manifest.input, manifest.state, manifest.problem = digest, "partial", ""
+        manifest.reported = None if manifest.reported else manifest.reported
         progress = FileInParts(
             file,
             self.rows_per_part,
@@ -197,6 +200,11 @@ class Ledger:
         )
         self.open[file] = progress
         return progress
+
+    def compared(self, file: str) -> bool:
+        """Whether an input file's digest decides what is left of it to do."""
+        manifest = self.manifests.get(file)
+        return manifest is not None and manifest.state == "complete"
 
     def stands(self, commit: Commit) -> bool:
         """Whether the files of a commit record are there, in the size that it says."""
@@ -293,6 +301,7 @@ class Ledger:
             dimensions=schema.dimensions,
             scores=self.format.encode_scores(scores, schema) if scores else None,
             errors=self.format.encode_errors(errors, schema) if errors else None,
+            digests=encode_digests(settled, part.asked, part.carried, with_id=schema.with_id),
         )
 
     def publish(self, encoded: Encoded | None) -> None:
@@ -306,6 +315,9 @@ class Ledger:
         manifest = self.manifests[part.file]
         manifest.dimensions = encoded.dimensions or manifest.dimensions
         ok, failed, transient, empty = encoded.counts
+        digests = self.layout.digests(part.file, part.number)
+        if isinstance(digests, Path):  # who needs them works on a disk alone
+            storage.write_whole(digests, encoded.digests)
         manifest.parts[part.number] = Commit(
             part=part.number,
             rows=part.read,

@@ -71,7 +71,8 @@ class Manifest:
     """One input file's account: `rows = ok + errors + not_reached`.
 
     `state` is `complete`, `partial` (a limit or a stop left rows unread or unanswered) or
-    `unreadable`, with the `problem` in words. `input` is the digest of the file's bytes.
+    `unreadable`, with the `problem` in words. `input` is the digest of the file's bytes. `reported`: what
+    stands is what all `changes` together tell; `None`: what stood before is.
     """
 
     file: str
@@ -81,6 +82,7 @@ class Manifest:
     state: str = "partial"
     problem: str = ""
     dimensions: int | None = None
+    reported: bool | None = False
     parts: dict[int, Commit] = field(default_factory=dict)
 
     @property
@@ -136,6 +138,7 @@ class Manifest:
                 "not_reached": self.rows - self.ok - self.errors,
                 **self.costs,
                 "dimensions": self.dimensions,
+                "reported": self.reported,
                 "input": self.input,
                 "fingerprint": self.fingerprint,
                 "parts": [asdict(commit) for commit in commits],
@@ -232,6 +235,7 @@ def manifest_from(found: Mapping[str, Any]) -> Manifest:
         state=found["state"],
         problem=found["problem"],
         dimensions=found["dimensions"],
+        reported=found.get("reported", False),
         parts={commit.part: commit for commit in commits},
     )
 

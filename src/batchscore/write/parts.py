@@ -8,7 +8,8 @@ settled. It knows no format and writes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -35,6 +36,7 @@ class Part:
     whole: bool = False
     settled: dict[int, Settled] = field(default_factory=dict)
     asked: dict[int, bytes] = field(default_factory=dict)
+    carried: dict[int, bytes] = field(default_factory=dict)
     digest: Any = field(default_factory=xxhash.xxh3_128)
     held_bytes: int = 0
     in_journal: bool = True
@@ -57,10 +59,16 @@ class Part:
         self.read += 1
         asked = self.asked[item.row] = asked_by(item)
         self.digest.update(b"%d:%s" % (item.row, asked))
+        if item.id is not None:
+            self.digest.update(b"\0" + item.id.encode("utf-8", "replace"))
+        if item.kept:
+            carried = xxhash.xxh3_128_digest(repr(item.kept).encode("utf-8", "replace"))
+            self.carried[item.row] = carried
+            self.digest.update(b"\0" + carried)
 
     @property
     def inputs(self) -> str:
-        """The digest of what the rows read so far ask, in order."""
+        """The digest of what the rows read so far ask and carry, in order."""
         return str(self.digest.hexdigest())
 
     def settle(self, settled: Settled) -> None:
@@ -90,17 +98,16 @@ class Part:
 
 
 def asked_by(item: Prompt | Settled) -> bytes:
-    """Return a digest of what one row asks, and of what its record carries; 16 bytes."""
+    """Return a digest of what one row asks; 16 bytes. Rows that ask the same have the same."""
     if isinstance(item, Prompt):
-        digest = xxhash.xxh3_128(item.body)
-    else:
-        code = item.result.code.value if isinstance(item.result, RowError) else ""
-        digest = xxhash.xxh3_128(b"\0" + code.encode())
-    if item.id is not None:
-        digest.update(b"\0" + item.id.encode("utf-8", "replace"))
-    if item.kept:
-        digest.update(b"\0" + repr(item.kept).encode("utf-8", "replace"))
-    return digest.digest()
+        return xxhash.xxh3_128_digest(item.body)
+    code = item.result.code.value if isinstance(item.result, RowError) else ""
+    return xxhash.xxh3_128_digest(b"\0" + code.encode())
+
+
+def answered_as(item: Prompt | Settled, known: Settled) -> Settled:
+    """Return the record of a row whose answer is known, maybe from another place."""
+    return replace(known, file=item.file, row=item.row, id=item.id, kept=item.kept)
 
 
 def bytes_of(settled: Settled) -> int:
@@ -183,20 +190,24 @@ class FileInParts:
             return
         for item in items[commit.rows :]:
             part.expect(item)
-        rows = {item.row for item in items}
+        self.take_over(part, commit, {item.row for item in items})
+        self.open[part.number] = part
+        entries = self.replay(commit.part)
+        unknown = [item for item in items if item.row not in part.settled and item.row not in part.spilled]
+        if any(item.row in entries for item in unknown):
+            part.cost.add(self.spent(commit.part))
+        for item in unknown:
+            if not self.stands(part, item, entries):
+                yield item
+
+    def take_over(self, part: Part, commit: Commit, rows: AbstractSet[int]) -> None:
+        """Settle those of the rows whose record stands."""
         for row, old in self.load(commit).items():
             if row in rows and final(old, retry_errors=self.retry_errors):
                 part.settle(old)
         scored = sum(isinstance(old.result, Score) for old in part.settled.values())
         part.cost = Cost(commit.attempts, commit.tokens_billed, share(commit.tokens_kept, scored, commit.ok))
         part.in_journal = not part.settled
-        self.open[part.number] = part
-        entries = self.replay(commit.part)
-        if any(item.row in entries and item.row not in part.settled for item in items):
-            part.cost.add(self.spent(commit.part))
-        for item in items:
-            if item.row not in part.settled and not self.stands(part, item, entries):
-                yield item
 
     def stands(self, part: Part, item: Prompt | Settled, entries: Mapping[int, Entry]) -> bool:
         """Whether a killed run had the answer to what this row asks; it is taken over."""
@@ -205,7 +216,7 @@ class FileInParts:
             return False
         if not final(entry.settled, retry_errors=self.retry_errors):
             return False
-        part.settle(entry.settled)
+        part.settle(answered_as(item, entry.settled))
         self.replayed += 1
         return True
 

@@ -20,6 +20,7 @@ from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.claims import Claim
 from batchscore.write.cost import Cost, share
+from batchscore.write.digests import read_digests
 from batchscore.write.keeping import found_by_one_of_many
 from batchscore.write.layout import stem_of
 from batchscore.write.ledger import MARKER_TEXT, Encoded, Ledger
@@ -158,6 +159,14 @@ class SharedLedger(Ledger):
         Ledger.publish(self, encoded)
         if wider is not None:
             mine.parts[part.number] = replace(mine.parts[part.number], inputs=wider.inputs)
+
+    def encode(self, part: Part) -> Encoded | None:
+        """Encode a part as others do, with what is known of rows that another worker has read."""
+        if part.settled.keys() - part.asked.keys():
+            digests = read_digests(self.layout.digests(part.file, part.number))
+            if digests is not None:
+                part.asked = digests.asked_by_row() | part.asked
+        return Ledger.encode(self, part)
 
     def write_manifest(self, file: str) -> None:
         """Write a file's manifest, with what others have published; its journals stay till its end."""

@@ -1,0 +1,120 @@
+"""Which account does a run work on, and may it?
+
+It joins what was set and what was found to a ledger of the right kind: of a folder or one file, held alone or
+shared, of the output itself or of its files' next versions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from batchscore.errors import OutputError, UsageError
+from batchscore.incremental import run_name
+from batchscore.output import Output
+from batchscore.rows import Listen, Notice
+from batchscore.settings import Settings
+from batchscore.survey import Survey, wanted_by
+from batchscore.write import storage
+from batchscore.write.formats import format_named
+from batchscore.write.layout import Layout
+from batchscore.write.ledger import Ledger
+from batchscore.write.next_version import ledger_for
+from batchscore.write.one_file import discard_other_tasks, refuse_other_tasks, refuse_to_lose
+from batchscore.write.shared import SharedLedger
+from batchscore.write.switch import clear, finish_others
+
+
+def open_ledger(
+    settings: Settings, surveyed: Survey, output: Output, listen: Listen, name: str
+) -> tuple[Layout, Ledger]:
+    """Open the output folder; raises `OutputError` where it holds something else.
+
+    What is returned is the account that the run `name` works on: of `--incremental` that of new versions.
+    """
+    chosen = format_named(part_format(settings, output))
+    layout = Layout(output.folder, settings.task, chosen.suffix)
+    told = (layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
+    scratch = None if settings.scratch is None else Path(settings.scratch)
+    if settings.shared and output.file is not None:
+        raise UsageError(
+            f"--shared: several workers cannot write the one file {output.file}; give a folder, and make the "
+            "file of it with `batchscore merge` when all are through."
+        )
+    ledger = (
+        SharedLedger(*told, scratch=scratch, files=tuple(names_of(surveyed)))
+        if settings.shared
+        else Ledger(*told, scratch=scratch)
+    )
+    ledger.retry_errors = settings.retry_errors
+    foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
+    if foreign and not settings.overwrite:
+        raise OutputError(
+            f"{output.file} is there already and batchscore did not write it; "
+            "choose another name, or replace it with --overwrite."
+        )
+    discarded = 0
+    if output.file is not None and not settings.overwrite:
+        refuse_other_tasks(ledger, output.file)
+    elif output.file is not None:
+        discarded = discard_other_tasks(ledger)
+    finish_others(layout)
+    if settings.incremental:
+        ledger = ledger_for(ledger, run_name(layout, name))
+    discarded += ledger.prepare(overwrite=settings.overwrite)
+    if ledger.journals_elsewhere:
+        listen(
+            Notice(
+                f"{output.folder} cannot hold journals (its file system does not append or rename), so they "
+                f"are kept in {ledger.journals_elsewhere}; --scratch chooses another folder."
+            )
+        )
+    if settings.incremental:
+        if discarded:
+            listen(Notice(f"--overwrite replaces {discarded:,} scores of {output.asked_for}, file by file."))
+        return layout, ledger
+    if output.file is not None and not settings.overwrite:
+        refuse_to_lose(ledger, output.file, names_of(surveyed))
+    elif output.file is not None:
+        # Until the new run is through there must be no file that looks like its result.
+        storage.remove(output.file)
+    if settings.overwrite:
+        clear(layout)
+    if discarded:
+        listen(Notice(f"--overwrite discarded {discarded:,} scores that {output.asked_for} held."))
+    return layout, ledger
+
+
+def names_of(surveyed: Survey) -> list[str]:
+    """Return the files that can be scored, as records name them, in input order."""
+    return [ready.file.name for ready in surveyed.ready]
+
+
+def part_format(settings: Settings, output: Output) -> str:
+    """Return the parts' format: that of the one file, where the two are of a kind."""
+    if output.file is None:
+        return settings.format
+    return "jsonl" if output.file.suffix.lower() == ".jsonl" else "parquet"
+
+
+def fingerprint(settings: Settings, output: Output) -> dict[str, Any]:
+    """Return what determines a record: runs that differ in it cannot share an output."""
+    wanted = wanted_by(settings)
+    return {
+        "model": settings.model,
+        "deployment": settings.deployment,
+        "params": settings.api_params,
+        "on_long_input": settings.on_long_input,
+        "column": settings.column,
+        "prompt": settings.prompt,
+        "system": settings.system,
+        "messages": list(wanted.messages) if wanted.messages is not None else None,
+        "txt": settings.txt,
+        "id": settings.id,
+        "keep": list(settings.keep),
+        "usage": settings.usage,
+        "raw": settings.raw,
+        "format": part_format(settings, output),
+        "rows_per_part": settings.rows_per_part,
+        "simulated": settings.simulate,
+    }

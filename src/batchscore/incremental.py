@@ -1,0 +1,118 @@
+"""Which rows of inputs that have changed need no asking, and what has changed when all is done?
+
+It joins the survey's files with the account of new versions: before anything is asked, what earlier runs
+know is carried over, so that a run finds only the rest to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from batchscore.errors import UnreadableFile
+from batchscore.read import digest
+from batchscore.rows import Listen, Notice
+from batchscore.stores.address import Place
+from batchscore.survey import Survey, opened
+from batchscore.write import storage
+from batchscore.write.answers import answers_of
+from batchscore.write.carry import carry_over as carry_over_file
+from batchscore.write.layout import Layout
+from batchscore.write.next_version import NextLedger
+from batchscore.write.switch import changes_file
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a run changed: records by kind in `file`, and input files that are there no more.
+
+    The records of `vanished` files stand, those of `dropped` ones are gone.
+    """
+
+    file: Place
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    deleted: int = 0
+    vanished: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Carried:
+    """What was found before anything was asked: the rows of changed files, and how many are known."""
+
+    files: int = 0
+    rows: int = 0
+    known: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def run_name(layout: Layout, wanted: str) -> str:
+    """Return a run's name, changed where that is needed for it to come after all earlier ones."""
+    with storage.told(layout.root / "changes", "list"):
+        last = max(storage.names(layout.root / "changes"), default="")
+    return wanted if wanted > last else f"{last}-1"
+
+
+def carry_over(surveyed: Survey, ledger: NextLedger, listen: Listen) -> Carried:
+    """Make of the new versions of files what earlier runs know; versions that are whole take their places."""
+    inputs: dict[str, str] = {}
+    for ready in surveyed.ready:
+        try:
+            inputs[ready.file.name] = digest(ready.file.path)
+        except UnreadableFile:
+            continue  # the run will meet it, too, and say so
+    ledger.compare(inputs)
+    answers = answers_of(ledger.accounts(), ledger.journals.folder)
+    carried = Carried()
+    try:
+        for ready in surveyed.ready:
+            name = ready.file.name
+            if name in ledger.unchanged or name not in inputs:
+                continue
+            carried.files += 1
+            before = ledger.visible.manifests.get(name)
+            if not len(answers) and before is None and name not in ledger.manifests:
+                continue
+            try:
+                with opened(ready.file, surveyed.options) as table:
+                    items = (ready.asker.ask(row) for row in table.rows)
+                    rows, known = carry_over_file(ledger, name, inputs[name], items, answers)
+            except UnreadableFile:
+                continue
+            carried.rows += rows
+            carried.known += known
+        ledger.switch_complete()
+    finally:
+        answers.unpacked.close()
+    unknown = f"; what {answers.without:,} rows asked is not known, so they are" if answers.without else ""
+    if carried.files:
+        listen(
+            Notice(
+                f"--incremental: {carried.files:,} of {len(surveyed.ready):,} files new or changed; "
+                f"{carried.known:,} of their rows are known, the others are asked{unknown}."
+            )
+        )
+    return carried
+
+
+def names_present(surveyed: Survey) -> set[str]:
+    """Return the input files that are there, whether or not they can be scored."""
+    return {ready.file.name for ready in surveyed.ready} | {each.file for each in surveyed.problems}
+
+
+def vanished_from(surveyed: Survey, ledger: NextLedger) -> list[str]:
+    """Return the files that stand in the output and are no input any more."""
+    return sorted(ledger.visible.manifests.keys() - names_present(surveyed))
+
+
+def end(surveyed: Survey, ledger: NextLedger, *, whole: bool, prune: bool) -> Changes:
+    """Write what the run changed; a `whole` run with `prune` drops the files that vanished."""
+    vanished = vanished_from(surveyed, ledger)
+    dropped = ledger.end(vanished, whole=whole, prune=prune)
+    return Changes(
+        changes_file(ledger.visible.layout, ledger.run),
+        **dict(ledger.changed),
+        vanished=tuple(file for file in vanished if file not in dropped),
+        dropped=tuple(dropped),
+    )

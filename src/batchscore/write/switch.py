@@ -1,0 +1,187 @@
+"""How does a new version of a file's output take the place of the old one, so that a crash costs nothing?
+
+The new version stands complete in a hidden folder. First it is written down what will have changed; from
+then on the change is decided, and whoever finds it undone finishes it, as often as it takes. What changed
+becomes one file a run when all of it stands. It knows no inputs and no requests.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+
+from batchscore.errors import OutputError
+from batchscore.stores.address import Place
+from batchscore.write import storage
+from batchscore.write.changes import Version, combined
+from batchscore.write.layout import Layout, stem_of
+from batchscore.write.ledger import listed
+from batchscore.write.manifest import Commit, Manifest, read_manifest, remove_manifest, write_manifest
+
+#: What is decided about a file: its new version is put in place, what stands is reported, or it is dropped.
+SWITCH, REPORT, DROP = "switch", "report", "drop"
+
+
+def next_layout(layout: Layout) -> Layout:
+    """Return the hidden places where new versions of an output are made."""
+    return replace(layout, root=layout.marker / f"next-{layout.task}")
+
+
+def undecided(layout: Layout, run: str) -> Place:
+    """Return the folder of what a run has decided to change and not yet told."""
+    return next_layout(layout).root / "changes" / run
+
+
+def changes_file(layout: Layout, run: str) -> Place:
+    """Return the place of what a run changed."""
+    return layout.root / "changes" / run / f"{layout.task}.jsonl"
+
+
+def version_of(
+    manifest: Manifest, layout: Layout, over: tuple[Manifest | None, Layout] | None = None
+) -> Version:
+    """Return the score records that an account names; parts of the one that it is `over` stand there."""
+    before, beneath = over if over is not None else (None, layout)
+    same = before.parts if before is not None else {}
+    return Version(
+        manifest.file,
+        [
+            (beneath if same.get(number) == manifest.parts[number] else layout).digests(manifest.file, number)
+            for number in sorted(manifest.parts)
+        ],
+    )
+
+
+def decide(layout: Layout, run: str, file: str, kind: str, lines: Iterable[bytes]) -> None:
+    """Write down what will have changed of one file, and do it."""
+    storage.write_whole(undecided(layout, run) / f"{stem_of(file)}.{kind}.jsonl", lines)
+    carry_out(layout, stem_of(file), kind)
+
+
+def carry_out(layout: Layout, stem: str, kind: str) -> None:
+    """Do what was decided, or the rest of it; doing it again changes nothing."""
+    if kind == SWITCH:
+        put_in_place(layout, stem)
+        return
+    path = layout.manifests / f"{stem}.json"
+    if not storage.exists(path):
+        return
+    manifest = read_manifest(path)
+    if kind == REPORT:
+        manifest.reported = True
+        write_manifest(path, manifest)
+        return
+    for number in manifest.parts:
+        remove_part(layout, manifest.file, number)
+    remove_manifest(path)
+
+
+def put_in_place(layout: Layout, stem: str) -> None:
+    """Let a new version take the place of the old one; its manifest comes last."""
+    staged = next_layout(layout)
+    path = staged.manifests / f"{stem}.json"
+    if not storage.exists(path):
+        return
+    new = read_manifest(path)
+    place = layout.manifests / f"{stem}.json"
+    old = read_manifest(place) if storage.exists(place) else None
+    before: dict[int, Commit] = old.parts if old is not None else {}
+    for number, commit in new.parts.items():
+        if before.get(number) == commit:
+            continue
+        name = layout.part_name(new.file, number)
+        for source, target, part in (
+            (staged.scores, layout.scores, commit.scores),
+            (staged.errors, layout.errors, commit.error_records),
+        ):
+            if part is None:
+                storage.remove(target / name)
+            else:
+                put(source / name, target / name)
+        put(staged.digests(new.file, number), layout.digests(new.file, number))
+    for number in before.keys() - new.parts.keys():
+        remove_part(layout, new.file, number)
+    new.reported = True
+    write_manifest(place, new)
+    for number in new.parts:
+        remove_part(staged, new.file, number)
+    remove_manifest(path)
+
+
+def put(source: Place, target: Place) -> None:
+    """Let a file stand under a second name, whole or not at all; the first stays until all is done."""
+    if isinstance(source, Path) and isinstance(target, Path):
+        temporary = target.parent / f"{storage.TEMPORARY}{secrets.token_hex(8)}.tmp"
+        with suppress(OSError):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(source, temporary)
+            temporary.replace(target)
+            # Where both names are one file already, nothing was replaced.
+            temporary.unlink(missing_ok=True)
+            return
+        with suppress(OSError):
+            temporary.unlink()
+    storage.write_whole(target, storage.chunks(source))
+
+
+def remove_part(layout: Layout, file: str, number: int) -> None:
+    """Remove all files of a part."""
+    name = layout.part_name(file, number)
+    for path in (layout.scores / name, layout.errors / name, layout.digests(file, number)):
+        storage.remove(path)
+
+
+def tell(layout: Layout, run: str) -> Counter[str]:
+    """Finish what a run decided, and write what it changed; returns how many records by kind."""
+    folder = undecided(layout, run)
+    pieces = listed(folder, ".jsonl")
+    for piece in pieces:
+        stem, kind, _ = piece.name.rsplit(".", 2)
+        carry_out(layout, stem, kind)
+    counted: Counter[str] = Counter()
+    target = changes_file(layout, run)
+    if not storage.exists(target):
+        standing = (read_manifest(path) for path in listed(layout.manifests, ".json"))
+        lines = combined(pieces, ((layout, manifest) for manifest in standing))
+        storage.write_whole(target, counting(lines, counted))
+    for piece in pieces:
+        storage.remove(piece)
+    if isinstance(folder, Path):
+        with suppress(OSError):
+            folder.rmdir()
+    return counted
+
+
+def counting(lines: Iterable[bytes], counted: Counter[str]) -> Iterator[bytes]:
+    """Give lines on, counted by what they say."""
+    for line in lines:
+        counted[orjson.loads(line)["change"]] += 1
+        yield line
+
+
+def finish_others(layout: Layout) -> list[str]:
+    """Finish what killed runs had decided; returns these runs."""
+    folder = next_layout(layout).root / "changes"
+    try:
+        runs = storage.names(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be read: {error.strerror}.") from None
+    for run in runs:
+        tell(layout, run)
+    return runs
+
+
+def clear(layout: Layout) -> None:
+    """Remove the hidden places of new versions, when nothing in them is wanted any more."""
+    root = next_layout(layout).root
+    if isinstance(root, Path):
+        with suppress(OSError):
+            shutil.rmtree(root)

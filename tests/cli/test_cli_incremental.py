@@ -1,0 +1,200 @@
+"""What a person meets who runs the same command every night."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from cli_records import codes, lines, whole
+
+from batchscore import read_scores
+from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment, Running
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files
+
+
+def command(deployment: Deployment, *more: str, task: str = "chat", out: str = "out") -> list[str]:
+    """Return a nightly command with small parts."""
+    return [
+        *("score", "in", "-o", out, "--task", task, "-m", deployment.name, "--column", "text", "--id", "id"),
+        *("--rows-per-part", "4", "--incremental", *more),
+    ]
+
+
+def changes(out: str = "out", task: str = "chat") -> list[list[tuple[str, str]]]:
+    """Return what each run changed, as kind and id."""
+    runs = sorted((Path(out) / "changes").iterdir())
+    texts = [(run / f"{task}.jsonl").read_text("utf-8").splitlines() for run in runs]
+    return [[(line["change"], line["id"]) for line in map(json.loads, text)] for text in texts]
+
+
+def asked(deployment: Deployment) -> list[str]:
+    """Return what the service was asked since the last time, in any order."""
+    found = sorted(one.body["messages"][-1]["content"] for one in deployment.requests())
+    deployment.reset()
+    return found
+
+
+def test_a_row_at_the_top_and_an_output_of_plain_runs(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """What plain runs have scored is taken over, also where the input has changed since."""
+    rows = [{"id": f"{number}", "text": f"text {number}"} for number in range(10)]
+    files.csv("in/a.csv", rows)
+    files.csv("in/same.csv", [{"id": "same", "text": "the same"}])
+    plain = [word for word in command(deployment) if word != "--incremental"]
+    assert batchscore(*plain).exit_code == 0
+    asked(deployment)
+    files.csv("in/a.csv", [{"id": "top", "text": "new at the top"}, *rows[:5], *rows[6:]])
+    run = batchscore(*command(deployment))
+    assert run.exit_code == 0, run
+    assert asked(deployment) == ["new at the top"]
+    scores, _ = whole("out", "chat")
+    assert [record["id"] for _, record in sorted(scores.items())] == [
+        *("top", "0", "1", "2", "3", "4", "6", "7", "8", "9"),
+        "same",
+    ]
+    (told,) = changes()
+    assert {kind for kind, _ in told} == {"new"}
+    assert len(told) == len(scores) == 11
+    again = batchscore(*command(deployment))
+    assert again.exit_code == 0
+    assert "changes: 0 new, 0 changed, 0 moved, 0 deleted" in again.stdout
+    assert (asked(deployment), changes()[1]) == ([], [])
+    assert batchscore("verify", "out").exit_code == 0
+
+
+def test_another_model_is_an_error_and_with_overwrite_old_scores_stand_until_new_ones_do(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
+    files.texts("in/a.csv", ["one", "two", "three"])
+    other = simulator.deployment(deployment.name + "-2")
+    assert batchscore(*command(deployment)).exit_code == 0
+    before = whole("out", "chat")
+    refused = batchscore(*command(other))
+    assert refused.exit_code == 1
+    assert "model was" in refused.stderr
+    assert "--overwrite" in refused.stderr
+    other.will(status=401, times=None)
+    no_key = batchscore(*command(other, "--overwrite"))
+    assert no_key.exit_code == 1
+    assert whole("out", "chat") == before
+    other.reset()
+    goes_on = batchscore(*command(other))
+    assert goes_on.exit_code == 0, goes_on
+    assert asked(other) == ["one", "three", "two"]
+    assert len(whole("out", "chat")[0]) == 3
+    assert changes()[-1] == [("changed", "000"), ("changed", "001"), ("changed", "002")]
+    assert batchscore(*command(other, "--overwrite")).exit_code == 0
+    assert asked(other) == ["one", "three", "two"]
+
+
+def test_errors_that_may_have_passed_are_asked_again_every_night(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/a.csv", ["one", "two BROKEN", f"three {CONTENT_FILTER_TRIGGER}", "", "five"])
+    deployment.will(status=500, latency=0.5, when_input_contains="BROKEN", times=None)
+    first = batchscore(*command(deployment, "--retries", "0"))
+    assert first.exit_code == 3
+    assert changes()[0] == [("new", "000"), ("new", "004")]
+    deployment.reset()
+    second = batchscore(*command(deployment))
+    assert second.exit_code == 3
+    assert asked(deployment) == ["two BROKEN"]
+    assert changes()[1] == [("new", "001")]
+    assert codes(whole("out", "chat")[1]) == {("a.csv", 2): "content_filter", ("a.csv", 3): "empty_input"}
+    plain = [word for word in command(deployment, "--retry-errors") if word != "--incremental"]
+    assert batchscore(*plain).exit_code == 3
+    assert asked(deployment) == [f"three {CONTENT_FILTER_TRIGGER}"]
+    files.texts("in/a.csv", [f"one {CONTENT_FILTER_TRIGGER}", "two BROKEN"])
+    assert batchscore(*command(deployment)).exit_code == 3
+    assert asked(deployment) == [f"one {CONTENT_FILTER_TRIGGER}"]
+    # Nobody told what the plain run did, so what stands is told again.
+    assert changes()[2] == [("deleted", "000"), ("deleted", "004"), ("changed", "001")]
+
+
+def test_one_file_is_made_anew_and_keeps_what_is_no_input_any_more(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/a.csv", ["one", "two"])
+    files.texts("in/b.csv", ["three"])
+    score = command(deployment, out="scores.jsonl")
+    assert batchscore(*score).exit_code == 0
+    files.texts("in/a.csv", ["zero", "one", "two"])
+    Path("in/b.csv").unlink()
+    run = batchscore(*score)
+    assert run.exit_code == 0, run
+    assert "(--prune drops them): b.csv" in run.stdout
+    assert [(one["file"], one["row"]) for one in lines(Path("scores.jsonl"))] == [
+        *(("a.csv", row) for row in range(3)),
+        ("b.csv", 0),
+    ]
+    assert batchscore(*score, "--prune").exit_code == 0
+    assert {one["file"] for one in lines(Path("scores.jsonl"))} == {"a.csv"}
+    # b's row had the id of a row that stands, so no id is gone.
+    assert changes("scores.jsonl.batchscore")[-1] == [("changed", "000")]
+
+
+def test_a_run_that_is_stopped_leaves_the_old_scores_readable(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/a.csv", [f"old {number}" for number in range(40)])
+    score = command(deployment, "--concurrency", "2", "--batch-size", "1", task="embeddings")
+    assert batchscore(*score).exit_code == 0
+    before = read_scores("out")
+    files.texts("in/a.csv", [f"{'new' if number % 2 else 'old'} {number}" for number in range(40)])
+    deployment.reset()
+    deployment.will_be_slow(0.1, times=None)
+    with batchscore.start(*score) as process:
+        deployment.wait_for(6)
+        during = read_scores("out")
+        process.interrupt(signal.SIGTERM)
+        stopped = process.finish()
+    assert stopped.exit_code == 4, stopped
+    for found in (during, read_scores("out")):
+        assert np.array_equal(np.stack(found["embeddings"]), np.stack(before["embeddings"]))
+    assert batchscore("verify", "out").exit_code == 0
+    assert changes(task="embeddings")[1] == []
+    last = batchscore(*score)
+    assert last.exit_code == 0, last
+    assert deployment.statistics().statuses["200"] == 20
+    assert [kind for kind, _ in changes(task="embeddings")[2]] == ["changed"] * 20
+    assert batchscore("verify", "out").exit_code == 0
+
+
+def test_events_for_machines(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts("in/a.csv", ["one", "two"])
+    files.bytes("in/b.parquet", b"no parquet")
+    run = batchscore(*command(deployment, "--json"))
+    assert run.exit_code == 1
+    first, *between, last = run.events
+    assert (first["event"], first["model"], first["inputs"]) == ("started", deployment.name, ["in"])
+    states = {event["file"]: event["state"] for event in between if event["event"] == "file"}
+    assert states == {"a.csv": "complete", "b.parquet": "unreadable"}
+    assert (last["event"], last["exit_code"], last["ok"]) == ("finished", 1, 2)
+    counts: dict[str, Any] = last["changes"]
+    assert (counts["new"], counts["deleted"], counts["vanished"]) == (2, 0, [])
+    failed = batchscore(*command(deployment, "--max-tokens", "9", "--json"))
+    assert failed.exit_code == 1
+    assert [event["event"] for event in failed.events] == ["started", "failed"]
+    assert failed.events[-1]["exit_code"] == 1
+    assert "max_tokens" in failed.events[-1]["reason"]
+
+
+def test_what_cannot_be_meant_is_said_at_once(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts("in/a.csv", ["one"])
+    plain = [word for word in command(deployment) if word != "--incremental"]
+    runs = batchscore.together(
+        [*plain, "--prune"],
+        command(deployment, "--limit", "1"),
+        command(deployment, out="s3://bucket/scores"),
+    )
+    assert [run.exit_code for run in runs] == [2, 2, 1]
+    assert "--incremental" in runs[0].stderr
+    assert "--limit" in runs[1].stderr
+    assert "store" in runs[2].stderr
+    assert deployment.statistics().count == 0

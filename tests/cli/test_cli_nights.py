@@ -1,0 +1,109 @@
+"""Night after night over a folder that changes: only what is new is asked, nothing is lost or misreported."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nights import Files, Output, edited, write_inputs
+
+from batchscore.simulator import Deployment, Running
+from batchscore.write.layout import stem_of
+
+if TYPE_CHECKING:
+    from conftest import Direct
+
+START: Files = {
+    "a.csv": [(f"i{number}", f"text {number}", "n") for number in range(8)],
+    "b.csv": [("i8", "text 8", "n"), ("i1", "text 1", "n"), ("i9", "text 8", "m")],
+}
+
+
+def expected_to_be_asked(before: Files, after: Files) -> Counter[str]:
+    """Texts of new and changed files that stood neither in a changed file nor in one that vanished."""
+    known = {text for name, rows in before.items() if after.get(name) != rows for _, text, _ in rows}
+    return Counter(
+        text
+        for name, rows in after.items()
+        if before.get(name) != rows
+        for _, text, _ in rows
+        if text not in known
+    )
+
+
+def nights(output: Output, seed: int, count: int) -> None:
+    """Play several nights, each after some edits, and check each."""
+    shutil.rmtree("in", ignore_errors=True)
+    shutil.rmtree("out", ignore_errors=True)
+    draw, fresh = random.Random(seed), itertools.count(100)
+    standing: Files = {}
+    files = START
+    for _ in range(count):
+        prune = draw.random() < 0.4
+        write_inputs(Path("in"), files)
+        finished = output.run(prune=prune)
+        assert finished.exit_code == 0, finished.outcome.reason
+        assert output.asked() == expected_to_be_asked(standing, files)
+        vanished = {} if prune else {name: rows for name, rows in standing.items() if name not in files}
+        output.follow_changes()
+        output.check(files, vanished)
+        standing = {**vanished, **files}
+        files = edited(files, draw, fresh)
+
+
+def new_output(simulator: Running, deployment: Deployment, direct: Direct, more: dict[str, Any]) -> Output:
+    return Output(deployment, simulator.endpoint, direct, more)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"id": "id"}, {"id": "id", "format": "parquet"}], ids=["by content", "by id", "parquet"]
+)
+def test_a_folder_that_changes(
+    more: dict[str, Any], simulator: Running, deployment: Deployment, direct: Direct
+) -> None:
+    for seed in range(3):
+        nights(new_output(simulator, deployment, direct, more), seed, 5)
+
+
+def test_a_new_version_that_could_not_take_its_place_wholly_does_so_later(
+    simulator: Running, deployment: Deployment, direct: Direct
+) -> None:
+    """A folder stands where the last part is to go: the parts before it are new, the manifest is not."""
+    output = Output(deployment, simulator.endpoint, direct, {"id": "id"})
+    rows = [(f"i{number}", f"text {number}", "n") for number in range(8)]
+    write_inputs(Path("in"), {"a.csv": rows})
+    assert output.run().exit_code == 0
+    output.follow_changes()
+    obstacle = Path("out/embeddings") / f"part-{stem_of('a.csv')}-00003.jsonl"
+    (obstacle / "full").mkdir(parents=True)
+    rows = [("top", "text top", "n"), *rows[:5], *rows[6:], *((f"j{n}", f"more {n}", "n") for n in range(3))]
+    write_inputs(Path("in"), {"a.csv": rows})
+    assert output.run().exit_code == 1
+    assert len(list(Path("out/changes").iterdir())) == 1
+    shutil.rmtree(obstacle)
+    output.asked()
+    assert output.run().exit_code == 0
+    assert not output.asked()
+    output.follow_changes()
+    output.check({"a.csv": rows}, {})
+    assert len(output.seen) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{}, {"id": "id"}, {"format": "parquet"}])
+def test_many_folders_that_change(
+    more: dict[str, Any], simulator: Running, deployment: Deployment, direct: Direct
+) -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 2**32))
+    def play(seed: int) -> None:
+        nights(new_output(simulator, deployment, direct, more), seed, 6)
+
+    play()
