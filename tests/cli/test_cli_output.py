@@ -150,9 +150,8 @@ def test_one_file_is_not_replaced_by_less_or_by_another_task(
     shared = ["-o", "out.jsonl", "-m", deployment.name, "--column", "text"]
     assert batchscore("score", "in", *shared, "--task", "chat").exit_code == 0
     before = Path("out.jsonl").read_bytes()
-    fewer, another = batchscore.together(
-        ["score", "in/b.csv", *shared, "--task", "chat"], ["score", "in", *shared, "--task", "embeddings"]
-    )
+    fewer = batchscore("score", "in/b.csv", *shared, "--task", "chat")
+    another = batchscore("score", "in", *shared, "--task", "embeddings")
     assert (fewer.exit_code, another.exit_code) == (1, 1)
     assert "out.jsonl is for the scores of a.csv, too, which this run does not score" in fewer.stderr
     assert "out.jsonl is for the chat scores of another run, and one file holds one task" in another.stderr

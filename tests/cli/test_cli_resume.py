@@ -41,10 +41,8 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     assert "--limit" not in finished.stdout
 
     files.texts("in/b.csv", [f"other {row}" for row in range(4)])
-    settings_changed, input_changed = batchscore.together(
-        [*command, "--system", "Be short.", "--id", "id", "--max-tokens", "9"],
-        [*command, "--concurrency", "2", "--retries", "1"],
-    )
+    settings_changed = batchscore(*command, "--system", "Be short.", "--id", "id", "--max-tokens", "9")
+    input_changed = batchscore(*command, "--concurrency", "2", "--retries", "1")
     assert (settings_changed.exit_code, input_changed.exit_code) == (1, 1)
     for change in ("id was not set, is now 'id'", "params was {}, is now {'max_tokens': 9}", "--overwrite"):
         assert change in settings_changed.stderr
