@@ -109,10 +109,9 @@ def fetched(address: str, into: str) -> Path:
         downloaded = Path(download_artifacts(artifact_uri=address, dst_path=into))
     except Exception as error:
         # Stores are of many kinds, each with errors of its own.
-        reason = str(error).strip().split("\n", 1)[0]
+        reason = str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
         raise SettingsError(
-            f"{address} cannot be fetched: {reason or type(error).__name__} "
-            "MLFLOW_TRACKING_URI says in which store to look."
+            f"{address} cannot be fetched: {reason}. MLFLOW_TRACKING_URI says in which store to look."
         ) from None
     return downloaded
 
@@ -126,7 +125,7 @@ def beneath(saved: SavedModel, given: Mapping[str, Any], environ: Mapping[str, s
     settings = dict(saved.settings)
     where = saved.where
     if given.get("task", saved.task) != saved.task:
-        raise UsageError(f"--task {given['task']} contradicts {where}, which was saved for {saved.task}.")
+        raise UsageError(f"--task {given['task']}: the model {where} was saved for {saved.task}.")
     if any(name in given for name in TEMPLATES):
         for name in (*TEMPLATES, "column", "text_field"):
             settings.pop(name, None)

@@ -52,6 +52,10 @@ class ScoringModel:
         self.saved = saved
         self.given = given
 
+    def get_raw_model(self) -> ScoringModel:
+        """Return this model itself, as MLflow asks for what it wraps."""
+        return self
+
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Score a frame's rows; `params` that are null were not given.
 

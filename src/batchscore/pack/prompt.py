@@ -36,7 +36,7 @@ class Wanted:
     """What the user said about prompts: at most one of `column`, `prompt` and `messages`.
 
     `prompt` and `system` are templates; `messages` a list of chat messages whose texts are templates. With
-    `text_field` the template's field of that name stands for the row's text, and `column` may say where it is.
+    `text_field` the template's field of that name stands for the text, and `column` may say where it is.
     `id` and `keep` name the columns that go into records; `keep == ("*",)` means all.
     """
 
