@@ -8,16 +8,20 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from batchscore import BatchscoreError, InputError, UsageError, log_model, save_model
+from batchscore import BatchscoreError, InputError, SettingsError, UsageError, log_model, save_model
 from batchscore.errors import OutputError, RowFailed
-from batchscore.simulator import Deployment, Running
+from batchscore.model.chosen import choose
+from batchscore.simulator import Deployment
+
+if TYPE_CHECKING:
+    from conftest import Cli
 
 with warnings.catch_warnings():
     # What MLflow warns of while it is loaded is its own.
@@ -185,36 +189,37 @@ def test_a_template_may_take_several_columns_and_their_absence_is_told(deploymen
         loaded("m").get_raw_model().predict(pd.DataFrame({"text": ["one"]}))
 
 
+@pytest.mark.parametrize(
+    "store",
+    [
+        pytest.param("file://{}/mlruns", id="files"),
+        # Making its tables takes MLflow many seconds.
+        pytest.param("sqlite:///{}/mlflow.db", id="sqlite", marks=pytest.mark.slow),
+    ],
+)
 def test_a_logged_model_can_be_registered_and_asked_by_every_address(
-    deployment: Deployment, simulator: Running
+    store: str, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batchscore: Cli
 ) -> None:
-    with mlflow.start_run() as run:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.format(tmp_path))
+    with mlflow.start_run() as kept:
         info = log_model(
             "singer",
-            registered_model_name="singer",
+            registered_model_name="sings",
             task="chat",
             model=deployment.name,
             prompt="Sing of {text}",
         )
-    assert mlflow.pyfunc.load_model("models:/singer/1").predict({"text": ["tide"]})["error"].tolist() == [""]
+    found = mlflow.pyfunc.load_model("models:/sings/1").predict({"text": ["tide"]})
+    assert found["error"].tolist() == [""]
+    for address in (info.model_uri, "models:/sings/1", f"runs:/{kept.info.run_id}/singer"):
+        found = choose({"model": address, "output": "out"}, environ={})
+        assert (found.settings.model, found.settings.prompt) == (deployment.name, "Sing of {text}")
     Path("rows.csv").write_text("body\ntide\nbread\n")
-    for number, address in enumerate((info.model_uri, "models:/singer/1", f"runs:/{run.info.run_id}/singer")):
-        done = subprocess.run(
-            [sys.executable, "-m", "batchscore", "score", "rows.csv", "-o", f"out{number}", "-m", address],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-    done = subprocess.run(
-        [sys.executable, "-m", "batchscore", "score", "rows.csv", "-o", "out", "-m", "models:/nobody/1"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "models:/nobody/1 cannot be fetched: " in done.stderr
-    assert "Traceback" not in done.stderr
+    run = batchscore("score", "rows.csv", "-o", "out", "-m", "models:/sings/1")
+    assert run.exit_code == 0, run.said
+    assert run.stdout.startswith("chat: 2 rows of 1 file: 2 scored")
+    with pytest.raises(SettingsError, match=r"models:/nobody/1 cannot be fetched: .*MLFLOW_TRACKING_URI"):
+        choose({"model": "models:/nobody/1", "output": "out"}, environ={})
 
 
 def test_a_model_is_loaded_in_another_process_and_folder(deployment: Deployment, tmp_path: Path) -> None:
