@@ -124,6 +124,8 @@ def test_a_name_is_a_name_unless_a_model_is_there() -> None:
         assert chosen(name, task="chat").settings.model == name
     with pytest.raises(SettingsError, match=r"\./gpt-4o holds no MLflow model"):
         chosen("./gpt-4o", task="chat")
+    with pytest.raises(SettingsError, match="gpt-4o/ holds no MLflow model"):
+        chosen("gpt-4o/", task="chat")
     with pytest.raises(SettingsError, match="/nowhere/at-all holds no MLflow model"):
         chosen("/nowhere/at-all", task="chat")
 

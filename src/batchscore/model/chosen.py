@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ADDRESS = re.compile(r"(models|runs):/")
 
 #: What can only be a path, so that a folder that is not there is no model's name.
-PATH = re.compile(r"(/|\./|\.\./|~/)")
+PATH = re.compile(r"(/|\./|\.\./|~/)|.*/$")
 
 #: Settings that say what to ask; one that is given takes the place of the model's whole template.
 TEMPLATES = ("prompt", "messages")
