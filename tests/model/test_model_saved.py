@@ -87,9 +87,10 @@ def test_what_a_model_keeps_for_its_client_is_never_sent() -> None:
         "api_key": "k",
         "api_base": "https://elsewhere",
         "batch_size": 16,
-        "user": "u",
+        "gateway_token": "t",
+        "prompt_cache_key": "p",
     }
-    assert read_saved(written("m", data)).settings["param"] == {"user": "u"}
+    assert read_saved(written("m", data)).settings["param"] == {"prompt_cache_key": "p"}
 
 
 @pytest.mark.parametrize(

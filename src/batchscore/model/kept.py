@@ -34,7 +34,9 @@ STORED = (
 )
 
 #: What a parameter is called whose value would be a secret, or would carry one.
-SECRET = re.compile(r"(key|token|secret|password|authorization|headers)$", re.IGNORECASE)
+SECRET = re.compile(
+    r"(api|access|subscription|secret)[_-]?key$|(token|secret|password|authorization|headers)$", re.IGNORECASE
+)
 
 #: How `predict` answers; each may also be given with its `params`.
 ANSWERS = {"on_error": ("record", "raise"), "returns": ("rows", "values")}

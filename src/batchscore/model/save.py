@@ -106,7 +106,7 @@ def log_model(
     registered_model_name: str | None = None,
     **arguments: Any,
 ) -> ModelInfo:
-    """Write an MLflow model into the tracking store, in the active run or in one of its own.
+    """Write an MLflow model into the tracking store, in the active run if there is one.
 
     `arguments` are those of `save_model`; with `registered_model_name` it is registered as well. What MLflow
     gives back holds `model_uri`, which `batchscore score --model` takes.

@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from batchscore.errors import SettingsError, UsageError
-from batchscore.model.kept import ANSWERS, FLAVOR, LOADER, MLMODEL, NOT_SENT, STORED, TASKS
+from batchscore.model.kept import ANSWERS, FLAVOR, LOADER, MLMODEL, NOT_SENT, SECRET, STORED, TASKS
 from batchscore.pack.messages import columns_of
 
 
@@ -119,7 +119,11 @@ def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def parameters(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return a flat mapping's API parameters as settings; what is null is not sent."""
-    params = {name: value for name, value in said.items() if name not in NOT_SENT and value is not None}
+    params = {
+        name: value
+        for name, value in said.items()
+        if name not in NOT_SENT and not SECRET.search(name) and value is not None
+    }
     for name in ANSWERS:
         params.pop(name, None)
     settings: dict[str, Any] = {}
