@@ -127,6 +127,9 @@ def test_a_name_is_a_name_unless_a_model_is_there() -> None:
         chosen("./gpt-4o", task="chat")
     with pytest.raises(SettingsError, match="gpt-4o/ holds no MLflow model"):
         chosen("gpt-4o/", task="chat")
+    for path in ("./" + "a" * 5000, "~nobody-of-this-name/"):
+        with pytest.raises(SettingsError, match="holds no MLflow model"):
+            chosen(path, task="chat")
     with pytest.raises(SettingsError, match="/nowhere/at-all holds no MLflow model"):
         chosen("/nowhere/at-all", task="chat")
 

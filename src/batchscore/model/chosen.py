@@ -90,7 +90,7 @@ def found(named: str) -> Iterator[SavedModel | None]:
             downloaded = fetched(named, into)
             yield read_saved(folder_of(downloaded) or downloaded, where=named)
         return
-    folder = folder_of(Path(named).expanduser())
+    folder = folder_of(Path(os.path.expanduser(named)))  # noqa: PTH111 - pathlib raises for nobody's ~
     if folder is None and PATH.match(named):
         raise SettingsError(
             f"{named} holds no MLflow model (a folder with a file MLmodel). Save one with batchscore model "

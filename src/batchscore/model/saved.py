@@ -50,9 +50,9 @@ class SavedModel:
 
 def folder_of(path: Path) -> Path | None:
     """Return where the MLflow model is, in this folder or in its only sub-folder that holds one."""
-    if (path / MLMODEL).is_file():
-        return path
     try:
+        if (path / MLMODEL).is_file():
+            return path
         below = sorted(one.parent for one in path.glob(f"*/{MLMODEL}"))
     except OSError:
         return None
