@@ -23,6 +23,7 @@ from batchscore.version import VERSION
 
 if TYPE_CHECKING:
     from batchscore.iterables import Scored, score_rows, stream_rows
+    from batchscore.model.save import log_model, save_model
     from batchscore.scores import read_scores
 
 __version__ = VERSION
@@ -39,7 +40,9 @@ __all__ = [
     "SettingsError",
     "UsageError",
     "__version__",
+    "log_model",
     "read_scores",
+    "save_model",
     "score_rows",
     "stream_rows",
 ]
@@ -48,7 +51,9 @@ __all__ = [
 #: Loaded when they are asked for: the simulator and `--help` start without what they need.
 _LATER = {
     "Scored": "iterables",
+    "log_model": "model.save",
     "read_scores": "scores",
+    "save_model": "model.save",
     "score_rows": "iterables",
     "stream_rows": "iterables",
 }

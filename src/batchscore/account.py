@@ -100,7 +100,8 @@ def part_format(settings: Settings, output: Output) -> str:
 def fingerprint(settings: Settings, output: Output) -> dict[str, Any]:
     """Return what determines a record: runs that differ in it cannot share an output."""
     wanted = wanted_by(settings)
-    return {
+    text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
+    return text_field | {
         "model": settings.model,
         "deployment": settings.deployment,
         "params": settings.api_params,

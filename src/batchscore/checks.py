@@ -69,6 +69,10 @@ def check_together(chosen: Settings) -> None:
     """Raise `UsageError` where settings contradict one another."""
     chat, embeddings = chosen.task == "chat", chosen.task == "embeddings"
     sources = [f"--{name}" for name in ("column", "prompt", "messages") if getattr(chosen, name) is not None]
+    if chosen.text_field is not None:
+        if chosen.prompt is None and chosen.messages is None:
+            raise UsageError("--text-field is a field of a template; give one with --prompt or --messages.")
+        sources = [name for name in sources if name != "--column"]
     if len(sources) > 1:
         raise UsageError(f"{' and '.join(sources)} both say what to ask; give one of them.")
     if not chat and (chosen.system is not None or chosen.messages is not None):

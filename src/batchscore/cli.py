@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import orjson
 
-from batchscore.configuration import parse_param_flags, resolve, unread_variables
+from batchscore.configuration import parse_param_flags, unread_variables
 from batchscore.declared import CONFIG_FILE, variable_of
 from batchscore.errors import BatchscoreError, ExitCode, OutputError, SettingsError
+from batchscore.model.chosen import choose
+from batchscore.model.commands import model
 from batchscore.options import GroupedHelp, settings_options, simulator_options
 from batchscore.rows import Event, Notice
 from batchscore.settings import Settings
@@ -47,6 +49,7 @@ template over columns (--prompt "Summarise: {text}"), or chat messages.
   batchscore score tickets.csv -o tags.jsonl --task chat -m gpt-4o-mini \\
       --system "Answer with one word." --prompt "Topic of: {subject}. {body}"
   batchscore score data/ -o rehearsal/ --task chat -m any --column text --simulate
+  batchscore score data/ -o scores/ -m models:/summaries/3
 
 \b
 The endpoint is --endpoint, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL; keys are taken
@@ -104,11 +107,13 @@ def scored(
 ) -> ExitCode:
     """Score files and show how it goes and ends; returns the exit code."""
     in_file = read_config(config)
-    settings = resolve(flags, environ=os.environ, config=in_file, config_name=config or CONFIG_FILE)
-    named = {
+    chosen = choose(flags, environ=os.environ, config=in_file, config_name=config or CONFIG_FILE)
+    settings = chosen.settings
+    named = dict(chosen.named) | {
         declared.name: place
         for declared in fields(Settings)
         if (place := place_of(declared, flags, in_file, config or CONFIG_FILE)) is not None
+        and declared.name not in chosen.named
     }
     from rich.console import Console  # noqa: PLC0415 - it takes a while to load
 
@@ -259,6 +264,9 @@ def bullets(lines: Sequence[str]) -> str:
     shown = [f"  {line}" for line in lines[:MOST_LISTED]]
     more = [f"  and {len(lines) - MOST_LISTED:,} more"] if len(lines) > MOST_LISTED else []
     return "\n".join([*shown, *more])
+
+
+cli.add_command(model)
 
 
 @cli.command(short_help="Serve a simulated Azure OpenAI and OpenAI endpoint on loopback.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +27,34 @@ def resolve(
 ) -> Settings:
     """Merge flag > `BATCHSCORE_…` variable > config file > default into checked settings.
 
-    A flag that is `None` or empty was not given; so was a variable that is empty. Raises
-    `UsageError`, or `SettingsError` for a name in the file that is no setting.
+    Raises `UsageError`, or `SettingsError` for a name in the file that is no setting.
+    """
+    return Settings(**gather(flags, environ=environ, config=config, config_name=config_name))
+
+
+def gather(
+    flags: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str],
+    config: Mapping[str, Any] | None = None,
+    config_name: str = CONFIG_FILE,
+) -> dict[str, Any]:
+    """Return what was set by flag, variable or file, unchecked against one another; no defaults.
+
+    A flag that is `None` or empty was not given; so was a variable that is empty.
     """
     config = dict(config or {})
     refuse_unknown(config, config_name)
-    chosen: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for declared in fields(Settings):
-        name = declared.name
-        value = flags.get(name)
+        value = flags.get(declared.name)
         if value is None or value in ((), {}) or value is False:
             value = None
             if not declared.metadata["only_flag"]:
                 value = from_elsewhere(declared, environ, config, config_name)
-        if value is None and declared.default is not MISSING:
-            value = declared.default
         if value is not None:
-            chosen[name] = value
-    return Settings(**chosen)
+            given[declared.name] = value
+    return given
 
 
 def from_elsewhere(

@@ -14,6 +14,7 @@ Nothing here knows how an error came about; whoever raises it knows the file, th
     ├── Outage              the service does not answer now; the same command goes on    exit 4
     ├── BoundReached        a bound that the user set; the same command goes on          exit 4
     │   └── TooManyErrors   above --error-threshold, too, a person must look first       exit 4 or 3
+    ├── RowFailed           a row's error, for who asked to be stopped by one            exit 3
     └── BrokenInvariant     our own fault                                                exit 1
 """
 
@@ -99,6 +100,12 @@ class BoundReached(BatchscoreError):  # noqa: N818
 
 class TooManyErrors(BoundReached):
     """So many rows of this run have failed that it was not worth going on."""
+
+
+class RowFailed(BatchscoreError):  # noqa: N818
+    """One row has an error, and the caller wants no results then."""
+
+    exit_code = ExitCode.ROWS_FAILED
 
 
 class BrokenInvariant(BatchscoreError):  # noqa: N818

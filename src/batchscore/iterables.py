@@ -19,9 +19,9 @@ from typing import Any
 
 from batchscore import tasks
 from batchscore.arguments import flags_called_arguments, refuse_what_gives_no_rows
-from batchscore.configuration import resolve
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import UsageError
+from batchscore.model.chosen import choose
 from batchscore.pack.prompt import Asker, asker_for
 from batchscore.pack.template import NOTHING_TO_ASK, is_blank
 from batchscore.rows import TEXT_COLUMN, Event, Prompt, Row, RowError, Settled, Table
@@ -91,8 +91,12 @@ def score_rows(
     The asking happens in a thread with an event loop of its own, so that a loop which is running already,
     as in a notebook, does not matter; `rows` is iterated in that thread.
     """
-    chosen = settings_of(task=task, model=model, **settings)
-    return from_thread(lambda: lists_of_results(rows, chosen))
+    return results_of(rows, settings_of(task=task, model=model, **settings))
+
+
+def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Generator[Scored, None, None]:
+    """Give the result of each row as `score_rows` does, by settings that are checked already."""
+    return from_thread(lambda: lists_of_results(rows, settings))
 
 
 def from_thread(
@@ -222,7 +226,7 @@ def settings_of(**given: Any) -> Settings:
     if "deployments" in given:
         given["deployments"] = tuple(given["deployments"])
     with flags_called_arguments():
-        return resolve({**given, "output": "nowhere"}, environ=os.environ)
+        return choose({**given, "output": "nowhere"}, environ=os.environ).settings
 
 
 def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Iterator[Prompt | Settled]:

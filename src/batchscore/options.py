@@ -6,7 +6,7 @@ described in one place. It knows no values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
@@ -26,11 +26,19 @@ OWN_GROUP = "This command"
 
 def settings_options(command: Command) -> Command:
     """Give a command one option for every declared setting."""
-    for declared in reversed(fields(Settings)):
-        if declared.metadata["only_file"]:
-            continue
-        command = click.option(*names_of(declared), **attributes_of(declared))(command)
-    return command
+    return options_of({declared.name for declared in fields(Settings)})(command)
+
+
+def options_of(names: Collection[str]) -> Callable[[Command], Command]:
+    """Give a command one option for each of these settings, in the order of their declaration."""
+
+    def decorate(command: Command) -> Command:
+        for declared in reversed(fields(Settings)):
+            if declared.name in names and not declared.metadata["only_file"]:
+                command = click.option(*names_of(declared), **attributes_of(declared))(command)
+        return command
+
+    return decorate
 
 
 def names_of(declared: Field[Any]) -> list[str]:

@@ -30,7 +30,11 @@ class Settings:
     task: str = setting(
         "What to ask the model for.", kind="choice", choices=TASKS, metavar="embeddings|completions|chat"
     )
-    model: str = setting("The model's name, as the service knows it.", flag="-m", metavar="NAME")
+    model: str = setting(
+        "The model's name, as the service knows it; or an MLflow model: its folder, models:/… or runs:/….",
+        flag="-m",
+        metavar="NAME",
+    )
     output: str = setting(
         "Where the scores go: a folder, or one file ending in .jsonl, .parquet or .arrow.",
         flag="-o",
@@ -70,7 +74,15 @@ class Settings:
         "A system message before the user's (chat); a template too.", metavar="TEXT", group="Prompt"
     )
     messages: str | None = setting(
-        "A JSON file of chat messages whose texts are templates.", metavar="FILE", group="Prompt"
+        "A JSON file of chat messages whose texts are templates, or that JSON itself.",
+        metavar="FILE",
+        group="Prompt",
+    )
+    text_field: str | None = setting(
+        "The template's field that stands for the text: it takes --column, else the column of its name, else "
+        "the only one that holds text.",
+        metavar="NAME",
+        group="Prompt",
     )
     txt: str = setting(
         "What a row of a .txt file is: each line, or the whole document.",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscore.errors import InputError, UnreadableFile, UsageError
-from batchscore.pack.messages import read_messages
+from batchscore.pack.messages import columns_of, read_messages
 from batchscore.pack.prompt import Asker, Wanted, asker_for, listed
 from batchscore.pack.template import Template, parse_template
 from batchscore.read import InputFile, ReadOptions, SkippedFile, find_files, open_table
@@ -113,7 +113,9 @@ class opened:  # noqa: N801 - reads as the verb it is
 def wanted_by(settings: Settings) -> Wanted:
     """Return the wish for prompts, its templates parsed; raises `UsageError`."""
     messages = None
-    if settings.messages is not None:
+    if settings.messages is not None and settings.messages.lstrip().startswith("["):
+        messages = read_messages(settings.messages, where="--messages")
+    elif settings.messages is not None:
         where = f"--messages {settings.messages}"
         try:
             text = Path(settings.messages).read_text("utf-8-sig")
@@ -122,10 +124,15 @@ def wanted_by(settings: Settings) -> Wanted:
         except OSError as error:
             raise UsageError(f"{where} cannot be read: {error.strerror}.") from None
         messages = read_messages(text, where=where)
+    prompt = template(settings.prompt, "--prompt")
+    asked = columns_of(messages) if messages is not None else prompt.columns if prompt is not None else ()
+    if settings.text_field is not None and settings.text_field not in asked:
+        raise UsageError(f"--text-field {settings.text_field}: the template's fields are {listed(asked)}.")
     return Wanted(
         task=settings.task,
         column=settings.column,
-        prompt=template(settings.prompt, "--prompt"),
+        text_field=settings.text_field,
+        prompt=prompt,
         system=None if settings.system is None else parse_template(settings.system, where="--system"),
         messages=messages,
         id=settings.id,

@@ -40,6 +40,8 @@ def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str
         (["simulate", "-h"], wide),
         (["merge", "--help"], wide),
         (["verify", "--help"], wide),
+        (["model", "--help"], wide),
+        (["model", "save", "--help"], wide),
         (["--version"], {}),
         ([], wide),
     )
@@ -72,6 +74,7 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
         "Outage": 4,
         "BoundReached": 4,
         "TooManyErrors": 4,
+        "RowFailed": 3,
         "BrokenInvariant": 1,
     }
 

@@ -183,3 +183,15 @@ def test_a_generator_that_nobody_closed_may_be_swept_up_in_its_own_thread(
     finally:
         gc.enable()
     assert unraisable == []
+
+
+def test_messages_may_be_given_themselves_and_the_text_field_is_one_of_theirs(deployment: Deployment) -> None:
+    messages = '[{"role": "user", "content": "Sing of {animal}"}]'
+    given: dict[str, Any] = {"task": "chat", "model": deployment.name, "text_field": "animal"}
+    list(score_rows([{"body": "a cat"}], messages=messages, **given))
+    (asked,) = deployment.requests()
+    assert asked.body["messages"] == [{"role": "user", "content": "Sing of a cat"}]
+    with pytest.raises(UsageError, match="text_field is a field of a template"):
+        list(score_rows(["a"], **given))
+    with pytest.raises(UsageError, match="text_field animal: the template's fields are plant"):
+        list(score_rows([{"plant": "a"}], prompt="{plant}", **given))

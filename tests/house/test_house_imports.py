@@ -39,7 +39,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endpoints": {"settings", "scoring", "request", "simulator"},
     "output": {"settings", "stores", "write"},
     "arguments": {"settings"},
-    "iterables": {"arguments", "settings", "configuration", "endpoints", "scoring", "survey", "pack"},
+    "iterables": {"arguments", "settings", "model.chosen", "endpoints", "scoring", "survey", "pack"},
+    "model.kept": set(),
+    "model.saved model.chosen": {"settings", "configuration", "declared", "pack", "model.kept"},
+    "model": {"arguments", "settings", "configuration", "declared", "iterables", "options", "pack", "survey"},
     "account": {"incremental", "output", "settings", "survey", "write"},
     "run": {
         "account",
@@ -68,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "settings",
         "declared",
         "configuration",
+        "model",
         "options",
         "run",
         "report",
@@ -78,7 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "write.schema",
     },
     "__main__": {"cli"},
-    "__init__": {"scores", "iterables"},
+    "__init__": {"scores", "iterables", "model.save"},
 }
 
 
@@ -144,10 +148,10 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import batchscore", "mlflow pandas openai pyarrow aiohttp click rich azure ijson tenacity"),
-        ("import batchscore.cli", "mlflow pandas openai pyarrow aiohttp rich azure ijson tenacity"),
+        ("import batchscore", "mlflow pandas openai pyarrow aiohttp click rich azure ijson tenacity yaml"),
+        ("import batchscore.cli", "mlflow pandas openai pyarrow aiohttp rich azure ijson tenacity yaml"),
         ("import batchscore.simulator", "mlflow pandas openai pyarrow aiohttp rich azure"),
-        ("import batchscore.run", "mlflow pandas openai azure duckdb"),
+        ("import batchscore.run", "mlflow pandas openai azure duckdb yaml"),
     ],
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str, absent: str) -> None:

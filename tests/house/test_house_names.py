@@ -17,7 +17,9 @@ PUBLIC = [
     "SettingsError",
     "UsageError",
     "__version__",
+    "log_model",
     "read_scores",
+    "save_model",
     "score_rows",
     "stream_rows",
 ]

@@ -272,3 +272,30 @@ def test_a_message_lists_columns_but_no_cell_that_stands_in_the_header_place() -
     assert cell not in str(caught.value)
     assert "a whole document" in str(caught.value)
     assert "\x07" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "named", "holds"),
+    [
+        (("animal", "body"), None, "animal"),
+        (("animal", "body"), "body", "body"),
+        (("body",), None, "body"),
+    ],
+    ids=["its name", "the one that is named", "the only one"],
+)
+def test_the_text_field_takes_a_column(columns: Sequence[str], named: str | None, holds: str) -> None:
+    wanted = wish("completions", prompt="Tell of {animal}.", text_field="animal", column=named)
+    values = {name: f"the {name}" for name in columns}
+    assert sent(table(*columns), wanted, **values) == f"Tell of the {holds}."
+    messages = [{"role": "user", "content": "{animal}"}]
+    wanted = wish("chat", messages=messages, text_field="animal", column=named)
+    assert sent(table(*columns), wanted, **values) == [user(f"the {holds}")]
+    assert sent(bare(), wanted, text="bare") == [user("bare")]
+
+
+def test_a_text_field_that_several_columns_could_fill_lists_them() -> None:
+    wanted = wish("completions", prompt="Tell of {animal}.", text_field="animal")
+    with pytest.raises(InputError, match="several columns hold text: title, body"):
+        asker_for(table("title", "body"), wanted)
+    with pytest.raises(InputError, match="no column 'nose'"):
+        asker_for(table("title"), wish("completions", prompt="{a}", text_field="a", column="nose"))

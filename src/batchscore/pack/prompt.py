@@ -39,7 +39,8 @@ NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
 class Wanted:
     """What the user said about prompts: at most one of `column`, `prompt` and `messages`.
 
-    `prompt` and `system` are templates; `messages` a list of chat messages whose texts are templates.
+    `prompt` and `system` are templates; `messages` a list of chat messages whose texts are templates. With
+    `text_field` the template's field of that name stands for the text, and `column` may say where it is.
     `id` and `keep` name the columns that go into records; `keep == ("*",)` means all.
     """
 
@@ -50,6 +51,7 @@ class Wanted:
     messages: Sequence[Mapping[str, Any]] | None = None
     id: str | None = None
     keep: tuple[str, ...] = ()
+    text_field: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +102,25 @@ def asker_for(table: Table, wanted: Wanted) -> Asker:
 
 def render_for(table: Table, wanted: Wanted) -> Render:
     """Return the function that gives a row's body, by what was wanted and what the table has."""
-    column = wanted.column
+    column = text_column(table, wanted)
+    stands: Mapping[str, str] = {}
+    if wanted.text_field is not None and column is not None and not table.headerless:
+        stands = {wanted.text_field: column}
+    opening = named(wanted.system, stands)
     if wanted.messages is not None:
         needed = columns_of(wanted.messages)
-        need(table, needed, "--messages")
-        return render_messages_file(wanted.messages, renamed(table, needed))
-    opening = wanted.system.columns if wanted.system is not None else ()
+        need(table, [stands.get(name, name) for name in needed], "--messages")
+        return render_messages_file(wanted.messages, {**stands, **renamed(table, needed)})
     if wanted.prompt is not None:
-        asked = wanted.prompt.columns
+        asked = named(wanted.prompt, stands)
         need(table, asked, "--prompt")
         # A bare text stands for one column, be it named in one template or in both.
         need(table, (*asked, *opening) if table.headerless else opening, "--system")
-        return render_template(wanted, wanted.prompt, renamed(table, (*asked, *opening)))
-    if column is None:
-        column = choose_column(table, wanted)
-    elif not table.headerless:
-        need(table, [column], "--column")
+        names = {**stands, **renamed(table, (*asked, *opening))}
+        if wanted.task != "chat" and len(wanted.prompt.pieces) == 1:
+            return render_column(names.get(asked[0], asked[0]))
+        return render_template(wanted, wanted.prompt, names)
+    assert column is not None
     need(table, opening, "--system")
     if wanted.task == "chat" and column == READY_COLUMNS["chat"] and not table.headerless:
         return render_ready_messages(column, wanted.system)
@@ -126,13 +131,39 @@ def render_for(table: Table, wanted: Wanted) -> Render:
     return render_template(wanted, Template((Column(column),)), renamed(table, (column, *opening)))
 
 
+def named(template: Template | None, stands: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns that a template takes, where `stands` says which of them is called otherwise."""
+    return with_names(template, stands).columns if template is not None else ()
+
+
+def text_column(table: Table, wanted: Wanted) -> str | None:
+    """Return the column that holds the rows' text; `None` where a template alone says what is asked.
+
+    Raises `InputError` where it is not there, or where several could be meant.
+    """
+    if wanted.column is not None:
+        if not table.headerless:
+            need(table, [wanted.column], "--column")
+        return wanted.column
+    if wanted.prompt is None and wanted.messages is None:
+        return choose_column(table, wanted)
+    if wanted.text_field is None or wanted.text_field in table.columns:
+        return wanted.text_field
+    return only_text_column(table)
+
+
 def choose_column(table: Table, wanted: Wanted) -> str:
     """Return the ready column, else the only text column; raises `InputError` where there are several."""
     if table.headerless:
         return TEXT_COLUMN
     ready = READY_COLUMNS[wanted.task]
-    if ready in table.columns:
-        return ready
+    return ready if ready in table.columns else only_text_column(table)
+
+
+def only_text_column(table: Table) -> str:
+    """Return the one column that holds text; raises `InputError` where there are none or several."""
+    if table.headerless:
+        return TEXT_COLUMN
     if len(table.text_columns) == 1:
         return table.text_columns[0]
     if not table.text_columns:

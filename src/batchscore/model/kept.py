@@ -1,0 +1,42 @@
+"""What does an MLflow model keep, and under which names?
+
+Tables only. Credentials, addresses and the host's pace of a foreign client are none of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+MLMODEL = "MLmodel"
+FLAVOR = "openai"
+#: The module that MLflow loads our models with; it stands in every saved model, so it keeps its name.
+LOADER = "batchscore.model.python_function"
+
+#: The flavour's names for what we ask.
+TASKS = {"embeddings": "embeddings", "completions": "completions", "chat.completions": "chat"}
+
+#: What a model may hold for its client rather than for the service. How fast to ask and where is the host's
+#: business, and credentials stand in the environment alone.
+NOT_SENT = frozenset(
+    {
+        *("model", "task", "messages", "prompt", "input", "engine", "deployment_id", "deployment_name"),
+        *("api_base", "base_url", "azure_endpoint", "api_key", "api_key_path", "api_type", "api_version"),
+        *("azure_ad_token", "organization", "project", "headers", "extra_headers", "default_headers"),
+        *("batch_size", "max_retries", "timeout", "request_timeout", "stream", "stream_options"),
+    }
+)
+
+#: Settings of ours that a model stores, each with its default; `model`, `task` and parameters stand apart.
+STORED = (
+    *("deployment", "column", "prompt", "system", "messages", "text_field"),
+    *("rpm", "tpm", "share", "batch_size", "concurrency", "timeout", "retries", "max_outage"),
+    *("on_long_input", "dedup"),
+)
+
+#: What a parameter is called whose value would be a secret, or would carry one.
+SECRET = re.compile(
+    r"(api|access|subscription|secret)[_-]?key$|(token|secret|password|authorization|headers)$", re.IGNORECASE
+)
+
+#: How `predict` answers; each may also be given with its `params`.
+ANSWERS = {"on_error": ("record", "raise"), "returns": ("rows", "values")}

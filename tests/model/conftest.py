@@ -1,0 +1,25 @@
+"""A tracking store in the test's own folder, and models as others and we write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchscore.simulator import Running
+
+
+@pytest.fixture(autouse=True)
+def quiet_mlflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each test has a store of its own, and MLflow tells nobody about it."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("DO_NOT_TRACK", "true")
+
+
+@pytest.fixture
+def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment in which this process finds the simulator."""
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
