@@ -59,6 +59,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scores": {"stores", "write"},
     "merging": {"scores", "stores", "read", "write"},
     "verifying": {"stores", "write"},
+    "azureml_files": {"settings", "checks", "configuration", "declared", "deadline"},
+    "checking": {"azureml_files"},
     "options": {"settings", "declared", "simulator"},
     "cli": {
         "settings",
@@ -70,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "simulator",
         "merging",
         "verifying",
+        "checking",
         "write.schema",
     },
     "__main__": {"cli"},
