@@ -91,10 +91,10 @@ def read_key(secret: VaultSecret, token: Callable[[str], str]) -> tuple[str, flo
         params={"api-version": API_VERSION},
         headers={"Authorization": f"Bearer {token(secret.scope)}", "Accept": "application/json"},
     )
+    policies = [RetryPolicy(retry_total=3, retry_backoff_factor=0.3)]
+    client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(secret.url, policies=policies)
     try:
-        with PipelineClient(
-            secret.url, policies=[RetryPolicy(retry_total=3, retry_backoff_factor=0.3)]
-        ) as client:
+        with client:
             response = client.send_request(request, connection_timeout=10, read_timeout=20)
             status, content = response.status_code, response.read()
     except AzureError as error:

@@ -15,8 +15,7 @@ _LOGIN = "the sign-in on this machine no longer counts: az login again."
 #: Entra ID's error codes → what to do (learn.microsoft.com, "Microsoft Entra authentication and authorization
 #: error codes", seen 2026-11).
 ADVICE: Mapping[str, str] = {
-    "AADSTS7000215": _PRINCIPAL
-    + "AZURE_CLIENT_PRINCIPAL is not its secret (the value, not the secret's id).",
+    "AADSTS7000215": _PRINCIPAL + "AZURE_CLIENT_SECRET is not its secret (the value, not the secret's id).",
     "AADSTS7000222": _PRINCIPAL + "its secret has expired; make a new one.",
     "AADSTS700016": _PRINCIPAL + "AZURE_TENANT_ID knows no application of this id.",
     "AADSTS700024": _PRINCIPAL + "its assertion is not valid at this time; look at this machine's clock.",
@@ -54,7 +53,7 @@ def _by_situation(environ: Mapping[str, str]) -> str:
     service = next((name for name in _MACHINE if environ.get(name)), None)
     if all(environ.get(name) for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID")) and any(
         environ.get(name)
-        for name in ("AZURE_CLIENT_PRINCIPAL", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
+        for name in ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
     ):
         return (
             "the service principal in AZURE_TENANT_ID, AZURE_CLIENT_ID and the rest got none: look at these, "
@@ -70,12 +69,12 @@ def _by_situation(environ: Mapping[str, str]) -> str:
             else "if it has several, set DEFAULT_IDENTITY_CLIENT_ID to the client id of one"
         )
         return (
-            f"this machine's identity service ({service}) gave none: give the machine or cluster an identity "
-            "(az ml compute update --identity-type system_assigned) with the role Cognitive Services OpenAI User; "
-            f"{which}."
+            f"this machine's identity service ({service}) gave none: give the cluster an identity "
+            "(az ml compute update --identity-type system_assigned) with the role Cognitive Services OpenAI "
+            f"User; {which}."
         )
     return (
-        "here: az login, or a service principal in AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_PRINCIPAL. "
+        "here: az login, or a service principal in AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET. "
         "On Azure: give the machine an identity with the role Cognitive Services OpenAI User, and if it has "
         "several, set DEFAULT_IDENTITY_CLIENT_ID or AZURE_CLIENT_ID."
     )
