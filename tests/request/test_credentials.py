@@ -265,7 +265,7 @@ def test_a_token_service_that_fails_gives_one_message_for_a_person(
 def test_a_library_setting_that_is_wrong_is_a_setting_error(
     service: TokenService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "nonsense")
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", "http://login.example.com")
     with pytest.raises(SettingsError, match="AZURE_"):
         fetch_token(DEFAULT_SCOPE)
 
