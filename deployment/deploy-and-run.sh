@@ -17,7 +17,8 @@ OPENAI_RESOURCE_GROUP=${OPENAI_RESOURCE_GROUP:-$RESOURCE_GROUP}
 # What is scored, and with which model.
 TASK=${TASK:-embeddings}                          # embeddings, chat or completions
 INPUT=${INPUT:-../data}                           # a folder or file here, or an azureml: URI; no sub-folders are read
-COLUMN=${COLUMN:-text}                            # the column that holds the text
+COLUMN=${COLUMN:-text}                            # the column that holds the text; or instead of it
+PROMPT=${PROMPT:-}                                # a template over columns, such as Summarise: {text}
 MODEL=${MODEL:-text-embedding-3-small}
 MODEL_VERSION=${MODEL_VERSION:-1}
 OPENAI_DEPLOYMENT=${OPENAI_DEPLOYMENT:-$MODEL}    # Azure OpenAI's name for the deployed model
@@ -139,8 +140,9 @@ fi
 
 step "Registering the model $REGISTERED_MODEL"
 rm -rf "$MODEL_FOLDER"
-batchscore model save "$MODEL_FOLDER" --task "$TASK" --model "$MODEL" \
-  --deployment "$OPENAI_DEPLOYMENT" --column "$COLUMN"
+WHAT=(--column "$COLUMN")
+[[ -z $PROMPT ]] || WHAT=(--prompt "$PROMPT")
+batchscore model save "$MODEL_FOLDER" --task "$TASK" --model "$MODEL" --deployment "$OPENAI_DEPLOYMENT" "${WHAT[@]}"
 az ml model create "${ML[@]}" --name "$REGISTERED_MODEL" --type mlflow_model --path "$MODEL_FOLDER" --output none
 
 step "The endpoint $ENDPOINT"
@@ -151,13 +153,15 @@ else
 fi
 
 step "The deployment $TASK: the first one builds the environment, some ten minutes"
-az ml batch-deployment create "${ML[@]}" --file "deployment-$TASK.yml" --endpoint-name "$ENDPOINT" \
-  --set-default --output none \
-  --set model="azureml:$REGISTERED_MODEL@latest" \
-  --set compute="azureml:$CLUSTER" \
-  --set settings.environment_variables.AZURE_OPENAI_ENDPOINT="$OPENAI_URL" \
-  --set settings.environment_variables.AZUREML_BI_TEXT_COLUMN="$COLUMN" \
-  --set settings.environment_variables.BATCHSCORE_TPM="${CAPACITY}000"
+DEPLOY=(az ml batch-deployment create "${ML[@]}" --file "deployment-$TASK.yml" --endpoint-name "$ENDPOINT"
+  --set-default --output none
+  --set model="azureml:$REGISTERED_MODEL@latest"
+  --set compute="azureml:$CLUSTER"
+  --set settings.environment_variables.AZURE_OPENAI_ENDPOINT="$OPENAI_URL"
+  --set settings.environment_variables.BATCHSCORE_TPM="${CAPACITY}000")
+# With a template the model itself says which columns it takes.
+[[ -n $PROMPT ]] || DEPLOY+=(--set settings.environment_variables.AZUREML_BI_TEXT_COLUMN="$COLUMN")
+"${DEPLOY[@]}"
 
 job_status() {
   az ml job show "${ML[@]}" --name "$1" --query status --output tsv

@@ -41,7 +41,7 @@ STEPS = (
 BATCHSCORE = """#!/bin/sh
 case "$1" in
   check) exit 0 ;;
-  model) mkdir -p "$3" && echo "flavors: none" > "$3/MLmodel" ;;
+  model) mkdir -p "$3" && echo "$*" > "$3/MLmodel" ;;
   *) exec {python} -m batchscore "$@" ;;
 esac
 """
@@ -122,6 +122,7 @@ def test_from_nothing_to_one_file(azure: Azure) -> None:
     deploy = next(call for call in azure.calls if call[1:3] == ["batch-deployment", "create"])
     assert "settings.environment_variables.AZURE_OPENAI_ENDPOINT=https://aoai.openai.azure.com/" in deploy
     assert "settings.environment_variables.BATCHSCORE_TPM=120000" in deploy
+    assert "settings.environment_variables.AZUREML_BI_TEXT_COLUMN=text" in deploy
     role = next(call for call in azure.calls if call[:3] == ["role", "assignment", "create"])
     assert role[role.index("--role") + 1] == "Cognitive Services OpenAI User"
     assert role[role.index("--scope") + 1].endswith("/accounts/aoai")
@@ -170,6 +171,15 @@ def test_a_job_that_failed_downloads_nothing_and_is_continued(azure: Azure) -> N
     assert azure.run().returncode == 0
     first, second = (call for call in azure.calls if "invoke" in call)
     assert first[first.index("--output-path") + 1] == second[second.index("--output-path") + 1]
+
+
+def test_a_template_is_the_models_own_and_no_column_is_named_beside_it(azure: Azure) -> None:
+    done = azure.run(PROMPT="Is {text} long? It's a question.")
+    assert done.returncode == 0, done.stderr
+    saved = (azure.folder / "results" / "embeddings.model" / "MLmodel").read_text()
+    assert "--prompt Is {text} long? It's a question." in saved
+    assert "--column" not in saved
+    assert not any("AZUREML_BI_TEXT_COLUMN" in word for call in azure.calls for word in call)
 
 
 def test_a_cluster_without_an_identity_gets_one(azure: Azure) -> None:
