@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from batchscore.errors import Refused, SettingsError
 from batchscore.request.endpoint import Target
-from batchscore.request.key_vault import read_key, vault_secret
+from batchscore.request.key_vault import read_key
 from batchscore.request.sign_in_failures import sign_in_failure
 
 DEFAULT_SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -82,8 +82,8 @@ def credentials_for(target: Target, environ: Mapping[str, str]) -> Credentials:
     named = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
     # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
     client_id = named if _GUID.fullmatch(named) else None
-    if target.key_from is not None:
-        secret = vault_secret(target.key_from, place=target.sources.get("key", "--api-key-from"))
+    secret = target.key_from
+    if secret is not None:
         prefix = "" if target.key_header == "api-key" else "Bearer "
 
         def fetch_key() -> Token:

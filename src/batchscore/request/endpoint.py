@@ -31,6 +31,7 @@ from batchscore.request.address import (
     names_origin_of,
     take_apart,
 )
+from batchscore.request.key_vault import VaultSecret, vault_secret
 from batchscore.request.places import AZURE_TYPES, ENTRA_TYPES, OPENAI_TYPES, Given
 from batchscore.version import VERSION
 
@@ -59,7 +60,7 @@ class Target:
     #: The key; with `auth="entra"` a token given by hand, or None: then it is fetched.
     key: str | None = None
     #: The Key Vault secret that holds the key; then `auth` is `key`, and `key` is None.
-    key_from: str | None = None
+    key_from: VaultSecret | None = None
     #: Of endpoint, api_version, deployment, key and auth, as far as set: the name of the place that won.
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -112,7 +113,8 @@ def resolve_target(
         raise SettingsError("No model is named. Name one with --model (on Azure also with --deployment).")
     kind, key, credential = _credential(given, address)
     # What the setting holds is where the key is, not the key.
-    key_from = key if given.flags.get("--api-key-from") else None
+    in_vault = given.flags.get("--api-key-from")
+    key_from = vault_secret(in_vault, place=credential["key"]) if in_vault else None
     if kind != "none":
         check_plain_http(address, environ)
 
