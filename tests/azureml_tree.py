@@ -13,7 +13,9 @@ SCRIPT = "def init():\n    pass\n\n\ndef run(mini_batch):\n    return mini_batch
 
 def copy_of_the_tree(folder: Path) -> Path:
     """Copy deployment/ and environment/, and outline src/; give the folder."""
-    shutil.copytree(ROOT / "deployment", folder / "deployment", ignore=shutil.ignore_patterns("results"))
+    shutil.copytree(
+        ROOT / "deployment", folder / "deployment", ignore=shutil.ignore_patterns("results", "nightly")
+    )
     shutil.copytree(ROOT / "environment", folder / "environment")
     (folder / "src" / "batchscore").mkdir(parents=True)
     (folder / "src" / "batchscore" / "__init__.py").touch()

@@ -55,6 +55,31 @@ def test_our_own_scoring_script_has_what_the_host_calls() -> None:
     assert script_problem(ROOT / "src" / "batch_driver.py") is None
 
 
+@pytest.mark.filterwarnings("ignore")  # the SDK's own, of marshmallow
+@pytest.mark.parametrize("task", ["embeddings", "chat", "completions"])
+def test_what_the_script_sets_in_a_deployment_goes_over_the_wire(tree: Path, task: str) -> None:
+    """Through azure-ai-ml itself, as `az ml batch-deployment create --set` does it."""
+    from azure.ai.ml.entities._load_functions import (  # noqa: PLC0415 - its import warns, too
+        load_model_batch_deployment,
+    )
+
+    script = (tree / "deployment" / "deploy-and-run.sh").read_text()
+    names = re.findall(r"--set ([a-zA-Z_.]+)=", script)
+    names.remove("output_file_name")
+    values = {name: "azureml:a@latest" if name in {"model", "compute"} else f"new-{name}" for name in names}
+    deployment = load_model_batch_deployment(
+        tree / "deployment" / f"deployment-{task}.yml",
+        params_override=[{name: value} for name, value in values.items()],
+    )
+    wire = deployment._to_rest_object("westeurope").as_dict()["properties"]
+    assert (wire["model"]["assetId"], wire["compute"]) == ("a@latest", "a@latest")
+    variables = {name.rpartition(".")[2]: value for name, value in values.items() if "variables" in name}
+    assert len(variables) == 3
+    assert wire["environmentVariables"].items() >= variables.items()
+    assert (wire["errorThreshold"], wire["outputAction"]) == (0, "SummaryOnly")
+    assert wire["retrySettings"] == {"maxRetries": 3, "timeout": "PT6H"}
+
+
 DEPLOYMENT = "deployment/deployment-chat.yml"
 PIPELINE = "deployment/pipeline.yml"
 CONDA = "environment/conda.yml"

@@ -10,7 +10,7 @@ import pytest
 
 from batchscore.errors import Refused, SettingsError
 from batchscore.request.credentials import DEFAULT_SCOPE, fetch_token
-from batchscore.request.key_vault import vault_secret
+from batchscore.request.key_vault import read_key, vault_secret
 from batchscore.request.sign_in_failures import ADVICE, sign_in_failure
 from cloud import Cloud
 from conftest import Cli, Files
@@ -90,7 +90,8 @@ def expiring(
     rows = 50 * seconds * 4
     files.texts("in/a.csv", [f"text {number}" for number in range(rows)])
     pace = ["--auth", "entra", "--rpm", "3000", "--batch-size", "4"]
-    run = batchscore(*score(cloud, *pace), env=environ)
+    with batchscore.start(*score(cloud, *pace), env=environ) as process:
+        run = process.finish(timeout_s=30 + 2 * seconds)
     assert run.exit_code == 0, run.said
     assert run.report["ok"] == rows
     assert cloud.rejected == 0
@@ -155,17 +156,42 @@ def test_a_key_that_is_exchanged_while_a_run_lasts_is_read_again(
         (401, {}, "vault's tenant"),
     ],
 )
-def test_a_vault_that_refuses_says_what_to_do(
-    batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path, status: int, error: object, said: str
+def test_a_vault_that_refuses_says_what_to_do(cloud: Cloud, status: int, error: object, said: str) -> None:
+    cloud.vault_status, cloud.vault_body = status, {"error": error}
+    secret = vault_secret(f"{cloud.url}/secrets/openai", place="--api-key-from")
+    with pytest.raises(Refused) as caught:
+        read_key(secret, lambda _: "T0KEN")
+    message = str(caught.value)
+    assert message.startswith(f"The key could not be read from {secret.url} ({status}): ")
+    assert said in message
+    assert "HUSH" not in message
+    assert "T0KEN" not in message
+
+
+def test_a_vault_that_does_not_answer_is_told() -> None:
+    secret = vault_secret("http://127.0.0.1:9/secrets/openai", place="--api-key-from")
+    with pytest.raises(Refused, match="the vault does not answer"):
+        read_key(secret, lambda _: "T0KEN")
+
+
+@pytest.mark.parametrize("value", ["", "two words", "two\nlines"])
+def test_a_secret_that_can_be_no_key_is_told(cloud: Cloud, value: str) -> None:
+    cloud.key = value
+    token = cloud.issue("by hand", "https://vault.azure.net")
+    secret = vault_secret(f"{cloud.url}/secrets/openai", place="--api-key-from")
+    with pytest.raises(Refused, match="holds nothing that can be a key"):
+        read_key(secret, lambda _: token.text)
+
+
+def test_a_run_that_gets_no_key_asks_nothing(
+    batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
 ) -> None:
     files.texts("in/a.csv", ["one"])
-    cloud.vault_status, cloud.vault_body = status, {"error": error}
+    cloud.vault_status = 403
     environ = {**alone(tmp_path), **ways_in(cloud)["azureml"]}
     run = batchscore(*score(cloud, "--api-key-from", f"{cloud.url}/secrets/openai"), env=environ)
     assert run.exit_code == 1
-    assert said in run.said
-    assert f"({status})" in run.said
-    assert "HUSH" not in run.said
+    assert "Key Vault Secrets User" in run.said
     assert cloud.answered + cloud.rejected == 0
 
 
