@@ -74,6 +74,8 @@ case $TASK in
   embeddings | chat | completions) ;;
   *) fail "TASK is $TASK; it may be embeddings, chat or completions." ;;
 esac
+[[ $ENDPOINT =~ ^[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]$ ]] ||
+  fail "ENDPOINT is $ENDPOINT; a name has 3 to 32 letters, digits and dashes and begins with a letter."
 [[ $INPUT != /* || -e $INPUT ]] || fail "$INPUT: there is no such folder."
 for program in az batchscore; do
   command -v "$program" >/dev/null || fail "$program is not installed; see docs/azure-ml.md."
@@ -106,6 +108,9 @@ step "Azure OpenAI: the deployment $OPENAI_DEPLOYMENT of $MODEL"
 OPENAI_ID=$(az cognitiveservices account show "${OPENAI[@]}" --query id --output tsv)
 OPENAI_URL=$(az cognitiveservices account show "${OPENAI[@]}" --query properties.endpoint --output tsv)
 [[ -n $OPENAI_ID && -n $OPENAI_URL ]] || fail "az does not tell the id and the address of $OPENAI_RESOURCE."
+# Entra ID works with a resource's own address, not with that of its region.
+[[ $OPENAI_URL != *.api.cognitive.microsoft.com* ]] || fail "$OPENAI_RESOURCE has no address of its own; give it \
+one: az cognitiveservices account update ${OPENAI[*]} --custom-domain $OPENAI_RESOURCE"
 if exists az cognitiveservices account deployment show "${OPENAI[@]}" --deployment-name "$OPENAI_DEPLOYMENT"; then
   echo "It is there."
 else

@@ -182,6 +182,16 @@ def test_a_template_is_the_models_own_and_no_column_is_named_beside_it(azure: Az
     assert not any("AZUREML_BI_TEXT_COLUMN" in word for call in azure.calls for word in call)
 
 
+def test_a_resource_without_an_address_of_its_own_is_told_at_once(azure: Azure) -> None:
+    (azure.state / "world.json").write_text(
+        json.dumps({"address": "https://westeurope.api.cognitive.microsoft.com/"})
+    )
+    done = azure.run()
+    assert done.returncode == 1
+    assert "--custom-domain aoai" in done.stderr
+    assert azure.count("create") == 0
+
+
 def test_a_cluster_without_an_identity_gets_one(azure: Azure) -> None:
     (azure.state / "world.json").write_text(json.dumps({"compute/batch-cluster": {"vm": 1}}))
     assert azure.run().returncode == 0
@@ -194,6 +204,7 @@ def test_a_cluster_without_an_identity_gets_one(azure: Azure) -> None:
     [
         ({"WORKSPACE": "", "ENDPOINT": "e"}, "WORKSPACE is empty"),
         ({"TASK": "images"}, "TASK is images"),
+        ({"ENDPOINT": "my_endpoint"}, "ENDPOINT is my_endpoint"),
         ({"INPUT": "nowhere"}, "there is no such folder"),
     ],
 )

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from batchscore.endpoints import endpoints_of
 from batchscore.errors import Refused, SettingsError
 from batchscore.request.credentials import DEFAULT_SCOPE, fetch_token
 from batchscore.request.key_vault import read_key, vault_secret
 from batchscore.request.sign_in_failures import ADVICE, sign_in_failure
+from batchscore.settings import Settings
 from cloud import Cloud
 from conftest import Cli, Files
 
@@ -218,6 +220,26 @@ def test_each_cloud_has_its_vaults() -> None:
     secret = vault_secret(f"https://v.vault.azure.cn/secrets/a-b/{version}/", place="x")
     assert secret.url == f"https://v.vault.azure.cn/secrets/a-b/{version}"
     assert secret.scope == "https://vault.azure.cn/.default"
+
+
+def test_each_deployment_of_a_run_may_have_a_vault_of_its_own() -> None:
+    table = {"endpoint": "https://a.openai.azure.com"}
+    settings = Settings(
+        task="chat",
+        model="m",
+        output="out",
+        column="text",
+        api_key_from="https://all.vault.azure.net/secrets/a",
+        deployments=(
+            table,
+            {**table, "api_key_from": "https://own.vault.azure.net/secrets/b"},
+            {**table, "key_variable": "MY_KEY"},
+        ),
+    )
+    targets = [endpoint.target for endpoint in endpoints_of(settings, {"MY_KEY": "k"}, None)]
+    vaults = [target.key_from.url if target.key_from else target.key for target in targets]
+    own = "https://own.vault.azure.net/secrets/b"
+    assert vaults == ["https://all.vault.azure.net/secrets/a", own, "k"]
 
 
 def test_a_vault_and_another_way_to_sign_in_contradict_each_other(batchscore: Cli, files: Files) -> None:
