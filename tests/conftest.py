@@ -28,7 +28,7 @@ import prefork
 from batchscore.simulator import Deployment, Running, start
 
 #: Fixtures that only some tests want.
-pytest_plugins = ["buckets"]
+pytest_plugins = ["buckets", "cloud"]
 
 #: The simulator's key: a text that is easily found wherever it must not stand.
 KEY = "k3y-that-must-show-nowhere"

@@ -29,6 +29,7 @@ DEPLOYMENT_KEYS: Mapping[str, Any] = {
     "model": str,
     "api_version": str,
     "auth": str,
+    "api_key_from": str,
     "key_variable": str,
     "rpm": (int, float),
     "tpm": (int, float),
@@ -116,6 +117,8 @@ def check_together(chosen: Settings) -> None:
     check_deployments(chosen)
     if chosen.simulate and chosen.auth is not None:
         raise UsageError("--simulate needs no --auth.")
+    if chosen.simulate and chosen.api_key_from is not None:
+        raise UsageError("--simulate needs no --api-key-from.")
     for name in chosen.param:
         if name in RESERVED_PARAMS:
             raise UsageError(f"--param {name}: batchscore sets that itself.")

@@ -51,6 +51,8 @@ def endpoint_of(
         endpoint=table.get("endpoint", settings.endpoint),
         api_version=table.get("api_version", settings.api_version),
         auth=table.get("auth", settings.auth),
+        # A table's own key counts before the vault of the whole run.
+        api_key_from=table.get("api_key_from", None if variable else settings.api_key_from),
         environ=environ,
         named=places,
     )

@@ -56,6 +56,12 @@ class Settings:
         choices=("key", "entra", "none"),
         group="Endpoint",
     )
+    api_key_from: str | None = setting(
+        "The Key Vault secret that holds the key, https://VAULT.vault.azure.net/secrets/NAME; it is read by "
+        "Entra ID.",
+        metavar="URL",
+        group="Endpoint",
+    )
     simulate: bool = setting(
         "Rehearse on the simulator that comes with batchscore instead of a real service.",
         kind="flag",

@@ -27,7 +27,33 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 #: Flags of a real endpoint, which a rehearsal does without.
-OF_AN_ENDPOINT = ("--endpoint", "--api-version", "--auth", "--deployment")
+OF_AN_ENDPOINT = ("--endpoint", "--api-version", "--auth", "--deployment", "--api-key-from")
+
+#: What the pages' sh blocks say and no test here runs, by how it begins, with the reason.
+NOT_RUN = {
+    "az ": "it asks Azure; tests/azureml runs the script that makes the same calls against a stand-in",
+    "deployment/deploy-and-run.sh": "it asks Azure; tests/azureml runs it against a stand-in",
+    "pip install": "it would change the environment of the tests",
+    "batchscore model save": "what it saves is for Azure ML; the model's own tests run it",
+    "batchscore check": "tests/azureml holds our own files and wrong ones against it",
+    "batchscore merge named-outputs": "it reads what a job left; tests/azureml runs it in the script",
+}
+
+#: Calls of az in the guide that deploy-and-run.sh does not make, with the reason.
+ONLY_IN_THE_GUIDE = {
+    "az extension add": "once a machine",
+    "az account set": "the script names the subscription in each call",
+    "az configure": "the script names the workspace in each call",
+    "az ml job create": "the script has no pipeline",
+    "az ml schedule create": "the script has no schedule",
+    "az keyvault secret set": "the script signs in without a key",
+    "az keyvault show": "the script signs in without a key",
+    "az cognitiveservices account keys list": "the script signs in without a key",
+}
+
+
+def is_run(line: str) -> bool:
+    return not line.strip().startswith(tuple(NOT_RUN))
 
 
 def commands() -> list[tuple[str, list[str]]]:
@@ -49,13 +75,25 @@ def commands_after_score() -> list[tuple[str, list[list[str]]]]:
     found = []
     for page in PAGES:
         for block in re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
-            lines = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines()]
+            lines = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines() if is_run(line)]
             ours = [words[1:] for words in lines if words[:1] == ["batchscore"]]
             if any(words[0] != "score" for words in ours):
                 found.append(
                     (page.name, [rehearsal(words) if words[0] == "score" else words for words in ours])
                 )
     return found
+
+
+def guide_lines() -> list[str]:
+    """Give the commands of the guide to Azure ML, each on one line."""
+    page = (ROOT / "docs" / "azure-ml.md").read_text("utf-8")
+    found = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    return [re.sub(r" +", " ", line) for block in found for line in block.replace("\\\n", " ").splitlines()]
+
+
+def az_calls(text: str) -> set[str]:
+    """Give the calls of az in a text, without their flags."""
+    return {call.strip() for call in re.findall(r"\b(az(?: [a-z][a-z-]+)+)", text)}
 
 
 def rehearsal(words: list[str]) -> list[str]:
@@ -104,6 +142,24 @@ def test_every_command_that_follows_a_score_runs(page: str, block: list[list[str
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_every_command_of_the_guide_is_run_or_known() -> None:
+    known = (*NOT_RUN, "export ", "batchscore score ", "JOB=$(az ", "PRINCIPAL=$(az ", "OPENAI_ID=$(az ")
+    assert [line for line in guide_lines() if not line.startswith(known)] == []
+
+
+def test_the_guide_makes_the_calls_of_the_script_with_its_files() -> None:
+    script = (ROOT / "deployment" / "deploy-and-run.sh").read_text("utf-8")
+    guide = "\n".join(guide_lines())
+    made = az_calls(guide)
+    assert made - az_calls(script) == ONLY_IN_THE_GUIDE.keys()
+    files = re.findall(r"--file (\S+)", guide)
+    assert files
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    for name in ("Cognitive Services OpenAI User", "settings.environment_variables.AZURE_OPENAI_ENDPOINT="):
+        assert name in script
+        assert name in guide
 
 
 def blocks(language: str) -> list[str]:

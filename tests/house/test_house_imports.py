@@ -66,6 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scores": {"stores", "write"},
     "merging": {"scores", "stores", "read", "write"},
     "verifying": {"stores", "write"},
+    "azureml_files": {"settings", "checks", "configuration", "declared", "deadline"},
+    "checking": {"azureml_files"},
     "options": {"settings", "declared", "simulator"},
     "cli": {
         "settings",
@@ -79,6 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "merging",
         "verifying",
         "stores.address",
+        "checking",
         "write.schema",
     },
     "__main__": {"cli"},

@@ -21,7 +21,7 @@ from batchscore.errors import Refused, SettingsError
 from batchscore.request.credentials import (
     DEFAULT_SCOPE,
     Credentials,
-    EntraCredentials,
+    RenewedCredentials,
     Token,
     credentials_for,
     fetch_token,
@@ -255,7 +255,7 @@ def test_a_token_service_that_fails_gives_one_message_for_a_person(
     message = str(caught.value)
     assert message.startswith(f"No Entra ID token for {DEFAULT_SCOPE}")
     assert "ManagedIdentity" in message
-    assert "az login" in message
+    assert ("MSI_ENDPOINT" in message) == (status != 400)
     assert "\n" not in message
     assert ("AADSTS700016" in message) == (status == 400)
     assert caught.value.__cause__ is None
@@ -265,7 +265,7 @@ def test_a_token_service_that_fails_gives_one_message_for_a_person(
 def test_a_library_setting_that_is_wrong_is_a_setting_error(
     service: TokenService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "nonsense")
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", "http://login.example.com")
     with pytest.raises(SettingsError, match="AZURE_"):
         fetch_token(DEFAULT_SCOPE)
 
@@ -290,14 +290,14 @@ class Fetch:
         return Token("t" if self.same else f"t{self.count}", self.clock.now + 3600)
 
 
-async def _settled(credentials: EntraCredentials) -> None:
+async def _settled(credentials: RenewedCredentials) -> None:
     await asyncio.wait([credentials._renewal])  # type: ignore[list-item]
 
 
 def test_a_token_is_renewed_five_minutes_ahead_and_a_failure_waits_half_a_minute() -> None:
     clock = Clock()
     fetch = Fetch(clock)
-    credentials = EntraCredentials(fetch, clock=clock)
+    credentials = RenewedCredentials(fetch, clock=clock)
 
     async def scene() -> None:
         first = await credentials.headers()
@@ -327,7 +327,7 @@ def test_a_source_that_gives_the_same_token_again_is_not_asked_for_every_401() -
     clock = Clock()
     fetch = Fetch(clock)
     fetch.same = True
-    credentials = EntraCredentials(fetch, clock=clock)
+    credentials = RenewedCredentials(fetch, clock=clock)
 
     async def scene() -> None:
         old = await credentials.headers()
@@ -340,7 +340,7 @@ def test_a_source_that_gives_the_same_token_again_is_not_asked_for_every_401() -
 def test_a_clock_that_is_wrong_does_not_make_every_request_fetch() -> None:
     clock = Clock()
     fetch = Fetch(Clock())
-    credentials = EntraCredentials(fetch, clock=clock)
+    credentials = RenewedCredentials(fetch, clock=clock)
     clock.now += 7200
 
     async def scene() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ from urllib.parse import urlsplit
 
 from batchscore.errors import Refused, SettingsError
 from batchscore.request.endpoint import Target
+from batchscore.request.key_vault import read_key
+from batchscore.request.sign_in_failures import sign_in_failure
 
 DEFAULT_SCOPE = "https://cognitiveservices.azure.com/.default"
 
@@ -42,7 +45,7 @@ _FORCED_COVERS_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token and when it expires (seconds since 1970). Its repr hides it."""
+    """A bearer token, or a key, and when it expires (seconds since 1970). Its repr hides it."""
 
     text: str
     expires_at: float
@@ -76,14 +79,21 @@ def credentials_for(target: Target, environ: Mapping[str, str]) -> Credentials:
     if target.key is not None:
         prefix = "" if target.key_header == "api-key" else "Bearer "
         return FixedCredentials({target.key_header: prefix + target.key})
+    named = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
+    # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
+    client_id = named if _GUID.fullmatch(named) else None
+    secret = target.key_from
+    if secret is not None:
+        prefix = "" if target.key_header == "api-key" else "Bearer "
+
+        def fetch_key() -> Token:
+            return Token(*read_key(secret, lambda scope: fetch_token(scope, client_id=client_id).text))
+
+        return RenewedCredentials(fetch_key, header=target.key_header, prefix=prefix)
     if target.auth != "entra":
         raise SettingsError("No key is set.")
     scope = scope_of(target.url, environ)
-    client_id = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
-    # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
-    return EntraCredentials(
-        lambda: fetch_token(scope, client_id=client_id if _GUID.fullmatch(client_id) else None)
-    )
+    return RenewedCredentials(lambda: fetch_token(scope, client_id=client_id))
 
 
 def scope_of(url: str, environ: Mapping[str, str]) -> str:
@@ -114,15 +124,25 @@ class FixedCredentials:
         return False
 
 
-class EntraCredentials:
-    """A token that is renewed ahead of its end by one task, whoever asks and however many.
+class RenewedCredentials:
+    """A token (or a vault's key) that is renewed ahead of its end by one task, whoever asks and however many.
 
     While the old token is valid nobody waits. Fails with what `fetch` raises, and only when there is no
-    valid token left.
+    valid token left. So a token is fetched once in its life: when four fifths of it are over, or for a
+    longer one 5 minutes before its end.
     """
 
-    def __init__(self, fetch: Fetch, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        *,
+        header: str = "Authorization",
+        prefix: str = "Bearer ",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._fetch = fetch
+        self._header = header
+        self._prefix = prefix
         self._clock = clock
         self._headers: Mapping[str, str] = {}
         self._renew_at = 0.0
@@ -143,13 +163,13 @@ class EntraCredentials:
 
     async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:
         """Renew the token, unless that has happened since; True if it is another one."""
-        old = (rejected or self._headers).get("Authorization")
-        renewed_since = old != self._headers.get("Authorization")
+        old = (rejected or self._headers).get(self._header)
+        renewed_since = old != self._headers.get(self._header)
         # A token service with a cache of its own may give the same token again: not for every 401.
         if renewed_since or self._clock() < self._forced_at + _FORCED_COVERS_SECONDS:
             return renewed_since or rejected is None
         await asyncio.shield(self._renew(forced=True))
-        return old != self._headers.get("Authorization")
+        return old != self._headers.get(self._header)
 
     def _renew(self, *, forced: bool = False) -> asyncio.Task[None]:
         """Give the renewal under way, or start it; a task of a loop that is gone does not count."""
@@ -173,7 +193,7 @@ class EntraCredentials:
         life = max(token.expires_at - now, 1.0)
         self._expires_at = now + life
         self._renew_at = now + life - min(_AHEAD_SECONDS, life / 5)
-        self._headers = {"Authorization": f"Bearer {token.text}"}
+        self._headers = {self._header: self._prefix + token.text}
         if forced:
             self._forced_at = now
 
@@ -200,7 +220,7 @@ def fetch_token(scope: str, *, client_id: str | None = None) -> Token:
             token = credential.get_token(scope)
     except AzureError as error:
         # Not chained: the original quotes whole replies of the token service.
-        raise Refused(_refusal(scope, tried, str(error))) from None
+        raise Refused(sign_in_failure(scope, tried, str(error), os.environ)) from None
     except ValueError as error:
         # Its own settings: AZURE_TOKEN_CREDENTIALS, AZURE_AUTHORITY_HOST, and the like.
         kind = type(error).__name__
@@ -210,15 +230,3 @@ def fetch_token(scope: str, *, client_id: str | None = None) -> Token:
     if not re.fullmatch(r"[!-~]+", token.token):
         raise Refused(f"The token service gave something that is no token (for {scope}).")
     return Token(token.token, float(token.expires_on))
-
-
-def _refusal(scope: str, tried: list[str], text: str) -> str:
-    """Say what failed and what usually helps. Of the original text only Entra's own error codes are kept."""
-    ways = ", ".join(name for name in tried if name != "FailedDAC") or "nothing"
-    codes = ", ".join(dict.fromkeys(re.findall(r"AADSTS\d+", text)))
-    return (
-        f"No Entra ID token for {scope}{f' ({codes})' if codes else ''}. Tried: {ways}. "
-        "On Azure: give the machine an identity with the role Cognitive Services OpenAI User, and if it has "
-        "several, set DEFAULT_IDENTITY_CLIENT_ID or AZURE_CLIENT_ID. Elsewhere: az login, or a service "
-        "principal in AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET. Or use a key."
-    )

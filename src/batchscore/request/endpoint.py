@@ -31,6 +31,7 @@ from batchscore.request.address import (
     names_origin_of,
     take_apart,
 )
+from batchscore.request.key_vault import VaultSecret, vault_secret
 from batchscore.request.places import AZURE_TYPES, ENTRA_TYPES, OPENAI_TYPES, Given
 from batchscore.version import VERSION
 
@@ -58,6 +59,8 @@ class Target:
     key_header: str
     #: The key; with `auth="entra"` a token given by hand, or None: then it is fetched.
     key: str | None = None
+    #: The Key Vault secret that holds the key; then `auth` is `key`, and `key` is None.
+    key_from: VaultSecret | None = None
     #: Of endpoint, api_version, deployment, key and auth, as far as set: the name of the place that won.
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,6 +77,7 @@ def resolve_target(
     endpoint: str | None = None,
     api_version: str | None = None,
     auth: str | None = None,
+    api_key_from: str | None = None,
     environ: Mapping[str, str],
     named: Mapping[str, str] | None = None,
 ) -> Target:
@@ -92,6 +96,7 @@ def resolve_target(
             "--deployment": deployment,
             "--model": model,
             "--auth": auth,
+            "--api-key-from": api_key_from,
         },
         environ,
         named or {},
@@ -107,6 +112,9 @@ def resolve_target(
     if name is None:
         raise SettingsError("No model is named. Name one with --model (on Azure also with --deployment).")
     kind, key, credential = _credential(given, address)
+    # What the setting holds is where the key is, not the key.
+    in_vault = given.flags.get("--api-key-from")
+    key_from = vault_secret(in_vault, place=credential["key"]) if in_vault else None
     if kind != "none":
         check_plain_http(address, environ)
 
@@ -129,7 +137,8 @@ def resolve_target(
         surface=surface,
         auth=kind,
         key_header="api-key" if surface == "azure-deployments" and kind == "key" else "Authorization",
-        key=key,
+        key=key if key_from is None else None,
+        key_from=key_from,
         sources={
             setting: place
             for setting, place in {**sources, **credential}.items()
@@ -166,8 +175,11 @@ def _credential(given: Given, address: Address) -> tuple[str, str | None, dict[s
     if wanted not in {"", "key", "entra", "none"}:
         raise UsageError(f"{auth_place} is {wanted!r}; it may be key, entra or none.")
 
+    in_vault = "--api-key-from" in given.flags
+    if in_vault and wanted in {"entra", "none"}:
+        raise UsageError(f"{key_place} names a key, but {auth_place} is {wanted}; give one of them.")
     on_azure = address.surface != "openai"
-    if not wanted and key_place != "BATCHSCORE_API_KEY" and on_azure:
+    if not wanted and not in_vault and key_place != "BATCHSCORE_API_KEY" and on_azure:
         if given.api_type in ENTRA_TYPES:
             wanted, auth_place = "entra", "OPENAI_API_TYPE"
         elif azure_host and "AZURE_OPENAI_AD_TOKEN" in variables:

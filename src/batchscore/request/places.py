@@ -41,6 +41,7 @@ PLACES: Mapping[str, tuple[Place, ...]] = {
         Place("--model"),
     ),
     "key": (
+        Place("--api-key-from", "a Key Vault's secret; to any endpoint"),
         Place("BATCHSCORE_API_KEY", "to any endpoint"),
         Place("AZURE_OPENAI_API_KEY", "only to Azure's hosts and the host in `AZURE_OPENAI_ENDPOINT`"),
         Place(
@@ -51,6 +52,7 @@ PLACES: Mapping[str, tuple[Place, ...]] = {
     ),
     "auth": (
         Place("--auth", "`key`, `entra` or `none`"),
+        Place("--api-key-from", "→ key"),
         Place("BATCHSCORE_API_KEY", "→ key"),
         Place("OPENAI_API_TYPE", "`azure_ad`, `azuread` → Entra ID (Azure only)"),
         Place("AZURE_OPENAI_AD_TOKEN", "→ this token, as it is (Azure only)"),

@@ -1,0 +1,225 @@
+#!/usr/bin/env bash
+# Scores a folder with an Azure OpenAI model on an Azure ML batch endpoint, from nothing to one file:
+# create, register, deploy, invoke, wait, download, merge, delete.
+#
+# Fill in the first four variables, then: az login && ./deploy-and-run.sh
+# It stops at the first error. The same command again goes on: what exists is kept, a job that is under way
+# is waited for, and a job that failed is run again for what it left.
+set -euo pipefail
+
+# Where things are. Each variable may also come from the environment.
+SUBSCRIPTION=${SUBSCRIPTION:-}                    # the subscription's id or name
+RESOURCE_GROUP=${RESOURCE_GROUP:-}                # the resource group of the workspace
+WORKSPACE=${WORKSPACE:-}                          # the Azure ML workspace
+OPENAI_RESOURCE=${OPENAI_RESOURCE:-}              # the name of the Azure OpenAI resource
+OPENAI_RESOURCE_GROUP=${OPENAI_RESOURCE_GROUP:-$RESOURCE_GROUP}
+
+# What is scored, and with which model.
+TASK=${TASK:-embeddings}                          # embeddings, chat or completions
+INPUT=${INPUT:-../data}                           # a folder or file here, or an azureml: URI; no sub-folders are read
+COLUMN=${COLUMN:-text}                            # the column that holds the text; or instead of it
+PROMPT=${PROMPT:-}                                # a template over columns, such as Summarise: {text}
+MODEL=${MODEL:-text-embedding-3-small}
+MODEL_VERSION=${MODEL_VERSION:-1}
+OPENAI_DEPLOYMENT=${OPENAI_DEPLOYMENT:-$MODEL}    # Azure OpenAI's name for the deployed model
+CAPACITY=${CAPACITY:-120}                         # its quota, in thousands of tokens a minute
+SKU=${SKU:-Standard}
+
+# Names of what is created.
+ENDPOINT=${ENDPOINT:-batchscore-$WORKSPACE}       # unique in its region, 3 to 32 characters
+CLUSTER=${CLUSTER:-batch-cluster}
+REGISTERED_MODEL=${REGISTERED_MODEL:-batchscore-$TASK}
+OUTPUT=${OUTPUT:-azureml://datastores/workspaceblobstore/paths/batchscore/$ENDPOINT/$TASK/}
+RESULTS=${RESULTS:-results}                       # the folder here that gets the scores
+RESULT=${RESULT:-$RESULTS/$TASK.jsonl}            # one file, for pandas.read_json(…, lines=True)
+KEEP_ENDPOINT=${KEEP_ENDPOINT:-no}                # yes: for more jobs; it costs nothing while idle
+POLL_SECONDS=${POLL_SECONDS:-20}
+
+# Nothing to edit below.
+
+fail() {
+  echo "deploy-and-run: $1" >&2
+  exit 1
+}
+
+step() {
+  echo
+  echo "== $1"
+}
+
+# Say which line failed; az itself has said why.
+trap 'echo "deploy-and-run: stopped at line $LINENO; the same command goes on from here." >&2' ERR
+
+absolute() {
+  case $1 in
+    /*) echo "$1" ;;
+    *) echo "$PWD/$1" ;;
+  esac
+}
+
+# Paths that were given are those of the folder one is in; our own files are beside this script.
+case $INPUT in
+  azureml:* | https:*) ;;
+  ../data) INPUT=$(cd "$(dirname "$0")" && pwd)/../data ;;
+  *) INPUT=$(absolute "$INPUT") ;;
+esac
+RESULT=$(absolute "$RESULT")
+RESULTS=$(absolute "$RESULTS")
+cd "$(dirname "$0")"
+
+for name in SUBSCRIPTION RESOURCE_GROUP WORKSPACE OPENAI_RESOURCE; do
+  [[ -n ${!name} ]] || fail "$name is empty: fill in the variables at the top."
+done
+case $TASK in
+  embeddings | chat | completions) ;;
+  *) fail "TASK is $TASK; it may be embeddings, chat or completions." ;;
+esac
+[[ $ENDPOINT =~ ^[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]$ ]] ||
+  fail "ENDPOINT is $ENDPOINT; a name has 3 to 32 letters, digits and dashes and begins with a letter."
+[[ $INPUT != /* || -e $INPUT ]] || fail "$INPUT: there is no such folder."
+for program in az batchscore; do
+  command -v "$program" >/dev/null || fail "$program is not installed; see docs/azure-ml.md."
+done
+
+JOB_FILE=$RESULTS/$TASK.jobs    # the names of the jobs, the latest last
+DONE_FILE=$RESULTS/$TASK.done    # the name of the latest job that was seen through to the end
+MODEL_FOLDER=$RESULTS/$TASK.model
+ML=(--subscription "$SUBSCRIPTION" --resource-group "$RESOURCE_GROUP" --workspace-name "$WORKSPACE")
+OPENAI=(--subscription "$SUBSCRIPTION" --resource-group "$OPENAI_RESOURCE_GROUP" --name "$OPENAI_RESOURCE")
+mkdir -p "$RESULTS"
+
+# Whether something exists. Only "not found" means no; any other failure of az stops here.
+exists() {
+  local said
+  if said=$("$@" --output none 2>&1); then
+    return 0
+  fi
+  case $said in
+    *NotFound* | *"not found"* | *"could not be found"* | *"does not exist"*) return 1 ;;
+  esac
+  echo "$said" >&2
+  fail "cannot tell whether it exists: ${*:1:4}"
+}
+
+step "Checking the files"
+batchscore check .
+
+step "Azure OpenAI: the deployment $OPENAI_DEPLOYMENT of $MODEL"
+OPENAI_ID=$(az cognitiveservices account show "${OPENAI[@]}" --query id --output tsv)
+OPENAI_URL=$(az cognitiveservices account show "${OPENAI[@]}" --query properties.endpoint --output tsv)
+[[ -n $OPENAI_ID && -n $OPENAI_URL ]] || fail "az does not tell the id and the address of $OPENAI_RESOURCE."
+# Entra ID works with a resource's own address, not with that of its region.
+[[ $OPENAI_URL != *.api.cognitive.microsoft.com* ]] || fail "$OPENAI_RESOURCE has no address of its own; give it \
+one: az cognitiveservices account update ${OPENAI[*]} --custom-domain $OPENAI_RESOURCE"
+if exists az cognitiveservices account deployment show "${OPENAI[@]}" --deployment-name "$OPENAI_DEPLOYMENT"; then
+  echo "It is there."
+else
+  az cognitiveservices account deployment create "${OPENAI[@]}" --deployment-name "$OPENAI_DEPLOYMENT" \
+    --model-format OpenAI --model-name "$MODEL" --model-version "$MODEL_VERSION" \
+    --sku-name "$SKU" --sku-capacity "$CAPACITY" --output none
+fi
+
+step "The cluster $CLUSTER, and its identity"
+if exists az ml compute show "${ML[@]}" --name "$CLUSTER"; then
+  echo "It is there."
+else
+  az ml compute create "${ML[@]}" --file compute.yml --name "$CLUSTER" --output none
+fi
+PRINCIPAL=$(az ml compute show "${ML[@]}" --name "$CLUSTER" --query identity.principal_id --output tsv)
+if [[ -z $PRINCIPAL || $PRINCIPAL == None ]]; then
+  az ml compute update "${ML[@]}" --name "$CLUSTER" --identity-type system_assigned --output none
+  PRINCIPAL=$(az ml compute show "${ML[@]}" --name "$CLUSTER" --query identity.principal_id --output tsv)
+fi
+[[ -n $PRINCIPAL && $PRINCIPAL != None ]] || fail "the cluster $CLUSTER has no system-assigned identity."
+
+step "The role Cognitive Services OpenAI User for the cluster, on $OPENAI_RESOURCE alone"
+ROLE="Cognitive Services OpenAI User"
+GIVEN=$(az role assignment list --subscription "$SUBSCRIPTION" --role "$ROLE" --scope "$OPENAI_ID" \
+  --fill-principal-name false --query "[?principalId=='$PRINCIPAL'].id | [0]" --output tsv)
+if [[ -n $GIVEN && $GIVEN != None ]]; then
+  echo "It is given."
+else
+  az role assignment create --subscription "$SUBSCRIPTION" --assignee-object-id "$PRINCIPAL" \
+    --assignee-principal-type ServicePrincipal --role "$ROLE" --scope "$OPENAI_ID" --output none
+fi
+
+step "Registering the model $REGISTERED_MODEL"
+rm -rf "$MODEL_FOLDER"
+WHAT=(--column "$COLUMN")
+[[ -z $PROMPT ]] || WHAT=(--prompt "$PROMPT")
+batchscore model save "$MODEL_FOLDER" --task "$TASK" --model "$MODEL" --deployment "$OPENAI_DEPLOYMENT" "${WHAT[@]}"
+az ml model create "${ML[@]}" --name "$REGISTERED_MODEL" --type mlflow_model --path "$MODEL_FOLDER" --output none
+
+step "The endpoint $ENDPOINT"
+if exists az ml batch-endpoint show "${ML[@]}" --name "$ENDPOINT"; then
+  echo "It is there."
+else
+  az ml batch-endpoint create "${ML[@]}" --file endpoint.yml --name "$ENDPOINT" --output none
+fi
+
+step "The deployment $TASK: the first one builds the environment, some ten minutes"
+DEPLOY=(az ml batch-deployment create "${ML[@]}" --file "deployment-$TASK.yml" --endpoint-name "$ENDPOINT"
+  --set-default --output none
+  --set model="azureml:$REGISTERED_MODEL@latest"
+  --set compute="azureml:$CLUSTER"
+  --set settings.environment_variables.AZURE_OPENAI_ENDPOINT="$OPENAI_URL"
+  --set settings.environment_variables.BATCHSCORE_TPM="${CAPACITY}000")
+# With a template the model itself says which columns it takes.
+[[ -n $PROMPT ]] || DEPLOY+=(--set settings.environment_variables.AZUREML_BI_TEXT_COLUMN="$COLUMN")
+"${DEPLOY[@]}"
+
+job_status() {
+  az ml job show "${ML[@]}" --name "$1" --query status --output tsv
+}
+
+step "The job"
+JOB=""
+[[ ! -s $JOB_FILE ]] || JOB=$(tail -n 1 "$JOB_FILE")
+STATUS=""
+[[ -z $JOB ]] || STATUS=$(job_status "$JOB")
+# A job that is completed, but was not seen through to the end below, is not started again.
+[[ $STATUS != Completed || $(cat "$DONE_FILE" 2>/dev/null) == "$JOB" ]] || STATUS=Finished
+case $STATUS in
+  "" | Completed | Failed | Canceled | NotResponding)
+    INPUT_TYPE=uri_folder
+    [[ ! -f $INPUT ]] || INPUT_TYPE=uri_file
+    INVOKE=(az ml batch-endpoint invoke "${ML[@]}" --name "$ENDPOINT" --deployment-name "$TASK"
+      --input "$INPUT" --input-type "$INPUT_TYPE" --output-path "$OUTPUT" --query name --output tsv)
+    # The host refuses a second job whose own summary has a name that is taken; the scores are none of it.
+    [[ ! -s $JOB_FILE ]] || INVOKE+=(--set output_file_name="predictions-$(($(wc -l <"$JOB_FILE") + 1)).csv")
+    JOB=$("${INVOKE[@]}")
+    [[ -n $JOB ]] || fail "the endpoint gave no job."
+    echo "$JOB" >>"$JOB_FILE"
+    echo "Started $JOB."
+    ;;
+  *) echo "$JOB was started before." ;;
+esac
+
+step "Waiting for $JOB: az ml job show --name $JOB --web shows it"
+while :; do
+  STATUS=$(job_status "$JOB")
+  case $STATUS in
+    Completed) break ;;
+    Failed | Canceled | NotResponding)
+      fail "the job is $STATUS; what it scored is kept. After a look at its logs the same command goes on."
+      ;;
+  esac
+  echo "$STATUS"
+  sleep "$POLL_SECONDS"
+done
+echo "Completed"
+
+step "Downloading the scores"
+rm -rf "$RESULTS/named-outputs"
+az ml job download "${ML[@]}" --name "$JOB" --output-name score --download-path "$RESULTS" --output none
+batchscore merge "$RESULTS/named-outputs/score" "$RESULT" --task "$TASK" --overwrite
+
+if [[ $KEEP_ENDPOINT == yes ]]; then
+  echo "The endpoint $ENDPOINT stays."
+else
+  step "Deleting the endpoint $ENDPOINT; the cluster shrinks to nothing by itself"
+  az ml batch-endpoint delete "${ML[@]}" --name "$ENDPOINT" --yes --output none
+fi
+echo "$JOB" >"$DONE_FILE"
+echo
+echo "$RESULT has the scores."

@@ -1,0 +1,125 @@
+"""What is wrong in Azure ML's files that azure-ai-ml lets pass?
+
+Each rule is a small function from a document to findings. They know files, not the service.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchscore.azureml_files.conda import environment_findings
+from batchscore.azureml_files.document import Document, Finding
+from batchscore.azureml_files.kinds import Scoring
+from batchscore.azureml_files.script import script_problem
+from batchscore.azureml_files.variables import deadline_seconds, variable_problems
+
+#: How endpoints and deployments are named (learn.microsoft.com, "Manage Azure Machine Learning limits").
+_ENDPOINT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
+#: Variables of a shell, and blanks that were left to be filled in; `${{…}}` are Azure ML's own expressions.
+_UNFILLED = re.compile(r"\$(?!\{\{)\{?[A-Za-z_]\w*\}?|<[A-Za-z][\w -]*>")
+#: Settings that a deployment reads below `settings` only, though its schema lets them stand at the top.
+_BELOW_SETTINGS = ("error_threshold", "environment_variables")
+
+
+def document_findings(document: Document, kind: str) -> Iterator[Finding]:
+    """Give what holds for every file: keys that stand twice, blanks, names."""
+    for steps in document.repeated:
+        yield document.finding(f"{steps[-1]} stands here twice; the last one counts.", *steps)
+    for steps, value in document.leaves():
+        if isinstance(value, str) and steps[-1:] not in {("$schema",), ("description",)}:
+            match = _UNFILLED.search(value)
+            if match:
+                message = f"{match.group()} is taken as it stands here; nothing fills it in."
+                yield document.finding(message, *steps)
+    if kind in {"endpoint", "deployment"}:
+        name = document.get("name")
+        if isinstance(name, str) and not _ENDPOINT_NAME.fullmatch(name):
+            message = "a name has 3 to 32 letters, digits and dashes and begins with a letter."
+            yield document.finding(f"{name!r}: {message}", "name")
+    if kind == "endpoint" and document.get("auth_mode") not in {None, "aad_token"}:
+        yield document.finding("auth_mode: batch endpoints know only aad_token.", "auth_mode")
+    if kind == "deployment":
+        yield from _deployment_findings(document)
+    if kind == "schedule":
+        yield from _schedule_findings(document)
+
+
+def scoring_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
+    """Give what is wrong with one place that runs the scoring script."""
+    for steps, why in scoring.explicit.items():
+        if document.get(*steps) is None:
+            yield document.finding(f"{'.'.join(map(str, steps))} is not set ({why}).", *steps)
+    for steps, known in scoring.closed.items():
+        for key in sorted(document.table(*steps).keys() - known):
+            yield document.finding(f"{key}: there is no such key here; nothing reads it.", *steps, key)
+    yield from _script_findings(document, scoring)
+    yield from environment_findings(document, scoring.environment)
+    threshold = (*scoring.timeout[:-2], "error_threshold")
+    if document.get(*threshold) not in {None, 0}:
+        message = "error_threshold is not 0: a job whose files could not be scored would be green."
+        yield document.finding(message, *threshold)
+    variables = document.table(*scoring.variables)
+    for name, problem in variable_problems(variables):
+        yield document.finding(problem, *scoring.variables, *([name] if name else []))
+    yield from _time_findings(document, scoring)
+
+
+def _time_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
+    timeout = document.get(*scoring.timeout)
+    variables = document.table(*scoring.variables)
+    if isinstance(timeout, bool) or not isinstance(timeout, int):
+        return
+    if "BATCHSCORE_DEADLINE" not in variables:
+        message = f"BATCHSCORE_DEADLINE is not set: the host would kill the process after {timeout} s."
+        yield document.finding(message + " Add one that is shorter.", *scoring.variables)
+    seconds = deadline_seconds(variables)
+    if seconds is not None and seconds >= timeout:
+        message = f"the host kills the process after {timeout} s, before its own deadline of {seconds:g} s."
+        yield document.finding(message, *scoring.timeout)
+
+
+def _script_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
+    code, script = document.get(*scoring.code), document.get(*scoring.script)
+    for steps, value in ((scoring.code, code), (scoring.script, script)):
+        if value is None:
+            message = f"{steps[-1]} is not set: {scoring.what} would not run batchscore's script."
+            yield document.finding(message, *steps)
+    if not isinstance(code, str) or not isinstance(script, str) or ":" in code:
+        return
+    folder = document.path.parent / code
+    if not folder.is_dir():
+        yield document.finding(f"{code}: there is no such folder.", *scoring.code)
+    elif not (folder / script).is_file():
+        yield document.finding(f"{script}: there is no such file in {code}.", *scoring.script)
+    else:
+        problem = script_problem(folder / script)
+        if problem:
+            yield Finding(Path(os.path.normpath(folder / script)), *problem)
+
+
+def _deployment_findings(document: Document) -> Iterator[Finding]:
+    for key in _BELOW_SETTINGS:
+        if key in document.table():
+            yield document.finding(f"{key} is not read here; write it below settings.", key)
+    action = document.get("settings", "output_action")
+    if action == "append_row":
+        message = "output_action is append_row: the host would write one line a file into predictions.csv."
+        yield document.finding(message + " Write summary_only.", "settings", "output_action")
+    if document.get("type") != "model":
+        yield document.finding("type is not set; write type: model", "type")
+
+
+def _schedule_findings(document: Document) -> Iterator[Finding]:
+    expression = document.get("trigger", "expression")
+    if not isinstance(expression, str):
+        return
+    parts = expression.split()
+    if len(parts) != 5:
+        message = "expression: cron has five fields: minute, hour, day, month, weekday."
+        yield document.finding(message, "trigger", "expression")
+    elif parts[2:4] != ["*", "*"]:
+        message = "expression: Azure ML does not read the fields of days and months; write * there."
+        yield document.finding(message, "trigger", "expression")

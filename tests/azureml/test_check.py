@@ -1,0 +1,294 @@
+"""`batchscore check`: our own files pass, and each thing that can be wrong is told with its line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from azureml_tree import copy_of_the_tree
+from batchscore.azureml_files.document import Finding, read_document
+from batchscore.azureml_files.kinds import KINDS
+from batchscore.azureml_files.script import script_problem
+from batchscore.azureml_files.sdk import LOADERS
+from batchscore.checking import check_files
+from batchscore.errors import InputError
+from conftest import Cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return copy_of_the_tree(tmp_path / "tree")
+
+
+def changed(tree: Path, file: str, before: str, after: str) -> list[str]:
+    """Replace what a pattern matches in a file; give what is found then, as `file:line: message`."""
+    path = tree / file
+    text, count = re.subn(before, after, path.read_text(), count=1, flags=re.MULTILINE)
+    assert count == 1, f"{before} is not in {file}"
+    path.write_text(text)
+    folder = tree / "deployment"
+    # What refers to one another, and no more, so that many small changes take little time.
+    files = {
+        path if path.parent == folder else tree / DEPLOYMENT,
+        folder / "endpoint.yml",
+        folder / "compute.yml",
+    }
+    return [str(finding).removeprefix(f"{tree}/") for finding in check_files(sorted(files)).findings]
+
+
+def test_our_own_files_are_right(tree: Path) -> None:
+    checked = check_files([tree / "deployment"])
+    assert checked.findings == ()
+    names = {path.name for path in checked.files}
+    assert names == {path.name for path in (ROOT / "deployment").glob("*.yml")}
+
+
+@pytest.mark.skipif(not (ROOT / "src" / "batch_driver.py").exists(), reason="the copy has a stand-in for it")
+def test_our_own_scoring_script_has_what_the_host_calls() -> None:
+    assert script_problem(ROOT / "src" / "batch_driver.py") is None
+
+
+@pytest.mark.filterwarnings("ignore")  # the SDK's own, of marshmallow
+@pytest.mark.parametrize("task", ["embeddings", "chat", "completions"])
+def test_what_the_script_sets_in_a_deployment_goes_over_the_wire(tree: Path, task: str) -> None:
+    """Through azure-ai-ml itself, as `az ml batch-deployment create --set` does it."""
+    from azure.ai.ml.entities._load_functions import (  # noqa: PLC0415 - its import warns, too
+        load_model_batch_deployment,
+    )
+
+    script = (tree / "deployment" / "deploy-and-run.sh").read_text()
+    names = re.findall(r"--set ([a-zA-Z_.]+)=", script)
+    names.remove("output_file_name")
+    values = {name: "azureml:a@latest" if name in {"model", "compute"} else f"new-{name}" for name in names}
+    deployment = load_model_batch_deployment(
+        tree / "deployment" / f"deployment-{task}.yml",
+        params_override=[{name: value} for name, value in values.items()],
+    )
+    wire = deployment._to_rest_object("westeurope").as_dict()["properties"]
+    assert (wire["model"]["assetId"], wire["compute"]) == ("a@latest", "a@latest")
+    variables = {name.rpartition(".")[2]: value for name, value in values.items() if "variables" in name}
+    assert len(variables) == 3
+    assert wire["environmentVariables"].items() >= variables.items()
+    assert (wire["errorThreshold"], wire["outputAction"]) == (0, "SummaryOnly")
+    assert wire["retrySettings"] == {"maxRetries": 3, "timeout": "PT6H"}
+
+
+DEPLOYMENT = "deployment/deployment-chat.yml"
+PIPELINE = "deployment/pipeline.yml"
+CONDA = "environment/conda.yml"
+
+#: File, what is changed in it, into what, and what is said of it.
+WRONG = [
+    # What azure-ai-ml finds.
+    (DEPLOYMENT, "summary_only", "append", r"chat.yml:\d+: output_action: Value 'append' .* not in set"),
+    (
+        DEPLOYMENT,
+        "mini_batch_size: 1",
+        "mini_batch_size: one",
+        r"chat.yml:\d+: mini_batch_size: Not a valid int",
+    ),
+    (DEPLOYMENT, "^description", "descripton", r"chat.yml:\d+: descripton: Unknown field"),
+    (DEPLOYMENT, "conda.yml", "conds.yml", r"chat.yml:\d+: environment: No such file .*conds.yml"),
+    (
+        DEPLOYMENT,
+        "azureml:batchscore-chat@latest",
+        "batchscore-chat",
+        r"chat.yml:\d+: model: .* no reference",
+    ),
+    (PIPELINE, "type: uri_folder", "type: uri_fold", r"pipeline.yml:\d+: .*'uri_fold'"),
+    (PIPELINE, "parent.inputs.data", "parent.inputs.dat", r"pipeline.yml:\d+: .*parent.inputs.dat"),
+    ("deployment/schedule.yml", "pipeline.yml", "pipelin.yml", r"schedule.yml:\d+: .*No such file"),
+    ("deployment/compute.yml", "^size", "sizes", r"compute.yml:\d+: sizes: Unknown field"),
+    # What it lets pass.
+    (DEPLOYMENT, "  mini_batch_size: 1\n", "", r"chat.yml:\d+: settings.mini_batch_size is not set"),
+    (DEPLOYMENT, "    timeout: .*\n", "", r"chat.yml:\d+: .*timeout is not set .*30 seconds"),
+    (DEPLOYMENT, "timeout: 21600", "timeout: 600", r"chat.yml:\d+: the host kills the process after 600 s"),
+    (DEPLOYMENT, "    BATCHSCORE_DEADLINE: .*\n", "", r"chat.yml:\d+: BATCHSCORE_DEADLINE is not set"),
+    (DEPLOYMENT, "DEADLINE: 5h45m", 'DEADLINE: "6:30"', r"chat.yml:\d+: BATCHSCORE_DEADLINE is a moment"),
+    (DEPLOYMENT, "error_threshold: 0", "error_threshold: -1", r"chat.yml:\d+: error_threshold is not 0"),
+    (
+        DEPLOYMENT,
+        "^resources",
+        "error_threshold: 0\nresources",
+        r"chat.yml:\d+: error_threshold is not read here",
+    ),
+    (DEPLOYMENT, "summary_only", "append_row", r"chat.yml:\d+: output_action is append_row"),
+    (DEPLOYMENT, "^type: model\n", "", r"chat.yml:\d+: type is not set"),
+    (DEPLOYMENT, '"120000"', "120000", r"chat.yml:\d+: BATCHSCORE_TPM is not text"),
+    (DEPLOYMENT, '"120000"', '"many"', r"chat.yml:\d+: BATCHSCORE_TPM is 'many'"),
+    (DEPLOYMENT, "BATCHSCORE_TPM", "BATCHSCORE_TMP", r"chat.yml:\d+: BATCHSCORE_TMP: there is no such"),
+    (DEPLOYMENT, "AUTH: entra", "AUTH: entr", r"chat.yml:\d+: --auth is 'entr'"),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_AUTH: entra",
+        "AZURE_OPENAI_API_KEY: HUSH",
+        r"AZURE_OPENAI_API_KEY stands in the file",
+    ),
+    (DEPLOYMENT, "    BATCHSCORE_AUTH: entra\n", "", r"chat.yml:\d+: nothing says how to sign in"),
+    (
+        DEPLOYMENT,
+        "https://my.*",
+        "$OPENAI_API_BASE",
+        r"chat.yml:\d+: \$OPENAI_API_BASE is taken as it stands",
+    ),
+    (DEPLOYMENT, "https://my-resource", "https://<resource>", r"chat.yml:\d+: <resource> is taken as it"),
+    (DEPLOYMENT, "    AZURE_OPENAI_ENDPOINT: .*\n", "", r"chat.yml:\d+: no endpoint is set"),
+    (DEPLOYMENT, "code: ../src", "code: ../srcs", r"chat.yml:\d+: ../srcs: there is no such folder"),
+    (DEPLOYMENT, "batch_driver.py$", "driver.py", r"chat.yml:\d+: driver.py: there is no such file"),
+    (DEPLOYMENT, "^model: .*\n", "", r"chat.yml:\d+: model is not set"),
+    (DEPLOYMENT, "^name: chat", "name: my_chat", r"chat.yml:\d+: 'my_chat': a name has"),
+    (DEPLOYMENT, "^name: chat", "name: chat\nname: talk", r"chat.yml:\d+: name stands here twice"),
+    (
+        DEPLOYMENT,
+        "endpoint_name: batchscore",
+        "endpoint_name: other",
+        r"no file describes an endpoint named other",
+    ),
+    (
+        DEPLOYMENT,
+        "azureml:batch-cluster",
+        "azureml:big",
+        r"chat.yml:\d+: no file describes a cluster named big",
+    ),
+    (DEPLOYMENT, "  conda_file: .*\n", "", r"chat.yml:\d+: conda_file is missing"),
+    (
+        "deployment/endpoint.yml",
+        "aad_token",
+        "key",
+        r"endpoint.yml:\d+: auth_mode: batch endpoints know only",
+    ),
+    (PIPELINE, "      timeout: .*\n", "", r"pipeline.yml:\d+: .*timeout is not set .*60 seconds"),
+    (PIPELINE, "max_retries", "max_retrys", r"pipeline.yml:\d+: max_retrys: there is no such key"),
+    (PIPELINE, "entry_script", "scoring_script", r"pipeline.yml:\d+: entry_script is not set"),
+    (PIPELINE, "error_threshold: 0", "error_threshold: 9", r"pipeline.yml:\d+: error_threshold is not 0"),
+    ("deployment/schedule.yml", '"30 2 . . ."', '"30 2 1 * *"', r"schedule.yml:\d+: .*days and months"),
+    ("deployment/schedule.yml", '"30 2 . . ."', '"at night"', r"schedule.yml:\d+: .*five fields"),
+    (CONDA, "      - azureml-core.*\n", "", r"conda.yml:\d+: azureml-core is missing"),
+    (CONDA, r"\[fuse\]", "", r"conda.yml:\d+: write azureml-dataset-runtime\[fuse\]"),
+    (CONDA, "setuptools<81", "setuptools", r"conda.yml:\d+: pin setuptools<81"),
+    (CONDA, "  - pip\n", "", r"conda.yml:\d+: pip is missing"),
+    (CONDA, "python=3.11", "python=3.8", r"conda.yml:\d+: name a Python from 3.10"),
+    (CONDA, "openai==.*", "openai", r"conda.yml:\d+: openai is not pinned"),
+]
+
+
+@pytest.mark.parametrize(("file", "before", "after", "said"), WRONG)
+def test_what_is_wrong_is_told_with_its_place(
+    tree: Path, file: str, before: str, after: str, said: str
+) -> None:
+    found = changed(tree, file, before, after)
+    assert any(re.search(said, line) for line in found), found
+    assert all("\n" not in line and "HUSH" not in line for line in found)
+    # A mistake is one thing to mend, not ten.
+    assert len(found) <= 3, found
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("def run(mini_batch): ...\n", r"batch_driver.py: does not define init\(\)"),
+        ("def init(): ...\nasync def run(mini_batch): ...\n", r"batch_driver.py:2: run\(\) is a coroutine"),
+        ("def init(): ...\ndef run(): ...\n", r"batch_driver.py:2: run\(\) must take"),
+        ("def init(:\n", r"batch_driver.py:1: is not Python"),
+    ],
+)
+def test_a_script_that_the_host_could_not_call_is_told(tree: Path, script: str, said: str) -> None:
+    (tree / "src" / "batch_driver.py").write_text(script)
+    found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
+    assert len(found) == 1, found
+    assert re.search(said, found[0])
+
+
+def test_a_script_may_import_what_the_host_calls_and_take_its_context(tree: Path) -> None:
+    script = tree / "src" / "batch_driver.py"
+    script.write_text("from batchscore.azureml import init, run\n")
+    assert script_problem(script) is None
+    script.write_text("def init(): ...\ndef run(files, context): ...\n")
+    assert script_problem(script) is None
+
+
+def test_a_package_that_nothing_brings_is_told(tree: Path) -> None:
+    (tree / "src" / "batchscore" / "__init__.py").unlink()
+    (tree / "src" / "batchscore").rmdir()
+    found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
+    assert len(found) == 1
+    assert "nothing brings batchscore itself" in found[0]
+
+
+def test_a_file_of_another_kind_is_left_alone_in_a_folder_and_told_when_named(tree: Path) -> None:
+    other = tree / "deployment" / "workflow.yml"
+    other.write_text("on: push\n")
+    assert check_files([tree / "deployment"]).findings == ()
+    (finding,) = check_files([other]).findings
+    assert "names none of what can be checked" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a: [1\nb: 2\n", "is not YAML"),
+        (b"", "is empty"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"a: \x01", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_told(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "odd.yml"
+    path.write_bytes(content)
+    found = read_document(path)
+    assert isinstance(found, Finding)
+    assert said in found.message
+
+
+def test_every_kind_has_its_loader() -> None:
+    assert set(KINDS.values()) == set(LOADERS)
+
+
+def test_nothing_to_check_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no YAML file of Azure ML"):
+        check_files([tmp_path])
+    with pytest.raises(InputError, match="no such file"):
+        check_files([tmp_path / "nowhere"])
+
+
+def test_the_command_says_it_and_ends_with_its_code(batchscore: Cli, tree: Path) -> None:
+    right = batchscore("check", tree / "deployment")
+    assert (right.exit_code, right.stderr) == (0, "")
+    assert right.stdout == "Nothing is wrong in 7 files.\n"
+    path = tree / "deployment" / "endpoint.yml"
+    path.write_text(path.read_text().replace("aad_token", "key"))
+    wrong = batchscore("check", path, "--json")
+    assert wrong.exit_code == 1
+    (finding,) = wrong.report["findings"]
+    assert finding["line"] == 4
+
+
+@pytest.fixture
+def without_the_sdk(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Run Python code where azure-ai-ml is not installed."""
+
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        blocked = "import sys; sys.modules['azure.ai.ml'] = None; sys.modules['yaml'] = None; "
+        return subprocess.run(
+            [sys.executable, "-c", blocked + code], capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_without_the_extra_it_says_what_to_install(
+    without_the_sdk: Callable[[str], subprocess.CompletedProcess[str]], tree: Path
+) -> None:
+    done = without_the_sdk(
+        f"sys.argv = ['batchscore', 'check', {str(tree)!r}]; from batchscore.cli import main; main()"
+    )
+    assert done.returncode == 1
+    assert "pip install 'batchscore[azureml]'" in done.stderr
+    assert "Traceback" not in done.stderr
