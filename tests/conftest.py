@@ -205,7 +205,7 @@ class Cli:
         words = [str(argument) for argument in arguments]
         needs_a_start = any(name.startswith(("LD_", "PYTHON")) for name in env or ())
         if self.imported is not None and more.keys() <= {"cwd"} and not needs_a_start:
-            return Process(self.imported.start(words, variables, more.get("cwd", Path.cwd())))
+            return Process(self.imported.start(words, variables, Path(more.get("cwd", ".")).absolute()))
         return Process(
             subprocess.Popen(
                 [sys.executable, "-m", "batchscore", *words],

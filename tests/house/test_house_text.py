@@ -18,6 +18,7 @@ LONGER = {
     "read/files.py": "one walk: names, globs, links and our own outputs belong together",
     "engine.py": "one loop: who works, what is taken, how a failed request is halved",
     "write/ledger.py": "one account: what is there, what comes, what is published",
+    "settings.py": "one table: every setting, its bounds and its help",
     "request/endpoint.py": "the table of what wins, and each case of it",
 }
 

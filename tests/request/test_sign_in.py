@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,7 +16,9 @@ from batchscore.request.key_vault import read_key, vault_secret
 from batchscore.request.sign_in_failures import ADVICE, sign_in_failure
 from batchscore.settings import Settings
 from cloud import Cloud
-from conftest import Cli, Files
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files
 
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 
