@@ -165,6 +165,7 @@ class Job:
 
     def asked(self, ready: Ready, progress: FileInParts) -> Iterator[Prompt | Settled]:
         """Give what each row of one file asks, as far as the limit lets."""
+        ids = self.ids
         with opened(ready.file, self.survey.options) as table:
             for row in table.rows:
                 if self.rows_left is not None:
@@ -174,16 +175,13 @@ class Job:
                     self.rows_left -= 1
                 item = ready.asker.ask(row)
                 if item.id is not None:
-                    self.note_id(item.id)
+                    # Ids that come more than once are counted, as far as memory allows.
+                    key = hash(item.id)
+                    if key in ids:
+                        self.repeated_ids += 1
+                    elif len(ids) < MOST_IDS:
+                        ids.add(key)
                 yield item
-
-    def note_id(self, identity: str) -> None:
-        """Count ids that come more than once, as far as memory allows."""
-        key = hash(identity)
-        if key in self.ids:
-            self.repeated_ids += 1
-        elif len(self.ids) < MOST_IDS:
-            self.ids.add(key)
 
     def tell(self, rows: list[Settled]) -> None:
         """Tell the listener what was settled."""

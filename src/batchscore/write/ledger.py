@@ -232,22 +232,21 @@ class Ledger:
 
     def settle(self, rows: Iterable[Settled]) -> list[Part]:
         """Take results; returns the parts that are ready to be published."""
-        new: dict[tuple[str, int], tuple[Part, list[Entry]]] = {}
+        new: dict[tuple[str, int], list[Settled]] = {}
         for settled in rows:
-            part = self.open[settled.file].settle(settled)
-            entry = Entry(settled, part.asked[settled.row])
-            key = part.file, part.number
-            if key in new:
-                new[key][1].append(entry)
+            place = settled.file, settled.row // self.rows_per_part
+            if place in new:
+                new[place].append(settled)
             else:
-                new[key] = part, [entry]
-        for part, entries in new.values():
-            if part.file not in self.written:
+                new[place] = [settled]
+        for (file, number), of_one_part in new.items():
+            part = self.open[file].open[number]
+            entries = part.settle_all(of_one_part)
+            if file not in self.written:
                 # What the answers in a journal belong to has to be known before there are any.
-                self.write_manifest(part.file)
-                self.written[part.file] = float("-inf")
-            name = self.journal_name(part.file, part.number)
-            self.journals.append(name, entries, part.uncounted.taken())
+                self.write_manifest(file)
+                self.written[file] = float("-inf")
+            self.journals.append(self.journal_name(file, number), entries, part.uncounted.taken())
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
         self.spill()
         return complete

@@ -7,7 +7,7 @@ settled. It knows no format and writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -57,10 +57,12 @@ class Part:
     def expect(self, item: Prompt | Settled) -> None:
         """Note a row that was read, and what it asks."""
         self.read += 1
-        asked = self.asked[item.row] = asked_by(item)
-        self.digest.update(b"%d:%s" % (item.row, asked))
-        if item.id is not None:
-            self.digest.update(b"\0" + item.id.encode("utf-8", "replace"))
+        row, identity = item.row, item.id
+        asked = self.asked[row] = asked_by(item)
+        if identity is None:
+            self.digest.update(b"%d:%s" % (row, asked))
+        else:
+            self.digest.update(b"%d:%s\0%s" % (row, asked, identity.encode("utf-8", "replace")))
         if item.kept:
             carried = xxhash.xxh3_128_digest(repr(item.kept).encode("utf-8", "replace"))
             self.carried[item.row] = carried
@@ -75,6 +77,13 @@ class Part:
         """Take a row's result. O(1)."""
         self.settled[settled.row] = settled
         self.held_bytes += bytes_of(settled)
+
+    def settle_all(self, rows: Sequence[Settled]) -> list[Entry]:
+        """Take the results of rows of this part; returns what a journal keeps of them."""
+        self.settled.update([(settled.row, settled) for settled in rows])
+        self.held_bytes += sum(map(bytes_of, rows))
+        asked = self.asked
+        return [Entry(settled, asked[settled.row]) for settled in rows]
 
     def charge(self, cost: Cost) -> None:
         """Note what was spent. O(1)."""
@@ -168,7 +177,7 @@ class FileInParts:
                 part.cost.add(self.spent(number))
                 for item in group:
                     part.expect(item)
-                    if not self.stands(part, item, entries):
+                    if not entries or not self.stands(part, item, entries):
                         yield item
             else:
                 yield from self.resumed(commit, list(group))
@@ -225,12 +234,6 @@ class FileInParts:
         self.ended = True
         for part in self.open.values():
             part.whole = True
-
-    def settle(self, settled: Settled) -> Part:
-        """Take a row's result; returns its part. O(1)."""
-        part = self.open[settled.row // self.rows_per_part]
-        part.settle(settled)
-        return part
 
     @property
     def waiting(self) -> bool:
