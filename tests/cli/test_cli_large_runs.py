@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 500
 MANY = 1_000_000
-FEW = 50_000
+FEW = 200_000
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_memory_does_not_grow_with_rows_and_a_finished_run_asks_nothing(tmp_path
     with start(dimensions=8) as simulator:
         few = measured(simulator, tmp_path, FEW)
         many = measured(simulator, tmp_path, MANY)
-        # Ids, digests and what the allocator keeps: some hundred bytes a row would be a hundred megabytes.
+        # A hundred bytes a row would be 80 megabytes; so much does the allocator keep, more or less.
         assert many["megabytes"] < few["megabytes"] + 40
         asked = simulator.deployment("any").statistics().count
         again = measured(simulator, tmp_path, MANY)
@@ -76,5 +76,5 @@ def measured(simulator: Running, folder: Path, rows: int) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    summary, kilobytes = done.stdout.splitlines()
+    *_, summary, kilobytes = done.stdout.splitlines()
     return {"megabytes": int(kilobytes) / 1024, "summary": json.loads(summary)}
