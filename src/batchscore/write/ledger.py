@@ -174,8 +174,8 @@ class Ledger:
             manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
         if manifest.state == "complete" and manifest.input != digest:
             raise OutputError(
-                f"{file} has changed since it was scored. Score it into another folder, or discard the old "
-                "scores with --overwrite."
+                f"{file} has changed since it was scored. Add --incremental to score only what has changed, or "
+                "score it into another folder, or discard the old scores with --overwrite."
             )
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
