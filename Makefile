@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 
 .PHONY: run test slow quick lint types docs clean
 
-run: $(READY)                ## score data/ on the embedded endpoint
+run: $(INSTALLED)            ## score data/ on the embedded endpoint
 	@rm -rf out
 	$(BIN)/batchscore score data/ -o out --simulate --task embeddings -m text-embedding-3-small --column text
 	$(BIN)/batchscore score data/ -o out --simulate --task chat -m gpt-4o-mini --column text
@@ -33,11 +34,15 @@ types: $(READY)              ## mypy --strict
 clean:                       ## forget the environment and all results
 	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(READY): pyproject.toml
+$(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "batchscore needs Python 3.10 or newer; choose one with make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(READY): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
 	@touch $@
