@@ -72,6 +72,28 @@ def test_a_folder_that_changes(
         nights(new_output(simulator, deployment, direct, more), seed, 5)
 
 
+def test_what_is_carried_over_stands_beside_what_a_stopped_night_has_made(
+    simulator: Running, deployment: Deployment, direct: Direct
+) -> None:
+    """Parts made before the first request count, whatever was looked at before they were there."""
+    output = Output(deployment, simulator.endpoint, direct, {"id": "id"})
+    old = [(f"i{number}", f"text {number}", "n") for number in range(2)]
+    begun = [(f"b{number}", f"begun {number}", "n") for number in range(5)]
+    write_inputs(Path("in"), {"a.csv": old})
+    assert output.run().exit_code == 0
+    deployment.will(status=401, latency=0.5, when_input_contains="begun 4", times=None)
+    write_inputs(Path("in"), {"b.csv": begun})
+    assert output.run().exit_code == 1
+    deployment.reset()
+    files = {"b.csv": begun, "c.csv": [("new", "text new", "n"), *old]}
+    write_inputs(Path("in"), files)
+    finished = output.run(prune=True)
+    assert finished.exit_code == 0, finished.outcome.reason
+    assert output.asked() == Counter(["begun 4", "text new"])
+    output.follow_changes()
+    output.check(files, {})
+
+
 def test_a_new_version_that_could_not_take_its_place_wholly_does_so_later(
     simulator: Running, deployment: Deployment, direct: Direct
 ) -> None:
