@@ -22,7 +22,7 @@ from batchscore.write.ledger import Ledger
 from batchscore.write.next_version import ledger_for
 from batchscore.write.one_file import discard_other_tasks, refuse_other_tasks, refuse_to_lose
 from batchscore.write.shared import SharedLedger
-from batchscore.write.switch import clear, finish_others
+from batchscore.write.switch import clear, drop_told, finish_others
 
 
 def open_ledger(
@@ -61,6 +61,8 @@ def open_ledger(
     finish_others(layout)
     if settings.incremental:
         ledger = ledger_for(ledger, run_name(layout, name))
+    elif settings.overwrite:
+        discarded += drop_told(layout, run_name(layout, name))
     discarded += ledger.prepare(overwrite=settings.overwrite)
     if ledger.journals_elsewhere:
         listen(
