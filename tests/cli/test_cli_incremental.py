@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from cli_records import codes, lines, whole
 
 from batchscore import read_scores
@@ -257,3 +259,32 @@ def test_a_plain_overwrite_tells_who_follows_the_changes(
     assert changes()[1:] == [[("deleted", "000"), ("deleted", "001")]]
     assert batchscore(*command(deployment)).exit_code == 0
     assert changes()[2:] == [[("new", "000")]]
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("more", [[], ["--incremental", "--prune"]])
+def test_a_part_that_no_manifest_names_goes_when_its_rows_are_no_input_any_more(
+    more: list[str], batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """A run is killed that has written a part and not yet its manifest."""
+    files.texts("in/a.csv", [f"text {number}" for number in range(12)])
+    deployment.will_hang(when_input_contains="text 11", times=None)
+    plain = [word for word in command(deployment, "--prompt", "{text}") if word != "--incremental"]
+    plain = [word for word in plain if word not in {"--column", "text"}]
+    with batchscore.start(*plain) as process:
+        until = time.monotonic() + 20
+        while not [*Path("out/chat").glob("part-*-00001.jsonl")] and time.monotonic() < until:
+            time.sleep(0.01)
+        process.interrupt(signal.SIGKILL)
+        process.popen.wait()
+    deployment.reset()
+    Path("in/a.csv").unlink()
+    files.texts("in/b.csv", ["other"])
+    assert batchscore(*plain, *more).exit_code == 0
+    named = {
+        part["scores"]["name"]
+        for path in Path("out/manifest/chat").glob("*.json")
+        for part in json.loads(path.read_text("utf-8"))["parts"]
+    }
+    assert {path.name for path in Path("out/chat").iterdir()} == named
+    assert batchscore("verify", "out").exit_code == (0 if more else 4)

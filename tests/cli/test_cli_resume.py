@@ -46,7 +46,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     assert (settings_changed.exit_code, input_changed.exit_code) == (1, 1)
     for change in ("id was not set, is now 'id'", "params was {}, is now {'max_tokens': 9}", "--overwrite"):
         assert change in settings_changed.stderr
-    assert "b.csv has changed since it was scored" in input_changed.stderr
+    assert "b.csv has changed since it was scored. Add --incremental" in input_changed.stderr
     assert deployment.statistics().count == 12
     assert len(whole("out", "chat")[0]) == 12
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ class Ledger:
         elif any(manifest.fingerprint != self.fingerprint for manifest in manifests):
             self.discard()
             manifests = []
+        self.remove_uncommitted(manifests)
         self.manifests = {manifest.file: manifest for manifest in manifests}
         return discarded
 
@@ -123,17 +125,25 @@ class Ledger:
         """Remove this task's parts and manifests; returns the scores that they held."""
         scores = 0
         self.journals.clear()
-        for path in places_of_manifests(self.layout):
-            try:
+        manifests = places_of_manifests(self.layout)
+        for path in manifests:
+            with suppress(OutputError):
                 scores += read_manifest(path).ok
-            except OutputError:
-                scores += 0
-            remove_manifest(path)
+        # First the parts: should this be cut short, none is left that no manifest names.
         for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
             for path in listed(folder, ""):
                 if path.name.startswith("part-"):
                     storage.remove(path)
+        for path in manifests:
+            remove_manifest(path)
         return scores
+
+    def remove_uncommitted(self, manifests: Iterable[Manifest]) -> None:
+        """Remove parts that a killed run wrote and no manifest names: their answers are in journals."""
+        named = {self.journal_name(each.file, number) for each in manifests for number in each.parts}
+        for name in self.journals.present - named:
+            for folder in (self.layout.scores, self.layout.errors):
+                storage.remove(folder / f"part-{name}{self.layout.suffix}")
 
     def refuse_foreign_files(self) -> None:
         """Raise `OutputError` where readers of the folder would meet files that are not ours."""
@@ -174,8 +184,8 @@ class Ledger:
             manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
         if manifest.state == "complete" and manifest.input != digest:
             raise OutputError(
-                f"{file} has changed since it was scored. Score it into another folder, or discard the old "
-                "scores with --overwrite."
+                f"{file} has changed since it was scored. Add --incremental to score what is new or changed, "
+                "score it into another folder, or discard the old scores with --overwrite."
             )
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}

@@ -64,6 +64,7 @@ class NextLedger(Ledger):
         manifests = [read_manifest(path) for path in listed(visible.layout.manifests, ".json")]
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()
+        visible.remove_uncommitted(manifests)
         if overwrite:
             clear(visible.layout)
         Ledger.prepare(self, overwrite=overwrite)
@@ -227,7 +228,7 @@ class NextLedger(Ledger):
         return Ledger.encode(self, part)
 
     def publish(self, encoded: Encoded | None) -> None:
-        """Publish a part as others do, and know its files' sizes: what is carried over is begun with later."""
+        """Publish a part as others do, and know its sizes: what is carried over is begun with later."""
         Ledger.publish(self, encoded)
         if encoded is None:
             return
