@@ -320,7 +320,8 @@ class Ledger:
             return
         part = encoded.part
         name = self.layout.part_name(part.file, part.number)
-        if not part.in_journal and self.may_be_torn():
+        if not part.in_journal:
+            # Until the manifest names the new files, nothing else tells what stood in the old ones.
             self.keep_all(part)
         manifest = self.manifests[part.file]
         manifest.dimensions = encoded.dimensions or manifest.dimensions
@@ -346,11 +347,6 @@ class Ledger:
         self.published.setdefault(part.file, []).append(self.journal_name(part.file, part.number))
         if time.monotonic() - self.written.get(part.file, 0.0) >= MANIFEST_SECONDS:
             self.write_manifest(part.file)
-
-    def may_be_torn(self) -> bool:
-        """Whether a part that stands may be lost while it is replaced."""
-        root = self.layout.root
-        return isinstance(root, Path) and storage.is_in_place(root)
 
     def keep_all(self, part: Part) -> None:
         """Put into the journal what a part holds from its files, which are about to be written anew."""

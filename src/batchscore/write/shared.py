@@ -128,10 +128,6 @@ class SharedLedger(Ledger):
                 raise
             return {}
 
-    def may_be_torn(self) -> bool:
-        """Whether a part that stands may be lost while it is replaced: always, by another worker."""
-        return True
-
     def publish(self, encoded: Encoded | None) -> None:
         """Write a part's files, with what others have published of it, and its commit record."""
         if encoded is None:
