@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nights import Files, Output, edited, write_inputs
 
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment, Running
+from batchscore.verifying import verify_output
 from batchscore.write.layout import stem_of
 
 if TYPE_CHECKING:
@@ -92,6 +93,21 @@ def test_what_is_carried_over_stands_beside_what_a_stopped_night_has_made(
     assert output.asked() == Counter(["begun 4", "text new"])
     output.follow_changes()
     output.check(files, {})
+
+
+def test_parts_of_a_plain_run_stand_where_a_night_before_it_got_no_answer(
+    simulator: Running, deployment: Deployment, direct: Direct
+) -> None:
+    """The new version was begun without knowing how long vectors are."""
+    output = Output(deployment, simulator.endpoint, direct, {"id": "id"})
+    texts = ["one", "two", "three", "", f"four {CONTENT_FILTER_TRIGGER}"]
+    write_inputs(Path("in"), {"a.csv": [(f"i{number}", text, "n") for number, text in enumerate(texts)]})
+    deployment.will(status=401, times=None)
+    assert output.run().exit_code == 1
+    deployment.reset()
+    assert output.run(incremental=False, limit=4).exit_code == 0
+    assert output.run().exit_code == 3
+    assert not verify_output(output.folder).problems
 
 
 def test_a_new_version_that_could_not_take_its_place_wholly_does_so_later(
