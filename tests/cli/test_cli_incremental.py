@@ -262,16 +262,19 @@ def test_a_plain_overwrite_tells_who_follows_the_changes(
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("more", [[], ["--incremental", "--prune"]])
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [([], []), ([], ["--incremental", "--prune"]), (["--shared"], ["--incremental", "--prune"])],
+)
 def test_a_part_that_no_manifest_names_goes_when_its_rows_are_no_input_any_more(
-    more: list[str], batchscore: Cli, files: Files, deployment: Deployment
+    first: list[str], more: list[str], batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     """A run is killed that has written a part and not yet its manifest."""
     files.texts("in/a.csv", [f"text {number}" for number in range(12)])
     deployment.will_hang(when_input_contains="text 11", times=None)
     plain = [word for word in command(deployment, "--prompt", "{text}") if word != "--incremental"]
     plain = [word for word in plain if word not in {"--column", "text"}]
-    with batchscore.start(*plain) as process:
+    with batchscore.start(*plain, *first) as process:
         until = time.monotonic() + 20
         while not [*Path("out/chat").glob("part-*-00001.jsonl")] and time.monotonic() < until:
             time.sleep(0.01)

@@ -138,12 +138,22 @@ class Ledger:
             remove_manifest(path)
         return scores
 
-    def remove_uncommitted(self, manifests: Iterable[Manifest]) -> None:
-        """Remove parts that a killed run wrote and no manifest names: their answers are in journals."""
-        named = {self.journal_name(each.file, number) for each in manifests for number in each.parts}
-        for name in self.journals.present - named:
-            for folder in (self.layout.scores, self.layout.errors):
-                storage.remove(folder / f"part-{name}{self.layout.suffix}")
+    def remove_uncommitted(self, manifests: Sequence[Manifest]) -> None:
+        """Remove files of parts that their input's manifest does not name: a killed process has left them.
+
+        What has no manifest at all may be somebody's copy, and stays. Nor is a store looked at, where another
+        machine may be at work.
+        """
+        stems = {stem_of(each.file) for each in manifests}
+        commits = [commit for each in manifests for commit in each.parts.values()]
+        for folder, named in (
+            (self.layout.scores, {each.scores.name for each in commits if each.scores}),
+            (self.layout.errors, {each.error_records.name for each in commits if each.error_records}),
+        ):
+            for path in listed(folder, "") if isinstance(folder, Path) else ():
+                stem = path.name.removeprefix("part-").rpartition("-")[0]
+                if path.name not in named and stem in stems:
+                    storage.remove(path)
 
     def refuse_foreign_files(self) -> None:
         """Raise `OutputError` where readers of the folder would meet files that are not ours."""
