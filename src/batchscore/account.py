@@ -47,6 +47,9 @@ def open_ledger(
         else Ledger(*told, scratch=scratch)
     )
     ledger.retry_errors = settings.retry_errors
+    if output.file is not None:
+        # Others may be writing their files beside it.
+        storage.sweep(output.file.parent, older_seconds=storage.STALE_SECONDS)
     foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
     if foreign and not settings.overwrite:
         raise OutputError(

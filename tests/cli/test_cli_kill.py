@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -177,3 +178,22 @@ def test_scores_beside_errors_that_are_asked_again_are_not_paid_twice(
     deployment.reset()
     assert batchscore(*score).exit_code == 0
     assert deployment.statistics().count == 1
+
+
+def test_only_what_is_half_written_for_long_is_swept_where_other_tasks_write(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/a.csv", ["one"])
+    folders = [Path("out/.batchscore"), Path("out/runs")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for name, seconds in (("young", 0), ("old", 7200)):
+            path = files.text(f"{folder}/.batchscore-{name}.tmp", "half")
+            os.utime(path, (time.time() - seconds,) * 2)
+    score = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    for more in ([], ["--incremental"], ["--shared"]):
+        assert batchscore(*score, *more).exit_code == 0
+        for folder in folders:
+            assert [path.name for path in folder.glob("*.tmp")] == [".batchscore-young.tmp"]
+    for folder in folders:
+        (folder / ".batchscore-young.tmp").unlink()

@@ -104,8 +104,7 @@ class Ledger:
         if overwrite:
             discarded = self.discard()
         self.refuse_foreign_files()
-        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests, self.layout.marker):
-            storage.sweep(folder)
+        self.sweep()
         storage.write_whole(self.layout.readme, MARKER_TEXT)
         manifests = [restored(path) for path in places_of_manifests(self.layout)]
         self.journals, self.journals_elsewhere = found(self.layout, self.scratch, self.identity)
@@ -120,6 +119,13 @@ class Ledger:
         self.remove_uncommitted(manifests)
         self.manifests = {manifest.file: manifest for manifest in manifests}
         return discarded
+
+    def sweep(self) -> None:
+        """Remove what killed runs left half-written; where all tasks write, another may be at it now."""
+        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
+            storage.sweep(folder)
+        for folder in (self.layout.marker, self.layout.runs):
+            storage.sweep(folder, older_seconds=storage.STALE_SECONDS)
 
     def discard(self) -> int:
         """Remove this task's parts and manifests; returns the scores that they held."""

@@ -58,9 +58,7 @@ class NextLedger(Ledger):
         """Read what is there; returns how many scores are to be replaced; raises `OutputError`."""
         visible = self.visible
         visible.refuse_foreign_files()
-        layout = visible.layout
-        for folder in (layout.scores, layout.errors, layout.manifests, layout.marker):
-            storage.sweep(folder)
+        visible.sweep()
         manifests = [read_manifest(path) for path in listed(visible.layout.manifests, ".json")]
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()

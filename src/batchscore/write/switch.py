@@ -163,6 +163,7 @@ def tell(layout: Layout, run: str) -> Counter[str]:
         carry_out(layout, stem, kind)
     counted: Counter[str] = Counter()
     target = changes_file(layout, run)
+    storage.sweep(target.parent)
     if not storage.exists(target):
         standing = (read_manifest(path) for path in listed(layout.manifests, ".json"))
         lines = combined(pieces, ((layout, manifest) for manifest in standing))
