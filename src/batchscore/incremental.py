@@ -20,6 +20,9 @@ from batchscore.write.layout import Layout
 from batchscore.write.next_version import NextLedger
 from batchscore.write.switch import changes_file
 
+#: Runs whose names would not come after the last one's are counted behind it, with so many digits.
+COUNT_DIGITS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -48,10 +51,17 @@ class Carried:
 
 
 def run_name(layout: Layout, wanted: str) -> str:
-    """Return a run's name, changed where that is needed for it to come after all earlier ones."""
+    """Return a run's name, changed where that is needed for it to come after all earlier ones.
+
+    A clock that was wrong once makes this necessary every night, so the name must not grow with each.
+    """
     with storage.told(layout.root / "changes", "list"):
         last = max(storage.names(layout.root / "changes"), default="")
-    return wanted if wanted > last else f"{last}-1"
+    if wanted > last:
+        return wanted
+    before, _, count = last.rpartition("-")
+    counted = len(count) == COUNT_DIGITS and count.isdecimal() and int(count) + 1 < 10**COUNT_DIGITS
+    return f"{before}-{int(count) + 1:0{COUNT_DIGITS}}" if counted else f"{last}-{1:0{COUNT_DIGITS}}"
 
 
 def without_emptied(surveyed: Survey, ledger: NextLedger, listen: Listen) -> Survey:

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nights import Files, Output, edited, write_inputs
 
+from batchscore.incremental import run_name
 from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment, Running
 from batchscore.verifying import verify_output
-from batchscore.write.layout import stem_of
+from batchscore.write.layout import Layout, stem_of
 
 if TYPE_CHECKING:
     from conftest import Direct
@@ -108,6 +109,16 @@ def test_parts_of_a_plain_run_stand_where_a_night_before_it_got_no_answer(
     assert output.run(incremental=False, limit=4).exit_code == 0
     assert output.run().exit_code == 3
     assert not verify_output(output.folder).problems
+
+
+def test_names_of_runs_stay_in_order_and_short_where_the_clock_was_wrong_once(tmp_path: Path) -> None:
+    layout, names = Layout(tmp_path, "chat", ".jsonl"), [""]
+    for night in range(300):
+        wanted = f"{2030 if night == 3 else 2027}0101T{night:06}Z-host-4711"
+        names.append(run_name(layout, wanted))
+        (tmp_path / "changes" / names[-1]).mkdir(parents=True)
+    assert names == sorted(set(names))
+    assert len(names[-1]) < 50
 
 
 def test_a_new_version_that_could_not_take_its_place_wholly_does_so_later(
