@@ -158,7 +158,7 @@ class Ledger:
         ):
             for path in listed(folder, "") if isinstance(folder, Path) else ():
                 stem = path.name.removeprefix("part-").rpartition("-")[0]
-                if path.name not in named and stem in stems:
+                if path.name not in named and stem in stems and not storage.is_folder(path):
                     storage.remove(path)
 
     def refuse_foreign_files(self) -> None:
