@@ -22,6 +22,8 @@ def main() -> None:
             continue
         with changes.open(encoding="utf-8") as lines:
             for change in map(json.loads, lines):
+                if "id" not in change:
+                    continue  # the row's id is null, so no index can hold it
                 if change["change"] == "deleted":
                     wanted.discard(change["id"])
                     vectors.pop(change["id"], None)

@@ -22,7 +22,7 @@ from batchscore.write.ledger import Ledger
 from batchscore.write.next_version import ledger_for
 from batchscore.write.one_file import discard_other_tasks, refuse_other_tasks, refuse_to_lose
 from batchscore.write.shared import SharedLedger
-from batchscore.write.switch import clear, finish_others
+from batchscore.write.switch import clear, drop_told, finish_others
 
 
 def open_ledger(
@@ -47,6 +47,9 @@ def open_ledger(
         else Ledger(*told, scratch=scratch)
     )
     ledger.retry_errors = settings.retry_errors
+    if output.file is not None:
+        # Others may be writing their files beside it.
+        storage.sweep(output.file.parent, older_seconds=storage.STALE_SECONDS)
     foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
     if foreign and not settings.overwrite:
         raise OutputError(
@@ -61,6 +64,8 @@ def open_ledger(
     finish_others(layout)
     if settings.incremental:
         ledger = ledger_for(ledger, run_name(layout, name))
+    elif settings.overwrite:
+        discarded += drop_told(layout, run_name(layout, name))
     discarded += ledger.prepare(overwrite=settings.overwrite)
     if ledger.journals_elsewhere:
         listen(

@@ -9,7 +9,7 @@ Nothing here knows how an error came about; whoever raises it knows the file, th
     │   └── UnreadableFile  one file that cannot be read, or not to its end
     ├── OutputError         the output cannot be written, or holds something else        exit 1
     │   ├── OutputHeld      another run is working on it                                 exit 5
-    │   └── OutputOverwritten   another worker took records along; the same goes on      exit 4
+    │   └── OutputOverwritten   somebody else took records along; the same goes on       exit 4
     ├── Refused             the service will not serve us: key, deployment, quota        exit 1
     ├── Outage              the service does not answer now; the same command goes on    exit 4
     ├── BoundReached        a bound that the user set; the same command goes on          exit 4
@@ -77,7 +77,7 @@ class OutputHeld(OutputError):  # noqa: N818
 
 
 class OutputOverwritten(OutputError):  # noqa: N818
-    """Another worker of the same output has overwritten records; the same command asks for them again."""
+    """Somebody else has overwritten records meanwhile; the same command asks for them again."""
 
     exit_code = ExitCode.CONTINUE_LATER
 

@@ -6,7 +6,7 @@ know is carried over, so that a run finds only the rest to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batchscore.errors import UnreadableFile
 from batchscore.read import digest
@@ -19,6 +19,9 @@ from batchscore.write.carry import carry_over as carry_over_file
 from batchscore.write.layout import Layout
 from batchscore.write.next_version import NextLedger
 from batchscore.write.switch import changes_file
+
+#: Runs whose names would not come after the last one's are counted behind it, with so many digits.
+COUNT_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,33 @@ class Carried:
 
 
 def run_name(layout: Layout, wanted: str) -> str:
-    """Return a run's name, changed where that is needed for it to come after all earlier ones."""
+    """Return a run's name, changed where that is needed for it to come after all earlier ones.
+
+    A clock that was wrong once makes this necessary every night, so the name must not grow with each.
+    """
     with storage.told(layout.root / "changes", "list"):
         last = max(storage.names(layout.root / "changes"), default="")
-    return wanted if wanted > last else f"{last}-1"
+    if wanted > last:
+        return wanted
+    before, _, count = last.rpartition("-")
+    counted = len(count) == COUNT_DIGITS and count.isdecimal() and int(count) + 1 < 10**COUNT_DIGITS
+    return f"{before}-{int(count) + 1:0{COUNT_DIGITS}}" if counted else f"{last}-{1:0{COUNT_DIGITS}}"
+
+
+def without_emptied(surveyed: Survey, ledger: NextLedger, listen: Listen) -> Survey:
+    """Return the survey without files that had rows and have no byte any more: they count as gone.
+
+    An export that failed leaves such a file, and its scores are paid for.
+    """
+    scored = {file for file, manifest in ledger.visible.manifests.items() if manifest.rows}
+    emptied = [
+        ready.file.name for ready in surveyed.ready if not ready.file.size and ready.file.name in scored
+    ]
+    if not emptied:
+        return surveyed
+    more = f", like {len(emptied) - 1:,} more" if len(emptied) > 1 else ""
+    listen(Notice(f"{emptied[0]} was scored and holds not one byte now{more}: it counts as gone."))
+    return replace(surveyed, ready=tuple(one for one in surveyed.ready if one.file.name not in emptied))
 
 
 def carry_over(surveyed: Survey, ledger: NextLedger, listen: Listen) -> Carried:
@@ -104,6 +130,20 @@ def names_present(surveyed: Survey) -> set[str]:
 def vanished_from(surveyed: Survey, ledger: NextLedger) -> list[str]:
     """Return the files that stand in the output and are no input any more."""
     return sorted(ledger.visible.manifests.keys() - names_present(surveyed))
+
+
+def out_of_sight(surveyed: Survey, ledger: NextLedger) -> tuple[str, str] | None:
+    """Return a file of the output that may be there, in what could not be looked at, and why that could not.
+
+    A folder that cannot be listed, or a link to a place that is not mounted.
+    """
+    vanished = vanished_from(surveyed, ledger)
+    for skipped in surveyed.skipped if vanished else ():
+        place = skipped.name.rstrip("/")
+        for file in vanished:
+            if file == place or file.startswith(f"{place}/"):
+                return file, f"{skipped.name}: {skipped.reason}"
+    return None
 
 
 def end(surveyed: Survey, ledger: NextLedger, *, whole: bool, prune: bool) -> Changes:

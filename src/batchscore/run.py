@@ -23,7 +23,7 @@ from batchscore.bounds import Bounds, bounds_of
 from batchscore.ended import Ended
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import ExitCode, OutputError, SettingsError
-from batchscore.incremental import Changes, carry_over, end
+from batchscore.incremental import Changes, carry_over, end, out_of_sight, without_emptied
 from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
 from batchscore.process import on_the_fastest_loop, stopping
@@ -109,6 +109,7 @@ def score_surveyed(
             )
         )
     if isinstance(ledger, NextLedger):
+        surveyed = without_emptied(surveyed, ledger, listen)
         carry_over(surveyed, ledger, listen)
     tally = Tally()
 
@@ -130,6 +131,10 @@ def score_surveyed(
     if isinstance(ledger, NextLedger):
         whole = not outcome.unfinished and not outcome.unreadable and outcome.stopped_by is None
         standing = ledger.visible
+        unseen = out_of_sight(surveyed, ledger)
+        if unseen is not None and settings.prune:
+            listen(Notice(f"--prune drops nothing: {unseen[0]} may still be there ({unseen[1]})."))
+        whole = whole and unseen is None
         try:
             changes = end(surveyed, ledger, whole=whole, prune=settings.prune)
             names += changes.vanished

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from cli_records import codes, lines, whole
 
 from batchscore import read_scores
@@ -198,3 +200,94 @@ def test_what_cannot_be_meant_is_said_at_once(batchscore: Cli, files: Files, dep
     assert "--limit" in runs[1].stderr
     assert "store" in runs[2].stderr
     assert deployment.statistics().count == 0
+
+
+def test_what_may_still_be_there_is_not_dropped(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """A mount that is missing, or an export that failed, is no order to forget what was paid for."""
+    files.texts("elsewhere/b.csv", ["three"])
+    files.texts("in/a.csv", ["one", "two"])
+    Path("in/mounted").symlink_to(Path("elsewhere").absolute())
+    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    before = whole("out", "chat")
+    Path("elsewhere").rename("gone")
+    missing = batchscore(*command(deployment, "--prune"))
+    assert missing.exit_code == 0
+    assert "--prune drops nothing: mounted/b.csv may still be there" in missing.stderr
+    assert whole("out", "chat") == before
+    Path("gone").rename("elsewhere")
+    Path("in/a.csv").write_text("")
+    emptied = batchscore(*command(deployment))
+    assert emptied.exit_code == 0
+    assert "a.csv was scored and holds not one byte now" in emptied.stderr
+    assert "(--prune drops them): a.csv" in emptied.stdout
+    assert whole("out", "chat") == before
+    assert [told for told in changes() if told] == [[("new", "000"), ("new", "001"), ("new", "000")]]
+    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    assert whole("out", "chat")[0].keys() == {("mounted/b.csv", 0)}
+    Path("in/mounted").unlink()
+    files.texts("in/c.csv", ["four"])
+    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    assert whole("out", "chat")[0].keys() == {("c.csv", 0)}
+
+
+def test_another_format_takes_the_place_of_the_old_one_wholly(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/a.csv", ["one", "", "three"])
+    files.texts("in/b.csv", ["four"])
+    assert batchscore(*command(deployment)).exit_code == 0
+    Path("in/b.csv").unlink()
+    run = batchscore(*command(deployment, "--overwrite", "--format", "parquet"))
+    assert run.exit_code == 0, run
+    assert {path.suffix for path in Path("out").rglob("part-*")} == {".parquet", ".rows"}
+    assert batchscore("verify", "out").exit_code == 0
+    assert len(read_scores("out")) == 2
+
+
+def test_a_plain_overwrite_tells_who_follows_the_changes(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/a.csv", ["one", "two"])
+    assert batchscore(*command(deployment)).exit_code == 0
+    files.texts("in/a.csv", ["one"])
+    plain = [word for word in command(deployment, "--overwrite") if word != "--incremental"]
+    run = batchscore(*plain)
+    assert run.exit_code == 0
+    assert "--overwrite discarded 2 scores" in run.stderr
+    assert changes()[1:] == [[("deleted", "000"), ("deleted", "001")]]
+    assert batchscore(*command(deployment)).exit_code == 0
+    assert changes()[2:] == [[("new", "000")]]
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [([], []), ([], ["--incremental", "--prune"]), (["--shared"], ["--incremental", "--prune"])],
+)
+def test_a_part_that_no_manifest_names_goes_when_its_rows_are_no_input_any_more(
+    first: list[str], more: list[str], batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """A run is killed that has written a part and not yet its manifest."""
+    files.texts("in/a.csv", [f"text {number}" for number in range(12)])
+    deployment.will_hang(when_input_contains="text 11", times=None)
+    plain = [word for word in command(deployment, "--prompt", "{text}") if word != "--incremental"]
+    plain = [word for word in plain if word not in {"--column", "text"}]
+    with batchscore.start(*plain, *first) as process:
+        until = time.monotonic() + 20
+        while not [*Path("out/chat").glob("part-*-00001.jsonl")] and time.monotonic() < until:
+            time.sleep(0.01)
+        process.interrupt(signal.SIGKILL)
+        process.popen.wait()
+    deployment.reset()
+    Path("in/a.csv").unlink()
+    files.texts("in/b.csv", ["other"])
+    assert batchscore(*plain, *more).exit_code == 0
+    named = {
+        part["scores"]["name"]
+        for path in Path("out/manifest/chat").glob("*.json")
+        for part in json.loads(path.read_text("utf-8"))["parts"]
+    }
+    assert {path.name for path in Path("out/chat").iterdir()} == named
+    assert batchscore("verify", "out").exit_code == (0 if more else 4)

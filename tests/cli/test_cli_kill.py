@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -152,3 +153,47 @@ def test_journals_move_to_the_scratch_folder_that_is_named_later(
     assert deployment.statistics().statuses["200"] <= 120 + 2 * 4
     assert not list(Path("scratch").rglob("*.*"))
     assert left_behind("out") == ["README"]
+
+
+@pytest.mark.crash
+def test_scores_beside_errors_that_are_asked_again_are_not_paid_twice(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """The run is killed when a part stands anew and its manifest still names the old one."""
+    files.texts("in/a.csv", [f"text {number} {'BROKEN' if number % 4 == 0 else ''}" for number in range(12)])
+    score = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    score += ["--rows-per-part", "4", "--retries", "0"]
+    deployment.will(status=500, latency=0.5, when_input_contains="BROKEN", times=None)
+    assert batchscore(*score).exit_code == 3
+    deployment.reset()
+    deployment.will_hang(when_input_contains="text 8", times=None)
+    deployment.will_be_slow(0.3, when_input_contains="text 4", times=None)
+    errors = Path("out/errors/chat")
+    with batchscore.start(*score) as process:
+        until = time.monotonic() + 20
+        while [*errors.glob("part-*-00001.jsonl")] and time.monotonic() < until:
+            time.sleep(0.002)
+        process.interrupt(signal.SIGKILL)
+        process.popen.wait()
+    deployment.reset()
+    assert batchscore(*score).exit_code == 0
+    assert deployment.statistics().count == 1
+
+
+def test_only_what_is_half_written_for_long_is_swept_where_other_tasks_write(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("in/a.csv", ["one"])
+    folders = [Path("out/.batchscore"), Path("out/runs")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for name, seconds in (("young", 0), ("old", 7200)):
+            path = files.text(f"{folder}/.batchscore-{name}.tmp", "half")
+            os.utime(path, (time.time() - seconds,) * 2)
+    score = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    for more in ([], ["--incremental"], ["--shared"]):
+        assert batchscore(*score, *more).exit_code == 0
+        for folder in folders:
+            assert [path.name for path in folder.glob("*.tmp")] == [".batchscore-young.tmp"]
+    for folder in folders:
+        (folder / ".batchscore-young.tmp").unlink()

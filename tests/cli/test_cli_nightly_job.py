@@ -96,6 +96,16 @@ def test_nights_one_after_the_other_and_one_that_overlaps(
     assert json.loads(Path("index.json").read_text("utf-8"))["vectors"].keys() == {"000", "001", "002"}
 
 
+def test_rows_without_an_id_stand_in_no_index(
+    job: dict[str, str], files: Files, deployment: Deployment
+) -> None:
+    files.lines("data/a.jsonl", [{"id": None, "text": "one"}, {"id": "b", "text": "two"}])
+    assert night(job) == 0
+    files.lines("data/a.jsonl", [{"id": "b", "text": "two again"}])
+    assert night(job) == 0
+    assert json.loads(Path("index.json").read_text("utf-8"))["vectors"].keys() == {"b"}
+
+
 def test_the_units_and_the_crontab_can_be_read(tmp_path: Path) -> None:
     units = [SHOWN / f"batchscore-nightly.{kind}" for kind in ("service", "timer")]
     tool = shutil.which("systemd-analyze")

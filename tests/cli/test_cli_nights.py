@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nights import Files, Output, edited, write_inputs
 
-from batchscore.simulator import Deployment, Running
-from batchscore.write.layout import stem_of
+from batchscore.incremental import run_name
+from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment, Running
+from batchscore.verifying import verify_output
+from batchscore.write.layout import Layout, stem_of
 
 if TYPE_CHECKING:
     from conftest import Direct
@@ -70,6 +72,53 @@ def test_a_folder_that_changes(
 ) -> None:
     for seed in range(3):
         nights(new_output(simulator, deployment, direct, more), seed, 5)
+
+
+def test_what_is_carried_over_stands_beside_what_a_stopped_night_has_made(
+    simulator: Running, deployment: Deployment, direct: Direct
+) -> None:
+    """Parts made before the first request count, whatever was looked at before they were there."""
+    output = Output(deployment, simulator.endpoint, direct, {"id": "id"})
+    old = [(f"i{number}", f"text {number}", "n") for number in range(2)]
+    begun = [(f"b{number}", f"begun {number}", "n") for number in range(5)]
+    write_inputs(Path("in"), {"a.csv": old})
+    assert output.run().exit_code == 0
+    deployment.will(status=401, latency=0.5, when_input_contains="begun 4", times=None)
+    write_inputs(Path("in"), {"b.csv": begun})
+    assert output.run().exit_code == 1
+    deployment.reset()
+    files = {"b.csv": begun, "c.csv": [("new", "text new", "n"), *old]}
+    write_inputs(Path("in"), files)
+    finished = output.run(prune=True)
+    assert finished.exit_code == 0, finished.outcome.reason
+    assert output.asked() == Counter(["begun 4", "text new"])
+    output.follow_changes()
+    output.check(files, {})
+
+
+def test_parts_of_a_plain_run_stand_where_a_night_before_it_got_no_answer(
+    simulator: Running, deployment: Deployment, direct: Direct
+) -> None:
+    """The new version was begun without knowing how long vectors are."""
+    output = Output(deployment, simulator.endpoint, direct, {"id": "id"})
+    texts = ["one", "two", "three", "", f"four {CONTENT_FILTER_TRIGGER}"]
+    write_inputs(Path("in"), {"a.csv": [(f"i{number}", text, "n") for number, text in enumerate(texts)]})
+    deployment.will(status=401, times=None)
+    assert output.run().exit_code == 1
+    deployment.reset()
+    assert output.run(incremental=False, limit=4).exit_code == 0
+    assert output.run().exit_code == 3
+    assert not verify_output(output.folder).problems
+
+
+def test_names_of_runs_stay_in_order_and_short_where_the_clock_was_wrong_once(tmp_path: Path) -> None:
+    layout, names = Layout(tmp_path, "chat", ".jsonl"), [""]
+    for night in range(300):
+        wanted = f"{2030 if night == 3 else 2027}0101T{night:06}Z-host-4711"
+        names.append(run_name(layout, wanted))
+        (tmp_path / "changes" / names[-1]).mkdir(parents=True)
+    assert names == sorted(set(names))
+    assert len(names[-1]) < 50
 
 
 def test_a_new_version_that_could_not_take_its_place_wholly_does_so_later(

@@ -77,30 +77,34 @@ class Answers:
 
 @dataclass(slots=True)
 class Unpacked:
-    """Records of parts, unpacked one part after the other as they are wanted."""
+    """Records of parts, unpacked one part after the other as they are wanted.
+
+    `places` are, for each part, its rows in order and where their records begin: 16 bytes a row.
+    """
 
     folder: Path
     file: BinaryIO | None = None
-    places: dict[int, dict[int, int]] = field(default_factory=dict)
+    places: dict[int, np.ndarray[Any, np.dtype[np.int64]]] = field(default_factory=dict)
 
     def record(self, number: int, source: Source, row: int) -> Settled | None:
         """Return one record of a part; a damaged part has none."""
         if number not in self.places:
             self.places[number] = self.unpack(source)
-        place = self.places[number].get(row)
-        if place is None:
+        rows, places = self.places[number]
+        at = int(np.searchsorted(rows, row))
+        if at == rows.size or rows[at] != row:
             return None
         file = self.opened()
         with storage.told(self.folder, "read"):
-            file.seek(place)
+            file.seek(int(places[at]))
             text_bytes, vector_bytes = LENGTHS.unpack(file.read(LENGTHS.size))
             text, vector = file.read(text_bytes), file.read(vector_bytes)
         vectors = iter([np.frombuffer(vector, np.float32)])
         return settled_from(orjson.loads(text), vectors)
 
-    def unpack(self, source: Source) -> dict[int, int]:
-        """Write a part's records into the file; returns where each row's begins."""
-        file, places = self.opened(), {}
+    def unpack(self, source: Source) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Write a part's records into the file; returns the rows, and where each one's begins: `(2, n)`."""
+        file, places = self.opened(), dict[int, int]()
         for settled in records(source):
             value = settled.result.value if isinstance(settled.result, Score) else None
             vector = value.tobytes() if isinstance(value, np.ndarray) else b""
@@ -108,7 +112,8 @@ class Unpacked:
             with storage.told(self.folder, "write"):
                 places[settled.row] = file.seek(0, 2)
                 file.write(LENGTHS.pack(len(text), len(vector)) + text + vector)
-        return places
+        rows = sorted(places)
+        return np.array([rows, [places[row] for row in rows]], np.int64)
 
     def opened(self) -> BinaryIO:
         """Return the file, begun where it is not there; nobody else can see it."""

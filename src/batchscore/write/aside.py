@@ -64,8 +64,8 @@ def put_aside(ledger: Ledger, file: str) -> None:
         put(layout.digests(file, number), target.digests(file, number))
     if own:
         write_manifest(target.manifest(file), replace(manifest, parts=own))
-    for number in own:
-        remove_part(layout, file, number)
+    for commit in own.values():
+        remove_part(layout, file, commit)
     remove_manifest(layout.manifest(file))
 
 

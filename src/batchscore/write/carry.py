@@ -27,7 +27,8 @@ def carry_over(
     manifest = ledger.manifests.get(file)
     if manifest is None:
         manifest = ledger.manifests[file] = Manifest(file, ledger.layout.task, ledger.fingerprint)
-        manifest.dimensions = before.dimensions if before is not None else None
+    if before is not None:
+        manifest.dimensions = manifest.dimensions or before.dimensions
     manifest.input, manifest.state = digest, "partial"
     # Nothing of a journal stands in what is carried over, so none may go for it.
     ledger.written[file] = float("inf")

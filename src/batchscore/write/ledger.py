@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,7 @@ class Ledger:
         if overwrite:
             discarded = self.discard()
         self.refuse_foreign_files()
-        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests, self.layout.marker):
-            storage.sweep(folder)
+        self.sweep()
         storage.write_whole(self.layout.readme, MARKER_TEXT)
         manifests = [restored(path) for path in places_of_manifests(self.layout)]
         self.journals, self.journals_elsewhere = found(self.layout, self.scratch, self.identity)
@@ -116,24 +116,50 @@ class Ledger:
         elif any(manifest.fingerprint != self.fingerprint for manifest in manifests):
             self.discard()
             manifests = []
+        self.remove_uncommitted(manifests)
         self.manifests = {manifest.file: manifest for manifest in manifests}
         return discarded
+
+    def sweep(self) -> None:
+        """Remove what killed runs left half-written; where all tasks write, another may be at it now."""
+        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
+            storage.sweep(folder)
+        for folder in (self.layout.marker, self.layout.runs):
+            storage.sweep(folder, older_seconds=storage.STALE_SECONDS)
 
     def discard(self) -> int:
         """Remove this task's parts and manifests; returns the scores that they held."""
         scores = 0
         self.journals.clear()
-        for path in places_of_manifests(self.layout):
-            try:
+        manifests = places_of_manifests(self.layout)
+        for path in manifests:
+            with suppress(OutputError):
                 scores += read_manifest(path).ok
-            except OutputError:
-                scores += 0
-            remove_manifest(path)
+        # First the parts: should this be cut short, none is left that no manifest names.
         for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
             for path in listed(folder, ""):
                 if path.name.startswith("part-"):
                     storage.remove(path)
+        for path in manifests:
+            remove_manifest(path)
         return scores
+
+    def remove_uncommitted(self, manifests: Sequence[Manifest]) -> None:
+        """Remove files of parts that their input's manifest does not name: a killed process has left them.
+
+        What has no manifest at all may be somebody's copy, and stays. Nor is a store looked at, where another
+        machine may be at work.
+        """
+        stems = {stem_of(each.file) for each in manifests}
+        commits = [commit for each in manifests for commit in each.parts.values()]
+        for folder, named in (
+            (self.layout.scores, {each.scores.name for each in commits if each.scores}),
+            (self.layout.errors, {each.error_records.name for each in commits if each.error_records}),
+        ):
+            for path in listed(folder, "") if isinstance(folder, Path) else ():
+                stem = path.name.removeprefix("part-").rpartition("-")[0]
+                if path.name not in named and stem in stems and not storage.is_folder(path):
+                    storage.remove(path)
 
     def refuse_foreign_files(self) -> None:
         """Raise `OutputError` where readers of the folder would meet files that are not ours."""
@@ -174,7 +200,7 @@ class Ledger:
             manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
         if manifest.state == "complete" and manifest.input != digest:
             raise OutputError(
-                f"{file} has changed since it was scored. Add --incremental to score only what has changed, or "
+                f"{file} has changed since it was scored. Add --incremental to score what is new or changed, "
                 "score it into another folder, or discard the old scores with --overwrite."
             )
         committed = manifest.parts
@@ -309,7 +335,8 @@ class Ledger:
             return
         part = encoded.part
         name = self.layout.part_name(part.file, part.number)
-        if not part.in_journal and self.may_be_torn():
+        if not part.in_journal:
+            # Until the manifest names the new files, nothing else tells what stood in the old ones.
             self.keep_all(part)
         manifest = self.manifests[part.file]
         manifest.dimensions = encoded.dimensions or manifest.dimensions
@@ -335,11 +362,6 @@ class Ledger:
         self.published.setdefault(part.file, []).append(self.journal_name(part.file, part.number))
         if time.monotonic() - self.written.get(part.file, 0.0) >= MANIFEST_SECONDS:
             self.write_manifest(part.file)
-
-    def may_be_torn(self) -> bool:
-        """Whether a part that stands may be lost while it is replaced."""
-        root = self.layout.root
-        return isinstance(root, Path) and storage.is_in_place(root)
 
     def keep_all(self, part: Part) -> None:
         """Put into the journal what a part holds from its files, which are about to be written anew."""

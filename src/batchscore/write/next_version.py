@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
+from batchscore.errors import OutputOverwritten
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.address import Place
 from batchscore.write import storage
@@ -57,11 +58,11 @@ class NextLedger(Ledger):
         """Read what is there; returns how many scores are to be replaced; raises `OutputError`."""
         visible = self.visible
         visible.refuse_foreign_files()
-        for folder in (visible.layout.scores, visible.layout.errors, visible.layout.manifests):
-            storage.sweep(folder)
+        visible.sweep()
         manifests = [read_manifest(path) for path in listed(visible.layout.manifests, ".json")]
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()
+        visible.remove_uncommitted(manifests)
         if overwrite:
             clear(visible.layout)
         Ledger.prepare(self, overwrite=overwrite)
@@ -224,13 +225,34 @@ class NextLedger(Ledger):
             part.spilled -= part.settled.keys()
         return Ledger.encode(self, part)
 
+    def publish(self, encoded: Encoded | None) -> None:
+        """Publish a part as others do, and know its sizes: what is carried over is begun with later."""
+        Ledger.publish(self, encoded)
+        if encoded is None:
+            return
+        commit = self.manifests[encoded.part.file].parts[encoded.part.number]
+        for folder, part in (
+            (self.layout.scores, commit.scores),
+            (self.layout.errors, commit.error_records),
+        ):
+            if part is not None and folder in self.sizes:
+                self.sizes[folder][part.name] = part.bytes
+
     def finish(self, file: str) -> None:
-        """Write the manifest of a version; a whole one takes its place."""
+        """Write the manifest of a version; a whole one takes its place.
+
+        Raises `OutputOverwritten` where rows have lost their record meanwhile.
+        """
         manifest = self.manifests[file]
-        if manifest.state == "complete" and manifest.rows > manifest.ok + manifest.errors:
-            # What was carried over was damaged meanwhile.
+        lost = manifest.state == "complete" and manifest.rows > manifest.ok + manifest.errors
+        if lost:
             manifest.state = "partial"
         Ledger.finish(self, file)
+        if lost:
+            raise OutputOverwritten(
+                f"{file}: records that this run took over were damaged meanwhile; the same command asks for "
+                "what is missing."
+            )
         if manifest.state == "complete":
             self.switch(file)
 

@@ -193,7 +193,7 @@ class FileInParts:
             first = commit.part * self.rows_per_part
             raise OutputError(
                 f"{self.file} has changed since it was scored (at row {first} or soon after). Add "
-                "--incremental to score only what has changed, or score it into another folder, or discard the "
+                "--incremental to score what is new or changed, score it into another folder, or discard the "
                 "old scores with --overwrite."
             )
         if commit.nothing_left(retry_errors=self.retry_errors) and commit.part not in self.damaged:

@@ -54,8 +54,7 @@ class SharedLedger(Ledger):
         """Read what is there of the worker's files; nothing is discarded, since others may be at work."""
         assert not overwrite, "settings refuse it"
         self.refuse_foreign_files()
-        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests, self.layout.marker):
-            storage.sweep(folder, older_seconds=storage.STALE_SECONDS)
+        self.sweep()
         if not storage.exists(self.layout.readme):
             storage.write_whole(self.layout.readme, MARKER_TEXT)
         for file in self.files:
@@ -66,6 +65,12 @@ class SharedLedger(Ledger):
         stems = [stem_of(file) for file in self.files]
         self.journals, self.claim = found_by_one_of_many(self.layout, self.scratch, self.identity, stems)
         return 0
+
+    def sweep(self) -> None:
+        """Remove what killed workers left half-written long ago: others may be writing everywhere."""
+        layout = self.layout
+        for folder in (layout.scores, layout.errors, layout.manifests, layout.marker, layout.runs):
+            storage.sweep(folder, older_seconds=storage.STALE_SECONDS)
 
     def close(self) -> None:
         """Let go of the journals; what is in them stays."""
@@ -127,10 +132,6 @@ class SharedLedger(Ledger):
             if isinstance(error, OutputError) and intact(self.layout, commit):
                 raise
             return {}
-
-    def may_be_torn(self) -> bool:
-        """Whether a part that stands may be lost while it is replaced: always, by another worker."""
-        return True
 
     def publish(self, encoded: Encoded | None) -> None:
         """Write a part's files, with what others have published of it, and its commit record."""

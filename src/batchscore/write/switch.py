@@ -21,7 +21,7 @@ import orjson
 from batchscore.errors import OutputError
 from batchscore.stores.address import Place
 from batchscore.write import storage
-from batchscore.write.changes import Version, combined
+from batchscore.write.changes import Version, combined, differences
 from batchscore.write.layout import Layout, stem_of
 from batchscore.write.ledger import listed
 from batchscore.write.manifest import Commit, Manifest, read_manifest, remove_manifest, write_manifest
@@ -79,8 +79,8 @@ def carry_out(layout: Layout, stem: str, kind: str) -> None:
         manifest.reported = True
         write_manifest(path, manifest)
         return
-    for number in manifest.parts:
-        remove_part(layout, manifest.file, number)
+    for commit in manifest.parts.values():
+        remove_part(layout, manifest.file, commit)
     remove_manifest(path)
 
 
@@ -97,7 +97,7 @@ def put_in_place(layout: Layout, stem: str) -> None:
     for number, commit in new.parts.items():
         if before.get(number) == commit:
             continue
-        name = layout.part_name(new.file, number)
+        name = name_of(layout, new.file, commit)
         for source, target, part in (
             (staged.scores, layout.scores, commit.scores),
             (staged.errors, layout.errors, commit.error_records),
@@ -107,12 +107,16 @@ def put_in_place(layout: Layout, stem: str) -> None:
             else:
                 put(source / name, target / name)
         put(staged.digests(new.file, number), layout.digests(new.file, number))
-    for number in before.keys() - new.parts.keys():
-        remove_part(layout, new.file, number)
+    for number, commit in before.items():
+        if number not in new.parts:
+            remove_part(layout, new.file, commit)
+        elif (name := name_of(layout, new.file, commit)) != name_of(layout, new.file, new.parts[number]):
+            # It was of another format.
+            remove_records(layout, name)
     new.reported = True
     write_manifest(place, new)
-    for number in new.parts:
-        remove_part(staged, new.file, number)
+    for commit in new.parts.values():
+        remove_part(staged, new.file, commit)
     remove_manifest(path)
 
 
@@ -132,11 +136,22 @@ def put(source: Place, target: Place) -> None:
     storage.write_whole(target, storage.chunks(source))
 
 
-def remove_part(layout: Layout, file: str, number: int) -> None:
+def name_of(layout: Layout, file: str, commit: Commit) -> str:
+    """Return the name of a part's files, whatever their format: that of a killed run may be another."""
+    part = commit.scores or commit.error_records
+    return part.name if part is not None else layout.part_name(file, commit.part)
+
+
+def remove_part(layout: Layout, file: str, commit: Commit) -> None:
     """Remove all files of a part."""
-    name = layout.part_name(file, number)
-    for path in (layout.scores / name, layout.errors / name, layout.digests(file, number)):
-        storage.remove(path)
+    remove_records(layout, name_of(layout, file, commit))
+    storage.remove(layout.digests(file, commit.part))
+
+
+def remove_records(layout: Layout, name: str) -> None:
+    """Remove the score file and the error file of this name."""
+    for folder in (layout.scores, layout.errors):
+        storage.remove(folder / name)
 
 
 def tell(layout: Layout, run: str) -> Counter[str]:
@@ -148,6 +163,7 @@ def tell(layout: Layout, run: str) -> Counter[str]:
         carry_out(layout, stem, kind)
     counted: Counter[str] = Counter()
     target = changes_file(layout, run)
+    storage.sweep(target.parent)
     if not storage.exists(target):
         standing = (read_manifest(path) for path in listed(layout.manifests, ".json"))
         lines = combined(pieces, ((layout, manifest) for manifest in standing))
@@ -158,6 +174,26 @@ def tell(layout: Layout, run: str) -> Counter[str]:
         with suppress(OSError):
             folder.rmdir()
     return counted
+
+
+def drop_told(layout: Layout, run: str) -> int:
+    """Drop what earlier runs have told of, and tell that it is gone; returns the scores that it held.
+
+    Whoever follows the changes would never forget it otherwise. Nothing is done where nobody can follow.
+    """
+    folder = layout.root / "changes"
+    if not isinstance(folder, Path) or not any(folder.glob(f"*/{layout.task}.jsonl")):
+        return 0
+    scores = 0
+    for path in listed(layout.manifests, ".json"):
+        with suppress(OutputError):
+            manifest = read_manifest(path)
+            if manifest.reported is not False:
+                scores += manifest.ok
+                gone = differences(version_of(manifest, layout), Version(manifest.file))
+                decide(layout, run, manifest.file, DROP, gone)
+    tell(layout, run)
+    return scores
 
 
 def counting(lines: Iterable[bytes], counted: Counter[str]) -> Iterator[bytes]:
