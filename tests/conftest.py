@@ -242,6 +242,12 @@ def imported() -> Iterator[prefork.Server]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def command_line(imported: prefork.Server) -> Cli:
+    """The command line where no endpoint is set."""
+    return Cli({}, imported)
+
+
 @pytest.fixture
 def batchscore(simulator: Running, imported: prefork.Server, tmp_path: Path) -> Iterator[Cli]:
     """The command line; afterwards no temporary file of its own may be left."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from buckets import Bucket
+
+if TYPE_CHECKING:
+    from conftest import Cli
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -108,40 +111,29 @@ def rehearsal(words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize(("page", "words"), commands())
 def test_every_command_of_the_docs_runs(
-    page: str, words: list[str], tmp_path: Path, request: pytest.FixtureRequest
+    page: str, words: list[str], command_line: Cli, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     (tmp_path / "data").symlink_to(ROOT / "data")
     bucket = next((word.split("/")[2] for word in words if word.startswith("s3://")), None)
-    environ = dict(os.environ)
+    environ: dict[str, str] = {}
     if bucket is not None:
         stored: Bucket = request.getfixturevalue("moto").bucket(bucket)
         stored.put("data/notes.csv", (ROOT / "data" / "notes.csv").read_bytes())
         environ.update(stored.environ)
-    done = subprocess.run(
-        [sys.executable, "-m", "batchscore", *words],
-        cwd=tmp_path,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = command_line(*words, env=environ, cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
 
 
 @pytest.mark.parametrize(("page", "block"), commands_after_score())
-def test_every_command_that_follows_a_score_runs(page: str, block: list[list[str]], tmp_path: Path) -> None:
+def test_every_command_that_follows_a_score_runs(
+    page: str, block: list[list[str]], command_line: Cli, tmp_path: Path
+) -> None:
     (tmp_path / "data").symlink_to(ROOT / "data")
     for words in block:
         if words[0] == "simulate":
             continue
-        done = subprocess.run(
-            [sys.executable, "-m", "batchscore", *words],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        done = command_line(*words, cwd=tmp_path)
+        assert done.exit_code == 0, done.stderr
 
 
 def test_every_command_of_the_guide_is_run_or_known() -> None:

@@ -6,11 +6,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,27 +20,27 @@ from batchscore.verifying import Verdict, for_machines, for_people, verify_outpu
 from batchscore.write.lock import held
 from batchscore.write.storage import digest_file
 
+if TYPE_CHECKING:
+    from conftest import Cli
+
 #: Each file has seven rows in three parts; the fifth has nothing to ask, so its part has errors, too.
 FILES = [f"f{number:02}.csv" for number in range(16)]
 COMMAND = ["score", "in", "-o", "out", "--task", "embeddings", "-m", "m", "--column", "text", "--simulate"]
 COMMAND += ["--rows-per-part", "3", "--id", "id", "--dimensions", "8"]
 
 
-def batchscore(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "batchscore", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module", params=["jsonl", "parquet"])
-def scored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scored(
+    command_line: Cli, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A real run's folder, with its input; tests work on copies."""
     place = tmp_path_factory.mktemp(request.param)
     (place / "in").mkdir()
     for name in FILES:
         rows = [f"{row},{'' if row == 4 else f'{name} {row}'}\n" for row in range(7)]
         (place / "in" / name).write_text("id,text\n" + "".join(rows))
-    done = batchscore(*COMMAND, "--format", request.param, cwd=place)
-    assert done.returncode == 0, done.stderr
+    done = command_line(*COMMAND, "--format", request.param, cwd=place)
+    assert done.exit_code == 0, done.stderr
     return place
 
 
@@ -244,7 +242,7 @@ def test_vectors_are_looked_at_one_by_one(out: Path, damage: str) -> None:
 
 
 def test_the_same_command_makes_a_repaired_output_whole_and_asks_only_what_is_missing(
-    scored: Path, tmp_path: Path
+    scored: Path, tmp_path: Path, command_line: Cli
 ) -> None:
     """As many damages as there are files, in one output: afterwards it is what it was, byte by byte."""
     form = scored.name.rstrip("0123456789")
@@ -255,16 +253,16 @@ def test_the_same_command_makes_a_repaired_output_whole_and_asks_only_what_is_mi
     chosen += ["manifest-cut", "not-whole"]
     for file, damage in zip(FILES, chosen, strict=True):
         DAMAGES[damage][0](Output(tmp_path / "out", file))
-    found = batchscore("verify", "out", "--json", cwd=tmp_path)
-    assert found.returncode == 1, found.stderr
+    found = command_line("verify", "out", "--json", cwd=tmp_path)
+    assert found.exit_code == 1, found.stderr
     assert len(json.loads(found.stdout)["problems"]) >= len(chosen)
-    repaired = batchscore("verify", "out", "--repair", cwd=tmp_path)
-    assert repaired.returncode == 4, repaired
+    repaired = command_line("verify", "out", "--repair", cwd=tmp_path)
+    assert repaired.exit_code == 4, repaired
     assert "The same score command asks for what is missing." in repaired.stdout
     lost = verify_output(tmp_path / "out").total("not_reached")
     assert lost == 3 + 3 + 1 + 1 + 2 + 3
-    run = batchscore(*COMMAND, "--format", form, "--json", cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
+    run = command_line(*COMMAND, "--format", form, "--json", cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
     # Parts whose record does not stand are asked as a whole, and the files without a manifest.
     dropped = 3 + 3 + 3 + 1 + 3 + 7 + 7
     assert json.loads(run.stdout.splitlines()[-1])["known"] == 7 * len(FILES) - lost - dropped
@@ -272,16 +270,18 @@ def test_the_same_command_makes_a_repaired_output_whole_and_asks_only_what_is_mi
     assert tree(tmp_path / "out") == tree(scored / "out")
 
 
-def test_a_run_that_was_stopped_is_right_but_not_complete(scored: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_is_right_but_not_complete(
+    scored: Path, command_line: Cli, tmp_path: Path
+) -> None:
     shutil.copytree(scored / "in", tmp_path / "in")
-    done = batchscore(*COMMAND, "--limit", "11", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    plain = batchscore("verify", "out", cwd=tmp_path)
-    assert plain.returncode == 4
+    done = command_line(*COMMAND, "--limit", "11", cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    plain = command_line("verify", "out", cwd=tmp_path)
+    assert plain.exit_code == 4
     assert "not complete: f01.csv: not read to its end\n" in plain.stdout
     assert "right, but not complete; the same score command goes on." in plain.stdout
     before = tree(tmp_path / "out")
-    assert batchscore("verify", "out", "--repair", cwd=tmp_path).returncode == 4
+    assert command_line("verify", "out", "--repair", cwd=tmp_path).exit_code == 4
     assert tree(tmp_path / "out") == before
 
 
