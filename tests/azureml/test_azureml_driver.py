@@ -1,0 +1,260 @@
+"""The scoring script in a batch host: what comes twice, is killed or fails ends in each row once."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+
+import prefork
+from batch_host import ROOT, BatchHost
+from batchscore import read_scores, save_model
+from batchscore.errors import ExitCode
+from batchscore.simulator import Deployment, Running
+from batchscore.verifying import verify_output
+from conftest import KEY
+
+if TYPE_CHECKING:
+    from conftest import Direct, Files
+
+FOREIGN = ROOT / "tests" / "model" / "foreign"
+
+Hosts = Callable[..., BatchHost]
+
+
+@pytest.fixture
+def hosted(simulator: Running, imported: prefork.Server, tmp_path: Path) -> Hosts:
+    """Give batch hosts whose variables lead to the simulator, as an Azure OpenAI resource."""
+
+    def build(model: Path, variables: dict[str, str], **more: Any) -> BatchHost:
+        environ = {
+            "AZURE_OPENAI_ENDPOINT": simulator.endpoint,
+            "OPENAI_API_VERSION": "2024-10-21",
+            "AZURE_OPENAI_API_KEY": KEY,
+            **variables,
+        }
+        return BatchHost(imported, tmp_path / "host", model, environ, **more)
+
+    return build
+
+
+def sample_model(deployment: Deployment) -> Path:
+    """Give the folder above the old sample's model, as a registered model is handed over."""
+    folder = Path("registered").absolute()
+    shutil.copytree(FOREIGN / "sample-2.7", folder / "model")
+    (folder / "model" / "model.yaml").write_text(
+        f"engine: {deployment.name}\nmodel: text-embedding-ada-002\ntask: embeddings\n"
+    )
+    return folder
+
+
+def own_model(deployment: Deployment, **what: Any) -> Path:
+    save_model("own", **{"task": "chat", "model": "gpt", "deployment": deployment.name, **what})
+    return Path("own").absolute()
+
+
+def whole(out: Path, task: str) -> dict[tuple[str, int], Any]:
+    """Give each row's answer; every row of every manifest has its record, and the output is sound."""
+    verified = verify_output(out)
+    assert verified.exit_code is ExitCode.DONE, verified
+    scores = read_scores(out, task)
+    found = {
+        (file, row): answer
+        for file, row, answer in zip(scores["file"], scores["row"], scores[task], strict=True)
+    }
+    assert len(found) == len(scores), "a row is recorded twice"
+    return found
+
+
+def bills(files: Files, count: int, rows: int) -> dict[str, list[str]]:
+    """Write files as the old sample's data: text, summary and title, with quotes and newlines in cells."""
+    texts = {
+        f"billsum-{number}.csv": [f'bill "{number}", line {row}\nof the text' for row in range(rows)]
+        for number in range(count)
+    }
+    for name, held in texts.items():
+        files.csv(f"data/{name}", [{"text": text, "summary": "s", "title": "t"} for text in held])
+    return texts
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize(
+    ("seed", "count", "rows", "kills"),
+    [(1, 3, 80, 1), *(pytest.param(seed, 9, 600, 8, marks=pytest.mark.slow) for seed in range(2, 6))],
+)
+def test_the_old_sample_with_three_workers_double_delivery_and_kills(
+    seed: int,
+    count: int,
+    rows: int,
+    kills: int,
+    files: Files,
+    hosted: Hosts,
+    deployment: Deployment,
+    direct: Direct,
+) -> None:
+    texts = bills(files, count, rows)
+    deployment.will_be_slow(0.05, times=None)
+    variables = {
+        "AZUREML_BI_TEXT_COLUMN": "text",
+        "BATCHSCORE_ROWS_PER_PART": "25",
+        "BATCHSCORE_BATCH_SIZE": "4",
+        "BATCHSCORE_CONCURRENCY": "3",
+    }
+    host = hosted(
+        sample_model(deployment),
+        variables,
+        processes=3,
+        machines=2,
+        twice=True,
+        kills=kills,
+        draw=random.Random(seed),
+    )
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.failed_files, end.raised) == ("Completed", 0, []), end.words
+    assert end.killed >= 1
+    assert len(end.returned) == 2 * count
+    found = whole(Path("out"), "embeddings")
+    assert found.keys() == {(name, row) for name, held in texts.items() for row in range(len(held))}
+    draw = random.Random(seed)
+    for name, held in texts.items():
+        sample = sorted(draw.sample(range(rows), 10))
+        vectors = direct.vectors([held[row] for row in sample])
+        for row, vector in zip(sample, vectors, strict=True):
+            assert found[name, row] == pytest.approx(vector, rel=1e-6)
+    # A resubmitted job on the same output asks for nothing.
+    asked = deployment.statistics().count
+    again = host.run(Path("data"), Path("out"))
+    assert (again.status, deployment.statistics().count) == ("Completed", asked)
+    assert KEY not in end.words
+
+
+@pytest.mark.parametrize("own_deadline", [True, False])
+def test_a_file_that_takes_longer_than_all_tries_is_finished_by_the_next_job(
+    own_deadline: bool,  # noqa: FBT001
+    files: Files,
+    hosted: Hosts,
+    deployment: Deployment,
+) -> None:
+    """Ending by itself it loses nothing; killed, and on another machine, what was not published."""
+    rows = 150
+    files.texts("data/a.csv", [f"row {row}" for row in range(rows)])
+    deployment.will_be_slow(0.05, times=None)
+    variables = {"BATCHSCORE_CONCURRENCY": "2", "BATCHSCORE_ROWS_PER_PART": "10"}
+    if not own_deadline:
+        variables["BATCHSCORE_DEADLINE"] = "1h"
+    host = hosted(own_model(deployment, column="text"), variables, timeout_s=1.2, max_retries=2)
+    ends = [host.run(Path("data"), Path("out"))]
+    assert (ends[0].status, ends[0].failed_files) == ("Failed", 1)
+    while ends[-1].status == "Failed":
+        assert len(ends) < 8
+        ends.append(host.run(Path("data"), Path("out")))
+    assert whole(Path("out"), "chat").keys() == {("a.csv", row) for row in range(rows)}
+    assert sum(end.killed for end in ends) == 0 if own_deadline else ends[0].killed == 2
+    # In flight are two, and of a machine that is lost a part or two.
+    most = 2 if own_deadline else 22
+    assert deployment.statistics().count <= rows + most * sum(end.calls for end in ends)
+    if own_deadline:
+        assert not any(end.raised for end in ends)
+        assert "the run is to be over by BATCHSCORE_DEADLINE" in ends[0].words
+
+
+def test_a_step_of_a_pipeline_gets_all_seven_formats_into_parquet(
+    files: Files, hosted: Hosts, deployment: Deployment, direct: Direct
+) -> None:
+    rows = [{"text": f"text {row}", "title": "t"} for row in range(4)]
+    table = pa.Table.from_pylist(rows)
+    files.csv("data/a.csv", rows)
+    files.csv("data/b.TSV", rows, delimiter="\t")
+    files.parquet("data/deep/c.parquet", rows)
+    files.json("data/d.json", rows)
+    files.lines("data/e.jsonl", rows)
+    pyarrow.feather.write_feather(table, Path("data/f.arrow"))
+    files.text("data/deep/a.txt", "".join(f"{row['text']}\n" for row in rows))
+    host = hosted(
+        own_model(deployment, task="embeddings", model="vectors"),
+        {"AZUREML_BI_TEXT_COLUMN": "text", "BATCHSCORE_FORMAT": "parquet"},
+        as_step=True,
+        processes=2,
+        mini_batch_size=3,
+        program_arguments=["--batchscore-root", "{input}"],
+    )
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.raised) == ("Completed", []), end.words
+    found = whole(Path("out"), "embeddings")
+    names = {"a.csv", "b.TSV", "deep/c.parquet", "d.json", "e.jsonl", "f.arrow", "deep/a.txt"}
+    assert found.keys() == {(name, row) for name in names for row in range(4)}
+    vectors = direct.vectors([row["text"] for row in rows])
+    for (_, row), vector in found.items():
+        assert vector == pytest.approx(vectors[row], rel=1e-6)
+    parts = [path for path in Path("out/embeddings").iterdir() if path.suffix == ".parquet"]
+    assert sum(pq.read_metadata(part).num_rows for part in parts) == 28
+
+
+def test_only_files_that_are_settled_are_returned(
+    files: Files, hosted: Hosts, deployment: Deployment
+) -> None:
+    """Among them the empty ones and what is no data; not those that failed, nor what nobody can read."""
+    files.texts("data/good.csv", ["a row", ""])
+    files.texts("data/bad.csv", ["a row", "a refused row", "another refused row"])
+    files.text("data/none.csv", "id,text\n")
+    files.text("data/_SUCCESS", "")
+    files.text("data/.good.csv.crc", "x")
+    files.text("data/book.xlsx", "x")
+    files.bytes("data/torn.parquet", b"PAR1")
+    deployment.will(status=400, times=None, when_input_contains="refused")
+    host = hosted(own_model(deployment, column="text"), {}, mini_batch_size=9, max_retries=2)
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.failed_files, end.raised) == ("Failed", 3, []), end.words
+    assert {Path(path).name for path in end.returned} == {"good.csv", "none.csv", "_SUCCESS", ".good.csv.crc"}
+    assert "bad.csv: 3 rows, 1 scored, 2 failed: more than BATCHSCORE_ERROR_THRESHOLD (0) allows" in end.words
+    assert "torn.parquet cannot be scored" in end.words
+    assert "book.xlsx: suffix .xlsx is not one" in end.words
+    asked = deployment.statistics().count
+    (Path("data/book.xlsx")).unlink()
+    (Path("data/torn.parquet")).unlink()
+    lenient = hosted(host.model, {"BATCHSCORE_ERROR_THRESHOLD": "0.7"}, mini_batch_size=9)
+    assert lenient.run(Path("data"), Path("out")).status == "Completed"
+    assert deployment.statistics().count == asked
+
+
+def test_a_service_that_refuses_raises_and_says_why(
+    files: Files, hosted: Hosts, deployment: Deployment
+) -> None:
+    files.texts("data/a.csv", ["a row"])
+    deployment.will(status=404, code="DeploymentNotFound", times=None)
+    host = hosted(own_model(deployment, column="text"), {}, max_retries=2)
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.failed_files, len(end.raised)) == ("Failed", 1, 2)
+    assert "404" in end.raised[0]
+
+
+def test_a_column_must_be_named_where_several_hold_text(
+    files: Files, hosted: Hosts, deployment: Deployment
+) -> None:
+    bills(files, 1, 3)
+    end = hosted(sample_model(deployment), {}, max_retries=1).run(Path("data"), Path("out"))
+    assert end.status == "Failed"
+    assert "text, summary, title" in end.raised[0]
+    assert "AZUREML_BI_TEXT_COLUMN" in end.raised[0]
+    assert deployment.statistics().count == 0
+
+
+def test_a_model_that_does_not_say_what_to_ask_ends_at_init(
+    files: Files, hosted: Hosts, deployment: Deployment
+) -> None:
+    files.texts("data/a.csv", ["a row"])
+    files.text("other/MLmodel", "flavors:\n  sklearn:\n    data: model.pkl\n")
+    end = hosted(Path("other").absolute(), {}, max_retries=1).run(Path("data"), Path("out"))
+    assert (end.status, end.calls) == ("Failed", 0)
+    assert "without the openai flavour" in end.raised[0].replace("flavor", "flavour")
+    empty = Path("empty").absolute()
+    empty.mkdir()
+    end = hosted(empty, {}, max_retries=1).run(Path("data"), Path("out"))
+    assert "holds no MLflow model" in end.raised[0]
