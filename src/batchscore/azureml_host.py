@@ -34,6 +34,7 @@ ARGUMENTS = ("--batchscore-model", "--batchscore-output", "--batchscore-root", "
 #: Of the host's timeout so much is left for what was on its way and for writing, at most so many seconds.
 LEFT_FOR_ENDING = 0.1
 MOST_LEFT_SECONDS = 300.0
+MINUTE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,7 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> Chosen:
     if unset("SHARE") and host.machines > 1:
         flags["share"] = max(1 / host.machines, 0.001)
     if unset("DEADLINE") and host.timeout_seconds is not None:
-        ending = min(host.timeout_seconds * LEFT_FOR_ENDING, MOST_LEFT_SECONDS)
-        flags["deadline"] = f"{host.timeout_seconds - ending:.3f}s"
+        flags["deadline"] = own_deadline(host.timeout_seconds)
     with flags_called_variables(environ):
         chosen = choose(flags, environ=environ)
     named = {
@@ -122,6 +122,12 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> Chosen:
         if environ.get(variable_of(declared), "").strip()
     }
     return Chosen(chosen.settings, {**named, **chosen.named})
+
+
+def own_deadline(timeout_seconds: float) -> str:
+    """Return by when a call is to be over that the host kills after so many seconds."""
+    seconds = timeout_seconds - min(timeout_seconds * LEFT_FOR_ENDING, MOST_LEFT_SECONDS)
+    return f"{seconds:.0f}s" if seconds >= MINUTE_SECONDS else f"{max(seconds, 0.01):.2f}s"
 
 
 @contextmanager

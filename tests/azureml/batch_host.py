@@ -1,16 +1,17 @@
 """A batch host: calls a scoring script as Azure ML's is documented and seen to, in real processes.
 
-Mini-batches of files go to several processes, on machines with temporary folders of their own, at least once
-each. Each process has a working folder of its own, the host's arguments, and calls the script on a thread that
-is not the main one. What takes too long, or raises, or returns fewer elements than it was given files, comes
-again, so often; a call that takes too long costs its process. Files that were not returned in the end fail the
-job, where they are more than the threshold.
+Mini-batches of files go to several processes, on machines with temporary folders of their own, at least
+once each. Each process has a working folder of its own, the host's arguments, and calls the script on a
+thread that is not the main one. What takes too long, or raises, or returns fewer elements than it was given
+files, comes again, so often; a call that takes too long costs its process. Files that were not returned in
+the end fail the job, where they are more than the threshold.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import threading
 import time
 from collections import deque
@@ -22,16 +23,37 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
-import prefork
 import worker
 
+import prefork
+from batchscore.simulator import Deployment
+
 ROOT = Path(__file__).resolve().parents[2]
+#: Folders that `mlflow.openai.save_model` wrote.
+FOREIGN = ROOT / "tests" / "model" / "foreign"
 WORKER = Path(worker.__file__)
 
 #: A process that does not come up, or does not end a call that nobody times, is a failure of the test.
 PATIENCE_SECONDS = 40.0
 
 _jobs = count(1)
+
+
+def sample_model(deployment: Deployment) -> Path:
+    """Give the folder above the old sample's model, as a registered model is handed over."""
+    return model_like("sample-2.7", deployment, "text-embedding-ada-002", "embeddings").parent
+
+
+def chat_model(deployment: Deployment) -> Path:
+    return model_like("messages-3.17", deployment, "gpt", "chat.completions")
+
+
+def model_like(foreign: str, deployment: Deployment, model: str, task: str) -> Path:
+    """Copy a model that MLflow wrote, and let it name the test's deployment and no template."""
+    folder = Path("registered", "model").absolute()
+    shutil.copytree(FOREIGN / foreign, folder)
+    (folder / "model.yaml").write_text(f"engine: {deployment.name}\nmodel: {model}\ntask: {task}\n")
+    return folder
 
 
 @dataclass(frozen=True)
@@ -87,8 +109,8 @@ class Process:
 class BatchHost:
     """A deployment, or with `as_step` a pipeline's parallel step, that runs jobs.
 
-    `twice`: every mini-batch is delivered twice, the second maybe while the first is at work; `kills`: so many
-    processes are killed in the middle of a call.
+    `twice`: every mini-batch is delivered twice, the second maybe while the first is at work; `kills`: so
+    many processes are killed in the middle of a call.
     """
 
     imported: prefork.Server
@@ -180,9 +202,9 @@ class Job:
         """Call `run` once; returns the process, where it lives on."""
         with self.lock:
             self.calls += 1
-            kill = self.kills > 0 and self.host.draw.random() < 0.7
+            kill = self.kills > 0
             self.kills -= kill
-            seconds = self.host.draw.uniform(0.15, 0.6) if kill else self.host.timeout_s
+            seconds = self.host.draw.uniform(0.2, 0.9) if kill else self.host.timeout_s
         answer = process.ask("run", delivery.paths, seconds)
         if answer is None:
             self.killed += 1
