@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
@@ -42,8 +43,8 @@ TELL_SECONDS = 60.0
 #: So often one call goes on where another worker had taken records along.
 TRIES = 3
 
-#: What other tools leave beside data: nothing in it is to be scored.
-MARKERS = (".", "_")
+#: How names begin that other tools give to what is no data: the second where the name has no format, either.
+HIDDEN, MARKED = ".", "_"
 
 T = TypeVar("T")
 
@@ -145,32 +146,25 @@ def on_a_thread_of_its_own(work: Callable[[], T]) -> T:
 
 def score(prepared: Prepared, paths: Sequence[str]) -> list[str]:
     """Score files, and return the paths of those that are settled."""
-    wanted = [path for path in paths if not is_marker(path)]
-    for path in sorted(set(paths) - set(wanted)):
-        LOG.info("%s is left alone: its name is one that tools give to what is no data.", path)
-    settled = set(paths) - set(wanted)
-    settings = rooted(prepared.settings, wanted)
-    names, problem = names_of(wanted, settings)
-    if not names:
+    settings = rooted(prepared.settings, paths)
+    names, problem = names_of(paths, settings)
+    settled = {path for path, files in names.items() if not files}
+    wanted = [path for path, files in names.items() if files]
+    if not wanted:
         if problem is not None:
             raise problem
         return [path for path in paths if path in settled]
     with flags_called_variables(prepared.environ):
-        whole, reason = scored(prepared, settings, list(names))
-        left = [path for path, files in names.items() if not whole.issuperset(files)]
+        whole, reason = scored(prepared, settings, wanted)
+        left = {path for path in wanted if not whole.issuperset(names[path])}
         if left and reason is not None and not isinstance(reason, (BoundReached, OutputOverwritten)):
             # An error that the host shows, where a short answer would only be counted.
             raise reason
     if reason is not None:
         LOG.error("Stopped: %s", in_variables(str(reason), prepared.environ))
-    settled |= names.keys() - set(left)
+    settled.update(path for path in wanted if path not in left)
     LOG.info("%s of this mini-batch settled, %s.", counted(len(settled), "file"), f"{len(left)} left")
     return [path for path in paths if path in settled]
-
-
-def is_marker(path: str) -> bool:
-    """Whether a file's name is hidden from readers by convention, as `_SUCCESS` and `.part-0.crc` are."""
-    return os.path.basename(path).startswith(MARKERS)  # noqa: PTH119
 
 
 def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
@@ -192,15 +186,28 @@ def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
 
 
 def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[str]], InputError | None]:
-    """Return what the files of each path are called in records, and the last reason why one has none."""
+    """Return what the files of each path are called in records, and the last reason why one has no name.
+
+    What is no data (`_SUCCESS`, `.part-0.crc`) has none, and no reason.
+    """
     names: dict[str, list[str]] = {}
     problem: InputError | None = None
     for path in paths:
+        name = os.path.basename(path)  # noqa: PTH119 - as the host wrote it
+        if name.startswith(HIDDEN):
+            names[path] = []
+            continue
         try:
             names[path] = [file.name for file in find_files([path], root=settings.root).files]
         except InputError as error:
+            if name.startswith(MARKED) and Path(path).is_file():
+                names[path] = []
+                continue
             problem = error
             LOG.error("Not scored: %s. Mend it, or take it out of the input.", error)  # noqa: TRY400
+    for path, files in names.items():
+        if not files:
+            LOG.info("%s is left alone: its name is one that tools give to what is no data.", path)
     return names, problem
 
 
@@ -208,7 +215,9 @@ def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tupl
     """Score files; return the names of those that are settled, and what stopped it where something did."""
     ends = end_of(settings, time.monotonic())
     for tries_left in reversed(range(TRIES)):
-        finished = score_files(settings, paths, environ=prepared.environ, listen=Told(), named=prepared.named)
+        finished = score_files(
+            settings, paths, environ=prepared.environ, listen=Told(prepared.environ), named=prepared.named
+        )
         left = None if ends is None else ends - time.monotonic()
         again = isinstance(finished.outcome.stopped_by, OutputOverwritten)
         if not again or not tries_left or (left is not None and left < 1):
@@ -252,6 +261,7 @@ def tell_end(finished: Finished) -> None:
 class Told:
     """A listener that logs how a call gets on. Cost: O(1) an event, no I/O in most."""
 
+    environ: Mapping[str, str]
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
@@ -261,7 +271,7 @@ class Told:
         self.tally.add(event)
         now = time.monotonic()
         if isinstance(event, Notice):
-            LOG.info("%s", in_variables(event.text, {}))
+            LOG.info("%s", in_variables(event.text, self.environ))
         elif now - self.last >= TELL_SECONDS:
             self.last = now
             LOG.info("%s", describe(self.tally.statistics(), now - self.started, None))

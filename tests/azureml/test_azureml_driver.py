@@ -206,6 +206,7 @@ def test_only_files_that_are_settled_are_returned(
     files.texts("data/bad.csv", ["a row", "a refused row", "another refused row"])
     files.text("data/none.csv", "id,text\n")
     files.text("data/_SUCCESS", "")
+    files.texts("data/_also.csv", ["a row"])
     files.text("data/.good.csv.crc", "x")
     files.text("data/book.xlsx", "x")
     files.bytes("data/torn.parquet", b"PAR1")
@@ -213,7 +214,9 @@ def test_only_files_that_are_settled_are_returned(
     host = hosted(chat_model(deployment), TEXT, mini_batch_size=9, max_retries=2)
     end = host.run(Path("data"), Path("out"))
     assert (end.status, end.failed_files, end.raised) == ("Failed", 3, []), end.words
-    assert {Path(path).name for path in end.returned} == {"good.csv", "none.csv", "_SUCCESS", ".good.csv.crc"}
+    returned = {Path(path).name for path in end.returned}
+    assert returned == {"good.csv", "none.csv", "_also.csv", "_SUCCESS", ".good.csv.crc"}
+    assert set(read_scores("out", "chat")["file"]) == {"good.csv", "bad.csv", "_also.csv"}
     assert "bad.csv: 3 rows, 1 scored, 2 failed: more than BATCHSCORE_ERROR_THRESHOLD (0) allows" in end.words
     assert "torn.parquet cannot be scored" in end.words
     assert "book.xlsx: suffix .xlsx is not one" in end.words

@@ -167,6 +167,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
         ("import batchscore", "mlflow pandas openai pyarrow aiohttp click rich azure ijson tenacity yaml"),
         ("import batchscore.cli", "mlflow pandas openai pyarrow aiohttp rich azure ijson tenacity yaml"),
         ("import batchscore.simulator", "mlflow pandas openai pyarrow aiohttp rich azure"),
+        ("import batchscore.azureml", "mlflow pandas openai azure duckdb yaml"),
         ("import batchscore.run", "mlflow pandas openai azure duckdb yaml"),
     ],
 )
