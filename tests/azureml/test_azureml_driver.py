@@ -237,6 +237,7 @@ def test_a_service_that_refuses_raises_and_says_why(
     end = host.run(Path("data"), Path("out"))
     assert (end.status, end.failed_files, len(end.raised)) == ("Failed", 1, 2)
     assert "404" in end.raised[0]
+    assert not any(KEY in text for text in (*end.raised, end.words))
 
 
 def test_a_column_must_be_named_where_several_hold_text(

@@ -128,6 +128,12 @@ WRONG = [
     (DEPLOYMENT, '"120000"', "120000", r"chat.yml:\d+: BATCHSCORE_TPM is not text"),
     (DEPLOYMENT, '"120000"', '"many"', r"chat.yml:\d+: BATCHSCORE_TPM is 'many'"),
     (DEPLOYMENT, "BATCHSCORE_TPM", "BATCHSCORE_TMP", r"chat.yml:\d+: BATCHSCORE_TMP: there is no such"),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        "BATCHSCORE_MODEL: gpt",
+        r"chat.yml:\d+: BATCHSCORE_MODEL has no place",
+    ),
     (DEPLOYMENT, "AUTH: entra", "AUTH: entr", r"chat.yml:\d+: --auth is 'entr'"),
     (
         DEPLOYMENT,
