@@ -107,6 +107,13 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
     for name in ("BATCHSCORE_MODEL", "BATCHSCORE_OUTPUT"):
         if environ.get(name, "").strip():
             LOG.warning("The variable %s is not read here: the host says which model and output.", name)
+    ends, killed = end_of(settings, 0.0), host.timeout_seconds
+    if ends is not None and killed is not None and ends >= killed:
+        LOG.warning(
+            "A call would end by itself after %g s, but the host kills the process after %g s; what is in "
+            "flight then is lost. Let BATCHSCORE_DEADLINE be shorter.",
+            *(ends, killed),
+        )
     parts = f"{settings.share:g} of the quota" if settings.share < 1 else "the whole quota"
     LOG.info(
         "batchscore %s: %s with %s into %s, beginning with %s; a call ends by itself %s.",

@@ -147,6 +147,8 @@ def test_a_file_that_takes_longer_than_all_tries_is_finished_by_the_next_job(
     if own_deadline:
         assert not any(end.raised for end in ends)
         assert "the run is to be over by BATCHSCORE_DEADLINE" in ends[0].words
+    else:
+        assert "Let BATCHSCORE_DEADLINE be shorter" in ends[0].words
 
 
 def test_a_step_of_a_pipeline_gets_all_seven_formats_into_parquet(
