@@ -1,7 +1,7 @@
 """Commands that need not wait for Python's imports: a process that has done them forks for each.
 
-What runs is `python -m batchscore`, in a process of its own with its own arguments, variables, folder and
-pipes. Only the second in which Python starts and imports is saved, hundreds of times.
+What runs is `python -m batchscore`, or a script, in a process of its own with its own arguments, variables,
+folder and pipes. Only the second in which Python starts and imports is saved, hundreds of times.
 """
 
 from __future__ import annotations
@@ -99,12 +99,19 @@ class Server:
         theirs.close()
         self.asks = ours
 
-    def start(self, arguments: Sequence[str], environ: Mapping[str, str], folder: str | Path) -> Forked:
-        """Start `python -m batchscore` with these arguments and variables in a folder."""
+    def start(
+        self,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        folder: str | Path,
+        script: Path | None = None,
+    ) -> Forked:
+        """Start `python -m batchscore`, or a script, with these arguments and variables in a folder."""
         read_out, write_out = os.pipe()
         read_err, write_err = os.pipe()
         ended, tells = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        message = json.dumps({"arguments": list(arguments), "environ": dict(environ), "folder": str(folder)})
+        request = {"arguments": list(arguments), "environ": dict(environ), "folder": str(folder)}
+        message = json.dumps({**request, "script": None if script is None else str(script)})
         socket.send_fds(self.asks, [message.encode()], [write_out, write_err, tells.fileno()])
         os.close(write_out)
         os.close(write_err)
@@ -123,8 +130,8 @@ class Server:
         self.process.wait(10)
 
 
-def serve(asks: socket.socket) -> list[str]:
-    """Fork for every request; returns only in a command's own process, with its arguments."""
+def serve(asks: socket.socket) -> tuple[list[str], str | None]:
+    """Fork for every request; returns only in a command's own process, with its arguments and its script."""
     while True:
         message, pipes, _, _ = socket.recv_fds(asks, MOST_BYTES, 3)
         if not message:
@@ -156,8 +163,7 @@ def serve(asks: socket.socket) -> list[str]:
         os.environ.update(request["environ"])
         os.chdir(request["folder"])
         time.tzset()
-        arguments: list[str] = request["arguments"]
-        return arguments
+        return request["arguments"], request["script"]
 
 
 if __name__ == "__main__":
@@ -166,8 +172,11 @@ if __name__ == "__main__":
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    given = serve(socket.socket(fileno=int(sys.argv[1])))
+    given, script = serve(socket.socket(fileno=int(sys.argv[1])))
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv[1:] = given
-    runpy.run_module("batchscore", run_name="__main__", alter_sys=True)
+    if script is None:
+        runpy.run_module("batchscore", run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(script, run_name="__main__")

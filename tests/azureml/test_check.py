@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,14 +44,17 @@ def changed(tree: Path, file: str, before: str, after: str) -> list[str]:
     return [str(finding).removeprefix(f"{tree}/") for finding in check_files(sorted(files)).findings]
 
 
-def test_our_own_files_are_right(tree: Path) -> None:
-    checked = check_files([tree / "deployment"])
+def test_our_own_files_are_right() -> None:
+    """As they stand, with the scoring script and the package that they bring along."""
+    files = sorted((ROOT / "deployment").glob("*.yml"))
+    checked = check_files(files)
     assert checked.findings == ()
-    names = {path.name for path in checked.files}
-    assert names == {path.name for path in (ROOT / "deployment").glob("*.yml")}
+    assert sorted(checked.files) == files
+    assert {"deployment-chat.yml", "endpoint.yml", "pipeline.yml", "schedule.yml"} <= {
+        file.name for file in files
+    }
 
 
-@pytest.mark.skipif(not (ROOT / "src" / "batch_driver.py").exists(), reason="the copy has a stand-in for it")
 def test_our_own_scoring_script_has_what_the_host_calls() -> None:
     assert script_problem(ROOT / "src" / "batch_driver.py") is None
 
@@ -124,6 +128,12 @@ WRONG = [
     (DEPLOYMENT, '"120000"', "120000", r"chat.yml:\d+: BATCHSCORE_TPM is not text"),
     (DEPLOYMENT, '"120000"', '"many"', r"chat.yml:\d+: BATCHSCORE_TPM is 'many'"),
     (DEPLOYMENT, "BATCHSCORE_TPM", "BATCHSCORE_TMP", r"chat.yml:\d+: BATCHSCORE_TMP: there is no such"),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        "BATCHSCORE_MODEL: gpt",
+        r"chat.yml:\d+: BATCHSCORE_MODEL has no place",
+    ),
     (DEPLOYMENT, "AUTH: entra", "AUTH: entr", r"chat.yml:\d+: --auth is 'entr'"),
     (
         DEPLOYMENT,
@@ -208,6 +218,8 @@ def test_a_script_that_the_host_could_not_call_is_told(tree: Path, script: str, 
 
 def test_a_script_may_import_what_the_host_calls_and_take_its_context(tree: Path) -> None:
     script = tree / "src" / "batch_driver.py"
+    shutil.copy(ROOT / "src" / "batch_driver.py", script)
+    assert script_problem(script) is None
     script.write_text("from batchscore.azureml import init, run\n")
     assert script_problem(script) is None
     script.write_text("def init(): ...\ndef run(files, context): ...\n")

@@ -68,6 +68,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verifying": {"stores", "write"},
     "azureml_files": {"settings", "checks", "configuration", "declared", "deadline"},
     "checking": {"azureml_files"},
+    "azureml_host": {"settings", "declared", "model.chosen"},
+    "azureml": {
+        "azureml_host",
+        "settings",
+        "configuration",
+        "deadline",
+        "ended",
+        "endpoints",
+        "survey",
+        "run",
+        "read",
+        "report",
+    },
     "options": {"settings", "declared", "simulator"},
     "cli": {
         "settings",
@@ -154,6 +167,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
         ("import batchscore", "mlflow pandas openai pyarrow aiohttp click rich azure ijson tenacity yaml"),
         ("import batchscore.cli", "mlflow pandas openai pyarrow aiohttp rich azure ijson tenacity yaml"),
         ("import batchscore.simulator", "mlflow pandas openai pyarrow aiohttp rich azure"),
+        ("import batchscore.azureml", "mlflow pandas openai azure duckdb yaml"),
         ("import batchscore.run", "mlflow pandas openai azure duckdb yaml"),
     ],
 )

@@ -26,6 +26,12 @@ SECRETS = (
     "AZURE_OPENAI_AD_TOKEN",
     "AZURE_CLIENT_SECRET",
 )
+#: Settings that the scoring script takes from its host, or that only a run with an output of its own has.
+NOT_THERE = {
+    "BATCHSCORE_MODEL": "the registered model says what to ask.",
+    "BATCHSCORE_OUTPUT": "the host says where the scores go.",
+    "BATCHSCORE_INCREMENTAL": "several workers write to the output, and one alone could tell what changed.",
+}
 _DECLARED = {variable_of(one): one for one in fields(Settings)}
 _ENTRA_TYPES = ("azure_ad", "azuread")
 
@@ -59,6 +65,8 @@ def deadline_seconds(variables: Mapping[str, object]) -> float | None:
 
 
 def _setting_problem(name: str, value: str) -> str | None:
+    if name in NOT_THERE:
+        return f"{name} has no place here: {NOT_THERE[name]}"
     declared = _DECLARED.get(name)
     if declared is None:
         return None if name in OTHER_VARIABLES else f"{name}: there is no such setting."

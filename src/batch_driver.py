@@ -1,0 +1,15 @@
+"""What does Azure ML's batch host call? Deployments and pipelines name this file as their scoring script.
+
+Everything is in `batchscore.azureml`; the package lies beside this file, wherever the host has put the two.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from batchscore.azureml import init, run, shutdown
+
+__all__ = ["init", "run", "shutdown"]

@@ -1,0 +1,267 @@
+"""The scoring script in a batch host: what comes twice, is killed or fails ends in each row once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+from batch_host import BatchHost, chat_model, model_like, sample_model
+
+import prefork
+from batchscore import read_scores
+from batchscore.errors import ExitCode
+from batchscore.simulator import Deployment, Running
+from batchscore.verifying import verify_output
+from conftest import KEY
+
+if TYPE_CHECKING:
+    from conftest import Cli, Direct, Files
+
+TEXT = {"AZUREML_BI_TEXT_COLUMN": "text"}
+
+Hosts = Callable[..., BatchHost]
+
+
+@pytest.fixture
+def hosted(simulator: Running, imported: prefork.Server, tmp_path: Path) -> Hosts:
+    """Give batch hosts whose variables lead to the simulator, as an Azure OpenAI resource."""
+
+    def build(model: Path, variables: dict[str, str], **more: Any) -> BatchHost:
+        environ = {
+            "AZURE_OPENAI_ENDPOINT": simulator.endpoint,
+            "OPENAI_API_VERSION": "2024-10-21",
+            "AZURE_OPENAI_API_KEY": KEY,
+            **variables,
+        }
+        return BatchHost(imported, tmp_path / "host", model, environ, **more)
+
+    return build
+
+
+def whole(out: Path, task: str) -> dict[tuple[str, int], Any]:
+    """Give each row's answer; every row of every manifest has its record, and the output is sound."""
+    verified = verify_output(out)
+    assert verified.exit_code is ExitCode.DONE, verified
+    scores = read_scores(out, task)
+    found = {
+        (file, row): answer
+        for file, row, answer in zip(scores["file"], scores["row"], scores[task], strict=True)
+    }
+    assert len(found) == len(scores), "a row is recorded twice"
+    return found
+
+
+def bills(files: Files, count: int, rows: int) -> dict[str, list[str]]:
+    """Write files as the old sample's data: text, summary and title, with quotes and newlines in cells."""
+    texts = {
+        f"billsum-{number}.csv": [f'bill "{number}", line {row}\nof the text' for row in range(rows)]
+        for number in range(count)
+    }
+    for name, held in texts.items():
+        files.csv(f"data/{name}", [{"text": text, "summary": "s", "title": "t"} for text in held])
+    return texts
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize(
+    ("seed", "count", "rows", "kills"),
+    [(1, 3, 50, 2), *(pytest.param(seed, 9, 600, 8, marks=pytest.mark.slow) for seed in range(2, 4))],
+)
+def test_the_old_sample_with_three_workers_double_delivery_and_kills(
+    seed: int,
+    count: int,
+    rows: int,
+    kills: int,
+    files: Files,
+    hosted: Hosts,
+    deployment: Deployment,
+    direct: Direct,
+) -> None:
+    texts = bills(files, count, rows)
+    deployment.will_be_slow(0.1, times=None)
+    variables = {
+        "AZUREML_BI_TEXT_COLUMN": "text",
+        "BATCHSCORE_ROWS_PER_PART": "25",
+        "BATCHSCORE_BATCH_SIZE": "4",
+        "BATCHSCORE_CONCURRENCY": "3",
+    }
+    host = hosted(
+        sample_model(deployment),
+        variables,
+        processes=3,
+        machines=2,
+        twice=True,
+        kills=kills,
+        draw=random.Random(seed),
+    )
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.failed_files, end.raised) == ("Completed", 0, []), end.words
+    assert end.killed >= 1
+    assert len(end.returned) == 2 * count
+    found = whole(Path("out"), "embeddings")
+    assert found.keys() == {(name, row) for name, held in texts.items() for row in range(len(held))}
+    draw = random.Random(seed)
+    for name, held in texts.items():
+        sample = sorted(draw.sample(range(rows), 10))
+        vectors = direct.vectors([held[row] for row in sample])
+        for row, vector in zip(sample, vectors, strict=True):
+            assert found[name, row] == pytest.approx(vector, rel=1e-6)
+    # A resubmitted job on the same output asks for nothing.
+    asked = deployment.statistics().count
+    again = host.run(Path("data"), Path("out"))
+    assert (again.status, deployment.statistics().count) == ("Completed", asked)
+    assert KEY not in end.words
+
+
+@pytest.mark.parametrize("own_deadline", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_file_that_takes_longer_than_all_tries_is_finished_by_the_next_job(
+    own_deadline: bool,  # noqa: FBT001
+    files: Files,
+    hosted: Hosts,
+    deployment: Deployment,
+) -> None:
+    """Ending by itself it loses nothing; killed, and on another machine, what was not published."""
+    rows = 80
+    files.texts("data/a.csv", [f"row {row}" for row in range(rows)])
+    deployment.will_be_slow(0.06, times=None)
+    variables = {**TEXT, "BATCHSCORE_CONCURRENCY": "2", "BATCHSCORE_ROWS_PER_PART": "10"}
+    if not own_deadline:
+        variables["BATCHSCORE_DEADLINE"] = "1h"
+    host = hosted(chat_model(deployment), variables, timeout_s=1.2, max_retries=2)
+    ends = [host.run(Path("data"), Path("out"))]
+    assert (ends[0].status, ends[0].failed_files) == ("Failed", 1)
+    while ends[-1].status == "Failed":
+        assert len(ends) < 8
+        ends.append(host.run(Path("data"), Path("out")))
+    assert whole(Path("out"), "chat").keys() == {("a.csv", row) for row in range(rows)}
+    assert sum(end.killed for end in ends) == 0 if own_deadline else ends[0].killed == 2
+    # In flight are two, and of a machine that is lost a part or two.
+    most = 2 if own_deadline else 22
+    assert deployment.statistics().count <= rows + most * sum(end.calls for end in ends)
+    if own_deadline:
+        assert not any(end.raised for end in ends)
+        assert "the run is to be over by BATCHSCORE_DEADLINE" in ends[0].words
+    else:
+        assert "Let BATCHSCORE_DEADLINE be shorter" in ends[0].words
+
+
+def test_a_step_of_a_pipeline_gets_all_seven_formats_into_parquet(
+    files: Files, hosted: Hosts, deployment: Deployment, direct: Direct
+) -> None:
+    rows = [{"text": f"text {row}", "title": "t"} for row in range(4)]
+    table = pa.Table.from_pylist(rows)
+    files.csv("data/a.csv", rows)
+    files.csv("data/b.TSV", rows, delimiter="\t")
+    files.parquet("data/deep/c.parquet", rows)
+    files.json("data/d.json", rows)
+    files.lines("data/e.jsonl", rows)
+    pyarrow.feather.write_feather(table, Path("data/f.arrow"))
+    files.text("data/deep/a.txt", "".join(f"{row['text']}\n" for row in rows))
+    host = hosted(
+        model_like("embeddings-3.17", deployment, "vectors", "embeddings"),
+        {"AZUREML_BI_TEXT_COLUMN": "text", "BATCHSCORE_FORMAT": "parquet"},
+        as_step=True,
+        processes=2,
+        mini_batch_size=3,
+        program_arguments=["--batchscore-root", "{input}"],
+    )
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.raised) == ("Completed", []), end.words
+    found = whole(Path("out"), "embeddings")
+    names = {"a.csv", "b.TSV", "deep/c.parquet", "d.json", "e.jsonl", "f.arrow", "deep/a.txt"}
+    assert found.keys() == {(name, row) for name in names for row in range(4)}
+    vectors = direct.vectors([row["text"] for row in rows])
+    for (_, row), vector in found.items():
+        assert vector == pytest.approx(vectors[row], rel=1e-6)
+    parts = [path for path in Path("out/embeddings").iterdir() if path.suffix == ".parquet"]
+    assert sum(pq.read_metadata(part).num_rows for part in parts) == 28
+
+
+@pytest.mark.slow
+def test_a_model_that_we_saved_is_asked_with_its_template_and_parameters(
+    files: Files, hosted: Hosts, deployment: Deployment, batchscore: Cli
+) -> None:
+    files.texts("data/a.csv", ["the tide", "a loaf"])
+    command = ["model", "save", "own", "--task", "chat", "-m", "gpt", "--deployment", deployment.name]
+    saved = batchscore(*command, "--prompt", "Of {text}?", "--param", "temperature=0.5")
+    assert saved.exit_code == 0, saved
+    variables = {"BATCHSCORE_PARAM": '{"seed": 7}', "BATCHSCORE_ID": "id"}
+    end = hosted(Path("own").absolute(), variables).run(Path("data"), Path("out"))
+    assert (end.status, end.raised) == ("Completed", []), end.words
+    assert list(read_scores("out", "chat")["id"]) == ["000", "001"]
+    for request in deployment.requests():
+        assert request.body["messages"][0]["content"] in {"Of the tide?", "Of a loaf?"}
+        assert (request.body["temperature"], request.body["seed"]) == (0.5, 7)
+
+
+def test_only_files_that_are_settled_are_returned(
+    files: Files, hosted: Hosts, deployment: Deployment
+) -> None:
+    """Among them the empty ones and what is no data; not those that failed, nor what nobody can read."""
+    files.texts("data/good.csv", ["a row", ""])
+    files.texts("data/bad.csv", ["a row", "a refused row", "another refused row"])
+    files.text("data/none.csv", "id,text\n")
+    files.text("data/_SUCCESS", "")
+    files.texts("data/_also.csv", ["a row"])
+    files.text("data/.good.csv.crc", "x")
+    files.text("data/book.xlsx", "x")
+    files.bytes("data/torn.parquet", b"PAR1")
+    deployment.will(status=400, times=None, when_input_contains="refused")
+    host = hosted(chat_model(deployment), TEXT, mini_batch_size=9, max_retries=2)
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.failed_files, end.raised) == ("Failed", 3, []), end.words
+    returned = {Path(path).name for path in end.returned}
+    assert returned == {"good.csv", "none.csv", "_also.csv", "_SUCCESS", ".good.csv.crc"}
+    assert set(read_scores("out", "chat")["file"]) == {"good.csv", "bad.csv", "_also.csv"}
+    assert "bad.csv: 3 rows, 1 scored, 2 failed: more than BATCHSCORE_ERROR_THRESHOLD (0) allows" in end.words
+    assert "torn.parquet cannot be scored" in end.words
+    assert "book.xlsx: suffix .xlsx is not one" in end.words
+    asked = deployment.statistics().count
+    (Path("data/book.xlsx")).unlink()
+    (Path("data/torn.parquet")).unlink()
+    lenient = hosted(host.model, {**TEXT, "BATCHSCORE_ERROR_THRESHOLD": "0.7"}, mini_batch_size=9)
+    assert lenient.run(Path("data"), Path("out")).status == "Completed"
+    assert deployment.statistics().count == asked
+
+
+def test_a_service_that_refuses_raises_and_says_why(
+    files: Files, hosted: Hosts, deployment: Deployment
+) -> None:
+    files.texts("data/a.csv", ["a row"])
+    deployment.will(status=404, code="DeploymentNotFound", times=None)
+    host = hosted(chat_model(deployment), TEXT, max_retries=2)
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.failed_files, len(end.raised)) == ("Failed", 1, 2)
+    assert "404" in end.raised[0]
+    assert not any(KEY in text for text in (*end.raised, end.words))
+
+
+def test_a_column_must_be_named_where_several_hold_text(
+    files: Files, hosted: Hosts, deployment: Deployment
+) -> None:
+    bills(files, 1, 3)
+    end = hosted(sample_model(deployment), {}, max_retries=1).run(Path("data"), Path("out"))
+    assert end.status == "Failed"
+    assert "text, summary, title" in end.raised[0]
+    assert "AZUREML_BI_TEXT_COLUMN" in end.raised[0]
+    assert deployment.statistics().count == 0
+
+
+def test_a_model_that_does_not_say_what_to_ask_ends_at_init(
+    files: Files, hosted: Hosts, deployment: Deployment
+) -> None:
+    files.texts("data/a.csv", ["a row"])
+    files.text("other/MLmodel", "flavors:\n  sklearn:\n    data: model.pkl\n")
+    end = hosted(Path("other").absolute(), {}, max_retries=1).run(Path("data"), Path("out"))
+    assert (end.status, end.calls) == ("Failed", 0)
+    assert "without the openai flavour" in end.raised[0].replace("flavor", "flavour")
+    empty = Path("empty").absolute()
+    empty.mkdir()
+    end = hosted(empty, {}, max_retries=1).run(Path("data"), Path("out"))
+    assert "holds no MLflow model" in end.raised[0]

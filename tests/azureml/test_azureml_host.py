@@ -1,0 +1,257 @@
+"""What the host says becomes settings; its functions work wherever and however often they are called."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from batch_host import FOREIGN, ROOT, chat_model, sample_model
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore import azureml, read_scores
+from batchscore.azureml_host import TEXT_COLUMN, Host, host_of, in_variables, own_deadline, settings_of
+from batchscore.deadline import parse_deadline
+from batchscore.errors import InputError, OutputError, SettingsError, UsageError
+from batchscore.simulator import Deployment, Running
+from conftest import KEY
+
+if TYPE_CHECKING:
+    from conftest import Files
+
+SAID = {"AZUREML_MODEL_DIR": "/m", "AZUREML_BI_OUTPUT_PATH": "/o"}
+
+#: What the host's own program is given.
+OWN = [
+    *("--run_invocation_timeout", "600", "--output", "/host"),
+    *("--logging_level", "INFO", "-h", "--help", "--"),
+]
+
+HOST = Host(str(FOREIGN / "sample-2.7"), "/o", None, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "expected"),
+    [
+        ([], SAID, Host("/m", "/o", None, 1, None)),
+        (OWN, SAID, Host("/m", "/o", None, 1, 600.0)),
+        (
+            ["--batchscore-model", "/a b/m", "--batchscore-output=/p", "--batchscore-root", "/in", *OWN],
+            {"AZUREML_NODE_COUNT": "4"},
+            Host("/a b/m", "/p", "/in", 4, 600.0),
+        ),
+        (["--batchscore-model", "/n"], SAID, Host("/n", "/o", None, 1, None)),
+        (
+            ["--batchscore", "/x", "--batchscore-model", "--batchscore-output"],
+            SAID,
+            Host("/m", "/o", None, 1, None),
+        ),
+        (["--run_invocation_timeout"], SAID, Host("/m", "/o", None, 1, None)),
+        (
+            ["--run_invocation_timeout", "-1"],
+            {**SAID, "AZUREML_NODE_COUNT": "many"},
+            Host("/m", "/o", None, 1, None),
+        ),
+        ([], {**SAID, "AZUREML_NODE_COUNT": "0"}, Host("/m", "/o", None, 1, None)),
+    ],
+)
+def test_what_the_host_says(arguments: list[str], environ: dict[str, str], expected: Host) -> None:
+    assert host_of(arguments, environ) == expected
+
+
+@pytest.mark.parametrize("missing", list(SAID))
+def test_what_the_host_must_say(missing: str) -> None:
+    with pytest.raises(SettingsError, match=missing):
+        host_of([], {**SAID, missing: " "})
+
+
+@given(
+    st.lists(st.text(max_size=20), max_size=6),
+    st.dictionaries(st.sampled_from(["AZUREML_NODE_COUNT"]), st.text()),
+)
+def test_no_argument_ends_the_process(arguments: list[str], environ: dict[str, str]) -> None:
+    try:
+        host = host_of(arguments, {**SAID, **environ})
+    except UsageError:
+        return
+    assert host.machines >= 1
+
+
+@given(st.floats(min_value=1, max_value=259_200))
+def test_a_call_ends_before_the_host_ends_it(timeout_seconds: float) -> None:
+    deadline = parse_deadline(own_deadline(timeout_seconds))
+    assert isinstance(deadline, timedelta)
+    assert 0.8 * timeout_seconds <= deadline.total_seconds() < timeout_seconds
+
+
+@pytest.mark.parametrize(
+    ("host", "environ", "expected"),
+    [
+        (HOST, {}, {"shared": True, "share": 1.0, "deadline": None, "task": "embeddings", "output": "/o"}),
+        (Host(HOST.model, "/o", "/in", 4, 3600), {}, {"share": 0.25, "deadline": "3300s", "root": "/in"}),
+        (
+            Host(HOST.model, "/o", "/in", 4, 3600),
+            {"BATCHSCORE_SHARE": "0.5", "BATCHSCORE_DEADLINE": "10m", "BATCHSCORE_ROOT": "/mine"},
+            {"share": 0.5, "deadline": "10m", "root": "/mine"},
+        ),
+        (
+            HOST,
+            {TEXT_COLUMN: "body", "BATCHSCORE_FORMAT": "parquet"},
+            {"column": "body", "format": "parquet"},
+        ),
+        (HOST, {TEXT_COLUMN: "body", "BATCHSCORE_COLUMN": "text"}, {"column": "text"}),
+        (HOST, {TEXT_COLUMN: " "}, {"column": None}),
+        (
+            HOST,
+            {"BATCHSCORE_MODEL": "other", "BATCHSCORE_OUTPUT": "/p"},
+            {"model": "text-embedding-ada-002", "output": "/o"},
+        ),
+    ],
+)
+def test_settings_of_every_call(host: Host, environ: dict[str, str], expected: dict[str, object]) -> None:
+    found = settings_of(host, environ).settings
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        (
+            {TEXT_COLUMN: "text", "BATCHSCORE_PROMPT": "Of {text}"},
+            f"{TEXT_COLUMN} and BATCHSCORE_PROMPT both",
+        ),
+        ({"BATCHSCORE_ERROR_THRESHOLD": "1.5"}, "BATCHSCORE_ERROR_THRESHOLD is 1.5"),
+        ({"BATCHSCORE_TASK": "chat"}, "BATCHSCORE_TASK chat: the model"),
+        ({"BATCHSCORE_INCREMENTAL": "true"}, "BATCHSCORE_INCREMENTAL"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_told_by_their_variables(
+    environ: dict[str, str], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        settings_of(HOST, environ)
+
+
+def test_words_keep_what_is_no_variable() -> None:
+    text = "--max-tokens, --overwrite and x--limit; run_--column"
+    assert in_variables(text, {}) == "BATCHSCORE_MAX_TOKENS, --overwrite and x--limit; run_--column"
+
+
+@pytest.fixture
+def called(
+    simulator: Running, deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a host says to this process, by variables."""
+    variables = {
+        "AZUREML_MODEL_DIR": str(chat_model(deployment)),
+        "AZUREML_BI_OUTPUT_PATH": str(tmp_path / "out"),
+        TEXT_COLUMN: "text",
+        "OPENAI_BASE_URL": f"{simulator.endpoint}/v1",
+        "OPENAI_API_KEY": KEY,
+        "TMPDIR": str(tmp_path),
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["amlbi_main.py", *OWN])
+
+
+def batches(files: Files, count: int) -> list[str]:
+    return [
+        str(files.texts(f"data/{number}.csv", ["the tide", "a loaf"]).absolute()) for number in range(count)
+    ]
+
+
+@pytest.mark.usefixtures("called")
+def test_calls_work_on_any_thread_and_leave_signals_alone(
+    files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paths = batches(files, 6)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    azureml.init()
+    assert azureml.run([paths[0]]) == [paths[0]]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+
+    async def in_a_loop() -> list[str]:
+        return azureml.run([paths[1]])
+
+    assert asyncio.run(in_a_loop()) == [paths[1]]
+    azureml.init()
+    azureml.init()
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda path: azureml.run((path,)), paths[2:5])) == [
+            [path] for path in paths[2:5]
+        ]
+    azureml.shutdown()
+    azureml.shutdown()
+    assert azureml.run([paths[5], paths[5]]) == [paths[5], paths[5]]
+    assert azureml.run([]) == []
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert len(read_scores(str(tmp_path / "out"), "chat")) == 12
+
+
+@pytest.mark.usefixtures("called")
+def test_a_mini_batch_that_is_no_list_of_files_is_refused() -> None:
+    azureml.init()
+    for mini_batch in (pd.DataFrame({"text": ["a"]}), "a.csv"):
+        with pytest.raises(UsageError, match="uri_folder"):
+            azureml.run(mini_batch)
+
+
+@pytest.mark.usefixtures("called")
+def test_files_of_several_folders_want_a_root(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else two of one name would be taken for one, and one of them be lost."""
+    paths = [str(files.texts(f"data/{folder}/x.csv", [folder]).absolute()) for folder in "ab"]
+    azureml.init()
+    with pytest.raises(InputError, match="--batchscore-root"):
+        azureml.run(paths)
+    monkeypatch.setenv("BATCHSCORE_ROOT", str(Path("data").absolute()))
+    azureml.init()
+    assert azureml.run(paths) == paths
+    assert set(read_scores("out", "chat")["file"]) == {"a/x.csv", "b/x.csv"}
+
+
+@pytest.mark.usefixtures("called")
+def test_two_files_of_one_name_are_never_taken_for_one(files: Files) -> None:
+    """Delivered one by one, so that nobody sees both: the second is refused, and not returned."""
+    paths = [str(files.texts(f"data/{folder}/x.csv", [folder]).absolute()) for folder in "ab"]
+    azureml.init()
+    assert azureml.run(paths[:1]) == paths[:1]
+    with pytest.raises(OutputError, match=r"x\.csv"):
+        azureml.run(paths[1:])
+    assert len(read_scores("out", "chat")) == 1
+
+
+def test_the_script_finds_the_package_beside_it(deployment: Deployment, tmp_path: Path) -> None:
+    """Whatever else is installed, and wherever the process is."""
+    code = tmp_path / "code"
+    shutil.copytree(ROOT / "src", code, ignore=shutil.ignore_patterns("__pycache__"))
+    load = (
+        "import sys; from importlib.util import spec_from_file_location as at, module_from_spec as new; "
+        f"spec = at('driver', {str(code / 'batch_driver.py')!r}); script = new(spec); "
+        "spec.loader.exec_module(script); script.init(); print(sys.modules['batchscore'].__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", load],
+        env={
+            "AZUREML_MODEL_DIR": str(sample_model(deployment)),
+            "AZUREML_BI_OUTPUT_PATH": "out",
+            "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+        },
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == str(code / "batchscore" / "__init__.py"), done.stderr
+    assert not (tmp_path / "out").exists()
