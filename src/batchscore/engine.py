@@ -34,9 +34,14 @@ MOST_SUSPECTS = 256
 
 @dataclass(slots=True)
 class Outlet:
-    """Settled rows on their way to the reader."""
+    """Settled rows on their way to the reader.
 
+    Where `most` wait and the reader is busy with something else, nothing more is asked.
+    """
+
+    most: int = MOST_ROWS_WAITING
     rows: list[Settled] = field(default_factory=list)
+    awaited: bool = False
     filled: asyncio.Event = field(default_factory=asyncio.Event)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
@@ -45,14 +50,19 @@ class Outlet:
         """Add results."""
         self.rows += rows
         self.filled.set()
-        if len(self.rows) >= MOST_ROWS_WAITING:
+        waiting = len(self.rows)
+        if waiting >= MOST_ROWS_WAITING or (waiting >= self.most and not self.awaited):
             self.emptied.clear()
 
     async def take(self) -> list[Settled]:
         """Return what has come, once something has; nothing once it is closed."""
         if not self.rows and not self.closed:
             self.filled.clear()
-            await self.filled.wait()
+            self.awaited = True
+            try:
+                await self.filled.wait()
+            finally:
+                self.awaited = False
         rows, self.rows = self.rows, []
         self.emptied.set()
         return rows

@@ -90,6 +90,8 @@ class Job:
             # Closed here, so that an output that fails ends the asking at once and not some time later.
             async with engine as running, aclosing(running.settled()) as settled:
                 running.drain_seconds = self.drain_seconds
+                # What is in no journal yet would be lost with this process: it is at most what was in flight.
+                running.outlet.most = 1
                 async for rows in settled:
                     self.tell(rows)
                     self.unwritten += self.ledger.settle(rows)
