@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -18,6 +19,9 @@ SAME_SIGNAL_SECONDS = 1.0
 
 #: So many new objects are made before the collector looks at them: those of some thousand rows.
 MANY_OBJECTS = 20_000
+
+_collecting = threading.Lock()
+_thresholds: list[tuple[int, int, int]] = []
 
 
 def on_the_fastest_loop(main: Coroutine[Any, Any, Ended]) -> Ended:
@@ -32,15 +36,24 @@ def on_the_fastest_loop(main: Coroutine[Any, Any, Ended]) -> Ended:
 
 @contextmanager
 def collecting_seldom() -> Iterator[None]:
-    """Look for garbage in cycles seldom: nothing that is made for a row or a request is in one."""
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(MANY_OBJECTS, *thresholds[1:])
+    """Look for garbage in cycles seldom: nothing that is made for a row or a request is in one.
+
+    Of several runs at once in one process the last one to end puts back what the first one found.
+    """
+    with _collecting:
+        if not _thresholds:
+            gc.freeze()
+        _thresholds.append(gc.get_threshold())
+        gc.set_threshold(MANY_OBJECTS, *_thresholds[0][1:])
     try:
         yield
     finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
+        with _collecting:
+            if len(_thresholds) == 1:
+                gc.set_threshold(*_thresholds[0])
+                gc.unfreeze()
+            # The first of them is what was there before any run.
+            _thresholds.pop()
 
 
 @contextmanager
