@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "iterables": {"arguments", "settings", "model.chosen", "endpoints", "scoring", "survey", "pack"},
     "model.kept": set(),
     "model.saved model.chosen": {"settings", "configuration", "declared", "pack", "model.kept"},
-    "model": {"arguments", "settings", "configuration", "declared", "iterables", "options", "pack", "survey"},
+    "model": {"arguments", "settings", "configuration", "declared", "iterables", "pack", "survey"},
     "account": {"incremental", "output", "settings", "survey", "write"},
     "run": {
         "account",
@@ -82,7 +82,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "report",
     },
     "options": {"settings", "declared", "simulator"},
-    "cli": {
+    "commands.say": set(),
+    "commands": {
         "settings",
         "declared",
         "configuration",
@@ -97,6 +98,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "checking",
         "write.schema",
     },
+    "cli": {"commands"},
     "__main__": {"cli"},
     "__init__": {"scores", "iterables", "model.save"},
 }
