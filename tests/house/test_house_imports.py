@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ended": set(),
     "process": {"ended"},
     "incremental": {"survey", "read", "stores", "write"},
-    "job": {"ended", "settings", "survey", "scoring", "read", "pack", "write"},
+    "job": {"ended", "engine", "settings", "survey", "scoring", "read", "pack", "write"},
     "endpoints": {"settings", "scoring", "request", "simulator"},
     "output": {"settings", "stores", "write"},
     "arguments": {"settings"},
