@@ -28,12 +28,14 @@ from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
 from batchscore.process import on_the_fastest_loop, stopping
 from batchscore.report.tally import Statistics, Tally
+from batchscore.report.timeline import Timeline
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
 from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.survey import Survey, survey
 from batchscore.version import VERSION
+from batchscore.versions import versions
 from batchscore.write import storage
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
@@ -46,7 +48,10 @@ from batchscore.write.one_file import (
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that ended, well or not; `with_file`: the one file that was asked for is there."""
+    """A run that ended, well or not; `with_file`: the one file that was asked for is there.
+
+    `report` is the page of it, where one was made.
+    """
 
     outcome: Ended
     statistics: Statistics
@@ -59,6 +64,7 @@ class Finished:
     exit_code: ExitCode
     with_file: bool
     changes: Changes | None = None
+    report: Place | None = None
 
 
 def score_files(
@@ -68,8 +74,9 @@ def score_files(
     environ: Mapping[str, str],
     listen: Listen,
     named: Mapping[str, str] | None = None,
+    command: str = "",
 ) -> Finished:
-    """Score files and return how it went.
+    """Score files and return how it went; `command` goes into the run's record, for who wants to go on.
 
     Raises a `BatchscoreError` for what is found wrong before the first request; what stops a run later
     is in the outcome. On the main thread SIGINT and SIGTERM stop it gracefully, a second one at once
@@ -85,7 +92,7 @@ def score_files(
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
     with holding(settings, output, listen) as hold:
-        return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, bounds)
+        return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, bounds, command)
 
 
 def score_surveyed(
@@ -97,6 +104,7 @@ def score_surveyed(
     listen: Listen,
     hold: Hold,
     bounds: Bounds,
+    command: str = "",
 ) -> Finished:
     """Score what was surveyed into an output that is held."""
     name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}"
@@ -111,10 +119,11 @@ def score_surveyed(
     if isinstance(ledger, NextLedger):
         surveyed = without_emptied(surveyed, ledger, listen)
         carry_over(surveyed, ledger, listen)
-    tally = Tally()
+    tally, timeline = Tally(), Timeline()
 
     def heard(event: Event) -> None:
         tally.add(event)
+        timeline(event)
         listen(event)
 
     with closing(ledger), simulated(settings) as rehearsal:
@@ -159,7 +168,7 @@ def score_surveyed(
         changes=changes,
     )
     try:
-        write_record(finished, endpoints, bounds.started)
+        write_record(finished, endpoints, bounds.started, timeline, command)
     except OutputError as error:
         listen(Notice(f"This run leaves no record of itself, though its scores stand: {error}."))
     return finished
@@ -198,7 +207,9 @@ async def scored(
     return replace(outcome, stopped_by=outcome.stopped_by or early)
 
 
-def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: float) -> None:
+def write_record(
+    finished: Finished, endpoints: Sequence[Endpoint], started: float, timeline: Timeline, command: str
+) -> None:
     """Write `runs/<start>-<worker>.json`: what was set, what came of it; no cell, no secret."""
     settings = {each.name: getattr(finished.settings, each.name) for each in fields(finished.settings)}
     reached = [
@@ -212,6 +223,8 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         "started": moment(started).isoformat(timespec="seconds"),
         "seconds": round(finished.seconds, 3),
         "worker": worker(finished.settings),
+        "host": platform.node() or "host",
+        "command": command,
         "exit_code": int(finished.exit_code),
         "reason": outcome.reason,
         "settings": settings,
@@ -252,6 +265,9 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         ],
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
         "repeated_ids": outcome.repeated_ids,
+        "versions": versions(),
+        # Hundreds of figures, which are not worth a line each.
+        "timeline": orjson.Fragment(orjson.dumps(timeline.record())),
     }
     if finished.changes is not None:
         record["changes"] = asdict(finished.changes)

@@ -90,6 +90,7 @@ def scored(
 
     from batchscore.report.progress import Progress  # noqa: PLC0415
     from batchscore.report.summary import for_machines, summary  # noqa: PLC0415
+    from batchscore.reporting.at_end import with_page  # noqa: PLC0415
     from batchscore.run import score_files  # noqa: PLC0415 - it brings in aiohttp and pyarrow
 
     events.start(
@@ -109,12 +110,15 @@ def scored(
         unread = unread_variables(settings, os.environ)
         if unread:
             listen(Notice(" ".join(unread)))
-        finished = score_files(settings, inputs, environ=os.environ, listen=listen, named=named)
+        # With --overwrite the same command would begin anew instead of going on.
+        command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
+        finished = score_files(
+            settings, inputs, environ=os.environ, listen=listen, named=named, command=command
+        )
+        finished = with_page(finished, listen)
     if events.wanted:
         say(orjson.dumps(for_machines(finished)))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
-        # With --overwrite the same command would begin anew instead of going on.
-        command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
         say(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
     return finished.exit_code
 

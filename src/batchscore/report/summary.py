@@ -106,6 +106,7 @@ def places(finished: Finished) -> list[str]:
         lines.append(f"  {unwritten} (the length of its vectors is not known)")
     if outcome.errors:
         lines.append(f"  errors: {finished.layout.errors}")
+    lines += [f"  report: {finished.report}"] if finished.report is not None else []
     return lines
 
 
@@ -198,6 +199,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "scores": str(finished.layout.scores),
         "error_records": str(finished.layout.errors),
         "record": str(finished.record),
+        "report": None if finished.report is None else str(finished.report),
         "changes": None
         if finished.changes is None
         else asdict(finished.changes) | {"file": str(finished.changes.file)},
