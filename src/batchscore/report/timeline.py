@@ -71,7 +71,7 @@ SUMS = tuple(each.name for each in fields(Sums))
 
 @dataclass(slots=True)
 class Bin(Sums):
-    """One stretch of time; `steps` counts round trips by their length, `limits` are (rpm, tpm) by deployment."""
+    """One stretch of time; `steps` counts round trips by length, `limits` are (rpm, tpm) by deployment."""
 
     steps: dict[int, int] = field(default_factory=dict)
     limits: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)

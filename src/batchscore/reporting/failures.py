@@ -55,12 +55,10 @@ def error_records(place: Place, part: PartAccount) -> list[Mapping[str, Any]]:
 def failed_row(record: Mapping[str, Any]) -> FailedRow:
     """Return what of an error record a page shows."""
     error = mapping(record.get("error"))
-    row, status, attempts, message = (
-        record.get("row"),
-        *(error.get(name) for name in ("status", "attempts", "message")),
-    )
+    row, file = record.get("row"), record.get("file")
+    status, attempts, message = error.get("status"), error.get("attempts"), error.get("message")
     return FailedRow(
-        file=record["file"] if isinstance(record.get("file"), str) else "",
+        file=file if isinstance(file, str) else "",
         row=int(row) if is_number(row) else -1,
         id=text(record.get("id")) or None,
         message=message[:LONGEST_MESSAGE] if isinstance(message, str) else "",

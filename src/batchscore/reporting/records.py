@@ -6,7 +6,7 @@ It reads names, counts and sizes, never a score. What cannot be read is told and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -149,10 +149,10 @@ def files_of_last_run(runs: Sequence[Run], known: Iterable[str]) -> list[FileAcc
     return list(found.values())
 
 
-def told(name: str, found: dict[str, Any] | Any) -> FileAccount:
+def told(name: str, found: Mapping[str, Any]) -> FileAccount:
     """Return a file's account as a run's record has it."""
-    figures = {key: int(number(found, key)) for key in ("rows", "ok", "errors")}
-    costs = {key: int(number(found, key)) for key in ("attempts", "tokens_billed", "tokens_kept")}
+    names = ("rows", "ok", "errors", "attempts", "tokens_billed", "tokens_kept")
+    figures: dict[str, Any] = {key: int(number(found, key)) for key in names}
     state, problem = found.get("state"), found.get("problem")
     return FileAccount(
         file=name,
@@ -160,7 +160,6 @@ def told(name: str, found: dict[str, Any] | Any) -> FileAccount:
         problem=problem if isinstance(problem, str) else "",
         empty=0,
         **figures,
-        **costs,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def map_of_sample(folder: Place, files: Sequence[FileAccount], extent: Extent, u
     """Return the map of some vectors; `None` where there is none."""
     vectors: list[np.ndarray[Any, np.dtype[np.float32]]] = []
     origins: list[Origin] = []
-    for record in sampled(folder, "embeddings", files, extent, until):
+    for record in islice(sampled(folder, "embeddings", files, extent, until), extent.records):
         vector = vector_of(record.get("embeddings"))
         if vector is None or (vectors and len(vector) != len(vectors[0])):
             continue
@@ -108,7 +109,7 @@ def answers_of_sample(
     """Return the measures of some answers; `None` where there is none."""
     found: list[Answer] = [
         answer_of(record.get(task), record.get("finish_reason"), record.get("usage"))
-        for record in sampled(folder, task, files, extent, until)
+        for record in islice(sampled(folder, task, files, extent, until), extent.records)
     ]
     return measured(found) if found else None
 
@@ -118,6 +119,6 @@ def origin_of(record: Mapping[str, Any]) -> Origin:
     file, row = record.get("file"), record.get("row")
     return Origin(
         file[:LONGEST_FILE_NAME] if isinstance(file, str) else "",
-        int(row) if is_number(row) else -1,  # type: ignore[arg-type]
+        int(row) if is_number(row) else -1,
         text(record.get("id")) or None,
     )

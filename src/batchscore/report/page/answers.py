@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batchscore.report.page.words import percent
+
 #: Bars of a picture of lengths.
 MOST_BARS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer's measures: `digest` tells equal ones; `tokens` are the answer's, where its usage is there."""
+    """One answer's measures: `digest` tells equal ones, `tokens` are known where its usage is there."""
 
     characters: int
     digest: int
@@ -122,7 +124,7 @@ def findings(found: Measured) -> list[tuple[str, str]]:
 
 def part(count: int, of: int) -> str:
     """Return a count with its share."""
-    return f"{count:,} ({count / of:.1%}) of the {of:,} answers looked at"
+    return f"{count:,} ({percent(count / of)}) of the {of:,} answers looked at"
 
 
 def answer_of(value: Any, finish_reason: Any, usage: Any) -> Answer:

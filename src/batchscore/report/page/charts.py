@@ -12,10 +12,13 @@ from typing import Any
 
 from batchscore.report.page.answers import Bars
 from batchscore.report.page.course import Together
-from batchscore.report.page.markup import Html, element, html, joined, visible
+from batchscore.report.page.markup import Html, element, joined, visible
 from batchscore.report.page.vectors import Map, coloured, plain
 from batchscore.report.page.words import duration, large, percent
 from batchscore.report.timeline import percentile
+
+#: Below so many a table says more than a picture.
+FEWEST_REQUESTS = 3
 
 #: Colours of a map: the rest is grey.
 MOST_FILES = 10
@@ -36,15 +39,15 @@ class Chart:
     def figure(self, number: str) -> Html:
         """Return the place where it is drawn."""
         kinds = " ".join(kind for kind, wanted in (("wide", self.wide), ("tall", self.tall)) if wanted)
-        canvas = f'<canvas id="{html(number)}" role="img" aria-label="{html(self.title)}. {html(self.says)}"></canvas>'
+        canvas = element("canvas", "", id=number, role="img", aria_label=f"{self.title}. {self.says}")
         caption = element("figcaption", joined([self.title, element("small", self.says)]))
-        return element(
-            "figure", joined([caption, element("div", Html(canvas), class_="canvas")]), class_=kinds
-        )
+        return element("figure", joined([caption, element("div", canvas, class_="canvas")]), class_=kinds)
 
 
 def over_time(found: Together) -> list[Chart]:
-    """Return the pictures of a course."""
+    """Return the pictures of a course; none of so few requests that there is nothing to see."""
+    if found.total("requests") < FEWEST_REQUESTS:
+        return []
     charts = [rate(found, "tpm"), rate(found, "rpm"), rows(found), round_trips(found)]
     return [chart for chart in (*charts, trouble(found), in_flight(found)) if chart is not None]
 
@@ -59,12 +62,12 @@ def rate(found: Together, kind: str) -> Chart | None:
     values = [plain(each.a_minute(*names)) for each in found.stretches]
     limits = [None if (limit := each.limit(kind)) is None else plain(limit) for each in found.stretches]
     series = [{"label": f"{what} a minute", "data": values, "colour": "c1", "type": "line", "fill": True}]
-    says = f"{large(total)} {what}; at most {large(max(values))} a minute"
+    mean = total * 60 / sum(each.seconds for each in found.stretches)
+    says = f"{large(total)} {what if total > 1 else what[:-1]}, {large(mean)} a minute on average"
     used = found.used(kind)
     if used is not None:
-        series.append(
-            {"label": "limit in force", "data": limits, "colour": "limit", "type": "line", "dashed": True}
-        )
+        limit = {"label": "limit in force", "data": limits, "colour": "limit", "type": "line"}
+        series.append({**limit, "dashed": True, "order": -1})
         says += f", {percent(used)} of the limit over the whole run"
     else:
         says += "; no limit was known"
@@ -105,7 +108,7 @@ def round_trips(found: Together) -> Chart | None:
     steps = found.steps
     if not steps:
         return None
-    series = [
+    series: list[dict[str, Any]] = [
         {
             "label": f"{label} took at most",
             "data": [
@@ -117,15 +120,18 @@ def round_trips(found: Together) -> Chart | None:
         }
         for share, label, colour in shares
     ]
+    known = [value for each in series for value in each["data"] if value is not None]
+    y = {
+        "title": "round trip",
+        "unit": "seconds",
+        "log": True,
+        "least": plain(min(known) / 1.5),
+        "most": plain(max(known) * 1.5),
+    }
     return Chart(
         "How long requests took",
         f"Of all requests, {latency_words(found)}. The axis is logarithmic.",
-        {
-            **base(found),
-            "type": "line",
-            "series": series,
-            "y": {"title": "round trip", "unit": "seconds", "log": True},
-        },
+        {**base(found), "type": "line", "series": series, "y": y},
     )
 
 
@@ -166,8 +172,9 @@ def trouble(found: Together) -> Chart | None:
                 {"label": f"time {label}", "data": data, "colour": colour, "type": "line", "axis": "y2"}
             )
             chart["y2"] = {"title": "% of the time", "unit": "% of the time", "most": 100}
-    says = f"{refused:,.0f} 429s, {failed:,.0f} other failures, {duration(paused)} paused"
-    says += f", {duration(down)} not answering" if down else ""
+    says = f"{refused:,.0f} 429s, {failed:,.0f} other failures"
+    says += f", {duration(paused)} paused by the service" if paused else ""
+    says += f", {duration(down)} without answers" if down else ""
     return Chart("429s, failures and pauses", f"{says}.", {**chart, "series": series})
 
 
@@ -181,7 +188,8 @@ def in_flight(found: Together) -> Chart | None:
     waited = found.total("for_quota") / total
     return Chart(
         "Requests in flight",
-        f"{mean:,.1f} on average, at most {max(values):,.0f}; requests waited for the quota in {percent(waited)} of the time.",
+        f"{mean:,.1f} on average, at most {max(values):,.0f}; requests waited for the quota in "
+        f"{percent(waited)} of the time.",
         {
             **base(found),
             "type": "line",
@@ -209,16 +217,16 @@ def vector_map(found: Map) -> Chart:
             "colour": REST if others and number == len(groups) - 1 else COLOURS[number],
             "data": [[plain(value) for value in found.places[index]] for index in indexes],
             "tips": [tip(found, index) for index in indexes],
-            # What is drawn first lies below: the many must not hide the few.
-            "order": len(groups) - number,
+            # What has a higher order lies below: the many must not hide the few, the rest nobody.
+            "order": len(groups) + (number if others and number == len(groups) - 1 else -number),
         }
         for number, (file, indexes) in enumerate(groups)
     ]
     first, second = found.explained
     says = (
-        f"{len(found.origins):,} vectors of {found.dimensions:,} dimensions on their two principal components, "
-        f"which show {percent(first)} and {percent(second)} of the variance. Near points are similar texts; far "
-        "ones may be, too, in what two axes don't show."
+        f"{len(found.origins):,} vectors of {found.dimensions:,} dimensions on two principal components, "
+        f"which show {percent(first)} and {percent(second)} of the variance. Near points are similar texts; "
+        "far ones may be, too, in what two axes don't show."
     )
     return Chart(
         "Map of the vectors, by file",

@@ -15,13 +15,14 @@ from datetime import datetime, timezone
 from batchscore.report.page.runs import Course, Run
 from batchscore.report.timeline import SUMS, percentile
 
-#: So many stretches a picture shows.
-MOST_STRETCHES = 200
+#: So many stretches a picture shows; fewer where each would hold less than some requests, since one request
+#: here and none there show nothing but chance.
+MOST_STRETCHES = 120
+FEWEST_STRETCHES = 24
+REQUESTS_A_STRETCH = 8
 
 #: Seconds without a run that are left out of the axis.
 LONGEST_GAP = 30.0
-
-SHORTEST_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -83,13 +84,13 @@ def together(runs: Sequence[Run]) -> Together | None:
     timed = [(run, run.course) for run in runs if run.course is not None]
     if not timed:
         return None
-    busy = joined([(run.started, run.started + lasted(run, course)) for run, course in timed])
+    busy = joined([(run.started, run.started + lasted(course)) for run, course in timed])
     total = sum(end - start for start, end in busy)
     finest = min(course.width for _, course in timed)
-    width = max(total / MOST_STRETCHES, SHORTEST_SECONDS)
-    if len(timed) == 1:
-        # Of one run the bins stay what they are, or as many together.
-        width = finest * max(round(total / finest / MOST_STRETCHES + 0.499), 1)
+    requests = sum(sum(course.columns["requests"]) for _, course in timed)
+    wanted = min(max(requests / REQUESTS_A_STRETCH, FEWEST_STRETCHES), MOST_STRETCHES)
+    # Of one run so many bins together that each lies in one stretch.
+    width = finest * max(round(total / finest / wanted), 1)
     stretches: list[Stretch] = []
     for start, end in busy:
         count = max(round((end - start) / width), 1)
@@ -104,7 +105,7 @@ def together(runs: Sequence[Run]) -> Together | None:
     return Together(stretches, labels_of(stretches, clock), clock, len(busy) - 1)
 
 
-def lasted(run: Run, course: Course) -> float:
+def lasted(course: Course) -> float:
     """Return the seconds that a run's course covers."""
     return max(course.bins * course.width, 0.001)
 
@@ -162,9 +163,9 @@ def labels_of(stretches: Sequence[Stretch], clock: str) -> list[str]:
 
 
 def elapsed(seconds: float) -> str:
-    """Return a duration as a clock shows it: 0:04, 2:05, 1:02:03; tenths below ten seconds."""
-    if seconds < 10:
-        return f"{seconds:.2f} s".replace(".00 s", " s")
+    """Return a duration as a clock shows it: 0.5 s, 12 s, 2:05, 1:02:03."""
+    if seconds < 60:
+        return f"{seconds:.1f} s".replace(".0 s", " s") if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""How does text that anybody may have written come to stand in HTML, and in JSON in HTML, as nothing but text?
+"""How does text that anybody may have written stand in HTML, and in JSON in HTML, as nothing but text?
 
 Pure. Names of files and ids are other people's words. Characters that would not be seen, or would turn the
 writing around, are shown by their number; all that HTML could take for its own is escaped.
@@ -14,7 +14,10 @@ from typing import Any
 
 import orjson
 
-#: Kinds of characters that are not seen, or steer how others are shown: controls, formats, halves, unassigned.
+#: What stands where there is nothing to say.
+NOTHING = "\u2013"
+
+#: Kinds of characters that are not seen, or steer others: controls, formats, halves, unassigned.
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 #: What JSON may say in other words, so that nothing in it can end the element that it stands in.
@@ -32,7 +35,7 @@ class Html:
 
 
 def visible(text: str) -> str:
-    """Return a text in which every character is seen; what is not stands as its number, such as \\u202e."""
+    """Return a text in which every character is seen; what is not stands as its number, as in JSON."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -76,7 +79,8 @@ def joined(parts: Iterable[Any], between: str = "") -> Html:
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, figures: str = "") -> Html:
     """Return a table that scrolls by itself where it is too wide.
 
-    `figures` has a letter for each column: `n` for numbers, which stand to the right.
+    `figures` has a letter for each column: `n` for numbers, which stand to the right, `o` for what stays on
+    one line, `l` for sentences.
     """
     kinds = figures.ljust(len(heads), "t")
     head = joined(
@@ -100,8 +104,9 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, 
 
 
 def cell(value: Any, kind: str) -> Html:
-    """Return one cell; figures are not broken into lines."""
-    return element("td", value, class_="figure") if kind == "n" else element("td", value)
+    """Return one cell of a kind."""
+    kinds = {"n": "figure", "o": "once", "l": "long"}
+    return element("td", value, class_=kinds[kind]) if kind in kinds else element("td", value)
 
 
 def bar(share: float) -> Html:

@@ -12,7 +12,7 @@ from batchscore.report.page.vectors import Map
 
 @dataclass(frozen=True, slots=True)
 class PartAccount:
-    """One part: the names, bytes and rows of its score file and its error file, 0 rows where there is none."""
+    """One part: bytes and rows of its score file and its error file, 0 where there is none."""
 
     name: str
     bytes: int

@@ -33,6 +33,10 @@
     };
   }
 
+  function empty(value) {
+    return value === null || value === undefined;
+  }
+
   function dataset(spec, series) {
     var tint = colour(series.colour);
     var found = {
@@ -52,15 +56,21 @@
     found.data = series.data;
     if ((series.type || spec.type) === "bar") {
       found.type = "bar";
+      found.pointStyle = "rect";
       found.stack = series.stack || "all";
       found.barPercentage = 1;
       found.categoryPercentage = spec.apart || 1;
       found.backgroundColor = tint;
     } else {
       found.type = "line";
+      found.pointStyle = "line";
       found.borderWidth = series.dashed ? 1.5 : 2;
       found.borderDash = series.dashed ? [6, 4] : [];
-      found.pointRadius = series.data.length < 3 ? 3 : 0;
+      // A point without neighbours has no line to be seen by.
+      found.pointRadius = function (context) {
+        var at = context.dataIndex, data = series.data;
+        return empty(data[at - 1]) && empty(data[at + 1]) && !series.dashed ? 2.5 : 0;
+      };
       found.pointHitRadius = 8;
       found.fill = Boolean(series.fill);
       found.stepped = Boolean(series.dashed);
@@ -70,17 +80,18 @@
     return found;
   }
 
-  function axis(told_, side) {
+  function axis(kind, side) {
     return {
       position: side,
-      type: told_.log ? "logarithmic" : "linear",
-      beginAtZero: !told_.log,
-      suggestedMax: told_.most,
-      stacked: Boolean(told_.stacked),
-      title: { display: true, text: told_.title, color: colour("soft") },
+      type: kind.log ? "logarithmic" : "linear",
+      beginAtZero: !kind.log,
+      suggestedMin: kind.least,
+      suggestedMax: kind.most,
+      stacked: Boolean(kind.stacked),
+      title: { display: true, text: kind.title, color: colour("soft") },
       grid: { color: side === "right" ? "transparent" : colour("grid"), drawTicks: false },
       border: { display: false },
-      ticks: { color: colour("soft"), callback: tick(told_), maxTicksLimit: 7, padding: 6 }
+      ticks: { color: colour("soft"), callback: tick(kind), autoSkip: !kind.log, maxTicksLimit: kind.log ? 60 : 7, padding: 6 }
     };
   }
 
@@ -115,7 +126,8 @@
           legend: {
             position: "bottom",
             display: scatter || spec.series.length > 1,
-            labels: { color: colour("ink"), boxWidth: 12, boxHeight: 12, padding: 10, usePointStyle: scatter,
+            labels: { color: colour("ink"), boxHeight: 7, padding: 12, usePointStyle: true,
+              pointStyleWidth: scatter ? 9 : 22,
               generateLabels: function (chart) {
                 return Chart.defaults.plugins.legend.labels.generateLabels(chart).map(function (each) {
                   if (each.text.length > 34) each.text = each.text.slice(0, 15) + "…" + each.text.slice(-16);

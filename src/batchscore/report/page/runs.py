@@ -1,7 +1,7 @@
 """What does one run's record say, whoever wrote it and whatever became of it since?
 
-Pure: bytes in, a run in. A record may be old, damaged or of a later version; what of it cannot be used is told
-and left out, never an error, and nothing in it is trusted to be of the kind that it should be.
+Pure: bytes in, a run out. A record may be old, damaged or of a later version; what of it cannot be used is
+told and left out, never an error, and nothing in it is trusted to be of the kind that it should be.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -121,7 +121,7 @@ def course_from(found: Any) -> tuple[Course | None, str]:
         round_trips = [{int(step): int(count) for step, count in each} for each in found["round_trips"]]
         if not (is_number(width) and width > 0 and 0 < bins <= 10 * MOST_BINS):
             return None, "has a damaged timeline"
-        if any(len(each) != bins for each in (*columns.values(), round_trips)):
+        if len(round_trips) != bins or any(len(each) != bins for each in columns.values()):
             return None, "has a damaged timeline"
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None, "has a damaged timeline"
@@ -142,15 +142,15 @@ def numbers(found: Any) -> list[float]:
     return found
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a number that one can count with."""
-    return type(value) in {int, float} and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def number(record: Mapping[str, Any], name: str) -> float:
     """Return a figure; 0 where there is none."""
     value = record.get(name)
-    return value if is_number(value) else 0  # type: ignore[return-value]
+    return value if is_number(value) else 0
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

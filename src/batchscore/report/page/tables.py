@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from batchscore.report.page.markup import Html, bar, element, folded, joined, name, table, visible
+from batchscore.report.page.markup import NOTHING, Html, bar, element, folded, joined, name, table, visible
 from batchscore.report.page.material import FailedRow, Failures, FileAccount, TaskMaterial
 from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import Map
@@ -27,7 +27,7 @@ from batchscore.report.page.words import (
 
 MOST_FILES = 200
 MOST_RUNS = 100
-MOST_SLOWEST = 20
+MOST_SLOWEST = 10
 MOST_NOTICES = 40
 LONGEST_SETTING = 300
 
@@ -56,12 +56,12 @@ def deployments(runs: Sequence[Run]) -> Html:
             name(label or "(no name)"),
             f"{sums['requests']:,}",
             f"{sums['prompt_tokens'] + sums['completion_tokens']:,}",
-            duration(sums["seconds"] / sums["requests"]) if sums["requests"] else "–",
+            duration(sums["seconds"] / sums["requests"]) if sums["requests"] else NOTHING,
             f"{sums['refused']:,}",
             f"{sums['failed_requests']:,}",
-            duration(sums["paused"]) if sums["paused"] else "–",
-            duration(sums["down"]) if sums["down"] else "–",
-            plain(" ".join(filter(None, last[label]))) or "–",
+            duration(sums["paused"]) if sums["paused"] else NOTHING,
+            duration(sums["down"]) if sums["down"] else NOTHING,
+            plain(" ".join(filter(None, last[label]))) or NOTHING,
         )
         for label, sums in found.items()
     ]
@@ -76,7 +76,7 @@ def deployments(runs: Sequence[Run]) -> Html:
         "down",
         "at the end",
     )
-    return table("Deployments, in all runs", heads, rows, figures="tnnnnnnnt") if rows else Html("")
+    return table("Deployments, in all runs", heads, rows, figures="tnnnnnnno") if rows else Html("")
 
 
 def retries(runs: Sequence[Run]) -> Html:
@@ -85,7 +85,7 @@ def retries(runs: Sequence[Run]) -> Html:
     for run in runs:
         if run.course is None:
             found.update(
-                {(cause, "–"): count for cause, count in counts(run.this_run.get("retried")).items()}
+                {(cause, NOTHING): count for cause, count in counts(run.this_run.get("retried")).items()}
             )
             continue
         for each in items(run.course.record.get("retries")):
@@ -118,7 +118,7 @@ def slowest(runs: Sequence[Run]) -> Html:
             duration(number(each, "seconds")),
             name(str(each.get("file", ""))),
             f"{number(each, 'row'):,.0f}",
-            name(str(each.get("id"))) if each.get("id") is not None else "–",
+            name(str(each.get("id"))) if each.get("id") is not None else NOTHING,
             f"{number(each, 'rows'):,.0f}",
             plain(text(each.get("cause"))) or "kept",
             name(text(each.get("deployment"))),
@@ -160,15 +160,15 @@ def rows_failed(code: str, examples: Sequence[FailedRow], count: int) -> Html:
         (
             name(each.file),
             f"{each.row:,}",
-            name(each.id) if each.id is not None else "–",
+            name(each.id) if each.id is not None else NOTHING,
             each.message,
-            "–" if each.status is None else each.status,
+            NOTHING if each.status is None else each.status,
             each.attempts,
         )
         for each in examples
     ]
     caption = f"{plain(code).capitalize()}: {len(rows):,} of {counted(count, 'row')}"
-    return table(caption, ("file", "row", "id", "message", "HTTP status", "attempts"), rows, figures="tnttnn")
+    return table(caption, ("file", "row", "id", "message", "HTTP status", "attempts"), rows, figures="tntlnn")
 
 
 def files(found: Sequence[FileAccount], unread: int) -> Html:
@@ -185,7 +185,7 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
             f"{each.empty:,}",
             f"{each.not_reached:,}",
             f"{each.tokens_billed:,}",
-            percent(each.tokens_kept / each.tokens_billed) if each.tokens_billed else "–",
+            percent(each.tokens_kept / each.tokens_billed) if each.tokens_billed else NOTHING,
         )
         for each in ordered[:MOST_FILES]
     ]
@@ -207,7 +207,7 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
     caption = f"{counted(len(found), 'file')}, those that want a look first" + "".join(
         f"; {each}" for each in more
     )
-    return table(caption, heads, rows, figures="ttnnnnnnn")
+    return table(caption, heads, rows, figures="tonnnnnnn")
 
 
 def runs_table(runs: Sequence[Run]) -> Html:
@@ -221,7 +221,7 @@ def runs_table(runs: Sequence[Run]) -> Html:
             f"{sum(counts(run.this_run.get('errors')).values()):,}",
             f"{number(run.this_run, 'requests'):,.0f}",
             f"{number(run.this_run, 'tokens_billed'):,.0f}",
-            "–" if run.money is None else money(run.money),
+            NOTHING if run.money is None else money(run.money),
             ended(run),
         )
         for run in list(reversed(runs))[:MOST_RUNS]
@@ -229,7 +229,7 @@ def runs_table(runs: Sequence[Run]) -> Html:
     heads = ("began", "took", "worker", "scored", "errors", "requests", "tokens billed", "money", "ended")
     more = f"; {len(runs) - MOST_RUNS:,} more stand in runs/" if len(runs) > MOST_RUNS else ""
     caption = f"{counted(len(runs), 'run')}, the latest first{more}"
-    return table(caption, heads, rows, figures="tntnnnnnt") if rows else Html("")
+    return table(caption, heads, rows, figures="ontnnnnnl") if rows else Html("")
 
 
 def ended(run: Run) -> str:
@@ -237,7 +237,7 @@ def ended(run: Run) -> str:
     code = run.record.get("exit_code")
     words = EXITS.get(code, "") if isinstance(code, int) else ""
     reason = run.record.get("reason")
-    shown = f"{code}: {words}" if words else "–"
+    shown = f"{code}: {words}" if words else NOTHING
     return f"{shown}; {visible(reason[:LONGEST_SETTING])}" if isinstance(reason, str) else shown
 
 
@@ -291,7 +291,7 @@ def notices(runs: Sequence[Run]) -> Html:
         return Html("")
     return folded(
         f"What was told meanwhile: {counted(len(rows), 'notice')}",
-        table("The latest runs first", ("when", "what"), rows),
+        table("The latest runs first", ("when", "what"), rows, figures="ol"),
     )
 
 

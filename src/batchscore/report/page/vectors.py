@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscore.report.page.words import percent
+
 #: Above this cosine two vectors are all but equal.
 NEAR = 0.999
 
@@ -71,7 +73,7 @@ class Map:
 
 def map_of(vectors: Floats, origins: Sequence[Origin]) -> Map:
     """Return the map of vectors `(n, d)` float32."""
-    finite = np.isfinite(vectors).all(axis=1)
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
     lengths = np.linalg.norm(np.where(finite[:, None], vectors, 0).astype(np.float32), axis=1)
     good = finite & (lengths > 0)
     kept, norms = vectors[good], lengths[good]
@@ -191,12 +193,12 @@ def findings(found: Map) -> list[tuple[str, str]]:
         said.append(
             (
                 "look",
-                f"The vectors hardly differ: the mean cosine of two is {found.alike:.3f}. See what was asked.",
+                f"The vectors hardly differ (mean cosine of two {found.alike:.3f}): see what was asked.",
             )
         )
     if not found.all_equal and found.rows_in_pairs > 0.2 * max(len(found.origins), 5):
         share = found.rows_in_pairs / len(found.origins)
-        said.append(("look", f"{share:.0%} {of} have a near duplicate (cosine above {NEAR})."))
+        said.append(("look", f"{percent(share)} {of} have a near duplicate (cosine above {NEAR})."))
     if not said:
         said.append(
             (

@@ -16,7 +16,6 @@ from batchscore.report.page.material import TaskMaterial
 from batchscore.report.page.runs import Run, number
 from batchscore.report.page.words import counted, percent
 
-
 #: How the name of an output ends that is one file already.
 MERGED = (".jsonl", ".parquet", ".arrow")
 
@@ -34,7 +33,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`kind` is `good`, `look` or `bad`; `next_step` says what to do, with the `command` where it is known."""
+    """`kind` is `good`, `look` or `bad`; `next_step` says what to do, by the `command` if it is known."""
 
     kind: str
     title: str
@@ -56,23 +55,25 @@ def verdict(task: TaskMaterial, output: str) -> Verdict:
     command = last.record.get("command") if last is not None else None
     command = command if isinstance(command, str) else ""
     reason = last.record.get("reason") if last is not None else None
-    reason = reason if isinstance(reason, str) else ""
+    reason = reason[:1].upper() + reason[1:] if isinstance(reason, str) else ""
     unfinished = [each for each in task.files if each.state not in {"complete", "unreadable"}]
     unreadable = [each for each in task.files if each.state == "unreadable"]
     scored = f"{rows.ok:,} of {counted(rows.rows, 'row')} have a score"
     if rows.rows == rows.ok + rows.empty:
         scored = f"every one of {counted(rows.rows, 'row')} has a score"
     if rows.empty:
-        scored += f", but for {rows.empty:,} without text"
+        scored += f"; {rows.empty:,} {'has' if rows.empty == 1 else 'have'} no text"
     failed = f"{counted(rows.failed, 'row')} failed" if rows.failed else ""
-    again = "The same command goes on and asks what is left" + (":" if command else ".")
+    must_act = last is not None and last.record.get("exit_code") == 1
+    again = "When that is mended, the" if must_act else "The"
+    again += " same command goes on and asks what is left" + (":" if command else ".")
     if not task.files:
         title = "Nothing was scored" if last is not None else "There is nothing here yet"
         return Verdict("bad", title, reason, again if last is not None else "", command)
     if unfinished or rows.not_reached:
-        title = f"Not complete: {rows.ok:,} rows have a score so far" + (f", {failed}" if failed else "")
-        kind = "bad" if last is not None and last.record.get("exit_code") == 1 else "look"
-        return Verdict(kind, title, reason or left(task), again, command)
+        title = f"Not complete: {counted(rows.ok, 'row')} scored so far" if rows.ok else "Nothing was scored"
+        title += f", {failed}" if failed else ""
+        return Verdict("bad" if must_act else "look", title, reason or left(task), again, command)
     if unreadable:
         title = f"{counted(len(unreadable), 'file')} cannot be read; of the others {scored}"
         step = "Mend or remove what cannot be read; the same command scores it then" + (

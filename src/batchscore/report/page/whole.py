@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files as resources
 from string import Template
@@ -16,11 +17,12 @@ from string import Template
 from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.course import Together, together
-from batchscore.report.page.markup import Html, data, element, html, joined, name, table
+from batchscore.report.page.markup import NOTHING, Html, bar, data, element, html, joined, name, table
 from batchscore.report.page.material import Material, TaskMaterial
 from batchscore.report.page.runs import Run, counts
 from batchscore.report.page.verdict import Rows, Spent, of_the_quota, rows_of, spent, verdict
 from batchscore.report.page.words import counted, day_and_time, duration, large, money, percent, plain
+from batchscore.report.timeline import percentile
 from batchscore.version import VERSION
 
 MOST_PROBLEMS = 20
@@ -48,7 +50,7 @@ def page(found: Material) -> bytes:
             tasks=joined(sections),
             problems=problems(found.problems),
             footer=html(
-                f"Made {day_and_time(found.made)} by batchscore {VERSION}. It holds no text of the input."
+                f"Made {day_and_time(found.made)} by batchscore {VERSION}. No text of the input is in it."
             ),
             charts=data(drawn),
             library=library,
@@ -91,15 +93,17 @@ def section(task: TaskMaterial, found: Material, charts: list[Chart]) -> Html:
     """Return all of one task."""
     course = together(task.runs)
     parts: list[Html] = [first_screen(task, found.output, course)]
-    parts.append(sample(task, charts))
     parts.append(element("h2", "Over time"))
     if course is None:
         parts.append(element("p", "No run left a course that could be drawn.", class_="note"))
     else:
         note = "Stretches in which nothing ran are left out of the axis." if course.gaps else ""
+        drawn = over_time(course)
+        note = note if drawn else "There were too few requests for a picture."
         parts.append(element("p", note, class_="note") if note else Html(""))
-        parts.append(placed(over_time(course), charts))
+        parts.append(placed(drawn, charts))
     parts += [
+        sample(task, charts),
         element("h2", "Requests"),
         tables.deployments(task.runs),
         tables.retries(task.runs),
@@ -119,6 +123,9 @@ def section(task: TaskMaterial, found: Material, charts: list[Chart]) -> Html:
 def placed(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
     """Return the places of some pictures, and note that they are to be drawn there."""
     shown = []
+    if len(wanted) % 2 and not wanted[-1].wide:
+        # Beside the last one nothing would stand.
+        wanted = [*wanted[:-1], replace(wanted[-1], wide=True)]
     for chart in wanted:
         shown.append(chart.figure(f"chart-{len(charts)}"))
         charts.append(chart)
@@ -184,7 +191,7 @@ def figures(rows: Rows, cost: Spent, course: Together | None, runs: Sequence[Run
             f"{money(cost.money / cost.ok * 1000)} for a thousand rows" if cost.ok else "no row was scored"
         )
         missing = f"; {len(runs) - cost.priced:,} runs without prices" if cost.priced < len(runs) else ""
-        shown.append(("Money", money(cost.money), thousand + missing))
+        shown.append(("Money, by the prices given", money(cost.money), thousand + missing))
     else:
         shown.append(("Money", "not known", "give --price-in and --price-out"))
     used, of = of_the_quota(course)
@@ -193,6 +200,11 @@ def figures(rows: Rows, cost: Spent, course: Together | None, runs: Sequence[Run
         refused = int(course.total("refused"))
         nothing = refused + int(course.total("failed_requests"))
         shown.append(("Requests", large(cost.requests), f"{nothing:,} came to nothing, {refused:,} by 429"))
+        half, most = (percentile(course.steps, share) for share in (0.5, 0.95))
+        if half is not None and most is not None:
+            shown.append(
+                ("Round trip", duration(half), f"half took at most that; 95 % at most {duration(most)}")
+            )
     else:
         shown.append(("Requests", large(cost.requests), ""))
     pieces = joined(
@@ -219,10 +231,10 @@ def sample(task: TaskMaterial, charts: list[Chart]) -> Html:
             ("zero, or not finite", f"{found.zero:,} and {found.odd:,}"),
             (
                 "near duplicates",
-                f"{counted(found.near, 'pair')} with a cosine above {vectors.NEAR}, {found.rows_in_pairs:,} rows in all",
+                f"{counted(found.near, 'pair')} above cosine {vectors.NEAR}, of {found.rows_in_pairs:,} rows",
             ),
             ("lengths", f"{low:.4g} to {high:.4g}, half of at most {middle:.4g}"),
-            ("mean cosine of two", "–" if found.alike is None else f"{found.alike:.3f}"),
+            ("mean cosine of two", NOTHING if found.alike is None else f"{found.alike:.3f}"),
         ]
         seen = table(
             "The sample is the same each time: drawn by a hash, over files and parts", ("what", "found"), rows
@@ -245,11 +257,12 @@ def reasons(task: TaskMaterial) -> Html:
     found = of_runs or task.answers.finish_reasons
     whole = sum(found.values()) or 1
     rows = [
-        (plain(reason), f"{count:,}", percent(count / whole), tables.bar(count / whole))
+        (plain(reason), f"{count:,}", percent(count / whole), bar(count / whole))
         for reason, count in sorted(found.items(), key=lambda item: -item[1])[:20]
     ]
     of = "all runs" if of_runs else "the sample"
-    more = f"; of {task.answers.sampled:,} answers looked at {task.answers.empty:,} are empty, {task.answers.different:,} differ"
+    seen = task.answers
+    more = f"; of {seen.sampled:,} looked at {seen.empty:,} are empty, {seen.different:,} differ"
     return table(
         f"Why answers ended, of {of}{more}", ("finish_reason", "answers", "share", ""), rows, figures="tnnt"
     )

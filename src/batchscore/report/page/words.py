@@ -16,10 +16,10 @@ ADVICE: dict[str, str] = {
     ErrorCode.ROW_TOO_LARGE: "Split these rows, or raise --max-row-bytes.",
     ErrorCode.MISSING_COLUMN: "Give these rows the column that the prompt uses.",
     ErrorCode.INVALID_MESSAGES: "Mend the messages column of these rows.",
-    ErrorCode.TOO_LONG: "Shorten these rows, or score their beginning with --on-long-input truncate --retry-errors "
-    "into a new folder.",
+    ErrorCode.TOO_LONG: "Shorten these rows, or score their beginning with --on-long-input truncate, into a "
+    "new folder.",
     ErrorCode.CONTENT_FILTER: "The service's content filter refused these rows; asking again gives the same.",
-    ErrorCode.INVALID_REQUEST: "See the message; once that is mended, the same command with --retry-errors asks again.",
+    ErrorCode.INVALID_REQUEST: "See the message; once that is mended, --retry-errors asks these rows again.",
     ErrorCode.RATE_LIMITED: "The same command asks these rows again by itself.",
     ErrorCode.SERVER_ERROR: "The same command asks these rows again by itself.",
     ErrorCode.TIMEOUT: "The same command asks these rows again by itself; a longer --timeout may help.",
