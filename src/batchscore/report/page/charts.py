@@ -61,13 +61,15 @@ def rate(found: Together, kind: str) -> Chart | None:
         return None
     values = [plain(each.a_minute(*names)) for each in found.stretches]
     limits = [None if (limit := each.limit(kind)) is None else plain(limit) for each in found.stretches]
-    series = [{"label": f"{what} a minute", "data": values, "colour": "c1", "type": "line", "fill": True}]
+    series: list[dict[str, Any]] = [
+        {"label": f"{what} a minute", "data": values, "colour": "c1", "type": "line", "fill": True}
+    ]
     mean = total * 60 / sum(each.seconds for each in found.stretches)
     says = f"{large(total)} {what if total > 1 else what[:-1]}, {large(mean)} a minute on average"
     used = found.used(kind)
     if used is not None:
-        limit = {"label": "limit in force", "data": limits, "colour": "limit", "type": "line"}
-        series.append({**limit, "dashed": True, "order": -1})
+        in_force = {"label": "limit in force", "data": limits, "colour": "limit", "type": "line"}
+        series.append({**in_force, "dashed": True, "order": -1})
         says += f", {percent(used)} of the limit over the whole run"
     else:
         says += "; no limit was known"

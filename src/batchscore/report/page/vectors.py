@@ -74,12 +74,12 @@ class Map:
 def map_of(vectors: Floats, origins: Sequence[Origin]) -> Map:
     """Return the map of vectors `(n, d)` float32."""
     finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
-    lengths = np.linalg.norm(np.where(finite[:, None], vectors, 0).astype(np.float32), axis=1)
+    # In float64: the square of a large float32 is none.
+    lengths = np.linalg.norm(np.where(finite[:, None], vectors, 0).astype(np.float64), axis=1)
     good = finite & (lengths > 0)
     kept, norms = vectors[good], lengths[good]
     rows = [origin for origin, is_good in zip(origins, good, strict=True) if is_good]
-    # By their largest number first: a square of a very large one is none that float32 has.
-    unit = kept / norms[:, None] if len(kept) else kept
+    unit = (kept / norms[:, None]).astype(np.float32)
     near, involved, examples = near_pairs(unit, rows)
     places, explained = principal(kept)
     equal = len(kept) > 1 and bool((kept == kept[0]).all())
