@@ -150,16 +150,27 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     width = min(10, *centred.shape)
     basis = np.random.default_rng(0).standard_normal((centred.shape[1], width)).astype(np.float32)
     for _ in range(_ROUNDS):
-        basis, _ = np.linalg.qr(centred.T @ (centred @ basis))
-    _, singular, turn = np.linalg.svd(centred @ basis, full_matrices=False)
-    axes = basis @ turn[:2].T
-    places = centred @ axes
+        basis = orthonormal(centred.T @ (centred @ basis))
+    scores = (centred @ basis).astype(np.float64)
+    # Of so few columns the products tell as much as a decomposition of the whole.
+    variances, turn = np.linalg.eigh(scores.T @ scores)
+    order = np.argsort(-variances)[:2]
+    places = scores @ turn[:, order]
     # The sign of an axis means nothing; so that it is the same everywhere, the largest score is positive.
     places *= np.sign(places[np.abs(places).argmax(axis=0), np.arange(places.shape[1])])
     if places.shape[1] < 2:
-        places = np.column_stack([places[:, 0], np.zeros(len(places), np.float32)])
-    shares = [float(value) ** 2 / total for value in singular[:2]] + [0.0]
+        places = np.column_stack([places[:, 0], np.zeros(len(places))])
+    shares = [max(float(variances[place]), 0.0) / total for place in order] + [0.0]
     return places.astype(np.float32), (shares[0], shares[1])
+
+
+def orthonormal(basis: Floats) -> Floats:
+    """Return columns that span the same, upright on one another; those without length are dropped."""
+    wide = basis.astype(np.float64)
+    squares, turn = np.linalg.eigh(wide.T @ wide)
+    kept = squares > squares.max() * 1e-10
+    upright: Floats = (wide @ turn[:, kept] / np.sqrt(squares[kept])).astype(np.float32)
+    return upright
 
 
 def coloured(found: Map, most: int) -> list[tuple[str, list[int]]]:
