@@ -213,6 +213,8 @@ step "Downloading the scores"
 rm -rf "$RESULTS/named-outputs"
 az ml job download "${ML[@]}" --name "$JOB" --output-name score --download-path "$RESULTS" --output none
 batchscore merge "$RESULTS/named-outputs/score" "$RESULT" --task "$TASK" --overwrite
+# How the job went, in one page; the scores are there whatever becomes of it.
+batchscore report "$RESULTS/named-outputs/score" || true
 
 if [[ $KEEP_ENDPOINT == yes ]]; then
   echo "The endpoint $ENDPOINT stays."

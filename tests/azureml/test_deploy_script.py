@@ -118,6 +118,7 @@ def test_from_nothing_to_one_file(azure: Azure) -> None:
     assert done.returncode == 0, done.stderr
     frame = pd.read_json(azure.folder / "results" / "embeddings.jsonl", lines=True)
     assert list(frame["row"]) == [0, 1, 2]
+    assert (azure.folder / "results" / "named-outputs" / "score" / "report.html").is_file()
     assert [azure.count(step) for step in STEPS if step != "ml job show"] == [1] * (len(STEPS) - 1)
     deploy = next(call for call in azure.calls if call[1:3] == ["batch-deployment", "create"])
     assert "settings.environment_variables.AZURE_OPENAI_ENDPOINT=https://aoai.openai.azure.com/" in deploy

@@ -40,6 +40,7 @@ def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str
         (["simulate", "-h"], wide),
         (["merge", "--help"], wide),
         (["verify", "--help"], wide),
+        (["report", "--help"], wide),
         (["model", "--help"], wide),
         (["model", "save", "--help"], wide),
         (["--version"], {}),
