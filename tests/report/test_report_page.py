@@ -272,6 +272,11 @@ def test_the_verdict_says_what_to_do() -> None:
     assert said(FileAccount("a", "not_started", "", 0, 0, 0, 0))[:2] == ("look", "Nothing was scored")
     assert said(FileAccount("a", "partial", "", 9, 3, 0, 0), exit_code=1)[0] == "bad"
     assert said()[0] == "bad"
+    limited = {
+        "reason": "--limit was reached",
+        "command": "batchscore score 'a b' --limit 5 -o out --limit=6",
+    }
+    assert said(FileAccount("a", "partial", "", 9, 9, 0, 0), **limited)[2] == "batchscore score 'a b' -o out"
 
 
 def test_every_error_code_has_advice() -> None:

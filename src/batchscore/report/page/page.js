@@ -89,7 +89,14 @@
       suggestedMax: kind.most,
       stacked: Boolean(kind.stacked),
       title: { display: true, text: kind.title, color: colour("soft") },
-      grid: { color: side === "right" ? "transparent" : colour("grid"), drawTicks: false },
+      grid: {
+        drawTicks: false,
+        color: function (context) {
+          // Of a logarithmic axis only the lines that have a figure.
+          var silent = side === "right" || (context.tick && tick(kind)(context.tick.value) === "");
+          return silent ? "transparent" : colour("grid");
+        }
+      },
       border: { display: false },
       ticks: { color: colour("soft"), callback: tick(kind), autoSkip: !kind.log, maxTicksLimit: kind.log ? 60 : 7, padding: 6 }
     };

@@ -31,6 +31,9 @@ MOST_SLOWEST = 10
 MOST_NOTICES = 40
 LONGEST_SETTING = 300
 
+#: A reason of more rows is folded at first.
+MOST_OPENED = 10
+
 STATES = {
     "complete": "complete",
     "partial": "not read to its end",
@@ -146,9 +149,9 @@ def failures(found: Failures) -> Html:
                     rows_failed(code, found.examples.get(code, []), count),
                 ]
             ),
-            opened=number_ == 0,
+            opened=place == 0 and count <= MOST_OPENED,
         )
-        for number_, (code, count) in enumerate(sorted(found.by_code.items(), key=lambda item: -item[1]))
+        for place, (code, count) in enumerate(sorted(found.by_code.items(), key=lambda item: -item[1]))
     ]
     note = element("p", f"Messages are batchscore's own and quote no text.{bounded}", class_="note")
     return joined([note, *blocks])

@@ -66,6 +66,8 @@ def verdict(task: TaskMaterial, output: str) -> Verdict:
     failed = f"{counted(rows.failed, 'row')} failed" if rows.failed else ""
     must_act = last is not None and last.record.get("exit_code") == 1
     again = "When that is mended, the" if must_act else "The"
+    if reason.startswith("--limit"):
+        again, command = "Without --limit, the", without_limit(command)
     again += " same command goes on and asks what is left" + (":" if command else ".")
     if not task.files:
         title = "Nothing was scored" if last is not None else "There is nothing here yet"
@@ -105,6 +107,17 @@ def with_failures(task: TaskMaterial, rows: Rows, scored: str, command: str) -> 
         command = command and f"{command} --retry-errors"
     kind = "bad" if rows.failed > rows.rows / 2 else "look"
     return Verdict(kind, title, "", step + (":" if command else "."), command)
+
+
+def without_limit(command: str) -> str:
+    """Return a command as one types it without its `--limit`."""
+    words = shlex.split(command)
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if "--limit" not in {before, word} and not word.startswith("--limit=")
+    ]
+    return shlex.join(kept)
 
 
 def left(task: TaskMaterial) -> str:
