@@ -36,7 +36,7 @@ class Extent:
 
 #: What `batchscore report` looks at, and what is looked at when a run ends, where nobody asked to wait.
 THOROUGH = Extent()
-AT_THE_END = Extent(records=1500, parts=24, bytes=48 * 2**20)
+AT_THE_END = Extent(records=1000, parts=24, bytes=48 * 2**20)
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,7 +210,7 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
     caption = f"{counted(len(found), 'file')}, those that want a look first" + "".join(
         f"; {each}" for each in more
     )
-    return table(caption, heads, rows, figures="tonnnnnnn")
+    return table(caption, heads, rows, figures="ttnnnnnnn")
 
 
 def runs_table(runs: Sequence[Run]) -> Html:

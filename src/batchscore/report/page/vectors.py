@@ -161,7 +161,8 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     if places.shape[1] < 2:
         places = np.column_stack([places[:, 0], np.zeros(len(places))])
     shares = [max(float(variances[place]), 0.0) / total for place in order] + [0.0]
-    return places.astype(np.float32), (shares[0], shares[1])
+    most = float(np.finfo(np.float32).max)
+    return np.clip(places * scale, -most, most).astype(np.float32), (shares[0], shares[1])
 
 
 def orthonormal(basis: Floats) -> Floats:
@@ -211,10 +212,11 @@ def findings(found: Map) -> list[tuple[str, str]]:
         share = found.rows_in_pairs / len(found.origins)
         said.append(("look", f"{percent(share)} {of} have a near duplicate (cosine above {NEAR})."))
     if not said:
+        pairs = "pair of near duplicates" if found.near == 1 else "pairs of near duplicates"
         said.append(
             (
                 "fine",
-                f"The vectors look sound: {found.sampled:,} looked at, none zero, {found.near:,} near pairs.",
+                f"The vectors look sound: {found.sampled:,} looked at, none zero, {found.near:,} {pairs}.",
             )
         )
     return said

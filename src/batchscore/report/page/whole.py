@@ -172,15 +172,15 @@ def found_in(task: TaskMaterial) -> list[tuple[str, str]]:
 def figures(rows: Rows, cost: Spent, course: Together | None, runs: Sequence[Run], files: int) -> Html:
     """Return the key figures."""
     shown: list[tuple[str, str, str]] = [
-        ("Scored", f"{rows.ok:,} rows", f"of {rows.rows:,} in {counted(files, 'file')}"),
+        ("Scored", counted(rows.ok, "row"), f"of {rows.rows:,} in {counted(files, 'file')}"),
         (
             "Failed",
-            f"{rows.failed:,} rows",
+            counted(rows.failed, "row"),
             f"{rows.empty:,} more are empty" if rows.empty else "none is empty",
         ),
     ]
     if rows.not_reached:
-        shown.append(("Not reached", f"{rows.not_reached:,} rows", "read, and without a record"))
+        shown.append(("Not reached", counted(rows.not_reached, "row"), "read, and without a record"))
     shown.append(
         ("Took", duration(cost.busy), f"{large(cost.ok / cost.busy * 60)} rows a minute" if cost.busy else "")
     )
