@@ -229,7 +229,8 @@ def write_record(
         "seconds": round(finished.seconds, 3),
         "worker": worker(finished.settings),
         "host": platform.node() or "host",
-        "command": command,
+        # A name that is not UTF-8 cannot stand in JSON.
+        "command": command.encode("utf-8", "backslashreplace").decode(),
         "exit_code": int(finished.exit_code),
         "reason": outcome.reason,
         "settings": settings,
@@ -261,6 +262,7 @@ def write_record(
                 "rows": file.rows,
                 "ok": file.ok,
                 "errors": file.errors,
+                "empty": file.empty,
                 "attempts": file.attempts,
                 "tokens_billed": file.tokens_billed,
                 "tokens_kept": file.tokens_kept,

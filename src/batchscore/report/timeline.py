@@ -167,9 +167,9 @@ class Timeline:
         first = event.asked[0]
         found = {
             "seconds": round(event.seconds, 3),
-            "file": first.file,
+            "file": clean(first.file),
             "row": first.row,
-            "id": None if first.id is None else first.id[:LONGEST_TEXT],
+            "id": None if first.id is None else clean(first.id[:LONGEST_TEXT]),
             "rows": event.rows,
             "status": event.status,
             "cause": event.cause,
@@ -236,7 +236,7 @@ class Timeline:
         """Keep what a person was told, the first of it."""
         if len(self.notices) < MOST_NOTICES:
             second = round(self.clock() - self.started, 1)
-            self.notices.append({"second": second, "text": event.text[:LONGEST_TEXT]})
+            self.notices.append({"second": second, "text": clean(event.text[:LONGEST_TEXT])})
         else:
             self.notices_left_out += 1
 
@@ -287,6 +287,11 @@ class Timeline:
             "notices": self.notices,
             "notices_left_out": self.notices_left_out,
         }
+
+
+def clean(text: str) -> str:
+    """Return a text that can stand in JSON: halves of characters become question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def tidy(figure: Any) -> Any:

@@ -97,17 +97,19 @@ def of_one_task(
     """Read what the page tells of one task, and what could not be read."""
     until = Until.within(effort.seconds)
     files, unread, problems = read_accounts(folder, task, until)
-    if not unread:
-        files = [*files, *files_of_last_run(runs, (each.file for each in files))]
+    told = files_of_last_run(runs, (each.file for each in files))
+    files = [*files, *told]
     failures = read_failures(folder, task, files, until) if any(each.errors for each in files) else Failures()
     left_out = ""
     vectors = answers = None
     if effort.extent is None:
         left_out = "It was not asked for."
-    elif until.over or unread:
+    elif until.over:
         left_out = "There was no time for it at the end of the run: `batchscore report` makes it."
     elif task == "embeddings":
         vectors = map_of_sample(folder, files, effort.extent, until)
     else:
         answers = answers_of_sample(folder, task, files, effort.extent, until)
-    return TaskMaterial(task, runs, files, unread, failures, vectors, answers, left_out), problems
+    # Of a file whose manifest there was no time for, the run's record says the same.
+    unknown = max(unread - len(told), 0)
+    return TaskMaterial(task, runs, files, unknown, failures, vectors, answers, left_out), problems

@@ -18,7 +18,14 @@ from batchscore.report.page.runs import Run, items, number, run_from
 from batchscore.stores.address import Place, StoredPath
 from batchscore.write import storage
 from batchscore.write.layout import Layout
-from batchscore.write.manifest import Commit, Manifest, places_of_manifests, read_manifest
+from batchscore.write.manifest import (
+    Commit,
+    Manifest,
+    places_of_manifests,
+    read_manifest,
+    shown_names,
+)
+from batchscore.write.verify import refuse_odd
 
 #: So many of the latest runs are read; a job of Azure ML may leave one for each of its calls.
 MOST_RUNS = 2000
@@ -51,7 +58,7 @@ class Until:
 
 def read_runs(folder: Place, until: Until) -> tuple[list[Run], list[str]]:
     """Return an output's runs, the earliest first, and what of their records cannot be used."""
-    names = [name for name in storage.names(folder / "runs") if name.endswith(".json")]
+    names = [name for name in shown_names(folder / "runs") if name.endswith(".json")]
     latest = names[-MOST_RUNS:]
     problems: list[str] = []
     if len(names) > len(latest):
@@ -100,8 +107,10 @@ def read_accounts(folder: Place, task: str, until: Until) -> tuple[list[FileAcco
 def read_account(place: Place) -> FileAccount | str:
     """Return what a manifest says of its file, or in words why it cannot be used."""
     try:
-        return account_of(read_manifest(place))
-    except (BatchscoreError, TypeError) as error:
+        manifest = read_manifest(place)
+        refuse_odd(manifest, place, place.parent.parent.parent, place.parent.name)
+        return account_of(manifest)
+    except (BatchscoreError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = str(error).partition("; ")[0].partition(". ")[0]
         return f"cannot be used: {reason}"
 
@@ -135,7 +144,7 @@ def part_of(commit: Commit) -> PartAccount:
 
 
 def files_of_last_run(runs: Sequence[Run], known: Iterable[str]) -> list[FileAccount]:
-    """Return the files that only the latest records name: not started, unreadable, or without a manifest."""
+    """Return the files that only the latest records name: not started, unreadable, or not read here."""
     found: dict[str, FileAccount] = {}
     seen = set(known)
     for run in reversed(runs):
@@ -151,14 +160,13 @@ def files_of_last_run(runs: Sequence[Run], known: Iterable[str]) -> list[FileAcc
 
 def told(name: str, found: Mapping[str, Any]) -> FileAccount:
     """Return a file's account as a run's record has it."""
-    names = ("rows", "ok", "errors", "attempts", "tokens_billed", "tokens_kept")
+    names = ("rows", "ok", "errors", "empty", "attempts", "tokens_billed", "tokens_kept")
     figures: dict[str, Any] = {key: int(number(found, key)) for key in names}
     state, problem = found.get("state"), found.get("problem")
     return FileAccount(
         file=name,
         state=state if isinstance(state, str) else "unknown",
         problem=problem if isinstance(problem, str) else "",
-        empty=0,
         **figures,
     )
 

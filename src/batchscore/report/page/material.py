@@ -79,8 +79,8 @@ class Failures:
 class TaskMaterial:
     """All that a page tells of one task. `runs` are in order of their beginning.
 
-    `unread` manifests were left out for time; then files and rows are not all. `known_to_runs` are the
-    files of the last run's record that no manifest tells of. `map_left_out` says why there is no map.
+    `unread` files were left out for time; then files and rows are not all. `sample_left_out` says why no
+    scores were looked at.
     """
 
     task: str
