@@ -39,7 +39,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endpoints": {"settings", "scoring", "request", "simulator"},
     "output": {"settings", "stores", "write"},
     "arguments": {"settings"},
-    "iterables": {"arguments", "settings", "model.chosen", "endpoints", "scoring", "survey", "pack"},
+    "iterables": {
+        *("arguments", "settings", "configuration", "model.chosen", "endpoints", "scoring", "survey", "pack"),
+    },
     "model.kept": set(),
     "model.saved model.chosen": {"settings", "configuration", "declared", "pack", "model.kept"},
     "model": {"arguments", "settings", "configuration", "declared", "iterables", "options", "pack", "survey"},

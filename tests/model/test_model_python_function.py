@@ -165,9 +165,14 @@ def test_an_empty_frame_asks_nothing(deployment: Deployment) -> None:
 def test_a_ready_conversation_is_asked_as_it_is(deployment: Deployment) -> None:
     save_model("m", task="chat", model=deployment.name, column="messages")
     said = [{"role": "user", "content": "hello"}]
-    found = loaded("m").predict(pd.DataFrame({"messages": [said, None]}))
-    assert list(found["error"]) == ["", "empty_input"]
-    assert [sent.body["messages"] for sent in deployment.requests()] == [said]
+    # What pandas reads from Parquet is an array.
+    read = np.array(said, dtype=object)
+    model = loaded("m")
+    for frame in ({"messages": [said, None]}, {"messages": [read, None]}):
+        found = model.get_raw_model().predict(pd.DataFrame(frame))
+        assert list(found["error"]) == ["", "empty_input"]
+    assert [sent.body["messages"] for sent in deployment.requests()] == [said, said]
+    assert list(model.predict(pd.DataFrame({"messages": [said]}))["error"]) == [""]
 
 
 def test_predict_works_inside_a_running_loop(deployment: Deployment) -> None:
@@ -240,6 +245,12 @@ def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment:
     for name in ("api_key", "azure_ad_token", "extra_headers", "Authorization"):
         with pytest.raises(UsageError, match=f"param {name}: a model keeps no secrets"):
             save_model("m", task="chat", model="m", param={name: "s3cret"})
+    search = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "s3cret"}}}
+    with pytest.raises(
+        UsageError, match=r"param data_sources\.parameters\.authentication\.key: a model"
+    ) as told:
+        save_model("m", task="chat", model="m", param={"data_sources": [search]})
+    assert "s3cret" not in str(told.value)
     with pytest.raises(UsageError, match="a model does not store endpoint"):
         save_model("m", task="chat", model="m", endpoint="https://user:pw@host")
     with pytest.raises(UsageError, match="task is missing"):
@@ -251,8 +262,38 @@ def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment:
     save_model("m", task="embeddings", model="other", overwrite=True)
     assert yaml.safe_load(Path("m/model.yaml").read_text()) == {"model": "other", "task": "embeddings"}
     Path("file").write_text("")
-    with pytest.raises(BatchscoreError, match="file cannot be written"):
+    with pytest.raises(BatchscoreError, match="file cannot be written: it is a file"):
         save_model("file", task="chat", model="gpt-4o")
+
+
+def test_nothing_but_a_model_is_overwritten_and_a_link_stays_one(deployment: Deployment) -> None:
+    save_model("m", task="chat", model="old")
+    Path("m/thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match=r"m holds more than a model: thesis\.txt"):
+        save_model("m", task="chat", model="new", overwrite=True)
+    assert Path("m/thesis.txt").exists()
+    assert yaml.safe_load(Path("m/model.yaml").read_text())["model"] == "old"
+    Path("m/thesis.txt").unlink()
+    Path("link").symlink_to("m")
+    save_model("link", task="chat", model="new", overwrite=True)
+    assert Path("link").is_symlink()
+    assert yaml.safe_load(Path("m/model.yaml").read_text())["model"] == "new"
+
+
+@pytest.mark.parametrize("requirements", ["mlflow", [" "]])
+def test_requirements_that_pip_could_not_read_are_refused(requirements: Any) -> None:
+    with pytest.raises(UsageError, match="requirement"):
+        save_model("m", task="chat", model="m", pip_requirements=requirements)
+    assert not Path("m").exists()
+
+
+@pytest.mark.parametrize("variable", ["BATCHSCORE_ID", "BATCHSCORE_USAGE", "BATCHSCORE_KEEP"])
+def test_variables_of_other_runs_do_not_matter(
+    variable: str, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "true")
+    save_model("m", task="embeddings", model=deployment.name)
+    assert list(loaded("m").predict(pd.DataFrame({"text": ["one"]}))["error"]) == [""]
 
 
 def test_a_model_that_mlflow_wrote_is_written_anew(deployment: Deployment) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,12 @@ import orjson
 import yaml
 
 from batchscore.arguments import flags_called_arguments
-from batchscore.errors import OutputError, UsageError
+from batchscore.configuration import without_settings
+from batchscore.errors import UsageError
 from batchscore.model.chosen import choose
-from batchscore.model.kept import ANSWERS, FLAVOR, LOADER, MLMODEL, SECRET, STORED, TASKS
+from batchscore.model.folder import written_whole
+from batchscore.model.kept import ANSWERS, FLAVOR, LOADER, MLMODEL, STORED, TASKS
+from batchscore.model.secrets import secret_in
 from batchscore.pack.messages import columns_of
 from batchscore.rows import TEXT_COLUMN
 from batchscore.settings import Settings
@@ -65,6 +68,8 @@ def save_model(
     """
     with flags_called_arguments():
         chosen = settings_of({"task": task, "model": model, **settings})
+    if isinstance(pip_requirements, str):
+        raise UsageError("pip_requirements is a text; give a list of texts, such as a list of one.")
     write_model(
         Path(path),
         chosen,
@@ -86,18 +91,14 @@ def write_model(
     overwrite: bool = False,
     mlflow_model: Model | None = None,
 ) -> None:
-    """Write a model by settings that are checked; raises `OutputError`."""
-    try:
-        if overwrite and (folder / MLMODEL).is_file():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise OutputError(
-                f"{folder} is not empty. Name another folder, or replace a model with --overwrite."
-            )
-        write_files(folder, settings, answers, pip_requirements, metadata, mlflow_model)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}.") from None
+    """Write a model by settings that are checked.
+
+    Raises `OutputError`, and `UsageError` for a requirement that is blank.
+    """
+    if any(not str(requirement).strip() for requirement in pip_requirements or ()):
+        raise UsageError("--requirement is empty; give what pip installs, such as batchscore==1.2.0.")
+    with written_whole(folder, overwrite=overwrite) as new:
+        write_files(new, settings, answers, pip_requirements, metadata, mlflow_model)
 
 
 def log_model(
@@ -145,13 +146,15 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
             raise UsageError(f"a model does not store {name}; it stores {', '.join(sorted(known))}.")
     if isinstance(given.get("messages"), (list, tuple)):
         given["messages"] = orjson.dumps(given["messages"]).decode()
-    settings = choose({**given, "output": "nowhere"}, environ=os.environ).settings
-    for name in settings.param:
-        if SECRET.search(name):
-            raise UsageError(
-                f"--param {name}: a model keeps no secrets. Keys and headers come from the environment of "
-                "whoever scores."
-            )
+    # A variable that says nothing about models must not keep one from being saved.
+    environ = without_settings(os.environ, {declared.name for declared in fields(Settings)} - known)
+    settings = choose({**given, "output": "nowhere"}, environ=environ).settings
+    secret = secret_in(settings.param)
+    if secret is not None:
+        raise UsageError(
+            f"--param {secret}: a model keeps no secrets. Keys and headers come from the environment of "
+            "whoever scores."
+        )
     wanted_by(settings)
     return settings
 
