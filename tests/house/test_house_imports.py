@@ -68,7 +68,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scores": {"stores", "write"},
     "merging": {"scores", "stores", "read", "write"},
     "verifying": {"stores", "write"},
-    "azureml_files": {"settings", "checks", "configuration", "declared", "deadline"},
+    "azureml_files": {"settings", "checks", "configuration", "declared", "deadline", "azureml_host"},
+    "azureml_files.starting": {"azureml_host", "settings", "configuration", "endpoints", "survey"},
     "checking": {"azureml_files"},
     "azureml_host": {"settings", "declared", "model.chosen"},
     "azureml": {
