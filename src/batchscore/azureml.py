@@ -77,10 +77,8 @@ def run(mini_batch: Iterable[str]) -> list[str]:
     `BATCHSCORE_ERROR_THRESHOLD` allows, is left out; the log says why. Raises a `BatchscoreError` where the
     service refuses or does not answer, or no file can be scored.
     """
-    if _prepared is None:
-        init()
-    assert _prepared is not None
-    prepared, paths = _prepared, paths_of(mini_batch)
+    # After `shutdown`, maybe on another thread at this moment, a call gets ready for itself.
+    prepared, paths = _prepared or prepare(sys.argv[1:], os.environ), paths_of(mini_batch)
     return on_a_thread_of_its_own(lambda: score(prepared, paths))
 
 

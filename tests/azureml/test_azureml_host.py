@@ -201,6 +201,24 @@ def test_calls_work_on_any_thread_and_leave_signals_alone(
 
 
 @pytest.mark.usefixtures("called")
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("OPENAI_BASE_URL", "", "AZURE_OPENAI_ENDPOINT"),
+        ("OPENAI_BASE_URL", "my-resource.openai.azure.com", "OPENAI_BASE_URL has no scheme"),
+        ("BATCHSCORE_PROMPT", "no field", "BATCHSCORE_PROMPT uses no"),
+    ],
+)
+def test_what_nobody_can_score_with_ends_at_init_before_a_file_is_seen(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.delenv(TEXT_COLUMN)
+    with pytest.raises((SettingsError, UsageError), match=told):
+        azureml.init()
+
+
+@pytest.mark.usefixtures("called")
 def test_a_mini_batch_that_is_no_list_of_files_is_refused() -> None:
     azureml.init()
     for mini_batch in (pd.DataFrame({"text": ["a"]}), "a.csv"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batchscore.azureml_host import TEXT_COLUMN, flags_called_variables
+from batchscore.azureml_host import column_of, flags_called_variables
 from batchscore.configuration import gather
 from batchscore.endpoints import endpoints_of
 from batchscore.errors import BatchscoreError
@@ -28,9 +28,7 @@ def start_problem(variables: Mapping[str, object]) -> str | None:
 
 def reason_for(task: str, environ: Mapping[str, str]) -> str | None:
     """Return why `init()` would raise with a model of this task."""
-    flags = {"task": task, "model": "any", "output": "/output", "shared": True}
-    if not environ.get("BATCHSCORE_COLUMN", "").strip():
-        flags["column"] = environ.get(TEXT_COLUMN, "").strip() or None
+    flags = {"task": task, "model": "any", "output": "/output", "shared": True, "column": column_of(environ)}
     try:
         with flags_called_variables(environ):
             settings = Settings(**gather(flags, environ=environ))

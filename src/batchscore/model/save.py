@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +178,6 @@ def write_files(
 ) -> None:
     """Write the model's files, `MLmodel` as the last: a folder without it is no model."""
     import mlflow.pyfunc  # noqa: PLC0415 - it takes seconds
-    import openai  # noqa: PLC0415
     from mlflow.models import Model  # noqa: PLC0415
 
     messages = messages_of(settings)
@@ -198,7 +198,7 @@ def write_files(
         python_env="python_env.yaml",
         model_config=config,
     )
-    described.add_flavor(FLAVOR, openai_version=openai.__version__, data=DATA, code=None)
+    described.add_flavor(FLAVOR, openai_version=version(FLAVOR), data=DATA, code=None)
     write_yaml(folder / DATA, flavor_data(settings, messages))
     write_environment(folder, list(pip_requirements or default_requirements()))
     described.save(str(folder / MLMODEL))
@@ -284,8 +284,6 @@ def type_of(value: Any) -> str | None:
 
 def default_requirements() -> list[str]:
     """Return the packages that loading the model needs: ours, and MLflow in the make that is installed."""
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
-
     for name in ("mlflow", "mlflow-skinny"):
         with suppress(PackageNotFoundError):
             return [f"{name}=={version(name)}", f"batchscore=={VERSION}"]
