@@ -99,6 +99,22 @@ def test_params_of_a_call_beat_the_models(deployment: Deployment) -> None:
     assert "top_p" not in first
 
 
+def test_a_whole_number_that_is_stored_may_be_a_fraction_in_a_call(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name, param={"temperature": 0, "seed": 1})
+    model = loaded("m")
+    model.predict(pd.DataFrame({"text": ["one"]}), params={"temperature": 0.7})
+    model.predict(pd.DataFrame({"text": ["two"]}))
+    assert [sent.body["temperature"] for sent in deployment.requests()] == [0.7, 0]
+
+
+def test_a_system_message_may_take_a_column_beside_the_text(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name, column="body", system="Be {tone}")
+    assert get_model_info("m").signature.inputs.input_names() == ["body", "tone"]
+    loaded("m").predict(pd.DataFrame({"body": ["one"], "tone": ["kind"], "text": ["no"]}))
+    (sent,) = deployment.requests()
+    assert [said["content"] for said in sent.body["messages"]] == ["Be kind", "one"]
+
+
 def test_who_gives_no_params_leaves_the_word_to_variables(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,9 @@ PARAMS: Mapping[str, Mapping[str, str]] = {
     "chat": {"temperature": "double", "top_p": "double", "max_tokens": "long", "seed": "long"},
 }
 
+#: Parameters that take fractions, also where a whole number is stored.
+FRACTIONS = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
+
 
 def save_model(
     path: str | Path,
@@ -184,7 +187,9 @@ def write_files(
     fields_of_template = template_fields(settings)
     config = {name: getattr(settings, name) for name in STORED} | dict(answers)
     config |= {"messages": messages, "simulate": False}
-    if settings.text_field is None and len(fields_of_template) == 1:
+    # A column that a system message takes beside the text is not the text's.
+    has_template = settings.prompt is not None or settings.messages is not None
+    if settings.text_field is None and has_template and len(fields_of_template) == 1:
         config["text_field"] = fields_of_template[0]
     described = mlflow_model if mlflow_model is not None else Model()
     described.signature = signature_of(settings, config, fields_of_template)
@@ -261,6 +266,8 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
         specs.pop("max_tokens", None)
     for name, value in stored.items():
         kind = type_of(value)
+        if kind == "long" and name in FRACTIONS:
+            kind, value = "double", float(value)  # noqa: PLW2901 - a call may then give 0.7 for a stored 0
         if kind is not None:
             shape = (-1,) if isinstance(value, list) else None
             specs[name] = ParamSpec(name, kind, value, shape=shape)
