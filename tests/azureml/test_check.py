@@ -356,6 +356,22 @@ def test_what_is_wrong_is_told_with_its_place(
     assert len(found) <= 3, found
 
 
+def test_arguments_of_a_step_may_be_written_in_every_way_that_the_host_reads(tree: Path) -> None:
+    path = tree / PIPELINE
+    replace(path, r"batchscore-model \$\{\{inputs.model\}\}", "batchscore-model=${{ inputs.model }}")
+    replace(path, "https://my.*", "${{parent.inputs.address}}")
+    document = read_document(path)
+    assert isinstance(document, Document)
+    (scoring,) = scorings(document, "pipeline")
+    assert not [*document_findings(document, "pipeline"), *scoring_findings(document, scoring)]
+    replace(path, "--batchscore-output", "--batchscore-root --batchscore-output")
+    replace(path, "inputs.model }}", 'inputs.model }} "')
+    document = read_document(path)
+    assert isinstance(document, Document)
+    (finding,) = document_findings(document, "pipeline")
+    assert "a quote is not closed" in finding.message
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [

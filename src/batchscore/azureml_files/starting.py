@@ -21,6 +21,8 @@ OF_THE_MODEL = ("BATCHSCORE_TEXT_FIELD", "BATCHSCORE_MESSAGES")
 
 def start_problem(variables: Mapping[str, object]) -> str | None:
     """Return why `init()` would raise, whichever task the model is for; `None` where it would not."""
+    if any("${{" in str(value) for value in variables.values()):
+        return None  # what an expression will stand for, only the service knows
     environ = {name: str(value) for name, value in variables.items() if name not in OF_THE_MODEL}
     reasons = [reason_for(task, environ) for task in TASKS]
     return reasons[0] if all(reasons) else None
