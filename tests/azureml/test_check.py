@@ -352,6 +352,7 @@ def test_what_is_wrong_is_told_with_its_place(
     found = changed(tree, file, before, after)
     assert any(re.search(said, line) for line in found), found
     assert all("\n" not in line and "HUSH" not in line for line in found)
+    assert not any("end at once" in line for line in found), "what is told with its line is told once"
     # A mistake is one thing to mend, not ten.
     assert len(found) <= 3, found
 

@@ -19,6 +19,7 @@ from batchscore import BatchscoreError, InputError, SettingsError, UsageError, l
 from batchscore.errors import OutputError, RowFailed
 from batchscore.model.chosen import choose
 from batchscore.simulator import Deployment
+from batchscore.version import VERSION
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -294,6 +295,16 @@ def test_nothing_but_a_model_is_overwritten_and_a_link_stays_one(deployment: Dep
     save_model("link", task="chat", model="new", overwrite=True)
     assert Path("link").is_symlink()
     assert yaml.safe_load(Path("m/model.yaml").read_text())["model"] == "new"
+
+
+def test_hosts_are_told_what_to_install(deployment: Deployment) -> None:
+    save_model("m", task="chat", model="m", metadata={"team": "harbour"})
+    assert f"batchscore=={VERSION}" in Path("m/requirements.txt").read_text().split()
+    assert get_model_info("m").metadata == {"team": "harbour"}
+    save_model("m", task="chat", model="m", pip_requirements=["./own.whl", "mlflow"], overwrite=True)
+    assert Path("m/requirements.txt").read_text().split() == ["./own.whl", "mlflow"]
+    conda = yaml.safe_load(Path("m/conda.yaml").read_text())
+    assert conda["dependencies"][-1] == {"pip": ["./own.whl", "mlflow"]}
 
 
 @pytest.mark.parametrize("requirements", ["mlflow", [" "]])

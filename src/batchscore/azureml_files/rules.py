@@ -79,7 +79,8 @@ def scoring_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
         yield document.finding(message, *scoring.variables)
         return
     problems = list(variable_problems(variables))
-    if not problems and (reason := start_problem(variables)):
+    blanks = any(_UNFILLED.search(str(value)) for value in variables.values())
+    if not problems and not blanks and (reason := start_problem(variables)):
         problems = [("", f"the scoring script would end at once: {reason}")]
     for name, problem in problems:
         yield document.finding(problem, *scoring.variables, *([name] if name else []))
