@@ -397,6 +397,8 @@ def test_a_script_may_import_what_the_host_calls_and_take_its_context(tree: Path
     assert script_problem(script) is None
     script.write_text("def init(): ...\ndef run(files, context): ...\n")
     assert script_problem(script) is None
+    script.write_text("def init(): ...\ndef run(files, context, more): ...\n")
+    assert script_problem(script) == (2, "run() must take the mini-batch, and at most its context besides.")
 
 
 def test_a_package_that_nothing_brings_is_told(tree: Path) -> None:
