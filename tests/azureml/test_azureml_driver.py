@@ -21,6 +21,7 @@ from batchscore.verifying import verify_output
 from conftest import KEY
 
 if TYPE_CHECKING:
+    from cloud import Cloud
     from conftest import Cli, Direct, Files
 
 TEXT = {"AZUREML_BI_TEXT_COLUMN": "text"}
@@ -181,6 +182,23 @@ def test_a_step_of_a_pipeline_gets_all_seven_formats_into_parquet(
         assert vector == pytest.approx(vectors[row], rel=1e-6)
     parts = [path for path in Path("out/embeddings").iterdir() if path.suffix == ".parquet"]
     assert sum(pq.read_metadata(part).num_rows for part in parts) == 28
+
+
+def test_calls_of_one_process_sign_in_once(
+    files: Files, hosted: Hosts, deployment: Deployment, cloud: Cloud
+) -> None:
+    for number in range(4):
+        files.texts(f"data/{number}.csv", [f"one {number}", "two"])
+    signed_in = {
+        "AZURE_OPENAI_ENDPOINT": cloud.url,
+        "BATCHSCORE_AUTH": "entra",
+        "MSI_ENDPOINT": f"{cloud.url}/msi",
+        "MSI_SECRET": "s3",
+    }
+    end = hosted(sample_model(deployment), {**TEXT, **signed_in}).run(Path("data"), Path("out"))
+    assert (end.status, end.calls, cloud.rejected) == ("Completed", 4, 0), end.words
+    assert cloud.answered >= 4
+    assert len(cloud.tokens) == 1
 
 
 @pytest.mark.slow
