@@ -222,14 +222,24 @@ def test_files_of_several_folders_want_a_root(files: Files, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("called")
-def test_two_files_of_one_name_are_never_taken_for_one(files: Files) -> None:
-    """Delivered one by one, so that nobody sees both: the second is refused, and not returned."""
-    paths = [str(files.texts(f"data/{folder}/x.csv", [folder]).absolute()) for folder in "ab"]
+@pytest.mark.parametrize("other", ["the same", "another", "the same\n1,and more"])
+def test_two_files_of_one_name_are_never_taken_for_one(files: Files, other: str) -> None:
+    """Delivered one by one, so that nobody sees both: the second is refused, whatever it holds."""
+    paths = [str(files.text(f"data/{folder}/x.csv", "id,text\n0,the same\n").absolute()) for folder in "ab"]
+    files.text("data/b/x.csv", f"id,text\n0,{other}\n")
     azureml.init()
     assert azureml.run(paths[:1]) == paths[:1]
-    with pytest.raises(OutputError, match=r"x\.csv"):
+    with pytest.raises(OutputError, match="BATCHSCORE_ROOT") as caught:
         azureml.run(paths[1:])
+    assert paths[0] in str(caught.value)
     assert len(read_scores("out", "chat")) == 1
+    # The next job mounts the same files somewhere else.
+    Path("mounted").symlink_to("data")
+    again = str(Path("mounted/a/x.csv").absolute())
+    assert azureml.run([again]) == [again]
+    Path("data/a").rename("data/moved")
+    moved = str(Path("data/moved/x.csv").absolute())
+    assert azureml.run([moved]) == [moved]
 
 
 def test_the_script_finds_the_package_beside_it(deployment: Deployment, tmp_path: Path) -> None:
