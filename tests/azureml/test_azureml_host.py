@@ -122,6 +122,20 @@ def test_settings_of_every_call(host: Host, environ: dict[str, str], expected: d
     assert {name: getattr(found, name) for name in expected} == expected
 
 
+def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_model(files: Files) -> None:
+    path = files.text("own.toml", 'deadline = "1h"\nshare = 0.3\ncolumn = "body"\nformat = "parquet"\n')
+    host = Host(HOST.model, "/o", None, 4, 600)
+    environ = {"BATCHSCORE_CONFIG": str(path.absolute()), "BATCHSCORE_FORMAT": "jsonl"}
+    chosen = settings_of(host, environ)
+    found = chosen.settings
+    assert (found.deadline, found.share, found.column, found.format) == ("1h", 0.3, "body", "jsonl")
+    assert chosen.named["share"] == environ["BATCHSCORE_CONFIG"]
+    assert chosen.named["format"] == "BATCHSCORE_FORMAT"
+    assert settings_of(host, {**environ, TEXT_COLUMN: "text"}).settings.column == "text"
+    with pytest.raises(SettingsError, match=r"BATCHSCORE_CONFIG no\.toml: there is no such file beside the"):
+        settings_of(host, {"BATCHSCORE_CONFIG": "no.toml"})
+
+
 @pytest.mark.parametrize(
     ("environ", "told"),
     [

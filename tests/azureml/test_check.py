@@ -134,6 +134,12 @@ WRONG = [
         "BATCHSCORE_MODEL: gpt",
         r"chat.yml:\d+: BATCHSCORE_MODEL has no place",
     ),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        "BATCHSCORE_CONFIG: own.toml",
+        r"chat.yml:\d+: BATCHSCORE_CONFIG own.toml: there is no such file beside the scoring script",
+    ),
     (DEPLOYMENT, "AUTH: entra", "AUTH: entr", r"chat.yml:\d+: --auth is 'entr'"),
     (
         DEPLOYMENT,
@@ -198,6 +204,29 @@ def test_what_is_wrong_is_told_with_its_place(
     assert all("\n" not in line and "HUSH" not in line for line in found)
     # A mistake is one thing to mend, not ten.
     assert len(found) <= 3, found
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("", None),
+        ("rpm = 6", "--rpm and --tpm: with [[deployments]]"),
+        ('model = "m"', "model in own.toml has no place here"),
+        ("colum = 1", "own.toml: colum is not a setting; did you mean column?"),
+    ],
+)
+def test_a_settings_file_in_the_code_folder_is_read(tree: Path, toml: str, said: str | None) -> None:
+    """What it says counts as said: endpoints, how to sign in, and the deadline."""
+    tables = '[[deployments]]\nendpoint = "https://a.openai.azure.com"\nauth = "entra"\ntpm = 6\n'
+    (tree / "src" / "own.toml").write_text(f'deadline = "5h"\n{toml}\n{tables}')
+    path = tree / DEPLOYMENT
+    text = re.sub(
+        r"    (BATCHSCORE_DEADLINE|AZURE_OPENAI_ENDPOINT|BATCHSCORE_TPM): .*\n", "", path.read_text()
+    )
+    path.write_text(text.replace("BATCHSCORE_AUTH: entra", "BATCHSCORE_CONFIG: own.toml"))
+    found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
+    assert len(found) == (said is not None), found
+    assert said is None or said in found[0]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from batchscore.azureml_files.conda import environment_findings
 from batchscore.azureml_files.document import Document, Finding
 from batchscore.azureml_files.kinds import Scoring
 from batchscore.azureml_files.script import script_problem
-from batchscore.azureml_files.variables import deadline_seconds, variable_problems
+from batchscore.azureml_files.variables import deadline_seconds, file_problems, variable_problems
+from batchscore.config_file import read
+from batchscore.declared import CONFIG_VARIABLE
+from batchscore.errors import SettingsError
 
 #: How endpoints and deployments are named (learn.microsoft.com, "Manage Azure Machine Learning limits").
 _ENDPOINT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
@@ -62,20 +66,42 @@ def scoring_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
         message = "error_threshold is not 0: a job whose files could not be scored would be green."
         yield document.finding(message, *threshold)
     variables = document.table(*scoring.variables)
-    for name, problem in variable_problems(variables):
+    in_file, problems = _settings_file(document, scoring)
+    for problem in problems:
+        yield document.finding(problem, *scoring.variables, CONFIG_VARIABLE)
+    for name, problem in variable_problems(variables, in_file):
         yield document.finding(problem, *scoring.variables, *([name] if name else []))
-    yield from _time_findings(document, scoring)
+    yield from _time_findings(document, scoring, in_file)
 
 
-def _time_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
+def _settings_file(document: Document, scoring: Scoring) -> tuple[Mapping[str, Any], list[str]]:
+    """Return what the file says that BATCHSCORE_CONFIG names, and what is wrong with it.
+
+    It goes along in the code folder; one that is elsewhere cannot be looked at.
+    """
+    named = document.table(*scoring.variables).get(CONFIG_VARIABLE)
+    code, script = document.get(*scoring.code), document.get(*scoring.script)
+    if not isinstance(named, str) or not named.strip() or os.path.isabs(named):  # noqa: PTH117
+        return {}, []
+    if not isinstance(code, str) or not isinstance(script, str) or ":" in code:
+        return {}, []
+    folder = (document.path.parent / code / script).parent
+    try:
+        found = read(folder / named, f"{CONFIG_VARIABLE} {named}", beside=True)
+    except SettingsError as error:
+        return {}, [str(error)]
+    return found, list(file_problems(found, named))
+
+
+def _time_findings(document: Document, scoring: Scoring, in_file: Mapping[str, Any]) -> Iterator[Finding]:
     timeout = document.get(*scoring.timeout)
     variables = document.table(*scoring.variables)
     if isinstance(timeout, bool) or not isinstance(timeout, int):
         return
-    if "BATCHSCORE_DEADLINE" not in variables:
+    if "BATCHSCORE_DEADLINE" not in variables and "deadline" not in in_file:
         message = f"BATCHSCORE_DEADLINE is not set: the host would kill the process after {timeout} s."
         yield document.finding(message + " Add one that is shorter.", *scoring.variables)
-    seconds = deadline_seconds(variables)
+    seconds = deadline_seconds(variables, in_file)
     if seconds is not None and seconds >= timeout:
         message = f"the host kills the process after {timeout} s, before its own deadline of {seconds:g} s."
         yield document.finding(message, *scoring.timeout)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import timedelta
+from typing import Any
 
-from batchscore.checks import check
-from batchscore.configuration import parse
+from batchscore.checks import check, check_deployments
+from batchscore.configuration import gather, parse
 from batchscore.deadline import parse_deadline
 from batchscore.declared import OTHER_VARIABLES, VARIABLE_PREFIX, variable_of
-from batchscore.errors import UsageError
+from batchscore.errors import SettingsError, UsageError
 from batchscore.settings import Settings
 
 #: Where the endpoint can stand.
@@ -36,8 +37,13 @@ _DECLARED = {variable_of(one): one for one in fields(Settings)}
 _ENTRA_TYPES = ("azure_ad", "azuread")
 
 
-def variable_problems(variables: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Give the name and what is wrong of each variable; the name is empty where one is missing."""
+def variable_problems(
+    variables: Mapping[str, object], in_file: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Give the name and what is wrong of each variable; the name is empty where one is missing.
+
+    `in_file` are the settings of the file that BATCHSCORE_CONFIG names.
+    """
     for name, value in variables.items():
         if not isinstance(value, str):
             yield name, f'{name} is not text; write it in quotes: "{str(value).lower()}".'
@@ -48,17 +54,40 @@ def variable_problems(variables: Mapping[str, object]) -> Iterator[tuple[str, st
             problem = _setting_problem(name, value)
             if problem:
                 yield name, problem
-    if not any(variables.get(name) for name in ENDPOINTS):
+    if not any(variables.get(name) for name in ENDPOINTS) and not said_in_file(in_file, "endpoint"):
         yield "", f"no endpoint is set: add {ENDPOINTS[1]}, such as https://NAME.openai.azure.com"
     entra = variables.get("BATCHSCORE_AUTH") == "entra" or variables.get("OPENAI_API_TYPE") in _ENTRA_TYPES
-    if not entra and not any(variables.get(name) for name in (*SECRETS, "BATCHSCORE_API_KEY_FROM")):
+    said = any(variables.get(name) for name in (*SECRETS, "BATCHSCORE_API_KEY_FROM"))
+    if not entra and not said and not said_in_file(in_file, "auth", "api_key_from", "key_variable"):
         yield "", "nothing says how to sign in: add BATCHSCORE_AUTH: entra"
 
 
-def deadline_seconds(variables: Mapping[str, object]) -> float | None:
+def said_in_file(in_file: Mapping[str, Any], *names: str) -> bool:
+    """Whether a file sets one of these, for the whole run or for each of its deployments."""
+    tables = in_file.get("deployments")
+    places = (
+        [in_file] if not isinstance(tables, list) or not tables else [{**in_file, **one} for one in tables]
+    )
+    return all(any(place.get(name) for name in names) for place in places)
+
+
+def file_problems(in_file: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Give what is wrong with the settings of a file for the scoring script."""
+    for variable, why in NOT_THERE.items():
+        if _DECLARED[variable].name in in_file:
+            yield f"{_DECLARED[variable].name} in {name} has no place here: {why}"
+    try:
+        gather({}, environ={}, config=in_file, config_name=name)
+        tables = in_file.get("deployments", ())
+        check_deployments(tables, rates=any(rate in in_file for rate in ("rpm", "tpm")))
+    except (UsageError, SettingsError) as error:
+        yield str(error)
+
+
+def deadline_seconds(variables: Mapping[str, object], in_file: Mapping[str, Any]) -> float | None:
     """Return how long a call may take by its own deadline; `None` where that is not a duration."""
     try:
-        found = parse_deadline(str(variables.get("BATCHSCORE_DEADLINE", "")))
+        found = parse_deadline(str(variables.get("BATCHSCORE_DEADLINE", in_file.get("deadline", ""))))
     except UsageError:
         return None
     return found.total_seconds() if isinstance(found, timedelta) else None
