@@ -256,6 +256,32 @@ def test_two_files_of_one_name_are_never_taken_for_one(files: Files, other: str)
     assert azureml.run([moved]) == [moved]
 
 
+@pytest.mark.usefixtures("called")
+def test_a_call_in_which_another_worker_took_records_along_goes_on(
+    files: Files, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one had replaced a part, and was killed before it could say so in the manifest."""
+    path = str(files.texts("data/a.csv", [*("early",) * 4, *("late",) * 4]).absolute())
+    monkeypatch.setenv("BATCHSCORE_ROWS_PER_PART", "4")
+    monkeypatch.setenv("BATCHSCORE_RETRIES", "0")
+    deployment.will(status=500, times=4, when_input_contains="late")
+    azureml.init()
+    assert azureml.run([path]) == []
+    part = min(Path("out/chat").iterdir())
+    right = part.read_bytes()
+    asked = deployment.statistics().count
+    deployment.will_be_slow(1.0, times=4)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(azureml.run, [path])
+        deployment.wait_for(asked + 1)
+        part.write_bytes(right.replace(b"row", b"own"))
+        assert call.result() == [path]
+    assert part.read_bytes() == right
+    assert len(read_scores("out", "chat")) == 8
+    # The four that were left, and once more those that were taken along.
+    assert deployment.statistics().count == asked + 8
+
+
 def test_the_script_finds_the_package_beside_it(deployment: Deployment, tmp_path: Path) -> None:
     """Whatever else is installed, and wherever the process is."""
     code = tmp_path / "code"
