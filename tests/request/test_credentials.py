@@ -416,6 +416,21 @@ def test_a_source_that_gives_the_same_token_again_is_not_asked_for_every_401() -
     run(scene)
 
 
+def test_a_clock_that_is_a_second_behind_ends_no_run_with_short_tokens() -> None:
+    """Each token is refused before its end as this machine sees it."""
+    clock = Clock()
+    tokens = iter(Token(f"t{number}", 0.0) for number in range(9))
+    credentials = RenewedCredentials(Renewed(lambda: Token(next(tokens).text, clock.now + 5), clock=clock))
+
+    async def scene() -> None:
+        for _ in range(4):
+            old = await credentials.headers()
+            clock.now += 4
+            assert await credentials.refresh(old)
+
+    run(scene)
+
+
 def test_a_clock_that_is_wrong_does_not_make_every_request_fetch() -> None:
     clock = Clock()
     fetch = Fetch(Clock())

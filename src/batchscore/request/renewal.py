@@ -30,8 +30,10 @@ MOST_HOLD_SECONDS = 0.5
 LEAST_LIFE_SECONDS = 1.0
 #: After a failed renewal the next one waits this long, while the old token still serves.
 AGAIN_SECONDS = 30.0
-#: A forced renewal also answers the 401s that come in this long after it: they were under way before.
+#: A forced renewal also answers the 401s that come in this long after it, or for a quarter of a shorter life:
+#: they were under way before.
 FORCED_COVERS_SECONDS = 10.0
+FORCED_COVERS_SHARE = 1 / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Renewed:
         self._clock = clock
         self._lock = Lock()
         self._renewal: Future[None] | None = None
-        self._forced_at = float("-inf")
+        self._answered_until = float("-inf")
         self.current = NOTHING
 
     def renewal(self) -> Future[None] | None:
@@ -123,7 +125,7 @@ class Renewed:
         """
         with self._lock:
             now = self._clock()
-            if rejected != self.current.text or now < self._forced_at + FORCED_COVERS_SECONDS:
+            if rejected != self.current.text or now < self._answered_until:
                 return None
             return self._begin(now, forced=True)
 
@@ -135,7 +137,11 @@ class Renewed:
             # From here on nobody who gives up waiting can cancel it for the others.
             under_way.set_running_or_notify_cancel()
             work = (under_way, fetch_at, forced)
-            Thread(target=self._renew, args=work, name="batchscore sign-in", daemon=True).start()
+            try:
+                Thread(target=self._renew, args=work, name="batchscore sign-in", daemon=True).start()
+            except RuntimeError as error:
+                # The system has no thread left: whoever waits must hear of it.
+                under_way.set_exception(error)
         return under_way
 
     def _renew(self, done: Future[None], fetch_at: float, forced: bool) -> None:  # noqa: FBT001
@@ -151,7 +157,8 @@ class Renewed:
         now = self._clock()
         self.current = kept(token, now)
         if forced:
-            self._forced_at = now
+            life = self.current.wait_at - now
+            self._answered_until = now + min(FORCED_COVERS_SECONDS, life * FORCED_COVERS_SHARE)
         done.set_result(None)
 
 
