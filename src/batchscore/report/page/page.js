@@ -169,6 +169,10 @@
 
   all();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
-  addEventListener("beforeprint", function () { drawn.forEach(function (chart) { chart.resize(); }); });
-  addEventListener("afterprint", function () { drawn.forEach(function (chart) { chart.resize(); }); });
+  // Paper is light, whatever the screen is.
+  function paper(wanted) {
+    return function () { document.documentElement.classList.toggle("paper", wanted); all(); };
+  }
+  addEventListener("beforeprint", paper(true));
+  addEventListener("afterprint", paper(false));
 })();
