@@ -5,11 +5,10 @@ Pure. Each is bounded: what is left out is counted, and where all of it stands i
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from batchscore.report.page.markup import NOTHING, Html, bar, element, folded, joined, name, table, visible
+from batchscore.report.page.markup import NOTHING, Html, element, folded, joined, name, table, visible
 from batchscore.report.page.material import FailedRow, Failures, FileAccount, TaskMaterial
 from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import Map
@@ -27,9 +26,23 @@ from batchscore.report.page.words import (
 
 MOST_FILES = 200
 MOST_RUNS = 100
-MOST_SLOWEST = 10
 MOST_NOTICES = 40
 LONGEST_SETTING = 300
+
+#: Of settings whose name does not say it.
+UNITS = {
+    "rpm": "requests a minute",
+    "tpm": "tokens a minute",
+    "share": "of the quota",
+    "batch_size": "rows a request",
+    "concurrency": "requests at a time",
+    "timeout": "seconds",
+    "max_outage": "seconds",
+    "max_row_bytes": "bytes",
+    "max_tokens": "tokens an answer",
+    "price_in": "for a million tokens",
+    "price_out": "for a million tokens",
+}
 
 #: A reason of more rows is folded at first.
 MOST_OPENED = 10
@@ -40,97 +53,6 @@ STATES = {
     "unreadable": "cannot be read",
     "not_started": "not started",
 }
-
-
-def deployments(runs: Sequence[Run]) -> Html:
-    """Return what each deployment was asked, in all runs."""
-    found: dict[str, Counter[str]] = {}
-    last: dict[str, tuple[str, str]] = {}
-    for run in runs:
-        for label, each in mapping(run.course.record.get("deployments") if run.course else None).items():
-            sums = found.setdefault(label, Counter())
-            for key in ("requests", "prompt_tokens", "completion_tokens", "refused", "failed_requests"):
-                sums[key] += int(number(mapping(each), key))
-            for key in ("seconds", "paused", "down"):
-                sums[key] += number(mapping(each), key)  # type: ignore[assignment]
-            last[label] = (text(mapping(each).get("state")), text(mapping(each).get("last_failure")))
-    rows = [
-        (
-            name(label or "(no name)"),
-            f"{sums['requests']:,}",
-            f"{sums['prompt_tokens'] + sums['completion_tokens']:,}",
-            duration(sums["seconds"] / sums["requests"]) if sums["requests"] else NOTHING,
-            f"{sums['refused']:,}",
-            f"{sums['failed_requests']:,}",
-            duration(sums["paused"]) if sums["paused"] else NOTHING,
-            duration(sums["down"]) if sums["down"] else NOTHING,
-            plain(" ".join(filter(None, last[label]))) or NOTHING,
-        )
-        for label, sums in found.items()
-    ]
-    heads = (
-        "deployment",
-        "requests",
-        "tokens",
-        "mean round trip",
-        "429s",
-        "other failures",
-        "paused",
-        "down",
-        "at the end",
-    )
-    return table("Deployments, in all runs", heads, rows, figures="tnnnnnnno") if rows else Html("")
-
-
-def retries(runs: Sequence[Run]) -> Html:
-    """Return requests that came to nothing by cause."""
-    found: Counter[tuple[str, str]] = Counter()
-    for run in runs:
-        if run.course is None:
-            found.update(
-                {(cause, NOTHING): count for cause, count in counts(run.this_run.get("retried")).items()}
-            )
-            continue
-        for each in items(run.course.record.get("retries")):
-            status = each.get("status")
-            key = (text(each.get("cause")), str(status) if is_number(status) else "no reply")
-            found[key] += int(number(each, "count"))
-    if not found:
-        return element("p", "No request came to nothing.", class_="note")
-    most = max(found.values())
-    rows = [
-        (plain(cause), status, f"{count:,}", bar(count / most))
-        for (cause, status), count in found.most_common(50)
-    ]
-    return table(
-        "Requests that came to nothing, by cause",
-        ("cause", "HTTP status", "requests", ""),
-        rows,
-        figures="tnnt",
-    )
-
-
-def slowest(runs: Sequence[Run]) -> Html:
-    """Return the slowest requests of all runs, each named by its first row."""
-    found = [
-        each for run in runs if run.course is not None for each in items(run.course.record.get("slowest"))
-    ]
-    found.sort(key=lambda each: -number(each, "seconds"))
-    rows = [
-        (
-            duration(number(each, "seconds")),
-            name(str(each.get("file", ""))),
-            f"{number(each, 'row'):,.0f}",
-            name(str(each.get("id"))) if each.get("id") is not None else NOTHING,
-            f"{number(each, 'rows'):,.0f}",
-            plain(text(each.get("cause"))) or "kept",
-            name(text(each.get("deployment"))),
-        )
-        for each in found[:MOST_SLOWEST]
-    ]
-    heads = ("seconds", "file", "first row", "id", "rows", "outcome", "deployment")
-    caption = "The slowest requests; each is named by its first row"
-    return table(caption, ("round trip", *heads[1:]), rows, figures="ntntntt") if rows else Html("")
 
 
 def failures(found: Failures) -> Html:
@@ -180,8 +102,9 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
     rows = [
         (
             name(each.file),
-            STATES.get(each.state, plain(each.state))
-            + (f": {visible(each.problem)}" if each.problem else ""),
+            f"{state_of(each)}: {visible(each.problem)}"
+            if each.problem
+            else element("span", state_of(each), class_="once"),
             f"{each.rows:,}",
             f"{each.ok:,}",
             f"{each.failed:,}",
@@ -211,6 +134,11 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
         f"; {each}" for each in more
     )
     return table(caption, heads, rows, figures="ttnnnnnnn")
+
+
+def state_of(file: FileAccount) -> str:
+    """Return a file's state in words."""
+    return STATES.get(file.state, plain(file.state))
 
 
 def runs_table(runs: Sequence[Run]) -> Html:
@@ -250,7 +178,7 @@ def settings(task: TaskMaterial) -> Html:
         return Html("")
     run = task.runs[-1]
     told = [
-        (plain(key), shown(value))
+        (plain(key), shown(value, UNITS.get(key, "")))
         for key, value in run.settings.items()
         if value not in (None, "", [], {}, False)
     ]
@@ -267,7 +195,7 @@ def settings(task: TaskMaterial) -> Html:
         for each in items(run.record.get("endpoints"))
     ]
     versions = [(key, text(value)) for key, value in mapping(run.record.get("versions")).items()]
-    parts = [table("Settings of the last run that differ from nothing", ("setting", "value"), told)]
+    parts = [table("Settings of the last run", ("setting", "value"), told)]
     if endpoints:
         heads = ("endpoint", "address", "signed in by", "requests a minute", "tokens a minute")
         parts.append(table("Endpoints, and the limits that were set", heads, endpoints, figures="tttnn"))
@@ -276,9 +204,13 @@ def settings(task: TaskMaterial) -> Html:
     return folded("Settings, endpoints and versions of the last run", joined(parts))
 
 
-def shown(value: Any) -> Html:
-    """Return a setting's value, cut where it is long."""
+def shown(value: Any, unit: str) -> Html:
+    """Return a setting's value with its unit, cut where it is long."""
     words = value if isinstance(value, str) else repr(value)
+    if value is True:
+        words = "yes"
+    elif is_number(value):
+        words = f"{value:,.10g} {unit}".strip()
     return name(words if len(words) <= LONGEST_SETTING else words[: LONGEST_SETTING - 1] + "…")
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files as resources
 from string import Template
 
-from batchscore.report.page import answers, tables, vectors
+from batchscore.report.page import answers, asked, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.course import Together, together
 from batchscore.report.page.markup import NOTHING, Html, bar, data, element, html, joined, name, table
@@ -105,9 +105,9 @@ def section(task: TaskMaterial, found: Material, charts: list[Chart]) -> Html:
     parts += [
         sample(task, charts),
         element("h2", "Requests"),
-        tables.deployments(task.runs),
-        tables.retries(task.runs),
-        tables.slowest(task.runs),
+        asked.deployments(task.runs),
+        asked.retries(task.runs),
+        asked.slowest(task.runs),
         element("h2", "Failed rows"),
         tables.failures(task.failures),
         element("h2", "Files"),
