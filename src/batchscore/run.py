@@ -274,7 +274,9 @@ def write_record(
         "repeated_ids": outcome.repeated_ids,
         "versions": versions(),
         # Hundreds of figures, which are not worth a line each.
-        "timeline": orjson.Fragment(orjson.dumps(timeline.record())),
+        "timeline": orjson.Fragment(
+            orjson.dumps(timeline.record(max(finished.seconds - timeline.lasted, 0.0)))
+        ),
     }
     if finished.changes is not None:
         record["changes"] = asdict(finished.changes)

@@ -121,6 +121,8 @@ def test_pauses_outages_and_limits_stand_where_they_were() -> None:
     assert columns["in_flight"][0] == 1.0
     assert record["limits"]["d"]["rpm"][:4] == [60.0] * 4
     assert record["deployments"]["d"]["down"] == 1.0
+    clock.now += 100
+    assert timeline.record(2.5)["columns"]["watched"] == columns["watched"], "nothing was asked meanwhile"
 
 
 def test_a_percentile_is_right_to_a_fifth() -> None:

@@ -109,7 +109,7 @@ class Timeline:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.started = self.pulsed = clock()
+        self.started = self.pulsed = self.last = clock()
         self.width = FIRST_SECONDS
         self.bins = [Bin()]
         self.latest = self.bins[0]
@@ -136,7 +136,7 @@ class Timeline:
 
     def attempted(self, event: Attempt) -> None:
         """Count a request."""
-        now = self.clock()
+        now = self.last = self.clock()
         into = self.latest if now < self.latest_ends else self.advance(now)
         served = self.served.get(event.deployment)
         if served is None:
@@ -185,7 +185,7 @@ class Timeline:
 
     def settled(self, event: RowsSettled) -> None:
         """Count rows that have their records."""
-        now = self.clock()
+        now = self.last = self.clock()
         into = self.latest if now < self.latest_ends else self.advance(now)
         into.ok += event.ok
         if event.errors:
@@ -195,7 +195,7 @@ class Timeline:
 
     def pulse(self, event: Pulse) -> None:
         """Note how the deployments stand, as it has been since the pulse before."""
-        now = self.clock()
+        now = self.last = self.clock()
         self.watch(now)
         self.standing = event.deployments
         for each in event.deployments:
@@ -240,6 +240,11 @@ class Timeline:
         else:
             self.notices_left_out += 1
 
+    @property
+    def lasted(self) -> float:
+        """The seconds since it began."""
+        return self.clock() - self.started
+
     def place(self, now: float) -> int:
         """Return the number of the bin that a moment lies in."""
         return max(int((now - self.started) / self.width), 0)
@@ -259,12 +264,17 @@ class Timeline:
         self.latest_ends = self.started + len(self.bins) * self.width
         return self.latest
 
-    def record(self) -> dict[str, Any]:
-        """Return the course as it goes into a run's record; each column has one figure a bin."""
-        self.watch(self.clock())
+    def record(self, after_seconds: float = 0.0) -> dict[str, Any]:
+        """Return the course as it goes into a run's record; each column has one figure a bin.
+
+        It began `after_seconds` from the run's own beginning.
+        """
+        # What comes after the last event, such as making one file, asks nothing.
+        self.watch(self.last)
         names = sorted({name for each in self.bins for name in each.limits})
         return {
             "version": VERSION,
+            "after_seconds": tidy(after_seconds),
             "bin_seconds": self.width,
             "columns": {name: [tidy(getattr(each, name)) for each in self.bins] for name in SUMS},
             "limits": {

@@ -84,7 +84,7 @@ def together(runs: Sequence[Run]) -> Together | None:
     timed = [(run, run.course) for run in runs if run.course is not None]
     if not timed:
         return None
-    busy = joined([(run.started, run.started + lasted(course)) for run, course in timed])
+    busy = joined([span(run, course) for run, course in timed])
     total = sum(end - start for start, end in busy)
     finest = min(course.width for _, course in timed)
     requests = sum(sum(course.columns["requests"]) for _, course in timed)
@@ -105,9 +105,10 @@ def together(runs: Sequence[Run]) -> Together | None:
     return Together(stretches, labels_of(stretches, clock), clock, len(busy) - 1)
 
 
-def lasted(course: Course) -> float:
-    """Return the seconds that a run's course covers."""
-    return max(course.bins * course.width, 0.001)
+def span(run: Run, course: Course) -> tuple[float, float]:
+    """Return when a run's course begins and ends, in seconds since 1970."""
+    begun = run.started + course.after
+    return begun, begun + max(course.bins * course.width, 0.001)
 
 
 def joined(spans: Sequence[tuple[float, float]], gap: float = LONGEST_GAP) -> list[tuple[float, float]]:
@@ -125,7 +126,7 @@ def lay(run: Run, course: Course, stretches: Sequence[Stretch]) -> None:
     """Add a run's bins to the stretches that they lie in, each by the share that lies there."""
     at = 0
     for place in range(course.bins):
-        start = run.started + place * course.width
+        start = run.started + course.after + place * course.width
         end = start + course.width
         while at < len(stretches) - 1 and stretches[at].starts + stretches[at].seconds <= start:
             at += 1

@@ -23,8 +23,12 @@ LONGEST_NAME = 120
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A run's timeline that can be used: `columns` and `limits` have one figure for each of `bins`."""
+    """A run's timeline that can be used: `columns` and `limits` have one figure for each of `bins`.
 
+    It begins `after` so many seconds of the run.
+    """
+
+    after: float
     width: float
     bins: int
     columns: Mapping[str, Sequence[float]]
@@ -125,7 +129,7 @@ def course_from(found: Any) -> tuple[Course | None, str]:
             return None, "has a damaged timeline"
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None, "has a damaged timeline"
-    return Course(float(width), bins, columns, limits, round_trips, found), ""
+    return Course(number(found, "after_seconds"), float(width), bins, columns, limits, round_trips, found), ""
 
 
 def limits_from(found: Any, bins: int) -> list[float | None]:

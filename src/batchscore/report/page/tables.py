@@ -217,7 +217,7 @@ def shown(value: Any, unit: str) -> Html:
 def notices(runs: Sequence[Run]) -> Html:
     """Return what people were told while the runs worked."""
     rows = [
-        (day_and_time(run.started + number(each, "second")), str(each.get("text", "")))
+        (day_and_time(run.started + run.course.after + number(each, "second")), str(each.get("text", "")))
         for run in reversed(runs)
         if run.course is not None
         for each in items(run.course.record.get("notices"))
