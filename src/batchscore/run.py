@@ -27,6 +27,7 @@ from batchscore.incremental import Changes, carry_over, end, out_of_sight, witho
 from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
 from batchscore.process import on_the_fastest_loop, stopping
+from batchscore.plan.expected import expecting
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
@@ -191,7 +192,7 @@ async def scored(
     hold.when_lost = lost_in_its_thread
     heard = bounds.listening(listen)
     with stopping(stop, listen):
-        async with bounds.watching(listen):
+        async with bounds.watching(listen), expecting(settings, surveyed, heard):
             job = Job(surveyed, settings, ledger, endpoints, environ, heard, stop, bounds.drain_seconds)
             outcome = await job.run()
     early = bounds.reached if outcome.unfinished else None

@@ -199,10 +199,7 @@ class Ledger:
         if manifest is None:
             manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
         if manifest.state == "complete" and manifest.input != digest:
-            raise OutputError(
-                f"{file} has changed since it was scored. Add --incremental to score what is new or changed, "
-                "score it into another folder, or discard the old scores with --overwrite."
-            )
+            raise changed(file)
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
         damaged = committed.keys() - manifest.parts.keys()
@@ -408,6 +405,14 @@ def written(path: Place, content: bytes | Iterable[bytes] | None) -> PartFile | 
 def listed(folder: Place, suffix: str) -> list[Place]:
     """Return the visible files of a folder, sorted; none where there is no folder."""
     return [folder / name for name in shown_names(folder) if name.endswith(suffix)]
+
+
+def changed(file: str) -> OutputError:
+    """Return the error of an input file that is not what was scored."""
+    return OutputError(
+        f"{file} has changed since it was scored. Add --incremental to score what is new or changed, "
+        "score it into another folder, or discard the old scores with --overwrite."
+    )
 
 
 def shown(value: Any) -> str:
