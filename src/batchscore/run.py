@@ -26,8 +26,8 @@ from batchscore.errors import ExitCode, OutputError, SettingsError
 from batchscore.incremental import Changes, carry_over, end, out_of_sight, without_emptied
 from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
-from batchscore.process import on_the_fastest_loop, stopping
 from batchscore.plan.expected import expecting
+from batchscore.process import on_the_fastest_loop, stopping
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint

@@ -1,13 +1,14 @@
 """How many tokens has a text, by the shapes of its words?
 
-It needs no vocabulary: only how OpenAI's tokenizers cut a text before they look anything up, and what pieces of
-each shape cost on average. It knows no model, no request and no JSON.
+It needs no vocabulary: only how OpenAI's tokenizers cut a text before they look anything up, and what pieces
+of each shape cost on average. It knows no model, no request and no JSON.
 
-A text becomes a line of classes (`Row 7: 0xff` is `Aaa 0. 0a0aa`), that is cut where the tokenizers cut, and equal
-shapes are priced once. Fitted by least squares to the counts of the true vocabularies over English, code, JSON,
-HTML, hex, base64, logs, numbers and texts in 32 other languages (2 MB, half of it held back): within 3 % on English,
-Chinese and hex as a whole, 9 % for nine of ten English stretches of 1,500 characters; it is low by up to a quarter
-for languages that write their long words in plain ASCII, such as Indonesian, Dutch or Italian. 4 to 15 MB a second.
+A text becomes a line of classes (`Row 7: 0xff` is `Aaa 0. 0a0aa`), that is cut where the tokenizers cut, and
+equal shapes are priced once. Fitted by least squares to the counts of the true vocabularies over English,
+code, JSON, HTML, hex, base64, logs, numbers and texts in 32 other languages (2 MB, half of it held back):
+within 3 % on English, Chinese and hex as a whole, 9 % for nine of ten English stretches of 1,500 characters;
+it is low by up to a quarter for languages that write their long words in plain ASCII, such as Indonesian,
+Dutch or Italian. 4 to 15 MB a second.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
-#: The vocabularies of which the costs are known: of GPT-4, GPT-3.5 and the embedding models, and of all since GPT-4o.
+#: The vocabularies of which the costs are known: of GPT-4, GPT-3.5 and the embedding models, and of all since
+#: GPT-4o.
 VOCABULARIES = ("cl100k_base", "o200k_base")
 
 #: What a piece of each shape costs, or each character of a script, in the order of `VOCABULARIES`.
@@ -98,9 +100,9 @@ BLOCKS = (
 #: Letters and digits in turn, three times at least: hex, ids, base64.
 MIXED = "0{0,40}(?:[aA]{1,40}0{1,40}){2,8}[aA]{0,40}"
 
-#: Where a text is cut, as the tokenizers cut it: a word takes the space or sign before it along, digits stand in
-#: threes, signs take the line ends behind them, of several spaces the last goes with what follows. The bounds keep
-#: the number of different shapes, and of steps, small.
+#: Where a text is cut, as the tokenizers cut it: a word takes the space or sign before it along, digits stand
+#: in threes, signs take the line ends behind them, of several spaces the last goes with what follows. The
+#: bounds keep the number of different shapes, and of steps, small.
 PIECE = re.compile(
     rf"{MIXED}|[ \t.]?[aAl]{{1,60}}|0{{1,3}}| ?[cdeghkortw]{{1,20}}|[fs]| ?\.{{1,60}}\n{{0,20}}"
     r"|[ \t]{0,60}\n(?:[ \t\n]{0,60}\n)?|[ \t]{1,60}(?![^ \t\n])|[ \t]"
@@ -120,7 +122,7 @@ class Classes(dict[int, str]):
 
 
 def class_of(code: int) -> str:
-    """Return the letter for a character in a shape: `a`, `A`, `l` letters, `0` digits, `.` signs, and scripts."""
+    """Return a character's letter in a shape: `a`, `A`, `l` letters, `0` digits, `.` signs, and scripts."""
     char = chr(code)
     if code < 128:
         if char in "\r\n":
@@ -191,7 +193,7 @@ def add_mixed(parts: Counter[str], run: str) -> None:
 
 
 def add_word(parts: Counter[str], word: str, *, before: str | None) -> None:
-    """Price a word; `before` is the class of what it takes along, `None` within a longer one (`camelCase`)."""
+    """Price a word; `before` is the class of what it takes along, `None` within a longer word."""
     length = len(word)
     if "l" in word:
         parts["letter of a word with accents"] += length

@@ -1,7 +1,7 @@
 """By whose vocabulary does a model cut texts, and how are tokens counted with what this machine has?
 
-It knows models by their names only, and never downloads anything: `tiktoken` counts where it is installed and the
-vocabulary is on disk already, else the shapes of words tell about how many there are.
+It knows models by their names only, and never downloads anything: `tiktoken` counts where it is installed and
+the vocabulary is on disk already, else the shapes of words tell about how many there are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from batchscore.pack.shapes import count_tokens
 #: Which vocabulary a model of such a name uses (tiktoken's table of models, version 0.12).
 BY_NAME = (
     (re.compile(r"gpt-?4o|gpt-?4\.[15]|gpt-?5|gpt-oss|(^|[/:])o\d", re.IGNORECASE), "o200k_base"),
-    (re.compile(r"text-embedding|ada-002|gpt-?3|gpt-?4|davinci-002|babbage-002", re.IGNORECASE), "cl100k_base"),
+    (
+        re.compile(r"text-embedding|ada-002|gpt-?3|gpt-?4|davinci-002|babbage-002", re.IGNORECASE),
+        "cl100k_base",
+    ),
 )
 
 #: Where tiktoken keeps a vocabulary: under a digest of this address, with these bytes or not at all.
@@ -32,7 +35,8 @@ DIGESTS: Mapping[str, str] = {
     "o200k_base": "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
 }
 
-#: What chat adds: around each message, and before the answer (OpenAI's cookbook on counting tokens, seen 2026-09).
+#: What chat adds: around each message, and before the answer (OpenAI's cookbook on counting tokens, seen
+#: 2026-09).
 MESSAGE_TOKENS = 4
 ANSWER_TOKENS = 3
 
@@ -98,7 +102,7 @@ def without_surrogates(text: str) -> str:
 
 
 def prompt_tokens(body: bytes, task: str, count: Callable[[str], float]) -> float:
-    """Return about how many tokens a prompt of this JSON is charged; pictures and sound in it count nothing."""
+    """Return about how many tokens a prompt of this JSON is charged; pictures and sound count nothing."""
     asked: Any = orjson.loads(body)
     if task != "chat":
         return looked_at(asked if isinstance(asked, str) else body.decode(), count)
@@ -127,9 +131,7 @@ def texts_of(message: Mapping[str, Any]) -> list[str]:
             found.append(value)
         elif key == "content" and isinstance(value, list):
             found += [
-                part["text"]
-                for part in value
-                if isinstance(part, dict) and isinstance(part.get("text"), str)
+                part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str)
             ]
         else:
             found.append(orjson.dumps(value).decode())

@@ -1,7 +1,7 @@
 """How much of each file is read for a plan, and which stretches of it?
 
-Ordinary inputs are read whole, so that rows are counted and not estimated. Of very large ones each file shows some
-stretches; of very many files some are read. It knows bytes and names, no rows.
+Ordinary inputs are read whole, so that rows are counted and not estimated. Of very large ones each file shows
+some stretches; of very many files some are read. It knows bytes and names, no rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be read: up to `whole_bytes` everything, above that about `sample_bytes` of all files together.
+    """What may be read: up to `whole_bytes` everything, above that about `sample_bytes` of all together.
 
     Of no file are fewer than `least_bytes` read. After `seconds` reading ends wherever it is.
     """
@@ -60,7 +60,7 @@ class CutFile(InputFile):
 
 
 class Stretches(io.RawIOBase):
-    """Some stretches of a file as one stream; a stretch that begins within a line begins with the next one."""
+    """Some stretches of a file as one stream; one that begins within a line begins with the next."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Stretches(io.RawIOBase):
         self.given.clear()
 
     def readable(self) -> bool:
-        """It is read."""
+        """Say that it is there to be read."""
         return True
 
     def readinto(self, buffer: object) -> int:

@@ -18,12 +18,12 @@ APART = (ErrorCode.EMPTY_INPUT, ErrorCode.ROW_TOO_LARGE)
 class FileFigures:
     """One file: counts of what was read of it, each to be multiplied by `scale` where that was not all.
 
-    `read` is the part of the file that was read (1: all, 0: others stand for it). `rows` were met, `known` of them
-    have their records from earlier runs. Those that are left ask `prompts` texts of `prompt_bytes` of JSON, of which
-    `counted_bytes` were looked at and have `counted_tokens`. `errors` counts rows that ask nothing by code;
-    `too_long` is above the model's input, `above_quota` above a minute's tokens. `rows_told` is what a Parquet or
-    Arrow file says of itself. `record_bytes` are those of ids and columns that records carry. `problem`: why it
-    cannot be scored, or not to its end.
+    `read` is the part of the file that was read (1: all, 0: others stand for it). `rows` were met, `known` of
+    them have their records from earlier runs. Those that are left ask `prompts` texts of `prompt_bytes` of
+    JSON, of which `counted_bytes` were looked at and have `counted_tokens`. `errors` counts rows that ask
+    nothing by code; `too_long` is above the model's input, `above_quota` above a minute's tokens. `rows_told`
+    is what a Parquet or Arrow file says of itself. `record_bytes` are those of ids and columns that records
+    carry. `problem`: why it cannot be scored, or not to its end.
     """
 
     file: str

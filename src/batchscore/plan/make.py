@@ -1,7 +1,7 @@
 """What would this run do, and what would it cost? Answered without asking anybody.
 
-It joins survey, measuring and arithmetic for the settings of a run. Nothing is sent, written or locked, and no
-endpoint or key is needed.
+It joins survey, measuring and arithmetic for the settings of a run. Nothing is sent, written or locked, and
+no endpoint or key is needed.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ SIMULATED = Counting("as the simulator counts", "exact for what it answers", "si
 class Plan:
     """What a run would do; figures that nobody can know are `None`.
 
-    `answer_tokens` are those of all answers: the most where they are `bounded`, else a guess. `charged_tokens` are
-    what limits count: prompts and the most of answers. `paces` gives for each of some limits how long it takes;
-    `given` tells whether these are the settings' own. `cost` is in the money of the prices.
+    `answer_tokens` are those of all answers: the most where they are `bounded`, else a guess.
+    `charged_tokens` are what limits count: prompts and the most of answers. `paces` gives for each of some
+    limits how long it takes; `given` tells whether these are the settings' own. `cost` is in the money of the
+    prices.
     """
 
     settings: Settings
@@ -178,4 +179,3 @@ def together(deployments: Sequence[Allowed]) -> Allowed:
         sum(rpm) if len(rpm) == len(deployments) else None,
         sum(tpm) if len(tpm) == len(deployments) else None,
     )
-

@@ -1,7 +1,7 @@
 """What do the files of a survey hold, and into how many requests does it go?
 
-The rows pass the same reader, prompts and packer as in a run, and end there. It knows no output and no endpoint; what
-earlier runs left is told by `Standing`.
+The rows pass the same reader, prompts and packer as in a run, and end there. It knows no output and no
+endpoint; what earlier runs left is told by `Standing`.
 """
 
 from __future__ import annotations

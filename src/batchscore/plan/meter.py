@@ -1,7 +1,8 @@
 """What does each row add to the figures: is it asked, how large is it, how many tokens has it?
 
-Counting tokens is the dear part, so after the first rows of a file only some are counted, evenly over the rest, and
-their tokens a byte stand for all. It knows prompts and limits, neither files nor what earlier runs did.
+Counting tokens is the dear part, so after the first rows of a file only some are counted, evenly over the
+rest, and their tokens a byte stand for all. It knows prompts and limits, neither files nor what earlier runs
+did.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ COUNTED_PART = 16
 class Meter:
     """Measures rows for one run's settings.
 
-    `count` gives the tokens of a text, `extra_tokens` come to every prompt (tools and schemas), `answer_tokens`
-    are what a row's answers are charged. `most_tokens` is the model's input, `quota_tokens` a minute's quota.
-    With `truncate` a row that is too long is asked by its beginning. `carried`: whether ids or columns go into
-    records.
+    `count` gives the tokens of a text, `extra_tokens` come to every prompt (tools and schemas),
+    `answer_tokens` are what a row's answers are charged. `most_tokens` is the model's input, `quota_tokens` a
+    minute's quota. With `truncate` a row that is too long is asked by its beginning. `carried`: whether ids
+    or columns go into records.
     """
 
     task: str
@@ -58,7 +59,10 @@ class Meter:
                 return False
             figures.truncated += tokens > self.most_tokens
             tokens = min(tokens, float(self.most_tokens))
-        if self.quota_tokens is not None and size * LEAST_TOKENS_PER_BYTE + self.answer_tokens > self.quota_tokens:
+        if (
+            self.quota_tokens is not None
+            and size * LEAST_TOKENS_PER_BYTE + self.answer_tokens > self.quota_tokens
+        ):
             room = self.quota_tokens - self.answer_tokens
             if not self.truncate or room <= 0:
                 figures.above_quota += 1

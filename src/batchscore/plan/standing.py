@@ -1,7 +1,8 @@
 """Which rows need not be asked, because an earlier run left their records in the output?
 
-It reads manifests and changes nothing; what would stop a run (another run's scores, a changed file) stops a plan with
-the same words. Answers that a killed run left in its journals are not counted: the run itself finds them.
+It reads manifests and changes nothing; what would stop a run (another run's scores, a changed file) stops a
+plan with the same words. Answers that a killed run left in its journals are not counted: the run itself finds
+them.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from batchscore.write.one_file import refuse_other_tasks, refuse_to_lose
 class Standing:
     """What earlier runs left: accounts of files by name, `through` those of which nothing is left to ask.
 
-    `dimensions` is the length of their vectors; `discarded` scores would go with `--overwrite`. `anew` names files
-    that have changed: at most all of their rows are asked.
+    `dimensions` is the length of their vectors; `discarded` scores would go with `--overwrite`. `anew` names
+    files that have changed: at most all of their rows are asked.
     """
 
     rows_per_part: int
@@ -61,7 +62,12 @@ def standing_of(settings: Settings, surveyed: Survey, output: Output | None) -> 
     # Journals are not looked at, so no folder has to be made for them.
     scratch = Path(settings.scratch or tempfile.gettempdir())
     ledger = Ledger(
-        layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output), scratch=scratch
+        layout,
+        chosen,
+        surveyed.schema,
+        settings.rows_per_part,
+        fingerprint(settings, output),
+        scratch=scratch,
     )
     manifests = {found.file: found for found in map(read_manifest, places_of_manifests(layout))}
     if settings.overwrite:

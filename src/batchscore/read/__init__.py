@@ -4,4 +4,13 @@ from batchscore.read.columnar import told_rows
 from batchscore.read.files import Found, InputFile, SkippedFile, digest, find_files
 from batchscore.read.open import ReadOptions, open_table
 
-__all__ = ["Found", "InputFile", "ReadOptions", "SkippedFile", "digest", "find_files", "open_table", "told_rows"]
+__all__ = [
+    "Found",
+    "InputFile",
+    "ReadOptions",
+    "SkippedFile",
+    "digest",
+    "find_files",
+    "open_table",
+    "told_rows",
+]

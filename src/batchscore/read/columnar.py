@@ -60,7 +60,7 @@ def told_rows(file: InputFile) -> int | None:
     with _arrow(file) as reader:
         if not hasattr(reader, "num_record_batches"):
             return None
-        return sum(reader.get_batch(place).num_rows for place in range(reader.num_record_batches))
+        return sum(int(reader.get_batch(place).num_rows) for place in range(reader.num_record_batches))
 
 
 def _table(file: InputFile, schema: pa.Schema, rows: Rows) -> Table:
