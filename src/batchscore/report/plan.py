@@ -102,7 +102,7 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     if found.known:
         yield "from before", f"{counted(found.known, 'row')} have their records already and cost nothing"
     yield "to ask", counted(found.prompts, "row")
-    yield "prompt tokens", f"{found.tokens:,} (counted {plan.counting.how}: {plan.counting.accuracy})"
+    yield "prompt tokens", f"{found.tokens:,}, counted {plan.counting.how}:\n{plan.counting.accuracy}"
     if settings.task != "embeddings":
         yield "answer tokens", answers(plan)
     yield "requests", f"{found.all_requests:,}"
@@ -114,7 +114,9 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "output", output_text(plan)
     if plan.cost is not None:
         most = "" if settings.task == "embeddings" else " at most" if plan.bounded else " with that guess"
-        yield "money", f"{money(plan.cost)}{most}, by {prices_text(plan)}"
+        yield "money", f"{money(plan.cost)}{most},\nby {prices_text(plan)}"
+    elif settings.prices is not None:
+        yield "money", f"not known: the prices have no table for {settings.model}"
 
 
 def answers(plan: Plan) -> str:
