@@ -60,7 +60,7 @@ def is_run(line: str) -> bool:
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """Give every `batchscore score` command of the docs' sh blocks, as a rehearsal."""
+    """Give every `batchscore score` and `plan` of the docs' sh blocks, as a rehearsal."""
     found = []
     for page in PAGES:
         for block in re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
@@ -68,7 +68,7 @@ def commands() -> list[tuple[str, list[str]]]:
                 continue  # what it scores with is there only after it
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line)
-                if words[:2] == ["batchscore", "score"]:
+                if words[:2] in (["batchscore", "score"], ["batchscore", "plan"]):
                     found.append((page.name, rehearsal(words[1:])))
     return found
 
@@ -80,7 +80,7 @@ def commands_after_score() -> list[tuple[str, list[list[str]]]]:
         for block in re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
             lines = [shlex.split(line) for line in block.replace("\\\n", " ").splitlines() if is_run(line)]
             ours = [words[1:] for words in lines if words[:1] == ["batchscore"]]
-            if any(words[0] != "score" for words in ours):
+            if any(words[0] not in {"score", "plan"} for words in ours):
                 found.append(
                     (page.name, [rehearsal(words) if words[0] == "score" else words for words in ours])
                 )
@@ -176,8 +176,9 @@ def test_every_python_example_of_the_docs_runs(code: str) -> None:
 
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_every_settings_file_of_the_docs_can_be_meant(text: str) -> None:
-    required = {"task": "chat", "model": "m", "output": "out"}
-    assert resolve(required, environ={}, config=tomllib.loads(text)).deployments
+    required = {"task": "chat", "model": "gpt-4o-mini", "output": "out"}
+    settings = resolve(required, environ={}, config=tomllib.loads(text))
+    assert settings.deployments or settings.price_out
 
 
 def test_the_settings_page_is_what_the_code_says() -> None:

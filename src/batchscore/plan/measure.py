@@ -22,6 +22,7 @@ from batchscore.plan.figures import FileFigures, Found
 from batchscore.plan.meter import Meter
 from batchscore.plan.standing import Standing
 from batchscore.read import InputFile, told_rows
+from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.rows import Prompt, Row, Score, Settled, UnreadableRow
 from batchscore.survey import Ready, Survey, opened
 
@@ -55,7 +56,9 @@ class Measuring:
         duplicates = Duplicates() if dedup else None
         packer = Packer(self.prompts(), most_rows, self.estimator, duplicates)
         while True:
-            pack = packer.take(smooth_tokens)
+            # Before the first answer nobody knows what may go at once.
+            first = FIRST_TOKENS if not self.found.requests else inf
+            pack = packer.take(smooth_tokens if smooth_tokens < inf else first)
             if pack.prompts:
                 self.found.requests += 1
                 self.found.packed += len(pack.prompts)
