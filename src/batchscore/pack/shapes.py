@@ -41,6 +41,7 @@ COSTS: Mapping[str, tuple[float, float]] = {
     "space": (0.95, 0.96),
     "lines": (0.99, 1.14),
     "han": (1.25, 0.77),
+    "han beyond the common": (1.95, 1.25),
     "kana": (0.87, 0.58),
     "hangul": (1.06, 0.66),
     "cyrillic": (0.50, 0.30),
@@ -57,6 +58,7 @@ COSTS: Mapping[str, tuple[float, float]] = {
 #: The scripts whose characters are priced one by one, by their letter in a shape.
 SCRIPTS = {
     "h": "han",
+    "z": "han beyond the common",
     "k": "kana",
     "g": "hangul",
     "c": "cyrillic",
@@ -104,7 +106,7 @@ MIXED = "0{0,40}(?:[aA]{1,40}0{1,40}){2,8}[aA]{0,40}"
 #: in threes, signs take the line ends behind them, of several spaces the last goes with what follows. The
 #: bounds keep the number of different shapes, and of steps, small.
 PIECE = re.compile(
-    rf"{MIXED}|[ \t.]?[aAl]{{1,60}}|0{{1,3}}| ?[cdeghkortw]{{1,20}}|[fs]| ?\.{{1,60}}\n{{0,20}}"
+    rf"{MIXED}|[ \t.]?[aAl]{{1,60}}|0{{1,3}}| ?[cdeghkortwz]{{1,20}}|[fs]| ?\.{{1,60}}\n{{0,20}}"
     r"|[ \t]{0,60}\n(?:[ \t\n]{0,60}\n)?|[ \t]{1,60}(?![^ \t\n])|[ \t]"
 )
 
@@ -132,12 +134,21 @@ def class_of(code: int) -> str:
         return "a" if char.islower() else "A" if char.isupper() else "0" if char.isdigit() else "."
     for first, last, letter in BLOCKS:
         if first <= code <= last:
-            return letter
+            return "z" if letter == "h" and not is_common(char) else letter
     if char.isspace():
         return " "
     if unicodedata.category(char)[0] in "LM":
         return "l" if code < 0x370 else "o"
     return "." if code < 0x100 else "s"
+
+
+def is_common(char: str) -> bool:
+    """Whether a Chinese character is in daily use: of GB 2312. Traditional forms are not, and cost more."""
+    try:
+        char.encode("gb2312")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 CLASSES = Classes()
