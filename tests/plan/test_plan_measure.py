@@ -20,7 +20,21 @@ if TYPE_CHECKING:
 
 A_PIECE = Budget(whole_bytes=50_000, sample_bytes=40_000, least_bytes=8_000)
 
-WORDS = "the tide turns twice a day, and boats with a deep keel leave the harbour first".split()
+WORDS = [
+    "the",
+    "tide",
+    "turns",
+    "twice",
+    "a",
+    "day,",
+    "and",
+    "boats",
+    "with",
+    "deep",
+    "keels",
+    "leave",
+    "first",
+]
 
 
 def found_in(inputs: list[str], budget: Budget, **more: object) -> Found:

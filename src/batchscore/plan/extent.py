@@ -28,19 +28,24 @@ COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 class Budget:
     """What may be read: up to `whole_bytes` everything, above that about `sample_bytes` of all together.
 
-    Of no file are fewer than `least_bytes` read. After `seconds` reading ends wherever it is.
+    Of no file are fewer than `least_bytes` read. After `seconds` reading ends wherever it is. Of each file
+    the tokens of `counted_bytes` of prompts are counted, and then of one part in sixteen.
     """
 
     whole_bytes: int
     sample_bytes: int
     least_bytes: int
     seconds: float | None = None
+    counted_bytes: int = 256 * 2**10
 
+
+#: A cut file gives no more bytes at once, so that what is taken and what rows came of it stay close.
+GRAIN = 16 * 2**10
 
 #: Of a plan: half a minute on one core. Of `--exact`. Of what a run expects: it is beginning meanwhile.
 FOR_A_PLAN = Budget(512 * 2**20, 128 * 2**20, 2**20)
 EVERYTHING = Budget(2**63, 0, 0)
-FOR_A_RUN = Budget(4 * 2**20, 2 * 2**20, 64 * 2**10, seconds=0.2)
+FOR_A_RUN = Budget(4 * 2**20, 2 * 2**20, 64 * 2**10, seconds=0.2, counted_bytes=16 * 2**10)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Stretches(io.RawIOBase):
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         while not self.held and self.left:
             self.held = self.stretch(*self.left.pop(0))
-        given = self.held[: len(view)]
+        given = self.held[: min(len(view), GRAIN)]
         view[: len(given)] = given
         self.held = self.held[len(given) :]
         self.given["bytes"] += len(given)

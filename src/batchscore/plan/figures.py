@@ -81,12 +81,14 @@ class FileFigures:
 class Found:
     """All files, and the `requests` that hold the `packed` prompts of what was read.
 
-    `limited`: there is more than `--limit` takes.
+    `middle` of these prompts are in other requests than the first and the last, which tell little. `limited`:
+    there is more than `--limit` takes.
     """
 
     files: list[FileFigures] = field(default_factory=list)
     requests: int = 0
     packed: int = 0
+    middle: int = 0
     limited: bool = False
 
     @property
@@ -121,5 +123,8 @@ class Found:
 
     @property
     def all_requests(self) -> int:
-        """The requests of all files, as many for each prompt as of those that were packed."""
-        return round(self.requests * max(1.0, self.prompts / self.packed)) if self.packed else 0
+        """The requests of all files; of more prompts than were packed by how full a request usually is."""
+        if not self.packed or self.prompts <= self.packed:
+            return self.requests
+        usual = self.middle / (self.requests - 2) if self.requests > 2 else self.packed / self.requests
+        return max(self.requests, round(self.prompts / usual))

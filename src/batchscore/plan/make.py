@@ -145,6 +145,7 @@ def measuring_for(
         else None,
         truncate=settings.on_long_input == "truncate",
         carried=bool(settings.id or settings.keep),
+        counted_bytes=budget.counted_bytes,
     )
     return Measuring(surveyed, meter, standing, budget, limit=settings.limit)
 

@@ -55,13 +55,16 @@ class Measuring:
             self.ends = self.clock() + self.budget.seconds
         duplicates = Duplicates() if dedup else None
         packer = Packer(self.prompts(), most_rows, self.estimator, duplicates)
+        latest = 0
         while True:
             # Before the first answer nobody knows what may go at once.
             first = FIRST_TOKENS if not self.found.requests else inf
             pack = packer.take(smooth_tokens if smooth_tokens < inf else first)
             if pack.prompts:
+                self.found.middle += latest if self.found.requests > 1 else 0
+                latest = len(pack.prompts)
                 self.found.requests += 1
-                self.found.packed += len(pack.prompts)
+                self.found.packed += latest
                 if duplicates is not None:
                     answered = [Settled(one.file, one.row, ANSWERED) for one in pack.prompts]
                     duplicates.resolve(pack.prompts, answered)

@@ -17,8 +17,7 @@ from batchscore.pack.vocabulary import holds_more_than_text, prompt_tokens
 from batchscore.plan.figures import FileFigures
 from batchscore.rows import Prompt, RowError, Settled
 
-#: So many bytes of prompts of each file are counted, and of what follows one part in so many.
-COUNTED_BYTES = 256 * 2**10
+#: After the first bytes of a file one part in so many is counted.
 COUNTED_PART = 16
 
 
@@ -29,7 +28,7 @@ class Meter:
     `count` gives the tokens of a text, `extra_tokens` come to every prompt (tools and schemas),
     `answer_tokens` are what a row's answers are charged. `most_tokens` is the model's input, `quota_tokens` a
     minute's quota. With `truncate` a row that is too long is asked by its beginning. `carried`: whether ids
-    or columns go into records.
+    or columns go into records. Of each file the first `counted_bytes` are counted.
     """
 
     task: str
@@ -40,6 +39,7 @@ class Meter:
     quota_tokens: float | None = None
     truncate: bool = False
     carried: bool = False
+    counted_bytes: int = 256 * 2**10
 
     def take(self, figures: FileFigures, item: Prompt | Settled) -> bool:
         """Add a row that is left to ask; whether it will be asked."""
@@ -80,7 +80,7 @@ class Meter:
         if self.task == "chat" and holds_more_than_text(prompt.body):
             figures.with_pictures += 1
         counted = figures.counted_bytes
-        if tokens is None and (counted < COUNTED_BYTES or figures.prompt_bytes > counted * COUNTED_PART):
+        if tokens is None and (counted < self.counted_bytes or figures.prompt_bytes > counted * COUNTED_PART):
             tokens = self.tokens(prompt)
         if tokens is not None:
             figures.counted_bytes += size
