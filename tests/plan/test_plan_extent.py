@@ -28,7 +28,7 @@ def test_stretches_of_lines_are_whole_lines_of_the_file(lines: list[str], first:
     stream = Stretches(io.BytesIO(data), spans, given_bytes, at_lines=True)  # type: ignore[arg-type]
     found = stream.read()
     assert given_bytes["bytes"] == len(found)
-    if all(b"\n" in data[start:end] for start, end in spans):
+    if b"\n" in data[: spans[0][1]]:
         got = found.decode().splitlines(keepends=True)
         assert set(got) <= set(numbered)
         assert got == sorted(got, key=numbered.index)

@@ -108,7 +108,8 @@ class Stretches(io.RawIOBase):
             wanted -= len(piece)
         found = b"".join(pieces)
         if self.at_lines:
-            found = found[found.find(b"\n") + 1 if first else 0 : found.rfind(b"\n") + 1] or found
+            start = found.find(b"\n") + 1 if first else 0
+            found = found[start : found.rfind(b"\n") + 1 or (0 if first else None)]
         return found
 
     def close(self) -> None:
