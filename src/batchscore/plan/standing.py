@@ -22,6 +22,7 @@ from batchscore.write import storage
 from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger, changed
+from batchscore.write.leftovers import refuse_foreign_files
 from batchscore.write.manifest import Manifest, places_of_manifests, read_manifest
 from batchscore.write.one_file import refuse_other_tasks, refuse_to_lose
 
@@ -80,7 +81,7 @@ def standing_of(settings: Settings, surveyed: Survey, output: Output | None) -> 
                 "choose another name, or replace it with --overwrite."
             )
         refuse_other_tasks(ledger, output.file)
-    ledger.refuse_foreign_files()
+    refuse_foreign_files(layout)
     if any(manifest.ok for manifest in manifests.values()):
         for manifest in manifests.values():
             ledger.refuse_other_run(manifest)
