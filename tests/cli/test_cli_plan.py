@@ -132,8 +132,9 @@ def test_a_plan_for_a_person_fits_the_terminal(command_line: Cli, files: Files) 
     assert max(map(len, shown.stdout.splitlines())) <= 80
     text = " ".join(shown.stdout.split())
     assert "chat with gpt-4o: 42,000 rows in 30 files" in text
-    assert "22 more files 30,800 15,400 0 0" in text
-    assert "all files 42,000 21,000 0 0" in text
+    assert "22 more files 30,800 15,400" in text
+    assert "all files 42,000 21,000" in text
+    assert "21,000 rows; none is oversized or unreadable" in text
     assert "1,050,000 at most, by the bound that is set" in text
     assert "at 90,000 tokens and 540 requests a minute; the requests decide" in text
     assert "by 2.5 for a million tokens of prompts and 10 of answers" in text

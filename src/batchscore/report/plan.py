@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,11 +31,18 @@ MOST_LISTED = 5
 
 COLUMNS = ("rows", "empty", "oversized", "unreadable", "prompt tokens")
 
+#: Rows that are not asked, by why; a column of zeros is left out.
+APART = ("empty", "oversized", "unreadable")
+
+#: A file's name is not made shorter than this.
+LEAST_NAME = 16
+
 
 def show(plan: Plan, console: Console) -> None:
     """Print a plan for a person."""
     console.print(Text(headline(plan)))
-    console.print(files_table(plan))
+    console.print(files_table(plan, console.width))
+    console.print()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
@@ -42,7 +50,9 @@ def show(plan: Plan, console: Console) -> None:
         facts.add_row(Text(name, style="bold"), Text(value))
     console.print(facts)
     if not plan.given and plan.found.all_requests:
+        console.print(Text("\nHow long at which limits (none is set: --tpm, --rpm)\n"))
         console.print(paces_table(plan))
+        console.print()
     for line in notes(plan):
         console.print(Text(line))
 
@@ -58,22 +68,39 @@ def headline(plan: Plan) -> str:
     )
 
 
-def files_table(plan: Plan) -> Table:
-    """Return the files and what is in each, the total last."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=False)
-    table.add_column("file", overflow="fold", ratio=1)
-    for name in COLUMNS:
+def files_table(plan: Plan, width: int) -> Table:
+    """Return the files and what is in each, the total last; kinds of rows that no file has are left out."""
+    files = plan.found.files
+    shown = chosen(files)
+    rest = [figures for figures in files if not any(figures is one for one in shown)]
+    groups = [[figures] for figures in shown] + ([rest] if rest else []) + ([files] if len(files) > 1 else [])
+    columns = [name for name in COLUMNS if name not in APART or any(getattr(one, name) for one in files)]
+    cells = [[cell(group, name) for name in columns] for group in groups]
+    taken = sum(max(map(len, column)) + 3 for column in zip(columns, *cells, strict=True))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("file", no_wrap=True)
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    shown = chosen(plan.found.files)
-    for figures in shown:
-        table.add_row(Text(figures.file), *cells([figures]))
-    rest = [figures for figures in plan.found.files if not any(figures is one for one in shown)]
+    for figures, row in zip(shown, cells, strict=False):
+        table.add_row(Text(shortened(figures.file, max(LEAST_NAME, width - taken))), *row)
     if rest:
-        table.add_row(Text(f"{len(rest):,} more files", style="italic"), *cells(rest))
-    if len(plan.found.files) > 1:
+        table.add_row(Text(f"{len(rest):,} more files", style="italic"), *cells[len(shown)])
+    if len(files) > 1:
         table.add_section()
-        table.add_row(Text("all files"), *cells(plan.found.files), style="bold")
+        table.add_row(Text("all files"), *cells[-1], style="bold")
     return table
+
+
+def shortened(name: str, width: int) -> str:
+    """Return a name that is no longer than `width`; of a long one the beginning and more of the end."""
+    if cell_len(name) <= width:
+        return name
+    head = (width - 1) // 3
+    tail = width - 1 - head
+    # Characters of double width are few in names, and cost only a little room here.
+    while cell_len(name[:head]) + cell_len(name[-tail:]) > width - 1:
+        head, tail = max(1, head - 1), tail - 1
+    return f"{name[:head]}\u2026{name[-tail:]}"
 
 
 def chosen(files: Sequence[FileFigures]) -> list[FileFigures]:
@@ -85,15 +112,14 @@ def chosen(files: Sequence[FileFigures]) -> list[FileFigures]:
     return [one for one in files if any(one is other for other in (*largest, *wrong))]
 
 
-def cells(files: Sequence[FileFigures]) -> list[str]:
-    """Return the figures of some files together."""
-    exact = all(figures.exact for figures in files)
-    rows = sum(figures.all_rows for figures in files)
-    return [
-        f"{'' if exact else '~'}{rows:,}",
-        *(f"{sum(getattr(one, name) for one in files):,}" for name in ("empty", "oversized", "unreadable")),
-        f"{sum(one.tokens for one in files):,.0f}",
-    ]
+def cell(files: Sequence[FileFigures], name: str) -> str:
+    """Return a figure of some files together."""
+    if name == "rows":
+        exact = all(figures.exact for figures in files)
+        return f"{'' if exact else '~'}{sum(figures.all_rows for figures in files):,}"
+    if name in APART:
+        return f"{sum(getattr(one, name) for one in files):,}"
+    return f"{sum(one.tokens for one in files):,.0f}"
 
 
 def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -101,7 +127,8 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     found, settings = plan.found, plan.settings
     if found.known:
         yield "from before", f"{counted(found.known, 'row')} have their records already and cost nothing"
-    yield "to ask", counted(found.prompts, "row")
+    none = [name for name in APART if not any(getattr(one, name) for one in found.files)]
+    yield "to ask", counted(found.prompts, "row") + (f"; none is {either(none)}" if none else "")
     yield "prompt tokens", f"{found.tokens:,}, counted {plan.counting.how}:\n{plan.counting.accuracy}"
     if settings.task != "embeddings":
         yield "answer tokens", answers(plan)
@@ -117,6 +144,11 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "money", f"{money(plan.cost)}{most},\nby {prices_text(plan)}"
     elif settings.prices is not None:
         yield "money", f"not known: the prices have no table for {settings.model}"
+
+
+def either(words: Sequence[str]) -> str:
+    """Return words as an enumeration with `or` before the last."""
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def answers(plan: Plan) -> str:
@@ -149,8 +181,7 @@ def prices_text(plan: Plan) -> str:
 
 def paces_table(plan: Plan) -> Table:
     """Return how long it takes at limits that deployments often have."""
-    title = "How long at which limits (none is set: --tpm, --rpm)"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("tokens a minute", "requests a minute", "takes at least"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("decided by", no_wrap=True)
