@@ -97,7 +97,10 @@ def test_a_limit_counts_rows_of_all_files(large: list[str]) -> None:
 
 def test_equal_rows_are_asked_once_with_dedup(files: Files) -> None:
     files.texts("a.csv", ["the same"] * 300 + ["another"] * 300)
-    assert found_in(["a.csv"], EVERYTHING, dedup=True, batch_size=10).requests <= 3
+    every, once = (found_in(["a.csv"], EVERYTHING, dedup=dedup, batch_size=10) for dedup in (False, True))
+    assert every.all_requests == 60
+    assert (once.all_requests, once.prompts, once.asked) == (1, 600, 2)
+    assert once.tokens * 290 < every.tokens < once.tokens * 310
 
 
 def test_rows_too_large_are_told_by_what_they_are_too_large_for(files: Files) -> None:

@@ -19,7 +19,7 @@ import orjson
 
 from batchscore.pack.shapes import count_tokens
 
-#: Which vocabulary a model of such a name uses (tiktoken's table of models, version 0.12).
+#: Which vocabulary a model of such a name uses (tiktoken's table of models, version 0.14).
 BY_NAME = (
     (re.compile(r"gpt-?4o|gpt-?4\.[15]|gpt-?5|gpt-oss|(^|[/:])o\d", re.IGNORECASE), "o200k_base"),
     (

@@ -79,15 +79,19 @@ class FileFigures:
 
 @dataclass(slots=True)
 class Found:
-    """All files, and the `requests` that hold the `packed` prompts of what was read.
+    """All files, and the `requests` that hold the `packed` prompts, of the `taken` ones of what was read.
 
+    Fewer are packed where equal ones are asked once; their bytes are `packed_bytes` and `taken_bytes`.
     `middle` of these prompts are in other requests than the first and the last, which tell little. `limited`:
     there is more than `--limit` takes.
     """
 
     files: list[FileFigures] = field(default_factory=list)
     requests: int = 0
+    taken: int = 0
+    taken_bytes: int = 0
     packed: int = 0
+    packed_bytes: int = 0
     middle: int = 0
     limited: bool = False
 
@@ -113,8 +117,14 @@ class Found:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the prompts that are left to ask."""
-        return round(sum(file.tokens for file in self.files))
+        """Tokens of the prompts that are left to ask, of equal ones as often as they are asked."""
+        once = self.packed_bytes / self.taken_bytes if self.taken_bytes else 1.0
+        return round(sum(file.tokens for file in self.files) * once)
+
+    @property
+    def asked(self) -> float:
+        """Prompts that are asked: those that are left, less those that equal another."""
+        return self.prompts * (self.packed / self.taken if self.taken else 1.0)
 
     @property
     def prompts(self) -> int:
@@ -124,7 +134,7 @@ class Found:
     @property
     def all_requests(self) -> int:
         """The requests of all files; of more prompts than were packed by how full a request usually is."""
-        if not self.packed or self.prompts <= self.packed:
+        if not self.packed or self.prompts <= self.taken:
             return self.requests
         usual = self.middle / (self.requests - 2) if self.requests > 2 else self.packed / self.requests
-        return max(self.requests, round(self.prompts / usual))
+        return max(self.requests, round(self.asked / usual))

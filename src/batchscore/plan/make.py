@@ -87,7 +87,7 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     counting = counting_of(settings)
     budget = EVERYTHING if exactly else FOR_A_PLAN
     found = packed(settings, measuring_for(settings, surveyed, standing, counting, budget))
-    answers = round(answer_tokens(settings) * found.prompts)
+    answers = round(answer_tokens(settings) * found.asked)
     given = allowed_by(settings)
     timed = partial(pace, found.all_requests, found.tokens + answers)
     own = timed(given)

@@ -65,6 +65,7 @@ class Measuring:
                 latest = len(pack.prompts)
                 self.found.requests += 1
                 self.found.packed += latest
+                self.found.packed_bytes += pack.size
                 if duplicates is not None:
                     answered = [Settled(one.file, one.row, ANSWERED) for one in pack.prompts]
                     duplicates.resolve(pack.prompts, answered)
@@ -160,6 +161,8 @@ class Measuring:
             if figures.counted_bytes:
                 estimator.ratio = figures.counted_tokens / figures.counted_bytes
             assert isinstance(item, Prompt)
+            self.found.taken += 1
+            self.found.taken_bytes += len(item.body)
             yield item
 
     def close(self, figures: FileFigures, file: InputFile, *, columnar: bool) -> None:

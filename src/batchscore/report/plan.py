@@ -200,6 +200,11 @@ def notes(plan: Plan) -> Iterator[str]:
             f"{sum(0 < one.read < 1 for one in found.files):,} of them in part; figures with ~ and tokens "
             "are estimates. --exact reads everything."
         )
+    if found.packed < found.taken:
+        yield (
+            f"{counted(round(found.prompts - found.asked), 'row')} ask what another row asks, and cost nothing "
+            "(--dedup)."
+        )
     if found.limited:
         yield "Only the first rows are planned (--limit)."
     if standing.discarded:
@@ -265,6 +270,7 @@ def for_machines(plan: Plan) -> dict[str, Any]:
         "rows_exact": found.exact,
         "known": found.known,
         "to_ask": found.prompts,
+        "duplicates": round(found.prompts - found.asked),
         "empty": sum(one.empty for one in found.files),
         "oversized": sum(one.oversized for one in found.files),
         "unreadable": sum(one.unreadable for one in found.files),
