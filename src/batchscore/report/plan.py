@@ -201,10 +201,8 @@ def notes(plan: Plan) -> Iterator[str]:
             "are estimates. --exact reads everything."
         )
     if found.packed < found.taken:
-        yield (
-            f"{counted(round(found.prompts - found.asked), 'row')} ask what another row asks, and cost nothing "
-            "(--dedup)."
-        )
+        equal = counted(round(found.prompts - found.asked), "row")
+        yield f"{equal} ask what another row asks, and cost nothing (--dedup)."
     if found.limited:
         yield "Only the first rows are planned (--limit)."
     if standing.discarded:
