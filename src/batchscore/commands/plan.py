@@ -9,9 +9,9 @@ import click
 import orjson
 
 from batchscore.commands.say import say
-from batchscore.commands.score import read_config
+from batchscore.config_file import config_file
 from batchscore.configuration import gather, parse_param_flags, unread_variables
-from batchscore.declared import CONFIG_FILE
+from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE
 from batchscore.model.chosen import choose
 from batchscore.options import GroupedHelp, settings_options
 
@@ -45,7 +45,11 @@ NOWHERE = "nowhere"
 )
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @settings_options
-@click.option("--config", metavar="FILE", help=f"Read settings from this file instead of ./{CONFIG_FILE}.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    help=f"Read settings from this file instead of ${CONFIG_VARIABLE} or ./{CONFIG_FILE}.",
+)
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--exact", is_flag=True, help="Read all of every file, however large they are.")
 def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: bool, **flags: Any) -> None:
@@ -53,13 +57,12 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     if not inputs:
         raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
     flags["param"] = parse_param_flags(flags.get("param") or ())
-    in_file = read_config(config)
-    name = config or CONFIG_FILE
-    said = gather(flags, environ=os.environ, config=in_file, config_name=name)
+    file = config_file(config, os.environ, here=True)
+    said = gather(flags, environ=os.environ, config=file.settings, config_name=file.name)
     with_output = said.get("output") is not None
     if not with_output:
         flags["output"] = NOWHERE
-    settings = choose(flags, environ=os.environ, config=in_file, config_name=name).settings
+    settings = choose(flags, environ=os.environ, config=file).settings
     from rich.console import Console  # noqa: PLC0415 - it takes a while to load
 
     from batchscore.plan.make import plan_files  # noqa: PLC0415 - it brings in pyarrow

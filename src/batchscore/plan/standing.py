@@ -12,16 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchscore.account import fingerprint, part_format
-from batchscore.errors import OutputError, UnreadableFile
+from batchscore.account import ledger_of, refuse_foreign_file
+from batchscore.errors import UnreadableFile
 from batchscore.output import Output
 from batchscore.read import digest
 from batchscore.settings import Settings
 from batchscore.survey import Survey
-from batchscore.write import storage
-from batchscore.write.formats import format_named
-from batchscore.write.layout import Layout
-from batchscore.write.ledger import Ledger, changed
+from batchscore.write.ledger import Ledger
 from batchscore.write.leftovers import refuse_foreign_files
 from batchscore.write.manifest import Manifest, places_of_manifests, read_manifest
 from batchscore.write.one_file import refuse_other_tasks, refuse_to_lose
@@ -58,28 +55,15 @@ def standing_of(settings: Settings, surveyed: Survey, output: Output | None) -> 
     nothing = Standing(settings.rows_per_part, settings.retry_errors)
     if output is None:
         return nothing
-    chosen = format_named(part_format(settings, output))
-    layout = Layout(output.folder, settings.task, chosen.suffix)
     # Journals are not looked at, so no folder has to be made for them.
-    scratch = Path(settings.scratch or tempfile.gettempdir())
-    ledger = Ledger(
-        layout,
-        chosen,
-        surveyed.schema,
-        settings.rows_per_part,
-        fingerprint(settings, output),
-        scratch=scratch,
-    )
+    ledger = ledger_of(settings, surveyed, output, Path(settings.scratch or tempfile.gettempdir()))
+    layout = ledger.layout
     manifests = {found.file: found for found in map(read_manifest, places_of_manifests(layout))}
     if settings.overwrite:
         nothing.discarded = sum(manifest.ok for manifest in manifests.values())
         return nothing
     if output.file is not None:
-        if storage.exists(output.file) and not storage.exists(layout.readme):
-            raise OutputError(
-                f"{output.file} is there already and batchscore did not write it; "
-                "choose another name, or replace it with --overwrite."
-            )
+        refuse_foreign_file(layout, output.file)
         refuse_other_tasks(ledger, output.file)
     refuse_foreign_files(layout)
     if any(manifest.ok for manifest in manifests.values()):
@@ -89,11 +73,12 @@ def standing_of(settings: Settings, surveyed: Survey, output: Output | None) -> 
     ledger.manifests = same
     if output.file is not None and not settings.incremental:
         refuse_to_lose(ledger, output.file, [ready.file.name for ready in surveyed.ready])
-    return compared(settings, surveyed, same)
+    return compared(settings, surveyed, ledger)
 
 
-def compared(settings: Settings, surveyed: Survey, manifests: Mapping[str, Manifest]) -> Standing:
+def compared(settings: Settings, surveyed: Survey, ledger: Ledger) -> Standing:
     """Return what stands of files that are as they were when they were scored."""
+    manifests = ledger.manifests
     through: set[str] = set()
     anew: set[str] = set()
     for ready in surveyed.ready:
@@ -105,7 +90,7 @@ def compared(settings: Settings, surveyed: Survey, manifests: Mapping[str, Manif
         except UnreadableFile:
             same = True  # reading it says what is wrong with it
         if not same and not settings.incremental:
-            raise changed(ready.file.name)
+            raise ledger.error_of_change(ready.file.name)
         if not same:
             anew.add(ready.file.name)
         if same and manifest.nothing_left(retry_errors=settings.retry_errors):
