@@ -24,7 +24,7 @@ AZ = "https://res.openai.azure.com"
 DATED = "2024-10-21"
 DEPLOYMENTS = f"{AZ}/openai/deployments/ada/embeddings?api-version={DATED}"
 V1 = f"{AZ}/openai/v1/embeddings"
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "endpoints.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "endpoints.md"
 
 
 @pytest.fixture(autouse=True)
