@@ -31,7 +31,7 @@ pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 
 def menu_of(front_page: str) -> str:
-    """Return the menu as MyST's table-of-contents blocks: one for each heading, of the pages its list links."""
+    """Return the menu as MyST's blocks for it: one for each heading, of the pages that its list links."""
     parts = re.split(r"^## (.+)\n", front_page, flags=re.MULTILINE)[1:]
     blocks = []
     for heading, body in zip(parts[::2], parts[1::2], strict=True):

@@ -39,6 +39,12 @@ variable several names have commas between (`BATCHSCORE_KEEP=title,lang`), and p
 tokens are no settings: they are read from the environment only, see [endpoints](../how-to/endpoints.md).
 """
 
+PYTHON_HEAD = f"""# Python names
+
+{MADE} What `import batchscore` gives is supported; everything else may change. How to use
+it is told in [Score from Python](../how-to/python.md).
+"""
+
 
 def settings_page() -> str:
     """Return the page of the settings."""
@@ -100,8 +106,8 @@ def codes_page() -> str:
 
 ## Error codes
 
-`error.code` of an [error record](output.md). What is asked again is asked by the same `score` command, by itself;
-the others are asked again with `--retry-errors`, or when their row has changed.
+`error.code` of an [error record](output.md). What is asked again is asked by the same `score` command, by
+itself; the others are asked again with `--retry-errors`, or when their row has changed.
 
 | code | what happened | asked again | what to do |
 | --- | --- | --- | --- |
@@ -143,8 +149,7 @@ def python_page() -> str:
             classes.append(f"## {name}\n\n{inspect.getdoc(thing)}\n\n{values}. See [codes](codes.md).\n")
     return "\n".join(
         [
-            f"# Python names\n\n{MADE} What `import batchscore` gives is supported; everything else may "
-            "change. Used in [Score from Python](../how-to/python.md).\n",
+            PYTHON_HEAD,
             *functions,
             *classes,
             "## Exceptions\n\n| exception | what happened | exit code |\n| --- | --- | --- |",

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from batchscore.rows import Event
 from batchscore.run import score_files
 from batchscore.settings import Settings
 
@@ -53,8 +54,8 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
         HEAD
         | {
             "embeddings": "Task embeddings: the vector, float32.",
-            "chat": "Task chat, and likewise `completions`: the answer; null where the model gave no text; a list where "
-            "`n` answers were asked for.",
+            "chat": "Task chat, and likewise `completions`: the answer; null where the model gave no "
+            "text; a list where `n` answers were asked for.",
             "finish_reason": "Completions and chat: why the answer ended: `stop`, `length` (cut off), "
             "`content_filter`; a list where `n` answers were asked for.",
             "truncated": "With `--on-long-input truncate`: only the row's beginning was asked.",
@@ -73,8 +74,10 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
         },
     ),
     "A manifest": (
-        "`manifest/embeddings/notes-33359271.json`: the account of one input file. A part counts once it "
-        "is named here. `rows` = `ok` + `errors` + `not_reached`.",
+        (
+            "`manifest/embeddings/notes-33359271.json`: the account of one input file. A part counts once it "
+            "is named here. `rows` = `ok` + `errors` + `not_reached`."
+        ),
         COSTS
         | {
             "version": "Of the manifest's form.",
@@ -166,7 +169,7 @@ def fields_page(made: str) -> str:
         undescribed, unwritten = types.keys() - described.keys(), described.keys() - types.keys()
         if undescribed or unwritten:
             raise SystemExit(
-                f"docs/output_fields.py, {heading}: describe {sorted(undescribed)}, forget {sorted(unwritten)}"
+                f"{__file__}, {heading}: describe {sorted(undescribed)}, forget {sorted(unwritten)}"
             )
         rows = [f"| `{name}` | {TYPES.get(name, types[name])} | {described[name]} |" for name in types]
         pages.append(
@@ -187,11 +190,15 @@ def documents() -> Iterator[list[dict[str, Any]]]:
         environ = {name: value for name, value in os.environ.items() if "proxy" in name.lower()}
         for chosen in (EMBEDDINGS, CHAT):
             settings = Settings(model="m", output=str(out), simulate=True, **chosen)  # type: ignore[arg-type]
-            score_files(settings, [str(rows), str(unreadable)], environ=environ, listen=lambda event: None)
+            score_files(settings, [str(rows), str(unreadable)], environ=environ, listen=ignore)
         yield lines(out.glob("*/part-*.jsonl"))
         yield lines(out.glob("errors/*/part-*.jsonl"))
         yield [json.loads(one.read_bytes()) for one in sorted(out.glob("manifest/*/rows-*.json"))]
         yield [json.loads(one.read_bytes()) for one in sorted(out.glob("runs/*.json"))]
+
+
+def ignore(_event: Event) -> None:
+    """Show nothing."""
 
 
 def lines(files: Iterable[Path]) -> list[dict[str, Any]]:
