@@ -35,7 +35,8 @@ def menu_of(front_page: str) -> str:
     parts = re.split(r"^## (.+)\n", front_page, flags=re.MULTILINE)[1:]
     blocks = []
     for heading, body in zip(parts[::2], parts[1::2], strict=True):
-        pages = re.findall(r"^- \[[^]]+\]\(([^)]+)\.md\)", body, re.MULTILINE)
+        listed = re.findall(r"^- \[([^]]+)\]\(([^)]+)\.md\)", body, re.MULTILINE)
+        pages = [f"{title} <{page}>" for title, page in listed]
         blocks.append("\n".join(["```{toctree}", ":hidden:", f":caption: {heading}", "", *pages, "```\n"]))
     return "\n".join(blocks)
 
