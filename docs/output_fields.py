@@ -189,12 +189,12 @@ def documents() -> Iterator[list[dict[str, Any]]]:
         unreadable.write_text("not Parquet", "utf-8")
         environ = {name: value for name, value in os.environ.items() if "proxy" in name.lower()}
         for chosen in (EMBEDDINGS, CHAT):
-            settings = Settings(model="m", output=str(out), simulate=True, **chosen)  # type: ignore[arg-type]
+            settings = Settings(model="m", output=str(out / chosen["task"]), simulate=True, **chosen)  # type: ignore[arg-type]
             score_files(settings, [str(rows), str(unreadable)], environ=environ, listen=ignore)
-        yield lines(out.glob("*/part-*.jsonl"))
-        yield lines(out.glob("errors/*/part-*.jsonl"))
-        yield [json.loads(one.read_bytes()) for one in sorted(out.glob("manifest/*/rows-*.json"))]
-        yield [json.loads(one.read_bytes()) for one in sorted(out.glob("runs/*.json"))]
+        yield lines(out.glob("*/*/part-*.jsonl"))
+        yield lines(out.glob("*/errors/*/part-*.jsonl"))
+        yield [json.loads(one.read_bytes()) for one in sorted(out.glob("*/manifest/*/rows-*.json"))]
+        yield [json.loads(one.read_bytes()) for one in sorted(out.glob("*/runs/*.json"))]
 
 
 def ignore(_event: Event) -> None:
