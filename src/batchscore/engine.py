@@ -23,7 +23,7 @@ from batchscore.request.deployment import Deployment
 from batchscore.request.outcome import Outcome, Verdict
 from batchscore.request.quota import Ticket
 from batchscore.request.retry import Asking
-from batchscore.rows import Prompt, RowError, Score, Settled
+from batchscore.rows import Prompt, RowError, Score, Settled, Standing
 
 #: So many results may wait for their reader before no more is asked.
 MOST_ROWS_WAITING = 2048
@@ -159,6 +159,10 @@ class Engine:
         if self.failure is not None:
             raise self.failure
         self.asking.deployments.raise_fatal()
+
+    def standing(self) -> tuple[Standing, ...]:
+        """Return how each deployment stands at this moment."""
+        return tuple([member.standing() for member in self.asking.deployments.members])
 
     async def drain(self) -> None:
         """Let go whoever has nothing in flight, and wait for the others."""

@@ -13,15 +13,19 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from batchscore import tasks
 from batchscore.ended import Ended
+from batchscore.engine import Engine
 from batchscore.errors import BatchscoreError, OutputError, UnreadableFile
 from batchscore.read import digest
 from batchscore.rows import (
     Attempt,
     Event,
     FileFinished,
+    FileOpened,
     Listen,
     Prompt,
+    Pulse,
     RowError,
     RowsSettled,
     Score,
@@ -39,6 +43,9 @@ ONE_CORE = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity")
 
 #: So many parts may wait to be written before no more results are taken.
 MOST_UNWRITTEN = 1
+
+#: Seconds between two looks at how the deployments stand.
+PULSE_SECONDS = 1.0
 
 #: Of so many rows the ids are compared, so that memory stays bounded.
 MOST_IDS = 200_000
@@ -92,11 +99,15 @@ class Job:
                 running.drain_seconds = self.drain_seconds
                 # What is in no journal yet would be lost with this process: it is at most what was in flight.
                 running.outlet.most = 1
-                async for rows in settled:
-                    self.tell(rows)
-                    self.unwritten += self.ledger.settle(rows)
-                    await self.write_behind()
-                    await self.close_files()
+                pulse = asyncio.create_task(self.pulse(running))
+                try:
+                    async for rows in settled:
+                        self.tell(rows)
+                        self.unwritten += self.ledger.settle(rows)
+                        await self.write_behind()
+                        await self.close_files()
+                finally:
+                    await tasks.end(pulse)
             await self.write_behind(0)
         except BatchscoreError as error:
             failure = error
@@ -129,6 +140,12 @@ class Job:
             self.ledger.charge(event.asked, tokens, kept=not event.cause)
         self.listen(event)
 
+    async def pulse(self, engine: Engine) -> None:
+        """Tell the listener now and then how the deployments stand."""
+        while True:
+            self.listen(Pulse(engine.standing(), len(self.unwritten)))
+            await asyncio.sleep(PULSE_SECONDS)
+
     async def digest_complete(self) -> None:
         """Digest the files that were scored to their end: whether they are the same is asked first."""
         loop = asyncio.get_running_loop()
@@ -152,6 +169,7 @@ class Job:
             digests = self.digests[name]
             progress = self.ledger.start(name, digests.result() if self.ledger.compared(name) else "")
             self.known[name] = self.standing(self.ledger.manifests[name])
+            self.listen(FileOpened(name, self.known[name]))
             if progress is None:
                 self.through.append(name)
                 if self.rows_left is not None:

@@ -131,7 +131,8 @@ class Attempt:
     """Event: one request was sent and ended, well or not.
 
     `status` is `None` where no reply came; `cause` names why it was not kept (`""` where it was).
-    Token counts are the service's own, 0 where it said none. `asked` are the rows' prompts.
+    Token counts are the service's own, 0 where it said none. `asked` are the rows' prompts,
+    `deployment` is the name of the one that was asked.
     """
 
     rows: int
@@ -141,6 +142,7 @@ class Attempt:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     asked: Sequence[Prompt] = ()
+    deployment: str = ""
 
 
 @dataclass(slots=True)
@@ -150,6 +152,61 @@ class RowsSettled:
     ok: int
     errors: Mapping[ErrorCode, int] = field(default_factory=dict)
     finish_reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Event: what a run has before it, all its files together, rows of earlier runs among them.
+
+    `prompt_tokens` and `requests` are estimates; so is `rows`, unless it is `exact`.
+    """
+
+    rows: int
+    prompt_tokens: int
+    requests: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileOpened:
+    """Event: an input file is read from now on; `known` of its rows have their records from earlier runs."""
+
+    file: str
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one deployment stands at a moment.
+
+    `state` is `up`, `down` (probed now and then) or `stopped`; `in_flight` requests are under way, `waiting`
+    workers wait for their turn and `backing_off` before another attempt. `rpm` and `tpm` are the limits that
+    are kept to now, a minute; `None` where none is known. `paused_seconds` are left of a pause that the
+    service asked for; `for_quota`: within the last second a request waited for the quota. `last_failure` is
+    the code of the latest failure of a deployment that is not up.
+    """
+
+    deployment: str
+    state: str
+    in_flight: int
+    waiting: int
+    backing_off: int
+    rpm: float | None
+    tpm: float | None
+    paused_seconds: float
+    for_quota: bool
+    last_failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Event, once a second while a run asks: how its deployments stand.
+
+    `unwritten`: parts that wait to be written; while there are any, no more may be asked.
+    """
+
+    deployments: tuple[Standing, ...]
+    unwritten: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +240,7 @@ class Notice:
     text: str
 
 
-Event: TypeAlias = "Attempt | RowsSettled | FileFinished | Notice"
+Event: TypeAlias = "Attempt | RowsSettled | Expected | FileOpened | Pulse | FileFinished | Notice"
 
 #: Whoever wants to know what happens gives such a callable; it must be quick and must not raise.
 Listen: TypeAlias = Callable[[Event], None]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batchscore.errors import ErrorCode
-from batchscore.rows import Attempt, Event, FileFinished, RowsSettled
+from batchscore.rows import Attempt, Event, FileFinished, FileOpened, RowsSettled
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Tally:
     """Adds events up. O(1) an event."""
 
     ok: int = 0
-    known: int = 0
+    known_of: dict[str, int] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
     finish_reasons: Counter[str] = field(default_factory=Counter)
     requests: int = 0
@@ -84,14 +84,16 @@ class Tally:
             self.finish_reasons.update(event.finish_reasons)
         elif isinstance(event, FileFinished):
             self.files.append(event)
-            self.known += event.known
+            self.known_of[event.file] = event.known
+        elif isinstance(event, FileOpened):
+            self.known_of[event.file] = event.known
 
     def statistics(self) -> Statistics:
         """Return the figures as they stand."""
         return Statistics(
             ok=self.ok,
             errors=dict(self.errors),
-            known=self.known,
+            known=sum(self.known_of.values()),
             finish_reasons=dict(self.finish_reasons),
             requests=self.requests,
             retried=dict(self.retried),

@@ -139,7 +139,7 @@ class Attempts(Generic[T]):
         try:
             answers = self.read(reply.body, rows)
         except self.unusable as reason:
-            self.tell(request, reply, ErrorCode.BAD_REPLY.value, *self.billed(reply.body))
+            self.tell(request, deployment, reply, ErrorCode.BAD_REPLY.value, *self.billed(reply.body))
             trial.failed(time.monotonic(), reply.seconds)
             unusable = no_reply(ErrorCode.BAD_REPLY, str(reason))
             self.failed(deployment, unusable)
@@ -152,11 +152,17 @@ class Attempts(Generic[T]):
         # What is asked is in memory twice, as prompts and as a body.
         held = 2 * len(body) + len(reply.body)
         deployment.answered(ticket, charged, rows, reply.seconds, held)
-        self.tell(request, reply, "", prompt_tokens, completion_tokens)
+        self.tell(request, deployment, reply, "", prompt_tokens, completion_tokens)
         return Result(KEPT, answers)
 
     def tell(
-        self, request: Request, reply: Reply, cause: str, prompt_tokens: int, completion_tokens: int
+        self,
+        request: Request,
+        deployment: Deployment,
+        reply: Reply,
+        cause: str,
+        prompt_tokens: int,
+        completion_tokens: int,
     ) -> None:
         """Tell the listener of an attempt that got a reply."""
         self.listen(
@@ -168,6 +174,7 @@ class Attempts(Generic[T]):
                 prompt_tokens,
                 completion_tokens,
                 request.prompts,
+                deployment.name,
             )
         )
 
@@ -183,7 +190,7 @@ class Attempts(Generic[T]):
         except asyncio.CancelledError:
             waited = time.monotonic() - flight.started
             if not flight.overdue or self.ending:
-                self.listen(Attempt(0, None, waited, "interrupted"))
+                self.listen(Attempt(0, None, waited, "interrupted", deployment=deployment.name))
                 raise
             forgive_cancel(flight.task)
             return no_reply(ErrorCode.TIMEOUT, f"none in {worded(waited)}")
@@ -197,7 +204,16 @@ class Attempts(Generic[T]):
         """Judge an attempt that got no reply."""
         now = time.monotonic()
         request.trial.failed(now, now - started, timeout=outcome.code is ErrorCode.TIMEOUT)
-        self.listen(Attempt(request.rows, None, now - started, outcome.code.value, asked=request.prompts))
+        self.listen(
+            Attempt(
+                request.rows,
+                None,
+                now - started,
+                outcome.code.value,
+                asked=request.prompts,
+                deployment=deployment.name,
+            )
+        )
         self.failed(deployment, outcome)
         return Result(outcome)
 
@@ -210,7 +226,7 @@ class Attempts(Generic[T]):
         outcome: Outcome,
     ) -> Result[T]:
         """Judge a reply that is no answer."""
-        self.tell(request, reply, cause_of(outcome), *self.billed(reply.body))
+        self.tell(request, deployment, reply, cause_of(outcome), *self.billed(reply.body))
         limited = outcome.code is ErrorCode.RATE_LIMITED
         if outcome.verdict is not Verdict.AGAIN:
             if outcome.verdict is Verdict.STOP and await self.is_the_requests_own(deployment, outcome):
@@ -295,7 +311,7 @@ class Attempts(Generic[T]):
                     outcome = no_reply(ErrorCode.BAD_REPLY, str(reason))
         # Counted like any request: it may cost money.
         cause = "probe" if outcome.verdict is Verdict.KEPT else cause_of(outcome)
-        self.listen(Attempt(0, status, seconds, cause, *billed))
+        self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))
         deployment.health.probe_answered = outcome.verdict is not Verdict.AGAIN
         if outcome.verdict is Verdict.AGAIN:
             deployment.health.failed(outcome)

@@ -21,6 +21,7 @@ from batchscore.request.health import Health, State
 from batchscore.request.limits import Limits
 from batchscore.request.quota import SMOOTHING_SECONDS, Quota, Ticket
 from batchscore.request.wire import Send
+from batchscore.rows import Standing
 
 #: Reading the limits from every reply would cost more than it tells.
 HEADERS_EVERY_SECONDS = 0.1
@@ -202,6 +203,23 @@ class Deployment:
             self.paused_until = until
             # Others may find sooner than after hours that the service answers again.
             self.quota.book.rest(min(until, time.monotonic() + LONGEST_REST_SECONDS))
+
+    def standing(self) -> Standing:
+        """Return how it stands at this moment."""
+        now, rates = time.monotonic(), self.limits.rates
+        failure = None if self.health.state is State.UP else self.health.last_outcome
+        return Standing(
+            deployment=self.name,
+            state=self.health.state.value,
+            in_flight=self.in_flight,
+            waiting=self.queued,
+            backing_off=self.backing_off,
+            rpm=None if rates.requests is None else rates.requests * 60,
+            tpm=None if rates.tokens is None else rates.tokens * 60,
+            paused_seconds=max(0.0, self.paused_until - now),
+            for_quota=now - self.waited_at < 1.0,
+            last_failure="" if failure is None else failure.code.value,
+        )
 
     def set_state(self, state: State) -> None:
         """Change its health, and wake who waits for that."""

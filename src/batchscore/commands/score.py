@@ -1,0 +1,151 @@
+"""The command `batchscore score`: scores files and shows how it goes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from batchscore.commands.say import say
+from batchscore.configuration import parse_param_flags, unread_variables
+from batchscore.declared import CONFIG_FILE, variable_of
+from batchscore.errors import ExitCode, SettingsError
+from batchscore.model.chosen import choose
+from batchscore.options import GroupedHelp, settings_options
+from batchscore.rows import Event, Notice
+from batchscore.settings import Settings
+
+if TYPE_CHECKING:
+    from batchscore.report.events import Events
+
+SCORE_HELP = """Score every row of INPUT: files, folders or globs.
+
+\b
+The formats are csv, tsv, parquet, json, jsonl, arrow and txt, the text formats
+also compressed (.gz, .zst). The prompt of a row is a column (--column), a
+template over columns (--prompt "Summarise: {text}"), or chat messages.
+
+\b
+  batchscore score data/ -o scores/ --task embeddings -m text-embedding-3-small --column text
+  batchscore score tickets.csv -o tags.jsonl --task chat -m gpt-4o-mini \\
+      --system "Answer with one word." --prompt "Topic of: {subject}. {body}"
+  batchscore score data/ -o rehearsal/ --task chat -m any --column text --simulate
+  batchscore score data/ -o scores/ -m models:/summaries/3
+
+\b
+The endpoint is --endpoint, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL; keys are taken
+from the environment only. Every flag is also a variable (BATCHSCORE_MAX_TOKENS) and a
+key of batchscore.toml (max_tokens); flag beats variable beats file. The same
+command again goes on where a run stopped.
+
+\b
+Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
+2 wrong usage; 3 rows failed; 4 stopped, the same command continues;
+5 another run is working on this output.
+"""
+
+
+@click.command(help=SCORE_HELP, short_help="Score files.", cls=GroupedHelp)
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@settings_options
+@click.option("--config", metavar="FILE", help=f"Read settings from this file instead of ./{CONFIG_FILE}.")
+@click.option(
+    "as_json", "--json", is_flag=True, help="Tell what happens on standard output, one JSON object a line."
+)
+@click.option("--quiet", is_flag=True, help="Show no progress; errors and the summary's problems only.")
+def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: bool, **flags: Any) -> None:
+    """Run `batchscore score`."""
+    if not inputs:
+        raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
+    from batchscore.report.events import Events  # noqa: PLC0415 - --help and wrong flags must not wait for it
+
+    events = Events(click.echo if as_json else None)
+    with events.failing():
+        flags["param"] = parse_param_flags(flags.get("param") or ())
+        exit_code = scored(inputs, config, events, flags, quiet=quiet)
+    sys.exit(int(exit_code))
+
+
+def scored(
+    inputs: tuple[str, ...], config: str | None, events: Events, flags: dict[str, Any], *, quiet: bool
+) -> ExitCode:
+    """Score files and show how it goes and ends; returns the exit code."""
+    in_file = read_config(config)
+    chosen = choose(flags, environ=os.environ, config=in_file, config_name=config or CONFIG_FILE)
+    settings = chosen.settings
+    named = dict(chosen.named) | {
+        declared.name: place
+        for declared in fields(Settings)
+        if (place := place_of(declared, flags, in_file, config or CONFIG_FILE)) is not None
+        and declared.name not in chosen.named
+    }
+    from rich.console import Console  # noqa: PLC0415 - it takes a while to load
+
+    from batchscore.report.progress import Progress  # noqa: PLC0415
+    from batchscore.report.summary import for_machines, summary  # noqa: PLC0415
+    from batchscore.run import score_files  # noqa: PLC0415 - it brings in aiohttp and pyarrow
+
+    events.start(
+        task=settings.task,
+        model=settings.model,
+        simulated=settings.simulate,
+        inputs=inputs,
+        output=settings.output,
+    )
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(console, files=lambda: None) as progress:
+
+        def listen(event: Event) -> None:
+            progress(event)
+            events(event)
+
+        unread = unread_variables(settings, os.environ)
+        if unread:
+            listen(Notice(" ".join(unread)))
+        finished = score_files(settings, inputs, environ=os.environ, listen=listen, named=named)
+    if events.wanted:
+        say(orjson.dumps(for_machines(finished)))
+    elif not quiet or finished.exit_code is not ExitCode.DONE:
+        # With --overwrite the same command would begin anew instead of going on.
+        command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
+        say(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
+    return finished.exit_code
+
+
+def read_config(path: str | None) -> dict[str, Any]:
+    """Return the settings of the file; raises `SettingsError` where it cannot be used."""
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415
+    else:
+        import tomli as tomllib  # noqa: PLC0415
+
+    file = Path(path or CONFIG_FILE)
+    try:
+        settings: dict[str, Any] = tomllib.loads(file.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        if path is None:
+            return {}
+        raise SettingsError(f"--config {file}: there is no such file.") from None
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise SettingsError(f"{file} is not TOML: {error}.") from None
+    return settings
+
+
+def place_of(
+    declared: Field[Any], flags: Mapping[str, Any], in_file: Mapping[str, Any], file_name: str
+) -> str | None:
+    """Return which variable or file gave a setting its value; `None` for a flag or a default."""
+    if flags.get(declared.name) not in (None, (), {}, False):
+        return None
+    if os.environ.get(variable_of(declared), "").strip():
+        return variable_of(declared)
+    return file_name if declared.name in in_file or declared.name.replace("_", "-") in in_file else None
