@@ -19,6 +19,7 @@ release = version = runpy.run_path(str(VERSION))["VERSION"]
 extensions = ["myst_parser"]
 myst_heading_anchors = 3
 nitpicky = True
+smartquotes = False  # flags keep their two dashes
 
 html_theme = "furo"
 html_title = f"batchscore {release}"

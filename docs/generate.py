@@ -56,15 +56,13 @@ def settings_page() -> str:
         if facts["only_file"]:
             names, variable = f"`[[{declared.name}]]`", "file only"
         silent = facts["kind"] in {"params", "flag"} or declared.default in (None, ())
-        default = "" if silent else f"`{shown_default(declared)}`"
+        default = "" if silent else f" Default: `{shown_default(declared)}`."
         choices = f" ({', '.join(facts['choices'])})" if facts["choices"] else ""
-        row = f"| {names} | {facts['help']}{choices} | {default} | {variable} |"
+        row = f"| {names} | {facts['help']}{choices}{default} | {variable} |"
         groups.setdefault(facts["group"], []).append(row)
     pages = [SETTINGS_HEAD]
     for group, rows in groups.items():
-        table = "\n".join(
-            ["| flag | what it does | default | variable |", "| --- | --- | --- | --- |", *rows]
-        )
+        table = "\n".join(["| flag | what it does | variable |", "| --- | --- | --- |", *rows])
         pages.append(f"\n## {group}\n\n{table}\n")
     return "".join(pages)
 
