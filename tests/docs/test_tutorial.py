@@ -33,7 +33,7 @@ def run(line: str, folder: Path, batchscore: Cli, *, interrupted: bool) -> str:
         ).stdout
     with batchscore.start(*rehearsal(line), cwd=folder) as process:
         if interrupted:
-            wait_for_answers(folder / "broken")
+            wait_for_answers(folder / "tutorial" / "broken")
             process.interrupt()
         done = process.finish()
     assert done.exit_code == (4 if interrupted else 0), done.said
