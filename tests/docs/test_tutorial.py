@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from written import ROOT, TUTORIAL, blocks_of, rehearsal
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def assert_shows(page: str, seen: str) -> None:
         assert any(wanted.fullmatch(line) for line in lines), f"{shown!r} is not in:\n{seen}"
 
 
+@pytest.mark.timeout(180)
 def test_the_tutorial_works_from_its_beginning_to_its_end(
     batchscore: Cli, imported: prefork.Server, tmp_path: Path
 ) -> None:
