@@ -221,7 +221,10 @@ def test_every_flag_that_the_docs_name_exists(generator: dict[str, Any]) -> None
         for option in command.params
         for flag in (*option.opts, *option.secondary_opts)
     }
-    named = {flag for page in PAGES for flag in re.findall(r"`(--[a-z][a-z-]+)", page.read_text("utf-8"))}
+    texts = [page.read_text("utf-8").replace("\\\n", " ") for page in PAGES]
+    named = {flag for text in texts for flag in re.findall(r"`(--[a-z][a-z-]+)", text)}
+    commands = [line for text in texts for line in re.findall(r"^ *batchscore [a-z].*", text, re.MULTILINE)]
+    named |= {flag for line in commands for flag in re.findall(r" (--[a-z][a-z-]+)", line)}
     assert named - known - {"--help", "--version"} == NOT_OF_COMMANDS
 
 
