@@ -222,9 +222,9 @@ def test_every_flag_that_the_docs_name_exists(generator: dict[str, Any]) -> None
         for flag in (*option.opts, *option.secondary_opts)
     }
     texts = [page.read_text("utf-8").replace("\\\n", " ") for page in PAGES]
-    named = {flag for text in texts for flag in re.findall(r"`(--[a-z][a-z-]+)", text)}
+    named = {flag for text in texts for flag in re.findall(r"`(--[a-z][a-z0-9-]+)", text)}
     commands = [line for text in texts for line in re.findall(r"^ *batchscore [a-z].*", text, re.MULTILINE)]
-    named |= {flag for line in commands for flag in re.findall(r" (--[a-z][a-z-]+)", line)}
+    named |= {flag for line in commands for flag in re.findall(r" (--[a-z][a-z0-9-]+)", line)}
     assert named - known - {"--help", "--version"} == NOT_OF_COMMANDS
 
 
