@@ -106,8 +106,7 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> Chosen:
         return not environ.get(f"BATCHSCORE_{setting}", "").strip()
 
     flags: dict[str, Any] = {"model": host.model, "output": host.output, "shared": True}
-    if unset("COLUMN"):
-        flags["column"] = environ.get(TEXT_COLUMN, "").strip() or None
+    flags["column"] = column_of(environ)
     if unset("ROOT"):
         flags["root"] = host.root
     if unset("SHARE") and host.machines > 1:
@@ -122,6 +121,13 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> Chosen:
         if environ.get(variable_of(declared), "").strip()
     }
     return Chosen(chosen.settings, {**named, **chosen.named})
+
+
+def column_of(environ: Mapping[str, str]) -> str | None:
+    """Return the text column that the samples' variable names, where our own does not name one."""
+    return (
+        None if environ.get("BATCHSCORE_COLUMN", "").strip() else environ.get(TEXT_COLUMN, "").strip() or None
+    )
 
 
 def own_deadline(timeout_seconds: float) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,12 @@ def from_elsewhere(
         if spelling in config:
             return parse(declared, config[spelling], f"{spelling} in {config_name}")
     return None
+
+
+def without_settings(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return an environment without the variables of some settings."""
+    variables = {variable_of(declared) for declared in fields(Settings) if declared.name in names}
+    return {name: value for name, value in environ.items() if name not in variables}
 
 
 def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:

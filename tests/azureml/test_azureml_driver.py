@@ -212,20 +212,23 @@ def test_only_files_that_are_settled_are_returned(
     files.text("data/.good.csv.crc", "x")
     files.text("data/book.xlsx", "x")
     files.bytes("data/torn.parquet", b"PAR1")
+    files.csv("data/other.csv", [{"title": "no text"}])
     deployment.will(status=400, times=None, when_input_contains="refused")
-    host = hosted(chat_model(deployment), TEXT, mini_batch_size=9, max_retries=2)
+    host = hosted(chat_model(deployment), TEXT, mini_batch_size=10, max_retries=2)
     end = host.run(Path("data"), Path("out"))
-    assert (end.status, end.failed_files, end.raised) == ("Failed", 3, []), end.words
+    assert (end.status, end.failed_files, end.raised) == ("Failed", 4, []), end.words
     returned = {Path(path).name for path in end.returned}
     assert returned == {"good.csv", "none.csv", "_also.csv", "_SUCCESS", ".good.csv.crc"}
     assert set(read_scores("out", "chat")["file"]) == {"good.csv", "bad.csv", "_also.csv"}
     assert "bad.csv: 3 rows, 1 scored, 2 failed: more than BATCHSCORE_ERROR_THRESHOLD (0) allows" in end.words
     assert "torn.parquet cannot be scored" in end.words
+    assert "other.csv cannot be scored: no column 'text' (AZUREML_BI_TEXT_COLUMN); its columns" in end.words
     assert "book.xlsx: suffix .xlsx is not one" in end.words
     asked = deployment.statistics().count
     (Path("data/book.xlsx")).unlink()
     (Path("data/torn.parquet")).unlink()
-    lenient = hosted(host.model, {**TEXT, "BATCHSCORE_ERROR_THRESHOLD": "0.7"}, mini_batch_size=9)
+    (Path("data/other.csv")).unlink()
+    lenient = hosted(host.model, {**TEXT, "BATCHSCORE_ERROR_THRESHOLD": "0.7"}, mini_batch_size=10)
     assert lenient.run(Path("data"), Path("out")).status == "Completed"
     assert deployment.statistics().count == asked
 

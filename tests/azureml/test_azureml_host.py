@@ -68,6 +68,25 @@ def test_what_the_host_says(arguments: list[str], environ: dict[str, str], expec
     assert host_of(arguments, environ) == expected
 
 
+def test_what_the_host_says_holds_in_any_folder(tmp_path: Path) -> None:
+    """Its processes change their folder between calls."""
+    host = host_of(["--batchscore-root", "in"], {"AZUREML_MODEL_DIR": "m", "AZUREML_BI_OUTPUT_PATH": "o"})
+    assert (host.model, host.output, host.root) == tuple(str(tmp_path / name) for name in ("m", "o", "in"))
+
+
+@pytest.mark.usefixtures("called")
+@pytest.mark.parametrize(("deadline", "warned"), [("20m", True), ("9m", False)])
+def test_a_call_that_would_not_end_by_itself_is_told(
+    deadline: str,
+    warned: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("BATCHSCORE_DEADLINE", deadline)
+    azureml.init()
+    assert ("the host kills the process after 600 s" in caplog.text) == warned
+
+
 @pytest.mark.parametrize("missing", list(SAID))
 def test_what_the_host_must_say(missing: str) -> None:
     with pytest.raises(SettingsError, match=missing):
@@ -198,6 +217,24 @@ def test_calls_work_on_any_thread_and_leave_signals_alone(
     assert azureml.run([]) == []
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert len(read_scores(str(tmp_path / "out"), "chat")) == 12
+
+
+@pytest.mark.usefixtures("called")
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("OPENAI_BASE_URL", "", "AZURE_OPENAI_ENDPOINT"),
+        ("OPENAI_BASE_URL", "my-resource.openai.azure.com", "OPENAI_BASE_URL has no scheme"),
+        ("BATCHSCORE_PROMPT", "no field", "BATCHSCORE_PROMPT uses no"),
+    ],
+)
+def test_what_nobody_can_score_with_ends_at_init_before_a_file_is_seen(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.delenv(TEXT_COLUMN)
+    with pytest.raises((SettingsError, UsageError), match=told):
+        azureml.init()
 
 
 @pytest.mark.usefixtures("called")

@@ -40,7 +40,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "endpoints": {"settings", "scoring", "request", "simulator"},
     "output": {"settings", "stores", "write"},
     "arguments": {"settings"},
-    "iterables": {"arguments", "settings", "model.chosen", "endpoints", "scoring", "survey", "pack"},
+    "iterables": {
+        *("arguments", "settings", "configuration", "model.chosen", "endpoints", "scoring", "survey", "pack"),
+    },
     "model.kept": set(),
     "model.saved model.chosen": {"settings", "configuration", "declared", "pack", "model.kept"},
     "model": {"arguments", "settings", "configuration", "declared", "iterables", "pack", "survey"},
@@ -68,7 +70,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scores": {"stores", "write"},
     "merging": {"scores", "stores", "read", "write"},
     "verifying": {"stores", "write"},
-    "azureml_files": {"settings", "checks", "configuration", "declared", "deadline"},
+    "azureml_files": {"settings", "checks", "configuration", "declared", "deadline", "azureml_host"},
+    "azureml_files.starting": {"azureml_host", "settings", "configuration", "endpoints", "survey"},
     "checking": {"azureml_files"},
     "azureml_host": {"settings", "declared", "model.chosen"},
     "azureml": {

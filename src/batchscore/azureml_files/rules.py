@@ -14,12 +14,16 @@ from batchscore.azureml_files.conda import environment_findings
 from batchscore.azureml_files.document import Document, Finding
 from batchscore.azureml_files.kinds import Scoring
 from batchscore.azureml_files.script import script_problem
+from batchscore.azureml_files.starting import start_problem
+from batchscore.azureml_files.steps import step_findings
 from batchscore.azureml_files.variables import deadline_seconds, variable_problems
 
 #: How endpoints and deployments are named (learn.microsoft.com, "Manage Azure Machine Learning limits").
 _ENDPOINT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 #: Variables of a shell, and blanks that were left to be filled in; `${{…}}` are Azure ML's own expressions.
 _UNFILLED = re.compile(r"\$(?!\{\{)\{?[A-Za-z_]\w*\}?|<[A-Za-z][\w -]*>")
+#: The longest time of a call (learn.microsoft.com, the reference of parallel jobs).
+_LONGEST_SECONDS = 259_200
 #: Settings that a deployment reads below `settings` only, though its schema lets them stand at the top.
 _BELOW_SETTINGS = ("error_threshold", "environment_variables")
 
@@ -45,6 +49,10 @@ def document_findings(document: Document, kind: str) -> Iterator[Finding]:
         yield from _deployment_findings(document)
     if kind == "schedule":
         yield from _schedule_findings(document)
+    if kind == "pipeline":
+        yield from step_findings(document)
+    if kind == "compute":
+        yield from _compute_findings(document)
 
 
 def scoring_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
@@ -57,21 +65,43 @@ def scoring_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
             yield document.finding(f"{key}: there is no such key here; nothing reads it.", *steps, key)
     yield from _script_findings(document, scoring)
     yield from environment_findings(document, scoring.environment)
+    for steps, lowest in scoring.counts.items():
+        count = whole(document.get(*steps))
+        if count is not None and count < lowest:
+            yield document.finding(f"{steps[-1]} is {count}; it must be at least {lowest}.", *steps)
     threshold = (*scoring.timeout[:-2], "error_threshold")
-    if document.get(*threshold) not in {None, 0}:
+    if document.get(*threshold) not in {None, 0, "0"}:
         message = "error_threshold is not 0: a job whose files could not be scored would be green."
         yield document.finding(message, *threshold)
     variables = document.table(*scoring.variables)
-    for name, problem in variable_problems(variables):
+    if document.get(*scoring.variables) and not variables:
+        message = "environment_variables is no mapping; write NAME: value below it, a line each."
+        yield document.finding(message, *scoring.variables)
+        return
+    problems = list(variable_problems(variables))
+    blanks = any(_UNFILLED.search(str(value)) for value in variables.values())
+    if not problems and not blanks and (reason := start_problem(variables)):
+        problems = [("", f"the scoring script would end at once: {reason}")]
+    for name, problem in problems:
         yield document.finding(problem, *scoring.variables, *([name] if name else []))
     yield from _time_findings(document, scoring)
 
 
+def whole(value: object) -> int | None:
+    """Return a whole number, also one in quotes; `None` for anything else, which the SDK tells."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+\s*", value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def _time_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
-    timeout = document.get(*scoring.timeout)
+    timeout = whole(document.get(*scoring.timeout))
     variables = document.table(*scoring.variables)
-    if isinstance(timeout, bool) or not isinstance(timeout, int):
+    if timeout is None or timeout < 1:
         return
+    if timeout > _LONGEST_SECONDS:
+        message = f"timeout is {timeout} s; a call may take {_LONGEST_SECONDS} s (three days) at most."
+        yield document.finding(message, *scoring.timeout)
     if "BATCHSCORE_DEADLINE" not in variables:
         message = f"BATCHSCORE_DEADLINE is not set: the host would kill the process after {timeout} s."
         yield document.finding(message + " Add one that is shorter.", *scoring.variables)
@@ -90,7 +120,10 @@ def _script_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
     if not isinstance(code, str) or not isinstance(script, str) or ":" in code:
         return
     folder = document.path.parent / code
-    if not folder.is_dir():
+    if Path(script).is_absolute() or ".." in Path(script).parts:
+        message = f"{script} is outside of the code folder, and only that goes along."
+        yield document.finding(message, *scoring.script)
+    elif not folder.is_dir():
         yield document.finding(f"{code}: there is no such folder.", *scoring.code)
     elif not (folder / script).is_file():
         yield document.finding(f"{script}: there is no such file in {code}.", *scoring.script)
@@ -110,6 +143,10 @@ def _deployment_findings(document: Document) -> Iterator[Finding]:
         yield document.finding(message + " Write summary_only.", "settings", "output_action")
     if document.get("type") != "model":
         yield document.finding("type is not set; write type: model", "type")
+    model = document.get("model")
+    if isinstance(model, str) and re.fullmatch(r"azureml:[^/:@]+", model):
+        message = f"model is {model}, without a version; add :1, or @latest."
+        yield document.finding(message, "model")
 
 
 def _schedule_findings(document: Document) -> Iterator[Finding]:
@@ -123,3 +160,15 @@ def _schedule_findings(document: Document) -> Iterator[Finding]:
     elif parts[2:4] != ["*", "*"]:
         message = "expression: Azure ML does not read the fields of days and months; write * there."
         yield document.finding(message, "trigger", "expression")
+    else:
+        for part, most, what in ((parts[0], 59, "minute"), (parts[1], 23, "hour"), (parts[4], 6, "weekday")):
+            if any(int(number) > most for number in re.findall(r"\d+", part)):
+                message = f"expression: {part} is no {what}; the highest is {most}."
+                yield document.finding(message, "trigger", "expression")
+
+
+def _compute_findings(document: Document) -> Iterator[Finding]:
+    fewest, most = whole(document.get("min_instances")), whole(document.get("max_instances"))
+    if most is not None and most < max(1, fewest or 0):
+        message = f"max_instances is {most}; it must be at least {max(1, fewest or 0)}."
+        yield document.finding(message, "max_instances")

@@ -83,15 +83,19 @@ def is_address_or_path(named: str) -> bool:
 @contextmanager
 def found(named: str) -> Iterator[SavedModel | None]:
     """Give what a model that was named says; `None` for a folder that only has the name of one."""
-    from batchscore.model.saved import folder_of, read_saved  # noqa: PLC0415 - few runs need YAML
+    from batchscore.model.saved import folder_of, folders_below, read_saved  # noqa: PLC0415 - few runs need YAML
 
     if ADDRESS.match(named):
         with tempfile.TemporaryDirectory(prefix="batchscore-model-") as into:
             downloaded = fetched(named, into)
             yield read_saved(folder_of(downloaded) or downloaded, where=named)
         return
-    folder = folder_of(Path(os.path.expanduser(named)))  # noqa: PTH111 - pathlib raises for nobody's ~
+    path = Path(os.path.expanduser(named))  # noqa: PTH111 - pathlib raises for nobody's ~
+    folder = folder_of(path)
     if folder is None and PATH.match(named):
+        several = ", ".join(below.name for below in folders_below(path))
+        if several:
+            raise SettingsError(f"{named} holds several MLflow models: {several}. Name one of them.")
         raise SettingsError(
             f"{named} holds no MLflow model (a folder with a file MLmodel). Save one with batchscore model "
             "save, or give the name that the service knows."
