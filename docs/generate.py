@@ -15,7 +15,7 @@ import click
 import batchscore
 from batchscore import errors
 from batchscore.cli import cli
-from batchscore.declared import CONFIG_FILE, flag_of, shown_default, variable_of
+from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, flag_of, shown_default, variable_of
 from batchscore.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -32,8 +32,9 @@ HELP_WIDTH = 100
 SETTINGS_HEAD = f"""# Settings
 
 {MADE} A flag beats its variable, a variable beats `{CONFIG_FILE}` (in the
-working folder, or named with `--config`), and the file beats the default. A file's key is the flag's name
-without the dashes: `max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. In a
+working folder, or named with `--config` or `{CONFIG_VARIABLE}`), and the file beats the default. The variable
+names a file for Azure ML, Python and MLflow models, too. A file's key is the flag's name without the dashes:
+`max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. In a
 variable several names have commas between (`BATCHSCORE_KEEP=title,lang`), and parameters are a JSON object
 (`BATCHSCORE_PARAM='{{"temperature": 0.2}}'`). A `BATCHSCORE_…` variable that nothing reads is told. Keys and
 tokens are no settings: they are read from the environment only, see [endpoints](../how-to/endpoints.md).

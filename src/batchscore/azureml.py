@@ -173,10 +173,10 @@ def score(prepared: Prepared, paths: Sequence[str]) -> list[str]:
 
 
 def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
-    """Return settings in which the names of files begin below a root that depends on each path alone.
+    """Return settings under which the names of files depend on each path alone.
 
-    Without one that was said it is the folder that a file lies in. Raises `InputError` where that would call
-    two files the same.
+    Without a root that was said they begin below the folder that a file lies in. Raises `InputError` where
+    that would call two files of a mini-batch the same; of one in another the output tells.
     """
     if settings.root is not None or not paths:
         return settings
@@ -187,7 +187,7 @@ def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
             "one. Say below which folder they are to be named: --batchscore-root ${{inputs.data}} among a "
             "parallel step's program_arguments, or BATCHSCORE_ROOT."
         )
-    return replace(settings, root=folders.pop())
+    return replace(settings, root=folders.pop()) if any(map(os.path.isdir, paths)) else settings
 
 
 def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[str]], InputError | None]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-from batch_host import BatchHost, chat_model, model_like, sample_model
+from batch_host import ROOT, BatchHost, chat_model, model_like, sample_model
 
 import prefork
 from batchscore import read_scores
@@ -21,6 +21,7 @@ from batchscore.verifying import verify_output
 from conftest import KEY
 
 if TYPE_CHECKING:
+    from cloud import Cloud
     from conftest import Cli, Direct, Files
 
 TEXT = {"AZUREML_BI_TEXT_COLUMN": "text"}
@@ -181,6 +182,49 @@ def test_a_step_of_a_pipeline_gets_all_seven_formats_into_parquet(
         assert vector == pytest.approx(vectors[row], rel=1e-6)
     parts = [path for path in Path("out/embeddings").iterdir() if path.suffix == ".parquet"]
     assert sum(pq.read_metadata(part).num_rows for part in parts) == 28
+
+
+def test_a_file_beside_the_script_names_two_deployments_whose_quotas_add_up(
+    files: Files, hosted: Hosts, simulator: Running, deployment: Deployment
+) -> None:
+    """The working folder of a process is a temporary one, and holds no such file."""
+    other = simulator.deployment(deployment.name + "-west")
+    files.texts("data/a.csv", [f"row {row}" for row in range(60)])
+    files.bytes("code/batch_driver.py", (ROOT / "src" / "batch_driver.py").read_bytes())
+    tables = "".join(
+        f'[[deployments]]\ndeployment = "{one.name}"\nrpm = 600\n' for one in (deployment, other)
+    )
+    files.text("code/own.toml", f"max_tokens = 5\nparam = {{ seed = 3 }}\n{tables}")
+    host = hosted(
+        chat_model(deployment),
+        {**TEXT, "BATCHSCORE_CONFIG": "own.toml", "BATCHSCORE_MAX_TOKENS": "7"},
+        script=Path("code/batch_driver.py").absolute(),
+    )
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.raised) == ("Completed", []), end.words
+    assert len(whole(Path("out"), "chat")) == 60
+    counts = [one.statistics().count for one in (deployment, other)]
+    assert sum(counts) == 60
+    assert min(counts) > 10
+    asked = deployment.requests()[0].body
+    assert (asked["seed"], asked["max_tokens"]) == (3, 7)
+
+
+def test_calls_of_one_process_sign_in_once(
+    files: Files, hosted: Hosts, deployment: Deployment, cloud: Cloud
+) -> None:
+    for number in range(4):
+        files.texts(f"data/{number}.csv", [f"one {number}", "two"])
+    signed_in = {
+        "AZURE_OPENAI_ENDPOINT": cloud.url,
+        "BATCHSCORE_AUTH": "entra",
+        "MSI_ENDPOINT": f"{cloud.url}/msi",
+        "MSI_SECRET": "s3",
+    }
+    end = hosted(sample_model(deployment), {**TEXT, **signed_in}).run(Path("data"), Path("out"))
+    assert (end.status, end.calls, cloud.rejected) == ("Completed", 4, 0), end.words
+    assert cloud.answered >= 4
+    assert len(cloud.tokens) == 1
 
 
 @pytest.mark.slow

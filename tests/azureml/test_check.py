@@ -149,6 +149,12 @@ WRONG = [
         "BATCHSCORE_MODEL: gpt",
         r"chat.yml:\d+: BATCHSCORE_MODEL has no place",
     ),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        "BATCHSCORE_CONFIG: own.toml",
+        r"chat.yml:\d+: BATCHSCORE_CONFIG own.toml: there is no such file beside the scoring script",
+    ),
     (DEPLOYMENT, "AUTH: entra", "AUTH: entr", r"chat.yml:\d+: BATCHSCORE_AUTH is 'entr'"),
     (
         DEPLOYMENT,
@@ -371,6 +377,29 @@ def test_arguments_of_a_step_may_be_written_in_every_way_that_the_host_reads(tre
     assert isinstance(document, Document)
     (finding,) = document_findings(document, "pipeline")
     assert "a quote is not closed" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("", None),
+        ("rpm = 6", "--rpm and --tpm: with [[deployments]]"),
+        ('model = "m"', "model in own.toml has no place here"),
+        ("colum = 1", "own.toml: colum is not a setting; did you mean column?"),
+    ],
+)
+def test_a_settings_file_in_the_code_folder_is_read(tree: Path, toml: str, said: str | None) -> None:
+    """What it says counts as said: endpoints, how to sign in, and the deadline."""
+    tables = '[[deployments]]\nendpoint = "https://a.openai.azure.com"\nauth = "entra"\ntpm = 6\n'
+    (tree / "src" / "own.toml").write_text(f'deadline = "5h"\n{toml}\n{tables}')
+    path = tree / DEPLOYMENT
+    text = re.sub(
+        r"    (BATCHSCORE_DEADLINE|AZURE_OPENAI_ENDPOINT|BATCHSCORE_TPM): .*\n", "", path.read_text()
+    )
+    path.write_text(text.replace("BATCHSCORE_AUTH: entra", "BATCHSCORE_CONFIG: own.toml"))
+    found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
+    assert len(found) == (said is not None), found
+    assert said is None or said in found[0]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from batchscore.azureml_files.conda import environment_findings
 from batchscore.azureml_files.document import Document, Finding
@@ -16,7 +17,10 @@ from batchscore.azureml_files.kinds import Scoring
 from batchscore.azureml_files.script import script_problem
 from batchscore.azureml_files.starting import start_problem
 from batchscore.azureml_files.steps import step_findings
-from batchscore.azureml_files.variables import deadline_seconds, variable_problems
+from batchscore.azureml_files.variables import deadline_seconds, file_problems, variable_problems
+from batchscore.config_file import read
+from batchscore.declared import CONFIG_VARIABLE
+from batchscore.errors import SettingsError
 
 #: How endpoints and deployments are named (learn.microsoft.com, "Manage Azure Machine Learning limits").
 _ENDPOINT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
@@ -78,13 +82,17 @@ def scoring_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
         message = "environment_variables is no mapping; write NAME: value below it, a line each."
         yield document.finding(message, *scoring.variables)
         return
-    problems = list(variable_problems(variables))
+    in_file, wrong = _settings_file(document, scoring)
+    for problem in wrong:
+        yield document.finding(problem, *scoring.variables, CONFIG_VARIABLE)
+    problems = list(variable_problems(variables, in_file))
     blanks = any(_UNFILLED.search(str(value)) for value in variables.values())
-    if not problems and not blanks and (reason := start_problem(variables)):
+    seen = bool(in_file) or CONFIG_VARIABLE not in variables
+    if seen and not wrong and not problems and not blanks and (reason := start_problem(variables, in_file)):
         problems = [("", f"the scoring script would end at once: {reason}")]
     for name, problem in problems:
         yield document.finding(problem, *scoring.variables, *([name] if name else []))
-    yield from _time_findings(document, scoring)
+    yield from _time_findings(document, scoring, in_file)
 
 
 def whole(value: object) -> int | None:
@@ -94,7 +102,26 @@ def whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _time_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
+def _settings_file(document: Document, scoring: Scoring) -> tuple[Mapping[str, Any], list[str]]:
+    """Return what the file says that BATCHSCORE_CONFIG names, and what is wrong with it.
+
+    It goes along in the code folder; one that is elsewhere cannot be looked at.
+    """
+    named = document.table(*scoring.variables).get(CONFIG_VARIABLE)
+    code, script = document.get(*scoring.code), document.get(*scoring.script)
+    if not isinstance(named, str) or not named.strip() or os.path.isabs(named):  # noqa: PTH117
+        return {}, []
+    if not isinstance(code, str) or not isinstance(script, str) or ":" in code:
+        return {}, []
+    folder = (document.path.parent / code / script).parent
+    try:
+        found = read(folder / named, f"{CONFIG_VARIABLE} {named}", beside=True)
+    except SettingsError as error:
+        return {}, [str(error)]
+    return found, list(file_problems(found, named))
+
+
+def _time_findings(document: Document, scoring: Scoring, in_file: Mapping[str, Any]) -> Iterator[Finding]:
     timeout = whole(document.get(*scoring.timeout))
     variables = document.table(*scoring.variables)
     if timeout is None or timeout < 1:
@@ -102,10 +129,10 @@ def _time_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
     if timeout > _LONGEST_SECONDS:
         message = f"timeout is {timeout} s; a call may take {_LONGEST_SECONDS} s (three days) at most."
         yield document.finding(message, *scoring.timeout)
-    if "BATCHSCORE_DEADLINE" not in variables:
+    if "BATCHSCORE_DEADLINE" not in variables and "deadline" not in in_file:
         message = f"BATCHSCORE_DEADLINE is not set: the host would kill the process after {timeout} s."
         yield document.finding(message + " Add one that is shorter.", *scoring.variables)
-    seconds = deadline_seconds(variables)
+    seconds = deadline_seconds(variables, in_file)
     if seconds is not None and seconds >= timeout:
         message = f"the host kills the process after {timeout} s, before its own deadline of {seconds:g} s."
         yield document.finding(message, *scoring.timeout)

@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from datetime import timedelta
+from typing import Any
 
 from batchscore.azureml_host import TEXT_COLUMN, in_variables
-from batchscore.checks import check
-from batchscore.configuration import parse
+from batchscore.checks import check, check_deployments
+from batchscore.configuration import gather, parse
 from batchscore.deadline import parse_deadline
 from batchscore.declared import OTHER_VARIABLES, VARIABLE_PREFIX, variable_of
-from batchscore.errors import UsageError
+from batchscore.errors import SettingsError, UsageError
 from batchscore.settings import Settings
 
 #: Where the endpoint can stand.
@@ -52,8 +53,13 @@ _ENTRA_TYPES = ("azure_ad", "azuread")
 _OF_A_REGION = ".api.cognitive.microsoft.com"
 
 
-def variable_problems(variables: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Give the name and what is wrong of each variable; the name is empty where one is missing."""
+def variable_problems(
+    variables: Mapping[str, object], in_file: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Give the name and what is wrong of each variable; the name is empty where one is missing.
+
+    `in_file` are the settings of the file that BATCHSCORE_CONFIG names.
+    """
     for name, value in variables.items():
         if value is None:
             yield name, f"{name} has no value; write one after the colon, or leave the line out."
@@ -72,14 +78,15 @@ def variable_problems(variables: Mapping[str, object]) -> Iterator[tuple[str, st
             near = difflib.get_close_matches(name.upper(), (*READ, *_DECLARED), n=1, cutoff=_NEAR)
             if near:
                 yield name, f"{name} is not read; did you mean {near[0]}?"
-    if not any(variables.get(name) for name in ENDPOINTS):
+    if not any(variables.get(name) for name in ENDPOINTS) and not said_in_file(in_file, "endpoint"):
         yield "", f"no endpoint is set: add {ENDPOINTS[1]}, such as https://NAME.openai.azure.com"
     entra = signs_in_by_entra(variables)
     for name in ENDPOINTS if entra else ():
         if _OF_A_REGION in str(variables.get(name)):
             message = "the address of a region; Entra ID works with the resource's own"
             yield name, f"{name} is {message}, https://NAME.openai.azure.com"
-    if not entra and not any(variables.get(name) for name in (*SECRETS, "BATCHSCORE_API_KEY_FROM")):
+    said = any(variables.get(name) for name in (*SECRETS, "BATCHSCORE_API_KEY_FROM"))
+    if not entra and not said and not said_in_file(in_file, "auth", "api_key_from", "key_variable"):
         yield "", "nothing says how to sign in: add BATCHSCORE_AUTH: entra"
 
 
@@ -92,10 +99,32 @@ def signs_in_by_entra(variables: Mapping[str, object]) -> bool:
     )
 
 
-def deadline_seconds(variables: Mapping[str, object]) -> float | None:
+def said_in_file(in_file: Mapping[str, Any], *names: str) -> bool:
+    """Whether a file sets one of these, for the whole run or for each of its deployments."""
+    tables = in_file.get("deployments")
+    places = (
+        [in_file] if not isinstance(tables, list) or not tables else [{**in_file, **one} for one in tables]
+    )
+    return all(any(place.get(name) for name in names) for place in places)
+
+
+def file_problems(in_file: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Give what is wrong with the settings of a file for the scoring script."""
+    for variable, why in NOT_THERE.items():
+        if _DECLARED[variable].name in in_file:
+            yield f"{_DECLARED[variable].name} in {name} has no place here: {why}"
+    try:
+        gather({}, environ={}, config=in_file, config_name=name)
+        tables = in_file.get("deployments", ())
+        check_deployments(tables, rates=any(rate in in_file for rate in ("rpm", "tpm")))
+    except (UsageError, SettingsError) as error:
+        yield str(error)
+
+
+def deadline_seconds(variables: Mapping[str, object], in_file: Mapping[str, Any]) -> float | None:
     """Return how long a call may take by its own deadline; `None` where that is not a duration."""
     try:
-        found = parse_deadline(str(variables.get("BATCHSCORE_DEADLINE", "")))
+        found = parse_deadline(str(variables.get("BATCHSCORE_DEADLINE", in_file.get("deadline", ""))))
     except UsageError:
         return None
     return found.total_seconds() if isinstance(found, timedelta) else None
