@@ -15,6 +15,7 @@ from typing import Any
 
 from batchscore.declared import CONFIG_FILE, OTHER_VARIABLES, VARIABLE_PREFIX, flag_of, variable_of
 from batchscore.errors import SettingsError, UsageError
+from batchscore.prices import priced
 from batchscore.settings import Settings
 
 
@@ -29,7 +30,7 @@ def resolve(
 
     Raises `UsageError`, or `SettingsError` for a name in the file that is no setting.
     """
-    return Settings(**gather(flags, environ=environ, config=config, config_name=config_name))
+    return Settings(**priced(gather(flags, environ=environ, config=config, config_name=config_name)))
 
 
 def gather(
@@ -215,6 +216,13 @@ def parse_tables(value: Any) -> tuple[dict[str, Any], ...]:
     return tuple(value)
 
 
+def parse_prices(value: Any) -> str | dict[str, Any]:
+    """Take a file's name, or its tables by model."""
+    if not isinstance(value, (str, dict)) or not value:
+        raise TypeError
+    return value
+
+
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "text": parse_text,
     "choice": parse_text,
@@ -224,6 +232,7 @@ PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "many": parse_many,
     "params": parse_params,
     "tables": parse_tables,
+    "prices": parse_prices,
 }
 
 KIND_NAMES = {
@@ -235,4 +244,5 @@ KIND_NAMES = {
     "many": "a list of names",
     "params": 'an object of parameters, such as {"temperature": 0.2}',
     "tables": "a list of tables",
+    "prices": "a file's name, or a table for each model",
 }

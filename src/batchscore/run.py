@@ -27,6 +27,7 @@ from batchscore.first_answer import require_an_answer
 from batchscore.incremental import Changes, carry_over, end, out_of_sight, without_emptied
 from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
+from batchscore.plan.expected import expecting
 from batchscore.process import on_the_fastest_loop, stopping
 from batchscore.report.tally import Statistics, Tally
 from batchscore.report.timeline import Timeline
@@ -205,7 +206,7 @@ async def scored(
     hold.when_lost = lost_in_its_thread
     heard = bounds.listening(listen)
     with stopping(stop, listen):
-        async with bounds.watching(listen):
+        async with bounds.watching(listen), expecting(settings, surveyed, heard):
             job = Job(surveyed, settings, ledger, endpoints, environ, heard, stop, bounds.drain_seconds)
             outcome = await job.run()
     early = bounds.reached if outcome.unfinished else None

@@ -305,6 +305,12 @@ class Settings:
     price_out: float | None = setting(
         "What a million tokens of answers cost.", kind="float", metavar="MONEY", lowest=0, group="Bounds"
     )
+    prices: str | Mapping[str, Any] | None = setting(
+        "A TOML file of prices by model, for runs that name none with --price-in and --price-out.",
+        kind="prices",
+        metavar="FILE",
+        group="Bounds",
+    )
     deadline: str | None = setting(
         "Stop so that the run is over by then: after 2h, 90m or 45s, at 6:30 o'clock, or at "
         "2026-11-22T06:30.",

@@ -39,6 +39,7 @@ def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str
         (["score", "--help"], wide),
         (["simulate", "-h"], wide),
         (["merge", "--help"], wide),
+        (["plan", "--help"], wide),
         (["verify", "--help"], wide),
         (["report", "--help"], wide),
         (["model", "--help"], wide),

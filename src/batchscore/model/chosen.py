@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from batchscore.config_file import ConfigFile, config_file
 from batchscore.configuration import gather
 from batchscore.errors import SettingsError, UsageError
+from batchscore.prices import priced
 from batchscore.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,14 +65,14 @@ def choose(
     given = gather(flags, environ=environ, config=file.settings, config_name=file.name)
     named = given.get("model")
     if not isinstance(named, str) or not is_address_or_path(named):
-        return Chosen(Settings(**given), {})
+        return Chosen(Settings(**priced(given)), {})
     with found(named) as saved:
         if saved is None:
-            return Chosen(Settings(**given), {})
+            return Chosen(Settings(**priced(given)), {})
         del given["model"]
         from_model = beneath(saved, given, environ)
     merged = from_model | {name: value for name, value in given.items() if name != "param"}
-    return Chosen(Settings(**merged), dict.fromkeys(from_model.keys() - given.keys(), saved.where))
+    return Chosen(Settings(**priced(merged)), dict.fromkeys(from_model.keys() - given.keys(), saved.where))
 
 
 def is_address_or_path(named: str) -> bool:

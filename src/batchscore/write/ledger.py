@@ -165,7 +165,7 @@ class Ledger:
         if manifest is None:
             manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
         if manifest.state == "complete" and manifest.input != digest:
-            raise OutputError(f"{file} has changed since it was scored. {self.ways_on(file)}")
+            raise self.error_of_change(file)
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
         damaged = committed.keys() - manifest.parts.keys()
@@ -194,6 +194,10 @@ class Ledger:
     def ways_on(self, file: str) -> str:
         """Say what can be done where a file has changed."""
         return when_changed(file, self.layout, alone=True)
+
+    def error_of_change(self, file: str) -> OutputError:
+        """Return the error of an input file that is not what was scored."""
+        return OutputError(f"{file} has changed since it was scored. {self.ways_on(file)}")
 
     def compared(self, file: str) -> bool:
         """Whether an input file's digest decides what is left of it to do."""
