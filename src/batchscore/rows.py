@@ -183,7 +183,8 @@ class Standing:
     workers wait for their turn and `backing_off` before another attempt. `rpm` and `tpm` are the limits that
     are kept to now, a minute; `None` where none is known. `paused_seconds` are left of a pause that the
     service asked for; `for_quota`: within the last second a request waited for the quota. `last_failure` is
-    the code of the latest failure of a deployment that is not up.
+    the code of the latest failure of a deployment that is not up, `failing_seconds` how long it has failed
+    and `probe_seconds` when it is asked again.
     """
 
     deployment: str
@@ -196,17 +197,22 @@ class Standing:
     paused_seconds: float
     for_quota: bool
     last_failure: str = ""
+    failing_seconds: float = 0.0
+    probe_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """Event, once a second while a run asks: how its deployments stand.
 
-    `unwritten`: parts that wait to be written; while there are any, no more may be asked.
+    `unwritten`: parts that wait to be written; while there are any, no more may be asked. `oldest_seconds`:
+    how long the oldest request in flight is under way. `stopping`: nothing more is asked.
     """
 
     deployments: tuple[Standing, ...]
     unwritten: int = 0
+    oldest_seconds: float = 0.0
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)

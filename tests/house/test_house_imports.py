@@ -63,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "simulator",
     },
     "report.summary": {"run", "bounds"},
+    "report.line": {"bounds"},
     "scores": {"stores", "write"},
     "merging": {"scores", "stores", "read", "write"},
     "verifying": {"stores", "write"},

@@ -11,7 +11,7 @@ from typing import Any
 
 from batchscore.bounds import money
 from batchscore.errors import ErrorCode, ExitCode
-from batchscore.report.progress import clock, counted, named
+from batchscore.report.words import clock, counted, named
 from batchscore.run import Finished
 
 #: How many files or problems are listed before "and so many more".
