@@ -109,7 +109,10 @@ def scored(
         inputs=inputs,
         output=settings.output,
     )
-    progress = Progress(verbose=verbose, answer_tokens=settings.charged_answer_tokens, cost=settings.cost)
+    in_place = not (events.wanted and sys.stdout.isatty())
+    progress = Progress(
+        in_place=in_place, verbose=verbose, answer_tokens=settings.charged_answer_tokens, cost=settings.cost
+    )
     with nullcontext() if quiet else progress:
         listeners: list[Listen] = [*([] if quiet else [progress]), *([events] if events.wanted else [])]
 

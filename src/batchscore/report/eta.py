@@ -30,8 +30,8 @@ SHORT_PAUSE_SECONDS = 2.0
 
 #: Rows so much longer or shorter than expected are taken for a bad estimate, beyond the second for a part
 #: of the input that is unlike the rest.
-BAD_ESTIMATE = 1.25
-UNLIKE = 1.6
+BAD_ESTIMATE = 1.35
+UNLIKE = 1.8
 
 #: Two estimates that differ by less are told as one.
 ABOUT = 1.3

@@ -30,14 +30,15 @@ def describe(view: View, *, verbose: bool = False) -> str:
     return " · ".join(pieces)
 
 
-def rows_of(view: View) -> list[str]:
-    """Return how many rows are done, failed and left."""
+def rows_of(view: View, *, share: bool = True) -> list[str]:
+    """Return how many rows are done, failed and left; `share`: also as a part of all."""
     now, total = view.statistics, view.total
     if total is None:
         pieces = [counted(view.rows, "row")]
     else:
         about = "" if view.exact else "about "
-        pieces = [f"{view.rows:,} of {about}{counted(total, 'row')} ({percent(view.rows, total)})"]
+        part = f" ({percent(view.rows, total)})" if share else ""
+        pieces = [f"{view.rows:,} of {about}{counted(total, 'row')}{part}"]
     pieces.append(f"{now.failed:,} failed")
     if total is not None:
         pieces.append(f"{total - view.rows:,} left")

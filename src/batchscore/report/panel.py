@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len, set_cell_size
+
 from batchscore.report.line import end_of, others_of, rows_of, traffic_of
 from batchscore.report.view import View
 from batchscore.report.waiting import standing_of, waiting, worst_first
@@ -74,7 +76,7 @@ def bar(view: View, width: int) -> list[Piece]:
 
 def counts(view: View) -> list[Piece]:
     """Return the rows in numbers, most important first."""
-    first, failed, *others = rows_of(view)
+    first, failed, *others = rows_of(view, share=False)
     style = "red" if view.statistics.failed else ""
     return [Piece(first, "bold"), Piece(failed, style), *(Piece(text) for text in others)]
 
@@ -153,13 +155,14 @@ def joined(groups: Sequence[Sequence[Piece]], width: int) -> list[Piece]:
 
 def cropped(line: Sequence[Piece], width: int) -> list[Piece]:
     """Return a line that is no wider than the terminal."""
-    if sum(len(piece.text) for piece in line) <= width:
+    if sum(cell_len(piece.text) for piece in line) <= width:
         return list(line)
     kept: list[Piece] = []
     left = max(0, width - 1)
     for piece in line:
-        kept.append(Piece(piece.text[:left], piece.style))
-        left -= len(kept[-1].text)
-        if not left:
+        if cell_len(piece.text) >= left:
+            kept.append(Piece(set_cell_size(piece.text, left), piece.style))
             break
+        kept.append(piece)
+        left -= cell_len(piece.text)
     return [*kept, Piece("…", "dim")]

@@ -37,7 +37,10 @@ class Rates:
     latest: Totals = field(default_factory=Totals)
 
     def take(self, now: float, totals: Totals) -> None:
-        """Note the totals of this moment. O(1) amortised; `seconds` / `GRAIN_SECONDS` + 2 are kept at most."""
+        """Note the totals of this moment. O(1) amortised.
+
+        At most `seconds` / `GRAIN_SECONDS` + 2 of them are kept.
+        """
         self.latest = totals
         if not self.kept or now - self.kept[-1][0] >= GRAIN_SECONDS:
             self.kept.append((now, totals))

@@ -1,7 +1,7 @@
 """What does a run look like at one moment: all that a panel, a line or a log says of it?
 
-A listener of the run's events. An event costs what `Tally` costs; all else is made when it is asked for or once
-a second. It knows no terminal.
+A listener of the run's events. An event costs what `Tally` costs; all else is made when it is asked for, or
+once a second. It knows no terminal.
 """
 
 from __future__ import annotations
