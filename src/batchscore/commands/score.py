@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -127,9 +126,7 @@ def scored(
     if events.wanted:
         say(orjson.dumps(for_machines(finished)))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
-        # With --overwrite the same command would begin anew instead of going on.
-        command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
-        say(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
+        say(summary(finished, words=sys.argv[1:]), err=finished.exit_code is not ExitCode.DONE)
     return finished.exit_code
 
 
