@@ -28,10 +28,10 @@ LONGEST_MEMORY_SECONDS = 900.0
 #: A pause shorter than this is part of the ordinary pace.
 SHORT_PAUSE_SECONDS = 2.0
 
-#: Rows so much longer or shorter than expected are taken for a bad estimate, beyond the second for a part
-#: of the input that is unlike the rest.
-BAD_ESTIMATE = 1.35
-UNLIKE = 1.8
+#: Rows so much longer or shorter than expected are taken for a bad estimate, from the second on for a part
+#: of the input that is unlike the rest; likewise rows of late that are unlike those before.
+BAD_ESTIMATE, UNLIKE = 1.3, 1.7
+STEADY, DRIFTING = 1.05, 1.2
 
 #: Two estimates that differ by less are told as one.
 ABOUT = 1.3
@@ -70,8 +70,11 @@ class Eta:
     high: float | None
 
 
-def left_of(expected: Expected, done: Done) -> Left | None:
-    """Return what is left; `None` where there turned out to be more than was expected."""
+def left_of(expected: Expected, done: Done, drift: float = 1.0) -> Left | None:
+    """Return what is left; `None` where there turned out to be more than was expected.
+
+    `drift` is how much longer rows are of late than they were on the whole.
+    """
     rows = float(expected.rows - done.known - done.rows)
     if rows < 0 or (rows == 0 and not expected.exact):
         return None
@@ -81,7 +84,7 @@ def left_of(expected: Expected, done: Done) -> Left | None:
         requests = rows * done.answered / done.rows
         by_rows = rows * done.prompt_tokens / done.rows
         whole = expected.prompt_tokens * (1 - done.known / expected.rows) if expected.rows else 0.0
-        prompt_tokens = mixed(by_rows, max(0.0, whole - done.prompt_tokens), prompt_tokens)
+        prompt_tokens = mixed(by_rows, max(0.0, whole - done.prompt_tokens), prompt_tokens, drift)
     answers = (
         rows * (done.tokens - done.prompt_tokens) / max(done.rows, 1)
         if done.answer_tokens is None
@@ -90,17 +93,25 @@ def left_of(expected: Expected, done: Done) -> Left | None:
     return Left(rows, requests, prompt_tokens + answers)
 
 
-def mixed(by_rows: float, by_difference: float, expected: float) -> float:
+def mixed(by_rows: float, by_difference: float, expected: float, drift: float) -> float:
     """Return the prompt tokens that are left, by the rows so far or by what was expected in all.
 
     Rows that are somewhat longer than expected were estimated badly, and so are all others; where they are
-    much longer, the rest is likely to be shorter.
+    much longer, or become ever shorter, the rest is likely to be unlike them.
     """
     if by_rows <= 0 or expected <= 0:
         return by_rows
-    off = abs(math.log(by_rows / expected))
-    unlike = min(1.0, max(0.0, (off - math.log(BAD_ESTIMATE)) / math.log(UNLIKE / BAD_ESTIMATE)))
-    return by_rows * (1 - unlike) + by_difference * unlike
+    like = 1 - beyond(by_rows / expected, BAD_ESTIMATE, UNLIKE)
+    like *= 1 - beyond(drift, STEADY, DRIFTING)
+    return by_rows * like + by_difference * (1 - like)
+
+
+def beyond(ratio: float, little: float, much: float) -> float:
+    """Return how far a ratio is from 1, above or below: 0 up to `little`, 1 from `much` on."""
+    if ratio <= 0:
+        return 1.0
+    off = abs(math.log(ratio))
+    return min(1.0, max(0.0, (off - math.log(little)) / math.log(much / little)))
 
 
 def seconds_at_limits(left: Left, deployments: Sequence[Standing]) -> float | None:
@@ -134,6 +145,7 @@ class Forecast:
     done: Done | None = None
     rows: float = 0.0
     tokens: float = 0.0
+    prompt_tokens: float = 0.0
     seconds: float = 0.0
     limited_seconds: float = 0.0
     stalled_seconds: float = 0.0
@@ -152,6 +164,7 @@ class Forecast:
         fading = math.exp(-passed / memory)
         self.rows = self.rows * fading + done.rows - before.rows
         self.tokens = self.tokens * fading + done.tokens - before.tokens
+        self.prompt_tokens = self.prompt_tokens * fading + done.prompt_tokens - before.prompt_tokens
         stalled = is_stalled(deployments)
         self.stalls += stalled and not self.stalled
         self.stalled = stalled
@@ -159,6 +172,13 @@ class Forecast:
         self.stalled_seconds = self.stalled_seconds * fading + (passed if stalled else 0.0)
         limited = not stalled and any(each.for_quota for each in deployments if each.state == "up")
         self.limited_seconds = self.limited_seconds * fading + (passed if limited else 0.0)
+
+    def left(self, expected: Expected, done: Done) -> Left | None:
+        """Return what is left, by what was expected and what came."""
+        drift = 1.0
+        if self.rows > 0 and self.prompt_tokens > 0 and done.rows and done.prompt_tokens:
+            drift = (self.prompt_tokens / self.rows) / (done.prompt_tokens / done.rows)
+        return left_of(expected, done, drift)
 
     def eta(self, left: Left, deployments: Sequence[Standing]) -> Eta | None:
         """Return when it ends, as far as that can be known."""

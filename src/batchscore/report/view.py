@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from batchscore.report.eta import Done, Eta, Forecast, left_of
+from batchscore.report.eta import Done, Eta, Forecast
 from batchscore.report.rates import Rates, Totals
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, Expected, FileFinished, FileOpened, Pulse, Standing
@@ -137,7 +137,7 @@ class Watch:
         up = [each for each in (pulse.deployments if pulse is not None else ()) if each.state == "up"]
         rows = statistics.rows + statistics.known
         known_total = expected is not None and expected.rows >= rows
-        left = left_of(expected, self.done()) if expected is not None and known_total else None
+        left = self.forecast.left(expected, self.done()) if expected is not None and known_total else None
         return View(
             at=now,
             seconds=now - self.started,
