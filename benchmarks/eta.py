@@ -66,7 +66,7 @@ CASES = {
         "chat", 1200, rpm=600, server=SLOW, mishap={"status": 429, "retry_after": 12.0, "times": 1}
     ),
     "chat, tokens, an outage": Case(
-        "chat", 1500, tpm=150_000, max_tokens=60, server=SLOW, mishap={"status": 503, "times": 60}
+        "chat", 1500, tpm=150_000, max_tokens=60, server=SLOW, mishap={"status": 503, "times": 24}
     ),
 }
 

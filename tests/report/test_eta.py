@@ -116,10 +116,7 @@ def test_later_what_was_observed_tells(speed: float, seconds: int) -> None:
 def test_a_limited_run_knows_its_end_from_the_beginning(seconds: int, off: float) -> None:
     """However far off the estimate of the tokens was, once some have come."""
     expected = Expected(ROWS, int(ROWS * 100 * off), ROWS, exact=True)
-    if seconds < 10:
-        off_by = max(off, 1 / off) - 1
-    else:
-        off_by = 0.0
+    off_by = max(off, 1 / off) - 1 if seconds < 10 else 0.0
     end = end_of(ran(seconds, 10.0), UP, expected)
     assert end == pytest.approx((ROWS - 10 * seconds) / 10, rel=0.1 + off_by)
 

@@ -111,16 +111,12 @@ STANDINGS = st.builds(
 
 
 @given(
-    st.lists(STANDINGS, max_size=30),
     st.integers(1, 200),
     st.integers(1, 40),
     st.none() | st.integers(12_345, 10**9),
-    st.booleans(),
+    st.builds(Pulse, st.lists(STANDINGS, max_size=30).map(tuple), stopping=st.booleans()),
 )
-def test_the_panel_fits_any_terminal(
-    standings: list[Standing], width: int, height: int, total: int | None, stopping: bool
-) -> None:
-    pulse = Pulse(tuple(standings), stopping=stopping)
+def test_the_panel_fits_any_terminal(width: int, height: int, total: int | None, pulse: Pulse) -> None:
     view = view_of(EAST, total=total, pulse=pulse)
     lines = lines_of(view, width, height, verbose=True)
     assert 1 <= len(lines) <= height
