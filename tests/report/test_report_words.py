@@ -66,7 +66,7 @@ def test_one_line_holds_every_fact() -> None:
         "12,345 of 50,000 rows (25 %) · 7 failed · 37,655 left · 3 empty · 5,000 rows/min"
         " · 58,900 of 60,000 tokens/min (98 %) · 120 of 600 requests/min (20 %) · 4 requests · 8 in flight"
         " · 2 answered 429 · 1 came to nothing (1 timeout) · west paused 12 s (asked by the service)"
-        " · about 12 min left · 1.23 spent · 2:03"
+        " · about 12 min left · spent 1.23 · 2:03"
         " · waiting for west: the service asked to pause, for 12.0 s more; for quota of east: tokens;"
         " and 1 more reasons"
     )
@@ -85,13 +85,13 @@ def test_the_panel() -> None:
     assert lines_of(view_of(EAST, PAUSED, DOWN), verbose=True) == [
         "███████████████▓░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  25 %",
         "12,345 of 50,000 rows · 7 failed · 37,655 left · 3 empty",
+        "about 12 min left · spent 1.23 · 2:03",
         "tokens/min   58,900 of 60,000   98 %",
         "requests/min    120 of    600   20 %",
         "4 requests · 8 in flight · 2 answered 429 · 1 came to nothing (1 timeout)",
         "north  down for 2:10 (server error), asked again in 10 s",
         "west   paused 12 s (asked by the service)",
         "east   up, 8 in flight",
-        "about 12 min left · 1.23 spent · 2:03",
         "waiting for north, which does not answer (server error): asked again in 8.0 s; …",
     ]
 

@@ -30,7 +30,7 @@ SHORT_PAUSE_SECONDS = 2.0
 
 #: Rows so much longer or shorter than expected are taken for a bad estimate, from the second on for a part
 #: of the input that is unlike the rest; likewise rows of late that are unlike those before.
-BAD_ESTIMATE, UNLIKE = 1.3, 1.7
+BAD_ESTIMATE, UNLIKE = 1.2, 1.5
 STEADY, DRIFTING = 1.05, 1.2
 
 #: Two estimates that differ by less are told as one.

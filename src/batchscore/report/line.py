@@ -124,7 +124,7 @@ def others_of(view: View) -> list[str]:
     """Return money and files."""
     pieces = []
     if view.cost is not None:
-        pieces.append(f"{money(view.cost)} spent")
+        pieces.append(f"spent {money(view.cost)}")
     if view.statistics.files_finished:
         pieces.append(f"{counted(view.statistics.files_finished, 'file')} done")
     return pieces

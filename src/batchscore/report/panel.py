@@ -44,12 +44,12 @@ def panel(view: View, width: int, height: int, *, verbose: bool = False) -> list
     if view.total:
         lines.append((3, bar(view, width)))
     lines.append((9, joined([counts(view)], width)))
-    lines += speeds(view)
-    lines.append((6, joined([[Piece(text) for text in traffic_of(view)]], width)))
-    lines += [(5, line) for line in deployments(view, width, height)]
     ending = [Piece(text, "bold") for text in end_of(view)]
     ending += [Piece(text) for text in others_of(view)]
     lines.append((8, joined([[*ending, Piece(clock(view.seconds), "dim")]], width)))
+    lines += speeds(view)
+    lines.append((6, joined([[Piece(text) for text in traffic_of(view)]], width)))
+    lines += [(5, line) for line in deployments(view, width, height)]
     if view.pulse is not None and view.pulse.stopping:
         lines.append((10, [Piece(draining(view), "yellow")]))
     elif verbose:
@@ -112,7 +112,7 @@ def deployments(view: View, width: int, height: int) -> list[list[Piece]]:
         return []
     most = max(1, min(MOST_DEPLOYMENTS, height - 7))
     shown = standings if len(standings) <= most else standings[: most - 1]
-    longest = max(12, width - 44)
+    longest = max(12, width - 52)
     names = [short(each.deployment, longest) for each in shown]
     column = max([len(name) for name in names], default=0)
     lines = []

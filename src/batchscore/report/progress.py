@@ -34,6 +34,9 @@ PLAIN_SECONDS = 10.0
 PLAIN_PART = 0.05
 PLAIN_SECONDS_AT_MOST = 300.0
 
+#: After so long the main thread has surely been told that the process goes on.
+CONTINUED_SECONDS = 0.1
+
 #: So many notices may wait for a terminal that takes none.
 MOST_NOTICES = 1000
 
@@ -107,11 +110,16 @@ class Progress:
 
     def show(self) -> None:
         """Draw or tell until the run ends, or nobody can see it any more."""
+        looked_at = time.monotonic()
         try:
             while not self.ended.is_set():
                 self.wake.wait(DRAWN_SECONDS)
                 self.wake.clear()
-                self.step(time.monotonic())
+                if time.monotonic() - looked_at > 2 * DRAWN_SECONDS:
+                    # It may have been suspended; the main thread is told of that a moment later.
+                    time.sleep(CONTINUED_SECONDS)
+                looked_at = time.monotonic()
+                self.step(looked_at)
             self.step(time.monotonic(), last=True)
         except (OSError, ValueError):
             # The terminal is closed, or whoever read has gone: that changes nothing for the run.

@@ -25,8 +25,8 @@ class View:
 
     `total` are all rows, those of earlier runs among them, `None` where nobody has said or there turned out
     to be more. `per_minute` is what was done of late; `rpm` and `tpm` are the limits of all deployments
-    that are up, together, `None` where one of them has none. `pulse` is `None` before the first request.
-    `reading`: a file is open. `cost` is in the money of the prices.
+    together, also of those that do not answer, `None` where one of them has none. `pulse` is `None` before
+    the first request. `reading`: a file is open. `cost` is in the money of the prices.
     """
 
     at: float
@@ -134,7 +134,7 @@ class Watch:
         """Return the run as it stands."""
         statistics, expected = self.tally.statistics(), self.expected
         pulse = self.pulse if now - self.pulsed_at < STALE_SECONDS else None
-        up = [each for each in (pulse.deployments if pulse is not None else ()) if each.state == "up"]
+        deployments = () if pulse is None else pulse.deployments
         rows = statistics.rows + statistics.known
         known_total = expected is not None and expected.rows >= rows
         left = self.forecast.left(expected, self.done()) if expected is not None and known_total else None
@@ -145,8 +145,8 @@ class Watch:
             total=expected.rows if expected is not None and known_total else None,
             exact=expected is not None and expected.exact,
             per_minute=self.rates.per_minute(now),
-            rpm=together([each.rpm for each in up]),
-            tpm=together([each.tpm for each in up]),
+            rpm=together([each.rpm for each in deployments]),
+            tpm=together([each.tpm for each in deployments]),
             pulse=pulse,
             pulsed_at=self.pulsed_at,
             reading=self.open_files > 0,
