@@ -24,7 +24,7 @@ from batchscore.report.line import describe
 from batchscore.report.panel import panel
 from batchscore.report.terminal import Canvas
 from batchscore.report.view import View, Watch
-from batchscore.rows import Event, Notice
+from batchscore.rows import Attempt, Event, Notice
 
 #: Seconds between two drawings.
 DRAWN_SECONDS = 0.5
@@ -99,6 +99,8 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         self.watch(event)
+        if isinstance(event, Attempt):
+            return  # what becomes of its rows is told next
         now = time.monotonic()
         if now - self.viewed_at >= DRAWN_SECONDS:
             # Made in the thread that changes the figures, so that they belong together.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from batchscore.report.eta import Done, Eta, Forecast
 from batchscore.report.rates import Rates, Totals
 from batchscore.report.tally import Statistics, Tally
-from batchscore.rows import Event, Expected, FileFinished, FileOpened, Pulse, Standing
+from batchscore.rows import Attempt, Event, Expected, FileFinished, FileOpened, Pulse, RowsSettled, Standing
 
 #: A pulse comes once a second; where none has come for so long, the run does something else than asking.
 STALE_SECONDS = 3.0
@@ -100,6 +100,8 @@ class Watch:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         self.tally.add(event)
+        if isinstance(event, (Attempt, RowsSettled)):
+            return  # nearly all of them
         if isinstance(event, Pulse):
             self.pulse, self.pulsed_at = event, time.monotonic()
             self.take(self.pulsed_at, event)
