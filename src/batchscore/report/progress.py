@@ -139,7 +139,8 @@ class Progress:
             self.continued = False
             self.canvas.forget()
         if view is None or last:
-            self.canvas.draw((), size.width, above=notices)
+            if notices or self.canvas.widths:
+                self.canvas.draw((), size.width, above=notices)
             return
         view = view.later(now)
         self.canvas.draw(
