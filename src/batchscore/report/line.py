@@ -23,7 +23,7 @@ MOST_NAMED = 3
 
 def describe(view: View, *, verbose: bool = False) -> str:
     """Return the state of things in one line."""
-    pieces = [*rows_of(view), *speeds_of(view), *traffic_of(view), *troubles_of(view)]
+    pieces = [*rows_of(view), *speeds_of(view), *traffic_of(view), *lost_of(view), *troubles_of(view)]
     pieces += [*end_of(view), *others_of(view), clock(view.seconds)]
     if verbose:
         pieces.append(waiting(view))
@@ -69,16 +69,19 @@ def against(amount: float, limit: float | None, unit: str) -> str:
 
 
 def traffic_of(view: View) -> list[str]:
-    """Return what is under way, and what came to nothing and why."""
+    """Return what was sent, what of it is under way, and what the rate limit refused."""
     now = view.statistics
     pieces = [counted(now.requests, "request"), f"{view.in_flight:,} in flight"]
     limited = now.retried.get("rate_limited", 0)
     if limited:
         pieces.append(f"{limited:,} answered 429")
-    others = {cause: count for cause, count in now.retried.items() if cause != "rate_limited"}
-    if others:
-        pieces.append(f"{sum(others.values()):,} came to nothing ({named(others)})")
     return pieces
+
+
+def lost_of(view: View) -> list[str]:
+    """Return what came to nothing otherwise, and why."""
+    causes = {cause: count for cause, count in view.statistics.retried.items() if cause != "rate_limited"}
+    return [f"{sum(causes.values()):,} came to nothing ({named(causes)})"] if causes else []
 
 
 def troubles_of(view: View) -> list[str]:

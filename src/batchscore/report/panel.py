@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-from batchscore.report.line import end_of, others_of, rows_of, traffic_of
+from batchscore.report.line import end_of, lost_of, others_of, rows_of, traffic_of
 from batchscore.report.view import View
 from batchscore.report.waiting import standing_of, waiting, worst_first
 from batchscore.report.words import clock, counted, named, percent, rate, short
@@ -49,6 +49,7 @@ def panel(view: View, width: int, height: int, *, verbose: bool = False) -> list
     lines.append((8, joined([[*ending, Piece(clock(view.seconds), "dim")]], width)))
     lines += speeds(view)
     lines.append((6, joined([[Piece(text) for text in traffic_of(view)]], width)))
+    lines += [(5, [Piece(text)]) for text in lost_of(view)]
     lines += [(5, line) for line in deployments(view, width, height)]
     if view.pulse is not None and view.pulse.stopping:
         lines.append((10, [Piece(draining(view), "yellow")]))

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from textwrap import wrap
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -138,6 +139,8 @@ class Progress:
         if self.continued:
             self.continued = False
             self.canvas.forget()
+        # Words stay whole where a terminal would break a line anywhere.
+        notices = [line for text in notices for line in wrap(text, max(20, size.width - 1))]
         if view is None or last:
             if notices or self.canvas.widths:
                 self.canvas.draw((), size.width, above=notices)

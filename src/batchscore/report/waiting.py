@@ -12,6 +12,9 @@ from batchscore.rows import Standing
 #: So many reasons are named.
 MOST_REASONS = 2
 
+#: Names are cut to so many characters.
+LONGEST = 20
+
 
 def waiting(view: View) -> str:
     """Return what a run waits for at this moment, the greatest hindrance first."""
@@ -22,31 +25,35 @@ def waiting(view: View) -> str:
         return "reading rows" if view.reading else "writing what was answered"
     if pulse.unwritten and not view.in_flight:
         return f"waiting for the disk: {counted(pulse.unwritten, 'part')} to be written"
-    reasons = [reason for each in worst_first(pulse.deployments) if (reason := held_back(each, view))]
+    alone = len(pulse.deployments) == 1
+    named = [
+        (each, "" if alone else short(each.deployment, LONGEST)) for each in worst_first(pulse.deployments)
+    ]
+    reasons = [reason for each, name in named if (reason := held_back(each, name, view))]
     answers = f"for answers: {view.in_flight:,} in flight, the oldest for {clock(pulse.oldest_seconds)}"
     if view.in_flight:
         reasons.append(answers)
     if not reasons:
         return "reading rows"
     more = len(reasons) - MOST_REASONS
-    said = [*reasons[:MOST_REASONS], *([f"and {more:,} more reasons"] if more > 0 else [])]
+    said = [*reasons[:MOST_REASONS], *([f"and {counted(more, 'more reason')}"] if more > 0 else [])]
     return f"waiting {'; '.join(said)}"
 
 
-def held_back(each: Standing, view: View) -> str:
-    """Return what keeps one deployment from being asked; empty where nothing does."""
-    name = short(each.deployment)
+def held_back(each: Standing, name: str, view: View) -> str:
+    """Return what keeps a deployment from being asked, if anything; `name` is empty where it is the only one."""
+    service = name or "the service"
     if each.state == "stopped":
         return ""
     if each.state == "down":
         failure = f" ({worded(each.last_failure)})" if each.last_failure else ""
-        return f"for {name}, which does not answer{failure}: asked again in {clock(each.probe_seconds)}"
+        return f"for {service}, which does not answer{failure}: asked again in {clock(each.probe_seconds)}"
     if each.paused_seconds > 0:
-        return f"for {name}: the service asked to pause, for {clock(each.paused_seconds)} more"
+        return f"as {service} asked, for {clock(each.paused_seconds)} more"
     if each.for_quota:
-        return f"for quota of {name}: {view.limited_by}"
+        return f"for quota{f' of {name}' if name else ''}: {view.limited_by}"
     if each.backing_off and not each.in_flight:
-        return f"to ask {name} again: {counted(each.backing_off, 'request')}"
+        return f"to ask {service} again: {counted(each.backing_off, 'request')}"
     return ""
 
 
