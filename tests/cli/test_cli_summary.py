@@ -32,7 +32,8 @@ def test_the_last_line_is_the_next_command_and_it_works(
     assert lines[0] == "chat: 4 rows of 1 file: 2 scored, 1 failed, 1 empty, 2 of them by earlier runs"
     assert lines[1] == "  failed: 1 content filter: the service refuses the text; reword it"
     assert lines[2].startswith("  took:   ")
-    assert lines[3].startswith("  used:   ")
+    assert lines[3] == "          1 came to nothing: 1 content filter"
+    assert lines[4].startswith("  used:   ")
     assert all(len(line) <= 80 for line in lines[:-1])
     assert next_command(whole.stderr) == ["batchscore", *command, "--retry-errors"]
 

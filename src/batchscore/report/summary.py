@@ -96,17 +96,17 @@ def failures(finished: Finished) -> list[str]:
 def effort(finished: Finished) -> list[str]:
     """Return what this run took and cost."""
     now = finished.statistics
-    took = f"  took:   {clock(finished.seconds)}, {counted(now.requests, 'request')}"
-    lost = sum(now.retried.values())
-    if lost:
-        which = "which" if now.requests == 1 else f"{lost:,} of which"
-        took += f", {which} came to nothing ({named(now.retried)})"
+    lines = [f"  took:   {clock(finished.seconds)}, {counted(now.requests, 'request')}"]
+    if now.retried:
+        lines.append(f"          {sum(now.retried.values()):,} came to nothing: {named(now.retried)}")
     tokens = counted(now.prompt_tokens + now.completion_tokens, "token")
     if now.completion_tokens:
-        tokens += f" ({now.prompt_tokens:,} of prompts, {now.completion_tokens:,} of answers)"
+        tokens += f": {now.prompt_tokens:,} of prompts, {now.completion_tokens:,} of answers"
+    lines.append(f"  used:   {tokens}")
     cost = finished.settings.cost(now.prompt_tokens, now.completion_tokens)
-    priced = "" if cost is None else f", {money(cost)} by the prices given"
-    return [took, f"  used:   {tokens}{priced}"]
+    if cost is not None:
+        lines.append(f"  cost:   {money(cost)} by the prices given")
+    return lines
 
 
 def places(finished: Finished) -> list[str]:
@@ -168,7 +168,7 @@ def next_step(finished: Finished, words: Sequence[str]) -> list[str]:
         return ["Interrupted. What was answered is kept.", f"The same command goes on: {command}"]
     if outcome.limited and outcome.unfinished:
         whole = typed(without(again, "--limit"))
-        return [f"--limit was reached. Without it the same command scores the rest: {whole}"]
+        return [f"--limit was reached. All rows: {whole}"]
     if outcome.unreadable:
         return [f"When these files are mended, the same command scores them: {command}"]
     if outcome.failed:

@@ -41,7 +41,7 @@ def waiting(view: View) -> str:
 
 
 def held_back(each: Standing, name: str, view: View) -> str:
-    """Return what keeps a deployment from being asked, if anything; `name` is empty where it is the only one."""
+    """Return what keeps a deployment from being asked, if anything; no `name` where it is the only one."""
     service = name or "the service"
     if each.state == "stopped":
         return ""
