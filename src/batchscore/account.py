@@ -6,6 +6,8 @@ shared, of the output itself or of its files' next versions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,25 @@ from batchscore.write import storage
 from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
+from batchscore.write.manifest import places_of_manifests, read_manifest
 from batchscore.write.next_version import ledger_for
-from batchscore.write.one_file import discard_other_tasks, refuse_other_tasks, refuse_to_lose
+from batchscore.write.one_file import discard_other_tasks, other_tasks, refuse_other_tasks, refuse_to_lose
 from batchscore.write.shared import SharedLedger
 from batchscore.write.switch import clear, drop_told, finish_others
 
 
 def open_ledger(
-    settings: Settings, surveyed: Survey, output: Output, listen: Listen, name: str
+    settings: Settings,
+    surveyed: Survey,
+    output: Output,
+    listen: Listen,
+    name: str,
+    before_discarding: Callable[[], None],
 ) -> tuple[Layout, Ledger]:
     """Open the output folder; raises `OutputError` where it holds something else.
 
     What is returned is the account that the run `name` works on: of `--incremental` that of new versions.
+    `before_discarding` is called before scores are given up, and raises where they are not to be.
     """
     chosen = format_named(part_format(settings, output))
     layout = Layout(output.folder, settings.task, chosen.suffix)
@@ -57,6 +66,8 @@ def open_ledger(
             "choose another name, or replace it with --overwrite."
         )
     discarded = 0
+    if settings.overwrite and not settings.incremental and holds_scores(ledger, output):
+        before_discarding()
     if output.file is not None and not settings.overwrite:
         refuse_other_tasks(ledger, output.file)
     elif output.file is not None:
@@ -88,6 +99,16 @@ def open_ledger(
     if discarded:
         listen(Notice(f"--overwrite discarded {discarded:,} scores that {output.asked_for} held."))
     return layout, ledger
+
+
+def holds_scores(ledger: Ledger, output: Output) -> bool:
+    """Whether there is anything that an `--overwrite` would give up."""
+    for account in [ledger, *(other_tasks(ledger) if output.file is not None else ())]:
+        for path in places_of_manifests(account.layout):
+            with suppress(OutputError):  # a damaged one is in nobody's way
+                if read_manifest(path).ok:
+                    return True
+    return False
 
 
 def names_of(surveyed: Survey) -> list[str]:

@@ -23,6 +23,7 @@ from batchscore.bounds import Bounds, bounds_of
 from batchscore.ended import Ended
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import ExitCode, OutputError, SettingsError
+from batchscore.first_answer import require_an_answer
 from batchscore.incremental import Changes, carry_over, end, out_of_sight, without_emptied
 from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
@@ -100,7 +101,17 @@ def score_surveyed(
 ) -> Finished:
     """Score what was surveyed into an output that is held."""
     name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}"
-    layout, ledger = open_ledger(settings, surveyed, output, listen, name)
+    tally = Tally()
+
+    def heard(event: Event) -> None:
+        tally.add(event)
+        listen(event)
+
+    def require() -> None:
+        if endpoints:
+            require_an_answer(settings, endpoints, environ, heard, bounds)
+
+    layout, ledger = open_ledger(settings, surveyed, output, listen, name, require)
     if surveyed.problems:
         listen(
             Notice(
@@ -111,12 +122,6 @@ def score_surveyed(
     if isinstance(ledger, NextLedger):
         surveyed = without_emptied(surveyed, ledger, listen)
         carry_over(surveyed, ledger, listen)
-    tally = Tally()
-
-    def heard(event: Event) -> None:
-        tally.add(event)
-        listen(event)
-
     with closing(ledger), simulated(settings) as rehearsal:
         if rehearsal is not None:
             endpoints = [rehearsal]

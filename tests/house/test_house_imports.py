@@ -33,7 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scoring": {"settings", "engine", "pack", "request"},
     "bounds": {"settings", "deadline", "scoring"},
     "ended": set(),
-    "process": {"ended"},
+    "process": set(),
+    "first_answer": {"bounds", "process", "scoring", "settings"},
     "incremental": {"survey", "read", "stores", "write"},
     "job": {"ended", "engine", "settings", "survey", "scoring", "read", "pack", "write"},
     "endpoints": {"settings", "scoring", "request", "simulator"},
@@ -47,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {
         "account",
         "ended",
+        "first_answer",
         "process",
         "output",
         "bounds",

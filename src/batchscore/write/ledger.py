@@ -26,6 +26,7 @@ from batchscore.write.formats import Format
 from batchscore.write.journal import Entry, Journals
 from batchscore.write.keeping import folder_of, found
 from batchscore.write.layout import Layout, stem_of
+from batchscore.write.leftovers import refuse_foreign_files, remove_parts, remove_uncommitted, sweep
 from batchscore.write.manifest import (
     Commit,
     Manifest,
@@ -34,7 +35,6 @@ from batchscore.write.manifest import (
     read_manifest,
     remove_manifest,
     restored,
-    shown_names,
     write_manifest,
 )
 from batchscore.write.parts import FileInParts, Part, Replay, Spent, counts
@@ -103,8 +103,8 @@ class Ledger:
         discarded = 0
         if overwrite:
             discarded = self.discard()
-        self.refuse_foreign_files()
-        self.sweep()
+        refuse_foreign_files(self.layout)
+        sweep(self.layout)
         storage.write_whole(self.layout.readme, MARKER_TEXT)
         manifests = [restored(path) for path in places_of_manifests(self.layout)]
         self.journals, self.journals_elsewhere = found(self.layout, self.scratch, self.identity)
@@ -116,16 +116,9 @@ class Ledger:
         elif any(manifest.fingerprint != self.fingerprint for manifest in manifests):
             self.discard()
             manifests = []
-        self.remove_uncommitted(manifests)
+        remove_uncommitted(self.layout, manifests)
         self.manifests = {manifest.file: manifest for manifest in manifests}
         return discarded
-
-    def sweep(self) -> None:
-        """Remove what killed runs left half-written; where all tasks write, another may be at it now."""
-        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
-            storage.sweep(folder)
-        for folder in (self.layout.marker, self.layout.runs):
-            storage.sweep(folder, older_seconds=storage.STALE_SECONDS)
 
     def discard(self) -> int:
         """Remove this task's parts and manifests; returns the scores that they held."""
@@ -136,40 +129,10 @@ class Ledger:
             with suppress(OutputError):
                 scores += read_manifest(path).ok
         # First the parts: should this be cut short, none is left that no manifest names.
-        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
-            for path in listed(folder, ""):
-                if path.name.startswith("part-"):
-                    storage.remove(path)
+        remove_parts(self.layout)
         for path in manifests:
             remove_manifest(path)
         return scores
-
-    def remove_uncommitted(self, manifests: Sequence[Manifest]) -> None:
-        """Remove files of parts that their input's manifest does not name: a killed process has left them.
-
-        What has no manifest at all may be somebody's copy, and stays. Nor is a store looked at, where another
-        machine may be at work.
-        """
-        stems = {stem_of(each.file) for each in manifests}
-        commits = [commit for each in manifests for commit in each.parts.values()]
-        for folder, named in (
-            (self.layout.scores, {each.scores.name for each in commits if each.scores}),
-            (self.layout.errors, {each.error_records.name for each in commits if each.error_records}),
-        ):
-            for path in listed(folder, "") if isinstance(folder, Path) else ():
-                stem = path.name.removeprefix("part-").rpartition("-")[0]
-                if path.name not in named and stem in stems and not storage.is_folder(path):
-                    storage.remove(path)
-
-    def refuse_foreign_files(self) -> None:
-        """Raise `OutputError` where readers of the folder would meet files that are not ours."""
-        for folder in (self.layout.scores, self.layout.errors):
-            foreign = [path.name for path in listed(folder, "") if not path.name.startswith("part-")]
-            if foreign:
-                raise OutputError(
-                    f"{folder} holds files that are not batchscore's, such as {foreign[0]}; "
-                    "choose another output folder."
-                )
 
     def refuse_other_run(self, manifest: Manifest) -> None:
         """Raise `OutputError` naming what differs between that run's settings and this one's."""
@@ -403,11 +366,6 @@ def written(path: Place, content: bytes | Iterable[bytes] | None) -> PartFile | 
         return None
     put = storage.write_whole(path, content)
     return PartFile(path.name, put.bytes, put.digest)
-
-
-def listed(folder: Place, suffix: str) -> list[Place]:
-    """Return the visible files of a folder, sorted; none where there is no folder."""
-    return [folder / name for name in shown_names(folder) if name.endswith(suffix)]
 
 
 def shown(value: Any) -> str:

@@ -24,6 +24,7 @@ from batchscore.write.digests import read_digests
 from batchscore.write.keeping import found_by_one_of_many
 from batchscore.write.layout import stem_of
 from batchscore.write.ledger import MARKER_TEXT, Encoded, Ledger
+from batchscore.write.leftovers import refuse_foreign_files
 from batchscore.write.manifest import Commit, Manifest, PartFile, copy_of, read_manifest, restored
 from batchscore.write.parts import FileInParts, Part
 from batchscore.write.verify import intact
@@ -53,7 +54,7 @@ class SharedLedger(Ledger):
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there of the worker's files; nothing is discarded, since others may be at work."""
         assert not overwrite, "settings refuse it"
-        self.refuse_foreign_files()
+        refuse_foreign_files(self.layout)
         self.sweep()
         if not storage.exists(self.layout.readme):
             storage.write_whole(self.layout.readme, MARKER_TEXT)
