@@ -93,7 +93,7 @@ class Watch:
     expected: Expected | None = None
     pulse: Pulse | None = None
     pulsed_at: float = 0.0
-    open_files: int = 0
+    open_files: set[str] = field(default_factory=set)
     rates: Rates = field(default_factory=Rates)
     forecast: Forecast = field(default_factory=Forecast)
 
@@ -106,9 +106,9 @@ class Watch:
             self.pulse, self.pulsed_at = event, time.monotonic()
             self.take(self.pulsed_at, event)
         elif isinstance(event, FileOpened):
-            self.open_files += 1
+            self.open_files.add(event.file)
         elif isinstance(event, FileFinished):
-            self.open_files -= 1
+            self.open_files.discard(event.file)
         elif isinstance(event, Expected):
             self.expected = event
 
@@ -151,7 +151,7 @@ class Watch:
             tpm=together([each.tpm for each in deployments]),
             pulse=pulse,
             pulsed_at=self.pulsed_at,
-            reading=self.open_files > 0,
+            reading=bool(self.open_files),
             eta=None if left is None or pulse is None else self.forecast.eta(left, pulse.deployments),
             cost=self.cost(statistics.prompt_tokens, statistics.completion_tokens),
         )
