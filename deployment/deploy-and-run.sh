@@ -16,7 +16,7 @@ OPENAI_RESOURCE_GROUP=${OPENAI_RESOURCE_GROUP:-$RESOURCE_GROUP}
 
 # What is scored, and with which model.
 TASK=${TASK:-embeddings}                          # embeddings, chat or completions
-INPUT=${INPUT:-../data}                           # a folder or file here, or an azureml: URI; no sub-folders are read
+INPUT=${INPUT:-$(dirname "$0")/../data}            # a folder or file here, or an azureml: URI; no sub-folders are read
 COLUMN=${COLUMN:-text}                            # the column that holds the text; or instead of it
 PROMPT=${PROMPT:-}                                # a template over columns, such as Summarise: {text}
 MODEL=${MODEL:-text-embedding-3-small}
@@ -60,7 +60,6 @@ absolute() {
 # Paths that were given are those of the folder one is in; our own files are beside this script.
 case $INPUT in
   azureml:* | https:*) ;;
-  ../data) INPUT=$(cd "$(dirname "$0")" && pwd)/../data ;;
   *) INPUT=$(absolute "$INPUT") ;;
 esac
 RESULT=$(absolute "$RESULT")
@@ -164,7 +163,7 @@ DEPLOY=(az ml batch-deployment create "${ML[@]}" --file "deployment-$TASK.yml" -
   --set compute="azureml:$CLUSTER"
   --set settings.environment_variables.AZURE_OPENAI_ENDPOINT="$OPENAI_URL"
   --set settings.environment_variables.BATCHSCORE_TPM="${CAPACITY}000")
-# With a template the model itself says which columns it takes.
+# A template says itself which columns it takes; a column that is named beside it would take the place of its own.
 [[ -n $PROMPT ]] || DEPLOY+=(--set settings.environment_variables.AZUREML_BI_TEXT_COLUMN="$COLUMN")
 "${DEPLOY[@]}"
 
@@ -176,7 +175,10 @@ step "The job"
 JOB=""
 [[ ! -s $JOB_FILE ]] || JOB=$(tail -n 1 "$JOB_FILE")
 STATUS=""
-[[ -z $JOB ]] || STATUS=$(job_status "$JOB")
+# A job of another workspace, or one that was deleted, is none.
+if [[ -n $JOB ]] && exists az ml job show "${ML[@]}" --name "$JOB"; then
+  STATUS=$(job_status "$JOB")
+fi
 # A job that is completed, but was not seen through to the end below, is not started again.
 [[ $STATUS != Completed || $(cat "$DONE_FILE" 2>/dev/null) == "$JOB" ]] || STATUS=Finished
 case $STATUS in

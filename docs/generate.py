@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from batchscore.declared import CONFIG_FILE, flag_of, shown_default, variable_of
+from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, flag_of, shown_default, variable_of
 from batchscore.settings import Settings
 
 HEAD = f"""# Settings
 
 Made from the code by `docs/generate.py`. A flag beats its variable, a variable beats `{CONFIG_FILE}` (in the
-working folder, or named with `--config`), and the file beats the default. A file's key is the flag's name
-without the dashes: `max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. In a
+working folder, or named with `--config` or `{CONFIG_VARIABLE}`), and the file beats the default. The variable
+names a file for Azure ML, Python and MLflow models, too. A file's key is the flag's name without the dashes:
+`max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. In a
 variable several names have commas between (`BATCHSCORE_KEEP=title,lang`), and parameters are a JSON object
 (`BATCHSCORE_PARAM='{{"temperature": 0.2}}'`). A `BATCHSCORE_…` variable that nothing reads is told. Keys and
 tokens are no settings: they are read from the environment only, see [endpoints](endpoints.md).

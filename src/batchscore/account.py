@@ -51,7 +51,12 @@ def open_ledger(
             "file of it with `batchscore merge` when all are through."
         )
     ledger = (
-        SharedLedger(*told, scratch=scratch, files=tuple(names_of(surveyed)))
+        SharedLedger(
+            *told,
+            scratch=scratch,
+            files=tuple(names_of(surveyed)),
+            places={} if settings.root is not None else places_of(surveyed),
+        )
         if settings.shared
         else Ledger(*told, scratch=scratch)
     )
@@ -114,6 +119,11 @@ def holds_scores(ledger: Ledger, output: Output) -> bool:
 def names_of(surveyed: Survey) -> list[str]:
     """Return the files that can be scored, as records name them, in input order."""
     return [ready.file.name for ready in surveyed.ready]
+
+
+def places_of(surveyed: Survey) -> dict[str, str]:
+    """Return where the files that can be scored are, by their names in records."""
+    return {ready.file.name: str(ready.file.path) for ready in surveyed.ready}
 
 
 def part_format(settings: Settings, output: Output) -> str:

@@ -78,10 +78,8 @@ def run(mini_batch: Iterable[str]) -> list[str]:
     `BATCHSCORE_ERROR_THRESHOLD` allows, is left out; the log says why. Raises a `BatchscoreError` where the
     service refuses or does not answer, or no file can be scored.
     """
-    if _prepared is None:
-        init()
-    assert _prepared is not None
-    prepared, paths = _prepared, paths_of(mini_batch)
+    # After `shutdown`, maybe on another thread at this moment, a call gets ready for itself.
+    prepared, paths = _prepared or prepare(sys.argv[1:], os.environ), paths_of(mini_batch)
     return on_a_thread_of_its_own(lambda: score(prepared, paths))
 
 
@@ -176,10 +174,10 @@ def score(prepared: Prepared, paths: Sequence[str]) -> list[str]:
 
 
 def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
-    """Return settings in which the names of files begin below a root that depends on each path alone.
+    """Return settings under which the names of files depend on each path alone.
 
-    Without one that was said it is the folder that a file lies in. Raises `InputError` where that would call
-    two files the same.
+    Without a root that was said they begin below the folder that a file lies in. Raises `InputError` where
+    that would call two files of a mini-batch the same; of one in another the output tells.
     """
     if settings.root is not None or not paths:
         return settings
@@ -190,7 +188,7 @@ def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
             "one. Say below which folder they are to be named: --batchscore-root ${{inputs.data}} among a "
             "parallel step's program_arguments, or BATCHSCORE_ROOT."
         )
-    return replace(settings, root=folders.pop())
+    return replace(settings, root=folders.pop()) if any(map(os.path.isdir, paths)) else settings
 
 
 def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[str]], InputError | None]:
@@ -231,7 +229,7 @@ def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tupl
             break
         if left is not None:
             settings = replace(settings, deadline=f"{left:.3f}s")
-    tell_end(finished)
+    tell_end(finished, prepared.environ)
     whole = {file.file for file in finished.outcome.files if is_settled(file, settings.error_threshold)}
     return whole, finished.outcome.stopped_by
 
@@ -247,7 +245,7 @@ def is_settled(file: FileFinished, error_threshold: float) -> bool:
     return file.state == "complete" and Ended((file,)).exit_code(error_threshold) is ExitCode.DONE
 
 
-def tell_end(finished: Finished) -> None:
+def tell_end(finished: Finished, environ: Mapping[str, str]) -> None:
     """Log what became of each file, and why where it is not settled."""
     for file in finished.outcome.files:
         figures = f"{counted(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"
@@ -259,7 +257,7 @@ def tell_end(finished: Finished) -> None:
                 *(file.file, figures, finished.settings.error_threshold, finished.layout.errors),
             )
         elif file.problem:
-            LOG.error("%s cannot be scored: %s", file.file, file.problem)
+            LOG.error("%s cannot be scored: %s", file.file, in_variables(file.problem, environ))
         else:
             LOG.error("%s: %s so far. That is kept; the next delivery goes on.", file.file, figures)
 

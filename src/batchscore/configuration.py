@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,20 @@ def from_elsewhere(
     text = environ.get(variable_of(declared), "").strip()
     if text and not declared.metadata["only_file"]:
         return parse(declared, text, variable_of(declared))
-    for spelling in (declared.name, declared.name.replace("_", "-")):
-        if spelling in config:
-            return parse(declared, config[spelling], f"{spelling} in {config_name}")
-    return None
+    spelling = stands_in(declared, config)
+    return None if spelling is None else parse(declared, config[spelling], f"{spelling} in {config_name}")
+
+
+def stands_in(declared: Field[Any], config: Mapping[str, Any]) -> str | None:
+    """Return how a setting is spelt in a config file, `None` where it is not in there."""
+    spellings = (declared.name, declared.name.replace("_", "-"))
+    return next((spelling for spelling in spellings if spelling in config), None)
+
+
+def without_settings(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return an environment without the variables of some settings."""
+    variables = {variable_of(declared) for declared in fields(Settings) if declared.name in names}
+    return {name: value for name, value in environ.items() if name not in variables}
 
 
 def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:

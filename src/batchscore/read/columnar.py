@@ -62,7 +62,11 @@ def _holds_text(kind: pa.DataType) -> bool:
         kind = kind.storage_type
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return True
+    # pyarrow 15 knows no views.
+    is_view = getattr(pa.types, "is_string_view", None)
+    return is_view is not None and bool(is_view(kind))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -39,6 +39,7 @@ from batchscore.write.manifest import (
 )
 from batchscore.write.parts import FileInParts, Part, Replay, Spent, counts
 from batchscore.write.schema import RecordSchema
+from batchscore.write.ways_on import when_changed, when_of_another_run
 
 MARKER_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
 
@@ -66,8 +67,10 @@ class Ledger:
     """The account of one task in one output folder.
 
     `publish` and `write_manifest` do I/O and may run in a worker thread, one at a time; all else is
-    for the event loop's thread.
+    for the event loop's thread. `alone`: nobody else may write there.
     """
+
+    alone: ClassVar[bool] = True
 
     layout: Layout
     format: Format
@@ -145,7 +148,7 @@ class Ledger:
             )
             raise OutputError(
                 f"{self.layout.root} holds {self.layout.task} of another run ({changes}). "
-                "Choose another folder, or discard the old scores with --overwrite."
+                f"{when_of_another_run(self.layout, alone=self.alone)}"
             )
 
     @property
@@ -162,10 +165,7 @@ class Ledger:
         if manifest is None:
             manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
         if manifest.state == "complete" and manifest.input != digest:
-            raise OutputError(
-                f"{file} has changed since it was scored. Add --incremental to score what is new or changed, "
-                "score it into another folder, or discard the old scores with --overwrite."
-            )
+            raise OutputError(f"{file} has changed since it was scored. {self.ways_on(file)}")
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
         damaged = committed.keys() - manifest.parts.keys()
@@ -186,9 +186,14 @@ class Ledger:
             frozenset(damaged),
             self.retry_errors,
             self.spent_of(file),
+            self.ways_on(file),
         )
         self.open[file] = progress
         return progress
+
+    def ways_on(self, file: str) -> str:
+        """Say what can be done where a file has changed."""
+        return when_changed(file, self.layout, alone=True)
 
     def compared(self, file: str) -> bool:
         """Whether an input file's digest decides what is left of it to do."""
