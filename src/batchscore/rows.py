@@ -158,13 +158,15 @@ class RowsSettled:
 class Expected:
     """Event: what a run has before it, all its files together, rows of earlier runs among them.
 
-    `prompt_tokens` and `requests` are estimates; so is `rows`, unless it is `exact`.
+    `prompt_tokens` and `requests` are estimates; so is `rows`, unless it is `exact`. `prompt_bytes` are those
+    of the prompts' JSON, 0 where they are not known.
     """
 
     rows: int
     prompt_tokens: int
     requests: int
     exact: bool
+    prompt_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,21 @@ def test_rows_that_are_unlike_the_rest_do_not_count_for_it() -> None:
         assert left.tokens == pytest.approx(ROWS * 100 - done * 180, rel=0.05)
 
 
+@given(st.floats(0.3, 3.0), st.floats(0.1, 0.9))
+def test_where_bytes_are_known_neither_the_estimate_nor_the_order_of_rows_matters(
+    off: float, part: float
+) -> None:
+    """Rows become ever shorter, and the tokens were estimated badly."""
+    bytes_in_all = ROWS * 400
+    expected = Expected(ROWS, int(ROWS * 100 * off), ROWS, exact=True, prompt_bytes=bytes_in_all)
+    bytes_done = int(bytes_in_all * part)
+    rows = int(ROWS * part**2)
+    done = Done(rows, 0, rows, bytes_done / 4, bytes_done / 4, 0.0, bytes_done)
+    left = left_of(expected, done)
+    assert left is not None
+    assert left.tokens == pytest.approx((bytes_in_all - bytes_done) / 4)
+
+
 def test_a_watch_counts_tokens_as_a_service_charges_them() -> None:
     """`max_tokens` is charged whatever the answer came to; where nobody bounded it, what came."""
     for bound, charged in ((50.0, 150.0), (None, 107.0)):

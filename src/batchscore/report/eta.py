@@ -42,7 +42,8 @@ class Done:
     """What a run has done: rows settled by answers or errors, requests that were answered, tokens charged.
 
     `known` rows had their records before; `prompt_tokens` are those of `tokens` that prompts came to,
-    `answer_tokens` what a request is charged for its answer where that is bounded.
+    `answer_tokens` what a request is charged for its answer where that is bounded. `prompt_bytes` are those of
+    the prompts that were answered, as JSON.
     """
 
     rows: int
@@ -51,6 +52,7 @@ class Done:
     prompt_tokens: float
     tokens: float
     answer_tokens: float | None = 0.0
+    prompt_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,14 @@ def left_of(expected: Expected, done: Done, drift: float = 1.0) -> Left | None:
     requests, prompt_tokens = expected.requests * share, expected.prompt_tokens * share
     if done.answered and done.rows:
         requests = rows * done.answered / done.rows
+        unknown = expected.rows - done.known
+        bytes_left = expected.prompt_bytes * unknown / expected.rows - done.prompt_bytes
         by_rows = rows * done.prompt_tokens / done.rows
         whole = expected.prompt_tokens * (1 - done.known / expected.rows) if expected.rows else 0.0
         prompt_tokens = mixed(by_rows, max(0.0, whole - done.prompt_tokens), prompt_tokens, drift)
+        if expected.prompt_bytes and done.prompt_bytes and bytes_left >= 0:
+            # What a byte costs is known by now, and what is left of them as well.
+            prompt_tokens = bytes_left * done.prompt_tokens / done.prompt_bytes
     answers = (
         rows * (done.tokens - done.prompt_tokens) / max(done.rows, 1)
         if done.answer_tokens is None

@@ -83,7 +83,7 @@ class Watch:
     """Hears a run's events and gives a view of it.
 
     `answer_tokens` is what one request is charged for its answers, `None` where nobody bounded them: then
-    they are counted as they come. `cost` says what tokens cost, or `None`. Cost: O(1) an event.
+    they are counted as they come. `cost` says what tokens cost, or `None`. Cost: O(1) an event, and of a request's rows.
     """
 
     answer_tokens: float | None = 0.0
@@ -93,6 +93,7 @@ class Watch:
     expected: Expected | None = None
     pulse: Pulse | None = None
     pulsed_at: float = 0.0
+    prompt_bytes: int = 0
     open_files: set[str] = field(default_factory=set)
     rates: Rates = field(default_factory=Rates)
     forecast: Forecast = field(default_factory=Forecast)
@@ -100,9 +101,12 @@ class Watch:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         self.tally.add(event)
-        if isinstance(event, (Attempt, RowsSettled)):
-            return  # nearly all of them
-        if isinstance(event, Pulse):
+        if isinstance(event, RowsSettled):
+            return
+        if isinstance(event, Attempt):
+            if not event.cause:
+                self.prompt_bytes += sum([len(prompt.body) for prompt in event.asked])
+        elif isinstance(event, Pulse):
             self.pulse, self.pulsed_at = event, time.monotonic()
             self.take(self.pulsed_at, event)
         elif isinstance(event, FileOpened):
@@ -130,6 +134,7 @@ class Watch:
             prompt_tokens=tally.prompt_tokens,
             tokens=tally.prompt_tokens + answers,
             answer_tokens=self.answer_tokens,
+            prompt_bytes=self.prompt_bytes,
         )
 
     def view(self, now: float) -> View:
