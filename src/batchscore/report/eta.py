@@ -42,8 +42,8 @@ class Done:
     """What a run has done: rows settled by answers or errors, requests that were answered, tokens charged.
 
     `known` rows had their records before; `prompt_tokens` are those of `tokens` that prompts came to,
-    `answer_tokens` what a request is charged for its answer where that is bounded. `prompt_bytes` are those of
-    the prompts that were answered, as JSON.
+    `answer_tokens` what a request is charged for its answer where that is bounded. `prompt_bytes` are those
+    of the prompts that were answered, as JSON.
     """
 
     rows: int

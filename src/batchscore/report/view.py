@@ -83,7 +83,7 @@ class Watch:
     """Hears a run's events and gives a view of it.
 
     `answer_tokens` is what one request is charged for its answers, `None` where nobody bounded them: then
-    they are counted as they come. `cost` says what tokens cost, or `None`. Cost: O(1) an event, and of a request's rows.
+    they are counted as they come. `cost` says what tokens cost, or `None`. O(1) an event and a row.
     """
 
     answer_tokens: float | None = 0.0
