@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 OLDEST := .venv-oldest
 
-.PHONY: run test slow oldest quick lint types docs clean
+.PHONY: run test slow oldest quick lint types site clean
 
 run: $(INSTALLED)            ## score data/ on the embedded endpoint
 	@rm -rf out
@@ -37,8 +38,12 @@ lint: $(READY)               ## style, and whether the formatter agrees
 types: $(READY)              ## mypy --strict
 	$(BIN)/mypy
 
+site: $(DOCS_READY)          ## docs/ as a site: open site/index.html
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs site
+
 clean:                       ## forget the environment and all results
-	rm -rf $(VENV) $(OLDEST) out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) out site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -51,6 +56,11 @@ $(INSTALLED): pyproject.toml
 $(READY): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+$(DOCS_READY): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
 	@touch $@
 
 $(OLDEST)/.ready: pyproject.toml .ci/oldest.txt

@@ -77,7 +77,7 @@ esac
   fail "ENDPOINT is $ENDPOINT; a name has 3 to 32 letters, digits and dashes and begins with a letter."
 [[ $INPUT != /* || -e $INPUT ]] || fail "$INPUT: there is no such folder."
 for program in az batchscore; do
-  command -v "$program" >/dev/null || fail "$program is not installed; see docs/azure-ml.md."
+  command -v "$program" >/dev/null || fail "$program is not installed; see docs/how-to/azure-ml.md."
 done
 
 JOB_FILE=$RESULTS/$TASK.jobs    # the names of the jobs, the latest last
