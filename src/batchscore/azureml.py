@@ -27,8 +27,9 @@ from batchscore.ended import Ended
 from batchscore.endpoints import endpoints_of
 from batchscore.errors import BoundReached, ExitCode, InputError, OutputOverwritten, UsageError
 from batchscore.read import find_files
-from batchscore.report.progress import counted, describe
-from batchscore.report.tally import Tally
+from batchscore.report.line import describe
+from batchscore.report.view import Watch
+from batchscore.report.words import counted
 from batchscore.rows import Event, FileFinished, Notice
 from batchscore.run import Finished, score_files
 from batchscore.settings import Settings
@@ -220,9 +221,8 @@ def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tupl
     """Score files; return the names of those that are settled, and what stopped it where something did."""
     ends = end_of(settings, time.monotonic())
     for tries_left in reversed(range(TRIES)):
-        finished = score_files(
-            settings, paths, environ=prepared.environ, listen=Told(prepared.environ), named=prepared.named
-        )
+        told = Told(prepared.environ, Watch(settings.charged_answer_tokens, settings.cost))
+        finished = score_files(settings, paths, environ=prepared.environ, listen=told, named=prepared.named)
         left = None if ends is None else ends - time.monotonic()
         again = isinstance(finished.outcome.stopped_by, OutputOverwritten)
         if not again or not tries_left or (left is not None and left < 1):
@@ -267,16 +267,15 @@ class Told:
     """A listener that logs how a call gets on. Cost: O(1) an event, no I/O in most."""
 
     environ: Mapping[str, str]
-    tally: Tally = field(default_factory=Tally)
-    started: float = field(default_factory=time.monotonic)
+    watch: Watch
     last: float = field(default_factory=time.monotonic)
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
-        self.tally.add(event)
+        self.watch(event)
         now = time.monotonic()
         if isinstance(event, Notice):
             LOG.info("%s", in_variables(event.text, self.environ))
         elif now - self.last >= TELL_SECONDS:
             self.last = now
-            LOG.info("%s", describe(self.tally.statistics(), now - self.started, None))
+            LOG.info("%s", describe(self.watch.view(now)))

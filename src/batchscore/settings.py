@@ -355,6 +355,11 @@ class Settings:
         bounds = [self.api_params.get(name) for name in ("max_completion_tokens", "max_tokens")]
         return next((float(bound) for bound in bounds if isinstance(bound, int)), None)
 
+    @property
+    def charged_answer_tokens(self) -> float | None:
+        """The tokens that a row's request is charged for its answers; `None` where nobody bounded them."""
+        return None if self.answer_tokens is None else self.answer_tokens * self.answers_per_row
+
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """Return what tokens cost, in the money of the prices; `None` where a price was not said."""
         prices = (self.price_in, 0.0 if self.task == "embeddings" else self.price_out)

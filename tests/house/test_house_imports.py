@@ -94,6 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "report.summary": {"run", "bounds"},
     "report.plan": {"plan", "bounds"},
+    "report.line": {"bounds"},
     "scores": {"stores", "write"},
     "merging": {"scores", "stores", "read", "write"},
     "verifying": {"stores", "write"},

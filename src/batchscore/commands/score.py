@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, variable_of
 from batchscore.errors import ExitCode
 from batchscore.model.chosen import choose
 from batchscore.options import GroupedHelp, settings_options
-from batchscore.rows import Event, Notice
+from batchscore.rows import Event, Listen, Notice
 from batchscore.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,8 +65,13 @@ Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
     "as_json", "--json", is_flag=True, help="Tell what happens on standard output, one JSON object a line."
 )
 @click.option("--quiet", is_flag=True, help="Show no progress; errors and the summary's problems only.")
-def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: bool, **flags: Any) -> None:
+@click.option("--verbose", is_flag=True, help="Say in the progress what the run waits for, right now.")
+def score(
+    inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: bool, verbose: bool, **flags: Any
+) -> None:
     """Run `batchscore score`."""
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other.")
     if not inputs:
         raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
     from batchscore.report.events import Events  # noqa: PLC0415 - --help and wrong flags must not wait for it
@@ -73,12 +79,18 @@ def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: 
     events = Events(click.echo if as_json else None)
     with events.failing():
         flags["param"] = parse_param_flags(flags.get("param") or ())
-        exit_code = scored(inputs, config, events, flags, quiet=quiet)
+        exit_code = scored(inputs, config, events, flags, quiet=quiet, verbose=verbose)
     sys.exit(int(exit_code))
 
 
 def scored(
-    inputs: tuple[str, ...], config: str | None, events: Events, flags: dict[str, Any], *, quiet: bool
+    inputs: tuple[str, ...],
+    config: str | None,
+    events: Events,
+    flags: dict[str, Any],
+    *,
+    quiet: bool,
+    verbose: bool,
 ) -> ExitCode:
     """Score files and show how it goes and ends; returns the exit code."""
     file = config_file(config, os.environ, here=True)
@@ -89,9 +101,7 @@ def scored(
         for declared in fields(Settings)
         if (place := place_of(declared, flags, file)) is not None and declared.name not in chosen.named
     }
-    from rich.console import Console  # noqa: PLC0415 - it takes a while to load
-
-    from batchscore.report.progress import Progress  # noqa: PLC0415
+    from batchscore.report.progress import Progress  # noqa: PLC0415 - rich takes a while to load
     from batchscore.report.summary import for_machines, summary  # noqa: PLC0415
     from batchscore.reporting.at_end import with_page  # noqa: PLC0415
     from batchscore.run import score_files  # noqa: PLC0415 - it brings in aiohttp and pyarrow
@@ -103,12 +113,16 @@ def scored(
         inputs=inputs,
         output=settings.output,
     )
-    console = Console(stderr=True, quiet=quiet)
-    with Progress(console, files=lambda: None) as progress:
+    in_place = not (events.wanted and sys.stdout.isatty())
+    progress = Progress(
+        in_place=in_place, verbose=verbose, answer_tokens=settings.charged_answer_tokens, cost=settings.cost
+    )
+    with nullcontext() if quiet else progress:
+        listeners: list[Listen] = [*([] if quiet else [progress]), *([events] if events.wanted else [])]
 
         def listen(event: Event) -> None:
-            progress(event)
-            events(event)
+            for listener in listeners:
+                listener(event)
 
         unread = unread_variables(settings, os.environ)
         if unread:
@@ -122,7 +136,7 @@ def scored(
     if events.wanted:
         say(orjson.dumps(for_machines(finished)))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
-        say(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
+        say(summary(finished, words=sys.argv[1:]), err=finished.exit_code is not ExitCode.DONE)
     return finished.exit_code
 
 

@@ -66,4 +66,5 @@ def expected(settings: Settings, measuring: Measuring) -> Expected:
         prompt_tokens=found.tokens,
         requests=found.all_requests,
         exact=found.exact,
+        prompt_bytes=round(sum(each.prompt_bytes * each.scale for each in found.files)),
     )

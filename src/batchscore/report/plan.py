@@ -19,7 +19,7 @@ from batchscore.errors import ErrorCode
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
 from batchscore.plan.pace import Allowed
-from batchscore.report.progress import counted
+from batchscore.report.words import counted
 
 #: So many files are shown one by one; of more only the largest, and those with something wrong.
 MOST_SHOWN = 20
