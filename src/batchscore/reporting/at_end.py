@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from batchscore.reporting.make import QUICKLY, write_report
+from batchscore.reporting.make import quickly, write_report
 from batchscore.rows import Listen, Notice
 from batchscore.run import Finished
 
@@ -18,7 +18,9 @@ def with_page(finished: Finished, listen: Listen) -> Finished:
         return finished
     output = finished.output
     try:
-        page = write_report(output.folder, shown=str(output.asked_for), effort=QUICKLY)
+        page = write_report(
+            output.folder, shown=str(output.asked_for), effort=quickly(finished.statistics.ok)
+        )
     except Exception as error:
         # The scores stand; what stops a page that is only looked at must not stop who made them.
         reason = str(error) or type(error).__name__

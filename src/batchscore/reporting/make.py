@@ -16,13 +16,7 @@ from batchscore.report.page.runs import Run
 from batchscore.report.page.whole import page
 from batchscore.reporting.failures import read_failures
 from batchscore.reporting.records import Until, files_of_last_run, read_accounts, read_runs
-from batchscore.reporting.sample import (
-    AT_THE_END,
-    THOROUGH,
-    Extent,
-    answers_of_sample,
-    map_of_sample,
-)
+from batchscore.reporting.sample import THOROUGH, Extent, answers_of_sample, at_the_end, map_of_sample
 from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.outputs import output_folder, tasks_in
@@ -45,7 +39,11 @@ class Effort:
 
 THOROUGHLY = Effort()
 WITHOUT_SAMPLE = Effort(extent=None)
-QUICKLY = Effort(SECONDS_AT_THE_END, AT_THE_END)
+
+
+def quickly(rows: int) -> Effort:
+    """Return the effort at the end of a run that has made so many scores."""
+    return Effort(SECONDS_AT_THE_END, at_the_end(rows))
 
 
 def write_report(

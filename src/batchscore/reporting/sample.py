@@ -34,9 +34,18 @@ class Extent:
     bytes: int = 512 * 2**20
 
 
-#: What `batchscore report` looks at, and what is looked at when a run ends, where nobody asked to wait.
+#: What `batchscore report` looks at.
 THOROUGH = Extent()
-AT_THE_END = Extent(records=1000, parts=24, bytes=48 * 2**20)
+
+#: When a run ends nobody asked to wait, and to look at a score costs as much as to make two or three.
+ONE_OF = 100
+FEWEST_AT_THE_END, MOST_AT_THE_END = 200, 1000
+
+
+def at_the_end(rows: int) -> Extent:
+    """Return what is looked at when a run of so many rows ends."""
+    records = max(FEWEST_AT_THE_END, min(rows // ONE_OF, MOST_AT_THE_END))
+    return Extent(records=records, parts=24, bytes=48 * 2**20)
 
 
 @dataclass(frozen=True, slots=True)

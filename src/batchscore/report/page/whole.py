@@ -226,8 +226,9 @@ def sample(task: TaskMaterial, charts: list[Chart]) -> Html:
     if task.map is not None:
         found = task.map
         low, middle, high = found.lengths or (0.0, 0.0, 0.0)
+        there = counted(sum(each.ok for each in task.files), "vector")
         rows = [
-            ("looked at", f"{found.sampled:,} vectors of {found.dimensions:,} dimensions"),
+            ("looked at", f"{found.sampled:,} of {there} of {found.dimensions:,} dimensions"),
             ("zero, or not finite", f"{found.zero:,} and {found.odd:,}"),
             (
                 "near duplicates",
@@ -237,7 +238,9 @@ def sample(task: TaskMaterial, charts: list[Chart]) -> Html:
             ("mean cosine of two", NOTHING if found.alike is None else f"{found.alike:.3f}"),
         ]
         seen = table(
-            "The sample is the same each time: drawn by a hash, over files and parts", ("what", "found"), rows
+            "Drawn by a hash, over files and parts; `batchscore report` looks at more than a run's end does",
+            ("what", "found"),
+            rows,
         )
         drawn = placed([vector_map(found)], charts) if len(found.origins) > 1 else Html("")
         return joined([head, drawn, Html("<br>"), seen, tables.pairs(found)])
