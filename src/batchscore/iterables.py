@@ -35,7 +35,7 @@ NOT_FOR_ROWS = frozenset(
         *("output", "format", "rows_per_part", "overwrite", "retry_errors", "txt", "id", "keep"),
         *("shared", "scratch", "root"),
         *("limit", "error_threshold", "max_errors", "max_total_tokens", "max_spend", "price_in", "price_out"),
-        *("deadline", "incremental", "prune"),
+        *("deadline", "incremental", "prune", "track"),
     }
 )
 

@@ -33,6 +33,7 @@ from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
 from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.survey import Survey, survey
+from batchscore.tracked import tracked
 from batchscore.version import VERSION
 from batchscore.write import storage
 from batchscore.write.layout import Layout
@@ -84,8 +85,13 @@ def score_files(
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
-    with holding(settings, output, listen) as hold:
-        return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, bounds)
+    name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}"
+    with holding(settings, output, listen) as hold, tracked(settings, environ, listen, name) as run:
+        finished = score_surveyed(
+            settings, surveyed, output, endpoints, environ, run.heard, hold, bounds, name
+        )
+        run.finished(finished.outcome, finished.exit_code, finished.seconds, finished.layout, finished.record)
+        return finished
 
 
 def score_surveyed(
@@ -97,9 +103,9 @@ def score_surveyed(
     listen: Listen,
     hold: Hold,
     bounds: Bounds,
+    name: str,
 ) -> Finished:
-    """Score what was surveyed into an output that is held."""
-    name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}"
+    """Score what was surveyed into an output that is held; `name` is the run's."""
     layout, ledger = open_ledger(settings, surveyed, output, listen, name)
     if surveyed.problems:
         listen(

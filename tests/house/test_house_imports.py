@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model.kept": set(),
     "model.saved model.chosen": {"settings", "configuration", "declared", "pack", "model.kept"},
     "model": {"arguments", "settings", "configuration", "declared", "iterables", "pack", "survey"},
+    "tracked": {"settings", "ended", "report", "stores", "write"},
     "account": {"incremental", "output", "settings", "survey", "write"},
     "run": {
         "account",
@@ -57,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "incremental",
         "job",
         "report.tally",
+        "tracked",
         "request",
         "write",
         "stores",
@@ -80,6 +82,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "run",
         "read",
         "report",
+        "tracked",
     },
     "options": {"settings", "declared", "simulator"},
     "commands.say": set(),
