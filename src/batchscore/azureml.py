@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ from batchscore.rows import Event, FileFinished, Notice
 from batchscore.run import Finished, score_files
 from batchscore.settings import Settings
 from batchscore.survey import wanted_by
+from batchscore.tracked import Followed
 from batchscore.version import VERSION
 
 LOG = logging.getLogger("batchscore")
@@ -56,6 +58,7 @@ class Prepared:
     settings: Settings
     environ: Mapping[str, str]
     named: Mapping[str, str]
+    followed: Followed
 
 
 _prepared: Prepared | None = None
@@ -67,6 +70,8 @@ def init() -> None:
     Raises a `BatchscoreError` for what nobody can score with.
     """
     global _prepared  # noqa: PLW0603 - the host calls functions of a module, and keeps nothing for them
+    if _prepared is not None:
+        _prepared.followed.leave()
     _prepared = prepare(sys.argv[1:], os.environ)
 
 
@@ -87,6 +92,8 @@ def run(mini_batch: Iterable[str]) -> list[str]:
 def shutdown() -> None:
     """Forget what `init` got ready; every file of every call is closed already."""
     global _prepared  # noqa: PLW0603
+    if _prepared is not None:
+        _prepared.followed.end("FINISHED")
     _prepared = None
 
 
@@ -124,7 +131,9 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
         parts,
         f"after {settings.deadline}" if settings.deadline else "when it is through",
     )
-    return Prepared(settings, environ, chosen.named)
+    # Calls are many and short: MLflow hears of them from one listener of the process.
+    followed = Followed(settings, environ, Told(environ), f"{platform.node() or 'host'}-{os.getpid()}")
+    return Prepared(replace(settings, track=False), environ, chosen.named, followed)
 
 
 def paths_of(mini_batch: Iterable[str]) -> list[str]:
@@ -221,9 +230,11 @@ def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[s
 def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tuple[set[str], Exception | None]:
     """Score files; return the names of those that are settled, and what stopped it where something did."""
     ends = end_of(settings, time.monotonic())
+    followed = prepared.followed
+    followed.listen = Told(prepared.environ)
     for tries_left in reversed(range(TRIES)):
         finished = score_files(
-            settings, paths, environ=prepared.environ, listen=Told(prepared.environ), named=prepared.named
+            settings, paths, environ=prepared.environ, listen=followed.heard, named=prepared.named
         )
         left = None if ends is None else ends - time.monotonic()
         again = isinstance(finished.outcome.stopped_by, OutputOverwritten)
@@ -231,6 +242,7 @@ def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tupl
             break
         if left is not None:
             settings = replace(settings, deadline=f"{left:.3f}s")
+    followed.pause()
     tell_end(finished)
     whole = {file.file for file in finished.outcome.files if is_settled(file, settings.error_threshold)}
     return whole, finished.outcome.stopped_by

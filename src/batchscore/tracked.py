@@ -72,8 +72,11 @@ class Followed:
         self.environ = environ
         self.tracking: Tracking | None = None
         self.where = where_to(environ, wanted=settings.track)
-        #: Without tracking an event takes no way round.
-        self.heard: Listen = listen if self.where is None else self.pass_on
+
+    @property
+    def heard(self) -> Listen:
+        """The listener to give to a run; without tracking an event takes no way round."""
+        return self.listen if self.where is None and self.tracking is None else self.pass_on
 
     def pass_on(self, event: Event) -> None:
         """Take one event."""
@@ -116,14 +119,19 @@ class Followed:
     def end(
         self,
         status: str,
-        tags: Mapping[str, str],
+        tags: Mapping[str, str] | None = None,
         figures: Mapping[str, float] | None = None,
         files: Sequence[tuple[Path, str]] = (),
     ) -> None:
         """End what is tracked."""
         tracking, self.tracking = self.tracking, None
         if tracking is not None:
-            tracking.end(status, tags=tags, figures=figures or {}, files=files)
+            tracking.end(status, tags=tags or {}, figures=figures or {}, files=files)
+
+    def pause(self) -> None:
+        """Let nothing be lost if this process is not heard of again."""
+        if self.tracking is not None:
+            self.tracking.pause()
 
     def leave(self) -> None:
         """Leave at once; MLflow gets to know later."""

@@ -28,7 +28,7 @@ from batchscore.rows import Event, FileFinished, Listen, Notice, Pulse, Standing
 MOST_WAITING = 1000
 
 #: At the end: seconds without a word from the process, the same when it is failing already, and in all.
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 5.0
 PATIENCE_WHEN_FAILING_SECONDS = 2.0
 MOST_SECONDS = 15.0
 
@@ -241,9 +241,9 @@ class Tracking:
         self.process.send({"points": points, "tags": tags, "end": {"status": status, "files": listed}})
         self.hear()
         ended = self.process.end(PATIENCE_WHEN_FAILING_SECONDS if self.failing else PATIENCE_SECONDS)
-        self.hear()
         if not ended:
             self.tell_once("the tracking server does not answer in time")
+        self.hear()
 
     def leave(self) -> None:
         """Leave at once: the process marks the MLflow run as killed, after this one has ended."""

@@ -9,9 +9,11 @@ without a last word means that the run was killed.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,15 +22,18 @@ from typing import IO, Any
 #: Seconds that one step may take before whoever waits gives up: loading MLflow or making a local store (which
 #: no server delays), and one call of a server.
 LOADING_SECONDS = 30.0
-CALL_SECONDS = 6.0
+CALL_SECONDS = 5.0
 
 #: How MLflow asks a server, unless the user has set it: by default a dead one would hold a call for minutes.
-BOUNDS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+BOUNDS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "4", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 #: Points kept while the server cannot be reached, and how many go into one call (Azure ML takes 250).
 MOST_POINTS = 20_000
 POINTS_A_CALL = 200
 PARAMS_A_CALL = 100
+
+#: Seconds that it goes on when whoever started it is gone.
+ORPHANED_SECONDS = 30
 
 #: Other programs run at their own pace beside this one.
 NICE = 5
@@ -56,6 +61,8 @@ def serve(lines: IO[str], tracked: Tracked) -> None:
         if message.get("end") is not None:
             tracked.end(message["end"])
             return
+    if hasattr(signal, "alarm"):
+        signal.alarm(ORPHANED_SECONDS)
     if tracked.own:
         tracked.take({"tags": {"batchscore.reason": "its process was killed, or has left at once"}})
     tracked.take({"points": tracked.last})
@@ -121,6 +128,10 @@ class Tracked:
             if self.uri is not None:
                 mlflow.set_tracking_uri(self.uri)
             self.uri = str(mlflow.get_tracking_uri())
+            if self.uri.startswith("azureml:") and not installed("azureml.mlflow"):
+                raise RuntimeError(
+                    "MLflow reaches Azure ML by the package azureml-mlflow, which is not installed"
+                )
             self.patience()
             self.client = mlflow.MlflowClient()
         if self.run_id is None:
@@ -183,6 +194,14 @@ class Tracked:
         except Exception as error:
             self.say(problem=worded(error))
         self.say(done=True)
+
+
+def installed(module: str) -> bool:
+    """Return whether a module is there to import."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def worded(error: BaseException) -> str:
