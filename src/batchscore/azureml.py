@@ -230,12 +230,14 @@ def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[s
 def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tuple[set[str], Exception | None]:
     """Score files; return the names of those that are settled, and what stopped it where something did."""
     ends = end_of(settings, time.monotonic())
-    followed = prepared.followed
-    followed.listen = Told(prepared.environ)
+    told, followed = Told(prepared.environ), prepared.followed
+
+    def listen(event: Event) -> None:
+        told(event)
+        followed.follow(event)
+
     for tries_left in reversed(range(TRIES)):
-        finished = score_files(
-            settings, paths, environ=prepared.environ, listen=followed.heard, named=prepared.named
-        )
+        finished = score_files(settings, paths, environ=prepared.environ, listen=listen, named=prepared.named)
         left = None if ends is None else ends - time.monotonic()
         again = isinstance(finished.outcome.stopped_by, OutputOverwritten)
         if not again or not tries_left or (left is not None and left < 1):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
+from threading import Lock
 
 from batchscore.ended import Ended
 from batchscore.errors import BatchscoreError, ExitCode
@@ -71,6 +72,8 @@ class Followed:
         self.name = name
         self.environ = environ
         self.tracking: Tracking | None = None
+        # Calls of Azure ML's host may come on several threads.
+        self.beginning = Lock()
         self.where = where_to(environ, wanted=settings.track)
 
     @property
@@ -81,20 +84,31 @@ class Followed:
     def pass_on(self, event: Event) -> None:
         """Take one event."""
         self.listen(event)
+        self.follow(event)
+
+    def follow(self, event: Event) -> None:
+        """Let MLflow have what an event adds to the figures."""
         if self.tracking is not None:
             self.tracking(event)
         elif self.where is not None and not isinstance(event, Notice):
+            self.begin()
+            self.follow(event)
+
+    def begin(self) -> None:
+        """Start to track, once."""
+        with self.beginning:
             where, self.where = self.where, None
-            self.tracking = begin(
-                where,
-                self.environ,
-                self.listen,
-                name=self.name,
-                params=params_of(declared(self.settings)),
-                tags=tags_of(self.settings),
-                cost=self.settings.cost,
-                together=self.settings.shared,
-            )
+            if where is not None:
+                self.tracking = begin(
+                    where,
+                    self.environ,
+                    self.listen,
+                    name=self.name,
+                    params=params_of(declared(self.settings)),
+                    tags=tags_of(self.settings),
+                    cost=self.settings.cost,
+                    together=self.settings.shared,
+                )
 
     def finished(
         self, outcome: Ended, exit_code: ExitCode, seconds: float, layout: Layout, record: Place
