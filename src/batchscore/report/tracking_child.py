@@ -35,17 +35,12 @@ PARAMS_A_CALL = 100
 #: Seconds that it goes on when whoever started it is gone.
 ORPHANED_SECONDS = 30
 
-#: Other programs run at their own pace beside this one.
-NICE = 5
-
 
 def main() -> None:
     """Log what is told until the end, and leave without waiting for threads of other people's."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
-    with suppress(OSError, AttributeError):
-        os.nice(NICE)
     for name, value in {**BOUNDS, "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}.items():
         os.environ.setdefault(name, value)
     serve(sys.stdin, Tracked(answers))
