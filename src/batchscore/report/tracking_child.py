@@ -32,6 +32,9 @@ MOST_POINTS = 20_000
 POINTS_A_CALL = 200
 PARAMS_A_CALL = 100
 
+#: Longest wording of an error: MLflow's go on for lines.
+LONGEST_WORDS = 300
+
 #: Seconds that it goes on when whoever started it is gone.
 ORPHANED_SECONDS = 30
 
@@ -202,7 +205,8 @@ def installed(module: str) -> bool:
 def worded(error: BaseException) -> str:
     """Return an error in one line that holds no password."""
     text = without_password(" ".join(str(error).split()))
-    return f"{type(error).__name__}: {text[:300]}"
+    cut = text if len(text) <= LONGEST_WORDS else text[:LONGEST_WORDS].rpartition(" ")[0] + " …"
+    return f"{type(error).__name__}: {cut}"
 
 
 def without_password(text: str) -> str:
