@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
+OLDEST := .venv-oldest
 
-.PHONY: run test slow quick lint types docs clean
+.PHONY: run test slow oldest quick lint types site clean
 
 run: $(INSTALLED)            ## score data/ on the embedded endpoint
 	@rm -rf out
@@ -21,6 +23,11 @@ test: $(READY)               ## the default tests
 slow: $(READY)               ## the tests that take long or much memory
 	$(BIN)/pytest -m slow --timeout 900
 
+# What reads, writes and asks through other people's libraries; tests/model has a conftest of its own, so it is last.
+oldest: $(OLDEST)/.ready     ## the tests that touch libraries, with their oldest releases that pyproject.toml allows
+	$(OLDEST)/bin/pytest -n auto tests/azureml tests/read tests/request tests/write \
+	    tests/cli/test_cli_commands.py tests/cli/test_cli_formats.py tests/model
+
 quick: $(READY)              ## the tests that need no server and no process
 	$(BIN)/pytest tests/bounds tests/pack tests/request tests/read tests/write
 
@@ -31,8 +38,12 @@ lint: $(READY)               ## style, and whether the formatter agrees
 types: $(READY)              ## mypy --strict
 	$(BIN)/mypy
 
+site: $(DOCS_READY)          ## docs/ as a site: open site/index.html
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs site
+
 clean:                       ## forget the environment and all results
-	rm -rf $(VENV) out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) out site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -45,4 +56,18 @@ $(INSTALLED): pyproject.toml
 $(READY): $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+$(DOCS_READY): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+$(OLDEST)/.ready: pyproject.toml .ci/oldest.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "batchscore needs Python 3.10 or newer; choose one with make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv --clear $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint .ci/oldest.txt \
+	  --editable . --group dev
 	@touch $@

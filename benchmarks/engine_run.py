@@ -11,8 +11,11 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import openai
@@ -21,6 +24,8 @@ import pyarrow.dataset
 
 from batchscore import __version__
 from batchscore.configuration import resolve
+from batchscore.report.progress import Progress
+from batchscore.rows import Listen
 from batchscore.run import score_files
 
 MODELS = {"emb": "text-embedding-3-small", "chat": "gpt-4o-mini"}
@@ -30,6 +35,19 @@ TASKS = {"emb": "embeddings", "chat": "chat"}
 def print_nothing(event: object) -> None:
     """Hear an event and show nothing."""
     del event
+
+
+@contextmanager
+def on_a_terminal(measured: dict[str, float]) -> Iterator[Listen]:
+    """Give the progress on a terminal that somebody else reads; note the processor time of its thread."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(["cat"], stdin=ours, stdout=subprocess.DEVNULL, close_fds=True) as reader:
+        os.close(ours)
+        with os.fdopen(theirs, "w") as stream, Progress(stream) as progress:
+            yield progress
+            clock = time.pthread_getcpuclockid(progress.thread.ident or 0)
+            measured["drawing_cpu_s"] = round(time.clock_gettime(clock), 4)
+        reader.kill()
 
 
 def main() -> None:
@@ -48,6 +66,7 @@ def main() -> None:
     parser.add_argument("--tpm", type=float)
     parser.add_argument("--share", type=float)
     parser.add_argument("--no-shared-quota", action="store_true", help="as on a machine of its own")
+    parser.add_argument("--progress", action="store_true", help="show the progress on a terminal")
     parser.add_argument("--mode", default="jsonl", choices=["jsonl", "parquet"])
     given = parser.parse_args()
     task = TASKS[given.kind]
@@ -75,10 +94,13 @@ def main() -> None:
     settings = resolve(flags, environ={})
     # What a run loads when it needs it is loaded before the measured part, as a bare loop's imports are.
     openai.OpenAI(api_key="-", base_url="http://localhost").close()
-    begun, cpu = time.time(), time.process_time()
     environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
-    finished = score_files(settings, [given.input], environ=environ, listen=print_nothing)
+    drawing: dict[str, float] = {}
+    begun, cpu = time.time(), time.process_time()
+    with on_a_terminal(drawing) if given.progress else nullcontext(print_nothing) as listen:
+        finished = score_files(settings, [given.input], environ=environ, listen=listen)
     measured = {
+        **drawing,
         "run_s": round(time.time() - begun, 4),
         "import_s": round(begun - started, 4),
         "run_cpu_s": round(time.process_time() - cpu, 4),

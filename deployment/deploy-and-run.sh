@@ -16,7 +16,7 @@ OPENAI_RESOURCE_GROUP=${OPENAI_RESOURCE_GROUP:-$RESOURCE_GROUP}
 
 # What is scored, and with which model.
 TASK=${TASK:-embeddings}                          # embeddings, chat or completions
-INPUT=${INPUT:-../data}                           # a folder or file here, or an azureml: URI; no sub-folders are read
+INPUT=${INPUT:-$(dirname "$0")/../data}            # a folder or file here, or an azureml: URI; no sub-folders are read
 COLUMN=${COLUMN:-text}                            # the column that holds the text; or instead of it
 PROMPT=${PROMPT:-}                                # a template over columns, such as Summarise: {text}
 MODEL=${MODEL:-text-embedding-3-small}
@@ -60,7 +60,6 @@ absolute() {
 # Paths that were given are those of the folder one is in; our own files are beside this script.
 case $INPUT in
   azureml:* | https:*) ;;
-  ../data) INPUT=$(cd "$(dirname "$0")" && pwd)/../data ;;
   *) INPUT=$(absolute "$INPUT") ;;
 esac
 RESULT=$(absolute "$RESULT")
@@ -78,7 +77,7 @@ esac
   fail "ENDPOINT is $ENDPOINT; a name has 3 to 32 letters, digits and dashes and begins with a letter."
 [[ $INPUT != /* || -e $INPUT ]] || fail "$INPUT: there is no such folder."
 for program in az batchscore; do
-  command -v "$program" >/dev/null || fail "$program is not installed; see docs/azure-ml.md."
+  command -v "$program" >/dev/null || fail "$program is not installed; see docs/how-to/azure-ml.md."
 done
 
 JOB_FILE=$RESULTS/$TASK.jobs    # the names of the jobs, the latest last
@@ -164,7 +163,7 @@ DEPLOY=(az ml batch-deployment create "${ML[@]}" --file "deployment-$TASK.yml" -
   --set compute="azureml:$CLUSTER"
   --set settings.environment_variables.AZURE_OPENAI_ENDPOINT="$OPENAI_URL"
   --set settings.environment_variables.BATCHSCORE_TPM="${CAPACITY}000")
-# With a template the model itself says which columns it takes.
+# A template says itself which columns it takes; a column that is named beside it would take the place of its own.
 [[ -n $PROMPT ]] || DEPLOY+=(--set settings.environment_variables.AZUREML_BI_TEXT_COLUMN="$COLUMN")
 "${DEPLOY[@]}"
 
@@ -176,7 +175,10 @@ step "The job"
 JOB=""
 [[ ! -s $JOB_FILE ]] || JOB=$(tail -n 1 "$JOB_FILE")
 STATUS=""
-[[ -z $JOB ]] || STATUS=$(job_status "$JOB")
+# A job of another workspace, or one that was deleted, is none.
+if [[ -n $JOB ]] && exists az ml job show "${ML[@]}" --name "$JOB"; then
+  STATUS=$(job_status "$JOB")
+fi
 # A job that is completed, but was not seen through to the end below, is not started again.
 [[ $STATUS != Completed || $(cat "$DONE_FILE" 2>/dev/null) == "$JOB" ]] || STATUS=Finished
 case $STATUS in
@@ -213,6 +215,8 @@ step "Downloading the scores"
 rm -rf "$RESULTS/named-outputs"
 az ml job download "${ML[@]}" --name "$JOB" --output-name score --download-path "$RESULTS" --output none
 batchscore merge "$RESULTS/named-outputs/score" "$RESULT" --task "$TASK" --overwrite
+# How the job went, in one page; the scores are there whatever becomes of it.
+batchscore report "$RESULTS/named-outputs/score" || true
 
 if [[ $KEEP_ENDPOINT == yes ]]; then
   echo "The endpoint $ENDPOINT stays."

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from textwrap import dedent
 
-from batchscore.declared import CONFIG_FILE, flag_of, shown_default, variable_of
+import click
+
+import batchscore
+from batchscore import errors
+from batchscore.cli import cli
+from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, flag_of, shown_default, variable_of
 from batchscore.settings import Settings
 
-HEAD = f"""# Settings
+sys.path.insert(0, str(Path(__file__).parent))
 
-Made from the code by `docs/generate.py`. A flag beats its variable, a variable beats `{CONFIG_FILE}` (in the
-working folder, or named with `--config`), and the file beats the default. A file's key is the flag's name
-without the dashes: `max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. In a
+from output_fields import fields_page
+
+REFERENCE = Path(__file__).with_name("reference")
+
+MADE = "Made from the code by `docs/generate.py`."
+
+#: Columns of a command's help.
+HELP_WIDTH = 100
+
+SETTINGS_HEAD = f"""# Settings
+
+{MADE} A flag beats its variable, a variable beats `{CONFIG_FILE}` (in the
+working folder, or named with `--config` or `{CONFIG_VARIABLE}`), and the file beats the default. The variable
+names a file for Azure ML, Python and MLflow models, too. A file's key is the flag's name without the dashes:
+`max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. In a
 variable several names have commas between (`BATCHSCORE_KEEP=title,lang`), and parameters are a JSON object
 (`BATCHSCORE_PARAM='{{"temperature": 0.2}}'`). A `BATCHSCORE_…` variable that nothing reads is told. Keys and
-tokens are no settings: they are read from the environment only, see [endpoints](endpoints.md).
+tokens are no settings: they are read from the environment only, see [endpoints](../how-to/endpoints.md).
+"""
+
+PYTHON_HEAD = f"""# Python names
+
+{MADE} What `import batchscore` gives is supported; everything else may change. How to use
+it is told in [Score from Python](../how-to/python.md).
 """
 
 
 def settings_page() -> str:
-    """Return docs/settings.md."""
+    """Return the page of the settings."""
     groups: dict[str, list[str]] = {}
     for declared in fields(Settings):
         facts = declared.metadata
@@ -29,18 +57,124 @@ def settings_page() -> str:
         if facts["only_file"]:
             names, variable = f"`[[{declared.name}]]`", "file only"
         silent = facts["kind"] in {"params", "flag"} or declared.default in (None, ())
-        default = "" if silent else f"`{shown_default(declared)}`"
+        default = "" if silent else f" Default: `{shown_default(declared)}`."
         choices = f" ({', '.join(facts['choices'])})" if facts["choices"] else ""
-        row = f"| {names} | {facts['help']}{choices} | {default} | {variable} |"
+        row = f"| {names} | {facts['help']}{choices}{default} | {variable} |"
         groups.setdefault(facts["group"], []).append(row)
-    pages = [HEAD]
+    pages = [SETTINGS_HEAD]
     for group, rows in groups.items():
-        table = "\n".join(
-            ["| flag | what it does | default | variable |", "| --- | --- | --- | --- |", *rows]
-        )
+        table = "\n".join(["| flag | what it does | variable |", "| --- | --- | --- |", *rows])
         pages.append(f"\n## {group}\n\n{table}\n")
     return "".join(pages)
 
 
+def commands_page() -> str:
+    """Return the page of the commands: the help of each."""
+    pages = [f"# Commands\n\n{MADE} `batchscore --version` tells the version.\n"]
+    for words, command in commands_below(cli, ("batchscore",)):
+        context = click.Context(
+            command, info_name=" ".join(words), terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH
+        )
+        context.help_option_names = ["-h", "--help"]
+        pages.append(f"\n## {' '.join(words)}\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
+    return "".join(pages)
+
+
+def commands_below(
+    command: click.Command, words: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command that does something, with its words, in the order of the group's help."""
+    if not isinstance(command, click.Group):
+        yield words, command
+        return
+    for name, one in sorted(command.commands.items(), key=lambda item: (item[0] != "score", item[0])):
+        yield from commands_below(one, (*words, name))
+
+
+def codes_page() -> str:
+    """Return the page of error codes, exit codes and exceptions."""
+    rows = [
+        f"| `{code.value}` | {means} | {'yes' if code in errors.TRANSIENT else 'no'} | {next_step} |"
+        for code, (means, next_step) in errors.ERROR_CODES_MEAN.items()
+    ]
+    exits = [f"| {code.value} | {means} | {who} |" for code, (means, who) in errors.EXIT_CODES_MEAN.items()]
+    tree = dedent("".join((errors.__doc__ or "").partition("    BatchscoreError")[1:])).rstrip()
+    return f"""# Codes
+
+{MADE} What to do about each is told at length in [errors by code](../how-to/errors.md).
+
+## Error codes
+
+`error.code` of an [error record](output.md). What is asked again is asked by the same `score` command, by
+itself; the others are asked again with `--retry-errors`, or when their row has changed.
+
+| code | what happened | asked again | what to do |
+| --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+## Exit codes
+
+| code | what it says | who acts |
+| --- | --- | --- |
+{chr(10).join(exits)}
+
+`merge`, `verify` and `check` use the same numbers; their help says for what.
+
+## Exceptions
+
+From Python each of these is raised, and the command line ends with its exit code. Those in `batchscore`
+([Python names](python-names.md)) are the ones to catch; all are kinds of `BatchscoreError`.
+
+```text
+{tree}
+```
+"""
+
+
+def python_page() -> str:
+    """Return the page of the supported Python names."""
+    functions, classes, exceptions = [], [], []
+    for name in sorted(batchscore.__all__):
+        thing = getattr(batchscore, name)
+        if inspect.isfunction(thing):
+            functions.append(f"## {name}\n\n```text\n{signature(thing)}\n```\n\n{inspect.getdoc(thing)}\n")
+        elif inspect.isclass(thing) and issubclass(thing, Exception):
+            exceptions.append(f"| `{name}` | {inspect.getdoc(thing)} | {thing.exit_code.value} |")  # type: ignore[attr-defined]
+        elif is_dataclass(thing):
+            lines = "\n".join(f"{one.name}: {one.type}" for one in fields(thing))
+            classes.append(f"## {name}\n\n```text\n{lines}\n```\n\n{inspect.getdoc(thing)}\n")
+        elif inspect.isclass(thing):
+            values = ", ".join(f"`{one.name}`" for one in thing)
+            classes.append(f"## {name}\n\n{inspect.getdoc(thing)}\n\n{values}. See [codes](codes.md).\n")
+    return "\n".join(
+        [
+            PYTHON_HEAD,
+            *functions,
+            *classes,
+            "## Exceptions\n\n| exception | what happened | exit code |\n| --- | --- | --- |",
+            "\n".join(exceptions) + "\n",
+        ]
+    )
+
+
+def signature(function: Callable[..., object]) -> str:
+    """Return how a function is declared, as its source says."""
+    source = dedent(inspect.getsource(function))
+    body = ast.parse(source).body[0]
+    assert isinstance(body, ast.FunctionDef | ast.AsyncFunctionDef)
+    lines = source.splitlines()[body.lineno - 1 : body.body[0].lineno - 1]
+    return "\n".join(lines).rstrip().removesuffix(":")
+
+
+#: Each made page's name in docs/reference, and what makes it.
+PAGES: Mapping[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "codes.md": codes_page,
+    "python-names.md": python_page,
+    "fields.md": lambda: fields_page(MADE),
+}
+
 if __name__ == "__main__":
-    Path(__file__).with_name("settings.md").write_text(settings_page(), "utf-8")
+    for name, page in PAGES.items():
+        (REFERENCE / name).write_text(page(), "utf-8")

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import prefork
+from batchscore.request.renewal import forget_tokens
 from batchscore.simulator import Deployment, Running, start
 
 #: Fixtures that only some tests want.
@@ -51,11 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting leaks in from outside, and nothing is written but into the test's own folder."""
+    """No setting or token leaks in, and nothing is written but into the test's own folder."""
     for name in os.environ:
         if LEAKING.fullmatch(name):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    forget_tokens()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Scores what is new in the folder, updates what depends on it, and tells whoever has to act.
-# What to score is in batchscore.toml, keys are in the environment. Exit codes: docs/scheduled.md.
+# What to score is in batchscore.toml, keys are in the environment. Exit codes: docs/how-to/schedule.md.
 set -u
 cd "${NIGHTLY_FOLDER:-$(dirname "$0")}" || exit 1
 

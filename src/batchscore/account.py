@@ -6,6 +6,8 @@ shared, of the output itself or of its files' next versions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +16,44 @@ from batchscore.incremental import run_name
 from batchscore.output import Output
 from batchscore.rows import Listen, Notice
 from batchscore.settings import Settings
+from batchscore.stores.address import Place
 from batchscore.survey import Survey, wanted_by
 from batchscore.write import storage
 from batchscore.write.formats import format_named
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
+from batchscore.write.manifest import places_of_manifests, read_manifest
 from batchscore.write.next_version import ledger_for
-from batchscore.write.one_file import discard_other_tasks, refuse_other_tasks, refuse_to_lose
+from batchscore.write.one_file import discard_other_tasks, other_tasks, refuse_other_tasks, refuse_to_lose
 from batchscore.write.shared import SharedLedger
 from batchscore.write.switch import clear, drop_told, finish_others
 
 
 def open_ledger(
-    settings: Settings, surveyed: Survey, output: Output, listen: Listen, name: str
+    settings: Settings,
+    surveyed: Survey,
+    output: Output,
+    listen: Listen,
+    name: str,
+    before_discarding: Callable[[], None],
 ) -> tuple[Layout, Ledger]:
     """Open the output folder; raises `OutputError` where it holds something else.
 
     What is returned is the account that the run `name` works on: of `--incremental` that of new versions.
+    `before_discarding` is called before scores are given up, and raises where they are not to be.
     """
-    chosen = format_named(part_format(settings, output))
-    layout = Layout(output.folder, settings.task, chosen.suffix)
-    told = (layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
-    scratch = None if settings.scratch is None else Path(settings.scratch)
-    if settings.shared and output.file is not None:
-        raise UsageError(
-            f"--shared: several workers cannot write the one file {output.file}; give a folder, and make the "
-            "file of it with `batchscore merge` when all are through."
-        )
-    ledger = (
-        SharedLedger(*told, scratch=scratch, files=tuple(names_of(surveyed)))
-        if settings.shared
-        else Ledger(*told, scratch=scratch)
+    ledger = ledger_of(
+        settings, surveyed, output, None if settings.scratch is None else Path(settings.scratch)
     )
-    ledger.retry_errors = settings.retry_errors
+    layout = ledger.layout
     if output.file is not None:
         # Others may be writing their files beside it.
         storage.sweep(output.file.parent, older_seconds=storage.STALE_SECONDS)
-    foreign = output.file is not None and storage.exists(output.file) and not storage.exists(layout.readme)
-    if foreign and not settings.overwrite:
-        raise OutputError(
-            f"{output.file} is there already and batchscore did not write it; "
-            "choose another name, or replace it with --overwrite."
-        )
+    if output.file is not None and not settings.overwrite:
+        refuse_foreign_file(layout, output.file)
     discarded = 0
+    if settings.overwrite and not settings.incremental and holds_scores(ledger, output):
+        before_discarding()
     if output.file is not None and not settings.overwrite:
         refuse_other_tasks(ledger, output.file)
     elif output.file is not None:
@@ -90,9 +87,57 @@ def open_ledger(
     return layout, ledger
 
 
+def ledger_of(settings: Settings, surveyed: Survey, output: Output, scratch: Path | None) -> Ledger:
+    """Return the account of an output, nothing of it read or written; raises `UsageError`."""
+    chosen = format_named(part_format(settings, output))
+    layout = Layout(output.folder, settings.task, chosen.suffix)
+    told = (layout, chosen, surveyed.schema, settings.rows_per_part, fingerprint(settings, output))
+    if settings.shared and output.file is not None:
+        raise UsageError(
+            f"--shared: several workers cannot write the one file {output.file}; give a folder, and make the "
+            "file of it with `batchscore merge` when all are through."
+        )
+    ledger: Ledger = (
+        SharedLedger(
+            *told,
+            scratch=scratch,
+            files=tuple(names_of(surveyed)),
+            places={} if settings.root is not None else places_of(surveyed),
+        )
+        if settings.shared
+        else Ledger(*told, scratch=scratch)
+    )
+    ledger.retry_errors = settings.retry_errors
+    return ledger
+
+
+def refuse_foreign_file(layout: Layout, file: Place) -> None:
+    """Raise `OutputError` where the one file that is asked for is somebody else's."""
+    if storage.exists(file) and not storage.exists(layout.readme):
+        raise OutputError(
+            f"{file} is there already and batchscore did not write it; "
+            "choose another name, or replace it with --overwrite."
+        )
+
+
+def holds_scores(ledger: Ledger, output: Output) -> bool:
+    """Whether there is anything that an `--overwrite` would give up."""
+    for account in [ledger, *(other_tasks(ledger) if output.file is not None else ())]:
+        for path in places_of_manifests(account.layout):
+            with suppress(OutputError):  # a damaged one is in nobody's way
+                if read_manifest(path).ok:
+                    return True
+    return False
+
+
 def names_of(surveyed: Survey) -> list[str]:
     """Return the files that can be scored, as records name them, in input order."""
     return [ready.file.name for ready in surveyed.ready]
+
+
+def places_of(surveyed: Survey) -> dict[str, str]:
+    """Return where the files that can be scored are, by their names in records."""
+    return {ready.file.name: str(ready.file.path) for ready in surveyed.ready}
 
 
 def part_format(settings: Settings, output: Output) -> str:

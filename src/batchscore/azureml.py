@@ -28,8 +28,9 @@ from batchscore.ended import Ended
 from batchscore.endpoints import endpoints_of
 from batchscore.errors import BoundReached, ExitCode, InputError, OutputOverwritten, UsageError
 from batchscore.read import find_files
-from batchscore.report.progress import counted, describe
-from batchscore.report.tally import Tally
+from batchscore.report.line import describe
+from batchscore.report.view import Watch
+from batchscore.report.words import counted
 from batchscore.rows import Event, FileFinished, Notice
 from batchscore.run import Finished, score_files
 from batchscore.settings import Settings
@@ -82,10 +83,8 @@ def run(mini_batch: Iterable[str]) -> list[str]:
     `BATCHSCORE_ERROR_THRESHOLD` allows, is left out; the log says why. Raises a `BatchscoreError` where the
     service refuses or does not answer, or no file can be scored.
     """
-    if _prepared is None:
-        init()
-    assert _prepared is not None
-    prepared, paths = _prepared, paths_of(mini_batch)
+    # After `shutdown`, maybe on another thread at this moment, a call gets ready for itself.
+    prepared, paths = _prepared or prepare(sys.argv[1:], os.environ), paths_of(mini_batch)
     return on_a_thread_of_its_own(lambda: score(prepared, paths))
 
 
@@ -132,7 +131,8 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
         f"after {settings.deadline}" if settings.deadline else "when it is through",
     )
     # Calls are many and short: MLflow hears of them from one listener of the process.
-    followed = Followed(settings, environ, Told(environ), f"{platform.node() or 'host'}-{os.getpid()}")
+    told = Told(environ, Watch(settings.charged_answer_tokens, settings.cost))
+    followed = Followed(settings, environ, told, f"{platform.node() or 'host'}-{os.getpid()}")
     return Prepared(replace(settings, track=False), environ, chosen.named, followed)
 
 
@@ -184,10 +184,10 @@ def score(prepared: Prepared, paths: Sequence[str]) -> list[str]:
 
 
 def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
-    """Return settings in which the names of files begin below a root that depends on each path alone.
+    """Return settings under which the names of files depend on each path alone.
 
-    Without one that was said it is the folder that a file lies in. Raises `InputError` where that would call
-    two files the same.
+    Without a root that was said they begin below the folder that a file lies in. Raises `InputError` where
+    that would call two files of a mini-batch the same; of one in another the output tells.
     """
     if settings.root is not None or not paths:
         return settings
@@ -198,7 +198,7 @@ def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
             "one. Say below which folder they are to be named: --batchscore-root ${{inputs.data}} among a "
             "parallel step's program_arguments, or BATCHSCORE_ROOT."
         )
-    return replace(settings, root=folders.pop())
+    return replace(settings, root=folders.pop()) if any(map(os.path.isdir, paths)) else settings
 
 
 def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[str]], InputError | None]:
@@ -230,13 +230,14 @@ def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[s
 def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tuple[set[str], Exception | None]:
     """Score files; return the names of those that are settled, and what stopped it where something did."""
     ends = end_of(settings, time.monotonic())
-    told, followed = Told(prepared.environ), prepared.followed
-
-    def listen(event: Event) -> None:
-        told(event)
-        followed.follow(event)
-
+    followed = prepared.followed
     for tries_left in reversed(range(TRIES)):
+        told = Told(prepared.environ, Watch(settings.charged_answer_tokens, settings.cost))
+
+        def listen(event: Event, told: Told = told) -> None:
+            told(event)
+            followed.follow(event)
+
         finished = score_files(settings, paths, environ=prepared.environ, listen=listen, named=prepared.named)
         left = None if ends is None else ends - time.monotonic()
         again = isinstance(finished.outcome.stopped_by, OutputOverwritten)
@@ -245,7 +246,7 @@ def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tupl
         if left is not None:
             settings = replace(settings, deadline=f"{left:.3f}s")
     followed.pause()
-    tell_end(finished)
+    tell_end(finished, prepared.environ)
     whole = {file.file for file in finished.outcome.files if is_settled(file, settings.error_threshold)}
     return whole, finished.outcome.stopped_by
 
@@ -261,7 +262,7 @@ def is_settled(file: FileFinished, error_threshold: float) -> bool:
     return file.state == "complete" and Ended((file,)).exit_code(error_threshold) is ExitCode.DONE
 
 
-def tell_end(finished: Finished) -> None:
+def tell_end(finished: Finished, environ: Mapping[str, str]) -> None:
     """Log what became of each file, and why where it is not settled."""
     for file in finished.outcome.files:
         figures = f"{counted(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"
@@ -273,7 +274,7 @@ def tell_end(finished: Finished) -> None:
                 *(file.file, figures, finished.settings.error_threshold, finished.layout.errors),
             )
         elif file.problem:
-            LOG.error("%s cannot be scored: %s", file.file, file.problem)
+            LOG.error("%s cannot be scored: %s", file.file, in_variables(file.problem, environ))
         else:
             LOG.error("%s: %s so far. That is kept; the next delivery goes on.", file.file, figures)
 
@@ -283,16 +284,15 @@ class Told:
     """A listener that logs how a call gets on. Cost: O(1) an event, no I/O in most."""
 
     environ: Mapping[str, str]
-    tally: Tally = field(default_factory=Tally)
-    started: float = field(default_factory=time.monotonic)
+    watch: Watch
     last: float = field(default_factory=time.monotonic)
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
-        self.tally.add(event)
+        self.watch(event)
         now = time.monotonic()
         if isinstance(event, Notice):
             LOG.info("%s", in_variables(event.text, self.environ))
         elif now - self.last >= TELL_SECONDS:
             self.last = now
-            LOG.info("%s", describe(self.tally.statistics(), now - self.started, None))
+            LOG.info("%s", describe(self.watch.view(now)))

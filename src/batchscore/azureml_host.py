@@ -16,11 +16,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
+from batchscore.config_file import config_file
+from batchscore.configuration import stands_in
 from batchscore.declared import variable_of
 from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, UsageError
 from batchscore.model.chosen import Chosen, choose
@@ -97,31 +100,41 @@ def number(text: str | None) -> float | None:
 
 
 def settings_of(host: Host, environ: Mapping[str, str]) -> Chosen:
-    """Return the settings of every call, from the host, the variables and the model.
+    """Return the settings of every call, from the host, the variables, the file they name and the model.
 
-    Raises `UsageError` or `SettingsError`, in words of variables.
+    A file is looked for beside the scoring script: the working folder is a temporary one. Raises `UsageError`
+    or `SettingsError`, in words of variables.
     """
+    # The script puts its own folder first.
+    file = config_file(None, environ, folders=[folder for folder in sys.path if folder])
 
     def unset(setting: str) -> bool:
         return not environ.get(f"BATCHSCORE_{setting}", "").strip()
 
     flags: dict[str, Any] = {"model": host.model, "output": host.output, "shared": True}
-    if unset("COLUMN"):
-        flags["column"] = environ.get(TEXT_COLUMN, "").strip() or None
+    flags["column"] = column_of(environ)
     if unset("ROOT"):
         flags["root"] = host.root
-    if unset("SHARE") and host.machines > 1:
+    if unset("SHARE") and "share" not in file.settings and host.machines > 1:
         flags["share"] = max(1 / host.machines, 0.001)
-    if unset("DEADLINE") and host.timeout_seconds is not None:
+    if unset("DEADLINE") and "deadline" not in file.settings and host.timeout_seconds is not None:
         flags["deadline"] = own_deadline(host.timeout_seconds)
     with flags_called_variables(environ):
-        chosen = choose(flags, environ=environ)
+        chosen = choose(flags, environ=environ, config=file)
     named = {
-        declared.name: variable_of(declared)
+        declared.name: variable_of(declared) if set_by_variable else file.name
         for declared in fields(Settings)
-        if environ.get(variable_of(declared), "").strip()
+        if (set_by_variable := bool(environ.get(variable_of(declared), "").strip()))
+        or stands_in(declared, file.settings)
     }
     return Chosen(chosen.settings, {**named, **chosen.named})
+
+
+def column_of(environ: Mapping[str, str]) -> str | None:
+    """Return the text column that the samples' variable names, where our own does not name one."""
+    return (
+        None if environ.get("BATCHSCORE_COLUMN", "").strip() else environ.get(TEXT_COLUMN, "").strip() or None
+    )
 
 
 def own_deadline(timeout_seconds: float) -> str:

@@ -7,11 +7,12 @@ where. Everything is offline.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchscore.azureml_files.between import between
 from batchscore.azureml_files.conda import conda_file_of, conda_findings
 from batchscore.azureml_files.document import Document, Finding, read_document
 from batchscore.azureml_files.kinds import KINDS, is_azureml, kind_of, scorings
@@ -48,15 +49,14 @@ def check_files(named: Sequence[Path]) -> Checked:
             documents.append((document, kind))
         elif by_name or is_azureml(document):
             known = ", ".join(KINDS)
-            findings.append(
-                document.finding(f"$schema names none of what can be checked ({known}).", "$schema")
-            )
+            lacks = "names none of" if document.get("$schema") else "is missing; it names one of"
+            findings.append(document.finding(f"$schema {lacks} what can be checked ({known}).", "$schema"))
     if not documents and not findings:
         raise InputError(f"{', '.join(map(str, named))}: there is no YAML file of Azure ML.")
     for document, kind in documents:
         findings += _of_file(document, kind)
     findings += _of_conda_files(documents)
-    findings += _between(documents)
+    findings += between(documents)
     files = tuple(document.path for document, _ in documents)
     return Checked(files, tuple(sorted(set(findings))))
 
@@ -119,20 +119,3 @@ def _of_conda_files(documents: Sequence[tuple[Document, str]]) -> Iterator[Findi
             yield conda
         else:
             yield from conda_findings(conda, brings_package=brought)
-
-
-def _between(documents: Sequence[tuple[Document, str]]) -> Iterator[Finding]:
-    """Give names that no file describes, where some file describes things of that kind."""
-    names: Mapping[str, set[object]] = {
-        kind: {document.get("name") for document, its in documents if its == kind}
-        for kind in ("endpoint", "compute")
-    }
-    for document, kind in documents:
-        endpoint = document.get("endpoint_name")
-        if kind == "deployment" and names["endpoint"] and endpoint not in {None, *names["endpoint"]}:
-            yield document.finding(f"no file describes an endpoint named {endpoint}.", "endpoint_name")
-        for steps, value in document.leaves():
-            if steps[-1:] == ("compute",) and isinstance(value, str) and names["compute"]:
-                name = value.removeprefix("azureml:")
-                if name not in names["compute"] and "/" not in name:
-                    yield document.finding(f"no file describes a cluster named {name}.", *steps)

@@ -7,7 +7,7 @@ from, and speaks of them by their flags.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ def check_together(chosen: Settings) -> None:
             "leave --incremental out and choose another output."
         )
     check_bounds(chosen)
-    check_deployments(chosen)
+    check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
     if chosen.simulate and chosen.auth is not None:
         raise UsageError("--simulate needs no --auth.")
     if chosen.simulate and chosen.api_key_from is not None:
@@ -145,9 +145,9 @@ def check_bounds(chosen: Settings) -> None:
         raise UsageError(f"--max-spend: where {' and '.join(prices)} are 0, nothing is ever spent.")
 
 
-def check_deployments(chosen: Settings) -> None:
-    """Raise `UsageError` where a `[[deployments]]` table cannot be meant."""
-    for number, table in enumerate(chosen.deployments, 1):
+def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> None:
+    """Raise `UsageError` where a `[[deployments]]` table cannot be meant; `rates`: the run has rates, too."""
+    for number, table in enumerate(tables, 1):
         where = f"[[deployments]] number {number}"
         for name, value in table.items():
             wanted = DEPLOYMENT_KEYS.get(name)
@@ -158,5 +158,5 @@ def check_deployments(chosen: Settings) -> None:
             if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"
                 raise UsageError(f"{where}: {name} is {value!r}; it must be {kind}.")
-    if chosen.deployments and (chosen.rpm is not None or chosen.tpm is not None):
+    if tables and rates:
         raise UsageError("--rpm and --tpm: with [[deployments]] each table has its own rpm and tpm.")

@@ -15,6 +15,8 @@ import click
 from batchscore.commands.check import check
 from batchscore.commands.merge import merge
 from batchscore.commands.model import model
+from batchscore.commands.plan import plan
+from batchscore.commands.report import report
 from batchscore.commands.score import score
 from batchscore.commands.simulate import simulate
 from batchscore.commands.verify import verify
@@ -38,7 +40,7 @@ def cli() -> None:
     """Score every row of a folder of files with an embeddings, completions or chat model."""
 
 
-for command in (score, merge, verify, check, model, simulate):
+for command in (score, plan, merge, verify, report, check, model, simulate):
     cli.add_command(command)
 
 

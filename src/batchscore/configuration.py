@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 from batchscore.declared import CONFIG_FILE, OTHER_VARIABLES, VARIABLE_PREFIX, flag_of, variable_of
 from batchscore.errors import SettingsError, UsageError
+from batchscore.prices import priced
 from batchscore.settings import Settings
 
 
@@ -29,7 +30,7 @@ def resolve(
 
     Raises `UsageError`, or `SettingsError` for a name in the file that is no setting.
     """
-    return Settings(**gather(flags, environ=environ, config=config, config_name=config_name))
+    return Settings(**priced(gather(flags, environ=environ, config=config, config_name=config_name)))
 
 
 def gather(
@@ -64,10 +65,20 @@ def from_elsewhere(
     text = environ.get(variable_of(declared), "").strip()
     if text and not declared.metadata["only_file"]:
         return parse(declared, text, variable_of(declared))
-    for spelling in (declared.name, declared.name.replace("_", "-")):
-        if spelling in config:
-            return parse(declared, config[spelling], f"{spelling} in {config_name}")
-    return None
+    spelling = stands_in(declared, config)
+    return None if spelling is None else parse(declared, config[spelling], f"{spelling} in {config_name}")
+
+
+def stands_in(declared: Field[Any], config: Mapping[str, Any]) -> str | None:
+    """Return how a setting is spelt in a config file, `None` where it is not in there."""
+    spellings = (declared.name, declared.name.replace("_", "-"))
+    return next((spelling for spelling in spellings if spelling in config), None)
+
+
+def without_settings(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return an environment without the variables of some settings."""
+    variables = {variable_of(declared) for declared in fields(Settings) if declared.name in names}
+    return {name: value for name, value in environ.items() if name not in variables}
 
 
 def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
@@ -205,6 +216,13 @@ def parse_tables(value: Any) -> tuple[dict[str, Any], ...]:
     return tuple(value)
 
 
+def parse_prices(value: Any) -> str | dict[str, Any]:
+    """Take a file's name, or its tables by model."""
+    if not isinstance(value, (str, dict)) or not value:
+        raise TypeError
+    return value
+
+
 PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "text": parse_text,
     "choice": parse_text,
@@ -214,6 +232,7 @@ PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "many": parse_many,
     "params": parse_params,
     "tables": parse_tables,
+    "prices": parse_prices,
 }
 
 KIND_NAMES = {
@@ -225,4 +244,5 @@ KIND_NAMES = {
     "many": "a list of names",
     "params": 'an object of parameters, such as {"temperature": 0.2}',
     "tables": "a list of tables",
+    "prices": "a file's name, or a table for each model",
 }

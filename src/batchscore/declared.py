@@ -10,9 +10,15 @@ from dataclasses import Field, field
 from typing import Any
 
 VARIABLE_PREFIX = "BATCHSCORE_"
-#: Variables of ours that are no settings: keys are never in files, nor is what lets one go in the clear.
-OTHER_VARIABLES = ("BATCHSCORE_API_KEY", "BATCHSCORE_ALLOW_PLAIN_HTTP", "BATCHSCORE_ENTRA_SCOPE")
 CONFIG_FILE = "batchscore.toml"
+CONFIG_VARIABLE = "BATCHSCORE_CONFIG"
+#: Variables of ours that are no settings: keys are never in files, nor is what lets one go in the clear.
+OTHER_VARIABLES = (
+    "BATCHSCORE_API_KEY",
+    "BATCHSCORE_ALLOW_PLAIN_HTTP",
+    "BATCHSCORE_ENTRA_SCOPE",
+    CONFIG_VARIABLE,
+)
 
 #: Settings that have no default and must come from somewhere.
 REQUIRED = ("task", "model", "output")

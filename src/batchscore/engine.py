@@ -9,6 +9,7 @@ nothing more is taken while the reader of the results is behind.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +24,7 @@ from batchscore.request.deployment import Deployment
 from batchscore.request.outcome import Outcome, Verdict
 from batchscore.request.quota import Ticket
 from batchscore.request.retry import Asking
-from batchscore.rows import Prompt, RowError, Score, Settled, Standing
+from batchscore.rows import Prompt, Pulse, RowError, Score, Settled
 
 #: So many results may wait for their reader before no more is asked.
 MOST_ROWS_WAITING = 2048
@@ -160,9 +161,14 @@ class Engine:
             raise self.failure
         self.asking.deployments.raise_fatal()
 
-    def standing(self) -> tuple[Standing, ...]:
-        """Return how each deployment stands at this moment."""
-        return tuple([member.standing() for member in self.asking.deployments.members])
+    def pulse(self, unwritten: int) -> Pulse:
+        """Return how each deployment stands at this moment, and what is under way."""
+        return Pulse(
+            tuple([member.standing() for member in self.asking.deployments.members]),
+            unwritten,
+            self.asking.attempts.patience.oldest_seconds(time.monotonic()),
+            self.stop.is_set(),
+        )
 
     async def drain(self) -> None:
         """Let go whoever has nothing in flight, and wait for the others."""

@@ -34,6 +34,23 @@ class ExitCode(int, Enum):
     OUTPUT_HELD = 5
 
 
+#: What each exit code says, and who has to do something.
+EXIT_CODES_MEAN = {
+    ExitCode.DONE: ("every row has its record, and no more failed than allowed", "nobody"),
+    ExitCode.PERSON_MUST_ACT: ("key, deployment, input, output or settings cannot be used", "you, now"),
+    ExitCode.USAGE: ("the command was used wrongly", "whoever wrote it"),
+    ExitCode.ROWS_FAILED: (
+        "more rows failed than `--error-threshold` allows; all others are scored",
+        "you: the error records say why",
+    ),
+    ExitCode.CONTINUE_LATER: (
+        "stopped before its end (interrupt, outage, budget, deadline); what was answered is kept",
+        "nobody: the same command goes on",
+    ),
+    ExitCode.OUTPUT_HELD: ("another run is working on this output; nothing was done", "nobody: wait"),
+}
+
+
 class BatchscoreError(Exception):
     """The root: every error that we raise on purpose. Its text is written for a person."""
 
@@ -140,3 +157,20 @@ TRANSIENT = frozenset(
         ErrorCode.BAD_REPLY,
     }
 )
+
+#: What a person reads of each code in the docs: what happened, and what to do next.
+ERROR_CODES_MEAN = {
+    ErrorCode.EMPTY_INPUT: ("the row has no text and was not asked", "nothing; it does not count as failed"),
+    ErrorCode.UNREADABLE_ROW: ("the row cannot be read", "mend the row in its file"),
+    ErrorCode.ROW_TOO_LARGE: ("the row is larger than `--max-row-bytes`", "raise that, or split the row"),
+    ErrorCode.MISSING_COLUMN: ("the row lacks a column that its neighbours have", "mend the row in its file"),
+    ErrorCode.INVALID_MESSAGES: ("the `messages` column is no list of chat messages", "mend the row"),
+    ErrorCode.TOO_LONG: ("the row is longer than the model takes", "`--on-long-input truncate`, or split it"),
+    ErrorCode.CONTENT_FILTER: ("the content filter refused the row", "leave it, or have the filter changed"),
+    ErrorCode.INVALID_REQUEST: ("the service refused the request for another reason", "read its `message`"),
+    ErrorCode.RATE_LIMITED: ("the rate limit refused it until patience ended", "the same command, later"),
+    ErrorCode.SERVER_ERROR: ("the service failed, while other rows were answered", "the same command, later"),
+    ErrorCode.TIMEOUT: ("no answer came in time", "the same command, later"),
+    ErrorCode.CONNECTION: ("the connection failed", "the same command, later"),
+    ErrorCode.BAD_REPLY: ("the reply did not fit the request", "the same command, later"),
+}

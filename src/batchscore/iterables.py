@@ -19,6 +19,7 @@ from typing import Any
 
 from batchscore import tasks
 from batchscore.arguments import flags_called_arguments, refuse_what_gives_no_rows
+from batchscore.configuration import without_settings
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import UsageError
 from batchscore.model.chosen import choose
@@ -35,7 +36,8 @@ NOT_FOR_ROWS = frozenset(
         *("output", "format", "rows_per_part", "overwrite", "retry_errors", "txt", "id", "keep"),
         *("shared", "scratch", "root"),
         *("limit", "error_threshold", "max_errors", "max_total_tokens", "max_spend", "price_in", "price_out"),
-        *("deadline", "incremental", "prune", "track"),
+        *("prices", "track"),
+        *("deadline", "incremental", "prune"),
     }
 )
 
@@ -226,7 +228,8 @@ def settings_of(**given: Any) -> Settings:
     if "deployments" in given:
         given["deployments"] = tuple(given["deployments"])
     with flags_called_arguments():
-        return choose({**given, "output": "nowhere"}, environ=os.environ).settings
+        environ = without_settings(os.environ, NOT_FOR_ROWS)
+        return choose({**given, "output": "nowhere"}, environ=environ).settings
 
 
 def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Iterator[Prompt | Settled]:

@@ -25,7 +25,6 @@ from batchscore.rows import (
     FileOpened,
     Listen,
     Prompt,
-    Pulse,
     RowError,
     RowsSettled,
     Score,
@@ -143,7 +142,7 @@ class Job:
     async def pulse(self, engine: Engine) -> None:
         """Tell the listener now and then how the deployments stand."""
         while True:
-            self.listen(Pulse(engine.standing(), len(self.unwritten)))
+            self.listen(engine.pulse(len(self.unwritten)))
             await asyncio.sleep(PULSE_SECONDS)
 
     async def digest_complete(self) -> None:

@@ -16,7 +16,7 @@ from batchscore.scores import score_parts
 from batchscore.stores.address import Place, StoredPath
 from batchscore.write import storage
 from batchscore.write.columns import first_record, schema_of
-from batchscore.write.ledger import listed
+from batchscore.write.leftovers import listed
 from batchscore.write.lock import refuse_held
 from batchscore.write.manifest import read_manifest
 from batchscore.write.merge import MERGED_SUFFIXES, merge_parts

@@ -18,7 +18,14 @@ from batchscore.simulator import SimulatorSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-CLICK_TYPES: Mapping[str, Any] = {"int": int, "float": float, "text": str, "params": str, "many": str}
+CLICK_TYPES: Mapping[str, Any] = {
+    "int": int,
+    "float": float,
+    "text": str,
+    "prices": str,
+    "params": str,
+    "many": str,
+}
 
 #: The heading of options that are no settings.
 OWN_GROUP = "This command"

@@ -9,9 +9,8 @@ import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
-from batchscore.ended import Ended
 from batchscore.rows import Listen, Notice
 
 #: A signal so soon after the first is not a second wish, but the same one delivered twice.
@@ -20,11 +19,13 @@ SAME_SIGNAL_SECONDS = 1.0
 #: So many new objects are made before the collector looks at them: those of some thousand rows.
 MANY_OBJECTS = 20_000
 
+T = TypeVar("T")
+
 _collecting = threading.Lock()
 _thresholds: list[tuple[int, int, int]] = []
 
 
-def on_the_fastest_loop(main: Coroutine[Any, Any, Ended]) -> Ended:
+def on_the_fastest_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run to the end on uvloop, where there is one for this system: a tenth less CPU a request."""
     with collecting_seldom():
         if sys.platform == "win32":

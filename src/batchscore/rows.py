@@ -158,13 +158,15 @@ class RowsSettled:
 class Expected:
     """Event: what a run has before it, all its files together, rows of earlier runs among them.
 
-    `prompt_tokens` and `requests` are estimates; so is `rows`, unless it is `exact`.
+    `prompt_tokens` and `requests` are estimates; so is `rows`, unless it is `exact`. `prompt_bytes` are those
+    of the prompts' JSON, 0 where they are not known.
     """
 
     rows: int
     prompt_tokens: int
     requests: int
     exact: bool
+    prompt_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,8 @@ class Standing:
     workers wait for their turn and `backing_off` before another attempt. `rpm` and `tpm` are the limits that
     are kept to now, a minute; `None` where none is known. `paused_seconds` are left of a pause that the
     service asked for; `for_quota`: within the last second a request waited for the quota. `last_failure` is
-    the code of the latest failure of a deployment that is not up.
+    the code of the latest failure of a deployment that is not up, `failing_seconds` how long it has failed
+    and `probe_seconds` when it is asked again.
     """
 
     deployment: str
@@ -196,17 +199,22 @@ class Standing:
     paused_seconds: float
     for_quota: bool
     last_failure: str = ""
+    failing_seconds: float = 0.0
+    probe_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """Event, once a second while a run asks: how its deployments stand.
 
-    `unwritten`: parts that wait to be written; while there are any, no more may be asked.
+    `unwritten`: parts that wait to be written; while there are any, no more may be asked. `oldest_seconds`:
+    how long the oldest request in flight is under way. `stopping`: nothing more is asked.
     """
 
     deployments: tuple[Standing, ...]
     unwritten: int = 0
+    oldest_seconds: float = 0.0
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)

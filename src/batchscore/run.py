@@ -11,7 +11,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
@@ -23,11 +23,14 @@ from batchscore.bounds import Bounds, bounds_of
 from batchscore.ended import Ended
 from batchscore.endpoints import endpoints_of, simulated
 from batchscore.errors import ExitCode, OutputError, SettingsError
+from batchscore.first_answer import require_an_answer
 from batchscore.incremental import Changes, carry_over, end, out_of_sight, without_emptied
 from batchscore.job import Job
 from batchscore.output import Output, holding, output_of
+from batchscore.plan.expected import expecting
 from batchscore.process import on_the_fastest_loop, stopping
 from batchscore.report.tally import Statistics, Tally
+from batchscore.report.timeline import Timeline
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
@@ -35,6 +38,7 @@ from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.survey import Survey, survey
 from batchscore.tracked import tracked
 from batchscore.version import VERSION
+from batchscore.versions import versions
 from batchscore.write import storage
 from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
@@ -47,7 +51,10 @@ from batchscore.write.one_file import (
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that ended, well or not; `with_file`: the one file that was asked for is there."""
+    """A run that ended, well or not; `with_file`: the one file that was asked for is there.
+
+    `report` is the page of it, where one was made.
+    """
 
     outcome: Ended
     statistics: Statistics
@@ -60,6 +67,7 @@ class Finished:
     exit_code: ExitCode
     with_file: bool
     changes: Changes | None = None
+    report: Place | None = None
 
 
 def score_files(
@@ -69,8 +77,12 @@ def score_files(
     environ: Mapping[str, str],
     listen: Listen,
     named: Mapping[str, str] | None = None,
+    command: str = "",
+    afterwards: Callable[[Finished], Finished] | None = None,
 ) -> Finished:
-    """Score files and return how it went.
+    """Score files and return how it went; `command` goes into the run's record, for who wants to go on.
+
+    `afterwards` is done with the finished run before MLflow gets its files, once the output is let go.
 
     Raises a `BatchscoreError` for what is found wrong before the first request; what stops a run later
     is in the outcome. On the main thread SIGINT and SIGTERM stop it gracefully, a second one at once
@@ -86,11 +98,21 @@ def score_files(
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
     name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}"
-    with holding(settings, output, listen) as hold, tracked(settings, environ, listen, name) as run:
-        finished = score_surveyed(
-            settings, surveyed, output, endpoints, environ, run.heard, hold, bounds, name
+    with tracked(settings, environ, listen, name) as run:
+        with holding(settings, output, listen) as hold:
+            finished = score_surveyed(
+                settings, surveyed, output, endpoints, environ, run.heard, hold, bounds, name, command
+            )
+        if afterwards is not None:
+            finished = afterwards(finished)
+        run.finished(
+            finished.outcome,
+            finished.exit_code,
+            finished.seconds,
+            finished.layout,
+            finished.record,
+            finished.report,
         )
-        run.finished(finished.outcome, finished.exit_code, finished.seconds, finished.layout, finished.record)
         return finished
 
 
@@ -104,9 +126,21 @@ def score_surveyed(
     hold: Hold,
     bounds: Bounds,
     name: str,
+    command: str = "",
 ) -> Finished:
     """Score what was surveyed into an output that is held; `name` is the run's."""
-    layout, ledger = open_ledger(settings, surveyed, output, listen, name)
+    tally, timeline = Tally(), Timeline()
+
+    def heard(event: Event) -> None:
+        tally.add(event)
+        timeline(event)
+        listen(event)
+
+    def require() -> None:
+        if endpoints:
+            require_an_answer(settings, endpoints, environ, heard, bounds)
+
+    layout, ledger = open_ledger(settings, surveyed, output, listen, name, require)
     if surveyed.problems:
         listen(
             Notice(
@@ -117,12 +151,6 @@ def score_surveyed(
     if isinstance(ledger, NextLedger):
         surveyed = without_emptied(surveyed, ledger, listen)
         carry_over(surveyed, ledger, listen)
-    tally = Tally()
-
-    def heard(event: Event) -> None:
-        tally.add(event)
-        listen(event)
-
     with closing(ledger), simulated(settings) as rehearsal:
         if rehearsal is not None:
             endpoints = [rehearsal]
@@ -165,7 +193,7 @@ def score_surveyed(
         changes=changes,
     )
     try:
-        write_record(finished, endpoints, bounds.started)
+        write_record(finished, endpoints, bounds.started, timeline, command)
     except OutputError as error:
         listen(Notice(f"This run leaves no record of itself, though its scores stand: {error}."))
     return finished
@@ -197,14 +225,16 @@ async def scored(
     hold.when_lost = lost_in_its_thread
     heard = bounds.listening(listen)
     with stopping(stop, listen):
-        async with bounds.watching(listen):
+        async with bounds.watching(listen), expecting(settings, surveyed, heard):
             job = Job(surveyed, settings, ledger, endpoints, environ, heard, stop, bounds.drain_seconds)
             outcome = await job.run()
     early = bounds.reached if outcome.unfinished else None
     return replace(outcome, stopped_by=outcome.stopped_by or early)
 
 
-def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: float) -> None:
+def write_record(
+    finished: Finished, endpoints: Sequence[Endpoint], started: float, timeline: Timeline, command: str
+) -> None:
     """Write `runs/<start>-<worker>.json`: what was set, what came of it; no cell, no secret."""
     settings = {each.name: getattr(finished.settings, each.name) for each in fields(finished.settings)}
     reached = [
@@ -218,6 +248,9 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         "started": moment(started).isoformat(timespec="seconds"),
         "seconds": round(finished.seconds, 3),
         "worker": worker(finished.settings),
+        "host": platform.node() or "host",
+        # A name that is not UTF-8 cannot stand in JSON.
+        "command": command.encode("utf-8", "backslashreplace").decode(),
         "exit_code": int(finished.exit_code),
         "reason": outcome.reason,
         "settings": settings,
@@ -249,6 +282,7 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
                 "rows": file.rows,
                 "ok": file.ok,
                 "errors": file.errors,
+                "empty": file.empty,
                 "attempts": file.attempts,
                 "tokens_billed": file.tokens_billed,
                 "tokens_kept": file.tokens_kept,
@@ -258,6 +292,11 @@ def write_record(finished: Finished, endpoints: Sequence[Endpoint], started: flo
         ],
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
         "repeated_ids": outcome.repeated_ids,
+        "versions": versions(),
+        # Hundreds of figures, which are not worth a line each.
+        "timeline": orjson.Fragment(
+            orjson.dumps(timeline.record(max(finished.seconds - timeline.lasted, 0.0)))
+        ),
     }
     if finished.changes is not None:
         record["changes"] = asdict(finished.changes)

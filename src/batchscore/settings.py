@@ -305,6 +305,12 @@ class Settings:
     price_out: float | None = setting(
         "What a million tokens of answers cost.", kind="float", metavar="MONEY", lowest=0, group="Bounds"
     )
+    prices: str | Mapping[str, Any] | None = setting(
+        "A TOML file of prices by model, for runs that name none with --price-in and --price-out.",
+        kind="prices",
+        metavar="FILE",
+        group="Bounds",
+    )
     deadline: str | None = setting(
         "Stop so that the run is over by then: after 2h, 90m or 45s, at 6:30 o'clock, or at "
         "2026-11-22T06:30.",
@@ -355,6 +361,11 @@ class Settings:
             return 0.0
         bounds = [self.api_params.get(name) for name in ("max_completion_tokens", "max_tokens")]
         return next((float(bound) for bound in bounds if isinstance(bound, int)), None)
+
+    @property
+    def charged_answer_tokens(self) -> float | None:
+        """The tokens that a row's request is charged for its answers; `None` where nobody bounded them."""
+        return None if self.answer_tokens is None else self.answer_tokens * self.answers_per_row
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """Return what tokens cost, in the money of the prices; `None` where a price was not said."""

@@ -38,9 +38,6 @@ COLUMNS = (
     *("tokens_billed", "tokens_kept"),
 )
 
-#: The report of an output, where one was made.
-REPORT = "report.html"
-
 #: How MLflow calls the end of a run.
 STATUSES = {ExitCode.DONE: "FINISHED", ExitCode.CONTINUE_LATER: "KILLED"}
 
@@ -111,9 +108,15 @@ class Followed:
                 )
 
     def finished(
-        self, outcome: Ended, exit_code: ExitCode, seconds: float, layout: Layout, record: Place
+        self,
+        outcome: Ended,
+        exit_code: ExitCode,
+        seconds: float,
+        layout: Layout,
+        record: Place,
+        report: Place | None,
     ) -> None:
-        """Tell how the run ended, and log its files."""
+        """Tell how the run ended, and log its files; `report` is its page, where one was made."""
         if self.tracking is None:
             return
         tags = {} if self.settings.shared else {"batchscore.exit_code": str(int(exit_code))}
@@ -125,7 +128,7 @@ class Followed:
             # A store that fails now, or a full disk, has said so already or does not matter.
             with suppress(BatchscoreError, OSError):
                 files.append((table_of(outcome.files, Path(folder), self.name), "batchscore"))
-            for place, below in files_of(outcome, layout, record):
+            for place, below in files_of(outcome, layout, record, report):
                 with suppress(BatchscoreError, OSError):
                     files.extend((path, below) for path in on_this_machine(place, Path(folder)))
             self.end(STATUSES.get(exit_code, "FAILED"), tags, figures, files)
@@ -168,9 +171,11 @@ def tags_of(settings: Settings) -> dict[str, str]:
     }
 
 
-def files_of(outcome: Ended, layout: Layout, record: Place) -> list[tuple[Place, str]]:
+def files_of(outcome: Ended, layout: Layout, record: Place, report: Place | None) -> list[tuple[Place, str]]:
     """Return the files that a run leaves for MLflow, each with the folder it is put in there."""
-    found: list[tuple[Place, str]] = [(record, "batchscore/runs"), (layout.root / REPORT, "batchscore")]
+    found: list[tuple[Place, str]] = [(record, "batchscore/runs")]
+    if report is not None:
+        found.append((report, "batchscore"))
     if len(outcome.files) <= MOST_MANIFESTS:
         below = f"batchscore/manifest/{layout.task}"
         found.extend((layout.manifest(file.file), below) for file in outcome.files)

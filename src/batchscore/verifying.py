@@ -15,7 +15,7 @@ from batchscore.errors import ExitCode, InputError
 from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.layout import Layout
-from batchscore.write.ledger import listed
+from batchscore.write.leftovers import listed
 from batchscore.write.lock import held, refuse_held
 from batchscore.write.manifest import copy_of, places_of_manifests
 from batchscore.write.outputs import folder_of_locks, left_by_last_run, output_folder, task_of

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-from batch_host import BatchHost, chat_model, model_like, sample_model
+from batch_host import ROOT, BatchHost, chat_model, model_like, sample_model
 
 import prefork
 from batchscore import read_scores
@@ -21,6 +21,7 @@ from batchscore.verifying import verify_output
 from conftest import KEY
 
 if TYPE_CHECKING:
+    from cloud import Cloud
     from conftest import Cli, Direct, Files
 
 TEXT = {"AZUREML_BI_TEXT_COLUMN": "text"}
@@ -183,6 +184,49 @@ def test_a_step_of_a_pipeline_gets_all_seven_formats_into_parquet(
     assert sum(pq.read_metadata(part).num_rows for part in parts) == 28
 
 
+def test_a_file_beside_the_script_names_two_deployments_whose_quotas_add_up(
+    files: Files, hosted: Hosts, simulator: Running, deployment: Deployment
+) -> None:
+    """The working folder of a process is a temporary one, and holds no such file."""
+    other = simulator.deployment(deployment.name + "-west")
+    files.texts("data/a.csv", [f"row {row}" for row in range(60)])
+    files.bytes("code/batch_driver.py", (ROOT / "src" / "batch_driver.py").read_bytes())
+    tables = "".join(
+        f'[[deployments]]\ndeployment = "{one.name}"\nrpm = 600\n' for one in (deployment, other)
+    )
+    files.text("code/own.toml", f"max_tokens = 5\nparam = {{ seed = 3 }}\n{tables}")
+    host = hosted(
+        chat_model(deployment),
+        {**TEXT, "BATCHSCORE_CONFIG": "own.toml", "BATCHSCORE_MAX_TOKENS": "7"},
+        script=Path("code/batch_driver.py").absolute(),
+    )
+    end = host.run(Path("data"), Path("out"))
+    assert (end.status, end.raised) == ("Completed", []), end.words
+    assert len(whole(Path("out"), "chat")) == 60
+    counts = [one.statistics().count for one in (deployment, other)]
+    assert sum(counts) == 60
+    assert min(counts) > 10
+    asked = deployment.requests()[0].body
+    assert (asked["seed"], asked["max_tokens"]) == (3, 7)
+
+
+def test_calls_of_one_process_sign_in_once(
+    files: Files, hosted: Hosts, deployment: Deployment, cloud: Cloud
+) -> None:
+    for number in range(4):
+        files.texts(f"data/{number}.csv", [f"one {number}", "two"])
+    signed_in = {
+        "AZURE_OPENAI_ENDPOINT": cloud.url,
+        "BATCHSCORE_AUTH": "entra",
+        "MSI_ENDPOINT": f"{cloud.url}/msi",
+        "MSI_SECRET": "s3",
+    }
+    end = hosted(sample_model(deployment), {**TEXT, **signed_in}).run(Path("data"), Path("out"))
+    assert (end.status, end.calls, cloud.rejected) == ("Completed", 4, 0), end.words
+    assert cloud.answered >= 4
+    assert len(cloud.tokens) == 1
+
+
 @pytest.mark.slow
 def test_a_model_that_we_saved_is_asked_with_its_template_and_parameters(
     files: Files, hosted: Hosts, deployment: Deployment, batchscore: Cli
@@ -212,20 +256,23 @@ def test_only_files_that_are_settled_are_returned(
     files.text("data/.good.csv.crc", "x")
     files.text("data/book.xlsx", "x")
     files.bytes("data/torn.parquet", b"PAR1")
+    files.csv("data/other.csv", [{"title": "no text"}])
     deployment.will(status=400, times=None, when_input_contains="refused")
-    host = hosted(chat_model(deployment), TEXT, mini_batch_size=9, max_retries=2)
+    host = hosted(chat_model(deployment), TEXT, mini_batch_size=10, max_retries=2)
     end = host.run(Path("data"), Path("out"))
-    assert (end.status, end.failed_files, end.raised) == ("Failed", 3, []), end.words
+    assert (end.status, end.failed_files, end.raised) == ("Failed", 4, []), end.words
     returned = {Path(path).name for path in end.returned}
     assert returned == {"good.csv", "none.csv", "_also.csv", "_SUCCESS", ".good.csv.crc"}
     assert set(read_scores("out", "chat")["file"]) == {"good.csv", "bad.csv", "_also.csv"}
     assert "bad.csv: 3 rows, 1 scored, 2 failed: more than BATCHSCORE_ERROR_THRESHOLD (0) allows" in end.words
     assert "torn.parquet cannot be scored" in end.words
+    assert "other.csv cannot be scored: no column 'text' (AZUREML_BI_TEXT_COLUMN); its columns" in end.words
     assert "book.xlsx: suffix .xlsx is not one" in end.words
     asked = deployment.statistics().count
     (Path("data/book.xlsx")).unlink()
     (Path("data/torn.parquet")).unlink()
-    lenient = hosted(host.model, {**TEXT, "BATCHSCORE_ERROR_THRESHOLD": "0.7"}, mini_batch_size=9)
+    (Path("data/other.csv")).unlink()
+    lenient = hosted(host.model, {**TEXT, "BATCHSCORE_ERROR_THRESHOLD": "0.7"}, mini_batch_size=10)
     assert lenient.run(Path("data"), Path("out")).status == "Completed"
     assert deployment.statistics().count == asked
 

@@ -68,6 +68,25 @@ def test_what_the_host_says(arguments: list[str], environ: dict[str, str], expec
     assert host_of(arguments, environ) == expected
 
 
+def test_what_the_host_says_holds_in_any_folder(tmp_path: Path) -> None:
+    """Its processes change their folder between calls."""
+    host = host_of(["--batchscore-root", "in"], {"AZUREML_MODEL_DIR": "m", "AZUREML_BI_OUTPUT_PATH": "o"})
+    assert (host.model, host.output, host.root) == tuple(str(tmp_path / name) for name in ("m", "o", "in"))
+
+
+@pytest.mark.usefixtures("called")
+@pytest.mark.parametrize(("deadline", "warned"), [("20m", True), ("9m", False)])
+def test_a_call_that_would_not_end_by_itself_is_told(
+    deadline: str,
+    warned: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("BATCHSCORE_DEADLINE", deadline)
+    azureml.init()
+    assert ("the host kills the process after 600 s" in caplog.text) == warned
+
+
 @pytest.mark.parametrize("missing", list(SAID))
 def test_what_the_host_must_say(missing: str) -> None:
     with pytest.raises(SettingsError, match=missing):
@@ -120,6 +139,20 @@ def test_a_call_ends_before_the_host_ends_it(timeout_seconds: float) -> None:
 def test_settings_of_every_call(host: Host, environ: dict[str, str], expected: dict[str, object]) -> None:
     found = settings_of(host, environ).settings
     assert {name: getattr(found, name) for name in expected} == expected
+
+
+def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_model(files: Files) -> None:
+    path = files.text("own.toml", 'deadline = "1h"\nshare = 0.3\ncolumn = "body"\nformat = "parquet"\n')
+    host = Host(HOST.model, "/o", None, 4, 600)
+    environ = {"BATCHSCORE_CONFIG": str(path.absolute()), "BATCHSCORE_FORMAT": "jsonl"}
+    chosen = settings_of(host, environ)
+    found = chosen.settings
+    assert (found.deadline, found.share, found.column, found.format) == ("1h", 0.3, "body", "jsonl")
+    assert chosen.named["share"] == environ["BATCHSCORE_CONFIG"]
+    assert chosen.named["format"] == "BATCHSCORE_FORMAT"
+    assert settings_of(host, {**environ, TEXT_COLUMN: "text"}).settings.column == "text"
+    with pytest.raises(SettingsError, match=r"BATCHSCORE_CONFIG no\.toml: there is no such file beside the"):
+        settings_of(host, {"BATCHSCORE_CONFIG": "no.toml"})
 
 
 @pytest.mark.parametrize(
@@ -201,6 +234,24 @@ def test_calls_work_on_any_thread_and_leave_signals_alone(
 
 
 @pytest.mark.usefixtures("called")
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("OPENAI_BASE_URL", "", "AZURE_OPENAI_ENDPOINT"),
+        ("OPENAI_BASE_URL", "my-resource.openai.azure.com", "OPENAI_BASE_URL has no scheme"),
+        ("BATCHSCORE_PROMPT", "no field", "BATCHSCORE_PROMPT uses no"),
+    ],
+)
+def test_what_nobody_can_score_with_ends_at_init_before_a_file_is_seen(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.delenv(TEXT_COLUMN)
+    with pytest.raises((SettingsError, UsageError), match=told):
+        azureml.init()
+
+
+@pytest.mark.usefixtures("called")
 def test_a_mini_batch_that_is_no_list_of_files_is_refused() -> None:
     azureml.init()
     for mini_batch in (pd.DataFrame({"text": ["a"]}), "a.csv"):
@@ -222,14 +273,50 @@ def test_files_of_several_folders_want_a_root(files: Files, monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("called")
-def test_two_files_of_one_name_are_never_taken_for_one(files: Files) -> None:
-    """Delivered one by one, so that nobody sees both: the second is refused, and not returned."""
-    paths = [str(files.texts(f"data/{folder}/x.csv", [folder]).absolute()) for folder in "ab"]
+@pytest.mark.parametrize("other", ["the same", "another", "the same\n1,and more"])
+def test_two_files_of_one_name_are_never_taken_for_one(files: Files, other: str) -> None:
+    """Delivered one by one, so that nobody sees both: the second is refused, whatever it holds."""
+    paths = [str(files.text(f"data/{folder}/x.csv", "id,text\n0,the same\n").absolute()) for folder in "ab"]
+    files.text("data/b/x.csv", f"id,text\n0,{other}\n")
     azureml.init()
     assert azureml.run(paths[:1]) == paths[:1]
-    with pytest.raises(OutputError, match=r"x\.csv"):
+    with pytest.raises(OutputError, match="BATCHSCORE_ROOT") as caught:
         azureml.run(paths[1:])
+    assert paths[0] in str(caught.value)
     assert len(read_scores("out", "chat")) == 1
+    # The next job mounts the same files somewhere else.
+    Path("mounted").symlink_to("data")
+    again = str(Path("mounted/a/x.csv").absolute())
+    assert azureml.run([again]) == [again]
+    Path("data/a").rename("data/moved")
+    moved = str(Path("data/moved/x.csv").absolute())
+    assert azureml.run([moved]) == [moved]
+
+
+@pytest.mark.usefixtures("called")
+def test_a_call_in_which_another_worker_took_records_along_goes_on(
+    files: Files, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one had replaced a part, and was killed before it could say so in the manifest."""
+    path = str(files.texts("data/a.csv", [*("early",) * 4, *("late",) * 4]).absolute())
+    monkeypatch.setenv("BATCHSCORE_ROWS_PER_PART", "4")
+    monkeypatch.setenv("BATCHSCORE_RETRIES", "0")
+    deployment.will(status=500, times=4, when_input_contains="late")
+    azureml.init()
+    assert azureml.run([path]) == []
+    part = min(Path("out/chat").iterdir())
+    right = part.read_bytes()
+    asked = deployment.statistics().count
+    deployment.will_be_slow(1.0, times=4)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(azureml.run, [path])
+        deployment.wait_for(asked + 1)
+        part.write_bytes(right.replace(b"row", b"own"))
+        assert call.result() == [path]
+    assert part.read_bytes() == right
+    assert len(read_scores("out", "chat")) == 8
+    # The four that were left, and once more those that were taken along.
+    assert deployment.statistics().count == asked + 8
 
 
 def test_the_script_finds_the_package_beside_it(deployment: Deployment, tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from azureml_tree import copy_of_the_tree
-from batchscore.azureml_files.document import Finding, read_document
-from batchscore.azureml_files.kinds import KINDS
+from batchscore.azureml_files.between import between
+from batchscore.azureml_files.conda import conda_findings
+from batchscore.azureml_files.document import Document, Finding, read_document
+from batchscore.azureml_files.kinds import KINDS, kind_of, scorings
+from batchscore.azureml_files.rules import document_findings, scoring_findings
 from batchscore.azureml_files.script import script_problem
 from batchscore.azureml_files.sdk import LOADERS
 from batchscore.checking import check_files
@@ -28,12 +31,17 @@ def tree(tmp_path: Path) -> Path:
     return copy_of_the_tree(tmp_path / "tree")
 
 
+def replace(path: Path, before: str, after: str) -> Path:
+    """Replace what a pattern matches in a file; give the file."""
+    text, count = re.subn(before, after, path.read_text(), count=1, flags=re.MULTILINE)
+    assert count == 1, f"{before} is not in {path.name}"
+    path.write_text(text)
+    return path
+
+
 def changed(tree: Path, file: str, before: str, after: str) -> list[str]:
     """Replace what a pattern matches in a file; give what is found then, as `file:line: message`."""
-    path = tree / file
-    text, count = re.subn(before, after, path.read_text(), count=1, flags=re.MULTILINE)
-    assert count == 1, f"{before} is not in {file}"
-    path.write_text(text)
+    path = replace(tree / file, before, after)
     folder = tree / "deployment"
     # What refers to one another, and no more, so that many small changes take little time.
     files = {
@@ -110,6 +118,13 @@ WRONG = [
     (PIPELINE, "parent.inputs.data", "parent.inputs.dat", r"pipeline.yml:\d+: .*parent.inputs.dat"),
     ("deployment/schedule.yml", "pipeline.yml", "pipelin.yml", r"schedule.yml:\d+: .*No such file"),
     ("deployment/compute.yml", "^size", "sizes", r"compute.yml:\d+: sizes: Unknown field"),
+    (DEPLOYMENT, r"\$schema: .*\n", "", r"chat.yml:1: \$schema is missing"),
+    (
+        "deployment/schedule.yml",
+        "UTC",
+        "Europe/Berlin",
+        r"schedule.yml:\d+: .*Europe/Berlin is no name of a time zone",
+    ),
     # What it lets pass.
     (DEPLOYMENT, "  mini_batch_size: 1\n", "", r"chat.yml:\d+: settings.mini_batch_size is not set"),
     (DEPLOYMENT, "    timeout: .*\n", "", r"chat.yml:\d+: .*timeout is not set .*30 seconds"),
@@ -134,7 +149,13 @@ WRONG = [
         "BATCHSCORE_MODEL: gpt",
         r"chat.yml:\d+: BATCHSCORE_MODEL has no place",
     ),
-    (DEPLOYMENT, "AUTH: entra", "AUTH: entr", r"chat.yml:\d+: --auth is 'entr'"),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        "BATCHSCORE_CONFIG: own.toml",
+        r"chat.yml:\d+: BATCHSCORE_CONFIG own.toml: there is no such file beside the scoring script",
+    ),
+    (DEPLOYMENT, "AUTH: entra", "AUTH: entr", r"chat.yml:\d+: BATCHSCORE_AUTH is 'entr'"),
     (
         DEPLOYMENT,
         "BATCHSCORE_AUTH: entra",
@@ -189,6 +210,147 @@ WRONG = [
 ]
 
 
+#: What our own rules find, tried without the SDK, which takes longer than all of them.
+OURS = [
+    (
+        DEPLOYMENT,
+        "https://my-res",
+        "my-res",
+        r"chat.yml:\d+: .*end at once: AZURE_OPENAI_ENDPOINT has no scheme",
+    ),
+    (DEPLOYMENT, "https://my.*", "", r"chat.yml:\d+: AZURE_OPENAI_ENDPOINT has no value"),
+    (DEPLOYMENT, "https://my.*", "https://west.api.cognitive.microsoft.com", r"chat.yml:\d+: .* of a region"),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        "AZUREML_BI_TEXT_COLUM: body",
+        r"did you mean AZUREML_BI_TEXT_COLUMN\?",
+    ),
+    (DEPLOYMENT, "BATCHSCORE_TPM", "Batchscore_TPM", r"did you mean BATCHSCORE_TPM\?"),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        "SEARCH_API_KEY: HUSH",
+        r"chat.yml:\d+: SEARCH_API_KEY stands in the file",
+    ),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        "AZUREML_MODEL_DIR: /m",
+        r"chat.yml:\d+: AZUREML_MODEL_DIR has no place",
+    ),
+    (DEPLOYMENT, "BATCHSCORE_TPM: .*", 'BATCHSCORE_PROMPT: "of {text"', r"BATCHSCORE_PROMPT: the brace at"),
+    (
+        DEPLOYMENT,
+        "BATCHSCORE_TPM: .*",
+        'BATCHSCORE_PROMPT: "{a}"\n    AZUREML_BI_TEXT_COLUMN: b',
+        r"AZUREML_BI_TEXT_COLUMN and BATCHSCORE_PROMPT both say",
+    ),
+    (
+        DEPLOYMENT,
+        r"environment_variables:\n(    .*\n)+",
+        "environment_variables:\n    - name: BATCHSCORE_AUTH\n      value: entra\n",
+        r"chat.yml:\d+: environment_variables is no mapping",
+    ),
+    (DEPLOYMENT, "timeout: 21600", 'timeout: "600"', r"chat.yml:\d+: the host kills the process after 600 s"),
+    (DEPLOYMENT, "timeout: 21600", "timeout: 300000", r"chat.yml:\d+: timeout is 300000 s; .* at most"),
+    (
+        DEPLOYMENT,
+        "mini_batch_size: 1",
+        "mini_batch_size: 0",
+        r"chat.yml:\d+: mini_batch_size is 0; .* at least 1",
+    ),
+    (DEPLOYMENT, "instance_count: 1", "instance_count: 9", r"chat.yml:\d+: .* wants 9 nodes, .* at most 4"),
+    (
+        DEPLOYMENT,
+        "batch_driver.py$",
+        "../src/batch_driver.py",
+        r"chat.yml:\d+: .* outside of the code folder",
+    ),
+    (
+        DEPLOYMENT,
+        "-chat@latest",
+        "-chat",
+        r"chat.yml:\d+: model is azureml:batchscore-chat, without a version",
+    ),
+    (DEPLOYMENT, "  image: .*\n", "", r"chat.yml:\d+: image is missing"),
+    (DEPLOYMENT, "openmpi4.1.0-ubuntu22.04", "curated/sklearn", r"chat.yml:\d+: curated images"),
+    ("deployment/compute.yml", "identity:\n  type: .*\n", "", r"compute.yml:1: identity is not set"),
+    (
+        "deployment/compute.yml",
+        "max_instances: 4",
+        "max_instances: 0",
+        r"compute.yml:\d+: max_instances is 0",
+    ),
+    ("deployment/deployment-completions.yml", "name: completions", "name: chat", r"named chat, too"),
+    (PIPELINE, " *--batchscore-model.*\n", "", r"pipeline.yml:\d+: --batchscore-model is missing"),
+    (PIPELINE, "--batchscore-output", "--batchscore-out", r"--batchscore-out: .* no such argument"),
+    (
+        PIPELINE,
+        r"output \$\{\{outputs.score",
+        "output ${{outputs.s",
+        r"\$\{\{outputs.s\}\}: the step has no such output",
+    ),
+    (
+        PIPELINE,
+        r"input_data: \$\{\{inputs.data",
+        "input_data: ${{inputs.dat",
+        r"pipeline.yml:\d+: .*no such input",
+    ),
+    (
+        PIPELINE,
+        "        --batchscore-model",
+        "        --allowed_failed_percent 5\n        --batchscore-model",
+        r"percent is not 0",
+    ),
+    (PIPELINE, "    identity:\n      type: managed\n", "", r"pipeline.yml:\d+: identity is not set"),
+    (
+        PIPELINE,
+        'mini_batch_size: "1"',
+        "mini_batch_size: 10kb",
+        r"pipeline.yml:\d+: mini_batch_size is '10kb'",
+    ),
+    (
+        PIPELINE,
+        "entry_script: .*",
+        "entry_script: batch_driver.py\n      append_row_to: ${{outputs.score}}",
+        r"append_row_to",
+    ),
+    (PIPELINE, "    type: parallel\n", "", r"pipeline.yml:\d+: type is not set; a step that has a task"),
+    ("deployment/schedule.yml", '"30 2', '"30 25', r"schedule.yml:\d+: expression: 25 is no hour"),
+    (CONDA, "      - aiohttp.*\n", "", r"conda.yml:\d+: aiohttp is missing; batchscore imports it"),
+    (CONDA, "openai==.*", "openai==0.27.8", r"conda.yml:\d+: openai==0.27.8: batchscore takes openai>="),
+    (
+        CONDA,
+        "openai==.*",
+        "openai==3.54.0\n      - ../dist/b.whl",
+        r"conda.yml:\d+: ../dist/b.whl: only this file goes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("file", "before", "after", "said"), OURS)
+def test_our_own_rules_tell_what_is_wrong_and_where(
+    tree: Path, file: str, before: str, after: str, said: str
+) -> None:
+    replace(tree / file, before, after)
+    documents, conda = [], read_document(tree / CONDA)
+    for path in sorted((tree / "deployment").glob("*.yml")):
+        document = read_document(path)
+        assert isinstance(document, Document)
+        documents.append((document, kind_of(document) or ""))
+    assert isinstance(conda, Document)
+    findings = [*between(documents), *conda_findings(conda, brings_package=True)]
+    for document, kind in documents:
+        findings += document_findings(document, kind)
+        for scoring in scorings(document, kind):
+            findings += scoring_findings(document, scoring)
+    found = sorted({str(finding) for finding in findings})
+    assert any(re.search(said, line) for line in found), found
+    assert all("\n" not in line and "HUSH" not in line for line in found)
+    assert len(found) <= 3, found
+
+
 @pytest.mark.parametrize(("file", "before", "after", "said"), WRONG)
 def test_what_is_wrong_is_told_with_its_place(
     tree: Path, file: str, before: str, after: str, said: str
@@ -196,8 +358,48 @@ def test_what_is_wrong_is_told_with_its_place(
     found = changed(tree, file, before, after)
     assert any(re.search(said, line) for line in found), found
     assert all("\n" not in line and "HUSH" not in line for line in found)
+    assert not any("end at once" in line for line in found), "what is told with its line is told once"
     # A mistake is one thing to mend, not ten.
     assert len(found) <= 3, found
+
+
+def test_arguments_of_a_step_may_be_written_in_every_way_that_the_host_reads(tree: Path) -> None:
+    path = tree / PIPELINE
+    replace(path, r"batchscore-model \$\{\{inputs.model\}\}", "batchscore-model=${{ inputs.model }}")
+    replace(path, "https://my.*", "${{parent.inputs.address}}")
+    document = read_document(path)
+    assert isinstance(document, Document)
+    (scoring,) = scorings(document, "pipeline")
+    assert not [*document_findings(document, "pipeline"), *scoring_findings(document, scoring)]
+    replace(path, "--batchscore-output", "--batchscore-root --batchscore-output")
+    replace(path, "inputs.model }}", 'inputs.model }} "')
+    document = read_document(path)
+    assert isinstance(document, Document)
+    (finding,) = document_findings(document, "pipeline")
+    assert "a quote is not closed" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("", None),
+        ("rpm = 6", "--rpm and --tpm: with [[deployments]]"),
+        ('model = "m"', "model in own.toml has no place here"),
+        ("colum = 1", "own.toml: colum is not a setting; did you mean column?"),
+    ],
+)
+def test_a_settings_file_in_the_code_folder_is_read(tree: Path, toml: str, said: str | None) -> None:
+    """What it says counts as said: endpoints, how to sign in, and the deadline."""
+    tables = '[[deployments]]\nendpoint = "https://a.openai.azure.com"\nauth = "entra"\ntpm = 6\n'
+    (tree / "src" / "own.toml").write_text(f'deadline = "5h"\n{toml}\n{tables}')
+    path = tree / DEPLOYMENT
+    text = re.sub(
+        r"    (BATCHSCORE_DEADLINE|AZURE_OPENAI_ENDPOINT|BATCHSCORE_TPM): .*\n", "", path.read_text()
+    )
+    path.write_text(text.replace("BATCHSCORE_AUTH: entra", "BATCHSCORE_CONFIG: own.toml"))
+    found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
+    assert len(found) == (said is not None), found
+    assert said is None or said in found[0]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +426,8 @@ def test_a_script_may_import_what_the_host_calls_and_take_its_context(tree: Path
     assert script_problem(script) is None
     script.write_text("def init(): ...\ndef run(files, context): ...\n")
     assert script_problem(script) is None
+    script.write_text("def init(): ...\ndef run(files, context, more): ...\n")
+    assert script_problem(script) == (2, "run() must take the mini-batch, and at most its context besides.")
 
 
 def test_a_package_that_nothing_brings_is_told(tree: Path) -> None:
@@ -238,6 +442,9 @@ def test_a_file_of_another_kind_is_left_alone_in_a_folder_and_told_when_named(tr
     other = tree / "deployment" / "workflow.yml"
     other.write_text("on: push\n")
     assert check_files([tree / "deployment"]).findings == ()
+    (finding,) = check_files([other]).findings
+    assert "$schema is missing" in finding.message
+    other.write_text("$schema: https://json.schemastore.org/github-workflow.json\non: push\n")
     (finding,) = check_files([other]).findings
     assert "names none of what can be checked" in finding.message
 

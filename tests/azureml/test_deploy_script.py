@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from azureml_tree import copy_of_the_tree
 from batchscore.simulator import Running
@@ -74,10 +75,10 @@ class Azure:
             "POLL_SECONDS": "0.01",
         }
 
-    def run(self, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(self, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.tree / "deployment" / "deploy-and-run.sh"],
-            cwd=self.folder,
+            cwd=cwd or self.folder,
             env={**self.environ, **more},
             capture_output=True,
             text=True,
@@ -118,6 +119,7 @@ def test_from_nothing_to_one_file(azure: Azure) -> None:
     assert done.returncode == 0, done.stderr
     frame = pd.read_json(azure.folder / "results" / "embeddings.jsonl", lines=True)
     assert list(frame["row"]) == [0, 1, 2]
+    assert (azure.folder / "results" / "named-outputs" / "score" / "report.html").is_file()
     assert [azure.count(step) for step in STEPS if step != "ml job show"] == [1] * (len(STEPS) - 1)
     deploy = next(call for call in azure.calls if call[1:3] == ["batch-deployment", "create"])
     assert "settings.environment_variables.AZURE_OPENAI_ENDPOINT=https://aoai.openai.azure.com/" in deploy
@@ -180,6 +182,29 @@ def test_a_template_is_the_models_own_and_no_column_is_named_beside_it(azure: Az
     assert "--prompt Is {text} long? It's a question." in saved
     assert "--column" not in saved
     assert not any("AZUREML_BI_TEXT_COLUMN" in word for call in azure.calls for word in call)
+    deploy = next(call for call in azure.calls if call[1:3] == ["batch-deployment", "create"])
+    file = azure.tree / "deployment" / deploy[deploy.index("--file") + 1]
+    variables = yaml.safe_load(file.read_text())["settings"]["environment_variables"]
+    assert not variables.keys() & {"AZUREML_BI_TEXT_COLUMN", "BATCHSCORE_COLUMN"}
+
+
+def test_a_job_that_is_no_more_is_started_anew(azure: Azure) -> None:
+    """As after a move to another workspace, with the results in the same folder."""
+    (azure.folder / "results").mkdir()
+    (azure.folder / "results" / "embeddings.jobs").write_text("of-another-workspace\n")
+    done = azure.run()
+    assert done.returncode == 0, done.stderr
+    assert azure.count("ml batch-endpoint invoke") == 1
+
+
+def test_an_input_is_found_from_where_one_is(azure: Azure) -> None:
+    """Also one that is called as the folder beside the script is from there."""
+    (azure.folder / "data").mkdir()
+    (azure.folder / "here").mkdir()
+    done = azure.run(INPUT="../data", cwd=azure.folder / "here")
+    assert done.returncode == 0, done.stderr
+    invoke = next(call for call in azure.calls if "invoke" in call)
+    assert Path(invoke[invoke.index("--input") + 1]).samefile(azure.folder / "data")
 
 
 def test_a_resource_without_an_address_of_its_own_is_told_at_once(azure: Azure) -> None:

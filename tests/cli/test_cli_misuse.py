@@ -107,11 +107,11 @@ def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment
         )
     assert wrong_key.exit_code == 1
     assert "Stopped: the service refused the credentials (401). Check the key" in wrong_key.stderr
-    assert "1 request, which came to nothing (1 access denied)" in wrong_key.stderr
+    assert "1 request\n          1 came to nothing: 1 access denied\n" in wrong_key.stderr
     assert deployment.statistics().count == 1
     assert unknown.exit_code == 1
     assert "no such model, deployment or path (404, model_not_found)" in unknown.stderr
-    assert "not found)" in unknown.stderr
+    assert "came to nothing: 1 not found\n" in unknown.stderr
     assert down.exit_code == 4
     assert f"nothing listens at 127.0.0.1:{port}." in down.stderr
     assert "Later the same command goes on: batchscore score a.csv" in down.stderr

@@ -21,7 +21,7 @@ def bodies(deployment: Deployment) -> list[dict[str, Any]]:
 
 
 def in_order(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(asked, key=json.dumps)
+    return sorted(asked, key=lambda one: json.dumps(one, sort_keys=True))
 
 
 def test_a_template_takes_cells_and_literal_braces(

@@ -55,8 +55,32 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     anew = batchscore(*command, "--max-tokens", "9", "--overwrite")
     assert anew.exit_code == 0
     assert "--overwrite discarded 12 scores" in anew.stderr
-    assert deployment.statistics().count == 24
+    # One more for the word that is asked before the old scores go.
+    assert deployment.statistics().count == 25
     assert len(whole("out", "chat")[0]) == 12
+
+
+def test_overwrite_discards_nothing_before_the_service_has_answered(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["one", "two"])
+    command = ["score", "a.csv", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    outs = (["-o", "out"], ["-o", "out.jsonl"])
+    for out in outs:
+        assert batchscore(*command, *out).exit_code == 0
+    before, one_file = whole("out", "chat"), Path("out.jsonl").read_bytes()
+    for status, said in ((401, "credentials"), (400, "refused a short text of ours"), (404, "deployment")):
+        deployment.will(status=status, times=None)
+        for out in outs:
+            refused = batchscore(*command, *out, "--max-tokens", "9", "--overwrite")
+            assert refused.exit_code == 1
+            assert said in refused.stderr
+            assert "discarded" in refused.stderr
+            assert "Traceback" not in refused.stderr
+        deployment.reset()
+    assert whole("out", "chat") == before
+    assert Path("out.jsonl").read_bytes() == one_file
+    assert batchscore(*command, "-o", "out").exit_code == 0
 
 
 def test_rows_that_failed_for_the_services_fault_are_asked_again(

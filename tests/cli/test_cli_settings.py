@@ -37,7 +37,10 @@ def test_a_flag_beats_a_variable_beats_the_file(
                 "BATCHSCORE_COLUMN": "",
             },
         ),
-        (["score", "a.csv", "-m", named.name, "--config", "other/named.toml"], {"BATCHSCORE_KEEP": "text"}),
+        (
+            ["score", "a.csv", "-m", named.name, "--config", "other/named.toml"],
+            {"BATCHSCORE_KEEP": "text", "BATCHSCORE_CONFIG": "none.toml"},
+        ),
     )
     assert (here.exit_code, there.exit_code) == (0, 0), (here, there)
     (sent,) = deployment.requests()
@@ -74,9 +77,11 @@ def test_settings_files_that_cannot_be_used(batchscore: Cli, files: Files) -> No
         "none.toml": (1, "none.toml: there is no such file"),
     }
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--config"]
-    for run, (code, words) in zip(
-        batchscore.together(*([*command, name] for name in expected)), expected.values(), strict=True
-    ):
+    runs = batchscore.together(*([*command, name] for name in expected))
+    runs.append(batchscore(*command[:-1], env={"BATCHSCORE_CONFIG": "typo.toml"}))
+    runs.append(batchscore(*command[:-1], env={"BATCHSCORE_CONFIG": "none.toml"}))
+    by_variable = [expected["typo.toml"], (1, "BATCHSCORE_CONFIG none.toml: there is no such file.")]
+    for run, (code, words) in zip(runs, [*expected.values(), *by_variable], strict=True):
         assert run.exit_code == code, run
         assert words in run.stderr
         assert "sk-very-secret" not in run.stderr

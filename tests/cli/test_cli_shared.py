@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import threading
 import time
@@ -154,6 +155,33 @@ def test_the_second_delivery_of_a_file_asks_nothing(
     assert part.stat().st_mtime_ns == written
     assert len(list(Path("out/runs").iterdir())) == 2
     assert not list(Path("out").rglob("*.lock"))
+
+
+def test_a_worker_that_meets_a_changed_file_says_what_a_worker_can_do(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"row {row}" for row in range(30)])
+    command = ["score", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text", "--shared"]
+    assert batchscore(*command, "a.csv").exit_code == 0
+    files.texts("a.csv", [f"other {row}" for row in range(20)])
+    changed = batchscore(*command, "a.csv")
+    other = batchscore(*command, "a.csv", "--max-tokens", "9")
+    assert (changed.exit_code, other.exit_code) == (1, 1)
+    assert "a.csv has changed since it was scored" in changed.stderr
+    assert "holds chat of another run" in other.stderr
+    for said in (changed.stderr, other.stderr):
+        assert "another output folder" in said
+        assert "--incremental" not in said
+        assert "--overwrite" not in said
+    # Whoever does as it says is through.
+    named = re.search(r"what has (\S+) in its name in (\S+), (\S+) and (\S+) of the output", changed.stderr)
+    assert named is not None, changed
+    for folder in named.groups()[1:]:
+        for path in Path("out", folder).glob(f"*{named[1]}*"):
+            path.unlink()
+    assert batchscore(*command, "a.csv").exit_code == 0
+    assert len(whole("out", "chat")[0]) == 20
+    assert batchscore("verify", "out").exit_code == 0
 
 
 def test_what_a_worker_was_killed_over_is_mended_by_the_next_delivery(

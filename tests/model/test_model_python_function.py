@@ -19,6 +19,7 @@ from batchscore import BatchscoreError, InputError, SettingsError, UsageError, l
 from batchscore.errors import OutputError, RowFailed
 from batchscore.model.chosen import choose
 from batchscore.simulator import Deployment
+from batchscore.version import VERSION
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -99,6 +100,22 @@ def test_params_of_a_call_beat_the_models(deployment: Deployment) -> None:
     assert "top_p" not in first
 
 
+def test_a_whole_number_that_is_stored_may_be_a_fraction_in_a_call(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name, param={"temperature": 0, "seed": 1})
+    model = loaded("m")
+    model.predict(pd.DataFrame({"text": ["one"]}), params={"temperature": 0.7})
+    model.predict(pd.DataFrame({"text": ["two"]}))
+    assert [sent.body["temperature"] for sent in deployment.requests()] == [0.7, 0]
+
+
+def test_a_system_message_may_take_a_column_beside_the_text(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name, column="body", system="Be {tone}")
+    assert get_model_info("m").signature.inputs.input_names() == ["body", "tone"]
+    loaded("m").predict(pd.DataFrame({"body": ["one"], "tone": ["kind"], "text": ["no"]}))
+    (sent,) = deployment.requests()
+    assert [said["content"] for said in sent.body["messages"]] == ["Be kind", "one"]
+
+
 def test_who_gives_no_params_leaves_the_word_to_variables(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,9 +182,14 @@ def test_an_empty_frame_asks_nothing(deployment: Deployment) -> None:
 def test_a_ready_conversation_is_asked_as_it_is(deployment: Deployment) -> None:
     save_model("m", task="chat", model=deployment.name, column="messages")
     said = [{"role": "user", "content": "hello"}]
-    found = loaded("m").predict(pd.DataFrame({"messages": [said, None]}))
-    assert list(found["error"]) == ["", "empty_input"]
-    assert [sent.body["messages"] for sent in deployment.requests()] == [said]
+    # What pandas reads from Parquet is an array.
+    read = np.array(said, dtype=object)
+    model = loaded("m")
+    for frame in ({"messages": [said, None]}, {"messages": [read, None]}):
+        found = model.get_raw_model().predict(pd.DataFrame(frame))
+        assert list(found["error"]) == ["", "empty_input"]
+    assert [sent.body["messages"] for sent in deployment.requests()] == [said, said]
+    assert list(model.predict(pd.DataFrame({"messages": [said]}))["error"]) == [""]
 
 
 def test_predict_works_inside_a_running_loop(deployment: Deployment) -> None:
@@ -240,6 +262,12 @@ def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment:
     for name in ("api_key", "azure_ad_token", "extra_headers", "Authorization"):
         with pytest.raises(UsageError, match=f"param {name}: a model keeps no secrets"):
             save_model("m", task="chat", model="m", param={name: "s3cret"})
+    search = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "s3cret"}}}
+    with pytest.raises(
+        UsageError, match=r"param data_sources\.parameters\.authentication\.key: a model"
+    ) as told:
+        save_model("m", task="chat", model="m", param={"data_sources": [search]})
+    assert "s3cret" not in str(told.value)
     with pytest.raises(UsageError, match="a model does not store endpoint"):
         save_model("m", task="chat", model="m", endpoint="https://user:pw@host")
     with pytest.raises(UsageError, match="task is missing"):
@@ -251,8 +279,48 @@ def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment:
     save_model("m", task="embeddings", model="other", overwrite=True)
     assert yaml.safe_load(Path("m/model.yaml").read_text()) == {"model": "other", "task": "embeddings"}
     Path("file").write_text("")
-    with pytest.raises(BatchscoreError, match="file cannot be written"):
+    with pytest.raises(BatchscoreError, match="file cannot be written: it is a file"):
         save_model("file", task="chat", model="gpt-4o")
+
+
+def test_nothing_but_a_model_is_overwritten_and_a_link_stays_one(deployment: Deployment) -> None:
+    save_model("m", task="chat", model="old")
+    Path("m/thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match=r"m holds more than a model: thesis\.txt"):
+        save_model("m", task="chat", model="new", overwrite=True)
+    assert Path("m/thesis.txt").exists()
+    assert yaml.safe_load(Path("m/model.yaml").read_text())["model"] == "old"
+    Path("m/thesis.txt").unlink()
+    Path("link").symlink_to("m")
+    save_model("link", task="chat", model="new", overwrite=True)
+    assert Path("link").is_symlink()
+    assert yaml.safe_load(Path("m/model.yaml").read_text())["model"] == "new"
+
+
+def test_hosts_are_told_what_to_install(deployment: Deployment) -> None:
+    save_model("m", task="chat", model="m", metadata={"team": "harbour"})
+    assert f"batchscore=={VERSION}" in Path("m/requirements.txt").read_text().split()
+    assert get_model_info("m").metadata == {"team": "harbour"}
+    save_model("m", task="chat", model="m", pip_requirements=["./own.whl", "mlflow"], overwrite=True)
+    assert Path("m/requirements.txt").read_text().split() == ["./own.whl", "mlflow"]
+    conda = yaml.safe_load(Path("m/conda.yaml").read_text())
+    assert conda["dependencies"][-1] == {"pip": ["./own.whl", "mlflow"]}
+
+
+@pytest.mark.parametrize("requirements", ["mlflow", [" "]])
+def test_requirements_that_pip_could_not_read_are_refused(requirements: Any) -> None:
+    with pytest.raises(UsageError, match="requirement"):
+        save_model("m", task="chat", model="m", pip_requirements=requirements)
+    assert not Path("m").exists()
+
+
+@pytest.mark.parametrize("variable", ["BATCHSCORE_ID", "BATCHSCORE_USAGE", "BATCHSCORE_KEEP"])
+def test_variables_of_other_runs_do_not_matter(
+    variable: str, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "true")
+    save_model("m", task="embeddings", model=deployment.name)
+    assert list(loaded("m").predict(pd.DataFrame({"text": ["one"]}))["error"]) == [""]
 
 
 def test_a_model_that_mlflow_wrote_is_written_anew(deployment: Deployment) -> None:

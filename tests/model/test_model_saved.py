@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_what_a_model_keeps_for_its_client_is_never_sent() -> None:
     data = {
         "model": "e",
         "task": "embeddings",
+        "api_version": date(2023, 5, 15),
         "api_key": "k",
         "api_base": "https://elsewhere",
         "batch_size": 16,
@@ -104,6 +106,9 @@ def test_what_a_model_keeps_for_its_client_is_never_sent() -> None:
         ({"task": "completions", "model": "e", "prompt": ["a"]}, None, "its prompt is not a text"),
         ({"task": "completions", "model": "e", "prompt": "a } b"}, None, "its template"),
         ({"task": "chat.completions", "model": "e", "messages": "hi"}, None, "not a list of messages"),
+        ({"task": "embeddings", "model": "e", 1: "x"}, None, "its parameter 1 is nothing that a request can"),
+        ({"task": "embeddings", "model": "e", "top_p": float("inf")}, None, "top_p .*float"),
+        ({"task": "embeddings", "model": "e", "seed": date(2024, 1, 1)}, None, "seed .*date.*in quotes"),
     ],
 )
 def test_a_model_that_cannot_be_asked_says_why(data: Any, mlmodel: Any, says: str) -> None:
@@ -117,6 +122,8 @@ def test_a_model_may_be_one_folder_down() -> None:
     assert chosen("registered", column="text").settings.model == "e"
     shutil.copytree("registered/model", "registered/another")
     assert folder_of(Path("registered")) is None
+    with pytest.raises(SettingsError, match="registered/ holds several MLflow models: another, model"):
+        chosen("registered/")
 
 
 def test_a_name_is_a_name_unless_a_model_is_there() -> None:

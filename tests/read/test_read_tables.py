@@ -254,7 +254,8 @@ def test_the_types_of_arrow_become_python_values_in_parquet_and_arrow(tmp_path: 
     columns = {
         "plain": pa.array(["a", None]),
         "large": pa.array(["b", "c"], pa.large_string()),
-        "view": pa.array(["d" * 20, None], pa.string_view()),
+        # pyarrow 15 knows no views.
+        "view": pa.array(["d" * 20, None], getattr(pa, "string_view", pa.string)()),
         "coded": pa.array(["e", "e"]).dictionary_encode(),
         "bytes": pa.array([b"\xff", None]),
         "whole": pa.array([2**63 - 1, None]),

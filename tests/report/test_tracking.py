@@ -187,6 +187,7 @@ def test_track_begins_a_run_and_ends_it_as_the_exit_code_says(
     assert run.files == {
         f"batchscore/runs/{record.name}",
         f"batchscore/files-{record.stem}.csv",
+        "batchscore/report.html",
         f"batchscore/manifest/chat/{manifest.name}",
     }
     assert (run.artifacts / "batchscore/runs" / record.name).read_bytes() == record.read_bytes()
@@ -197,8 +198,6 @@ def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
 ) -> None:
     run = server.begin("mine")
     run.params["model"] = "another"
-    Path("out").mkdir()
-    Path("out/report.html").write_text("<p>")
     environ = {**server.environ, "MLFLOW_RUN_ID": "mine", "AZURE_OPENAI_API_KEY": KEY}
     done = command_line(*SCORE, "--error-threshold", "0", "--max-errors", "1", "--limit", "7", env=environ)
     assert done.exit_code == 0, done.stderr

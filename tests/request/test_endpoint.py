@@ -24,7 +24,7 @@ AZ = "https://res.openai.azure.com"
 DATED = "2024-10-21"
 DEPLOYMENTS = f"{AZ}/openai/deployments/ada/embeddings?api-version={DATED}"
 V1 = f"{AZ}/openai/v1/embeddings"
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "endpoints.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 
 
 @pytest.fixture(autouse=True)
@@ -437,7 +437,9 @@ def test_a_target_is_what_the_official_sdk_sends(
     recorder: Recorder, surface: str, task: str, way_in: str
 ) -> None:
     root = f"http://127.0.0.1:{recorder.server_port}"
-    name = "my model/é" if surface == "azure-deployments" else "ada"
+    # Before version 3 the SDK leaves a slash in a deployment's name as it is.
+    slash = "/" if int(openai.__version__.partition(".")[0]) >= 3 else " "
+    name = f"my model{slash}é" if surface == "azure-deployments" else "ada"
     client: openai.OpenAI
     if surface == "azure-deployments":
         credential = {"api_key": "k"} if way_in == "key" else {"azure_ad_token": "k"}
@@ -470,14 +472,17 @@ def test_a_target_is_what_the_official_sdk_sends(
 
 
 def test_the_docs_print_the_table_of_the_code() -> None:
-    assert precedence_table() in DOCS.read_text(encoding="utf-8")
+    assert precedence_table() in (DOCS / "endpoints.md").read_text(encoding="utf-8")
     assert len(PLACES) == 5
 
 
 def _commands() -> list[tuple[dict[str, str], dict[str, str]]]:
     """Read the variables and flags out of every shell block of the docs."""
     found = []
-    for block in re.findall(r"```sh\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL):
+    pages = "".join(
+        (DOCS / name).read_text(encoding="utf-8") for name in ("endpoints.md", "local-servers.md")
+    )
+    for block in re.findall(r"```sh\n(.*?)```", pages, re.DOTALL):
         environ = dict(re.findall(r"^export (\w+)=(\S+)", block, re.MULTILINE))
         for command in re.findall(r"^batchscore score .*?[^\\]$", block, re.MULTILINE | re.DOTALL):
             flags = dict(re.findall(r"--([a-z-]+) ([^\s\\]+)", command))

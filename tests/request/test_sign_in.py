@@ -101,7 +101,7 @@ def expiring(
     assert run.report["ok"] == rows
     assert cloud.rejected == 0
     assert cloud.each_token_served_its_life("azureml")
-    assert len(cloud.tokens) > 1
+    assert len(cloud.tokens) > seconds // cloud.life_seconds
 
 
 def test_tokens_of_seconds_are_renewed_under_load(
@@ -117,7 +117,6 @@ def test_tokens_of_five_seconds_over_many_lives(
 ) -> None:
     cloud.life_seconds = 5
     expiring(batchscore, files, cloud, {**alone(tmp_path), **ways_in(cloud)["azureml"]}, seconds=90)
-    assert len(cloud.tokens) > 15
 
 
 def test_a_key_comes_from_the_vault_and_shows_nowhere(

@@ -194,18 +194,48 @@ def answered(row: int) -> Settled:
     return Settled(FILE, row, Score(np.float32([row])))
 
 
-def test_workers_that_read_other_rows_do_not_mix_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [1, 3])
+def test_workers_that_read_other_rows_do_not_mix_them(tmp_path: Path, rows: int) -> None:
+    """Also where one file is longer than the other."""
     first, second = ledger(tmp_path / "out", tmp_path / "a"), ledger(tmp_path / "out", tmp_path / "b")
-    for own, text in ((first, b'"old"'), (second, b'"new"')):
+    for own, text, count in ((first, b'"old"', 1), (second, b'"new"', rows)):
         progress = own.start(FILE, "")
         assert progress is not None
-        list(progress.unanswered(iter([Prompt(FILE, 0, text)])))
+        list(progress.unanswered(Prompt(FILE, row, text) for row in range(count)))
         progress.end()
-    (part,) = first.settle([Settled(FILE, 0, Score(np.float32([1])))])
+    (part,) = first.settle([answered(0)])
     first.publish(first.encode(part))
     first.finish(FILE)
-    (part,) = second.settle([Settled(FILE, 0, Score(np.float32([2])))])
+    (part,) = second.settle([answered(row) for row in range(rows)])
     with pytest.raises(OutputError, match=r"a\.csv has changed while several workers"):
         second.publish(second.encode(part))
     first.close()
     second.close()
+
+
+def test_workers_that_have_equal_files_of_one_name_do_not_take_them_for_one(tmp_path: Path) -> None:
+    """Both began when nothing of either was there: who comes second is told, whatever the order."""
+    workers = [ledger(tmp_path / "out", tmp_path / scratch) for scratch in "ab"]
+    for own, folder in zip(workers, "xy", strict=True):
+        place = tmp_path / folder / FILE
+        place.parent.mkdir()
+        place.touch()
+        own.places = {FILE: str(place)}
+        progress = own.start(FILE, "")
+        assert progress is not None
+        list(progress.unanswered(prompts(2)))
+        progress.end()
+    (part,) = workers[0].settle([answered(0), answered(1)])
+    workers[0].publish(workers[0].encode(part))
+    workers[0].manifests[FILE].state = "complete"
+    workers[0].finish(FILE)
+    with pytest.raises(OutputError, match="Say with --root"):
+        workers[1].settle([answered(0), answered(1)])
+    (tmp_path / "x").rename(tmp_path / "gone")
+    (part,) = workers[1].settle([answered(0), answered(1)])
+    workers[1].publish(workers[1].encode(part))
+    workers[1].manifests[FILE].state = "complete"
+    workers[1].finish(FILE)
+    for own in workers:
+        own.close()
+    assert verify_output(tmp_path / "out").exit_code is ExitCode.DONE

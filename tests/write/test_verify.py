@@ -180,8 +180,9 @@ COSTS = re.compile(rb'"(attempts|tokens_billed|tokens_kept)": \d+,\s*')
 
 
 def tree(out: Path) -> dict[str, bytes]:
-    """Give what a run determines: all but the records of the runs themselves, and what they cost."""
-    paths = [path for path in sorted(out.rglob("*")) if path.is_file() and path.parent.name != "runs"]
+    """Give what a run determines: all but the records and the page of the runs, and what they cost."""
+    told = [*out.glob("runs/*"), out / "report.html"]
+    paths = [path for path in sorted(out.rglob("*")) if path.is_file() and path not in told]
     return {str(path.relative_to(out)): COSTS.sub(b"", path.read_bytes()) for path in paths}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 from batchscore.azureml_files.document import Document, Finding, Steps
@@ -33,14 +34,43 @@ def conda_findings(document: Document, *, brings_package: bool) -> Iterator[Find
         yield document.finding("pip is missing; the batch host calls it.", "dependencies")
     for found in (listed, pip):
         for name, (text, steps) in found.items():
-            if found is pip and "==" not in text and not text.startswith((".", "/", "-")) and "@" not in text:
+            if found is pip and re.match(r"\.|/|-e\b|--editable|-r\b|file:", text):
+                message = f"{text}: only this file goes along when the environment is built, no other."
+                yield document.finding(message, *steps)
+            elif found is pip and "==" not in text and not text.startswith("-") and "@" not in text:
                 message = f"{name} is not pinned (==): the environment would be another one each time."
                 yield document.finding(message, *steps)
     yield from _setuptools(document, {**listed, **pip})
     yield from _python(document, listed)
-    if not brings_package and not any("batchscore" in text for text, _ in pip.values()):
+    if brings_package:
+        yield from _imports(document, {**listed, **pip})
+    elif not any("batchscore" in text for text, _ in pip.values()):
         message = "nothing brings batchscore itself: it is neither here nor in the code folder."
         yield document.finding(message, "dependencies")
+
+
+def _imports(document: Document, found: dict[str, tuple[str, Steps]]) -> Iterator[Finding]:
+    """Give what batchscore itself imports and nothing installs: the code folder brings no packages."""
+    try:
+        needed = requires("batchscore") or []
+    except PackageNotFoundError:  # it is not installed here, but run from its folder
+        return
+    for requirement in needed:
+        name, marker = _name(requirement), requirement.partition(";")[2]
+        if "extra" in marker or "python_version" in marker:
+            continue
+        if name not in found:
+            message = f"{name} is missing; batchscore imports it, and takes {requirement.partition(';')[0]}."
+            yield document.finding(message, "dependencies")
+            continue
+        text, steps = found[name]
+        lowest, pinned = re.search(r">=([\d.]+)", requirement), re.search(r"==([\d.]+)", text)
+        if lowest and pinned and _release(pinned[1]) < _release(lowest[1]):
+            yield document.finding(f"{text}: batchscore takes {requirement.partition(';')[0]}.", *steps)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split(".") if number)
 
 
 def environment_findings(document: Document, steps: Steps) -> Iterator[Finding]:
@@ -50,6 +80,11 @@ def environment_findings(document: Document, steps: Steps) -> Iterator[Finding]:
         yield document.finding("curated environments are not supported by batch deployments.", *steps)
     if isinstance(value, dict) and "conda_file" not in value and "build" not in value:
         yield document.finding("conda_file is missing: a bare image has no batch host.", *steps)
+    if isinstance(value, dict) and "image" not in value and "build" not in value:
+        yield document.finding("image is missing: the conda file is installed into one.", *steps)
+    if "/azureml/curated/" in str(document.get(*steps, "image")):
+        message = "curated images are not supported by batch deployments; take mcr.microsoft.com/azureml/"
+        yield document.finding(f"{message}openmpi4.1.0-ubuntu22.04:latest", *steps, "image")
 
 
 def conda_file_of(document: Document, steps: Steps) -> Path | None:

@@ -38,6 +38,10 @@ class Scoring:
     environment: Steps
     variables: Steps
     timeout: Steps
+    compute: Steps
+    instances: Steps
+    #: Whole numbers, each with the lowest that can be meant.
+    counts: Mapping[Steps, int]
     explicit: Mapping[Steps, str]
     #: Mappings in which the SDK lets any key pass, and the keys that exist.
     closed: Mapping[Steps, frozenset[str]]
@@ -50,8 +54,12 @@ def kind_of(document: Document) -> str | None:
 
 
 def is_azureml(document: Document) -> bool:
-    """Say whether a file calls itself one of Azure ML's."""
-    return "azuremlschemas" in str(document.get("$schema"))
+    """Say whether a file calls itself one of Azure ML's, or has what only those have."""
+    if document.get("$schema") is not None:
+        return "azuremlschemas" in str(document.get("$schema"))
+    only_theirs = {"endpoint_name", "code_configuration", "scoring_script", "create_job", "auth_mode"}
+    kind = document.get("type")
+    return bool(document.table().keys() & only_theirs) or kind in {"pipeline", "amlcompute"}
 
 
 def scorings(document: Document, kind: str) -> Iterator[Scoring]:
@@ -78,6 +86,15 @@ def _of_deployment() -> Scoring:
         environment=("environment",),
         variables=("settings", "environment_variables"),
         timeout=("settings", "retry_settings", "timeout"),
+        compute=("compute",),
+        instances=("resources", "instance_count"),
+        counts={
+            (*settings, "mini_batch_size"): 1,
+            (*settings, "max_concurrency_per_instance"): 1,
+            (*settings, "retry_settings", "max_retries"): 0,
+            (*settings, "retry_settings", "timeout"): 1,
+            ("resources", "instance_count"): 1,
+        },
         explicit={
             (*settings, "mini_batch_size"): _EVERY_FILE,
             (*settings, "max_concurrency_per_instance"): _ONE_PROCESS,
@@ -104,6 +121,15 @@ def _of_step(name: str) -> Scoring:
         environment=(*step, "task", "environment"),
         variables=(*step, "environment_variables"),
         timeout=(*step, "retry_settings", "timeout"),
+        compute=(*step, "compute"),
+        instances=(*step, "resources", "instance_count"),
+        counts={
+            (*step, "mini_batch_size"): 1,
+            (*step, "max_concurrency_per_instance"): 1,
+            (*step, "retry_settings", "max_retries"): 0,
+            (*step, "retry_settings", "timeout"): 1,
+            (*step, "resources", "instance_count"): 1,
+        },
         explicit={
             (*step, "mini_batch_size"): _EVERY_FILE,
             (*step, "max_concurrency_per_instance"): _ONE_PROCESS,

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from batchscore.azureml_files.conda import environment_findings
 from batchscore.azureml_files.document import Document, Finding
 from batchscore.azureml_files.kinds import Scoring
 from batchscore.azureml_files.script import script_problem
-from batchscore.azureml_files.variables import deadline_seconds, variable_problems
+from batchscore.azureml_files.starting import start_problem
+from batchscore.azureml_files.steps import step_findings
+from batchscore.azureml_files.variables import deadline_seconds, file_problems, variable_problems
+from batchscore.config_file import read
+from batchscore.declared import CONFIG_VARIABLE
+from batchscore.errors import SettingsError
 
 #: How endpoints and deployments are named (learn.microsoft.com, "Manage Azure Machine Learning limits").
 _ENDPOINT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 #: Variables of a shell, and blanks that were left to be filled in; `${{…}}` are Azure ML's own expressions.
 _UNFILLED = re.compile(r"\$(?!\{\{)\{?[A-Za-z_]\w*\}?|<[A-Za-z][\w -]*>")
+#: The longest time of a call (learn.microsoft.com, the reference of parallel jobs).
+_LONGEST_SECONDS = 259_200
 #: Settings that a deployment reads below `settings` only, though its schema lets them stand at the top.
 _BELOW_SETTINGS = ("error_threshold", "environment_variables")
 
@@ -45,6 +53,10 @@ def document_findings(document: Document, kind: str) -> Iterator[Finding]:
         yield from _deployment_findings(document)
     if kind == "schedule":
         yield from _schedule_findings(document)
+    if kind == "pipeline":
+        yield from step_findings(document)
+    if kind == "compute":
+        yield from _compute_findings(document)
 
 
 def scoring_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
@@ -57,25 +69,70 @@ def scoring_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
             yield document.finding(f"{key}: there is no such key here; nothing reads it.", *steps, key)
     yield from _script_findings(document, scoring)
     yield from environment_findings(document, scoring.environment)
+    for steps, lowest in scoring.counts.items():
+        count = whole(document.get(*steps))
+        if count is not None and count < lowest:
+            yield document.finding(f"{steps[-1]} is {count}; it must be at least {lowest}.", *steps)
     threshold = (*scoring.timeout[:-2], "error_threshold")
-    if document.get(*threshold) not in {None, 0}:
+    if document.get(*threshold) not in {None, 0, "0"}:
         message = "error_threshold is not 0: a job whose files could not be scored would be green."
         yield document.finding(message, *threshold)
     variables = document.table(*scoring.variables)
-    for name, problem in variable_problems(variables):
-        yield document.finding(problem, *scoring.variables, *([name] if name else []))
-    yield from _time_findings(document, scoring)
-
-
-def _time_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
-    timeout = document.get(*scoring.timeout)
-    variables = document.table(*scoring.variables)
-    if isinstance(timeout, bool) or not isinstance(timeout, int):
+    if document.get(*scoring.variables) and not variables:
+        message = "environment_variables is no mapping; write NAME: value below it, a line each."
+        yield document.finding(message, *scoring.variables)
         return
-    if "BATCHSCORE_DEADLINE" not in variables:
+    in_file, wrong = _settings_file(document, scoring)
+    for problem in wrong:
+        yield document.finding(problem, *scoring.variables, CONFIG_VARIABLE)
+    problems = list(variable_problems(variables, in_file))
+    blanks = any(_UNFILLED.search(str(value)) for value in variables.values())
+    seen = bool(in_file) or CONFIG_VARIABLE not in variables
+    if seen and not wrong and not problems and not blanks and (reason := start_problem(variables, in_file)):
+        problems = [("", f"the scoring script would end at once: {reason}")]
+    for name, problem in problems:
+        yield document.finding(problem, *scoring.variables, *([name] if name else []))
+    yield from _time_findings(document, scoring, in_file)
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number, also one in quotes; `None` for anything else, which the SDK tells."""
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+\s*", value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _settings_file(document: Document, scoring: Scoring) -> tuple[Mapping[str, Any], list[str]]:
+    """Return what the file says that BATCHSCORE_CONFIG names, and what is wrong with it.
+
+    It goes along in the code folder; one that is elsewhere cannot be looked at.
+    """
+    named = document.table(*scoring.variables).get(CONFIG_VARIABLE)
+    code, script = document.get(*scoring.code), document.get(*scoring.script)
+    if not isinstance(named, str) or not named.strip() or os.path.isabs(named):  # noqa: PTH117
+        return {}, []
+    if not isinstance(code, str) or not isinstance(script, str) or ":" in code:
+        return {}, []
+    folder = (document.path.parent / code / script).parent
+    try:
+        found = read(folder / named, f"{CONFIG_VARIABLE} {named}", beside=True)
+    except SettingsError as error:
+        return {}, [str(error)]
+    return found, list(file_problems(found, named))
+
+
+def _time_findings(document: Document, scoring: Scoring, in_file: Mapping[str, Any]) -> Iterator[Finding]:
+    timeout = whole(document.get(*scoring.timeout))
+    variables = document.table(*scoring.variables)
+    if timeout is None or timeout < 1:
+        return
+    if timeout > _LONGEST_SECONDS:
+        message = f"timeout is {timeout} s; a call may take {_LONGEST_SECONDS} s (three days) at most."
+        yield document.finding(message, *scoring.timeout)
+    if "BATCHSCORE_DEADLINE" not in variables and "deadline" not in in_file:
         message = f"BATCHSCORE_DEADLINE is not set: the host would kill the process after {timeout} s."
         yield document.finding(message + " Add one that is shorter.", *scoring.variables)
-    seconds = deadline_seconds(variables)
+    seconds = deadline_seconds(variables, in_file)
     if seconds is not None and seconds >= timeout:
         message = f"the host kills the process after {timeout} s, before its own deadline of {seconds:g} s."
         yield document.finding(message, *scoring.timeout)
@@ -90,7 +147,10 @@ def _script_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
     if not isinstance(code, str) or not isinstance(script, str) or ":" in code:
         return
     folder = document.path.parent / code
-    if not folder.is_dir():
+    if Path(script).is_absolute() or ".." in Path(script).parts:
+        message = f"{script} is outside of the code folder, and only that goes along."
+        yield document.finding(message, *scoring.script)
+    elif not folder.is_dir():
         yield document.finding(f"{code}: there is no such folder.", *scoring.code)
     elif not (folder / script).is_file():
         yield document.finding(f"{script}: there is no such file in {code}.", *scoring.script)
@@ -110,6 +170,10 @@ def _deployment_findings(document: Document) -> Iterator[Finding]:
         yield document.finding(message + " Write summary_only.", "settings", "output_action")
     if document.get("type") != "model":
         yield document.finding("type is not set; write type: model", "type")
+    model = document.get("model")
+    if isinstance(model, str) and re.fullmatch(r"azureml:[^/:@]+", model):
+        message = f"model is {model}, without a version; add :1, or @latest."
+        yield document.finding(message, "model")
 
 
 def _schedule_findings(document: Document) -> Iterator[Finding]:
@@ -123,3 +187,15 @@ def _schedule_findings(document: Document) -> Iterator[Finding]:
     elif parts[2:4] != ["*", "*"]:
         message = "expression: Azure ML does not read the fields of days and months; write * there."
         yield document.finding(message, "trigger", "expression")
+    else:
+        for part, most, what in ((parts[0], 59, "minute"), (parts[1], 23, "hour"), (parts[4], 6, "weekday")):
+            if any(int(number) > most for number in re.findall(r"\d+", part)):
+                message = f"expression: {part} is no {what}; the highest is {most}."
+                yield document.finding(message, "trigger", "expression")
+
+
+def _compute_findings(document: Document) -> Iterator[Finding]:
+    fewest, most = whole(document.get("min_instances")), whole(document.get("max_instances"))
+    if most is not None and most < max(1, fewest or 0):
+        message = f"max_instances is {most}; it must be at least {max(1, fewest or 0)}."
+        yield document.finding(message, "max_instances")

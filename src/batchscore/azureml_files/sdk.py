@@ -55,9 +55,15 @@ def _pipeline(path: str) -> None:
 
 
 def _schedule(path: str) -> None:
+    from azure.ai.ml.constants import TimeZone  # noqa: PLC0415
     from azure.ai.ml.entities._load_functions import load_schedule  # noqa: PLC0415
 
-    load_schedule(path)._to_rest_object()
+    schedule = load_schedule(path)
+    schedule._to_rest_object()
+    zone = getattr(schedule.trigger, "time_zone", None)
+    if isinstance(zone, str) and zone not in {str(known.value) for known in TimeZone}:
+        message = f"{zone} is no name of a time zone as Windows has them, such as W. Europe Standard Time."
+        raise ValueError(json.dumps({"trigger": {"time_zone": [message]}}))
 
 
 def _compute(path: str) -> None:

@@ -6,20 +6,21 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import Field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
 from batchscore.commands.say import say
-from batchscore.configuration import parse_param_flags, unread_variables
-from batchscore.declared import CONFIG_FILE, variable_of
-from batchscore.errors import ExitCode, SettingsError
+from batchscore.config_file import ConfigFile, config_file
+from batchscore.configuration import parse_param_flags, stands_in, unread_variables
+from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, variable_of
+from batchscore.errors import ExitCode
 from batchscore.model.chosen import choose
 from batchscore.options import GroupedHelp, settings_options
-from batchscore.rows import Event, Notice
+from batchscore.rows import Event, Listen, Notice
 from batchscore.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,13 +56,22 @@ Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
 @click.command(help=SCORE_HELP, short_help="Score files.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @settings_options
-@click.option("--config", metavar="FILE", help=f"Read settings from this file instead of ./{CONFIG_FILE}.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    help=f"Read settings from this file instead of ${CONFIG_VARIABLE} or ./{CONFIG_FILE}.",
+)
 @click.option(
     "as_json", "--json", is_flag=True, help="Tell what happens on standard output, one JSON object a line."
 )
 @click.option("--quiet", is_flag=True, help="Show no progress; errors and the summary's problems only.")
-def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: bool, **flags: Any) -> None:
+@click.option("--verbose", is_flag=True, help="Say in the progress what the run waits for, right now.")
+def score(
+    inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: bool, verbose: bool, **flags: Any
+) -> None:
     """Run `batchscore score`."""
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other.")
     if not inputs:
         raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
     from batchscore.report.events import Events  # noqa: PLC0415 - --help and wrong flags must not wait for it
@@ -69,27 +79,31 @@ def score(inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: 
     events = Events(click.echo if as_json else None)
     with events.failing():
         flags["param"] = parse_param_flags(flags.get("param") or ())
-        exit_code = scored(inputs, config, events, flags, quiet=quiet)
+        exit_code = scored(inputs, config, events, flags, quiet=quiet, verbose=verbose)
     sys.exit(int(exit_code))
 
 
 def scored(
-    inputs: tuple[str, ...], config: str | None, events: Events, flags: dict[str, Any], *, quiet: bool
+    inputs: tuple[str, ...],
+    config: str | None,
+    events: Events,
+    flags: dict[str, Any],
+    *,
+    quiet: bool,
+    verbose: bool,
 ) -> ExitCode:
     """Score files and show how it goes and ends; returns the exit code."""
-    in_file = read_config(config)
-    chosen = choose(flags, environ=os.environ, config=in_file, config_name=config or CONFIG_FILE)
+    file = config_file(config, os.environ, here=True)
+    chosen = choose(flags, environ=os.environ, config=file)
     settings = chosen.settings
     named = dict(chosen.named) | {
         declared.name: place
         for declared in fields(Settings)
-        if (place := place_of(declared, flags, in_file, config or CONFIG_FILE)) is not None
-        and declared.name not in chosen.named
+        if (place := place_of(declared, flags, file)) is not None and declared.name not in chosen.named
     }
-    from rich.console import Console  # noqa: PLC0415 - it takes a while to load
-
-    from batchscore.report.progress import Progress  # noqa: PLC0415
+    from batchscore.report.progress import Progress  # noqa: PLC0415 - rich takes a while to load
     from batchscore.report.summary import for_machines, summary  # noqa: PLC0415
+    from batchscore.reporting.at_end import with_page  # noqa: PLC0415
     from batchscore.run import score_files  # noqa: PLC0415 - it brings in aiohttp and pyarrow
 
     events.start(
@@ -99,53 +113,42 @@ def scored(
         inputs=inputs,
         output=settings.output,
     )
-    console = Console(stderr=True, quiet=quiet)
-    with Progress(console, files=lambda: None) as progress:
+    in_place = not (events.wanted and sys.stdout.isatty())
+    progress = Progress(
+        in_place=in_place, verbose=verbose, answer_tokens=settings.charged_answer_tokens, cost=settings.cost
+    )
+    with nullcontext() if quiet else progress:
+        listeners: list[Listen] = [*([] if quiet else [progress]), *([events] if events.wanted else [])]
 
         def listen(event: Event) -> None:
-            progress(event)
-            events(event)
+            for listener in listeners:
+                listener(event)
 
         unread = unread_variables(settings, os.environ)
         if unread:
             listen(Notice(" ".join(unread)))
-        finished = score_files(settings, inputs, environ=os.environ, listen=listen, named=named)
+        # With --overwrite the same command would begin anew instead of going on.
+        command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
+        finished = score_files(
+            settings,
+            inputs,
+            environ=os.environ,
+            listen=listen,
+            named=named,
+            command=command,
+            afterwards=lambda done: with_page(done, listen),
+        )
     if events.wanted:
         say(orjson.dumps(for_machines(finished)))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
-        # With --overwrite the same command would begin anew instead of going on.
-        command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
-        say(summary(finished, command=command), err=finished.exit_code is not ExitCode.DONE)
+        say(summary(finished, words=sys.argv[1:]), err=finished.exit_code is not ExitCode.DONE)
     return finished.exit_code
 
 
-def read_config(path: str | None) -> dict[str, Any]:
-    """Return the settings of the file; raises `SettingsError` where it cannot be used."""
-    if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415
-    else:
-        import tomli as tomllib  # noqa: PLC0415
-
-    file = Path(path or CONFIG_FILE)
-    try:
-        settings: dict[str, Any] = tomllib.loads(file.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        if path is None:
-            return {}
-        raise SettingsError(f"--config {file}: there is no such file.") from None
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise SettingsError(f"{file} is not TOML: {error}.") from None
-    return settings
-
-
-def place_of(
-    declared: Field[Any], flags: Mapping[str, Any], in_file: Mapping[str, Any], file_name: str
-) -> str | None:
+def place_of(declared: Field[Any], flags: Mapping[str, Any], file: ConfigFile) -> str | None:
     """Return which variable or file gave a setting its value; `None` for a flag or a default."""
     if flags.get(declared.name) not in (None, (), {}, False):
         return None
     if os.environ.get(variable_of(declared), "").strip():
         return variable_of(declared)
-    return file_name if declared.name in in_file or declared.name.replace("_", "-") in in_file else None
+    return file.name if stands_in(declared, file.settings) else None

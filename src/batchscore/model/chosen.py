@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchscore.config_file import ConfigFile, config_file
 from batchscore.configuration import gather
-from batchscore.declared import CONFIG_FILE
 from batchscore.errors import SettingsError, UsageError
+from batchscore.prices import priced
 from batchscore.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,24 +54,25 @@ def choose(
     flags: Mapping[str, Any],
     *,
     environ: Mapping[str, str],
-    config: Mapping[str, Any] | None = None,
-    config_name: str = CONFIG_FILE,
+    config: ConfigFile | None = None,
 ) -> Chosen:
     """Merge flag > variable > file > MLflow model > default into checked settings.
 
-    Raises `UsageError` where they contradict one another, `SettingsError` where the model cannot be read.
+    Without a `config` the file counts that BATCHSCORE_CONFIG names. Raises `UsageError` where they contradict
+    one another, `SettingsError` where model or file cannot be read.
     """
-    given = gather(flags, environ=environ, config=config, config_name=config_name)
+    file = config_file(None, environ) if config is None else config
+    given = gather(flags, environ=environ, config=file.settings, config_name=file.name)
     named = given.get("model")
     if not isinstance(named, str) or not is_address_or_path(named):
-        return Chosen(Settings(**given), {})
+        return Chosen(Settings(**priced(given)), {})
     with found(named) as saved:
         if saved is None:
-            return Chosen(Settings(**given), {})
+            return Chosen(Settings(**priced(given)), {})
         del given["model"]
         from_model = beneath(saved, given, environ)
     merged = from_model | {name: value for name, value in given.items() if name != "param"}
-    return Chosen(Settings(**merged), dict.fromkeys(from_model.keys() - given.keys(), saved.where))
+    return Chosen(Settings(**priced(merged)), dict.fromkeys(from_model.keys() - given.keys(), saved.where))
 
 
 def is_address_or_path(named: str) -> bool:
@@ -83,15 +85,19 @@ def is_address_or_path(named: str) -> bool:
 @contextmanager
 def found(named: str) -> Iterator[SavedModel | None]:
     """Give what a model that was named says; `None` for a folder that only has the name of one."""
-    from batchscore.model.saved import folder_of, read_saved  # noqa: PLC0415 - few runs need YAML
+    from batchscore.model.saved import folder_of, folders_below, read_saved  # noqa: PLC0415 - few runs need YAML
 
     if ADDRESS.match(named):
         with tempfile.TemporaryDirectory(prefix="batchscore-model-") as into:
             downloaded = fetched(named, into)
             yield read_saved(folder_of(downloaded) or downloaded, where=named)
         return
-    folder = folder_of(Path(os.path.expanduser(named)))  # noqa: PTH111 - pathlib raises for nobody's ~
+    path = Path(os.path.expanduser(named))  # noqa: PTH111 - pathlib raises for nobody's ~
+    folder = folder_of(path)
     if folder is None and PATH.match(named):
+        several = ", ".join(below.name for below in folders_below(path))
+        if several:
+            raise SettingsError(f"{named} holds several MLflow models: {several}. Name one of them.")
         raise SettingsError(
             f"{named} holds no MLflow model (a folder with a file MLmodel). Save one with batchscore model "
             "save, or give the name that the service knows."

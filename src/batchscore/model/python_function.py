@@ -22,9 +22,9 @@ import numpy as np
 import pandas as pd
 
 from batchscore.arguments import flags_called_arguments
-from batchscore.configuration import gather
+from batchscore.configuration import gather, without_settings
 from batchscore.errors import ErrorCode, RowFailed, UsageError
-from batchscore.iterables import Scored, results_of
+from batchscore.iterables import NOT_FOR_ROWS, Scored, results_of
 from batchscore.model.chosen import beneath
 from batchscore.model.kept import ANSWERS
 from batchscore.model.saved import SavedModel, own_settings, parameters, read_saved
@@ -32,6 +32,9 @@ from batchscore.pack.prompt import asker_for, text_column
 from batchscore.rows import TEXT_COLUMN, Table
 from batchscore.settings import Settings
 from batchscore.survey import wanted_by
+
+#: Settings whose variables a host may have for other runs: they say something about files or records.
+NOT_FOR_FRAMES = NOT_FOR_ROWS | {"model", "usage", "raw"}
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> ScoringModel:
@@ -87,7 +90,7 @@ class ScoringModel:
         """Return the settings of a call: params > overrides > variables > the model."""
         given = gather(
             {**self.given, **parameters(params), "output": "nowhere"},
-            environ={name: value for name, value in os.environ.items() if name != "BATCHSCORE_MODEL"},
+            environ=without_settings(os.environ, NOT_FOR_FRAMES),
         )
         return Settings(**(beneath(self.saved, given, os.environ) | without(given, "param")))
 
@@ -144,7 +147,7 @@ def unnested(frame: pd.DataFrame) -> pd.DataFrame:
 def rows_of(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
     """Give each row's cells by column, with None for whatever pandas calls missing."""
     columns = [
-        [None if missing else cell for cell, missing in zip(column, absent, strict=True)]
+        [None if missing else plain(cell) for cell, missing in zip(column, absent, strict=True)]
         for column, absent in (
             (frame.iloc[:, number].tolist(), frame.iloc[:, number].isna().tolist())
             for number in range(frame.shape[1])
@@ -152,6 +155,11 @@ def rows_of(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
     ]
     names = list(frame.columns)
     return (dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True))
+
+
+def plain(cell: Any) -> Any:
+    """Return a cell as JSON would hold it: of a conversation pandas and Arrow make an array."""
+    return cell.tolist() if isinstance(cell, np.ndarray) else cell
 
 
 def placed(settings: Settings, frame: pd.DataFrame) -> Settings:

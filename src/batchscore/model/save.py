@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,12 @@ import orjson
 import yaml
 
 from batchscore.arguments import flags_called_arguments
-from batchscore.errors import OutputError, UsageError
+from batchscore.configuration import without_settings
+from batchscore.errors import UsageError
 from batchscore.model.chosen import choose
-from batchscore.model.kept import ANSWERS, FLAVOR, LOADER, MLMODEL, SECRET, STORED, TASKS
+from batchscore.model.folder import written_whole
+from batchscore.model.kept import ANSWERS, FLAVOR, LOADER, MLMODEL, STORED, TASKS
+from batchscore.model.secrets import secret_in
 from batchscore.pack.messages import columns_of
 from batchscore.rows import TEXT_COLUMN
 from batchscore.settings import Settings
@@ -41,6 +45,9 @@ PARAMS: Mapping[str, Mapping[str, str]] = {
     "completions": {"temperature": "double", "top_p": "double", "max_tokens": "long", "seed": "long"},
     "chat": {"temperature": "double", "top_p": "double", "max_tokens": "long", "seed": "long"},
 }
+
+#: Parameters that take fractions, also where a whole number is stored.
+FRACTIONS = frozenset({"temperature", "top_p", "frequency_penalty", "presence_penalty"})
 
 
 def save_model(
@@ -65,6 +72,8 @@ def save_model(
     """
     with flags_called_arguments():
         chosen = settings_of({"task": task, "model": model, **settings})
+    if isinstance(pip_requirements, str):
+        raise UsageError("pip_requirements is a text; give a list of texts, such as a list of one.")
     write_model(
         Path(path),
         chosen,
@@ -86,18 +95,14 @@ def write_model(
     overwrite: bool = False,
     mlflow_model: Model | None = None,
 ) -> None:
-    """Write a model by settings that are checked; raises `OutputError`."""
-    try:
-        if overwrite and (folder / MLMODEL).is_file():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise OutputError(
-                f"{folder} is not empty. Name another folder, or replace a model with --overwrite."
-            )
-        write_files(folder, settings, answers, pip_requirements, metadata, mlflow_model)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}.") from None
+    """Write a model by settings that are checked.
+
+    Raises `OutputError`, and `UsageError` for a requirement that is blank.
+    """
+    if any(not str(requirement).strip() for requirement in pip_requirements or ()):
+        raise UsageError("--requirement is empty; give what pip installs, such as batchscore==1.2.0.")
+    with written_whole(folder, overwrite=overwrite) as new:
+        write_files(new, settings, answers, pip_requirements, metadata, mlflow_model)
 
 
 def log_model(
@@ -145,13 +150,15 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
             raise UsageError(f"a model does not store {name}; it stores {', '.join(sorted(known))}.")
     if isinstance(given.get("messages"), (list, tuple)):
         given["messages"] = orjson.dumps(given["messages"]).decode()
-    settings = choose({**given, "output": "nowhere"}, environ=os.environ).settings
-    for name in settings.param:
-        if SECRET.search(name):
-            raise UsageError(
-                f"--param {name}: a model keeps no secrets. Keys and headers come from the environment of "
-                "whoever scores."
-            )
+    # A variable that says nothing about models must not keep one from being saved.
+    environ = without_settings(os.environ, {declared.name for declared in fields(Settings)} - known)
+    settings = choose({**given, "output": "nowhere"}, environ=environ).settings
+    secret = secret_in(settings.param)
+    if secret is not None:
+        raise UsageError(
+            f"--param {secret}: a model keeps no secrets. Keys and headers come from the environment of "
+            "whoever scores."
+        )
     wanted_by(settings)
     return settings
 
@@ -174,14 +181,15 @@ def write_files(
 ) -> None:
     """Write the model's files, `MLmodel` as the last: a folder without it is no model."""
     import mlflow.pyfunc  # noqa: PLC0415 - it takes seconds
-    import openai  # noqa: PLC0415
     from mlflow.models import Model  # noqa: PLC0415
 
     messages = messages_of(settings)
     fields_of_template = template_fields(settings)
     config = {name: getattr(settings, name) for name in STORED} | dict(answers)
     config |= {"messages": messages, "simulate": False}
-    if settings.text_field is None and len(fields_of_template) == 1:
+    # A column that a system message takes beside the text is not the text's.
+    has_template = settings.prompt is not None or settings.messages is not None
+    if settings.text_field is None and has_template and len(fields_of_template) == 1:
         config["text_field"] = fields_of_template[0]
     described = mlflow_model if mlflow_model is not None else Model()
     described.signature = signature_of(settings, config, fields_of_template)
@@ -195,7 +203,7 @@ def write_files(
         python_env="python_env.yaml",
         model_config=config,
     )
-    described.add_flavor(FLAVOR, openai_version=openai.__version__, data=DATA, code=None)
+    described.add_flavor(FLAVOR, openai_version=version(FLAVOR), data=DATA, code=None)
     write_yaml(folder / DATA, flavor_data(settings, messages))
     write_environment(folder, list(pip_requirements or default_requirements()))
     described.save(str(folder / MLMODEL))
@@ -258,6 +266,8 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
         specs.pop("max_tokens", None)
     for name, value in stored.items():
         kind = type_of(value)
+        if kind == "long" and name in FRACTIONS:
+            kind, value = "double", float(value)  # noqa: PLW2901 - a call may then give 0.7 for a stored 0
         if kind is not None:
             shape = (-1,) if isinstance(value, list) else None
             specs[name] = ParamSpec(name, kind, value, shape=shape)
@@ -281,8 +291,6 @@ def type_of(value: Any) -> str | None:
 
 def default_requirements() -> list[str]:
     """Return the packages that loading the model needs: ours, and MLflow in the make that is installed."""
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
-
     for name in ("mlflow", "mlflow-skinny"):
         with suppress(PackageNotFoundError):
             return [f"{name}=={version(name)}", f"batchscore=={VERSION}"]

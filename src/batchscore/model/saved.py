@@ -48,14 +48,22 @@ class SavedModel:
         return str(self.settings["task"])
 
 
+def folders_below(path: Path) -> list[Path]:
+    """Return the sub-folders that hold an MLflow model."""
+    try:
+        return sorted(one.parent for one in path.glob(f"*/{MLMODEL}"))
+    except OSError:
+        return []
+
+
 def folder_of(path: Path) -> Path | None:
     """Return where the MLflow model is, in this folder or in its only sub-folder that holds one."""
     try:
         if (path / MLMODEL).is_file():
             return path
-        below = sorted(one.parent for one in path.glob(f"*/{MLMODEL}"))
     except OSError:
         return None
+    below = folders_below(path)
     return below[0] if len(below) == 1 else None
 
 
@@ -88,7 +96,9 @@ def read_saved(
     settings: dict[str, Any] = {"task": task, "model": model}
     if deployment is not None:
         settings["deployment"] = str(deployment)
-    settings |= parameters({**defaults_of_params(mlmodel), **said})
+    params = {**defaults_of_params(mlmodel), **said}
+    refuse_what_cannot_be_sent(params, where)
+    settings |= parameters(params)
     function = flavors.get("python_function")
     if not isinstance(function, dict) or function.get("loader_module") != LOADER:
         return SavedModel(where, settings | foreign_template(task, said, mlmodel, where))
@@ -119,11 +129,7 @@ def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def parameters(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return a flat mapping's API parameters as settings; what is null is not sent."""
-    params = {
-        name: value
-        for name, value in said.items()
-        if name not in NOT_SENT and not SECRET.search(name) and value is not None
-    }
+    params = {name: value for name, value in said.items() if is_sent(name) and value is not None}
     for name in ANSWERS:
         params.pop(name, None)
     settings: dict[str, Any] = {}
@@ -131,6 +137,27 @@ def parameters(said: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(params.get(name), int):
             settings[name] = params.pop(name)
     return {**settings, "param": params}
+
+
+def is_sent(name: str) -> bool:
+    """Whether a model's entry of that name is a parameter for the service."""
+    return name not in NOT_SENT and not SECRET.search(name)
+
+
+def refuse_what_cannot_be_sent(said: Mapping[Any, Any], where: str) -> None:
+    """Raise `SettingsError` for a parameter that no request can hold: YAML knows more than JSON."""
+    for name, value in said.items():
+        possible = isinstance(name, str)
+        if possible and is_sent(name):
+            try:
+                json.dumps(value, allow_nan=False)
+            except (TypeError, ValueError):
+                possible = False
+        if not possible:
+            raise SettingsError(
+                f"{where}: its parameter {name} is nothing that a request can hold ({type(value).__name__}). "
+                "Write it as a text or a number, in quotes where it looks like a date."
+            )
 
 
 def defaults_of_params(mlmodel: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,20 @@ def arrow_table(file: InputFile, max_row_bytes: int) -> Table:
     return _table(file, schema, _rows(file, _arrow_batches(file), max_row_bytes))
 
 
+def told_rows(file: InputFile) -> int | None:
+    """Return how many rows a columnar file says it has, its cells unread; `None` where it does not say.
+
+    Raises `UnreadableFile`.
+    """
+    if file.suffix == ".parquet":
+        with _parquet(file) as parquet:
+            return int(parquet.metadata.num_rows)
+    with _arrow(file) as reader:
+        if not hasattr(reader, "num_record_batches"):
+            return None
+        return sum(int(reader.get_batch(place).num_rows) for place in range(reader.num_record_batches))
+
+
 def _table(file: InputFile, schema: pa.Schema, rows: Rows) -> Table:
     columns = named_once(file.name, schema.names)
     texts = tuple(field.name for field in schema if _holds_text(field.type))
@@ -62,7 +76,11 @@ def _holds_text(kind: pa.DataType) -> bool:
         kind = kind.storage_type
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return True
+    # pyarrow 15 knows no views.
+    is_view = getattr(pa.types, "is_string_view", None)
+    return is_view is not None and bool(is_view(kind))
 
 
 @contextmanager

@@ -5,29 +5,30 @@ Pure: a finished run in, text or JSON out. No cell of the input, no secret.
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from batchscore.bounds import money
-from batchscore.errors import ErrorCode, ExitCode
-from batchscore.report.progress import clock, counted, named
+from batchscore.errors import TRANSIENT, ErrorCode, ExitCode
+from batchscore.report.mending import mending
+from batchscore.report.words import clock, counted, named, worded
 from batchscore.run import Finished
 
 #: How many files or problems are listed before "and so many more".
 MOST_LISTED = 5
 
 
-def summary(finished: Finished, *, command: str) -> str:
-    """Return the closing lines; the last says what to do next, where there is something to do."""
+def summary(finished: Finished, *, words: Sequence[str]) -> str:
+    """Return the closing lines; the last is the next command. `words` are those after `batchscore`."""
     outcome, now = finished.outcome, finished.statistics
     lines = [headline(finished)]
-    failures = {code: count for code, count in now.errors.items() if code != ErrorCode.EMPTY_INPUT.value}
-    if failures:
-        lines.append(f"  errors of this run: {named(failures)}")
+    lines.extend(failures(finished))
     if now.finish_reasons:
         lines.append(f"  answers ended by: {named(now.finish_reasons)}")
-    lines.append(effort(finished))
+    lines.extend(effort(finished))
     lines.extend(
         f"  cannot be scored: {each.file}: {each.problem}" for each in outcome.unreadable[:MOST_LISTED]
     )
@@ -39,7 +40,7 @@ def summary(finished: Finished, *, command: str) -> str:
     if outcome.repeated_ids:
         lines.append(f"  rows with an id that an earlier row had: {outcome.repeated_ids:,}")
     lines.extend(places(finished))
-    lines.extend(next_step(finished, command))
+    lines.extend(next_step(finished, words))
     return "\n".join(lines)
 
 
@@ -77,20 +78,35 @@ def left(finished: Finished) -> list[str]:
     return pieces
 
 
-def effort(finished: Finished) -> str:
-    """Return what this run cost."""
+def failures(finished: Finished) -> list[str]:
+    """Return what went wrong with rows in this run, by code, and what to do about each."""
+    found = {
+        code: count
+        for code, count in finished.statistics.errors.items()
+        if code != ErrorCode.EMPTY_INPUT.value
+    }
+    codes = sorted(found, key=lambda code: -found[code])
+    lines = [f"{found[code]:,} {worded(code)}: {mending(code)}" for code in codes[:MOST_LISTED]]
+    rest = {code: found[code] for code in codes[MOST_LISTED:]}
+    if rest:
+        lines.append(f"and {named(rest)}")
+    return [f"  {'failed:' if not place else '':<7} {line}" for place, line in enumerate(lines)]
+
+
+def effort(finished: Finished) -> list[str]:
+    """Return what this run took and cost."""
     now = finished.statistics
-    pieces = [counted(now.requests, "request")]
-    lost = sum(now.retried.values())
-    if lost:
-        which = "which" if now.requests == 1 else f"{lost:,} of which"
-        pieces.append(f"{which} came to nothing ({named(now.retried)})")
-    pieces.append(counted(now.prompt_tokens + now.completion_tokens, "token"))
+    lines = [f"  took:   {clock(finished.seconds)}, {counted(now.requests, 'request')}"]
+    if now.retried:
+        lines.append(f"          {sum(now.retried.values()):,} came to nothing: {named(now.retried)}")
+    tokens = counted(now.prompt_tokens + now.completion_tokens, "token")
+    if now.completion_tokens:
+        tokens += f": {now.prompt_tokens:,} of prompts, {now.completion_tokens:,} of answers"
+    lines.append(f"  used:   {tokens}")
     cost = finished.settings.cost(now.prompt_tokens, now.completion_tokens)
     if cost is not None:
-        pieces.append(f"{money(cost)} by the prices given")
-    pieces.append(clock(finished.seconds))
-    return f"  {', '.join(pieces)}"
+        lines.append(f"  cost:   {money(cost)} by the prices given")
+    return lines
 
 
 def places(finished: Finished) -> list[str]:
@@ -106,6 +122,7 @@ def places(finished: Finished) -> list[str]:
         lines.append(f"  {unwritten} (the length of its vectors is not known)")
     if outcome.errors:
         lines.append(f"  errors: {finished.layout.errors}")
+    lines += [f"  report: {finished.report}"] if finished.report is not None else []
     return lines
 
 
@@ -137,9 +154,12 @@ def some(files: Sequence[str]) -> str:
     return ", ".join(files[:MOST_LISTED]) + more
 
 
-def next_step(finished: Finished, command: str) -> list[str]:
-    """Return why the run ended early, and what goes on."""
+def next_step(finished: Finished, words: Sequence[str]) -> list[str]:
+    """Return why the run ended early, where it did, and the next command."""
     outcome = finished.outcome
+    # With --overwrite the same command would begin anew instead of going on.
+    again = [word for word in words if word != "--overwrite"]
+    command = typed(again)
     if outcome.stopped_by is not None:
         text = str(outcome.stopped_by)
         must_act = finished.exit_code is not ExitCode.CONTINUE_LATER
@@ -148,8 +168,51 @@ def next_step(finished: Finished, command: str) -> list[str]:
     if outcome.interrupted:
         return ["Interrupted. What was answered is kept.", f"The same command goes on: {command}"]
     if outcome.limited and outcome.unfinished:
-        return ["--limit was reached; the same command without it scores the rest."]
-    return []
+        whole = typed(without(again, "--limit"))
+        return [f"--limit was reached. All rows: {whole}"]
+    if outcome.unreadable:
+        return [f"When these files are mended, the same command scores them: {command}"]
+    if outcome.failed:
+        lasting = any(ErrorCode(code) not in TRANSIENT for code in failed_codes(finished))
+        if lasting and "--retry-errors" not in again:
+            return [f"To ask every failed row again: {command} --retry-errors"]
+        return [f"The same command asks the failed rows again: {command}"]
+    return [found_by(finished, command)]
+
+
+def failed_codes(finished: Finished) -> list[str]:
+    """Return the codes of this run's failed rows; of earlier runs' only lasting errors are left."""
+    codes = [code for code in finished.statistics.errors if code != ErrorCode.EMPTY_INPUT.value]
+    earlier = finished.outcome.failed > finished.statistics.failed
+    return [*codes, *([ErrorCode.INVALID_REQUEST.value] if earlier else [])]
+
+
+def found_by(finished: Finished, command: str) -> str:
+    """Return the command that leads on from a run in which nothing went wrong."""
+    task, output = finished.settings.task, finished.output
+    if not finished.outcome.ok:
+        return f"Nothing was scored; when there are rows, the same command scores them: {command}"
+    if output.file is not None:
+        code = f"import batchscore; print(batchscore.read_scores({json.dumps(str(output.file))}))"
+        return f"To look at them: {shlex.join(['python', '-c', code])}"
+    folder = str(output.asked_for).rstrip("/")
+    return f"To make one file of them: {typed(['merge', folder, f'{folder}-{task}.jsonl', '--task', task])}"
+
+
+def typed(words: Sequence[str]) -> str:
+    """Return a command of ours as it is typed."""
+    return shlex.join(["batchscore", *words])
+
+
+def without(words: Sequence[str], flag: str) -> list[str]:
+    """Return words without a flag and its value."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word != flag and not word.startswith(f"{flag}="):
+            kept.append(word)
+        skip = word == flag
+    return kept
 
 
 def more(count: int, what: str, finished: Finished) -> list[str]:
@@ -198,6 +261,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "scores": str(finished.layout.scores),
         "error_records": str(finished.layout.errors),
         "record": str(finished.record),
+        "report": None if finished.report is None else str(finished.report),
         "changes": None
         if finished.changes is None
         else asdict(finished.changes) | {"file": str(finished.changes.file)},

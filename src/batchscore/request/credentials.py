@@ -5,24 +5,25 @@ It must not know requests or replies: who got a 401 says so with `refresh`. It n
 Facts of the field (azure-identity 1.17 and 1.27, tried against a token service on loopback): tokens live
 an hour or a day; the library's own cache asks again on every call in the last 5 minutes of one version and
 not at all in the other, and it does not read DEFAULT_IDENTITY_CLIENT_ID, which Azure ML sets on clusters.
-So the token is kept here, and every renewal starts with a new, empty library cache.
+So tokens are kept by us, once for all runs of a process (`renewal`), and every renewal starts with a new,
+empty library cache.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import re
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from batchscore.errors import Refused, SettingsError
 from batchscore.request.endpoint import Target
 from batchscore.request.key_vault import read_key
+from batchscore.request.renewal import NOTHING, Renewed, Token, renewed_for_process
 from batchscore.request.sign_in_failures import sign_in_failure
 
 DEFAULT_SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -35,27 +36,9 @@ _SCOPES = {
 }
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-#: A token is renewed this long before it expires, or after four fifths of a shorter life.
-_AHEAD_SECONDS = 300.0
-#: After a failed renewal the next one waits this long, while the old token still serves.
-_AGAIN_SECONDS = 30.0
-#: A forced renewal also answers the 401s that come in this long after it: they were under way before.
-_FORCED_COVERS_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token, or a key, and when it expires (seconds since 1970). Its repr hides it."""
-
-    text: str
-    expires_at: float
-
-    def __repr__(self) -> str:
-        return f"Token(***, expires_at={self.expires_at})"
-
-
-#: Gets a new token, blocking; raises Refused or SettingsError.
-Fetch = Callable[[], Token]
+#: Beginnings of the variables that decide which identity azure-identity finds, and where az is.
+_OF_IDENTITY = ("AZURE_", "IDENTITY_", "MSI_", "IMDS_")
+_OF_LOGIN = ("PATH", "HOME", "USERPROFILE")
 
 
 class Credentials(Protocol):
@@ -89,11 +72,25 @@ def credentials_for(target: Target, environ: Mapping[str, str]) -> Credentials:
         def fetch_key() -> Token:
             return Token(*read_key(secret, lambda scope: fetch_token(scope, client_id=client_id).text))
 
-        return RenewedCredentials(fetch_key, header=target.key_header, prefix=prefix)
+        key = renewed_for_process(("key", secret.url, client_id, identity()), fetch_key)
+        return RenewedCredentials(key, header=target.key_header, prefix=prefix)
     if target.auth != "entra":
         raise SettingsError("No key is set.")
     scope = scope_of(target.url, environ)
-    return RenewedCredentials(lambda: fetch_token(scope, client_id=client_id))
+    token = renewed_for_process(
+        ("token", scope, client_id, identity()), lambda: fetch_token(scope, client_id=client_id)
+    )
+    return RenewedCredentials(token)
+
+
+def identity() -> str:
+    """Return a digest of the variables that decide as whom this process signs in."""
+    found = sorted(
+        f"{name}={value}"
+        for name, value in os.environ.items()
+        if name.startswith(_OF_IDENTITY) or name in _OF_LOGIN
+    )
+    return hashlib.blake2b("\0".join(found).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def scope_of(url: str, environ: Mapping[str, str]) -> str:
@@ -125,77 +122,40 @@ class FixedCredentials:
 
 
 class RenewedCredentials:
-    """A token (or a vault's key) that is renewed ahead of its end by one task, whoever asks and however many.
+    """A token (or a vault's key) that is kept fresh by `Renewed`, as headers.
 
-    While the old token is valid nobody waits. Fails with what `fetch` raises, and only when there is no
-    valid token left. So a token is fetched once in its life: when four fifths of it are over, or for a
-    longer one 5 minutes before its end.
+    Nobody waits while a token is valid, but for the last moments of one that lives seconds. Fails with what
+    fetching raises, and only when there is no valid token left. Several may share one `Renewed`.
     """
 
-    def __init__(
-        self,
-        fetch: Fetch,
-        *,
-        header: str = "Authorization",
-        prefix: str = "Bearer ",
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._fetch = fetch
+    def __init__(self, renewed: Renewed, *, header: str = "Authorization", prefix: str = "Bearer ") -> None:
+        self._renewed = renewed
         self._header = header
         self._prefix = prefix
-        self._clock = clock
         self._headers: Mapping[str, str] = {}
-        self._renew_at = 0.0
-        self._expires_at = 0.0
-        self._forced_at = float("-inf")
-        self._renewal: asyncio.Task[None] | None = None
+        self._of = NOTHING
 
     async def headers(self) -> Mapping[str, str]:
         """Give the headers; waits only when no token is valid."""
-        now = self._clock()
-        if now < self._renew_at:
-            return self._headers
-        renewal = self._renew()
-        if now >= self._expires_at:
-            # Shielded, for a caller that is cancelled must not take the token from the others.
-            await asyncio.shield(renewal)
+        renewal = self._renewed.renewal()
+        if renewal is not None:
+            await asyncio.wrap_future(renewal)
+        current = self._renewed.current
+        if current is not self._of:
+            if current.text != self._of.text:
+                self._headers = {self._header: self._prefix + current.text}
+            self._of = current
         return self._headers
 
     async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:
         """Renew the token, unless that has happened since; True if it is another one."""
-        old = (rejected or self._headers).get(self._header)
-        renewed_since = old != self._headers.get(self._header)
-        # A token service with a cache of its own may give the same token again: not for every 401.
-        if renewed_since or self._clock() < self._forced_at + _FORCED_COVERS_SECONDS:
-            return renewed_since or rejected is None
-        await asyncio.shield(self._renew(forced=True))
-        return old != self._headers.get(self._header)
-
-    def _renew(self, *, forced: bool = False) -> asyncio.Task[None]:
-        """Give the renewal under way, or start it; a task of a loop that is gone does not count."""
-        loop = asyncio.get_running_loop()
-        task = self._renewal
-        if task is None or task.done() or task.get_loop() is not loop:
-            task = self._renewal = loop.create_task(self._renew_once(forced=forced))
-            # The failure of a renewal that nobody awaits is no news: the old token still serves.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
-
-    async def _renew_once(self, *, forced: bool) -> None:
-        try:
-            token = await asyncio.to_thread(self._fetch)
-        except BaseException:
-            now = self._clock()
-            self._renew_at = min(self._expires_at, now + min(_AGAIN_SECONDS, (self._expires_at - now) / 4))
-            raise
-        now = self._clock()
-        # At least a second: with a clock that is wrong every request would fetch a token.
-        life = max(token.expires_at - now, 1.0)
-        self._expires_at = now + life
-        self._renew_at = now + life - min(_AHEAD_SECONDS, life / 5)
-        self._headers = {self._header: self._prefix + token.text}
-        if forced:
-            self._forced_at = now
+        old = (rejected or self._headers).get(self._header, "").removeprefix(self._prefix)
+        renewal = self._renewed.renew(old)
+        if renewal is not None:
+            await asyncio.wrap_future(renewal)
+        elif rejected is None:
+            return True
+        return old != self._renewed.current.text
 
 
 def fetch_token(scope: str, *, client_id: str | None = None) -> Token:

@@ -207,7 +207,8 @@ class Deployment:
     def standing(self) -> Standing:
         """Return how it stands at this moment."""
         now, rates = time.monotonic(), self.limits.rates
-        failure = None if self.health.state is State.UP else self.health.last_outcome
+        up = self.health.state is State.UP
+        failure = None if up else self.health.last_outcome
         return Standing(
             deployment=self.name,
             state=self.health.state.value,
@@ -219,6 +220,8 @@ class Deployment:
             paused_seconds=max(0.0, self.paused_until - now),
             for_quota=now - self.waited_at < 1.0,
             last_failure="" if failure is None else failure.code.value,
+            failing_seconds=0.0 if up else now - (self.health.failing_since or now),
+            probe_seconds=0.0 if up else max(0.0, self.health.probe_at - now),
         )
 
     def set_state(self, state: State) -> None:

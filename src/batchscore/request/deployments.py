@@ -135,7 +135,9 @@ class Deployments:
         since = health.failing_since or down_at
         while True:
             paused = min(deployment.paused_until - time.monotonic(), LONGEST_PAUSED_PROBE_SECONDS)
-            await asyncio.sleep(max(health.probe_wait, paused))
+            wait = max(health.probe_wait, paused)
+            health.probe_at = time.monotonic() + wait
+            await asyncio.sleep(wait)
             answered = self.probe is None or (await self.probe(deployment)).verdict is not Verdict.AGAIN
             if health.state is not State.DOWN:
                 return

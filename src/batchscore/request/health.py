@@ -51,6 +51,7 @@ class Health:
     reached: bool = False
     last_outcome: Outcome | None = None
     probe_wait: float = FIRST_PROBE_SECONDS
+    probe_at: float = 0.0
     probe_answered: bool = False
     refusals: dict[str, int] = field(default_factory=dict)
 

@@ -88,6 +88,11 @@ class Patience:
         """Note that it is over, one way or another."""
         self.flights.pop(flight, None)
 
+    def oldest_seconds(self, now: float) -> float:
+        """Return how long the request is under way that was sent first. O(1)."""
+        first = next(iter(self.flights), None)
+        return 0.0 if first is None else now - first.started
+
     def answered(self, flight: Flight, seconds: float) -> None:
         """Learn from an answer."""
         trips = self.by_size.get(flight.size)

@@ -20,7 +20,7 @@ class Place:
 
 
 #: Which place wins: of each setting the first one that is set (an empty variable is not) and applies.
-#: `docs/endpoints.md` prints this table, a test compares the two.
+#: `docs/how-to/endpoints.md` prints this table, a test compares the two.
 PLACES: Mapping[str, tuple[Place, ...]] = {
     "endpoint": (
         Place("--endpoint"),

@@ -12,7 +12,8 @@ from dataclasses import replace
 from batchscore.errors import OutputError
 from batchscore.write import storage
 from batchscore.write.layout import Layout, stem_of
-from batchscore.write.ledger import Ledger, listed
+from batchscore.write.ledger import Ledger
+from batchscore.write.leftovers import listed
 from batchscore.write.manifest import Manifest, read_manifest, remove_manifest, write_manifest
 from batchscore.write.parts import Part
 from batchscore.write.switch import put, remove_part

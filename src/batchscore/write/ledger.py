@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -26,6 +26,7 @@ from batchscore.write.formats import Format
 from batchscore.write.journal import Entry, Journals
 from batchscore.write.keeping import folder_of, found
 from batchscore.write.layout import Layout, stem_of
+from batchscore.write.leftovers import refuse_foreign_files, remove_parts, remove_uncommitted, sweep
 from batchscore.write.manifest import (
     Commit,
     Manifest,
@@ -34,11 +35,11 @@ from batchscore.write.manifest import (
     read_manifest,
     remove_manifest,
     restored,
-    shown_names,
     write_manifest,
 )
 from batchscore.write.parts import FileInParts, Part, Replay, Spent, counts
 from batchscore.write.schema import RecordSchema
+from batchscore.write.ways_on import when_changed, when_of_another_run
 
 MARKER_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
 
@@ -66,8 +67,10 @@ class Ledger:
     """The account of one task in one output folder.
 
     `publish` and `write_manifest` do I/O and may run in a worker thread, one at a time; all else is
-    for the event loop's thread.
+    for the event loop's thread. `alone`: nobody else may write there.
     """
+
+    alone: ClassVar[bool] = True
 
     layout: Layout
     format: Format
@@ -103,8 +106,8 @@ class Ledger:
         discarded = 0
         if overwrite:
             discarded = self.discard()
-        self.refuse_foreign_files()
-        self.sweep()
+        refuse_foreign_files(self.layout)
+        sweep(self.layout)
         storage.write_whole(self.layout.readme, MARKER_TEXT)
         manifests = [restored(path) for path in places_of_manifests(self.layout)]
         self.journals, self.journals_elsewhere = found(self.layout, self.scratch, self.identity)
@@ -116,16 +119,9 @@ class Ledger:
         elif any(manifest.fingerprint != self.fingerprint for manifest in manifests):
             self.discard()
             manifests = []
-        self.remove_uncommitted(manifests)
+        remove_uncommitted(self.layout, manifests)
         self.manifests = {manifest.file: manifest for manifest in manifests}
         return discarded
-
-    def sweep(self) -> None:
-        """Remove what killed runs left half-written; where all tasks write, another may be at it now."""
-        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
-            storage.sweep(folder)
-        for folder in (self.layout.marker, self.layout.runs):
-            storage.sweep(folder, older_seconds=storage.STALE_SECONDS)
 
     def discard(self) -> int:
         """Remove this task's parts and manifests; returns the scores that they held."""
@@ -136,40 +132,10 @@ class Ledger:
             with suppress(OutputError):
                 scores += read_manifest(path).ok
         # First the parts: should this be cut short, none is left that no manifest names.
-        for folder in (self.layout.scores, self.layout.errors, self.layout.manifests):
-            for path in listed(folder, ""):
-                if path.name.startswith("part-"):
-                    storage.remove(path)
+        remove_parts(self.layout)
         for path in manifests:
             remove_manifest(path)
         return scores
-
-    def remove_uncommitted(self, manifests: Sequence[Manifest]) -> None:
-        """Remove files of parts that their input's manifest does not name: a killed process has left them.
-
-        What has no manifest at all may be somebody's copy, and stays. Nor is a store looked at, where another
-        machine may be at work.
-        """
-        stems = {stem_of(each.file) for each in manifests}
-        commits = [commit for each in manifests for commit in each.parts.values()]
-        for folder, named in (
-            (self.layout.scores, {each.scores.name for each in commits if each.scores}),
-            (self.layout.errors, {each.error_records.name for each in commits if each.error_records}),
-        ):
-            for path in listed(folder, "") if isinstance(folder, Path) else ():
-                stem = path.name.removeprefix("part-").rpartition("-")[0]
-                if path.name not in named and stem in stems and not storage.is_folder(path):
-                    storage.remove(path)
-
-    def refuse_foreign_files(self) -> None:
-        """Raise `OutputError` where readers of the folder would meet files that are not ours."""
-        for folder in (self.layout.scores, self.layout.errors):
-            foreign = [path.name for path in listed(folder, "") if not path.name.startswith("part-")]
-            if foreign:
-                raise OutputError(
-                    f"{folder} holds files that are not batchscore's, such as {foreign[0]}; "
-                    "choose another output folder."
-                )
 
     def refuse_other_run(self, manifest: Manifest) -> None:
         """Raise `OutputError` naming what differs between that run's settings and this one's."""
@@ -182,7 +148,7 @@ class Ledger:
             )
             raise OutputError(
                 f"{self.layout.root} holds {self.layout.task} of another run ({changes}). "
-                "Choose another folder, or discard the old scores with --overwrite."
+                f"{when_of_another_run(self.layout, alone=self.alone)}"
             )
 
     @property
@@ -199,10 +165,7 @@ class Ledger:
         if manifest is None:
             manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
         if manifest.state == "complete" and manifest.input != digest:
-            raise OutputError(
-                f"{file} has changed since it was scored. Add --incremental to score what is new or changed, "
-                "score it into another folder, or discard the old scores with --overwrite."
-            )
+            raise self.error_of_change(file)
         committed = manifest.parts
         manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
         damaged = committed.keys() - manifest.parts.keys()
@@ -223,9 +186,18 @@ class Ledger:
             frozenset(damaged),
             self.retry_errors,
             self.spent_of(file),
+            self.ways_on(file),
         )
         self.open[file] = progress
         return progress
+
+    def ways_on(self, file: str) -> str:
+        """Say what can be done where a file has changed."""
+        return when_changed(file, self.layout, alone=True)
+
+    def error_of_change(self, file: str) -> OutputError:
+        """Return the error of an input file that is not what was scored."""
+        return OutputError(f"{file} has changed since it was scored. {self.ways_on(file)}")
 
     def compared(self, file: str) -> bool:
         """Whether an input file's digest decides what is left of it to do."""
@@ -403,11 +375,6 @@ def written(path: Place, content: bytes | Iterable[bytes] | None) -> PartFile | 
         return None
     put = storage.write_whole(path, content)
     return PartFile(path.name, put.bytes, put.digest)
-
-
-def listed(folder: Place, suffix: str) -> list[Place]:
-    """Return the visible files of a folder, sorted; none where there is no folder."""
-    return [folder / name for name in shown_names(folder) if name.endswith(suffix)]
 
 
 def shown(value: Any) -> str:

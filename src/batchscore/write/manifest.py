@@ -72,7 +72,8 @@ class Manifest:
 
     `state` is `complete`, `partial` (a limit or a stop left rows unread or unanswered) or
     `unreadable`, with the `problem` in words. `input` is the digest of the file's bytes. `reported`: what
-    stands is what all `changes` together tell; `None`: what stood before is.
+    stands is what all `changes` together tell; `None`: what stood before is. `place`: where a worker
+    found the file, while its name tells nothing of its folder.
     """
 
     file: str
@@ -83,6 +84,7 @@ class Manifest:
     problem: str = ""
     dimensions: int | None = None
     reported: bool | None = False
+    place: str = ""
     parts: dict[int, Commit] = field(default_factory=dict)
 
     @property
@@ -140,6 +142,7 @@ class Manifest:
                 "dimensions": self.dimensions,
                 "reported": self.reported,
                 "input": self.input,
+                **({"place": self.place} if self.place else {}),
                 "fingerprint": self.fingerprint,
                 "parts": [asdict(commit) for commit in commits],
             },
@@ -236,6 +239,7 @@ def manifest_from(found: Mapping[str, Any]) -> Manifest:
         problem=found["problem"],
         dimensions=found["dimensions"],
         reported=found.get("reported", False),
+        place=found.get("place", ""),
         parts={commit.part: commit for commit in commits},
     )
 

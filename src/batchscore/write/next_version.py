@@ -24,7 +24,8 @@ from batchscore.write.changes import Version, differences
 from batchscore.write.cost import Cost, share
 from batchscore.write.digests import read_digests
 from batchscore.write.layout import Layout
-from batchscore.write.ledger import MARKER_TEXT, Encoded, Ledger, listed
+from batchscore.write.ledger import MARKER_TEXT, Encoded, Ledger
+from batchscore.write.leftovers import listed, refuse_foreign_files, remove_uncommitted, sweep
 from batchscore.write.manifest import Commit, Manifest, read_manifest
 from batchscore.write.parts import FileInParts, Part, final
 from batchscore.write.switch import (
@@ -57,12 +58,12 @@ class NextLedger(Ledger):
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there; returns how many scores are to be replaced; raises `OutputError`."""
         visible = self.visible
-        visible.refuse_foreign_files()
-        visible.sweep()
+        refuse_foreign_files(visible.layout)
+        sweep(visible.layout)
         manifests = [read_manifest(path) for path in listed(visible.layout.manifests, ".json")]
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()
-        visible.remove_uncommitted(manifests)
+        remove_uncommitted(visible.layout, manifests)
         if overwrite:
             clear(visible.layout)
         Ledger.prepare(self, overwrite=overwrite)

@@ -12,7 +12,8 @@ from dataclasses import replace
 from batchscore.errors import OutputError
 from batchscore.stores.address import Place
 from batchscore.write import storage
-from batchscore.write.ledger import Ledger, listed
+from batchscore.write.ledger import Ledger
+from batchscore.write.leftovers import listed
 from batchscore.write.manifest import read_manifest
 from batchscore.write.merge import merge_parts
 

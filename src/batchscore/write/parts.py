@@ -156,6 +156,7 @@ class FileInParts:
     damaged: frozenset[int] = frozenset()
     retry_errors: bool = False
     spent: Spent = lambda _: Cost()
+    ways_on: str = ""
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
     ended: bool = False
@@ -192,9 +193,7 @@ class FileInParts:
         if part.inputs != commit.inputs or (commit.whole and len(items) > commit.rows):
             first = commit.part * self.rows_per_part
             raise OutputError(
-                f"{self.file} has changed since it was scored (at row {first} or soon after). Add "
-                "--incremental to score what is new or changed, score it into another folder, or discard the "
-                "old scores with --overwrite."
+                f"{self.file} has changed since it was scored (at row {first} or soon after). {self.ways_on}"
             )
         if commit.nothing_left(retry_errors=self.retry_errors) and commit.part not in self.damaged:
             return

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from batchscore.errors import TRANSIENT, OutputError, OutputOverwritten
 from batchscore.rows import Score, Settled
@@ -24,9 +25,12 @@ from batchscore.write.digests import read_digests
 from batchscore.write.keeping import found_by_one_of_many
 from batchscore.write.layout import stem_of
 from batchscore.write.ledger import MARKER_TEXT, Encoded, Ledger
+from batchscore.write.leftovers import refuse_foreign_files
 from batchscore.write.manifest import Commit, Manifest, PartFile, copy_of, read_manifest, restored
+from batchscore.write.namesakes import refuse_namesake
 from batchscore.write.parts import FileInParts, Part
 from batchscore.write.verify import intact
+from batchscore.write.ways_on import when_changed
 
 #: So often a file is held against its manifest while others write it, too.
 TRIES = 8
@@ -41,10 +45,14 @@ class SharedLedger(Ledger):
 
     `own` are the numbers of the parts that it has published of each; what others did with the rest is theirs.
     `begun` are the commit records that stood when it began with a file, and on top of which it works; `sound`
-    those whose parts were read, to the byte, before the first request.
+    those whose parts were read, to the byte, before the first request. `places` are where the files are, as
+    long as their names alone cannot tell one from another of that name in another folder.
     """
 
+    alone: ClassVar[bool] = False
+
     files: tuple[str, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
     own: dict[str, set[int]] = field(default_factory=dict)
     begun: dict[str, dict[int, Commit]] = field(default_factory=dict)
     sound: set[Commit] = field(default_factory=set)
@@ -53,7 +61,7 @@ class SharedLedger(Ledger):
     def prepare(self, *, overwrite: bool) -> int:
         """Read what is there of the worker's files; nothing is discarded, since others may be at work."""
         assert not overwrite, "settings refuse it"
-        self.refuse_foreign_files()
+        refuse_foreign_files(self.layout)
         self.sweep()
         if not storage.exists(self.layout.readme):
             storage.write_whole(self.layout.readme, MARKER_TEXT)
@@ -97,7 +105,12 @@ class SharedLedger(Ledger):
             if there.ok:
                 self.refuse_other_run(there)
             return None
+        refuse_namesake(there, self.places.get(file))
         return there
+
+    def ways_on(self, file: str) -> str:
+        """Say what can be done where a file has changed."""
+        return when_changed(file, self.layout, alone=False, root_said=file not in self.places)
 
     def start(self, file: str, digest: str) -> FileInParts | None:
         """Begin with an input file; `None` where nothing of it is left to do."""
@@ -110,6 +123,7 @@ class SharedLedger(Ledger):
             self.manifests[file] = there
         before = set(there.parts) if there is not None else set[int]()
         progress = Ledger.start(self, file, digest)
+        self.manifests[file].place = self.places.get(file, "")
         self.begun[file] = dict(self.manifests[file].parts)
         self.own[file] = before - self.begun[file].keys()
         return progress
@@ -145,6 +159,7 @@ class SharedLedger(Ledger):
         if theirs is not None and theirs != known and intact(self.layout, theirs):
             if there is not None:
                 mine.dimensions = mine.dimensions or there.dimensions
+            self.refuse_other_rows(part)
             adds = joined(part, theirs, self.load(theirs))
             if not adds:
                 mine.parts[part.number] = with_cost(theirs, part.cost)
@@ -160,6 +175,13 @@ class SharedLedger(Ledger):
         Ledger.publish(self, encoded)
         if wider is not None:
             mine.parts[part.number] = replace(mine.parts[part.number], inputs=wider.inputs)
+
+    def refuse_other_rows(self, part: Part) -> None:
+        """Raise `OutputError` where another worker has published a part whose rows ask something else."""
+        digests = read_digests(self.layout.digests(part.file, part.number))
+        theirs = {} if digests is None else digests.asked_by_row()
+        if any(theirs.get(row, asked) != asked for row, asked in part.asked.items()):
+            raise changed_meanwhile(part.file)
 
     def encode(self, part: Part) -> Encoded | None:
         """Encode a part as others do, with what is known of rows that another worker has read."""
@@ -261,9 +283,7 @@ def joined(part: Part, commit: Commit, theirs: Mapping[int, Settled]) -> bool:
     Raises `OutputError` where that worker has read other rows.
     """
     if part.asked and part.read == commit.rows and part.inputs != commit.inputs:
-        raise OutputError(
-            f"{part.file} has changed while several workers were scoring it. Score it into another folder."
-        )
+        raise changed_meanwhile(part.file)
     adds = part.read > commit.rows
     answered = sum(isinstance(row.result, Score) for row in part.settled.values())
     for row in part.settled.keys() | theirs.keys():
@@ -283,6 +303,14 @@ def joined(part: Part, commit: Commit, theirs: Mapping[int, Settled]) -> bool:
             share(part.cost.kept, standing, answered) + commit.tokens_kept,
         )
     return adds
+
+
+def changed_meanwhile(file: str) -> OutputError:
+    """Return what is raised where two workers have read other rows of a file."""
+    return OutputError(
+        f"{file} has changed while several workers were scoring it, or several files have that name. Score "
+        "it into another folder; --root tells files of one name apart."
+    )
 
 
 def with_cost(commit: Commit, cost: Cost) -> Commit:

@@ -23,7 +23,7 @@ from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.changes import Version, combined, differences
 from batchscore.write.layout import Layout, stem_of
-from batchscore.write.ledger import listed
+from batchscore.write.leftovers import listed
 from batchscore.write.manifest import Commit, Manifest, read_manifest, remove_manifest, write_manifest
 
 #: What is decided about a file: its new version is put in place, what stands is reported, or it is dropped.

@@ -1,0 +1,171 @@
+"""Is the end that the progress tells at 20 % of a run the end? eta.py [NAME ...] [--off X] [--at-once N].
+
+Every case is a run of about two minutes against the simulator. Its end as it is told after 2, 10, 20 and 50 %
+of the rows is compared with when it really came: (told - real) / what was really left. `--off 1.2` has what
+lies before the run estimated 20 % too high, in tokens and requests. Rows have 20 to 200 words, answers as
+many as the simulator draws from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchscore.configuration import resolve
+from batchscore.report.eta import Eta
+from batchscore.report.view import Watch
+from batchscore.rows import Event, Expected, Notice, RowsSettled
+from batchscore.run import score_files
+from batchscore.simulator import Deployment, start
+
+#: Of a simulated tokenizer, about.
+TOKENS_A_WORD = 1.35
+
+LOOKED_AT = (0.02, 0.1, 0.2, 0.5)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: what is asked, what the service allows, what goes wrong at 8 % of it."""
+
+    task: str
+    rows: int
+    tpm: float | None = None
+    rpm: float | None = None
+    told: bool = True
+    max_tokens: int | None = None
+    server: dict[str, Any] = field(default_factory=dict)
+    client: dict[str, Any] = field(default_factory=dict)
+    sorted: bool = False
+    mishap: dict[str, Any] | None = None
+
+
+SLOW = {"latency": 0.5, "latency_jitter": 2.0}
+EMB = {"task": "embeddings", "server": {"latency": 0.1, "latency_jitter": 0.2}}
+
+CASES = {
+    "embeddings, tokens": Case(**EMB, rows=4000, tpm=300_000),
+    "embeddings, tokens, long rows first": Case(**EMB, rows=4000, tpm=300_000, sorted=True),
+    "embeddings, tokens, limits not given": Case(**EMB, rows=4000, tpm=300_000, told=False),
+    "embeddings, requests": Case(**EMB, rows=2000, rpm=60, client={"batch_size": 16}),
+    "chat, tokens, max_tokens": Case("chat", 1500, tpm=150_000, max_tokens=60, server=SLOW),
+    "chat, tokens, answers unbounded": Case("chat", 1500, tpm=150_000, server=SLOW),
+    "chat, requests": Case("chat", 1200, rpm=600, server=SLOW),
+    "chat, no limits": Case("chat", 1500, server=SLOW, client={"concurrency": 16}),
+    "chat, requests, told to wait 12 s": Case(
+        "chat", 1200, rpm=600, server=SLOW, mishap={"status": 429, "retry_after": 12.0, "times": 1}
+    ),
+    "chat, tokens, an outage": Case(
+        "chat", 1500, tpm=150_000, max_tokens=60, server=SLOW, mishap={"status": 503, "times": 24}
+    ),
+}
+
+
+def rows_of(case: Case) -> list[str]:
+    """Return texts of 20 to 200 words."""
+    draw = random.Random(11)
+    words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 7))) for _ in range(3000)]
+    texts = [" ".join(draw.choices(words, k=draw.randint(20, 200))) for _ in range(case.rows)]
+    return sorted(texts, key=len, reverse=True) if case.sorted else texts
+
+
+@dataclass
+class Looking:
+    """A listener that notes the end that would be told, and lets the mishap happen."""
+
+    case: Case
+    deployment: Deployment
+    expected: Expected
+    watch: Watch
+    told: dict[float, tuple[float, Eta | None]] = field(default_factory=dict)
+    harmed: bool = False
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            return
+        self.watch(event)
+        if not isinstance(event, RowsSettled):
+            return
+        share = (self.watch.tally.ok) / self.case.rows
+        if self.case.mishap is not None and share >= 0.08 and not self.harmed:
+            self.harmed = True
+            threading.Thread(target=lambda: self.deployment.will(**(self.case.mishap or {}))).start()
+        for wanted in LOOKED_AT:
+            if share >= wanted and wanted not in self.told:
+                now = time.monotonic()
+                self.told[wanted] = (now, self.watch.view(now).eta)
+
+
+def run(name: str, off: float) -> str:
+    """Run one case and return its line of the table."""
+    case = CASES[name]
+    texts = rows_of(case)
+    words = sum(text.count(" ") + 1 for text in texts)
+    with (
+        start(rpm=case.rpm, tpm=case.tpm, key="k", dimensions=64, **case.server) as running,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        source = Path(folder) / "rows.jsonl"
+        source.write_bytes(b"".join(orjson.dumps({"text": text}) + b"\n" for text in texts))
+        flags = {
+            "task": case.task,
+            "model": "any",
+            "output": f"{folder}/out",
+            "endpoint": f"{running.endpoint}/v1",
+            "column": "text",
+            "max_tokens": case.max_tokens,
+            **({"rpm": case.rpm, "tpm": case.tpm} if case.told else {}),
+            **case.client,
+        }
+        settings = resolve(flags, environ={})
+        requests = case.rows
+        if case.task == "embeddings":
+            # As many rows a request as a quarter second of quota holds.
+            a_request = case.tpm / 240 / (words * TOKENS_A_WORD / case.rows) if case.tpm else 16
+            requests = round(case.rows / a_request)
+        expected = Expected(case.rows, round(words * TOKENS_A_WORD * off), round(requests * off), exact=True)
+        watch = Watch(settings.charged_answer_tokens)
+        looking = Looking(case, running.deployment("any"), expected, watch)
+        looking(expected)
+        environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
+        begun = time.monotonic()
+        finished = score_files(settings, [str(source)], environ=environ, listen=looking)
+        ended = time.monotonic()
+    assert finished.outcome.ok == case.rows, finished.outcome.reason
+    cells = [f"{name:<38} {ended - begun:6.1f} s"]
+    for wanted in LOOKED_AT:
+        at, eta = looking.told[wanted]
+        left = ended - at
+        if eta is None or eta.high is None:
+            cells.append(f"{'at least' if eta else '-':>16}")
+        else:
+            likely = (eta.low + eta.high) / 2
+            cells.append(f"{likely - left:+7.1f} s {100 * (likely / left - 1):+4.0f} %")
+    tokens = finished.statistics.prompt_tokens / (words * TOKENS_A_WORD)
+    return "  ".join([*cells, f"tokens real/estimated {tokens / off:.2f}"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CASES))
+    parser.add_argument("--off", type=float, default=1.0)
+    parser.add_argument("--at-once", type=int, default=4)
+    given = parser.parse_args()
+    print(f"{'run':<38} {'took':>8}  " + "  ".join(f"{f'at {each:.0%}':>16}" for each in LOOKED_AT))
+    with ThreadPoolExecutor(given.at_once) as pool:
+        for line in pool.map(lambda name: run(name, given.off), given.names or list(CASES)):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""What do the files of a survey hold, and into how many requests does it go?
+
+The rows pass the same reader, prompts and packer as in a run, and end there. It knows no output and no
+endpoint; what earlier runs left is told by `Standing`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from math import ceil, inf
+from threading import Event
+
+from batchscore.errors import UnreadableFile
+from batchscore.pack.batches import Packer
+from batchscore.pack.duplicates import Duplicates
+from batchscore.pack.tokens import Estimator
+from batchscore.plan.extent import COLUMNAR, EVERYTHING, Budget, cut, part_given, shares
+from batchscore.plan.figures import FileFigures, Found
+from batchscore.plan.meter import Meter
+from batchscore.plan.standing import Standing
+from batchscore.read import InputFile, told_rows
+from batchscore.request.deployment import FIRST_TOKENS
+from batchscore.rows import Prompt, Row, Score, Settled, UnreadableRow
+from batchscore.survey import Ready, Survey, opened
+
+#: Between two looks at the clock so many rows pass.
+LOOK_ROWS = 64
+
+#: What stands for the answer to a prompt where equal ones are asked once.
+ANSWERED = Score(None)
+
+
+@dataclass(slots=True)
+class Measuring:
+    """One look at all files; `stop` ends it early from another thread."""
+
+    surveyed: Survey
+    meter: Meter
+    standing: Standing
+    budget: Budget
+    limit: int | None = None
+    clock: Callable[[], float] = time.monotonic
+    stop: Event = field(default_factory=Event)
+    estimator: Estimator = field(default_factory=Estimator)
+    found: Found = field(default_factory=Found)
+    ends: float = inf
+    rows_left: float = inf
+
+    def measure(self, *, most_rows: int, smooth_tokens: float, dedup: bool) -> Found:
+        """Read and pack; a request holds at most `most_rows` and about `smooth_tokens`."""
+        if self.budget.seconds is not None:
+            self.ends = self.clock() + self.budget.seconds
+        duplicates = Duplicates() if dedup else None
+        packer = Packer(self.prompts(), most_rows, self.estimator, duplicates)
+        latest = 0
+        while True:
+            # Before the first answer nobody knows what may go at once.
+            first = FIRST_TOKENS if not self.found.requests else inf
+            pack = packer.take(smooth_tokens if smooth_tokens < inf else first)
+            if pack.prompts:
+                self.found.middle += latest if self.found.requests > 1 else 0
+                latest = len(pack.prompts)
+                self.found.requests += 1
+                self.found.packed += latest
+                self.found.packed_bytes += pack.size
+                if duplicates is not None:
+                    answered = [Settled(one.file, one.row, ANSWERED) for one in pack.prompts]
+                    duplicates.resolve(pack.prompts, answered)
+            elif pack.ended:
+                break
+        self.estimate_unread()
+        return self.found
+
+    def prompts(self) -> Iterator[Prompt | Settled]:
+        """Give the prompts that are left to ask, and note what is met on the way."""
+        ready = self.surveyed.ready
+        self.rows_left = inf if self.limit is None else self.limit
+        budget = self.budget if self.limit is None else EVERYTHING
+        for each, share in zip(ready, shares([one.file for one in ready], budget), strict=True):
+            if self.rows_left <= 0:
+                self.found.limited = True
+                return
+            figures = FileFigures(each.file.name)
+            self.found.files.append(figures)
+            if each.file.name in self.standing.through:
+                self.stands(figures)
+            elif share <= 0 or self.over:
+                figures.read = 0.0
+            else:
+                yield from self.of_file(each, figures, share)
+
+    @property
+    def over(self) -> bool:
+        """Whether no more is to be read."""
+        return self.stop.is_set() or self.clock() >= self.ends
+
+    def stands(self, figures: FileFigures) -> None:
+        """Take the figures of a file of which nothing is left to ask from its account."""
+        manifest = self.standing.manifests[figures.file]
+        figures.rows = manifest.rows
+        figures.known = manifest.rows
+        self.rows_left -= manifest.rows
+
+    def of_file(self, ready: Ready, figures: FileFigures, share: float) -> Iterator[Prompt]:
+        """Give the prompts of one file."""
+        columnar = ready.file.suffix in COLUMNAR
+        in_part = share < 1
+        # Where nothing ends the reading early, the file is read as the run reads it.
+        file = cut(ready.file, share) if in_part or self.ends < inf else ready.file
+        most = inf
+        try:
+            if columnar and (in_part or self.ends < inf):
+                figures.rows_told = told_rows(file)
+                most = inf if figures.rows_told is None else ceil(figures.rows_told * share)
+            with opened(file, self.surveyed.options) as table:
+                rows: Iterable[Row | UnreadableRow] = table.rows
+                if in_part and not columnar:
+                    rows = without_last(rows)  # it may have been cut
+                yield from self.of_rows(rows, ready, figures, most, in_part=in_part)
+        except UnreadableFile as error:
+            # What was cut breaks off.
+            if not in_part or columnar:
+                figures.problem = error.reason
+        self.close(figures, file, columnar=columnar)
+
+    def of_rows(
+        self,
+        rows: Iterable[Row | UnreadableRow],
+        ready: Ready,
+        figures: FileFigures,
+        most: float,
+        *,
+        in_part: bool,
+    ) -> Iterator[Prompt]:
+        """Give the prompts of rows, `most` of them."""
+        standing, meter, estimator = self.standing, self.meter, self.estimator
+        compared = figures.file in standing.manifests and not in_part
+        owed = 0.0
+        for row in rows:
+            if figures.rows >= most or (not figures.rows % LOOK_ROWS and self.over):
+                figures.read = 0.0
+                return
+            if self.rows_left <= 0:
+                self.found.limited = True
+                return
+            self.rows_left -= 1
+            figures.rows += 1
+            if compared:
+                left = standing.left_of(figures.file, row.number)
+                owed += left
+                figures.known += 1 - left
+                if owed < 1:
+                    continue
+                owed -= 1
+            item = ready.asker.ask(row)
+            if not meter.take(figures, item):
+                continue
+            if figures.counted_bytes:
+                estimator.ratio = figures.counted_tokens / figures.counted_bytes
+            assert isinstance(item, Prompt)
+            self.found.taken += 1
+            self.found.taken_bytes += len(item.body)
+            yield item
+
+    def close(self, figures: FileFigures, file: InputFile, *, columnar: bool) -> None:
+        """Work out for what part of its file the figures stand."""
+        if columnar:
+            told = figures.rows_told
+            figures.read = 1.0 if not told or figures.read else figures.rows / told
+        else:
+            given = part_given(file)
+            figures.read = 1.0 if figures.read and given >= 1 else min(given, 0.999)
+        if self.found.limited or (not figures.rows and not self.over):
+            figures.read = 1.0
+            return
+        if not figures.rows:
+            figures.read = 0.0
+            return
+        if figures.read < 1:
+            told = figures.rows_told
+            figures.scale = told / figures.rows if told else 1 / max(figures.read, 1e-9)
+            self.without_known(figures)
+
+    def without_known(self, figures: FileFigures) -> None:
+        """Take away what is known of a file that was read in part, where nobody looked at single rows."""
+        manifest = self.standing.manifests.get(figures.file)
+        if manifest is None:
+            return
+        standing = manifest.standing(retry_errors=self.standing.retry_errors)
+        left = max(0.0, 1 - standing / max(figures.all_rows, 1))
+        figures.known = standing / figures.scale
+        figures.prompts *= left
+        figures.prompt_bytes *= left
+
+    def estimate_unread(self) -> None:
+        """Let the files that were read stand for those that were not, by their sizes and formats."""
+        sizes = {ready.file.name: ready.file for ready in self.surveyed.ready}
+        read: defaultdict[str, list[FileFigures]] = defaultdict(list)
+        for figures in self.found.files:
+            if figures.read > 0 and figures.file not in self.standing.through:
+                file = sizes[figures.file]
+                read[f"{file.suffix} {file.compression}"].append(figures)
+        everything = [figures for group in read.values() for figures in group]
+        for figures in self.found.files:
+            if figures.read > 0:
+                continue
+            file = sizes[figures.file]
+            group = read.get(f"{file.suffix} {file.compression}") or everything
+            seen = sum(sizes[one.file].size for one in group)
+            if not seen:
+                continue
+            for name in ADDED:
+                setattr(figures, name, sum(getattr(one, name) * one.scale for one in group))
+            figures.rows = sum(one.all_rows for one in group)
+            for one in group:
+                for code, count in one.errors.items():
+                    figures.errors[code] += round(count * one.scale)
+            figures.scale = file.size / seen
+
+
+#: The figures of a file that are sums over its rows.
+ADDED = tuple(
+    declared.name
+    for declared in fields(FileFigures)
+    if declared.name not in {"file", "read", "scale", "rows", "rows_told", "problem", "errors"}
+)
+
+
+def without_last(rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | UnreadableRow]:
+    """Give all rows but the last."""
+    held: Row | UnreadableRow | None = None
+    for row in rows:
+        if held is not None:
+            yield held
+        held = row
+    if isinstance(held, Row):
+        # One that was cut within quotes cannot be read; any other is as good as its neighbours.
+        yield held

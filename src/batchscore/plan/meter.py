@@ -1,0 +1,102 @@
+"""What does each row add to the figures: is it asked, how large is it, how many tokens has it?
+
+Counting tokens is the dear part, so after the first rows of a file only some are counted, evenly over the
+rest, and their tokens a byte stand for all. It knows prompts and limits, neither files nor what earlier runs
+did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from batchscore.pack.tokens import LEAST_TOKENS_PER_BYTE
+from batchscore.pack.vocabulary import holds_more_than_text, prompt_tokens
+from batchscore.plan.figures import FileFigures
+from batchscore.rows import Prompt, RowError, Settled
+
+#: After the first bytes of a file one part in so many is counted.
+COUNTED_PART = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Measures rows for one run's settings.
+
+    `count` gives the tokens of a text, `extra_tokens` come to every prompt (tools and schemas),
+    `answer_tokens` are what a row's answers are charged. `most_tokens` is the model's input, `quota_tokens` a
+    minute's quota. With `truncate` a row that is too long is asked by its beginning. `carried`: whether ids
+    or columns go into records. Of each file the first `counted_bytes` are counted.
+    """
+
+    task: str
+    count: Callable[[str], float]
+    extra_tokens: float = 0.0
+    answer_tokens: float = 0.0
+    most_tokens: int | None = None
+    quota_tokens: float | None = None
+    truncate: bool = False
+    carried: bool = False
+    counted_bytes: int = 256 * 2**10
+
+    def take(self, figures: FileFigures, item: Prompt | Settled) -> bool:
+        """Add a row that is left to ask; whether it will be asked."""
+        if self.carried:
+            figures.record_bytes += size_of_carried(item)
+        if isinstance(item, Settled):
+            assert isinstance(item.result, RowError)
+            figures.errors[item.result.code] += 1
+            return False
+        size = len(item.body)
+        tokens: float | None = None
+        # No token is shorter than a byte, so short prompts fit without being counted.
+        if self.most_tokens is not None and size > self.most_tokens:
+            tokens = self.tokens(item)
+            if tokens > self.most_tokens and not self.truncate:
+                figures.too_long += 1
+                return False
+            figures.truncated += tokens > self.most_tokens
+            tokens = min(tokens, float(self.most_tokens))
+        if (
+            self.quota_tokens is not None
+            and size * LEAST_TOKENS_PER_BYTE + self.answer_tokens > self.quota_tokens
+        ):
+            room = self.quota_tokens - self.answer_tokens
+            if not self.truncate or room <= 0:
+                figures.above_quota += 1
+                return False
+            figures.truncated += 1
+            tokens = min(self.tokens(item) if tokens is None else tokens, room)
+        self.add(figures, item, tokens)
+        return True
+
+    def add(self, figures: FileFigures, prompt: Prompt, tokens: float | None) -> None:
+        """Add a prompt that is asked; its tokens are counted where it is its turn, unless they are known."""
+        size = len(prompt.body)
+        figures.prompts += 1
+        figures.prompt_bytes += size
+        if self.task == "chat" and holds_more_than_text(prompt.body):
+            figures.with_pictures += 1
+        counted = figures.counted_bytes
+        if tokens is None and (counted < self.counted_bytes or figures.prompt_bytes > counted * COUNTED_PART):
+            tokens = self.tokens(prompt)
+        if tokens is not None:
+            figures.counted_bytes += size
+            figures.counted_tokens += tokens
+
+    def tokens(self, prompt: Prompt) -> float:
+        """Count the tokens of one prompt."""
+        return prompt_tokens(prompt.body, self.task, self.count) + self.extra_tokens
+
+
+def size_of_carried(item: Prompt | Settled) -> int:
+    """Return the bytes of a row's id and kept columns in its record."""
+    size = 0 if item.id is None else len(item.id) + 8
+    for name, value in item.kept.items():
+        if isinstance(value, str):
+            size += len(name) + len(value) + 6
+        else:
+            size += len(name) + len(orjson.dumps(value, default=str)) + 4
+    return size

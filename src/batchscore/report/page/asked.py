@@ -1,0 +1,107 @@
+"""What was asked of which deployment, what came to nothing, and what took longest?
+
+Pure: the courses of runs in, tables out. Each is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from batchscore.report.page.markup import NOTHING, Html, bar, element, name, table
+from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
+from batchscore.report.page.words import duration, plain
+
+MOST_SLOWEST = 10
+MOST_CAUSES = 50
+
+
+def deployments(runs: Sequence[Run]) -> Html:
+    """Return what each deployment was asked, in all runs."""
+    found: dict[str, Counter[str]] = {}
+    last: dict[str, tuple[str, str]] = {}
+    for run in runs:
+        for label, each in mapping(run.course.record.get("deployments") if run.course else None).items():
+            sums = found.setdefault(label, Counter())
+            for key in ("requests", "prompt_tokens", "completion_tokens", "refused", "failed_requests"):
+                sums[key] += int(number(mapping(each), key))
+            for key in ("seconds", "paused", "down"):
+                sums[key] += number(mapping(each), key)  # type: ignore[assignment]
+            last[label] = (text(mapping(each).get("state")), text(mapping(each).get("last_failure")))
+    rows = [
+        (
+            name(label or "(no name)"),
+            f"{sums['requests']:,}",
+            f"{sums['prompt_tokens'] + sums['completion_tokens']:,}",
+            duration(sums["seconds"] / sums["requests"]) if sums["requests"] else NOTHING,
+            f"{sums['refused']:,}",
+            f"{sums['failed_requests']:,}",
+            duration(sums["paused"]) if sums["paused"] else NOTHING,
+            duration(sums["down"]) if sums["down"] else NOTHING,
+            plain(" ".join(filter(None, last[label]))) or NOTHING,
+        )
+        for label, sums in found.items()
+    ]
+    heads = (
+        "deployment",
+        "requests",
+        "tokens",
+        "mean round trip",
+        "429s",
+        "other failures",
+        "paused",
+        "down",
+        "at the end",
+    )
+    return table("Deployments, in all runs", heads, rows, figures="tnnnnnnno") if rows else Html("")
+
+
+def retries(runs: Sequence[Run]) -> Html:
+    """Return requests that came to nothing by cause."""
+    found: Counter[tuple[str, str]] = Counter()
+    for run in runs:
+        if run.course is None:
+            found.update(
+                {(cause, NOTHING): count for cause, count in counts(run.this_run.get("retried")).items()}
+            )
+            continue
+        for each in items(run.course.record.get("retries")):
+            status = each.get("status")
+            key = (text(each.get("cause")), str(status) if is_number(status) else "no reply")
+            found[key] += int(number(each, "count"))
+    if not found:
+        return element("p", "No request came to nothing.", class_="note")
+    most = max(found.values())
+    rows = [
+        (plain(cause), status, f"{count:,}", bar(count / most))
+        for (cause, status), count in found.most_common(MOST_CAUSES)
+    ]
+    return table(
+        "Requests that came to nothing, by cause",
+        ("cause", "HTTP status", "requests", ""),
+        rows,
+        figures="tnnt",
+    )
+
+
+def slowest(runs: Sequence[Run]) -> Html:
+    """Return the slowest requests of all runs, each named by its first row."""
+    found = [
+        each for run in runs if run.course is not None for each in items(run.course.record.get("slowest"))
+    ]
+    found.sort(key=lambda each: -number(each, "seconds"))
+    rows = [
+        (
+            duration(number(each, "seconds")),
+            name(str(each.get("file", ""))),
+            f"{number(each, 'row'):,.0f}",
+            name(str(each.get("id"))) if each.get("id") is not None else NOTHING,
+            f"{number(each, 'rows'):,.0f}",
+            plain(text(each.get("cause"))) or "kept",
+            name(text(each.get("deployment"))),
+        )
+        for each in found[:MOST_SLOWEST]
+    ]
+    heads = ("seconds", "file", "first row", "id", "rows", "outcome", "deployment")
+    caption = "The slowest requests; each is named by its first row"
+    return table(caption, ("round trip", *heads[1:]), rows, figures="ntntntt") if rows else Html("")

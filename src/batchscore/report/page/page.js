@@ -1,0 +1,178 @@
+// Draws what stands as data in the page. It asks nothing of any network, and writes no HTML.
+(function () {
+  "use strict";
+  var specs = JSON.parse(document.getElementById("charts").textContent);
+  var drawn = [];
+
+  function colour(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  }
+
+  function short(value) {
+    var size = Math.abs(value);
+    if (size >= 1e9) return +(value / 1e9).toFixed(1) + " G";
+    if (size >= 1e6) return +(value / 1e6).toFixed(1) + " M";
+    if (size >= 1e4) return +(value / 1e3).toFixed(1) + " k";
+    return value.toLocaleString("en-US", { maximumFractionDigits: size < 10 ? 2 : 0 });
+  }
+
+  function told(value, unit) {
+    if (unit === "seconds") {
+      return value < 1 ? +(value * 1000).toFixed(0) + " ms" : +value.toFixed(value < 10 ? 1 : 0) + " s";
+    }
+    return value.toLocaleString("en-US", { maximumFractionDigits: 2 }) + (unit ? " " + unit : "");
+  }
+
+  function tick(axis) {
+    return function (value) {
+      if (axis.log) {
+        var head = value / Math.pow(10, Math.floor(Math.log10(value) + 1e-9));
+        if ([1, 2, 5].indexOf(Math.round(head * 1e6) / 1e6) < 0) return "";
+      }
+      return axis.unit === "seconds" ? told(value, "seconds") : short(value);
+    };
+  }
+
+  function empty(value) {
+    return value === null || value === undefined;
+  }
+
+  function dataset(spec, series) {
+    var tint = colour(series.colour);
+    var found = {
+      label: series.label,
+      borderColor: tint,
+      backgroundColor: series.fill ? tint + "33" : tint,
+      order: series.order || 0
+    };
+    if (spec.type === "scatter") {
+      found.data = series.data.map(function (place) { return { x: place[0], y: place[1] }; });
+      found.backgroundColor = tint + "b0";
+      found.pointRadius = spec.points > 1200 ? 2 : 3;
+      found.borderWidth = 0;
+      found.tips = series.tips;
+      return found;
+    }
+    found.data = series.data;
+    if ((series.type || spec.type) === "bar") {
+      found.type = "bar";
+      found.pointStyle = "rect";
+      found.stack = series.stack || "all";
+      found.barPercentage = 1;
+      found.categoryPercentage = spec.apart || 1;
+      found.backgroundColor = tint;
+    } else {
+      found.type = "line";
+      found.pointStyle = "line";
+      found.borderWidth = series.dashed ? 1.5 : 2;
+      found.borderDash = series.dashed ? [6, 4] : [];
+      // A point without neighbours has no line to be seen by.
+      found.pointRadius = function (context) {
+        var at = context.dataIndex, data = series.data;
+        return empty(data[at - 1]) && empty(data[at + 1]) && !series.dashed ? 2.5 : 0;
+      };
+      found.pointHitRadius = 8;
+      found.fill = Boolean(series.fill);
+      found.stepped = Boolean(series.dashed);
+      found.spanGaps = false;
+    }
+    if (series.axis) found.yAxisID = series.axis;
+    return found;
+  }
+
+  function axis(kind, side) {
+    return {
+      position: side,
+      type: kind.log ? "logarithmic" : "linear",
+      beginAtZero: !kind.log,
+      suggestedMin: kind.least,
+      suggestedMax: kind.most,
+      stacked: Boolean(kind.stacked),
+      title: { display: true, text: kind.title, color: colour("soft") },
+      grid: {
+        drawTicks: false,
+        color: function (context) {
+          // Of a logarithmic axis only the lines that have a figure.
+          var silent = side === "right" || (context.tick && tick(kind)(context.tick.value) === "");
+          return silent ? "transparent" : colour("grid");
+        }
+      },
+      border: { display: false },
+      ticks: { color: colour("soft"), callback: tick(kind), autoSkip: !kind.log, maxTicksLimit: kind.log ? 60 : 7, padding: 6 }
+    };
+  }
+
+  function draw(spec) {
+    var canvas = document.getElementById(spec.id);
+    var scatter = spec.type === "scatter";
+    var scales = {
+      x: {
+        type: scatter ? "linear" : "category",
+        title: { display: Boolean(spec.x), text: spec.x, color: colour("soft") },
+        grid: { color: scatter ? colour("grid") : "transparent", drawTicks: false },
+        border: { color: colour("line") },
+        stacked: Boolean(spec.y.stacked),
+        ticks: { color: colour("soft"), maxRotation: 0, autoSkip: true, autoSkipPadding: 18, maxTicksLimit: 9, padding: 6,
+                 callback: scatter ? short : undefined }
+      },
+      y: axis(spec.y, "left")
+    };
+    if (scatter) scales.y.beginAtZero = false;
+    if (!scatter) delete scales.x.ticks.callback;
+    if (spec.y2) scales.y2 = axis(spec.y2, "right");
+    return new Chart(canvas, {
+      type: scatter ? "scatter" : "bar",
+      data: { labels: spec.labels, datasets: spec.series.map(function (each) { return dataset(spec, each); }) },
+      options: {
+        animation: false,
+        responsive: true,
+        maintainAspectRatio: false,
+        interaction: scatter ? { mode: "nearest", intersect: true } : { mode: "index", intersect: false },
+        scales: scales,
+        plugins: {
+          legend: {
+            position: "bottom",
+            display: scatter || spec.series.length > 1,
+            labels: { color: colour("ink"), boxHeight: 7, padding: 12, usePointStyle: true,
+              pointStyleWidth: scatter ? 9 : 22,
+              generateLabels: function (chart) {
+                return Chart.defaults.plugins.legend.labels.generateLabels(chart).map(function (each) {
+                  if (each.text.length > 34) each.text = each.text.slice(0, 15) + "…" + each.text.slice(-16);
+                  return each;
+                });
+              } }
+          },
+          tooltip: {
+            callbacks: {
+              label: function (item) {
+                if (scatter) {
+                  var tip = item.dataset.tips[item.dataIndex];
+                  return [tip[0], "row " + tip[1] + (tip[2] === null ? "" : ", id " + tip[2])];
+                }
+                if (item.raw === null) return null;
+                var unit = item.dataset.yAxisID === "y2" ? spec.y2.unit : spec.y.unit;
+                return item.dataset.label + ": " + told(item.raw, unit);
+              }
+            }
+          }
+        }
+      }
+    });
+  }
+
+  function all() {
+    drawn.forEach(function (chart) { chart.destroy(); });
+    Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
+    Chart.defaults.font.size = 12;
+    drawn = specs.map(draw);
+  }
+
+  all();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
+  // Paper is light, whatever the screen is.
+  function paper(wanted) {
+    return function () { document.documentElement.classList.toggle("paper", wanted); all(); };
+  }
+  addEventListener("beforeprint", paper(true));
+  addEventListener("afterprint", paper(false));
+})();

@@ -1,0 +1,325 @@
+"""How did a run go, from its first second to its last?
+
+Pure: events and a clock in, a course in time out. Memory is the same however long a run is: bins of time,
+of which two become one whenever there are too many, and the few slowest requests. It keeps no cell of the
+input, only names of files, numbers of rows and ids.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from math import log2
+from typing import Any
+
+from batchscore.errors import ErrorCode
+from batchscore.rows import Attempt, Event, Notice, Pulse, RowsSettled, Standing
+
+#: The form of `record()`.
+VERSION = 1
+
+#: Bins before two of them become one, and the seconds of the first ones.
+MOST_BINS = 240
+FIRST_SECONDS = 0.25
+
+#: Round trips are counted in steps of a quarter of a doubling, from one millisecond on: 0 to 1 ms is step 0.
+STEPS_A_DOUBLING = 4
+MOST_STEP = 100
+
+MOST_SLOWEST = 20
+MOST_NOTICES = 40
+LONGEST_TEXT = 300
+
+#: Attempts that came to nothing for no fault of the service.
+NOT_FAILED = {"probe", "interrupted"}
+
+
+@dataclass(slots=True)
+class Sums:
+    """What adds up over time. Seconds are those of the clock, of all deployments together.
+
+    `refused` are 429s, `failed_requests` what else came to nothing. Of the `watched` seconds, in `paused` the
+    service had asked for a pause, in `down` it did not answer, in `for_quota` requests waited for the quota;
+    with several deployments the share of those. `in_flight` is requests times seconds.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    ok: int = 0
+    failed: int = 0
+    empty: int = 0
+    refused: int = 0
+    failed_requests: int = 0
+    watched: float = 0.0
+    paused: float = 0.0
+    down: float = 0.0
+    for_quota: float = 0.0
+    in_flight: float = 0.0
+
+    def add(self, other: Sums) -> None:
+        """Add another stretch."""
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+SUMS = tuple(each.name for each in fields(Sums))
+
+
+@dataclass(slots=True)
+class Bin(Sums):
+    """One stretch of time; `steps` counts round trips by length, `limits` are (rpm, tpm) by deployment."""
+
+    steps: dict[int, int] = field(default_factory=dict)
+    limits: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+
+    def take(self, later: Bin) -> None:
+        """Become one with the stretch that follows."""
+        self.add(later)
+        for step, count in later.steps.items():
+            self.steps[step] = self.steps.get(step, 0) + count
+        self.limits = {**self.limits, **later.limits}
+
+
+@dataclass(slots=True)
+class Served:
+    """What one deployment was asked, and how it stood at last."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    refused: int = 0
+    failed_requests: int = 0
+    seconds: float = 0.0
+    most_in_flight: int = 0
+    paused: float = 0.0
+    down: float = 0.0
+    state: str = ""
+    last_failure: str = ""
+
+
+class Timeline:
+    """A listener that keeps the course of a run. Cost: O(1) an event, about a microsecond.
+
+    `clock` gives seconds; its first answer is the beginning.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.started = self.pulsed = self.last = clock()
+        self.width = FIRST_SECONDS
+        self.bins = [Bin()]
+        self.latest = self.bins[0]
+        self.latest_ends = self.started + self.width
+        self.served: dict[str, Served] = {}
+        self.retries: Counter[tuple[str, int | None]] = Counter()
+        self.slowest: list[tuple[float, int, dict[str, Any]]] = []
+        self.slow_from = 0.0
+        self.standing: tuple[Standing, ...] = ()
+        self.notices: list[dict[str, Any]] = []
+        self.notices_left_out = 0
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        kind = type(event)
+        if kind is Attempt:
+            self.attempted(event)  # type: ignore[arg-type]
+        elif kind is RowsSettled:
+            self.settled(event)  # type: ignore[arg-type]
+        elif kind is Pulse:
+            self.pulse(event)  # type: ignore[arg-type]
+        elif kind is Notice:
+            self.noticed(event)  # type: ignore[arg-type]
+
+    def attempted(self, event: Attempt) -> None:
+        """Count a request."""
+        now = self.last = self.clock()
+        into = self.latest if now < self.latest_ends else self.advance(now)
+        served = self.served.get(event.deployment)
+        if served is None:
+            served = self.served[event.deployment] = Served()
+        into.requests += 1
+        served.requests += 1
+        into.prompt_tokens += event.prompt_tokens
+        served.prompt_tokens += event.prompt_tokens
+        into.completion_tokens += event.completion_tokens
+        served.completion_tokens += event.completion_tokens
+        seconds = event.seconds
+        served.seconds += seconds
+        step = min(int(log2(seconds * 1000) * STEPS_A_DOUBLING) + 1, MOST_STEP) if seconds > 0.001 else 0
+        into.steps[step] = into.steps.get(step, 0) + 1
+        if event.cause:
+            self.retries[event.cause, event.status] += 1
+            if event.status == 429:
+                into.refused += 1
+                served.refused += 1
+            elif event.cause not in NOT_FAILED:
+                into.failed_requests += 1
+                served.failed_requests += 1
+        if seconds > self.slow_from and event.asked:
+            self.remember(event)
+
+    def remember(self, event: Attempt) -> None:
+        """Keep one of the slowest requests, named by its first row."""
+        first = event.asked[0]
+        found = {
+            "seconds": round(event.seconds, 3),
+            "file": clean(first.file),
+            "row": first.row,
+            "id": None if first.id is None else clean(first.id[:LONGEST_TEXT]),
+            "rows": event.rows,
+            "status": event.status,
+            "cause": event.cause,
+            "deployment": event.deployment,
+        }
+        entry = (event.seconds, sum(served.requests for served in self.served.values()), found)
+        if len(self.slowest) < MOST_SLOWEST:
+            heapq.heappush(self.slowest, entry)
+        else:
+            heapq.heapreplace(self.slowest, entry)
+        if len(self.slowest) == MOST_SLOWEST:
+            self.slow_from = self.slowest[0][0]
+
+    def settled(self, event: RowsSettled) -> None:
+        """Count rows that have their records."""
+        now = self.last = self.clock()
+        into = self.latest if now < self.latest_ends else self.advance(now)
+        into.ok += event.ok
+        if event.errors:
+            empty = event.errors.get(ErrorCode.EMPTY_INPUT, 0)
+            into.empty += empty
+            into.failed += sum(event.errors.values()) - empty
+
+    def pulse(self, event: Pulse) -> None:
+        """Note how the deployments stand, as it has been since the pulse before."""
+        now = self.last = self.clock()
+        self.watch(now)
+        self.standing = event.deployments
+        for each in event.deployments:
+            served = self.served.setdefault(each.deployment, Served())
+            served.state, served.last_failure = each.state, each.last_failure
+            served.most_in_flight = max(served.most_in_flight, each.in_flight)
+            self.latest.limits[each.deployment] = (each.rpm, each.tpm)
+
+    def watch(self, now: float) -> None:
+        """Add the time since the last pulse to the bins that it lies in, by how things stood then."""
+        self.advance(now)
+        begun, self.pulsed = self.pulsed, now
+        count = len(self.standing)
+        if not count or now <= begun:
+            return
+        paused = sum(each.paused_seconds > 0 for each in self.standing) / count
+        down = sum(each.state != "up" for each in self.standing) / count
+        for_quota = sum(each.for_quota for each in self.standing) / count
+        in_flight = sum(each.in_flight for each in self.standing)
+        for each in self.standing:
+            served = self.served.setdefault(each.deployment, Served())
+            served.paused += now - begun if each.paused_seconds > 0 else 0.0
+            served.down += now - begun if each.state != "up" else 0.0
+        first, last = self.place(begun), self.place(now)
+        for place in range(first, min(last, len(self.bins) - 1) + 1):
+            starts = self.started + place * self.width
+            seconds = min(now, starts + self.width) - max(begun, starts)
+            into = self.bins[place]
+            into.watched += seconds
+            into.paused += seconds * paused
+            into.down += seconds * down
+            into.for_quota += seconds * for_quota
+            into.in_flight += seconds * in_flight
+            for each in self.standing:
+                into.limits.setdefault(each.deployment, (each.rpm, each.tpm))
+
+    def noticed(self, event: Notice) -> None:
+        """Keep what a person was told, the first of it."""
+        if len(self.notices) < MOST_NOTICES:
+            second = round(self.clock() - self.started, 1)
+            self.notices.append({"second": second, "text": clean(event.text[:LONGEST_TEXT])})
+        else:
+            self.notices_left_out += 1
+
+    @property
+    def lasted(self) -> float:
+        """The seconds since it began."""
+        return self.clock() - self.started
+
+    def place(self, now: float) -> int:
+        """Return the number of the bin that a moment lies in."""
+        return max(int((now - self.started) / self.width), 0)
+
+    def advance(self, now: float) -> Bin:
+        """Return the bin of this moment; where there would be too many, two become one."""
+        while self.place(now) >= MOST_BINS:
+            pairs = zip(self.bins[::2], [*self.bins[1::2], None], strict=False)
+            for kept, later in pairs:
+                if later is not None:
+                    kept.take(later)
+            self.bins = self.bins[::2]
+            self.width *= 2
+        while len(self.bins) <= self.place(now):
+            self.bins.append(Bin())
+        self.latest = self.bins[-1]
+        self.latest_ends = self.started + len(self.bins) * self.width
+        return self.latest
+
+    def record(self, after_seconds: float = 0.0) -> dict[str, Any]:
+        """Return the course as it goes into a run's record; each column has one figure a bin.
+
+        It began `after_seconds` from the run's own beginning.
+        """
+        # What comes after the last event, such as making one file, asks nothing.
+        self.watch(self.last)
+        names = sorted({name for each in self.bins for name in each.limits})
+        return {
+            "version": VERSION,
+            "after_seconds": tidy(after_seconds),
+            "bin_seconds": self.width,
+            "columns": {name: [tidy(getattr(each, name)) for each in self.bins] for name in SUMS},
+            "limits": {
+                name: {
+                    kind: [each.limits.get(name, (None, None))[place] for each in self.bins]
+                    for place, kind in enumerate(("rpm", "tpm"))
+                }
+                for name in names
+            },
+            "round_trips": [sorted(each.steps.items()) for each in self.bins],
+            "retries": [
+                {"cause": cause, "status": status, "count": count}
+                for (cause, status), count in self.retries.most_common()
+            ],
+            "deployments": {
+                name: {each.name: tidy(getattr(served, each.name)) for each in fields(served)}
+                for name, served in self.served.items()
+            },
+            "slowest": [found for _, _, found in sorted(self.slowest, key=lambda entry: -entry[0])],
+            "notices": self.notices,
+            "notices_left_out": self.notices_left_out,
+        }
+
+
+def clean(text: str) -> str:
+    """Return a text that can stand in JSON: halves of characters become question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def tidy(figure: Any) -> Any:
+    """Return a figure without digits that mean nothing."""
+    return round(figure, 3) if isinstance(figure, float) else figure
+
+
+def seconds_of(step: int) -> float:
+    """Return the longest round trip that a step stands for, in seconds."""
+    return float(2 ** (step / STEPS_A_DOUBLING)) / 1000
+
+
+def percentile(steps: dict[int, int], share: float) -> float | None:
+    """Return the seconds in which such a share of round trips was over, to a fifth; `None` where none was."""
+    wanted = share * sum(steps.values())
+    counted = 0
+    for step in sorted(steps):
+        counted += steps[step]
+        if counted >= wanted:
+            return seconds_of(step)
+    return None

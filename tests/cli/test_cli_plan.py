@@ -1,0 +1,157 @@
+"""`batchscore plan` against the run that follows: the same rows, tokens and requests, and nothing done."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from batchscore.rows import Event, Expected
+from batchscore.run import score_files
+from batchscore.settings import Settings
+
+if TYPE_CHECKING:
+    from batchscore.simulator import Deployment
+    from conftest import Cli, Files
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ODD = ROOT / "tests" / "odd"
+
+EMBEDDINGS = ("--task", "embeddings", "-m", "any", "--column", "text", "--simulate")
+CHAT = ("--task", "chat", "-m", "any", "--system", "Be brief.", "--prompt", "Sum up: {text}", "--simulate")
+
+
+def everything_below(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows_by_file(record: str) -> dict[str, int]:
+    return {one["file"]: one["rows"] for one in orjson.loads(Path(record).read_bytes())["files"]}
+
+
+@pytest.mark.parametrize("flags", [EMBEDDINGS, CHAT], ids=["embeddings", "chat"])
+def test_a_plan_is_what_the_run_then_does(command_line: Cli, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Over good and odd files of all formats; what is planned twice is the same, and known after the run."""
+    shutil.copytree(ROOT / "data", "in/good")
+    shutil.copytree(ODD, "in/odd", ignore=shutil.ignore_patterns("*.expected.json", "*.py"))
+    before = everything_below(tmp_path)
+    planned = command_line("plan", "in", "-o", "out", *flags, "--json")
+    assert (planned.exit_code, planned.stderr) == (0, "")
+    assert everything_below(tmp_path) == before
+    plan = planned.report
+    run = command_line("score", "in", "-o", "out", *flags, "--json").report
+    assert (plan["rows"], plan["rows_exact"], plan["sampled"]) == (run["rows"], True, False)
+    scored = rows_by_file(run["record"])
+    assert {one["file"]: one["rows"] for one in plan["files"]} == {
+        name: scored[name] for name in (one["file"] for one in plan["files"])
+    }
+    unreadable = {one["file"] for one in plan["unreadable_files"]}
+    unreadable |= {one["file"] for one in plan["files"] if one["problem"]}
+    assert unreadable == {one["file"] for one in run["unreadable"]}
+    assert plan["empty"] == run["errors_by_code"]["empty_input"]
+    assert plan["to_ask"] == run["ok"]
+    assert plan["unreadable"] + plan["oversized"] == run["failed"]
+    assert plan["prompt_tokens"] == pytest.approx(run["prompt_tokens"], rel=0.01)
+    assert plan["requests"] == pytest.approx(run["requests"], abs=2)
+    again = command_line("plan", "in", "-o", "out", *flags, "--json").report
+    assert (again["rows"], again["known"], again["to_ask"], again["requests"]) == (
+        run["rows"],
+        run["rows"],
+        0,
+        0,
+    )
+
+
+def test_what_is_left_of_an_output_is_planned(command_line: Cli, files: Files) -> None:
+    """Of a limited run, and of one whose file has changed since: as score itself goes on, or refuses to."""
+    files.texts("in/a.csv", ["a text"] * 60)
+    files.texts("in/b.csv", ["a text"] * 40)
+    command = ("in", "-o", "out", *EMBEDDINGS, "--rows-per-part", "20")
+    assert command_line("score", *command, "--limit", "50").exit_code == 0
+    left = command_line("plan", *command, "--json").report
+    assert (left["rows"], left["known"], left["to_ask"]) == (100, 50, 50)
+    limited = command_line("plan", *command, "--limit", "70", "--json").report
+    assert (limited["rows"], limited["known"], limited["to_ask"], limited["limited"]) == (70, 50, 20, True)
+    anew = command_line("plan", *command, "--overwrite")
+    assert "--overwrite would discard 50 scores" in anew.stdout
+    assert command_line("score", *command).exit_code == 0
+    files.texts("in/b.csv", ["another text"] * 45)
+    refused = [command_line(verb, *command) for verb in ("plan", "score")]
+    assert refused[0].exit_code == refused[1].exit_code == 1
+    assert refused[0].stderr.removeprefix("batchscore: ").strip() in refused[1].said
+    changed = command_line("plan", *command, "--incremental")
+    assert "1 file changed since scored" in changed.stdout
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("in", "--task", "chat"),
+        ("in", "--task", "chat", "-m", "m", "--column", "body"),
+        ("in", "--task", "chat", "-m", "m", "--prompt", "no column"),
+        ("in", "--task", "chat", "-m", "m", "--max-spend", "3"),
+        ("nowhere", "--task", "chat", "-m", "m"),
+        ("in", "--task", "chat", "-m", "m", "--deadline", "2001-01-01T00:00"),
+        ("in", "--task", "chat", "-m", "m", "--prices", "none.toml"),
+        (),
+    ],
+)
+def test_wrong_settings_are_refused_as_score_does(
+    command_line: Cli, files: Files, wrong: tuple[str, ...]
+) -> None:
+    files.texts("in/a.csv", ["a text"])
+    output = ("-o", "out") if wrong else ()
+    plan, score = command_line.together(
+        ("plan", *wrong, *output), ("score", *wrong, *output, "--endpoint", "x")
+    )
+    assert plan.exit_code == score.exit_code
+    assert plan.exit_code in {1, 2}
+    assert plan.stderr.splitlines()[-1] == score.stderr.splitlines()[-1]
+
+
+def test_a_plan_for_a_person_fits_the_terminal(command_line: Cli, files: Files) -> None:
+    """At 80 columns with long names, several deployments, prices and many files."""
+    for number in range(30):
+        files.texts(f"in/a-folder-of-reports/the-annual-report-of-{number:03}.csv", ["some text", " "] * 700)
+    files.bytes("in/broken.parquet", b"PAR1")
+    files.text(
+        "batchscore.toml",
+        '[[deployments]]\nname = "east"\ntpm = 60000\nrpm = 360\n'
+        '[[deployments]]\nname = "west"\ntpm = 30000\nrpm = 180\n'
+        '[prices."gpt-4o"]\nin = 2.5\nout = 10\n',
+    )
+    shown = command_line(
+        *("plan", "in", "--task", "chat", "-m", "gpt-4o", "--column", "text", "--max-tokens", "50"),
+        env={"COLUMNS": "80"},
+    )
+    assert shown.exit_code == 0, shown.stderr
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    text = " ".join(shown.stdout.split())
+    assert "chat with gpt-4o: 42,000 rows in 30 files" in text
+    assert "22 more files 30,800 15,400" in text
+    assert "all files 42,000 21,000" in text
+    assert "21,000 rows; none is oversized or unreadable" in text
+    assert "1,050,000 at most, by the bound that is set" in text
+    assert "at 90,000 tokens and 540 requests a minute; the requests decide" in text
+    assert "by 2.5 for a million tokens of prompts and 10 of answers" in text
+    assert "cannot be scored, or not to its end: broken.parquet" in text
+
+
+def test_a_run_tells_what_is_before_it(files: Files, deployment: Deployment, simulator: Any) -> None:
+    """All rows of all files, also those that an earlier run has scored."""
+    files.texts("in/a.csv", ["a text"] * 30)
+    files.lines("in/b.jsonl", [{"text": "one more text"}] * 20)
+    settings = Settings(
+        task="embeddings", model=deployment.name, output="out", column="text", batch_size=10, tpm=1e6
+    )
+    environ = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": simulator.key}
+    for _ in range(2):
+        heard: list[Event] = []
+        score_files(settings, ["in"], environ=environ, listen=heard.append)
+        (expected,) = [event for event in heard if isinstance(event, Expected)]
+        assert (expected.rows, expected.requests, expected.exact) == (50, 5, True)
+        assert 90 <= expected.prompt_tokens <= 200

@@ -1,0 +1,124 @@
+"""The page of a run: written at its end, made again later, looked at in a browser where there is one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from browser import CHROMIUM, look_at
+
+if TYPE_CHECKING:
+    from batchscore.simulator import Deployment
+    from buckets import Bucket
+    from conftest import Cli, Files
+
+HOSTILE = '</script><script>x="1" onerror=alert(1).csv'
+SECRET = "a text that stands nowhere"
+
+
+def charts_of(page: Path) -> list[dict[str, Any]]:
+    """Give what the page draws."""
+    found = re.search(
+        r'<script type="application/json" id="charts">(.*?)</script>', page.read_text(), re.DOTALL
+    )
+    assert found is not None
+    charts: list[dict[str, Any]] = json.loads(found.group(1))
+    return charts
+
+
+def test_a_run_leaves_its_page_and_the_command_makes_it_again(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    texts = [f"{SECRET} {number}" for number in range(60)]
+    files.texts(f"in/{HOSTILE.replace('/', '-')}", texts)
+    files.texts("in/b.csv", [*texts[:20], "", f"{SECRET} simulate-content-filter"])
+    deployment.will(status=429, retry_after=0.2)
+    deployment.will(status=503)
+    score = ["score", "in", "-o", "out", "--column", "text", "--id", "id", "-m", deployment.name]
+    vectors = batchscore(*score, "--task", "embeddings", "--batch-size", "4", "--tpm", "600000")
+    assert vectors.exit_code == 3
+    page = Path("out/report.html")
+    assert f"report: {page}" in vectors.said
+    first = page.read_text()
+    assert "content filter" in first
+    assert SECRET not in first
+    chat = batchscore(
+        *score, "--task", "chat", "--limit", "12", "--json", "--price-in", "1", "--price-out", "2"
+    )
+    assert chat.report["report"] == str(page)
+
+    Path("out/runs/old.json").write_text('{"started": "2020-01-01T00:00:00", "settings": {"task": "chat"}}')
+    Path("out/runs/cut.json").write_text('{"started": "2026-')
+    page.unlink()
+    again = batchscore("report", "out")
+    assert (again.exit_code, again.stdout) == (0, f"report: {page}\n")
+    text = page.read_text()
+    assert 'href="#chat"' in text
+    assert "runs/cut.json is damaged" in text
+    assert "runs/old.json has no timeline" in text
+    assert SECRET not in text
+    scatter = next(each for each in charts_of(page) if each["type"] == "scatter")
+    assert sum(len(series["data"]) for series in scatter["series"]) == 80
+    record = next(json.loads(path.read_text()) for path in sorted(Path("out/runs").glob("2*.json")))
+    columns = record["timeline"]["columns"]
+    assert (sum(columns["ok"]), sum(columns["failed"]), sum(columns["empty"])) == (80, 1, 1)
+    assert sum(columns["requests"]) == record["this_run"]["requests"]
+    assert {(each["cause"], each["status"]) for each in record["timeline"]["retries"]} >= {
+        ("server_error", 503)
+    }
+    assert record["versions"]["batchscore"]
+
+    only = batchscore("report", "out", "--task", "chat", "--no-vectors")
+    assert only.exit_code == 0
+    assert 'href="#chat"' not in page.read_text()
+    assert batchscore("report", "in").exit_code == 1
+    if CHROMIUM is not None:
+        batchscore("report", "out")
+        for seen in look_at(page, [(1280, "light"), (390, "dark")]):
+            assert seen.complaints == []
+            assert [url for url in seen.requests if not url.startswith(("file:", "data:"))] == []
+            assert seen.look == {"wide": 0, "blank": [], "outside": [], "charts": len(charts_of(page))}
+
+
+def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Files) -> None:
+    for number in range(3):
+        files.texts(f"in/{number}.csv", [f"text {number} {row}" for row in range(9)])
+    shared = ["-o", "out", "--shared", "--root", "in", "--format", "parquet"]
+    ask = ["--task", "embeddings", "-m", "m", "--column", "text"]
+    done = batchscore.together(*(["score", f"in/{number}.csv", *ask, *shared] for number in range(3)))
+    assert [each.exit_code for each in done] == [0, 0, 0], done
+    assert not Path("out/report.html").exists()
+    assert batchscore("report", "out").exit_code == 0
+    assert "every one of 27 rows has a score" in Path("out/report.html").read_text()
+    scatter = next(each for each in charts_of(Path("out/report.html")) if each["type"] == "scatter")
+    assert [len(series["data"]) for series in scatter["series"]] == [9, 9, 9]
+
+    one = batchscore("score", "in", *ask, "-o", "one.parquet")
+    assert one.exit_code == 0
+    assert Path("one.parquet.batchscore/report.html").is_file()
+    assert batchscore("report", "one.parquet").stdout == "report: one.parquet.batchscore/report.html\n"
+    # The next run does not take a page for an input.
+    assert batchscore("score", "in", *ask, "-o", "in/scores").exit_code == 0
+    assert batchscore("score", "in", *ask, "-o", "in/scores", "--quiet").said == ""
+
+
+def test_a_page_that_cannot_be_written_is_no_reason_to_fail(batchscore: Cli, files: Files) -> None:
+    files.texts("a.csv", ["one"])
+    Path("out/report.html").mkdir(parents=True)
+    Path("out/report.html/x").write_text("")
+    done = batchscore("score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text")
+    assert done.exit_code == 0
+    assert "There is no page of this run" in done.stderr
+
+
+def test_a_page_in_a_store(batchscore: Cli, files: Files, bucket: Bucket) -> None:
+    files.texts("a.csv", [f"text {row}" for row in range(30)])
+    out = f"{bucket.uri}/out"
+    ask = ["--task", "embeddings", "-m", "m", "--column", "text", "--format", "parquet"]
+    done = batchscore("score", "a.csv", "-o", out, *ask)
+    assert done.exit_code == 0, done.said
+    assert f"report: {out}/report.html" in done.said
+    again = batchscore("report", out)
+    assert again.stdout == f"report: {out}/report.html\n", again.said

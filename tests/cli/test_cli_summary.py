@@ -1,0 +1,61 @@
+"""The last words of a run: what became of the rows at a glance, and last the command to type next."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment
+
+if TYPE_CHECKING:
+    from conftest import Cli, Files
+
+
+def next_command(text: str) -> list[str]:
+    """Give the words that the last line tells to type, without the program."""
+    return shlex.split(text.splitlines()[-1].partition(": ")[2])
+
+
+def test_the_last_line_is_the_next_command_and_it_works(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a b.csv", ["one", "two", "", f"the {CONTENT_FILTER_TRIGGER} row"])
+    command = ["score", "a b.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    limited = batchscore(*command, "--limit", "2")
+    assert next_command(limited.stdout) == ["batchscore", *command]
+
+    whole = batchscore(*next_command(limited.stdout)[1:])
+    assert whole.exit_code == 3
+    lines = whole.stderr.splitlines()
+    assert lines[0] == "chat: 4 rows of 1 file: 2 scored, 1 failed, 1 empty, 2 of them by earlier runs"
+    assert lines[1] == "  failed: 1 content filter: the service refuses the text; reword it"
+    assert lines[2].startswith("  took:   ")
+    assert lines[3] == "          1 came to nothing: 1 content filter"
+    assert lines[4].startswith("  used:   ")
+    assert all(len(line) <= 80 for line in lines[:-1])
+    assert next_command(whole.stderr) == ["batchscore", *command, "--retry-errors"]
+
+    again = batchscore(*next_command(whole.stderr)[1:])
+    assert next_command(again.stderr) == ["batchscore", *command, "--retry-errors"]
+    assert "the row" not in limited.said + whole.said + again.said
+
+    fine = batchscore(*command, "--error-threshold", "1")
+    assert next_command(fine.stdout)[-1] == "--retry-errors"
+
+
+def test_what_went_well_leads_on_to_the_scores(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts("a.csv", ["one", "two"])
+    command = ["score", "a.csv", "--task", "chat", "-m", deployment.name, "--column", "text", "-o"]
+    folder, one_file = batchscore.together([*command, "out put"], [*command, "out.jsonl"])
+    merged = batchscore(*next_command(folder.stdout)[1:])
+    assert merged.stdout == "chat: 2 scores in out put-chat.jsonl\n"
+    words = next_command(one_file.stdout)
+    assert words[0] == "python"
+    shown = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, check=True)
+    assert "a.csv" in shown.stdout
+
+    files.texts("empty.csv", [""])
+    nothing = batchscore("score", "empty.csv", *command[2:], "nothing")
+    assert next_command(nothing.stdout)[:3] == ["batchscore", "score", "empty.csv"]

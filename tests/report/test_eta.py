@@ -1,0 +1,190 @@
+"""Rates and the end: pure, from totals and moments to figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.report.eta import Done, Eta, Forecast, left_of
+from batchscore.report.rates import GRAIN_SECONDS, WINDOW_SECONDS, Rates, Totals
+from batchscore.report.view import Watch
+from batchscore.rows import Attempt, Expected, Pulse, RowsSettled, Standing
+
+UP = Standing("one", "up", 4, 1, 0, 600.0, 60_000.0, 0.0, for_quota=True)
+DOWN = replace(UP, state="down", for_quota=False)
+FREE = replace(UP, rpm=None, tpm=None, for_quota=False)
+
+ROWS = 10_000
+EXPECTED = Expected(ROWS, ROWS * 100, ROWS, exact=True)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 30), st.integers(0, 100)), min_size=1, max_size=300),
+)
+def test_rates_are_what_was_done_in_the_window(steps: list[tuple[float, int]]) -> None:
+    rates, now, rows = Rates(), 0.0, 0
+    history = [(0.0, 0)]
+    rates.take(now, Totals())
+    for seconds, count in steps:
+        now, rows = now + seconds, rows + count
+        rates.take(now, Totals(rows))
+        history.append((now, rows))
+        assert len(rates.kept) <= WINDOW_SECONDS / GRAIN_SECONDS + 2
+    found = rates.per_minute(now)
+    if found is not None:
+        since = rates.kept[0][0]
+        assert since <= max(0.0, now - WINDOW_SECONDS) + GRAIN_SECONDS + 30 or len(rates.kept) == 1
+        before = max(each for at, each in history if at <= since)
+        assert found.rows == pytest.approx((rows - before) * 60 / (now - since))
+
+
+def test_a_stall_empties_the_window() -> None:
+    rates = Rates()
+    for second in range(30):
+        rates.take(second, Totals(10.0 * second))
+    for second in range(30, 120):
+        rates.take(second, Totals(290.0))
+    found = rates.per_minute(119)
+    assert found is not None
+    assert found.rows == 0
+
+
+def done_by(rows: float, answer: float = 0.0, per_row: float = 100.0) -> Done:
+    return Done(int(rows), 0, int(rows), rows * per_row, rows * (per_row + answer), answer)
+
+
+def ran(seconds: int, speed: float, standing: Standing = UP, *, per_row: float = 100.0) -> Forecast:
+    """A run so far at so many rows a second, the first of them after a second."""
+    forecast = Forecast()
+    for second in range(seconds + 1):
+        forecast.take(float(second), done_by(speed * second, per_row=per_row), [standing])
+    return forecast
+
+
+def middle(eta: Eta | None) -> float:
+    assert eta is not None
+    assert eta.high is not None
+    assert 0 <= eta.low <= eta.high
+    return (eta.low + eta.high) / 2
+
+
+def end_of(forecast: Forecast, standing: Standing, expected: Expected = EXPECTED) -> float:
+    assert forecast.done is not None
+    left = forecast.left(expected, forecast.done)
+    assert left is not None
+    return middle(forecast.eta(left, [standing]))
+
+
+def test_before_any_answer_the_limits_tell() -> None:
+    left = left_of(EXPECTED, done_by(0))
+    assert left is not None
+    # 60,000 tokens and 600 requests a minute, and both are 10 rows a second.
+    for seconds, standings in (
+        (1000, [UP]),
+        (500, [UP, UP, DOWN]),
+        (1030, [replace(UP, paused_seconds=30.0)]),
+        (2000, [replace(UP, tpm=30_000.0)]),  # a limit that was cut
+    ):
+        assert middle(Forecast().eta(left, standings)) == pytest.approx(seconds)
+    at_least = Forecast().eta(left, [replace(UP, for_quota=False)])
+    assert at_least is not None
+    assert (round(at_least.low), at_least.high) == (1000, None)
+
+
+def test_what_cannot_be_known_is_not_told() -> None:
+    left = left_of(EXPECTED, done_by(0))
+    assert left is not None
+    assert Forecast().eta(left, [FREE]) is None, "unlimited and just begun"
+    assert Forecast().eta(left, [DOWN]) is None
+    assert Forecast().eta(left, []) is None
+    assert left_of(Expected(5, 5, 5, exact=True), done_by(6)) is None, "more rows than expected"
+
+
+@given(st.floats(2.0, 40.0), st.integers(20, 300))
+def test_later_what_was_observed_tells(speed: float, seconds: int) -> None:
+    """Be the limits as they may: here nothing waits for them."""
+    forecast = ran(seconds, speed, replace(UP, for_quota=False))
+    left = ROWS - int(speed * seconds)
+    if left > 0:
+        assert end_of(forecast, replace(UP, for_quota=False)) == pytest.approx(left / speed, rel=0.15)
+
+
+@given(st.integers(0, 60), st.floats(0.8, 1.25))
+def test_a_limited_run_knows_its_end_from_the_beginning(seconds: int, off: float) -> None:
+    """However far off the estimate of the tokens was, once some have come."""
+    expected = Expected(ROWS, int(ROWS * 100 * off), ROWS, exact=True)
+    off_by = max(off, 1 / off) - 1 if seconds < 10 else 0.0
+    end = end_of(ran(seconds, 10.0), UP, expected)
+    assert end == pytest.approx((ROWS - 10 * seconds) / 10, rel=0.15 + off_by)
+
+
+@given(st.integers(20, 200), st.integers(5, 900))
+def test_one_outage_leaves_the_speed_as_it_was(before: int, outage: int) -> None:
+    forecast = ran(before, 10.0)
+    rows = 10 * before
+    for second in range(before + 1, before + outage):
+        forecast.take(float(second), done_by(rows), [DOWN])
+    for second in range(before + outage, before + outage + 20):
+        rows += 10
+        forecast.take(float(second), done_by(rows), [UP])
+    assert end_of(forecast, UP) == pytest.approx((ROWS - rows) / 10, rel=0.15)
+
+
+def test_pauses_that_come_again_and_again_are_the_speed() -> None:
+    forecast, rows = Forecast(), 0
+    paused = replace(UP, paused_seconds=5.0)
+    for second in range(300):
+        asking = second % 20 < 10
+        rows += 10 * asking
+        forecast.take(float(second), done_by(rows), [UP if asking else paused])
+    without_limits = replace(UP, tpm=None, rpm=None)
+    assert end_of(forecast, without_limits) == pytest.approx((ROWS - rows) / 5, rel=0.15)
+
+
+def test_rows_that_are_unlike_the_rest_do_not_count_for_it() -> None:
+    """The first half of the rows holds nine times as many tokens as the other."""
+    for done in (ROWS / 5, ROWS / 2):
+        left = left_of(EXPECTED, done_by(done, per_row=180.0))
+        assert left is not None
+        assert left.tokens == pytest.approx(ROWS * 100 - done * 180, rel=0.05)
+
+
+@given(st.floats(0.3, 3.0), st.floats(0.1, 0.9))
+def test_where_bytes_are_known_neither_the_estimate_nor_the_order_of_rows_matters(
+    off: float, part: float
+) -> None:
+    """Rows become ever shorter, and the tokens were estimated badly."""
+    bytes_in_all = ROWS * 400
+    expected = Expected(ROWS, int(ROWS * 100 * off), ROWS, exact=True, prompt_bytes=bytes_in_all)
+    bytes_done = int(bytes_in_all * part)
+    rows = int(ROWS * part**2)
+    done = Done(rows, 0, rows, bytes_done / 4, bytes_done / 4, 0.0, bytes_done)
+    left = left_of(expected, done)
+    assert left is not None
+    assert left.tokens == pytest.approx((bytes_in_all - bytes_done) / 4)
+
+
+def test_a_watch_counts_tokens_as_a_service_charges_them() -> None:
+    """`max_tokens` is charged whatever the answer came to; where nobody bounded it, what came."""
+    for bound, charged in ((50.0, 150.0), (None, 107.0)):
+        watch = Watch(answer_tokens=bound)
+        watch(EXPECTED)
+        watch(Attempt(1, 200, 1.0, "", 100, 7))
+        watch(Attempt(1, 429, 1.0, "rate_limited"))
+        watch(RowsSettled(1))
+        watch(Pulse((UP,)))
+        assert watch.done().tokens == charged
+        view = watch.view(watch.pulsed_at)
+        assert (view.total, view.rows, view.rpm, view.tpm) == (ROWS, 1, 600.0, 60_000.0)
+
+
+def test_more_rows_than_expected_leave_the_display_sane() -> None:
+    watch = Watch()
+    watch(Expected(5, 5, 5, exact=False))
+    watch(RowsSettled(6))
+    watch(Pulse((FREE,)))
+    view = watch.view(watch.pulsed_at)
+    assert (view.total, view.eta, view.rows) == (None, None, 6)

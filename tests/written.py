@@ -1,0 +1,63 @@
+"""What the pages say: their blocks of code, and which commands a test can run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+TUTORIAL = DOCS / "tutorial.md"
+PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))
+
+#: Flags that choose an endpoint; a rehearsal has the tests' simulator for one.
+OF_AN_ENDPOINT = ("--endpoint", "--api-version", "--auth", "--deployment", "--api-key-from")
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page; `before` is the text between it and the block before."""
+
+    language: str
+    code: str
+    before: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The commands, each on one line."""
+        return [re.sub(r" +", " ", line) for line in self.code.replace("\\\n", " ").splitlines()]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks_of(page: Path, *languages: str) -> Iterator[Block]:
+    """Give a page's blocks of some languages, in order."""
+    text, end = page.read_text("utf-8"), 0
+    for found in BLOCK.finditer(text):
+        if found[1] in languages:
+            yield Block(found[1], found[2], text[end : found.start()])
+        end = found.end()
+
+
+def blocks(language: str) -> list[str]:
+    """Give the blocks of a language in all pages."""
+    return [block.code for page in PAGES for block in blocks_of(page, language)]
+
+
+def rehearsal(line: str) -> list[str]:
+    """Give the words of a command after `batchscore`, without what chooses a real endpoint."""
+    words = shlex.split(line)[1:]
+    kept, skip = [], False
+    for word in words:
+        if skip or word in OF_AN_ENDPOINT:
+            skip = not skip
+            continue
+        kept.append(word)
+    return kept
