@@ -27,7 +27,7 @@ from batchscore.rows import Event, FileFinished, Listen, Notice, Pulse, Standing
 #: Messages that may wait for the process; later ones are dropped.
 MOST_WAITING = 1000
 
-#: At the end: seconds without a word from the process, the same when it is failing already, and in all.
+#: At the end: seconds without a word from the process, in all when it has failed before, and in all.
 PATIENCE_SECONDS = 5.0
 PATIENCE_WHEN_FAILING_SECONDS = 2.0
 MOST_SECONDS = 15.0
@@ -84,6 +84,7 @@ class Process:
         self.waiting: queue.Queue[bytes | None] = queue.Queue(MOST_WAITING)
         self.answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.patient_until = 0.0
+        self.failing = False
         module = f"{__name__}_child"
         self.process = subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
             [sys.executable, "-W", "ignore", "-c", COMMAND.format(module=module), json.dumps(sys.path)],
@@ -119,6 +120,7 @@ class Process:
                 answer = json.loads(line)
                 if "patience" in answer:
                     self.patient_until = time.monotonic() + answer["patience"]
+                self.failing = (self.failing or "problem" in answer) and "mended" not in answer
                 self.answers.put(answer)
         self.answers.put(None)
 
@@ -127,15 +129,18 @@ class Process:
         with suppress(queue.Full):
             self.waiting.put_nowait(None)
 
-    def end(self, patience_seconds: float) -> bool:
+    def end(self) -> bool:
         """Wait for the last answer while there are answers at all; False where the process was given up."""
         self.leave()
-        over = max(self.patient_until, time.monotonic()) + MOST_SECONDS
-        self.patient_until = max(self.patient_until, time.monotonic() + patience_seconds)
+        now = time.monotonic()
+        over = max(self.patient_until, now) + MOST_SECONDS
+        self.patient_until = max(self.patient_until, now + PATIENCE_SECONDS)
         ended = False
         # A Ctrl-C here ends the waiting, not the run, which is over.
         with suppress(KeyboardInterrupt):
-            while not ended and time.monotonic() < min(self.patient_until, over):
+            while not ended and time.monotonic() < (
+                now + PATIENCE_WHEN_FAILING_SECONDS if self.failing else min(self.patient_until, over)
+            ):
                 ended = self.process.poll() is not None
                 time.sleep(0.02)
         if not ended:
@@ -169,7 +174,6 @@ class Tracking:
         self.started = self.last = time.monotonic()
         self.next = self.started + seconds_to_next(0.0)
         self.before: dict[str, float] = {}
-        self.failing = False
         self.told = False
 
     def __call__(self, event: Event) -> None:
@@ -210,10 +214,7 @@ class Tracking:
             if answer is None:
                 self.tell_once("the process that does it has ended")
             elif "problem" in answer:
-                self.failing = True
                 self.tell_once(answer["problem"])
-            elif "mended" in answer:
-                self.failing = False
             elif "run" in answer:
                 self.tell(Notice(f"MLflow tracks this as run {answer['run']} at {answer['uri']}."))
             elif "done" in answer:
@@ -240,7 +241,7 @@ class Tracking:
         listed = [(os.fspath(path), folder) for path, folder in files]
         self.process.send({"points": points, "tags": tags, "end": {"status": status, "files": listed}})
         self.hear()
-        ended = self.process.end(PATIENCE_WHEN_FAILING_SECONDS if self.failing else PATIENCE_SECONDS)
+        ended = self.process.end()
         if not ended:
             self.tell_once("the tracking server does not answer in time")
         self.hear()
