@@ -27,7 +27,10 @@ MOST_BYTES = 1 << 17
 #: What the command line imports only when it needs it.
 LATER = (
     *("batchscore.run", "batchscore.merging", "batchscore.verifying", "batchscore.simulator.process"),
-    *("batchscore.write.columnar", "aiohttp", "openai", "pyarrow.parquet", "rich.progress", "uvloop"),
+    *("batchscore.report.events", "batchscore.report.progress", "batchscore.report.summary"),
+    *("batchscore.reporting.at_end", "batchscore.reporting.make", "batchscore.commands.plan"),
+    *("batchscore.report.plan", "batchscore.plan.make", "batchscore.plan.expected"),
+    *("batchscore.write.columnar", "aiohttp", "numpy.ma", "pyarrow.parquet", "uvloop"),
 )
 
 
@@ -169,6 +172,8 @@ def serve(asks: socket.socket) -> tuple[list[str], str | None]:
 if __name__ == "__main__":
     for name in ("batchscore.cli", *LATER):
         importlib.import_module(name)
+    # A client's transport is loaded with the first one.
+    importlib.import_module("openai").OpenAI(api_key="none").close()
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -19,7 +19,11 @@ def main() -> None:
         sys.stderr.write("batchscore: aborted; the same command goes on.\n")
         sys.exit(4)
     gc.enable()
-    run()
+    try:
+        run()
+    finally:
+        # The interpreter would look for cycles among all that is loaded, a fifth of a second, to no avail.
+        gc.freeze()
 
 
 if __name__ == "__main__":
