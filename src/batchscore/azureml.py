@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ from batchscore.rows import Event, FileFinished, Notice
 from batchscore.run import Finished, score_files
 from batchscore.settings import Settings
 from batchscore.survey import wanted_by
+from batchscore.tracked import Followed
 from batchscore.version import VERSION
 
 LOG = logging.getLogger("batchscore")
@@ -57,6 +59,7 @@ class Prepared:
     settings: Settings
     environ: Mapping[str, str]
     named: Mapping[str, str]
+    followed: Followed
 
 
 _prepared: Prepared | None = None
@@ -68,6 +71,8 @@ def init() -> None:
     Raises a `BatchscoreError` for what nobody can score with.
     """
     global _prepared  # noqa: PLW0603 - the host calls functions of a module, and keeps nothing for them
+    if _prepared is not None:
+        _prepared.followed.leave()
     _prepared = prepare(sys.argv[1:], os.environ)
 
 
@@ -86,6 +91,8 @@ def run(mini_batch: Iterable[str]) -> list[str]:
 def shutdown() -> None:
     """Forget what `init` got ready; every file of every call is closed already."""
     global _prepared  # noqa: PLW0603
+    if _prepared is not None:
+        _prepared.followed.end("FINISHED")
     _prepared = None
 
 
@@ -123,7 +130,10 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
         parts,
         f"after {settings.deadline}" if settings.deadline else "when it is through",
     )
-    return Prepared(settings, environ, chosen.named)
+    # Calls are many and short: MLflow hears of them from one listener of the process.
+    told = Told(environ, Watch(settings.charged_answer_tokens, settings.cost))
+    followed = Followed(settings, environ, told, f"{platform.node() or 'host'}-{os.getpid()}")
+    return Prepared(replace(settings, track=False), environ, chosen.named, followed)
 
 
 def paths_of(mini_batch: Iterable[str]) -> list[str]:
@@ -220,15 +230,22 @@ def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[s
 def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tuple[set[str], Exception | None]:
     """Score files; return the names of those that are settled, and what stopped it where something did."""
     ends = end_of(settings, time.monotonic())
+    followed = prepared.followed
     for tries_left in reversed(range(TRIES)):
         told = Told(prepared.environ, Watch(settings.charged_answer_tokens, settings.cost))
-        finished = score_files(settings, paths, environ=prepared.environ, listen=told, named=prepared.named)
+
+        def listen(event: Event, told: Told = told) -> None:
+            told(event)
+            followed.follow(event)
+
+        finished = score_files(settings, paths, environ=prepared.environ, listen=listen, named=prepared.named)
         left = None if ends is None else ends - time.monotonic()
         again = isinstance(finished.outcome.stopped_by, OutputOverwritten)
         if not again or not tries_left or (left is not None and left < 1):
             break
         if left is not None:
             settings = replace(settings, deadline=f"{left:.3f}s")
+    followed.pause()
     tell_end(finished, prepared.environ)
     whole = {file.file for file in finished.outcome.files if is_settled(file, settings.error_threshold)}
     return whole, finished.outcome.stopped_by

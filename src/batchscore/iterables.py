@@ -36,7 +36,7 @@ NOT_FOR_ROWS = frozenset(
         *("output", "format", "rows_per_part", "overwrite", "retry_errors", "txt", "id", "keep"),
         *("shared", "scratch", "root"),
         *("limit", "error_threshold", "max_errors", "max_total_tokens", "max_spend", "price_in", "price_out"),
-        *("prices",),
+        *("prices", "track"),
         *("deadline", "incremental", "prune"),
     }
 )

@@ -11,7 +11,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
@@ -36,6 +36,7 @@ from batchscore.scoring import Endpoint
 from batchscore.settings import Settings
 from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.survey import Survey, survey
+from batchscore.tracked import tracked
 from batchscore.version import VERSION
 from batchscore.versions import versions
 from batchscore.write import storage
@@ -77,8 +78,11 @@ def score_files(
     listen: Listen,
     named: Mapping[str, str] | None = None,
     command: str = "",
+    afterwards: Callable[[Finished], Finished] | None = None,
 ) -> Finished:
     """Score files and return how it went; `command` goes into the run's record, for who wants to go on.
+
+    `afterwards` is done with the finished run before MLflow gets its files, once the output is let go.
 
     Raises a `BatchscoreError` for what is found wrong before the first request; what stops a run later
     is in the outcome. On the main thread SIGINT and SIGTERM stop it gracefully, a second one at once
@@ -93,8 +97,23 @@ def score_files(
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
-    with holding(settings, output, listen) as hold:
-        return score_surveyed(settings, surveyed, output, endpoints, environ, listen, hold, bounds, command)
+    name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}"
+    with tracked(settings, environ, listen, name) as run:
+        with holding(settings, output, listen) as hold:
+            finished = score_surveyed(
+                settings, surveyed, output, endpoints, environ, run.heard, hold, bounds, name, command
+            )
+        if afterwards is not None:
+            finished = afterwards(finished)
+        run.finished(
+            finished.outcome,
+            finished.exit_code,
+            finished.seconds,
+            finished.layout,
+            finished.record,
+            finished.report,
+        )
+        return finished
 
 
 def score_surveyed(
@@ -106,10 +125,10 @@ def score_surveyed(
     listen: Listen,
     hold: Hold,
     bounds: Bounds,
+    name: str,
     command: str = "",
 ) -> Finished:
-    """Score what was surveyed into an output that is held."""
-    name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}"
+    """Score what was surveyed into an output that is held; `name` is the run's."""
     tally, timeline = Tally(), Timeline()
 
     def heard(event: Event) -> None:

@@ -318,6 +318,13 @@ class Settings:
         group="Bounds",
     )
 
+    track: bool | None = setting(
+        "Log parameters, metrics and the record of the run to MLflow, in a run of its own where none is "
+        "active; in an active run that happens by itself, unless the variable or the file says false.",
+        kind="flag",
+        group="Tracking",
+    )
+
     def __post_init__(self) -> None:
         """Check each value against its declaration, then the values against one another."""
         for declared in fields(self):

@@ -58,7 +58,7 @@ def test_the_pins_resolve_and_import_in_a_clean_environment(tmp_path: Path) -> N
     install = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, *first, *pins()], check=True, timeout=600)
     code = (
-        "import azureml.core, azureml.dataprep.fuse, pkg_resources, pip, mlflow; "
+        "import azureml.core, azureml.dataprep.fuse, pkg_resources, pip, mlflow, azureml.mlflow; "
         "import batchscore.run, batchscore.iterables, batchscore.request.credentials; "
         "from openai import AzureOpenAI; from azure.identity import DefaultAzureCredential"
     )

@@ -126,7 +126,7 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
 
     surveyed = survey(["a.csv"], settings, output=None)
     bounds = bounds_of(settings, time.time())
-    finished = score_surveyed(settings, surveyed, output, [], {}, listen, hold, bounds)
+    finished = score_surveyed(settings, surveyed, output, [], {}, listen, hold, bounds, "run")
     assert finished.exit_code == 4
     assert 0 < finished.outcome.ok < 3000
     assert any("the lock of the output was removed" in notice for notice in notices)

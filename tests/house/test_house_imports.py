@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "model.kept",
     },
     "model": {"arguments", "settings", "configuration", "declared", "iterables", "pack", "survey"},
+    "tracked": {"settings", "ended", "report", "stores", "write"},
     "account": {"incremental", "output", "settings", "stores", "survey", "write"},
     # What is expected is what the engine would do, so it takes the engine's own packing and limits.
     "plan": {
@@ -87,6 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "report.tally",
         "report.timeline",
         "versions",
+        "tracked",
         "request",
         "write",
         "stores",
@@ -124,6 +126,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "run",
         "read",
         "report",
+        "tracked",
     },
     "options": {"settings", "declared", "simulator"},
     "commands.say": set(),

@@ -130,9 +130,14 @@ def scored(
         # With --overwrite the same command would begin anew instead of going on.
         command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
         finished = score_files(
-            settings, inputs, environ=os.environ, listen=listen, named=named, command=command
+            settings,
+            inputs,
+            environ=os.environ,
+            listen=listen,
+            named=named,
+            command=command,
+            afterwards=lambda done: with_page(done, listen),
         )
-        finished = with_page(finished, listen)
     if events.wanted:
         say(orjson.dumps(for_machines(finished)))
     elif not quiet or finished.exit_code is not ExitCode.DONE:

@@ -1,0 +1,298 @@
+"""A run in MLflow: figures, parameters and files are there, and a bad tracking server changes nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore import azureml
+from batchscore.errors import ErrorCode
+from batchscore.report.tally import Tally
+from batchscore.report.tracking import Where, begin, where_to
+from batchscore.report.tracking_figures import (
+    added,
+    by_reason,
+    fit_name,
+    params_of,
+    rates,
+    seconds_to_next,
+    totals,
+)
+from batchscore.rows import Attempt, Event, FileFinished, Notice, RowsSettled, Standing
+from batchscore.simulator import Deployment, Running
+from conftest import KEY
+from tracking_server import TrackingServer, tracking_server
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+FOREIGN = Path(__file__).resolve().parents[1] / "model" / "foreign"
+
+#: What MLflow takes as a name (mlflow.utils.validation, 2.19 and 3.17).
+TAKEN = re.compile(r"[/\w.\- ]+")
+
+SCORE = ("score", "in.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text", "--simulate")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[TrackingServer]:
+    (tmp_path / "in.csv").write_text("text,kind\n" + "".join(f"cell {n},k\n" for n in range(20)))
+    with tracking_server(tmp_path / "artifacts") as running:
+        yield running
+
+
+def attempt(tokens: int, cause: str = "") -> Attempt:
+    return Attempt(rows=1, status=200, seconds=0.1, cause=cause, prompt_tokens=tokens, completion_tokens=1)
+
+
+@given(st.lists(st.lists(st.integers(0, 1000), max_size=5), max_size=5))
+def test_what_workers_add_sums_up_to_the_total(batches: list[list[int]]) -> None:
+    tally, before, sums = Tally(), dict[str, float](), dict[str, float]()
+    for batch in batches:
+        for tokens in batch:
+            tally.add(attempt(tokens, "rate_limited" if tokens % 2 else ""))
+            tally.add(RowsSettled(ok=tokens))
+        now = totals(tally.statistics(), cost=tokens / 7 if batch else None)
+        for name, value in added(now, before).items():
+            sums[name] = sums.get(name, 0) + value
+        before = before | now
+    for name, value in before.items():
+        assert sums.get(f"{name}_added", 0) == pytest.approx(value)
+
+
+def test_a_run_has_fewer_names_than_azure_ml_keeps_and_a_day_has_hundreds_of_points() -> None:
+    tally = Tally()
+    tally.add(RowsSettled(ok=1, errors=dict.fromkeys(ErrorCode, 1), finish_reasons={"stop": 1, "length": 1}))
+    now = totals(tally.statistics(), 1.0)
+    standing = Standing("d", "up", 1, 0, 0, 60.0, 1000.0, 0.0, for_quota=False)
+    names = {*now, *rates(now, {}, 1.0, [standing]), *by_reason(tally.statistics())}
+    # Beside these there are rows, rows_known, rows_not_reached, files_finished and seconds.
+    assert len(names) + 5 <= 50
+    age, points = 0.0, 0
+    while age < 24 * 3600:
+        age, points = age + seconds_to_next(age), points + 1
+    assert points < 500
+
+
+def test_limits_are_those_of_all_deployments_or_unknown() -> None:
+    one = Standing("a", "up", 3, 0, 0, 60.0, 1000.0, 0.0, for_quota=False)
+    other = Standing("b", "down", 1, 0, 0, None, 500.0, 0.0, for_quota=False)
+    now = totals(Tally().statistics(), None) | {"prompt_tokens": 100, "requests": 4}
+    found = rates(now, {"prompt_tokens": 50, "requests": 2}, 30.0, [one, other])
+    assert found["tokens_per_minute"] == 100
+    assert found["requests_per_minute"] == 4
+    assert found["in_flight"] == 4
+    assert found["deployments_up"] == 1
+    assert found["tokens_per_minute_limit"] == 1500
+    assert "requests_per_minute_limit" not in found
+
+
+@given(st.text(min_size=1))
+def test_every_name_is_one_that_mlflow_takes(name: str) -> None:
+    assert TAKEN.fullmatch(fit_name(f"param.{name}"))
+
+
+def test_parameters_are_what_was_set_but_no_secret() -> None:
+    found = params_of(
+        {
+            "task": "chat",
+            "column": None,
+            "keep": (),
+            "rpm": 60.0,
+            "usage": True,
+            "prompt": "x" * 9000,
+            "param": {"temperature": 0.2, "api_key": "s", "X-Api-Key": "s", "stop": ["\n"]},
+        }
+    )
+    assert found.pop("prompt") == "x" * 499 + "…"
+    assert found == {
+        "task": "chat",
+        "rpm": "60.0",
+        "usage": "true",
+        "param.temperature": "0.2",
+        "param.stop": '["\\n"]',
+    }
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted", "expected"),
+    [
+        ({}, None, None),
+        ({"MLFLOW_TRACKING_URI": "http://x"}, None, None),
+        ({}, True, Where()),
+        ({"MLFLOW_RUN_ID": "r"}, None, Where("r")),
+        ({"MLFLOW_RUN_ID": "r"}, True, Where("r")),
+        ({"MLFLOW_RUN_ID": "r"}, False, None),
+        ({"MLFLOW_RUN_ID": " "}, None, None),
+        ({"AZUREML_RUN_ID": "a"}, None, None),
+        ({"AZUREML_RUN_ID": "a", "MLFLOW_TRACKING_URI": "azureml://w"}, None, Where("a")),
+        ({"AZUREML_RUN_ID": "a", "MLFLOW_TRACKING_URI": "azureml://w"}, False, None),
+    ],
+)
+def test_a_run_is_tracked_in_an_active_run_or_where_that_is_wanted(
+    environ: dict[str, str],
+    wanted: bool | None,  # noqa: FBT001 - a table's column
+    expected: Where | None,
+) -> None:
+    assert where_to(environ, wanted=wanted) == expected
+
+
+@pytest.mark.slow
+def test_a_run_that_is_active_in_this_process_is_found(tmp_path: Path) -> None:
+    """In a process of its own, for MLflow keeps its state in modules."""
+    code = (
+        "import mlflow; from batchscore.report.tracking import where_to; "
+        "mlflow.set_tracking_uri(f'file://{__import__(\"os\").getcwd()}/runs'); "
+        "new = where_to({}, wanted=True); "
+        "run = mlflow.start_run(); found = where_to({'MLFLOW_RUN_ID': 'other'}, wanted=None); "
+        "assert found.run_id == run.info.run_id; assert found.uri == new.uri == mlflow.get_tracking_uri()"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    environ = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_track_begins_a_run_and_ends_it_as_the_exit_code_says(
+    server: TrackingServer, command_line: Cli
+) -> None:
+    with (server.artifacts.parent / "in.csv").open("a") as file:
+        file.write(",k\n")
+    done = command_line(*SCORE, "--track", "--system", "Say yes.", env=server.environ)
+    assert done.exit_code == 0, done.stderr
+    (run,) = server.runs.values()
+    assert run.status == "FINISHED"
+    assert "MLflow tracks this as run run0" in done.stderr
+    assert "pass-that-shows" not in done.stderr
+    (record,) = Path("out/runs").glob("*.json")
+    assert run.name == record.stem
+    assert run.params["system"] == "Say yes."
+    assert run.params["task"] == "chat"
+    assert "track" not in run.params
+    assert run.tags["batchscore.exit_code"] == "0"
+    assert run.tags["batchscore.simulated"] == "true"
+    assert run.metrics["rows_ok"][-1] == 20
+    assert run.metrics["rows_empty"][-1] == 1
+    assert run.metrics["finish_reason.stop"] == [20]
+    (manifest,) = Path("out/manifest/chat").glob("*.json")
+    assert run.files == {
+        f"batchscore/runs/{record.name}",
+        f"batchscore/files-{record.stem}.csv",
+        "batchscore/report.html",
+        f"batchscore/manifest/chat/{manifest.name}",
+    }
+    assert (run.artifacts / "batchscore/runs" / record.name).read_bytes() == record.read_bytes()
+
+
+def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
+    server: TrackingServer, command_line: Cli
+) -> None:
+    run = server.begin("mine")
+    run.params["model"] = "another"
+    environ = {**server.environ, "MLFLOW_RUN_ID": "mine", "AZURE_OPENAI_API_KEY": KEY}
+    done = command_line(*SCORE, "--error-threshold", "0", "--max-errors", "1", "--limit", "7", env=environ)
+    assert done.exit_code == 0, done.stderr
+    assert "MLflow" not in done.stderr
+    assert run.status == "RUNNING"
+    assert run.params["model"] == "another"
+    assert run.params["column"] == "text"
+    assert run.metrics["rows_ok"][-1] == 7
+    assert run.tags["batchscore.reason"] == "--limit was reached"
+    assert "batchscore/report.html" in run.files
+    told = f"{run}" + "".join(path.read_text() for path in run.artifacts.rglob("*.*"))
+    assert KEY not in told
+    assert "cell 1" not in told
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["500", *(pytest.param(name, marks=pytest.mark.slow) for name in ("close", "hang", "no such server"))],
+)
+def test_a_bad_tracking_server_is_one_notice(fault: str, server: TrackingServer, command_line: Cli) -> None:
+    server.fault = fault
+    environ = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"} if " " in fault else {}
+    done = command_line(*SCORE, "--track", env={**server.environ, **environ})
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("MLflow tracking fails; the run itself goes on without it") == 1
+    assert "pass-that-shows" not in done.stderr
+    assert "20 scored" in done.stdout
+
+
+def test_a_server_that_comes_back_hears_what_it_has_missed(server: TrackingServer) -> None:
+    server.fault = "503"
+    told: list[Event] = []
+    tracking = begin(
+        Where(), server.environ, told.append, name="n", params={"a": "b"}, tags={}, cost=lambda *_: None
+    )
+    assert tracking is not None
+    tracking(RowsSettled(ok=3))
+    tracking.process.send({"points": tracking.points()})
+    until = time.monotonic() + 30
+    while not told and time.monotonic() < until:
+        time.sleep(0.05)
+        tracking.hear()
+    assert [type(event) for event in told] == [Notice]
+    server.fault = ""
+    tracking(RowsSettled(ok=4))
+    tracking(FileFinished("f", "complete", 7, 7, 0, 0))
+    tracking.end("FAILED", tags={"t": "u"}, figures={"seconds": 1.0})
+    (run,) = server.runs.values()
+    assert run.metrics["rows_ok"] == [3, 7]
+    assert run.params == {"a": "b"}
+    assert run.tags["t"] == "u"
+    assert run.status == "FAILED"
+
+
+def test_who_is_not_heard_of_any_more_has_told_its_last_figures(server: TrackingServer) -> None:
+    run = server.begin("job")
+    tracking = begin(
+        Where("job"), server.environ, print, name="", params={}, tags={}, cost=lambda *_: None, together=True
+    )
+    assert tracking is not None
+    tracking(RowsSettled(ok=3))
+    tracking.process.send({"points": tracking.points()})
+    tracking(RowsSettled(ok=2))
+    tracking.pause()
+    tracking(RowsSettled(ok=2))
+    tracking.pause()
+    tracking.leave()
+    assert tracking.process.process.wait(40) == 0
+    assert run.metrics == {"rows_ok_added": [3, 4]}
+    assert run.status == "RUNNING"
+
+
+def test_the_driver_adds_the_figures_of_all_its_calls_to_the_job(
+    server: TrackingServer, deployment: Deployment, simulator: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = server.begin("job")
+    variables: dict[str, Any] = {
+        **server.environ,
+        "AZUREML_RUN_ID": "job",
+        "MLFLOW_RUN_ID": "job",
+        "AZUREML_MODEL_DIR": str(FOREIGN / "sample-2.7"),
+        "AZUREML_BI_OUTPUT_PATH": "out",
+        "BATCHSCORE_COLUMN": "text",
+        "BATCHSCORE_DEPLOYMENT": deployment.name,
+        "OPENAI_BASE_URL": f"{simulator.endpoint}/v1",
+        "OPENAI_API_KEY": KEY,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["driver"])
+    Path("b.csv").write_text("text\nno cell\n")
+    paths = [str(Path(name).absolute()) for name in ("in.csv", "b.csv")]
+    azureml.init()
+    assert [Path(each).name for file in paths for each in azureml.run([file])] == ["in.csv", "b.csv"]
+    azureml.shutdown()
+    assert sum(run.metrics["rows_ok_added"]) == 21
+    assert run.status == "RUNNING"
+    assert run.params["task"] == "embeddings"
