@@ -16,6 +16,7 @@ import batchscore
 from batchscore import errors
 from batchscore.cli import cli
 from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, flag_of, shown_default, variable_of
+from batchscore.report.mending import MENDING
 from batchscore.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -93,10 +94,10 @@ def commands_below(
 
 def codes_page() -> str:
     """Return the page of error codes, exit codes and exceptions."""
-    rows = [
-        f"| `{code.value}` | {means} | {'yes' if code in errors.TRANSIENT else 'no'} | {next_step} |"
-        for code, (means, next_step) in errors.ERROR_CODES_MEAN.items()
-    ]
+    rows = []
+    for code, means in errors.ERROR_CODES_MEAN.items():
+        again = "yes" if code in errors.TRANSIENT else "no"
+        rows.append(f"| `{code.value}` | {means} | {again} | {MENDING.get(code, 'nothing')} |")
     exits = [f"| {code.value} | {means} | {who} |" for code, (means, who) in errors.EXIT_CODES_MEAN.items()]
     tree = dedent("".join((errors.__doc__ or "").partition("    BatchscoreError")[1:])).rstrip()
     return f"""# Codes

@@ -158,19 +158,19 @@ TRANSIENT = frozenset(
     }
 )
 
-#: What a person reads of each code in the docs: what happened, and what to do next.
+#: What happened to a row with this error, as the docs say it.
 ERROR_CODES_MEAN = {
-    ErrorCode.EMPTY_INPUT: ("the row has no text and was not asked", "nothing; it does not count as failed"),
-    ErrorCode.UNREADABLE_ROW: ("the row cannot be read", "mend the row in its file"),
-    ErrorCode.ROW_TOO_LARGE: ("the row is larger than `--max-row-bytes`", "raise that, or split the row"),
-    ErrorCode.MISSING_COLUMN: ("the row lacks a column that its neighbours have", "mend the row in its file"),
-    ErrorCode.INVALID_MESSAGES: ("the `messages` column is no list of chat messages", "mend the row"),
-    ErrorCode.TOO_LONG: ("the row is longer than the model takes", "`--on-long-input truncate`, or split it"),
-    ErrorCode.CONTENT_FILTER: ("the content filter refused the row", "leave it, or have the filter changed"),
-    ErrorCode.INVALID_REQUEST: ("the service refused the request for another reason", "read its `message`"),
-    ErrorCode.RATE_LIMITED: ("the rate limit refused it until patience ended", "the same command, later"),
-    ErrorCode.SERVER_ERROR: ("the service failed, while other rows were answered", "the same command, later"),
-    ErrorCode.TIMEOUT: ("no answer came in time", "the same command, later"),
-    ErrorCode.CONNECTION: ("the connection failed", "the same command, later"),
-    ErrorCode.BAD_REPLY: ("the reply did not fit the request", "the same command, later"),
+    ErrorCode.EMPTY_INPUT: "the row has no text, so nothing was asked; it does not count as failed",
+    ErrorCode.UNREADABLE_ROW: "the row cannot be read",
+    ErrorCode.ROW_TOO_LARGE: "the row is larger than `--max-row-bytes`",
+    ErrorCode.MISSING_COLUMN: "the row lacks a column that its neighbours have",
+    ErrorCode.INVALID_MESSAGES: "the `messages` column is no list of chat messages",
+    ErrorCode.TOO_LONG: "the row is longer than the model takes",
+    ErrorCode.CONTENT_FILTER: "the service's content filter refused the row",
+    ErrorCode.INVALID_REQUEST: "the service refused the request for another reason",
+    ErrorCode.RATE_LIMITED: "the rate limit refused it until patience ended",
+    ErrorCode.SERVER_ERROR: "the service failed, while other rows were answered",
+    ErrorCode.TIMEOUT: "no answer came in time",
+    ErrorCode.CONNECTION: "the connection failed",
+    ErrorCode.BAD_REPLY: "the reply did not fit the request",
 }

@@ -44,8 +44,8 @@ def run(line: str, folder: Path, batchscore: Cli, *, interrupted: bool) -> str:
 
 def assert_shows(page: str, seen: str) -> None:
     """Hold what the page shows against what came: line by line, in order; `…` stands for anything."""
-    lines = iter(seen.splitlines())
-    for shown in page.splitlines():
+    lines = map(str.rstrip, seen.splitlines())
+    for shown in map(str.rstrip, page.splitlines()):
         wanted = re.compile(".*".join(map(re.escape, shown.split("…"))))
         assert any(wanted.fullmatch(line) for line in lines), f"{shown!r} is not in:\n{seen}"
 
