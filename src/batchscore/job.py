@@ -24,6 +24,7 @@ from batchscore.rows import (
     FileFinished,
     FileOpened,
     Listen,
+    Notice,
     Prompt,
     RowError,
     RowsSettled,
@@ -174,6 +175,8 @@ class Job:
                 if self.rows_left is not None:
                     self.rows_left = max(0, self.rows_left - self.ledger.manifests[name].rows)
                 continue
+            if progress.damaged and self.ledger.alone:
+                self.listen(Notice(progress.damage))
             try:
                 yield from progress.unanswered(self.asked(ready, progress))
                 if not progress.limited:

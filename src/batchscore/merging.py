@@ -20,7 +20,7 @@ from batchscore.write.leftovers import listed
 from batchscore.write.lock import refuse_held
 from batchscore.write.manifest import read_manifest
 from batchscore.write.merge import MERGED_SUFFIXES, merge_parts
-from batchscore.write.outputs import folder_of_locks, left_by_last_run, output_folder, task_of
+from batchscore.write.outputs import Left, folder_of_locks, left_by_last_run, output_folder, task_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def account(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[str, 
         if manifest.state == "complete":
             left.pop(manifest.file, None)
         else:
-            left[manifest.file] = manifest.problem or "not read to its end"
+            left[manifest.file] = Left(manifest.problem or "not read to its end")
         names = manifest.fingerprint.get("keep")
         if isinstance(names, list) and "*" not in names:
             keep = tuple(names)

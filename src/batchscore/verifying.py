@@ -18,7 +18,7 @@ from batchscore.write.layout import Layout
 from batchscore.write.leftovers import listed
 from batchscore.write.lock import held, refuse_held
 from batchscore.write.manifest import copy_of, places_of_manifests
-from batchscore.write.outputs import folder_of_locks, left_by_last_run, output_folder, task_of
+from batchscore.write.outputs import Left, folder_of_locks, left_by_last_run, output_folder, task_of
 from batchscore.write.verify import Checked, Problem, check_manifest
 
 #: How many problems a person is shown before "and so many more".
@@ -27,19 +27,24 @@ MOST_LISTED = 50
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One input file, as far as its records stand: `rows = ok + errors + not_reached`."""
+    """One input file, as far as its records stand: `rows = ok + errors + not_reached`.
+
+    `empty` of the errors are rows without a text.
+    """
 
     file: str
     state: str
     rows: int
     ok: int
     errors: int
+    empty: int
     not_reached: int
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found. `missing` is, in words, what a score command would still ask.
+    """What was found. `missing` is, in words, what a score command would still ask; of `unreadable` files only
+    once they are mended.
 
     `lost` rows had a record that is damaged. Of a repair: `removed` files, and `unmended` problems.
     """
@@ -50,6 +55,7 @@ class Verdict:
     files: list[Account] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    unreadable: int = 0
     lost: int = 0
     removed: list[str] = field(default_factory=list)
     unmended: list[Problem] = field(default_factory=list)
@@ -57,7 +63,7 @@ class Verdict:
     @property
     def exit_code(self) -> ExitCode:
         """Return 0 where all is right and complete, 4 where the same score command continues, else 1."""
-        if self.unmended if self.repaired else self.problems:
+        if self.unreadable or (self.unmended if self.repaired else self.problems):
             return ExitCode.PERSON_MUST_ACT
         return ExitCode.CONTINUE_LATER if self.missing or self.problems else ExitCode.DONE
 
@@ -122,27 +128,32 @@ def verified(folder: Place, task: str, verdict: Verdict) -> Verdict:
         if verdict.repaired and (kind, path.name) not in sound:
             remove(path, verdict)
     verdict.problems += verdict.unmended
-    verdict.missing += [f"{file}: {why}" for file, why in sorted(left.items())]
+    verdict.missing += [f"{file}: {left[file]}" for file in sorted(left)]
+    verdict.unreadable = sum(each.unreadable for each in left.values())
     return verdict
 
 
-def account(checked: Checked, verdict: Verdict, left: dict[str, str]) -> None:
+def account(checked: Checked, verdict: Verdict, left: dict[str, Left]) -> None:
     """Add a file to the account, and to what is `left` where it is not complete."""
     manifest, said = checked.sound, checked.said
     if manifest is None or said is None:
         return
     not_reached = manifest.rows - manifest.ok - manifest.errors
     verdict.files.append(
-        Account(manifest.file, manifest.state, manifest.rows, manifest.ok, manifest.errors, not_reached)
+        Account(
+            *(manifest.file, manifest.state, manifest.rows, manifest.ok, manifest.errors, manifest.empty),
+            not_reached,
+        )
     )
     verdict.lost += said.ok + said.errors - manifest.ok - manifest.errors
     left.pop(manifest.file, None)
     if checked.problems:
         return
     if not_reached:
-        left[manifest.file] = f"{not_reached:,} rows were read and have no record"
+        left[manifest.file] = Left(f"{rows_text(not_reached)} read, and without a record")
     elif manifest.state != "complete":
-        left[manifest.file] = manifest.problem or "not read to its end"
+        unreadable = manifest.state == "unreadable"
+        left[manifest.file] = Left(manifest.problem or "not read to its end", unreadable)
 
 
 def parts_of(folder: Place, task: str) -> Iterator[tuple[str, Place]]:
@@ -167,19 +178,25 @@ def for_people(verdict: Verdict) -> str:
     lines += [f"not complete: {what}" for what in verdict.missing[:MOST_LISTED]]
     if len(verdict.missing) > MOST_LISTED:
         lines.append(f"and {len(verdict.missing) - MOST_LISTED:,} more")
-    rows, ok, errors, not_reached = (verdict.total(name) for name in ("rows", "ok", "errors", "not_reached"))
+    rows, ok, errors, empty, not_reached = (
+        verdict.total(name) for name in ("rows", "ok", "errors", "empty", "not_reached")
+    )
     files = f"{len(verdict.files):,} file{'s' if len(verdict.files) != 1 else ''}"
     lines.append(
-        f"{verdict.task}: {rows:,} rows of {files} = {ok:,} scored + {errors:,} errors + {not_reached:,} not "
-        f"reached: {judgement(verdict)}"
+        f"{verdict.task}: {rows_text(rows)} of {files} = {ok:,} scored + "
+        f"{errors - empty:,} failed + {empty:,} empty + {not_reached:,} not reached: {judgement(verdict)}"
     )
     return "\n".join(lines)
 
 
+def rows_text(count: int) -> str:
+    """Return how many rows, in words."""
+    return f"{count:,} row{'s' if count != 1 else ''}"
+
+
 def judgement(verdict: Verdict) -> str:
     """Return what a person should do."""
-    lost = f"{verdict.lost:,} row{'s' if verdict.lost != 1 else ''} lost their record"
-    lost = lost.replace("row lost their", "row lost its")
+    lost = f"{rows_text(verdict.lost)} lost {'its' if verdict.lost == 1 else 'their'} record"
     if verdict.repaired and verdict.problems:
         more = " What is not batchscore's, or of other settings, is left to you." if verdict.unmended else ""
         return (
@@ -188,6 +205,9 @@ def judgement(verdict: Verdict) -> str:
         )
     if verdict.problems:
         return f"damaged; {lost}. --repair removes what is wrong, then the same score command goes on."
+    if verdict.unreadable:
+        files = "what is named" if len(verdict.missing) == verdict.unreadable else "what cannot be read"
+        return f"right, but not complete; mend {files}, then the same score command goes on."
     if verdict.missing:
         return "right, but not complete; the same score command goes on."
     return "complete and right."
@@ -199,11 +219,12 @@ def for_machines(verdict: Verdict) -> dict[str, Any]:
         "exit_code": int(verdict.exit_code),
         "output": verdict.output,
         "task": verdict.task,
-        **{name: verdict.total(name) for name in ("rows", "ok", "errors", "not_reached")},
+        **{name: verdict.total(name) for name in ("rows", "ok", "errors", "empty", "not_reached")},
         "lost": verdict.lost,
         "repaired": verdict.repaired,
         "problems": [asdict(problem) for problem in verdict.problems],
         "missing": verdict.missing,
+        "unreadable": verdict.unreadable,
         "removed": verdict.removed,
         "files": [asdict(account) for account in verdict.files],
     }

@@ -265,6 +265,15 @@ def test_the_verdict_says_what_to_do() -> None:
     whole = FileAccount("a", "complete", "", 10, 10, 0, 0)
     assert said(whole)[0] == "good"
     assert said(whole, whole)[1] == "Complete: every one of 20 rows has a score"
+    empty = FileAccount("a", "complete", "", 10, 9, 1, 1)
+    assert said(empty)[1] == "Complete: 9 of 10 rows have a score; 1 has no text"
+    assert said(FileAccount("a", "complete", "", 2, 0, 2, 2))[:2] == (
+        "look",
+        "Nothing to score: 2 rows, none with a text",
+    )
+    broken = [FileAccount(name, "unreadable", f"{name} breaks off", 1, 1, 0, 0) for name in ("a", "b")]
+    unreadable = verdict(TaskMaterial("embeddings", [run()], broken), "out")
+    assert unreadable.reason == "a: a breaks off (the others are below, under Files)"
     kind, title, command = said(FileAccount("a", "complete", "", 10, 8, 2, 0))
     assert (kind, title[:20], command) == ("look", "2 rows failed (20 %)", "batchscore score d")
     failures = Failures(2, 2, {"too_long": 2})

@@ -22,7 +22,8 @@ command asks for those rows again.
 
 \b
 Exit codes: 0 complete and right; 4 right, but not complete: the same score command
-continues; 1 damaged or missing; 2 wrong usage; 5 a run is working on it.
+continues; 1 damaged or missing, or an input file cannot be read; 2 wrong usage;
+5 a run is working on it.
 """
 
 

@@ -16,7 +16,7 @@ MENDING = {
     ErrorCode.TOO_LONG: "shorten the text, or --on-long-input truncate",
     ErrorCode.CONTENT_FILTER: "the service refuses the text; reword it",
     ErrorCode.INVALID_REQUEST: "the error record says what the service minds",
-    ErrorCode.RATE_LIMITED: "asked again by the same command, best later",
+    ErrorCode.RATE_LIMITED: "asked again by the same command; or raise --tpm",
     ErrorCode.SERVER_ERROR: "asked again by the same command",
     ErrorCode.TIMEOUT: "asked again by the same command; see --timeout",
     ErrorCode.CONNECTION: "asked again by the same command",

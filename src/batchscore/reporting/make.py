@@ -14,6 +14,7 @@ from batchscore.errors import InputError
 from batchscore.report.page.material import Failures, Material, TaskMaterial
 from batchscore.report.page.runs import Run
 from batchscore.report.page.whole import page
+from batchscore.reporting.damage import damaged_parts
 from batchscore.reporting.failures import read_failures
 from batchscore.reporting.records import Until, files_of_last_run, read_accounts, read_runs
 from batchscore.reporting.sample import THOROUGH, Extent, answers_of_sample, at_the_end, map_of_sample
@@ -110,4 +111,7 @@ def of_one_task(
         answers = answers_of_sample(folder, task, files, effort.extent, until)
     # Of a file whose manifest there was no time for, the run's record says the same.
     unknown = max(unread - len(told), 0)
-    return TaskMaterial(task, runs, files, unknown, failures, vectors, answers, left_out), problems
+    problems += damaged_parts(folder, task, files, until)
+    return TaskMaterial(
+        task, runs, files, unknown, failures, vectors, answers, left_out, bool(problems)
+    ), problems

@@ -7,6 +7,7 @@ manifests, and may stand one level deeper than what is named.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -77,13 +78,24 @@ def task_of(folder: Place, named: Place, task: str | None) -> str:
     return task or found[0]
 
 
-def left_by_last_run(folder: Place, task: str) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A file that was not scored to its end: `why`, in words; `unreadable`: a person must mend it first."""
+
+    why: str
+    unreadable: bool = False
+
+    def __str__(self) -> str:
+        return self.why
+
+
+def left_by_last_run(folder: Place, task: str) -> dict[str, Left]:
     """Return the files that the last run of a task names as not scored to their end, each with why.
 
     Of workers that share the output each has its own files, so there every file's last record counts. A run
     that was killed leaves no record, so it may be that nobody knows of a file.
     """
-    left: dict[str, str] = {}
+    left: dict[str, Left] = {}
     known: set[str] = set()
     runs = folder / "runs"
     for name in sorted(storage.names(runs), reverse=True):
@@ -98,13 +110,13 @@ def left_by_last_run(folder: Place, task: str) -> dict[str, str]:
         if known and not shared:
             break
         left |= {
-            file: problem or state.replace("_", " ")
+            file: Left(problem or state.replace("_", " "), state == "unreadable")
             for file, state, problem in files
             if state != "complete" and file not in known
         }
         known |= {file for file, _, _ in files}
         unopened = record.get("files_not_opened", 0)
-        left |= {"other files": f"{unopened:,} not started"} if unopened else {}
+        left |= {"other files": Left(f"{unopened:,} not started")} if unopened else {}
         if not shared:
             break
     return left

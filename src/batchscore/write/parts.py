@@ -162,6 +162,13 @@ class FileInParts:
     ended: bool = False
     replayed: int = 0
 
+    @property
+    def damage(self) -> str:
+        """What is not there any more as an earlier run left it, in words."""
+        count = len(self.damaged)
+        parts = "1 part of its records is" if count == 1 else f"{count:,} parts of its records are"
+        return f"{self.file}: {parts} damaged or gone; the rows that are lost are asked, and paid for, again."
+
     def unanswered(self, items: Iterator[Prompt | Settled]) -> Iterator[Prompt | Settled]:
         """Give on the rows that no earlier run has settled, in order; the rest is skipped.
 

@@ -70,7 +70,8 @@ def retries(runs: Sequence[Run]) -> Html:
             key = (text(each.get("cause")), str(status) if is_number(status) else "no reply")
             found[key] += int(number(each, "count"))
     if not found:
-        return element("p", "No request came to nothing.", class_="note")
+        words = "No request came to nothing." if runs else "No record of a run could be read."
+        return element("p", words, class_="note")
     most = max(found.values())
     rows = [
         (plain(cause), status, f"{count:,}", bar(count / most))

@@ -68,15 +68,19 @@ class Together:
         return sum((each.steps for each in self.stretches), Counter())
 
     def used(self, kind: str) -> float | None:
-        """Return the share of a limit that was used, where it is known; 1 is all of it."""
-        allowed = used = 0.0
+        """Return the share of a limit that was used, where it is known; 1 is all of it.
+
+        A limit allows its rate and one request: the one that goes at once, when nothing went before.
+        """
+        allowed = used = requests = 0.0
         names = ("requests",) if kind == "rpm" else ("prompt_tokens", "completion_tokens")
         for each in self.stretches:
             limit = each.limit(kind)
             if limit is not None:
                 allowed += limit * min(each.seconds, each.sums["watched"]) / 60
                 used += sum(each.sums[name] for name in names)
-        return used / allowed if allowed else None
+                requests += each.sums["requests"]
+        return used / (allowed + used / max(requests, 1.0)) if allowed else None
 
 
 def together(runs: Sequence[Run]) -> Together | None:

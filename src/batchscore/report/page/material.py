@@ -80,7 +80,7 @@ class TaskMaterial:
     """All that a page tells of one task. `runs` are in order of their beginning.
 
     `unread` files were left out for time; then files and rows are not all. `sample_left_out` says why no
-    scores were looked at.
+    scores were looked at. `damage`: a manifest cannot be used, or a part is not as its manifest says.
     """
 
     task: str
@@ -91,6 +91,7 @@ class TaskMaterial:
     map: Map | None = None
     answers: Measured | None = None
     sample_left_out: str = ""
+    damage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from batchscore.errors import TRANSIENT
 from batchscore.report.page.course import Together, joined
-from batchscore.report.page.material import TaskMaterial
+from batchscore.report.page.material import FileAccount, TaskMaterial
 from batchscore.report.page.runs import Run, number
 from batchscore.report.page.words import counted, percent
 
@@ -58,8 +58,8 @@ def verdict(task: TaskMaterial, output: str) -> Verdict:
     reason = reason[:1].upper() + reason[1:] if isinstance(reason, str) else ""
     unfinished = [each for each in task.files if each.state not in {"complete", "unreadable"}]
     unreadable = [each for each in task.files if each.state == "unreadable"]
-    scored = f"{rows.ok:,} of {counted(rows.rows, 'row')} have a score"
-    if rows.rows == rows.ok + rows.empty:
+    scored = f"{rows.ok:,} of {counted(rows.rows, 'row')} {'has' if rows.ok == 1 else 'have'} a score"
+    if rows.rows == rows.ok:
         scored = f"every one of {counted(rows.rows, 'row')} has a score"
     if rows.empty:
         scored += f"; {rows.empty:,} {'has' if rows.empty == 1 else 'have'} no text"
@@ -81,13 +81,17 @@ def verdict(task: TaskMaterial, output: str) -> Verdict:
         step = "Mend or remove what cannot be read; the same command scores it then" + (
             ":" if command else "."
         )
-        return Verdict("look", title, unreadable[0].problem, step, command)
+        return Verdict("look", title, why_unreadable(unreadable), step, command)
     if task.unread:
         title = f"{counted(task.unread, 'file')} not looked at; of the others {scored}"
         step = "This page takes the time to read all of them:"
         return Verdict("look", title, reason, step, shlex.join(["batchscore", "report", output]))
     if rows.failed:
         return with_failures(task, rows, scored, command)
+    if not rows.ok:
+        title = f"Nothing to score: {counted(rows.rows, 'row')}, none with a text"
+        step = "When there are rows, the same command scores them" + (":" if command else ".")
+        return Verdict("look", title, "", step, command)
     if output.endswith(MERGED):
         return Verdict("good", f"Complete: {scored}", "", f"All scores are in {output}.", "")
     merge = ["batchscore", "merge", output, f"{task.task}.parquet", "--task", task.task]
@@ -107,6 +111,13 @@ def with_failures(task: TaskMaterial, rows: Rows, scored: str, command: str) -> 
         command = command and f"{command} --retry-errors"
     kind = "bad" if rows.failed > rows.rows / 2 else "look"
     return Verdict(kind, title, "", step + (":" if command else "."), command)
+
+
+def why_unreadable(unreadable: Sequence[FileAccount]) -> str:
+    """Return which file cannot be read and why; of several the first, and that there are more."""
+    first = unreadable[0]
+    more = f" (the others are below, under Files)" if len(unreadable) > 1 else ""
+    return f"{first.file}: {first.problem or 'cannot be read'}{more}"
 
 
 def without_limit(command: str) -> str:

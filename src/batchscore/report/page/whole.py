@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -86,7 +87,7 @@ def problems(found: Sequence[str]) -> Html:
         return Html("")
     more = [f"and {len(found) - MOST_PROBLEMS:,} more"] if len(found) > MOST_PROBLEMS else []
     listed = joined(element("li", each) for each in [*found[:MOST_PROBLEMS], *more])
-    return joined([element("h2", "Left out of this page"), element("ul", listed, class_="notes")])
+    return joined([element("h2", "Left out of this page, or damaged"), element("ul", listed, class_="notes")])
 
 
 def section(task: TaskMaterial, found: Material, charts: list[Chart]) -> Html:
@@ -147,7 +148,12 @@ def first_screen(task: TaskMaterial, output: str, course: Together | None) -> Ht
         element("p", told.next_step) if told.next_step else Html(""),
         element("pre", element("code", told.command)) if told.command else Html(""),
     ]
-    findings = [element("li", words, class_=sort) for sort, words in found_in(task)]
+    seen = found_in(task)
+    if task.damage:
+        check = shlex.join(["batchscore", "verify", output])
+        words = "Some of this output is damaged, or a run is at work on it; the end of the page says what."
+        seen.insert(0, ("look", f"{words} To check all: {check}"))
+    findings = [element("li", words, class_=sort) for sort, words in seen]
     return joined(
         [
             element("div", joined(block), class_=f"verdict {told.kind}"),
@@ -181,6 +187,8 @@ def figures(rows: Rows, cost: Spent, course: Together | None, runs: Sequence[Run
     ]
     if rows.not_reached:
         shown.append(("Not reached", counted(rows.not_reached, "row"), "read, and without a record"))
+    if not runs:
+        return cells([*shown, ("Time, tokens, requests", "not known", "no record of a run could be read")])
     shown.append(
         ("Took", duration(cost.busy), f"{large(cost.ok / cost.busy * 60)} rows a minute" if cost.busy else "")
     )
@@ -207,6 +215,11 @@ def figures(rows: Rows, cost: Spent, course: Together | None, runs: Sequence[Run
             )
     else:
         shown.append(("Requests", large(cost.requests), ""))
+    return cells(shown)
+
+
+def cells(shown: Sequence[tuple[str, str, str]]) -> Html:
+    """Return figures: of each its name, the figure, and what more there is to say."""
     pieces = joined(
         element(
             "div",
@@ -246,7 +259,8 @@ def sample(task: TaskMaterial, charts: list[Chart]) -> Html:
         return joined([head, drawn, Html("<br>"), seen, tables.pairs(found)])
     if task.answers is not None:
         return joined([head, reasons(task), placed([lengths(each) for each in task.answers.lengths], charts)])
-    why = task.sample_left_out or f"There are no {what} yet."
+    none = "could be read" if any(each.ok for each in task.files) else "are there yet"
+    why = task.sample_left_out or f"No {what} {none}."
     return joined([head, element("p", why, class_="note")])
 
 
