@@ -43,8 +43,9 @@ class Account:
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found. `missing` is, in words, what a score command would still ask; of `unreadable` files only
-    once they are mended.
+    """What was found. `missing` is, in words, what a score command would still ask.
+
+    `unreadable` files have to be mended before.
 
     `lost` rows had a record that is damaged. Of a repair: `removed` files, and `unmended` problems.
     """

@@ -191,7 +191,8 @@ def test_what_a_run_wrote_is_complete_and_right(out: Path) -> None:
     verdict = verdict_of(out)
     assert (verdict.exit_code, verdict.problems, verdict.missing) == (ExitCode.DONE, [], [])
     assert for_people(verdict) == (
-        "embeddings: 112 rows of 16 files = 96 scored + 16 failed + 0 empty + 0 not reached: complete and right."
+        "embeddings: 112 rows of 16 files = 96 scored + 0 failed + 16 empty + 0 not reached: "
+        "complete and right."
     )
     assert tree(out) == before
     assert verdict_of(out, repair=True).exit_code == ExitCode.DONE

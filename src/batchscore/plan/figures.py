@@ -60,9 +60,14 @@ class FileFigures:
         return round(self.errors[ErrorCode.EMPTY_INPUT] * self.scale)
 
     @property
+    def row_too_large(self) -> int:
+        """Rows that are too large to be read."""
+        return self.errors[ErrorCode.ROW_TOO_LARGE]
+
+    @property
     def oversized(self) -> int:
         """Rows that are too large to be read, too long for the model, or above a minute's quota."""
-        return round((self.errors[ErrorCode.ROW_TOO_LARGE] + self.too_long + self.above_quota) * self.scale)
+        return round((self.row_too_large + self.too_long + self.above_quota) * self.scale)
 
     @property
     def unreadable(self) -> int:
@@ -109,6 +114,11 @@ class Found:
     def sampled(self) -> bool:
         """Whether a file was not read as a whole."""
         return any(file.read < 1 for file in self.files)
+
+    @property
+    def counted_in_part(self) -> bool:
+        """Whether of some file's prompts only some were counted."""
+        return any(file.counted_bytes < file.prompt_bytes for file in self.files)
 
     @property
     def known(self) -> int:

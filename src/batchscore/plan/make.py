@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
@@ -87,6 +87,8 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     counting = counting_of(settings)
     budget = EVERYTHING if exactly else FOR_A_PLAN
     found = packed(settings, measuring_for(settings, surveyed, standing, counting, budget))
+    if found.counted_in_part:
+        counting = in_part(counting)
     answers = round(answer_tokens(settings) * found.asked)
     given = allowed_by(settings)
     timed = partial(pace, found.all_requests, found.tokens + answers)
@@ -97,7 +99,7 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
         else [(limit, found_pace) for limit in USUAL if (found_pace := timed([limit])) is not None]
     )
     dimensions = dimensions_of(settings) or standing.dimensions
-    names = sum((len(file.file) * file.all_rows + file.record_bytes * file.scale) for file in found.files)
+    names = sum((len(file.file) * file.prompts + file.record_bytes) * file.scale for file in found.files)
     kind = settings.format if output is None else part_format(settings, output)
     return Plan(
         settings=settings,
@@ -124,6 +126,13 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     )
 
 
+def in_part(counting: Counting) -> Counting:
+    """Return a way to count that was used on some rows only, in its own words: then it is not exact."""
+    if not counting.accuracy.startswith("exact"):
+        return counting
+    return replace(counting, accuracy="near: of large files some rows are counted, and stand for all")
+
+
 def counting_of(settings: Settings) -> Counting:
     """Return how this run's tokens are counted."""
     return SIMULATED if settings.simulate else counting_for(settings.model, settings.task)
@@ -139,7 +148,7 @@ def measuring_for(
         count=counting.count,
         extra_tokens=parameter_tokens(settings.param, counting.count) if settings.task == "chat" else 0.0,
         answer_tokens=(settings.answer_tokens or 0.0) * settings.answers_per_row,
-        most_tokens=None if settings.simulate else most_input_tokens(settings),
+        most_tokens=most_input_tokens(settings),
         quota_tokens=max((tpm / settings.share for tpm in quotas if tpm is not None), default=None)
         if None not in quotas
         else None,

@@ -29,6 +29,9 @@ MOST_INPUT_TOKENS: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"gpt-4($|-0613)"), 8192),
 )
 
+#: What the simulator refuses, unless it is started with another bound.
+SIMULATED_INPUT_TOKENS = {"embeddings": 8192, "completions": 128_000, "chat": 128_000}
+
 #: Bytes of a vector's number: the fewest digits that give the same float32 back, and a comma; or a float32.
 NUMBER_BYTES = {"jsonl": 12.5, "parquet": 4.0}
 
@@ -49,7 +52,12 @@ def dimensions_of(settings: Settings) -> int | None:
 
 
 def most_input_tokens(settings: Settings) -> int | None:
-    """Return the most tokens of one prompt; `None` where the model's name does not tell."""
+    """Return the most tokens of one prompt; `None` where the model's name does not tell.
+
+    The simulator goes by the task, whatever the name.
+    """
+    if settings.simulate:
+        return SIMULATED_INPUT_TOKENS.get(settings.task)
     return next((most for pattern, most in MOST_INPUT_TOKENS if pattern.search(settings.model)), None)
 
 

@@ -9,39 +9,35 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich import box
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from batchscore.bounds import money
-from batchscore.errors import ErrorCode
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
 from batchscore.plan.pace import Allowed
+from batchscore.report.plan_files import APART, files_table
 from batchscore.report.words import counted
-
-#: So many files are shown one by one; of more only the largest, and those with something wrong.
-MOST_SHOWN = 20
-LARGEST_SHOWN = 8
-WRONG_SHOWN = 8
 
 #: How many problems and skipped files are listed before "and so many more".
 MOST_LISTED = 5
 
-COLUMNS = ("rows", "empty", "oversized", "unreadable", "prompt tokens")
+#: A limit and a duration take so much room.
+MOST_PACE = 11
 
-#: Rows that are not asked, by why; a column of zeros is left out.
-APART = ("empty", "oversized", "unreadable")
-
-#: A file's name is not made shorter than this.
-LEAST_NAME = 16
+#: Why rows are oversized, by where that is counted, and what can be done.
+OVERSIZED = {
+    "row_too_large": "above --max-row-bytes (raise it, or split)",
+    "too_long": "longer than the model takes (shorten, or --on-long-input truncate)",
+    "above_quota": "above a minute of --tpm (raise it, or shorten)",
+}
 
 
 def show(plan: Plan, console: Console) -> None:
     """Print a plan for a person."""
     console.print(Text(headline(plan)))
-    console.print(files_table(plan, console.width))
+    console.print(files_table(plan.found.files, console.width))
     console.print()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True)
@@ -68,60 +64,6 @@ def headline(plan: Plan) -> str:
     )
 
 
-def files_table(plan: Plan, width: int) -> Table:
-    """Return the files and what is in each, the total last; kinds of rows that no file has are left out."""
-    files = plan.found.files
-    shown = chosen(files)
-    rest = [figures for figures in files if not any(figures is one for one in shown)]
-    groups = [[figures] for figures in shown] + ([rest] if rest else []) + ([files] if len(files) > 1 else [])
-    columns = [name for name in COLUMNS if name not in APART or any(getattr(one, name) for one in files)]
-    cells = [[cell(group, name) for name in columns] for group in groups]
-    taken = sum(max(map(len, column)) + 3 for column in zip(columns, *cells, strict=True))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("file", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for figures, row in zip(shown, cells, strict=False):
-        table.add_row(Text(shortened(figures.file, max(LEAST_NAME, width - taken))), *row)
-    if rest:
-        table.add_row(Text(f"{len(rest):,} more files", style="italic"), *cells[len(shown)])
-    if len(files) > 1:
-        table.add_section()
-        table.add_row(Text("all files"), *cells[-1], style="bold")
-    return table
-
-
-def shortened(name: str, width: int) -> str:
-    """Return a name that is no longer than `width`; of a long one the beginning and more of the end."""
-    if cell_len(name) <= width:
-        return name
-    head = (width - 1) // 3
-    tail = width - 1 - head
-    # Characters of double width are few in names, and cost only a little room here.
-    while cell_len(name[:head]) + cell_len(name[-tail:]) > width - 1:
-        head, tail = max(1, head - 1), tail - 1
-    return f"{name[:head]}\u2026{name[-tail:]}"
-
-
-def chosen(files: Sequence[FileFigures]) -> list[FileFigures]:
-    """Return the files that are shown one by one, in input order."""
-    if len(files) <= MOST_SHOWN:
-        return list(files)
-    largest = sorted(files, key=lambda one: -(one.tokens or one.all_rows))[:LARGEST_SHOWN]
-    wrong = [one for one in files if one.problem or one.oversized or one.unreadable][:WRONG_SHOWN]
-    return [one for one in files if any(one is other for other in (*largest, *wrong))]
-
-
-def cell(files: Sequence[FileFigures], name: str) -> str:
-    """Return a figure of some files together."""
-    if name == "rows":
-        exact = all(figures.exact for figures in files)
-        return f"{'' if exact else '~'}{sum(figures.all_rows for figures in files):,}"
-    if name in APART:
-        return f"{sum(getattr(one, name) for one in files):,}"
-    return f"{sum(one.tokens for one in files):,.0f}"
-
-
 def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     """Give the totals, each with its name."""
     found, settings = plan.found, plan.settings
@@ -144,6 +86,9 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "money", f"{money(plan.cost)}{most},\nby {prices_text(plan)}"
     elif settings.prices is not None:
         yield "money", f"not known: the prices have no table for {settings.model}"
+    elif settings.price_in is not None or settings.price_out is not None:
+        missing = "--price-in" if settings.price_in is None else "--price-out"
+        yield "money", f"not known without {missing}"
 
 
 def either(words: Sequence[str]) -> str:
@@ -183,8 +128,8 @@ def paces_table(plan: Plan) -> Table:
     """Return how long it takes at limits that deployments often have."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("tokens a minute", "requests a minute", "takes at least"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("decided by", no_wrap=True)
+        table.add_column(name, justify="right", min_width=MOST_PACE)
+    table.add_column("decided by", min_width=len("requests"))
     for limits, pace in plan.paces:
         table.add_row(f"{limits.tpm:,.0f}", f"{limits.rpm:,.0f}", lasting(pace.minutes), pace.decided_by)
     return table
@@ -210,6 +155,10 @@ def notes(plan: Plan) -> Iterator[str]:
     if standing.anew:
         changed = counted(len(standing.anew), "file")
         yield f"{changed} changed since scored: planned as a whole; rows that stayed are not asked again."
+    for name, why in OVERSIZED.items():
+        rows = round(sum(getattr(one, name) * one.scale for one in found.files))
+        if rows:
+            yield f"oversized: {counted(rows, 'row')} {why}."
     for name, why in (
         ("truncated", "too long and would be asked by their beginning (--on-long-input truncate)"),
         ("with_pictures", "with pictures, sound or files, whose tokens are not counted"),
@@ -318,7 +267,7 @@ def file_fields(figures: FileFigures) -> dict[str, Any]:
         "to_ask": round(figures.prompts * scale),
         "empty": figures.empty,
         "oversized": figures.oversized,
-        "row_too_large": round(figures.errors[ErrorCode.ROW_TOO_LARGE] * scale),
+        "row_too_large": round(figures.row_too_large * scale),
         "too_long_for_model": round(figures.too_long * scale),
         "above_quota": round(figures.above_quota * scale),
         "truncated": round(figures.truncated * scale),

@@ -1,7 +1,7 @@
 """Are the parts that manifests name there, and as long as they say?
 
-It looks at names and sizes, so that it costs a page next to nothing; `batchscore verify` reads them. A store is
-asked nothing: there each part would be a request.
+It looks at names and sizes, so that it costs a page next to nothing; `batchscore verify` reads them. A
+store is asked nothing: there each part would be a request.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def with_failures(task: TaskMaterial, rows: Rows, scored: str, command: str) -> 
 def why_unreadable(unreadable: Sequence[FileAccount]) -> str:
     """Return which file cannot be read and why; of several the first, and that there are more."""
     first = unreadable[0]
-    more = f" (the others are below, under Files)" if len(unreadable) > 1 else ""
+    more = " (the others are below, under Files)" if len(unreadable) > 1 else ""
     return f"{first.file}: {first.problem or 'cannot be read'}{more}"
 
 

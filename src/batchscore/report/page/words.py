@@ -20,7 +20,7 @@ ADVICE: dict[str, str] = {
     "new folder.",
     ErrorCode.CONTENT_FILTER: "The service's content filter refused these rows; asking again gives the same.",
     ErrorCode.INVALID_REQUEST: "See the message; once that is mended, --retry-errors asks these rows again.",
-    ErrorCode.RATE_LIMITED: "The same command asks these rows again; one above a minute's limit needs a higher --tpm.",
+    ErrorCode.RATE_LIMITED: "Asked again by the same command; a row above a minute's limit needs more --tpm.",
     ErrorCode.SERVER_ERROR: "The same command asks these rows again by itself.",
     ErrorCode.TIMEOUT: "The same command asks these rows again by itself; a longer --timeout may help.",
     ErrorCode.CONNECTION: "The same command asks these rows again by itself.",
