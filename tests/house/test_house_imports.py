@@ -96,6 +96,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "report.summary": {"run", "bounds"},
     "report.plan": {"plan", "bounds"},
+    "report.plan_files": {"plan"},
     "report.line": {"bounds"},
     "scores": {"stores", "write"},
     "merging": {"scores", "stores", "read", "write"},

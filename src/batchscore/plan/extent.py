@@ -80,7 +80,8 @@ class Stretches(io.RawIOBase):
         self.left = list(stretches)
         self.given = given
         self.at_lines = at_lines
-        self.held = b""
+        # A view, since what is left of a stretch is cut off again and again.
+        self.held = memoryview(b"")
         self.given.clear()
 
     def readable(self) -> bool:
@@ -91,7 +92,7 @@ class Stretches(io.RawIOBase):
         """Give the next bytes."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         while not self.held and self.left:
-            self.held = self.stretch(*self.left.pop(0))
+            self.held = memoryview(self.stretch(*self.left.pop(0)))
         given = self.held[: min(len(view), GRAIN)]
         view[: len(given)] = given
         self.held = self.held[len(given) :]
