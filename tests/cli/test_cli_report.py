@@ -77,6 +77,14 @@ def test_a_run_leaves_its_page_and_the_command_makes_it_again(
     assert 'href="#chat"' not in page.read_text()
     assert batchscore("report", "in").exit_code == 1
 
+    cut = min(Path("out/embeddings").iterdir())
+    cut.write_bytes(cut.read_bytes()[:100])
+    assert batchscore("report", "out", "--no-vectors").exit_code == 0
+    assert f"embeddings/{cut.name} has 100 bytes instead of" in page.read_text()
+    assert "batchscore verify out" in page.read_text()
+    mended = batchscore(*score, "--task", "embeddings", "--batch-size", "4", "--tpm", "600000")
+    assert "1 part of its records is damaged or gone; the rows that are lost are asked" in mended.said
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")

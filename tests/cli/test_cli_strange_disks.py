@@ -104,7 +104,7 @@ def check(found: list[dict[str, Any]], *, more_than: int) -> None:
         if run["code"] == 1:
             assert "run the same command again: it goes on where it stopped" in run["said"], run
         assert (run["again"], run["verified"]) == (0, 0), run
-        assert "8 rows of 1 file = 7 scored + 1 failed" in run["verdict"], run
+        assert "8 rows of 1 file = 7 scored + 0 failed + 1 empty" in run["verdict"], run
         assert run["journals"] == [], run
     assert found[-1]["code"] == 0
     assert 1 in {run["code"] for run in found}
