@@ -107,7 +107,7 @@ def classify(reply: Reply) -> Outcome:
             Verdict.NEW_TOKEN,
             ErrorCode.INVALID_REQUEST,
             "the service refused the credentials (401). Check the key or the sign-in, and that they belong "
-            "to this endpoint.",
+            "to this endpoint; where none was given, put a key into BATCHSCORE_API_KEY.",
             status,
         )
     if status == 403 and code in CONTENT_CODES:
