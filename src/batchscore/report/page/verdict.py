@@ -94,7 +94,14 @@ def verdict(task: TaskMaterial, output: str) -> Verdict:
         return Verdict("look", title, "", step, command)
     if output.endswith(MERGED):
         return Verdict("good", f"Complete: {scored}", "", f"All scores are in {output}.", "")
-    merge = ["batchscore", "merge", output, f"{task.task}.parquet", "--task", task.task]
+    merge = [
+        "batchscore",
+        "merge",
+        output,
+        f"{output.rstrip('/')}-{task.task}.jsonl",
+        "--task",
+        task.task,
+    ]
     return Verdict(
         "good", f"Complete: {scored}", "", "One file of all scores, in input order:", shlex.join(merge)
     )
