@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from batchscore.errors import ExitCode
 from batchscore.model.chosen import choose
 from batchscore.options import GroupedHelp, settings_options
 from batchscore.rows import Event, Listen, Notice
+from batchscore.secret_names import shown_command
 from batchscore.settings import Settings
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def scored(
         if unread:
             listen(Notice(" ".join(unread)))
         # With --overwrite the same command would begin anew instead of going on.
-        command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
+        command = shown_command(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
         finished = score_files(
             settings,
             inputs,

@@ -111,7 +111,10 @@ def with_failures(task: TaskMaterial, rows: Rows, scored: str, command: str) -> 
 
 def without_limit(command: str) -> str:
     """Return a command as one types it without its `--limit`."""
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""  # a damaged record's
     kept = [
         word
         for before, word in zip(["", *words], words, strict=False)
