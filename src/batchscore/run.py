@@ -16,7 +16,6 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from itertools import count
-from typing import Any
 
 import orjson
 
@@ -28,6 +27,7 @@ from batchscore.errors import ExitCode, OutputError, SettingsError
 from batchscore.first_answer import require_an_answer
 from batchscore.incremental import Changes, carry_over, end, out_of_sight, without_emptied
 from batchscore.job import Job
+from batchscore.json_text import for_json
 from batchscore.output import Output, holding, output_of
 from batchscore.plan.expected import expecting
 from batchscore.process import on_the_fastest_loop, stopping
@@ -307,16 +307,7 @@ def write_record(
     if finished.changes is not None:
         record["changes"] = asdict(finished.changes)
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    storage.write_whole(finished.record, orjson.dumps(written(record), option=options, default=str))
-
-
-def written(value: Any) -> Any:
-    """Return what can stand in JSON: paths and flags may hold bytes that are no UTF-8."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, Mapping):
-        return {str(written(key)): written(each) for key, each in value.items()}
-    return [written(each) for each in value] if isinstance(value, (list, tuple)) else value
+    storage.write_whole(finished.record, orjson.dumps(for_json(record), option=options, default=str))
 
 
 def moment(started: float) -> datetime:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.configuration import resolve
+from batchscore.report.events import Events
 from batchscore.report.page.runs import run_from
 from batchscore.report.page.verdict import without_limit
 from batchscore.report.timeline import Timeline
@@ -136,6 +137,13 @@ def test_a_timeline_that_cannot_be_is_left_out(key: str, value: object) -> None:
     run = run_from("a", json.dumps(record).encode())
     assert not isinstance(run, str)
     assert run.course is None
+
+
+def test_a_name_that_is_no_utf8_can_be_told_to_a_machine() -> None:
+    lines: list[bytes] = []
+    Events(lines.append).say("started", output=os.fsdecode(b"caf\xe9"), inputs=["a", 1], errors={"ü": None})
+    told = {"event": "started", "output": "caf\\udce9", "inputs": ["a", 1], "errors": {"ü": None}}
+    assert json.loads(lines[0]) == told
 
 
 def test_a_damaged_command_is_none() -> None:

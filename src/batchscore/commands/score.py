@@ -17,6 +17,7 @@ from batchscore.config_file import ConfigFile, config_file
 from batchscore.configuration import parse_param_flags, stands_in, unread_variables
 from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, variable_of
 from batchscore.errors import ExitCode
+from batchscore.json_text import for_json
 from batchscore.model.chosen import choose
 from batchscore.options import GroupedHelp, settings_options
 from batchscore.rows import Event, Listen, Notice
@@ -139,7 +140,7 @@ def scored(
             afterwards=lambda done: with_page(done, listen),
         )
     if events.wanted:
-        say(orjson.dumps(for_machines(finished)))
+        say(orjson.dumps(for_json(for_machines(finished))))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
         say(summary(finished, words=sys.argv[1:]), err=finished.exit_code is not ExitCode.DONE)
     return finished.exit_code
