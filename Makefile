@@ -17,8 +17,8 @@ run: $(INSTALLED)            ## score data/ on the embedded endpoint
 	@head -qn 2 out/embeddings/part-notes-*.jsonl | cut -c 1-100 | sed 's/$$/ .../'
 	@head -qn 2 out/chat/part-notes-*.jsonl
 
-test: $(READY)               ## the default tests
-	$(BIN)/pytest -n auto
+test: $(READY)               ## the default tests, one more at a time than there are cores, since many wait
+	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
 
 slow: $(READY)               ## the tests that take long or much memory
 	$(BIN)/pytest -m slow --timeout 900

@@ -142,6 +142,7 @@ def test_a_second_run_creates_nothing_twice_and_scores_into_the_same_place(azure
     assert azure.count("delete") == 0
 
 
+@pytest.mark.slow
 def test_an_error_at_any_step_stops_it_and_the_same_command_goes_on(azure: Azure) -> None:
     """One world, in which each run gets a step further than the one before."""
     for step in STEPS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from cli_records import codes, same, whole
 
 from batchscore.simulator import CONTENT_FILTER_TRIGGER, Behaviour, Deployment, Running, start
@@ -33,6 +34,7 @@ def test_bad_rows_of_a_pack_cost_only_themselves(
         assert same(scores["a.csv", row]["embeddings"], vector)
 
 
+@pytest.mark.slow
 def test_replies_that_must_not_be_believed(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:

@@ -119,6 +119,7 @@ def test_errors_that_may_have_passed_are_asked_again_every_night(
     assert changes()[2] == [("deleted", "000"), ("deleted", "004"), ("changed", "001")]
 
 
+@pytest.mark.slow
 def test_one_file_is_made_anew_and_keeps_what_is_no_input_any_more(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

@@ -178,7 +178,7 @@ def test_output_inside_the_input_is_not_read_as_input(
     assert {"name": "out/", "reason": "an output folder of batchscore"} in file.report["skipped"]
 
 
-@pytest.mark.parametrize("rows_a_request", [10, 40])
+@pytest.mark.parametrize("rows_a_request", [10, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_disk_that_is_full(
     batchscore: Cli, files: Files, deployment: Deployment, rows_a_request: int
 ) -> None:

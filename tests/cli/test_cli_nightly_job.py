@@ -65,6 +65,7 @@ def last_event() -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_nights_one_after_the_other_and_one_that_overlaps(
     job: dict[str, str], files: Files, deployment: Deployment, direct: Direct

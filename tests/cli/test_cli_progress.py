@@ -116,6 +116,7 @@ def test_a_person_sees_how_a_run_gets_on_and_leaves_it_with_a_clean_terminal(
     assert not [line for line in drawn if "·" in line and len(line.strip()) > WIDTH]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["closed", "dumb"])
 def test_no_terminal_to_draw_on_changes_nothing_for_the_run(
     batchscore: Cli, files: Files, deployment: Deployment, terminal: Terminal, how: str

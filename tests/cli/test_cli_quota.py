@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from cli_records import codes, whole
 
 from batchscore import read_scores
@@ -35,6 +36,7 @@ def test_a_strict_quota_is_kept_with_limits_given_and_with_limits_told(batchscor
         assert len(whole(out, "embeddings")[0]) == 300
 
 
+@pytest.mark.slow
 def test_processes_on_one_quota_keep_it_together_and_one_may_be_killed(batchscore: Cli, files: Files) -> None:
     command: list[list[str]] = []
     for worker in range(4):

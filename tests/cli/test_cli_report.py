@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from browser import CHROMIUM, look_at
 
 if TYPE_CHECKING:
@@ -74,12 +76,22 @@ def test_a_run_leaves_its_page_and_the_command_makes_it_again(
     assert only.exit_code == 0
     assert 'href="#chat"' not in page.read_text()
     assert batchscore("report", "in").exit_code == 1
-    if CHROMIUM is not None:
-        batchscore("report", "out")
-        for seen in look_at(page, [(1280, "light"), (390, "dark")]):
-            assert seen.complaints == []
-            assert [url for url in seen.requests if not url.startswith(("file:", "data:"))] == []
-            assert seen.look == {"wide": 0, "blank": [], "outside": [], "charts": len(charts_of(page))}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+def test_a_page_in_a_browser(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    files.texts(f"in/{HOSTILE.replace('/', '-')}", [f"{SECRET} {number}" for number in range(60)])
+    files.texts("in/b.csv", ["one", "", f"{SECRET} simulate-content-filter"])
+    deployment.will(status=429, retry_after=0.2)
+    score = ["score", "in", "-o", "out", "--column", "text", "--id", "id", "-m", deployment.name]
+    batchscore(*score, "--task", "embeddings", "--batch-size", "4", "--tpm", "600000")
+    batchscore(*score, "--task", "chat", "--limit", "12", "--price-in", "1", "--price-out", "2")
+    page = Path("out/report.html")
+    for seen in look_at(page, [(1280, "light"), (390, "dark")]):
+        assert seen.complaints == []
+        assert [url for url in seen.requests if not url.startswith(("file:", "data:"))] == []
+        assert seen.look == {"wide": 0, "blank": [], "outside": [], "charts": len(charts_of(page))}
 
 
 def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Files) -> None:

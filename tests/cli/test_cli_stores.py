@@ -125,6 +125,7 @@ def test_a_run_from_store_to_store_is_resumed_and_read_by_pyarrow(batchscore: Cl
     assert (third.report["ok"], third.report["requests"]) == (10, 0), third.said
 
 
+@pytest.mark.slow
 def test_one_file_in_a_store_is_replaced_whole_and_a_damaged_part_asked_again(
     batchscore: Cli, s3: Bucket
 ) -> None:
@@ -170,6 +171,7 @@ def test_an_output_that_cannot_be_written_is_told_in_a_sentence(
     assert SECRET not in done.said
 
 
+@pytest.mark.slow
 def test_an_output_in_a_store_is_merged_verified_and_repaired(batchscore: Cli, bucket: Bucket) -> None:
     bucket.put("in/a.csv", TEXTS)
     command = [*SCORE, f"{bucket.uri}/in", "-o", f"{bucket.uri}/out", "--rows-per-part", "4", "--shared"]

@@ -130,6 +130,7 @@ def test_a_disk_without_rename_may_fail_at_any_change(faults: Faults, first: int
     check(faults("EDQUOT-short", refuses=REFUSES, first=first, step=step), more_than=30 // step)
 
 
+@pytest.mark.slow
 def test_a_mount_that_neither_appends_nor_renames_nor_seeks(
     batchscore: Cli, files: Files, deployment: Deployment, strange: dict[str, str | None], tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_mount_that_neither_appends_nor_renames_nor_seeks(
     assert not list(tmp_path.glob("batchscore-*/journal-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [pytest.param("jsonl", marks=pytest.mark.slow), "parquet"])
 def test_both_formats_are_written_from_start_to_end(
     form: str, batchscore: Cli, files: Files, deployment: Deployment, strange: dict[str, str | None]
@@ -166,6 +168,7 @@ def test_both_formats_are_written_from_start_to_end(
     assert not Path("scratch").exists() or not list(Path("scratch").iterdir())
 
 
+@pytest.mark.slow
 def test_a_torn_manifest_costs_nothing_where_it_was_written_in_place(
     batchscore: Cli, files: Files, deployment: Deployment, strange: dict[str, str | None]
 ) -> None:

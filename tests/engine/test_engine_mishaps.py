@@ -290,6 +290,7 @@ def test_a_probe_that_ends_late_does_not_use_again_what_was_given_up(monkeypatch
 # --- several deployments
 
 
+@pytest.mark.slow
 def test_a_pause_of_all_deployments_leaves_the_loop_to_others() -> None:
     """In real time: waiting must not take the processor, or Ctrl-C is not heard."""
     refused = reply(429, {}, retry_after="1")
@@ -424,6 +425,7 @@ def test_closing_in_the_moment_of_a_timeout_ends_it_all(monkeypatch: Patch) -> N
     assert run_virtual(run(), monkeypatch)[0] == 0
 
 
+@pytest.mark.slow
 def test_time_in_which_nobody_listened_is_no_timeout() -> None:
     """In real time: the source of rows holds up the thread for longer than the timeout."""
 

@@ -104,6 +104,7 @@ def expiring(
     assert len(cloud.tokens) > seconds // cloud.life_seconds
 
 
+@pytest.mark.slow
 def test_tokens_of_seconds_are_renewed_under_load(
     batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_key_comes_from_the_vault_and_shows_nowhere(
     assert "T0KEN" not in run.said + written
 
 
+@pytest.mark.slow
 def test_a_key_that_is_exchanged_while_a_run_lasts_is_read_again(
     batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def names(*inputs: str, output: str | None = None) -> list[str]:
     return [file.name for file in found.files]
 
 
+@pytest.mark.slow
 def test_every_odd_file_reads_as_it_does_on_disk(bucket: Bucket) -> None:
     """All formats and all their troubles, by every reader: the same rows, errors and reasons."""
     for expected in sorted(ODD.glob(f"*{EXPECTED}")):

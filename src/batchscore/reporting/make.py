@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchscore.errors import InputError
 from batchscore.report.page.material import Failures, Material, TaskMaterial
@@ -16,7 +16,14 @@ from batchscore.report.page.runs import Run
 from batchscore.report.page.whole import page
 from batchscore.reporting.failures import read_failures
 from batchscore.reporting.records import Until, files_of_last_run, read_accounts, read_runs
-from batchscore.reporting.sample import THOROUGH, Extent, answers_of_sample, at_the_end, map_of_sample
+from batchscore.reporting.sample import (
+    MOST_AT_THE_END,
+    THOROUGH,
+    Extent,
+    answers_of_sample,
+    at_the_end,
+    map_of_sample,
+)
 from batchscore.stores.address import Place
 from batchscore.write import storage
 from batchscore.write.outputs import output_folder, tasks_in
@@ -107,7 +114,9 @@ def of_one_task(
     elif task == "embeddings":
         vectors = map_of_sample(folder, files, effort.extent, until)
     else:
-        answers = answers_of_sample(folder, task, files, effort.extent, until)
+        # A text costs next to nothing beside a vector.
+        extent = replace(effort.extent, records=max(effort.extent.records, MOST_AT_THE_END))
+        answers = answers_of_sample(folder, task, files, extent, until)
     # Of a file whose manifest there was no time for, the run's record says the same.
     unknown = max(unread - len(told), 0)
     return TaskMaterial(task, runs, files, unknown, failures, vectors, answers, left_out), problems
