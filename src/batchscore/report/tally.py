@@ -75,7 +75,7 @@ class Tally:
             self.slowest_seconds = max(self.slowest_seconds, event.seconds)
             if event.cause:
                 self.retried[event.cause] += 1
-            else:
+            elif event.rows:
                 self.kept_tokens += event.prompt_tokens + event.completion_tokens
         elif isinstance(event, RowsSettled):
             self.ok += event.ok
