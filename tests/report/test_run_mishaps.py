@@ -8,13 +8,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.configuration import resolve
+from batchscore.plan.expected import expected
 from batchscore.report.events import Events
 from batchscore.report.page.runs import run_from
 from batchscore.report.page.verdict import without_limit
@@ -25,6 +26,9 @@ from batchscore.reporting.records import Until, read_runs
 from batchscore.rows import Event, Notice
 from batchscore.run import Finished, score_files
 from batchscore.secret_names import shown_command, without_secrets
+
+if TYPE_CHECKING:
+    from batchscore.plan.measure import Measuring
 
 SEARCH = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "HUSH"}}}
 
@@ -162,3 +166,12 @@ def test_a_command_is_shown_without_secrets() -> None:
 @given(st.dictionaries(st.sampled_from(["n", "stop", "tokens"]), st.integers() | st.text(max_size=3)))
 def test_parameters_that_hold_no_secret_stay_as_they_are(params: dict[str, Any]) -> None:
     assert without_secrets({"a": [params]}) == {"a": [params]}
+
+
+def test_a_look_that_fails_is_no_reason_for_a_run_to_fail() -> None:
+    class Failing:
+        def measure(self, **_: object) -> None:
+            raise RuntimeError("nobody thought of it")
+
+    settings = resolve({"task": "chat", "model": "m", "output": "out", "column": "text"}, environ={})
+    assert expected(settings, cast("Measuring", Failing())) is None
