@@ -15,6 +15,7 @@ from batchscore.errors import OutputError, UsageError
 from batchscore.incremental import run_name
 from batchscore.output import Output
 from batchscore.rows import Listen, Notice
+from batchscore.secret_names import without_secrets
 from batchscore.settings import Settings
 from batchscore.stores.address import Place
 from batchscore.survey import Survey, wanted_by
@@ -154,7 +155,8 @@ def fingerprint(settings: Settings, output: Output) -> dict[str, Any]:
     return text_field | {
         "model": settings.model,
         "deployment": settings.deployment,
-        "params": settings.api_params,
+        # A secret determines no record, and may change.
+        "params": without_secrets(settings.api_params),
         "on_long_input": settings.on_long_input,
         "column": settings.column,
         "prompt": settings.prompt,

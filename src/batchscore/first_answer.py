@@ -10,7 +10,7 @@ from dataclasses import replace
 from batchscore.bounds import Bounds
 from batchscore.errors import BatchscoreError, Refused
 from batchscore.process import on_the_fastest_loop, stopping
-from batchscore.rows import Listen, Prompt, RowError
+from batchscore.rows import Attempt, Event, Listen, Prompt, RowError
 from batchscore.scoring import PROBES, Endpoint, open_engine
 from batchscore.settings import Settings
 
@@ -45,13 +45,18 @@ async def refusal(
 ) -> str | None:
     """Return why the text was refused, `None` where it was answered."""
     source = iter([Prompt("", 0, PROBES[settings.task])])
+
+    def heard(event: Event) -> None:
+        # It was billed, but no row was asked, and no record keeps the answer.
+        listen(replace(event, rows=0, asked=()) if isinstance(event, Attempt) else event)
+
     # The run's own event will belong to another loop.
     stop = asyncio.Event()
     bounds = replace(bounds, stop=stop)
     with stopping(stop, listen):
         async with (
             bounds.watching(listen),
-            open_engine(settings, endpoints, source, environ=environ, listen=listen, stop=stop) as engine,
+            open_engine(settings, endpoints, source, environ=environ, listen=heard, stop=stop) as engine,
             aclosing(engine.settled()) as settled,
         ):
             async for rows in settled:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
+from itertools import count
 
 import orjson
 
@@ -26,6 +27,7 @@ from batchscore.errors import ExitCode, OutputError, SettingsError
 from batchscore.first_answer import require_an_answer
 from batchscore.incremental import Changes, carry_over, end, out_of_sight, without_emptied
 from batchscore.job import Job
+from batchscore.json_text import for_json
 from batchscore.output import Output, holding, output_of
 from batchscore.plan.expected import expecting
 from batchscore.process import on_the_fastest_loop, stopping
@@ -33,6 +35,7 @@ from batchscore.report.tally import Statistics, Tally
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Event, Listen, Notice
 from batchscore.scoring import Endpoint
+from batchscore.secret_names import without_secrets
 from batchscore.settings import Settings
 from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.survey import Survey, survey
@@ -44,9 +47,10 @@ from batchscore.write.layout import Layout
 from batchscore.write.ledger import Ledger
 from batchscore.write.lock import Hold
 from batchscore.write.next_version import NextLedger
-from batchscore.write.one_file import (
-    write_one_file,
-)
+from batchscore.write.one_file import write_one_file
+
+#: Runs of this process so far: those that begin within one second must not share a name.
+_runs = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def score_files(
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
     endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
-    name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker(settings)}"
+    name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker_of(settings)}"
     with tracked(settings, environ, listen, name) as run:
         with holding(settings, output, listen) as hold:
             finished = score_surveyed(
@@ -187,7 +191,8 @@ def score_surveyed(
         output=output,
         layout=layout,
         record=layout.runs / f"{name}.json",
-        seconds=time.time() - bounds.started,
+        # A clock that was set back must not make it end before it began.
+        seconds=max(time.time() - bounds.started, 0.0),
         exit_code=outcome.exit_code(settings.error_threshold),
         with_file=with_file,
         changes=changes,
@@ -237,6 +242,7 @@ def write_record(
 ) -> None:
     """Write `runs/<start>-<worker>.json`: what was set, what came of it; no cell, no secret."""
     settings = {each.name: getattr(finished.settings, each.name) for each in fields(finished.settings)}
+    settings["param"] = without_secrets(settings["param"])
     reached = [
         {"name": name, "url": target.url, "auth": target.auth, "from": target.sources, "rpm": rpm, "tpm": tpm}
         for name, target, rpm, tpm in ((each.name, each.target, each.rpm, each.tpm) for each in endpoints)
@@ -247,10 +253,10 @@ def write_record(
         "version": VERSION,
         "started": moment(started).isoformat(timespec="seconds"),
         "seconds": round(finished.seconds, 3),
-        "worker": worker(finished.settings),
+        # As in the record's name, which begins with the moment.
+        "worker": finished.record.name.removesuffix(".json").partition("-")[2],
         "host": platform.node() or "host",
-        # A name that is not UTF-8 cannot stand in JSON.
-        "command": command.encode("utf-8", "backslashreplace").decode(),
+        "command": command,
         "exit_code": int(finished.exit_code),
         "reason": outcome.reason,
         "settings": settings,
@@ -300,8 +306,8 @@ def write_record(
     }
     if finished.changes is not None:
         record["changes"] = asdict(finished.changes)
-    body = orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str)
-    storage.write_whole(finished.record, body)
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    storage.write_whole(finished.record, orjson.dumps(for_json(record), option=options, default=str))
 
 
 def moment(started: float) -> datetime:
@@ -309,8 +315,11 @@ def moment(started: float) -> datetime:
     return datetime.fromtimestamp(started, timezone.utc)
 
 
-def worker(settings: Settings) -> str:
+def worker_of(settings: Settings) -> str:
     """Return what tells this run from others that write to the same output."""
     name = f"{platform.node() or 'host'}-{os.getpid()}"
-    # A host's process may score many small batches, several in a second.
-    return f"{name}-{secrets.token_hex(4)}" if settings.shared else name
+    if settings.shared:
+        # Machines of a cluster may have one name, and one number for their only process.
+        return f"{name}-{secrets.token_hex(4)}"
+    number = next(_runs)
+    return name if number == 1 else f"{name}-{number}"

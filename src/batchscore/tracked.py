@@ -85,11 +85,13 @@ class Followed:
 
     def follow(self, event: Event) -> None:
         """Let MLflow have what an event adds to the figures."""
-        if self.tracking is not None:
-            self.tracking(event)
-        elif self.where is not None and not isinstance(event, Notice):
-            self.begin()
-            self.follow(event)
+        try:
+            if self.tracking is None and self.where is not None and not isinstance(event, Notice):
+                self.begin()
+            if self.tracking is not None:
+                self.tracking(event)
+        except Exception as error:
+            self.give_up(error)
 
     def begin(self) -> None:
         """Start to track, once."""
@@ -116,22 +118,38 @@ class Followed:
         record: Place,
         report: Place | None,
     ) -> None:
-        """Tell how the run ended, and log its files; `report` is its page, where one was made."""
+        """Tell how the run ended, and log its files; `report` is its page, where one was made.
+
+        The run is over: neither what fails here nor a Ctrl-C changes how it ended.
+        """
         if self.tracking is None:
             return
         tags = {} if self.settings.shared else {"batchscore.exit_code": str(int(exit_code))}
         if outcome.reason is not None:
             tags["batchscore.reason"] = text_of(outcome.reason, LONGEST_TAG)
         figures = {"seconds": seconds, "rows_not_reached": outcome.not_reached, "rows": outcome.rows}
-        with tempfile.TemporaryDirectory(prefix="batchscore-tracking-", ignore_cleanup_errors=True) as folder:
-            files: list[tuple[Path, str]] = []
-            # A store that fails now, or a full disk, has said so already or does not matter.
+        ended = STATUSES.get(exit_code, "FAILED"), tags, figures
+        try:
+            with tempfile.TemporaryDirectory(
+                prefix="batchscore-tracking-", ignore_cleanup_errors=True
+            ) as folder:
+                self.end(*ended, self.gathered(outcome, layout, record, report, Path(folder)))
+        except (Exception, KeyboardInterrupt) as error:
+            self.tell(error)
+            self.end(*ended)
+
+    def gathered(
+        self, outcome: Ended, layout: Layout, record: Place, report: Place | None, folder: Path
+    ) -> list[tuple[Path, str]]:
+        """Return the files to log, those that are not on this machine fetched into the folder."""
+        files: list[tuple[Path, str]] = []
+        # A store that fails now, or a full disk, has said so already or does not matter.
+        with suppress(BatchscoreError, OSError):
+            files.append((table_of(outcome.files, folder, self.name), "batchscore"))
+        for place, below in files_of(outcome, layout, record, report):
             with suppress(BatchscoreError, OSError):
-                files.append((table_of(outcome.files, Path(folder), self.name), "batchscore"))
-            for place, below in files_of(outcome, layout, record, report):
-                with suppress(BatchscoreError, OSError):
-                    files.extend((path, below) for path in on_this_machine(place, Path(folder)))
-            self.end(STATUSES.get(exit_code, "FAILED"), tags, figures, files)
+                files.extend((path, below) for path in on_this_machine(place, folder))
+        return files
 
     def end(
         self,
@@ -149,6 +167,17 @@ class Followed:
         """Let nothing be lost if this process is not heard of again."""
         if self.tracking is not None:
             self.tracking.pause()
+
+    def give_up(self, error: BaseException) -> None:
+        """Track no more, for a reason that nobody thought of."""
+        self.where = None
+        self.leave()
+        self.tell(error)
+
+    def tell(self, error: BaseException) -> None:
+        """Tell that tracking has failed here."""
+        reason = f"{type(error).__name__}: {error}".rstrip(": ")
+        self.listen(Notice(f"MLflow tracking fails; the run itself goes on without it: {reason}"))
 
     def leave(self) -> None:
         """Leave at once; MLflow gets to know later."""

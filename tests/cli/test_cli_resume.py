@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,13 @@ def test_overwrite_discards_nothing_before_the_service_has_answered(
         deployment.reset()
     assert whole("out", "chat") == before
     assert Path("out.jsonl").read_bytes() == one_file
-    assert batchscore(*command, "-o", "out").exit_code == 0
+    anew = batchscore(*command, "-o", "out", "--overwrite")
+    assert anew.exit_code == 0
+    records = [json.loads(path.read_text()) for path in Path("out/runs").glob("*.json")]
+    (record,) = (each for each in records if each["settings"]["overwrite"])
+    told = record["this_run"]
+    assert told["tokens_kept"] == record["tokens_kept"] < told["tokens_billed"], "the question was billed"
+    assert {each["file"] for each in record["timeline"]["slowest"]} == {"a.csv"}
 
 
 def test_rows_that_failed_for_the_services_fault_are_asked_again(

@@ -15,13 +15,13 @@ import batchscore
 SOURCE = Path(batchscore.__file__).parent
 
 #: The nouns that flow, the errors, how a task ends and where a user keeps things; everybody may use them.
-NOUNS = {"rows", "errors", "version", "tasks", "temporary"}
+NOUNS = {"rows", "errors", "version", "tasks", "temporary", "secret_names", "json_text"}
 
 #: What may import what, besides the nouns and one's own folder: nouns ← stages (never one another) ←
 #: engine (of pack and request) ← job, survey, run ← doors. A row serves every module that begins so.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "rows version tasks temporary versions": set(),
+    "rows version tasks temporary versions secret_names json_text": set(),
     "declared deadline": set(),
     "prices": set(),
     "settings checks configuration": {"settings", "checks", "declared", "deadline", "prices"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -18,9 +17,11 @@ from batchscore.config_file import ConfigFile, config_file
 from batchscore.configuration import parse_param_flags, stands_in, unread_variables
 from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, variable_of
 from batchscore.errors import ExitCode
+from batchscore.json_text import for_json
 from batchscore.model.chosen import choose
 from batchscore.options import GroupedHelp, settings_options
 from batchscore.rows import Event, Listen, Notice
+from batchscore.secret_names import shown_command
 from batchscore.settings import Settings
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def scored(
         if unread:
             listen(Notice(" ".join(unread)))
         # With --overwrite the same command would begin anew instead of going on.
-        command = shlex.join(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
+        command = shown_command(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
         finished = score_files(
             settings,
             inputs,
@@ -139,7 +140,7 @@ def scored(
             afterwards=lambda done: with_page(done, listen),
         )
     if events.wanted:
-        say(orjson.dumps(for_machines(finished)))
+        say(orjson.dumps(for_json(for_machines(finished))))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
         say(summary(finished, words=sys.argv[1:]), err=finished.exit_code is not ExitCode.DONE)
     return finished.exit_code

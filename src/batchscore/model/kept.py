@@ -5,8 +5,6 @@ Tables only. Credentials, addresses and the host's pace of a foreign client are 
 
 from __future__ import annotations
 
-import re
-
 MLMODEL = "MLmodel"
 FLAVOR = "openai"
 #: The module that MLflow loads our models with; it stands in every saved model, so it keeps its name.
@@ -31,11 +29,6 @@ STORED = (
     *("deployment", "column", "prompt", "system", "messages", "text_field"),
     *("rpm", "tpm", "share", "batch_size", "concurrency", "timeout", "retries", "max_outage"),
     *("on_long_input", "dedup"),
-)
-
-#: What a parameter is called whose value would be a secret, or would carry one.
-SECRET = re.compile(
-    r"(api|access|subscription|secret)[_-]?key$|(token|secret|password|authorization|headers)$", re.IGNORECASE
 )
 
 #: How `predict` answers; each may also be given with its `params`.

@@ -26,9 +26,9 @@ from batchscore.errors import UsageError
 from batchscore.model.chosen import choose
 from batchscore.model.folder import written_whole
 from batchscore.model.kept import ANSWERS, FLAVOR, LOADER, MLMODEL, STORED, TASKS
-from batchscore.model.secrets import secret_in
 from batchscore.pack.messages import columns_of
 from batchscore.rows import TEXT_COLUMN
+from batchscore.secret_names import secret_in
 from batchscore.settings import Settings
 from batchscore.survey import wanted_by
 from batchscore.version import VERSION

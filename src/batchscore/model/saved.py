@@ -26,8 +26,9 @@ from typing import Any
 import yaml
 
 from batchscore.errors import SettingsError, UsageError
-from batchscore.model.kept import ANSWERS, FLAVOR, LOADER, MLMODEL, NOT_SENT, SECRET, STORED, TASKS
+from batchscore.model.kept import ANSWERS, FLAVOR, LOADER, MLMODEL, NOT_SENT, STORED, TASKS
 from batchscore.pack.messages import columns_of
+from batchscore.secret_names import SECRET
 
 
 @dataclass(frozen=True, slots=True)

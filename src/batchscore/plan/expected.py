@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 from batchscore import tasks
-from batchscore.errors import BatchscoreError
 from batchscore.plan.extent import FOR_A_RUN, weight
 from batchscore.plan.make import counting_of, measuring_for, packed
 from batchscore.plan.measure import Measuring
@@ -40,15 +40,19 @@ async def expecting(settings: Settings, surveyed: Survey, listen: Listen) -> Asy
         settings, surveyed, Standing(settings.rows_per_part), counting_of(settings), FOR_A_RUN
     )
     measuring.clock = time.thread_time
-    if sum(weight(ready.file) for ready in surveyed.ready) <= SMALL_BYTES:
-        listen(expected(settings, measuring))
+    files = [ready.file for ready in surveyed.ready]
+    # A store takes its time, however little is asked of it.
+    if sum(map(weight, files)) <= SMALL_BYTES and all(isinstance(file.path, Path) for file in files):
+        found = expected(settings, measuring)
+        if found is not None:
+            listen(found)
         yield
         return
 
     async def look() -> None:
-        # A file that cannot be read is the run's to tell.
-        with suppress(BatchscoreError):
-            listen(await asyncio.to_thread(expected, settings, measuring))
+        found = await asyncio.to_thread(expected, settings, measuring)
+        if found is not None:
+            listen(found)
 
     looking = asyncio.create_task(look())
     try:
@@ -58,9 +62,12 @@ async def expecting(settings: Settings, surveyed: Survey, listen: Listen) -> Asy
         await tasks.end(looking)
 
 
-def expected(settings: Settings, measuring: Measuring) -> Expected:
-    """Look and return what was found."""
-    found = packed(settings, measuring)
+def expected(settings: Settings, measuring: Measuring) -> Expected | None:
+    """Look and return what was found; `None` where the look failed: what is wrong is the run's to tell."""
+    try:
+        found = packed(settings, measuring)
+    except Exception:
+        return None
     return Expected(
         rows=found.rows,
         prompt_tokens=found.tokens,

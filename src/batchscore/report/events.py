@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from batchscore.errors import BatchscoreError, ExitCode
+from batchscore.json_text import for_json
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, FileFinished, Notice
 
@@ -48,7 +49,7 @@ class Events:
         if self.write is None:
             return
         try:
-            self.write(orjson.dumps({"event": event, **fields}))
+            self.write(orjson.dumps(for_json({"event": event, **fields})))
         except OSError:
             self.write = None
 

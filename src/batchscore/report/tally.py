@@ -75,13 +75,15 @@ class Tally:
             self.slowest_seconds = max(self.slowest_seconds, event.seconds)
             if event.cause:
                 self.retried[event.cause] += 1
-            else:
+            elif event.rows:
                 self.kept_tokens += event.prompt_tokens + event.completion_tokens
         elif isinstance(event, RowsSettled):
             self.ok += event.ok
             for code, count in event.errors.items():
                 self.errors[code.value] += count
-            self.finish_reasons.update(event.finish_reasons)
+            # `Counter.update` takes as long as all the rest.
+            for reason, count in event.finish_reasons.items():
+                self.finish_reasons[reason] += count
         elif isinstance(event, FileFinished):
             self.files.append(event)
             self.known_of[event.file] = event.known

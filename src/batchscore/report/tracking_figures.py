@@ -18,13 +18,11 @@ from typing import Any
 
 from batchscore.report.tally import Statistics
 from batchscore.rows import Standing
+from batchscore.secret_names import HIDDEN, without_secrets
 
 #: Longest value of a parameter that servers of every age take, and of a tag in Azure ML.
 LONGEST_PARAM = 500
 LONGEST_TAG = 1000
-
-#: What a parameter of the API is called whose value would be a secret.
-SECRET = re.compile(r"(key|token|secret|password|authorization|headers|credential)$", re.IGNORECASE)
 
 #: A name that MLflow does not take is changed in these characters.
 UNFIT = re.compile(r"[^\w./ -]", re.ASCII)
@@ -48,8 +46,8 @@ def params_of(settings: Mapping[str, Any]) -> dict[str, str]:
         if name == "param":
             found.update(
                 (fit_name(f"param.{each}"), text_of(given))
-                for each, given in value.items()
-                if not SECRET.search(each)
+                for each, given in without_secrets(value).items()
+                if given != HIDDEN
             )
         elif value is not None and value not in ((), {}, ""):
             found[name] = text_of(value)

@@ -104,8 +104,12 @@ class Watch:
         if isinstance(event, RowsSettled):
             return
         if isinstance(event, Attempt):
-            if not event.cause:
-                self.prompt_bytes += sum([len(prompt.body) for prompt in event.asked])
+            asked = event.asked
+            if not event.cause and asked:
+                # Most requests that come by the thousand hold one prompt.
+                self.prompt_bytes += (
+                    len(asked[0].body) if len(asked) == 1 else sum([len(prompt.body) for prompt in asked])
+                )
         elif isinstance(event, Pulse):
             self.pulse, self.pulsed_at = event, time.monotonic()
             self.take(self.pulsed_at, event)

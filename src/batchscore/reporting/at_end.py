@@ -21,9 +21,10 @@ def with_page(finished: Finished, listen: Listen) -> Finished:
         page = write_report(
             output.folder, shown=str(output.asked_for), effort=quickly(finished.statistics.ok)
         )
-    except Exception as error:
-        # The scores stand; what stops a page that is only looked at must not stop who made them.
-        reason = str(error) or type(error).__name__
+    except (Exception, KeyboardInterrupt) as error:
+        # The scores stand; what stops a page that is only looked at must not stop who made them, nor turn
+        # a run that is through into one that was interrupted.
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
         listen(Notice(f"There is no page of this run ({reason}); `batchscore report` tries again."))
         return finished
     return replace(finished, report=page)

@@ -58,7 +58,8 @@ def some_lines(place: Place, size: int, rows: int, wanted: int) -> list[bytes]:
         step = max(len(lines) / max(wanted, 1), 1.0)
         return [lines[int(number * step)] for number in range(min(wanted, len(lines)))]
     each = -(-wanted // STRIPES)
-    stripe = min(int((each + 2) * 1.1 * size / max(rows, 1)), LONGEST_STRIPE)
+    # None reaches into the next one, whose records would come twice.
+    stripe = min(int((each + 2) * 1.1 * size / max(rows, 1)), LONGEST_STRIPE, size // STRIPES)
     found: list[bytes] = []
     with opened_anywhere(place) as file:
         for number in range(STRIPES):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
@@ -66,16 +66,25 @@ def read_runs(folder: Place, until: Until) -> tuple[list[Run], list[str]]:
     runs: list[Run] = []
     places = [folder / "runs" / name for name in reversed(latest)]
     read = 0
+    # Thousands of runs may each name thousands of files; `files_of_last_run` asks for the latest only.
+    through: set[str] = set()
     for place, found in each_of(places, read_run, until):
         read += 1
         if isinstance(found, Run):
-            runs.append(found)
+            runs.append(without_files(found) if found.task in through else found)
+            if not found.shared:
+                through.add(found.task)
             problems += [f"runs/{place.name} {problem}." for problem in found.problems]
         else:
             problems.append(f"runs/{place.name} {found}.")
     if read < len(places):
         problems.append(f"{len(places) - read:,} earlier runs were left out for time.")
     return sorted(runs, key=lambda run: (run.started, run.name)), problems
+
+
+def without_files(run: Run) -> Run:
+    """Return a run that does not say which files it worked on."""
+    return replace(run, record={key: each for key, each in run.record.items() if key != "files"})
 
 
 def read_run(place: Place) -> Run | str:

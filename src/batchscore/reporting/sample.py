@@ -38,8 +38,8 @@ class Extent:
 THOROUGH = Extent()
 
 #: When a run ends nobody asked to wait, and to look at a score costs as much as to make two or three.
-ONE_OF = 100
-FEWEST_AT_THE_END, MOST_AT_THE_END = 200, 1000
+ONE_OF = 150
+FEWEST_AT_THE_END, MOST_AT_THE_END = 150, 1000
 
 
 def at_the_end(rows: int) -> Extent:

@@ -14,11 +14,14 @@ from typing import Any, TypeGuard
 
 import orjson
 
-from batchscore.report.timeline import MOST_BINS, SUMS
+from batchscore.report.timeline import MOST_BINS, MOST_STEP, SUMS
 from batchscore.report.timeline import VERSION as TIMELINE_VERSION
 
 #: A name of a deployment or a cause is cut where it is longer.
 LONGEST_NAME = 120
+
+#: No run lasts ten years: what says so is damaged.
+LONGEST_SECONDS = 10 * 366 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +126,20 @@ def course_from(found: Any) -> tuple[Course | None, str]:
             for name, each in found["limits"].items()
         }
         round_trips = [{int(step): int(count) for step, count in each} for each in found["round_trips"]]
+        after = number(found, "after_seconds")
         if not (is_number(width) and width > 0 and 0 < bins <= 10 * MOST_BINS):
+            return None, "has a damaged timeline"
+        if not (0 <= after < LONGEST_SECONDS and width * bins < LONGEST_SECONDS):
             return None, "has a damaged timeline"
         if len(round_trips) != bins or any(len(each) != bins for each in columns.values()):
             return None, "has a damaged timeline"
+        if any(
+            not 0 <= step <= MOST_STEP or count < 0 for each in round_trips for step, count in each.items()
+        ):
+            return None, "has a damaged timeline"
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None, "has a damaged timeline"
-    return Course(number(found, "after_seconds"), float(width), bins, columns, limits, round_trips, found), ""
+    return Course(after, float(width), bins, columns, limits, round_trips, found), ""
 
 
 def limits_from(found: Any, bins: int) -> list[float | None]:

@@ -129,7 +129,10 @@ def why_unreadable(unreadable: Sequence[FileAccount]) -> str:
 
 def without_limit(command: str) -> str:
     """Return a command as one types it without its `--limit`."""
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""  # a damaged record's
     kept = [
         word
         for before, word in zip(["", *words], words, strict=False)

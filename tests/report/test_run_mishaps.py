@@ -1,0 +1,177 @@
+"""What only looks on never changes how a run ends; every run leaves a record of its own, without secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.configuration import resolve
+from batchscore.plan.expected import expected
+from batchscore.report.events import Events
+from batchscore.report.page.runs import run_from
+from batchscore.report.page.verdict import without_limit
+from batchscore.report.timeline import Timeline
+from batchscore.reporting.at_end import with_page
+from batchscore.reporting.parts import SMALL_BYTES, some_records
+from batchscore.reporting.records import Until, read_runs
+from batchscore.rows import Event, Notice
+from batchscore.run import Finished, score_files
+from batchscore.secret_names import shown_command, without_secrets
+
+if TYPE_CHECKING:
+    from batchscore.plan.measure import Measuring
+
+SEARCH = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "HUSH"}}}
+
+
+@pytest.fixture
+def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Finished, list[str]]]:
+    """Score two rows with the simulator in this process; gives the end and the notices."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("text\none\ntwo\n")
+
+    def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[Finished, list[str]]:
+        given = {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True} | flags
+        notices: list[str] = []
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Notice):
+                notices.append(event.text)
+
+        finished = score_files(
+            resolve(given, environ={}),
+            ["in.csv"],
+            environ=environ or {},
+            listen=listen,
+            afterwards=lambda done: with_page(done, listen),
+        )
+        return finished, notices
+
+    return scored
+
+
+def test_runs_of_one_second_leave_a_record_each_and_no_secret(
+    score: Callable[..., tuple[Finished, list[str]]],
+) -> None:
+    for _ in range(3):
+        finished, _ = score(param={"data_sources": [SEARCH]}, scratch=os.fsdecode(b"caf\xe9"), overwrite=True)
+    records = [json.loads(path.read_text()) for path in Path("out/runs").glob("*.json")]
+    assert len(records) == len({record["worker"] for record in records}) == 3
+    assert any(finished.record.name.endswith(f"Z-{record['worker']}.json") for record in records)
+    assert records[0]["settings"]["scratch"] == "caf\\udce9"
+    assert not [path for path in Path("out").rglob("*") if path.is_file() and b"HUSH" in path.read_bytes()]
+
+
+def test_tracking_that_cannot_begin_or_end_changes_nothing(
+    score: Callable[..., tuple[Finished, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        # A host may have put a path there that is no text; Python passes it over.
+        patch.setattr(sys, "path", [*sys.path, tmp_path])
+        finished, notices = score(track=True)
+    assert (int(finished.exit_code), finished.outcome.ok) == (0, 2)
+    assert any("MLflow tracking fails" in notice for notice in notices)
+
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    finished, notices = score(track=True, output="other")
+    assert (int(finished.exit_code), finished.outcome.ok) == (0, 2)
+    assert any("MLflow tracking fails" in notice for notice in notices)
+
+
+def test_an_interrupted_page_leaves_the_run_as_it_ended(
+    score: Callable[..., tuple[Finished, list[str]]],
+) -> None:
+    finished, _ = score()
+    assert finished.report is not None
+
+    class Interrupting:
+        """An output whose folder is looked at when Ctrl-C comes."""
+
+        @property
+        def folder(self) -> Path:
+            raise KeyboardInterrupt
+
+    notices: list[Event] = []
+    object.__setattr__(finished, "output", Interrupting())
+    assert with_page(finished, notices.append) is finished
+    assert "interrupted" in str(notices)
+
+
+def test_of_earlier_runs_no_files_are_kept_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    for hour in range(4):
+        record = {
+            "started": f"2026-01-01T0{hour}:00:00+00:00",
+            "settings": {"task": "chat", "shared": hour == 3},
+            "files": [{"file": f"{hour}.csv"}],
+        }
+        (tmp_path / "runs" / f"{hour}.json").write_text(json.dumps(record))
+    runs, _ = read_runs(tmp_path, Until())
+    assert ["files" in run.record for run in runs] == [False, False, True, True]
+
+
+def test_a_record_is_read_once_however_uneven_the_lines_are(tmp_path: Path) -> None:
+    part = tmp_path / "part.jsonl"
+    lines = [{"row": row, "text": "x" * (4000 if row < 400 else 1000)} for row in range(1600)]
+    part.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert part.stat().st_size > SMALL_BYTES
+    found = [each["row"] for each in some_records(part, part.stat().st_size, 1600, 1590, ("row",))]
+    assert len(found) == len(set(found)) > 800
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("after_seconds", 1e18), ("bin_seconds", 1e300), ("round_trips", [[[10**9, 1]]])],
+)
+def test_a_timeline_that_cannot_be_is_left_out(key: str, value: object) -> None:
+    timeline = Timeline().record() | {key: value}
+    record = {"started": "2026-01-01T00:00:00", "settings": {"task": "chat"}, "timeline": timeline}
+    run = run_from("a", json.dumps(record).encode())
+    assert not isinstance(run, str)
+    assert run.course is None
+
+
+def test_a_name_that_is_no_utf8_can_be_told_to_a_machine() -> None:
+    lines: list[bytes] = []
+    Events(lines.append).say("started", output=os.fsdecode(b"caf\xe9"), inputs=["a", 1], errors={"ü": None})
+    told = {"event": "started", "output": "caf\\udce9", "inputs": ["a", 1], "errors": {"ü": None}}
+    assert json.loads(lines[0]) == told
+
+
+def test_a_damaged_command_is_none() -> None:
+    assert not without_limit("batchscore score 'in --limit 5")
+    assert without_limit("batchscore score in --limit 5 -o out") == "batchscore score in -o out"
+
+
+def test_a_command_is_shown_without_secrets() -> None:
+    nested = json.dumps([SEARCH])
+    words = ["batchscore", "--param", "api_key=HUSH", f"--param=data_sources={nested}", "--param", "n=2"]
+    told = shown_command([*words, "--param", "data_sources=@search.json"])
+    assert "HUSH" not in told
+    assert told.endswith("--param n=2 --param data_sources=@search.json")
+
+
+@given(st.dictionaries(st.sampled_from(["n", "stop", "tokens"]), st.integers() | st.text(max_size=3)))
+def test_parameters_that_hold_no_secret_stay_as_they_are(params: dict[str, Any]) -> None:
+    assert without_secrets({"a": [params]}) == {"a": [params]}
+
+
+def test_a_look_that_fails_is_no_reason_for_a_run_to_fail() -> None:
+    class Failing:
+        def measure(self, **_: object) -> None:
+            raise RuntimeError("nobody thought of it")
+
+    settings = resolve({"task": "chat", "model": "m", "output": "out", "column": "text"}, environ={})
+    assert expected(settings, cast("Measuring", Failing())) is None
