@@ -170,6 +170,7 @@ def serve(asks: socket.socket) -> tuple[list[str], str | None]:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does before it imports anything
     for name in ("batchscore.cli", *LATER):
         importlib.import_module(name)
     # A client's transport is loaded with the first one.

@@ -6,6 +6,7 @@ It imports nothing heavy itself, so that Ctrl-C while the rest is loading ends i
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
@@ -13,6 +14,8 @@ def main() -> None:
     """Load the command line and run it."""
     # What is loaded stays: the collector would walk through all of it again and again, a tenth of the time.
     gc.disable()
+    # The one product of matrices, for the map of a report, is small: idle threads would cost ten times it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from batchscore.cli import main as run  # noqa: PLC0415
     except KeyboardInterrupt:

@@ -251,7 +251,7 @@ def sample(task: TaskMaterial, charts: list[Chart]) -> Html:
             ("mean cosine of two", NOTHING if found.alike is None else f"{found.alike:.3f}"),
         ]
         seen = table(
-            "The same sample each time, of all files; `batchscore report` takes a larger one than a run's end",
+            "The same sample each time, of all files; `batchscore report` takes a larger one than a run",
             ("what", "found"),
             rows,
         )
