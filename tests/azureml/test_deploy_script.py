@@ -131,6 +131,7 @@ def test_from_nothing_to_one_file(azure: Azure) -> None:
     assert azure.calls[-1][1:3] == ["batch-endpoint", "delete"]
 
 
+@pytest.mark.slow
 def test_a_second_run_creates_nothing_twice_and_scores_into_the_same_place(azure: Azure) -> None:
     assert azure.run(KEEP_ENDPOINT="yes").returncode == 0
     assert azure.run(KEEP_ENDPOINT="yes").returncode == 0
@@ -164,6 +165,7 @@ def test_an_error_at_any_step_stops_it_and_the_same_command_goes_on(azure: Azure
     assert (azure.folder / "results" / "embeddings.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_job_that_failed_downloads_nothing_and_is_continued(azure: Azure) -> None:
     (azure.state / "jobs").write_text("Running Failed")
     stopped = azure.run()

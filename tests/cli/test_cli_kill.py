@@ -134,6 +134,7 @@ def test_runs_with_faults_that_are_killed_several_times(
     assert left_behind("out") == ["README"]
 
 
+@pytest.mark.slow
 def test_journals_move_to_the_scratch_folder_that_is_named_later(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:

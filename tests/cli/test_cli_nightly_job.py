@@ -97,6 +97,7 @@ def test_nights_one_after_the_other_and_one_that_overlaps(
     assert json.loads(Path("index.json").read_text("utf-8"))["vectors"].keys() == {"000", "001", "002"}
 
 
+@pytest.mark.slow
 def test_rows_without_an_id_stand_in_no_index(
     job: dict[str, str], files: Files, deployment: Deployment
 ) -> None:

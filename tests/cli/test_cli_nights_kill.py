@@ -28,7 +28,8 @@ def start_of(rows: int) -> Files:
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 20))
 def test_killed_nights_lose_nothing_and_pay_once(
     seed: int, batchscore: Cli, simulator: Running, deployment: Deployment, direct: Direct
 ) -> None:

@@ -248,6 +248,7 @@ def test_names_in_records_begin_below_the_root(batchscore: Cli, files: Files, de
     assert "does not lie below the folder in/a" in outside.stderr
 
 
+@pytest.mark.slow
 def test_journals_of_killed_workers_are_taken_over_on_their_machine(
     batchscore: Cli, files: Files, deployment: Deployment, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_disk_may_fail_at_any_change(faults: Faults, names: str, first: int, s
     check(faults(names, first=first + len(names) % step, step=step), more_than=80 // step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "step"), FIRSTS)
 def test_a_disk_may_fail_at_any_change_of_one_worker_of_many(faults: Faults, first: int, step: int) -> None:
     check(faults("ENOSPC", "--shared", first=first, step=step), more_than=20 // step)

@@ -195,6 +195,7 @@ def test_a_hundred_401s_give_one_new_token(service: TokenService) -> None:
     assert len(service.asked) == 2
 
 
+@pytest.mark.slow
 def test_a_short_token_serves_its_whole_life(service: TokenService) -> None:
     """Over some lives nobody is given an expired token, and none is asked for before the end of another."""
     service.life_seconds, service.delay_seconds = 2, 0.1
