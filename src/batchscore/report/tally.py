@@ -79,8 +79,9 @@ class Tally:
                 self.kept_tokens += event.prompt_tokens + event.completion_tokens
         elif isinstance(event, RowsSettled):
             self.ok += event.ok
-            for code, count in event.errors.items():
-                self.errors[code.value] += count
+            if event.errors:
+                for code, count in event.errors.items():
+                    self.errors[code.value] += count
             # `Counter.update` takes as long as all the rest.
             for reason, count in event.finish_reasons.items():
                 self.finish_reasons[reason] += count

@@ -18,7 +18,7 @@ from batchscore.reporting.damage import damaged_parts
 from batchscore.reporting.failures import read_failures
 from batchscore.reporting.records import Until, files_of_last_run, read_accounts, read_runs
 from batchscore.reporting.sample import (
-    MOST_AT_THE_END,
+    FEWEST_ANSWERS,
     THOROUGH,
     Extent,
     answers_of_sample,
@@ -115,8 +115,7 @@ def of_one_task(
     elif task == "embeddings":
         vectors = map_of_sample(folder, files, effort.extent, until)
     else:
-        # A text costs next to nothing beside a vector.
-        extent = replace(effort.extent, records=max(effort.extent.records, MOST_AT_THE_END))
+        extent = replace(effort.extent, records=max(effort.extent.records, FEWEST_ANSWERS))
         answers = answers_of_sample(folder, task, files, extent, until)
     # Of a file whose manifest there was no time for, the run's record says the same.
     unknown = max(unread - len(told), 0)
