@@ -1,8 +1,8 @@
 """What does a run have before it? A quick look, for whoever shows how far it has come.
 
-Small inputs are read whole, of others some stretches, for a fifth of a second of one core at most. All rows
-of all files count, whether or not earlier runs left their records, since whoever divides by it counts those,
-too.
+Small inputs are read whole, of others some stretches, for a fifth of a second of one core at most and not before
+the run has lasted a while. All rows of all files count, whether or not earlier runs left their records, since
+whoever divides by it counts those, too.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from batchscore.survey import Survey
 
 #: Of no more bytes than these nobody waits for the look.
 SMALL_BYTES = 256 * 2**10
+
+#: What is over before that needs no forecast, and a look would cost it a tenth of its time.
+LOOK_AFTER_SECONDS = 2.0
 
 
 @asynccontextmanager
@@ -50,6 +53,7 @@ async def expecting(settings: Settings, surveyed: Survey, listen: Listen) -> Asy
         return
 
     async def look() -> None:
+        await asyncio.sleep(LOOK_AFTER_SECONDS)
         found = await asyncio.to_thread(expected, settings, measuring)
         if found is not None:
             listen(found)
