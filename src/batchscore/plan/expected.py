@@ -1,8 +1,8 @@
 """What does a run have before it? A quick look, for whoever shows how far it has come.
 
 Small inputs are read whole, of others some stretches, for a fifth of a second of one core at most and not
-before the run has lasted a while. All rows of all files count, whether or not earlier runs left their records,
-since whoever divides by it counts those, too.
+before the run has lasted a while. All rows of all files count, whether or not earlier runs left their
+records, since whoever divides by it counts those, too.
 """
 
 from __future__ import annotations
