@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from batchscore.errors import InputError
 from batchscore.report.page.material import Failures, Material, TaskMaterial
@@ -18,7 +18,6 @@ from batchscore.reporting.damage import damaged_parts
 from batchscore.reporting.failures import read_failures
 from batchscore.reporting.records import Until, files_of_last_run, read_accounts, read_runs
 from batchscore.reporting.sample import (
-    FEWEST_ANSWERS,
     THOROUGH,
     Extent,
     answers_of_sample,
@@ -115,8 +114,7 @@ def of_one_task(
     elif task == "embeddings":
         vectors = map_of_sample(folder, files, effort.extent, until)
     else:
-        extent = replace(effort.extent, records=max(effort.extent.records, FEWEST_ANSWERS))
-        answers = answers_of_sample(folder, task, files, extent, until)
+        answers = answers_of_sample(folder, task, files, effort.extent, until)
     # Of a file whose manifest there was no time for, the run's record says the same.
     unknown = max(unread - len(told), 0)
     problems += damaged_parts(folder, task, files, until)

@@ -41,9 +41,6 @@ THOROUGH = Extent()
 ONE_OF = 150
 FEWEST_AT_THE_END, MOST_AT_THE_END = 150, 1000
 
-#: Of texts, which cost less than vectors.
-FEWEST_ANSWERS = 400
-
 
 def at_the_end(rows: int) -> Extent:
     """Return what is looked at when a run of so many rows ends."""
