@@ -66,8 +66,17 @@ def check_number(name: str, kind: str, value: Any) -> None:
         raise UsageError(f"{name} is {value!r}; it must be {wanted}.")
 
 
+#: Texts that go into requests or records, which are UTF-8; paths may be anything.
+SENT_OR_NAMED = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
+
+
 def check_together(chosen: Settings) -> None:
-    """Raise `UsageError` where settings contradict one another."""
+    """Raise `UsageError` where settings contradict one another, or no request could hold them."""
+    for name in SENT_OR_NAMED:
+        if any("\ud800" <= letter <= "\udfff" for letter in str(getattr(chosen, name) or "")):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is not UTF-8; is the terminal set to another encoding?"
+            )
     chat, embeddings = chosen.task == "chat", chosen.task == "embeddings"
     sources = [f"--{name}" for name in ("column", "prompt", "messages") if getattr(chosen, name) is not None]
     if chosen.text_field is not None:

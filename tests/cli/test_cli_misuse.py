@@ -52,6 +52,16 @@ def test_input_that_cannot_be_scored_is_found_before_anything_is_asked(batchscor
     assert not Path("out").exists()
 
 
+def test_a_text_that_is_no_utf8_is_told_before_anything_is_asked(batchscore: Cli, files: Files) -> None:
+    files.texts("a.csv", ["one"])
+    done = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text"),
+        *("--system", "be \udcff"),
+    )
+    assert done.exit_code == 2
+    assert "--system is not UTF-8" in done.stderr
+
+
 def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", ["one"])
     chat = ["score", "a.csv", "-o", "out", "-m", deployment.name, "--task", "chat"]
