@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from batchscore.declared import REQUIRED, flag_of, shown_default
+from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, REQUIRED, flag_of, shown_default
 from batchscore.settings import Settings
 from batchscore.simulator import SimulatorSettings
 
@@ -34,6 +34,14 @@ OWN_GROUP = "This command"
 def settings_options(command: Command) -> Command:
     """Give a command one option for every declared setting."""
     return options_of({declared.name for declared in fields(Settings)})(command)
+
+
+def config_option(command: Command) -> Command:
+    """Give a command the option that names the file of settings."""
+    where = f"${CONFIG_VARIABLE} or ./{CONFIG_FILE}"
+    return click.option("--config", metavar="FILE", help=f"Read settings from this file instead of {where}.")(
+        command
+    )
 
 
 def options_of(names: Collection[str]) -> Callable[[Command], Command]:

@@ -199,7 +199,8 @@ def score_surveyed(
     )
     try:
         write_record(finished, endpoints, bounds.started, timeline, command)
-    except OutputError as error:
+    except Exception as error:
+        # Its scores stand: what tells of them must not make a finished run fail.
         listen(Notice(f"This run leaves no record of itself, though its scores stand: {error}."))
     return finished
 

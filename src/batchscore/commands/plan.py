@@ -11,9 +11,8 @@ import orjson
 from batchscore.commands.say import say
 from batchscore.config_file import config_file
 from batchscore.configuration import gather, parse_param_flags, unread_variables
-from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE
 from batchscore.model.chosen import choose
-from batchscore.options import GroupedHelp, settings_options
+from batchscore.options import GroupedHelp, config_option, settings_options
 
 PLAN_HELP = """Tell what "batchscore score" would do with INPUT, and spend nothing.
 
@@ -45,11 +44,7 @@ NOWHERE = "nowhere"
 )
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @settings_options
-@click.option(
-    "--config",
-    metavar="FILE",
-    help=f"Read settings from this file instead of ${CONFIG_VARIABLE} or ./{CONFIG_FILE}.",
-)
+@config_option
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--exact", is_flag=True, help="Read all of every file, however large they are.")
 def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: bool, **flags: Any) -> None:

@@ -15,11 +15,11 @@ import orjson
 from batchscore.commands.say import say
 from batchscore.config_file import ConfigFile, config_file
 from batchscore.configuration import parse_param_flags, stands_in, unread_variables
-from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, variable_of
+from batchscore.declared import variable_of
 from batchscore.errors import ExitCode
 from batchscore.json_text import for_json
 from batchscore.model.chosen import choose
-from batchscore.options import GroupedHelp, settings_options
+from batchscore.options import GroupedHelp, config_option, settings_options
 from batchscore.rows import Event, Listen, Notice
 from batchscore.secret_names import shown_command
 from batchscore.settings import Settings
@@ -57,11 +57,7 @@ Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
 @click.command(help=SCORE_HELP, short_help="Score files.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @settings_options
-@click.option(
-    "--config",
-    metavar="FILE",
-    help=f"Read settings from this file instead of ${CONFIG_VARIABLE} or ./{CONFIG_FILE}.",
-)
+@config_option
 @click.option(
     "as_json", "--json", is_flag=True, help="Tell what happens on standard output, one JSON object a line."
 )
