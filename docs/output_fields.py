@@ -167,7 +167,7 @@ def fields_page(made: str) -> str:
     written = dict(zip(DESCRIBED, documents(), strict=True))
     head = (
         f"# Fields of the output\n\n{made} `a.b` is the field `b` of the object `a`, `[]` is each element "
-        "of a list. [Output](output.md) shows where these files are. New fields may be added; existing fields "
+        "of a list. [Output](output.md) shows where these files are. New fields may be added; existing ones "
         "keep their meaning. Files in `.batchscore/` (journals) are internal.\n"
     )
     pages = [head]
