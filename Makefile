@@ -23,13 +23,13 @@ test: $(READY)               ## the default tests, one more at a time than there
 slow: $(READY)               ## the tests that take long or much memory
 	$(BIN)/pytest -m slow --timeout 900
 
-# What reads, writes and asks through other people's libraries; tests/model has a conftest of its own, so it is last.
+# What reads, writes and asks through other people's libraries; tests/mlflow_model has a conftest of its own, so it is last.
 oldest: $(OLDEST)/.ready     ## the tests that touch libraries, with their oldest releases that pyproject.toml allows
-	$(OLDEST)/bin/pytest -n auto tests/azureml tests/read tests/request tests/write \
-	    tests/cli/test_cli_commands.py tests/cli/test_cli_formats.py tests/model
+	$(OLDEST)/bin/pytest -n auto tests/api tests/azureml tests/endpoint tests/read tests/request tests/output \
+	    tests/cli/test_cli_commands.py tests/cli/test_cli_formats.py tests/mlflow_model
 
 quick: $(READY)              ## the tests that need no server and no process
-	$(BIN)/pytest tests/bounds tests/pack tests/request tests/read tests/write
+	$(BIN)/pytest tests/settings tests/prompts tests/endpoint tests/request tests/read tests/output tests/run
 
 lint: $(READY)               ## style, and whether the formatter agrees
 	$(BIN)/ruff check .

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import prefork
-from batchscore.request.renewal import forget_tokens
+from batchscore.endpoint.token_cache import forget_tokens
 from batchscore.simulator import Deployment, Running, start
 
 #: Fixtures that only some tests want.

@@ -55,7 +55,7 @@ def test_replies_that_must_not_be_believed(
     )
     run = batchscore(
         *("score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text", "-m", deployment.name),
-        *("--batch-size", "8", "--concurrency", "2", "--json"),
+        *("--batch-size", "8", "--max-concurrency", "2", "--json"),
     )
     assert run.exit_code == 0, run
     assert run.report["retried"] == {"rate_limited": 1, "server_error": 1, "bad_reply": 4, "connection": 2}
@@ -90,7 +90,7 @@ def test_an_outage_in_the_middle_keeps_what_was_answered(
     """Nobody is answered any more: that is no row's fault, so no row gets an error record for it."""
     files.texts("a.csv", [f"row {row}" for row in range(10)])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name]
-    command += ["--concurrency", "1", "--retries", "0", "--max-outage", "1"]
+    command += ["--max-concurrency", "1", "--max-retries", "0", "--max-outage", "1"]
     deployment.will(Behaviour(times=4), Behaviour(status=503, times=None))
     run = batchscore(*command, "--json")
     assert run.exit_code == 4

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batchscore.engine import MOST_ROWS_WAITING, Engine
+from batchscore.engine.engine import MOST_ROWS_WAITING, Engine
 from batchscore.errors import ErrorCode, InputError, Outage, Refused
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled

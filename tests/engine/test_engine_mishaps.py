@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchscore.engine import Engine
+from batchscore.engine.engine import Engine
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, Refused
-from batchscore.pack.duplicates import MOST_WAITING
+from batchscore.prompts.duplicates import MOST_WAITING
 from batchscore.request.deployment import Deployment
 from batchscore.request.health import State
 from batchscore.request.wire import NoReply

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from batchscore.pack.tokens import LEAST_TOKENS_PER_BYTE
-from batchscore.pack.vocabulary import holds_more_than_text, prompt_tokens
 from batchscore.plan.figures import FileFigures
+from batchscore.plan.vocabulary import holds_more_than_text, prompt_tokens
+from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE
 from batchscore.rows import Prompt, RowError, Settled
 
 #: After the first bytes of a file one part in so many is counted.

@@ -14,11 +14,11 @@ from typing import Generic, TypeVar
 
 from batchscore.errors import BatchscoreError, ErrorCode, Outage
 from batchscore.request.deployment import Deployment, worded
-from batchscore.request.deployments import Deployments
-from batchscore.request.headers import wait_seconds
+from batchscore.request.deployment_pool import Deployments
 from batchscore.request.outcome import KEPT, Outcome, Verdict, classify, no_reply, refused_alone
-from batchscore.request.patience import Flight, Patience
-from batchscore.request.quota import Ticket
+from batchscore.request.quota.windows import Ticket
+from batchscore.request.reply_headers import wait_seconds
+from batchscore.request.timeouts import Flight, Patience
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply
 

@@ -17,9 +17,9 @@ import tenacity
 from batchscore.errors import BatchscoreError, ErrorCode, Refused
 from batchscore.request.attempt import Attempts, Request, Result, Trial
 from batchscore.request.deployment import Deployment
-from batchscore.request.deployments import Deployments
+from batchscore.request.deployment_pool import Deployments
 from batchscore.request.outcome import Verdict
-from batchscore.request.quota import Ticket
+from batchscore.request.quota.windows import Ticket
 
 T = TypeVar("T")
 
