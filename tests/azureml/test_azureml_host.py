@@ -157,7 +157,7 @@ def test_settings_of_every_call(host: Host, environ: dict[str, str], expected: d
 
 
 def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_model(files: Files) -> None:
-    path = files.text("own.toml", 'deadline = "1h"\nshare = 0.3\ncolumn = "body"\nformat = "parquet"\n')
+    path = files.text("own.toml", 'deadline = "1h"\nquota_share = 0.3\ncolumn = "body"\nformat = "parquet"\n')
     host = Host(HOST.model, "/o", None, 4, 600)
     environ = {"BATCHSCORE_CONFIG": str(path.absolute()), "BATCHSCORE_FORMAT": "jsonl"}
     chosen = settings_of(host, environ)

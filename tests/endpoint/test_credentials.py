@@ -274,7 +274,7 @@ def test_a_forked_process_fetches_a_token_of_its_own() -> None:
     """In an interpreter of its own; the lock is held at the fork, as another thread may hold it."""
     code = """
 import os
-from batchscore.request import renewal
+from batchscore.endpoint import token_cache as renewal
 
 first = renewal.renewed_for_process("key", None)
 assert renewal.renewed_for_process("key", None) is first

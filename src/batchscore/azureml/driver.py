@@ -196,8 +196,8 @@ def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
     if len(folders) > 1:
         raise InputError(
             "the files of this mini-batch lie in several folders, and files of one name would be taken for "
-            "one. Name the folder above all of them: add --batchscore-base-dir ${{inputs.data}} to the parallel "
-            "step's program_arguments, or set BATCHSCORE_BASE_DIR."
+            "one. Name the folder above all of them: add --batchscore-base-dir ${{inputs.data}} to the "
+            "parallel step's program_arguments, or set BATCHSCORE_BASE_DIR."
         )
     return replace(settings, base_dir=folders.pop()) if any(map(os.path.isdir, paths)) else settings
 
