@@ -17,7 +17,7 @@ from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
 
 #: A row that is scored, one with nothing to ask, one that is refused.
-ROWS = "id,title,text\n1,Tides,The tide turns.\n2,None,\n3,Refused,simulate-content-filter\n"
+ROWS = "id,title,text\n1,Tides,The tide turns.\n2,None,\n3,ServiceRefused,simulate-content-filter\n"
 
 CHAT = {
     "task": "chat", "column": "text", "id": "id", "keep": ("title",), "usage": True, "raw": True,

@@ -16,7 +16,7 @@ from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import write_whole
 
-FAILED = RowError(ErrorCode.TOO_LONG, "9000 tokens, the model takes 8192", status=400, attempts=1)
+FAILED = RowError(ErrorCode.INPUT_TOO_LONG, "9000 tokens, the model takes 8192", status=400, attempts=1)
 
 
 def vector(*numbers: float) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -15,7 +15,7 @@ from batchscore.errors import (
     InputError,
     Outage,
     OutputError,
-    Refused,
+    ServiceRefused,
     SettingsError,
     UsageError,
 )
@@ -35,8 +35,8 @@ __all__ = [
     "InputError",
     "Outage",
     "OutputError",
-    "Refused",
     "Scored",
+    "ServiceRefused",
     "SettingsError",
     "UsageError",
     "__version__",

@@ -68,7 +68,7 @@ def test_a_run_that_stopped_counts_what_it_left(
         "chat: 11 scored so far, 0 failed; 1 file not read to its end; 1 file not started" in limited.stdout
     )
     record = record_of_the_only_run()
-    assert (record["reason"], record["rows"]) == ("--limit was reached", ROWS + 2)
+    assert (record["reason"], record["rows"]) == ("limit was reached", ROWS + 2)
     assert sorted((file["file"], file["state"], file["read_to_its_end"]) for file in record["files"]) == [
         ("a.csv", "complete", True),
         ("b.csv", "partial", False),

@@ -28,7 +28,7 @@ from batchscore.endpoint.credentials import (
 )
 from batchscore.endpoint.target import resolve_target
 from batchscore.endpoint.token_cache import Renewed, Token, kept
-from batchscore.errors import Refused, SettingsError
+from batchscore.errors import ServiceRefused, SettingsError
 
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 AZ = "https://res.openai.azure.com"
@@ -328,7 +328,7 @@ def test_a_token_service_that_fails_gives_one_message_for_a_person(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     service.status, service.body = status, body
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ServiceRefused) as caught:
         run(entra().headers)
     message = str(caught.value)
     assert message.startswith(f"No Entra ID token for {DEFAULT_SCOPE}")
@@ -364,7 +364,7 @@ class Fetch:
     def __call__(self) -> Token:
         self.count += 1
         if self.fails:
-            raise Refused("no token")
+            raise ServiceRefused("no token")
         return Token("t" if self.same else f"t{self.count}", self.clock.now + 3600)
 
 
@@ -395,7 +395,7 @@ def test_a_token_is_renewed_five_minutes_ahead_and_a_failure_waits_half_a_minute
         await settled(renewed)
         assert fetch.count == 3
         clock.now += 300
-        with pytest.raises(Refused):
+        with pytest.raises(ServiceRefused):
             await credentials.headers()
         fetch.fails = False
         assert await credentials.headers() == {"Authorization": "Bearer t5"}

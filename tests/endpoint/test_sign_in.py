@@ -13,7 +13,7 @@ from batchscore.endpoint.credentials import DEFAULT_SCOPE, fetch_token
 from batchscore.endpoint.from_settings import endpoints_of
 from batchscore.endpoint.key_vault import read_key, vault_secret
 from batchscore.endpoint.sign_in_errors import ADVICE, sign_in_failure
-from batchscore.errors import Refused, SettingsError
+from batchscore.errors import ServiceRefused, SettingsError
 from batchscore.settings.fields import Settings
 from cloud import Cloud
 
@@ -165,7 +165,7 @@ def test_a_key_that_is_exchanged_while_a_run_lasts_is_read_again(
 def test_a_vault_that_refuses_says_what_to_do(cloud: Cloud, status: int, error: object, said: str) -> None:
     cloud.vault_status, cloud.vault_body = status, {"error": error}
     secret = vault_secret(f"{cloud.url}/secrets/openai", place="--api-key-from")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ServiceRefused) as caught:
         read_key(secret, lambda _: "T0KEN")
     message = str(caught.value)
     assert message.startswith(f"The key could not be read from {secret.url} ({status}): ")
@@ -176,7 +176,7 @@ def test_a_vault_that_refuses_says_what_to_do(cloud: Cloud, status: int, error: 
 
 def test_a_vault_that_does_not_answer_is_told() -> None:
     secret = vault_secret("http://127.0.0.1:9/secrets/openai", place="--api-key-from")
-    with pytest.raises(Refused, match="the vault does not answer"):
+    with pytest.raises(ServiceRefused, match="the vault does not answer"):
         read_key(secret, lambda _: "T0KEN")
 
 
@@ -185,7 +185,7 @@ def test_a_secret_that_can_be_no_key_is_told(cloud: Cloud, value: str) -> None:
     cloud.key = value
     token = cloud.issue("by hand", "https://vault.azure.net")
     secret = vault_secret(f"{cloud.url}/secrets/openai", place="--api-key-from")
-    with pytest.raises(Refused, match="holds nothing that can be a key"):
+    with pytest.raises(ServiceRefused, match="holds nothing that can be a key"):
         read_key(secret, lambda _: token.text)
 
 
@@ -262,7 +262,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str | None]) 
             monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, value)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(ServiceRefused) as caught:
         fetch_token(DEFAULT_SCOPE)
     message = str(caught.value)
     assert message.startswith(f"No Entra ID token for {DEFAULT_SCOPE}")

@@ -159,7 +159,7 @@ _LIMITED = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_write_journal import numbered, written
+from test_journal import numbered, written
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     written(Path(sys.argv[1]), [[numbered(row)] for row in range(100)])

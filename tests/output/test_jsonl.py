@@ -82,7 +82,7 @@ def test_a_score_record_reads(schema: RecordSchema, row: Settled, line: str) -> 
 def test_an_error_record_reads() -> None:
     schema = RecordSchema("chat", with_id=True, keep=("label",), with_usage=True)
     assert text(encode_errors([Settled("d/a.csv", 3, FAILED, "7", {"label": "x"})], schema)) == (
-        '{"file":"d/a.csv","row":3,"id":"7","label":"x","error":{"code":"too_long",'
+        '{"file":"d/a.csv","row":3,"id":"7","label":"x","error":{"code":"input_too_long",'
         '"message":"9000 tokens, the model takes 8192","status":400,"attempts":1}}\n'
     )
 

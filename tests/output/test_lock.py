@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscore.errors import OutputHeld
+from batchscore.errors import OutputLocked
 from batchscore.output.locks.flock import SYSTEM, Locking
 from batchscore.output.locks.holder import Holder, holder_from, lives, this_process
 from batchscore.output.locks.lock import Hold, alive, foreign, held, refuse_held
@@ -76,10 +76,10 @@ def test_a_second_one_of_the_same_process_is_refused_and_nothing_is_left(
     folder = tmp_path / "out" / ".batchscore"
     with take(folder, locking), take(folder, locking, "embeddings"):
         assert sorted(path.name for path in folder.iterdir()) == ["chat.lock", "embeddings.lock"]
-        with pytest.raises(OutputHeld, match=rf"process {os.getpid()} .*this same process") as refused:
+        with pytest.raises(OutputLocked, match=rf"process {os.getpid()} .*this same process") as refused:
             take(folder, locking).__enter__()
         assert refused.value.exit_code == 5
-        with pytest.raises(OutputHeld):
+        with pytest.raises(OutputLocked):
             refuse_held(folder, "chat", what="out (chat)", locking=locking)
     assert not list(tmp_path.iterdir())
     refuse_held(folder, "chat", what="out (chat)", locking=locking)
@@ -111,7 +111,7 @@ def test_of_many_threads_one_at_a_time_has_it(tmp_path: Path, locking: Locking) 
                     time.sleep(0.001)
                     with guard:
                         inside -= 1
-            except OutputHeld:
+            except OutputLocked:
                 pass
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -147,9 +147,9 @@ def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:
     locking = QUICK if way == "kernel" else WITHOUT
     notices: list[str] = []
     with start_holder(tmp_path / "out", way) as process:
-        with pytest.raises(OutputHeld, match=rf"`holder`, process {process.pid} .*on .*, since 20..-"):
+        with pytest.raises(OutputLocked, match=rf"`holder`, process {process.pid} .*on .*, since 20..-"):
             take(tmp_path / "out", locking).__enter__()
-        with pytest.raises(OutputHeld, match=str(process.pid)):
+        with pytest.raises(OutputLocked, match=str(process.pid)):
             refuse_held(tmp_path / "out", "chat", what="out", locking=locking)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -169,7 +169,7 @@ def test_a_stopped_process_still_holds(tmp_path: Path, way: str) -> None:
     locking = replace(QUICK if way == "kernel" else WITHOUT, stale_seconds=0.0)
     with start_holder(tmp_path / "out", way) as process:
         process.send_signal(signal.SIGSTOP)
-        with pytest.raises(OutputHeld):
+        with pytest.raises(OutputLocked):
             take(tmp_path / "out", locking).__enter__()
         process.send_signal(signal.SIGCONT)
     assert not (tmp_path / "out").exists()
@@ -196,9 +196,9 @@ def test_a_number_that_is_another_processes_by_now_holds_nothing(tmp_path: Path,
 def test_another_machine_is_told_by_its_silence(tmp_path: Path, locking: Locking) -> None:
     """Also where a lock was had from the kernel: some mounts' locks reach one machine only."""
     left_behind(tmp_path, host="elsewhere", boot="another", pid=1)
-    with pytest.raises(OutputHeld, match=r"on elsewhere.* last sign of life was \d s ago; after 300 s"):
+    with pytest.raises(OutputLocked, match=r"on elsewhere.* last sign of life was \d s ago; after 300 s"):
         take(tmp_path, locking).__enter__()
-    with pytest.raises(OutputHeld):
+    with pytest.raises(OutputLocked):
         refuse_held(tmp_path, "chat", what="out", locking=locking)
     old = time.time() - 301
     os.utime(tmp_path / "chat.lock", (old, old))
@@ -217,7 +217,7 @@ def test_a_record_that_says_nothing(tmp_path: Path, locking: Locking, record: by
     """Where there are locks it counts for nothing; else for as long as its writer might still live."""
     (tmp_path / "chat.lock").write_bytes(record)
     if locking is not QUICK:
-        with pytest.raises(OutputHeld, match="does not say who it is"):
+        with pytest.raises(OutputLocked, match="does not say who it is"):
             take(tmp_path, locking).__enter__()
         os.utime(tmp_path / "chat.lock", (0, 0))
     with take(tmp_path, locking):
@@ -247,7 +247,7 @@ def test_of_several_who_see_the_same_dead_holder_one_succeeds(tmp_path: Path) ->
     locking = replace(WITHOUT, settle_seconds=0.3)
     left_behind(tmp_path, pid=2**31 - 1)
     together = threading.Barrier(4)
-    results: list[Hold | OutputHeld] = []
+    results: list[Hold | OutputLocked] = []
     done = threading.Event()
 
     def work() -> None:
@@ -256,7 +256,7 @@ def test_of_several_who_see_the_same_dead_holder_one_succeeds(tmp_path: Path) ->
             with take(tmp_path, locking) as hold:
                 results.append(hold)
                 done.wait(20)
-        except OutputHeld as error:
+        except OutputLocked as error:
             results.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(4)]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscore.errors import BatchscoreError, ExitCode, InputError, OutputError, OutputHeld
+from batchscore.errors import BatchscoreError, ExitCode, InputError, OutputError, OutputLocked
 from batchscore.output.locks.lock import held
 from batchscore.output.verify import Verdict, for_machines, for_people, verify_output
 from batchscore.stores.storage import digest_file
@@ -205,7 +205,7 @@ def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
     spoil(Output(out, "f03.csv"))
     before = tree(out)
     verdict = verdict_of(out)
-    assert verdict.exit_code == ExitCode.PERSON_MUST_ACT
+    assert verdict.exit_code == ExitCode.ACTION_NEEDED
     assert any(said in problem.what for problem in verdict.problems), verdict.problems
     assert all("f03" in problem.place for problem in verdict.problems)
     assert verdict.lost == lost
@@ -292,7 +292,7 @@ def test_what_is_not_ours_is_named_and_left_alone(out: Path) -> None:
     (out / "errors" / "embeddings" / "folder").mkdir()
     for repair in (False, True):
         verdict = verdict_of(out, repair=repair)
-        assert verdict.exit_code == ExitCode.PERSON_MUST_ACT
+        assert verdict.exit_code == ExitCode.ACTION_NEEDED
         assert sorted(Path(problem.place).name for problem in verdict.problems) == ["folder", "notes.txt"]
     assert (out / "embeddings" / "notes.txt").read_text() == "mine"
 
@@ -302,7 +302,7 @@ def test_files_of_two_runs_with_other_settings_are_left_to_a_person(out: Path) -
     one.rewrite(lambda manifest: manifest["fingerprint"].update(model="other"))
     before = tree(out)
     verdict = verdict_of(out, repair=True)
-    assert verdict.exit_code == ExitCode.PERSON_MUST_ACT
+    assert verdict.exit_code == ExitCode.ACTION_NEEDED
     (problem,) = verdict.problems
     assert problem.place == str(one.manifest)
     assert "was written with other settings than" in problem.what
@@ -337,7 +337,7 @@ def test_what_cannot_be_read_is_no_damage(out: Path) -> None:
 def test_a_run_at_work_is_left_in_peace(out: Path, repair: bool) -> None:  # noqa: FBT001
     with (
         held(out / ".batchscore", "embeddings", what="out", command="batchscore score", notice=print),
-        pytest.raises(OutputHeld, match="`batchscore score`"),
+        pytest.raises(OutputLocked, match="`batchscore score`"),
     ):
         verdict_of(out, repair=repair)
 

@@ -107,7 +107,7 @@ def test_rows_too_large_are_told_by_what_they_are_too_large_for(files: Files) ->
     files.texts("a.csv", ["short", "long " * 9000, "middling " * 3000])
     found = found_in(["a.csv"], EVERYTHING, tpm=1000.0)
     (file,) = found.files
-    assert (file.too_long, file.above_quota, file.oversized, found.prompts) == (1, 1, 2, 1)
+    assert (file.input_too_long, file.above_quota, file.oversized, found.prompts) == (1, 1, 2, 1)
     cut = found_in(["a.csv"], EVERYTHING, on_long_input="truncate")
     assert (cut.files[0].truncated, cut.prompts) == (1, 3)
     assert cut.tokens < 8192 + 3500

@@ -131,7 +131,7 @@ def material(name: str) -> Material:
         "embeddings",
         [run(name=clean)],
         [FileAccount(name, "complete", name, 10, 9, 1, 0, 4, 100, 90)],
-        failures=Failures(1, 1, {"too_long": 1}, {"too_long": [failed]}),
+        failures=Failures(1, 1, {"input_too_long": 1}, {"input_too_long": [failed]}),
         map=map_of(np.eye(4, dtype=np.float32), origins),
     )
     return Material(name, 0.0, [task], [name])
@@ -276,7 +276,7 @@ def test_the_verdict_says_what_to_do() -> None:
     assert unreadable.reason == "a: a breaks off (the others are below, under Files)"
     kind, title, command = said(FileAccount("a", "complete", "", 10, 8, 2, 0))
     assert (kind, title[:20], command) == ("look", "2 rows failed (20 %)", "batchscore score d")
-    failures = Failures(2, 2, {"too_long": 2})
+    failures = Failures(2, 2, {"input_too_long": 2})
     assert said(FileAccount("a", "complete", "", 10, 8, 2, 0))[2] == "batchscore score d --retry-errors"
     assert said(FileAccount("a", "not_started", "", 0, 0, 0, 0))[:2] == ("look", "Nothing was scored")
     assert said(FileAccount("a", "partial", "", 9, 3, 0, 0), exit_code=1)[0] == "bad"

@@ -47,7 +47,9 @@ events = st.one_of(
         st.sampled_from([200, 429, 503, None]),
         st.sampled_from(["", "rate_limited", "server_error", "probe", "interrupted"]),
     ),
-    st.builds(RowsSettled, st.integers(0, 5), st.just({ErrorCode.EMPTY_INPUT: 1, ErrorCode.TOO_LONG: 2})),
+    st.builds(
+        RowsSettled, st.integers(0, 5), st.just({ErrorCode.EMPTY_INPUT: 1, ErrorCode.INPUT_TOO_LONG: 2})
+    ),
     st.builds(lambda paused: Pulse((standing(paused_seconds=paused),)), st.sampled_from([0.0, 3.0])),
 )
 

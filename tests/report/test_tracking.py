@@ -206,7 +206,7 @@ def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
     assert run.params["model"] == "another"
     assert run.params["column"] == "text"
     assert run.metrics["rows_ok"][-1] == 7
-    assert run.tags["batchscore.reason"] == "--limit was reached"
+    assert run.tags["batchscore.reason"] == "limit was reached"
     assert "batchscore/report.html" in run.files
     told = f"{run}" + "".join(path.read_text() for path in run.artifacts.rglob("*.*"))
     assert KEY not in told

@@ -36,7 +36,7 @@ DOWN = replace(
 
 def view_of(*deployments: Standing, total: int | None = 50_000, **facts: object) -> View:
     tally = Tally()
-    tally.add(RowsSettled(12_335, {ErrorCode.TOO_LONG: 7, ErrorCode.EMPTY_INPUT: 3}))
+    tally.add(RowsSettled(12_335, {ErrorCode.INPUT_TOO_LONG: 7, ErrorCode.EMPTY_INPUT: 3}))
     for cause in ("", "rate_limited", "rate_limited", "timeout"):
         tally.add(Attempt(1, 200, 1.0, cause, 100, 20))
     view = View(

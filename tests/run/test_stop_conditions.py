@@ -102,7 +102,7 @@ def test_bounds_that_cannot_be_meant(task: str, given: dict[str, Any], words: st
 
 
 def test_rows_that_had_nothing_to_ask_have_not_failed() -> None:
-    empty = RowsSettled(5, {ErrorCode.EMPTY_INPUT: 50, ErrorCode.TOO_LONG: 1})
+    empty = RowsSettled(5, {ErrorCode.EMPTY_INPUT: 50, ErrorCode.INPUT_TOO_LONG: 1})
     filtered = RowsSettled(0, {ErrorCode.CONTENT_FILTER: 2})
     assert after(bounds_of(settings(max_errors=3), STARTED), empty, answered(1))[0] is None
     reached, _ = after(bounds_of(settings(max_errors=3), STARTED), empty, filtered)
@@ -200,7 +200,7 @@ def test_amounts_of_money(amount: float, words: str) -> None:
         (TooManyErrors("x"), 3.0, ExitCode.CONTINUE_LATER),
         (TooManyErrors("x"), 0.5, ExitCode.CONTINUE_LATER),
         (BoundReached("x"), 0.0, ExitCode.CONTINUE_LATER),
-        (SettingsError("x"), 0.0, ExitCode.PERSON_MUST_ACT),
+        (SettingsError("x"), 0.0, ExitCode.ACTION_NEEDED),
     ],
 )
 def test_a_person_must_look_where_too_many_failed(

@@ -62,7 +62,7 @@ class ScoringModel:
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Score a frame's rows; `params` that are null were not given.
 
-        Raises a `BatchscoreError` where nothing can be asked (`Refused`, `Outage`, `InputError`, ...), and
+        Raises a `BatchscoreError` where nothing can be asked (`ServiceRefused`, `Outage`, `InputError`, ...), and
         with `on_error="raise"` the first row's `RowFailed`; an empty row is never a failure.
         """
         stored = {**self.saved.settings, **self.saved.settings["param"]}

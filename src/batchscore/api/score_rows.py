@@ -74,7 +74,7 @@ async def stream_rows(
     A row is a text, or a mapping of columns for `column`, `prompt`, `messages`; `None` is a row that asks
     nothing. `settings` are those of the command line by their long names (`endpoint`, `rpm`, `tpm`,
     `max_tokens`, `simulate`, ...), with its `BATCHSCORE_...` variables and keys from the environment. Raises
-    `UsageError` and `SettingsError` at once; `Refused` and `Outage` after the results that came before.
+    `UsageError` and `SettingsError` at once; `ServiceRefused` and `Outage` after the results that came before.
 
     Closing the generator ends the asking; what was asked by then is paid for, answered or not. Who leaves an
     `async for` early calls `aclose()` (`contextlib.aclosing`), since Python closes it only some time later.

@@ -22,10 +22,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
-from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, UsageError
+from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, UsageError, name_settings
 from batchscore.mlflow_model.choose import Chosen, choose
 from batchscore.settings.config_file import config_file
-from batchscore.settings.declare import variable_of
+from batchscore.settings.declare import as_flag, variable_of
 from batchscore.settings.fields import Settings
 from batchscore.settings.sources import stands_in
 
@@ -151,7 +151,7 @@ def flags_called_variables(environ: Mapping[str, str]) -> Iterator[None]:
     except UnreadableFile:
         raise
     except BatchscoreError as error:
-        raise type(error)(in_variables(str(error), environ)) from None
+        raise type(error)(in_variables(error.text, environ)) from None
 
 
 def in_variables(text: str, environ: Mapping[str, str]) -> str:
@@ -167,4 +167,5 @@ def in_variables(text: str, environ: Mapping[str, str]) -> str:
     def variable(flag: re.Match[str]) -> str:
         return names.get(flag[1].replace("-", "_"), flag[0])
 
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", variable, text)
+    named = name_settings(text, lambda name: names.get(name, as_flag(name)))
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", variable, named)

@@ -38,4 +38,4 @@ def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
         say("\n".join(map(str, checked.findings)), err=True)
     else:
         say(f"Nothing is wrong in {len(checked.files)} files.")
-    sys.exit(int(ExitCode.PERSON_MUST_ACT if checked.findings else ExitCode.DONE))
+    sys.exit(int(ExitCode.ACTION_NEEDED if checked.findings else ExitCode.DONE))

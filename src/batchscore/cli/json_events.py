@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import BatchscoreError, ExitCode
+from batchscore.errors import BatchscoreError, ExitCode, name_settings
 from batchscore.report.json_text import for_json
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, FileFinished, Notice
+from batchscore.settings.declare import as_flag
 
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 10.0
@@ -35,7 +36,7 @@ class Events:
         """Take one event."""
         self.tally.add(event)
         if isinstance(event, Notice):
-            self.say("notice", text=event.text)
+            self.say("notice", text=name_settings(event.text, as_flag))
         elif isinstance(event, FileFinished):
             self.say("file", **file_fields(event))
         elif time.monotonic() - self.last >= PROGRESS_SECONDS:
@@ -63,7 +64,7 @@ class Events:
         try:
             yield
         except BatchscoreError as error:
-            self.say("failed", exit_code=int(error.exit_code), reason=str(error))
+            self.say("failed", exit_code=int(error.exit_code), reason=name_settings(error.text, as_flag))
             raise
         except KeyboardInterrupt:
             self.say("failed", exit_code=int(ExitCode.CONTINUE_LATER), reason="interrupted by a signal")

@@ -20,7 +20,8 @@ from batchscore.cli.report import report
 from batchscore.cli.score import score
 from batchscore.cli.simulate import simulate
 from batchscore.cli.verify import verify
-from batchscore.errors import BatchscoreError, ExitCode
+from batchscore.errors import BatchscoreError, ExitCode, name_settings
+from batchscore.settings.declare import as_flag
 
 
 class Commands(click.Group):
@@ -54,7 +55,7 @@ def main() -> NoReturn:
         error.show()
         sys.exit(int(ExitCode.USAGE))
     except BatchscoreError as error:
-        click.echo(f"batchscore: {error}", err=True)
+        click.echo(f"batchscore: {name_settings(error.text, as_flag)}", err=True)
         sys.exit(int(error.exit_code))
     except (click.Abort, KeyboardInterrupt):
         click.echo("batchscore: aborted; the same command goes on.", err=True)

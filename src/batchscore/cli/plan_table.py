@@ -28,7 +28,7 @@ MOST_PACE = 11
 #: Why rows are oversized, by where that is counted, and what can be done.
 OVERSIZED = {
     "row_too_large": "above --max-row-bytes (raise it, or split)",
-    "too_long": "longer than the model takes (shorten, or --on-long-input truncate)",
+    "input_too_long": "longer than the model takes (shorten, or --on-long-input truncate)",
     "above_quota": "above a minute of --tpm (raise it, or shorten)",
 }
 
@@ -267,7 +267,7 @@ def file_fields(figures: FileFigures) -> dict[str, Any]:
         "empty": figures.empty,
         "oversized": figures.oversized,
         "row_too_large": round(figures.row_too_large * scale),
-        "too_long_for_model": round(figures.too_long * scale),
+        "input_too_long": round(figures.input_too_long * scale),
         "above_quota": round(figures.above_quota * scale),
         "truncated": round(figures.truncated * scale),
         "unreadable": figures.unreadable,

@@ -23,9 +23,11 @@ from rich.console import Console
 
 from batchscore.cli.panel import panel
 from batchscore.cli.terminal import Canvas
+from batchscore.errors import name_settings
 from batchscore.report.progress.line import describe
 from batchscore.report.progress.view import View, Watch
 from batchscore.rows import Attempt, Event, Notice
+from batchscore.settings.declare import as_flag
 
 #: Seconds between two drawings.
 DRAWN_SECONDS = 0.5
@@ -108,7 +110,7 @@ class Progress:
             self.viewed_at = now
             self.view = self.watch.view(now)
         if isinstance(event, Notice):
-            self.notices.append(event.text)
+            self.notices.append(name_settings(event.text, as_flag))
             self.wake.set()
 
     def show(self) -> None:

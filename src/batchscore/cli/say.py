@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import click
 
-from batchscore.errors import OutputError
+from batchscore.errors import OutputError, name_settings
+from batchscore.settings.declare import as_flag
 
 #: How many things of a kind are listed before "and so many more".
 MOST_LISTED = 10
@@ -16,6 +17,8 @@ MOST_LISTED = 10
 
 def say(text: str | bytes, *, err: bool = False) -> None:
     """Print how a run ended; a reader that has gone changes nothing, a full disk is an `OutputError`."""
+    if isinstance(text, str):
+        text = name_settings(text, as_flag)
     stream = sys.stderr if err else sys.stdout
     try:
         click.echo(text, err=err)

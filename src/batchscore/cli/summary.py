@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from batchscore.errors import TRANSIENT, ErrorCode, ExitCode
+from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, name_settings
 from batchscore.report.advice import mending
 from batchscore.report.words import clock, counted, money, named, worded
 from batchscore.run.result import Finished
+from batchscore.settings.declare import as_flag
 
 #: How many files or problems are listed before "and so many more".
 MOST_LISTED = 5
@@ -227,7 +228,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
     return {
         "event": "finished",
         "exit_code": int(finished.exit_code),
-        "reason": outcome.reason,
+        "reason": outcome.reason and name_settings(outcome.reason, as_flag),
         "task": finished.settings.task,
         "simulated": finished.settings.simulate,
         "rows": outcome.rows,

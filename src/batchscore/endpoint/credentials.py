@@ -24,7 +24,7 @@ from batchscore.endpoint.key_vault import read_key
 from batchscore.endpoint.sign_in_errors import sign_in_failure
 from batchscore.endpoint.target import Target
 from batchscore.endpoint.token_cache import NOTHING, Renewed, Token, renewed_for_process
-from batchscore.errors import Refused, SettingsError
+from batchscore.errors import ServiceRefused, SettingsError
 
 DEFAULT_SCOPE = "https://cognitiveservices.azure.com/.default"
 
@@ -161,7 +161,7 @@ class RenewedCredentials:
 def fetch_token(scope: str, *, client_id: str | None = None) -> Token:
     """Ask `DefaultAzureCredential` for a token, blocking; seconds where it must try many ways.
 
-    Raises Refused with one message for a person, SettingsError where the settings are at fault.
+    Raises ServiceRefused with one message for a person, SettingsError where the settings are at fault.
     """
     from azure.core.exceptions import AzureError  # noqa: PLC0415
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415
@@ -180,7 +180,7 @@ def fetch_token(scope: str, *, client_id: str | None = None) -> Token:
             token = credential.get_token(scope)
     except AzureError as error:
         # Not chained: the original quotes whole replies of the token service.
-        raise Refused(sign_in_failure(scope, tried, str(error), os.environ)) from None
+        raise ServiceRefused(sign_in_failure(scope, tried, str(error), os.environ)) from None
     except ValueError as error:
         # Its own settings: AZURE_TOKEN_CREDENTIALS, AZURE_AUTHORITY_HOST, and the like.
         kind = type(error).__name__
@@ -188,5 +188,5 @@ def fetch_token(scope: str, *, client_id: str | None = None) -> Token:
             f"azure-identity cannot be used as it is set up ({kind}): look at the AZURE_… variables."
         ) from None
     if not re.fullmatch(r"[!-~]+", token.token):
-        raise Refused(f"The token service gave something that is no token (for {scope}).")
+        raise ServiceRefused(f"The token service gave something that is no token (for {scope}).")
     return Token(token.token, float(token.expires_on))

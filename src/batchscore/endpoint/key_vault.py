@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from batchscore.errors import Refused, SettingsError
+from batchscore.errors import ServiceRefused, SettingsError
 
 API_VERSION = "7.4"
 #: End of a vault's host → scope of the token. A token goes to these hosts only, and to this machine itself.
@@ -78,7 +78,7 @@ def vault_secret(text: str, *, place: str) -> VaultSecret:
 def read_key(secret: VaultSecret, token: Callable[[str], str]) -> tuple[str, float]:
     """Read a secret's value, blocking; give it and until when it counts (seconds since 1970).
 
-    `token` gives an Entra ID token for a scope. Raises `Refused` with one message for a person.
+    `token` gives an Entra ID token for a scope. Raises `ServiceRefused` with one message for a person.
     """
     from azure.core import PipelineClient  # noqa: PLC0415 - half a second, and only where a vault is named
     from azure.core.exceptions import AzureError  # noqa: PLC0415
@@ -99,7 +99,7 @@ def read_key(secret: VaultSecret, token: Callable[[str], str]) -> tuple[str, flo
             status, content = response.status_code, response.read()
     except AzureError as error:
         kind = type(error).__name__
-        raise Refused(
+        raise ServiceRefused(
             f"The key could not be read from {secret.url}: the vault does not answer ({kind})."
         ) from None
     try:
@@ -107,10 +107,14 @@ def read_key(secret: VaultSecret, token: Callable[[str], str]) -> tuple[str, flo
     except ValueError:
         found = None
     if status != 200:
-        raise Refused(f"The key could not be read from {secret.url} ({status}): {_advice(status, found)}")
+        raise ServiceRefused(
+            f"The key could not be read from {secret.url} ({status}): {_advice(status, found)}"
+        )
     value = found.get("value") if isinstance(found, dict) else None
     if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value.strip()):
-        raise Refused(f"{secret.url} holds nothing that can be a key: it is empty, or has spaces in it.")
+        raise ServiceRefused(
+            f"{secret.url} holds nothing that can be a key: it is empty, or has spaces in it."
+        )
     return value.strip(), time.time() + KEY_LIFE_SECONDS
 
 

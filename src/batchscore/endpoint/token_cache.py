@@ -47,7 +47,7 @@ class Token:
         return f"Token(***, expires_at={self.expires_at})"
 
 
-#: Gets a new token, blocking; raises Refused or SettingsError.
+#: Gets a new token, blocking; raises ServiceRefused or SettingsError.
 Fetch = Callable[[], Token]
 
 

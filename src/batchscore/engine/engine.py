@@ -119,7 +119,7 @@ class Engine:
     async def settled(self) -> AsyncGenerator[list[Settled], None]:
         """Give lists of settled rows in the order they settle, each row once.
 
-        Raises the `Refused`, `Outage` or whatever else ended the stream, after giving all that had
+        Raises the `ServiceRefused`, `Outage` or whatever else ended the stream, after giving all that had
         settled before.
         """
         run = asyncio.create_task(self.run())
@@ -385,7 +385,7 @@ class Engine:
 
     def shortened(self, prompt: Prompt, outcome: Outcome) -> Prompt | None:
         """Return a shorter prompt where the row was too long and that is wanted."""
-        if self.shorten is None or outcome.code is not ErrorCode.TOO_LONG:
+        if self.shorten is None or outcome.code is not ErrorCode.INPUT_TOO_LONG:
             return None
         return self.shorten(prompt, outcome.fitting)
 
@@ -410,5 +410,5 @@ def about_size(outcome: Outcome) -> bool:
     """Whether a refusal may mean that a request held too many inputs."""
     return outcome.verdict is Verdict.SPLIT and outcome.code in {
         ErrorCode.INVALID_REQUEST,
-        ErrorCode.TOO_LONG,
+        ErrorCode.INPUT_TOO_LONG,
     }

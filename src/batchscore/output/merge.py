@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchscore.errors import OutputError, OutputHeld, UsageError
+from batchscore.errors import OutputError, OutputLocked, UsageError
 from batchscore.output.find import (
     Left,
     folder_of_locks,
@@ -91,7 +91,7 @@ def account(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[str, 
     missing += [f"{file}: {why}" for file, why in sorted(left.items())]
     try:
         refuse_held(folder_of_locks(folder), task, what=str(folder))
-    except OutputHeld as error:
+    except OutputLocked as error:
         missing.append(str(error).partition(". ")[0])
     return errors, tuple(missing), keep
 

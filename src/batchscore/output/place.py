@@ -50,7 +50,7 @@ def output_of(settings: Settings) -> Output:
 
 @contextmanager
 def holding(settings: Settings, output: Output, listen: Listen) -> Iterator[Hold]:
-    """Keep other runs of this task away from the output; raises `OutputHeld` where one is at work.
+    """Keep other runs of this task away from the output; raises `OutputLocked` where one is at work.
 
     One file holds one task, so there no other task may work beside it, either. Stores have no locks: there
     only the runs of this machine are kept apart, by a folder in its temporary one.

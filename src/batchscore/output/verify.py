@@ -65,7 +65,7 @@ class Verdict:
     def exit_code(self) -> ExitCode:
         """Return 0 where all is right and complete, 4 where the same score command continues, else 1."""
         if self.unreadable or (self.unmended if self.repaired else self.problems):
-            return ExitCode.PERSON_MUST_ACT
+            return ExitCode.ACTION_NEEDED
         return ExitCode.CONTINUE_LATER if self.missing or self.problems else ExitCode.DONE
 
     def total(self, name: str) -> int:
@@ -78,7 +78,7 @@ def verify_output(
 ) -> Verdict:
     """Check an output folder, and with `repair` mend it.
 
-    Raises `OutputHeld` where a run is working on it, `InputError` where there is nothing to check, and
+    Raises `OutputLocked` where a run is working on it, `InputError` where there is nothing to check, and
     `OutputError` where something cannot be read: that is not taken for damage.
     """
     folder = output_folder(named)

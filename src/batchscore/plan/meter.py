@@ -55,7 +55,7 @@ class Meter:
         if self.most_tokens is not None and size > self.most_tokens:
             tokens = self.tokens(item)
             if tokens > self.most_tokens and not self.truncate:
-                figures.too_long += 1
+                figures.input_too_long += 1
                 return False
             figures.truncated += tokens > self.most_tokens
             tokens = min(tokens, float(self.most_tokens))

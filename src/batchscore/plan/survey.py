@@ -79,7 +79,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
         except UnreadableFile as error:
             problems.append(Problem(error.name, error.reason))
         except InputError as error:
-            problems.append(Problem(file.name, str(error)))
+            problems.append(Problem(file.name, error.text))
             unfit.append(problems[-1])
     # Bare texts take any column's place, so they don't show that its name is right.
     if not ready or (unfit and not headed):

@@ -13,14 +13,14 @@ MENDING = {
     ErrorCode.ROW_TOO_LARGE: "split the row, or raise --max-row-bytes",
     ErrorCode.MISSING_COLUMN: "give these rows the column, or name another",
     ErrorCode.INVALID_MESSAGES: "mend the messages column",
-    ErrorCode.TOO_LONG: "shorten the text, or --on-long-input truncate",
+    ErrorCode.INPUT_TOO_LONG: "shorten the text, or --on-long-input truncate",
     ErrorCode.CONTENT_FILTER: "the service refuses the text; reword it",
     ErrorCode.INVALID_REQUEST: "the error record says what the service minds",
     ErrorCode.RATE_LIMITED: "asked again by the same command; or raise --tpm",
     ErrorCode.SERVER_ERROR: "asked again by the same command",
     ErrorCode.TIMEOUT: "asked again by the same command; see --timeout",
-    ErrorCode.CONNECTION: "asked again by the same command",
-    ErrorCode.BAD_REPLY: "asked again by the same command",
+    ErrorCode.CONNECTION_ERROR: "asked again by the same command",
+    ErrorCode.INVALID_RESPONSE: "asked again by the same command",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchscore.errors import BatchscoreError, ExitCode, TooManyErrors
+from batchscore.errors import BatchscoreError, ExitCode, TooManyErrors, setting_name
 from batchscore.rows import FileFinished
 
 
@@ -35,10 +35,10 @@ class Ended:
     def reason(self) -> str | None:
         """What ended the run before its time, in words; `None` where nothing did."""
         if self.stopped_by is not None:
-            return str(self.stopped_by)
+            return self.stopped_by.text
         if self.interrupted:
             return "interrupted by a signal"
-        return "--limit was reached" if self.limited and self.unfinished else None
+        return f"{setting_name('limit')} was reached" if self.limited and self.unfinished else None
 
     @property
     def ok(self) -> int:
@@ -81,5 +81,5 @@ class Ended:
         if self.interrupted:
             return ExitCode.CONTINUE_LATER
         if self.unreadable:
-            return ExitCode.PERSON_MUST_ACT
+            return ExitCode.ACTION_NEEDED
         return ExitCode.ROWS_FAILED if too_many else ExitCode.DONE

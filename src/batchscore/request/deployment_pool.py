@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, Refused
+from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, ServiceRefused
 from batchscore.request.deployment import Deployment, worded
 from batchscore.request.health import FIRST_PROBE_SECONDS, State
 from batchscore.request.outcome import Outcome, Verdict
@@ -192,7 +192,7 @@ class Deployments:
             each = " ".join(f"{name}: {outcome.reason}" for name, outcome in reasons if outcome is not None)
             words = f"no deployment has answered for {worded(now - since)}. {each}"
         lasting = all(member.health.needs_person for member in left)
-        self.end(Refused(words) if lasting else Outage(words))
+        self.end(ServiceRefused(words) if lasting else Outage(words))
 
     async def close(self) -> None:
         """End all probing."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from batchscore.endpoint.from_settings import Endpoint
 from batchscore.engine.open import PROBES, open_engine
-from batchscore.errors import BatchscoreError, Refused
+from batchscore.errors import BatchscoreError, ServiceRefused
 from batchscore.rows import Attempt, Event, Listen, Prompt, RowError
 from batchscore.run.event_loop import on_the_fastest_loop, stopping
 from batchscore.run.stop_conditions import Bounds
@@ -32,9 +32,9 @@ def require_an_answer(
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     except BatchscoreError as error:
-        raise type(error)(f"{error} Nothing was discarded.") from None
+        raise type(error)(f"{error.text} Nothing was discarded.") from None
     if reason is not None:
-        raise Refused(f"the service refused a short text of ours, so nothing was discarded: {reason}")
+        raise ServiceRefused(f"the service refused a short text of ours, so nothing was discarded: {reason}")
 
 
 async def refusal(

@@ -17,6 +17,7 @@ from itertools import count
 import orjson
 
 from batchscore.endpoint.from_settings import Endpoint
+from batchscore.errors import name_settings
 from batchscore.report.json_text import for_json
 from batchscore.report.timeline import Timeline
 from batchscore.run.result import Finished
@@ -50,7 +51,7 @@ def write_record(
         "host": platform.node() or "host",
         "command": command,
         "exit_code": int(finished.exit_code),
-        "reason": outcome.reason,
+        "reason": outcome.reason and name_settings(outcome.reason),
         "settings": settings,
         "endpoints": reached,
         "rows": outcome.rows,
@@ -85,7 +86,7 @@ def write_record(
                 "tokens_billed": file.tokens_billed,
                 "tokens_kept": file.tokens_kept,
             }
-            | ({"problem": file.problem} if file.problem else {})
+            | ({"problem": name_settings(file.problem)} if file.problem else {})
             for file in outcome.files
         ],
         "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],

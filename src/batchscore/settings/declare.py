@@ -58,7 +58,12 @@ def setting(
 
 def flag_of(declared: Field[Any]) -> str:
     """Return the long flag of a setting."""
-    return "--" + declared.name.replace("_", "-")
+    return as_flag(declared.name)
+
+
+def as_flag(name: str) -> str:
+    """Return the long flag of the setting of this name, for messages on the command line."""
+    return "--" + name.replace("_", "-")
 
 
 def shown_default(declared: Field[Any]) -> str:

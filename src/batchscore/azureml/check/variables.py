@@ -141,7 +141,7 @@ def _setting_problem(name: str, value: str) -> str | None:
     try:
         check(declared, parse(declared, value, name))
     except UsageError as error:
-        return in_variables(str(error), {name: value})
+        return in_variables(error.text, {name: value})
     if name == "BATCHSCORE_DEADLINE":
         try:
             if not isinstance(parse_deadline(value), timedelta):
@@ -149,5 +149,5 @@ def _setting_problem(name: str, value: str) -> str | None:
                     f"{name} is a moment; on a host that calls again and again give a duration, such as 5h."
                 )
         except UsageError as error:
-            return in_variables(str(error), {})
+            return in_variables(error.text, {})
     return None

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchscore.errors import OutputHeld
+from batchscore.errors import OutputLocked
 from batchscore.output.locks.flock import (
     ALONE,
     NO_MORE,
@@ -196,7 +196,7 @@ def held(
 ) -> Iterator[Hold]:
     """Hold the lock `name` of a folder, which is made, while the block runs.
 
-    Raises `OutputHeld`, which says who has it, where another process or thread does, and still does after
+    Raises `OutputLocked`, which says who has it, where another process or thread does, and still does after
     `wait_seconds`; who waits need not come in the order in which they asked. `what` names for a
     person what is locked, `command` what this run is, with nothing secret in it; `notice` is told when a
     dead holder is succeeded.
@@ -224,7 +224,7 @@ def held(
 
 
 def taken(claim: Claim, *, by_kernel: bool, wait_seconds: float) -> Hold:
-    """Take the lock; raises `OutputHeld`."""
+    """Take the lock; raises `OutputLocked`."""
     until = time.monotonic() + wait_seconds
     tries = 0
     while True:
@@ -234,12 +234,12 @@ def taken(claim: Claim, *, by_kernel: bool, wait_seconds: float) -> Hold:
         tries += 1
         left = until - time.monotonic()
         if left <= 0 and (tries >= TRIES or not found.passing):
-            raise OutputHeld(refusal(claim.what, found, claim.me, claim.locking))
+            raise OutputLocked(refusal(claim.what, found, claim.me, claim.locking))
         time.sleep(_MOMENT_SECONDS if found.passing else min(left, _LOOK_SECONDS))
 
 
 def refuse_held(folder: Path, name: str, *, what: str, locking: Locking = SYSTEM) -> None:
-    """Raise `OutputHeld` where somebody has the lock. Writes nothing: the folder may be read-only."""
+    """Raise `OutputLocked` where somebody has the lock. Writes nothing: the folder may be read-only."""
     path, me = folder / f"{name}.lock", this_process("")
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -257,7 +257,7 @@ def refuse_held(folder: Path, name: str, *, what: str, locking: Locking = SYSTEM
     finally:
         closed(descriptor)
     if not free:
-        raise OutputHeld(refusal(what, Seen(found, seconds, passing=False), me, locking))
+        raise OutputLocked(refusal(what, Seen(found, seconds, passing=False), me, locking))
 
 
 def foreign(found: Holder, me: Holder) -> bool:

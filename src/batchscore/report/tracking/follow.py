@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from threading import Lock
 
-from batchscore.errors import BatchscoreError, ExitCode
+from batchscore.errors import BatchscoreError, ExitCode, name_settings
 from batchscore.output.layout import Layout
 from batchscore.report.run_end import Ended
 from batchscore.report.tracking.client import Tracking, begin, where_to
@@ -126,7 +126,7 @@ class Followed:
             return
         tags = {} if self.settings.shared_output else {"batchscore.exit_code": str(int(exit_code))}
         if outcome.reason is not None:
-            tags["batchscore.reason"] = text_of(outcome.reason, LONGEST_TAG)
+            tags["batchscore.reason"] = text_of(name_settings(outcome.reason), LONGEST_TAG)
         figures = {"seconds": seconds, "rows_not_reached": outcome.not_reached, "rows": outcome.rows}
         ended = STATUSES.get(exit_code, "FAILED"), tags, figures
         try:
