@@ -23,10 +23,10 @@ import orjson
 import pyarrow.dataset
 
 from batchscore import __version__
-from batchscore.configuration import resolve
-from batchscore.report.progress import Progress
+from batchscore.cli.progress import Progress
 from batchscore.rows import Listen
-from batchscore.run import score_files
+from batchscore.run.score_files import score_files
+from batchscore.settings.sources import resolve
 
 MODELS = {"emb": "text-embedding-3-small", "chat": "gpt-4o-mini"}
 TASKS = {"emb": "embeddings", "chat": "chat"}
@@ -60,11 +60,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=0)
     parser.add_argument("--conc", type=int, default=0)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--retries", type=int)
+    parser.add_argument("--max-retries", type=int)
     parser.add_argument("--timeout", type=float)
     parser.add_argument("--rpm", type=float)
     parser.add_argument("--tpm", type=float)
-    parser.add_argument("--share", type=float)
+    parser.add_argument("--quota-share", type=float)
     parser.add_argument("--no-shared-quota", action="store_true", help="as on a machine of its own")
     parser.add_argument("--progress", action="store_true", help="show the progress on a terminal")
     parser.add_argument("--mode", default="jsonl", choices=["jsonl", "parquet"])
@@ -80,13 +80,13 @@ def main() -> None:
         "id": "id",
         "format": given.mode,
         "limit": given.limit,
-        "retries": given.retries,
+        "max_retries": given.max_retries,
         "timeout": given.timeout,
         "batch_size": given.batch or None,
-        "concurrency": given.conc or None,
+        "max_concurrency": given.conc or None,
         "rpm": given.rpm,
         "tpm": given.tpm,
-        "share": given.share,
+        "quota_share": given.quota_share,
         "max_tokens": 50 if given.kind == "chat" else None,
     }
     if given.no_shared_quota:

@@ -21,11 +21,11 @@ from typing import Any
 
 import orjson
 
-from batchscore.configuration import resolve
-from batchscore.report.eta import Eta
-from batchscore.report.view import Watch
+from batchscore.report.progress.eta import Eta
+from batchscore.report.progress.view import Watch
 from batchscore.rows import Event, Expected, Notice, RowsSettled
-from batchscore.run import score_files
+from batchscore.run.score_files import score_files
+from batchscore.settings.sources import resolve
 from batchscore.simulator import Deployment, start
 
 LOOKED_AT = (0.02, 0.1, 0.2, 0.5)
@@ -58,7 +58,7 @@ CASES = {
     "chat, tokens, max_tokens": Case("chat", 1500, tpm=150_000, max_tokens=60, server=SLOW),
     "chat, tokens, answers unbounded": Case("chat", 1500, tpm=150_000, server=SLOW),
     "chat, requests": Case("chat", 1200, rpm=600, server=SLOW),
-    "chat, no limits": Case("chat", 1500, server=SLOW, client={"concurrency": 16}),
+    "chat, no limits": Case("chat", 1500, server=SLOW, client={"max_concurrency": 16}),
     "chat, requests, told to wait 12 s": Case(
         "chat", 1200, rpm=600, server=SLOW, mishap={"status": 429, "retry_after": 12.0, "times": 1}
     ),

@@ -33,7 +33,7 @@ BURST = f"{LIMITS} --burst-s 10"
 STRICT = f"{LIMITS} --burst-s 1 --init-frac 0"
 LATENCY = {"emb": "--latency-ms 50 --dist lognormal", "chat": "--latency-ms 200 --dist lognormal"}
 UNKNOWN = "--tokens-per-byte-low 0.2 --tokens-per-byte-high 0.6"
-APART = f"{LIMITS} --share 0.25 --no-shared-quota"
+APART = f"{LIMITS} --quota-share 0.25 --no-shared-quota"
 
 #: Of several processes: seconds between starts; which is killed when after its start; how long it's gone.
 STAGGER_SECONDS = 3.0

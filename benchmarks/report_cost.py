@@ -22,14 +22,16 @@ import openai
 from engine_run import on_a_terminal
 from rig import CLIENT_CORE, build_stub, make_rows, running_stub, write_input
 
-from batchscore.configuration import resolve
-from batchscore.report.progress import Progress
+from batchscore.cli.progress import Progress
 from batchscore.report.timeline import Timeline
-from batchscore.reporting.at_end import with_page
 from batchscore.rows import Event
-from batchscore.run import score_files
+from batchscore.run.score_files import score_files, with_page
+from batchscore.settings.sources import resolve
 
-KINDS = {"embeddings": (20000, {"batch_size": 256}), "chat": (5000, {"concurrency": 64, "max_tokens": 50})}
+KINDS = {
+    "embeddings": (20000, {"batch_size": 256}),
+    "chat": (5000, {"max_concurrency": 64, "max_tokens": 50}),
+}
 
 
 def measure(task: str, source: str, url: str, output: str) -> dict[str, float]:

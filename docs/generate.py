@@ -14,10 +14,10 @@ import click
 
 import batchscore
 from batchscore import errors
-from batchscore.cli import cli
-from batchscore.declared import CONFIG_FILE, CONFIG_VARIABLE, flag_of, shown_default, variable_of
-from batchscore.report.mending import MENDING
-from batchscore.settings import Settings
+from batchscore.cli.main import cli
+from batchscore.report.advice import MENDING
+from batchscore.settings.declare import CONFIG_FILE, CONFIG_VARIABLE, flag_of, shown_default, variable_of
+from batchscore.settings.fields import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 

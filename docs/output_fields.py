@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from batchscore.rows import Event
-from batchscore.run import score_files
-from batchscore.settings import Settings
+from batchscore.run.score_files import score_files
+from batchscore.settings.fields import Settings
 
 #: A row that is scored, an empty row, and a row that the service refuses.
 ROWS = "id,title,text\n1,Tides,The tide turns.\n2,None,\n3,Refused,simulate-content-filter\n"

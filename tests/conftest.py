@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import prefork
-from batchscore.request.renewal import forget_tokens
+from batchscore.endpoint.token_cache import forget_tokens
 from batchscore.simulator import Deployment, Running, start
 
 #: Fixtures that only some tests want.
@@ -175,6 +175,7 @@ class Process:
         """Wait for its end. Whatever happens, nobody sees a traceback."""
         stdout, stderr = self.popen.communicate(timeout=timeout_s)
         assert "Traceback" not in (stdout or "") + stderr, stderr
+        assert "\x02" not in (stdout or "") + stderr, "a setting whose name no door has worded"
         return Finished(self.popen.returncode, stdout or "", stderr)
 
     def __enter__(self) -> Process:  # noqa: PYI034 - typing.Self is newer than Python 3.10

@@ -26,11 +26,17 @@ MOST_BYTES = 1 << 17
 
 #: What the command line imports only when it needs it.
 LATER = (
-    *("batchscore.run", "batchscore.merging", "batchscore.verifying", "batchscore.simulator.process"),
-    *("batchscore.report.events", "batchscore.report.progress", "batchscore.report.summary"),
-    *("batchscore.reporting.at_end", "batchscore.reporting.make", "batchscore.commands.plan"),
-    *("batchscore.report.plan", "batchscore.plan.make", "batchscore.plan.expected"),
-    *("batchscore.write.columnar", "aiohttp", "numpy.ma", "pyarrow.parquet", "uvloop"),
+    *("batchscore.run.score_files", "batchscore.output.merge", "batchscore.output.verify"),
+    "batchscore.simulator.process",
+    *("batchscore.cli.json_events", "batchscore.cli.progress", "batchscore.cli.summary"),
+    *(
+        "batchscore.report.page.make",
+        "batchscore.cli.plan",
+        "batchscore.cli.plan_table",
+        "batchscore.plan.make",
+        "batchscore.run.expected",
+    ),
+    *("batchscore.output.records.columnar", "aiohttp", "numpy.ma", "pyarrow.parquet", "uvloop"),
 )
 
 
@@ -171,7 +177,7 @@ def serve(asks: socket.socket) -> tuple[list[str], str | None]:
 
 if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does before it imports anything
-    for name in ("batchscore.cli", *LATER):
+    for name in ("batchscore.cli.main", *LATER):
         importlib.import_module(name)
     # A client's transport is loaded with the first one.
     importlib.import_module("openai").OpenAI(api_key="none").close()

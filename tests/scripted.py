@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import orjson
 
-from batchscore.engine import Engine
-from batchscore.pack.batches import BodyFormat, Packer
-from batchscore.pack.duplicates import Duplicates
-from batchscore.pack.replies import Answers, BadReply, Reader
-from batchscore.pack.tokens import Estimator
+from batchscore.engine.engine import Engine
+from batchscore.prompts.batches import BodyFormat, Packer
+from batchscore.prompts.duplicates import Duplicates
+from batchscore.prompts.replies import Answers, BadReply, Reader
+from batchscore.prompts.token_estimate import Estimator
 from batchscore.request.attempt import Attempts
 from batchscore.request.concurrency import Concurrency
 from batchscore.request.deployment import Deployment
-from batchscore.request.deployments import Deployments
-from batchscore.request.limits import Limits
-from batchscore.request.patience import Patience
-from batchscore.request.quota import Quota, Schedule
+from batchscore.request.deployment_pool import Deployments
+from batchscore.request.quota.limits import Limits
+from batchscore.request.quota.windows import Quota, Schedule
 from batchscore.request.retry import Asking
+from batchscore.request.timeouts import Patience
 from batchscore.rows import Attempt, Prompt, Reply, Settled
 
 Answer = Callable[[list[str], int], "Awaitable[Reply]"]

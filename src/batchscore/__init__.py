@@ -15,16 +15,16 @@ from batchscore.errors import (
     InputError,
     Outage,
     OutputError,
-    Refused,
+    ServiceRefused,
     SettingsError,
     UsageError,
 )
 from batchscore.version import VERSION
 
 if TYPE_CHECKING:
-    from batchscore.iterables import Scored, score_rows, stream_rows
-    from batchscore.model.save import log_model, save_model
-    from batchscore.scores import read_scores
+    from batchscore.api.read_scores import read_scores
+    from batchscore.api.score_rows import Scored, score_rows, stream_rows
+    from batchscore.mlflow_model.save import log_model, save_model
 
 __version__ = VERSION
 
@@ -35,8 +35,8 @@ __all__ = [
     "InputError",
     "Outage",
     "OutputError",
-    "Refused",
     "Scored",
+    "ServiceRefused",
     "SettingsError",
     "UsageError",
     "__version__",
@@ -50,12 +50,12 @@ __all__ = [
 
 #: Loaded when they are asked for: the simulator and `--help` start without what they need.
 _LATER = {
-    "Scored": "iterables",
-    "log_model": "model.save",
-    "read_scores": "scores",
-    "save_model": "model.save",
-    "score_rows": "iterables",
-    "stream_rows": "iterables",
+    "Scored": "api.score_rows",
+    "log_model": "mlflow_model.save",
+    "read_scores": "api.read_scores",
+    "save_model": "mlflow_model.save",
+    "score_rows": "api.score_rows",
+    "stream_rows": "api.score_rows",
 }
 
 

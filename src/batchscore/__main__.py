@@ -17,7 +17,7 @@ def main() -> None:
     # The one product of matrices, for the map of a report, is small: idle threads would cost ten times it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        from batchscore.cli import main as run  # noqa: PLC0415
+        from batchscore.cli.main import main as run  # noqa: PLC0415
     except KeyboardInterrupt:
         sys.stderr.write("batchscore: aborted; the same command goes on.\n")
         sys.exit(4)

@@ -8,9 +8,9 @@ Nothing here knows how an error came about; whoever raises it knows the file, th
     ├── InputError          nothing to score, or a column that is not there              exit 1
     │   └── UnreadableFile  one file that cannot be read, or not to its end
     ├── OutputError         the output cannot be written, or holds something else        exit 1
-    │   ├── OutputHeld      another run is working on it                                 exit 5
+    │   ├── OutputLocked      another run is working on it                                 exit 5
     │   └── OutputOverwritten   somebody else took records along; the same goes on       exit 4
-    ├── Refused             the service will not serve us: key, deployment, quota        exit 1
+    ├── ServiceRefused      the service will not serve us: key, deployment, quota        exit 1
     ├── Outage              the service does not answer now; the same command goes on    exit 4
     ├── BoundReached        a bound that the user set; the same command goes on          exit 4
     │   └── TooManyErrors   above --error-threshold, too, a person must look first       exit 4 or 3
@@ -20,6 +20,8 @@ Nothing here knows how an error came about; whoever raises it knows the file, th
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from enum import Enum
 
 
@@ -27,17 +29,17 @@ class ExitCode(int, Enum):
     """What the process's exit code tells a scheduler."""
 
     DONE = 0
-    PERSON_MUST_ACT = 1
+    ACTION_NEEDED = 1
     USAGE = 2
     ROWS_FAILED = 3
     CONTINUE_LATER = 4
-    OUTPUT_HELD = 5
+    OUTPUT_LOCKED = 5
 
 
 #: What each exit code says, and who has to do something.
 EXIT_CODES_MEAN = {
     ExitCode.DONE: ("every row has its record, and no more failed than allowed", "nobody"),
-    ExitCode.PERSON_MUST_ACT: ("key, deployment, input, output or settings cannot be used", "you, now"),
+    ExitCode.ACTION_NEEDED: ("key, deployment, input, output or settings cannot be used", "you, now"),
     ExitCode.USAGE: ("the command was used wrongly", "whoever wrote it"),
     ExitCode.ROWS_FAILED: (
         "more rows failed than `--error-threshold` allows; all others are scored",
@@ -47,14 +49,39 @@ EXIT_CODES_MEAN = {
         "stopped before its end (interrupt, outage, budget, deadline); what was answered is kept",
         "nobody: the same command goes on",
     ),
-    ExitCode.OUTPUT_HELD: ("another run is working on this output; nothing was done", "nobody: wait"),
+    ExitCode.OUTPUT_LOCKED: ("another run is working on this output; nothing was done", "nobody: wait"),
 }
 
 
-class BatchscoreError(Exception):
-    """The root: every error that we raise on purpose. Its text is written for a person."""
+#: What encloses a setting's name in a message, so that each door can write the name as its users know it.
+_NAME = re.compile("\x02([a-z_]+)\x03")
 
-    exit_code = ExitCode.PERSON_MUST_ACT
+
+def setting_name(name: str) -> str:
+    """Return a setting's name for a message; each door words it: `--max-errors`, `max_errors`, a variable."""
+    return f"\x02{name}\x03"
+
+
+def name_settings(text: str, word: Callable[[str], str] = str) -> str:
+    """Return a message for people, in which `word` writes each setting's name."""
+    return _NAME.sub(lambda name: word(name[1]), text)
+
+
+class BatchscoreError(Exception):
+    """The root: every error that we raise on purpose. Its text is written for a person.
+
+    `text` is the message with its setting names still marked; use it wherever a message becomes part of
+    another one. `str()` gives the message with the names that Python callers use.
+    """
+
+    exit_code = ExitCode.ACTION_NEEDED
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return name_settings(self.text)
 
 
 class UsageError(BatchscoreError):
@@ -87,10 +114,10 @@ class OutputError(BatchscoreError):
     """The output cannot be written, or it holds the results of another run."""
 
 
-class OutputHeld(OutputError):  # noqa: N818
+class OutputLocked(OutputError):  # noqa: N818
     """Another run is working on the same output."""
 
-    exit_code = ExitCode.OUTPUT_HELD
+    exit_code = ExitCode.OUTPUT_LOCKED
 
 
 class OutputOverwritten(OutputError):  # noqa: N818
@@ -99,7 +126,7 @@ class OutputOverwritten(OutputError):  # noqa: N818
     exit_code = ExitCode.CONTINUE_LATER
 
 
-class Refused(BatchscoreError):  # noqa: N818
+class ServiceRefused(BatchscoreError):  # noqa: N818
     """The service refuses every request of this run: credentials, deployment, exhausted quota."""
 
 
@@ -137,14 +164,26 @@ class ErrorCode(str, Enum):
     ROW_TOO_LARGE = "row_too_large"
     MISSING_COLUMN = "missing_column"
     INVALID_MESSAGES = "invalid_messages"
-    TOO_LONG = "too_long"
+    INPUT_TOO_LONG = "input_too_long"
     CONTENT_FILTER = "content_filter"
     INVALID_REQUEST = "invalid_request"
     RATE_LIMITED = "rate_limited"
     SERVER_ERROR = "server_error"
     TIMEOUT = "timeout"
-    CONNECTION = "connection"
-    BAD_REPLY = "bad_reply"
+    CONNECTION_ERROR = "connection_error"
+    INVALID_RESPONSE = "invalid_response"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ErrorCode | None:
+        """Read the names that error records had before 0.1.0."""
+        return _EARLIER_CODES.get(str(value))
+
+
+_EARLIER_CODES = {
+    "too_long": ErrorCode.INPUT_TOO_LONG,
+    "connection": ErrorCode.CONNECTION_ERROR,
+    "bad_reply": ErrorCode.INVALID_RESPONSE,
+}
 
 
 #: Codes that a later run asks again by itself; the others would fail again.
@@ -153,8 +192,8 @@ TRANSIENT = frozenset(
         ErrorCode.RATE_LIMITED,
         ErrorCode.SERVER_ERROR,
         ErrorCode.TIMEOUT,
-        ErrorCode.CONNECTION,
-        ErrorCode.BAD_REPLY,
+        ErrorCode.CONNECTION_ERROR,
+        ErrorCode.INVALID_RESPONSE,
     }
 )
 
@@ -165,12 +204,12 @@ ERROR_CODES_MEAN = {
     ErrorCode.ROW_TOO_LARGE: "the row is larger than `--max-row-bytes`",
     ErrorCode.MISSING_COLUMN: "the row lacks a column that its neighbours have",
     ErrorCode.INVALID_MESSAGES: "the `messages` column is no list of chat messages",
-    ErrorCode.TOO_LONG: "the row is longer than the model takes",
+    ErrorCode.INPUT_TOO_LONG: "the row is longer than the model takes",
     ErrorCode.CONTENT_FILTER: "the service's content filter refused the row",
     ErrorCode.INVALID_REQUEST: "the service refused the request for another reason",
     ErrorCode.RATE_LIMITED: "the rate limit refused it until patience ended",
     ErrorCode.SERVER_ERROR: "the service failed, while other rows were answered",
     ErrorCode.TIMEOUT: "no answer came in time",
-    ErrorCode.CONNECTION: "the connection failed",
-    ErrorCode.BAD_REPLY: "the reply did not fit the request",
+    ErrorCode.CONNECTION_ERROR: "the connection failed",
+    ErrorCode.INVALID_RESPONSE: "the reply did not fit the request",
 }

@@ -30,7 +30,7 @@ from batchscore.simulator import Deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Folders that `mlflow.openai.save_model` wrote.
-FOREIGN = ROOT / "tests" / "model" / "foreign"
+FOREIGN = ROOT / "tests" / "mlflow_model" / "foreign"
 WORKER = Path(worker.__file__)
 
 #: A process that does not come up, or does not end a call that nobody times, is a failure of the test.

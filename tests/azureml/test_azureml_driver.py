@@ -16,8 +16,8 @@ from batch_host import ROOT, BatchHost, chat_model, model_like, sample_model
 import prefork
 from batchscore import read_scores
 from batchscore.errors import ExitCode
+from batchscore.output.verify import verify_output
 from batchscore.simulator import Deployment, Running
-from batchscore.verifying import verify_output
 from conftest import KEY
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_the_old_sample_with_three_workers_double_delivery_and_kills(
         "AZUREML_BI_TEXT_COLUMN": "text",
         "BATCHSCORE_ROWS_PER_PART": "25",
         "BATCHSCORE_BATCH_SIZE": "4",
-        "BATCHSCORE_CONCURRENCY": "3",
+        "BATCHSCORE_MAX_CONCURRENCY": "3",
     }
     host = hosted(
         sample_model(deployment),
@@ -131,7 +131,7 @@ def test_a_file_that_takes_longer_than_all_tries_is_finished_by_the_next_job(
     rows = 80
     files.texts("data/a.csv", [f"row {row}" for row in range(rows)])
     deployment.will_be_slow(0.06, times=None)
-    variables = {**TEXT, "BATCHSCORE_CONCURRENCY": "2", "BATCHSCORE_ROWS_PER_PART": "10"}
+    variables = {**TEXT, "BATCHSCORE_MAX_CONCURRENCY": "2", "BATCHSCORE_ROWS_PER_PART": "10"}
     if not own_deadline:
         variables["BATCHSCORE_DEADLINE"] = "1h"
     host = hosted(chat_model(deployment), variables, timeout_s=1.2, max_retries=2)
@@ -170,7 +170,7 @@ def test_a_step_of_a_pipeline_gets_all_seven_formats_into_parquet(
         as_step=True,
         processes=2,
         mini_batch_size=3,
-        program_arguments=["--batchscore-root", "{input}"],
+        program_arguments=["--batchscore-base-dir", "{input}"],
     )
     end = host.run(Path("data"), Path("out"))
     assert (end.status, end.raised) == ("Completed", []), end.words

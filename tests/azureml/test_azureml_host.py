@@ -18,10 +18,11 @@ from batch_host import FOREIGN, ROOT, chat_model, sample_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore import azureml, read_scores
-from batchscore.azureml_host import TEXT_COLUMN, Host, host_of, in_variables, own_deadline, settings_of
-from batchscore.deadline import parse_deadline
+from batchscore import read_scores
+from batchscore.azureml import driver as azureml
+from batchscore.azureml.host import TEXT_COLUMN, Host, host_of, in_variables, own_deadline, settings_of
 from batchscore.errors import InputError, OutputError, SettingsError, UsageError
+from batchscore.settings.deadline import parse_deadline
 from batchscore.simulator import Deployment, Running
 from conftest import KEY
 
@@ -45,7 +46,7 @@ HOST = Host(str(FOREIGN / "sample-2.7"), "/o", None, 1, None)
         ([], SAID, Host("/m", "/o", None, 1, None)),
         (OWN, SAID, Host("/m", "/o", None, 1, 600.0)),
         (
-            ["--batchscore-model", "/a b/m", "--batchscore-output=/p", "--batchscore-root", "/in", *OWN],
+            ["--batchscore-model", "/a b/m", "--batchscore-output=/p", "--batchscore-base-dir", "/in", *OWN],
             {"AZUREML_NODE_COUNT": "4"},
             Host("/a b/m", "/p", "/in", 4, 600.0),
         ),
@@ -70,7 +71,7 @@ def test_what_the_host_says(arguments: list[str], environ: dict[str, str], expec
 
 def test_what_the_host_says_holds_in_any_folder(tmp_path: Path) -> None:
     """Its processes change their folder between calls."""
-    host = host_of(["--batchscore-root", "in"], {"AZUREML_MODEL_DIR": "m", "AZUREML_BI_OUTPUT_PATH": "o"})
+    host = host_of(["--batchscore-base-dir", "in"], {"AZUREML_MODEL_DIR": "m", "AZUREML_BI_OUTPUT_PATH": "o"})
     assert (host.model, host.output, host.root) == tuple(str(tmp_path / name) for name in ("m", "o", "in"))
 
 
@@ -115,12 +116,26 @@ def test_a_call_ends_before_the_host_ends_it(timeout_seconds: float) -> None:
 @pytest.mark.parametrize(
     ("host", "environ", "expected"),
     [
-        (HOST, {}, {"shared": True, "share": 1.0, "deadline": None, "task": "embeddings", "output": "/o"}),
-        (Host(HOST.model, "/o", "/in", 4, 3600), {}, {"share": 0.25, "deadline": "3300s", "root": "/in"}),
+        (
+            HOST,
+            {},
+            {
+                "shared_output": True,
+                "quota_share": 1.0,
+                "deadline": None,
+                "task": "embeddings",
+                "output": "/o",
+            },
+        ),
         (
             Host(HOST.model, "/o", "/in", 4, 3600),
-            {"BATCHSCORE_SHARE": "0.5", "BATCHSCORE_DEADLINE": "10m", "BATCHSCORE_ROOT": "/mine"},
-            {"share": 0.5, "deadline": "10m", "root": "/mine"},
+            {},
+            {"quota_share": 0.25, "deadline": "3300s", "base_dir": "/in"},
+        ),
+        (
+            Host(HOST.model, "/o", "/in", 4, 3600),
+            {"BATCHSCORE_QUOTA_SHARE": "0.5", "BATCHSCORE_DEADLINE": "10m", "BATCHSCORE_BASE_DIR": "/mine"},
+            {"quota_share": 0.5, "deadline": "10m", "base_dir": "/mine"},
         ),
         (
             HOST,
@@ -142,13 +157,13 @@ def test_settings_of_every_call(host: Host, environ: dict[str, str], expected: d
 
 
 def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_model(files: Files) -> None:
-    path = files.text("own.toml", 'deadline = "1h"\nshare = 0.3\ncolumn = "body"\nformat = "parquet"\n')
+    path = files.text("own.toml", 'deadline = "1h"\nquota_share = 0.3\ncolumn = "body"\nformat = "parquet"\n')
     host = Host(HOST.model, "/o", None, 4, 600)
     environ = {"BATCHSCORE_CONFIG": str(path.absolute()), "BATCHSCORE_FORMAT": "jsonl"}
     chosen = settings_of(host, environ)
     found = chosen.settings
-    assert (found.deadline, found.share, found.column, found.format) == ("1h", 0.3, "body", "jsonl")
-    assert chosen.named["share"] == environ["BATCHSCORE_CONFIG"]
+    assert (found.deadline, found.quota_share, found.column, found.format) == ("1h", 0.3, "body", "jsonl")
+    assert chosen.named["quota_share"] == environ["BATCHSCORE_CONFIG"]
     assert chosen.named["format"] == "BATCHSCORE_FORMAT"
     assert settings_of(host, {**environ, TEXT_COLUMN: "text"}).settings.column == "text"
     with pytest.raises(SettingsError, match=r"BATCHSCORE_CONFIG no\.toml: there is no such file beside the"):
@@ -264,9 +279,9 @@ def test_files_of_several_folders_want_a_root(files: Files, monkeypatch: pytest.
     """Else two of one name would be taken for one, and one of them be lost."""
     paths = [str(files.texts(f"data/{folder}/x.csv", [folder]).absolute()) for folder in "ab"]
     azureml.init()
-    with pytest.raises(InputError, match="--batchscore-root"):
+    with pytest.raises(InputError, match="--batchscore-base-dir"):
         azureml.run(paths)
-    monkeypatch.setenv("BATCHSCORE_ROOT", str(Path("data").absolute()))
+    monkeypatch.setenv("BATCHSCORE_BASE_DIR", str(Path("data").absolute()))
     azureml.init()
     assert azureml.run(paths) == paths
     assert set(read_scores("out", "chat")["file"]) == {"a/x.csv", "b/x.csv"}
@@ -280,7 +295,7 @@ def test_two_files_of_one_name_are_never_taken_for_one(files: Files, other: str)
     files.text("data/b/x.csv", f"id,text\n0,{other}\n")
     azureml.init()
     assert azureml.run(paths[:1]) == paths[:1]
-    with pytest.raises(OutputError, match="BATCHSCORE_ROOT") as caught:
+    with pytest.raises(OutputError, match="BATCHSCORE_BASE_DIR") as caught:
         azureml.run(paths[1:])
     assert paths[0] in str(caught.value)
     assert len(read_scores("out", "chat")) == 1
@@ -300,7 +315,7 @@ def test_a_call_in_which_another_worker_took_records_along_goes_on(
     """That one had replaced a part, and was killed before it could say so in the manifest."""
     path = str(files.texts("data/a.csv", [*("early",) * 4, *("late",) * 4]).absolute())
     monkeypatch.setenv("BATCHSCORE_ROWS_PER_PART", "4")
-    monkeypatch.setenv("BATCHSCORE_RETRIES", "0")
+    monkeypatch.setenv("BATCHSCORE_MAX_RETRIES", "0")
     deployment.will(status=500, times=4, when_input_contains="late")
     azureml.init()
     assert azureml.run([path]) == []

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from azureml_tree import copy_of_the_tree
-from batchscore.azureml_files.between import between
-from batchscore.azureml_files.conda import conda_findings
-from batchscore.azureml_files.document import Document, Finding, read_document
-from batchscore.azureml_files.kinds import KINDS, kind_of, scorings
-from batchscore.azureml_files.rules import document_findings, scoring_findings
-from batchscore.azureml_files.script import script_problem
-from batchscore.azureml_files.sdk import LOADERS
-from batchscore.checking import check_files
+from batchscore.azureml.check.between import between
+from batchscore.azureml.check.check_files import check_files
+from batchscore.azureml.check.conda import conda_findings
+from batchscore.azureml.check.document import Document, Finding, read_document
+from batchscore.azureml.check.kinds import KINDS, kind_of, scorings
+from batchscore.azureml.check.rules import document_findings, scoring_findings
+from batchscore.azureml.check.script import script_problem
+from batchscore.azureml.check.sdk import LOADERS
 from batchscore.errors import InputError
 from conftest import Cli
 
@@ -371,7 +371,7 @@ def test_arguments_of_a_step_may_be_written_in_every_way_that_the_host_reads(tre
     assert isinstance(document, Document)
     (scoring,) = scorings(document, "pipeline")
     assert not [*document_findings(document, "pipeline"), *scoring_findings(document, scoring)]
-    replace(path, "--batchscore-output", "--batchscore-root --batchscore-output")
+    replace(path, "--batchscore-output", "--batchscore-base-dir --batchscore-output")
     replace(path, "inputs.model }}", 'inputs.model }} "')
     document = read_document(path)
     assert isinstance(document, Document)
@@ -506,7 +506,7 @@ def test_without_the_extra_it_says_what_to_install(
     without_the_sdk: Callable[[str], subprocess.CompletedProcess[str]], tree: Path
 ) -> None:
     done = without_the_sdk(
-        f"sys.argv = ['batchscore', 'check', {str(tree)!r}]; from batchscore.cli import main; main()"
+        f"sys.argv = ['batchscore', 'check', {str(tree)!r}]; from batchscore.cli.main import main; main()"
     )
     assert done.returncode == 1
     assert "pip install 'batchscore[azureml]'" in done.stderr

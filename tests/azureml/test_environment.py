@@ -59,7 +59,7 @@ def test_the_pins_resolve_and_import_in_a_clean_environment(tmp_path: Path) -> N
     subprocess.run([*install, *first, *pins()], check=True, timeout=600)
     code = (
         "import azureml.core, azureml.dataprep.fuse, pkg_resources, pip, mlflow, azureml.mlflow; "
-        "import batchscore.run, batchscore.iterables, batchscore.request.credentials; "
+        "import batchscore.run.score_files, batchscore.api.score_rows, batchscore.endpoint.credentials; "
         "from openai import AzureOpenAI; from azure.identity import DefaultAzureCredential"
     )
     # As on a node: nothing of ours but the code folder.

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchscore.cli import main
+from batchscore.cli.main import main
 
 #: Name → what fails, and how: 0 once, 1 from then on, 2 a write takes half and the next fails.
 FAULTS = {

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from batchscore import read_scores
-from batchscore.run import Finished, score_files
-from batchscore.settings import Settings
+from batchscore.output.verify import verify_output
+from batchscore.run.result import Finished
+from batchscore.run.score_files import score_files
+from batchscore.settings.fields import Settings
 from batchscore.simulator import Deployment
-from batchscore.verifying import verify_output
 
 if TYPE_CHECKING:
     from conftest import Direct

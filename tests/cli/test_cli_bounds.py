@@ -21,7 +21,7 @@ PRICES = ("--price-in", "1000000", "--price-out", "2000000")
 def score(out: str, model: Deployment, *more: str) -> list[str]:
     return [
         *("score", "a.csv", "-o", out, "--task", "chat", "-m", model.name, "--column", "text"),
-        *("--concurrency", "1", *more),
+        *("--max-concurrency", "1", *more),
     ]
 
 

@@ -29,7 +29,7 @@ def test_attempts_and_tokens_are_counted_by_file_and_in_all(
     files.texts("in/b.csv", [f"row {row}" for row in range(14)])
     deployment.will(Behaviour(vectors="duplicated"), Behaviour(status=500))
     command = ["score", "in", "-o", "out", "--task", "embeddings", "-m", deployment.name, "--column", "text"]
-    command += ["--batch-size", "8", "--concurrency", "1", "--rows-per-part", "4", "--json"]
+    command += ["--batch-size", "8", "--max-concurrency", "1", "--rows-per-part", "4", "--json"]
     run = batchscore(*command)
     assert run.exit_code == 0, run
     found = manifests("out", "embeddings")
@@ -58,7 +58,7 @@ def test_what_a_killed_run_was_billed_is_counted_once(
     files.texts("a.csv", [f"row {row}" for row in range(100)])
     deployment.will_be_slow(0.05, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    command += ["--concurrency", "4", "--rows-per-part", "30"]
+    command += ["--max-concurrency", "4", "--rows-per-part", "30"]
     with batchscore.start(*command) as process:
         deployment.wait_for(50)
         process.interrupt(signal.SIGKILL)

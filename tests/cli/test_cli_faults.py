@@ -25,9 +25,9 @@ def test_bad_rows_of_a_pack_cost_only_themselves(
     )
     assert run.exit_code == 3, run
     assert "1 content filter" in run.stderr
-    assert "1 too long" in run.stderr
+    assert "1 input too long" in run.stderr
     scores, errors = whole("out", "embeddings")
-    assert codes(errors) == {("a.csv", 11): "content_filter", ("a.csv", 23): "too_long"}
+    assert codes(errors) == {("a.csv", 11): "content_filter", ("a.csv", 23): "input_too_long"}
     assert errors["a.csv", 11]["error"]["status"] == 400
     good = [row for row in range(30) if row not in {11, 23}]
     for row, vector in zip(good, direct.vectors([texts[row] for row in good]), strict=True):
@@ -55,10 +55,15 @@ def test_replies_that_must_not_be_believed(
     )
     run = batchscore(
         *("score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text", "-m", deployment.name),
-        *("--batch-size", "8", "--concurrency", "2", "--json"),
+        *("--batch-size", "8", "--max-concurrency", "2", "--json"),
     )
     assert run.exit_code == 0, run
-    assert run.report["retried"] == {"rate_limited": 1, "server_error": 1, "bad_reply": 4, "connection": 2}
+    assert run.report["retried"] == {
+        "rate_limited": 1,
+        "server_error": 1,
+        "invalid_response": 4,
+        "connection_error": 2,
+    }
     scores, errors = whole("out", "embeddings")
     assert not errors
     for row, vector in enumerate(direct.vectors(texts)):
@@ -90,7 +95,7 @@ def test_an_outage_in_the_middle_keeps_what_was_answered(
     """Nobody is answered any more: that is no row's fault, so no row gets an error record for it."""
     files.texts("a.csv", [f"row {row}" for row in range(10)])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name]
-    command += ["--concurrency", "1", "--retries", "0", "--max-outage", "1"]
+    command += ["--max-concurrency", "1", "--max-retries", "0", "--max-outage", "1"]
     deployment.will(Behaviour(times=4), Behaviour(status=503, times=None))
     run = batchscore(*command, "--json")
     assert run.exit_code == 4

@@ -100,7 +100,7 @@ def test_errors_that_may_have_passed_are_asked_again_every_night(
 ) -> None:
     files.texts("in/a.csv", ["one", "two BROKEN", f"three {CONTENT_FILTER_TRIGGER}", "", "five"])
     deployment.will(status=500, latency=0.5, when_input_contains="BROKEN", times=None)
-    first = batchscore(*command(deployment, "--retries", "0"))
+    first = batchscore(*command(deployment, "--max-retries", "0"))
     assert first.exit_code == 3
     assert changes()[0] == [("new", "000"), ("new", "004")]
     deployment.reset()
@@ -146,7 +146,7 @@ def test_a_run_that_is_stopped_leaves_the_old_scores_readable(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("in/a.csv", [f"old {number}" for number in range(40)])
-    score = command(deployment, "--concurrency", "2", "--batch-size", "1", task="embeddings")
+    score = command(deployment, "--max-concurrency", "2", "--batch-size", "1", task="embeddings")
     assert batchscore(*score).exit_code == 0
     before = read_scores("out")
     files.texts("in/a.csv", [f"{'new' if number % 2 else 'old'} {number}" for number in range(40)])
@@ -265,7 +265,7 @@ def test_a_plain_overwrite_tells_who_follows_the_changes(
 @pytest.mark.crash
 @pytest.mark.parametrize(
     ("first", "more"),
-    [([], []), ([], ["--incremental", "--prune"]), (["--shared"], ["--incremental", "--prune"])],
+    [([], []), ([], ["--incremental", "--prune"]), (["--shared-output"], ["--incremental", "--prune"])],
 )
 def test_a_part_that_no_manifest_names_goes_when_its_rows_are_no_input_any_more(
     first: list[str], more: list[str], batchscore: Cli, files: Files, deployment: Deployment

@@ -51,7 +51,7 @@ def test_a_killed_run_pays_twice_for_what_was_in_flight_at_most(
     files.texts("a.csv", texts)
     deployment.will_be_slow(0.03, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    command += ["--concurrency", str(IN_FLIGHT), "--rows-per-part", "150"]
+    command += ["--max-concurrency", str(IN_FLIGHT), "--rows-per-part", "150"]
     kills = kill_and_go_on(batchscore, command, kills=3, draw=random.Random(seed))
     scores, errors = whole("out", "chat")
     assert (len(scores), len(errors)) == (len(texts), 0)
@@ -68,7 +68,7 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     files.texts("a.csv", texts)
     deployment.will_be_slow(0.1, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "-m", deployment.name]
-    command += ["--column", "text", "--keep", "text", "--batch-size", "20", "--concurrency", "2"]
+    command += ["--column", "text", "--keep", "text", "--batch-size", "20", "--max-concurrency", "2"]
     process = batchscore.start(*command)
     with process:
         deployment.wait_for(8)
@@ -96,7 +96,7 @@ def test_other_settings_do_not_throw_away_what_a_killed_run_had(
     files.texts("a.csv", [f"row {row}" for row in range(400)])
     deployment.will_be_slow(0.05, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    process = batchscore.start(*command, "--concurrency", "4")
+    process = batchscore.start(*command, "--max-concurrency", "4")
     with process:
         deployment.wait_for(40)
         process.interrupt(signal.SIGKILL)
@@ -123,7 +123,7 @@ def test_runs_with_faults_that_are_killed_several_times(
         )
     command = ["score", "a.csv", "b.csv", "-o", "out", "--task", "embeddings", "-m", deployment.name]
     command += ["--column", "text", "--batch-size", "1", "--dimensions", "16", "--rows-per-part", "500"]
-    command += ["--concurrency", str(IN_FLIGHT)]
+    command += ["--max-concurrency", str(IN_FLIGHT)]
     kills = kill_and_go_on(batchscore, command, kills=draw.randrange(2, 6), draw=draw)
     scores, errors = whole("out", "embeddings")
     assert len(scores) + len(errors) == len(texts)
@@ -141,15 +141,15 @@ def test_journals_move_to_the_scratch_folder_that_is_named_later(
     files.texts("a.csv", [f"row {row}" for row in range(120)])
     deployment.will_be_slow(0.05, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    command += ["--concurrency", "4"]
-    for more, asked in ([], 30), (["--scratch", "scratch"], 50):
+    command += ["--max-concurrency", "4"]
+    for more, asked in ([], 30), (["--scratch-dir", "scratch"], 50):
         with batchscore.start(*command, *more) as process:
             deployment.wait_for(asked)
             process.interrupt(signal.SIGKILL)
     (journal,) = Path("scratch").rglob("*.journal")
     assert journal.stat().st_mode & 0o077 == 0
     assert not list(Path("out").rglob("*.journal"))
-    run = batchscore(*command, "--scratch", "scratch")
+    run = batchscore(*command, "--scratch-dir", "scratch")
     assert run.exit_code == 0, run
     assert deployment.statistics().statuses["200"] <= 120 + 2 * 4
     assert not list(Path("scratch").rglob("*.*"))
@@ -163,7 +163,7 @@ def test_scores_beside_errors_that_are_asked_again_are_not_paid_twice(
     """The run is killed when a part stands anew and its manifest still names the old one."""
     files.texts("in/a.csv", [f"text {number} {'BROKEN' if number % 4 == 0 else ''}" for number in range(12)])
     score = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    score += ["--rows-per-part", "4", "--retries", "0"]
+    score += ["--rows-per-part", "4", "--max-retries", "0"]
     deployment.will(status=500, latency=0.5, when_input_contains="BROKEN", times=None)
     assert batchscore(*score).exit_code == 3
     deployment.reset()
@@ -192,7 +192,7 @@ def test_only_what_is_half_written_for_long_is_swept_where_other_tasks_write(
             path = files.text(f"{folder}/.batchscore-{name}.tmp", "half")
             os.utime(path, (time.time() - seconds,) * 2)
     score = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    for more in ([], ["--incremental"], ["--shared"]):
+    for more in ([], ["--incremental"], ["--shared-output"]):
         assert batchscore(*score, *more).exit_code == 0
         for folder in folders:
             assert [path.name for path in folder.glob("*.tmp")] == [".batchscore-young.tmp"]

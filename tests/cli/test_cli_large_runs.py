@@ -30,7 +30,7 @@ def test_hundreds_of_answers_that_are_on_their_way_come_home(
     files.texts("a.csv", [f"row {row}" for row in range(4 * AT_ONCE)])
     deployment.will_be_slow(2, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    with batchscore.start(*command, "--concurrency", str(AT_ONCE)) as process:
+    with batchscore.start(*command, "--max-concurrency", str(AT_ONCE)) as process:
         deployment.wait_for(2 * AT_ONCE, timeout_s=60)
         process.interrupt(signal.SIGTERM)
         # A node that is preempted leaves 30 seconds.
@@ -40,7 +40,7 @@ def test_hundreds_of_answers_that_are_on_their_way_come_home(
     assert answered >= 2 * AT_ONCE - 1
     assert len(records(Path("out/chat"))) == answered
     deployment.reset()
-    again = batchscore(*command, "--concurrency", str(AT_ONCE))
+    again = batchscore(*command, "--max-concurrency", str(AT_ONCE))
     assert again.exit_code == 0, again
     assert deployment.statistics().count == 4 * AT_ONCE - answered
 

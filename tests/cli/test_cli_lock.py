@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_records import whole
 
-from batchscore.bounds import bounds_of
-from batchscore.configuration import resolve
-from batchscore.output import output_of
+from batchscore.output.locks.flock import SYSTEM
+from batchscore.output.locks.lock import Hold
+from batchscore.output.place import output_of
+from batchscore.plan.survey import survey
 from batchscore.rows import Event, Notice, RowsSettled
-from batchscore.run import score_surveyed
+from batchscore.run.score_files import score_surveyed
+from batchscore.run.stop_conditions import bounds_of
+from batchscore.settings.sources import resolve
 from batchscore.simulator import Deployment
-from batchscore.survey import survey
-from batchscore.write.lock import Hold
-from batchscore.write.locking import SYSTEM
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

@@ -70,7 +70,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         ("score", *chat[2:]): "INPUT is missing",
         (*chat[:4],): "--task is missing. Give it as a flag, as BATCHSCORE_TASK or in batchscore.toml",
         (*chat, "--limit", "0"): "--limit is 0; it must be at least 1",
-        (*chat, "--concurrency", "many"): "'many' is not a valid integer",
+        (*chat, "--max-concurrency", "many"): "'many' is not a valid integer",
         (*chat[:-1], "chats"): "'chats' is not one of 'embeddings', 'completions', 'chat'",
         (*chat, "--colum", "text"): "--colum",
         (*chat, "--param", "temperature"): "write NAME=JSON",

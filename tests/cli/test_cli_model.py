@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conftest import Cli, Files
 
 #: Folders that `mlflow.openai.save_model` wrote.
-FOREIGN = Path(__file__).parents[1] / "model" / "foreign"
+FOREIGN = Path(__file__).parents[1] / "mlflow_model" / "foreign"
 
 
 def test_a_model_is_saved_and_scores_from_another_folder(

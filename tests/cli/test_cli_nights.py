@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nights import Files, Output, edited, write_inputs
 
-from batchscore.incremental import run_name
+from batchscore.output.incremental.next_ledger import run_name
+from batchscore.output.layout import Layout, stem_of
+from batchscore.output.verify import verify_output
 from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment, Running
-from batchscore.verifying import verify_output
-from batchscore.write.layout import Layout, stem_of
 
 if TYPE_CHECKING:
     from conftest import Direct

@@ -38,7 +38,7 @@ def test_killed_nights_lose_nothing_and_pay_once(
     output = Output(deployment, simulator.endpoint, direct, more)
     command = ["score", "in", "-o", "out", "--task", "embeddings", "-m", deployment.name, "--column", "text"]
     command += ["--keep", "note", "--rows-per-part", "3", "--batch-size", "1", "--incremental", "--prune"]
-    command += ["--concurrency", str(IN_FLIGHT), *(["--id", "id"] if more else [])]
+    command += ["--max-concurrency", str(IN_FLIGHT), *(["--id", "id"] if more else [])]
     files, texts, kills = start_of(60), set[str](), 0
     for _ in range(4):
         write_inputs(Path("in"), files)

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from batchscore.rows import Event, Expected
-from batchscore.run import score_files
-from batchscore.settings import Settings
+from batchscore.run.score_files import score_files
+from batchscore.settings.fields import Settings
 
 if TYPE_CHECKING:
     from batchscore.simulator import Deployment

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
-from batchscore.report.progress import PLAIN_SECONDS, Progress
+from batchscore.cli.progress import PLAIN_SECONDS, Progress
 from batchscore.rows import Notice, Pulse, RowsSettled, Standing
 from batchscore.simulator import Deployment
 
@@ -125,7 +125,7 @@ def test_no_terminal_to_draw_on_changes_nothing_for_the_run(
     deployment.will_be_slow(0.3, times=None)
     environ = {"TERM": "dumb" if how == "dumb" else "xterm"}
     with batchscore.start(
-        *asked(deployment, "--concurrency", "2"), env=environ, stderr=terminal.stream
+        *asked(deployment, "--max-concurrency", "2"), env=environ, stderr=terminal.stream
     ) as process:
         deployment.wait_for(2)
         if how == "closed":

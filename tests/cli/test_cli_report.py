@@ -105,7 +105,7 @@ def test_a_page_in_a_browser(batchscore: Cli, files: Files, deployment: Deployme
 def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Files) -> None:
     for number in range(3):
         files.texts(f"in/{number}.csv", [f"text {number} {row}" for row in range(9)])
-    shared = ["-o", "out", "--shared", "--root", "in", "--format", "parquet"]
+    shared = ["-o", "out", "--shared-output", "--base-dir", "in", "--format", "parquet"]
     ask = ["--task", "embeddings", "-m", "m", "--column", "text"]
     done = batchscore.together(*(["score", f"in/{number}.csv", *ask, *shared] for number in range(3)))
     assert [each.exit_code for each in done] == [0, 0, 0], done

@@ -43,7 +43,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
 
     files.texts("in/b.csv", [f"other {row}" for row in range(4)])
     settings_changed = batchscore(*command, "--system", "Be short.", "--id", "id", "--max-tokens", "9")
-    input_changed = batchscore(*command, "--concurrency", "2", "--retries", "1")
+    input_changed = batchscore(*command, "--max-concurrency", "2", "--max-retries", "1")
     assert (settings_changed.exit_code, input_changed.exit_code) == (1, 1)
     for change in ("id was not set, is now 'id'", "params was {}, is now {'max_tokens': 9}", "--overwrite"):
         assert change in settings_changed.stderr
@@ -101,7 +101,7 @@ def test_rows_that_failed_for_the_services_fault_are_asked_again(
     # Late, so that meanwhile others are answered: else it would be an outage, not a row's bad luck.
     deployment.will(status=500, latency=0.5, when_input_contains="BROKEN", times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    run = batchscore(*command, "--retries", "0")
+    run = batchscore(*command, "--max-retries", "0")
     assert run.exit_code == 3
     assert codes(whole("out", "chat")[1]) == {
         ("a.csv", 1): "server_error",
@@ -109,7 +109,7 @@ def test_rows_that_failed_for_the_services_fault_are_asked_again(
         ("a.csv", 3): "empty_input",
     }
     deployment.reset()
-    run = batchscore(*command, "--retries", "0")
+    run = batchscore(*command, "--max-retries", "0")
     assert [one.body["messages"][0]["content"] for one in deployment.requests()] == ["two BROKEN"]
     assert run.exit_code == 3  # one row has been refused for good
     scores, errors = whole("out", "chat")
@@ -169,7 +169,7 @@ def test_a_killed_run_goes_on_and_every_row_comes_once(
     rows = 120
     files.texts("a.csv", [f"row {row}" for row in range(rows)])
     command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "-m", deployment.name]
-    command += ["--column", "text", "--rows-per-part", "10", "--batch-size", "2", "--concurrency", "2"]
+    command += ["--column", "text", "--rows-per-part", "10", "--batch-size", "2", "--max-concurrency", "2"]
     deployment.will_be_slow(0.02, times=None)
     with batchscore.start(*command) as process:
         deployment.wait_for(40)

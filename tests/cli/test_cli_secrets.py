@@ -39,7 +39,18 @@ def test_neither_the_input_nor_the_key_stands_anywhere_else(
         ),
         Behaviour(status=400, text=f"<html>{echo}</html>", when_input_contains="REFUSED", times=None),
     )
-    command = ["score", "in", "--task", "chat", "--column", "text", "-m", deployment.name, "--retries", "0"]
+    command = [
+        "score",
+        "in",
+        "--task",
+        "chat",
+        "--column",
+        "text",
+        "-m",
+        deployment.name,
+        "--max-retries",
+        "0",
+    ]
     out, wrong = batchscore.each(
         ([*command, "-o", "out"], {}),
         ([*command, "-o", "wrong", "-m", "no-such-model"], {"OPENAI_API_KEY": f"{simulator.key}2"}),

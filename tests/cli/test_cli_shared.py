@@ -18,10 +18,10 @@ import pytest
 from cli_records import manifests, whole
 
 from batchscore.errors import ExitCode
-from batchscore.run import score_files
-from batchscore.settings import Settings
+from batchscore.output.verify import verify_output
+from batchscore.run.score_files import score_files
+from batchscore.settings.fields import Settings
 from batchscore.simulator import Deployment, Running
-from batchscore.verifying import verify_output
 from conftest import KEY
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def test_three_workers_and_each_mini_batch_twice(
     deliveries = Deliveries(deque(batch for batch in batches for _ in range(2)), kills, draw)
     command = ["score", "-o", "out", "--task", "embeddings", "-m", deployment.name, "--column", "text"]
     command += [
-        "--shared",
-        "--root",
+        "--shared-output",
+        "--base-dir",
         "in",
         "--dimensions",
         "16",
@@ -114,7 +114,7 @@ def test_three_workers_and_each_mini_batch_twice(
         "--batch-size",
         "8",
     ]
-    command += ["--error-threshold", "1000", "--concurrency", "4"]
+    command += ["--error-threshold", "1000", "--max-concurrency", "4"]
     machines = [tmp_path / "here", tmp_path / "here", tmp_path / "there"]
     for machine in machines:
         machine.mkdir(exist_ok=True)
@@ -145,11 +145,11 @@ def test_the_second_delivery_of_a_file_asks_nothing(
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(30)])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    assert batchscore(*command, "--shared").exit_code == 0
+    assert batchscore(*command, "--shared-output").exit_code == 0
     asked = deployment.statistics().count
     part = next(Path("out/chat").iterdir())
     written = part.stat().st_mtime_ns
-    again = batchscore(*command, "--shared")
+    again = batchscore(*command, "--shared-output")
     assert again.exit_code == 0, again
     assert deployment.statistics().count == asked
     assert part.stat().st_mtime_ns == written
@@ -161,7 +161,18 @@ def test_a_worker_that_meets_a_changed_file_says_what_a_worker_can_do(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(30)])
-    command = ["score", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text", "--shared"]
+    command = [
+        "score",
+        "-o",
+        "out",
+        "--task",
+        "chat",
+        "-m",
+        deployment.name,
+        "--column",
+        "text",
+        "--shared-output",
+    ]
     assert batchscore(*command, "a.csv").exit_code == 0
     files.texts("a.csv", [f"other {row}" for row in range(20)])
     changed = batchscore(*command, "a.csv")
@@ -190,7 +201,7 @@ def test_what_a_worker_was_killed_over_is_mended_by_the_next_delivery(
     """Its part was replaced, but not its commit record: to the size the same, to the byte not."""
     files.texts("a.csv", [f"row {row}" for row in range(30)])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    command += ["--shared", "--rows-per-part", "10"]
+    command += ["--shared-output", "--rows-per-part", "10"]
     assert batchscore(*command).exit_code == 0
     part = sorted(Path("out/chat").iterdir())[1]
     whole_part = part.read_bytes()
@@ -212,22 +223,34 @@ def test_a_run_that_has_the_output_for_itself_keeps_workers_away(
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     with batchscore.start(*command):
         deployment.wait_for(1)
-        refused = batchscore(*command, "--shared")
+        refused = batchscore(*command, "--shared-output")
         assert refused.exit_code == 5, refused
     deployment.reset()
-    assert batchscore(*command, "--shared").exit_code == 0
+    assert batchscore(*command, "--shared-output").exit_code == 0
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
-    [(["-o", "out", "--overwrite"], "--shared and --overwrite"), (["-o", "out.jsonl"], "batchscore merge")],
+    [
+        (["-o", "out", "--overwrite"], "--shared-output and --overwrite"),
+        (["-o", "out.jsonl"], "batchscore merge"),
+    ],
 )
 def test_what_several_workers_cannot_do_is_refused(
     more: list[str], told: str, batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", ["a row"])
     run = batchscore(
-        "score", "a.csv", "--task", "chat", "-m", deployment.name, "--column", "text", "--shared", *more
+        "score",
+        "a.csv",
+        "--task",
+        "chat",
+        "-m",
+        deployment.name,
+        "--column",
+        "text",
+        "--shared-output",
+        *more,
     )
     assert run.exit_code == 2
     assert told in run.stderr
@@ -237,13 +260,24 @@ def test_names_in_records_begin_below_the_root(batchscore: Cli, files: Files, de
     """Whatever other files come with a file, it is called the same."""
     for name in ("in/a/x.csv", "in/b/x.csv"):
         files.texts(name, [f"a row of {name}"])
-    command = ["score", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text", "--shared"]
+    command = [
+        "score",
+        "-o",
+        "out",
+        "--task",
+        "chat",
+        "-m",
+        deployment.name,
+        "--column",
+        "text",
+        "--shared-output",
+    ]
     for batch in (["in/a/x.csv"], ["in/b/x.csv"], ["in/a/x.csv", "in/b/x.csv"]):
-        run = batchscore(*command, "--root", "in", *batch)
+        run = batchscore(*command, "--base-dir", "in", *batch)
         assert run.exit_code == 0, run
     assert whole("out", "chat")[0].keys() == {("a/x.csv", 0), ("b/x.csv", 0)}
     assert deployment.statistics().count == 2
-    outside = batchscore(*command, "--root", "in/a", "in/b/x.csv")
+    outside = batchscore(*command, "--base-dir", "in/a", "in/b/x.csv")
     assert outside.exit_code == 1
     assert "does not lie below the folder in/a" in outside.stderr
 
@@ -255,7 +289,7 @@ def test_journals_of_killed_workers_are_taken_over_on_their_machine(
     files.texts("a.csv", [f"row {row}" for row in range(200)])
     deployment.will_be_slow(0.05, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
-    command += ["--shared", "--scratch", "scratch", "--concurrency", "4"]
+    command += ["--shared-output", "--scratch-dir", "scratch", "--max-concurrency", "4"]
     with batchscore.start(*command) as process:
         deployment.wait_for(60)
         process.interrupt(signal.SIGKILL)
@@ -285,9 +319,9 @@ def test_a_host_scores_the_same_files_in_two_threads_of_one_process(
         model=deployment.name,
         output="out",
         column="text",
-        shared=True,
-        root=str(tmp_path),
-        scratch="scratch",
+        shared_output=True,
+        base_dir=str(tmp_path),
+        scratch_dir="scratch",
         rows_per_part=20,
         batch_size=5,
     )

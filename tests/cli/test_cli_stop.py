@@ -27,7 +27,7 @@ def test_a_first_signal_waits_for_answers_and_the_same_command_finishes(
     deployments = [simulator.deployment(f"{deployment.name}-{number.name}") for number in signals]
     commands = [
         [*("score", "a.csv", "-o", one.name, "--task", "chat", "-m", one.name, "--column", "text"),
-         *("--concurrency", "2", "--rows-per-part", "4")]
+         *("--max-concurrency", "2", "--rows-per-part", "4")]
         for one in deployments
     ]  # fmt: skip
     processes = []
@@ -68,7 +68,7 @@ def test_a_run_that_stopped_counts_what_it_left(
         "chat: 11 scored so far, 0 failed; 1 file not read to its end; 1 file not started" in limited.stdout
     )
     record = record_of_the_only_run()
-    assert (record["reason"], record["rows"]) == ("--limit was reached", ROWS + 2)
+    assert (record["reason"], record["rows"]) == ("limit was reached", ROWS + 2)
     assert sorted((file["file"], file["state"], file["read_to_its_end"]) for file in record["files"]) == [
         ("a.csv", "complete", True),
         ("b.csv", "partial", False),
@@ -140,7 +140,7 @@ def test_ctrl_c_in_a_rehearsal_reaches_the_simulator_too(
     files.texts("a.csv", [f"row {row}" for row in range(3000)])
     with batchscore.start(
         *("score", "a.csv", "-o", "out", "--task", "chat", "-m", "any", "--column", "text", "--simulate"),
-        *("--rows-per-part", "10", "--concurrency", "2"),
+        *("--rows-per-part", "10", "--max-concurrency", "2"),
         env={"OPENAI_BASE_URL": None, "OPENAI_API_KEY": None},
         start_new_session=True,
     ) as process:

@@ -174,7 +174,15 @@ def test_an_output_that_cannot_be_written_is_told_in_a_sentence(
 @pytest.mark.slow
 def test_an_output_in_a_store_is_merged_verified_and_repaired(batchscore: Cli, bucket: Bucket) -> None:
     bucket.put("in/a.csv", TEXTS)
-    command = [*SCORE, f"{bucket.uri}/in", "-o", f"{bucket.uri}/out", "--rows-per-part", "4", "--shared"]
+    command = [
+        *SCORE,
+        f"{bucket.uri}/in",
+        "-o",
+        f"{bucket.uri}/out",
+        "--rows-per-part",
+        "4",
+        "--shared-output",
+    ]
     assert batchscore(*command).exit_code == 0
     right, here, there = batchscore.together(
         ["verify", f"{bucket.uri}/out", "--json"],

@@ -123,7 +123,7 @@ def test_a_disk_may_fail_at_any_change(faults: Faults, names: str, first: int, s
 @pytest.mark.slow
 @pytest.mark.parametrize(("first", "step"), FIRSTS)
 def test_a_disk_may_fail_at_any_change_of_one_worker_of_many(faults: Faults, first: int, step: int) -> None:
-    check(faults("ENOSPC", "--shared", first=first, step=step), more_than=20 // step)
+    check(faults("ENOSPC", "--shared-output", first=first, step=step), more_than=20 // step)
 
 
 @pytest.mark.parametrize(("first", "step"), FIRSTS)
@@ -139,7 +139,7 @@ def test_a_mount_that_neither_appends_nor_renames_nor_seeks(
     files.texts("a.csv", [f"row {row}" for row in range(120)])
     deployment.will_be_slow(0.05, times=None)
     command = ["score", "a.csv", "-o", "mount/out", "--task", "chat", "-m", deployment.name]
-    command += ["--column", "text", "--rows-per-part", "50", "--concurrency", "4"]
+    command += ["--column", "text", "--rows-per-part", "50", "--max-concurrency", "4"]
     with batchscore.start(*command, env=strange) as process:
         deployment.wait_for(70)
         process.interrupt(signal.SIGKILL)
@@ -148,7 +148,7 @@ def test_a_mount_that_neither_appends_nor_renames_nor_seeks(
     run = batchscore(*command, env=strange)
     assert run.exit_code == 0, run
     assert "cannot hold journals" in run.stderr
-    assert "--scratch chooses another folder" in run.stderr
+    assert "--scratch-dir chooses another folder" in run.stderr
     assert len(whole("mount/out", "chat")[0]) == 120
     assert deployment.statistics().statuses["200"] <= 120 + 4
     assert batchscore("verify", "mount/out").exit_code == 0
@@ -162,8 +162,8 @@ def test_both_formats_are_written_from_start_to_end(
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(40)])
     command = ["score", "a.csv", "-o", "mount/out", "--task", "embeddings", "-m", deployment.name]
-    command += ["--column", "text", "--rows-per-part", "10", "--format", form, "--scratch", "scratch"]
-    run = batchscore(*command, "--shared", env=strange)
+    command += ["--column", "text", "--rows-per-part", "10", "--format", form, "--scratch-dir", "scratch"]
+    run = batchscore(*command, "--shared-output", env=strange)
     assert run.exit_code == 0, run
     assert batchscore("verify", "mount/out").exit_code == 0
     assert not Path("scratch").exists() or not list(Path("scratch").iterdir())

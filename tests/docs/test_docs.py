@@ -26,9 +26,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from batchscore.cli import cli
-from batchscore.configuration import resolve
+from batchscore.cli.main import cli
 from batchscore.errors import ERROR_CODES_MEAN, EXIT_CODES_MEAN, TRANSIENT, ErrorCode, ExitCode
+from batchscore.settings.sources import resolve
 
 EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column", "text")
 
@@ -46,7 +46,7 @@ NOT_RUN = {
 }
 
 #: Flags that the pages name and no command has: of vLLM and az, and arguments of the Azure ML script.
-NOT_OF_COMMANDS = {"--api-key", "--set", "--batchscore-root", "--batchscore-model", "--batchscore-output"}
+NOT_OF_COMMANDS = {"--api-key", "--set", "--batchscore-base-dir", "--batchscore-model", "--batchscore-output"}
 
 #: Calls of az in the guide that deploy-and-run.sh does not make, with the reason.
 ONLY_IN_THE_GUIDE = {

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batchscore.engine import MOST_ROWS_WAITING, Engine
-from batchscore.errors import ErrorCode, InputError, Outage, Refused
+from batchscore.engine.engine import MOST_ROWS_WAITING, Engine
+from batchscore.errors import ErrorCode, InputError, Outage, ServiceRefused
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
 from scripted import (
@@ -128,7 +128,7 @@ def test_every_row_is_settled_once_under_random_failures(
         if kind in {"500", "502"}:
             return reply(int(kind), "<html>")
         if kind == "lost":
-            raise NoReply(ErrorCode.CONNECTION, "reset")
+            raise NoReply(ErrorCode.CONNECTION_ERROR, "reset")
         if kind == "late":
             await asyncio.sleep(30)
             raise NoReply(ErrorCode.TIMEOUT, "no answer")
@@ -207,7 +207,7 @@ def test_wrong_credentials_cost_one_request_and_one_try_with_a_fresh_token(monke
         renewed.append(1)
         return True
 
-    with pytest.raises(Refused, match="401"):
+    with pytest.raises(ServiceRefused, match="401"):
         run(lambda: engine_over(service, prompts(400), renew_token=renew), monkeypatch)
     assert (len(service.asked), len(renewed)) == (2, 1)
 
@@ -218,7 +218,7 @@ def test_the_same_refusal_of_every_row_is_a_wrong_parameter(monkeypatch: Patch) 
         return refusal(400, "unknown_parameter", param="nonsense")
 
     service = Service(answer)
-    with pytest.raises(Refused, match="nonsense"):
+    with pytest.raises(ServiceRefused, match="nonsense"):
         run(lambda: engine_over(service, prompts(10_000), rows_a_request=1), monkeypatch)
     assert len(service.asked) < 40
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchscore.engine import Engine
-from batchscore.errors import BatchscoreError, ErrorCode, Outage, Refused
-from batchscore.pack.duplicates import MOST_WAITING
+from batchscore.engine.engine import Engine
+from batchscore.errors import BatchscoreError, ErrorCode, Outage, ServiceRefused
+from batchscore.prompts.duplicates import MOST_WAITING
 from batchscore.request.deployment import Deployment
 from batchscore.request.health import State
 from batchscore.request.wire import NoReply
@@ -65,7 +65,7 @@ def test_a_refusal_of_everything_is_no_rows_error(
         return await settled_before_failure(engine)
 
     (settled, error), _ = run_virtual(run(), monkeypatch)
-    assert isinstance(error, Refused)
+    assert isinstance(error, ServiceRefused)
     assert settled
     assert not errors_of(settled)
 
@@ -96,7 +96,7 @@ def test_a_wrong_parameter_leaves_no_error_records(monkeypatch: Patch) -> None:
         return await settled_before_failure(engine_over(timed.service, prompts(500), rows_a_request=1))
 
     (settled, error), _ = run_virtual(run(), monkeypatch)
-    assert isinstance(error, Refused)
+    assert isinstance(error, ServiceRefused)
     assert "probably a parameter" in str(error)
     assert settled == []
 
@@ -222,7 +222,7 @@ def test_a_network_that_is_gone_takes_the_sign_in_along_and_brings_it_back(monke
         del number
         await asyncio.sleep(0.1)
         if 1000 > time.monotonic() - started > 5:
-            raise NoReply(ErrorCode.CONNECTION, "signing in again fails")
+            raise NoReply(ErrorCode.CONNECTION_ERROR, "signing in again fails")
         return vectors(texts)
 
     async def run() -> list[Settled]:
@@ -242,7 +242,7 @@ def test_probing_that_breaks_off_ends_the_run(monkeypatch: Patch) -> None:
         if number > 20 and texts == ["ping:0"]:
             raise ZeroDivisionError
         if number > 20:
-            raise NoReply(ErrorCode.CONNECTION, "gone")
+            raise NoReply(ErrorCode.CONNECTION_ERROR, "gone")
         return vectors(texts)
 
     async def run() -> tuple[list[Settled], BatchscoreError | None]:
@@ -280,7 +280,7 @@ def test_a_probe_that_ends_late_does_not_use_again_what_was_given_up(monkeypatch
         deployments = engine_over([first, other], prompts(1)).asking.deployments
         deployments.down(first)
         await asyncio.sleep(1)
-        deployments.stop(first, Refused("404"))
+        deployments.stop(first, ServiceRefused("404"))
         await asyncio.sleep(10)
         return first.health.state
 
@@ -344,11 +344,11 @@ def test_a_deployment_that_cannot_sign_in_leaves_its_work_to_the_others(
     async def lost(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(0.1)
         if number > 20 and fails == "signing in":
-            raise Refused("No Entra ID token")
+            raise ServiceRefused("No Entra ID token")
         return reply(401, {}) if number > 20 else vectors(texts)
 
     async def renew() -> bool:
-        raise Refused("No Entra ID token")
+        raise ServiceRefused("No Entra ID token")
 
     async def run() -> list[Settled]:
         members = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from batchscore.errors import ErrorCode, Outage, Refused
+from batchscore.errors import ErrorCode, Outage, ServiceRefused
 from batchscore.request.deployment import Deployment
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
@@ -97,7 +97,7 @@ def test_an_outage_that_does_not_end_stops_the_run_and_is_no_rows_fault(monkeypa
 
 def test_an_address_that_was_never_reached_is_given_up_soon(monkeypatch: Patch) -> None:
     async def answer(texts: list[str], number: int) -> Reply:
-        raise NoReply(ErrorCode.CONNECTION, "nothing listens at 127.0.0.1:1")
+        raise NoReply(ErrorCode.CONNECTION_ERROR, "nothing listens at 127.0.0.1:1")
 
     async def main() -> None:
         await collected(engine_over(Service(answer), prompts(10), max_outage=1800))
@@ -188,7 +188,7 @@ def test_when_every_deployment_refuses_us_the_run_stops(monkeypatch: Patch) -> N
     async def main() -> None:
         await collected(engine_over(two(gone.answer, gone.answer), prompts(300)))
 
-    with pytest.raises(Refused, match="DeploymentNotFound"):
+    with pytest.raises(ServiceRefused, match="DeploymentNotFound"):
         run_virtual(main(), monkeypatch)
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
-from batchscore.request.quota import WINDOW_SECONDS
+from batchscore.request.quota.windows import WINDOW_SECONDS
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
 from scripted import Service, collected, deployment_of, engine_over, has_its_own_vector, prompts, reply
 from scripted import vectors as vectors_of

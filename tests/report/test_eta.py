@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.report.eta import Done, Eta, Forecast, left_of
-from batchscore.report.rates import GRAIN_SECONDS, WINDOW_SECONDS, Rates, Totals
-from batchscore.report.view import Watch
+from batchscore.report.progress.eta import Done, Eta, Forecast, left_of
+from batchscore.report.progress.rates import GRAIN_SECONDS, WINDOW_SECONDS, Rates, Totals
+from batchscore.report.progress.view import Watch
 from batchscore.rows import Attempt, Expected, Pulse, RowsSettled, Standing
 
 UP = Standing("one", "up", 4, 1, 0, 600.0, 60_000.0, 0.0, for_quota=True)

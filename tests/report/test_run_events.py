@@ -6,8 +6,8 @@ from pathlib import Path
 
 from batchscore.report.tally import Tally
 from batchscore.rows import Attempt, Event, FileFinished, FileOpened, Pulse
-from batchscore.run import score_files
-from batchscore.settings import Settings
+from batchscore.run.score_files import score_files
+from batchscore.settings.fields import Settings
 
 
 def events_of(folder: Path, **settings: object) -> list[Event]:

@@ -14,18 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.configuration import resolve
-from batchscore.plan.expected import expected
-from batchscore.report.events import Events
+from batchscore.cli.json_events import Events
+from batchscore.report.page.gather import Until, read_runs
+from batchscore.report.page.read_parts import SMALL_BYTES, some_records
 from batchscore.report.page.runs import run_from
 from batchscore.report.page.verdict import without_limit
 from batchscore.report.timeline import Timeline
-from batchscore.reporting.at_end import with_page
-from batchscore.reporting.parts import SMALL_BYTES, some_records
-from batchscore.reporting.records import Until, read_runs
 from batchscore.rows import Event, Notice
-from batchscore.run import Finished, score_files
-from batchscore.secret_names import shown_command, without_secrets
+from batchscore.run.expected import expected
+from batchscore.run.result import Finished
+from batchscore.run.score_files import score_files, with_page
+from batchscore.settings.secrets import shown_command, without_secrets
+from batchscore.settings.sources import resolve
 
 if TYPE_CHECKING:
     from batchscore.plan.measure import Measuring
@@ -63,11 +63,13 @@ def test_runs_of_one_second_leave_a_record_each_and_no_secret(
     score: Callable[..., tuple[Finished, list[str]]],
 ) -> None:
     for _ in range(3):
-        finished, _ = score(param={"data_sources": [SEARCH]}, scratch=os.fsdecode(b"caf\xe9"), overwrite=True)
+        finished, _ = score(
+            param={"data_sources": [SEARCH]}, scratch_dir=os.fsdecode(b"caf\xe9"), overwrite=True
+        )
     records = [json.loads(path.read_text()) for path in Path("out/runs").glob("*.json")]
     assert len(records) == len({record["worker"] for record in records}) == 3
     assert any(finished.record.name.endswith(f"Z-{record['worker']}.json") for record in records)
-    assert records[0]["settings"]["scratch"] == "caf\\udce9"
+    assert records[0]["settings"]["scratch_dir"] == "caf\\udce9"
     assert not [path for path in Path("out").rglob("*") if path.is_file() and b"HUSH" in path.read_bytes()]
 
 
@@ -114,7 +116,7 @@ def test_of_earlier_runs_no_files_are_kept_in_memory(tmp_path: Path) -> None:
     for hour in range(4):
         record = {
             "started": f"2026-01-01T0{hour}:00:00+00:00",
-            "settings": {"task": "chat", "shared": hour == 3},
+            "settings": {"task": "chat", "shared_output": hour == 3},
             "files": [{"file": f"{hour}.csv"}],
         }
         (tmp_path / "runs" / f"{hour}.json").write_text(json.dumps(record))

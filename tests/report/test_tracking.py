@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore import azureml
+from batchscore.azureml import driver as azureml
 from batchscore.errors import ErrorCode
 from batchscore.report.tally import Tally
-from batchscore.report.tracking import Where, begin, where_to
-from batchscore.report.tracking_figures import (
+from batchscore.report.tracking.client import Where, begin, where_to
+from batchscore.report.tracking.figures import (
     added,
     by_reason,
     fit_name,
@@ -35,7 +35,7 @@ from tracking_server import TrackingServer, tracking_server
 if TYPE_CHECKING:
     from conftest import Cli
 
-FOREIGN = Path(__file__).resolve().parents[1] / "model" / "foreign"
+FOREIGN = Path(__file__).resolve().parents[1] / "mlflow_model" / "foreign"
 
 #: What MLflow takes as a name (mlflow.utils.validation, 2.19 and 3.17).
 TAKEN = re.compile(r"[/\w.\- ]+")
@@ -150,7 +150,7 @@ def test_a_run_is_tracked_in_an_active_run_or_where_that_is_wanted(
 def test_a_run_that_is_active_in_this_process_is_found(tmp_path: Path) -> None:
     """In a process of its own, for MLflow keeps its state in modules."""
     code = (
-        "import mlflow; from batchscore.report.tracking import where_to; "
+        "import mlflow; from batchscore.report.tracking.client import where_to; "
         "mlflow.set_tracking_uri(f'file://{__import__(\"os\").getcwd()}/runs'); "
         "new = where_to({}, wanted=True); "
         "run = mlflow.start_run(); found = where_to({'MLFLOW_RUN_ID': 'other'}, wanted=None); "
@@ -206,7 +206,7 @@ def test_an_active_run_gets_the_figures_and_stays_open_with_its_own_parameters(
     assert run.params["model"] == "another"
     assert run.params["column"] == "text"
     assert run.metrics["rows_ok"][-1] == 7
-    assert run.tags["batchscore.reason"] == "--limit was reached"
+    assert run.tags["batchscore.reason"] == "limit was reached"
     assert "batchscore/report.html" in run.files
     told = f"{run}" + "".join(path.read_text() for path in run.artifacts.rglob("*.*"))
     assert KEY not in told

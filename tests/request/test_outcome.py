@@ -14,7 +14,7 @@ from batchscore.request.outcome import WORDS, Outcome, Verdict, classify, no_rep
 from batchscore.rows import Reply
 
 AGAIN, SPLIT, STOP = Verdict.AGAIN, Verdict.SPLIT, Verdict.STOP
-INVALID, FILTER, LONG = ErrorCode.INVALID_REQUEST, ErrorCode.CONTENT_FILTER, ErrorCode.TOO_LONG
+INVALID, FILTER, LONG = ErrorCode.INVALID_REQUEST, ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG
 LIMIT, SERVER = ErrorCode.RATE_LIMITED, ErrorCode.SERVER_ERROR
 
 # The table below is read across: a case a line where it fits.
@@ -100,7 +100,7 @@ CASES: dict[str, tuple[int, Any, Verdict, ErrorCode]] = {
     "empty: 409": (409, b"", AGAIN, SERVER),
     "empty: 410": (410, b"", STOP, INVALID),
     "empty: 406": (406, b"", STOP, INVALID),
-    "empty: 407": (407, b"", STOP, ErrorCode.CONNECTION),
+    "empty: 407": (407, b"", STOP, ErrorCode.CONNECTION_ERROR),
     "empty: 415": (415, b"", STOP, INVALID),
     "empty: 418": (418, b"", AGAIN, SERVER),
     "empty: 424": (424, b"", AGAIN, SERVER),

@@ -203,7 +203,7 @@ def test_who_waits_no_longer_cancels(behave: Behave) -> None:
 )
 def test_an_exchange_that_breaks_is_a_lost_connection(behave: Behave, detail: str | None) -> None:
     found = lost(behave)
-    assert found.code is ErrorCode.CONNECTION
+    assert found.code is ErrorCode.CONNECTION_ERROR
     assert found.detail
     assert detail in {None, found.detail}
 
@@ -212,7 +212,7 @@ def test_a_port_where_nothing_listens_is_named() -> None:
     port = free_port()
     with pytest.raises(NoReply, match=f"^nothing listens at 127.0.0.1:{port}$") as caught:
         asyncio.run(post(f"http://127.0.0.1:{port}/?key={SECRET}"))
-    assert checked(caught.value).code is ErrorCode.CONNECTION
+    assert checked(caught.value).code is ErrorCode.CONNECTION_ERROR
 
 
 @pytest.mark.parametrize("form", ["http://user:{secret}@127.0.0.1:{port}", "127.0.0.1:{port}"])
@@ -245,7 +245,7 @@ def test_a_proxy_that_cannot_be_reached_is_told_without_its_password(monkeypatch
     monkeypatch.setenv("HTTP_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
     with pytest.raises(NoReply, match=f"^cannot connect to the proxy at 127.0.0.1:{port} ") as caught:
         asyncio.run(post("http://service.invalid/v1"))
-    assert checked(caught.value).code is ErrorCode.CONNECTION
+    assert checked(caught.value).code is ErrorCode.CONNECTION_ERROR
 
 
 def test_a_proxy_that_refuses_a_tunnel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ class FileFigures:
     `read` is the part of the file that was read (1: all, 0: others stand for it). `rows` were met, `known` of
     them have their records from earlier runs. Those that are left ask `prompts` texts of `prompt_bytes` of
     JSON, of which `counted_bytes` were looked at and have `counted_tokens`. `errors` counts rows that ask
-    nothing by code; `too_long` is above the model's input, `above_quota` above a minute's tokens. `rows_told`
+    nothing by code; `input_too_long` is above the model's input, `above_quota` above a minute's tokens. `rows_told`
     is what a Parquet or Arrow file says of itself. `record_bytes` are those of ids and columns that records
     carry. `problem`: why it cannot be scored, or not to its end.
     """
@@ -38,7 +38,7 @@ class FileFigures:
     counted_tokens: float = 0.0
     with_pictures: int = 0
     truncated: int = 0
-    too_long: int = 0
+    input_too_long: int = 0
     above_quota: int = 0
     record_bytes: int = 0
     problem: str = ""
@@ -67,7 +67,7 @@ class FileFigures:
     @property
     def oversized(self) -> int:
         """Rows that are too large to be read, too long for the model, or above a minute's quota."""
-        return round((self.row_too_large + self.too_long + self.above_quota) * self.scale)
+        return round((self.row_too_large + self.input_too_long + self.above_quota) * self.scale)
 
     @property
     def unreadable(self) -> int:

@@ -9,24 +9,25 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import partial
 from math import inf
 
-from batchscore.account import part_format
-from batchscore.bounds import bounds_of
-from batchscore.output import Output, output_of
-from batchscore.pack.vocabulary import Counting, counting_for, parameter_tokens
+from batchscore.output.open import part_format
+from batchscore.output.place import Output, output_of
+from batchscore.plan.already_scored import Standing, standing_of
 from batchscore.plan.extent import EVERYTHING, FOR_A_PLAN, Budget
 from batchscore.plan.figures import Found
 from batchscore.plan.measure import Measuring
 from batchscore.plan.meter import Meter
+from batchscore.plan.output_size import dimensions_of, most_input_tokens, output_bytes
 from batchscore.plan.pace import USUAL, Allowed, Pace, allowed_by, pace
-from batchscore.plan.records import dimensions_of, most_input_tokens, output_bytes
-from batchscore.plan.standing import Standing, standing_of
-from batchscore.request.quota import SMOOTHING_SECONDS
-from batchscore.settings import Settings
+from batchscore.plan.survey import Survey, survey
+from batchscore.plan.vocabulary import Counting, counting_for, parameter_tokens
+from batchscore.request.quota.windows import SMOOTHING_SECONDS
+from batchscore.settings.deadline import moment_of
+from batchscore.settings.fields import Settings
 from batchscore.simulator.words import count_tokens
-from batchscore.survey import Survey, survey
 
 #: Of an answer whose length nobody bounded: no more than a guess, and told as one.
 USUAL_ANSWER_TOKENS = 200
@@ -80,7 +81,8 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     `with_output`: the settings' output is meant. `exactly`: everything is read, however much there is.
     """
     started = time.monotonic()
-    bounds_of(settings, time.time())
+    if settings.deadline is not None:
+        moment_of(settings.deadline, datetime.now(timezone.utc))
     output = output_of(settings) if with_output else None
     surveyed = survey(inputs, settings, output=None if output is None else output.asked_for)
     standing = standing_of(settings, surveyed, output)
@@ -149,7 +151,7 @@ def measuring_for(
         extra_tokens=parameter_tokens(settings.param, counting.count) if settings.task == "chat" else 0.0,
         answer_tokens=(settings.answer_tokens or 0.0) * settings.answers_per_row,
         most_tokens=most_input_tokens(settings),
-        quota_tokens=max((tpm / settings.share for tpm in quotas if tpm is not None), default=None)
+        quota_tokens=max((tpm / settings.quota_share for tpm in quotas if tpm is not None), default=None)
         if None not in quotas
         else None,
         truncate=settings.on_long_input == "truncate",

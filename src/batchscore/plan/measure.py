@@ -14,17 +14,17 @@ from math import ceil, inf
 from threading import Event
 
 from batchscore.errors import UnreadableFile
-from batchscore.pack.batches import Packer
-from batchscore.pack.duplicates import Duplicates
-from batchscore.pack.tokens import Estimator
+from batchscore.plan.already_scored import Standing
 from batchscore.plan.extent import COLUMNAR, EVERYTHING, Budget, cut, part_given, shares
 from batchscore.plan.figures import FileFigures, Found
 from batchscore.plan.meter import Meter
-from batchscore.plan.standing import Standing
+from batchscore.plan.survey import Ready, Survey, opened
+from batchscore.prompts.batches import Packer
+from batchscore.prompts.duplicates import Duplicates
+from batchscore.prompts.token_estimate import Estimator
 from batchscore.read import InputFile, told_rows
 from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.rows import Prompt, Row, Score, Settled, UnreadableRow
-from batchscore.survey import Ready, Survey, opened
 
 #: Between two looks at the clock so many rows pass.
 LOOK_ROWS = 64

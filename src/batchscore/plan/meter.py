@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from batchscore.pack.tokens import LEAST_TOKENS_PER_BYTE
-from batchscore.pack.vocabulary import holds_more_than_text, prompt_tokens
 from batchscore.plan.figures import FileFigures
+from batchscore.plan.vocabulary import holds_more_than_text, prompt_tokens
+from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE
 from batchscore.rows import Prompt, RowError, Settled
 
 #: After the first bytes of a file one part in so many is counted.
@@ -55,7 +55,7 @@ class Meter:
         if self.most_tokens is not None and size > self.most_tokens:
             tokens = self.tokens(item)
             if tokens > self.most_tokens and not self.truncate:
-                figures.too_long += 1
+                figures.input_too_long += 1
                 return False
             figures.truncated += tokens > self.most_tokens
             tokens = min(tokens, float(self.most_tokens))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchscore.settings import Settings
+from batchscore.settings.fields import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Pace:
 def allowed_by(settings: Settings) -> tuple[Allowed, ...]:
     """Return the limits of the settings' deployments, this worker's share of them."""
     tables = settings.deployments or ({"rpm": settings.rpm, "tpm": settings.tpm},)
-    part = settings.share
+    part = settings.quota_share
     return tuple(
         Allowed(*(None if table.get(name) is None else table[name] * part for name in ("rpm", "tpm")))
         for table in tables

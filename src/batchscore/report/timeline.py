@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from math import log2
 from typing import Any
 
-from batchscore.errors import ErrorCode
+from batchscore.errors import ErrorCode, name_settings
 from batchscore.rows import Attempt, Event, Notice, Pulse, RowsSettled, Standing
 
 #: The form of `record()`.
@@ -236,7 +236,7 @@ class Timeline:
         """Keep what a person was told, the first of it."""
         if len(self.notices) < MOST_NOTICES:
             second = round(self.clock() - self.started, 1)
-            self.notices.append({"second": second, "text": clean(event.text[:LONGEST_TEXT])})
+            self.notices.append({"second": second, "text": clean(name_settings(event.text)[:LONGEST_TEXT])})
         else:
             self.notices_left_out += 1
 

@@ -73,3 +73,8 @@ def short(name: str, most: int = LONGEST_NAME) -> str:
         return name
     head = (most - 1) // 2
     return f"{name[:head]}…{name[head + 1 - most :]}"
+
+
+def money(amount: float) -> str:
+    """Return an amount as people write it, a small one with the digits that say something."""
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.3g}"

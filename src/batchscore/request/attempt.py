@@ -14,11 +14,11 @@ from typing import Generic, TypeVar
 
 from batchscore.errors import BatchscoreError, ErrorCode, Outage
 from batchscore.request.deployment import Deployment, worded
-from batchscore.request.deployments import Deployments
-from batchscore.request.headers import wait_seconds
+from batchscore.request.deployment_pool import Deployments
 from batchscore.request.outcome import KEPT, Outcome, Verdict, classify, no_reply, refused_alone
-from batchscore.request.patience import Flight, Patience
-from batchscore.request.quota import Ticket
+from batchscore.request.quota.windows import Ticket
+from batchscore.request.reply_headers import wait_seconds
+from batchscore.request.timeouts import Flight, Patience
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply
 
@@ -139,9 +139,9 @@ class Attempts(Generic[T]):
         try:
             answers = self.read(reply.body, rows)
         except self.unusable as reason:
-            self.tell(request, deployment, reply, ErrorCode.BAD_REPLY.value, *self.billed(reply.body))
+            self.tell(request, deployment, reply, ErrorCode.INVALID_RESPONSE.value, *self.billed(reply.body))
             trial.failed(time.monotonic(), reply.seconds)
-            unusable = no_reply(ErrorCode.BAD_REPLY, str(reason))
+            unusable = no_reply(ErrorCode.INVALID_RESPONSE, str(reason))
             self.failed(deployment, unusable)
             return Result(unusable)
         trial.asking_seconds += reply.seconds
@@ -186,7 +186,7 @@ class Attempts(Generic[T]):
             return no_reply(lost.code, lost.detail, needs_person=lost.needs_person)
         except BatchscoreError as reason:
             # Signing in fails: there will be none for any request.
-            return Outcome(Verdict.STOP, ErrorCode.CONNECTION, str(reason), needs_person=True)
+            return Outcome(Verdict.STOP, ErrorCode.CONNECTION_ERROR, str(reason), needs_person=True)
         except asyncio.CancelledError:
             waited = time.monotonic() - flight.started
             if not flight.overdue or self.ending:
@@ -308,7 +308,7 @@ class Attempts(Generic[T]):
                 try:
                     self.read(reply.body, 1)
                 except self.unusable as reason:
-                    outcome = no_reply(ErrorCode.BAD_REPLY, str(reason))
+                    outcome = no_reply(ErrorCode.INVALID_RESPONSE, str(reason))
         # Counted like any request: it may cost money.
         cause = "probe" if outcome.verdict is Verdict.KEPT else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))

@@ -16,10 +16,10 @@ from datetime import datetime, timedelta
 from math import inf
 
 from batchscore.request.concurrency import Concurrency
-from batchscore.request.headers import limit_headers
 from batchscore.request.health import Health, State
-from batchscore.request.limits import Limits
-from batchscore.request.quota import SMOOTHING_SECONDS, Quota, Ticket
+from batchscore.request.quota.limits import Limits
+from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
+from batchscore.request.reply_headers import limit_headers
 from batchscore.request.wire import Send
 from batchscore.rows import Standing
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from enum import Enum
 
-from batchscore.errors import ErrorCode, Refused
+from batchscore.errors import ErrorCode, ServiceRefused
 from batchscore.request.outcome import Outcome
 
 #: The same refusal of so many single rows before any success is a wrong parameter, not bad rows.
@@ -97,12 +97,12 @@ class Health:
         return self.last_success is not None and self.last_success >= moment
 
     def refused(self, outcome: Outcome) -> None:
-        """Note that a single row was refused; raises `Refused` when every row is, for one reason."""
+        """Note that a single row was refused; raises `ServiceRefused` when every row is, for one reason."""
         if outcome.code is not ErrorCode.INVALID_REQUEST or self.last_success is not None:
             return
         count = self.refusals[outcome.detail] = self.refusals.get(outcome.detail, 0) + 1
         if count >= SAME_REFUSALS:
-            raise Refused(
+            raise ServiceRefused(
                 f"the service refused the first {SAME_REFUSALS} rows for the same reason, so it is "
                 f"probably a parameter: {outcome.reason}"
             )

@@ -52,27 +52,27 @@ class Outcome:
 
 
 #: What a good answer means: nothing is to be done.
-KEPT = Outcome(Verdict.KEPT, ErrorCode.BAD_REPLY, "")
+KEPT = Outcome(Verdict.KEPT, ErrorCode.INVALID_RESPONSE, "")
 
 #: Codes of a service that name the content as the reason, be it with 400 or, at gateways, with 403.
 CONTENT_CODES = {
     "content_filter": ErrorCode.CONTENT_FILTER,
     "content_policy_violation": ErrorCode.CONTENT_FILTER,
     "ResponsibleAIPolicyViolation": ErrorCode.CONTENT_FILTER,
-    "context_length_exceeded": ErrorCode.TOO_LONG,
-    "string_above_max_length": ErrorCode.TOO_LONG,
-    "max_tokens_exceeded": ErrorCode.TOO_LONG,
+    "context_length_exceeded": ErrorCode.INPUT_TOO_LONG,
+    "string_above_max_length": ErrorCode.INPUT_TOO_LONG,
+    "max_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,
 }
 
 WORDS = {
     ErrorCode.CONTENT_FILTER: "The service's content filter refused the row.",
-    ErrorCode.TOO_LONG: "The row is longer than the model takes.",
+    ErrorCode.INPUT_TOO_LONG: "The row is longer than the model takes.",
     ErrorCode.INVALID_REQUEST: "The service refused the request as invalid",
     ErrorCode.RATE_LIMITED: "The service's rate limit refused the request",
     ErrorCode.SERVER_ERROR: "The service failed",
     ErrorCode.TIMEOUT: "No answer came in time",
-    ErrorCode.CONNECTION: "The connection to the service failed",
-    ErrorCode.BAD_REPLY: "The service's reply could not be used",
+    ErrorCode.CONNECTION_ERROR: "The connection to the service failed",
+    ErrorCode.INVALID_RESPONSE: "The service's reply could not be used",
 }
 
 #: Refusals that are about the content of the request.
@@ -149,7 +149,7 @@ def classify(reply: Reply) -> Outcome:
     if status == 407:
         return Outcome(
             Verdict.STOP,
-            ErrorCode.CONNECTION,
+            ErrorCode.CONNECTION_ERROR,
             "the proxy wants to be signed in to (407). Put its user and password into HTTPS_PROXY.",
             status,
         )
@@ -184,7 +184,7 @@ def refused_content(body: dict[str, Any], status: int, code: str, param: str, de
         )
     named = CONTENT_CODES.get(code) or CONTENT_CODES.get(inner_code)
     if named is None and TOO_LONG_WORDS.search(str(body.get("message") or "")):
-        named = ErrorCode.TOO_LONG
+        named = ErrorCode.INPUT_TOO_LONG
     if named is not None:
         fitting = fitting_part(str(body.get("message") or ""))
         return Outcome(Verdict.SPLIT, named, WORDS[named], status, named.value, fitting)

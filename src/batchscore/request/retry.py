@@ -14,12 +14,12 @@ from typing import Generic, TypeVar
 
 import tenacity
 
-from batchscore.errors import BatchscoreError, ErrorCode, Refused
+from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused
 from batchscore.request.attempt import Attempts, Request, Result, Trial
 from batchscore.request.deployment import Deployment
-from batchscore.request.deployments import Deployments
+from batchscore.request.deployment_pool import Deployments
 from batchscore.request.outcome import Verdict
-from batchscore.request.quota import Ticket
+from batchscore.request.quota.windows import Ticket
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Asking(Generic[T]):
     async def ask(self, request: Request, deployment: Deployment, ticket: Ticket) -> Result[T]:
         """Return what became of an admitted request, after as many attempts as it may have.
 
-        Raises `Refused` when no request can succeed, `Outage` when nobody answers for too long.
+        Raises `ServiceRefused` when no request can succeed, `Outage` when nobody answers for too long.
         """
         result = await self.attempts.send(request, deployment, ticket)
         if result.answers is not None:
@@ -76,7 +76,7 @@ class Asking(Generic[T]):
                 continue
             if verdict in {Verdict.STOP, Verdict.NEW_TOKEN}:
                 # Raises where no other deployment is left.
-                self.deployments.stop(deployment, Refused(result.outcome.reason))
+                self.deployments.stop(deployment, ServiceRefused(result.outcome.reason))
                 deployment, result = await self.elsewhere(request)
                 continue
             if verdict is Verdict.SPLIT and request.rows == 1:

@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
-from batchscore.errors import ErrorCode, Refused, SettingsError
+from batchscore.errors import ErrorCode, ServiceRefused, SettingsError
 from batchscore.rows import Reply
 
 #: Gives the headers that sign a request in.
@@ -66,7 +66,7 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
     """Give a function that posts a JSON body to `url`.
 
     Anything that breaks the exchange raises `NoReply(CONNECTION)`, a connection that cannot be made in
-    `CONNECT_SECONDS` `NoReply(TIMEOUT)`; `Refused` where signing in has never worked. How long an answer
+    `CONNECT_SECONDS` `NoReply(TIMEOUT)`; `ServiceRefused` if signing in has never worked. How long an answer
     may take is for the caller to say, by cancelling.
     """
     fixed = {**headers, "Content-Type": "application/json"}
@@ -91,11 +91,11 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
             nonlocal signed_before
             try:
                 signed = await sign()
-            except Refused as reason:
+            except ServiceRefused as reason:
                 if not signed_before:
                     raise
                 # It worked before, so this is the network's or the token service's outage.
-                raise NoReply(ErrorCode.CONNECTION, f"signing in again fails: {reason}") from None
+                raise NoReply(ErrorCode.CONNECTION_ERROR, f"signing in again fails: {reason}") from None
             signed_before = True
             started = time.perf_counter()
             try:
@@ -106,7 +106,7 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection in {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
                 lasting = isinstance(error, LASTING)
-                raise NoReply(ErrorCode.CONNECTION, described(error), needs_person=lasting) from None
+                raise NoReply(ErrorCode.CONNECTION_ERROR, described(error), needs_person=lasting) from None
             return Reply(response.status, response.headers, content, time.perf_counter() - started)
 
         yield send

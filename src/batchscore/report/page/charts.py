@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchscore.report.page.answers import Bars
-from batchscore.report.page.course import Together
 from batchscore.report.page.markup import Html, element, joined, visible
+from batchscore.report.page.time_axis import Together
 from batchscore.report.page.vectors import Map, coloured, plain
 from batchscore.report.page.words import duration, large, percent
 from batchscore.report.timeline import percentile

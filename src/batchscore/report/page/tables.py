@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batchscore.report.page.markup import NOTHING, Html, element, folded, joined, name, table, visible
-from batchscore.report.page.material import FailedRow, Failures, FileAccount, TaskMaterial
+from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskMaterial
 from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import Map
 from batchscore.report.page.words import (

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import TRANSIENT
-from batchscore.report.page.course import Together, joined
-from batchscore.report.page.material import FileAccount, TaskMaterial
+from batchscore.report.page.model import FileAccount, TaskMaterial
 from batchscore.report.page.runs import Run, number
+from batchscore.report.page.time_axis import Together, joined
 from batchscore.report.page.words import counted, percent
 
 #: How the name of an output ends that is one file already.

@@ -16,15 +16,15 @@ ADVICE: dict[str, str] = {
     ErrorCode.ROW_TOO_LARGE: "Split these rows, or raise --max-row-bytes.",
     ErrorCode.MISSING_COLUMN: "Give these rows the column that the prompt uses.",
     ErrorCode.INVALID_MESSAGES: "Mend the messages column of these rows.",
-    ErrorCode.TOO_LONG: "Shorten these rows, or score their beginning with --on-long-input truncate, into a "
+    ErrorCode.INPUT_TOO_LONG: "Shorten these rows, or score their beginning with --on-long-input truncate, into a "
     "new folder.",
     ErrorCode.CONTENT_FILTER: "The service's content filter refused these rows; asking again gives the same.",
     ErrorCode.INVALID_REQUEST: "See the message; once that is mended, --retry-errors asks these rows again.",
     ErrorCode.RATE_LIMITED: "Asked again by the same command; a row above a minute's limit needs more --tpm.",
     ErrorCode.SERVER_ERROR: "The same command asks these rows again by itself.",
     ErrorCode.TIMEOUT: "The same command asks these rows again by itself; a longer --timeout may help.",
-    ErrorCode.CONNECTION: "The same command asks these rows again by itself.",
-    ErrorCode.BAD_REPLY: "The same command asks these rows again by itself.",
+    ErrorCode.CONNECTION_ERROR: "The same command asks these rows again by itself.",
+    ErrorCode.INVALID_RESPONSE: "The same command asks these rows again by itself.",
 }
 
 #: What an exit code says.

@@ -1,0 +1,146 @@
+"""How does a person get the scores of a finished run into pandas?
+
+It must not know how a run is settled or resumed: it reads the output folder as it stands, or one merged
+file. pandas and pyarrow are loaded when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from batchscore.errors import InputError, OutputError
+from batchscore.output.find import _SUFFIXES, score_parts
+from batchscore.output.records.schema import TASKS
+from batchscore.stores import storage
+from batchscore.stores.address import Place, StoredPath, place_of
+from batchscore.stores.failures import StoreFailure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+#: A record's column → its cells, in row order.
+_Columns = dict[str, list[Any]]
+
+
+def read_scores(out: str | Path, task: str | None = None) -> pd.DataFrame:
+    """Return the score records of an output folder, or of one merged file, in input order.
+
+    `row` is int64; every other column holds objects as they were written, never inferred: `file`, `id`
+    and answers are text ("007" stays "007") or `None`, embeddings are `(d,)` float32 arrays, so that
+    `np.stack(df["embeddings"])` works; in Parquet and Arrow kept columns are text. `task` may be left out
+    where there is one only. Needs memory for all of it: 4 bytes a dimension and about 300 a row, and one
+    file's text on top (of a merged Parquet file, all of it twice). Raises `InputError` where there are no
+    scores, or where the folder's manifests name a part that is not there; `SettingsError` for a URI that
+    cannot be used.
+    """
+    try:
+        return _frame(out if isinstance(out, Path) else place_of(out), task)
+    except OutputError as error:  # of a store; its reason is for a person
+        raise InputError(str(error)) from error
+    except StoreFailure as error:
+        raise InputError(f"{out}: {error.strerror}") from error
+
+
+def _frame(path: Place, task: str | None) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - half a second that nobody else should wait for
+
+    if storage.is_folder(path):
+        task, files = score_parts(path, task)
+    elif storage.exists(path):
+        files = [path]
+    else:
+        raise InputError(f"{path}: no such file or folder")
+    columns: _Columns = {}
+    for file in files:
+        task, more = _read(file, task)
+        _extend(columns, more)
+    if task not in columns:
+        raise InputError(f"{path}: no scores{f' of {task}' if task else ''} in it")
+    frame: pd.DataFrame = pd.DataFrame(
+        {
+            name: pd.Series(cells, dtype=np.int64 if name == "row" else object)
+            for name, cells in columns.items()
+        },
+        copy=False,
+    )
+    return frame
+
+
+def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InputError(f"{path}: scores stand in {', '.join(_SUFFIXES)} files")
+    try:
+        return _from_lines(path, task) if suffix == ".jsonl" else _from_arrow(path, task)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: cannot be read as scores ({error})") from error
+
+
+def _task_of(names: Iterable[str]) -> str | None:
+    """Return the task whose records have these columns: the answer stands after all kept columns."""
+    return next((name for name in reversed(list(names)) if name in TASKS), None)
+
+
+def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
+    columns: _Columns = {}
+    with storage.opened(path) as lines:
+        for count, line in enumerate(lines):
+            record = orjson.loads(line)
+            task = task or _task_of(record)
+            if task == "embeddings" and task in record:
+                record[task] = np.array(record[task], dtype=np.float32)
+            for name, cell in record.items():
+                # With `--keep '*'` rows may have different columns.
+                columns.setdefault(name, [None] * count).append(cell)
+            for cells in columns.values():
+                if len(cells) == count:
+                    cells.append(None)
+    return task, columns
+
+
+def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
+    import pyarrow as pa  # noqa: PLC0415 - 0.1 s that JSON Lines does without
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    from batchscore.output.records.columnar import counts_of, vectors_of  # noqa: PLC0415
+    from batchscore.stores.objects import StoredFile  # noqa: PLC0415
+
+    source = StoredFile(path) if isinstance(path, StoredPath) else None
+    with pa.PythonFile(source, "r") if source is not None else pa.OSFile(str(path)) as opened:
+        if path.suffix.lower() == ".parquet":
+            with pq.ParquetFile(opened) as file:
+                table = file.read()
+        else:
+            with pa.ipc.open_file(opened) as file:
+                table = file.read_all()
+    task = task or _task_of(table.column_names)
+    columns: _Columns = {}
+    for name in table.column_names:
+        if name == task == "embeddings":
+            columns[name] = vectors_of(table[name])
+        else:
+            columns[name] = table[name].to_pylist()
+    for name, plain in (("usage", counts_of), ("raw", _parsed)):
+        if name in columns:
+            columns[name] = [plain(cell) for cell in columns[name]]
+    return task, columns
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
+def _extend(columns: _Columns, more: _Columns) -> None:
+    before = len(columns.get("row", ()))
+    count = len(more.get("row", ()))
+    for name, cells in more.items():
+        columns.setdefault(name, [None] * before).extend(cells)
+    for cells in columns.values():
+        if len(cells) == before:
+            cells.extend([None] * count)

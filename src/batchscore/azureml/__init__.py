@@ -1,0 +1,5 @@
+"""What Azure ML's batch host calls: the entry points of a scoring script."""
+
+from batchscore.azureml.driver import init, run, shutdown
+
+__all__ = ["init", "run", "shutdown"]

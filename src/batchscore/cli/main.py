@@ -1,0 +1,67 @@
+"""The command line: its commands, and how each of them ends.
+
+Every error of ours ends as one message and its exit code, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from batchscore.cli.check import check
+from batchscore.cli.merge import merge
+from batchscore.cli.model import model
+from batchscore.cli.plan import plan
+from batchscore.cli.report import report
+from batchscore.cli.score import score
+from batchscore.cli.simulate import simulate
+from batchscore.cli.verify import verify
+from batchscore.errors import BatchscoreError, ExitCode, name_settings
+from batchscore.settings.declare import as_flag
+
+
+class Commands(click.Group):
+    """The commands; Ctrl-C ends them without the empty line that click would print."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="batchscore")
+def cli() -> None:
+    """Score every row of a folder of files with an embeddings, completions or chat model."""
+
+
+for command in (score, plan, merge, verify, report, check, model, simulate):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line; every error of ours ends as one message and its exit code."""
+    # Until a run takes signals itself, SIGTERM ends as Ctrl-C does: in one line and exit code 4.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(int(ExitCode.USAGE))
+    except BatchscoreError as error:
+        click.echo(f"batchscore: {name_settings(error.text, as_flag)}", err=True)
+        sys.exit(int(error.exit_code))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("batchscore: aborted; the same command goes on.", err=True)
+        sys.exit(int(ExitCode.CONTINUE_LATER))
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(int(ExitCode.DONE))
+    sys.exit(int(ExitCode.DONE))

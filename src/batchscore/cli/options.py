@@ -1,0 +1,115 @@
+"""How do declared settings become a command's flags?
+
+It reads the declarations in `settings` and in the simulator's settings and tells click; so each is
+described in one place. It knows no values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import Field, fields
+from typing import Any, TypeVar
+
+import click
+
+from batchscore.settings.declare import CONFIG_FILE, CONFIG_VARIABLE, REQUIRED, flag_of, shown_default
+from batchscore.settings.fields import Settings
+from batchscore.simulator import SimulatorSettings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CLICK_TYPES: Mapping[str, Any] = {
+    "int": int,
+    "float": float,
+    "text": str,
+    "prices": str,
+    "params": str,
+    "many": str,
+}
+
+#: The heading of options that are no settings.
+OWN_GROUP = "This command"
+
+
+def settings_options(command: Command) -> Command:
+    """Give a command one option for every declared setting."""
+    return options_of({declared.name for declared in fields(Settings)})(command)
+
+
+def config_option(command: Command) -> Command:
+    """Give a command the option that names the file of settings."""
+    where = f"${CONFIG_VARIABLE} or ./{CONFIG_FILE}"
+    return click.option("--config", metavar="FILE", help=f"Read settings from this file instead of {where}.")(
+        command
+    )
+
+
+def options_of(names: Collection[str]) -> Callable[[Command], Command]:
+    """Give a command one option for each of these settings, in the order of their declaration."""
+
+    def decorate(command: Command) -> Command:
+        for declared in reversed(fields(Settings)):
+            if declared.name in names and not declared.metadata["only_file"]:
+                command = click.option(*names_of(declared), **attributes_of(declared))(command)
+        return command
+
+    return decorate
+
+
+def names_of(declared: Field[Any]) -> list[str]:
+    """Return an option's spellings."""
+    short = declared.metadata["flag"]
+    return [declared.name, *([short] if short else []), flag_of(declared)]
+
+
+def attributes_of(declared: Field[Any]) -> dict[str, Any]:
+    """Return an option's help and type. No default: a flag that was not given must stay unknown."""
+    facts = declared.metadata
+    kind = facts["kind"]
+    silent = kind in {"params", "flag"} or declared.default in (None, ())
+    default = "" if silent else f"  [default: {shown_default(declared)}]"
+    needed = "  [required]" if declared.name in REQUIRED else ""
+    attributes: dict[str, Any] = {"help": facts["help"] + default + needed, "default": None}
+    if kind == "flag":
+        return {**attributes, "is_flag": True}
+    attributes["metavar"] = facts["metavar"] or ("N" if kind in {"int", "float"} else None)
+    if kind == "choice":
+        attributes["type"] = click.Choice(facts["choices"])
+        attributes["metavar"] = "|".join(facts["choices"])
+    else:
+        attributes["type"] = CLICK_TYPES[kind]
+    attributes["multiple"] = kind in {"many", "params"}
+    return attributes
+
+
+class GroupedHelp(click.Command):
+    """A command whose help shows its options under the groups that the settings declare."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, group by group."""
+        group_of = {declared.name: declared.metadata["group"] for declared in fields(Settings)}
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            if record is not None:
+                groups.setdefault(group_of.get(option.name or "", OWN_GROUP), []).append(record)
+        # The command's own options end the list, whatever order click met them in.
+        own = groups.pop(OWN_GROUP, [])
+        for name, records in (*groups.items(), (OWN_GROUP, own)):
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def simulator_options(command: Command) -> Command:
+    """Give a command one option for every simulator setting."""
+    for declared in reversed(fields(SimulatorSettings)):
+        facts = declared.metadata
+        flag = facts["flag"] or "--" + declared.name.replace("_", "-")
+        attributes: dict[str, Any] = {"help": facts["help"], "default": None}
+        if facts["kind"] is bool:
+            attributes["is_flag"] = True
+            flag = f"{flag}/--no-{flag[2:]}"
+        else:
+            attributes.update(type=facts["kind"], multiple=facts["many"])
+        command = click.option(declared.name, flag, **attributes)(command)
+    return command

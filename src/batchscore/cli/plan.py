@@ -1,0 +1,77 @@
+"""The command `batchscore plan`: what a run would do, before anything is spent."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+import orjson
+
+from batchscore.cli.options import GroupedHelp, config_option, settings_options
+from batchscore.cli.say import say
+from batchscore.mlflow_model.choose import choose
+from batchscore.settings.config_file import config_file
+from batchscore.settings.sources import gather, parse_param_flags, unread_variables
+
+PLAN_HELP = """Tell what "batchscore score" would do with INPUT, and spend nothing.
+
+\b
+Rows, what is empty, oversized or unreadable, tokens, requests, time at the limits
+that are given (or at several), bytes of output, and money where prices are given.
+The flags are those of score. Nothing is sent, written or locked; no endpoint and no
+key is needed, and -o only to see what an output holds already.
+
+\b
+  batchscore plan data/ --task embeddings -m text-embedding-3-small --column text --tpm 350000
+  batchscore plan data/ -o scores/ --task chat -m gpt-4o-mini --column text \\
+      --max-tokens 200 --prices prices.toml
+
+\b
+Very large inputs are sampled, and the plan says so; --exact reads everything.
+
+\b
+Exit codes: 0 planned; 1 somebody must act (input, output, settings); 2 wrong usage;
+4 interrupted.
+"""
+
+#: Stands for the output where none is named; nothing is looked for there.
+NOWHERE = "nowhere"
+
+
+@click.command(
+    help=PLAN_HELP, short_help="Tell what a run would do and cost; spends nothing.", cls=GroupedHelp
+)
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@settings_options
+@config_option
+@click.option("as_json", "--json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--exact", is_flag=True, help="Read all of every file, however large they are.")
+def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: bool, **flags: Any) -> None:
+    """Run `batchscore plan`."""
+    if not inputs:
+        raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
+    flags["param"] = parse_param_flags(flags.get("param") or ())
+    file = config_file(config, os.environ, here=True)
+    said = gather(flags, environ=os.environ, config=file.settings, config_name=file.name)
+    with_output = said.get("output") is not None
+    if not with_output:
+        flags["output"] = NOWHERE
+    settings = choose(flags, environ=os.environ, config=file).settings
+    from rich.console import Console  # noqa: PLC0415 - it takes a while to load
+
+    from batchscore.cli.plan_table import for_machines, show  # noqa: PLC0415
+    from batchscore.plan.make import plan_files  # noqa: PLC0415 - it brings in pyarrow
+
+    for sentence in unread_variables(settings, os.environ):
+        click.echo(sentence, err=True)
+    aside = Console(stderr=True)
+    with aside.status("Reading ..."):
+        made = plan_files(settings, inputs, with_output=with_output, exactly=exact)
+    if as_json:
+        say(orjson.dumps(for_machines(made)))
+        return
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        show(made, console)
+    say(capture.get().rstrip("\n"))

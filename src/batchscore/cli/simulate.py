@@ -1,0 +1,33 @@
+"""The command `batchscore simulate`: the simulated endpoint by itself."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from batchscore.cli.options import simulator_options
+from batchscore.errors import SettingsError
+from batchscore.simulator import SimulatorSettings
+from batchscore.simulator import run as run_simulator
+
+
+@click.command(short_help="Serve a simulated Azure OpenAI and OpenAI endpoint on loopback.")
+@simulator_options
+def simulate(**options: Any) -> None:
+    """Serve an honest simulation of Azure OpenAI and OpenAI on 127.0.0.1, to rehearse with.
+
+    The first line on standard output is JSON with the endpoint and the key. Nothing leaves this
+    machine and nothing costs money; vectors and answers are made up from the text, deterministically.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    try:
+        settings = SimulatorSettings(**given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
+        run_simulator(settings)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise SettingsError(f"the simulator cannot listen on port {settings.port}: {reason}.") from None

@@ -1,0 +1,85 @@
+"""How did a run end, and which exit code does that give?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchscore.errors import BatchscoreError, ExitCode, TooManyErrors, setting_name
+from batchscore.rows import FileFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: each file's account, and what stopped it, if anything did.
+
+    `limited`: `--limit` left something; `stopped`: somebody asked to stop, or `stopped_by` did.
+    """
+
+    files: tuple[FileFinished, ...]
+    limited: bool = False
+    stopped: bool = False
+    stopped_by: BatchscoreError | None = None
+    repeated_ids: int = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a request to stop came before the work was done."""
+        return self.stopped and self.stopped_by is None and self.unfinished
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether files hold rows that this run neither read nor answered."""
+        return self.not_reached > 0 or any(file.state in {"partial", "not_started"} for file in self.files)
+
+    @property
+    def reason(self) -> str | None:
+        """What ended the run before its time, in words; `None` where nothing did."""
+        if self.stopped_by is not None:
+            return self.stopped_by.text
+        if self.interrupted:
+            return "interrupted by a signal"
+        return f"{setting_name('limit')} was reached" if self.limited and self.unfinished else None
+
+    @property
+    def ok(self) -> int:
+        """Rows with a score, of this run and earlier ones."""
+        return sum(file.ok for file in self.files)
+
+    @property
+    def errors(self) -> int:
+        """Rows with an error record."""
+        return sum(file.errors for file in self.files)
+
+    @property
+    def failed(self) -> int:
+        """Error records that count: all but those of rows that had nothing to ask."""
+        return self.errors - sum(file.empty for file in self.files)
+
+    @property
+    def rows(self) -> int:
+        """Rows read, by this run and earlier ones."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def not_reached(self) -> int:
+        """Rows that were read and have no record yet."""
+        return self.rows - self.ok - self.errors
+
+    @property
+    def unreadable(self) -> tuple[FileFinished, ...]:
+        """Files that cannot be read, or not to their end."""
+        return tuple(file for file in self.files if file.state == "unreadable")
+
+    def exit_code(self, error_threshold: float) -> ExitCode:
+        """Return the run's exit code: a threshold below 1 is a share of the rows, else a count."""
+        allowed = error_threshold * self.rows if error_threshold < 1 else error_threshold
+        too_many = self.failed > allowed
+        if isinstance(self.stopped_by, TooManyErrors) and too_many:
+            return ExitCode.ROWS_FAILED
+        if self.stopped_by is not None:
+            return self.stopped_by.exit_code
+        if self.interrupted:
+            return ExitCode.CONTINUE_LATER
+        if self.unreadable:
+            return ExitCode.ACTION_NEEDED
+        return ExitCode.ROWS_FAILED if too_many else ExitCode.DONE

@@ -1,0 +1,76 @@
+"""How is a setting declared, and what is it called as a flag and as a variable?
+
+The declarations are in `settings`; flags, docs and checks are made from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import Field, field
+from typing import Any
+
+VARIABLE_PREFIX = "BATCHSCORE_"
+CONFIG_FILE = "batchscore.toml"
+CONFIG_VARIABLE = "BATCHSCORE_CONFIG"
+#: Variables of ours that are no settings: keys are never in files, nor is what lets one go in the clear.
+OTHER_VARIABLES = (
+    "BATCHSCORE_API_KEY",
+    "BATCHSCORE_ALLOW_PLAIN_HTTP",
+    "BATCHSCORE_ENTRA_SCOPE",
+    CONFIG_VARIABLE,
+)
+
+#: Settings that have no default and must come from somewhere.
+REQUIRED = ("task", "model", "output")
+
+
+def setting(
+    help_text: str,
+    *,
+    kind: str = "text",
+    default: Any = None,
+    flag: str | None = None,
+    metavar: str | None = None,
+    choices: Sequence[str] = (),
+    lowest: float | None = None,
+    highest: float | None = None,
+    group: str = "Work",
+    only_flag: bool = False,
+    only_file: bool = False,
+) -> Any:
+    """Declare one setting: what it does, its kind and bounds, and where it is shown."""
+    facts = {
+        "help": help_text,
+        "kind": kind,
+        "flag": flag,
+        "metavar": metavar,
+        "choices": tuple(choices),
+        "lowest": lowest,
+        "highest": highest,
+        "group": group,
+        "only_flag": only_flag,
+        "only_file": only_file,
+    }
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=facts)
+    return field(default=default, metadata=facts)
+
+
+def flag_of(declared: Field[Any]) -> str:
+    """Return the long flag of a setting."""
+    return as_flag(declared.name)
+
+
+def as_flag(name: str) -> str:
+    """Return the long flag of the setting of this name, for messages on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def shown_default(declared: Field[Any]) -> str:
+    """Return a setting's default as people write it."""
+    return f"{declared.default:g}" if isinstance(declared.default, float) else str(declared.default)
+
+
+def variable_of(declared: Field[Any]) -> str:
+    """Return the environment variable of a setting."""
+    return VARIABLE_PREFIX + declared.name.upper()

@@ -1,0 +1,107 @@
+"""Which settings does each stage need? A run cuts the settings once; a stage takes its slice and no more.
+
+A slice holds values that were checked already. Its fields have the names of the settings or of properties
+of `Settings`; only `task` becomes the `Task` of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from batchscore.settings.fields import Settings
+from batchscore.task import TASKS, Task
+
+Slice = TypeVar("Slice")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointSettings:
+    """Which service is called, and how to sign in. Limits are requests and tokens a minute."""
+
+    task: Task
+    model: str
+    endpoint: str | None
+    deployment: str | None
+    api_version: str | None
+    auth: str | None
+    api_key_from: str | None
+    simulate: bool
+    rpm: float | None
+    tpm: float | None
+    deployments: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptSettings:
+    """What each row sends, and which of its columns go into records."""
+
+    task: Task
+    column: str | None
+    prompt: str | None
+    system: str | None
+    messages: str | None
+    text_field: str | None
+    id: str | None
+    keep: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestSettings:
+    """How requests are built, paced and retried. Times are seconds."""
+
+    task: Task
+    api_params: Mapping[str, Any]
+    max_tokens: int | None
+    answers_per_row: int
+    answer_tokens: float | None
+    batch_size: int
+    max_concurrency: int
+    quota_share: float
+    timeout: float | None
+    max_retries: int
+    max_outage: float
+    on_long_input: str
+    dedup: bool
+    usage: bool
+    raw: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputSettings:
+    """Where scores go, in which form, and what may happen to earlier ones."""
+
+    task: Task
+    output: str
+    format: str
+    rows_per_part: int
+    overwrite: bool
+    incremental: bool
+    prune: bool
+    retry_errors: bool
+    shared_output: bool
+    scratch_dir: str | None
+    base_dir: str | None
+    dimensions: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopSettings:
+    """What ends a run before its work is done, and which share of failed rows is acceptable."""
+
+    task: Task
+    limit: int | None
+    error_threshold: float
+    max_errors: int | None
+    max_total_tokens: int | None
+    max_spend: float | None
+    price_in: float | None
+    price_out: float | None
+    deadline: str | None
+
+
+def cut(kind: type[Slice], settings: Settings) -> Slice:
+    """Return the slice of this kind."""
+    values = {each.name: getattr(settings, each.name) for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**values | {"task": TASKS[settings.task]})

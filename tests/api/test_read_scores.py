@@ -1,0 +1,159 @@
+"""Scores in pandas: every row, in order, with the types that were written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from batchscore.api.read_scores import read_scores
+from batchscore.errors import InputError
+from batchscore.output.records.merge_parts import merge_parts
+from batchscore.output.records.schema import RecordSchema
+from batchscore.rows import Score, Settled
+from output_samples import answered, embedded, write_folder
+
+EMBEDDINGS = RecordSchema("embeddings", with_id=True, keep=("k",), dimensions=3)
+CHAT = RecordSchema("chat", with_id=True)
+FILES = {
+    "b/x.csv": [
+        [embedded(row, id=f"00{row}", kept={"k": "7"}) for row in range(start, start + 2)] for start in (0, 2)
+    ],
+    "b-c.csv": [[embedded(5, id=None, kept={"k": None})]],
+}
+
+
+def commit(root: Path, task: str, file: str, parts: list[Path]) -> None:
+    """Write a manifest, as far as readers look at it."""
+    folder = root / "manifest" / task
+    folder.mkdir(parents=True, exist_ok=True)
+    records = [{"part": number, "scores": {"name": part.name}} for number, part in enumerate(parts)]
+    record = {"file": file, "parts": [*records, {"part": 99, "scores": None}]}
+    (folder / f"{file.replace('/', '_')}.json").write_bytes(orjson.dumps(record))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("merged", [None, ".jsonl", ".parquet", ".arrow"])
+def test_embeddings_stack_and_ids_stay_text(tmp_path: Path, form: str, merged: str | None) -> None:
+    out = tmp_path / "out"
+    parts = write_folder(out, EMBEDDINGS, form, FILES)
+    if merged:
+        out = tmp_path / f"m{merged}"
+        merge_parts(parts, out, EMBEDDINGS)
+    else:
+        commit(out, "embeddings", "b/x.csv", parts[:2])
+        commit(out, "embeddings", "b-c.csv", parts[2:])
+    frame = read_scores(str(out))
+    assert list(frame.columns) == ["file", "row", "id", "k", "embeddings"]
+    assert list(zip(frame["file"], frame["row"], frame["id"], frame["k"], strict=True)) == [
+        *(("b/x.csv", row, f"00{row}", "7") for row in range(4)),
+        ("b-c.csv", 5, None, None),
+    ]
+    assert frame["row"].dtype == np.int64
+    stacked = np.stack(frame["embeddings"].to_list())
+    assert stacked.dtype == np.float32
+    expected = np.stack([embedded(row).result.value for row in (0, 1, 2, 3, 5)])  # type: ignore[union-attr]
+    assert stacked.tobytes() == expected.tobytes()
+    assert np.stack(frame["embeddings"]).shape == (5, 3)
+    assert list(frame.index) == list(range(5))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_answers_are_text_or_none_never_dates_numbers_or_nan(tmp_path: Path, form: str) -> None:
+    rows = [
+        [answered(0, None, None, id="1")],
+        [answered(1, "2024-01-01", "stop", id="02"), answered(2, "7", "length", id=None)],
+    ]
+    write_folder(tmp_path, CHAT, form, {"a.csv": rows})
+    frame = read_scores(tmp_path)
+    assert frame["chat"].to_list() == [None, "2024-01-01", "7"]
+    assert frame["finish_reason"].to_list() == [None, "stop", "length"]
+    assert frame["id"].to_list() == ["1", "02", None]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_usage_and_raw_are_what_they_were(tmp_path: Path, form: str) -> None:
+    schema = RecordSchema("chat", many=True, with_usage=True, with_raw=True)
+    score = Score(["x", None], ["stop", None], {"total_tokens": 3}, {"id": "c", "choices": [1]})
+    rows = [Settled("a", 0, score), Settled("a", 1, Score([], [], None, None))]
+    write_folder(tmp_path, schema, form, {"a": [rows]})
+    frame = read_scores(tmp_path)
+    assert frame["chat"].to_list() == [["x", None], []]
+    assert frame["usage"].to_list() == [{"total_tokens": 3}, None]
+    assert frame["raw"].to_list() == [{"id": "c", "choices": [1]}, None]
+
+
+def test_kept_columns_of_json_lines_keep_their_types_and_may_differ_by_row(tmp_path: Path) -> None:
+    schema = RecordSchema("embeddings", keep=None)
+    rows = [[embedded(0, kept={"n": 1, "chat": "kept"})], [embedded(1, kept={"m": "x"}), embedded(2)]]
+    parts = write_folder(tmp_path, schema, "jsonl", {"a": rows})
+    merge_parts(parts, tmp_path / "m.jsonl", schema)
+    for out in (tmp_path, tmp_path / "m.jsonl"):
+        frame = read_scores(out)
+        assert frame["n"].to_list() == [1, None, None]
+        assert frame["m"].to_list() == [None, "x", None]
+        assert np.stack(frame["embeddings"].to_list()).dtype == np.float32
+
+
+def test_a_part_that_no_manifest_names_is_not_trusted(tmp_path: Path) -> None:
+    parts = write_folder(tmp_path, CHAT, "jsonl", {"a": [[answered(0, "x")], [answered(1, "y")]]})
+    assert len(read_scores(tmp_path)) == 2
+    commit(tmp_path, "chat", "a", parts[:1])
+    assert read_scores(tmp_path)["row"].to_list() == [0]
+
+
+def test_parts_come_by_number_beyond_five_digits(tmp_path: Path) -> None:
+    (tmp_path / "chat").mkdir()
+    for number in (9, 100_000, 99_999):
+        name = tmp_path / "chat" / f"part-a-0123abcd-{number:05d}.jsonl"
+        name.write_text(f'{{"file":"a","row":{number},"chat":"x","finish_reason":"stop"}}\n')
+    assert read_scores(tmp_path)["row"].to_list() == [9, 99_999, 100_000]
+
+
+def test_the_task_is_named_where_there_are_several(tmp_path: Path) -> None:
+    write_folder(tmp_path, CHAT, "jsonl", {"a": [[answered(0, "x")]]})
+    write_folder(tmp_path, replace(EMBEDDINGS, keep=()), "parquet", {"a": [[embedded(0)]]})
+    with pytest.raises(InputError, match="scores of embeddings, chat: name one as `task`"):
+        read_scores(tmp_path)
+    assert len(read_scores(tmp_path, task="chat")) == 1
+    assert len(read_scores(tmp_path, "embeddings")) == 1
+    assert list(read_scores(tmp_path / "chat")["chat"]) == ["x"]
+    with pytest.raises(InputError, match="no scores of completions in it, only of embeddings, chat"):
+        read_scores(tmp_path, "completions")
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        read_scores(tmp_path / "x")
+    with pytest.raises(InputError, match="no scores in it"):
+        read_scores(tmp_path)
+    (tmp_path / "chat").mkdir()
+    with pytest.raises(InputError, match=r"why rows failed stands in .*errors/chat"):
+        read_scores(tmp_path)
+    (tmp_path / "m.csv").touch()
+    with pytest.raises(InputError, match=r"scores stand in \.jsonl, \.parquet, \.arrow files"):
+        read_scores(tmp_path / "m.csv")
+    for name in ("m.parquet", "m.arrow"):
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match="cannot be read as scores"):
+            read_scores(tmp_path / name)
+    (tmp_path / "m.jsonl").write_text('{"file":"a","row":0,"chat":"x","finish_reason":"stop"}\n')
+    with pytest.raises(InputError, match="no scores of embeddings in it"):
+        read_scores(tmp_path / "m.jsonl", "embeddings")
+    (tmp_path / "m.jsonl").write_text("[]\n")
+    with pytest.raises(InputError, match="cannot be read as scores"):
+        read_scores(tmp_path / "m.jsonl")
+
+
+def test_a_part_that_is_gone_or_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    parts = write_folder(tmp_path, CHAT, "jsonl", {"a": [[answered(0, "x")], [answered(1, "y")]]})
+    commit(tmp_path, "chat", "a", parts)
+    parts[1].unlink()
+    with pytest.raises(InputError, match=r"00001\.jsonl is not there \(1 of 2 parts are missing\)"):
+        read_scores(tmp_path)
+    (tmp_path / "manifest" / "chat" / "a.json").write_text("{}")
+    with pytest.raises(InputError, match="cannot be read as a manifest"):
+        read_scores(tmp_path)

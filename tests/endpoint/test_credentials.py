@@ -1,0 +1,455 @@
+"""Keys and tokens: through azure-identity itself, against a token service on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from batchscore.endpoint.credentials import (
+    DEFAULT_SCOPE,
+    Credentials,
+    RenewedCredentials,
+    credentials_for,
+    fetch_token,
+    scope_of,
+)
+from batchscore.endpoint.target import resolve_target
+from batchscore.endpoint.token_cache import Renewed, Token, kept
+from batchscore.errors import ServiceRefused, SettingsError
+
+CLIENT_ID = "11111111-2222-3333-4444-555555555555"
+AZ = "https://res.openai.azure.com"
+
+
+class TokenService(http.server.ThreadingHTTPServer):
+    """Speaks Azure ML's managed identity protocol: one GET, a new token for each."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[dict[str, str], str | None]] = []
+        self.asked_at: list[float] = []
+        #: Header → until when it counts.
+        self.ends: dict[str, int] = {}
+        self.life_seconds = 3600
+        self.delay_seconds = 0.0
+        self.status = 200
+        self.body: str | None = None
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: TokenService
+
+    def do_GET(self) -> None:
+        service = self.server
+        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+        service.asked.append((query, self.headers["secret"]))
+        service.asked_at.append(time.time())
+        end = int(time.time()) + service.life_seconds
+        token = f"SECRET-{len(service.asked)}"
+        service.ends[f"Bearer {token}"] = end
+        answer = {
+            "access_token": token,
+            "expires_on": str(end),
+            "token_type": "Bearer",
+            "resource": query.get("resource", ""),
+        }
+        time.sleep(service.delay_seconds)
+        content = (service.body if service.body is not None else json.dumps(answer)).encode()
+        self.send_response(service.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TokenService]:
+    for name in os.environ:
+        if name.startswith(("AZURE_", "MSI_", "IDENTITY_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    # No az, azd or pwsh is found, and no login of whoever runs the tests.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with TokenService() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        monkeypatch.setenv("MSI_ENDPOINT", f"http://127.0.0.1:{server.server_port}/msi/token")
+        monkeypatch.setenv("MSI_SECRET", "s3")
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def entra(environ: Mapping[str, str] | None = None) -> Credentials:
+    environ = environ or {}
+    target = resolve_target(task="chat", model="m", endpoint=AZ, auth="entra", environ=environ)
+    return credentials_for(target, environ)
+
+
+def run(scene: Callable[[], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
+        return await scene()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("environ", "settings", "headers"),
+    [
+        ({"BATCHSCORE_API_KEY": "k"}, {"api_version": "2024-10-21"}, {"api-key": "k"}),
+        ({"BATCHSCORE_API_KEY": "k"}, {}, {"Authorization": "Bearer k"}),
+        ({"AZURE_OPENAI_AD_TOKEN": "t"}, {"api_version": "2024-10-21"}, {"Authorization": "Bearer t"}),
+        ({}, {"auth": "none"}, {}),
+    ],
+)
+def test_what_is_given_by_hand_is_sent_and_cannot_be_renewed(
+    environ: dict[str, str], settings: dict[str, str], headers: dict[str, str]
+) -> None:
+    target = resolve_target(task="chat", model="m", endpoint=AZ, environ=environ, **settings)
+    credentials = credentials_for(target, environ)
+    assert run(credentials.headers) == headers
+    assert run(credentials.refresh) is False
+
+
+def test_a_token_comes_from_the_managed_identity(service: TokenService) -> None:
+    credentials = entra({"DEFAULT_IDENTITY_CLIENT_ID": CLIENT_ID})
+    assert run(credentials.headers) == {"Authorization": "Bearer SECRET-1"}
+    query, secret = service.asked[0]
+    assert (query["resource"], query["clientid"], secret) == (
+        "https://cognitiveservices.azure.com",
+        CLIENT_ID,
+        "s3",
+    )
+
+
+@pytest.mark.parametrize("value", ["", "default", "my-identity"])
+def test_a_client_id_that_is_no_guid_is_left_out(service: TokenService, value: str) -> None:
+    run(entra({"DEFAULT_IDENTITY_CLIENT_ID": value}).headers)
+    assert "clientid" not in service.asked[0][0]
+
+
+def test_the_scope_is_a_setting(service: TokenService) -> None:
+    run(entra({"BATCHSCORE_ENTRA_SCOPE": "https://ai.azure.com/.default"}).headers)
+    assert service.asked[0][0]["resource"] == "https://ai.azure.com"
+
+
+@pytest.mark.parametrize(
+    ("url", "scope"),
+    [
+        (AZ, DEFAULT_SCOPE),
+        ("https://res.openai.azure.us/x", "https://cognitiveservices.azure.us/.default"),
+        ("https://e.eu.inference.ml.azure.com/v1", "https://ml.azure.com/.default"),
+        ("https://gw.example.com", DEFAULT_SCOPE),
+    ],
+)
+def test_the_scope_follows_the_host(url: str, scope: str) -> None:
+    assert scope_of(url, {"BATCHSCORE_ENTRA_SCOPE": ""}) == scope
+
+
+def test_a_scope_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="default"):
+        scope_of(AZ, {"BATCHSCORE_ENTRA_SCOPE": "cognitive services"})
+
+
+def test_a_hundred_callers_at_the_start_fetch_one_token(service: TokenService) -> None:
+    service.delay_seconds = 0.1
+    credentials = entra()
+
+    async def scene() -> None:
+        got = await asyncio.gather(*(credentials.headers() for _ in range(100)))
+        assert {headers["Authorization"] for headers in got} == {"Bearer SECRET-1"}
+
+    run(scene)
+    assert len(service.asked) == 1
+
+
+def test_a_hundred_401s_give_one_new_token(service: TokenService) -> None:
+    service.delay_seconds = 0.1
+    credentials = entra()
+
+    async def scene() -> None:
+        old = await credentials.headers()
+        assert all(await asyncio.gather(*(credentials.refresh() for _ in range(100))))
+        assert await credentials.headers() == {"Authorization": "Bearer SECRET-2"}
+        # Stragglers that were signed with the old token, and one that does not say.
+        assert await credentials.refresh(old)
+        assert await credentials.refresh()
+
+    run(scene)
+    assert len(service.asked) == 2
+
+
+@pytest.mark.slow
+def test_a_short_token_serves_its_whole_life(service: TokenService) -> None:
+    """Over some lives nobody is given an expired token, and none is asked for before the end of another."""
+    service.life_seconds, service.delay_seconds = 2, 0.1
+    credentials = entra()
+
+    async def scene() -> None:
+        for _ in range(400):
+            headers = await credentials.headers()
+            assert time.time() < service.ends[headers["Authorization"]]
+            await asyncio.sleep(0.01)
+
+    run(scene)
+    assert len(service.asked) >= 3
+    assert all(asked >= end for asked, end in zip(service.asked_at[1:], service.ends.values(), strict=False))
+
+
+def test_a_caller_that_is_cancelled_takes_the_token_from_nobody(service: TokenService) -> None:
+    service.delay_seconds = 0.2
+    credentials = entra()
+
+    async def scene() -> None:
+        first, second = (asyncio.ensure_future(credentials.headers()) for _ in range(2))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        assert await second == {"Authorization": "Bearer SECRET-1"}
+
+    run(scene)
+    assert len(service.asked) == 1
+
+
+def test_calls_of_a_process_share_a_token_whatever_their_threads_and_loops(service: TokenService) -> None:
+    """Azure ML calls us hundreds of times in a process, each time on another thread with another loop."""
+    service.delay_seconds = 0.1
+
+    async def ask() -> Mapping[str, str]:
+        credentials = entra()
+        return (await asyncio.gather(*(credentials.headers() for _ in range(20))))[0]
+
+    async def refused(old: Mapping[str, str]) -> bool:
+        credentials = entra()
+        return all(await asyncio.gather(*(credentials.refresh(old) for _ in range(20))))
+
+    with ThreadPoolExecutor(8) as pool:
+        given = [*pool.map(asyncio.run, [ask() for _ in range(8)]), run(ask)]
+        assert {headers["Authorization"] for headers in given} == {"Bearer SECRET-1"}
+        assert len(service.asked) == 1
+        assert all(pool.map(asyncio.run, [refused(given[0]) for _ in range(8)]))
+    assert run(ask) == {"Authorization": "Bearer SECRET-2"}
+    assert len(service.asked) == 2
+
+
+def test_another_scope_or_identity_has_a_token_of_its_own(
+    service: TokenService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foundry = {"BATCHSCORE_ENTRA_SCOPE": "https://ai.azure.com/.default"}
+    for environ in ({}, foundry, {"DEFAULT_IDENTITY_CLIENT_ID": CLIENT_ID}, {}, foundry):
+        run(entra(environ).headers)
+    monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT_ID)
+    run(entra().headers)
+    assert len(service.asked) == 4
+
+
+def test_a_renewal_outlives_the_loop_that_began_it() -> None:
+    clock = Clock()
+    fetch = Fetch(clock)
+    credentials = RenewedCredentials(Renewed(fetch, clock=clock))
+    run(credentials.headers)
+    clock.now += 3599
+    assert run(credentials.headers) in ({"Authorization": "Bearer t1"}, {"Authorization": "Bearer t2"})
+    clock.now += 2
+    assert run(credentials.headers) == {"Authorization": "Bearer t2"}
+    assert fetch.count == 2
+
+
+def test_a_forked_process_fetches_a_token_of_its_own() -> None:
+    """In an interpreter of its own; the lock is held at the fork, as another thread may hold it."""
+    code = """
+import os
+from batchscore.endpoint import token_cache as renewal
+
+first = renewal.renewed_for_process("key", None)
+assert renewal.renewed_for_process("key", None) is first
+renewal._lock.acquire()
+pid = os.fork()
+if not pid:
+    os._exit(7 if renewal.renewed_for_process("key", None) is not first else 8)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("life", "renewed_after", "waited_for_after", "fetched_after"),
+    [
+        (86_400, 86_100, 86_400, 86_100),
+        (3600, 3300, 3600, 3300),
+        (600, 550, 600, 550),
+        (60, 55, 60, 55),
+        (40, 39.5, 39.5, 40),
+        (5, 4.75, 4.75, 5),
+        (0.5, 0.95, 0.95, 1),
+        (-7200, 0.95, 0.95, 1),
+    ],
+)
+def test_when_a_token_is_renewed(
+    life: float, renewed_after: float, waited_for_after: float, fetched_after: float
+) -> None:
+    """Ahead of its end, while it serves; one of seconds at its end, and nobody uses it just before."""
+    now = 1_000_000.0
+    moments = kept(Token("t", now + life), now)
+    found = (moments.renew_at - now, moments.wait_at - now, moments.fetch_at - now)
+    assert found == pytest.approx((renewed_after, waited_for_after, fetched_after))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, '{"error": "invalid_request", "error_description": "AADSTS700016: no HUSH here"}'),
+        (500, '{"error": "HUSH"}'),
+        (200, "<html>HUSH</html>"),
+        (200, "{}"),
+        (200, '{"access_token": "HUSH"}'),
+    ],
+)
+def test_a_token_service_that_fails_gives_one_message_for_a_person(
+    service: TokenService,
+    status: int,
+    body: str,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    service.status, service.body = status, body
+    with pytest.raises(ServiceRefused) as caught:
+        run(entra().headers)
+    message = str(caught.value)
+    assert message.startswith(f"No Entra ID token for {DEFAULT_SCOPE}")
+    assert "ManagedIdentity" in message
+    assert ("MSI_ENDPOINT" in message) == (status != 400)
+    assert "\n" not in message
+    assert ("AADSTS700016" in message) == (status == 400)
+    assert caught.value.__cause__ is None
+    assert "HUSH" not in message + caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_library_setting_that_is_wrong_is_a_setting_error(
+    service: TokenService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", "http://login.example.com")
+    with pytest.raises(SettingsError, match="AZURE_"):
+        fetch_token(DEFAULT_SCOPE)
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Fetch:
+    """A scripted source of tokens: each of an hour, or an error."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.count, self.fails, self.same = clock, 0, False, False
+
+    def __call__(self) -> Token:
+        self.count += 1
+        if self.fails:
+            raise ServiceRefused("no token")
+        return Token("t" if self.same else f"t{self.count}", self.clock.now + 3600)
+
+
+async def settled(renewed: Renewed) -> None:
+    assert renewed._renewal is not None
+    await asyncio.wait([asyncio.wrap_future(renewed._renewal)])
+
+
+def test_a_token_is_renewed_five_minutes_ahead_and_a_failure_waits_half_a_minute() -> None:
+    clock = Clock()
+    fetch = Fetch(clock)
+    renewed = Renewed(fetch, clock=clock)
+    credentials = RenewedCredentials(renewed)
+
+    async def scene() -> None:
+        first = await credentials.headers()
+        clock.now += 3299
+        assert await credentials.headers() is first
+        assert fetch.count == 1
+        fetch.fails = True
+        clock.now += 2
+        assert await credentials.headers() is first
+        await settled(renewed)
+        assert await credentials.headers() is first
+        assert fetch.count == 2
+        clock.now += 31
+        assert await credentials.headers() is first
+        await settled(renewed)
+        assert fetch.count == 3
+        clock.now += 300
+        with pytest.raises(ServiceRefused):
+            await credentials.headers()
+        fetch.fails = False
+        assert await credentials.headers() == {"Authorization": "Bearer t5"}
+
+    run(scene)
+
+
+def test_a_source_that_gives_the_same_token_again_is_not_asked_for_every_401() -> None:
+    clock = Clock()
+    fetch = Fetch(clock)
+    fetch.same = True
+    credentials = RenewedCredentials(Renewed(fetch, clock=clock))
+
+    async def scene() -> None:
+        old = await credentials.headers()
+        assert [await credentials.refresh(old) for _ in range(5)] == [False] * 5
+        assert fetch.count == 2
+
+    run(scene)
+
+
+def test_a_clock_that_is_a_second_behind_ends_no_run_with_short_tokens() -> None:
+    """Each token is refused before its end as this machine sees it."""
+    clock = Clock()
+    tokens = iter(Token(f"t{number}", 0.0) for number in range(9))
+    credentials = RenewedCredentials(Renewed(lambda: Token(next(tokens).text, clock.now + 5), clock=clock))
+
+    async def scene() -> None:
+        for _ in range(4):
+            old = await credentials.headers()
+            clock.now += 4
+            assert await credentials.refresh(old)
+
+    run(scene)
+
+
+def test_a_clock_that_is_wrong_does_not_make_every_request_fetch() -> None:
+    clock = Clock()
+    fetch = Fetch(Clock())
+    credentials = RenewedCredentials(Renewed(fetch, clock=clock))
+    clock.now += 7200
+
+    async def scene() -> None:
+        for _ in range(50):
+            await credentials.headers()
+        assert fetch.count == 1
+
+    run(scene)
+
+
+def test_a_token_never_shows_itself() -> None:
+    assert "SECRET" not in repr(Token("SECRET", 1.0))
+
+
+def test_azure_identity_is_imported_only_when_a_token_is_fetched() -> None:
+    code = "import sys, batchscore.endpoint.credentials; sys.exit('azure.identity' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

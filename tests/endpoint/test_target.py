@@ -1,0 +1,509 @@
+"""Where a request goes: a table of environments, and the official SDK's own requests beside ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from batchscore.endpoint.precedence import PLACES, precedence_table
+from batchscore.endpoint.target import Target, resolve_target
+from batchscore.errors import BatchscoreError, SettingsError, UsageError
+
+AZ = "https://res.openai.azure.com"
+DATED = "2024-10-21"
+DEPLOYMENTS = f"{AZ}/openai/deployments/ada/embeddings?api-version={DATED}"
+V1 = f"{AZ}/openai/v1/embeddings"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("OPENAI_", "AZURE_", "BATCHSCORE_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+def target(environ: dict[str, str] | None = None, **settings: Any) -> Target:
+    return resolve_target(**{"task": "embeddings", "model": "ada", "environ": environ or {}, **settings})
+
+
+# The two tables below are read across: a case a line where it fits.
+# ruff: noqa: E501
+
+# environment, settings, url, surface, auth, key
+CASES: dict[str, tuple[dict[str, str], dict[str, str], str, str, str, str | None]] = {
+    "today's Azure variables with a version": (
+        {"AZURE_OPENAI_ENDPOINT": AZ + "/", "AZURE_OPENAI_API_KEY": "a", "OPENAI_API_VERSION": DATED},
+        {}, DEPLOYMENTS, "azure-deployments", "key", "a",
+    ),
+    "today's Azure variables without a version": (
+        {"AZURE_OPENAI_ENDPOINT": AZ, "AZURE_OPENAI_API_KEY": "a"}, {}, V1, "azure-v1", "key", "a",
+    ),
+    "an empty version is none": (
+        {"AZURE_OPENAI_ENDPOINT": AZ, "AZURE_OPENAI_API_KEY": "a", "OPENAI_API_VERSION": " "},
+        {}, V1, "azure-v1", "key", "a",
+    ),
+    "a v1 endpoint ignores a version left in the environment": (
+        {"AZURE_OPENAI_ENDPOINT": AZ + "/openai/v1/", "AZURE_OPENAI_API_KEY": "a", "OPENAI_API_VERSION": DATED},
+        {}, V1, "azure-v1", "key", "a",
+    ),
+    "v1 preview": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": AZ, "api_version": "preview"},
+        V1 + "?api-version=preview", "azure-v1", "key", "a",
+    ),
+    "the SDK's ordinary client on Azure v1": (
+        {"OPENAI_BASE_URL": AZ + "/openai/v1/", "OPENAI_API_KEY": "a"}, {}, V1, "azure-v1", "key", "a",
+    ),
+    "an endpoint that ends in /openai": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": AZ + "/openai/"}, V1, "azure-v1", "key", "a",
+    ),
+    "a whole address pasted from the portal": (
+        {"AZURE_OPENAI_API_KEY": "a"},
+        {"endpoint": f"{AZ}/openai/deployments/my%20ada/embeddings?api-version={DATED}", "model": "text-ada"},
+        f"{AZ}/openai/deployments/my%20ada/embeddings?api-version={DATED}", "azure-deployments", "key", "a",
+    ),
+    "a flag wins over the version in a variable's address": (
+        {"AZURE_OPENAI_ENDPOINT": f"{AZ}/openai/deployments/ada/embeddings?api-version=2023-05-15",
+         "AZURE_OPENAI_API_KEY": "a"},
+        {"api_version": DATED}, DEPLOYMENTS, "azure-deployments", "key", "a",
+    ),
+    "the old samples": (
+        {"OPENAI_API_TYPE": "azure", "OPENAI_API_BASE": AZ, "OPENAI_API_VERSION": DATED,
+         "OPENAI_API_KEY": "a", "OPENAI_DEPLOYMENT_NAME": "ada"},
+        {"model": "text-embedding-ada-002"}, DEPLOYMENTS, "azure-deployments", "key", "a",
+    ),
+    "the old samples with an engine": (
+        {"OPENAI_API_TYPE": "azure", "OPENAI_API_BASE": AZ, "OPENAI_API_VERSION": DATED,
+         "OPENAI_API_KEY": "a", "OPENAI_ENGINE": "ada"},
+        {"model": "x"}, DEPLOYMENTS, "azure-deployments", "key", "a",
+    ),
+    "the old samples with Entra ID": (
+        {"OPENAI_API_TYPE": "azure_ad", "OPENAI_API_BASE": AZ, "OPENAI_API_VERSION": DATED},
+        {}, DEPLOYMENTS, "azure-deployments", "entra", None,
+    ),
+    "the old samples with a token by hand": (
+        {"OPENAI_API_TYPE": "azuread", "OPENAI_API_BASE": AZ, "OPENAI_API_VERSION": DATED,
+         "OPENAI_API_KEY": "eyJx.y.z"},
+        {}, DEPLOYMENTS, "azure-deployments", "entra", "eyJx.y.z",
+    ),
+    "a key beside azure_ad is not a token": (
+        {"OPENAI_API_TYPE": "azuread", "OPENAI_API_BASE": AZ, "OPENAI_API_KEY": "a"},
+        {}, V1, "azure-v1", "entra", None,
+    ),
+    "the old samples on a simulator": (
+        {"OPENAI_API_TYPE": "azure", "OPENAI_API_BASE": "http://127.0.0.1:81", "OPENAI_API_VERSION": DATED,
+         "OPENAI_API_KEY": "a"},
+        {}, f"http://127.0.0.1:81/openai/deployments/ada/embeddings?api-version={DATED}",
+        "azure-deployments", "key", "a",
+    ),
+    "a simulator with a version": (
+        {}, {"endpoint": "http://127.0.0.1:81", "api_version": DATED},
+        f"http://127.0.0.1:81/openai/deployments/ada/embeddings?api-version={DATED}",
+        "azure-deployments", "none", None,
+    ),
+    "a simulator's v1": (
+        {}, {"endpoint": "http://localhost:81/openai/v1"},
+        "http://localhost:81/openai/v1/embeddings", "azure-v1", "none", None,
+    ),
+    "a local server with a version left in the environment": (
+        {"OPENAI_API_VERSION": DATED}, {"endpoint": "http://localhost:81"},
+        "http://localhost:81/v1/embeddings", "openai", "none", None,
+    ),
+    "a local server's /v1 with a type left in the environment": (
+        {"OPENAI_API_TYPE": "azure"}, {"endpoint": "http://localhost:81/v1"},
+        "http://localhost:81/v1/embeddings", "openai", "none", None,
+    ),
+    "a gateway before Azure": (
+        {"BATCHSCORE_API_KEY": "g"}, {"endpoint": "https://gw.example.com/llm", "api_version": DATED},
+        f"https://gw.example.com/llm/openai/deployments/ada/embeddings?api-version={DATED}",
+        "azure-deployments", "key", "g",
+    ),
+    "a gateway in AZURE_OPENAI_ENDPOINT": (
+        {"AZURE_OPENAI_ENDPOINT": "https://gw.example.com", "AZURE_OPENAI_API_KEY": "a"},
+        {}, "https://gw.example.com/openai/v1/embeddings", "azure-v1", "key", "a",
+    ),
+    "a host of Foundry": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": "https://res.services.ai.azure.com"},
+        "https://res.services.ai.azure.com/openai/v1/embeddings", "azure-v1", "key", "a",
+    ),
+    "a sovereign cloud": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": "https://res.openai.azure.us"},
+        "https://res.openai.azure.us/openai/v1/embeddings", "azure-v1", "key", "a",
+    ),
+    "both families: Azure wins, with Azure's key": (
+        {"AZURE_OPENAI_ENDPOINT": AZ, "AZURE_OPENAI_API_KEY": "a",
+         "OPENAI_BASE_URL": "https://api.openai.com/v1", "OPENAI_API_KEY": "sk-o"},
+        {}, V1, "azure-v1", "key", "a",
+    ),
+    "both families, the type says OpenAI": (
+        {"AZURE_OPENAI_ENDPOINT": AZ, "AZURE_OPENAI_API_KEY": "a", "OPENAI_API_TYPE": "open_ai",
+         "OPENAI_BASE_URL": "https://api.openai.com/v1", "OPENAI_API_KEY": "sk-o"},
+        {}, "https://api.openai.com/v1/embeddings", "openai", "key", "sk-o",
+    ),
+    "both families, the flag says OpenAI": (
+        {"AZURE_OPENAI_ENDPOINT": AZ, "AZURE_OPENAI_API_KEY": "a", "OPENAI_API_KEY": "sk-o"},
+        {"endpoint": "https://api.openai.com"}, "https://api.openai.com/v1/embeddings", "openai", "key", "sk-o",
+    ),
+    "both keys, an Azure host in OpenAI's variable": (
+        {"OPENAI_BASE_URL": AZ + "/openai/v1", "AZURE_OPENAI_API_KEY": "a", "OPENAI_API_KEY": "sk-o"},
+        {}, V1, "azure-v1", "key", "a",
+    ),
+    "our own key wins": (
+        {"BATCHSCORE_API_KEY": "b", "AZURE_OPENAI_API_KEY": "a", "AZURE_OPENAI_AD_TOKEN": "t"},
+        {"endpoint": AZ}, V1, "azure-v1", "key", "b",
+    ),
+    "a token in the environment wins over the provider's key": (
+        {"AZURE_OPENAI_API_KEY": "a", "AZURE_OPENAI_AD_TOKEN": "t"},
+        {"endpoint": AZ}, V1, "azure-v1", "entra", "t",
+    ),
+    "Entra ID by flag": ({"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": AZ, "auth": "entra"}, V1, "azure-v1", "entra", None),
+    "the key by flag": (
+        {"AZURE_OPENAI_API_KEY": "a", "AZURE_OPENAI_AD_TOKEN": "t"},
+        {"endpoint": AZ, "auth": "key"}, V1, "azure-v1", "key", "a",
+    ),
+    "no key by flag": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": AZ, "auth": "none"}, V1, "azure-v1", "none", None,
+    ),
+    "a provider's key does not go to a host named by flag": (
+        {"OPENAI_API_KEY": "sk-o", "AZURE_OPENAI_API_KEY": "a", "AZURE_OPENAI_AD_TOKEN": "t"},
+        {"endpoint": "https://llm.example.com"}, "https://llm.example.com/v1/embeddings", "openai", "none", None,
+    ),
+    "but it goes to the host of its sister variable": (
+        {"OPENAI_API_KEY": "sk-o", "OPENAI_BASE_URL": "https://llm.example.com:443/other"},
+        {"endpoint": "https://llm.example.com/v1"}, "https://llm.example.com/v1/embeddings", "openai", "key", "sk-o",
+    ),
+    "our own key goes anywhere": (
+        {"BATCHSCORE_API_KEY": "b"}, {"endpoint": "http://10.0.0.7:8000"},
+        "http://10.0.0.7:8000/v1/embeddings", "openai", "key", "b",
+    ),
+    "a /openai/v1 that is not Azure's": (
+        {"BATCHSCORE_API_KEY": "b"}, {"endpoint": "https://api.groq.com/openai/v1"},
+        "https://api.groq.com/openai/v1/embeddings", "openai", "key", "b",
+    ),
+    "an Azure ML endpoint's scoring address": (
+        {"BATCHSCORE_API_KEY": "b"}, {"endpoint": "https://e.westeurope.inference.ml.azure.com/score"},
+        "https://e.westeurope.inference.ml.azure.com/v1/embeddings", "openai", "key", "b",
+    ),
+    "another path is kept": (
+        {}, {"endpoint": "https://llm.example.com/api/v3/"},
+        "https://llm.example.com/api/v3/embeddings", "openai", "none", None,
+    ),
+    "a key in the clear, by permission": (
+        {"BATCHSCORE_API_KEY": "b", "BATCHSCORE_ALLOW_PLAIN_HTTP": "1"}, {"endpoint": "http://llm.example.com"},
+        "http://llm.example.com/v1/embeddings", "openai", "key", "b",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_environment_leads_to_its_target(case: str) -> None:
+    environ, settings, url, surface, auth, key = CASES[case]
+    found = target(environ, **settings)
+    assert (found.url, found.surface, found.auth, found.key) == (url, surface, auth, key)
+    assert found.key_header == (
+        "api-key" if surface == "azure-deployments" and auth == "key" else "Authorization"
+    )
+
+
+# environment, settings, error, words of the message
+WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], str]] = {
+    "no endpoint": ({"OPENAI_API_KEY": "SECRET"}, {}, SettingsError, "--simulate"),
+    "no scheme": ({}, {"endpoint": "res.openai.azure.com"}, SettingsError, "https://"),
+    "a key for an endpoint": ({"AZURE_OPENAI_ENDPOINT": "SECRET"}, {}, SettingsError, "AZURE_OPENAI_ENDPOINT"),
+    "a space": ({}, {"endpoint": "https://SECRET .com"}, SettingsError, "space"),
+    "an unexpanded variable": ({}, {"endpoint": "https://$NAME.com"}, SettingsError, "unexpanded"),
+    "a placeholder": ({}, {"endpoint": "https://<name>.openai.azure.com"}, SettingsError, "placeholder"),
+    "a user name": ({}, {"endpoint": "https://me:SECRET@h.com"}, SettingsError, "BATCHSCORE_API_KEY"),
+    "another scheme": ({}, {"endpoint": "ftp://h.com"}, SettingsError, "ftp://"),
+    "a port that is none": ({}, {"endpoint": "https://h.com:99999"}, SettingsError, "port"),
+    "a bracket that does not close": ({}, {"endpoint": "https://[::1"}, SettingsError, "port"),
+    "a host that no library reads": ({}, {"endpoint": "https://é&.com"}, SettingsError, "host"),
+    "no host": ({}, {"endpoint": "https://"}, SettingsError, "no host"),
+    "a key in the query": ({}, {"endpoint": "https://h.com/?code=SECRET"}, SettingsError, "api-version"),
+    "plain http to Azure": (
+        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": "http://res.openai.azure.com"}, SettingsError, "https",
+    ),
+    "a key in the clear": (
+        {"BATCHSCORE_API_KEY": "SECRET"}, {"endpoint": "http://h.com"}, SettingsError, "ALLOW_PLAIN_HTTP",
+    ),
+    "a token in the clear": ({}, {"endpoint": "http://h.com", "auth": "entra"}, SettingsError, "https"),
+    "no key for Azure": ({"OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ}, SettingsError, "belongs to another service"),
+    "no key for OpenAI": (
+        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": "https://api.openai.com/v1"}, SettingsError, "OPENAI_API_KEY",
+    ),
+    "an Azure key by type is not for OpenAI": (
+        {"OPENAI_API_TYPE": "azure", "OPENAI_API_KEY": "SECRET", "OPENAI_BASE_URL": "https://api.openai.com/v1"},
+        {}, SettingsError, "another service",
+    ),
+    "an OpenAI key by type is not for Azure": (
+        {"OPENAI_API_TYPE": "open_ai", "OPENAI_API_KEY": "SECRET", "OPENAI_BASE_URL": AZ},
+        {}, SettingsError, "another service",
+    ),
+    "no key for Azure ML": ({}, {"endpoint": "https://e.x.inference.ml.azure.com"}, SettingsError, "entra"),
+    "the key by flag, none set": ({}, {"endpoint": "http://localhost:81", "auth": "key"}, SettingsError, "No key"),
+    "Entra ID at OpenAI": (
+        {"OPENAI_API_KEY": "SECRET"}, {"endpoint": "https://api.openai.com", "auth": "entra"}, SettingsError, "key",
+    ),
+    "a key with a line break": (
+        {"AZURE_OPENAI_API_KEY": "SEC\nRET"}, {"endpoint": AZ}, SettingsError, "AZURE_OPENAI_API_KEY",
+    ),
+    "an unknown way in": ({}, {"endpoint": AZ, "auth": "kerberos"}, UsageError, "kerberos"),
+    "an unknown type": ({"OPENAI_API_TYPE": "bedrock"}, {"endpoint": AZ}, SettingsError, "bedrock"),
+    "a dated version on v1": (
+        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ + "/openai/v1", "api_version": DATED},
+        SettingsError, "no dated",
+    ),
+    "a version at OpenAI": (
+        {"OPENAI_API_KEY": "SECRET"}, {"endpoint": "https://api.openai.com/v1", "api_version": DATED},
+        SettingsError, "no API versions",
+    ),
+    "a deployment's address without a version": (
+        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ + "/openai/deployments/x"}, SettingsError, "--api-version",
+    ),
+    "two deployments": (
+        {"AZURE_OPENAI_API_KEY": "SECRET"},
+        {"endpoint": f"{AZ}/openai/deployments/x?api-version={DATED}", "deployment": "y"}, UsageError, "--deployment",
+    ),
+    "two versions": (
+        {"AZURE_OPENAI_API_KEY": "SECRET"},
+        {"endpoint": f"{AZ}/openai/deployments/x?api-version={DATED}", "api_version": "2023-05-15"},
+        UsageError, "--api-version",
+    ),
+    "another task's address": (
+        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": f"{AZ}/openai/v1/chat/completions"},
+        SettingsError, "task is embeddings",
+    ),
+    "a project's address": (
+        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": "https://r.services.ai.azure.com/api/projects/p"},
+        SettingsError, "https://r.services.ai.azure.com alone",
+    ),
+    "a version at a /v1": ({}, {"endpoint": "http://localhost:81/v1", "api_version": DATED}, SettingsError, "version"),
+    "no model": ({}, {"endpoint": "http://localhost:81", "model": ""}, SettingsError, "--model"),
+    "another task": ({}, {"endpoint": AZ, "task": "speech"}, UsageError, "speech"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_used_is_said_without_a_secret(case: str) -> None:
+    environ, settings, error, words = WRONG[case]
+    with pytest.raises(error) as caught:
+        target(environ, **settings)
+    assert words in str(caught.value)
+    assert "SEC" not in str(caught.value)
+
+
+def test_the_places_that_won_are_named() -> None:
+    found = target(
+        {
+            "OPENAI_API_TYPE": "azure",
+            "OPENAI_API_BASE": AZ,
+            "OPENAI_API_VERSION": DATED,
+            "OPENAI_API_KEY": "a",
+        },
+        deployment="x",
+        named={"deployment": "batchscore.toml"},
+    )
+    assert found.sources == {
+        "endpoint": "OPENAI_API_BASE",
+        "api_version": "OPENAI_API_VERSION",
+        "deployment": "batchscore.toml",
+        "key": "OPENAI_API_KEY",
+        "auth": "OPENAI_API_KEY",
+    }
+
+
+def test_a_target_never_shows_its_key_or_headers() -> None:
+    found = target({"BATCHSCORE_API_KEY": "SECRET", "OPENAI_CUSTOM_HEADERS": "X-Token: SECRET"}, endpoint=AZ)
+    assert found.key == found.headers["X-Token"] == "SECRET"
+    assert "SECRET" not in f"{found!r} {found}"
+
+
+def test_headers_say_who_we_are_and_take_no_credential_from_custom_ones() -> None:
+    found = target(
+        {
+            "OPENAI_API_KEY": "k",
+            "OPENAI_ORG_ID": "org-1",
+            "OPENAI_PROJECT_ID": "p-1",
+            "OPENAI_CUSTOM_HEADERS": "X-A: 1: 2\naccept: text/plain\nAuthorization: no\napi-key: no\nnonsense",
+        },
+        endpoint="https://api.openai.com/v1",
+    )
+    headers = dict(found.headers)
+    assert re.match(r"batchscore/\S+ OpenAI/Python \d", headers.pop("User-Agent"))
+    assert headers == {
+        "Content-Type": "application/json",
+        "OpenAI-Organization": "org-1",
+        "OpenAI-Project": "p-1",
+        "X-A": "1: 2",
+        "accept": "text/plain",
+    }
+
+
+def test_a_broken_custom_header_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="OPENAI_CUSTOM_HEADERS"):
+        target({"OPENAI_CUSTOM_HEADERS": "Bad Name: SECRET"}, endpoint="http://localhost:81")
+
+
+def test_nothing_is_read_from_the_process_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the environment that is given counts, though the SDK would look further."""
+    for name, value in {
+        "OPENAI_BASE_URL": "http://elsewhere",
+        "AZURE_OPENAI_ENDPOINT": "http://elsewhere",
+        "AZURE_OPENAI_AD_TOKEN": "no",
+        "OPENAI_API_KEY": "no",
+        "OPENAI_ORG_ID": "no",
+        "OPENAI_PROJECT_ID": "no",
+        "OPENAI_CUSTOM_HEADERS": "X-No: no",
+        "OPENAI_API_VERSION": "no",
+        "ALL_PROXY": "socks5://nowhere:1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for settings in (
+        {"endpoint": "http://localhost:81"},
+        {"endpoint": "http://localhost:81", "api_version": DATED},
+    ):
+        found = target({}, **settings)
+        assert "no" not in found.headers.values()
+        assert found.url.startswith("http://localhost:81/")
+
+
+def test_the_sdk_is_imported_only_when_a_target_is_resolved() -> None:
+    code = "import sys, batchscore.endpoint.target; sys.exit('openai' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Recorder(ThreadingHTTPServer):
+    """Answers every request like an embeddings or chat endpoint, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Recorder
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        answer = {
+            "object": "list",
+            "id": "1",
+            "created": 1,
+            "model": "m",
+            "data": [],
+            "choices": [],
+            "usage": usage,
+        }
+        if self.path.partition("?")[0].endswith("embeddings"):
+            answer["data"] = [{"object": "embedding", "index": 0, "embedding": [0.5]}]
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[Recorder]:
+    with Recorder() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("task", ["embeddings", "completions", "chat"])
+@pytest.mark.parametrize("surface", ["azure-deployments", "azure-v1", "openai"])
+@pytest.mark.parametrize("way_in", ["key", "entra"])
+def test_a_target_is_what_the_official_sdk_sends(
+    recorder: Recorder, surface: str, task: str, way_in: str
+) -> None:
+    root = f"http://127.0.0.1:{recorder.server_port}"
+    # Before version 3 the SDK leaves a slash in a deployment's name as it is.
+    slash = "/" if int(openai.__version__.partition(".")[0]) >= 3 else " "
+    name = f"my model{slash}é" if surface == "azure-deployments" else "ada"
+    client: openai.OpenAI
+    if surface == "azure-deployments":
+        credential = {"api_key": "k"} if way_in == "key" else {"azure_ad_token": "k"}
+        client = openai.AzureOpenAI(azure_endpoint=root, api_version=DATED, organization="o", **credential)
+        settings = {"endpoint": root, "api_version": DATED}
+    else:
+        base = root + ("/openai/v1" if surface == "azure-v1" else "/v1")
+        client = openai.OpenAI(base_url=base, api_key="k", organization="o")
+        settings = {"endpoint": base}
+    with client:
+        if task == "embeddings":
+            client.embeddings.create(model=name, input=["x"], encoding_format="base64")
+        elif task == "completions":
+            client.completions.create(model=name, prompt="x")
+        else:
+            client.chat.completions.create(model=name, messages=[{"role": "user", "content": "x"}])
+    path, headers, body = recorder.seen[-1]
+
+    environ = {"OPENAI_ORG_ID": "o", "OPENAI_BASE_URL": root, "AZURE_OPENAI_AD_TOKEN": "k"}
+    environ |= {"BATCHSCORE_API_KEY": "k"} if way_in == "key" else {}
+    found = target(environ, task=task, model=name, auth=way_in, **settings)
+    ours = {key.lower(): value for key, value in found.headers.items()}
+    prefix = "" if found.key_header == "api-key" else "Bearer "
+    assert found.surface == surface
+    assert found.url == root + path
+    assert found.body_model == body["model"]
+    assert headers[found.key_header.lower()] == prefix + "k"
+    theirs = ("accept", "content-type", "openai-organization")
+    assert {key: ours[key] for key in theirs} == {key: headers[key] for key in theirs}
+
+
+def test_the_docs_print_the_table_of_the_code() -> None:
+    assert precedence_table() in (DOCS / "endpoints.md").read_text(encoding="utf-8")
+    assert len(PLACES) == 5
+
+
+def _commands() -> list[tuple[dict[str, str], dict[str, str]]]:
+    """Read the variables and flags out of every shell block of the docs."""
+    found = []
+    pages = "".join(
+        (DOCS / name).read_text(encoding="utf-8") for name in ("endpoints.md", "local-servers.md")
+    )
+    for block in re.findall(r"```sh\n(.*?)```", pages, re.DOTALL):
+        environ = dict(re.findall(r"^export (\w+)=(\S+)", block, re.MULTILINE))
+        for command in re.findall(r"^batchscore score .*?[^\\]$", block, re.MULTILINE | re.DOTALL):
+            flags = dict(re.findall(r"--([a-z-]+) ([^\s\\]+)", command))
+            found.append((environ, flags))
+    return found
+
+
+@pytest.mark.parametrize(("environ", "flags"), _commands())
+def test_every_command_of_the_docs_resolves(environ: dict[str, str], flags: dict[str, str]) -> None:
+    known = {"endpoint", "api-version", "deployment", "auth", "api-key-from", "model", "task"}
+    settings = {name.replace("-", "_"): value for name, value in flags.items() if name in known}
+    found = target(environ, **settings)
+    assert found.url.startswith(("https://", "http://localhost:"))
+
+
+def test_the_docs_have_a_command_for_each_of_the_six() -> None:
+    urls = " ".join(
+        target(environ, endpoint=flags["endpoint"], api_version=flags.get("api-version")).url
+        for environ, flags in _commands()
+        if not flags.keys() & {"auth", "api-key-from"}
+    )
+    for part in ("openai/deployments/", "openai/v1/", "api.openai.com", "inference.ml.azure.com"):
+        assert part in urls
+    assert {"localhost:8000", "localhost:11434", "localhost:8080"} <= set(re.findall(r"localhost:\d+", urls))

@@ -1,0 +1,339 @@
+"""Our models as MLflow sees them: saved, loaded, asked, logged and registered for real."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from batchscore import BatchscoreError, InputError, SettingsError, UsageError, log_model, save_model
+from batchscore.errors import OutputError, RowFailed
+from batchscore.mlflow_model.choose import choose
+from batchscore.simulator import Deployment
+from batchscore.version import VERSION
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+with warnings.catch_warnings():
+    # What MLflow warns of while it is loaded is its own.
+    warnings.simplefilter("ignore")
+    import mlflow.openai
+    import mlflow.pyfunc
+    from mlflow.models import get_model_info
+
+pytestmark = [
+    pytest.mark.usefixtures("endpoint"),
+    pytest.mark.filterwarnings("ignore:::mlflow"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def own_store() -> Iterator[None]:
+    """Whatever a test sets in MLflow's globals is gone after it."""
+    yield
+    mlflow.end_run()
+
+
+def loaded(path: str, **config: Any) -> Any:
+    return mlflow.pyfunc.load_model(path, model_config=config or None)
+
+
+def test_a_saved_model_has_both_flavours(deployment: Deployment) -> None:
+    save_model(
+        "m", task="chat", model=deployment.name, prompt="Sing of {text}", system="Be brief", max_tokens=9
+    )
+    info = get_model_info("m")
+    assert mlflow.openai.FLAVOR_NAME in info.flavors
+    assert "python_function" in info.flavors
+    assert mlflow.openai.load_model("m") == {
+        "model": deployment.name,
+        "task": "chat.completions",
+        "max_tokens": 9,
+        "messages": [
+            {"role": "system", "content": "Be brief"},
+            {"role": "user", "content": "Sing of {text}"},
+        ],
+    }
+    assert info.signature.inputs.input_names() == ["text"]
+    assert {spec.name: spec.default for spec in info.signature.params if spec.default is not None} == {
+        "max_tokens": 9
+    }
+    assert info.signature.outputs.input_names() == ["chat", "finish_reason", "error", "error_message"]
+
+
+def test_predict_gives_a_row_for_each_row_and_an_error_to_the_bad_one(deployment: Deployment) -> None:
+    save_model("m", task="embeddings", model=deployment.name, dimensions=4, param={"user": "u"})
+    frame = pd.DataFrame({"text": ["tide", "", None, "bread"], "n": 1}, index=[4, 5, 6, 7])
+    found = loaded("m").predict(frame)
+    assert list(found.index) == [4, 5, 6, 7]
+    assert list(found["error"]) == ["", "empty_input", "empty_input", ""]
+    vectors = np.stack(found[found["error"] == ""]["embeddings"])
+    assert (vectors.shape, vectors.dtype) == ((2, 4), np.float32)
+    assert list(found["embeddings"].isna()) == [False, True, True, False]
+    (sent,) = deployment.requests()
+    assert (sent.body["dimensions"], sent.body["user"]) == (4, "u")
+
+
+def test_params_of_a_call_beat_the_models(deployment: Deployment) -> None:
+    save_model(
+        "m", task="chat", model=deployment.name, param={"temperature": 0.3, "stop": ["x"]}, max_tokens=20
+    )
+    model = loaded("m")
+    model.predict(pd.DataFrame({"text": ["one"]}))
+    model.predict(pd.DataFrame({"text": ["two"]}), params={"temperature": 0.9, "max_tokens": 5, "seed": 3})
+    first, second = (sent.body for sent in deployment.requests())
+    assert (first["temperature"], first["stop"], first["max_tokens"]) == (0.3, ["x"], 20)
+    assert (second["temperature"], second["stop"], second["max_tokens"], second["seed"]) == (0.9, ["x"], 5, 3)
+    assert "top_p" not in first
+
+
+def test_a_whole_number_that_is_stored_may_be_a_fraction_in_a_call(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name, param={"temperature": 0, "seed": 1})
+    model = loaded("m")
+    model.predict(pd.DataFrame({"text": ["one"]}), params={"temperature": 0.7})
+    model.predict(pd.DataFrame({"text": ["two"]}))
+    assert [sent.body["temperature"] for sent in deployment.requests()] == [0.7, 0]
+
+
+def test_a_system_message_may_take_a_column_beside_the_text(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name, column="body", system="Be {tone}")
+    assert get_model_info("m").signature.inputs.input_names() == ["body", "tone"]
+    loaded("m").predict(pd.DataFrame({"body": ["one"], "tone": ["kind"], "text": ["no"]}))
+    (sent,) = deployment.requests()
+    assert [said["content"] for said in sent.body["messages"]] == ["Be kind", "one"]
+
+
+def test_who_gives_no_params_leaves_the_word_to_variables(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model("m", task="chat", model=deployment.name, max_tokens=20)
+    monkeypatch.setenv("BATCHSCORE_MAX_TOKENS", "7")
+    loaded("m").predict(pd.DataFrame({"text": ["one"]}))
+    assert [sent.body["max_tokens"] for sent in deployment.requests()] == [7]
+
+
+def test_a_refused_row_is_recorded_or_raised_as_was_asked(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name)
+    frame = pd.DataFrame({"text": ["good", "bad", ""]})
+    deployment.will(times=20, status=400, when_input_contains="bad")
+    found = loaded("m").predict(frame)
+    assert list(found["error"]) == ["", "invalid_request", "empty_input"]
+    assert list(found["chat"].ne("")) == [True, False, False]
+    with pytest.raises(RowFailed, match="row 1: invalid_request"):
+        loaded("m").predict(frame, params={"on_error": "raise"})
+    with pytest.raises(RowFailed):
+        loaded("m", on_error="raise").predict(frame)
+    assert loaded("m", returns="values").predict(frame)[1:] == [None, None]
+    with pytest.raises(UsageError, match="on_error is 'ignore'"):
+        loaded("m").predict(frame, params={"on_error": "ignore"})
+
+
+def test_what_was_saved_can_be_overridden_when_it_is_loaded(deployment: Deployment) -> None:
+    save_model("m", task="chat", model="none", deployment="none", prompt="Sing of {text}")
+    model = loaded("m", deployment=deployment.name, prompt="Tell of {text}", rpm=600)
+    model.predict(pd.DataFrame({"text": ["one"]}))
+    (sent,) = deployment.requests()
+    assert sent.body["messages"] == [{"role": "user", "content": "Tell of one"}]
+
+
+def test_several_answers_a_row_are_a_list(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name, param={"n": 2})
+    found = loaded("m").predict(pd.DataFrame({"text": ["one", None]}))
+    assert [len(cell) for cell in found["chat"]] == [2, 0]
+    assert [len(cell) for cell in found["finish_reason"]] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"text": ["one", "two"]},
+        [{"text": "one"}, {"text": "two"}],
+        pd.DataFrame({"text": ["one", "two"], "more": [1, 2]}),
+    ],
+    ids=["lists", "records", "frame"],
+)
+def test_rows_may_come_in_several_shapes(data: Any, deployment: Deployment) -> None:
+    save_model("m", task="completions", model=deployment.name)
+    assert len(loaded("m").predict(data)) == 2
+    assert [sent.body["prompt"] for sent in deployment.requests()] in (["one", "two"], ["two", "one"])
+
+
+def test_an_empty_frame_asks_nothing(deployment: Deployment) -> None:
+    save_model("m", task="embeddings", model=deployment.name)
+    found = loaded("m").predict(pd.DataFrame({"text": pd.Series([], dtype=object)}))
+    assert list(found.columns) == ["embeddings", "error", "error_message"]
+    assert not len(found)
+    assert deployment.statistics().count == 0
+
+
+def test_a_ready_conversation_is_asked_as_it_is(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name, column="messages")
+    said = [{"role": "user", "content": "hello"}]
+    # What pandas reads from Parquet is an array.
+    read = np.array(said, dtype=object)
+    model = loaded("m")
+    for frame in ({"messages": [said, None]}, {"messages": [read, None]}):
+        found = model.get_raw_model().predict(pd.DataFrame(frame))
+        assert list(found["error"]) == ["", "empty_input"]
+    assert [sent.body["messages"] for sent in deployment.requests()] == [said, said]
+    assert list(model.predict(pd.DataFrame({"messages": [said]}))["error"]) == [""]
+
+
+def test_predict_works_inside_a_running_loop(deployment: Deployment) -> None:
+    save_model("m", task="embeddings", model=deployment.name)
+
+    async def notebook() -> Any:
+        return loaded("m").predict(pd.DataFrame({"text": ["one"]}))
+
+    assert list(asyncio.run(notebook())["error"]) == [""]
+
+
+def test_a_template_may_take_several_columns_and_their_absence_is_told(deployment: Deployment) -> None:
+    save_model("m", task="chat", model=deployment.name, prompt="{title}: {text}")
+    assert get_model_info("m").signature.inputs.input_names() == ["title", "text"]
+    with pytest.raises(mlflow.MlflowException, match="title"):
+        loaded("m").predict(pd.DataFrame({"text": ["one"]}))
+    # MLflow checks what it can; the model itself says the rest.
+    with pytest.raises(InputError, match="'title'"):
+        loaded("m").get_raw_model().predict(pd.DataFrame({"text": ["one"]}))
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        pytest.param("file://{}/mlruns", id="files"),
+        # Making its tables takes MLflow many seconds.
+        pytest.param("sqlite:///{}/mlflow.db", id="sqlite", marks=pytest.mark.slow),
+    ],
+)
+def test_a_logged_model_can_be_registered_and_asked_by_every_address(
+    store: str, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batchscore: Cli
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.format(tmp_path))
+    with mlflow.start_run() as kept:
+        info = log_model(
+            "singer",
+            registered_model_name="sings",
+            task="chat",
+            model=deployment.name,
+            prompt="Sing of {text}",
+        )
+    found = mlflow.pyfunc.load_model("models:/sings/1").predict({"text": ["tide"]})
+    assert found["error"].tolist() == [""]
+    for address in (info.model_uri, "models:/sings/1", f"runs:/{kept.info.run_id}/singer"):
+        found = choose({"model": address, "output": "out"}, environ={})
+        assert (found.settings.model, found.settings.prompt) == (deployment.name, "Sing of {text}")
+    Path("rows.csv").write_text("body\ntide\nbread\n")
+    run = batchscore("score", "rows.csv", "-o", "out", "-m", "models:/sings/1")
+    assert run.exit_code == 0, run.said
+    assert run.stdout.startswith("chat: 2 rows of 1 file: 2 scored")
+    with pytest.raises(SettingsError, match=r"models:/nobody/1 cannot be fetched: .*MLFLOW_TRACKING_URI"):
+        choose({"model": "models:/nobody/1", "output": "out"}, environ={})
+
+
+def test_a_model_is_loaded_in_another_process_and_folder(deployment: Deployment, tmp_path: Path) -> None:
+    save_model("m", task="embeddings", model=deployment.name)
+    (tmp_path / "elsewhere").mkdir()
+    code = (
+        "import mlflow.pyfunc, pandas as pd\n"
+        "found = mlflow.pyfunc.load_model('../m').predict(pd.DataFrame({'text': ['tide']}))\n"
+        "print(found.embeddings[0].shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["(16,)"]
+
+
+def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment: Deployment) -> None:
+    for name in ("api_key", "azure_ad_token", "extra_headers", "Authorization"):
+        with pytest.raises(UsageError, match=f"param {name}: a model keeps no secrets"):
+            save_model("m", task="chat", model="m", param={name: "s3cret"})
+    search = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "s3cret"}}}
+    with pytest.raises(
+        UsageError, match=r"param data_sources\.parameters\.authentication\.key: a model"
+    ) as told:
+        save_model("m", task="chat", model="m", param={"data_sources": [search]})
+    assert "s3cret" not in str(told.value)
+    with pytest.raises(UsageError, match="a model does not store endpoint"):
+        save_model("m", task="chat", model="m", endpoint="https://user:pw@host")
+    with pytest.raises(UsageError, match="task is missing"):
+        save_model("m", model="m")
+    assert not Path("m").exists()
+    save_model("m", task="chat", model="m")
+    with pytest.raises(OutputError, match="m is not empty"):
+        save_model("m", task="chat", model="m")
+    save_model("m", task="embeddings", model="other", overwrite=True)
+    assert yaml.safe_load(Path("m/model.yaml").read_text()) == {"model": "other", "task": "embeddings"}
+    Path("file").write_text("")
+    with pytest.raises(BatchscoreError, match="file cannot be written: it is a file"):
+        save_model("file", task="chat", model="gpt-4o")
+
+
+def test_nothing_but_a_model_is_overwritten_and_a_link_stays_one(deployment: Deployment) -> None:
+    save_model("m", task="chat", model="old")
+    Path("m/thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match=r"m holds more than a model: thesis\.txt"):
+        save_model("m", task="chat", model="new", overwrite=True)
+    assert Path("m/thesis.txt").exists()
+    assert yaml.safe_load(Path("m/model.yaml").read_text())["model"] == "old"
+    Path("m/thesis.txt").unlink()
+    Path("link").symlink_to("m")
+    save_model("link", task="chat", model="new", overwrite=True)
+    assert Path("link").is_symlink()
+    assert yaml.safe_load(Path("m/model.yaml").read_text())["model"] == "new"
+
+
+def test_hosts_are_told_what_to_install(deployment: Deployment) -> None:
+    save_model("m", task="chat", model="m", metadata={"team": "harbour"})
+    assert f"batchscore=={VERSION}" in Path("m/requirements.txt").read_text().split()
+    assert get_model_info("m").metadata == {"team": "harbour"}
+    save_model("m", task="chat", model="m", pip_requirements=["./own.whl", "mlflow"], overwrite=True)
+    assert Path("m/requirements.txt").read_text().split() == ["./own.whl", "mlflow"]
+    conda = yaml.safe_load(Path("m/conda.yaml").read_text())
+    assert conda["dependencies"][-1] == {"pip": ["./own.whl", "mlflow"]}
+
+
+@pytest.mark.parametrize("requirements", ["mlflow", [" "]])
+def test_requirements_that_pip_could_not_read_are_refused(requirements: Any) -> None:
+    with pytest.raises(UsageError, match="requirement"):
+        save_model("m", task="chat", model="m", pip_requirements=requirements)
+    assert not Path("m").exists()
+
+
+@pytest.mark.parametrize("variable", ["BATCHSCORE_ID", "BATCHSCORE_USAGE", "BATCHSCORE_KEEP"])
+def test_variables_of_other_runs_do_not_matter(
+    variable: str, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "true")
+    save_model("m", task="embeddings", model=deployment.name)
+    assert list(loaded("m").predict(pd.DataFrame({"text": ["one"]}))["error"]) == [""]
+
+
+def test_a_model_that_mlflow_wrote_is_written_anew(deployment: Deployment) -> None:
+    mlflow.openai.save_model(
+        model=deployment.name,
+        task="chat.completions",
+        path="theirs",
+        messages=[{"role": "user", "content": "Joke about {animal}"}],
+        temperature=0.3,
+        pip_requirements=["mlflow"],
+    )
+    save_model("ours", model="theirs", rpm=600)
+    loaded("ours").predict(pd.DataFrame({"animal": ["cat"]}))
+    (sent,) = deployment.requests()
+    assert sent.body["temperature"] == 0.3
+    assert sent.body["messages"] == [{"role": "user", "content": "Joke about cat"}]

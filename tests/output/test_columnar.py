@@ -1,0 +1,235 @@
+"""Records as Parquet and Arrow columns: types that the data cannot change, and the same rows back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchscore.errors import BrokenInvariant, OutputError
+from batchscore.output.records.columnar import (
+    arrow_error_schema,
+    arrow_schema,
+    decode_errors,
+    decode_scores,
+    encode_errors,
+    encode_scores,
+    streaming,
+)
+from batchscore.output.records.schema import RecordSchema
+from batchscore.rows import Score, Settled
+from batchscore.stores.storage import replacing
+from output_samples import FAILED, all_comparable, answered, embedded, vector
+
+EMBEDDINGS = RecordSchema("embeddings", dimensions=3)
+CHAT = RecordSchema("chat")
+
+
+def written(data: bytes) -> pa.Table:
+    return pq.read_table(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("schema", "columns"),
+    [
+        (EMBEDDINGS, "file: string, row: int64, embeddings: fixed_size_list<element: float not null>[3]"),
+        (CHAT, "file: string, row: int64, chat: string, finish_reason: string"),
+        (
+            RecordSchema("completions", with_id=True, keep=("k",), many=True, with_usage=True, with_raw=True),
+            (
+                "file: string, row: int64, id: string, k: string, completions: list<item: string>, "
+                "finish_reason: list<item: string>, "
+                "usage: struct<prompt_tokens: int64, completion_tokens: int64, total_tokens: int64>, "
+                "raw: string"
+            ),
+        ),
+    ],
+)
+def test_the_columns_of_a_schema_are(schema: RecordSchema, columns: str) -> None:
+    found = arrow_schema(schema)
+    assert ", ".join(f"{field.name}: {field.type}" for field in found) == columns
+
+
+def test_the_columns_of_errors_are() -> None:
+    found = arrow_error_schema(RecordSchema("embeddings", with_id=True, keep=("k",)))
+    assert ", ".join(f"{field.name}: {field.type}" for field in found) == (
+        "file: string, row: int64, id: string, k: string, "
+        "error: struct<code: string, message: string, status: int64, attempts: int64>"
+    )
+
+
+def test_types_do_not_depend_on_the_data() -> None:
+    schema = RecordSchema("chat", with_id=True, keep=("k",))
+    rows: list[list[Settled]] = [
+        [],
+        [answered(0, None, None, kept={"k": None})],
+        [answered(0, "2024-01-01", "stop", id="7", kept={"k": 3})],
+    ]
+    for part in rows:
+        assert written(encode_scores(part, schema)).schema.equals(arrow_schema(schema))
+
+
+def test_kept_cells_that_are_no_text_become_json_text() -> None:
+    cells = ["007", 7, 1.5, None, float("nan"), True, {"a": [1]}, date(2024, 1, 2), b"\x00", "a\ud800"]
+    schema = RecordSchema("chat", keep=("k",))
+    table = written(encode_scores([answered(0, "x", kept={"k": cell}) for cell in cells], schema))
+    assert table["k"].to_pylist() == [
+        "007", "7", "1.5", None, None, "true", '{"a":[1]}', "2024-01-02", "AA==", "a\ufffd",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("schema", "rows"),
+    [
+        (EMBEDDINGS, [embedded(row) for row in range(3000)]),
+        (
+            replace(EMBEDDINGS, with_id=True, keep=("k", "l")),
+            [embedded(0, id="007", kept={"k": "x", "l": None})],
+        ),
+        (CHAT, [answered(0, None, None), answered(1, "x", "length"), answered(2, "", "stop")]),
+        (
+            RecordSchema("chat", many=True, with_usage=True, with_raw=True),
+            [
+                Settled("a", 0, Score(["x", None], ["stop", None], {"total_tokens": 3}, {"a": [1, None]})),
+                Settled("a", 1, Score([], [], {}, "raw text")),
+                Settled("a", 2, Score(None, None, None, None)),
+            ],
+        ),
+    ],
+)
+def test_rows_come_back_as_they_were(tmp_path: Path, schema: RecordSchema, rows: Sequence[Settled]) -> None:
+    data = encode_scores(rows, schema)
+    (tmp_path / "x.parquet").write_bytes(data)
+    assert all_comparable(list(decode_scores(data, schema))) == all_comparable(rows)
+    assert all_comparable(list(decode_scores(tmp_path / "x.parquet", schema))) == all_comparable(rows)
+
+
+def test_errors_come_back_as_they_were() -> None:
+    schema = RecordSchema("embeddings", with_id=True, keep=("k",))
+    rows = [
+        Settled("a", 1, FAILED, "7", {"k": "x"}),
+        Settled("a", 2, replace(FAILED, status=None), None, {"k": None}),
+    ]
+    data = encode_errors([embedded(0), *rows], schema)
+    assert list(decode_errors(data, schema)) == rows
+
+
+def test_the_length_of_the_vectors_need_not_be_known_to_read_them() -> None:
+    data = encode_scores([embedded(0)], EMBEDDINGS)
+    assert len(list(decode_scores(data, replace(EMBEDDINGS, dimensions=None)))) == 1
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 5).flatmap(
+        lambda size: st.lists(
+            st.lists(
+                st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=size, max_size=size
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+)
+def test_any_vector_comes_back_bit_for_bit(numbers: list[list[float]]) -> None:
+    schema = RecordSchema("embeddings", dimensions=len(numbers[0]))
+    rows = [Settled("a", number, Score(vector(*row))) for number, row in enumerate(numbers)]
+    assert all_comparable(list(decode_scores(encode_scores(rows, schema), schema))) == all_comparable(rows)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+MAYBE = st.none() | TEXT
+
+
+@settings(deadline=None)
+@given(TEXT, st.integers(0, 2**62), st.tuples(MAYBE, MAYBE, MAYBE, MAYBE))
+def test_any_text_id_and_kept_text_survives(
+    file: str, number: int, texts: tuple[str | None, str | None, str | None, str | None]
+) -> None:
+    id_, answer, reason, kept = texts
+    schema = RecordSchema("chat", with_id=True, keep=("k",))
+    row = Settled(file, number, Score(answer, reason), id_, {"k": kept})
+    assert list(decode_scores(encode_scores([row], schema), schema)) == [row]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [vector(1, 2, 3), vector(1, 2, float("nan"))],
+        [vector(1, 2, 3), vector(1, 2)],
+        [vector(1, 2, 3), np.array([1.0, 2.0, 3.0])],
+        [vector(1, 2, 3), None],
+    ],
+)
+def test_what_is_no_finite_float32_vector_is_never_written(values: list[Any]) -> None:
+    rows = [Settled("a.csv", number, Score(value)) for number, value in enumerate(values)]
+    with pytest.raises(BrokenInvariant, match=r"a\.csv, row 1"):
+        encode_scores(rows, EMBEDDINGS)
+
+
+def test_columns_must_be_known_beforehand() -> None:
+    with pytest.raises(BrokenInvariant, match="length of the vectors"):
+        arrow_schema(RecordSchema("embeddings"))
+    with pytest.raises(BrokenInvariant, match="must be named"):
+        arrow_schema(RecordSchema("chat", keep=None))
+
+
+@pytest.mark.parametrize("cut", [0, 4, -1, -50])
+def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "part.parquet"
+    path.write_bytes(encode_scores([embedded(0)], EMBEDDINGS)[:cut])
+    with pytest.raises(OutputError, match=r"part\.parquet: .* `batchscore verify --repair`"):
+        list(decode_scores(path, EMBEDDINGS))
+
+
+def test_a_file_of_other_columns_is_refused() -> None:
+    data = encode_scores([answered(0, "x")], CHAT)
+    with pytest.raises(OutputError, match="columns are not those of this run"):
+        list(decode_scores(data, RecordSchema("chat", with_id=True)))
+    with pytest.raises(OutputError):
+        list(decode_scores(data, RecordSchema("embeddings")))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_stream_has_groups_of_some_thousand_rows_whatever_the_batches(
+    tmp_path: Path, kind: Literal["parquet", "arrow"]
+) -> None:
+    path = tmp_path / f"x.{kind}"
+    rows = [embedded(row) for row in range(10_000)]
+    with replacing(path) as sink, streaming(sink, EMBEDDINGS, kind) as stream:
+        for start, end in ((0, 1), (1, 1), (1, 9000), (9000, 10_000)):
+            stream.append(rows[start:end])
+        assert stream.rows == 10_000
+    if kind == "parquet":
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            table = file.read()
+    else:
+        with pa.OSFile(str(path)) as opened, pa.ipc.open_file(opened) as file:
+            groups = [file.get_batch(batch).num_rows for batch in range(file.num_record_batches)]
+            table = file.read_all()
+    assert groups == [4096, 4096, 1808]
+    assert table["row"].to_pylist() == list(range(10_000))
+    assert table.schema.equals(arrow_schema(EMBEDDINGS))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path, kind: Literal["parquet", "arrow"]) -> None:
+    def break_off() -> None:
+        with replacing(tmp_path / "x") as sink, streaming(sink, EMBEDDINGS, kind) as stream:
+            stream.append([embedded(row) for row in range(5000)])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,187 @@
+"""What is in a journal comes back as it was, whatever was cut off or changed behind it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchscore.errors import ErrorCode, OutputError
+from batchscore.output.journal import ASKED_BYTES, MOST_OPEN, Entry, Journals
+from batchscore.rows import RowError, Score, Settled
+
+LENGTH = 3
+VECTORS = st.lists(
+    st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=LENGTH, max_size=LENGTH
+)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+ERRORS = st.builds(
+    RowError, st.sampled_from(ErrorCode), TEXTS, st.none() | st.integers(400, 599), st.integers(0, 9)
+)
+SCORES = st.one_of(
+    VECTORS.map(lambda numbers: Score(np.array(numbers, np.float32))),
+    st.builds(Score, st.none() | TEXTS, st.none() | TEXTS, st.none() | st.just({"total_tokens": 3})),
+    st.builds(Score, st.lists(st.none() | TEXTS, max_size=3), st.lists(st.none() | TEXTS, max_size=3)),
+)
+ENTRIES = st.builds(
+    Entry,
+    st.builds(
+        Settled,
+        st.just("a/ü.csv"),
+        st.integers(0, 50),
+        SCORES | ERRORS,
+        st.none() | TEXTS,
+        st.dictionaries(TEXTS, st.none() | TEXTS | st.integers(-9, 9), max_size=2),
+        st.booleans(),
+    ),
+    st.binary(min_size=ASKED_BYTES, max_size=ASKED_BYTES),
+)
+BATCHES = st.lists(st.lists(ENTRIES, min_size=1, max_size=4), max_size=5)
+
+
+def plain(entry: Entry) -> tuple[Any, ...]:
+    """What of an entry can be compared; vectors by their bytes."""
+    settled, result = entry.settled, entry.settled.result
+    if isinstance(result, Score):
+        value = result.value.tobytes() if isinstance(result.value, np.ndarray) else result.value
+        shown: Any = (value, result.finish_reason, result.usage, result.raw)
+    else:
+        shown = result
+    return settled.file, settled.row, shown, settled.id, settled.kept, settled.truncated, entry.asked
+
+
+def replayed(folder: Path, name: str = "part", identity: str = "settings") -> dict[int, tuple[Any, ...]]:
+    journals = Journals(folder, identity)
+    journals.find()
+    found = {row: plain(entry) for row, entry in journals.replay(name).items()}
+    journals.close()
+    return found
+
+
+def written(folder: Path, batches: list[list[Entry]], name: str = "part") -> Journals:
+    journals = Journals(folder, "settings")
+    journals.find()
+    for batch in batches:
+        journals.append(name, batch)
+    return journals
+
+
+def expected(batches: list[list[Entry]]) -> dict[int, tuple[Any, ...]]:
+    return {entry.settled.row: plain(entry) for batch in batches for entry in batch}
+
+
+def numbered(row: int) -> Entry:
+    return Entry(Settled("a.csv", row, Score(np.float32([row, 1, 2]))), bytes(ASKED_BYTES))
+
+
+@given(BATCHES)
+def test_everything_comes_back(tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]]) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    written(folder, batches).close()
+    assert replayed(folder) == expected(batches)
+
+
+@settings(max_examples=60)
+@given(BATCHES.filter(bool), st.data())
+def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    path = folder / "part.journal"
+    journals = Journals(folder, "settings")
+    ends = []
+    for batch in batches:
+        journals.append("part", batch)
+        ends.append(path.stat().st_size)
+    journals.close()
+    cut = data.draw(st.integers(0, ends[-1]))
+    os.truncate(path, cut)
+    whole = [batch for batch, end in zip(batches, ends, strict=True) if end <= cut]
+    again = Journals(folder, "settings")
+    again.find()
+    assert {row: plain(entry) for row, entry in again.replay("part").items()} == expected(whole)
+    again.append("part", [numbered(99)])
+    again.close()
+    assert replayed(folder) == expected([*whole, [numbered(99)]])
+
+
+@settings(max_examples=60)
+@given(BATCHES.filter(bool), st.data())
+def test_a_changed_byte_is_never_taken_for_an_answer(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("journal")
+    written(folder, batches).close()
+    path = folder / "part.journal"
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    found = replayed(folder)
+    assert any(found == expected(batches[:count]) for count in range(len(batches) + 1))
+
+
+def test_a_journal_of_other_settings_or_another_part_is_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    written(folder, [[numbered(1)]]).close()
+    (folder / "other.journal").write_bytes((folder / "part.journal").read_bytes())
+    assert replayed(folder, "other") == {}
+    assert replayed(folder, identity="other settings") == {}
+    assert not folder.exists()
+
+
+def test_more_parts_than_files_may_be_open(tmp_path: Path) -> None:
+    journals = Journals(tmp_path, "settings")
+    for row in (1, 2):
+        for part in range(MOST_OPEN + 9):
+            journals.append(f"part-{part}", [numbered(row)])
+    assert len(journals.open) <= MOST_OPEN
+    for part in range(MOST_OPEN + 9):
+        assert set(journals.replay(f"part-{part}")) == {1, 2}
+        journals.remove(f"part-{part}")
+    journals.close()
+    assert not tmp_path.exists()
+
+
+def test_nobody_else_may_read_a_journal(tmp_path: Path) -> None:
+    written(tmp_path / "deep", [[numbered(1)]]).close()
+    assert (tmp_path / "deep" / "part.journal").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "deep").stat().st_mode & 0o077 == 0
+
+
+_LIMITED = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_journal import numbered, written
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    written(Path(sys.argv[1]), [[numbered(row)] for row in range(100)])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_full_disk_is_told_and_what_was_written_before_comes_back(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", _LIMITED, tmp_path / "journal", Path(__file__).parent],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.startswith("OutputError cannot write")
+    found = replayed(tmp_path / "journal")
+    assert 3 < len(found) < 20
+    assert set(found) == set(range(len(found)))
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        written(tmp_path / "file" / "journal", [[numbered(1)]])

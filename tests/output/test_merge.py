@@ -1,0 +1,144 @@
+"""Many parts become one file: every row once, in order, whatever the formats."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from batchscore.errors import OutputError, UsageError
+from batchscore.output.records import columnar, jsonl
+from batchscore.output.records.merge_parts import merge_parts
+from batchscore.output.records.schema import RecordSchema
+from batchscore.rows import Settled
+from output_samples import all_comparable, answered, embedded, write_folder
+
+SCHEMA = RecordSchema("embeddings", with_id=True, keep=("k",), dimensions=3)
+FILES = {
+    "b.csv": [
+        [embedded(row, id=str(row), kept={"k": "x"}) for row in range(start, start + 3)] for start in (0, 3)
+    ],
+    "a.csv": [[embedded(row, id=None, kept={"k": None}) for row in range(2)]],
+}
+ROWS = [replace(row, file=file) for file, parts in FILES.items() for part in parts for row in part]
+
+
+def read_back(path: Path, schema: RecordSchema) -> list[Settled]:
+    if path.suffix == ".jsonl":
+        return list(jsonl.decode_scores(path, schema))
+    if path.suffix == ".parquet":
+        return list(columnar.decode_scores(path, schema))
+    with pa.OSFile(str(path)) as opened, pa.ipc.open_file(opened) as file:
+        table = file.read_all()
+    sink = pa.BufferOutputStream()
+    pa.parquet.write_table(table, sink)
+    return list(columnar.decode_scores(sink.getvalue().to_pybytes(), schema))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".arrow", ".JSONL"])
+def test_every_row_once_in_the_order_given(tmp_path: Path, form: str, suffix: str) -> None:
+    parts = write_folder(tmp_path, SCHEMA, form, FILES)
+    merged = tmp_path / f"merged{suffix}"
+    assert merge_parts(iter(parts), merged, SCHEMA) == len(ROWS)
+    back = merged.rename(merged.with_suffix(suffix.lower()))
+    assert all_comparable(read_back(back, SCHEMA)) == all_comparable(ROWS)
+
+
+def test_lines_are_copied_byte_by_byte(tmp_path: Path) -> None:
+    parts = write_folder(tmp_path, SCHEMA, "jsonl", FILES)
+    merge_parts(parts, tmp_path / "merged.jsonl", SCHEMA)
+    assert (tmp_path / "merged.jsonl").read_bytes() == b"".join(part.read_bytes() for part in parts)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_what_columns_need_to_know_is_found_in_the_parts(tmp_path: Path, suffix: str) -> None:
+    """With `--keep '*'` in JSON Lines, rows may have different columns."""
+    loose = RecordSchema("embeddings", keep=None)
+    files = {
+        "a.jsonl": [[embedded(0, kept={"x": "1"})], [embedded(1, kept={"y": "2", "x": None}), embedded(2)]]
+    }
+    parts = write_folder(tmp_path, loose, "jsonl", files)
+    assert merge_parts(parts, tmp_path / f"m{suffix}", loose) == 3
+    found = read_back(tmp_path / f"m{suffix}", RecordSchema("embeddings", keep=("x", "y"), dimensions=3))
+    assert [row.kept for row in found] == [
+        {"x": "1", "y": None},
+        {"x": None, "y": "2"},
+        {"x": None, "y": None},
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".arrow"])
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_damaged_part_leaves_the_old_file_and_nothing_else(tmp_path: Path, form: str, suffix: str) -> None:
+    parts = write_folder(tmp_path / "out", SCHEMA, form, FILES)
+    parts[-1].write_bytes(parts[-1].read_bytes()[:-5])
+    (tmp_path / f"m{suffix}").write_bytes(b"old")
+    with pytest.raises(OutputError, match=parts[-1].name):
+        merge_parts(parts, tmp_path / f"m{suffix}", SCHEMA)
+    assert (tmp_path / f"m{suffix}").read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"out", f"m{suffix}"}
+
+
+def test_a_suffix_that_is_no_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ends in \.jsonl, \.parquet, \.arrow"):
+        merge_parts([], tmp_path / "m.csv", SCHEMA)
+
+
+def test_nothing_to_merge(tmp_path: Path) -> None:
+    assert merge_parts([], tmp_path / "m.jsonl", SCHEMA) == 0
+    assert merge_parts([], tmp_path / "m.parquet", SCHEMA) == 0
+    with pytest.raises(OutputError, match="no scores"):
+        merge_parts([], tmp_path / "n.parquet", RecordSchema("embeddings"))
+
+
+def test_texts_are_merged_too(tmp_path: Path) -> None:
+    schema = RecordSchema("chat")
+    parts = write_folder(tmp_path, schema, "jsonl", {"a": [[answered(0, None, None)], [answered(1, "x")]]})
+    merge_parts(parts, tmp_path / "m.parquet", schema)
+    assert [row.result for row in read_back(tmp_path / "m.parquet", schema)] == [
+        answered(0, None, None).result,
+        answered(1, "x").result,
+    ]
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from batchscore.errors import OutputError
+from batchscore.output.records.merge_parts import merge_parts
+from batchscore.output.records.schema import RecordSchema
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+destination, *parts = map(Path, sys.argv[1:])
+try:
+    merge_parts(parts, destination, RecordSchema("embeddings", dimensions=64))
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".arrow"])
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    schema = RecordSchema("embeddings", dimensions=64)
+    part = [embedded(row, dimensions=64) for row in range(2000)]
+    parts = write_folder(tmp_path / "out", schema, "parquet", {"a": [part, part, part]})
+    run = subprocess.run(
+        [sys.executable, "-c", _FULL, tmp_path / f"m{suffix}", *parts],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.startswith(f"cannot write {tmp_path}/m{suffix}: the file is larger than")
+    assert run.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_json_lines_never_load_pyarrow() -> None:
+    modules = "batchscore.output.records.merge_parts, batchscore.api.read_scores"
+    code = f"import sys, {modules}; print({{'pyarrow', 'pandas'}} & {{*sys.modules}})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"

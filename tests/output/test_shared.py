@@ -1,0 +1,241 @@
+"""Workers that publish the same rows at once, each with answers of its own: in the end it fits."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batchscore.errors import ErrorCode, ExitCode, OutputError, OutputOverwritten
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import read_manifest
+from batchscore.output.records.formats import format_named
+from batchscore.output.records.schema import RecordSchema
+from batchscore.output.shared_ledger import SharedLedger
+from batchscore.output.verify import verify_output
+from batchscore.rows import Prompt, RowError, Score, Settled
+
+FILE = "a.csv"
+ROWS = 23
+PER_PART = 5
+FINGERPRINT = {"format": "jsonl", "rows_per_part": PER_PART}
+
+
+def ledger(out: Path, scratch: Path) -> SharedLedger:
+    made = SharedLedger(
+        Layout(out, "embeddings", ".jsonl"),
+        format_named("jsonl"),
+        RecordSchema("embeddings"),
+        PER_PART,
+        FINGERPRINT,
+        scratch=scratch,
+        files=(FILE,),
+    )
+    made.prepare(overwrite=False)
+    return made
+
+
+def prompts(rows: int = ROWS) -> Iterator[Prompt]:
+    for row in range(rows):
+        yield Prompt(FILE, row, f'"row {row}"'.encode())
+
+
+def answer(row: int, draw: random.Random) -> Settled:
+    """A score whose first number is its row's, and whose second nobody else gave; or an error."""
+    result: Score | RowError = Score(np.float32([row, draw.random(), 0, 1]))
+    if draw.random() < 0.2:
+        code = draw.choice([ErrorCode.TIMEOUT, ErrorCode.CONTENT_FILTER])
+        result = RowError(code, "no answer", 500, 1)
+    return Settled(FILE, row, result)
+
+
+class KilledError(Exception):
+    """The end of a worker that has no time to say so."""
+
+
+def work(out: Path, scratch: Path, seed: int, *, killed: float) -> None:
+    """Deliver the file once, as `job` does; raises `KilledError` at any step with a chance of `killed`."""
+    draw = random.Random(seed)
+
+    def step() -> None:
+        time.sleep(draw.choice([0, 0, 0.001, 0.004]))
+        if draw.random() < killed:
+            raise KilledError
+
+    own = ledger(out, scratch)
+    progress = own.start(FILE, "")
+    if progress is None:
+        own.close()
+        return
+    waiting: list[Prompt] = []
+    for item in progress.unanswered(prompts()):
+        assert isinstance(item, Prompt)
+        waiting.append(item)
+    progress.end()
+    draw.shuffle(waiting)
+    for part in progress.completed():
+        own.publish(own.encode(part))
+    for item in waiting:
+        own.charge([item], 3, kept=True)
+        for part in own.settle([answer(item.row, draw)]):
+            step()
+            encoded = own.encode(part)
+            step()
+            own.publish(encoded)
+    del own.open[FILE]
+    manifest = own.manifests[FILE]
+    manifest.state, manifest.input = "complete", "blake2b:the same"
+    step()
+    own.finish(FILE)
+    own.close()
+
+
+def delivered(out: Path, scratch: Path, seed: int, killed: float) -> str:
+    try:
+        work(out, scratch, seed, killed=killed)
+    except KilledError:
+        return "killed"
+    except OutputOverwritten:
+        return "overwritten"
+    return "through"
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 120))]
+)
+def test_any_interleaving_ends_in_one_record_a_row(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    out = tmp_path / "out"
+    with ThreadPoolExecutor(4) as pool:
+        ended = [
+            pool.submit(delivered, out, tmp_path / f"scratch-{number % 2}", seed * 100 + number, killed)
+            for number, killed in enumerate([0.0, 0.05 * draw.randrange(3), 0.05, 0.0])
+        ]
+        results = [each.result() for each in ended]
+    if set(results) != {"through"}:
+        # Whoever was not through is delivered again.
+        assert delivered(out, tmp_path / "scratch-0", seed * 100 + 50, 0.0) == "through"
+    verdict = verify_output(out)
+    assert verdict.exit_code is ExitCode.DONE, (
+        results,
+        [(one.place[-60:], one.what) for one in verdict.problems],
+        verdict.missing,
+        verdict.files,
+    )
+    assert verdict.total("rows") == ROWS == verdict.total("ok") + verdict.total("errors")
+    manifest = read_manifest(Layout(out, "embeddings", "").manifest(FILE))
+    for commit in manifest.parts.values():
+        if commit.scores is not None:
+            path = out / "embeddings" / commit.scores.name
+            for settled in format_named("jsonl").decode_scores(path, RecordSchema("embeddings")):
+                assert isinstance(settled.result, Score)
+                assert settled.result.value[0] == settled.row
+    assert manifest.costs["tokens_kept"] <= manifest.costs["tokens_billed"]
+
+
+def test_what_stands_is_kept_whoever_comes_later(tmp_path: Path) -> None:
+    """The second worker began before the first had published: its answers give way, its errors vanish."""
+    first, second = ledger(tmp_path / "out", tmp_path / "a"), ledger(tmp_path / "out", tmp_path / "b")
+    for own in (first, second):
+        progress = own.start(FILE, "")
+        assert progress is not None
+        assert len(list(progress.unanswered(prompts(PER_PART)))) == PER_PART
+        progress.end()
+
+    def settle(own: SharedLedger, scored: dict[int, float]) -> None:
+        rows = [
+            Settled(FILE, row, Score(np.float32([row, scored[row]])))
+            if row in scored
+            else Settled(FILE, row, RowError(ErrorCode.CONTENT_FILTER, "refused", 400, 1))
+            for row in range(PER_PART)
+        ]
+        (part,) = own.settle(rows)
+        own.publish(own.encode(part))
+        own.manifests[FILE].state = "complete"
+        own.finish(FILE)
+        own.close()
+
+    settle(first, {0: 0.5, 1: 0.5, 2: 0.5})
+    settle(second, {2: 0.25, 3: 0.25})
+    (part,) = (tmp_path / "out" / "embeddings").iterdir()
+    found = list(format_named("jsonl").decode_scores(part, RecordSchema("embeddings")))
+    values = {row.row: row.result.value[1] for row in found if isinstance(row.result, Score)}
+    assert values == {0: 0.5, 1: 0.5, 2: 0.5, 3: 0.25}
+    assert verify_output(tmp_path / "out").exit_code is ExitCode.DONE
+    assert not list(tmp_path.glob("[ab]/*"))
+
+
+def test_a_worker_with_a_limit_takes_nothing_away(tmp_path: Path) -> None:
+    """It has read fewer rows of the part than the other, and has a score where that one has an error."""
+    first, second = ledger(tmp_path / "out", tmp_path / "a"), ledger(tmp_path / "out", tmp_path / "b")
+    for own, rows in ((first, PER_PART), (second, 2)):
+        progress = own.start(FILE, "")
+        assert progress is not None
+        list(progress.unanswered(prompts(rows)))
+        progress.end()
+    failed = RowError(ErrorCode.CONTENT_FILTER, "refused", 400, 1)
+    rows = [Settled(FILE, row, Score(np.float32([row]))) for row in range(1, PER_PART)]
+    for own, settled in ((first, [Settled(FILE, 0, failed), *rows]), (second, [answered(0), answered(1)])):
+        (part,) = own.settle(settled)
+        own.publish(own.encode(part))
+        own.finish(FILE)
+        own.close()
+    verdict = verify_output(tmp_path / "out")
+    assert not verdict.problems
+    assert (verdict.total("rows"), verdict.total("ok")) == (PER_PART, PER_PART)
+
+
+def answered(row: int) -> Settled:
+    return Settled(FILE, row, Score(np.float32([row])))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_workers_that_read_other_rows_do_not_mix_them(tmp_path: Path, rows: int) -> None:
+    """Also where one file is longer than the other."""
+    first, second = ledger(tmp_path / "out", tmp_path / "a"), ledger(tmp_path / "out", tmp_path / "b")
+    for own, text, count in ((first, b'"old"', 1), (second, b'"new"', rows)):
+        progress = own.start(FILE, "")
+        assert progress is not None
+        list(progress.unanswered(Prompt(FILE, row, text) for row in range(count)))
+        progress.end()
+    (part,) = first.settle([answered(0)])
+    first.publish(first.encode(part))
+    first.finish(FILE)
+    (part,) = second.settle([answered(row) for row in range(rows)])
+    with pytest.raises(OutputError, match=r"a\.csv has changed while several workers"):
+        second.publish(second.encode(part))
+    first.close()
+    second.close()
+
+
+def test_workers_that_have_equal_files_of_one_name_do_not_take_them_for_one(tmp_path: Path) -> None:
+    """Both began when nothing of either was there: who comes second is told, whatever the order."""
+    workers = [ledger(tmp_path / "out", tmp_path / scratch) for scratch in "ab"]
+    for own, folder in zip(workers, "xy", strict=True):
+        place = tmp_path / folder / FILE
+        place.parent.mkdir()
+        place.touch()
+        own.places = {FILE: str(place)}
+        progress = own.start(FILE, "")
+        assert progress is not None
+        list(progress.unanswered(prompts(2)))
+        progress.end()
+    (part,) = workers[0].settle([answered(0), answered(1)])
+    workers[0].publish(workers[0].encode(part))
+    workers[0].manifests[FILE].state = "complete"
+    workers[0].finish(FILE)
+    with pytest.raises(OutputError, match="Say with --base-dir"):
+        workers[1].settle([answered(0), answered(1)])
+    (tmp_path / "x").rename(tmp_path / "gone")
+    (part,) = workers[1].settle([answered(0), answered(1)])
+    workers[1].publish(workers[1].encode(part))
+    workers[1].manifests[FILE].state = "complete"
+    workers[1].finish(FILE)
+    for own in workers:
+        own.close()
+    assert verify_output(tmp_path / "out").exit_code is ExitCode.DONE

@@ -1,0 +1,201 @@
+"""Whole or not at all: the one place that writes bytes, on disks that refuse."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchscore.errors import BrokenInvariant, OutputError
+from batchscore.stores.storage import (
+    Sink,
+    after,
+    digest_bytes,
+    digest_file,
+    remove,
+    replacing,
+    sweep,
+    write_whole,
+)
+
+
+def everything_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_writing_makes_the_folders_and_tells_length_and_digest(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "part.jsonl"
+    written = write_whole(path, [b"one\n", memoryview(b"two\n")])
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert written.bytes == 8
+    assert len(written.digest) == len("xxh3:") + 32
+    assert written.digest == digest_file(path) == digest_bytes(b"one\ntwo\n")
+    assert everything_below(tmp_path) == ["a", "a/b", "a/b/part.jsonl"]
+
+
+def test_a_file_is_replaced_and_readable_as_the_umask_says(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    before = os.umask(0o022)
+    try:
+        write_whole(path, b"old")
+        write_whole(path, b"new")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_while_it_is_written_the_file_has_a_name_that_readers_ignore(tmp_path: Path) -> None:
+    with replacing(tmp_path / "part.parquet") as sink:
+        sink.write(b"half")
+        (name,) = everything_below(tmp_path)
+    assert name.startswith(".")
+    assert not name.endswith(".parquet")
+    assert everything_below(tmp_path) == ["part.parquet"]
+
+
+def test_a_failing_source_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_whole(path, b"old")
+
+    def breaking() -> Iterator[bytes]:
+        yield b"new"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, breaking())
+    assert path.read_bytes() == b"old"
+    assert everything_below(tmp_path) == ["x"]
+
+
+def test_a_sources_own_system_error_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    def breaking() -> Iterator[bytes]:
+        yield b"new"
+        raise OSError(28, "of somebody else")
+
+    with pytest.raises(OSError, match="of somebody else"):
+        write_whole(tmp_path / "x", breaking())
+    assert everything_below(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_named() -> None:
+    sink = Sink(os.open("/dev/full", os.O_WRONLY), Path("scores/x.jsonl"))
+    with pytest.raises(OutputError, match=r"cannot write scores/x\.jsonl: the disk is full; free some space"):
+        sink.write(bytes(2_000_000))
+    sink.write(b"x")
+    with pytest.raises(OutputError, match="the disk is full"):
+        sink.close()
+    assert sink.closed
+
+
+@given(st.lists(st.binary(max_size=9), max_size=9), st.integers(0, 90))
+def test_what_a_call_did_not_take_is_what_is_left(pieces: list[bytes], written: int) -> None:
+    assert b"".join(after(pieces, written)) == b"".join(pieces)[written:]
+
+
+@given(st.lists(st.sampled_from([b"", b"x", bytes(1500), bytes(700_000)]), max_size=12))
+@settings(max_examples=30)
+def test_pieces_of_any_size_come_in_order(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]
+) -> None:
+    path = tmp_path_factory.mktemp("pieces") / "x"
+    written = write_whole(path, pieces)
+    assert path.read_bytes() == b"".join(pieces)
+    assert (written.bytes, written.digest) == (path.stat().st_size, digest_file(path))
+
+
+_TOO_LARGE = """
+import resource, sys
+from pathlib import Path
+from batchscore.errors import BrokenInvariant, OutputError
+from batchscore.stores.storage import write_whole
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+path = Path(sys.argv[1])
+write_whole(path, b"old")
+try:
+    write_whole(path, [b"x" * 60_000, b"y" * 60_000])
+except OutputError as error:
+    print(error)
+"""
+
+
+def test_a_write_that_stops_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    """The second chunk is taken in part, then refused: a short write, then an error, for real."""
+    path = tmp_path / "x.jsonl"
+    run = subprocess.run([sys.executable, "-c", _TOO_LARGE, path], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith(f"cannot write {path}: the file is larger than this system allows")
+    assert path.read_bytes() == b"old"
+    assert everything_below(tmp_path) == ["x.jsonl"]
+
+
+@pytest.mark.parametrize("below", ["file/x", "file/deeper/x"])
+def test_an_output_below_a_file_is_refused(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="is a file, not a folder; choose another output folder"):
+        write_whole(tmp_path / below, b"x")
+    assert everything_below(tmp_path) == ["file"]
+
+
+def test_a_name_too_long_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="the name is too long; choose a shorter output path"):
+        write_whole(tmp_path / ("x" * 300), b"x")
+    assert everything_below(tmp_path) == []
+
+
+def test_a_name_as_long_as_the_system_allows_is_written(tmp_path: Path) -> None:
+    write_whole(tmp_path / ("x" * 255), b"x")
+    assert everything_below(tmp_path) == ["x" * 255]
+
+
+def test_a_folder_in_the_files_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    with pytest.raises(OutputError, match="a folder has that name"):
+        write_whole(tmp_path / "x", b"x")
+    assert everything_below(tmp_path) == ["x"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="no permission to write there"):
+            write_whole(tmp_path / "x", b"x")
+    finally:
+        tmp_path.chmod(0o700)
+    assert everything_below(tmp_path) == []
+
+
+def test_a_sink_that_was_closed_never_writes_into_another_file(tmp_path: Path) -> None:
+    with replacing(tmp_path / "x") as sink:
+        sink.write(b"x")
+    with (tmp_path / "other").open("wb"), pytest.raises(BrokenInvariant):
+        sink.write(b"y")
+    assert (tmp_path / "other").read_bytes() == b""
+
+
+def test_removing_tells_whether_there_was_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"")
+    assert remove(tmp_path / "x")
+    assert not remove(tmp_path / "x")
+    with pytest.raises(OutputError, match="cannot remove"):
+        remove(tmp_path)
+
+
+def test_the_digest_of_a_file_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot read"):
+        digest_file(tmp_path / "x")
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    for name in (".batchscore-old.tmp", "part.jsonl"):
+        (tmp_path / name).write_bytes(b"x")
+    sweep(tmp_path)
+    sweep(tmp_path / "not there")
+    assert everything_below(tmp_path) == ["part.jsonl"]

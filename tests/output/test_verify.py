@@ -1,0 +1,403 @@
+"""An output that was damaged in any way is found out, and mended by the command that made it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchscore.errors import BatchscoreError, ExitCode, InputError, OutputError, OutputLocked
+from batchscore.output.locks.lock import held
+from batchscore.output.verify import Verdict, for_machines, for_people, verify_output
+from batchscore.stores.storage import digest_file
+
+if TYPE_CHECKING:
+    from conftest import Cli
+
+#: Each file has seven rows in three parts; the fifth has nothing to ask, so its part has errors, too.
+FILES = [f"f{number:02}.csv" for number in range(16)]
+COMMAND = ["score", "in", "-o", "out", "--task", "embeddings", "-m", "m", "--column", "text", "--simulate"]
+COMMAND += ["--rows-per-part", "3", "--id", "id", "--dimensions", "8"]
+
+
+@pytest.fixture(scope="module", params=["jsonl", "parquet"])
+def scored(
+    command_line: Cli, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A real run's folder, with its input; tests work on copies."""
+    place = tmp_path_factory.mktemp(request.param)
+    (place / "in").mkdir()
+    for name in FILES:
+        rows = [f"{row},{'' if row == 4 else f'{name} {row}'}\n" for row in range(7)]
+        (place / "in" / name).write_text("id,text\n" + "".join(rows))
+    done = command_line(*COMMAND, "--format", request.param, cwd=place)
+    assert done.exit_code == 0, done.stderr
+    return place
+
+
+@pytest.fixture
+def out(scored: Path, tmp_path: Path) -> Path:
+    shutil.copytree(scored / "out", tmp_path / "out")
+    return tmp_path / "out"
+
+
+class Output:
+    """One file's parts in an output, to be damaged."""
+
+    def __init__(self, root: Path, file: str) -> None:
+        self.file = file
+        self.stem = file.removesuffix(".csv")
+        self.root = root
+        (self.manifest,) = root.glob(f"manifest/embeddings/{self.stem}-*.json")
+
+    def part(self, number: int, kind: str = "embeddings") -> Path:
+        (path,) = self.root.glob(f"{kind}/part-{self.stem}-*-{number:05}.*")
+        return path
+
+    def errors(self) -> Path:
+        return self.part(1, "errors/embeddings")
+
+    def rewrite(self, change: Callable[[dict[str, Any]], object]) -> None:
+        """Change the manifest."""
+        manifest = json.loads(self.manifest.read_bytes())
+        change(manifest)
+        self.manifest.write_text(json.dumps(manifest))
+
+    def forge(self, number: int, change: Callable[[list[dict[str, Any]]], object]) -> None:
+        """Change the records of a part so that size and digest still fit."""
+        path = self.part(number)
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            rows = table.to_pylist()
+            change(rows)
+            pq.write_table(type(table).from_pylist(rows, schema=table.schema), path)
+        else:
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            change(rows)
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+        def fit(manifest: dict[str, Any]) -> None:
+            part = manifest["parts"][number]["scores"]
+            part.update(bytes=path.stat().st_size, digest=digest_file(path))
+
+        self.rewrite(fit)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path: Path) -> None:
+    """Change one digit, or one byte of it."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def change_commit(number: int, **fields: Any) -> Callable[[Output], None]:
+    return lambda one: one.rewrite(lambda manifest: manifest["parts"][number].update(fields))
+
+
+def forged(change: Callable[[list[dict[str, Any]]], object], number: int = 0) -> Callable[[Output], None]:
+    return lambda one: one.forge(number, change)
+
+
+#: What is done to one file's output → what is said of it, and how many of its rows lose their record.
+DAMAGES: dict[str, tuple[Callable[[Output], object], str, int]] = {
+    "cut": (lambda one: cut(one.part(0)), "bytes instead of", 3),
+    "empty": (lambda one: one.part(0).write_bytes(b""), "has 0 bytes instead of", 3),
+    "longer": (lambda one: one.part(2).write_bytes(one.part(2).read_bytes() + b"\n"), "bytes instead of", 1),
+    "digit": (lambda one: flip(one.part(0)), "was changed: its digest is not the same", 3),
+    "gone": (lambda one: one.part(2).unlink(), "is missing", 1),
+    "errors-gone": (lambda one: one.errors().unlink(), "is missing", 1),
+    "errors-cut": (lambda one: cut(one.errors()), "bytes instead of", 1),
+    "scores-of-a-mixed-part": (lambda one: cut(one.part(1)), "bytes instead of", 2),
+    "both-of-a-part": (lambda one: (cut(one.part(1)), cut(one.errors())), "bytes instead of", 3),
+    "exchanged": (
+        lambda one: shutil.copy(one.part(2), one.part(0)),
+        "bytes instead of",
+        3,
+    ),
+    "doubled": (forged(lambda rows: rows.insert(1, rows[1])), "holds row 1 twice", 3),
+    "removed": (forged(lambda rows: rows.pop(1)), "has no record of row 1", 3),
+    "removed-last": (forged(lambda rows: rows.pop()), "holds 2 scores and 0 errors", 3),
+    "out-of-order": (forged(lambda rows: rows.reverse()), "has no record of row 0", 3),
+    "of-another-file": (forged(lambda rows: rows[0].update(file="g")), "holds a record of g", 3),
+    "of-another-part": (forged(lambda rows: rows[2].update(row=3)), "which belongs to another part", 3),
+    "scored-and-failed": (forged(lambda rows: rows[1].update(row=4), 1), "holds row 4 twice", 3),
+    "count": (change_commit(0, ok=2), "holds 3 scores and 0 errors", 2),
+    "rows": (change_commit(2, rows=9), "its manifest says", 1),
+    "another-name": (
+        change_commit(2, scores={"name": "part-x", "bytes": 1, "digest": ""}),
+        "is not what its manifest names: part-x",
+        1,
+    ),
+    "totals": (lambda one: one.rewrite(lambda manifest: manifest.update(ok=5)), "its totals are not", 0),
+    "part-unnamed": (
+        lambda one: one.rewrite(
+            lambda manifest: (manifest["parts"].pop(1), manifest.update(rows=4, ok=4, errors=0))
+        ),
+        "names no part 1",
+        0,
+    ),
+    "not-whole": (change_commit(2, whole=False), "rows of part 2 have no record", 0),
+    "extra-part": (
+        lambda one: shutil.copy(one.part(0), str(one.part(0)).replace("-00000.", "-00009.")),
+        "is left over: no manifest names it",
+        0,
+    ),
+    "manifest-gone": (lambda one: one.manifest.unlink(), "is left over: no manifest names it", 0),
+    "manifest-cut": (lambda one: cut(one.manifest), "is no manifest of ours", 0),
+    "manifest-empty": (lambda one: one.manifest.write_bytes(b""), "is no manifest of ours", 0),
+    "manifest-odd": (change_commit(0, ok="three"), "a field is missing, or of another kind", 0),
+    "manifest-list": (lambda one: one.manifest.write_text("[]"), "is no manifest of ours", 0),
+}  # fmt: skip
+
+VECTORS: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
+    "nan": (lambda rows: rows[1]["embeddings"].__setitem__(3, float("nan")), "finite"),
+    "null": (lambda rows: rows[1]["embeddings"].__setitem__(3, None), "finite"),
+    "short": (lambda rows: rows[1]["embeddings"].pop(), "7 dimensions instead of 8"),
+    "text": (lambda rows: rows[1].update(embeddings="no"), "embeddings is str"),
+    "none": (lambda rows: rows[1].pop("embeddings"), "line 2"),
+}
+
+
+def verdict_of(out: Path, *, repair: bool = False) -> Verdict:
+    return verify_output(out, repair=repair)
+
+
+#: What a part cost differs with what was asked again.
+COSTS = re.compile(rb'"(attempts|tokens_billed|tokens_kept)": \d+,\s*')
+
+
+def tree(out: Path) -> dict[str, bytes]:
+    """Give what a run determines: all but the records and the page of the runs, and what they cost."""
+    told = [*out.glob("runs/*"), out / "report.html"]
+    paths = [path for path in sorted(out.rglob("*")) if path.is_file() and path not in told]
+    return {str(path.relative_to(out)): COSTS.sub(b"", path.read_bytes()) for path in paths}
+
+
+def test_what_a_run_wrote_is_complete_and_right(out: Path) -> None:
+    before = tree(out)
+    verdict = verdict_of(out)
+    assert (verdict.exit_code, verdict.problems, verdict.missing) == (ExitCode.DONE, [], [])
+    assert for_people(verdict) == (
+        "embeddings: 112 rows of 16 files = 96 scored + 0 failed + 16 empty + 0 not reached: "
+        "complete and right."
+    )
+    assert tree(out) == before
+    assert verdict_of(out, repair=True).exit_code == ExitCode.DONE
+    assert tree(out) == before
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
+    spoil, said, lost = DAMAGES[damage]
+    spoil(Output(out, "f03.csv"))
+    before = tree(out)
+    verdict = verdict_of(out)
+    assert verdict.exit_code == ExitCode.ACTION_NEEDED
+    assert any(said in problem.what for problem in verdict.problems), verdict.problems
+    assert all("f03" in problem.place for problem in verdict.problems)
+    assert verdict.lost == lost
+    assert tree(out) == before
+    json.dumps(for_machines(verdict))
+
+    repaired = verdict_of(out, repair=True)
+    assert repaired.problems == verdict.problems
+    assert repaired.lost == lost
+    # Only what was not right has gone.
+    after = tree(out)
+    assert {name for name in before if after.get(name) != before[name]} <= {
+        name for name in before if "f03" in name
+    }
+    again = verdict_of(out)
+    assert again.problems == []
+    # Nobody knows of rows whose manifest is lost, unless a run's record does.
+    assert again.exit_code in {ExitCode.DONE, ExitCode.CONTINUE_LATER}
+    if lost:
+        assert again.exit_code == ExitCode.CONTINUE_LATER
+        assert "f03.csv" in again.missing[0]
+
+
+@pytest.mark.parametrize("damage", VECTORS)
+def test_vectors_are_looked_at_one_by_one(out: Path, damage: str) -> None:
+    change, said = VECTORS[damage]
+    one = Output(out, "f03.csv")
+    if (one.part(0).suffix == ".parquet") != (damage == "nan"):
+        return  # columns hold nothing but numbers, JSON no NaN
+    one.forge(0, change)
+    verdict = verdict_of(out)
+    (problem,) = verdict.problems
+    assert said in problem.what
+    assert (problem.file, verdict.lost) == ("f03.csv", 3)
+    assert verdict_of(out, repair=True).exit_code == ExitCode.CONTINUE_LATER
+
+
+def test_the_same_command_makes_a_repaired_output_whole_and_asks_only_what_is_missing(
+    scored: Path, tmp_path: Path, command_line: Cli
+) -> None:
+    """As many damages as there are files, in one output: afterwards it is what it was, byte by byte."""
+    form = scored.name.rstrip("0123456789")
+    shutil.copytree(scored / "in", tmp_path / "in")
+    shutil.copytree(scored / "out", tmp_path / "out")
+    chosen = ["cut", "digit", "gone", "errors-gone", "scores-of-a-mixed-part", "both-of-a-part", "doubled"]
+    chosen += ["removed", "count", "rows", "totals", "part-unnamed", "extra-part", "manifest-gone"]
+    chosen += ["manifest-cut", "not-whole"]
+    for file, damage in zip(FILES, chosen, strict=True):
+        DAMAGES[damage][0](Output(tmp_path / "out", file))
+    found = command_line("verify", "out", "--json", cwd=tmp_path)
+    assert found.exit_code == 1, found.stderr
+    assert len(json.loads(found.stdout)["problems"]) >= len(chosen)
+    repaired = command_line("verify", "out", "--repair", cwd=tmp_path)
+    assert repaired.exit_code == 4, repaired
+    assert "The same score command asks for what is missing." in repaired.stdout
+    lost = verify_output(tmp_path / "out").total("not_reached")
+    assert lost == 3 + 3 + 1 + 1 + 2 + 3
+    run = command_line(*COMMAND, "--format", form, "--json", cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
+    # Parts whose record does not stand are asked as a whole, and the files without a manifest.
+    dropped = 3 + 3 + 3 + 1 + 3 + 7 + 7
+    assert json.loads(run.stdout.splitlines()[-1])["known"] == 7 * len(FILES) - lost - dropped
+    assert verify_output(tmp_path / "out").exit_code == ExitCode.DONE
+    assert tree(tmp_path / "out") == tree(scored / "out")
+
+
+def test_a_run_that_was_stopped_is_right_but_not_complete(
+    scored: Path, command_line: Cli, tmp_path: Path
+) -> None:
+    shutil.copytree(scored / "in", tmp_path / "in")
+    done = command_line(*COMMAND, "--limit", "11", cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    plain = command_line("verify", "out", cwd=tmp_path)
+    assert plain.exit_code == 4
+    assert "not complete: f01.csv: not read to its end\n" in plain.stdout
+    assert "right, but not complete; the same score command goes on." in plain.stdout
+    before = tree(tmp_path / "out")
+    assert command_line("verify", "out", "--repair", cwd=tmp_path).exit_code == 4
+    assert tree(tmp_path / "out") == before
+
+
+def test_what_is_not_ours_is_named_and_left_alone(out: Path) -> None:
+    (out / "embeddings" / "notes.txt").write_text("mine")
+    (out / "errors" / "embeddings" / "folder").mkdir()
+    for repair in (False, True):
+        verdict = verdict_of(out, repair=repair)
+        assert verdict.exit_code == ExitCode.ACTION_NEEDED
+        assert sorted(Path(problem.place).name for problem in verdict.problems) == ["folder", "notes.txt"]
+    assert (out / "embeddings" / "notes.txt").read_text() == "mine"
+
+
+def test_files_of_two_runs_with_other_settings_are_left_to_a_person(out: Path) -> None:
+    one = Output(out, "f03.csv")
+    one.rewrite(lambda manifest: manifest["fingerprint"].update(model="other"))
+    before = tree(out)
+    verdict = verdict_of(out, repair=True)
+    assert verdict.exit_code == ExitCode.ACTION_NEEDED
+    (problem,) = verdict.problems
+    assert problem.place == str(one.manifest)
+    assert "was written with other settings than" in problem.what
+    assert tree(out) == before
+
+
+def test_a_copy_of_a_manifest_under_another_name_is_removed_alone(out: Path) -> None:
+    one = Output(out, "f03.csv")
+    before = tree(out)
+    shutil.copy(one.manifest, one.manifest.with_name("copy.json"))
+    verdict = verdict_of(out, repair=True)
+    assert "should have another name" in verdict.problems[0].what
+    assert tree(out) == before
+
+
+def test_what_cannot_be_read_is_no_damage(out: Path) -> None:
+    """Nothing is removed for a fault that may pass, or for what another version wrote."""
+    one = Output(out, "f03.csv")
+    one.rewrite(lambda manifest: manifest.update(version=2))
+    before = tree(out)
+    with pytest.raises(OutputError, match="another version"):
+        verdict_of(out, repair=True)
+    assert tree(out) == before
+    one.manifest.unlink()
+    os.symlink("loop", one.manifest.with_name("loop"))  # noqa: PTH211
+    os.symlink("loop", one.manifest)  # noqa: PTH211
+    with pytest.raises(OutputError, match="links go in a circle"):
+        verdict_of(out, repair=True)
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_run_at_work_is_left_in_peace(out: Path, repair: bool) -> None:  # noqa: FBT001
+    with (
+        held(out / ".batchscore", "embeddings", what="out", command="batchscore score", notice=print),
+        pytest.raises(OutputLocked, match="`batchscore score`"),
+    ):
+        verdict_of(out, repair=repair)
+
+
+def test_without_manifests_there_is_nothing_to_compare(out: Path, tmp_path: Path) -> None:
+    shutil.rmtree(out / "manifest")
+    with pytest.raises(InputError, match="no manifests of embeddings"):
+        verdict_of(out)
+    with pytest.raises(InputError, match="there is no such output folder"):
+        verdict_of(tmp_path / "nowhere")
+
+
+@pytest.fixture(scope="module")
+def manifest_of_a_run(scored: Path) -> tuple[Path, bytes]:
+    path = Output(scored / "out", "f00.csv").manifest
+    return path, path.read_bytes()
+
+
+@settings(deadline=None, max_examples=60)
+@given(place=st.integers(0, 10**6), new=st.integers(0, 255))
+def test_a_manifest_with_any_byte_changed_breaks_nothing(
+    manifest_of_a_run: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory, place: int, new: int
+) -> None:
+    """It is found out, or the change means nothing for the records; never a traceback."""
+    path, data = manifest_of_a_run
+    changed = bytearray(data)
+    changed[place % len(data)] = new
+    out = tmp_path_factory.mktemp("out")
+    (out / "manifest" / "embeddings").mkdir(parents=True)
+    for kind in ("embeddings", "errors/embeddings"):
+        (out / kind).mkdir(parents=True)
+        for part in (path.parents[2] / kind).glob("part-f00-*"):
+            shutil.copy(part, out / kind)
+    (out / "manifest" / "embeddings" / path.name).write_bytes(changed)
+    try:
+        verdict = verify_output(out, repair=True)
+        assert verify_output(out).problems == verdict.unmended
+    except BatchscoreError:
+        pass
+    shutil.rmtree(out)
+
+
+@settings(deadline=None, max_examples=60)
+@given(place=st.integers(0, 10**6), what=st.binary(max_size=5), taken=st.integers(0, 5))
+def test_a_part_with_any_bytes_changed_is_found_out(
+    scored: Path, tmp_path_factory: pytest.TempPathFactory, place: int, what: bytes, taken: int
+) -> None:
+    one = Output(scored / "out", "f00.csv")
+    out = tmp_path_factory.mktemp("out")
+    (out / "manifest" / "embeddings").mkdir(parents=True)
+    shutil.copy(one.manifest, out / "manifest" / "embeddings")
+    for kind in ("embeddings", "errors/embeddings"):
+        (out / kind).mkdir(parents=True)
+        for part in (scored / "out" / kind).glob("part-f00-*"):
+            shutil.copy(part, out / kind)
+    path = Output(out, "f00.csv").part(0)
+    data = path.read_bytes()
+    place %= len(data)
+    changed = data[:place] + what + data[place + taken :]
+    path.write_bytes(changed)
+    verdict = verify_output(out)
+    assert verdict.lost == (0 if changed == data else 3)
+    shutil.rmtree(out)

@@ -1,0 +1,113 @@
+"""Sampled files: rows and tokens near the truth, and said to be estimates."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from batchscore.plan.already_scored import Standing
+from batchscore.plan.extent import EVERYTHING, Budget
+from batchscore.plan.figures import Found
+from batchscore.plan.make import counting_of, measuring_for, packed
+from batchscore.plan.survey import survey
+from batchscore.settings.fields import Settings
+
+if TYPE_CHECKING:
+    from conftest import Files
+
+A_PIECE = Budget(whole_bytes=50_000, sample_bytes=40_000, least_bytes=8_000)
+
+WORDS = [
+    "the",
+    "tide",
+    "turns",
+    "twice",
+    "a",
+    "day,",
+    "and",
+    "boats",
+    "with",
+    "deep",
+    "keels",
+    "leave",
+    "first",
+]
+
+
+def found_in(inputs: list[str], budget: Budget, **more: object) -> Found:
+    settings = Settings(task="embeddings", model="text-embedding-3-small", output="o", column="text", **more)  # type: ignore[arg-type]
+    surveyed = survey(inputs, settings, output=None)
+    return packed(settings, measuring_for(settings, surveyed, Standing(2000), counting_of(settings), budget))
+
+
+def texts(rows: int) -> list[str]:
+    return [" ".join(WORDS[(row * step) % len(WORDS)] for step in range(5 + row % 20)) for row in range(rows)]
+
+
+@pytest.fixture
+def large(files: Files) -> list[str]:
+    """Files of every kind of reading, 2,000 rows each."""
+    rows = [{"id": str(row), "text": text} for row, text in enumerate(texts(2000))]
+    files.csv("in/a.csv", rows)
+    files.lines("in/b.jsonl", rows)
+    files.parquet("in/c.parquet", rows)
+    files.text("in/d.txt", "".join(f"{row['text']}\n" for row in rows))
+    files.json("in/e.json", rows)
+    files.bytes("in/f.csv.gz", gzip.compress(Path("in/a.csv").read_bytes()))
+    return ["in"]
+
+
+def test_a_sample_is_near_the_truth_and_says_that_it_is_one(large: list[str]) -> None:
+    everything, sample = found_in(large, EVERYTHING), found_in(large, A_PIECE)
+    assert (everything.rows, everything.exact, everything.sampled) == (12_000, True, False)
+    assert (sample.exact, sample.sampled) == (False, True)
+    assert sample.rows == pytest.approx(everything.rows, rel=0.1)
+    assert sample.tokens == pytest.approx(everything.tokens, rel=0.1)
+    assert sample.all_requests == pytest.approx(everything.all_requests, rel=0.2)
+    assert not any(file.problem or file.unreadable for file in sample.files)
+    by_name = {file.file: file for file in sample.files}
+    assert (by_name["c.parquet"].all_rows, by_name["c.parquet"].exact) == (2000, True)
+
+
+def test_of_many_files_some_stand_for_the_others(files: Files) -> None:
+    for number in range(40):
+        files.texts(f"in/{number:02}.csv", texts(100))
+    everything = found_in(["in"], EVERYTHING)
+    sample = found_in(["in"], Budget(whole_bytes=1000, sample_bytes=20_000, least_bytes=4_000))
+    assert any(file.read == 0 for file in sample.files)
+    assert len(sample.files) == 40
+    assert sample.rows == pytest.approx(everything.rows, rel=0.1)
+    assert sample.tokens == pytest.approx(everything.tokens, rel=0.1)
+
+
+def test_time_that_is_up_ends_the_reading(large: list[str]) -> None:
+    nothing = found_in(large, Budget(whole_bytes=10**9, sample_bytes=0, least_bytes=0, seconds=0.0))
+    assert not nothing.exact
+    some = found_in(large, Budget(whole_bytes=10**9, sample_bytes=0, least_bytes=0, seconds=60.0))
+    assert (some.rows, some.exact) == (12_000, True)
+
+
+def test_a_limit_counts_rows_of_all_files(large: list[str]) -> None:
+    found = found_in(large, A_PIECE, limit=2500)
+    assert (found.rows, found.exact, found.limited, len(found.files)) == (2500, True, True, 2)
+
+
+def test_equal_rows_are_asked_once_with_dedup(files: Files) -> None:
+    files.texts("a.csv", ["the same"] * 300 + ["another"] * 300)
+    every, once = (found_in(["a.csv"], EVERYTHING, dedup=dedup, batch_size=10) for dedup in (False, True))
+    assert every.all_requests == 60
+    assert (once.all_requests, once.prompts, once.asked) == (1, 600, 2)
+    assert once.tokens == round(every.tokens / 300)
+
+
+def test_rows_too_large_are_told_by_what_they_are_too_large_for(files: Files) -> None:
+    files.texts("a.csv", ["short", "long " * 9000, "middling " * 3000])
+    found = found_in(["a.csv"], EVERYTHING, tpm=1000.0)
+    (file,) = found.files
+    assert (file.input_too_long, file.above_quota, file.oversized, found.prompts) == (1, 1, 2, 1)
+    cut = found_in(["a.csv"], EVERYTHING, on_long_input="truncate")
+    assert (cut.files[0].truncated, cut.prompts) == (1, 3)
+    assert cut.tokens < 8192 + 3500

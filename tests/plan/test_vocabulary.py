@@ -1,0 +1,82 @@
+"""Whose vocabulary a model uses, and what chat adds to a prompt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from batchscore.plan.vocabulary import counting_for, from_disk, parameter_tokens, prompt_tokens
+
+
+def words(text: str) -> float:
+    return float(len(text.split()))
+
+
+@pytest.mark.parametrize(
+    ("model", "vocabulary"),
+    [
+        ("text-embedding-3-small", "cl100k_base"),
+        ("text-embedding-ada-002", "cl100k_base"),
+        ("gpt-35-turbo", "cl100k_base"),
+        ("gpt-4", "cl100k_base"),
+        ("gpt-4-0125-preview", "cl100k_base"),
+        ("gpt-4o-mini", "o200k_base"),
+        ("openai/gpt-4.1-nano", "o200k_base"),
+        ("gpt-5-mini", "o200k_base"),
+        ("o3-mini", "o200k_base"),
+        ("gpt-oss-20b", "o200k_base"),
+    ],
+)
+def test_a_models_name_tells_its_vocabulary(model: str, vocabulary: str) -> None:
+    counting = counting_for(model, "chat")
+    assert counting.vocabulary == vocabulary
+    assert "guess" not in counting.accuracy
+
+
+def test_an_unknown_model_is_a_guess() -> None:
+    assert "guess" in counting_for("llama-3-70b", "chat").accuracy
+    assert counting_for("bge-m3", "embeddings").vocabulary == "cl100k_base"
+
+
+def test_chat_adds_tokens_to_each_message_and_to_the_answer() -> None:
+    said = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "one two three"}]
+    assert prompt_tokens(json.dumps(said).encode(), "chat", words) == 3 + (4 + 2) + (4 + 3)
+    assert prompt_tokens(b'"one two"', "embeddings", words) == 2
+
+
+def test_texts_count_in_whatever_part_of_a_message_and_pictures_do_not() -> None:
+    parts = [
+        {"type": "text", "text": "what is this"},
+        {"type": "image_url", "image_url": {"url": "data:" + "x " * 999}},
+    ]
+    said = [{"role": "user", "name": "ada", "content": parts}]
+    assert prompt_tokens(json.dumps(said).encode(), "chat", words) == 3 + 4 + 3 + 1
+
+
+def test_tools_and_schemas_count_for_every_prompt() -> None:
+    assert parameter_tokens({"temperature": 0, "tools": []}, words) == 0
+    assert parameter_tokens({"tools": [{"type": "function"}]}, lambda text: float(len(text))) > 10
+
+
+def test_a_very_long_text_is_counted_by_stretches() -> None:
+    text = "word " * 200_000
+    counted: list[int] = []
+
+    def count(one: str) -> float:
+        counted.append(len(one))
+        return words(one)
+
+    assert prompt_tokens(json.dumps(text).encode(), "embeddings", count) == pytest.approx(200_000, rel=0.01)
+    assert max(counted) <= 300_000
+
+
+def test_nothing_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where no vocabulary is there, nor where what is there has other bytes."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    assert from_disk("o200k_base") is None
+    (tmp_path / "fb374d419588a4632f3f557e76b4b70aebbca790").write_bytes(b"IQ== 0\n")
+    assert from_disk("o200k_base") is None
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
+    assert from_disk("o200k_base") is None

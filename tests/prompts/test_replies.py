@@ -1,0 +1,233 @@
+"""Which answer belongs to which row: right whatever the order, or refused, never guessed."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.prompts.batches import BodyFormat, Packer
+from batchscore.prompts.replies import Answers, BadReply, Reader, vector_from
+from batchscore.prompts.template import json_bytes
+from batchscore.prompts.token_estimate import Estimator
+from batchscore.rows import Prompt
+
+#: What RFC 4648 calls base64, section 4.
+STRICT = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+def coded(*numbers: float) -> str:
+    return base64.b64encode(np.array(numbers, dtype="<f4").tobytes()).decode()
+
+
+def item(index: Any, embedding: Any) -> dict[str, Any]:
+    return {"object": "embedding", "index": index, "embedding": embedding}
+
+
+def read(data: Any, rows: int = 1, reader: Reader | None = None) -> list[list[float]]:
+    answers = (reader or Reader("embeddings")).read(orjson.dumps({"data": data}), rows)
+    return [score.value.tolist() for score in answers.scores]
+
+
+def read_choices(choices: Any, task: str = "chat", **more: Any) -> Answers:
+    return Reader(task, **more).read(orjson.dumps({"choices": choices}), 1)
+
+
+def said(content: Any, index: int = 0, reason: Any = "stop") -> dict[str, Any]:
+    return {"index": index, "message": {"role": "assistant", "content": content}, "finish_reason": reason}
+
+
+@pytest.mark.parametrize("embedding", [coded(1, -0.5), [1, -0.5], [1.0, -5e-1]])
+def test_a_vector_comes_as_base64_or_as_numbers(embedding: Any) -> None:
+    score = Reader("embeddings").read(orjson.dumps({"data": [item(0, embedding)]}), 1).scores[0]
+    assert (score.value.dtype, score.value.shape, score.value.tolist()) == (np.float32, (2,), [1, -0.5])
+    assert score.finish_reason is score.usage is score.raw is None
+
+
+def test_vectors_are_placed_by_index_not_by_order() -> None:
+    data = [item(2, [2]), item(0, [0]), item(1, coded(1))]
+    assert read(data, 3) == [[0], [1], [2]]
+
+
+def test_one_vector_needs_no_index_but_two_do() -> None:
+    assert read([{"embedding": [1]}]) == [[1]]
+    with pytest.raises(BadReply, match="index"):
+        read([{"embedding": [1]}, {"embedding": [2]}], 2)
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [(0, 0), (1, 1), (0, 2), (-1, 0), (False, True), (0.0, 1.0), ("0", "1"), (None, None), (10**30, 0)],
+    ids=str,
+)
+def test_index_numbers_that_do_not_match_are_refused(indices: tuple[Any, Any]) -> None:
+    body = f'{{"data":[{",".join(orjson.dumps(item("I", [1])).decode() for _ in indices)}]}}'
+    for index in indices:
+        text = str(index) if isinstance(index, int) and index > 2**64 else orjson.dumps(index).decode()
+        body = body.replace('"I"', text, 1)
+    with pytest.raises(BadReply, match="index numbers do not match"):
+        Reader("embeddings").read(body.encode(), 2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_too_few_or_too_many_vectors_are_refused(count: int) -> None:
+    with pytest.raises(BadReply, match=f"has {count} vectors for 2 inputs"):
+        read([item(index, [1]) for index in range(count)], 2)
+
+
+def test_a_vector_of_another_length_is_refused_within_a_reply_and_between_replies() -> None:
+    with pytest.raises(BadReply, match="1 numbers where the others have 2"):
+        read([item(0, [1, 2]), item(1, [1])], 2)
+    reader = Reader("embeddings")
+    read([item(0, [1, 2, 3])], reader=reader)
+    with pytest.raises(BadReply, match="2 numbers where the others have 3"):
+        read([item(0, [1, 2])], reader=reader)
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        None, {}, [], "", 5, True, [None], [1, None], ["1.5"], [True], [[1], [2]], [[1], [2, 3]], [{"a": 1}],
+        [1e300], coded(math.nan), coded(1, math.inf), "AAAA", "AAAAAAA", "AAAAAA==!", "AAAAAA!==", "AAAA!AA=",
+        "AAAA!AAAA", "A\nAAAAA==", "é===", "not base64!!",
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_no_finite_vector_is_refused(embedding: Any) -> None:
+    with pytest.raises(BadReply, match="a vector is"):
+        read([item(0, embedding)])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b'"x"', b"null", b"{}", b'{"data": null}', b'{"data": {}}', b'{"data": [1]}',
+     b'{"choices": "x"}', b'{"choices": [null]}', b'{"choices": []}', b"\xff", b'{"data": [NaN]}',
+     b"[" * 2000],
+    ids=lambda body: body[:20].decode("latin-1"),
+)  # fmt: skip
+@pytest.mark.parametrize("task", ["embeddings", "completions", "chat"])
+def test_what_is_no_reply_of_the_task_is_refused(body: bytes, task: str) -> None:
+    with pytest.raises(BadReply):
+        Reader(task).read(body, 1)
+
+
+@given(st.binary(max_size=60) | st.text('{}[]":,01datachoiesmgxn', max_size=60).map(str.encode))
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    for task in ["embeddings", "completions", "chat"]:
+        with pytest.raises(BadReply):
+            Reader(task).read(body, 1)
+
+
+@given(FLOATS, st.data())
+def test_base64_is_decoded_as_the_standard_says_or_refused(number: float, source: st.DataObject) -> None:
+    text = coded(number, number)
+    assert vector_from(text).tolist() == [np.float32(number)] * 2
+    at = source.draw(st.integers(0, len(text)))
+    broken = text[:at] + source.draw(st.sampled_from(["!", "\n", "=", "é", "-"])) + text[at:]
+    for one in [broken, broken[:-1]]:
+        if not STRICT.fullmatch(one):
+            with pytest.raises(BadReply):
+                vector_from(one)
+
+
+@given(texts=st.lists(st.text(max_size=8), min_size=1, max_size=20, unique=True), data=st.data())
+def test_each_row_gets_its_own_vector_whatever_the_order_of_the_reply(
+    texts: list[str], data: st.DataObject
+) -> None:
+    vectors = {text: data.draw(st.lists(FLOATS, min_size=3, max_size=3)) for text in texts}
+    packer = Packer(
+        iter([Prompt("f", row, json_bytes(text)) for row, text in enumerate(texts)]), 7, Estimator()
+    )
+    form, reader = BodyFormat("embeddings", "m", {}), Reader("embeddings")
+    got: dict[int, list[float]] = {}
+    while prompts := packer.take().prompts:
+        asked = orjson.loads(form.body(prompts))["input"]
+        answer = [
+            item(index, coded(*vectors[text]) if data.draw(st.booleans()) else vectors[text])
+            for index, text in enumerate(asked)
+        ]
+        scores = reader.read(orjson.dumps({"data": data.draw(st.permutations(answer))}), len(prompts)).scores
+        got.update((one.row, score.value.tolist()) for one, score in zip(prompts, scores, strict=True))
+    assert got == {row: vectors[text] for row, text in enumerate(texts)}
+
+
+def test_an_answer_is_its_text_and_why_it_ended() -> None:
+    score = read_choices([said("hi", reason="length")]).scores[0]
+    assert (score.value, score.finish_reason) == ("hi", "length")
+    score = read_choices([{"text": " hi", "finish_reason": "stop"}], "completions").scores[0]
+    assert (score.value, score.finish_reason) == (" hi", "stop")
+
+
+@pytest.mark.parametrize("choice", [said(None, reason="content_filter"), {"message": {}, "finish_reason": 1}])
+def test_a_model_that_says_nothing_gives_null_not_an_error(choice: dict[str, Any]) -> None:
+    assert read_choices([choice]).scores[0].value is None
+
+
+def test_a_finish_reason_that_is_no_text_is_null() -> None:
+    assert read_choices([said("x", reason=1)]).scores[0].finish_reason is None
+
+
+def test_the_texts_of_content_parts_are_joined_and_the_rest_is_left_out() -> None:
+    parts = [
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "text", "text": "a"},
+        {"type": "text", "text": None},
+        {"type": "text", "text": "b"},
+    ]
+    assert read_choices([said(parts)]).scores[0].value == "ab"
+
+
+@pytest.mark.parametrize("content", [1, True, {"text": "x"}])
+def test_an_answer_that_is_not_text_is_refused(content: Any) -> None:
+    with pytest.raises(BadReply, match="not text"):
+        read_choices([said(content)])
+    with pytest.raises(BadReply, match="not text"):
+        read_choices([{"text": content}], "completions")
+
+
+@pytest.mark.parametrize("choice", [{}, {"message": None}, {"message": "x"}, {"text": "x"}])
+def test_a_chat_choice_without_a_message_is_refused(choice: dict[str, Any]) -> None:
+    with pytest.raises(BadReply, match="no message"):
+        read_choices([choice])
+
+
+def test_several_answers_are_lists_in_the_order_of_their_index() -> None:
+    choices = [said("c", 2, "length"), said("a"), said(None, 1)]
+    score = read_choices(choices, answers_per_row=3).scores[0]
+    assert (score.value, score.finish_reason) == (["a", None, "c"], ["stop", "stop", "length"])
+
+
+def test_of_answers_that_nobody_asked_for_the_first_is_taken() -> None:
+    assert read_choices([said("b", 1), said("a", 0)]).scores[0].value == "a"
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 4}, (3, 4)),
+        ({"prompt_tokens": 3}, (3, 0)),
+        ({"prompt_tokens": -1, "completion_tokens": "4"}, (0, 0)),
+        (None, (0, 0)),
+        ([], (0, 0)),
+    ],
+)
+def test_token_counts_are_the_services_own_or_zero(usage: Any, counts: tuple[int, int]) -> None:
+    answers = Reader("chat").read(orjson.dumps({"choices": [said("x")], "usage": usage}), 1)
+    assert (answers.prompt_tokens, answers.completion_tokens) == counts
+
+
+def test_usage_and_the_raw_reply_come_on_request_only() -> None:
+    reply = {"choices": [said("x")], "usage": {"prompt_tokens": 3, "details": {"cached": 1}}}
+    with_all = Reader("chat", with_usage=True, with_raw=True).read(orjson.dumps(reply), 1).scores[0]
+    assert (with_all.usage, with_all.raw, with_all.value) == (reply["usage"], reply, "x")
+    bare = Reader("chat").read(orjson.dumps(reply), 1).scores[0]
+    assert bare.usage is bare.raw is None

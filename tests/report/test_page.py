@@ -1,0 +1,371 @@
+"""The page: nobody's words become anything but text, odd records are passed over, figures add up."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import orjson
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from batchscore.errors import ErrorCode
+from batchscore.report.page import answers, vectors
+from batchscore.report.page.answers import answer_of, bars, measured
+from batchscore.report.page.markup import data, html, visible
+from batchscore.report.page.model import FailedRow, Failures, FileAccount, Material, TaskMaterial
+from batchscore.report.page.page import page, source
+from batchscore.report.page.runs import Run, run_from
+from batchscore.report.page.time_axis import together
+from batchscore.report.page.vectors import Origin, map_of
+from batchscore.report.page.verdict import verdict
+from batchscore.report.page.words import ADVICE, duration, percent
+from batchscore.report.timeline import Timeline
+from batchscore.rows import Attempt, Prompt, Pulse, RowsSettled, Standing
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "<!--<script>",
+    "]]>",
+    "' onmouseover='alert(1)",
+    "invoice\u202egpj.exe",
+    "\u2028\u2029\x00\x1b[31m\ud800",
+    "&lt;b&gt;",
+    "${policy} $title {{x}}",
+)
+
+words = st.one_of(st.sampled_from(HOSTILE), st.text(min_size=1, max_size=40))
+
+
+def course(name: str, seconds: int = 4, started: float = 0.0, tpm: float | None = 60000.0) -> dict[str, Any]:
+    """Give a timeline of a run that asked ten times a second."""
+    now = [started]
+    timeline = Timeline(lambda: now[0])
+    standing = Standing(name, "up", 2, 0, 0, None, tpm, 0.0, False)
+    timeline(Pulse((standing,)))
+    for number in range(seconds * 10):
+        now[0] += 0.1
+        timeline(Attempt(1, 200, 0.2, "", 50, 0, [Prompt(name, number, b"", name)], name))
+        timeline(RowsSettled(1))
+        if number % 10 == 9:
+            timeline(Pulse((standing,)))
+    found: dict[str, Any] = orjson.loads(orjson.dumps(timeline.record()))
+    return found
+
+
+def record(name: str = "d", *, at: str = "2026-11-20T10:00:00+00:00", **more: Any) -> dict[str, Any]:
+    return {
+        "version": "0.1.0",
+        "started": at,
+        "seconds": 4.0,
+        "worker": name,
+        "host": name,
+        "command": f"batchscore score {name}",
+        "exit_code": 4,
+        "reason": name,
+        "settings": {"task": "embeddings", "model": name, "prompt": name, "tpm": 60000},
+        "endpoints": [{"name": name, "url": name, "auth": name, "rpm": None, "tpm": 1}],
+        "this_run": {
+            "ok": 40,
+            "requests": 40,
+            "prompt_tokens": 2000,
+            "tokens_billed": 2000,
+            "tokens_kept": 1990,
+        },
+        "files": [],
+        "versions": {"python": name},
+        "timeline": course(name),
+        **more,
+    }
+
+
+def run(**more: Any) -> Run:
+    found = run_from("x.json", orjson.dumps(record(**more)))
+    assert isinstance(found, Run)
+    return found
+
+
+class Tags(HTMLParser):
+    """The elements of a page and what stands in its scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, tuple[tuple[str, str | None], ...]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self.script = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, tuple(attrs)))
+        self.script = tag == "script"
+        if self.script:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "script":
+            self.script = False
+
+    def handle_data(self, data: str) -> None:
+        if self.script:
+            self.scripts[-1] += data
+        else:
+            self.text += data
+
+
+def parsed(material: Material) -> Tags:
+    found = Tags()
+    # Python's parser takes its time for 200 kB of a script that is the same on each page.
+    found.feed(page(material).decode().replace(source("vendor/chart.umd.min.js"), ""))
+    return found
+
+
+def material(name: str) -> Material:
+    """Give an output in which everything that somebody may have named is named so."""
+    clean = name.encode("utf-8", "replace").decode()
+    origins = [Origin(name, number, name) for number in range(4)]
+    failed = FailedRow(name, 3, name, name, 400, 1)
+    task = TaskMaterial(
+        "embeddings",
+        [run(name=clean)],
+        [FileAccount(name, "complete", name, 10, 9, 1, 0, 4, 100, 90)],
+        failures=Failures(1, 1, {"input_too_long": 1}, {"input_too_long": [failed]}),
+        map=map_of(np.eye(4, dtype=np.float32), origins),
+    )
+    return Material(name, 0.0, [task], [name])
+
+
+@settings(max_examples=30, deadline=None)
+@given(words)
+@example(HOSTILE[0])
+@example(HOSTILE[6])
+def test_no_name_becomes_more_than_text(name: str) -> None:
+    plain, hostile = parsed(material("plain")), parsed(material(name))
+    ours = [tag for tag, _ in plain.tags]
+    assert [tag for tag, _ in hostile.tags] == ours
+    attributes = {key for _, found in hostile.tags for key, _ in found}
+    assert attributes == {key for _, found in plain.tags for key, _ in found}
+    assert hostile.scripts[1:] == plain.scripts[1:]
+    (chart,) = [each for each in json.loads(hostile.scripts[0]) if each["type"] == "scatter"]
+    assert chart["series"][0]["tips"][0][0] == visible(name)
+    assert visible(name) in hostile.text or not visible(name)
+
+
+@given(st.text())
+@example("\u202e\u2066\u200b\u2028")
+def test_what_is_not_seen_is_shown_by_its_number(text: str) -> None:
+    shown = visible(text)
+    assert not set(shown) & set(
+        "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200b\u200e\u200f\x00\n"
+    )
+    assert "<" not in html(text)
+    assert '"' not in html(text)
+
+
+json_values = st.recursive(
+    st.text(max_size=20) | st.integers(-5, 5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=20), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(json_values | st.sampled_from(HOSTILE))
+def test_json_in_a_script_says_the_same_and_ends_nothing(value: Any) -> None:
+    try:
+        text = data(value)
+    except TypeError:
+        return  # halves of characters, which `visible` takes out before
+    assert "<" not in text
+    assert json.loads(text) == value
+
+
+def test_the_page_may_ask_nothing_and_run_nothing_else() -> None:
+    found = parsed(material("x"))
+    policy = next(dict(told)["content"] for tag, told in found.tags if "http-equiv" in dict(told))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    assert "unsafe" not in policy
+    text = page(material("x")).decode()
+    assert "sourceMappingURL" not in text
+    assert [url for _, told in found.tags for key, url in told if key in {"src", "href"}] == [
+        "data:,",
+        "#first",
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_run_or_a_reason(found: bytes) -> None:
+    assert isinstance(run_from("x", found), (Run, str))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(list(record())),
+    st.sampled_from([None, 7, -1, "x", [], {}, [None], {"columns": {}}, True]),
+)
+def test_a_record_that_is_odd_anywhere_still_gives_a_page(key: str, value: Any) -> None:
+    found = run_from("x.json", orjson.dumps(record() | {key: value}))
+    if isinstance(found, Run):
+        assert page(Material("out", 0.0, [TaskMaterial("embeddings", [found], [])], found.problems))
+
+
+def test_a_timeline_that_is_old_damaged_or_newer_is_named() -> None:
+    whole = course("d")
+    for timeline, words_ in (
+        (None, "earlier version"),
+        ({"version": 99}, "later version"),
+        ({**whole, "columns": {}}, "damaged"),
+        ({**whole, "bin_seconds": 0}, "damaged"),
+        ({**whole, "round_trips": [[[1, "x"]]]}, "damaged"),
+    ):
+        found = run(timeline=timeline)
+        assert found.course is None
+        assert words_ in found.problems[0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 8)), min_size=1, max_size=5))
+def test_runs_laid_together_lose_nothing(starts: list[tuple[int, int]]) -> None:
+    runs = [
+        run(at=f"2026-11-20T10:{second // 60:02}:{second % 60:02}+00:00", timeline=course("d", seconds))
+        for second, seconds in starts
+    ]
+    found = together(runs)
+    assert found is not None
+    assert round(found.total("requests")) == sum(seconds * 10 for _, seconds in starts)
+    assert sum(found.steps.values()) == sum(seconds * 10 for _, seconds in starts)
+    assert len(found.labels) == len(found.stretches)
+
+
+def test_limits_add_up_over_machines_and_not_over_processes_of_one() -> None:
+    def limits(*hosts: str) -> set[float | None]:
+        found = together([run(host=host) for host in hosts])
+        assert found is not None
+        return {each.limit("tpm") for each in found.stretches}
+
+    assert limits("a") == limits("a", "a") == {60000.0}
+    assert limits("a", "b") == {120000.0}
+    found = together([run()])
+    assert found is not None
+    used = found.used("tpm")
+    assert used is not None
+    assert 0.45 < used < 0.55
+
+
+def test_the_verdict_says_what_to_do() -> None:
+    def said(*files: FileAccount, **more: Any) -> tuple[str, str, str]:
+        found = verdict(TaskMaterial("embeddings", [run(**more)], files, failures=failures), "out")
+        return found.kind, found.title, found.command
+
+    failures = Failures(2, 2, {"timeout": 2})
+    whole = FileAccount("a", "complete", "", 10, 10, 0, 0)
+    assert said(whole)[0] == "good"
+    assert said(whole, whole)[1] == "Complete: every one of 20 rows has a score"
+    empty = FileAccount("a", "complete", "", 10, 9, 1, 1)
+    assert said(empty)[1] == "Complete: 9 of 10 rows have a score; 1 has no text"
+    assert said(FileAccount("a", "complete", "", 2, 0, 2, 2))[:2] == (
+        "look",
+        "Nothing to score: 2 rows, none with a text",
+    )
+    broken = [FileAccount(name, "unreadable", f"{name} breaks off", 1, 1, 0, 0) for name in ("a", "b")]
+    unreadable = verdict(TaskMaterial("embeddings", [run()], broken), "out")
+    assert unreadable.reason == "a: a breaks off (the others are below, under Files)"
+    kind, title, command = said(FileAccount("a", "complete", "", 10, 8, 2, 0))
+    assert (kind, title[:20], command) == ("look", "2 rows failed (20 %)", "batchscore score d")
+    failures = Failures(2, 2, {"input_too_long": 2})
+    assert said(FileAccount("a", "complete", "", 10, 8, 2, 0))[2] == "batchscore score d --retry-errors"
+    assert said(FileAccount("a", "not_started", "", 0, 0, 0, 0))[:2] == ("look", "Nothing was scored")
+    assert said(FileAccount("a", "partial", "", 9, 3, 0, 0), exit_code=1)[0] == "bad"
+    assert said()[0] == "bad"
+    limited = {
+        "reason": "--limit was reached",
+        "command": "batchscore score 'a b' --limit 5 -o out --limit=6",
+    }
+    assert said(FileAccount("a", "partial", "", 9, 9, 0, 0), **limited)[2] == "batchscore score 'a b' -o out"
+
+
+def test_every_error_code_has_advice() -> None:
+    assert ADVICE.keys() == {code.value for code in ErrorCode}
+
+
+def test_figures_have_units() -> None:
+    shown = [duration(each) for each in (0.0123, 0.99999, 59.94, 59.96, 3599.6, 8000, 90000)]
+    assert shown == ["12 ms", "1.0 s", "59.9 s", "1 min", "1 h", "2 h 13 min", "1 d 1 h"]
+    assert [percent(each) for each in (0, 0.00001, 0.5, 0.99999, 1)] == [
+        "0 %",
+        "under 0.1 %",
+        "50 %",
+        "99.9 %",
+        "100 %",
+    ]
+
+
+# --- vectors and answers
+
+
+def rows(count: int) -> list[Origin]:
+    return [Origin(f"{number % 3}.csv", number) for number in range(count)]
+
+
+def test_the_map_shows_the_two_widest_directions() -> None:
+    draw = np.random.default_rng(1)
+    wide = draw.standard_normal((400, 2)) * (9, 4)
+    turn, _ = np.linalg.qr(draw.standard_normal((50, 50)))
+    table = (np.hstack([wide, draw.standard_normal((400, 48)) * 0.1]) @ turn + 3).astype(np.float32)
+    found = map_of(table, rows(400))
+    exact = np.linalg.svd(table - table.mean(axis=0), compute_uv=False)
+    assert np.allclose(found.explained, exact[:2] ** 2 / (exact**2).sum(), rtol=1e-3)
+    assert abs(np.corrcoef(found.places[:, 0], wide[:, 0])[0, 1]) > 0.99
+    assert (map_of(table, rows(400)).places == found.places).all()
+    assert [len(indexes) for _, indexes in vectors.coloured(found, 2)] == [134, 266]
+
+
+def test_broken_vectors_are_said_in_words() -> None:
+    draw = np.random.default_rng(2).standard_normal((30, 8)).astype(np.float32)
+    sound = map_of(draw, rows(30))
+    assert [kind for kind, _ in vectors.findings(sound)] == ["fine"]
+    odd = draw.copy()
+    odd[3], odd[4, 0], odd[6] = 0, np.nan, odd[5] * 3
+    found = map_of(odd, rows(30))
+    assert (found.zero, found.odd, found.near, found.rows_in_pairs) == (1, 1, 1, 2)
+    assert [(pair.first.row, pair.second.row) for pair in found.examples] == [(5, 6)]
+    assert len(found.origins) == len(found.places) == 28
+    assert {kind for kind, _ in vectors.findings(found)} == {"look"}
+    same = map_of(np.ones((30, 8), np.float32), rows(30))
+    assert "All vectors are the same" in vectors.findings(same)[0][1]
+    assert same.near == 30 * 29 // 2
+    assert "hardly differ" in vectors.findings(map_of(draw * 0.01 + 1, rows(30)))[0][1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 6), st.integers(1, 4), st.sampled_from([0.0, 1.0, 1e30, 1e-30, float("inf")]))
+def test_any_vectors_have_a_map(count: int, dimensions: int, size: float) -> None:
+    table = np.random.default_rng(count).standard_normal((count, dimensions)).astype(np.float32) * np.float32(
+        size
+    )
+    found = map_of(table, rows(count))
+    assert found.places.shape == (len(found.origins), 2)
+    assert np.isfinite(found.places).all()
+    assert vectors.findings(found)
+
+
+def test_broken_answers_are_said_in_words() -> None:
+    fine = measured([answer_of(f"answer {number}", "stop", {"completion_tokens": 3}) for number in range(20)])
+    assert [kind for kind, _ in answers.findings(fine)] == ["fine"]
+    assert [each.unit for each in fine.lengths] == ["characters", "tokens"]
+    cut = measured([answer_of("same", "length", None)] * 18 + [answer_of(None, "content_filter", None)] * 2)
+    said = " ".join(words_ for _, words_ in answers.findings(cut))
+    assert all(word in said for word in ("cut off", "filtered", "empty", "same text"))
+    assert measured([]).sampled == 0
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1))
+def test_every_length_is_in_one_bar(lengths: list[int]) -> None:
+    found = bars("characters", lengths)
+    assert found is not None
+    assert sum(found.counts) == len(lengths)
+    assert len(found.starts) == len(found.counts) <= answers.MOST_BARS + 1
