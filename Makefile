@@ -23,7 +23,7 @@ test: $(READY)               ## the default tests, with one worker more than the
 slow: $(READY)               ## the tests that need much time or memory
 	$(BIN)/pytest -m slow --timeout 900
 
-# All tests that read, write or send through third-party libraries. tests/mlflow_model has its own conftest, so it is last.
+# All tests that read, write or send through third-party libraries. tests/mlflow_model is last: it has its own conftest.
 oldest: $(OLDEST)/.ready     ## the tests that use libraries, with the oldest releases that pyproject.toml allows
 	$(OLDEST)/bin/pytest -n auto tests/api tests/azureml tests/endpoint tests/read tests/request tests/output \
 	    tests/cli/test_cli_commands.py tests/cli/test_cli_formats.py tests/mlflow_model
