@@ -46,7 +46,7 @@ NOT_RUN = {
 }
 
 #: Flags that the pages name and no command has: of vLLM and az, and arguments of the Azure ML script.
-NOT_OF_COMMANDS = {"--api-key", "--set", "--batchscore-root", "--batchscore-model", "--batchscore-output"}
+NOT_OF_COMMANDS = {"--api-key", "--set", "--batchscore-base-dir", "--batchscore-model", "--batchscore-output"}
 
 #: Calls of az in the guide that deploy-and-run.sh does not make, with the reason.
 ONLY_IN_THE_GUIDE = {
@@ -210,7 +210,7 @@ def test_every_error_code_says_what_to_do() -> None:
     )
     assert ERROR_CODES_MEAN.keys() == set(ErrorCode)
     assert EXIT_CODES_MEAN.keys() == set(ExitCode)
-    transient, standing = page.split("## Errors that stay")
+    transient, standing = page.split("## Permanent errors")
     assert {code for code in ErrorCode if f"### `{code.value}`" in transient} == TRANSIENT
     assert {code for code in ErrorCode if f"### `{code.value}`" in standing} == set(ErrorCode) - TRANSIENT
 
