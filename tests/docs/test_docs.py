@@ -210,7 +210,7 @@ def test_every_error_code_says_what_to_do() -> None:
     )
     assert ERROR_MEANINGS.keys() == set(ErrorCode)
     assert EXIT_MEANINGS.keys() == set(ExitCode)
-    transient, standing = page.split("## Errors that stay")
+    transient, standing = page.split("## Permanent errors")
     assert {code for code in ErrorCode if f"### `{code.value}`" in transient} == TRANSIENT
     assert {code for code in ErrorCode if f"### `{code.value}`" in standing} == set(ErrorCode) - TRANSIENT
 
