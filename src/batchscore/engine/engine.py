@@ -24,7 +24,7 @@ from batchscore.request.deployment import Deployment
 from batchscore.request.outcome import Outcome, Verdict
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry import Asking
-from batchscore.rows import Prompt, Pulse, RowError, Score, Settled
+from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
 #: So many results may wait for their reader before no more is asked.
 MOST_ROWS_WAITING = 2048
@@ -161,10 +161,10 @@ class Engine:
             raise self.failure
         self.asking.deployments.raise_fatal()
 
-    def pulse(self, unwritten: int) -> Pulse:
+    def heartbeat(self, unwritten: int) -> Heartbeat:
         """Return how each deployment stands at this moment, and what is under way."""
-        return Pulse(
-            tuple([member.standing() for member in self.asking.deployments.members]),
+        return Heartbeat(
+            tuple([member.state() for member in self.asking.deployments.members]),
             unwritten,
             self.asking.attempts.patience.oldest_seconds(time.monotonic()),
             self.stop.is_set(),

@@ -210,7 +210,7 @@ class Attempts(Generic[T]):
                 None,
                 now - started,
                 outcome.code.value,
-                asked=request.prompts,
+                prompts=request.prompts,
                 deployment=deployment.name,
             )
         )

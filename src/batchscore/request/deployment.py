@@ -21,7 +21,7 @@ from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
 from batchscore.request.reply_headers import limit_headers
 from batchscore.request.wire import Send
-from batchscore.rows import Standing
+from batchscore.rows import DeploymentState
 
 #: Reading the limits from every reply would cost more than it tells.
 HEADERS_EVERY_SECONDS = 0.1
@@ -204,12 +204,12 @@ class Deployment:
             # Others may find sooner than after hours that the service answers again.
             self.quota.book.rest(min(until, time.monotonic() + LONGEST_REST_SECONDS))
 
-    def standing(self) -> Standing:
+    def state(self) -> DeploymentState:
         """Return how it stands at this moment."""
         now, rates = time.monotonic(), self.limits.rates
         up = self.health.state is State.UP
         failure = None if up else self.health.last_outcome
-        return Standing(
+        return DeploymentState(
             deployment=self.name,
             state=self.health.state.value,
             in_flight=self.in_flight,
