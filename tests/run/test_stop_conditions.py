@@ -207,5 +207,5 @@ def test_a_person_must_look_where_too_many_failed(
     reached: BatchscoreError, threshold: float, code: ExitCode
 ) -> None:
     """Three of ten rows have failed so far; a budget's end says nothing about them."""
-    files = (FileFinished("a.csv", "partial", 10, 5, 4, 1, to_its_end=False),)
+    files = (FileFinished("a.csv", "partial", 10, 5, 4, 1, complete=False),)
     assert Ended(files, stopped=True, stopped_by=reached).exit_code(threshold) is code

@@ -23,7 +23,7 @@ from batchscore.request.deployment import Deployment
 from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry import AttemptLoop
-from batchscore.rows import Prompt, Pulse, RowError, Score, Settled
+from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
 #: So many results may wait for their reader before no more is asked.
 MOST_ROWS_WAITING = 2048
@@ -160,14 +160,12 @@ class Engine:
             raise self.failure
         self.attempt_loop.deployments.raise_fatal()
 
-    def pulse(self, unwritten: int) -> Pulse:
+    def heartbeat(self, unwritten: int) -> Heartbeat:
         """Return how each deployment stands at this moment, and what is under way."""
-        return Pulse(
-            tuple([member.status() for member in self.attempt_loop.deployments.members]),
+        return Heartbeat(
+            tuple([member.state() for member in self.attempt_loop.deployments.members]),
             unwritten,
-            self.attempt_loop.requester.timeouts.oldest_seconds(
-                self.attempt_loop.requester.clock.monotonic()
-            ),
+            self.attempt_loop.requester.timeouts.oldest_seconds(),
             self.stop.is_set(),
         )
 

@@ -211,7 +211,7 @@ class Requester(Generic[T]):
         seconds, name = now - started, deployment.name
         request.budget.note_failure(now, seconds, timeout=outcome.code is ErrorCode.TIMEOUT)
         code = outcome.code.value
-        self.listen(Attempt(request.rows, None, seconds, code, asked=request.prompts, deployment=name))
+        self.listen(Attempt(request.rows, None, seconds, code, prompts=request.prompts, deployment=name))
         self.note_failure(deployment, outcome)
         return Result(outcome)
 

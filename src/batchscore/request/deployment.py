@@ -22,7 +22,7 @@ from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
 from batchscore.request.reply_headers import limit_headers
 from batchscore.request.wire import Send
-from batchscore.rows import Standing
+from batchscore.rows import DeploymentState
 
 #: Reading the limits from every reply would cost too much.
 HEADERS_EVERY_SECONDS = 0.1
@@ -210,12 +210,12 @@ class Deployment:
             # Another process may find out earlier, before hours have passed, that the service answers again.
             self.quota.schedule.pause(now, min(until, now + LONGEST_SHARED_PAUSE_SECONDS))
 
-    def status(self) -> Standing:
+    def state(self) -> DeploymentState:
         """Return its state at this moment."""
         now, rates = self.clock.monotonic(), self.limits.rates
         up = self.health.state is State.UP
         failure = None if up else self.health.last_outcome
-        return Standing(
+        return DeploymentState(
             deployment=self.name,
             state=self.health.state.value,
             in_flight=self.in_flight,

@@ -112,8 +112,8 @@ REFUSALS_OF_ALL = {
         ErrorCode.INVALID_REQUEST,
         (
             "access is denied ({}). Check that the key or identity may use this model; on Azure with Entra "
-            "ID it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a suspended "
-            "resource gives the same reply."
+            "ID it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a "
+            "suspended resource gives the same reply."
         ),
     ),
     404: _NOT_FOUND,

@@ -90,10 +90,10 @@ class Timeouts:
         """Note that a request is no longer in flight."""
         self.flights.pop(flight, None)
 
-    def oldest_seconds(self, now: float) -> float:
+    def oldest_seconds(self) -> float:
         """Return how long the oldest request has been in flight. O(1)."""
         first = next(iter(self.flights), None)
-        return 0.0 if first is None else now - first.started
+        return 0.0 if first is None else self.clock.monotonic() - first.started
 
     def note_answer(self, flight: Flight, seconds: float) -> None:
         """Learn from an answer."""
