@@ -14,7 +14,7 @@ import orjson
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.replies import Answers, BadReply, Reader
+from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.request.attempt import Attempts
 from batchscore.request.concurrency import Concurrency
@@ -25,6 +25,7 @@ from batchscore.request.quota.windows import Quota, Schedule
 from batchscore.request.retry import Asking
 from batchscore.request.timeouts import Patience
 from batchscore.rows import Attempt, Prompt, Reply, Settled
+from batchscore.task import EMBEDDINGS
 
 Answer = Callable[[list[str], int], "Awaitable[Reply]"]
 
@@ -127,13 +128,13 @@ def engine_over(
         members = service
     stop = asyncio.Event()
     heard: list[Attempt] = [] if attempts is None else attempts
-    forms = {member: BodyFormat("embeddings", "model", {}) for member in members}
+    forms = {member: BodyFormat(EMBEDDINGS, "model", {}) for member in members}
     deployments = Deployments(members, max_outage, ([] if notices is None else notices).append)
-    attempted: Attempts[Answers] = Attempts(
+    attempted: Attempts[ReplyScores] = Attempts(
         deployments=deployments,
         patience=Patience(timeout),
-        read=Reader("embeddings").read,
-        unusable=BadReply,
+        read=ReplyReader(EMBEDDINGS).read,
+        unusable=InvalidReply,
         tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
         probe_body=lambda member: forms[member].body([Prompt("", 0, b'"ping:0"')]),
         stop=stop,
@@ -143,8 +144,8 @@ def engine_over(
     return Engine(
         packer=Packer(source, rows_a_request, Estimator(), Duplicates() if dedup else None),
         forms=forms,
-        asking=Asking(attempted, stop),
-        retries=retries,
+        requester=Asking(attempted, stop),
+        max_retries=retries,
         stop=stop,
         drain_seconds=drain_seconds,
     )

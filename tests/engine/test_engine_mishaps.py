@@ -260,7 +260,7 @@ def test_who_waits_for_a_deployment_wakes_however_soon_it_is_up(monkeypatch: Pat
 
     async def run() -> bool:
         deployment = deployment_of(Service(answer))
-        deployments = engine_over([deployment], prompts(1)).asking.deployments
+        deployments = engine_over([deployment], prompts(1)).requester.deployments
         deployment.set_state(State.DOWN)
         choosing = asyncio.create_task(deployments.choose(1.0))
         await asyncio.sleep(0)
@@ -277,7 +277,7 @@ def test_a_probe_that_ends_late_does_not_use_again_what_was_given_up(monkeypatch
 
     async def run() -> State:
         first, other = (deployment_of(timed.service, name=name) for name in "ab")
-        deployments = engine_over([first, other], prompts(1)).asking.deployments
+        deployments = engine_over([first, other], prompts(1)).requester.deployments
         deployments.down(first)
         await asyncio.sleep(1)
         deployments.stop(first, ServiceRefused("404"))
@@ -410,7 +410,7 @@ def test_closing_in_the_moment_of_a_timeout_ends_it_all(monkeypatch: Patch) -> N
         async for _ in results:
             if len(asked) >= 60:
                 break
-        flights = engine.asking.attempts.patience.flights
+        flights = engine.requester.attempts.patience.flights
         (late,) = [flight for flight in flights if time.monotonic() - flight.started > 0.5]
 
         def give_up() -> None:
