@@ -134,7 +134,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"why rows failed stands in .*errors/chat"):
         read_scores(tmp_path)
     (tmp_path / "m.csv").touch()
-    with pytest.raises(InputError, match=r"scores stand in \.jsonl, \.parquet, \.arrow files"):
+    with pytest.raises(InputError, match=r"scores are in \.jsonl, \.parquet, \.arrow files"):
         read_scores(tmp_path / "m.csv")
     for name in ("m.parquet", "m.arrow"):
         (tmp_path / name).touch()

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchscore.engine.engine import MOST_ROWS_WAITING, Engine
+from batchscore.engine.engine import Engine
+from batchscore.engine.result_queue import MOST_ROWS_WAITING
 from batchscore.errors import ErrorCode, InputError, Outage, ServiceRefused
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
