@@ -17,6 +17,15 @@ from batchscore.errors import ErrorCode
 TEXT_COLUMN = "text"
 
 
+def replace_surrogates(text: str) -> str:
+    """Return the text with U+FFFD for each lone surrogate, which UTF-8 cannot encode; pairs are joined."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class RowError:
     """Why a row has no score.

@@ -28,7 +28,7 @@ from batchscore.output.records.columnar import (
 )
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
-from batchscore.stores.storage import replacing
+from batchscore.stores.storage import replace_file
 from output_samples import FAILED, all_comparable, answered, embedded, vector
 
 EMBEDDINGS = RecordSchema("embeddings", dimensions=3)
@@ -206,7 +206,7 @@ def test_a_stream_has_groups_of_some_thousand_rows_whatever_the_batches(
 ) -> None:
     path = tmp_path / f"x.{kind}"
     rows = [embedded(row) for row in range(10_000)]
-    with replacing(path) as sink, streaming(sink, EMBEDDINGS, kind) as stream:
+    with replace_file(path) as sink, streaming(sink, EMBEDDINGS, kind) as stream:
         for start, end in ((0, 1), (1, 1), (1, 9000), (9000, 10_000)):
             stream.append(rows[start:end])
         assert stream.rows == 10_000
@@ -226,7 +226,7 @@ def test_a_stream_has_groups_of_some_thousand_rows_whatever_the_batches(
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path, kind: Literal["parquet", "arrow"]) -> None:
     def break_off() -> None:
-        with replacing(tmp_path / "x") as sink, streaming(sink, EMBEDDINGS, kind) as stream:
+        with replace_file(tmp_path / "x") as sink, streaming(sink, EMBEDDINGS, kind) as stream:
             stream.append([embedded(row) for row in range(5000)])
             raise KeyboardInterrupt
 

@@ -18,7 +18,7 @@ from batchscore.output.find import _SUFFIXES, score_parts
 from batchscore.output.records.schema import TASKS
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath, place_of
-from batchscore.stores.failures import StoreFailure
+from batchscore.stores.errors import StoreFailure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def _task_of(names: Iterable[str]) -> str | None:
 
 def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     columns: _Columns = {}
-    with storage.opened(path) as lines:
+    with storage.open_file(path) as lines:
         for count, line in enumerate(lines):
             record = orjson.loads(line)
             task = task or _task_of(record)

@@ -19,6 +19,7 @@ from batchscore.output.layout import MARKER
 from batchscore.output.records.schema import TASKS
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 from batchscore.stores.temporary import own_folder
 
 
@@ -30,7 +31,7 @@ def folder_of_locks(output: Place) -> Path:
     if isinstance(output, Path):
         return output / MARKER
     named = hashlib.blake2b(str(output).encode(), digest_size=8).hexdigest()
-    with storage.told(Path("the temporary folder"), "use"):
+    with explain_errors(Path("the temporary folder"), "use"):
         return own_folder() / f"locks-{named}"
 
 

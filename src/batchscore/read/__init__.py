@@ -1,6 +1,6 @@
 """From files to rows: which files there are, and the rows of each."""
 
-from batchscore.read.columnar import told_rows
+from batchscore.read.columnar import rows_in_footer
 from batchscore.read.files import Found, InputFile, SkippedFile, digest, find_files
 from batchscore.read.open import ReadOptions, open_table
 
@@ -12,5 +12,5 @@ __all__ = [
     "digest",
     "find_files",
     "open_table",
-    "told_rows",
+    "rows_in_footer",
 ]

@@ -49,7 +49,7 @@ def arrow_table(file: InputFile, max_row_bytes: int) -> Table:
     return _table(file, schema, _rows(file, _arrow_batches(file), max_row_bytes))
 
 
-def told_rows(file: InputFile) -> int | None:
+def rows_in_footer(file: InputFile) -> int | None:
     """Return how many rows a columnar file says it has, its cells unread; `None` where it does not say.
 
     Raises `UnreadableFile`.

@@ -17,13 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 
-import xxhash
-
 from batchscore.errors import InputError, UnreadableFile
-from batchscore.read.trees import LOCAL, Entry, Tree, tree_of
-from batchscore.stores.address import Place, StoredPath
-from batchscore.stores.failures import StoreFailure
-from batchscore.stores.objects import StoredStream
+from batchscore.read.trees import FolderEntry, Tree, tree_of
+from batchscore.stores.address import Place, path_text
+from batchscore.stores.errors import StoreFailure
+from batchscore.stores.storage import digest_of, open_raw
 
 #: Suffixes of text, which may be compressed as well, and of formats that compress by themselves.
 TEXT_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
@@ -55,7 +53,7 @@ class InputFile:
 
     def open(self) -> io.RawIOBase:
         """Open its bytes as stored, to be read once from the start; what fails is an `OSError`."""
-        return opened(self.path)
+        return open_raw(self.path)
 
 
 @dataclass(frozen=True)
@@ -98,21 +96,12 @@ def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str 
     return Found(tuple(files), tuple(search.skipped))
 
 
-def opened(place: Place) -> io.RawIOBase:
-    """Open a file's bytes, to be read once from the start."""
-    return StoredStream(place) if isinstance(place, StoredPath) else place.open("rb", buffering=0)
-
-
 def digest(place: Place) -> str:
-    """`xxh3:<32 hex digits>` of the file's bytes as stored; one pass in constant memory."""
-    state = xxhash.xxh3_128()
+    """Return the digest `xxh3:<32 hex digits>` of the file's bytes as stored; raises `UnreadableFile`."""
     try:
-        with opened(place) as file:
-            while block := file.read(1 << 20):
-                state.update(block)
+        return digest_of(place)
     except OSError as error:
-        raise UnreadableFile(_shown(str(place)), error.strerror or "cannot be read") from error
-    return f"xxh3:{state.hexdigest()}"
+        raise UnreadableFile(path_text(str(place)), error.strerror or "cannot be read") from error
 
 
 @dataclass(frozen=True)
@@ -130,28 +119,28 @@ def _source(tree: Tree, text: str, output: Place | None) -> _Source:
     try:
         return _resolved(tree, text, output)
     except StoreFailure as failure:
-        raise InputError(f"{_shown(text)}: {failure.strerror}") from None
+        raise InputError(f"{path_text(text)}: {failure.strerror}") from None
 
 
 def _resolved(tree: Tree, text: str, output: Place | None) -> _Source:
     path = tree.absolute(text)
     kind = tree.kind(path)
     if kind is not None and tree.real(path) == tree.within(output):
-        raise InputError(f"{_shown(text)} is also the output: let the output go to another place")
+        raise InputError(f"{path_text(text)} is also the output: let the output go to another place")
     if kind == "folder":
         mark = os.path.join(path, OUTPUT_MARK)
         if tree.kind(mark) is not None or tree.is_link(mark):
             raise InputError(
-                f"{_shown(text)} is an output folder of batchscore. To score it again, name a folder "
+                f"{path_text(text)} is an output folder of batchscore. To score it again, name a folder "
                 "of score records below it, or that folder's files"
             )
         return _Source(text, path, "folder")
     if kind == "file":
         return _Source(text, path, "file")
     if kind is not None:
-        raise InputError(f"{_shown(text)} is not a regular file: write its data to a file first")
+        raise InputError(f"{path_text(text)} is not a regular file: write its data to a file first")
     if text and tree.is_link(path):
-        raise InputError(f"{_shown(text)} is a link to a file that does not exist")
+        raise InputError(f"{path_text(text)} is a link to a file that does not exist")
     base = path
     parts: list[str] = []
     while base != os.path.dirname(base) and tree.kind(base) is None:
@@ -174,10 +163,10 @@ def _root(sources: Sequence[_Source]) -> str:
 def _named_root(tree: Tree, text: str, sources: Sequence[_Source]) -> str:
     root = tree.absolute(text)
     if tree.kind(root) != "folder":
-        raise InputError(f"{_shown(text)} is no folder, so no INPUT can lie below it")
+        raise InputError(f"{path_text(text)} is no folder, so no INPUT can lie below it")
     for source in sources:
         if not os.path.join(source.base, "").startswith(os.path.join(root, "")):
-            raise InputError(f"{_shown(source.text)} does not lie below the folder {_shown(text)}")
+            raise InputError(f"{path_text(source.text)} does not lie below the folder {path_text(text)}")
     return root
 
 
@@ -200,7 +189,7 @@ class _Search:
         if source.kind == "file":
             if _suffix(source.base) is None:
                 raise InputError(
-                    f"{_shown(source.text)}: {_unknown(source.base)}; batchscore reads {_FORMATS}"
+                    f"{path_text(source.text)}: {_unknown(source.base)}; batchscore reads {_FORMATS}"
                 )
             yield from self._file(source.base, self._tree.real(source.base))
         elif source.kind == "folder":
@@ -280,7 +269,7 @@ class _Search:
                 entries.append(shown)
         return sorted(entries, key=_Entry.order)
 
-    def _judge(self, entry: Entry, real_folder: str, names: set[str]) -> _Entry | None:
+    def _judge(self, entry: FolderEntry, real_folder: str, names: set[str]) -> _Entry | None:
         link = entry.is_symlink()
         real = self._tree.real(entry.path) if link else os.path.join(real_folder, entry.name)
         folder = entry.is_dir()
@@ -303,7 +292,7 @@ class _Search:
             self.skipped.append(SkippedFile(name, reason))
 
     def _name(self, path: str) -> str:
-        return _shown(path[len(self._prefix) :] or ".")
+        return path_text(path[len(self._prefix) :] or ".")
 
 
 @dataclass(frozen=True)
@@ -355,27 +344,27 @@ def _unknown(path: str) -> str:
     stem, suffix = os.path.splitext(os.path.basename(path))
     if suffix.lower() in COMPRESSIONS:
         suffix = os.path.splitext(stem)[1] + suffix
-    return f"suffix {_shown(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
+    return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
 
 
 def _nothing(tree: Tree, source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
     if source.kind == "glob" and not skipped:
         return InputError(
-            f"{_shown(source.text)} matches nothing below {tree.shown(source.base)} (hidden files are "
+            f"{path_text(source.text)} matches nothing below {tree.shown(source.base)} (hidden files are "
             "matched only by a pattern that starts with a dot)"
         )
     what = "matches no file" if source.kind == "glob" else "holds no file"
     named = "; ".join(f"{skip.name}: {skip.reason}" for skip in skipped[:_SHOWN])
     more = f"; and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
     left = f". Skipped: {named}{more}" if skipped else ""
-    return InputError(f"{_shown(source.text)} {what} that batchscore reads: {_FORMATS}{left}")
+    return InputError(f"{path_text(source.text)} {what} that batchscore reads: {_FORMATS}{left}")
 
 
 def _missing(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str:
     """Say what stands where the missing path was looked for; `base` is the part of it that exists."""
     if not parts:
         return "an INPUT is an empty text: name a file, a folder or a glob"
-    message = f"{_shown(text)} does not exist"
+    message = f"{path_text(text)} does not exist"
     if tree.kind(base) != "folder":
         return f"{message}: {tree.shown(base)} is a file, not a folder"
     try:
@@ -390,11 +379,6 @@ def _missing(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    shown = [_shown(name) for name in names]
+    shown = [path_text(name) for name in names]
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     return ", ".join(shown[:_SHOWN]) + more
-
-
-def _shown(path: str) -> str:
-    """Write a path as text that every encoder takes: Linux allows names that are not UTF-8."""
-    return LOCAL.shown(path)

@@ -16,7 +16,7 @@ from io import RawIOBase
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import InputFile
-from batchscore.stores.failures import StoreFailure
+from batchscore.stores.errors import StoreFailure
 
 #: Bytes asked of the system at a time: large enough for a network file system, small beside a row.
 BLOCK = 256 * 1024

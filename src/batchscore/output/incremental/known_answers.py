@@ -29,6 +29,7 @@ from batchscore.output.row_digests import halves, read_digests
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 
 LENGTHS = struct.Struct("<II")
 
@@ -95,7 +96,7 @@ class Unpacked:
         if at == rows.size or rows[at] != row:
             return None
         file = self.opened()
-        with storage.told(self.folder, "read"):
+        with explain_errors(self.folder, "read"):
             file.seek(int(places[at]))
             text_bytes, vector_bytes = LENGTHS.unpack(file.read(LENGTHS.size))
             text, vector = file.read(text_bytes), file.read(vector_bytes)
@@ -109,7 +110,7 @@ class Unpacked:
             value = settled.result.value if isinstance(settled.result, Score) else None
             vector = value.tobytes() if isinstance(value, np.ndarray) else b""
             text = json_bytes(row_of(replace(settled, kept={})))
-            with storage.told(self.folder, "write"):
+            with explain_errors(self.folder, "write"):
                 places[settled.row] = file.seek(0, 2)
                 file.write(LENGTHS.pack(len(text), len(vector)) + text + vector)
         rows = sorted(places)
@@ -118,7 +119,7 @@ class Unpacked:
     def opened(self) -> BinaryIO:
         """Return the file, begun where it is not there; nobody else can see it."""
         if self.file is None:
-            with storage.told(self.folder, "use"):
+            with explain_errors(self.folder, "use"):
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - lives as long as this
         return self.file

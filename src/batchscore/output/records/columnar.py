@@ -19,11 +19,11 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
-from batchscore.output.records.jsonl import checked_vector, clean_text, error_fields, error_from, json_text
+from batchscore.output.records.jsonl import checked_vector, error_fields, error_from, json_text
 from batchscore.output.records.schema import RecordSchema
-from batchscore.rows import RowError, Score, Settled
+from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place, StoredPath
-from batchscore.stores.failures import StoreFailure
+from batchscore.stores.errors import StoreFailure
 from batchscore.stores.objects import StoredFile
 from batchscore.stores.storage import Sink
 
@@ -191,7 +191,7 @@ def _head_fields(schema: RecordSchema) -> list[Any]:
 
 def _head_columns(rows: Sequence[Settled], schema: RecordSchema) -> dict[str, Any]:
     columns: dict[str, Any] = {
-        "file": [clean_text(row.file) for row in rows],
+        "file": [replace_surrogates(row.file) for row in rows],
         "row": [row.row for row in rows],
     }
     if schema.with_id:
@@ -226,7 +226,7 @@ def _cell(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return clean_text(value)
+        return replace_surrogates(value)
     text = json_text(value)
     if text == "null":  # NaN
         return None
@@ -236,7 +236,7 @@ def _cell(value: Any) -> str | None:
 
 def _texts(value: Any) -> Any:
     if isinstance(value, str):
-        return clean_text(value)
+        return replace_surrogates(value)
     return [_texts(item) for item in value] if isinstance(value, list) else value
 
 

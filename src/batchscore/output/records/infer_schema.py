@@ -27,7 +27,7 @@ def first_record(part: Place) -> Mapping[str, Any]:
             with pq.ParquetFile(at_any_place(part)) as opened:
                 record: Any = next(opened.iter_batches(batch_size=1)).to_pylist()[0]
         else:
-            with storage.opened(part) as lines:
+            with storage.open_file(part) as lines:
                 record = orjson.loads(lines.readline())
         if isinstance(record, dict):
             return record

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any, TypeAlias
@@ -20,7 +19,7 @@ import orjson
 
 from batchscore.errors import BrokenInvariant, ErrorCode, OutputError
 from batchscore.output.records.schema import RecordSchema
-from batchscore.rows import RowError, Score, Settled
+from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
@@ -30,7 +29,6 @@ _CHUNK_BYTES = 1 << 20
 _LONG_LINE = 8192
 _LINE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 _DEEPEST = 200  # orjson's own bound is 254 levels
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Of all finite float32, this one alone (and its negative; all were tried) has a shortest text that comes
 # back as its neighbour through a reader that goes by way of float64, as Python's and most others do.
@@ -81,11 +79,6 @@ def json_bytes(value: Any) -> bytes:
     return _dumps(value, orjson.OPT_SERIALIZE_NUMPY)
 
 
-def clean_text(text: str) -> str:
-    """Return the text with lone surrogates, which UTF-8 cannot hold, replaced by U+FFFD."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
 def checked_vector(value: Any, row: Settled, dimensions: int | None) -> Vector:
     """Return the vector of a score; `BrokenInvariant` where it is one that no record may hold."""
     vector = _shaped(value, row, dimensions)
@@ -109,7 +102,7 @@ def error_fields(error: RowError) -> dict[str, Any]:
     """Return a `RowError` as a record's `error`."""
     return {
         "code": error.code.value,
-        "message": clean_text(error.message),
+        "message": replace_surrogates(error.message),
         "status": error.status,
         "attempts": error.attempts,
     }
@@ -219,13 +212,13 @@ def _unusual(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Mapping):
         return dict(value)
-    return clean_text(str(value))
+    return replace_surrogates(str(value))
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """Copy a cell so that nothing is left in it that orjson refuses."""
     if isinstance(value, str):
-        return clean_text(value)
+        return replace_surrogates(value)
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, (datetime, time)):  # a time with a zone is more than orjson knows
@@ -244,7 +237,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 def _deep_text(value: Any) -> str:
     try:
-        return clean_text(json.dumps(value, default=_unusual, ensure_ascii=False))
+        return replace_surrogates(json.dumps(value, default=_unusual, ensure_ascii=False))
     except RecursionError:  # from about 900 levels on; one such cell must not end the run
         return "(nested too deeply)"
 
@@ -274,7 +267,7 @@ def _decoded(
 ) -> Iterator[Settled]:
     line = 1
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else storage.opened(source) as lines:
+        with io.BytesIO(source) if isinstance(source, bytes) else storage.open_file(source) as lines:
             for text in lines:
                 yield settled(orjson.loads(text))
                 line += 1

@@ -75,7 +75,7 @@ def _to_columns(
     from batchscore.output.records import columnar  # noqa: PLC0415 - pyarrow takes a while to load
 
     schema = _completed(parts, schema)
-    with storage.replacing(destination) as sink, columnar.streaming(sink, schema, kind) as stream:
+    with storage.replace_file(destination) as sink, columnar.streaming(sink, schema, kind) as stream:
         for part in parts:
             if part.suffix.lower() == ".parquet":
                 for table in columnar.score_tables(part, schema):

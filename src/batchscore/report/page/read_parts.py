@@ -53,7 +53,7 @@ def some_lines(place: Place, size: int, rows: int, wanted: int) -> list[bytes]:
     """Return about so many whole lines of a file, spread over it."""
     if size <= SMALL_BYTES or wanted >= rows:
         lines = []
-        with storage.opened(place) as file:
+        with storage.open_file(place) as file:
             lines = file.read(max(size, SMALL_BYTES)).splitlines()
         step = max(len(lines) / max(wanted, 1), 1.0)
         return [lines[int(number * step)] for number in range(min(wanted, len(lines)))]
