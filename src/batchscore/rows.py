@@ -78,6 +78,35 @@ class Table:
     rows: Iterator[Row | UnreadableRow]
 
 
+@dataclass(frozen=True, slots=True)
+class FileTotals:
+    """The results of one input file: `rows = ok + errors + not_reached`.
+
+    `empty` of the errors are rows without a text, which do not count as failed.
+    """
+
+    file: str
+    state: str
+    rows: int
+    ok: int
+    errors: int
+    empty: int
+    problem: str = ""
+    attempts: int = 0
+    tokens_billed: int = 0
+    tokens_kept: int = 0
+
+    @property
+    def failed(self) -> int:
+        """Rows with an error record, except empty rows."""
+        return self.errors - self.empty
+
+    @property
+    def not_reached(self) -> int:
+        """Rows that were read and have no record."""
+        return self.rows - self.ok - self.errors
+
+
 @dataclass(slots=True)
 class Score:
     """A model's answer to one row.

@@ -203,7 +203,7 @@ def test_an_output_in_a_store_is_merged_verified_and_repaired(batchscore: Cli, b
     )
     assert bad.exit_code == again.exit_code == within.exit_code == 1
     assert "bytes instead of" in bad.stdout
-    assert "would stand in the output folder" in within.stderr or "is not as it was written" in within.stderr
+    assert "is in the output folder" in within.stderr or "was changed after it was written" in within.stderr
     repaired = batchscore("verify", f"{bucket.uri}/out", "--repair")
     assert repaired.exit_code == 4, repaired
     assert "4 rows lost their record" in repaired.stdout

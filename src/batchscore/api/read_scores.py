@@ -14,11 +14,12 @@ import numpy as np
 import orjson
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.find import _SUFFIXES, score_parts
-from batchscore.output.records.schema import TASKS
+from batchscore.output.find import score_parts
+from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.stores.errors import StoreFailure
+from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +75,8 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
 
 def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"{path}: scores stand in {', '.join(_SUFFIXES)} files")
+    if suffix not in FILE_SUFFIXES:
+        raise InputError(f"{path}: scores are in {', '.join(FILE_SUFFIXES)} files")
     try:
         return _from_lines(path, task) if suffix == ".jsonl" else _from_arrow(path, task)
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,8 +23,7 @@ from batchscore.output.journal import row_of, settled_from
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, Manifest, PartFile
 from batchscore.output.parts import final
-from batchscore.output.records.formats import format_of
-from batchscore.output.records.infer_schema import schema_of
+from batchscore.output.read_part import read_part
 from batchscore.output.records.jsonl import json_bytes
 from batchscore.output.row_digests import halves, read_digests
 from batchscore.rows import Score, Settled
@@ -168,24 +168,7 @@ def joined(arrays: Sequence[Any], kind: Any) -> np.ndarray[Any, Any]:
 
 
 def records(source: Source) -> Iterator[Settled]:
-    """Give the records of a part; none of a file that is gone, cut or changed."""
-    layout, commit, task = source.layout, source.commit, source.layout.task
-    if intact(layout.errors, commit.error_records):
-        path = layout.errors / str(commit.error_records and commit.error_records.name)
-        try:
-            yield from format_of(path).decode_errors(path, schema_of(path, task, answer="error"))
-        except BatchscoreError:
-            return
-    if intact(layout.scores, commit.scores):
-        path = layout.scores / str(commit.scores and commit.scores.name)
-        try:
-            yield from format_of(path).decode_scores(path, schema_of(path, task))
-        except BatchscoreError:
-            return
-
-
-def intact(folder: Place, part: PartFile | None) -> bool:
-    """Whether a part's file is what its commit record says."""
-    if part is None or storage.size_of(folder / part.name) != part.bytes:
-        return False
-    return storage.digest_file(folder / part.name) == part.digest
+    """Yield the records of a part, but not those of a file that is missing, cut or changed."""
+    with suppress(BatchscoreError):
+        for file in read_part(source.layout, source.commit, skip_damaged=True):
+            yield from file

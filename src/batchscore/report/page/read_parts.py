@@ -80,9 +80,9 @@ def of_parquet(place: Place, wanted: int, columns: Sequence[str]) -> Iterator[di
     """Give some records of a Parquet part: of each row group, evenly."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - 0.1 s that JSON Lines does without
 
-    from batchscore.output.records.columnar import at_any_place, vectors_of  # noqa: PLC0415
+    from batchscore.output.records.columnar import open_source, vectors_of  # noqa: PLC0415
 
-    with pq.ParquetFile(at_any_place(place)) as file:
+    with pq.ParquetFile(open_source(place)) as file:
         having = [name for name in columns if name in file.schema_arrow.names]
         rows = file.metadata.num_rows
         step = max(rows / max(wanted, 1), 1.0)
