@@ -116,7 +116,7 @@ def test_parts_come_by_number_beyond_five_digits(tmp_path: Path) -> None:
 def test_the_task_is_named_where_there_are_several(tmp_path: Path) -> None:
     write_folder(tmp_path, CHAT, "jsonl", {"a": [[answered(0, "x")]]})
     write_folder(tmp_path, replace(EMBEDDINGS, keep=()), "parquet", {"a": [[embedded(0)]]})
-    with pytest.raises(InputError, match="it holds embeddings and chat. Choose one with task"):
+    with pytest.raises(InputError, match=r"it holds embeddings and chat. Choose one with task"):
         read_scores(tmp_path)
     assert len(read_scores(tmp_path, task="chat")) == 1
     assert len(read_scores(tmp_path, "embeddings")) == 1

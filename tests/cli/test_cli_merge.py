@@ -116,7 +116,7 @@ def test_what_may_not_be_written_or_is_not_there(
         ("out", "in/a.jsonl", "--overwrite"): "in/a.jsonl is the input a.jsonl of these scores",
         ("empty", "all.jsonl"): "empty is not an output of batchscore",
         ("nowhere", "all.jsonl"): "nowhere: there is no such output folder",
-        ("cut", "all.jsonl"): "is not as it was written",
+        ("cut", "all.jsonl"): "was changed after it was written",
     }
     runs = batchscore.together(*(["merge", *words] for words in expected), ["merge", "out", "all.csv"])
     assert runs.pop().exit_code == 2

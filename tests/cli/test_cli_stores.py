@@ -70,7 +70,7 @@ def test_an_azure_store_that_refuses_is_told_in_a_sentence(batchscore: Cli, azur
     ("inputs", "told"),
     [
         ("{uri}/gone.csv", "does not exist"),
-        ("s3://no-such-bucket-of-ours/a.csv", "there is no s3://no-such-bucket-of-ours"),
+        ("s3://no-such-bucket-of-ours/a.csv", "s3://no-such-bucket-of-ours does not exist"),
         ("s3://AKIA:{secret}@bucket/a.csv", "put secrets into the environment"),
         ("https://account.blob.core.windows.net/files/a.csv?sig={secret}", "write a store's address as"),
     ],
@@ -88,7 +88,7 @@ def test_an_s3_server_that_is_not_there_is_told_in_a_sentence(batchscore: Cli, s
     env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
     done = batchscore(*SCORE, f"{s3.uri}/a.csv", "-o", "out", env=env)
     assert done.exit_code == 1
-    assert "the store cannot be reached; see the network, the address and AWS_ENDPOINT_URL" in done.stderr
+    assert "the store cannot be reached; check the network, the address and AWS_ENDPOINT_URL" in done.stderr
 
 
 TEXTS = "text\n" + "".join(f"the tide turned {row} times\n" for row in range(10))

@@ -280,5 +280,5 @@ def test_a_missing_file_is_an_output_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", [("file",), ("x", "chat"), ("x", "x")])
 def test_a_kept_column_may_not_have_a_name_of_the_records_own(keep: tuple[str, ...]) -> None:
-    with pytest.raises(UsageError, match="^keep "):
+    with pytest.raises(UsageError, match=r"^keep "):
         RecordSchema("chat", keep=keep)

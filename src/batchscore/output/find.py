@@ -150,8 +150,8 @@ def score_parts(out: Place, task: str | None = None) -> tuple[str, list[Place]]:
     missing = [part for part in parts if part.name not in names]
     if missing:
         raise InputError(
-            f"{missing[0]} is missing ({len(missing)} of {len(parts)} parts). Run the same score command again "
-            "to score these rows."
+            f"{missing[0]} is missing ({len(missing)} of {len(parts)} parts). Run the same score command "
+            "to score these rows again."
         )
     if not parts:
         raise InputError(

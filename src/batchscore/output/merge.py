@@ -85,8 +85,8 @@ def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[
             part = commit.scores
             if part is not None and storage.size_of(folder / task / part.name) not in {None, part.bytes}:
                 raise OutputError(
-                    f"{folder / task / part.name} was changed after it was written. `batchscore verify` shows "
-                    "all damage."
+                    f"{folder / task / part.name} was changed after it was written. "
+                    "`batchscore verify` shows all damage."
                 )
     missing = [f"{not_reached:,} rows that were read have no record"] if not_reached else []
     missing += [f"{file}: {why}" for file, why in sorted(incomplete.items())]

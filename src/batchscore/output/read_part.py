@@ -37,7 +37,7 @@ def damage_of(path: Place, part: PartFile) -> str | None:
 
 
 def intact(layout: Layout, commit: Commit) -> bool:
-    """Whether a part's files are as its commit record says, to the byte, and there is no other of its name."""
+    """Whether a part's files are as its commit record says, to the byte, and it has no other file."""
     named = commit.scores or commit.error_records
     if named is None:
         return True

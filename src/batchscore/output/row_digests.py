@@ -39,8 +39,8 @@ Halves: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 class Digests:
     """The rows of one part, `n` of them: row numbers and flags `(n,)`, digests `(n, 2)`.
 
-    `asked` are of the prompts, `carried` of the kept columns, `None` if none are kept; `ids` is `None` without
-    a setting `id`.
+    `asked` are of the prompts, `carried` of the kept columns, `None` if none are kept; `ids` is `None` if
+    there is no id column.
     """
 
     rows: np.ndarray[Any, np.dtype[np.int64]]

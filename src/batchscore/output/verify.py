@@ -92,8 +92,8 @@ class Verification:
             )
         if self.problems:
             return (
-                f"Damaged: {lost}. Run `batchscore verify --repair` to remove the damage, then the same score "
-                "command again."
+                f"Damaged: {lost}. Run `batchscore verify --repair` to remove the damage, then the same "
+                "score command again."
             )
         if self.unreadable:
             files = "these files" if len(self.missing) == self.unreadable else "the unreadable files"

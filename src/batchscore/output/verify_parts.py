@@ -171,7 +171,7 @@ def _numbers_every_row(stated: Manifest) -> bool:
 def _check_commit(
     layout: Layout, stated: Manifest, commit: Commit
 ) -> tuple[list[OutputProblem], Commit | None]:
-    """Compare one part with its commit record; return the problems, and the record of its sound files, if any.
+    """Compare one part with its commit record; return problems, and the record of its sound files, if any.
 
     If one of two files is sound, its rows are kept and the other rows count as not reached.
     """

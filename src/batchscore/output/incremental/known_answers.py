@@ -21,14 +21,12 @@ import orjson
 from batchscore.errors import BatchscoreError
 from batchscore.output.journal import row_of, settled_from
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import Commit, Manifest, PartFile
+from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.parts import final
 from batchscore.output.read_part import read_part
 from batchscore.output.records.jsonl import json_bytes
 from batchscore.output.row_digests import halves, read_digests
 from batchscore.rows import Score, Settled
-from batchscore.stores import storage
-from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
 
 LENGTHS = struct.Struct("<II")
