@@ -17,7 +17,7 @@ from batchscore.errors import InputError, OutputError
 from batchscore.output.find import score_parts
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
-from batchscore.stores.address import Place, StoredPath, place_of
+from batchscore.stores.address import Place, place_of
 from batchscore.stores.errors import StoreFailure
 from batchscore.task import TASKS
 
@@ -110,10 +110,9 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     from batchscore.output.records.columnar import counts_of, vectors_of  # noqa: PLC0415
-    from batchscore.stores.objects import StoredFile  # noqa: PLC0415
+    from batchscore.stores.objects import open_arrow_file  # noqa: PLC0415
 
-    source = StoredFile(path) if isinstance(path, StoredPath) else None
-    with pa.PythonFile(source, "r") if source is not None else pa.OSFile(str(path)) as opened:
+    with open_arrow_file(path) as opened:
         if path.suffix.lower() == ".parquet":
             with pq.ParquetFile(opened) as file:
                 table = file.read()

@@ -6,7 +6,6 @@ are large, so a huge row group streams in constant memory.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from batchscore.read.problems import Rows, too_large_row, unique_names, unreadab
 from batchscore.read.stream import ARROW_STREAM, explain_read_errors, looks_like
 from batchscore.rows import Row, Table
 from batchscore.stores.address import StoredPath
-from batchscore.stores.objects import StoredFile
+from batchscore.stores.objects import open_arrow_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,22 +102,13 @@ def _open_checked(file: InputFile, what: str) -> Iterator[bytes]:
             ) from error
 
 
-def _open_seekable(file: InputFile, *, mapped: bool = False) -> Any:
-    """Open a file to read at any position."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    if isinstance(file.path, StoredPath):
-        return pa.PythonFile(StoredFile(file.path), "r")
-    return (pa.memory_map if mapped else pa.OSFile)(os.fsencode(file.path))
-
-
 def _open_stream(file: InputFile) -> Any:
     """Open a file to read from start to end."""
     import pyarrow as pa  # noqa: PLC0415
 
-    if isinstance(file.path, StoredPath):
-        return pa.PythonFile(file.open(), "r")
-    return pa.OSFile(os.fsencode(file.path))
+    return (
+        pa.PythonFile(file.open(), "r") if isinstance(file.path, StoredPath) else open_arrow_file(file.path)
+    )
 
 
 @contextmanager
@@ -130,7 +120,7 @@ def _parquet(file: InputFile) -> Iterator[Any]:
             raise UnreadableFile(file.name, "it is an encrypted Parquet file: decrypt it first")
         if not head.startswith(b"PAR1"):
             raise _wrong_format(file, looks_like(head), "a Parquet file")
-        source = stack.enter_context(_open_seekable(file))
+        source = stack.enter_context(open_arrow_file(file.path))
         metadata, buffer = pq.read_metadata(source), _READ_BUFFER
         if isinstance(file.path, StoredPath):
             buffer = max(buffer, min(_LARGEST_RANGE, _RANGES_BYTES // (metadata.num_columns or 1)))
@@ -154,7 +144,7 @@ def _arrow(file: InputFile) -> Iterator[Any]:
             raise UnreadableFile(file.name, "it is a Feather file of version 1: write it again as Parquet")
         if head.startswith(b"ARROW1"):
             # A file's buffers may be anywhere in it; mapped pages are not our memory.
-            source = stack.enter_context(_open_seekable(file, mapped=True))
+            source = stack.enter_context(open_arrow_file(file.path, mapped=True))
             yield stack.enter_context(pa.ipc.open_file(source))
             return
         what = looks_like(head)

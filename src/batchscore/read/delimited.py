@@ -34,7 +34,7 @@ _PREFACE = re.compile(rb'"?sep=([,;|\t])"?')
 _ZERO = "\udc00"
 
 
-def delimited_table(file: InputFile, delimiter: str, max_row_bytes: int) -> Table:
+def delimited_table(file: InputFile, max_row_bytes: int, *, delimiter: str) -> Table:
     """Open a csv (`,`) or tsv (tab) file: read its header now, its rows on demand.
 
     If the first line of a csv has `;` and no `,`, the delimiter is `;`, as Excel writes it in Europe; if it

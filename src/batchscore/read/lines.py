@@ -35,18 +35,15 @@ class BareText(dict[str, Any]):
     """The values of a JSON string; the type distinguishes them from those of an object."""
 
 
-def text_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open a txt file by lines: each that is not blank is a row, and `number` counts all lines."""
+def text_table(file: InputFile, max_row_bytes: int, *, document: bool = False) -> Table:
+    """Open a txt file by lines: each that is not blank is a row, and `number` counts all lines.
+
+    As a `document` the whole file, unchanged, is row 0; a blank file has no row.
+    """
     with text_blocks(file) as blocks:
         next(blocks, None)  # raises at once if it is another kind of file
-    return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=_text_rows(file, max_row_bytes))
-
-
-def text_document_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open a txt file as one document: row 0 is its text, unchanged; a blank file has no row."""
-    with text_blocks(file) as blocks:
-        next(blocks, None)
-    return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=_document_rows(file, max_row_bytes))
+    rows = (_document_rows if document else _text_rows)(file, max_row_bytes)
+    return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=rows)
 
 
 def json_lines_table(file: InputFile, max_row_bytes: int) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from batchscore.errors import SettingsError, setting_name
@@ -11,7 +12,7 @@ from batchscore.read.columnar import arrow_table, parquet_table
 from batchscore.read.delimited import delimited_table
 from batchscore.read.document import json_table
 from batchscore.read.files import InputFile
-from batchscore.read.lines import json_lines_table, text_document_table, text_table
+from batchscore.read.lines import json_lines_table, text_table
 from batchscore.rows import Table
 
 
@@ -33,22 +34,17 @@ class ReadOptions:
             raise SettingsError(f"{setting_name('txt')} is {self.txt!r}: use 'lines' or 'document'")
 
 
-def _text_table(file: InputFile, options: ReadOptions) -> Table:
-    reader = text_table if options.txt == "lines" else text_document_table
-    return reader(file, options.max_row_bytes)
-
-
-_READERS: dict[str, Callable[[InputFile, ReadOptions], Table]] = {
-    ".csv": lambda file, options: delimited_table(file, ",", options.max_row_bytes),
-    ".tsv": lambda file, options: delimited_table(file, "\t", options.max_row_bytes),
-    ".json": lambda file, options: json_table(file, options.max_row_bytes),
-    ".jsonl": lambda file, options: json_lines_table(file, options.max_row_bytes),
-    ".ndjson": lambda file, options: json_lines_table(file, options.max_row_bytes),
-    ".txt": _text_table,
-    ".parquet": lambda file, options: parquet_table(file, options.max_row_bytes),
-    ".arrow": lambda file, options: arrow_table(file, options.max_row_bytes),
-    ".feather": lambda file, options: arrow_table(file, options.max_row_bytes),
-    ".ipc": lambda file, options: arrow_table(file, options.max_row_bytes),
+_READERS: dict[str, Callable[[InputFile, int], Table]] = {
+    ".csv": partial(delimited_table, delimiter=","),
+    ".tsv": partial(delimited_table, delimiter="\t"),
+    ".json": json_table,
+    ".jsonl": json_lines_table,
+    ".ndjson": json_lines_table,
+    ".txt": text_table,
+    ".parquet": parquet_table,
+    ".arrow": arrow_table,
+    ".feather": arrow_table,
+    ".ipc": arrow_table,
 }
 
 
@@ -58,4 +54,6 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     Raises `UnreadableFile` if nothing of it can be read. A table may be dropped unread: no file is open
     before the first row is read, and it is closed after the last, or when `rows` is closed.
     """
-    return _READERS[file.suffix](file, options)
+    if file.suffix == ".txt":
+        return text_table(file, options.max_row_bytes, document=options.txt == "document")
+    return _READERS[file.suffix](file, options.max_row_bytes)

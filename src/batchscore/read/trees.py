@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from batchscore.errors import InputError
 from batchscore.stores.address import Place, StoredPath, is_uri, path_text, stored_path
@@ -24,56 +24,18 @@ from batchscore.stores.objects import StoredEntry, find_entry, list_entries
 Kind = Literal["file", "folder", "other"]
 
 
-class FolderEntry(Protocol):
-    """One entry of a folder, such as `os.DirEntry`."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def path(self) -> str: ...  # noqa: D102
-    def is_dir(self) -> bool: ...  # noqa: D102
-    def is_file(self) -> bool: ...  # noqa: D102
-    def is_symlink(self) -> bool: ...  # noqa: D102
-
-
-class Tree(Protocol):
-    """The folders that a walk visits. Failures raise `OSError`, with the reason as its `strerror`."""
-
-    def absolute(self, text: str) -> str:
-        """Return the path of an INPUT."""
-
-    def kind(self, path: str) -> Kind | None:
-        """Return what is at a path, `None` if there is nothing or it is not accessible."""
-
-    def is_link(self, path: str) -> bool:
-        """Whether there is a link, also a broken one."""
-
-    def real(self, path: str) -> str:
-        """Return the path with links resolved."""
-
-    def within(self, place: Place | None) -> str | None:
-        """Return the real path of a place in this tree, `None` for another tree's."""
-
-    def scan(self, folder: str) -> Sequence[FolderEntry]:
-        """List a folder, unsorted."""
-
-    def size(self, path: str) -> int:
-        """Return a file's size in bytes."""
-
-    def place(self, path: str) -> Place:
-        """Return the place of a file, to open it."""
-
-    def shown(self, path: str) -> str:
-        """Return a path as text that UTF-8 can encode."""
+FolderEntry = os.DirEntry[str] | StoredEntry
 
 
 class LocalTree:
-    """The folders of this machine."""
+    """The folders of this machine. Failures raise `OSError`, with the reason as its `strerror`."""
 
-    def absolute(self, text: str) -> str:  # noqa: D102
+    def absolute(self, text: str) -> str:
+        """Return the path of an INPUT."""
         return os.path.abspath(text) if text else ""
 
-    def kind(self, path: str) -> Kind | None:  # noqa: D102
+    def kind(self, path: str) -> Kind | None:
+        """Return what is at a path, `None` if there is nothing or it is not accessible."""
         try:
             mode = os.stat(path).st_mode
         except (OSError, ValueError):
@@ -81,32 +43,39 @@ class LocalTree:
             return None
         return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
 
-    def is_link(self, path: str) -> bool:  # noqa: D102
+    def is_link(self, path: str) -> bool:
+        """Whether there is a link, also a broken one."""
         return os.path.islink(path)
 
-    def real(self, path: str) -> str:  # noqa: D102
+    def real(self, path: str) -> str:
+        """Return the path with links resolved."""
         return os.path.realpath(path)
 
-    def within(self, place: Place | None) -> str | None:  # noqa: D102
+    def within(self, place: Place | None) -> str | None:
+        """Return the real path of a place in this tree, `None` for another tree's."""
         return os.path.realpath(place) if isinstance(place, Path) else None
 
-    def scan(self, folder: str) -> Sequence[os.DirEntry[str]]:  # noqa: D102
+    def scan(self, folder: str) -> Sequence[os.DirEntry[str]]:
+        """List a folder, unsorted."""
         with os.scandir(folder) as scan:
             return list(scan)
 
-    def size(self, path: str) -> int:  # noqa: D102
+    def size(self, path: str) -> int:
+        """Return a file's size in bytes."""
         return os.stat(path).st_size
 
-    def place(self, path: str) -> Path:  # noqa: D102
+    def place(self, path: str) -> Path:
+        """Return the place of a file, to open it."""
         return Path(path)
 
-    def shown(self, path: str) -> str:  # noqa: D102
+    def shown(self, path: str) -> str:
+        """Return a path as text that UTF-8 can encode."""
         return path_text(path)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTree:
-    """A bucket, whose path is `/`. Listings give sizes, which are kept until `size` is called."""
+    """A bucket with the same methods; its path is `/`. Listings give `sizes`, kept until `size` is called."""
 
     bucket: StoredPath
     sizes: dict[str, int] = field(default_factory=dict, compare=False)
@@ -153,9 +122,12 @@ class StoredTree:
         return str(self.bucket.at(path))
 
 
+Tree = LocalTree | StoredTree
+
+
 def tree_of(inputs: Iterable[str]) -> Tree:
     """Return the tree that holds all INPUTs; raises `InputError` if there are several."""
-    trees: list[LocalTree | StoredTree] = []
+    trees: list[Tree] = []
     for text in inputs:
         tree = StoredTree(stored_path(text).at("")) if is_uri(text) else LOCAL
         if tree not in trees:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from batchscore.stores.address import StoredPath
+from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.connect import file_system
 from batchscore.stores.errors import explain_store_errors
 
@@ -217,3 +217,12 @@ class StoredStream(io.RawIOBase):
             if self._thread is not None:
                 self._thread.shutdown(cancel_futures=True)
             self._file.close()
+
+
+def open_arrow_file(place: Place, *, mapped: bool = False) -> Any:
+    """Open a file for pyarrow to read at any position; `mapped`: a file on disk as a memory map."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if isinstance(place, StoredPath):
+        return pa.PythonFile(StoredFile(place), "r")
+    return (pa.memory_map if mapped else pa.OSFile)(os.fsencode(place))

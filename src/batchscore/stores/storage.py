@@ -240,36 +240,36 @@ def is_folder(path: Place) -> bool:
     """Whether the path is a folder; in a store: whether there are objects below it."""
     if isinstance(path, Path):
         return path.is_dir()
-    with explain_errors(path, "look at"):
-        found = objects.find_entry(path)
-    return found is not None and found.kind == "folder"
+    entry = _find_entry(path)
+    return entry is not None and entry.is_dir()
 
 
 def exists(path: Place) -> bool:
     """Whether there is a file or folder at the path."""
-    if isinstance(path, Path):
-        return path.exists()
-    with explain_errors(path, "look at"):
-        return objects.find_entry(path) is not None
+    return path.exists() if isinstance(path, Path) else _find_entry(path) is not None
 
 
 def size_of(path: Place) -> int | None:
     """Return a file's size in bytes, `None` if there is no file."""
     if isinstance(path, StoredPath):
-        with explain_errors(path, "look at"):
-            found = objects.find_entry(path)
-        return None if found is None else found.size
+        entry = _find_entry(path)
+        return None if entry is None else entry.size
     try:
         return path.stat().st_size
     except OSError:
         return None
 
 
+def _find_entry(path: StoredPath) -> objects.StoredEntry | None:
+    with explain_errors(path, "find"):
+        return objects.find_entry(path)
+
+
 def sizes(folder: Place) -> dict[str, int]:
     """Return the size in bytes of each file in a folder, by name; none if there is no folder."""
     with explain_errors(folder, "list"):
         if isinstance(folder, StoredPath):
-            return {entry.name: entry.size for entry in objects.list_entries(folder) if entry.kind == "file"}
+            return {entry.name: entry.size for entry in objects.list_entries(folder) if entry.is_file()}
         try:
             with os.scandir(folder) as scan:
                 return {entry.name: entry.stat().st_size for entry in scan if entry.is_file()}

@@ -22,9 +22,9 @@ from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.output.records.jsonl import DAMAGED, checked_vector, error_fields, error_from, json_text
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
-from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
-from batchscore.stores.objects import StoredFile
+from batchscore.stores.objects import open_arrow_file
 from batchscore.stores.storage import Sink
 
 _ROW_GROUP = 4096
@@ -288,9 +288,7 @@ def _read_tables(source: Place | bytes, expected: Callable[[pa.Schema], pa.Schem
 
 def open_source(source: Place | bytes) -> Any:
     """Return a path, bytes or a store's file in a form that pyarrow opens."""
-    if isinstance(source, bytes):
-        return pa.BufferReader(source)
-    return pa.PythonFile(StoredFile(source), "r") if isinstance(source, StoredPath) else source
+    return pa.BufferReader(source) if isinstance(source, bytes) else open_arrow_file(source)
 
 
 def _rows(
