@@ -1,6 +1,6 @@
-"""How does an answer go out, or fail to?
+"""How is a response sent, or a connection broken?
 
-It must not know what is in it: status, headers and bytes are given.
+It must not know the content: it receives a status, headers and bytes.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-_DRIPS = 20
+_PIECES = 20
 
 
-def reset(request: web.Request) -> web.StreamResponse:
-    """End the connection at once, so that the caller sees a reset; the response given goes nowhere."""
+def reset_connection(request: web.Request) -> web.StreamResponse:
+    """Reset the connection. The returned response is never sent."""
     transport = request.transport
     if transport is not None:
-        link = transport.get_extra_info("socket")
-        if link is not None:
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
             with contextlib.suppress(OSError):
-                link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     return web.Response()
 
 
-def close(request: web.Request) -> web.StreamResponse:
-    """End the connection without an answer."""
+def close_connection(request: web.Request) -> web.StreamResponse:
+    """Close the connection without a response."""
     if request.transport is not None:
         request.transport.close()
     return web.Response()
 
 
-async def truncated(
+async def send_truncated(
     request: web.Request, status: int, headers: Mapping[str, str], body: bytes, share: float
 ) -> web.StreamResponse:
-    """Promise the whole body by `content-length`, send a part of it, and close."""
+    """Announce the whole body in `content-length`, send a part of it, and close the connection."""
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = len(body)
     await response.prepare(request)
@@ -48,16 +48,16 @@ async def truncated(
     return response
 
 
-async def dripped(
+async def send_slowly(
     request: web.Request, status: int, headers: Mapping[str, str], body: bytes, seconds: float
 ) -> web.StreamResponse:
-    """Send the body in pieces, spread over so many seconds."""
+    """Send the body in pieces, spread over this many seconds."""
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = len(body)
     await response.prepare(request)
-    step = max(1, -(-len(body) // _DRIPS))
+    step = max(1, -(-len(body) // _PIECES))
     for start in range(0, len(body), step):
-        await asyncio.sleep(seconds / _DRIPS)
+        await asyncio.sleep(seconds / _PIECES)
         await response.write(body[start : start + step])
     await response.write_eof()
     return response
