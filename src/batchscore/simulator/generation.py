@@ -7,6 +7,7 @@ Rules: references of `POST /chat/completions` and `/completions`, and the page o
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ _REASONING_TOKENS = 64
 #: The service's default of `max_tokens` for completions.
 _COMPLETION_TOKENS = 16
 _TOKENS_PER_MESSAGE = 4
+_NO_EXTRAS: dict[str, Any] = {"refusal": None, "annotations": []}
 _SAFE = {
     name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")
 }
@@ -185,59 +187,34 @@ def _stop_words(body: dict[str, Any]) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def chat_reply(
-    request: GenerationRequest, *, model: str, identifier: str, created: int, surface: Surface
+def encode_reply(
+    request: GenerationRequest, *, chat: bool, model: str, identifier: str, surface: Surface
 ) -> tuple[bytes, int]:
-    """Return the body of a chat reply with status 200, and the billed tokens."""
-    answers = [
-        write_answer(request.prompts[0], request.options, choice=at)
-        for at in range(request.choices_per_prompt)
-    ]
-    choices: list[dict[str, Any]] = []
-    for index, one in enumerate(answers):
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": one.text,
-            "refusal": None,
-            "annotations": [],
-        }
-        choice = {"index": index, "message": message, "logprobs": None, "finish_reason": one.finish_reason}
-        choices.append(choice | _filter_results(one, surface))
-    usage = _usage(request, answers, details=True)
-    reply = {
-        "id": f"chatcmpl-{identifier}",
-        "object": "chat.completion",
-        "created": created,
-        "model": model,
-        "choices": choices,
-        "usage": usage,
-        "system_fingerprint": "fp_simulator",
-    }
-    return orjson.dumps(reply | _prompt_results(1, surface)), usage["total_tokens"]
-
-
-def completions_reply(
-    request: GenerationRequest, *, model: str, identifier: str, created: int, surface: Surface
-) -> tuple[bytes, int]:
-    """Return the body of a completions reply, with `n` choices per prompt, and the billed tokens."""
+    """Return the body of a reply with status 200, with `n` choices per prompt, and the billed tokens."""
     answers: list[GeneratedText] = []
     choices: list[dict[str, Any]] = []
     for prompt in request.prompts:
-        for at in range(request.choices_per_prompt):
-            one = write_answer(prompt, request.options, choice=at)
-            text = (prompt if request.echo else "") + (one.text or "")
-            choice = {"index": len(choices), "text": text, "logprobs": None}
-            choices.append(choice | {"finish_reason": one.finish_reason} | _filter_results(one, surface))
-            answers.append(one)
-    usage = _usage(request, answers, details=False)
+        for index in range(request.choices_per_prompt):
+            answer = write_answer(prompt, request.options, choice=index)
+            answers.append(answer)
+            content: dict[str, Any] = {"text": (prompt if request.echo else "") + (answer.text or "")}
+            if chat:
+                content = {"message": {"role": "assistant", "content": answer.text, **_NO_EXTRAS}}
+            choice = {"index": len(choices), **content, "logprobs": None}
+            choices.append(
+                choice | {"finish_reason": answer.finish_reason} | _filter_results(answer, surface)
+            )
+    usage = _usage(request, answers, details=chat)
     reply = {
-        "id": f"cmpl-{identifier}",
-        "object": "text_completion",
-        "created": created,
+        "id": f"{'chatcmpl' if chat else 'cmpl'}-{identifier}",
+        "object": "chat.completion" if chat else "text_completion",
+        "created": int(time.time()),
         "model": model,
         "choices": choices,
         "usage": usage,
     }
+    if chat:
+        reply["system_fingerprint"] = "fp_simulator"
     return orjson.dumps(reply | _prompt_results(len(request.prompts), surface)), usage["total_tokens"]
 
 
@@ -259,11 +236,11 @@ def _usage(request: GenerationRequest, answers: list[GeneratedText], *, details:
     return usage
 
 
-def _filter_results(one: GeneratedText, surface: Surface) -> dict[str, Any]:
+def _filter_results(answer: GeneratedText, surface: Surface) -> dict[str, Any]:
     """Return the fields that Azure adds to a choice."""
     if surface is Surface.OPENAI:
         return {}
-    if one.finish_reason == "content_filter":
+    if answer.finish_reason == "content_filter":
         return {"content_filter_results": {**_SAFE, "violence": {"filtered": True, "severity": "medium"}}}
     return {"content_filter_results": _SAFE}
 

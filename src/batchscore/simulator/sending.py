@@ -1,6 +1,6 @@
 """How is a response sent, or a connection broken?
 
-It must not know the content: it receives a status, headers and bytes.
+It must not know the content: it receives a response and bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -35,11 +34,10 @@ def close_connection(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-async def send_truncated(
-    request: web.Request, status: int, headers: Mapping[str, str], body: bytes, share: float
+async def send_part(
+    request: web.Request, response: web.StreamResponse, body: bytes, share: float
 ) -> web.StreamResponse:
     """Announce the whole body in `content-length`, send a part of it, and close the connection."""
-    response = web.StreamResponse(status=status, headers=headers)
     response.content_length = len(body)
     await response.prepare(request)
     await response.write(body[: max(1, int(len(body) * share))] if share else b"")
@@ -49,10 +47,9 @@ async def send_truncated(
 
 
 async def send_slowly(
-    request: web.Request, status: int, headers: Mapping[str, str], body: bytes, seconds: float
+    request: web.Request, response: web.StreamResponse, body: bytes, seconds: float
 ) -> web.StreamResponse:
     """Send the body in pieces, spread over this many seconds."""
-    response = web.StreamResponse(status=status, headers=headers)
     response.content_length = len(body)
     await response.prepare(request)
     step = max(1, -(-len(body) // _PIECES))

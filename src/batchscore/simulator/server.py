@@ -13,6 +13,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 from os import read
 from typing import Any
 
@@ -54,27 +55,19 @@ class Simulator:
         """Return the application with all routes."""
         application = web.Application(client_max_size=_MAX_BODY_BYTES)
         router = application.router
-        azure = rf"/openai/deployments/{{deployment}}/{{operation:{_OPERATION}}}"
-        router.add_post(azure, self._azure)
-        router.add_post(rf"/openai/v1/{{operation:{_OPERATION}}}", self._azure_v1)
-        router.add_post(rf"/v1/{{operation:{_OPERATION}}}", self._openai)
+        for surface in Surface:
+            router.add_post(
+                rf"{surface.value}/{{operation:{_OPERATION}}}", partial(self._serve, surface=surface)
+            )
         for path in ("/v1/models", "/openai/v1/models", "/openai/models"):
             router.add_get(path, self._models)
         router.add_routes(control_routes(self.settings, self.states))
         router.add_route("*", "/{anything:.*}", self._unknown)
         return application
 
-    async def _azure(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, Surface.AZURE, request.match_info["deployment"])
-
-    async def _azure_v1(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, Surface.AZURE_V1, None)
-
-    async def _openai(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, Surface.OPENAI, None)
-
-    async def _serve(self, request: web.Request, surface: Surface, name: str | None) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, surface: Surface) -> web.StreamResponse:
         """Authenticate, record and answer one request, by the script or else as the service does."""
+        name = request.match_info.get("deployment")
         authentication, allowed = self._authenticate(request)
         record = self.states.new_record(request.path_qs, request.headers, authentication)
         unread = self.states.get(name).script.take_before_body() if name is not None and allowed else None
@@ -111,13 +104,13 @@ class Simulator:
         record: RequestRecord,
         state: DeploymentState,
         behaviour: Behaviour | None,
-        request_parts: tuple[dict[str, Any] | ErrorReply, str, Surface],
+        parts: tuple[dict[str, Any] | ErrorReply, str, Surface],
     ) -> web.StreamResponse:
         """Answer by the script, or else by the limits, the random faults and the model.
 
         The limits are not charged for a scripted reply. They are charged before a random fault.
         """
-        parsed, name, surface = request_parts
+        parsed, name, surface = parts
         if behaviour is not None and behaviour.replaces_answer:
             await asyncio.sleep(behaviour.latency)
             return await self._replace_reply(request, record, behaviour, surface)
@@ -129,22 +122,16 @@ class Simulator:
         if latency:
             await asyncio.sleep(latency)
         behaviour = behaviour or self._random_faults.draw()
-        if behaviour is None:
-            reply = await self._service.answer(admitted)
-            record.tokens = reply.tokens
-            return self._send(record, reply)
-        if behaviour.replaces_answer:
+        if behaviour is not None and behaviour.replaces_answer:
             return await self._replace_reply(request, record, behaviour, surface)
-        reply = await self._service.answer(admitted, vector_fault=behaviour.vectors)
+        reply = await self._service.answer(admitted, vector_fault=behaviour.vectors if behaviour else None)
         record.tokens, record.status = reply.tokens, reply.status
-        headers = _headers(reply)
-        if behaviour.drip is not None:
-            return await sending.send_slowly(request, reply.status, headers, reply.body, behaviour.drip)
-        if behaviour.truncate is not None:
-            return await sending.send_truncated(
-                request, reply.status, headers, reply.body, behaviour.truncate
-            )
-        return self._send(record, reply)
+        if behaviour is not None and (behaviour.drip is not None or behaviour.truncate is not None):
+            response = web.StreamResponse(status=reply.status, headers=_headers(reply))
+            if behaviour.drip is not None:
+                return await sending.send_slowly(request, response, reply.body, behaviour.drip)
+            return await sending.send_part(request, response, reply.body, behaviour.truncate or 0.0)
+        return _response(reply)
 
     async def _replace_reply(
         self, request: web.Request, record: RequestRecord, behaviour: Behaviour, surface: Surface
@@ -159,7 +146,7 @@ class Simulator:
 
     def _send(self, record: RequestRecord, reply: ServiceReply) -> web.Response:
         record.status = reply.status
-        return web.Response(status=reply.status, body=reply.body, headers=_headers(reply))
+        return _response(reply)
 
     def _authenticate(self, request: web.Request) -> tuple[str | None, bool]:
         """Return the kind of authentication ("key", "bearer", None), and whether the client is authorized."""
@@ -183,13 +170,9 @@ class Simulator:
         return _response(ServiceReply(200, orjson.dumps({"object": "list", "data": models})))
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
-        azure = request.path.startswith("/openai/")
-        error = (
-            error_replies.resource_not_found()
-            if azure
-            else error_replies.unknown_url(request.method, request.path)
-        )
-        return _response(encode_error(error))
+        if request.path.startswith("/openai/"):
+            return _response(encode_error(error_replies.resource_not_found()))
+        return _response(encode_error(error_replies.unknown_url(request.method, request.path)))
 
 
 def _scripted_reply(behaviour: Behaviour, surface: Surface) -> ServiceReply:

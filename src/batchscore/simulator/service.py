@@ -130,10 +130,9 @@ class Service:
         if isinstance(work, EmbeddingsRequest):
             return ServiceReply(200, await self._embed(work, model, vector_fault), headers, work.tokens)
         chat = admitted.operation == "chat/completions"
-        write = generation.chat_reply if chat else generation.completions_reply
         identifier = hashlib.blake2b(orjson.dumps(admitted.parsed), digest_size=12).hexdigest()
-        body, billed = write(
-            work, model=model, identifier=identifier, created=int(time.time()), surface=surface
+        body, billed = generation.encode_reply(
+            work, chat=chat, model=model, identifier=identifier, surface=surface
         )
         return ServiceReply(200, body, headers, billed)
 

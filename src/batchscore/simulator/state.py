@@ -48,9 +48,9 @@ class RequestRecord:
 class DeploymentState:
     """The state of one deployment: its limits, its script and its requests."""
 
-    def __init__(self, settings: SimulatorSettings, memory: BodyMemory) -> None:
+    def __init__(self, settings: SimulatorSettings, bodies: BodyMemory) -> None:
         self._settings = settings
-        self._memory = memory
+        self._bodies = bodies
         self.script = Script()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.reset()
@@ -78,7 +78,7 @@ class DeploymentState:
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         if self._settings.record_last:
             self.records.append(record)
-            self._memory.add(record)
+            self._bodies.add(record)
             if len(self.records) > self._settings.record_last:
                 self.records.popleft()
         for waiter in [one for one in self._waiting if one[0] <= self.count]:
@@ -141,14 +141,14 @@ class DeploymentStates:
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
-        self._memory = BodyMemory()
+        self._bodies = BodyMemory()
         self._started = time.monotonic()
         self.by_name: dict[str, DeploymentState] = {}
 
     def get(self, name: str) -> DeploymentState:
         """Return the state of a deployment."""
         if name not in self.by_name:
-            self.by_name[name] = DeploymentState(self._settings, self._memory)
+            self.by_name[name] = DeploymentState(self._settings, self._bodies)
         return self.by_name[name]
 
     def new_record(self, path: str, headers: Mapping[str, str], authentication: str | None) -> RequestRecord:
