@@ -107,7 +107,7 @@ def test_a_quota_that_nobody_says_is_found(monkeypatch: Patch) -> None:
     assert service.refused < 0.1 * len(service.charged)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10_000),
     rpm=st.none() | st.floats(60, 6000),

@@ -194,6 +194,7 @@ def test_a_behaviour_out_of_bounds_is_refused_on_both_sides(
         call("POST", url, {"colour": "red"})
 
 
+@pytest.mark.process
 def test_random_faults_are_the_same_for_the_same_seed() -> None:
     def series(seed: int) -> list[int]:
         with (

@@ -20,6 +20,8 @@ from batchscore.simulator.settings import flag_of
 COMMAND = [sys.executable, "-m", "batchscore", "simulate"]
 FOLDER = Path(batchscore.simulator.__file__).parent
 
+pytestmark = pytest.mark.process
+
 
 def launch(*arguments: str) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE

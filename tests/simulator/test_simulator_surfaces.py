@@ -161,6 +161,7 @@ def test_a_deployment_name_may_hold_any_character(simulator: Running) -> None:
     assert simulator.deployment("größe 3.5%").statistics().count == 1
 
 
+@pytest.mark.process
 def test_models_are_listed_and_only_configured_ones_served() -> None:
     with (
         start(deployments=("one", "two"), dimensions=4) as running,

@@ -160,6 +160,7 @@ def test_times_that_cannot_be_meant_are_forgotten(record: tuple[object, ...], tm
     assert opened(tmp_path / "quota").reserve(START, 10, Rates(1000.0)) == START
 
 
+@pytest.mark.process
 def test_a_worker_that_is_killed_with_the_lock_in_hand_holds_nobody_up(tmp_path: Path) -> None:
     path = tmp_path / "quota"
     code = (
@@ -174,6 +175,7 @@ def test_a_worker_that_is_killed_with_the_lock_in_hand_holds_nobody_up(tmp_path:
     assert opened(path).reserve(START, 10, Rates(1000.0)) == START
 
 
+@pytest.mark.process
 def test_processes_that_reserve_side_by_side_never_overdraw(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path; from batchscore.request.quota.windows import Rates;"
