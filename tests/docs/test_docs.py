@@ -162,6 +162,7 @@ def test_the_guide_makes_the_calls_of_the_script_with_its_files() -> None:
         assert name in guide
 
 
+@pytest.mark.slow
 def test_every_python_example_of_the_docs_runs(
     batchscore: Cli, imported: prefork.Server, data: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
@@ -104,7 +104,6 @@ def test_a_quota_that_nobody_says_is_found() -> None:
     assert service.refused < 0.1 * len(service.charged)
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     rpm=st.none() | st.floats(60, 6000),
