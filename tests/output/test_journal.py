@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, OutputError
-from batchscore.output.journal import ASKED_BYTES, MOST_OPEN, Entry, Journals
+from batchscore.output.journal import DIGEST_BYTES, MAX_OPEN, JournalEntry, Journals
 from batchscore.rows import RowError, Score, Settled
 
 LENGTH = 3
@@ -31,7 +31,7 @@ SCORES = st.one_of(
     st.builds(Score, st.lists(st.none() | TEXTS, max_size=3), st.lists(st.none() | TEXTS, max_size=3)),
 )
 ENTRIES = st.builds(
-    Entry,
+    JournalEntry,
     st.builds(
         Settled,
         st.just("a/ü.csv"),
@@ -41,12 +41,12 @@ ENTRIES = st.builds(
         st.dictionaries(TEXTS, st.none() | TEXTS | st.integers(-9, 9), max_size=2),
         st.booleans(),
     ),
-    st.binary(min_size=ASKED_BYTES, max_size=ASKED_BYTES),
+    st.binary(min_size=DIGEST_BYTES, max_size=DIGEST_BYTES),
 )
 BATCHES = st.lists(st.lists(ENTRIES, min_size=1, max_size=4), max_size=5)
 
 
-def plain(entry: Entry) -> tuple[Any, ...]:
+def plain(entry: JournalEntry) -> tuple[Any, ...]:
     """What of an entry can be compared; vectors by their bytes."""
     settled, result = entry.settled, entry.settled.result
     if isinstance(result, Score):
@@ -54,7 +54,7 @@ def plain(entry: Entry) -> tuple[Any, ...]:
         shown: Any = (value, result.finish_reason, result.usage, result.raw)
     else:
         shown = result
-    return settled.file, settled.row, shown, settled.id, settled.kept, settled.truncated, entry.asked
+    return settled.file, settled.row, shown, settled.id, settled.kept, settled.truncated, entry.prompt_digest
 
 
 def replayed(folder: Path, name: str = "part", identity: str = "settings") -> dict[int, tuple[Any, ...]]:
@@ -65,7 +65,7 @@ def replayed(folder: Path, name: str = "part", identity: str = "settings") -> di
     return found
 
 
-def written(folder: Path, batches: list[list[Entry]], name: str = "part") -> Journals:
+def written(folder: Path, batches: list[list[JournalEntry]], name: str = "part") -> Journals:
     journals = Journals(folder, "settings")
     journals.find()
     for batch in batches:
@@ -73,16 +73,18 @@ def written(folder: Path, batches: list[list[Entry]], name: str = "part") -> Jou
     return journals
 
 
-def expected(batches: list[list[Entry]]) -> dict[int, tuple[Any, ...]]:
+def expected(batches: list[list[JournalEntry]]) -> dict[int, tuple[Any, ...]]:
     return {entry.settled.row: plain(entry) for batch in batches for entry in batch}
 
 
-def numbered(row: int) -> Entry:
-    return Entry(Settled("a.csv", row, Score(np.float32([row, 1, 2]))), bytes(ASKED_BYTES))
+def numbered(row: int) -> JournalEntry:
+    return JournalEntry(Settled("a.csv", row, Score(np.float32([row, 1, 2]))), bytes(DIGEST_BYTES))
 
 
 @given(BATCHES)
-def test_everything_comes_back(tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]]) -> None:
+def test_everything_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]]
+) -> None:
     folder = tmp_path_factory.mktemp("journal")
     written(folder, batches).close()
     assert replayed(folder) == expected(batches)
@@ -91,7 +93,7 @@ def test_everything_comes_back(tmp_path_factory: pytest.TempPathFactory, batches
 @settings(max_examples=60)
 @given(BATCHES.filter(bool), st.data())
 def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
     path = folder / "part.journal"
@@ -115,7 +117,7 @@ def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
 @settings(max_examples=60)
 @given(BATCHES.filter(bool), st.data())
 def test_a_changed_byte_is_never_taken_for_an_answer(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
     written(folder, batches).close()
@@ -139,10 +141,10 @@ def test_a_journal_of_other_settings_or_another_part_is_not_read(tmp_path: Path)
 def test_more_parts_than_files_may_be_open(tmp_path: Path) -> None:
     journals = Journals(tmp_path, "settings")
     for row in (1, 2):
-        for part in range(MOST_OPEN + 9):
+        for part in range(MAX_OPEN + 9):
             journals.append(f"part-{part}", [numbered(row)])
-    assert len(journals.open) <= MOST_OPEN
-    for part in range(MOST_OPEN + 9):
+    assert len(journals.open) <= MAX_OPEN
+    for part in range(MAX_OPEN + 9):
         assert set(journals.replay(f"part-{part}")) == {1, 2}
         journals.remove(f"part-{part}")
     journals.close()

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from batchscore.errors import OutputLocked
 from batchscore.output.locks.flock import SYSTEM, Locking
-from batchscore.output.locks.holder import Holder, holder_from, lives, this_process
-from batchscore.output.locks.lock import Hold, alive, foreign, held, refuse_held
+from batchscore.output.locks.holder import Holder, holder_from, is_running, this_process
+from batchscore.output.locks.lock import Lock, hold_lock, is_elsewhere, may_be_alive, refuse_locked
 
 
 def no_locks(descriptor: int, how: int) -> None:
@@ -42,19 +42,19 @@ HOLDER = """
 import errno, os, sys, time
 from dataclasses import replace
 from pathlib import Path
-from batchscore.output.locks.lock import held
+from batchscore.output.locks.lock import hold_lock
 from batchscore.output.locks.flock import SYSTEM
 def no_locks(descriptor, how):
     raise OSError(errno.ENOTSUP, "no")
 locking = SYSTEM if sys.argv[2] == "kernel" else replace(SYSTEM, flock=no_locks)
-with held(Path(sys.argv[1]), "chat", what="out (chat)", command="holder", notice=print, locking=locking):
+with hold_lock(Path(sys.argv[1]), "chat", what="out (chat)", command="holder", notice=print, locking=locking):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 def take(folder: Path, locking: Locking, name: str = "chat", notice: Callable[[str], object] = str) -> Any:
-    return held(folder, name, what=f"out ({name})", command="batchscore", notice=notice, locking=locking)
+    return hold_lock(folder, name, what=f"out ({name})", command="batchscore", notice=notice, locking=locking)
 
 
 def start_holder(folder: Path, way: str) -> subprocess.Popen[str]:
@@ -80,9 +80,9 @@ def test_a_second_one_of_the_same_process_is_refused_and_nothing_is_left(
             take(folder, locking).__enter__()
         assert refused.value.exit_code == 5
         with pytest.raises(OutputLocked):
-            refuse_held(folder, "chat", what="out (chat)", locking=locking)
+            refuse_locked(folder, "chat", what="out (chat)", locking=locking)
     assert not list(tmp_path.iterdir())
-    refuse_held(folder, "chat", what="out (chat)", locking=locking)
+    refuse_locked(folder, "chat", what="out (chat)", locking=locking)
     with pytest.raises(ZeroDivisionError), take(folder, locking):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
@@ -124,23 +124,6 @@ def test_of_many_threads_one_at_a_time_has_it(tmp_path: Path, locking: Locking) 
     assert not list(tmp_path.rglob("*.lock"))
 
 
-@WAYS
-def test_who_waits_gets_it_when_it_is_free(tmp_path: Path, locking: Locking) -> None:
-    order: list[str] = []
-
-    def wait() -> None:
-        with held(tmp_path, "chat", what="out", command="b", notice=str, wait_seconds=30, locking=locking):
-            order.append("second")
-
-    thread = threading.Thread(target=wait)
-    with take(tmp_path, locking):
-        thread.start()
-        time.sleep(0.05)
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
-
-
 @pytest.mark.crash
 @pytest.mark.parametrize("way", ["kernel", "record"])
 def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:
@@ -150,10 +133,10 @@ def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:
         with pytest.raises(OutputLocked, match=rf"`holder`, process {process.pid} .*on .*, since 20..-"):
             take(tmp_path / "out", locking).__enter__()
         with pytest.raises(OutputLocked, match=str(process.pid)):
-            refuse_held(tmp_path / "out", "chat", what="out", locking=locking)
+            refuse_locked(tmp_path / "out", "chat", what="out", locking=locking)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        refuse_held(tmp_path / "out", "chat", what="out", locking=locking)
+        refuse_locked(tmp_path / "out", "chat", what="out", locking=locking)
         with take(tmp_path / "out", locking, notice=notices.append):
             record = json.loads((tmp_path / "out" / "chat.lock").read_bytes())
             assert record["pid"] == os.getpid()
@@ -196,13 +179,13 @@ def test_a_number_that_is_another_processes_by_now_holds_nothing(tmp_path: Path,
 def test_another_machine_is_told_by_its_silence(tmp_path: Path, locking: Locking) -> None:
     """Also where a lock was had from the kernel: some mounts' locks reach one machine only."""
     left_behind(tmp_path, host="elsewhere", boot="another", pid=1)
-    with pytest.raises(OutputLocked, match=r"on elsewhere.* last sign of life was \d s ago; after 300 s"):
+    with pytest.raises(OutputLocked, match=r"on elsewhere.* last heartbeat was \d s ago; after 300 s"):
         take(tmp_path, locking).__enter__()
     with pytest.raises(OutputLocked):
-        refuse_held(tmp_path, "chat", what="out", locking=locking)
+        refuse_locked(tmp_path, "chat", what="out", locking=locking)
     old = time.time() - 301
     os.utime(tmp_path / "chat.lock", (old, old))
-    refuse_held(tmp_path, "chat", what="out", locking=locking)
+    refuse_locked(tmp_path, "chat", what="out", locking=locking)
     notices: list[str] = []
     with take(tmp_path, locking, notice=notices.append):
         pass
@@ -247,7 +230,7 @@ def test_of_several_who_see_the_same_dead_holder_one_succeeds(tmp_path: Path) ->
     locking = replace(WITHOUT, settle_seconds=0.3)
     left_behind(tmp_path, pid=2**31 - 1)
     together = threading.Barrier(4)
-    results: list[Hold | OutputLocked] = []
+    results: list[Lock | OutputLocked] = []
     done = threading.Event()
 
     def work() -> None:
@@ -267,7 +250,7 @@ def test_of_several_who_see_the_same_dead_holder_one_succeeds(tmp_path: Path) ->
     done.set()
     for thread in threads:
         thread.join()
-    assert sum(isinstance(result, Hold) for result in results) == 1
+    assert sum(isinstance(result, Lock) for result in results) == 1
 
 
 TEXTS = st.text(max_size=8)
@@ -304,16 +287,16 @@ def test_any_bytes_are_a_record_or_none(record: bytes) -> None:
 def test_only_on_the_same_system_a_process_is_looked_for(found: Holder, here: Holder, seconds: float) -> None:
     same = (found.boot, found.numbers) == (here.boot, here.numbers) and found.boot and found.numbers
     if not same:
-        assert lives(found, here) is None
-        assert alive(found, here, seconds, SYSTEM) == (seconds < SYSTEM.stale_seconds)
-    assert foreign(found, here) <= (found.host != here.host)
+        assert is_running(found, here) is None
+        assert may_be_alive(found, here, seconds, SYSTEM) == (seconds < SYSTEM.stale_seconds)
+    assert is_elsewhere(found, here) <= (found.host != here.host)
 
 
 def test_this_process_lives_and_its_predecessor_does_not() -> None:
     me = this_process("x")
-    assert lives(me, me) is True
-    assert lives(replace(me, born=0), me) is False
-    assert lives(replace(me, born=None), me) is None
+    assert is_running(me, me) is True
+    assert is_running(replace(me, born=0), me) is False
+    assert is_running(replace(me, born=None), me) is None
     assert "x" in me.record.decode()
 
 
@@ -322,12 +305,12 @@ import resource, sys
 from dataclasses import replace
 from pathlib import Path
 from batchscore.errors import OutputError
-from batchscore.output.locks.lock import held
+from batchscore.output.locks.lock import hold_lock
 from batchscore.output.locks.flock import SYSTEM
 resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9))
 locking = SYSTEM if sys.argv[2] == "kernel" else replace(SYSTEM, flock=None)
 try:
-    with held(Path(sys.argv[1]), "chat", what="out", command="x", notice=print, locking=locking):
+    with hold_lock(Path(sys.argv[1]), "chat", what="out", command="x", notice=print, locking=locking):
         print("held")
 except OutputError as error:
     print(error)

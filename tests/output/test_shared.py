@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from batchscore.output.manifest import read_manifest
 from batchscore.output.records.formats import format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.output.shared_ledger import SharedLedger
+from batchscore.output.spec import OutputSpec
 from batchscore.output.verify import verify_output
 from batchscore.rows import Prompt, RowError, Score, Settled
 
@@ -28,15 +30,18 @@ FINGERPRINT = {"format": "jsonl", "rows_per_part": PER_PART}
 
 def ledger(out: Path, scratch: Path) -> SharedLedger:
     made = SharedLedger(
-        Layout(out, "embeddings", ".jsonl"),
-        format_named("jsonl"),
-        RecordSchema("embeddings"),
-        PER_PART,
-        FINGERPRINT,
-        scratch=scratch,
-        files=(FILE,),
+        OutputSpec(
+            Layout(out, "embeddings", ".jsonl"),
+            format_named("jsonl"),
+            RecordSchema("embeddings"),
+            PER_PART,
+            FINGERPRINT,
+            scratch=scratch,
+            shared=True,
+            files={FILE: ""},
+        )
     )
-    made.prepare(overwrite=False)
+    made.prepare()
     return made
 
 
@@ -220,7 +225,7 @@ def test_workers_that_have_equal_files_of_one_name_do_not_take_them_for_one(tmp_
         place = tmp_path / folder / FILE
         place.parent.mkdir()
         place.touch()
-        own.places = {FILE: str(place)}
+        own.spec = replace(own.spec, files={FILE: str(place)}, base_dir=False)
         progress = own.start(FILE, "")
         assert progress is not None
         list(progress.unanswered(prompts(2)))
@@ -229,7 +234,7 @@ def test_workers_that_have_equal_files_of_one_name_do_not_take_them_for_one(tmp_
     workers[0].publish(workers[0].encode(part))
     workers[0].manifests[FILE].state = "complete"
     workers[0].finish(FILE)
-    with pytest.raises(OutputError, match="Say with --base-dir"):
+    with pytest.raises(OutputError, match="Set base_dir to a folder"):
         workers[1].settle([answered(0), answered(1)])
     (tmp_path / "x").rename(tmp_path / "gone")
     (part,) = workers[1].settle([answered(0), answered(1)])

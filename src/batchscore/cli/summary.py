@@ -195,7 +195,7 @@ def found_by(finished: Finished, command: str) -> str:
     if output.file is not None:
         code = f"import batchscore; print(batchscore.read_scores({json.dumps(str(output.file))}))"
         return f"To look at them: {shlex.join(['python', '-c', code])}"
-    folder = str(output.asked_for).rstrip("/")
+    folder = str(output.named).rstrip("/")
     return f"To make one file of them: {typed(['merge', folder, f'{folder}-{task}.jsonl', '--task', task])}"
 
 
@@ -256,7 +256,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "limited": outcome.limited,
         "interrupted": outcome.interrupted,
         "seconds": round(finished.seconds, 3),
-        "output": str(finished.output.asked_for),
+        "output": str(finished.output.named),
         "output_written": finished.with_file or finished.output.file is None,
         "scores": str(finished.layout.scores),
         "error_records": str(finished.layout.errors),

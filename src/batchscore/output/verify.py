@@ -14,9 +14,9 @@ from typing import Any
 from batchscore.errors import ExitCode, InputError
 from batchscore.output.find import Left, folder_of_locks, left_by_last_run, output_folder, task_of
 from batchscore.output.layout import Layout
-from batchscore.output.leftovers import listed
-from batchscore.output.locks.lock import held, refuse_held
-from batchscore.output.manifest import copy_of, places_of_manifests
+from batchscore.output.leftovers import list_files
+from batchscore.output.locks.lock import hold_lock, refuse_locked
+from batchscore.output.manifest import copy_of, manifest_paths
 from batchscore.output.verify_parts import Checked, Problem, check_manifest
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -88,8 +88,8 @@ def verify_output(
     what = f"{named} ({task})"
     locks = folder_of_locks(folder)
     if not repair:
-        refuse_held(locks, task, what=what)
-    holding = held(locks, task, what=what, command="batchscore verify --repair", notice=notice)
+        refuse_locked(locks, task, what=what)
+    holding = hold_lock(locks, task, what=what, command="batchscore verify --repair", notice=notice)
     with holding if repair else nullcontext():
         return verified(folder, task, Verdict(str(named), task, repair))
 
@@ -100,7 +100,7 @@ def verified(folder: Place, task: str, verdict: Verdict) -> Verdict:
     sound: set[tuple[str, str]] = set()
     left = left_by_last_run(folder, task)
     fingerprints: dict[str, str] = {}
-    for path in places_of_manifests(Layout(folder, task, "")):
+    for path in manifest_paths(Layout(folder, task, "")):
         checked = check_manifest(path, folder, task)
         verdict.problems += checked.problems
         named |= checked.named
@@ -161,7 +161,7 @@ def parts_of(folder: Place, task: str) -> Iterator[tuple[str, Place]]:
     """Give what stands in the folders of scores and errors."""
     layout = Layout(folder, task, "")
     for kind, where in (("scores", layout.scores), ("errors", layout.errors)):
-        for path in listed(where, ""):
+        for path in list_files(where):
             yield kind, path
 
 

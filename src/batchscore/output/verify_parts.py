@@ -17,7 +17,7 @@ import orjson
 
 from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, OutputError
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import VERSION, Commit, Manifest, PartFile, copy_of, manifest_from
+from batchscore.output.manifest import VERSION, Commit, Manifest, PartFile, copy_of, manifest_from_json
 from batchscore.output.records.formats import format_of
 from batchscore.output.records.infer_schema import schema_of
 from batchscore.rows import RowError, Settled
@@ -102,7 +102,7 @@ def read_totals(place: Place, path: Place, root: Place, task: str) -> tuple[Mani
             raise
         raise ValueError("it is not there") from None
     refuse_other_version(path, totals)
-    said = manifest_from(totals)
+    said = manifest_from_json(totals)
     refuse_odd(said, path, root, task)
     return said, totals
 

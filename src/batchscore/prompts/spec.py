@@ -9,9 +9,10 @@ from batchscore.prompts.messages import columns_of, read_messages
 from batchscore.prompts.prompt import Wanted, listed
 from batchscore.prompts.template import Template, parse_template
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import PromptSettings
 
 
-def wanted_by(settings: Settings) -> Wanted:
+def wanted_by(settings: Settings | PromptSettings) -> Wanted:
     """Return the wish for prompts, its templates parsed; raises `UsageError`."""
     messages = None
     if settings.messages is not None and settings.messages.lstrip().startswith("["):
@@ -30,7 +31,7 @@ def wanted_by(settings: Settings) -> Wanted:
     if settings.text_field is not None and settings.text_field not in asked:
         raise UsageError(f"--text-field {settings.text_field}: the template's fields are {listed(asked)}.")
     return Wanted(
-        task=settings.task,
+        task=settings.task if isinstance(settings.task, str) else settings.task.name,
         column=settings.column,
         text_field=settings.text_field,
         prompt=prompt,
