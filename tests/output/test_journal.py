@@ -1,4 +1,4 @@
-"""What is in a journal comes back as it was, whatever was cut off or changed behind it."""
+"""A journal's content comes back as it was, whatever was cut off or changed behind it."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ ENTRIES = st.builds(
 BATCHES = st.lists(st.lists(ENTRIES, min_size=1, max_size=4), max_size=5)
 
 
-def plain(entry: JournalEntry) -> tuple[Any, ...]:
-    """What of an entry can be compared; vectors by their bytes."""
+def comparable_entry(entry: JournalEntry) -> tuple[Any, ...]:
+    """Return an entry as values that can be compared; vectors as bytes."""
     settled, result = entry.settled, entry.settled.result
     if isinstance(result, Score):
         value = result.value.tobytes() if isinstance(result.value, np.ndarray) else result.value
@@ -60,7 +60,7 @@ def plain(entry: JournalEntry) -> tuple[Any, ...]:
 def replayed(folder: Path, name: str = "part", identity: str = "settings") -> dict[int, tuple[Any, ...]]:
     journals = Journals(folder, identity)
     journals.find()
-    found = {row: plain(entry) for row, entry in journals.replay(name).items()}
+    found = {row: comparable_entry(entry) for row, entry in journals.replay(name).items()}
     journals.close()
     return found
 
@@ -74,7 +74,7 @@ def written(folder: Path, batches: list[list[JournalEntry]], name: str = "part")
 
 
 def expected(batches: list[list[JournalEntry]]) -> dict[int, tuple[Any, ...]]:
-    return {entry.settled.row: plain(entry) for batch in batches for entry in batch}
+    return {entry.settled.row: comparable_entry(entry) for batch in batches for entry in batch}
 
 
 def numbered(row: int) -> JournalEntry:
@@ -92,7 +92,7 @@ def test_everything_comes_back(
 
 @settings(max_examples=60)
 @given(BATCHES.filter(bool), st.data())
-def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
+def test_a_cut_costs_one_frame_and_the_journal_can_be_continued(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
@@ -108,7 +108,7 @@ def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
     whole = [batch for batch, end in zip(batches, ends, strict=True) if end <= cut]
     again = Journals(folder, "settings")
     again.find()
-    assert {row: plain(entry) for row, entry in again.replay("part").items()} == expected(whole)
+    assert {row: comparable_entry(entry) for row, entry in again.replay("part").items()} == expected(whole)
     again.append("part", [numbered(99)])
     again.close()
     assert replayed(folder) == expected([*whole, [numbered(99)]])
@@ -116,7 +116,7 @@ def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
 
 @settings(max_examples=60)
 @given(BATCHES.filter(bool), st.data())
-def test_a_changed_byte_is_never_taken_for_an_answer(
+def test_a_changed_byte_never_becomes_an_answer(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
@@ -151,7 +151,7 @@ def test_more_parts_than_files_may_be_open(tmp_path: Path) -> None:
     assert not tmp_path.exists()
 
 
-def test_nobody_else_may_read_a_journal(tmp_path: Path) -> None:
+def test_no_other_user_can_read_a_journal(tmp_path: Path) -> None:
     written(tmp_path / "deep", [[numbered(1)]]).close()
     assert (tmp_path / "deep" / "part.journal").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "deep").stat().st_mode & 0o077 == 0
@@ -170,7 +170,7 @@ except Exception as error:
 """
 
 
-def test_a_full_disk_is_told_and_what_was_written_before_comes_back(tmp_path: Path) -> None:
+def test_a_full_disk_raises_and_earlier_entries_come_back(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", _LIMITED, tmp_path / "journal", Path(__file__).parent],
         capture_output=True,
@@ -183,7 +183,7 @@ def test_a_full_disk_is_told_and_what_was_written_before_comes_back(tmp_path: Pa
     assert set(found) == set(range(len(found)))
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="is a file, not a folder"):
         written(tmp_path / "file" / "journal", [[numbered(1)]])

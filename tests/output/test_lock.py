@@ -1,4 +1,4 @@
-"""One holder at a time, whoever asks and however the last one ended; nothing is left behind."""
+"""One holder at a time, however the last one ended; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from batchscore.output.locks.lock import Lock, hold_lock, is_elsewhere, may_be_a
 
 
 def no_locks(descriptor: int, how: int) -> None:
-    """Stand for a mount that has none."""
+    """Act like a mount without locks."""
     raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
 
@@ -70,9 +70,7 @@ def start_holder(folder: Path, way: str) -> subprocess.Popen[str]:
 
 
 @WAYS
-def test_a_second_one_of_the_same_process_is_refused_and_nothing_is_left(
-    tmp_path: Path, locking: Locking
-) -> None:
+def test_the_same_process_cannot_lock_twice_and_nothing_is_left(tmp_path: Path, locking: Locking) -> None:
     folder = tmp_path / "out" / ".batchscore"
     with take(folder, locking), take(folder, locking, "embeddings"):
         assert sorted(path.name for path in folder.iterdir()) == ["chat.lock", "embeddings.lock"]
@@ -89,14 +87,14 @@ def test_a_second_one_of_the_same_process_is_refused_and_nothing_is_left(
 
 
 @WAYS
-def test_what_else_stands_in_the_folder_stays(tmp_path: Path, locking: Locking) -> None:
+def test_other_files_in_the_folder_stay(tmp_path: Path, locking: Locking) -> None:
     with take(tmp_path / "a", locking):
         (tmp_path / "a" / "README").write_text("mine")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["README"]
 
 
 @WAYS
-def test_of_many_threads_one_at_a_time_has_it(tmp_path: Path, locking: Locking) -> None:
+def test_one_of_many_threads_at_a_time_has_the_lock(tmp_path: Path, locking: Locking) -> None:
     inside, most, taken = 0, 0, 0
     guard = threading.Lock()
 
@@ -140,9 +138,9 @@ def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:
         with take(tmp_path / "out", locking, notice=notices.append):
             record = json.loads((tmp_path / "out" / "chat.lock").read_bytes())
             assert record["pid"] == os.getpid()
-    # The kernel knows; where only the record told, a person is told as well.
+    # The kernel knows. If only the record shows it, the user gets a notice.
     assert len(notices) == (way == "record")
-    # The folder was the killed one's to remove.
+    # The killed process created the folder, so nobody removes it.
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -159,7 +157,7 @@ def test_a_stopped_process_still_holds(tmp_path: Path, way: str) -> None:
 
 
 def left_behind(folder: Path, **changes: Any) -> Holder:
-    """Write the record that a dead holder leaves."""
+    """Write the record of a dead holder."""
     holder = replace(this_process("other"), **changes)
     folder.mkdir(exist_ok=True)
     (folder / "chat.lock").write_bytes(holder.record)
@@ -167,7 +165,7 @@ def left_behind(folder: Path, **changes: Any) -> Holder:
 
 
 @WAYS
-def test_a_number_that_is_another_processes_by_now_holds_nothing(tmp_path: Path, locking: Locking) -> None:
+def test_a_reused_process_number_holds_nothing(tmp_path: Path, locking: Locking) -> None:
     born = this_process("").born
     assert born is not None
     left_behind(tmp_path, born=born - 1)
@@ -176,8 +174,10 @@ def test_a_number_that_is_another_processes_by_now_holds_nothing(tmp_path: Path,
 
 
 @WAYS
-def test_another_machine_is_told_by_its_silence(tmp_path: Path, locking: Locking) -> None:
-    """Also where a lock was had from the kernel: some mounts' locks reach one machine only."""
+def test_a_holder_on_another_machine_counts_as_dead_without_a_heartbeat(
+    tmp_path: Path, locking: Locking
+) -> None:
+    """Also if the kernel gives the lock: some mounts' locks reach one machine only."""
     left_behind(tmp_path, host="elsewhere", boot="another", pid=1)
     with pytest.raises(OutputLocked, match=r"on elsewhere.* last heartbeat was \d s ago; after 300 s"):
         take(tmp_path, locking).__enter__()
@@ -196,8 +196,8 @@ def test_another_machine_is_told_by_its_silence(tmp_path: Path, locking: Locking
 
 @WAYS
 @pytest.mark.parametrize("record", [b"", b"{", b'{"pid": 1}\n'])
-def test_a_record_that_says_nothing(tmp_path: Path, locking: Locking, record: bytes) -> None:
-    """Where there are locks it counts for nothing; else for as long as its writer might still live."""
+def test_a_record_that_cannot_be_read(tmp_path: Path, locking: Locking, record: bytes) -> None:
+    """With locks it counts for nothing; without them, as long as its writer may be alive."""
     (tmp_path / "chat.lock").write_bytes(record)
     if locking is not QUICK:
         with pytest.raises(OutputLocked, match="does not say who it is"):
@@ -209,7 +209,7 @@ def test_a_record_that_says_nothing(tmp_path: Path, locking: Locking, record: by
 
 
 @WAYS
-def test_a_holder_gives_signs_of_life_and_notices_when_its_lock_is_gone(
+def test_a_holder_writes_heartbeats_and_notices_when_its_lock_is_lost(
     tmp_path: Path, locking: Locking
 ) -> None:
     lost = threading.Event()
@@ -222,11 +222,11 @@ def test_a_holder_gives_signs_of_life_and_notices_when_its_lock_is_gone(
         assert not lost.is_set()
         successor = left_behind(tmp_path, host="elsewhere")
         assert lost.wait(10)
-    # What is another's by now is not removed.
+    # The lock of the successor is not removed.
     assert path.read_bytes() == successor.record
 
 
-def test_of_several_who_see_the_same_dead_holder_one_succeeds(tmp_path: Path) -> None:
+def test_one_of_several_that_see_the_same_dead_holder_succeeds_it(tmp_path: Path) -> None:
     locking = replace(WITHOUT, settle_seconds=0.3)
     left_behind(tmp_path, pid=2**31 - 1)
     together = threading.Barrier(4)
@@ -270,7 +270,7 @@ HOLDERS = st.builds(
 
 @settings(deadline=None)
 @given(holder=HOLDERS, cut=st.integers(1, 400))
-def test_a_record_comes_back_whole_or_not_at_all(holder: Holder, cut: int) -> None:
+def test_a_record_comes_back_complete_or_not_at_all(holder: Holder, cut: int) -> None:
     assert holder_from(holder.record) == holder
     assert holder_from(holder.record[:-1][:-cut]) is None
 
@@ -284,7 +284,7 @@ def test_any_bytes_are_a_record_or_none(record: bytes) -> None:
 
 @settings(deadline=None)
 @given(found=HOLDERS, here=HOLDERS, seconds=st.floats(-10, 1e6))
-def test_only_on_the_same_system_a_process_is_looked_for(found: Holder, here: Holder, seconds: float) -> None:
+def test_a_process_is_looked_up_on_the_same_system_only(found: Holder, here: Holder, seconds: float) -> None:
     same = (found.boot, found.numbers) == (here.boot, here.numbers) and found.boot and found.numbers
     if not same:
         assert is_running(found, here) is None
@@ -292,7 +292,7 @@ def test_only_on_the_same_system_a_process_is_looked_for(found: Holder, here: Ho
     assert is_elsewhere(found, here) <= (found.host != here.host)
 
 
-def test_this_process_lives_and_its_predecessor_does_not() -> None:
+def test_this_process_is_running_and_its_predecessor_is_not() -> None:
     me = this_process("x")
     assert is_running(me, me) is True
     assert is_running(replace(me, born=0), me) is False
@@ -318,7 +318,7 @@ except OutputError as error:
 
 
 @pytest.mark.parametrize("way", ["kernel", "record"])
-def test_a_full_disk_is_told_and_stands_in_nobodys_way(tmp_path: Path, way: str) -> None:
+def test_a_full_disk_raises_and_leaves_no_lock(tmp_path: Path, way: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", _FULL, tmp_path, way], capture_output=True, text=True, check=True
     )

@@ -20,7 +20,7 @@ import secrets
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,11 +74,13 @@ class Journals:
     """The journals of one output, one per part, in a folder of their own.
 
     `identity` stands for the run's settings: a journal of other settings is not read. Several threads may use
-    this, but each journal only one at a time. Raises `OutputError` if the disk fails.
+    this, but each journal only one at a time. `on_close` is called last. Raises `OutputError` if the disk
+    fails.
     """
 
     folder: Path
     identity: str
+    on_close: Callable[[], None] = lambda: None
     present: set[str] = field(default_factory=set)
     open: OrderedDict[str, int] = field(default_factory=OrderedDict)
     ends: dict[str, JournalEnd] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class Journals:
             for path in self.free:
                 path.unlink()
             self.folder.rmdir()
+        self.on_close()
+        self.on_close = lambda: None  # a second call must not repeat it
 
     def path(self, name: str) -> Path:
         """Return the place of a journal."""

@@ -17,7 +17,7 @@ import xxhash
 
 from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
-from batchscore.output.locks.claims import ClaimedFolder, abandoned_folders, claim_folder
+from batchscore.output.locks.claims import abandoned_folders, claim_folder
 from batchscore.stores.storage import TEMPORARY, told
 from batchscore.stores.temporary import own_folder
 
@@ -77,18 +77,18 @@ def open_journals(layout: Layout, scratch: Path | None, identity: str) -> tuple[
 
 def open_shared_journals(
     layout: Layout, scratch: Path | None, identity: str, stems: Iterable[str]
-) -> tuple[Journals, ClaimedFolder]:
+) -> Journals:
     """Return journals of this process alone, with those that ended processes have left of these files.
 
     Other processes of this machine may work on the same output, and on the same files, at the same time.
     """
     home = local_folder(layout, scratch, identity)
     claim = claim_folder(home)
-    journals = Journals(claim.folder, identity)
+    journals = Journals(claim.folder, identity, on_close=claim.release)
     wanted = set(stems)
     for abandoned in abandoned_folders(home):
         take_over(journals, Journals(abandoned.folder, identity), wanted)
-    return journals, claim
+    return journals
 
 
 def take_over(ours: Journals, earlier: Journals, stems: set[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What does a run call to record its results, and what do all kinds of ledgers share?
+"""What does a run call to record its results, and what do all kinds of ledger share?
 
 A ledger joins manifests, journals and parts of one task in one output. It knows nothing of requests. A result
 is in a journal at once. A part is complete on disk before the manifest names it, and its journal is removed
@@ -11,7 +11,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from batchscore.output.conflicts import advice_on_change, error_of_change, refuse_other_settings
 from batchscore.output.cost import split_by_part
@@ -35,52 +34,14 @@ MANIFEST_SECONDS = 1.0
 MAX_HELD_BYTES = 96 * 2**20
 
 
-class Ledger(Protocol):
+@dataclass(slots=True)
+class Ledger(ABC):
     """The records of one task in one output, as a run sees them.
 
     `publish` and `finish` do I/O and may run in a worker thread, one at a time. All else is for the event
-    loop's thread. `manifests` and `open` files are known by their names in records.
-    """
-
-    spec: OutputSpec
-    manifests: dict[str, Manifest]
-    open: dict[str, FileInParts]
-
-    @property
-    def dimensions(self) -> int | None:
-        """The length of the vectors, as earlier runs found it."""
-
-    def needs_digest(self, file: str) -> bool:
-        """Whether `start` needs the digest of an input file."""
-
-    def start(self, file: str, digest: str) -> FileInParts | None:
-        """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
-
-    def settle(self, rows: Iterable[Settled]) -> list[Part]:
-        """Take results, and return the parts that are ready to publish."""
-
-    def charge(self, prompts: Sequence[Prompt], tokens: int, *, kept: bool) -> None:
-        """Add the cost of one request to the parts of its rows."""
-
-    def encode(self, part: Part) -> EncodedPart | None:
-        """Return the content of a part's files; `None` if the part is empty."""
-
-    def publish(self, encoded: EncodedPart | None) -> None:
-        """Write a part's files, then its commit record into the manifest."""
-
-    def finish(self, file: str) -> None:
-        """Write a file's last manifest."""
-
-    def close(self) -> None:
-        """Close the journals; their content stays."""
-
-
-@dataclass(slots=True)
-class LedgerBase(ABC):
-    """The state of a ledger, and what all kinds do in the same way; subclasses override nothing.
-
-    `saved_at` is when each manifest was written. `published` names the journals whose parts are on disk, and
-    maybe not in the manifest yet. `journals_moved_to` is set if the output cannot hold journals.
+    loop's thread. `saved_at` is when each manifest was written. `published` names the journals whose parts
+    are on disk, and maybe not in the manifest yet. `journals_moved_to` is set if the output cannot hold
+    journals.
     """
 
     spec: OutputSpec
@@ -99,8 +60,29 @@ class LedgerBase(ABC):
         self.parts = PartFiles(spec.layout, spec.format, spec.schema, spec.shared)
 
     @abstractmethod
+    def start(self, file: str, digest: str) -> FileInParts | None:
+        """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
+
+    @abstractmethod
+    def encode(self, part: Part) -> EncodedPart | None:
+        """Return the content of a part's files; `None` if the part is empty."""
+
+    @abstractmethod
+    def publish(self, encoded: EncodedPart | None) -> None:
+        """Write a part's files, then its commit record into the manifest."""
+
+    @abstractmethod
     def write_manifest(self, file: str) -> None:
         """Write a file's manifest, and remove the journals that it makes superfluous."""
+
+    @abstractmethod
+    def finish(self, file: str) -> None:
+        """Write a file's last manifest."""
+
+    def needs_digest(self, file: str) -> bool:
+        """Whether `start` needs an input's digest: if it was scored completely, or may have changed."""
+        manifest = self.manifests.get(file)
+        return self.spec.inputs_change or (manifest is not None and manifest.state == "complete")
 
     @property
     def dimensions(self) -> int | None:
@@ -147,13 +129,17 @@ class LedgerBase(ABC):
                 held -= part.held_bytes
                 part.spill()
 
+    def close(self) -> None:
+        """Close the journals; their content stays."""
+        self.journals.close()
+
     def remove_published_journals(self, file: str) -> None:
         """Remove the journals of parts that the manifest names."""
         for name in self.published.pop(file, ()):
             self.journals.remove(name)
 
 
-def read_output(ledger: LedgerBase, visible: OutputSpec, *, overwrite: bool) -> int:
+def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
     """Read what an output that this run has for itself holds, or discard it; return the discarded scores.
 
     A run with other settings that scored nothing, because they were wrong, is discarded without a question.
@@ -181,7 +167,7 @@ def read_output(ledger: LedgerBase, visible: OutputSpec, *, overwrite: bool) -> 
 
 
 def begin_file(
-    ledger: LedgerBase, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver
+    ledger: Ledger, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver
 ) -> FileInParts | None:
     """Begin with an input file; `None` if nothing is left to do.
 
@@ -219,14 +205,14 @@ def begin_file(
     return ledger.open[file]
 
 
-def encode_part(ledger: LedgerBase, part: Part) -> EncodedPart | None:
+def encode_part(ledger: Ledger, part: Part) -> EncodedPart | None:
     """Return the content of a part's files, with the results that only its journal holds."""
     if part.spilled:
         part.recall(ledger.journals.replay(journal_name(part.file, part.number)))
     return ledger.parts.encode(part)
 
 
-def commit_part(ledger: LedgerBase, encoded: EncodedPart) -> None:
+def commit_part(ledger: Ledger, encoded: EncodedPart) -> None:
     """Write a part's files, and note its commit record in the manifest."""
     part = encoded.part
     if not part.in_journal:
@@ -243,7 +229,7 @@ def commit_part(ledger: LedgerBase, encoded: EncodedPart) -> None:
     manifest.parts[part.number] = ledger.parts.write(encoded)
 
 
-def publish_part(ledger: LedgerBase, encoded: EncodedPart) -> None:
+def publish_part(ledger: Ledger, encoded: EncodedPart) -> None:
     """Commit a part, and write the manifest unless that was done a moment ago."""
     part = encoded.part
     commit_part(ledger, encoded)
@@ -252,7 +238,7 @@ def publish_part(ledger: LedgerBase, encoded: EncodedPart) -> None:
         ledger.write_manifest(part.file)
 
 
-def save_manifest(ledger: LedgerBase, file: str) -> None:
+def save_manifest(ledger: Ledger, file: str) -> None:
     """Write a file's manifest."""
     write_manifest(ledger.spec.layout.manifest(file), ledger.manifests[file])
     ledger.saved_at[file] = time.monotonic()

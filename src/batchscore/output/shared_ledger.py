@@ -22,14 +22,13 @@ from batchscore.output.journal_place import open_shared_journals
 from batchscore.output.layout import journal_name, stem_of
 from batchscore.output.ledger import (
     README_TEXT,
-    LedgerBase,
+    Ledger,
     begin_file,
     encode_part,
     publish_part,
     save_manifest,
 )
 from batchscore.output.leftovers import refuse_foreign_files, sweep
-from batchscore.output.locks.claims import ClaimedFolder
 from batchscore.output.manifest import Commit, Manifest, copy_of, read_and_restore, read_manifest
 from batchscore.output.part_files import EncodedPart
 from batchscore.output.parts import FileInParts, Part, take_over_records
@@ -47,18 +46,17 @@ PAUSE_SECONDS = 0.05
 
 
 @dataclass(slots=True)
-class SharedLedger(LedgerBase):
+class SharedLedger(Ledger):
     """The ledger of one of several workers, for the input files of its specification.
 
     `own` are the numbers of the parts of each file that it has published; all other parts are others'.
     `begun` are the commit records of a file when this worker began with it. The parts of `checked` commit
-    records were read, to the byte, before the first request. `claim` is the folder of its journals.
+    records were read, to the byte, before the first request.
     """
 
     own: dict[str, set[int]] = field(default_factory=dict)
     begun: dict[str, dict[int, Commit]] = field(default_factory=dict)
     checked: set[Commit] = field(default_factory=set)
-    claim: ClaimedFolder | None = None
 
     def prepare(self) -> None:
         """Read the results of the worker's files; nothing is discarded, since others may be at work."""
@@ -72,16 +70,9 @@ class SharedLedger(LedgerBase):
             if present is not None:
                 self.manifests[file] = read_and_restore(layout.manifest(file))
                 self.checked |= {commit for commit in present.parts.values() if intact(layout, commit)}
-        self.journals, self.claim = open_shared_journals(
+        self.journals = open_shared_journals(
             layout, self.spec.scratch, self.spec.identity, map(stem_of, self.spec.files)
         )
-
-    def close(self) -> None:
-        """Close the journals; their content stays."""
-        self.journals.close()
-        if self.claim is not None:
-            self.claim.release()
-            self.claim = None
 
     def on_disk(self, file: str) -> Manifest | None:
         """Return a file's present manifest; raises `OutputError` if it is another run's."""
@@ -103,11 +94,6 @@ class SharedLedger(LedgerBase):
             return None
         refuse_namesake(present, self.spec.place_of_namesake(file))
         return present
-
-    def needs_digest(self, file: str) -> bool:
-        """Whether `start` needs the digest of an input file: if it was scored completely."""
-        manifest = self.manifests.get(file)
-        return manifest is not None and manifest.state == "complete"
 
     def start(self, file: str, digest: str) -> FileInParts | None:
         """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""

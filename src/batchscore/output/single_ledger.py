@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from batchscore.output.ledger import (
-    LedgerBase,
+    Ledger,
     begin_file,
     encode_part,
     publish_part,
@@ -19,17 +19,12 @@ from batchscore.output.parts import FileInParts, Part, take_over_records
 
 
 @dataclass(slots=True)
-class SingleLedger(LedgerBase):
+class SingleLedger(Ledger):
     """The ledger of a run that holds the output's lock."""
 
     def prepare(self, *, overwrite: bool) -> int:
         """Read the output, or discard it; return the discarded scores. Raises `OutputError`."""
         return read_output(self, self.spec, overwrite=overwrite)
-
-    def needs_digest(self, file: str) -> bool:
-        """Whether `start` needs the digest of an input file: if it was scored completely."""
-        manifest = self.manifests.get(file)
-        return manifest is not None and manifest.state == "complete"
 
     def start(self, file: str, digest: str) -> FileInParts | None:
         """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
@@ -57,7 +52,3 @@ class SingleLedger(LedgerBase):
     def finish(self, file: str) -> None:
         """Write a file's last manifest."""
         self.write_manifest(file)
-
-    def close(self) -> None:
-        """Close the journals; their content stays."""
-        self.journals.close()

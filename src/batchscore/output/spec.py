@@ -25,7 +25,7 @@ class OutputSpec:
 
     `fingerprint` holds what determines a record. `shared`: several workers write at the same time. `files`
     are the places of the input files by their names in records, in input order; with `base_dir` these names
-    alone tell two files apart.
+    alone tell two files apart. `inputs_change`: a file that was scored may have new or changed rows.
     """
 
     layout: Layout
@@ -36,6 +36,7 @@ class OutputSpec:
     retry_errors: bool = False
     scratch: Path | None = None
     shared: bool = False
+    inputs_change: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     base_dir: bool = True
 
@@ -72,6 +73,7 @@ def output_spec(
         retry_errors=settings.retry_errors,
         scratch=None if settings.scratch_dir is None else Path(settings.scratch_dir),
         shared=settings.shared_output,
+        inputs_change=settings.incremental,
         files=files,
         base_dir=settings.base_dir is not None,
     )

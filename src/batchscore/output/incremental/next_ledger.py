@@ -30,7 +30,7 @@ from batchscore.output.incremental.switch import (
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import (
     README_TEXT,
-    LedgerBase,
+    Ledger,
     begin_file,
     encode_part,
     publish_part,
@@ -48,7 +48,7 @@ from batchscore.stores import storage
 
 
 @dataclass(slots=True)
-class NextLedger(LedgerBase):
+class NextLedger(Ledger):
     """The ledger of the next versions of files; `visible` is that of the present output.
 
     `unchanged` files need nothing. `replaced` files have other settings, or are overwritten: nothing of them
@@ -158,11 +158,6 @@ class NextLedger(LedgerBase):
             if manifest.state == "complete" and file not in self.unchanged:
                 self.switch(file)
 
-    def needs_digest(self, file: str) -> bool:
-        """Whether `start` needs the digest of an input file: always."""
-        del file
-        return True
-
     def start(self, file: str, digest: str) -> FileInParts | None:
         """Begin with a file, on top of what was carried over; `None` if nothing is left to do."""
         if file in self.unchanged:
@@ -233,10 +228,6 @@ class NextLedger(LedgerBase):
             )
         if manifest.state == "complete":
             self.switch(file)
-
-    def close(self) -> None:
-        """Close the journals; their content stays."""
-        self.journals.close()
 
     def switch(self, file: str) -> None:
         """Replace the old version of a file by the complete new one."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from batchscore.output.incremental.switch import link_or_copy, remove_part
 from batchscore.output.layout import Layout, stem_of
-from batchscore.output.ledger import LedgerBase
+from batchscore.output.ledger import Ledger
 from batchscore.output.leftovers import list_files
 from batchscore.output.manifest import Manifest, read_manifest, remove_manifest, visible_names, write_manifest
 from batchscore.output.part_files import PartFiles
@@ -42,7 +42,7 @@ def new_layout_set_aside(layout: Layout) -> Layout:
     return layout_set_aside(layout, max(numbers_set_aside(layout), default=-1) + 1)
 
 
-def set_version_aside(ledger: LedgerBase, file: str) -> None:
+def set_version_aside(ledger: Ledger, file: str) -> None:
     """Set aside the answers of a version whose input has changed since, and remove the version."""
     set_journals_aside(ledger, ledger, file)
     layout = ledger.spec.layout
@@ -66,7 +66,7 @@ def set_version_aside(ledger: LedgerBase, file: str) -> None:
     remove_manifest(layout.manifest(file))
 
 
-def set_journals_aside(source: LedgerBase, ledger: LedgerBase, file: str) -> None:
+def set_journals_aside(source: Ledger, ledger: Ledger, file: str) -> None:
     """Set aside the answers of a file in the journals of `source`, as parts beside those of `ledger`."""
     names = [name for name in source.journals.present if name.rpartition("-")[0] == stem_of(file)]
     if not names:
