@@ -18,6 +18,8 @@ from pathlib import Path
 
 import orjson
 
+from batchscore.stores.temporary import boot_id
+
 _PROC = Path("/proc")
 
 
@@ -58,7 +60,7 @@ def this_process(command: str) -> Holder:
         command=command,
         user=user,
         host=platform.node(),
-        boot=read_text(_PROC / "sys/kernel/random/boot_id").strip(),
+        boot=boot_id(),
         numbers=numbers,
         pid=os.getpid(),
         born=start_of(os.getpid()),
