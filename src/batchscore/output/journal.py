@@ -33,7 +33,8 @@ import xxhash
 from batchscore.output.cost import Cost
 from batchscore.output.records.jsonl import error_fields, error_from, json_bytes
 from batchscore.rows import RowError, Score, Settled
-from batchscore.stores.storage import told, write_pieces
+from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import write_pieces
 
 MAGIC = b"bscjrn01"
 HEADER = struct.Struct("<8s16sQ")
@@ -91,7 +92,7 @@ class Journals:
     def find(self) -> None:
         """Find the journals that a killed run has left."""
         self.free.clear()
-        with told(self.folder, "read"), suppress(FileNotFoundError):
+        with explain_errors(self.folder, "read"), suppress(FileNotFoundError):
             for path in list(self.folder.iterdir()):
                 if path.suffix == SUFFIX:
                     self.present.add(path.stem)
@@ -100,7 +101,7 @@ class Journals:
 
     def append(self, name: str, entries: Sequence[JournalEntry], spent: Cost | None = None) -> None:
         """Add results and their cost to a journal, which is created if needed."""
-        with told(self.path(name), "write"):
+        with explain_errors(self.path(name), "write"):
             descriptor = self.descriptor(name)
             end = self.ends[name]
             pieces = encode_frame(entries, end.seed, spent)
@@ -119,7 +120,7 @@ class Journals:
             return {}
         entries: dict[int, JournalEntry] = {}
         spent = self.spent[name] = Cost()
-        with told(self.path(name), "read"):
+        with explain_errors(self.path(name), "read"):
             self.close_file(name)
             with self.path(name).open("rb") as file:
                 end = self.read_header(file.read(HEADER.size), name)
@@ -138,7 +139,7 @@ class Journals:
         """Remove a journal whose part is published."""
         if name in self.present:
             self.close_file(name)
-            with told(self.path(name), "remove"), self.lock, suppress(FileNotFoundError):
+            with explain_errors(self.path(name), "remove"), self.lock, suppress(FileNotFoundError):
                 self.present.discard(name)
                 self.ends.pop(name, None)
                 self.spent.pop(name, None)
@@ -198,7 +199,7 @@ class Journals:
         with self.lock:
             descriptor = self.open.pop(name, None)
         if descriptor is not None:
-            with told(self.path(name), "write"):
+            with explain_errors(self.path(name), "write"):
                 os.close(descriptor)
 
     def digest_of_owner(self, name: str) -> bytes:

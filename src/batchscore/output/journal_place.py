@@ -18,7 +18,8 @@ import xxhash
 from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
 from batchscore.output.locks.claims import abandoned_folders, claim_folder
-from batchscore.stores.storage import TEMPORARY, told
+from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import TEMPORARY
 from batchscore.stores.temporary import own_folder
 
 #: The errors of a file system that cannot do something at all, whoever tries.
@@ -55,7 +56,7 @@ def scratch_folder(chosen: Path | None) -> Path:
     """Return the chosen folder, or else this user's own temporary one."""
     if chosen is not None:
         return chosen
-    with told(Path("the temporary folder"), "use"):
+    with explain_errors(Path("the temporary folder"), "use"):
         return own_folder()
 
 
@@ -114,7 +115,7 @@ def can_hold_journals(folder: Path) -> bool:
         write_at(probe, 0, len(b"begun, "), b"continued")
         return probe.read_bytes() == b"begun, continued"
 
-    with told(folder, "write"):
+    with explain_errors(folder, "write"):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             write_at(probe, os.O_CREAT | os.O_EXCL, 0, b"begun, ")

@@ -12,6 +12,7 @@ from pathlib import Path
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, PartFile
 from batchscore.output.parts import Part, count_results
+from batchscore.output.read_part import read_part
 from batchscore.output.records.formats import Format
 from batchscore.output.records.schema import RecordSchema
 from batchscore.output.row_digests import encode_digests
@@ -57,16 +58,8 @@ class PartFiles:
 
     def load(self, commit: Commit) -> dict[int, Settled]:
         """Return the records of a published part by row; a damaged file counts as missing."""
-        records: dict[int, Settled] = {}
-        for folder, part, decode in (
-            (self.layout.errors, commit.error_records, self.format.decode_errors),
-            (self.layout.scores, commit.scores, self.format.decode_scores),
-        ):
-            if part is None or self.size_of(folder, part.name) != part.bytes:
-                continue
-            if storage.digest_file(folder / part.name) == part.digest:
-                records.update((settled.row, settled) for settled in decode(folder / part.name, self.schema))
-        return records
+        files = read_part(self.layout, commit, self.schema, skip_damaged=True)
+        return {settled.row: settled for file in files for settled in file}
 
     def encode(self, part: Part) -> EncodedPart | None:
         """Return the content of a part's files, as far as that needs no disk; `None` if the part is empty."""

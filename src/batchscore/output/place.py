@@ -13,13 +13,11 @@ from batchscore.errors import OutputError
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.flock import SYSTEM
 from batchscore.output.locks.lock import Lock, hold_lock, refuse_locked
+from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.rows import Listen, Notice
 from batchscore.settings.slices import OutputSettings
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
-
-#: The suffixes that make an output a single file instead of a folder.
-FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ from batchscore.output.leftovers import refuse_foreign_files, sweep
 from batchscore.output.manifest import Commit, Manifest, copy_of, read_and_restore, read_manifest
 from batchscore.output.part_files import EncodedPart
 from batchscore.output.parts import FileInParts, Part, take_over_records
+from batchscore.output.read_part import intact
 from batchscore.output.row_digests import read_digests
-from batchscore.output.verify_parts import intact
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import is_uri, place_of

@@ -19,6 +19,7 @@ from batchscore.output.records.jsonl import json_bytes
 from batchscore.output.row_digests import Digests, Halves, read_digests
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
@@ -160,6 +161,6 @@ def combine_changes(pieces: Iterable[Place], manifests: Iterable[tuple[Layout, M
 def read_changes(places: Iterable[Place]) -> Iterator[dict[str, Any]]:
     """Yield the lines of changes files."""
     for place in places:
-        with storage.told(place, "read"), storage.opened(place) as file:
+        with explain_errors(place, "read"), storage.open_file(place) as file:
             for text in file:
                 yield orjson.loads(text)

@@ -26,7 +26,7 @@ from batchscore.output.records.jsonl import json_bytes
 from batchscore.output.row_digests import halves, read_digests
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Score, Settled
-from batchscore.stores import storage
+from batchscore.stores.errors import explain_errors
 
 LENGTHS = struct.Struct("<II")
 
@@ -85,7 +85,7 @@ class UnpackedRecords:
         if at == rows.size or rows[at] != row:
             return None
         file = self.open_file()
-        with storage.told(self.folder, "read"):
+        with explain_errors(self.folder, "read"):
             file.seek(int(positions[at]))
             text_bytes, vector_bytes = LENGTHS.unpack(file.read(LENGTHS.size))
             text, vector = file.read(text_bytes), file.read(vector_bytes)
@@ -98,7 +98,7 @@ class UnpackedRecords:
             value = settled.result.value if isinstance(settled.result, Score) else None
             vector = value.tobytes() if isinstance(value, np.ndarray) else b""
             text = json_bytes(row_to_json(replace(settled, kept={})))
-            with storage.told(self.folder, "write"):
+            with explain_errors(self.folder, "write"):
                 positions[settled.row] = file.seek(0, 2)
                 file.write(LENGTHS.pack(len(text), len(vector)) + text + vector)
         rows = sorted(positions)
@@ -107,7 +107,7 @@ class UnpackedRecords:
     def open_file(self) -> BinaryIO:
         """Return the file, created if needed; no other process can see it."""
         if self.file is None:
-            with storage.told(self.folder, "use"):
+            with explain_errors(self.folder, "use"):
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - lives as long as this
         return self.file

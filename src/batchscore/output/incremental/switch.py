@@ -32,6 +32,7 @@ from batchscore.output.manifest import (
 )
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 
 #: The decisions about a file: put its new version in place, report its present records, or drop them.
 SWITCH, REPORT, DROP = "switch", "report", "drop"
@@ -60,7 +61,7 @@ def run_name_after(layout: Layout, wanted: str) -> str:
 
     After one wrong clock every run needs this, so the name must not grow each time.
     """
-    with storage.told(layout.root / "changes", "list"):
+    with explain_errors(layout.root / "changes", "list"):
         last = max(storage.names(layout.root / "changes"), default="")
     if wanted > last:
         return wanted

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscore.output.locks.flock import EXCLUSIVE, SYSTEM, close_quietly, has_name, try_lock
-from batchscore.stores.storage import told
+from batchscore.stores.errors import explain_errors
 
 SUFFIX = ".lock"
 _NEW = ".begun"
@@ -47,7 +47,7 @@ def claim_folder(home: Path) -> ClaimedFolder:
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
     lock = home / f"{token}{SUFFIX}"
     new = home / f"{token}{_NEW}"
-    with told(home, "write"):
+    with explain_errors(home, "write"):
         while True:
             # Another process that ends may just now remove the empty folder.
             with suppress(FileNotFoundError):

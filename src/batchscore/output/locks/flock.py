@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchscore.stores.storage import TEMPORARY, told
+from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import TEMPORARY
 
 try:
     import fcntl
@@ -63,7 +64,7 @@ def probe_locks(folder: Path, locking: Locking) -> tuple[bool, float]:
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return False, ahead
-            with told(folder, "lock"):
+            with explain_errors(folder, "lock"):
                 raise
     finally:
         close_quietly(descriptor)
@@ -74,7 +75,7 @@ def probe_locks(folder: Path, locking: Locking) -> tuple[bool, float]:
 
 def open_or_create(path: Path) -> int:
     """Return a descriptor of the file, which is created with its folders."""
-    with told(path.parent, "write"):
+    with explain_errors(path.parent, "write"):
         for tries_left in reversed(range(TRIES)):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,7 @@ def open_or_create(path: Path) -> int:
 
 def create_exclusively(path: Path, record: bytes) -> bool:
     """Create the file with this record; return `False` if it exists."""
-    with told(path, "write"):
+    with explain_errors(path, "write"):
         try:
             with path.open("xb") as file:
                 file.write(record)

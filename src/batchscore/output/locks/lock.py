@@ -33,7 +33,8 @@ from batchscore.output.locks.flock import (
     try_lock,
 )
 from batchscore.output.locks.holder import Holder, holder_from, is_running, this_process
-from batchscore.stores.storage import told, write_whole
+from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import write_whole
 
 #: The pause between two attempts.
 _PAUSE_SECONDS = 0.025
@@ -131,7 +132,7 @@ class LockAttempt:
                 if seconds < self.locking.stale_seconds:
                     return Obstacle(holder, seconds, passing=False)
                 self.announce_succession(holder)
-            with told(self.path, "write"):
+            with explain_errors(self.path, "write"):
                 os.ftruncate(descriptor, 0)
                 if os.pwrite(descriptor, self.me.record, 0) < len(self.me.record):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -161,7 +162,7 @@ class LockAttempt:
 
     def look(self, descriptor: int) -> tuple[Holder | None, float]:
         """Return the holder in the file, and the record's age in seconds by the file system's clock."""
-        with told(self.path, "read"):
+        with explain_errors(self.path, "read"):
             os.lseek(descriptor, 0, os.SEEK_SET)
             holder = holder_from(os.read(descriptor, _MAX_BYTES))
             return holder, time.time() + self.ahead_seconds - os.fstat(descriptor).st_mtime
