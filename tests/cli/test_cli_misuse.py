@@ -158,8 +158,8 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
     command = ["score", "a.csv", "--task", "chat", "--column", "text", "-m", "m", "--simulate", "-o"]
     expected = {
         "a.csv/out": "cannot write a.csv/out/.batchscore: a part of the path is a file",
-        "a.csv": "a.csv is a file; give a folder, or a new file ending in .jsonl",
-        "mine.jsonl": "mine.jsonl is there already and batchscore did not write it",
+        "a.csv": "a.csv is a file. Give a folder, or a new file ending in .jsonl",
+        "mine.jsonl": "mine.jsonl exists already and batchscore did not write it",
         "foreign": "foreign/chat holds files that are not batchscore's, such as notes.txt",
     }
     if sys.platform == "linux":

@@ -161,7 +161,7 @@ def next_step(finished: Finished, words: Sequence[str]) -> list[str]:
     again = [word for word in words if word != "--overwrite"]
     command = typed(again)
     if outcome.stopped_by is not None:
-        text = str(outcome.stopped_by)
+        text = name_settings(outcome.stopped_by.text, as_flag)
         must_act = finished.exit_code is not ExitCode.CONTINUE_LATER
         acting = "When that is mended, the" if must_act else "Later the"
         return [f"Stopped: {text}", f"{acting} same command goes on: {command}"]
@@ -195,7 +195,7 @@ def found_by(finished: Finished, command: str) -> str:
     if output.file is not None:
         code = f"import batchscore; print(batchscore.read_scores({json.dumps(str(output.file))}))"
         return f"To look at them: {shlex.join(['python', '-c', code])}"
-    folder = str(output.asked_for).rstrip("/")
+    folder = str(output.named).rstrip("/")
     return f"To make one file of them: {typed(['merge', folder, f'{folder}-{task}.jsonl', '--task', task])}"
 
 
@@ -256,7 +256,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "limited": outcome.limited,
         "interrupted": outcome.interrupted,
         "seconds": round(finished.seconds, 3),
-        "output": str(finished.output.asked_for),
+        "output": str(finished.output.named),
         "output_written": finished.with_file or finished.output.file is None,
         "scores": str(finished.layout.scores),
         "error_records": str(finished.layout.errors),
