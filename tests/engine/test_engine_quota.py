@@ -163,7 +163,7 @@ def test_a_row_larger_than_a_minutes_quota_is_an_error_at_once_and_the_others_ar
 
     settled, seconds = run_virtual(main(), monkeypatch)
     (failed,) = [row for row in settled if isinstance(row.result, RowError)]
-    assert (failed.row, failed.result.code, failed.result.attempts) == (5, ErrorCode.RATE_LIMITED, 0)  # type: ignore[union-attr]
+    assert (failed.row, failed.result.code, failed.result.attempts) == (5, ErrorCode.OVER_QUOTA, 0)  # type: ignore[union-attr]
     assert "60,000 a minute" in failed.result.message  # type: ignore[union-attr]
     assert len(settled) == 7
     assert seconds < 10

@@ -42,6 +42,7 @@ def test_the_codes_of_error_records() -> None:
         "input_too_long",
         "content_filter",
         "invalid_request",
+        "over_quota",
         "rate_limited",
         "server_error",
         "timeout",

@@ -313,7 +313,7 @@ class Engine:
         if request.extra_tokens:
             needs += f", {request.extra_tokens:,.0f} of them for the answer"
         message = f"The row needs {needs}, and the deployment's limit is {most:,.0f} a minute."
-        self.give([prompt], [RowError(ErrorCode.RATE_LIMITED, message, None, 0)])
+        self.give([prompt], [RowError(ErrorCode.OVER_QUOTA, message, None, 0)])
         return None
 
     async def settle(

@@ -1,6 +1,6 @@
-"""What do the events add up to?
+"""What are the totals of a run's events?
 
-Pure: events in, figures out. Whoever shows or stores figures reads `statistics()` and nothing else.
+Pure: events in, figures out. Everything that shows or stores figures reads `statistics()`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from batchscore.rows import Attempt, Event, FileFinished, FileOpened, RowsSettle
 class Statistics:
     """The figures at one moment.
 
-    `ok` and `errors` are rows settled by this run, `known` rows that an earlier run had settled.
-    `requests` counts every attempt, `retried` those that came to nothing, by cause. Tokens are the
-    service's own counts, of all replies that named any; `kept_tokens` those of answers that were kept.
+    `ok` and `errors` are rows settled by this run, `known` rows settled by earlier runs. `requests` counts
+    all attempts, `retried` the failed ones by cause. Tokens are those that the service reported;
+    `kept_tokens` are those of answers that were kept.
     """
 
     ok: int
@@ -36,12 +36,12 @@ class Statistics:
 
     @property
     def failed(self) -> int:
-        """Rows with an error record, but those that had nothing to ask."""
+        """Rows with an error record, except empty rows."""
         return sum(self.errors.values()) - self.empty
 
     @property
     def empty(self) -> int:
-        """Rows that had nothing to ask."""
+        """Rows without text."""
         return self.errors.get(ErrorCode.EMPTY_INPUT.value, 0)
 
     @property
@@ -52,7 +52,7 @@ class Statistics:
 
 @dataclass(slots=True)
 class Tally:
-    """Adds events up. O(1) an event."""
+    """Adds up events. O(1) per event."""
 
     ok: int = 0
     known_of: dict[str, int] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Tally:
     slowest_seconds: float = 0.0
 
     def add(self, event: Event) -> None:
-        """Take one event."""
+        """Add one event."""
         if isinstance(event, Attempt):
             self.requests += 1
             self.prompt_tokens += event.prompt_tokens
@@ -82,7 +82,7 @@ class Tally:
             if event.errors:
                 for code, count in event.errors.items():
                     self.errors[code.value] += count
-            # `Counter.update` takes as long as all the rest.
+            # `Counter.update` would take as long as everything else here.
             for reason, count in event.finish_reasons.items():
                 self.finish_reasons[reason] += count
         elif isinstance(event, FileFinished):
@@ -92,7 +92,7 @@ class Tally:
             self.known_of[event.file] = event.known
 
     def statistics(self) -> Statistics:
-        """Return the figures as they stand."""
+        """Return the current figures."""
         return Statistics(
             ok=self.ok,
             errors=dict(self.errors),
