@@ -38,9 +38,7 @@ Exit codes: 0 planned; 1 error: fix input, output or settings; 2 usage error; 4 
 NOWHERE = "nowhere"
 
 
-@click.command(
-    help=PLAN_HELP, short_help="Show what a run would do and cost, at no cost.", cls=GroupedHelp
-)
+@click.command(help=PLAN_HELP, short_help="Show what a run would do and cost, at no cost.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @settings_options
 @config_option
@@ -59,7 +57,7 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     settings = choose(flags, environ=os.environ, config=file).settings
     from rich.console import Console  # noqa: PLC0415 - slow to load
 
-    from batchscore.cli.plan_table import to_json, show  # noqa: PLC0415
+    from batchscore.cli.plan_table import show, to_json  # noqa: PLC0415
     from batchscore.plan.make import plan_files  # noqa: PLC0415 - loads pyarrow
 
     for sentence in unread_variables(settings, os.environ):

@@ -97,7 +97,7 @@ def score_and_show(
         if (source := source_of(declared, flags, file)) is not None and declared.name not in chosen.named
     }
     from batchscore.cli.progress import Progress  # noqa: PLC0415 - rich is slow to load
-    from batchscore.cli.summary import to_json, summary  # noqa: PLC0415
+    from batchscore.cli.summary import summary, to_json  # noqa: PLC0415
     from batchscore.run.score_files import score_files, with_page  # noqa: PLC0415
 
     events.start(

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def json_safe(value: Any) -> Any:
-    """Return a value in which such bytes are escaped as `\\udc..`; everything else is unchanged."""
+    """Return a value in which such bytes are escaped; everything else is unchanged."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):

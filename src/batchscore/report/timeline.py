@@ -42,9 +42,9 @@ NOT_FAILED = {"probe", "interrupted"}
 class Sums:
     """What adds up over time. Seconds are clock time, of all deployments together.
 
-    `refused` are 429s, `failed_requests` other failed requests. Of the `watched` seconds, the service had
-    requested a pause in `paused`, did not respond in `down`, and requests waited for the quota in `for_quota`;
-    with several deployments, these are weighted by share. `in_flight` is requests times seconds.
+    `refused` are 429s, `failed_requests` other failed requests. Of the `watched` seconds, the service paused
+    us in `paused` and did not respond in `down`, and requests waited for quota in `for_quota`; with several
+    deployments, these are weighted by share. `in_flight` is requests times seconds.
     """
 
     requests: int = 0
@@ -237,7 +237,9 @@ class Timeline:
         """Store the first notices."""
         if len(self.notices) < MOST_NOTICES:
             second = round(self.clock() - self.started, 1)
-            self.notices.append({"second": second, "text": json_safe(name_settings(event.text)[:LONGEST_TEXT])})
+            self.notices.append(
+                {"second": second, "text": json_safe(name_settings(event.text)[:LONGEST_TEXT])}
+            )
         else:
             self.notices_left_out += 1
 

@@ -22,7 +22,7 @@ from batchscore.output.open import open_ledger
 from batchscore.output.place import Output, holding, output_of
 from batchscore.plan.survey import Survey, survey
 from batchscore.report.page.make import quickly, write_report
-from batchscore.report.run_end import Ended
+from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
@@ -71,7 +71,7 @@ def score_files(
     with tracked(settings, environ, listen, name) as run:
         with holding(settings, output, listen) as hold:
             finished = score_surveyed(
-                settings, surveyed, output, endpoints, environ, run.heard, hold, bounds, name, command
+                settings, surveyed, output, endpoints, environ, run.listener, hold, bounds, name, command
             )
         if afterwards is not None:
             finished = afterwards(finished)
@@ -180,7 +180,7 @@ async def scored(
     listen: Listen,
     hold: Hold,
     bounds: Bounds,
-) -> Ended:
+) -> RunEnd:
     """Run the job on this loop, with signals and bounds that stop it."""
     stop = bounds.stop
     loop = asyncio.get_running_loop()

@@ -28,8 +28,8 @@ LONGEST_MEMORY_SECONDS = 900.0
 #: A shorter pause is part of the normal pace.
 SHORT_PAUSE_SECONDS = 2.0
 
-#: If rows are longer or shorter than expected by the first ratio, the estimate is taken to be wrong; from the
-#: second on, this part of the input is taken to differ from the rest. The same for recent rows and earlier ones.
+#: If rows are longer or shorter than expected by the first ratio, the estimate is considered wrong; from the
+#: second on, this part of the input is considered different. The same for recent rows and earlier ones.
 BAD_ESTIMATE, UNLIKE = 1.2, 1.5
 STEADY, DRIFTING = 1.05, 1.2
 

@@ -145,7 +145,9 @@ class Watch:
         deployments = () if pulse is None else pulse.deployments
         rows = statistics.rows + statistics.known
         known_total = expected is not None and expected.rows >= rows
-        left = self.forecast.remaining(expected, self.done()) if expected is not None and known_total else None
+        left = (
+            self.forecast.remaining(expected, self.done()) if expected is not None and known_total else None
+        )
         return View(
             at=now,
             seconds=now - self.started,
