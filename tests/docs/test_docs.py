@@ -27,7 +27,7 @@ else:
     import tomli as tomllib
 
 from batchscore.cli.main import cli
-from batchscore.errors import ERROR_CODES_MEAN, EXIT_CODES_MEAN, TRANSIENT, ErrorCode, ExitCode
+from batchscore.errors import ERROR_MEANINGS, EXIT_MEANINGS, TRANSIENT, ErrorCode, ExitCode
 from batchscore.settings.sources import resolve
 
 EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column", "text")
@@ -195,11 +195,7 @@ def generator() -> dict[str, Any]:
 
 
 def test_the_made_pages_are_what_the_code_says(generator: dict[str, Any]) -> None:
-    old = [
-        name
-        for name, make in generator["PAGES"].items()
-        if (DOCS / "reference" / name).read_text("utf-8") != make()
-    ]
+    old = [name for name, make in generator["PAGES"].items() if (DOCS / name).read_text("utf-8") != make()]
     assert not old, "run python docs/generate.py"
 
 
@@ -208,8 +204,8 @@ def test_every_error_code_says_what_to_do() -> None:
     assert re.findall(r"^### `(\w+)`$", page, re.MULTILINE) == sorted(
         (code.value for code in ErrorCode), key=lambda name: page.index(f"### `{name}`")
     )
-    assert ERROR_CODES_MEAN.keys() == set(ErrorCode)
-    assert EXIT_CODES_MEAN.keys() == set(ExitCode)
+    assert ERROR_MEANINGS.keys() == set(ErrorCode)
+    assert EXIT_MEANINGS.keys() == set(ExitCode)
     transient, standing = page.split("## Permanent errors")
     assert {code for code in ErrorCode if f"### `{code.value}`" in transient} == TRANSIENT
     assert {code for code in ErrorCode if f"### `{code.value}`" in standing} == set(ErrorCode) - TRANSIENT

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from batchscore.cli.panel import panel
-from batchscore.errors import ErrorCode
+from batchscore.errors import ErrorCode, duration_text
 from batchscore.report.advice import ADVICE, advice
 from batchscore.report.progress.eta import Eta
 from batchscore.report.progress.line import eta_text, status_line
@@ -18,10 +18,10 @@ from batchscore.report.progress.rates import Totals
 from batchscore.report.progress.view import View
 from batchscore.report.progress.waiting import waiting_for
 from batchscore.report.tally import Tally
-from batchscore.report.words import duration_text, percent_text, rough_duration_text, short_name
-from batchscore.rows import Attempt, Pulse, RowsSettled, Standing
+from batchscore.report.words import percent_text, rough_duration_text, short_name
+from batchscore.rows import Attempt, DeploymentState, Heartbeat, RowsSettled
 
-EAST = Standing("east", "up", 8, 3, 0, 600.0, 60_000.0, 0.0, for_quota=True)
+EAST = DeploymentState("east", "up", 8, 3, 0, 600.0, 60_000.0, 0.0, for_quota=True)
 PAUSED = replace(EAST, deployment="west", in_flight=0, paused_seconds=12.0, for_quota=False)
 DOWN = replace(
     PAUSED,
@@ -34,7 +34,7 @@ DOWN = replace(
 )
 
 
-def view_of(*deployments: Standing, total: int | None = 50_000, **facts: object) -> View:
+def view_of(*deployments: DeploymentState, total: int | None = 50_000, **facts: object) -> View:
     tally = Tally()
     tally.add(RowsSettled(12_335, {ErrorCode.INPUT_TOO_LONG: 7, ErrorCode.EMPTY_INPUT: 3}))
     for cause in ("", "rate_limited", "rate_limited", "timeout"):
@@ -48,7 +48,7 @@ def view_of(*deployments: Standing, total: int | None = 50_000, **facts: object)
         per_minute=Totals(5_000.0, 120.0, 58_900.0),
         rpm=600.0,
         tpm=60_000.0,
-        pulse=Pulse(deployments, oldest_seconds=3.0) if deployments else None,
+        pulse=Heartbeat(deployments, oldest_seconds=3.0) if deployments else None,
         pulsed_at=100.0,
         reading=True,
         eta=Eta(700.0, 740.0) if deployments else None,
@@ -67,7 +67,7 @@ def test_one_line_holds_every_fact() -> None:
         " · 58,900 of 60,000 tokens/min (98 %) · 120 of 600 requests/min (20 %) · 4 requests · 8 in flight"
         " · 2 rate-limited · 1 request failed (1 timeout) · west paused 12 s (requested by the service)"
         " · about 12 min left · cost 1.23 · elapsed 2 min 3 s"
-        " · waiting because west asked for a pause: 12.0 s left; for quota of east: tokens; and 1 more reason"
+        " · waiting because west asked for a pause: 12 s left; for quota of east: tokens; and 1 more reason"
     )
 
 
@@ -92,13 +92,13 @@ def test_the_panel() -> None:
         "north  down for 2 min 10 s (server error), next attempt in 10 s",
         "west   paused 12 s (requested by the service)",
         "east   up, 8 in flight",
-        "waiting for north, which does not respond (server error): next attempt in 8.0 s…",
+        "waiting for north, which does not respond (server error): next attempt in 8 s; …",
     ]
 
 
 NAMES = st.text(st.sampled_from("ab-é漢"), min_size=1, max_size=90)
 STANDINGS = st.builds(
-    Standing,
+    DeploymentState,
     NAMES,
     st.sampled_from(["up", "down", "stopped"]),
     *[st.integers(0, 5000)] * 3,
@@ -114,9 +114,9 @@ STANDINGS = st.builds(
     st.integers(1, 200),
     st.integers(1, 40),
     st.none() | st.integers(12_345, 10**9),
-    st.builds(Pulse, st.lists(STANDINGS, max_size=30).map(tuple), stopping=st.booleans()),
+    st.builds(Heartbeat, st.lists(STANDINGS, max_size=30).map(tuple), stopping=st.booleans()),
 )
-def test_the_panel_fits_any_terminal(width: int, height: int, total: int | None, pulse: Pulse) -> None:
+def test_the_panel_fits_any_terminal(width: int, height: int, total: int | None, pulse: Heartbeat) -> None:
     view = view_of(EAST, total=total, pulse=pulse)
     lines = lines_of(view, width, height, verbose=True)
     assert 1 <= len(lines) <= height
@@ -137,22 +137,22 @@ def test_a_short_terminal_shows_the_most_important_lines() -> None:
     view = view_of(EAST)
     assert lines_of(view, 80, 1) == ["12,345 of 50,000 rows · 7 failed · 37,655 remaining · 3 empty"]
     assert lines_of(view, 80, 2)[1].startswith("about 12 min left")
-    stopping = view_of(EAST, pulse=Pulse((EAST,), oldest_seconds=3.0, stopping=True))
-    assert lines_of(stopping, 80, 1) == ["Stopping: 8 requests in flight, the oldest for 3.0 s"]
+    stopping = view_of(EAST, pulse=Heartbeat((EAST,), oldest_seconds=3.0, stopping=True))
+    assert lines_of(stopping, 80, 1) == ["Stopping: 8 requests in flight, the oldest for 3 s"]
 
 
 @pytest.mark.parametrize(
     ("view", "words"),
     [
-        (view_of(EAST), "waiting for quota: tokens; for responses: 8 in flight, the oldest for 3.0 s"),
-        (view_of(replace(EAST, for_quota=False)), "waiting for responses: 8 in flight, the oldest for 3.0 s"),
+        (view_of(EAST), "waiting for quota: tokens; for responses: 8 in flight, the oldest for 3 s"),
+        (view_of(replace(EAST, for_quota=False)), "waiting for responses: 8 in flight, the oldest for 3 s"),
         (
             view_of(replace(EAST, in_flight=0, for_quota=False, backing_off=2)),
             "waiting to retry the service: 2 requests",
         ),
         (view_of(replace(EAST, in_flight=0, for_quota=False)), "reading rows"),
         (
-            view_of(EAST, pulse=Pulse((replace(EAST, in_flight=0),), unwritten=2)),
+            view_of(EAST, pulse=Heartbeat((replace(EAST, in_flight=0),), unwritten=2)),
             "waiting for the disk: 2 parts to write",
         ),
         (view_of(), "reading rows"),
@@ -211,6 +211,6 @@ def test_every_error_code_has_short_advice() -> None:
 
 def test_figures_have_units() -> None:
     shown = [duration_text(each) for each in (0, 0.0123, 0.99999, 59.94, 59.96, 3599.6, 8000, 90000)]
-    assert shown == ["0 s", "12 ms", "1.0 s", "59.9 s", "1 min", "1 h", "2 h 13 min", "1 d 1 h"]
+    assert shown == ["0 s", "12 ms", "1 s", "1 min", "1 min", "1 h", "2 h 13 min", "1 d 1 h"]
     shares = [percent_text(each, decimals=1) for each in (0, 0.00001, 0.5, 0.99999, 1)]
     assert shares == ["0 %", "<0.1 %", "50 %", "99.9 %", "100 %"]

@@ -17,7 +17,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
-from batchscore.endpoint.from_settings import endpoints_of, simulated
+from batchscore.endpoint.from_settings import endpoints_of, start_simulator
 from batchscore.engine import end_task
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
@@ -28,6 +28,7 @@ from batchscore.prompts.template import NOTHING_TO_ASK, is_blank
 from batchscore.rows import TEXT_COLUMN, Event, Prompt, Row, RowError, Settled, Table
 from batchscore.settings.argument_names import flags_called_arguments, refuse_what_gives_no_rows
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings, cut
 from batchscore.settings.sources import without_settings
 
 #: Settings that say something about files.
@@ -199,8 +200,9 @@ async def asked(
     rows: Iterable[str | Mapping[str, Any]], settings: Settings
 ) -> AsyncGenerator[list[Scored], None]:
     """Open an engine over the rows and give what it settles."""
-    with simulated(settings) as rehearsal:
-        endpoints = [rehearsal] if rehearsal is not None else endpoints_of(settings, os.environ, None)
+    service = cut(EndpointSettings, settings)
+    with start_simulator(service) as rehearsal:
+        endpoints = [rehearsal] if rehearsal is not None else endpoints_of(service, os.environ, None)
         engine = open_engine(
             settings,
             endpoints,

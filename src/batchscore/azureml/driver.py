@@ -36,6 +36,7 @@ from batchscore.run.result import Finished
 from batchscore.run.score_files import score_files
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings, cut
 from batchscore.settings.sources import unread_variables
 from batchscore.version import VERSION
 
@@ -108,7 +109,7 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
     settings = chosen.settings
     with flags_called_variables(environ):
         wanted_by(settings)
-        endpoints_of(settings, environ, chosen.named)
+        endpoints_of(cut(EndpointSettings, settings), environ, chosen.named)
     for sentence in unread_variables(settings, environ):
         LOG.warning("%s", sentence)
     for name in ("BATCHSCORE_MODEL", "BATCHSCORE_OUTPUT"):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
+from batchscore.errors import duration_text
 from batchscore.report.progress.line import (
     costs_and_files,
     elapsed,
@@ -22,14 +23,7 @@ from batchscore.report.progress.line import (
 )
 from batchscore.report.progress.view import View
 from batchscore.report.progress.waiting import deployment_state, is_healthy, waiting_for, worst_first
-from batchscore.report.words import (
-    count_text,
-    counts_text,
-    duration_text,
-    percent_text,
-    rate_text,
-    short_name,
-)
+from batchscore.report.words import count_text, counts_text, percent_text, rate_text, short_name
 
 #: Greatest width of the bar.
 WIDEST_BAR = 72

@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from batchscore.cli.plan_files import NOT_SCORED, files_table
-from batchscore.errors import name_settings, setting_name
+from batchscore.errors import duration_text, name_settings, setting_name
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
 from batchscore.plan.pace import Allowed
-from batchscore.report.words import count_text, duration_text, money_text, size_text
+from batchscore.report.words import count_text, money_text, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.task import EMBEDDINGS, TASKS
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, name_settings, setting_name
+from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, duration_text, name_settings, setting_name
 from batchscore.report.advice import RunState, advice, next_step
-from batchscore.report.words import code_text, count_text, counts_text, duration_text, money_text
+from batchscore.report.words import code_text, count_text, counts_text, money_text
 from batchscore.run.result import Finished
 from batchscore.settings.declare import as_flag
 
@@ -59,7 +59,7 @@ def headline(run: Finished) -> str:
         rows = f"{count_text(end.rows, 'row')} of {count_text(len(end.files), 'file')}"
         return f"{task}: {rows}: {', '.join([f'{end.ok:,} scored', *counts])}"
     done = end.ok + end.errors
-    unread = sum(file.state == "partial" and not file.to_its_end for file in end.files)
+    unread = sum(file.state == "partial" and not file.complete for file in end.files)
     unstarted = sum(file.state == "not_started" for file in end.files)
     if not unread and not unstarted:
         done_of = f"{done:,} of {count_text(end.rows, 'row')} done"
@@ -190,7 +190,7 @@ def to_json(run: Finished) -> dict[str, Any]:
         "known": sum(file.known for file in end.files),
         "files": len(end.files),
         "files_not_read_to_their_end": [
-            file.file for file in end.files if file.state == "partial" and not file.to_its_end
+            file.file for file in end.files if file.state == "partial" and not file.complete
         ],
         "files_not_started": [file.file for file in end.files if file.state == "not_started"],
         "unreadable": [

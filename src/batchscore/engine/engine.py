@@ -9,7 +9,6 @@ nothing more is taken while the reader of the results is behind.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,12 +18,12 @@ from batchscore.engine import end_task
 from batchscore.errors import BrokenInvariant, ErrorCode
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.replies import Answers
-from batchscore.request.attempt import Request, Trial
+from batchscore.request.attempt import Request, RetryBudget
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Outcome, Verdict
+from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
-from batchscore.request.retry import Asking
-from batchscore.rows import Prompt, Pulse, RowError, Score, Settled
+from batchscore.request.retry import AttemptLoop
+from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
 #: So many results may wait for their reader before no more is asked.
 MOST_ROWS_WAITING = 2048
@@ -94,7 +93,7 @@ class Engine:
 
     packer: Packer
     forms: dict[Deployment, BodyFormat]
-    asking: Asking[Answers]
+    attempt_loop: AttemptLoop[Answers]
     retries: int
     stop: asyncio.Event
     drain_seconds: float
@@ -132,13 +131,13 @@ class Engine:
 
     async def run(self) -> None:
         """Keep the workers busy until the stream ends, one of them fails, or we are stopped."""
-        watch = asyncio.create_task(self.asking.attempts.patience.watch())
+        watch = asyncio.create_task(self.attempt_loop.requester.timeouts.watch())
         stopped = asyncio.create_task(self.stop.wait())
         done = asyncio.create_task(self.idle.wait())
         self.outlet.emptied.set()
         try:
             for deployment in self.forms:
-                deployment.more_wanted = partial(self.hire, deployment)
+                deployment.on_capacity = partial(self.hire, deployment)
                 self.hire(deployment)
             await asyncio.wait({stopped, done, watch}, return_when=asyncio.FIRST_COMPLETED)
             if watch.done():
@@ -147,32 +146,32 @@ class Engine:
                 await self.drain()
         finally:
             # A worker that is cancelled from here on is meant to end.
-            self.ended = self.asking.attempts.closed = True
+            self.ended = self.attempt_loop.requester.closed = True
             helpers = [watch, stopped, done, *self.workers]
             for task in helpers:
                 task.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
-            await self.asking.deployments.close()
-            await self.asking.attempts.close()
-            if self.failure is None and self.asking.deployments.fatal is None:
+            await self.attempt_loop.deployments.close()
+            await self.attempt_loop.requester.close()
+            if self.failure is None and self.attempt_loop.deployments.fatal is None:
                 self.clear_suspects()
             self.outlet.close()
         if self.failure is not None:
             raise self.failure
-        self.asking.deployments.raise_fatal()
+        self.attempt_loop.deployments.raise_fatal()
 
-    def pulse(self, unwritten: int) -> Pulse:
+    def heartbeat(self, unwritten: int) -> Heartbeat:
         """Return how each deployment stands at this moment, and what is under way."""
-        return Pulse(
-            tuple([member.standing() for member in self.asking.deployments.members]),
+        return Heartbeat(
+            tuple([member.state() for member in self.attempt_loop.deployments.members]),
             unwritten,
-            self.asking.attempts.patience.oldest_seconds(time.monotonic()),
+            self.attempt_loop.requester.timeouts.oldest_seconds(),
             self.stop.is_set(),
         )
 
     async def drain(self) -> None:
         """Let go whoever has nothing in flight, and wait for the others."""
-        flying = {flight.task for flight in self.asking.attempts.patience.flights}
+        flying = {flight.task for flight in self.attempt_loop.requester.timeouts.flights}
         for worker in self.workers:
             if worker not in flying:
                 worker.cancel()
@@ -234,15 +233,15 @@ class Engine:
             # One of those who would take something new waits for the turn, so that what is to be sent again
             # is not behind all of them.
             async with deployment.front, deployment.turn:
-                if not await deployment.ready():
-                    self.asking.deployments.raise_fatal()
+                if not await deployment.wait_until_up():
+                    self.attempt_loop.deployments.raise_fatal()
                     return None
                 if self.over:
                     return None
                 taken = self.take(deployment)
                 self.waiting.discard(worker)
                 if taken is not None:
-                    await deployment.until_start(taken.ticket)
+                    await deployment.wait_for_start(taken.ticket)
                 return taken
         finally:
             self.waiting.discard(worker)
@@ -250,7 +249,7 @@ class Engine:
 
     def take(self, deployment: Deployment) -> Taken | None:
         """Take the next request's prompts and charge them; `None` where what came asks nothing."""
-        pack = self.packer.take(deployment.smooth_tokens)
+        pack = self.packer.take(deployment.target_tokens)
         if pack.settled:
             self.outlet.put(pack.settled)
         # Where everything that comes waits for answers to its equals, nothing is taken until one has come.
@@ -265,12 +264,12 @@ class Engine:
                 self.end()
             return None
         prompts = pack.prompts
-        request = self.request(prompts, pack.size, Trial(self.retries))
+        request = self.request(prompts, pack.size, RetryBudget(self.retries))
         if len(prompts) == 1 and not deployment.fits(request.tokens):
             fitting = self.fitted(prompts[0])
             if fitting is None:
                 return None
-            prompts, request = [fitting], self.request([fitting], len(fitting.body), request.trial)
+            prompts, request = [fitting], self.request([fitting], len(fitting.body), request.budget)
         return Taken(prompts, request, deployment.reserve(request.tokens))
 
     def end(self) -> None:
@@ -279,7 +278,7 @@ class Engine:
         for worker in self.waiting - {asyncio.current_task()}:
             worker.cancel()
 
-    def request(self, prompts: Sequence[Prompt], size: int, trial: Trial) -> Request:
+    def request(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> Request:
         """Return what these prompts ask, and what it will be charged."""
         estimator = self.packer.estimator
         answer = estimator.usual_answer if self.answer_tokens is None else self.answer_tokens
@@ -288,7 +287,7 @@ class Engine:
         def body(deployment: Deployment) -> bytes:
             return self.forms[deployment].body(prompts)
 
-        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, trial, prompts)
+        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, budget, prompts)
 
     def fitted(self, prompt: Prompt) -> Prompt | None:
         """Return a prompt that some deployment's minute lets through; `None` where its row is settled now.
@@ -296,9 +295,9 @@ class Engine:
         It is the same one, or where that is wanted a shorter one.
         """
         estimator = self.packer.estimator
-        most = max(member.limits.most_tokens for member in self.asking.deployments.members)
+        most = max(member.limits.most_tokens for member in self.attempt_loop.deployments.members)
         while True:
-            request = self.request([prompt], len(prompt.body), Trial(self.retries))
+            request = self.request([prompt], len(prompt.body), RetryBudget(self.retries))
             needed = estimator.at_least(len(prompt.body)) + request.extra_tokens
             if needed <= most:
                 return prompt
@@ -320,12 +319,14 @@ class Engine:
         self, prompts: Sequence[Prompt], request: Request, deployment: Deployment, ticket: Ticket
     ) -> bool:
         """Ask until every one of these prompts is settled; True where all were answered at once."""
-        if not deployment.available and len(self.asking.deployments.members) > 1:
+        if not deployment.available and len(self.attempt_loop.deployments.members) > 1:
             deployment.quota.refund(ticket)
-            deployment, ticket = await self.asking.deployments.admit(request.tokens)
-        result = await self.asking.ask(request, deployment, ticket)
-        if result.outcome.verdict is Verdict.RENAME and self.rename():
-            result = await self.asking.ask(request, *await self.asking.deployments.admit(request.tokens))
+            deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
+        result = await self.attempt_loop.run(request, deployment, ticket)
+        if result.outcome.action is Action.RENAME and self.rename():
+            result = await self.attempt_loop.run(
+                request, *await self.attempt_loop.deployments.admit(request.tokens)
+            )
         if result.answers is not None:
             answers = result.answers
             size = sum([len(prompt.body) for prompt in prompts])
@@ -333,17 +334,17 @@ class Engine:
             self.clear_suspects()
             self.give(prompts, answers.scores)
             return True
-        if self.stop.is_set() and (result.outcome.verdict is not Verdict.SPLIT or len(prompts) > 1):
+        if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
             # What was not judged to its end is no row's error.
             return False
         if len(prompts) == 1:
             shorter = self.shortened(prompts[0], result.outcome)
             if shorter is not None:
-                await self.ask_anew([shorter], request.trial)
+                await self.ask_anew([shorter], request.budget)
             else:
-                self.give_error(prompts[0], result.outcome.error(request.trial.attempts), deployment)
+                self.give_error(prompts[0], result.outcome.error(request.budget.attempts), deployment)
             return False
-        if await self.ask_halves(prompts, request.trial) and about_size(result.outcome):
+        if await self.ask_halves(prompts, request.budget) and about_size(result.outcome):
             # Nothing was wrong with any row, so there were too many of them.
             self.packer.shrink((len(prompts) + 1) // 2)
         return False
@@ -366,21 +367,21 @@ class Engine:
         for prompt, error in suspects:
             self.give([prompt], [error])
 
-    async def ask_anew(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
+    async def ask_anew(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Ask some prompts of a request that failed, at whichever deployment has room."""
-        request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), trial)
+        request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), budget)
         if len(prompts) > 1 and all(
-            member.too_large(request.tokens) for member in self.asking.deployments.members
+            member.too_large(request.tokens) for member in self.attempt_loop.deployments.members
         ):
-            return await self.ask_halves(prompts, trial)
-        deployment, ticket = await self.asking.deployments.admit(request.tokens)
+            return await self.ask_halves(prompts, budget)
+        deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         return await self.settle(prompts, request, deployment, ticket)
 
-    async def ask_halves(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
+    async def ask_halves(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Ask each half by itself; True where all were answered at once."""
         middle = (len(prompts) + 1) // 2
-        first = await self.ask_anew(prompts[:middle], trial.of_a_half())
-        second = await self.ask_anew(prompts[middle:], trial.of_a_half())
+        first = await self.ask_anew(prompts[:middle], budget.for_half())
+        second = await self.ask_anew(prompts[middle:], budget.for_half())
         return first and second
 
     def shortened(self, prompt: Prompt, outcome: Outcome) -> Prompt | None:
@@ -408,7 +409,7 @@ class Engine:
 
 def about_size(outcome: Outcome) -> bool:
     """Whether a refusal may mean that a request held too many inputs."""
-    return outcome.verdict is Verdict.SPLIT and outcome.code in {
+    return outcome.action is Action.SPLIT and outcome.code in {
         ErrorCode.INVALID_REQUEST,
         ErrorCode.INPUT_TOO_LONG,
     }

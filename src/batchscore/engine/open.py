@@ -7,7 +7,6 @@ the engine settles.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,15 +20,16 @@ from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.replies import Answers, BadReply, Reader, billed
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import shorter
-from batchscore.request.attempt import Attempts
-from batchscore.request.concurrency import Concurrency
+from batchscore.request.attempt import Requester
+from batchscore.request.clock import REAL_CLOCK, Clock
+from batchscore.request.concurrency import Concurrency, ThreadLoad
 from batchscore.request.deployment import Deployment
-from batchscore.request.deployment_pool import Deployments
+from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.quota.limits import Limits
-from batchscore.request.quota.shared_file import shared_book
+from batchscore.request.quota.shared_file import open_schedule
 from batchscore.request.quota.windows import Quota
-from batchscore.request.retry import Asking
-from batchscore.request.timeouts import Patience
+from batchscore.request.retry import AttemptLoop
+from batchscore.request.timeouts import Timeouts
 from batchscore.request.wire import Send, open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.fields import Settings
@@ -55,6 +55,7 @@ async def open_engine(
     listen: Listen,
     stop: asyncio.Event,
     dimensions: int | None = None,
+    clock: Clock = REAL_CLOCK,
 ) -> AsyncIterator[Engine]:
     """Give an engine over `source` whose connections are open while the block runs.
 
@@ -63,7 +64,8 @@ async def open_engine(
     """
     async with AsyncExitStack() as stack:
         members = [
-            await opened(settings, endpoint, stack, environ=environ, listen=listen) for endpoint in endpoints
+            await opened(settings, endpoint, stack, environ=environ, listen=listen, clock=clock)
+            for endpoint in endpoints
         ]
         reader = Reader(
             settings.task,
@@ -78,19 +80,20 @@ async def open_engine(
             )
             for member in members
         }
-        deployments = Deployments(members, settings.max_outage, lambda text: listen(Notice(text)))
-        attempts: Attempts[Answers] = Attempts(
+        deployments = DeploymentPool(members, settings.max_outage, lambda text: listen(Notice(text)), clock)
+        requester: Requester[Answers] = Requester(
             deployments=deployments,
-            patience=Patience(settings.timeout),
+            timeouts=Timeouts(clock, settings.timeout),
             read=reader.read,
             unusable=BadReply,
             tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
             probe_body=lambda member: forms[member].body([Prompt("", 0, PROBES[settings.task])]),
             stop=stop,
             listen=listen,
+            clock=clock,
             billed=billed,
         )
-        deployments.probe = attempts.probe
+        deployments.probe = requester.probe
         estimator = Estimator()
         yield Engine(
             packer=Packer(
@@ -100,7 +103,7 @@ async def open_engine(
                 Duplicates() if settings.dedup else None,
             ),
             forms=forms,
-            asking=Asking(attempts, stop),
+            attempt_loop=AttemptLoop(requester, stop),
             retries=settings.max_retries,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,
@@ -117,21 +120,25 @@ async def opened(
     *,
     environ: Mapping[str, str],
     listen: Listen,
+    clock: Clock,
 ) -> Deployment:
     """Open the connection to one deployment and the books of its quota."""
     connection = await stack.enter_async_context(connect(endpoint.target, environ=environ))
-    book = stack.enter_context(shared_book(endpoint.quota_name, time.monotonic()))
+    schedule = stack.enter_context(open_schedule(endpoint.quota_name, clock.monotonic()))
     return Deployment(
         name=endpoint.name,
         model=connection.model,
         send=connection.send,
         renew_token=connection.renew_token,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),
-        quota=Quota(book),
+        quota=Quota(schedule),
         notice=lambda text: listen(Notice(text)),
         concurrency=Concurrency(
-            settings.max_concurrency, settings.batch_size if settings.task == "embeddings" else 1
+            settings.max_concurrency,
+            ThreadLoad(clock).share,
+            settings.batch_size if settings.task == "embeddings" else 1,
         ),
+        clock=clock,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from batchscore.errors import ErrorCode, name_settings
 from batchscore.report.json_text import json_safe
-from batchscore.rows import Attempt, Event, Notice, Pulse, RowsSettled, Standing
+from batchscore.rows import Attempt, DeploymentState, Event, Heartbeat, Notice, RowsSettled
 
 #: The version of the format of `record()`.
 VERSION = 1
@@ -119,7 +119,7 @@ class Timeline:
         self.retries: Counter[tuple[str, int | None]] = Counter()
         self.slowest: list[tuple[float, int, dict[str, Any]]] = []
         self.slow_from = 0.0
-        self.standing: tuple[Standing, ...] = ()
+        self.standing: tuple[DeploymentState, ...] = ()
         self.notices: list[dict[str, Any]] = []
         self.notices_left_out = 0
 
@@ -130,7 +130,7 @@ class Timeline:
             self.attempted(event)  # type: ignore[arg-type]
         elif kind is RowsSettled:
             self.settled(event)  # type: ignore[arg-type]
-        elif kind is Pulse:
+        elif kind is Heartbeat:
             self.pulse(event)  # type: ignore[arg-type]
         elif kind is Notice:
             self.noticed(event)  # type: ignore[arg-type]
@@ -160,12 +160,12 @@ class Timeline:
             elif event.cause not in NOT_FAILED:
                 into.failed_requests += 1
                 served.failed_requests += 1
-        if seconds > self.slow_from and event.asked:
+        if seconds > self.slow_from and event.prompts:
             self.remember(event)
 
     def remember(self, event: Attempt) -> None:
         """Store one of the slowest requests, named by its first row."""
-        first = event.asked[0]
+        first = event.prompts[0]
         found = {
             "seconds": round(event.seconds, 3),
             "file": json_safe(first.file),
@@ -194,7 +194,7 @@ class Timeline:
             into.empty += empty
             into.failed += sum(event.errors.values()) - empty
 
-    def pulse(self, event: Pulse) -> None:
+    def pulse(self, event: Heartbeat) -> None:
         """Record the state of the deployments since the previous pulse."""
         now = self.last = self.clock()
         self.watch(now)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
+from batchscore.errors import duration_text
+
 #: Names of deployments are shortened to this many characters.
 LONGEST_NAME = 32
 
@@ -34,20 +36,6 @@ def large_count_text(count: float) -> str:
 def code_text(code: str) -> str:
     """Return a code or the name of a setting as words."""
     return code.replace("_", " ")
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration: 0 s, 230 ms, 4.2 s, 3 min 5 s, 2 h 14 min, 3 d 4 h."""
-    if 0 < seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s" if seconds else "0 s"
-    whole = round(seconds)
-    for size, unit, small, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // small
-            return f"{whole // size:,} {unit}" + (f" {rest} {part}" if rest else "")
-    return f"{whole} s"
 
 
 def rough_duration_text(seconds: float) -> str:

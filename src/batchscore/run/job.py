@@ -136,15 +136,15 @@ class Job:
 
     def hear(self, event: Event) -> None:
         """Charge what a request cost to the rows that it was for, and tell the listener."""
-        if isinstance(event, Attempt) and event.asked:
+        if isinstance(event, Attempt) and event.prompts:
             tokens = event.prompt_tokens + event.completion_tokens
-            self.ledger.charge(event.asked, tokens, kept=not event.cause)
+            self.ledger.charge(event.prompts, tokens, kept=not event.cause)
         self.listen(event)
 
     async def pulse(self, engine: Engine) -> None:
         """Tell the listener now and then how the deployments stand."""
         while True:
-            self.listen(engine.pulse(len(self.unwritten)))
+            self.listen(engine.heartbeat(len(self.unwritten)))
             await asyncio.sleep(PULSE_SECONDS)
 
     async def digest_complete(self) -> None:
@@ -278,15 +278,15 @@ class Job:
             manifest.input = await self.digests[name]
             await asyncio.to_thread(self.ledger.finish, name)
         self.digests.pop(name, None)
-        to_its_end = manifest.state == "complete" or (progress is not None and progress.ended)
-        self.finished.append(self.account(name, manifest.state, unscored, to_its_end=to_its_end))
+        complete = manifest.state == "complete" or (progress is not None and progress.ended)
+        self.finished.append(self.account(name, manifest.state, unscored, complete=complete))
         self.listen(self.finished[-1])
         if failure is not None:
             raise failure
 
     def finish_unreadable(self, name: str, reason: str) -> None:
         """Account for a file that was never opened for scoring."""
-        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason, to_its_end=False))
+        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason, complete=False))
         self.listen(self.finished[-1])
 
     def unfinished(self) -> Iterator[FileFinished]:
@@ -298,17 +298,17 @@ class Job:
             if name in told:
                 continue
             if place < self.opened:
-                yield self.account(name, "partial", to_its_end=False)
+                yield self.account(name, "partial", complete=False)
             elif before is not None and before.nothing_left(retry_errors=self.settings.retry_errors):
-                yield self.account(name, "complete", to_its_end=True)
+                yield self.account(name, "complete", complete=True)
             else:
-                yield self.account(name, "not_started", to_its_end=False)
+                yield self.account(name, "not_started", complete=False)
 
     def standing(self, manifest: Manifest) -> int:
         """Return how many of a file's rows this run need not ask."""
         return manifest.standing(retry_errors=self.settings.retry_errors)
 
-    def account(self, name: str, state: str, unscored: int = 0, *, to_its_end: bool) -> FileFinished:
+    def account(self, name: str, state: str, unscored: int = 0, *, complete: bool) -> FileFinished:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it doesn't hold."""
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.settings.task, {})
         return FileFinished(
@@ -320,6 +320,6 @@ class Job:
             empty=manifest.empty,
             known=self.known.get(name, self.standing(manifest)),
             problem=manifest.problem,
-            to_its_end=to_its_end,
+            complete=complete,
             **manifest.costs,
         )

@@ -49,7 +49,7 @@ async def refusal(
 
     def heard(event: Event) -> None:
         # It was billed, but no row was asked, and no record keeps the answer.
-        listen(replace(event, rows=0, asked=()) if isinstance(event, Attempt) else event)
+        listen(replace(event, rows=0, prompts=()) if isinstance(event, Attempt) else event)
 
     # The run's own event will belong to another loop.
     stop = asyncio.Event()

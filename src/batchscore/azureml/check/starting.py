@@ -15,6 +15,7 @@ from batchscore.errors import BatchscoreError
 from batchscore.prompts.spec import wanted_by
 from batchscore.settings.declare import VARIABLE_PREFIX
 from batchscore.settings.fields import TASKS, Settings
+from batchscore.settings.slices import EndpointSettings, cut
 from batchscore.settings.sources import gather
 
 #: What the model may say, and what may name a file of the node.
@@ -48,7 +49,7 @@ def reason_for(task: str, environ: Mapping[str, str], in_file: Mapping[str, Any]
         with flags_called_variables(environ):
             settings = Settings(**gather(flags, environ=environ, config=in_file))
             wanted_by(settings)
-            endpoints_of(settings, environ, None)
+            endpoints_of(cut(EndpointSettings, settings), environ, None)
     except BatchscoreError as error:
         return str(error)
     return None

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batchscore.errors import duration_text
 from batchscore.report.page.answers import Histogram
 from batchscore.report.page.markup import Html, concat, element, visible
 from batchscore.report.page.time_axis import Span, TimeAxis
 from batchscore.report.page.vectors import VectorMap, points_by_file, rounded
 from batchscore.report.timeline import percentile
-from batchscore.report.words import duration_text, large_count_text, percent_text
+from batchscore.report.words import large_count_text, percent_text
 
 #: With fewer requests a chart shows nothing useful.
 FEWEST_REQUESTS = 3

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files as resources
 from string import Template
 
-from batchscore.errors import name_settings, setting_name
+from batchscore.errors import duration_text, name_settings, setting_name
 from batchscore.report.page import answers, requests, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
@@ -27,7 +27,6 @@ from batchscore.report.timeline import percentile
 from batchscore.report.words import (
     code_text,
     count_text,
-    duration_text,
     large_count_text,
     moment_text,
     money_text,

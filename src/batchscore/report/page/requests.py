@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from batchscore.errors import duration_text
 from batchscore.report.page.markup import NOTHING, Html, bar, element, name, table
 from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
-from batchscore.report.words import code_text, duration_text
+from batchscore.report.words import code_text
 
 MOST_SLOWEST = 10
 MOST_CAUSES = 50

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings
+from batchscore.errors import EXIT_MEANINGS, ExitCode, duration_text, name_settings
 from batchscore.report.advice import advice
 from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
@@ -18,7 +18,6 @@ from batchscore.report.page.vectors import VectorMap
 from batchscore.report.words import (
     code_text,
     count_text,
-    duration_text,
     large_count_text,
     moment_text,
     money_text,

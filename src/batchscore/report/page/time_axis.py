@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from batchscore.errors import duration_text
 from batchscore.report.page.runs import Run, RunTimeline
 from batchscore.report.timeline import SUMS, percentile
-from batchscore.report.words import duration_text
 
 #: Number of spans in a chart; fewer if a span would have fewer requests than this, which shows only noise.
 MOST_SPANS = 120

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchscore.rows import Expected, Standing
+from batchscore.rows import DeploymentState, Expected
 
 #: Seconds after which the observed throughput weighs as much as the limits.
 TRUSTED_AFTER_SECONDS = 30.0
@@ -121,7 +121,7 @@ def deviation(ratio: float, little: float, much: float) -> float:
     return min(1.0, max(0.0, (off - math.log(little)) / math.log(much / little)))
 
 
-def seconds_at_limits(left: Remaining, deployments: Sequence[Standing]) -> float | None:
+def seconds_at_limits(left: Remaining, deployments: Sequence[DeploymentState]) -> float | None:
     """Return the duration of the remaining work at the current limits; `None` if one is unknown."""
     tokens = left.tokens / left.requests if left.requests else 0.0
     requests_a_minute = 0.0
@@ -136,7 +136,7 @@ def seconds_at_limits(left: Remaining, deployments: Sequence[Standing]) -> float
     return left.requests / requests_a_minute * 60
 
 
-def tokens_bind(left: Remaining, deployments: Sequence[Standing]) -> bool:
+def tokens_bind(left: Remaining, deployments: Sequence[DeploymentState]) -> bool:
     """Whether the token limits are tighter than the request limits."""
     tpm = sum(each.tpm or 0.0 for each in deployments if each.state == "up")
     rpm = sum(each.rpm or 0.0 for each in deployments if each.state == "up")
@@ -159,7 +159,7 @@ class Forecast:
     stalls: int = 0
     stalled: bool = False
 
-    def observe(self, now: float, done: WorkDone, deployments: Sequence[Standing]) -> None:
+    def observe(self, now: float, done: WorkDone, deployments: Sequence[DeploymentState]) -> None:
         """Add the work done so far and the state of the deployments. O(deployments)."""
         before, passed = self.done, now - self.at
         self.at, self.done = now, done
@@ -187,7 +187,7 @@ class Forecast:
             drift = (self.prompt_tokens / self.rows) / (done.prompt_tokens / done.rows)
         return remaining_work(expected, done, drift)
 
-    def eta(self, left: Remaining, deployments: Sequence[Standing]) -> Eta | None:
+    def eta(self, left: Remaining, deployments: Sequence[DeploymentState]) -> Eta | None:
         """Return the ETA, if it is known."""
         usable = [each for each in deployments if each.state == "up"]
         if not usable:
@@ -212,7 +212,7 @@ class Forecast:
             likely + trust * max(0.0, observed - likely),
         )
 
-    def observed(self, left: Remaining, deployments: Sequence[Standing]) -> float | None:
+    def observed(self, left: Remaining, deployments: Sequence[DeploymentState]) -> float | None:
         """Return how long the rest takes at the observed throughput; `None` if there is none yet."""
         if self.seconds < LEAST_SECONDS:
             return None
@@ -224,7 +224,7 @@ class Forecast:
         return work / speed * (self.seconds + again * self.stalled_seconds)
 
 
-def is_stalled(deployments: Sequence[Standing]) -> bool:
+def is_stalled(deployments: Sequence[DeploymentState]) -> bool:
     """Whether no request can be sent at the moment because of the service."""
     return bool(deployments) and all(
         each.state != "up" or each.paused_seconds > SHORT_PAUSE_SECONDS for each in deployments

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 
+from batchscore.errors import duration_text
 from batchscore.report.progress.eta import SAME_RATIO, Eta
 from batchscore.report.progress.view import View
 from batchscore.report.progress.waiting import deployment_state, is_healthy, waiting_for, worst_first
 from batchscore.report.words import (
     count_text,
     counts_text,
-    duration_text,
     money_text,
     percent_text,
     rate_text,

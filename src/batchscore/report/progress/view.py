@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, replace
 from batchscore.report.progress.eta import Eta, Forecast, WorkDone
 from batchscore.report.progress.rates import RateWindow, Totals
 from batchscore.report.tally import Statistics, Tally
-from batchscore.rows import Attempt, Event, Expected, FileFinished, FileOpened, Pulse, RowsSettled, Standing
+from batchscore.rows import (
+    Attempt,
+    DeploymentState,
+    Event,
+    Expected,
+    FileFinished,
+    FileOpened,
+    Heartbeat,
+    RowsSettled,
+)
 
 #: A pulse comes once a second while requests are sent; after this many seconds the last one is stale.
 STALE_SECONDS = 3.0
@@ -37,7 +46,7 @@ class View:
     per_minute: Totals | None
     rpm: float | None
     tpm: float | None
-    pulse: Pulse | None
+    pulse: Heartbeat | None
     pulsed_at: float
     reading: bool
     eta: Eta | None
@@ -57,7 +66,7 @@ class View:
         return self.statistics.rows + self.statistics.known
 
     @property
-    def deployments(self) -> tuple[Standing, ...]:
+    def deployments(self) -> tuple[DeploymentState, ...]:
         """The last known state of each deployment."""
         return () if self.pulse is None else self.pulse.deployments
 
@@ -88,7 +97,7 @@ class Watch:
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.monotonic)
     expected: Expected | None = None
-    pulse: Pulse | None = None
+    pulse: Heartbeat | None = None
     pulsed_at: float = 0.0
     prompt_bytes: int = 0
     open_files: set[str] = field(default_factory=set)
@@ -101,13 +110,13 @@ class Watch:
         if isinstance(event, RowsSettled):
             return
         if isinstance(event, Attempt):
-            asked = event.asked
+            asked = event.prompts
             if not event.cause and asked:
                 # Most requests hold one prompt; that case must be fast.
                 self.prompt_bytes += (
                     len(asked[0].body) if len(asked) == 1 else sum([len(prompt.body) for prompt in asked])
                 )
-        elif isinstance(event, Pulse):
+        elif isinstance(event, Heartbeat):
             self.pulse, self.pulsed_at = event, time.monotonic()
             self.observe(self.pulsed_at, event)
         elif isinstance(event, FileOpened):
@@ -117,7 +126,7 @@ class Watch:
         elif isinstance(event, Expected):
             self.expected = event
 
-    def observe(self, now: float, pulse: Pulse) -> None:
+    def observe(self, now: float, pulse: Heartbeat) -> None:
         """Add the totals at the time of a pulse to rates and forecast."""
         done = self.done()
         self.rates.add(now, Totals(done.rows, self.tally.requests, done.tokens))

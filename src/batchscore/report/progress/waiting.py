@@ -5,15 +5,10 @@ Pure: a view in, words out. It names deployments and codes, never a row.
 
 from __future__ import annotations
 
+from batchscore.errors import duration_text
 from batchscore.report.progress.view import View
-from batchscore.report.words import (
-    code_text,
-    count_text,
-    duration_text,
-    rough_duration_text,
-    short_name,
-)
-from batchscore.rows import Standing
+from batchscore.report.words import code_text, count_text, rough_duration_text, short_name
+from batchscore.rows import DeploymentState
 
 #: Greatest number of reasons that are named.
 MOST_REASONS = 2
@@ -47,7 +42,7 @@ def waiting_for(view: View) -> str:
     return f"waiting {'; '.join(named)}"
 
 
-def blocked_by(each: Standing, name: str, view: View) -> str:
+def blocked_by(each: DeploymentState, name: str, view: View) -> str:
     """Return why no request is sent to a deployment, if so; its `name` is empty if it is the only one."""
     service = name or "the service"
     if each.state == "stopped":
@@ -64,18 +59,18 @@ def blocked_by(each: Standing, name: str, view: View) -> str:
     return ""
 
 
-def worst_first(deployments: tuple[Standing, ...]) -> list[Standing]:
+def worst_first(deployments: tuple[DeploymentState, ...]) -> list[DeploymentState]:
     """Return deployments, first those that are not up, then those with the longest pause."""
     order = {"down": 0, "stopped": 1, "up": 2}
     return sorted(deployments, key=lambda each: (order.get(each.state, 2), -each.paused_seconds))
 
 
-def is_healthy(each: Standing) -> bool:
+def is_healthy(each: DeploymentState) -> bool:
     """Whether a deployment is up and not paused."""
     return each.state == "up" and each.paused_seconds < 1
 
 
-def deployment_state(each: Standing) -> str:
+def deployment_state(each: DeploymentState) -> str:
     """Return the state of a deployment in a few words."""
     if each.state == "stopped":
         return f"stopped: no longer used{failure(each)}"
@@ -87,6 +82,6 @@ def deployment_state(each: Standing) -> str:
     return f"up, {each.in_flight:,} in flight"
 
 
-def failure(each: Standing) -> str:
+def failure(each: DeploymentState) -> str:
     """Return a deployment's last failure in parentheses."""
     return f" ({code_text(each.last_failure)})" if each.last_failure else ""

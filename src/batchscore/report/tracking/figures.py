@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchscore.report.tally import Statistics
-from batchscore.rows import Standing
+from batchscore.rows import DeploymentState
 from batchscore.settings.secrets import HIDDEN, without_secrets
 
 #: Greatest length of a parameter's value on servers of any version, and of a tag in Azure ML.
@@ -77,7 +77,10 @@ def totals(now: Statistics, cost: float | None) -> dict[str, float]:
 
 
 def rates(
-    now: Mapping[str, float], before: Mapping[str, float], seconds: float, deployments: Sequence[Standing]
+    now: Mapping[str, float],
+    before: Mapping[str, float],
+    seconds: float,
+    deployments: Sequence[DeploymentState],
 ) -> dict[str, float]:
     """Return the rates per minute since the previous point, their limits, and what is in flight."""
 

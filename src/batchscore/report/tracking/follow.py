@@ -32,7 +32,7 @@ from batchscore.report.tracking.figures import (
     text_of,
     totals,
 )
-from batchscore.rows import Event, FileFinished, Listen, Notice, Pulse, Standing
+from batchscore.rows import DeploymentState, Event, FileFinished, Heartbeat, Listen, Notice
 from batchscore.settings.fields import Settings
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -94,7 +94,7 @@ class TrackingRun:
         # The Azure ML host may call on several threads.
         self.starting = Lock()
         self.tally = Tally()
-        self.deployments: tuple[Standing, ...] = ()
+        self.deployments: tuple[DeploymentState, ...] = ()
         self.started = self.last = self.next = 0.0
         self.before: dict[str, float] = {}
         self.failure_reported = False
@@ -117,9 +117,9 @@ class TrackingRun:
             if self.process is None:
                 return
             self.tally.add(event)
-            if isinstance(event, Pulse):
+            if isinstance(event, Heartbeat):
                 self.deployments = event.deployments
-            if isinstance(event, (Pulse, FileFinished)):
+            if isinstance(event, (Heartbeat, FileFinished)):
                 if time.monotonic() >= self.next:
                     self.process.send({"points": self.points()})
                 self.read_answers(self.process)
