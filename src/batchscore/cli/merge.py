@@ -9,6 +9,7 @@ import click
 from batchscore.cli.options import task_option
 from batchscore.cli.say import bullets, say
 from batchscore.errors import ExitCode
+from batchscore.report.words import count_text
 from batchscore.stores.address import place_of
 
 MERGE_HELP = """Write the scores of the output folder OUT to one FILE, in input order.
@@ -35,7 +36,7 @@ def merge(out: str, file: str, task: str | None, *, overwrite: bool) -> None:
     from batchscore.output.merge import merge_output  # noqa: PLC0415 - loads the readers of parts
 
     merged = merge_output(place_of(out), place_of(file), task=task, overwrite=overwrite)
-    errors = f"; {merged.errors:,} rows have an error record instead" if merged.errors else ""
+    errors = f"; {count_text(merged.errors, 'row')} with an error record instead" if merged.errors else ""
     say(f"{merged.task}: {merged.rows:,} scores in {file}{errors}")
     if merged.missing:
         say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
