@@ -77,7 +77,7 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "already scored", f"{count_text(found.known, 'row')} of earlier runs, at no cost"
     none = [name for name in NOT_SCORED if not any(getattr(one, name) for one in found.files)]
     yield "to score", count_text(found.prompts, "row") + (f"; none is {enumeration(none)}" if none else "")
-    yield "prompt tokens", f"{found.tokens:,} {plan.counting.how}\n({plan.counting.accuracy})"
+    yield "prompt tokens", f"{found.tokens:,}, counted {plan.counting.how}\n({plan.counting.accuracy})"
     if not vectors:
         yield "answer tokens", answer_tokens_text(plan)
     yield "requests", f"{found.all_requests:,}"
