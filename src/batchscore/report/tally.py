@@ -6,14 +6,13 @@ Pure: events in, figures out. Everything that shows or stores figures reads `sta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from batchscore.errors import ErrorCode
 from batchscore.rows import Attempt, Event, FileFinished, FileOpened, RowsSettled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Statistics:
     """The figures at one moment.
 
@@ -22,49 +21,39 @@ class Statistics:
     `kept_tokens` are those of answers that were kept.
     """
 
-    ok: int
-    errors: Mapping[str, int]
-    known: int
-    finish_reasons: Mapping[str, int]
-    requests: int
-    retried: Mapping[str, int]
-    prompt_tokens: int
-    completion_tokens: int
-    kept_tokens: int
-    files_finished: int
-    slowest_seconds: float
-
-    @property
-    def failed(self) -> int:
-        """Rows with an error record, except empty rows."""
-        return sum(self.errors.values()) - self.empty
-
-    @property
-    def empty(self) -> int:
-        """Rows without text."""
-        return self.errors.get(ErrorCode.EMPTY_INPUT.value, 0)
-
-    @property
-    def rows(self) -> int:
-        """Rows settled by this run."""
-        return self.ok + sum(self.errors.values())
-
-
-@dataclass(slots=True)
-class Tally:
-    """Adds up events. O(1) per event."""
-
     ok: int = 0
-    known_of: dict[str, int] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
+    known: int = 0
     finish_reasons: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     retried: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
     kept_tokens: int = 0
-    files: list[FileFinished] = field(default_factory=list)
+    files_finished: int = 0
     slowest_seconds: float = 0.0
+
+    @property
+    def failed(self) -> int:
+        """Rows with an error record, except empty rows."""
+        return self.errors.total() - self.empty
+
+    @property
+    def empty(self) -> int:
+        """Rows without text."""
+        return self.errors[ErrorCode.EMPTY_INPUT.value]
+
+    @property
+    def rows(self) -> int:
+        """Rows settled by this run."""
+        return self.ok + self.errors.total()
+
+
+@dataclass(slots=True)
+class Tally(Statistics):
+    """Adds up events. O(1) per event."""
+
+    known_of: dict[str, int] = field(default_factory=dict)
 
     def add(self, event: Event) -> None:
         """Add one event."""
@@ -85,24 +74,13 @@ class Tally:
             # `Counter.update` would take as long as everything else here.
             for reason, count in event.finish_reasons.items():
                 self.finish_reasons[reason] += count
-        elif isinstance(event, FileFinished):
-            self.files.append(event)
+        elif isinstance(event, (FileOpened, FileFinished)):
+            self.known += event.known - self.known_of.get(event.file, 0)
             self.known_of[event.file] = event.known
-        elif isinstance(event, FileOpened):
-            self.known_of[event.file] = event.known
+            self.files_finished += isinstance(event, FileFinished)
 
     def statistics(self) -> Statistics:
-        """Return the current figures."""
-        return Statistics(
-            ok=self.ok,
-            errors=dict(self.errors),
-            known=sum(self.known_of.values()),
-            finish_reasons=dict(self.finish_reasons),
-            requests=self.requests,
-            retried=dict(self.retried),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            kept_tokens=self.kept_tokens,
-            files_finished=len(self.files),
-            slowest_seconds=self.slowest_seconds,
-        )
+        """Return a copy of the current figures."""
+        values = {each.name: getattr(self, each.name) for each in fields(Statistics)}
+        copies = {name: value.copy() for name, value in values.items() if isinstance(value, Counter)}
+        return Statistics(**values | copies)

@@ -138,8 +138,8 @@ class Watch:
         answered = tally.requests - sum(tally.retried.values())
         answers = tally.completion_tokens if self.answer_tokens is None else answered * self.answer_tokens
         return WorkDone(
-            rows=tally.ok + sum(tally.errors.values()),
-            known=sum(tally.known_of.values()),
+            rows=tally.rows,
+            known=tally.known,
             answered=answered,
             prompt_tokens=tally.prompt_tokens,
             tokens=tally.prompt_tokens + answers,
