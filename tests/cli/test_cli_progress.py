@@ -76,6 +76,7 @@ def asked(deployment: Deployment, *more: str) -> list[str]:
     return ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text", *more]
 
 
+@pytest.mark.slow
 def test_the_progress_of_a_run_leaves_a_clean_terminal(
     batchscore: Cli, files: Files, deployment: Deployment, terminal: Terminal
 ) -> None:

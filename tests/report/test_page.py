@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchscore.report.page import answers, vectors
@@ -136,7 +136,6 @@ def material(name: str) -> PageData:
     return PageData(name, 0.0, [task], [name])
 
 
-@settings(max_examples=30, deadline=None)
 @given(words)
 @example(HOSTILE[0])
 @example(HOSTILE[6])
@@ -170,7 +169,6 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(json_values | st.sampled_from(HOSTILE))
 def test_json_in_a_script_says_the_same_and_ends_nothing(value: Any) -> None:
     try:
@@ -195,13 +193,11 @@ def test_the_page_loads_nothing_and_runs_only_its_own_scripts() -> None:
     ]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_run_or_a_reason(found: bytes) -> None:
     assert isinstance(run_from("x", found), (Run, str))
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(list(record())),
     st.sampled_from([None, 7, -1, "x", [], {}, [None], {"columns": {}}, True]),
@@ -226,7 +222,6 @@ def test_an_old_damaged_or_newer_timeline_is_reported() -> None:
         assert words_ in found.problems[0]
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 8)), min_size=1, max_size=5))
 def test_runs_on_one_axis_lose_nothing(starts: list[tuple[int, int]]) -> None:
     runs = [
@@ -325,7 +320,6 @@ def test_problems_of_vectors_are_reported() -> None:
     assert "hardly differ" in vectors.findings(map_of(draw * 0.01 + 1, rows(30)))[0][1]
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 6), st.integers(1, 4), st.sampled_from([0.0, 1.0, 1e30, 1e-30, float("inf")]))
 def test_any_vectors_have_a_map(count: int, dimensions: int, size: float) -> None:
     table = np.random.default_rng(count).standard_normal((count, dimensions)).astype(np.float32) * np.float32(

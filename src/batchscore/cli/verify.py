@@ -33,8 +33,8 @@ Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score 
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output at the end.")
 def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     """Run `batchscore verify`."""
-    from batchscore.output.verify import for_machines, for_people, verify_output  # noqa: PLC0415
+    from batchscore.output.verify import verify_output  # noqa: PLC0415
 
-    verdict = verify_output(place_of(out), task=task, repair=repair, notice=lambda text: say(text, err=True))
-    say(orjson.dumps(for_machines(verdict)) if as_json else for_people(verdict))
-    sys.exit(int(verdict.exit_code))
+    result = verify_output(place_of(out), task=task, repair=repair, notice=lambda text: say(text, err=True))
+    say(orjson.dumps(result.to_json()) if as_json else result.to_text())
+    sys.exit(int(result.exit_code))
