@@ -100,7 +100,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
 
 
 def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """A wrong key costs one request; what nobody answers is continued later, a refusal must be mended."""
+    """A wrong key costs one request. An outage is resumed later; a refusal must be fixed."""
     files.texts("a.csv", [f"row {row}" for row in range(50)])
     command = ["score", "a.csv", "--task", "chat", "--column", "text"]
     with socket.socket() as closed:
@@ -117,14 +117,14 @@ def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment
         )
     assert wrong_key.exit_code == 1
     assert "Stopped: the service refused the credentials (401). Check the key" in wrong_key.stderr
-    assert "1 request\n          1 came to nothing: 1 access denied\n" in wrong_key.stderr
+    assert "1 request\n          1 request retried or failed: 1 access denied\n" in wrong_key.stderr
     assert deployment.statistics().count == 1
     assert unknown.exit_code == 1
     assert "no such model, deployment or path (404, model_not_found)" in unknown.stderr
-    assert "came to nothing: 1 not found\n" in unknown.stderr
+    assert "1 request retried or failed: 1 not found\n" in unknown.stderr
     assert down.exit_code == 4
     assert f"nothing listens at 127.0.0.1:{port}." in down.stderr
-    assert "Later the same command goes on: batchscore score a.csv" in down.stderr
+    assert "To resume, run: batchscore score a.csv" in down.stderr
     for out in ("key", "unknown", "down"):
         assert not list(Path(out, "chat").glob("*"))
         assert not list(Path(out, "errors").glob("*/*"))
@@ -251,7 +251,7 @@ def test_files_that_are_too_many_to_list_are_named_in_the_record(
     run = batchscore("score", "in", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name)
     assert run.exit_code == 1
     (record,) = Path("out/runs").iterdir()
-    assert f"and 2 more files cannot be scored; all are named in {record}" in run.stderr
+    assert f"cannot be scored: 2 more files; all are listed in {record}" in run.stderr
     problems = {file["file"]: file.get("problem") for file in json.loads(record.read_bytes())["files"]}
     assert all(problems[f"bad{number}.parquet"] for number in range(7))
 

@@ -128,7 +128,7 @@ def test_ids_and_kept_columns_stand_in_scores_and_errors(
     )
     assert [run.exit_code for run in (named, everything, loose)] == [0, 0, 2], named
     assert "b.jsonl may differ in their columns" in loose.stderr
-    assert "rows with an id that an earlier row had: 1" in named.stdout
+    assert "1 row has a duplicate id" in named.stdout
     scores, errors = whole("named", "chat")
     record = scores["a.csv", 0]
     assert list(record) == ["file", "row", "id", "lang", "n", "chat", "finish_reason"]

@@ -111,7 +111,7 @@ def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Fi
     assert [each.exit_code for each in done] == [0, 0, 0], done
     assert not Path("out/report.html").exists()
     assert batchscore("report", "out").exit_code == 0
-    assert "every one of 27 rows has a score" in Path("out/report.html").read_text()
+    assert "27 of 27 rows scored" in Path("out/report.html").read_text()
     scatter = next(each for each in charts_of(Path("out/report.html")) if each["type"] == "scatter")
     assert [len(series["data"]) for series in scatter["series"]] == [9, 9, 9]
 

@@ -1,7 +1,7 @@
 """Files in, finished run out: the one place where reading, asking and writing are joined.
 
 It knows no terminal and no host. What happens is told to one callable as events; how it ended is the
-`Ended`, whose exit code is the run's.
+`RunEnd`, whose exit code is the run's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from batchscore.output.manifest import Manifest
 from batchscore.output.parts import FileInParts, Part
 from batchscore.plan.survey import Ready, Survey, opened
 from batchscore.read import digest
-from batchscore.report.run_end import Ended
+from batchscore.report.run_end import RunEnd
 from batchscore.rows import (
     Attempt,
     Event,
@@ -78,7 +78,7 @@ class Job:
     ids: set[int] = field(default_factory=set)
     repeated_ids: int = 0
 
-    async def run(self) -> Ended:
+    async def run(self) -> RunEnd:
         """Score everything; a failure that ends the run early is in the outcome, not raised."""
         self.rows_left = self.settings.limit
         for problem in self.survey.problems:
@@ -127,7 +127,7 @@ class Job:
             self.ledger.close()
         except BatchscoreError as error:
             failure = failure or error
-        return Ended(
+        return RunEnd(
             files=(*self.finished, *self.unfinished()),
             limited=self.limited,
             stopped=self.stop.is_set(),

@@ -23,7 +23,7 @@ from batchscore.output.place import Output, lock_output, output_of
 from batchscore.output.spec import fingerprint_of, output_spec
 from batchscore.plan.survey import Survey, survey
 from batchscore.report.page.make import quickly, write_report
-from batchscore.report.run_end import Ended
+from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
@@ -74,7 +74,7 @@ def score_files(
     with tracked(settings, environ, listen, name) as run:
         with lock_output(cut(OutputSettings, settings), output, listen) as hold:
             finished = score_surveyed(
-                settings, surveyed, output, endpoints, environ, run.heard, hold, bounds, name, command
+                settings, surveyed, output, endpoints, environ, run.listener, hold, bounds, name, command
             )
         if afterwards is not None:
             finished = afterwards(finished)
@@ -186,7 +186,7 @@ async def scored(
     listen: Listen,
     hold: Lock,
     bounds: Bounds,
-) -> Ended:
+) -> RunEnd:
     """Run the job on this loop, with signals and bounds that stop it."""
     stop = bounds.stop
     loop = asyncio.get_running_loop()
