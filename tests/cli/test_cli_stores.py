@@ -100,6 +100,7 @@ def parts(bucket: Bucket, format_name: str) -> list[dict[str, object]]:
     return sorted(folder.to_table(columns=["file", "row"]).to_pylist(), key=lambda record: record["row"])
 
 
+@pytest.mark.slow
 def test_a_run_from_store_to_store_is_resumed_and_read_by_pyarrow(batchscore: Cli, bucket: Bucket) -> None:
     format_name = "parquet" if bucket.uri.startswith("s3:") else "json"
     bucket.put("in/a.csv", TEXTS)

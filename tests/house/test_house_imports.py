@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,14 @@ from import_table import MAY_IMPORT, NOUNS, TOP
 SOURCE = Path(batchscore.__file__).parent
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    """Return each module's name and syntax tree; they are parsed once."""
+    found = []
     for path in sorted(SOURCE.rglob("*.py")):
         name = path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".")
-        yield name.removesuffix(".__init__"), ast.parse(path.read_text("utf-8"))
+        found.append((name.removesuffix(".__init__"), ast.parse(path.read_text("utf-8"))))
+    return found
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -78,6 +83,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
         visit(module, ())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [

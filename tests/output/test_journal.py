@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, OutputError
@@ -90,7 +90,6 @@ def test_everything_comes_back(
     assert replayed(folder) == expected(batches)
 
 
-@settings(max_examples=60)
 @given(BATCHES.filter(bool), st.data())
 def test_a_cut_costs_one_frame_and_the_journal_can_be_continued(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject
@@ -114,7 +113,6 @@ def test_a_cut_costs_one_frame_and_the_journal_can_be_continued(
     assert replayed(folder) == expected([*whole, [numbered(99)]])
 
 
-@settings(max_examples=60)
 @given(BATCHES.filter(bool), st.data())
 def test_a_changed_byte_never_becomes_an_answer(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject
@@ -170,6 +168,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.process
 def test_a_full_disk_raises_and_earlier_entries_come_back(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", _LIMITED, tmp_path / "journal", Path(__file__).parent],

@@ -122,6 +122,7 @@ def test_one_of_many_threads_at_a_time_has_the_lock(tmp_path: Path, locking: Loc
     assert not list(tmp_path.rglob("*.lock"))
 
 
+@pytest.mark.process
 @pytest.mark.crash
 @pytest.mark.parametrize("way", ["kernel", "record"])
 def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:
@@ -144,6 +145,7 @@ def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.process
 @pytest.mark.crash
 @pytest.mark.parametrize("way", ["kernel", "record"])
 def test_a_stopped_process_still_holds(tmp_path: Path, way: str) -> None:
@@ -317,6 +319,7 @@ except OutputError as error:
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("way", ["kernel", "record"])
 def test_a_full_disk_raises_and_leaves_no_lock(tmp_path: Path, way: str) -> None:
     run = subprocess.run(

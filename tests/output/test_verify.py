@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import BatchscoreError, ExitCode, InputError, OutputError, OutputLocked
@@ -356,7 +356,6 @@ def manifest_of_a_run(scored: Path) -> tuple[Path, bytes]:
     return path, path.read_bytes()
 
 
-@settings(deadline=None, max_examples=60)
 @given(place=st.integers(0, 10**6), new=st.integers(0, 255))
 def test_a_manifest_with_any_byte_changed_breaks_nothing(
     manifest_of_a_run: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory, place: int, new: int
@@ -380,7 +379,6 @@ def test_a_manifest_with_any_byte_changed_breaks_nothing(
     shutil.rmtree(out)
 
 
-@settings(deadline=None, max_examples=60)
 @given(place=st.integers(0, 10**6), what=st.binary(max_size=5), taken=st.integers(0, 5))
 def test_a_part_with_any_bytes_changed_is_found_out(
     scored: Path, tmp_path_factory: pytest.TempPathFactory, place: int, what: bytes, taken: int

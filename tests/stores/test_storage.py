@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import BrokenInvariant, OutputError
@@ -100,7 +100,6 @@ def test_what_a_call_did_not_take_is_what_is_left(pieces: list[bytes], written: 
 
 
 @given(st.lists(st.sampled_from([b"", b"x", bytes(1500), bytes(700_000)]), max_size=12))
-@settings(max_examples=30)
 def test_pieces_of_any_size_come_in_order(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]
 ) -> None:
@@ -125,6 +124,7 @@ except OutputError as error:
 """
 
 
+@pytest.mark.process
 def test_a_write_that_stops_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     """The second chunk is taken in part, then refused: a short write, then an error, for real."""
     path = tmp_path / "x.jsonl"
