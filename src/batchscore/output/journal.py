@@ -74,7 +74,7 @@ class JournalEnd:
 class Journals:
     """The journals of one output, one per part, in a folder of their own.
 
-    `identity` stands for the run's settings: a journal of other settings is not read. Several threads may use
+    `identity` names the run's settings: a journal of other settings is not read. Several threads may use
     this, but each journal only one at a time. `on_close` is called last. Raises `OutputError` if the disk
     fails.
     """

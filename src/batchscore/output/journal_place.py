@@ -22,7 +22,7 @@ from batchscore.stores.errors import explain_errors
 from batchscore.stores.storage import TEMPORARY
 from batchscore.stores.temporary import own_folder
 
-#: The errors of a file system that cannot do something at all, whoever tries.
+#: The errors of a file system that can never do something, whatever process tries it.
 UNABLE = {
     errno.EPERM,
     errno.EACCES,

@@ -92,8 +92,9 @@ class Ledger(ABC):
     def settle(self, rows: Iterable[Settled]) -> list[Part]:
         """Take results, and return the parts that are ready to publish."""
         new: dict[tuple[str, int], list[Settled]] = {}
+        rows_per_part = self.spec.rows_per_part
         for settled in rows:
-            key = settled.file, settled.row // self.spec.rows_per_part
+            key = settled.file, settled.row // rows_per_part
             if key in new:
                 new[key].append(settled)
             else:

@@ -191,7 +191,7 @@ class SharedLedger(Ledger):
         save_manifest(self, file)
 
     def finish(self, file: str) -> None:
-        """Write a file's last manifest, and check that the parts are as it says, whoever wrote them.
+        """Write a file's last manifest, and check that all parts are as it says, of any worker.
 
         Raises `OutputOverwritten` if rows have lost their record and our journal does not have it.
         """

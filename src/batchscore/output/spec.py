@@ -14,7 +14,7 @@ from batchscore.output.layout import Layout
 from batchscore.output.place import Output
 from batchscore.output.records.formats import Format, format_named
 from batchscore.output.records.schema import RecordSchema
-from batchscore.prompts.spec import parse_messages
+from batchscore.prompts.spec import parse_spec
 from batchscore.settings.secrets import without_secrets
 from batchscore.settings.slices import OutputSettings, RecordSettings
 
@@ -88,7 +88,7 @@ def part_format(chosen: str, output: Output) -> str:
 
 def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
     """Return what determines a record: runs with different fingerprints cannot share an output."""
-    messages = None if settings.messages is None else parse_messages(settings.messages)
+    messages = parse_spec(settings).messages
     text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
     return text_field | {
         "model": settings.model,
