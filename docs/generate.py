@@ -17,7 +17,14 @@ import batchscore
 from batchscore import errors
 from batchscore.cli.main import cli
 from batchscore.report.advice import MENDING
-from batchscore.settings.declare import CONFIG_FILE, CONFIG_VARIABLE, flag_of, shown_default, variable_of
+from batchscore.settings.declare import (
+    CONFIG_FILE,
+    CONFIG_VARIABLE,
+    as_flag,
+    flag_of,
+    shown_default,
+    variable_of,
+)
 from batchscore.settings.fields import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -103,14 +110,20 @@ def commands_below(
         yield from commands_below(one, (*words, name))
 
 
+def as_flags(text: str) -> str:
+    """Return a text in which settings are called by their flags."""
+    return errors.name_settings(text, lambda name: f"`{as_flag(name)}`")
+
+
 def codes_page() -> str:
     """Return the page of error codes, exit codes and exceptions."""
     rows = []
-    for code, means in errors.ERROR_CODES_MEAN.items():
+    for code, means in errors.ERROR_MEANINGS.items():
         again = "yes" if code in errors.TRANSIENT else "no"
-        rows.append(f"| `{code.value}` | {means} | {again} | {MENDING.get(code, 'nothing')} |")
+        rows.append(f"| `{code.value}` | {as_flags(means)} | {again} | {MENDING.get(code, 'nothing')} |")
     exits = [
-        f"| {code.value} | {means} | {actor} |" for code, (means, actor) in errors.EXIT_CODES_MEAN.items()
+        f"| {code.value} | {as_flags(means)} | {actor} |"
+        for code, (means, actor) in errors.EXIT_MEANINGS.items()
     ]
     tree = dedent("".join((errors.__doc__ or "").partition("    BatchscoreError")[1:])).rstrip()
     return f"""# Codes

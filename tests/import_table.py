@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"endpoint", "prompts", "request", "settings"},
     "output": {"prompts", "read", "settings", "stores"},
     "mlflow_model": {"prompts", "settings"},
-    "api": {"endpoint", "engine", "mlflow_model", "output", "prompts", "settings", "stores"},
+    "api": {"endpoint", "engine", "mlflow_model", "output", "prompts", "run", "settings", "stores"},
     "plan": {"output", "prompts", "read", "request", "settings", "simulator", "stores"},
     "report": {"output", "settings", "stores"},
     "run": {"endpoint", "engine", "output", "plan", "read", "report", "settings", "stores"},

@@ -146,7 +146,7 @@ def test_a_wrong_parameter_stops_early(batchscore: Cli, files: Files, deployment
         strict=True,
     ):
         assert run.exit_code == 1
-        assert "refused the first 20 rows for the same reason, so it is probably a parameter" in run.stderr
+        assert "refused the first 20 rows for the same reason, so a parameter is probably wrong" in run.stderr
         assert not (Path("out") / task).exists()
     assert deployment.statistics().count < 150
 

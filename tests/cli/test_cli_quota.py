@@ -85,7 +85,7 @@ def test_the_deployments_of_the_file_are_all_used_and_a_dead_one_is_left_out(
     )
     assert run.exit_code == 0, run
     assert len(whole("out", "chat")[0]) == 100
-    assert "gone is not used any more" in run.stderr
+    assert "gone is no longer used" in run.stderr
     asked = [one.statistics().statuses.get("200", 0) for one in (deployment, *others)]
     assert sum(asked) == 100
     assert min(asked[:2]) >= 20

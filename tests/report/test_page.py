@@ -23,7 +23,7 @@ from batchscore.report.page.vectors import Origin, map_of
 from batchscore.report.page.verdict import verdict
 from batchscore.report.page.words import ADVICE, duration, percent
 from batchscore.report.timeline import Timeline
-from batchscore.rows import Attempt, Prompt, Pulse, RowsSettled, Standing
+from batchscore.rows import Attempt, DeploymentState, Heartbeat, Prompt, RowsSettled
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -44,14 +44,14 @@ def course(name: str, seconds: int = 4, started: float = 0.0, tpm: float | None 
     """Give a timeline of a run that asked ten times a second."""
     now = [started]
     timeline = Timeline(lambda: now[0])
-    standing = Standing(name, "up", 2, 0, 0, None, tpm, 0.0, False)
-    timeline(Pulse((standing,)))
+    standing = DeploymentState(name, "up", 2, 0, 0, None, tpm, 0.0, False)
+    timeline(Heartbeat((standing,)))
     for number in range(seconds * 10):
         now[0] += 0.1
         timeline(Attempt(1, 200, 0.2, "", 50, 0, [Prompt(name, number, b"", name)], name))
         timeline(RowsSettled(1))
         if number % 10 == 9:
-            timeline(Pulse((standing,)))
+            timeline(Heartbeat((standing,)))
     found: dict[str, Any] = orjson.loads(orjson.dumps(timeline.record()))
     return found
 

@@ -69,7 +69,7 @@ def left(finished: Finished) -> list[str]:
     pieces = []
     if outcome.not_reached:
         pieces.append(f"{counted(outcome.not_reached, 'row')} read but not scored")
-    unread = sum(file.state == "partial" and not file.to_its_end for file in outcome.files)
+    unread = sum(file.state == "partial" and not file.complete for file in outcome.files)
     if unread:
         pieces.append(f"{counted(unread, 'file')} not read to {'its' if unread == 1 else 'their'} end")
     unstarted = sum(file.state == "not_started" for file in outcome.files)
@@ -239,7 +239,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "known": sum(file.known for file in outcome.files),
         "files": len(outcome.files),
         "files_not_read_to_their_end": [
-            file.file for file in outcome.files if file.state == "partial" and not file.to_its_end
+            file.file for file in outcome.files if file.state == "partial" and not file.complete
         ],
         "files_not_started": [file.file for file in outcome.files if file.state == "not_started"],
         "unreadable": [{"file": file.file, "problem": file.problem} for file in outcome.unreadable],

@@ -155,7 +155,7 @@ class Measuring:
                 if owed < 1:
                     continue
                 owed -= 1
-            item = ready.asker.ask(row)
+            item = ready.builder.build(row)
             if not meter.take(figures, item):
                 continue
             if figures.counted_bytes:

@@ -38,6 +38,7 @@ from batchscore.rows import (
     Settled,
 )
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import RequestSettings, cut
 
 #: Whether this process may use one core only (`taskset`, small containers).
 ONE_CORE = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() == 1
@@ -87,7 +88,7 @@ class Job:
         try:
             await self.digest_complete()
             engine = open_engine(
-                self.settings,
+                cut(RequestSettings, self.settings),
                 self.endpoints,
                 source,
                 environ=self.environ,
@@ -99,7 +100,7 @@ class Job:
             async with engine as running, aclosing(running.settled()) as settled:
                 running.drain_seconds = self.drain_seconds
                 # What is in no journal yet would be lost with this process: it is at most what was in flight.
-                running.outlet.most = 1
+                running.results.most = 1
                 pulse = asyncio.create_task(self.pulse(running))
                 try:
                     async for rows in settled:
@@ -136,15 +137,15 @@ class Job:
 
     def hear(self, event: Event) -> None:
         """Charge what a request cost to the rows that it was for, and tell the listener."""
-        if isinstance(event, Attempt) and event.asked:
+        if isinstance(event, Attempt) and event.prompts:
             tokens = event.prompt_tokens + event.completion_tokens
-            self.ledger.charge(event.asked, tokens, kept=not event.cause)
+            self.ledger.charge(event.prompts, tokens, kept=not event.cause)
         self.listen(event)
 
     async def pulse(self, engine: Engine) -> None:
         """Tell the listener now and then how the deployments stand."""
         while True:
-            self.listen(engine.pulse(len(self.unwritten)))
+            self.listen(engine.heartbeat(len(self.unwritten)))
             await asyncio.sleep(PULSE_SECONDS)
 
     async def digest_complete(self) -> None:
@@ -196,7 +197,7 @@ class Job:
                         progress.limited = self.limited = True
                         return
                     self.rows_left -= 1
-                item = ready.asker.ask(row)
+                item = ready.builder.build(row)
                 if item.id is not None:
                     # Ids that come more than once are counted, as far as memory allows.
                     key = hash(item.id)
@@ -278,15 +279,15 @@ class Job:
             manifest.input = await self.digests[name]
             await asyncio.to_thread(self.ledger.finish, name)
         self.digests.pop(name, None)
-        to_its_end = manifest.state == "complete" or (progress is not None and progress.ended)
-        self.finished.append(self.account(name, manifest.state, unscored, to_its_end=to_its_end))
+        complete = manifest.state == "complete" or (progress is not None and progress.ended)
+        self.finished.append(self.account(name, manifest.state, unscored, complete=complete))
         self.listen(self.finished[-1])
         if failure is not None:
             raise failure
 
     def finish_unreadable(self, name: str, reason: str) -> None:
         """Account for a file that was never opened for scoring."""
-        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason, to_its_end=False))
+        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason, complete=False))
         self.listen(self.finished[-1])
 
     def unfinished(self) -> Iterator[FileFinished]:
@@ -298,17 +299,17 @@ class Job:
             if name in told:
                 continue
             if place < self.opened:
-                yield self.account(name, "partial", to_its_end=False)
+                yield self.account(name, "partial", complete=False)
             elif before is not None and before.nothing_left(retry_errors=self.settings.retry_errors):
-                yield self.account(name, "complete", to_its_end=True)
+                yield self.account(name, "complete", complete=True)
             else:
-                yield self.account(name, "not_started", to_its_end=False)
+                yield self.account(name, "not_started", complete=False)
 
     def standing(self, manifest: Manifest) -> int:
         """Return how many of a file's rows this run need not ask."""
         return manifest.standing(retry_errors=self.settings.retry_errors)
 
-    def account(self, name: str, state: str, unscored: int = 0, *, to_its_end: bool) -> FileFinished:
+    def account(self, name: str, state: str, unscored: int = 0, *, complete: bool) -> FileFinished:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it doesn't hold."""
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.settings.task, {})
         return FileFinished(
@@ -320,6 +321,6 @@ class Job:
             empty=manifest.empty,
             known=self.known.get(name, self.standing(manifest)),
             problem=manifest.problem,
-            to_its_end=to_its_end,
+            complete=complete,
             **manifest.costs,
         )

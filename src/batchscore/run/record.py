@@ -77,7 +77,7 @@ def write_record(
             {
                 "file": file.file,
                 "state": file.state,
-                "read_to_its_end": file.to_its_end,
+                "read_to_its_end": file.complete,
                 "rows": file.rows,
                 "ok": file.ok,
                 "errors": file.errors,

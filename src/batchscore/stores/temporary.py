@@ -20,3 +20,11 @@ def own_folder() -> Path:
     if user is not None and (found.st_uid != user or not folder.is_dir() or folder.is_symlink()):
         raise PermissionError(13, "another user owns this folder", str(folder))
     return folder
+
+
+def boot_id() -> str:
+    """Return the id that the system gave to its latest start; empty if it gives none (only Linux does)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
