@@ -54,7 +54,7 @@ def merge_output(
     task = task_of(folder, named, task)
     errors, missing, keep = _check_parts(folder, task)
     _refuse_target(folder, task, file, overwrite=overwrite)
-    _, parts = score_parts(folder, task)
+    parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
         parts.sort(key=lambda part: str(first_record(part).get("file")).split("/"))
