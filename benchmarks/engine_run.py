@@ -24,9 +24,9 @@ import pyarrow.dataset
 
 from batchscore import __version__
 from batchscore.cli.progress import Progress
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Listen
 from batchscore.run.score_files import score_files
-from batchscore.settings.sources import resolve
 
 MODELS = {"emb": "text-embedding-3-small", "chat": "gpt-4o-mini"}
 TASKS = {"emb": "embeddings", "chat": "chat"}
@@ -93,7 +93,7 @@ def main() -> None:
     }
     if given.no_shared_quota:
         tempfile.tempdir = tempfile.mkdtemp()
-    settings = resolve(flags, environ={})
+    settings = resolve_settings(flags, environ={}).settings
     # Load lazy imports before the measured part: the imports of the bare loop are not measured, either.
     openai.OpenAI(api_key="-", base_url="http://localhost").close()
     environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}

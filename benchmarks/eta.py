@@ -20,11 +20,11 @@ from typing import Any
 
 import orjson
 
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.report.progress.eta import Eta
 from batchscore.report.progress.view import Watch
 from batchscore.rows import Event, Expected, Notice, RowsSettled
 from batchscore.run.score_files import score_files
-from batchscore.settings.sources import resolve
 from batchscore.simulator import Deployment, start
 
 LOOKED_AT = (0.02, 0.1, 0.2, 0.5)
@@ -128,7 +128,7 @@ def run(name: str, off: float) -> str:
             **({"rpm": case.rpm, "tpm": case.tpm} if case.limits_given else {}),
             **case.client,
         }
-        settings = resolve(flags, environ={})
+        settings = resolve_settings(flags, environ={}).settings
         watch = Watch(settings.charged_answer_tokens)
         observer = Observer(case, running.deployment("any"), off, watch)
         environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}

@@ -23,10 +23,10 @@ from engine_run import on_a_terminal
 from rig import CLIENT_CORE, build_stub, make_rows, running_stub, write_input
 
 from batchscore.cli.progress import Progress
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Event
 from batchscore.run.score_files import score_files, with_page
-from batchscore.settings.sources import resolve
 
 KINDS = {
     "embeddings": (20000, {"batch_size": 256}),
@@ -58,7 +58,7 @@ def measure(task: str, source: str, url: str, output: str) -> dict[str, float]:
         return (sum(found) / len(found) - timing) * len(taken[kind])
 
     flags = {"task": task, "model": "m", "output": output, "endpoint": url, "column": "text", "id": "id"}
-    settings = resolve({**flags, **KINDS[task][1]}, environ={})
+    settings = resolve_settings({**flags, **KINDS[task][1]}, environ={}).settings
     # Load lazy imports before the measured part, as engine_run.py does.
     openai.OpenAI(api_key="-", base_url="http://localhost").close()
     before = time.process_time()

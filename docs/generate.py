@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -30,7 +31,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from output_fields import fields_page
 
-REFERENCE = Path(__file__).with_name("reference")
+DOCS = Path(__file__).parent
+SOURCE = Path(batchscore.__file__).parent
+#: Between these two lines the page of the architecture is generated.
+ROOMS_BEGIN, ROOMS_END = "<!-- rooms: made by docs/generate.py -->", "<!-- end of rooms -->"
 
 MADE = "Generated from the code by `docs/generate.py`."
 
@@ -190,15 +194,41 @@ def signature(function: Callable[..., object]) -> str:
     return "\n".join(lines).rstrip().removesuffix(":")
 
 
+def rooms_table() -> str:
+    """Return the table of rooms: the question of each and what it may import, as a test enforces it."""
+    may_import = runpy.run_path(str(DOCS.parent / "tests" / "import_table.py"))["MAY_IMPORT"]
+    rows = ["| room | question | may import |", "| --- | --- | --- |"]
+    for room, others in may_import.items():
+        inner = sorted(path.parent.name for path in SOURCE.glob(f"{room}/*/__init__.py"))
+        questions = [question(room), *(f"`{each}/` {question(f'{room}/{each}')}" for each in inner)]
+        names = ", ".join(f"`{name}`" for name in sorted(others)) or "nothing"
+        rows.append(f"| `{room}/` | {'<br>'.join(questions)} | {names} |")
+    return "\n".join(rows)
+
+
+def question(folder: str) -> str:
+    """Return the first line of a package's docstring; its code is not run."""
+    tree = ast.parse((SOURCE / folder / "__init__.py").read_text("utf-8"))
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def architecture_page() -> str:
+    """Return the architecture page with a fresh table of rooms; the rest of it is written by hand."""
+    text = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
+    head, tail = text.partition(ROOMS_BEGIN)[0], text.partition(ROOMS_END)[2]
+    return f"{head}{ROOMS_BEGIN}\n\n{rooms_table()}\n\n{ROOMS_END}{tail}"
+
+
 #: Each generated page's name in docs/reference, and the function that returns its text.
 PAGES: Mapping[str, Callable[[], str]] = {
-    "settings.md": settings_page,
-    "commands.md": commands_page,
-    "codes.md": codes_page,
-    "python-names.md": python_page,
-    "fields.md": lambda: fields_page(MADE),
+    "reference/settings.md": settings_page,
+    "reference/commands.md": commands_page,
+    "reference/codes.md": codes_page,
+    "reference/python-names.md": python_page,
+    "reference/fields.md": lambda: fields_page(MADE),
+    "explanation/architecture.md": architecture_page,
 }
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
-        (REFERENCE / name).write_text(page(), "utf-8")
+        (DOCS / name).write_text(page(), "utf-8")

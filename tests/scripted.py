@@ -13,7 +13,7 @@ import orjson
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.replies import Answers, BadReply, Reader
+from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.request.attempt import Requester
 from batchscore.request.concurrency import Concurrency, ThreadLoad
@@ -24,6 +24,7 @@ from batchscore.request.quota.windows import LocalSchedule, Quota
 from batchscore.request.retry import AttemptLoop
 from batchscore.request.timeouts import Timeouts
 from batchscore.rows import Attempt, Prompt, Reply, Settled
+from batchscore.task import EMBEDDINGS
 from virtual_time import LOOP_CLOCK
 
 Answer = Callable[[list[str], int], "Awaitable[Reply]"]
@@ -128,14 +129,14 @@ def engine_over(
         members = service
     stop = asyncio.Event()
     heard: list[Attempt] = [] if attempts is None else attempts
-    forms = {member: BodyFormat("embeddings", "model", {}) for member in members}
+    forms = {member: BodyFormat(EMBEDDINGS, "model", {}) for member in members}
     notice = ([] if notices is None else notices).append
     deployments = DeploymentPool(members, max_outage, notice, LOOP_CLOCK)
-    requester: Requester[Answers] = Requester(
+    requester: Requester[ReplyScores] = Requester(
         deployments=deployments,
         timeouts=Timeouts(LOOP_CLOCK, timeout),
-        read=Reader("embeddings").read,
-        unusable=BadReply,
+        read=ReplyReader(EMBEDDINGS).read,
+        unusable=InvalidReply,
         tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
         probe_body=lambda member: forms[member].body([Prompt("", 0, b'"ping:0"')]),
         stop=stop,
@@ -147,7 +148,7 @@ def engine_over(
         packer=Packer(source, rows_a_request, Estimator(), Duplicates() if dedup else None),
         forms=forms,
         attempt_loop=AttemptLoop(requester, stop),
-        retries=retries,
+        max_retries=retries,
         stop=stop,
         drain_seconds=drain_seconds,
     )

@@ -163,8 +163,8 @@ def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_mod
     chosen = settings_of(host, environ)
     found = chosen.settings
     assert (found.deadline, found.quota_share, found.column, found.format) == ("1h", 0.3, "body", "jsonl")
-    assert chosen.named["quota_share"] == environ["BATCHSCORE_CONFIG"]
-    assert chosen.named["format"] == "BATCHSCORE_FORMAT"
+    assert chosen.sources["quota_share"] == environ["BATCHSCORE_CONFIG"]
+    assert chosen.sources["format"] == "BATCHSCORE_FORMAT"
     assert settings_of(host, {**environ, TEXT_COLUMN: "text"}).settings.column == "text"
     with pytest.raises(SettingsError, match=r"BATCHSCORE_CONFIG no\.toml: there is no such file beside the"):
         settings_of(host, {"BATCHSCORE_CONFIG": "no.toml"})
@@ -308,6 +308,7 @@ def test_two_files_of_one_name_are_never_taken_for_one(files: Files, other: str)
     assert azureml.run([moved]) == [moved]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("called")
 def test_a_call_in_which_another_worker_took_records_along_goes_on(
     files: Files, deployment: Deployment, monkeypatch: pytest.MonkeyPatch

@@ -165,7 +165,7 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
     if sys.platform == "linux":
         # Nobody may make a folder there, not even root.
         expected["/sys/kernel/out"] = "cannot write /sys/kernel/out/"
-        expected["/proc/out"] = "there can be no such folder, or it vanished meanwhile; choose another"
+        expected["/proc/out"] = "the folder cannot exist, or it was removed during the run; choose another"
     for run, words in zip(
         batchscore.together(*([*command, out] for out in expected)), expected.values(), strict=True
     ):

@@ -108,6 +108,7 @@ def test_rows_without_an_id_stand_in_no_index(
     assert json.loads(Path("index.json").read_text("utf-8"))["vectors"].keys() == {"b"}
 
 
+@pytest.mark.process
 def test_the_units_and_the_crontab_can_be_read(tmp_path: Path) -> None:
     units = [SHOWN / f"batchscore-nightly.{kind}" for kind in ("service", "timer")]
     tool = shutil.which("systemd-analyze")

@@ -271,6 +271,7 @@ def test_a_renewal_outlives_the_loop_that_began_it() -> None:
     assert fetch.count == 2
 
 
+@pytest.mark.process
 def test_a_forked_process_fetches_a_token_of_its_own() -> None:
     """In an interpreter of its own; the lock is held at the fork, as another thread may hold it."""
     code = """
@@ -315,7 +316,7 @@ def test_when_a_token_is_renewed(
     ("status", "body"),
     [
         (400, '{"error": "invalid_request", "error_description": "AADSTS700016: no HUSH here"}'),
-        (500, '{"error": "HUSH"}'),
+        pytest.param(500, '{"error": "HUSH"}', marks=pytest.mark.slow),
         (200, "<html>HUSH</html>"),
         (200, "{}"),
         (200, '{"access_token": "HUSH"}'),
@@ -451,6 +452,7 @@ def test_a_token_never_shows_itself() -> None:
     assert "SECRET" not in repr(Token("SECRET", 1.0))
 
 
+@pytest.mark.process
 def test_azure_identity_is_imported_only_when_a_token_is_fetched() -> None:
     code = "import sys, batchscore.endpoint.credentials; sys.exit('azure.identity' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

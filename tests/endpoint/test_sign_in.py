@@ -175,6 +175,7 @@ def test_a_vault_that_refuses_says_what_to_do(cloud: Cloud, status: int, error: 
     assert "T0KEN" not in message
 
 
+@pytest.mark.slow
 def test_a_vault_that_does_not_respond_is_reported() -> None:
     secret = vault_secret("http://127.0.0.1:9/secrets/openai", source="api_key_from")
     with pytest.raises(ServiceRefused, match="the vault does not respond"):
@@ -274,6 +275,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str | None]) 
     return message
 
 
+@pytest.mark.slow
 def test_each_way_to_fail_has_its_own_advice(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

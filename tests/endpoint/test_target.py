@@ -382,6 +382,7 @@ def test_nothing_is_read_from_the_process_itself(monkeypatch: pytest.MonkeyPatch
         assert found.url.startswith("http://localhost:81/")
 
 
+@pytest.mark.process
 def test_the_sdk_is_imported_only_when_a_target_is_resolved() -> None:
     code = "import sys, batchscore.endpoint.target; sys.exit('openai' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,10 +7,11 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batchscore.engine.engine import MOST_ROWS_WAITING, Engine
+from batchscore.engine.engine import Engine
+from batchscore.engine.result_queue import MOST_ROWS_WAITING
 from batchscore.errors import ErrorCode, InputError, Outage, ServiceRefused
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply, RowError, Settled
@@ -91,7 +92,6 @@ def test_the_source_is_read_no_further_than_what_is_in_flight_and_waiting() -> N
     assert furthest <= 2 * (MOST_ROWS_WAITING + 4 * 8) + 4 * 8
 
 
-@settings(deadline=None, max_examples=60)
 @given(bad=st.sets(st.integers(0, 59), max_size=12), size=st.integers(1, 16), seed=st.integers(0, 1000))
 def test_a_refused_request_is_halved_down_to_exactly_the_bad_rows(
     bad: set[int], size: int, seed: int
@@ -110,7 +110,6 @@ def test_a_refused_request_is_halved_down_to_exactly_the_bad_rows(
     assert all(has_its_own_vector(row) for row in settled if row.row not in bad)
 
 
-@settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 10_000), size=st.integers(1, 16), concurrency=st.integers(1, 9))
 @example(seed=654, size=1, concurrency=1)
 def test_every_row_is_settled_once_under_random_failures(seed: int, size: int, concurrency: int) -> None:

@@ -107,7 +107,5 @@ def test_a_file_without_certificates_is_named(
     if content is not None:
         (tmp_path / "bad.pem").write_bytes(content)
     monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "bad.pem"))
-    with pytest.raises(
-        SettingsError, match=r"CURL_CA_BUNDLE is .*bad.pem, .* no readable certificates"
-    ):
+    with pytest.raises(SettingsError, match=r"CURL_CA_BUNDLE is .*bad.pem, .* no readable certificates"):
         asyncio.run(post_over_tls(certificate, key))

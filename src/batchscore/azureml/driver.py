@@ -24,7 +24,7 @@ from typing import TypeVar
 from batchscore.azureml.host import flags_called_variables, host_of, in_variables, settings_of
 from batchscore.endpoint.from_settings import endpoints_of
 from batchscore.errors import BoundReached, ExitCode, InputError, OutputOverwritten, UsageError
-from batchscore.prompts.spec import wanted_by
+from batchscore.prompts.spec import parse_spec
 from batchscore.read import find_files
 from batchscore.report.progress.line import describe
 from batchscore.report.progress.view import Watch
@@ -36,7 +36,7 @@ from batchscore.run.result import Finished
 from batchscore.run.score_files import score_files
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import EndpointSettings, cut
+from batchscore.settings.slices import EndpointSettings, PromptSettings, cut
 from batchscore.settings.sources import unread_variables
 from batchscore.version import VERSION
 
@@ -108,8 +108,8 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
     chosen = settings_of(host, environ)
     settings = chosen.settings
     with flags_called_variables(environ):
-        wanted_by(settings)
-        endpoints_of(cut(EndpointSettings, settings), environ, chosen.named)
+        parse_spec(cut(PromptSettings, settings))
+        endpoints_of(cut(EndpointSettings, settings), environ, chosen.sources)
     for sentence in unread_variables(settings, environ):
         LOG.warning("%s", sentence)
     for name in ("BATCHSCORE_MODEL", "BATCHSCORE_OUTPUT"):
@@ -135,7 +135,7 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
     # Calls are many and short: MLflow hears of them from one listener of the process.
     told = Told(environ, Watch(settings.charged_answer_tokens, settings.cost))
     followed = Followed(settings, environ, told, f"{platform.node() or 'host'}-{os.getpid()}")
-    return Prepared(replace(settings, track=False), environ, chosen.named, followed)
+    return Prepared(replace(settings, track=False), environ, chosen.sources, followed)
 
 
 def paths_of(mini_batch: Iterable[str]) -> list[str]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from batchscore.errors import InputError, UnreadableFile, UsageError
 from batchscore.output.records.schema import RecordSchema
-from batchscore.prompts.prompt import Asker, asker_for, listed
-from batchscore.prompts.spec import wanted_by
+from batchscore.prompts.prompt import PromptBuilder, builder_for
+from batchscore.prompts.spec import parse_spec, shorten_names
 from batchscore.read import InputFile, ReadOptions, SkippedFile, find_files, open_table
 from batchscore.rows import Table
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import PromptSettings, cut
 from batchscore.stores.address import Place
 
 #: Formats whose columns are the same in every row, so that one look tells them all.
@@ -27,7 +28,7 @@ class Ready:
     """A file that can be scored, and how its rows are asked."""
 
     file: InputFile
-    asker: Asker
+    builder: PromptBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     Raises `InputError` where nothing can be scored, `UsageError` where a template or `--keep` cannot
     be used.
     """
-    wanted = wanted_by(settings)
+    spec = parse_spec(cut(PromptSettings, settings))
     options = ReadOptions(
         txt="document" if settings.txt == "document" else "lines", max_row_bytes=settings.max_row_bytes
     )
@@ -73,7 +74,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     for file in found.files:
         try:
             with opened(file, options) as table:
-                ready.append(Ready(file, asker_for(table, wanted)))
+                ready.append(Ready(file, builder_for(table, spec)))
                 columns.update(dict.fromkeys(table.columns))
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
@@ -131,13 +132,13 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
     )
     for name in settings.keep:
         if columns and name != "*" and name not in columns:
-            raise InputError(f"no file has a column {name!r} (--keep); there are {listed(columns)}.")
+            raise InputError(f"no file has a column {name!r} (--keep); there are {shorten_names(columns)}.")
     return schema
 
 
 def everything(settings: Settings, columns: Sequence[str], ready: Sequence[Ready]) -> tuple[str, ...] | None:
     """Return what `--keep '*'` means: `None` where each row keeps its own columns."""
-    taken = RecordSchema(settings.task).taken
+    taken = RecordSchema(settings.task).own_names
     clashing = [name for name in columns if name in taken and not (name == "id" and settings.id == "id")]
     if clashing:
         hint = " (as an id it can be carried with --id id)" if clashing == ["id"] else ""

@@ -83,7 +83,7 @@ def carry_over(surveyed: Survey, ledger: NextLedger, listen: Listen) -> Carried:
                 continue
             try:
                 with opened(ready.file, surveyed.options) as table:
-                    items = (ready.asker.ask(row) for row in table.rows)
+                    items = (ready.builder.build(row) for row in table.rows)
                     rows, known = carry_over_file(ledger, name, inputs[name], items, answers)
             except UnreadableFile:
                 continue

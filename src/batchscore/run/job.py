@@ -38,6 +38,7 @@ from batchscore.rows import (
     Settled,
 )
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import RequestSettings, cut
 
 #: Whether this process may use one core only (`taskset`, small containers).
 ONE_CORE = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() == 1
@@ -87,7 +88,7 @@ class Job:
         try:
             await self.digest_complete()
             engine = open_engine(
-                self.settings,
+                cut(RequestSettings, self.settings),
                 self.endpoints,
                 source,
                 environ=self.environ,
@@ -99,7 +100,7 @@ class Job:
             async with engine as running, aclosing(running.settled()) as settled:
                 running.drain_seconds = self.drain_seconds
                 # What is in no journal yet would be lost with this process: it is at most what was in flight.
-                running.outlet.most = 1
+                running.results.most = 1
                 pulse = asyncio.create_task(self.pulse(running))
                 try:
                     async for rows in settled:
@@ -196,7 +197,7 @@ class Job:
                         progress.limited = self.limited = True
                         return
                     self.rows_left -= 1
-                item = ready.asker.ask(row)
+                item = ready.builder.build(row)
                 if item.id is not None:
                     # Ids that come more than once are counted, as far as memory allows.
                     key = hash(item.id)

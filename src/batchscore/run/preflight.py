@@ -8,12 +8,14 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from batchscore.endpoint.from_settings import Endpoint
-from batchscore.engine.open import PROBES, open_engine
+from batchscore.engine.open import open_engine
 from batchscore.errors import BatchscoreError, ServiceRefused
 from batchscore.rows import Attempt, Event, Listen, Prompt, RowError
 from batchscore.run.event_loop import on_the_fastest_loop, stopping
 from batchscore.run.stop_conditions import Bounds
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import RequestSettings, cut
+from batchscore.task import TASKS
 
 
 def require_an_answer(
@@ -45,7 +47,7 @@ async def refusal(
     bounds: Bounds,
 ) -> str | None:
     """Return why the text was refused, `None` where it was answered."""
-    source = iter([Prompt("", 0, PROBES[settings.task])])
+    source = iter([Prompt("", 0, TASKS[settings.task].probe)])
 
     def heard(event: Event) -> None:
         # It was billed, but no row was asked, and no record keeps the answer.
@@ -57,7 +59,9 @@ async def refusal(
     with stopping(stop, listen):
         async with (
             bounds.watching(listen),
-            open_engine(settings, endpoints, source, environ=environ, listen=heard, stop=stop) as engine,
+            open_engine(
+                cut(RequestSettings, settings), endpoints, source, environ=environ, listen=heard, stop=stop
+            ) as engine,
             aclosing(engine.settled()) as settled,
         ):
             async for rows in settled:

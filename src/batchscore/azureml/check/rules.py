@@ -19,7 +19,7 @@ from batchscore.azureml.check.starting import start_problem
 from batchscore.azureml.check.steps import step_findings
 from batchscore.azureml.check.variables import deadline_seconds, file_problems, variable_problems
 from batchscore.errors import SettingsError
-from batchscore.settings.config_file import read
+from batchscore.settings.config_file import read_toml
 from batchscore.settings.declare import CONFIG_VARIABLE
 
 #: How endpoints and deployments are named (learn.microsoft.com, "Manage Azure Machine Learning limits").
@@ -115,7 +115,7 @@ def _settings_file(document: Document, scoring: Scoring) -> tuple[Mapping[str, A
         return {}, []
     folder = (document.path.parent / code / script).parent
     try:
-        found = read(folder / named, f"{CONFIG_VARIABLE} {named}", beside=True)
+        found = read_toml(folder / named, f"{CONFIG_VARIABLE} {named}", beside_script=True)
     except SettingsError as error:
         return {}, [str(error)]
     return found, list(file_problems(found, named))

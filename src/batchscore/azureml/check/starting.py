@@ -12,11 +12,12 @@ from typing import Any
 from batchscore.azureml.host import column_of, flags_called_variables
 from batchscore.endpoint.from_settings import endpoints_of
 from batchscore.errors import BatchscoreError
-from batchscore.prompts.spec import wanted_by
+from batchscore.prompts.spec import parse_spec
 from batchscore.settings.declare import VARIABLE_PREFIX
-from batchscore.settings.fields import TASKS, Settings
-from batchscore.settings.slices import EndpointSettings, cut
+from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings, PromptSettings, cut
 from batchscore.settings.sources import gather
+from batchscore.task import TASKS
 
 #: What the model may say, and what may name a file of the node.
 OF_THE_MODEL = ("text_field", "messages")
@@ -48,7 +49,7 @@ def reason_for(task: str, environ: Mapping[str, str], in_file: Mapping[str, Any]
     try:
         with flags_called_variables(environ):
             settings = Settings(**gather(flags, environ=environ, config=in_file))
-            wanted_by(settings)
+            parse_spec(cut(PromptSettings, settings))
             endpoints_of(cut(EndpointSettings, settings), environ, None)
     except BatchscoreError as error:
         return str(error)
