@@ -258,7 +258,7 @@ def test_a_model_is_loaded_in_another_process_and_folder(deployment: Deployment,
     assert done.stdout.split() == ["(16,)"]
 
 
-def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment: Deployment) -> None:
+def test_saving_refuses_secrets_other_settings_and_a_full_folder(deployment: Deployment) -> None:
     for name in ("api_key", "azure_ad_token", "extra_headers", "Authorization"):
         with pytest.raises(UsageError, match=f"param {name}: a model stores no secrets"):
             save_model("m", task="chat", model="m", param={name: "s3cret"})
@@ -268,7 +268,7 @@ def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment:
     ) as told:
         save_model("m", task="chat", model="m", param={"data_sources": [search]})
     assert "s3cret" not in str(told.value)
-    with pytest.raises(UsageError, match="a model does not store endpoint"):
+    with pytest.raises(UsageError, match="endpoint is not a setting of this function"):
         save_model("m", task="chat", model="m", endpoint="https://user:pw@host")
     with pytest.raises(UsageError, match="task is missing"):
         save_model("m", model="m")

@@ -55,8 +55,8 @@ def sources_of(
 
 
 def is_given(flag: Any) -> bool:
-    """Whether a flag has a value; click gives empty ones for flags that were not used."""
-    return not (flag is None or flag is False or flag in ((), {}))
+    """Whether a flag has a value; `None` and empty values are those of flags that were not used."""
+    return flag is not None and flag not in ((), {}, [])
 
 
 def source_of(
