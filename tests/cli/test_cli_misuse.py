@@ -76,7 +76,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*chat, "--param", "temperature"): "write NAME=JSON",
         (*chat, "--param", "temperature=[1"): "--param temperature is not JSON",
         (*chat, "--param", "stop=@none.json"): "none.json cannot be read: No such file",
-        (*chat, "--param", "messages=[]"): "--param messages: batchscore sets that itself",
+        (*chat, "--param", "messages=[]"): "--param messages: batchscore sets this field",
         (*chat, "--column", "a", "--prompt", "{b}"): "--column and --prompt both define the prompt",
         (*vectors, "--system", "x"): "--system and --messages are for --task chat",
         (*chat, "--column", "text", "--keep", "row"): "--keep cannot name 'row'",

@@ -47,7 +47,11 @@ def test_a_bad_template_is_found_before_anything_is_asked(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", ["one"])
-    words = {"{text": "does not enclose a column", "text}": "closes nothing", "Hello": "uses no {column}"}
+    words = {
+        "{text": "does not enclose a column",
+        "text}": "has no opening brace",
+        "Hello": "uses no {column}",
+    }
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--prompt"]
     for run, expected in zip(
         batchscore.together(*([*command, template] for template in words)), words.values(), strict=True

@@ -337,3 +337,22 @@ def test_a_model_that_mlflow_wrote_is_written_anew(deployment: Deployment) -> No
     (sent,) = deployment.requests()
     assert sent.body["temperature"] == 0.3
     assert sent.body["messages"] == [{"role": "user", "content": "Joke about cat"}]
+
+
+def test_a_model_that_an_earlier_version_saved_is_read(tmp_path: Path) -> None:
+    """It names another loader module and has earlier names of settings."""
+    save_model(
+        tmp_path / "m", task="chat", model="gpt-4o-mini", column="text", max_retries=3, quota_share=0.5
+    )
+    mlmodel = tmp_path / "m" / "MLmodel"
+    text = mlmodel.read_text().replace("batchscore.api.mlflow_function", "batchscore.model.python_function")
+    for now, earlier in (
+        ("quota_share", "share"),
+        ("max_retries", "retries"),
+        ("max_concurrency", "concurrency"),
+    ):
+        assert now in text
+        text = text.replace(now, earlier)
+    mlmodel.write_text(text)
+    settings = resolve_settings({"model": str(tmp_path / "m"), "output": "out"}, environ={}).settings
+    assert (settings.column, settings.max_retries, settings.quota_share) == ("text", 3, 0.5)
