@@ -50,6 +50,13 @@ def name_settings(text: str, word: Callable[[str], str] = str) -> str:
     return _NAME.sub(lambda name: word(name[1]), text)
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration for a message: `45 s`, `12 min`, `1.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 #: What each exit code means, and who must act. Setting names are marked (`name_settings`).
 EXIT_MEANINGS = {
     ExitCode.DONE: ("done: all rows have a record, and no more failed than allowed", "nobody"),

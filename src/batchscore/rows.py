@@ -17,6 +17,15 @@ from batchscore.errors import ErrorCode
 TEXT_COLUMN = "text"
 
 
+def replace_surrogates(text: str) -> str:
+    """Return the text with U+FFFD for each lone surrogate, which UTF-8 cannot encode; pairs are joined."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class RowError:
     """Why a row has no score.
@@ -66,6 +75,35 @@ class Table:
     text_columns: tuple[str, ...]
     headerless: bool
     rows: Iterator[Row | UnreadableRow]
+
+
+@dataclass(frozen=True, slots=True)
+class FileTotals:
+    """The results of one input file: `rows = ok + errors + not_reached`.
+
+    `empty` of the errors are rows without a text, which do not count as failed.
+    """
+
+    file: str
+    state: str
+    rows: int
+    ok: int
+    errors: int
+    empty: int
+    problem: str = ""
+    attempts: int = 0
+    tokens_billed: int = 0
+    tokens_kept: int = 0
+
+    @property
+    def failed(self) -> int:
+        """Rows with an error record, except empty rows."""
+        return self.errors - self.empty
+
+    @property
+    def not_reached(self) -> int:
+        """Rows that were read and have no record."""
+        return self.rows - self.ok - self.errors
 
 
 @dataclass(slots=True)

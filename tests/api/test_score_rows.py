@@ -90,7 +90,7 @@ def test_what_is_wrong_is_said_where_the_call_is(
     with pytest.raises(InputError, match="no column 'b'"):
         list(score_rows([{"a": "x"}], task="chat", model=deployment.name, column="b"))
     monkeypatch.delenv("OPENAI_BASE_URL")
-    with pytest.raises(SettingsError, match="No endpoint is named"):
+    with pytest.raises(SettingsError, match="No endpoint is set"):
         list(score_rows(["a"], task="chat", model="m"))
 
 

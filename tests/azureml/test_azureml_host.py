@@ -308,6 +308,7 @@ def test_two_files_of_one_name_are_never_taken_for_one(files: Files, other: str)
     assert azureml.run([moved]) == [moved]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("called")
 def test_a_call_in_which_another_worker_took_records_along_goes_on(
     files: Files, deployment: Deployment, monkeypatch: pytest.MonkeyPatch

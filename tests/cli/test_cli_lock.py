@@ -106,6 +106,7 @@ def test_meanwhile_it_can_be_merged_as_far_as_it_is_but_not_verified(
         assert f"process {process.popen.pid}" in verified.stderr
 
 
+@pytest.mark.process
 def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> None:
     """Somebody took it for dead, and works on the same output now."""
     files.texts("a.csv", [f"row {row}" for row in range(3000)])

@@ -76,6 +76,7 @@ def asked(deployment: Deployment, *more: str) -> list[str]:
     return ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text", *more]
 
 
+@pytest.mark.slow
 def test_a_person_sees_how_a_run_gets_on_and_leaves_it_with_a_clean_terminal(
     batchscore: Cli, files: Files, deployment: Deployment, terminal: Terminal
 ) -> None:

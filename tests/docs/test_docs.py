@@ -162,6 +162,7 @@ def test_the_guide_makes_the_calls_of_the_script_with_its_files() -> None:
         assert name in guide
 
 
+@pytest.mark.slow
 def test_every_python_example_of_the_docs_runs(
     batchscore: Cli, imported: prefork.Server, data: Path, tmp_path: Path
 ) -> None:
@@ -198,11 +199,7 @@ def generator() -> dict[str, Any]:
 
 
 def test_the_made_pages_are_what_the_code_says(generator: dict[str, Any]) -> None:
-    old = [
-        name
-        for name, make in generator["PAGES"].items()
-        if (DOCS / "reference" / name).read_text("utf-8") != make()
-    ]
+    old = [name for name, make in generator["PAGES"].items() if (DOCS / name).read_text("utf-8") != make()]
     assert not old, "run python docs/generate.py"
 
 

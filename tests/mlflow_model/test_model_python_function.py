@@ -211,14 +211,8 @@ def test_a_template_may_take_several_columns_and_their_absence_is_told(deploymen
         loaded("m").get_raw_model().predict(pd.DataFrame({"text": ["one"]}))
 
 
-@pytest.mark.parametrize(
-    "store",
-    [
-        pytest.param("file://{}/mlruns", id="files"),
-        # Making its tables takes MLflow many seconds.
-        pytest.param("sqlite:///{}/mlflow.db", id="sqlite", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["file://{}/mlruns", "sqlite:///{}/mlflow.db"], ids=["files", "sqlite"])
 def test_a_logged_model_can_be_registered_and_asked_by_every_address(
     store: str, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batchscore: Cli
 ) -> None:
@@ -244,6 +238,7 @@ def test_a_logged_model_can_be_registered_and_asked_by_every_address(
         resolve_settings({"model": "models:/nobody/1", "output": "out"}, environ={})
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_in_another_process_and_folder(deployment: Deployment, tmp_path: Path) -> None:
     save_model("m", task="embeddings", model=deployment.name)
     (tmp_path / "elsewhere").mkdir()

@@ -73,6 +73,7 @@ def test_runs_of_one_second_leave_a_record_each_and_no_secret(
     assert not [path for path in Path("out").rglob("*") if path.is_file() and b"HUSH" in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_tracking_that_cannot_begin_or_end_changes_nothing(
     score: Callable[..., tuple[Finished, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

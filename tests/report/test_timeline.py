@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
@@ -54,7 +54,6 @@ events = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 4000), events), max_size=60))
 def test_what_adds_up_is_kept_when_bins_become_one(heard: list[tuple[float, Event]]) -> None:
     clock = Clock()

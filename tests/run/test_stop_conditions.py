@@ -166,7 +166,7 @@ def test_a_deadline_ends_the_run_in_time_also_when_the_clock_is_set_meanwhile(
             await bounds.stop.wait()
         return now()
 
-    stopped = run_virtual(watched(), monkeypatch)[0]
+    stopped = run_virtual(watched())[0]
     assert bounds.begins_to_end <= stopped <= bounds.begins_to_end + LOOK_SECONDS
     assert str(bounds.reached) == "the run is to be over by --deadline 2h."
 
@@ -179,7 +179,7 @@ def test_a_date_as_a_deadline_says_that_it_does_not_come_again(monkeypatch: pyte
         async with bounds.watching(lambda _: None, functools.partial(float, bounds.begins_to_end or 0.0)):
             await bounds.stop.wait()
 
-    run_virtual(watched(), monkeypatch)
+    run_virtual(watched())
     assert str(bounds.reached).endswith("To go on, give a later one.")
     with pytest.raises(UsageError, match="has passed"):
         bounds_of(settings(deadline="1969-01-01T00:00Z"), STARTED)

@@ -14,10 +14,11 @@ import numpy as np
 import orjson
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.find import _SUFFIXES, score_parts
+from batchscore.output.find import score_parts
+from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
-from batchscore.stores.address import Place, StoredPath, place_of
-from batchscore.stores.failures import StoreFailure
+from batchscore.stores.address import Place, place_of
+from batchscore.stores.errors import StoreFailure
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
 
 def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"{path}: scores are in {', '.join(_SUFFIXES)} files")
+    if suffix not in FILE_SUFFIXES:
+        raise InputError(f"{path}: scores are in {', '.join(FILE_SUFFIXES)} files")
     try:
         return _from_lines(path, task) if suffix == ".jsonl" else _from_arrow(path, task)
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -90,7 +91,7 @@ def _task_of(names: Iterable[str]) -> str | None:
 
 def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     columns: _Columns = {}
-    with storage.opened(path) as lines:
+    with storage.open_file(path) as lines:
         for count, line in enumerate(lines):
             record = orjson.loads(line)
             task = task or _task_of(record)
@@ -110,10 +111,9 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     from batchscore.output.records.columnar import counts_of, vectors_of  # noqa: PLC0415
-    from batchscore.stores.objects import StoredFile  # noqa: PLC0415
+    from batchscore.stores.objects import open_arrow_file  # noqa: PLC0415
 
-    source = StoredFile(path) if isinstance(path, StoredPath) else None
-    with pa.PythonFile(source, "r") if source is not None else pa.OSFile(str(path)) as opened:
+    with open_arrow_file(path) as opened:
         if path.suffix.lower() == ".parquet":
             with pq.ParquetFile(opened) as file:
                 table = file.read()

@@ -16,7 +16,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchscore.endpoint.from_settings import endpoints_of, simulated
+from batchscore.endpoint.from_settings import endpoints_of, start_simulator
 from batchscore.engine import end_task
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
@@ -27,7 +27,7 @@ from batchscore.prompts.template import NO_TEXT, is_blank
 from batchscore.rows import TEXT_COLUMN, Event, Prompt, Row, RowError, Settled, Table
 from batchscore.settings.arguments import FileSettings, RowSettings, check_names, show_settings
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import PromptSettings, RequestSettings, cut
+from batchscore.settings.slices import EndpointSettings, PromptSettings, RequestSettings, cut
 from batchscore.settings.sources import without_settings
 
 if TYPE_CHECKING:
@@ -196,8 +196,9 @@ async def score_lists(
     rows: Iterable[str | Mapping[str, Any]], settings: Settings
 ) -> AsyncGenerator[list[Scored], None]:
     """Run an engine over the rows and yield its results."""
-    with simulated(settings) as rehearsal:
-        endpoints = [rehearsal] if rehearsal is not None else endpoints_of(settings, os.environ, None)
+    service = cut(EndpointSettings, settings)
+    with start_simulator(service) as rehearsal:
+        endpoints = [rehearsal] if rehearsal is not None else endpoints_of(service, os.environ, None)
         engine = open_engine(
             cut(RequestSettings, settings),
             endpoints,

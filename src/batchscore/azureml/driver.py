@@ -36,7 +36,7 @@ from batchscore.run.result import Finished
 from batchscore.run.score_files import score_files
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import PromptSettings, cut
+from batchscore.settings.slices import EndpointSettings, PromptSettings, cut
 from batchscore.settings.sources import unread_variables
 from batchscore.version import VERSION
 
@@ -109,7 +109,7 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
     settings = chosen.settings
     with flags_called_variables(environ):
         parse_spec(cut(PromptSettings, settings))
-        endpoints_of(settings, environ, chosen.sources)
+        endpoints_of(cut(EndpointSettings, settings), environ, chosen.sources)
     for sentence in unread_variables(settings, environ):
         LOG.warning("%s", sentence)
     for name in ("BATCHSCORE_MODEL", "BATCHSCORE_OUTPUT"):

@@ -9,7 +9,6 @@ taken while the reader of the results is behind.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,11 +19,11 @@ from batchscore.engine.result_queue import ResultQueue
 from batchscore.errors import BrokenInvariant, ErrorCode
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.replies import ReplyScores
-from batchscore.request.attempt import Request, Trial
+from batchscore.request.attempt import Request, RetryBudget
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Outcome, Verdict
+from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
-from batchscore.request.retry import Asking
+from batchscore.request.retry import AttemptLoop
 from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
 #: Maximum number of refused rows whose errors are held back, since a wrong parameter may be the cause.
@@ -52,7 +51,7 @@ class Engine:
 
     packer: Packer
     forms: dict[Deployment, BodyFormat]
-    requester: Asking[ReplyScores]
+    attempt_loop: AttemptLoop[ReplyScores]
     max_retries: int
     stop: asyncio.Event
     drain_seconds: float
@@ -90,13 +89,13 @@ class Engine:
 
     async def run(self) -> None:
         """Run the workers until the stream ends, one of them fails, or `stop` is set."""
-        watch = asyncio.create_task(self.requester.attempts.patience.watch())
+        watch = asyncio.create_task(self.attempt_loop.requester.timeouts.watch())
         stopped = asyncio.create_task(self.stop.wait())
         done = asyncio.create_task(self.idle.wait())
         self.results.emptied.set()
         try:
             for deployment in self.forms:
-                deployment.more_wanted = partial(self.hire, deployment)
+                deployment.on_capacity = partial(self.hire, deployment)
                 self.hire(deployment)
             await asyncio.wait({stopped, done, watch}, return_when=asyncio.FIRST_COMPLETED)
             if watch.done():
@@ -105,32 +104,32 @@ class Engine:
                 await self.drain()
         finally:
             # From here on, the cancellation of a worker is not an error.
-            self.ended = self.requester.attempts.closed = True
+            self.ended = self.attempt_loop.requester.closed = True
             helpers = [watch, stopped, done, *self.workers]
             for task in helpers:
                 task.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
-            await self.requester.deployments.close()
-            await self.requester.attempts.close()
-            if self.failure is None and self.requester.deployments.fatal is None:
+            await self.attempt_loop.deployments.close()
+            await self.attempt_loop.requester.close()
+            if self.failure is None and self.attempt_loop.deployments.fatal is None:
                 self.clear_suspects()
             self.results.close()
         if self.failure is not None:
             raise self.failure
-        self.requester.deployments.raise_fatal()
+        self.attempt_loop.deployments.raise_fatal()
 
     def heartbeat(self, unwritten: int) -> Heartbeat:
         """Return the current state of each deployment and of the requests in flight."""
         return Heartbeat(
-            tuple([member.state() for member in self.requester.deployments.members]),
+            tuple([member.state() for member in self.attempt_loop.deployments.members]),
             unwritten,
-            self.requester.attempts.patience.oldest_seconds(time.monotonic()),
+            self.attempt_loop.requester.timeouts.oldest_seconds(),
             self.stop.is_set(),
         )
 
     async def drain(self) -> None:
         """Cancel the workers without a request in flight, and wait for the others."""
-        flying = {flight.task for flight in self.requester.attempts.patience.flights}
+        flying = {flight.task for flight in self.attempt_loop.requester.timeouts.flights}
         for worker in self.workers:
             if worker not in flying:
                 worker.cancel()
@@ -191,15 +190,15 @@ class Engine:
         try:
             # Only one worker with new prompts waits for the turn, so that retries are not behind all of them.
             async with deployment.front, deployment.turn:
-                if not await deployment.ready():
-                    self.requester.deployments.raise_fatal()
+                if not await deployment.wait_until_up():
+                    self.attempt_loop.deployments.raise_fatal()
                     return None
                 if self.over:
                     return None
                 batch = self.take(deployment)
                 self.waiting.discard(worker)
                 if batch is not None:
-                    await deployment.until_start(batch.ticket)
+                    await deployment.wait_for_start(batch.ticket)
                 return batch
         finally:
             self.waiting.discard(worker)
@@ -207,7 +206,7 @@ class Engine:
 
     def take(self, deployment: Deployment) -> Batch | None:
         """Take the next request's prompts and charge the quota; `None` if no row needs a request."""
-        pack = self.packer.take(deployment.smooth_tokens)
+        pack = self.packer.take(deployment.target_tokens)
         if pack.settled:
             self.results.put(pack.settled)
         # If all rows wait for answers to their duplicates, take no more until an answer has come.
@@ -222,12 +221,12 @@ class Engine:
                 self.end()
             return None
         prompts = pack.prompts
-        request = self.request(prompts, pack.size, Trial(self.max_retries))
+        request = self.request(prompts, pack.size, RetryBudget(self.max_retries))
         if len(prompts) == 1 and not deployment.fits(request.tokens):
             fitting = self.fitted(prompts[0])
             if fitting is None:
                 return None
-            prompts, request = [fitting], self.request([fitting], len(fitting.body), request.trial)
+            prompts, request = [fitting], self.request([fitting], len(fitting.body), request.budget)
         return Batch(prompts, request, deployment.reserve(request.tokens))
 
     def end(self) -> None:
@@ -236,7 +235,7 @@ class Engine:
         for worker in self.waiting - {asyncio.current_task()}:
             worker.cancel()
 
-    def request(self, prompts: Sequence[Prompt], size: int, trial: Trial) -> Request:
+    def request(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> Request:
         """Return the request for these prompts, and what the quota is charged for it."""
         estimator = self.packer.estimator
         answer = estimator.usual_answer if self.answer_tokens is None else self.answer_tokens
@@ -245,7 +244,7 @@ class Engine:
         def body(deployment: Deployment) -> bytes:
             return self.forms[deployment].body(prompts)
 
-        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, trial, prompts)
+        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, budget, prompts)
 
     def fitted(self, prompt: Prompt) -> Prompt | None:
         """Return a prompt that fits into a minute's quota of some deployment, truncated if that is allowed.
@@ -253,9 +252,9 @@ class Engine:
         Returns `None` if none fits; then the row has an error.
         """
         estimator = self.packer.estimator
-        most = max(member.limits.most_tokens for member in self.requester.deployments.members)
+        most = max(member.limits.most_tokens for member in self.attempt_loop.deployments.members)
         while True:
-            request = self.request([prompt], len(prompt.body), Trial(self.max_retries))
+            request = self.request([prompt], len(prompt.body), RetryBudget(self.max_retries))
             needed = estimator.at_least(len(prompt.body)) + request.extra_tokens
             if needed <= most:
                 return prompt
@@ -275,13 +274,13 @@ class Engine:
         self, prompts: Sequence[Prompt], request: Request, deployment: Deployment, ticket: Ticket
     ) -> bool:
         """Send requests until all prompts are settled; return whether the first one answered all of them."""
-        if not deployment.available and len(self.requester.deployments.members) > 1:
+        if not deployment.available and len(self.attempt_loop.deployments.members) > 1:
             deployment.quota.refund(ticket)
-            deployment, ticket = await self.requester.deployments.admit(request.tokens)
-        result = await self.requester.ask(request, deployment, ticket)
-        if result.outcome.verdict is Verdict.RENAME and self.rename():
-            result = await self.requester.ask(
-                request, *await self.requester.deployments.admit(request.tokens)
+            deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
+        result = await self.attempt_loop.run(request, deployment, ticket)
+        if result.outcome.action is Action.RENAME and self.rename():
+            result = await self.attempt_loop.run(
+                request, *await self.attempt_loop.deployments.admit(request.tokens)
             )
         if result.answers is not None:
             answers = result.answers
@@ -290,17 +289,17 @@ class Engine:
             self.clear_suspects()
             self.give(prompts, answers.scores)
             return True
-        if self.stop.is_set() and (result.outcome.verdict is not Verdict.SPLIT or len(prompts) > 1):
+        if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
             # An unfinished attempt is not an error of a row.
             return False
         if len(prompts) == 1:
             shorter = self.truncated(prompts[0], result.outcome)
             if shorter is not None:
-                await self.send_again([shorter], request.trial)
+                await self.send_again([shorter], request.budget)
             else:
-                self.give_error(prompts[0], result.outcome.error(request.trial.attempts), deployment)
+                self.give_error(prompts[0], result.outcome.error(request.budget.attempts), deployment)
             return False
-        if await self.send_halves(prompts, request.trial) and about_size(result.outcome):
+        if await self.send_halves(prompts, request.budget) and about_size(result.outcome):
             # No row is bad, so the request held too many rows.
             self.packer.shrink((len(prompts) + 1) // 2)
         return False
@@ -323,21 +322,21 @@ class Engine:
         for prompt, error in suspects:
             self.give([prompt], [error])
 
-    async def send_again(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
+    async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Send some prompts of a failed request to any deployment that has room."""
-        request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), trial)
+        request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), budget)
         if len(prompts) > 1 and all(
-            member.too_large(request.tokens) for member in self.requester.deployments.members
+            member.too_large(request.tokens) for member in self.attempt_loop.deployments.members
         ):
-            return await self.send_halves(prompts, trial)
-        deployment, ticket = await self.requester.deployments.admit(request.tokens)
+            return await self.send_halves(prompts, budget)
+        deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         return await self.settle(prompts, request, deployment, ticket)
 
-    async def send_halves(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
+    async def send_halves(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Send each half as a request; return whether both were answered at once."""
         middle = (len(prompts) + 1) // 2
-        first = await self.send_again(prompts[:middle], trial.of_a_half())
-        second = await self.send_again(prompts[middle:], trial.of_a_half())
+        first = await self.send_again(prompts[:middle], budget.for_half())
+        second = await self.send_again(prompts[middle:], budget.for_half())
         return first and second
 
     def truncated(self, prompt: Prompt, outcome: Outcome) -> Prompt | None:
@@ -365,7 +364,7 @@ class Engine:
 
 def about_size(outcome: Outcome) -> bool:
     """Whether the cause of a refusal may be that the request held too many inputs."""
-    return outcome.verdict is Verdict.SPLIT and outcome.code in {
+    return outcome.action is Action.SPLIT and outcome.code in {
         ErrorCode.INVALID_REQUEST,
         ErrorCode.INPUT_TOO_LONG,
     }

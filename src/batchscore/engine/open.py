@@ -6,7 +6,6 @@ It knows no files and no output: the source is any iterator of prompts.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -18,15 +17,16 @@ from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, billed_tokens
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
-from batchscore.request.attempt import Attempts
-from batchscore.request.concurrency import Concurrency
+from batchscore.request.attempt import Requester
+from batchscore.request.clock import REAL_CLOCK, Clock
+from batchscore.request.concurrency import Concurrency, ThreadLoad
 from batchscore.request.deployment import Deployment
-from batchscore.request.deployment_pool import Deployments
+from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.quota.limits import Limits
-from batchscore.request.quota.shared_file import shared_book
+from batchscore.request.quota.shared_file import open_schedule
 from batchscore.request.quota.windows import Quota
-from batchscore.request.retry import Asking
-from batchscore.request.timeouts import Patience
+from batchscore.request.retry import AttemptLoop
+from batchscore.request.timeouts import Timeouts
 from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.slices import RequestSettings
@@ -45,6 +45,7 @@ async def open_engine(
     listen: Listen,
     stop: asyncio.Event,
     dimensions: int | None = None,
+    clock: Clock = REAL_CLOCK,
 ) -> AsyncIterator[Engine]:
     """Give an engine over `source` whose connections are open while the block runs.
 
@@ -53,7 +54,7 @@ async def open_engine(
     """
     async with AsyncExitStack() as stack:
         members = [
-            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen)
+            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen, clock=clock)
             for endpoint in endpoints
         ]
         reader = ReplyReader(
@@ -69,19 +70,20 @@ async def open_engine(
             )
             for member in members
         }
-        deployments = Deployments(members, settings.max_outage, lambda text: listen(Notice(text)))
-        attempts: Attempts[ReplyScores] = Attempts(
+        deployments = DeploymentPool(members, settings.max_outage, lambda text: listen(Notice(text)), clock)
+        requester: Requester[ReplyScores] = Requester(
             deployments=deployments,
-            patience=Patience(settings.timeout),
+            timeouts=Timeouts(clock, settings.timeout),
             read=reader.read,
             unusable=InvalidReply,
             tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
             probe_body=lambda member: forms[member].body([Prompt("", 0, settings.task.probe)]),
             stop=stop,
             listen=listen,
+            clock=clock,
             billed=billed_tokens,
         )
-        deployments.probe = attempts.probe
+        deployments.probe = requester.probe
         estimator = Estimator()
         yield Engine(
             packer=Packer(
@@ -91,7 +93,7 @@ async def open_engine(
                 Duplicates() if settings.dedup else None,
             ),
             forms=forms,
-            requester=Asking(attempts, stop),
+            attempt_loop=AttemptLoop(requester, stop),
             max_retries=settings.max_retries,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,
@@ -108,21 +110,25 @@ async def open_deployment(
     *,
     environ: Mapping[str, str],
     listen: Listen,
+    clock: Clock,
 ) -> Deployment:
     """Open the connection to one deployment, and the file that shares its quota."""
     target = endpoint.target
     credentials = credentials_for(target, environ)
     send = await stack.enter_async_context(open_wire(target.url, target.headers, credentials.headers))
-    book = stack.enter_context(shared_book(endpoint.quota_name, time.monotonic()))
+    schedule = stack.enter_context(open_schedule(endpoint.quota_name, clock.monotonic()))
     return Deployment(
         name=endpoint.name,
         model=target.body_model,
         send=send,
         renew_token=credentials.refresh,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),
-        quota=Quota(book),
+        quota=Quota(schedule),
         notice=lambda text: listen(Notice(text)),
         concurrency=Concurrency(
-            settings.max_concurrency, settings.batch_size if settings.task.packs_many else 1
+            settings.max_concurrency,
+            ThreadLoad(clock).share,
+            settings.batch_size if settings.task.packs_many else 1,
         ),
+        clock=clock,
     )

@@ -22,7 +22,7 @@ from batchscore.plan.survey import Ready, Survey, opened
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.token_estimate import Estimator
-from batchscore.read import InputFile, told_rows
+from batchscore.read import InputFile, rows_in_footer
 from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.rows import Prompt, Row, Score, Settled, UnreadableRow
 
@@ -113,7 +113,7 @@ class Measuring:
         most = inf
         try:
             if columnar and (in_part or self.ends < inf):
-                figures.rows_told = told_rows(file)
+                figures.rows_told = rows_in_footer(file)
                 most = inf if figures.rows_told is None else ceil(figures.rows_told * share)
             with opened(file, self.surveyed.options) as table:
                 rows: Iterable[Row | UnreadableRow] = table.rows

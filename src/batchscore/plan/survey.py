@@ -138,7 +138,7 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
 
 def everything(settings: Settings, columns: Sequence[str], ready: Sequence[Ready]) -> tuple[str, ...] | None:
     """Return what `--keep '*'` means: `None` where each row keeps its own columns."""
-    taken = RecordSchema(settings.task).taken
+    taken = RecordSchema(settings.task).own_names
     clashing = [name for name in columns if name in taken and not (name == "id" and settings.id == "id")]
     if clashing:
         hint = " (as an id it can be carried with --id id)" if clashing == ["id"] else ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 
-from batchscore.endpoint.from_settings import Endpoint, endpoints_of, simulated
+from batchscore.endpoint.from_settings import Endpoint, endpoints_of, start_simulator
 from batchscore.errors import OutputError, SettingsError
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.ledger import Ledger
@@ -36,6 +36,7 @@ from batchscore.run.record import moment, worker_of, write_record
 from batchscore.run.result import Finished
 from batchscore.run.stop_conditions import Bounds, bounds_of
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings, cut
 from batchscore.stores import storage
 from batchscore.stores.address import StoredPath, place_of
 
@@ -66,7 +67,8 @@ def score_files(
         )
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
-    endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
+    service = cut(EndpointSettings, settings)
+    endpoints = [] if settings.simulate else endpoints_of(service, environ, named)
     name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker_of(settings)}"
     with tracked(settings, environ, listen, name) as run:
         with holding(settings, output, listen) as hold:
@@ -121,7 +123,7 @@ def score_surveyed(
     if isinstance(ledger, NextLedger):
         surveyed = without_emptied(surveyed, ledger, listen)
         carry_over(surveyed, ledger, listen)
-    with closing(ledger), simulated(settings) as rehearsal:
+    with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as rehearsal:
         if rehearsal is not None:
             endpoints = [rehearsal]
         try:

@@ -15,7 +15,7 @@ from batchscore.errors import BatchscoreError
 from batchscore.prompts.spec import parse_spec
 from batchscore.settings.declare import VARIABLE_PREFIX
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import PromptSettings, cut
+from batchscore.settings.slices import EndpointSettings, PromptSettings, cut
 from batchscore.settings.sources import gather
 from batchscore.task import TASKS
 
@@ -50,7 +50,7 @@ def reason_for(task: str, environ: Mapping[str, str], in_file: Mapping[str, Any]
         with flags_called_variables(environ):
             settings = Settings(**gather(flags, environ=environ, config=in_file))
             parse_spec(cut(PromptSettings, settings))
-            endpoints_of(settings, environ, None)
+            endpoints_of(cut(EndpointSettings, settings), environ, None)
     except BatchscoreError as error:
         return str(error)
     return None
