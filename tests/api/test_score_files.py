@@ -69,13 +69,13 @@ def test_ctrl_c_in_a_notebook_ends_the_run() -> None:
 
 
 def test_errors_name_arguments(score: Callable[..., batchscore.RunSummary]) -> None:
-    with pytest.raises(UsageError, match=r"^max_concurency is not a setting of this function; did you mean"):
+    with pytest.raises(UsageError, match=r"^max_concurency is not a setting .* did you mean max_con"):
         score(max_concurency=3)
-    with pytest.raises(UsageError, match="^max_spend needs price_in: "):
+    with pytest.raises(UsageError, match=r"^max_spend needs price_in:"):
         score(max_spend=1.0)
-    with pytest.raises(InputError, match=r"no column 'txt' \(column\); its columns are text, lang"):
+    with pytest.raises(InputError, match=r"no column 'txt' \(column\); its columns are text, lang\."):
         score(column="txt")
-    with pytest.raises(UsageError, match="^task is missing"):
+    with pytest.raises(UsageError, match=r"^task is missing\."):
         score(task=None)
 
 

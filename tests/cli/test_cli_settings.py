@@ -149,8 +149,8 @@ def test_variables_that_nothing_reads_are_told(batchscore: Cli, files: Files, de
     (line,) = run.stderr.splitlines()
     assert line == (
         "The variable BATCHSCORE_COLUM has no effect: did you mean BATCHSCORE_COLUMN? "
-        "The variable BATCHSCORE_DEPLOYMENTS has no effect: this setting can only be given in batchscore.toml. "
-        "The variable BATCHSCORE_LIMIT has no effect: this setting can only be given as a flag, --limit. "
+        "The variable BATCHSCORE_DEPLOYMENTS has no effect: it can only be set in batchscore.toml. "
+        "The variable BATCHSCORE_LIMIT has no effect: it can only be set as a flag, --limit. "
         "The variable BATCHSCORE_SOMETHING_ELSE has no effect: there is no such setting."
     )
 

@@ -97,9 +97,9 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
             continue
         near = difflib.get_close_matches(name, readable, n=1, cutoff=0.75)
         if name in only_flag:
-            why = f"this setting can only be given as a flag, {flag_of(declared[name])}."
+            why = f"it can only be set as a flag, {flag_of(declared[name])}."
         elif name in only_file:
-            why = f"this setting can only be given in {CONFIG_FILE}."
+            why = f"it can only be set in {CONFIG_FILE}."
         else:
             why = f"did you mean {near[0]}?" if near else "there is no such setting."
         sentences.append(f"The variable {name} has no effect: {why}")
