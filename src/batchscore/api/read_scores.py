@@ -97,7 +97,7 @@ def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
         for count, line in enumerate(lines):
             record = orjson.loads(line)
             task = task or _task_of(record)
-            if task == "embeddings" and task in record:
+            if task is not None and task in record and TASKS[task].answer == "vector":
                 record[task] = np.array(record[task], dtype=np.float32)
             for name, cell in record.items():
                 # If all columns are kept, rows may have different ones.
@@ -125,7 +125,7 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     task = task or _task_of(table.column_names)
     columns: _Columns = {}
     for name in table.column_names:
-        if name == task == "embeddings":
+        if name == task and TASKS[name].answer == "vector":
             columns[name] = vectors_of(table[name])
         else:
             columns[name] = table[name].to_pylist()
