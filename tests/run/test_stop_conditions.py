@@ -19,7 +19,7 @@ from batchscore.errors import (
     UsageError,
 )
 from batchscore.report.run_end import Ended
-from batchscore.report.words import money
+from batchscore.report.words import money_text
 from batchscore.rows import Attempt, Event, FileFinished, Notice, RowsSettled
 from batchscore.run.stop_conditions import LOOK_SECONDS, Bounds, bounds_of
 from batchscore.settings.fields import Settings
@@ -189,7 +189,7 @@ def test_a_date_as_a_deadline_says_that_it_does_not_come_again(monkeypatch: pyte
     ("amount", "words"), [(0.0, "0.00"), (0.00123456, "0.00123"), (12.345, "12.35"), (12345.6, "12,345.60")]
 )
 def test_amounts_of_money(amount: float, words: str) -> None:
-    assert money(amount) == words
+    assert money_text(amount) == words
 
 
 @pytest.mark.parametrize(

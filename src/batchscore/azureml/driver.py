@@ -26,11 +26,11 @@ from batchscore.endpoint.from_settings import endpoints_of
 from batchscore.errors import BoundReached, ExitCode, InputError, OutputOverwritten, UsageError
 from batchscore.prompts.spec import parse_spec
 from batchscore.read import find_files
-from batchscore.report.progress.line import describe
+from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import Watch
-from batchscore.report.run_end import Ended
-from batchscore.report.tracking.follow import Followed
-from batchscore.report.words import counted
+from batchscore.report.run_end import RunEnd
+from batchscore.report.tracking.follow import TrackingRun
+from batchscore.report.words import count_text
 from batchscore.rows import Event, FileFinished, Notice
 from batchscore.run.result import Finished
 from batchscore.run.score_files import score_files
@@ -61,7 +61,7 @@ class Prepared:
     settings: Settings
     environ: Mapping[str, str]
     named: Mapping[str, str]
-    followed: Followed
+    followed: TrackingRun
 
 
 _prepared: Prepared | None = None
@@ -134,7 +134,7 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
     )
     # Calls are many and short: MLflow hears of them from one listener of the process.
     told = Told(environ, Watch(settings.charged_answer_tokens, settings.cost))
-    followed = Followed(settings, environ, told, f"{platform.node() or 'host'}-{os.getpid()}")
+    followed = TrackingRun(settings, environ, told, f"{platform.node() or 'host'}-{os.getpid()}")
     return Prepared(replace(settings, track=False), environ, chosen.sources, followed)
 
 
@@ -176,12 +176,12 @@ def score(prepared: Prepared, paths: Sequence[str]) -> list[str]:
         whole, reason = scored(prepared, settings, wanted)
         left = {path for path in wanted if not whole.issuperset(names[path])}
         if left and reason is not None and not isinstance(reason, (BoundReached, OutputOverwritten)):
-            # An error that the host shows, where a short answer would only be counted.
+            # An error that the host shows, where a short answer would only be count_text.
             raise reason
     if reason is not None:
         LOG.error("Stopped: %s", in_variables(str(reason), prepared.environ))
     settled.update(path for path in wanted if path not in left)
-    LOG.info("%s of this mini-batch settled, %s.", counted(len(settled), "file"), f"{len(left)} left")
+    LOG.info("%s of this mini-batch settled, %s.", count_text(len(settled), "file"), f"{len(left)} left")
     return [path for path in paths if path in settled]
 
 
@@ -261,13 +261,13 @@ def end_of(settings: Settings, now: float) -> float | None:
 
 def is_settled(file: FileFinished, error_threshold: float) -> bool:
     """Whether every row of a file has its record, and no more have failed than the threshold allows."""
-    return file.state == "complete" and Ended((file,)).exit_code(error_threshold) is ExitCode.DONE
+    return file.state == "complete" and RunEnd((file,)).exit_code(error_threshold) is ExitCode.DONE
 
 
 def tell_end(finished: Finished, environ: Mapping[str, str]) -> None:
     """Log what became of each file, and why where it is not settled."""
     for file in finished.outcome.files:
-        figures = f"{counted(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"
+        figures = f"{count_text(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"
         if is_settled(file, finished.settings.error_threshold):
             LOG.info("%s: %s", file.file, figures)
         elif file.state == "complete":
@@ -297,4 +297,4 @@ class Told:
             LOG.info("%s", in_variables(event.text, self.environ))
         elif now - self.last >= TELL_SECONDS:
             self.last = now
-            LOG.info("%s", describe(self.watch.view(now)))
+            LOG.info("%s", status_line(self.watch.view(now)))

@@ -18,7 +18,7 @@ import orjson
 
 from batchscore.endpoint.from_settings import Endpoint
 from batchscore.errors import name_settings
-from batchscore.report.json_text import for_json
+from batchscore.report.json_text import json_safe
 from batchscore.report.timeline import Timeline
 from batchscore.run.result import Finished
 from batchscore.settings.fields import Settings
@@ -94,13 +94,13 @@ def write_record(
         "versions": versions(),
         # Hundreds of figures, which are not worth a line each.
         "timeline": orjson.Fragment(
-            orjson.dumps(timeline.record(max(finished.seconds - timeline.lasted, 0.0)))
+            orjson.dumps(timeline.record(max(finished.seconds - timeline.seconds, 0.0)))
         ),
     }
     if finished.changes is not None:
         record["changes"] = asdict(finished.changes)
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    storage.write_whole(finished.record, orjson.dumps(for_json(record), option=options, default=str))
+    storage.write_whole(finished.record, orjson.dumps(json_safe(record), option=options, default=str))
 
 
 def moment(started: float) -> datetime:

@@ -8,7 +8,7 @@ from batchscore.errors import ExitCode
 from batchscore.output.layout import Layout
 from batchscore.output.place import Output
 from batchscore.plan.survey import Survey
-from batchscore.report.run_end import Ended
+from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Statistics
 from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
@@ -22,7 +22,7 @@ class Finished:
     `report` is the page of it, where one was made.
     """
 
-    outcome: Ended
+    outcome: RunEnd
     statistics: Statistics
     survey: Survey
     settings: Settings

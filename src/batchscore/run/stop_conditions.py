@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from batchscore.engine import end_task
 from batchscore.engine.open import DRAIN_SECONDS
 from batchscore.errors import BatchscoreError, BoundReached, ErrorCode, SettingsError, TooManyErrors
-from batchscore.report.words import money
+from batchscore.report.words import money_text
 from batchscore.rows import Attempt, Event, Listen, Notice, RowsSettled
 from batchscore.settings.deadline import moment_of, parse_deadline
 from batchscore.settings.fields import Settings
@@ -96,7 +96,7 @@ class Bounds:
                 f"this run has used {self.tokens:,} tokens, and --max-total-tokens is {most_tokens:,}."
             )
         if most_money is not None and spent is not None and spent >= most_money:
-            return BoundReached(f"this run has cost {money(spent)}, and --max-spend is {most_money:g}.")
+            return BoundReached(f"this run has cost {money_text(spent)}, and --max-spend is {most_money:g}.")
         return None
 
     def uncountable(self) -> SettingsError | None:
