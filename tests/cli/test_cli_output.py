@@ -127,7 +127,7 @@ def test_nothing_to_score_is_a_summary_and_no_error(batchscore: Cli, files: File
         assert Path("out.jsonl").read_bytes() == b""
     else:
         assert not Path(f"out.{suffix}").exists()
-        assert f"nothing was scored, so out.{suffix} was not written" in done.stdout
+        assert f"out.{suffix} was not written: no row was scored" in done.stdout
         command = ["score", "a.csv", "-o", f"named.{suffix}", "--task", "embeddings", "-m", "any"]
         known = batchscore(*command, "--column", "text", "--dimensions", "3", "--json")
         assert known.report["output_written"] is True

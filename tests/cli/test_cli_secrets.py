@@ -78,7 +78,7 @@ def test_neither_the_input_nor_the_key_stands_anywhere_else(
         "auth": "key",
         "from": {
             "endpoint": "OPENAI_BASE_URL",
-            "deployment": "--model",
+            "deployment": "model",
             "key": "OPENAI_API_KEY",
             "auth": "OPENAI_API_KEY",
         },
