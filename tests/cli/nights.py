@@ -44,7 +44,7 @@ def write_inputs(folder: Path, files: Mapping[str, list[Row]]) -> None:
 
 
 def edited(files: Files, draw: random.Random, fresh: Iterator[int], without: str = "") -> Files:
-    """Return the folder as somebody left it who did a few things to it."""
+    """Return the folder after a few edits."""
     files = {name: list(rows) for name, rows in files.items()}
     for _ in range(draw.randrange(5)):
         name = draw.choice(sorted(files))
@@ -80,7 +80,7 @@ def edited(files: Files, draw: random.Random, fresh: Iterator[int], without: str
 
 @dataclass
 class Output:
-    """An output folder, the index that is fed from its changes alone, and what was asked so far."""
+    """An output folder, an index that is updated from its changes only, and the texts sent so far."""
 
     deployment: Deployment
     endpoint: str

@@ -1,4 +1,4 @@
-"""Two runs on one output: the second is told who works there, and does nothing."""
+"""Two runs on one output: the second reports the first one and does nothing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def test_a_second_run_is_refused_until_the_first_is_gone(
     assert len(whole("out" if output == "out" else f"{output}.batchscore", "chat")[0]) == 6
 
 
-def test_two_tasks_of_one_output_do_not_meet(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_two_tasks_in_one_output_do_not_conflict(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
     files.texts("a.csv", ["one", "two"])
     common = ["score", "a.csv", "-o", "out", "-m", deployment.name, "--column", "text", "--task"]
     deployment.will_be_slow(0.3, times=None)
@@ -83,7 +85,7 @@ def test_a_run_that_is_refused_for_another_reason_leaves_no_trace(
     assert sorted(str(path) for path in Path("out").rglob("*")) == ["out/chat", "out/chat/mine.txt"]
 
 
-def test_meanwhile_it_can_be_merged_as_far_as_it_is_but_not_verified(
+def test_a_running_output_can_be_merged_but_not_verified(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(6)])
@@ -108,7 +110,7 @@ def test_meanwhile_it_can_be_merged_as_far_as_it_is_but_not_verified(
 
 @pytest.mark.process
 def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> None:
-    """Somebody took it for dead, and works on the same output now."""
+    """Another run considered it dead, and writes to the same output now."""
     files.texts("a.csv", [f"row {row}" for row in range(3000)])
     settings = resolve_settings(
         {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True},

@@ -1,4 +1,4 @@
-"""What only looks on never changes how a run ends; every run leaves a record of its own, without secrets."""
+"""Listeners never change how a run ends; each run writes its own record, without secrets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
     return scored
 
 
-def test_runs_of_one_second_leave_a_record_each_and_no_secret(
+def test_runs_within_one_second_write_a_record_each_without_secrets(
     score: Callable[..., tuple[Finished, list[str]]],
 ) -> None:
     for _ in range(3):
@@ -75,7 +75,7 @@ def test_runs_of_one_second_leave_a_record_each_and_no_secret(
 
 
 @pytest.mark.slow
-def test_tracking_that_cannot_begin_or_end_changes_nothing(
+def test_tracking_that_cannot_start_or_end_changes_nothing(
     score: Callable[..., tuple[Finished, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with monkeypatch.context() as patch:
@@ -94,7 +94,7 @@ def test_tracking_that_cannot_begin_or_end_changes_nothing(
     assert any("MLflow tracking failed" in notice for notice in notices)
 
 
-def test_an_interrupted_page_leaves_the_run_as_it_ended(
+def test_an_interrupted_page_does_not_change_the_result(
     score: Callable[..., tuple[Finished, list[str]]],
 ) -> None:
     finished, _ = score()
@@ -113,7 +113,7 @@ def test_an_interrupted_page_leaves_the_run_as_it_ended(
     assert "interrupted" in str(notices)
 
 
-def test_of_earlier_runs_no_files_are_kept_in_memory(tmp_path: Path) -> None:
+def test_the_file_lists_of_earlier_runs_are_not_kept_in_memory(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     for hour in range(4):
         record = {
@@ -139,7 +139,7 @@ def test_a_record_is_read_once_however_uneven_the_lines_are(tmp_path: Path) -> N
     ("key", "value"),
     [("after_seconds", 1e18), ("bin_seconds", 1e300), ("round_trips", [[[10**9, 1]]])],
 )
-def test_a_timeline_that_cannot_be_is_left_out(key: str, value: object) -> None:
+def test_an_impossible_timeline_is_left_out(key: str, value: object) -> None:
     timeline = Timeline().record() | {key: value}
     record = {"started": "2026-01-01T00:00:00", "settings": {"task": "chat"}, "timeline": timeline}
     run = run_from("a", json.dumps(record).encode())
@@ -170,11 +170,11 @@ def test_a_command_is_shown_without_secrets() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["n", "stop", "tokens"]), st.integers() | st.text(max_size=3)))
-def test_parameters_that_hold_no_secret_stay_as_they_are(params: dict[str, Any]) -> None:
+def test_parameters_without_secrets_are_unchanged(params: dict[str, Any]) -> None:
     assert without_secrets({"a": [params]}) == {"a": [params]}
 
 
-def test_a_look_that_fails_is_no_reason_for_a_run_to_fail() -> None:
+def test_a_failed_estimate_does_not_fail_the_run() -> None:
     class Failing:
         def measure(self, **_: object) -> None:
             raise RuntimeError("nobody thought of it")
