@@ -311,4 +311,4 @@ def test_a_model_that_does_not_say_what_to_ask_ends_at_init(
     empty = Path("empty").absolute()
     empty.mkdir()
     end = hosted(empty, {}, max_retries=1).run(Path("data"), Path("out"))
-    assert "holds no MLflow model" in end.raised[0]
+    assert "is not an MLflow model" in end.raised[0]

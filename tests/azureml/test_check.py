@@ -244,7 +244,7 @@ OURS = [
         DEPLOYMENT,
         "BATCHSCORE_TPM: .*",
         'BATCHSCORE_PROMPT: "{a}"\n    AZUREML_BI_TEXT_COLUMN: b',
-        r"AZUREML_BI_TEXT_COLUMN and BATCHSCORE_PROMPT both say",
+        r"AZUREML_BI_TEXT_COLUMN and BATCHSCORE_PROMPT both define",
     ),
     (
         DEPLOYMENT,
@@ -383,7 +383,7 @@ def test_arguments_of_a_step_may_be_written_in_every_way_that_the_host_reads(tre
     ("toml", "said"),
     [
         ("", None),
-        ("rpm = 6", "--rpm and --tpm: with [[deployments]]"),
+        ("rpm = 6", "rpm and tpm: with [[deployments]]"),
         ('model = "m"', "model in own.toml has no place here"),
         ("colum = 1", "own.toml: colum is not a setting; did you mean column?"),
     ],

@@ -12,12 +12,13 @@ from cli_records import whole
 
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.locks.flock import SYSTEM
-from batchscore.output.locks.lock import Hold
+from batchscore.output.locks.lock import Lock
 from batchscore.output.place import output_of
 from batchscore.plan.survey import survey
 from batchscore.rows import Event, Notice, RowsSettled
 from batchscore.run.score_files import score_surveyed
 from batchscore.run.stop_conditions import bounds_of
+from batchscore.settings.slices import OutputSettings, cut
 from batchscore.simulator import Deployment
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
         environ={},
         config={},
     ).settings
-    output = output_of(settings)
-    hold = Hold(tmp_path / "gone.lock", b"", None, SYSTEM)
+    output = output_of(cut(OutputSettings, settings))
+    hold = Lock(tmp_path / "gone.lock", b"", None, SYSTEM)
     notices: list[str] = []
 
     def listen(event: Event) -> None:

@@ -68,7 +68,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
     vectors = [*chat[:-1], "embeddings"]
     expected = {
         ("score", *chat[2:]): "INPUT is missing",
-        (*chat[:4],): "--task is missing. Give it as a flag, as BATCHSCORE_TASK or in batchscore.toml",
+        (*chat[:4],): "--task is missing. Set it directly, with BATCHSCORE_TASK or in batchscore.toml",
         (*chat, "--limit", "0"): "--limit is 0; it must be at least 1",
         (*chat, "--max-concurrency", "many"): "'many' is not a valid integer",
         (*chat[:-1], "chats"): "'chats' is not one of 'embeddings', 'completions', 'chat'",
@@ -76,8 +76,8 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*chat, "--param", "temperature"): "write NAME=JSON",
         (*chat, "--param", "temperature=[1"): "--param temperature is not JSON",
         (*chat, "--param", "stop=@none.json"): "none.json cannot be read: No such file",
-        (*chat, "--param", "messages=[]"): "--param messages: batchscore sets that itself",
-        (*chat, "--column", "a", "--prompt", "{b}"): "--column and --prompt both say what to ask",
+        (*chat, "--param", "messages=[]"): "--param messages: batchscore sets this field",
+        (*chat, "--column", "a", "--prompt", "{b}"): "--column and --prompt both define the prompt",
         (*vectors, "--system", "x"): "--system and --messages are for --task chat",
         (*chat, "--column", "text", "--keep", "row"): "--keep cannot name 'row'",
         (*chat, "--simulate", "--endpoint", "http://x"): "--simulate and --endpoint contradict",
@@ -86,7 +86,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*chat, "--timeout", "nan"): "--timeout is nan",
         (*chat, "--max-outage", "inf"): "--max-outage is inf",
         (*chat, "--error-threshold", "nan"): "--error-threshold is nan",
-        (*chat, "--error-threshold", "2.5"): "--error-threshold is 2.5; it must be a share below 1",
+        (*chat, "--error-threshold", "2.5"): "--error-threshold is 2.5; it must be a fraction below 1",
         (*chat, "--max-spend", "5"): "--max-spend needs --price-in and --price-out",
         (*chat, "--deadline", "2"): "--deadline is '2'; give a duration such as 2h",
         (*chat, "--deadline", "2020-01-01T00:00"): "--deadline 2020-01-01T00:00 has passed; give a later one",
@@ -161,8 +161,8 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
     command = ["score", "a.csv", "--task", "chat", "--column", "text", "-m", "m", "--simulate", "-o"]
     expected = {
         "a.csv/out": "cannot write a.csv/out/.batchscore: a part of the path is a file",
-        "a.csv": "a.csv is a file; give a folder, or a new file ending in .jsonl",
-        "mine.jsonl": "mine.jsonl is there already and batchscore did not write it",
+        "a.csv": "a.csv is a file. Give a folder, or a new file ending in .jsonl",
+        "mine.jsonl": "mine.jsonl exists already and batchscore did not write it",
         "foreign": "foreign/chat holds files that are not batchscore's, such as notes.txt",
     }
     if sys.platform == "linux":

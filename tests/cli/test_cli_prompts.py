@@ -47,7 +47,11 @@ def test_a_bad_template_is_found_before_the_first_request(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", ["one"])
-    words = {"{text": "opens no column", "text}": "closes nothing", "Hello": "uses no {column}"}
+    words = {
+        "{text": "does not enclose a column",
+        "text}": "has no opening brace",
+        "Hello": "uses no {column}",
+    }
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--prompt"]
     for run, expected in zip(
         batchscore.together(*([*command, template] for template in words)), words.values(), strict=True
@@ -149,7 +153,7 @@ def test_usage_and_raw_replies_of_embeddings_need_one_row_a_request(
     command += ["--usage", "--raw"]
     many, one = batchscore.together([*command, "-o", "many"], [*command, "-o", "one", "--batch-size", "1"])
     assert (many.exit_code, one.exit_code) == (2, 0)
-    assert "--batch-size 1" in many.stderr
+    assert "--batch-size to 1" in many.stderr
     assert not Path("many").exists()
     for record in whole("one", "embeddings")[0].values():
         assert record["usage"]["prompt_tokens"] >= 1

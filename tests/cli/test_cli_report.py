@@ -83,7 +83,7 @@ def test_a_run_writes_its_page_and_the_command_writes_it_again(
     assert f"embeddings/{cut.name} has 100 bytes instead of" in page.read_text()
     assert "batchscore verify out" in page.read_text()
     mended = batchscore(*score, "--task", "embeddings", "--batch-size", "4", "--tpm", "600000")
-    assert "1 part of its records is damaged or gone; the rows that are lost are asked" in mended.said
+    assert "1 part of its records is damaged or missing. The lost rows are scored" in mended.said
 
 
 @pytest.mark.slow

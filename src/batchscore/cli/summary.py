@@ -159,7 +159,7 @@ def state_of(run: Finished, command: Sequence[str]) -> RunState:
     failed = {code for code in run.statistics.errors if code != ErrorCode.EMPTY_INPUT.value}
     return RunState(
         task=run.settings.task,
-        output=str(run.output.asked_for),
+        output=str(run.output.named),
         command=command,
         stopped=end.stopped_by is not None or end.interrupted or (end.limited and end.unfinished),
         must_act=end.stopped_by is not None and run.exit_code is not ExitCode.CONTINUE_LATER,
@@ -209,7 +209,7 @@ def to_json(run: Finished) -> dict[str, Any]:
         "limited": end.limited,
         "interrupted": end.interrupted,
         "seconds": round(run.seconds, 3),
-        "output": str(run.output.asked_for),
+        "output": str(run.output.named),
         "output_written": run.with_file or run.output.file is None,
         "scores": str(run.layout.scores),
         "error_records": str(run.layout.errors),

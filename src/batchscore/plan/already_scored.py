@@ -7,20 +7,20 @@ them.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from batchscore.errors import UnreadableFile
-from batchscore.output.ledger import Ledger
+from batchscore.output.conflicts import error_of_change, refuse_other_settings
 from batchscore.output.leftovers import refuse_foreign_files
-from batchscore.output.manifest import Manifest, places_of_manifests, read_manifest
-from batchscore.output.one_file import refuse_other_tasks, refuse_to_lose
-from batchscore.output.open import ledger_of, refuse_foreign_file
+from batchscore.output.manifest import Manifest, manifest_paths, read_manifest
+from batchscore.output.one_file import refuse_foreign_file, refuse_to_lose
 from batchscore.output.place import Output
+from batchscore.output.spec import OutputSpec, fingerprint_of, output_spec
 from batchscore.plan.survey import Survey
 from batchscore.read import digest
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import OutputSettings, RecordSettings, cut
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Standing:
         commit = None if manifest is None else manifest.parts.get(row // self.rows_per_part)
         if commit is None or row % self.rows_per_part >= commit.rows:
             return 1.0
-        kept = commit.ok + commit.errors - commit.asked_again(retry_errors=self.retry_errors)
+        kept = commit.ok + commit.errors - commit.retried(retry_errors=self.retry_errors)
         return 1.0 - kept / commit.rows
 
 
@@ -54,35 +54,28 @@ def standing_of(settings: Settings, surveyed: Survey, output: Output | None) -> 
     nothing = Standing(settings.rows_per_part, settings.retry_errors)
     if output is None:
         return nothing
-    # Journals are not looked at, so no folder has to be made for them.
-    ledger = ledger_of(
-        replace(settings, scratch_dir=settings.scratch_dir or tempfile.gettempdir()),
-        surveyed.schema,
-        surveyed.places,
-        output,
-    )
-    layout = ledger.layout
-    manifests = {found.file: found for found in map(read_manifest, places_of_manifests(layout))}
+    fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
+    spec = output_spec(cut(OutputSettings, settings), output, fingerprint, surveyed.schema, surveyed.places)
+    manifests = {found.file: found for found in map(read_manifest, manifest_paths(spec.layout))}
     if settings.overwrite:
         nothing.discarded = sum(manifest.ok for manifest in manifests.values())
         return nothing
     if output.file is not None:
-        refuse_foreign_file(layout, output.file)
-        refuse_other_tasks(ledger, output.file)
-    refuse_foreign_files(layout)
+        refuse_foreign_file(spec, output.file)
+    refuse_foreign_files(spec.layout)
     if any(manifest.ok for manifest in manifests.values()):
         for manifest in manifests.values():
-            ledger.refuse_other_run(manifest)
-    same = {name: found for name, found in manifests.items() if found.fingerprint == ledger.fingerprint}
-    ledger.manifests = same
+            refuse_other_settings(spec, manifest)
+    same = {name: found for name, found in manifests.items() if found.fingerprint == spec.fingerprint}
     if output.file is not None and not settings.incremental:
-        refuse_to_lose(ledger, output.file, [ready.file.name for ready in surveyed.ready])
-    return compared(settings, surveyed, ledger)
+        refuse_to_lose(same, output.file, [ready.file.name for ready in surveyed.ready])
+    return compared(settings, surveyed, spec, same)
 
 
-def compared(settings: Settings, surveyed: Survey, ledger: Ledger) -> Standing:
+def compared(
+    settings: Settings, surveyed: Survey, spec: OutputSpec, manifests: Mapping[str, Manifest]
+) -> Standing:
     """Return what stands of files that are as they were when they were scored."""
-    manifests = ledger.manifests
     through: set[str] = set()
     anew: set[str] = set()
     for ready in surveyed.ready:
@@ -94,10 +87,10 @@ def compared(settings: Settings, surveyed: Survey, ledger: Ledger) -> Standing:
         except UnreadableFile:
             same = True  # reading it says what is wrong with it
         if not same and not settings.incremental:
-            raise ledger.error_of_change(ready.file.name)
+            raise error_of_change(spec, ready.file.name)
         if not same:
             anew.add(ready.file.name)
-        if same and manifest.nothing_left(retry_errors=settings.retry_errors):
+        if same and manifest.is_done(retry_errors=settings.retry_errors):
             through.add(ready.file.name)
     return Standing(
         rows_per_part=settings.rows_per_part,

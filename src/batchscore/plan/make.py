@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from functools import partial
 from math import inf
 
-from batchscore.output.open import part_format
 from batchscore.output.place import Output, output_of
+from batchscore.output.spec import part_format
 from batchscore.plan.already_scored import Standing, standing_of
 from batchscore.plan.extent import EVERYTHING, FOR_A_PLAN, Budget
 from batchscore.plan.figures import Found
@@ -27,6 +27,7 @@ from batchscore.plan.vocabulary import Counting, counting_for, parameter_tokens
 from batchscore.request.quota.windows import SMOOTHING_SECONDS
 from batchscore.settings.deadline import moment_of
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import OutputSettings, cut
 from batchscore.simulator.words import count_tokens
 
 #: Of an answer whose length nobody bounded: no more than a guess, and told as one.
@@ -83,8 +84,8 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     started = time.monotonic()
     if settings.deadline is not None:
         moment_of(settings.deadline, datetime.now(timezone.utc))
-    output = output_of(settings) if with_output else None
-    surveyed = survey(inputs, settings, output=None if output is None else output.asked_for)
+    output = output_of(cut(OutputSettings, settings)) if with_output else None
+    surveyed = survey(inputs, settings, output=None if output is None else output.named)
     standing = standing_of(settings, surveyed, output)
     counting = counting_of(settings)
     budget = EVERYTHING if exactly else FOR_A_PLAN
@@ -102,7 +103,7 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     )
     dimensions = dimensions_of(settings) or standing.dimensions
     names = sum((len(file.file) * file.prompts + file.record_bytes) * file.scale for file in found.files)
-    kind = settings.format if output is None else part_format(settings, output)
+    kind = settings.format if output is None else part_format(settings.format, output)
     return Plan(
         settings=settings,
         output=output,

@@ -189,7 +189,7 @@ class Measuring:
         manifest = self.standing.manifests.get(figures.file)
         if manifest is None:
             return
-        standing = manifest.standing(retry_errors=self.standing.retry_errors)
+        standing = manifest.final_rows(retry_errors=self.standing.retry_errors)
         left = max(0.0, 1 - standing / max(figures.all_rows, 1))
         figures.known = standing / figures.scale
         figures.prompts *= left

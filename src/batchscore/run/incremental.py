@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from batchscore.errors import UnreadableFile
 from batchscore.output.incremental.carry_over import carry_over as carry_over_file
-from batchscore.output.incremental.known_answers import answers_of
+from batchscore.output.incremental.known_answers import index_answers
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import Survey, opened
@@ -70,7 +70,7 @@ def carry_over(surveyed: Survey, ledger: NextLedger, listen: Listen) -> Carried:
         except UnreadableFile:
             continue  # the run will meet it, too, and say so
     ledger.compare(inputs)
-    answers = answers_of(ledger.accounts(), ledger.journals.folder)
+    answers = index_answers(ledger.accounts(), ledger.spec, ledger.journals.folder)
     carried = Carried()
     try:
         for ready in surveyed.ready:
@@ -92,7 +92,11 @@ def carry_over(surveyed: Survey, ledger: NextLedger, listen: Listen) -> Carried:
         ledger.switch_complete()
     finally:
         answers.unpacked.close()
-    unknown = f"; what {answers.without:,} rows asked is not known, so they are" if answers.without else ""
+    unknown = (
+        f"; what {answers.without_digests:,} rows asked is not known, so they are"
+        if answers.without_digests
+        else ""
+    )
     if carried.files:
         listen(
             Notice(
@@ -132,7 +136,7 @@ def end(surveyed: Survey, ledger: NextLedger, *, whole: bool, prune: bool) -> Ch
     vanished = vanished_from(surveyed, ledger)
     dropped = ledger.end(vanished, whole=whole, prune=prune)
     return Changes(
-        changes_file(ledger.visible.layout, ledger.run),
+        changes_file(ledger.visible.spec.layout, ledger.run),
         **dict(ledger.changed),
         vanished=tuple(file for file in vanished if file not in dropped),
         dropped=tuple(dropped),

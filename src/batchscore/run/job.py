@@ -152,7 +152,7 @@ class Job:
         """Digest the files that were scored to their end: whether they are the same is asked first."""
         loop = asyncio.get_running_loop()
         for ready in self.survey.ready:
-            if self.ledger.compared(ready.file.name):
+            if self.ledger.needs_digest(ready.file.name):
                 self.digests[ready.file.name] = loop.run_in_executor(None, digest, ready.file.path)
                 await asyncio.wait([self.digests[ready.file.name]])
 
@@ -169,7 +169,7 @@ class Job:
                 # Hashing runs beside the reading; it is needed only when the file is through.
                 self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
             digests = self.digests[name]
-            progress = self.ledger.start(name, digests.result() if self.ledger.compared(name) else "")
+            progress = self.ledger.start(name, digests.result() if self.ledger.needs_digest(name) else "")
             self.known[name] = self.standing(self.ledger.manifests[name])
             self.listen(FileOpened(name, self.known[name]))
             if progress is None:
@@ -177,7 +177,7 @@ class Job:
                 if self.rows_left is not None:
                     self.rows_left = max(0, self.rows_left - self.ledger.manifests[name].rows)
                 continue
-            if progress.damaged and self.ledger.alone:
+            if progress.damaged and not self.ledger.spec.shared:
                 self.listen(Notice(progress.damage))
             try:
                 yield from progress.unanswered(self.asked(ready, progress))
@@ -300,14 +300,14 @@ class Job:
                 continue
             if place < self.opened:
                 yield self.account(name, "partial", complete=False)
-            elif before is not None and before.nothing_left(retry_errors=self.settings.retry_errors):
+            elif before is not None and before.is_done(retry_errors=self.settings.retry_errors):
                 yield self.account(name, "complete", complete=True)
             else:
                 yield self.account(name, "not_started", complete=False)
 
     def standing(self, manifest: Manifest) -> int:
         """Return how many of a file's rows this run need not ask."""
-        return manifest.standing(retry_errors=self.settings.retry_errors)
+        return manifest.final_rows(retry_errors=self.settings.retry_errors)
 
     def account(self, name: str, state: str, unscored: int = 0, *, complete: bool) -> FileFinished:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it doesn't hold."""

@@ -16,10 +16,11 @@ from batchscore.endpoint.from_settings import Endpoint, endpoints_of, start_simu
 from batchscore.errors import OutputError, SettingsError
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.ledger import Ledger
-from batchscore.output.locks.lock import Hold
+from batchscore.output.locks.lock import Lock
 from batchscore.output.one_file import write_one_file
 from batchscore.output.open import open_ledger
-from batchscore.output.place import Output, holding, output_of
+from batchscore.output.place import Output, lock_output, output_of
+from batchscore.output.spec import fingerprint_of, output_spec
 from batchscore.plan.survey import Survey, survey
 from batchscore.report.page.make import quickly, write_report
 from batchscore.report.run_end import RunEnd
@@ -36,7 +37,7 @@ from batchscore.run.record import moment, worker_of, write_record
 from batchscore.run.result import Finished
 from batchscore.run.stop_conditions import Bounds, bounds_of
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import EndpointSettings, cut
+from batchscore.settings.slices import EndpointSettings, OutputSettings, RecordSettings, cut
 from batchscore.stores import storage
 from batchscore.stores.address import StoredPath, place_of
 
@@ -65,13 +66,13 @@ def score_files(
             "--incremental needs an output on a disk of this machine, and this one is in a store. Score into "
             "a folder and copy that, or leave --incremental out."
         )
-    output = output_of(settings)
-    surveyed = survey(inputs, settings, output=output.asked_for)
+    output = output_of(cut(OutputSettings, settings))
+    surveyed = survey(inputs, settings, output=output.named)
     service = cut(EndpointSettings, settings)
     endpoints = [] if settings.simulate else endpoints_of(service, environ, named)
     name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker_of(settings)}"
     with tracked(settings, environ, listen, name) as run:
-        with holding(settings, output, listen) as hold:
+        with lock_output(cut(OutputSettings, settings), output, listen) as hold:
             finished = score_surveyed(
                 settings, surveyed, output, endpoints, environ, run.listener, hold, bounds, name, command
             )
@@ -95,7 +96,7 @@ def score_surveyed(
     endpoints: Sequence[Endpoint],
     environ: Mapping[str, str],
     listen: Listen,
-    hold: Hold,
+    hold: Lock,
     bounds: Bounds,
     name: str,
     command: str = "",
@@ -112,7 +113,10 @@ def score_surveyed(
         if endpoints:
             require_an_answer(settings, endpoints, environ, heard, bounds)
 
-    layout, ledger = open_ledger(settings, surveyed.schema, surveyed.places, output, listen, name, require)
+    fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
+    for_output = cut(OutputSettings, settings)
+    spec = output_spec(for_output, output, fingerprint, surveyed.schema, surveyed.places)
+    layout, ledger = spec.layout, open_ledger(spec, for_output, output, listen, name, require)
     if surveyed.problems:
         listen(
             Notice(
@@ -180,7 +184,7 @@ async def scored(
     endpoints: Sequence[Endpoint],
     environ: Mapping[str, str],
     listen: Listen,
-    hold: Hold,
+    hold: Lock,
     bounds: Bounds,
 ) -> RunEnd:
     """Run the job on this loop, with signals and bounds that stop it."""
@@ -212,9 +216,7 @@ def with_page(finished: Finished, listen: Listen) -> Finished:
         return finished
     output = finished.output
     try:
-        page = write_report(
-            output.folder, shown=str(output.asked_for), effort=quickly(finished.statistics.ok)
-        )
+        page = write_report(output.folder, shown=str(output.named), effort=quickly(finished.statistics.ok))
     except (Exception, KeyboardInterrupt) as error:
         # The scores stand; what stops a page that is only looked at must not stop who made them, nor turn
         # a run that is through into one that was interrupted.

@@ -17,9 +17,9 @@ from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
     Commit,
     Manifest,
-    places_of_manifests,
+    manifest_paths,
     read_manifest,
-    shown_names,
+    visible_names,
 )
 from batchscore.output.verify_parts import refuse_odd
 from batchscore.report.page.model import FileAccount, PartAccount
@@ -58,7 +58,7 @@ class TimeLimit:
 
 def read_runs(folder: Place, until: TimeLimit) -> tuple[list[Run], list[str]]:
     """Return an output's runs, the earliest first, and problems with their records."""
-    names = [name for name in shown_names(folder / "runs") if name.endswith(".json")]
+    names = [name for name in visible_names(folder / "runs") if name.endswith(".json")]
     latest = names[-MOST_RUNS:]
     problems: list[str] = []
     if len(names) > len(latest):
@@ -101,7 +101,7 @@ def read_run(place: Place) -> Run | str:
 
 def read_accounts(folder: Place, task: str, until: TimeLimit) -> tuple[list[FileAccount], int, list[str]]:
     """Return a task's files by name, how many were left out for lack of time, and problems."""
-    places = places_of_manifests(Layout(folder, task, ""))
+    places = manifest_paths(Layout(folder, task, ""))
     files: list[FileAccount] = []
     problems: list[str] = []
     read = 0

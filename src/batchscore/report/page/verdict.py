@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import TRANSIENT, ExitCode, name_settings
-from batchscore.output.place import FILE_SUFFIXES
+from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.report.advice import NextStep, RunState, next_step
 from batchscore.report.page.model import TaskData
 from batchscore.report.page.runs import Run, number
