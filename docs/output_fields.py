@@ -143,7 +143,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "this_run.tokens_kept": "Of these, tokens of answers that stand in records.",
             "files[].file": "An input file, as in records.",
             "files[].state": "`complete`, `partial`, `unreadable` or `not_started`.",
-            "files[].read_to_its_end": "Whether all its rows are known.",
+            "files[].complete": "Whether all its rows are known.",
             "files[].rows": "Its rows read so far.",
             "files[].ok": "Its rows with a score.",
             "files[].errors": "Its rows with an error record.",

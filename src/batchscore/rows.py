@@ -222,7 +222,7 @@ class FileFinished:
     """Event: an input file is through, or as far as the run came.
 
     `state` is `complete`, `partial`, `unreadable`, or `not_started` where the run stopped before. `known`
-    of its `rows` had their records from an earlier run. `to_its_end`: the file was read so far, so that
+    of its `rows` had their records from an earlier run. `complete`: the file was read to its end, so
     `rows` are all that it holds; those without a record were read and not answered. `attempts` are the
     requests that held rows of it, tokens those that were billed, and kept in records, in all runs.
     """
@@ -235,7 +235,7 @@ class FileFinished:
     empty: int
     known: int = 0
     problem: str = ""
-    to_its_end: bool = True
+    complete: bool = True
     attempts: int = 0
     tokens_billed: int = 0
     tokens_kept: int = 0

@@ -147,7 +147,7 @@ def test_a_file_that_takes_longer_than_all_tries_is_finished_by_the_next_job(
     assert deployment.statistics().count <= rows + most * sum(end.calls for end in ends)
     if own_deadline:
         assert not any(end.raised for end in ends)
-        assert "the run is to be over by BATCHSCORE_DEADLINE" in ends[0].words
+        assert "the run must end by BATCHSCORE_DEADLINE" in ends[0].words
     else:
         assert "Let BATCHSCORE_DEADLINE be shorter" in ends[0].words
 

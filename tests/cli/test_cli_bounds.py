@@ -39,7 +39,7 @@ def test_a_budget_ends_the_run_and_the_same_command_goes_on_with_a_new_one(
         (spent, ", and --max-spend is 100."),
     ):
         assert run.exit_code == 4, run
-        assert "Waiting for answers that are on their way." in run.stderr
+        assert "Waiting for requests in flight." in run.stderr
         stopped, goes_on = run.stderr.splitlines()[-2:]
         assert stopped.startswith("Stopped: this run has ")
         assert stopped.endswith(words)
@@ -131,7 +131,7 @@ def test_a_deadline_ends_the_run_in_time_whatever_hangs(
     ended, cut = batchscore.together(slow, score("hanging", hanging, "--deadline", "3s", "--json"))
     assert ended.exit_code == 4, ended
     stopped, goes_on = ended.stderr.splitlines()[-2:]
-    assert stopped == "Stopped: the run is to be over by --deadline 3s."
+    assert stopped == "Stopped: the run must end by --deadline 3s."
     assert goes_on.startswith("Later the same command goes on: batchscore score a.csv")
     assert 1 <= len(records(Path("slow/chat"))) == deployment.statistics().count < 300
     assert (cut.exit_code, cut.report["ok"], cut.report["retried"]) == (4, 3, {"interrupted": 1})

@@ -12,11 +12,8 @@ from cli_records import whole
 
 from batchscore.output.locks.flock import SYSTEM
 from batchscore.output.locks.lock import Hold
-from batchscore.output.place import output_of
-from batchscore.plan.survey import survey
 from batchscore.rows import Event, Notice, RowsSettled
-from batchscore.run.score_files import score_surveyed
-from batchscore.run.stop_conditions import bounds_of
+from batchscore.run.score_files import prepare
 from batchscore.settings.sources import resolve
 from batchscore.simulator import Deployment
 
@@ -114,7 +111,6 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
         environ={},
         config={},
     )
-    output = output_of(settings)
     hold = Hold(tmp_path / "gone.lock", b"", None, SYSTEM)
     notices: list[str] = []
 
@@ -124,9 +120,8 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
         elif isinstance(event, Notice):
             notices.append(event.text)
 
-    surveyed = survey(["a.csv"], settings, output=None)
-    bounds = bounds_of(settings, time.time())
-    finished = score_surveyed(settings, surveyed, output, [], {}, listen, hold, bounds, "run")
-    assert finished.exit_code == 4
-    assert 0 < finished.outcome.ok < 3000
+    run = prepare(settings, ["a.csv"], environ={}, listen=listen)
+    run.score(hold)
+    assert run.finish("").exit_code == 4
+    assert 0 < run.outcome.ok < 3000
     assert any("the lock of the output was removed" in notice for notice in notices)

@@ -232,7 +232,7 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert skipped.exit_code == 0
     assert "skipped: photo.JPG: suffix .JPG is not one that batchscore reads" in skipped.stdout
     assert mixed.exit_code == 1
-    assert "2 of 4 files cannot be scored; the others are" in mixed.stderr
+    assert "2 of 4 files cannot be scored; the summary says why" in mixed.stderr
     for words in ("bad.parquet: ", "other.csv: no column 'text'", "cut.json: "):
         assert f"cannot be scored: {words}" in mixed.stderr
     scores, errors = whole("mixed-out", "chat")

@@ -69,7 +69,7 @@ def test_a_run_that_stopped_counts_what_it_left(
     )
     record = record_of_the_only_run()
     assert (record["reason"], record["rows"]) == ("limit was reached", ROWS + 2)
-    assert sorted((file["file"], file["state"], file["read_to_its_end"]) for file in record["files"]) == [
+    assert sorted((file["file"], file["state"], file["complete"]) for file in record["files"]) == [
         ("a.csv", "complete", True),
         ("b.csv", "partial", False),
         ("c.csv", "not_started", False),

@@ -22,24 +22,24 @@ from batchscore.report.page.verdict import without_limit
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Event, Notice
 from batchscore.run.expected import expected
-from batchscore.run.result import Finished
-from batchscore.run.score_files import score_files, with_page
+from batchscore.run.result import RunResult
+from batchscore.run.score_files import score_files
 from batchscore.settings.secrets import shown_command, without_secrets
 from batchscore.settings.sources import resolve
 
 if TYPE_CHECKING:
-    from batchscore.plan.measure import Measuring
+    from batchscore.plan.measure import Measurement
 
 SEARCH = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "HUSH"}}}
 
 
 @pytest.fixture
-def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Finished, list[str]]]:
+def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunResult, list[str]]]:
     """Score two rows with the simulator in this process; gives the end and the notices."""
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text("text\none\ntwo\n")
 
-    def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[Finished, list[str]]:
+    def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[RunResult, list[str]]:
         given = {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True} | flags
         notices: list[str] = []
 
@@ -52,7 +52,6 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
             ["in.csv"],
             environ=environ or {},
             listen=listen,
-            afterwards=lambda done: with_page(done, listen),
         )
         return finished, notices
 
@@ -60,7 +59,7 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
 
 
 def test_runs_of_one_second_leave_a_record_each_and_no_secret(
-    score: Callable[..., tuple[Finished, list[str]]],
+    score: Callable[..., tuple[RunResult, list[str]]],
 ) -> None:
     for _ in range(3):
         finished, _ = score(
@@ -74,7 +73,7 @@ def test_runs_of_one_second_leave_a_record_each_and_no_secret(
 
 
 def test_tracking_that_cannot_begin_or_end_changes_nothing(
-    score: Callable[..., tuple[Finished, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    score: Callable[..., tuple[RunResult, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with monkeypatch.context() as patch:
         # A host may have put a path there that is no text; Python passes it over.
@@ -93,21 +92,17 @@ def test_tracking_that_cannot_begin_or_end_changes_nothing(
 
 
 def test_an_interrupted_page_leaves_the_run_as_it_ended(
-    score: Callable[..., tuple[Finished, list[str]]],
+    score: Callable[..., tuple[RunResult, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished, _ = score()
-    assert finished.report is not None
+    result, _ = score()
+    assert result.report is not None
 
-    class Interrupting:
-        """An output whose folder is looked at when Ctrl-C comes."""
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
 
-        @property
-        def folder(self) -> Path:
-            raise KeyboardInterrupt
-
-    notices: list[Event] = []
-    object.__setattr__(finished, "output", Interrupting())
-    assert with_page(finished, notices.append) is finished
+    monkeypatch.setattr("batchscore.run.score_files.write_report", interrupted)
+    result, notices = score()
+    assert (int(result.exit_code), result.report) == (0, None)
     assert "interrupted" in str(notices)
 
 
@@ -173,7 +168,7 @@ def test_parameters_that_hold_no_secret_stay_as_they_are(params: dict[str, Any])
 def test_a_look_that_fails_is_no_reason_for_a_run_to_fail() -> None:
     class Failing:
         def measure(self, **_: object) -> None:
-            raise RuntimeError("nobody thought of it")
+            raise RuntimeError("unexpected")
 
     settings = resolve({"task": "chat", "model": "m", "output": "out", "column": "text"}, environ={})
-    assert expected(settings, cast("Measuring", Failing())) is None
+    assert expected(settings, cast("Measurement", Failing())) is None

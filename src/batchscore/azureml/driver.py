@@ -28,11 +28,11 @@ from batchscore.prompts.spec import wanted_by
 from batchscore.read import find_files
 from batchscore.report.progress.line import describe
 from batchscore.report.progress.view import Watch
-from batchscore.report.run_end import Ended
+from batchscore.report.run_end import RunEnd
 from batchscore.report.tracking.follow import Followed
 from batchscore.report.words import counted
 from batchscore.rows import Event, FileFinished, Notice
-from batchscore.run.result import Finished
+from batchscore.run.result import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.fields import Settings
@@ -260,10 +260,10 @@ def end_of(settings: Settings, now: float) -> float | None:
 
 def is_settled(file: FileFinished, error_threshold: float) -> bool:
     """Whether every row of a file has its record, and no more have failed than the threshold allows."""
-    return file.state == "complete" and Ended((file,)).exit_code(error_threshold) is ExitCode.DONE
+    return file.state == "complete" and RunEnd((file,)).exit_code(error_threshold) is ExitCode.DONE
 
 
-def tell_end(finished: Finished, environ: Mapping[str, str]) -> None:
+def tell_end(finished: RunResult, environ: Mapping[str, str]) -> None:
     """Log what became of each file, and why where it is not settled."""
     for file in finished.outcome.files:
         figures = f"{counted(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"

@@ -16,7 +16,7 @@ from rich.text import Text
 from batchscore.cli.plan_files import APART, files_table
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
-from batchscore.plan.pace import Allowed
+from batchscore.plan.pace import RateLimits
 from batchscore.report.words import counted, money
 
 #: How many problems and skipped files are listed before "and so many more".
@@ -36,7 +36,7 @@ OVERSIZED = {
 def show(plan: Plan, console: Console) -> None:
     """Print a plan for a person."""
     console.print(Text(headline(plan)))
-    console.print(files_table(plan.found.files, console.width))
+    console.print(files_table(plan.totals.files, console.width))
     console.print()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True)
@@ -44,7 +44,7 @@ def show(plan: Plan, console: Console) -> None:
     for name, value in facts_of(plan):
         facts.add_row(Text(name, style="bold"), Text(value))
     console.print(facts)
-    if not plan.given and plan.found.all_requests:
+    if not plan.given and plan.totals.all_requests:
         console.print(Text("\nHow long at which limits (none is set: --tpm, --rpm)\n"))
         console.print(paces_table(plan))
         console.print()
@@ -54,7 +54,7 @@ def show(plan: Plan, console: Console) -> None:
 
 def headline(plan: Plan) -> str:
     """Return what is planned, in one line."""
-    settings, found = plan.settings, plan.found
+    settings, found = plan.settings, plan.totals
     simulated = " on the simulator" if settings.simulate else ""
     rows = counted(found.rows, "row")
     return (
@@ -65,12 +65,12 @@ def headline(plan: Plan) -> str:
 
 def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     """Give the totals, each with its name."""
-    found, settings = plan.found, plan.settings
+    found, settings = plan.totals, plan.settings
     if found.known:
         yield "from before", f"{counted(found.known, 'row')} have their records already and cost nothing"
     none = [name for name in APART if not any(getattr(one, name) for one in found.files)]
     yield "to ask", counted(found.prompts, "row") + (f"; none is {either(none)}" if none else "")
-    yield "prompt tokens", f"{found.tokens:,}, counted {plan.counting.how}:\n{plan.counting.accuracy}"
+    yield "prompt tokens", f"{found.tokens:,}, counted {plan.counter.how}:\n{plan.counter.accuracy}"
     if settings.task != "embeddings":
         yield "answer tokens", answers(plan)
     yield "requests", f"{found.all_requests:,}"
@@ -136,7 +136,7 @@ def paces_table(plan: Plan) -> Table:
 
 def notes(plan: Plan) -> Iterator[str]:
     """Give what else a person should know, a line each."""
-    found, standing = plan.found, plan.standing
+    found, scored = plan.totals, plan.scored
     if found.sampled:
         part = sum(one.read > 0 for one in found.files)
         yield (
@@ -149,10 +149,10 @@ def notes(plan: Plan) -> Iterator[str]:
         yield f"{equal} ask what another row asks, and cost nothing (--dedup)."
     if found.limited:
         yield "Only the first rows are planned (--limit)."
-    if standing.discarded:
-        yield f"--overwrite would discard {counted(standing.discarded, 'score')} that the output holds."
-    if standing.anew:
-        changed = counted(len(standing.anew), "file")
+    if scored.discarded:
+        yield f"--overwrite would discard {counted(scored.discarded, 'score')} that the output holds."
+    if scored.changed:
+        changed = counted(len(scored.changed), "file")
         yield f"{changed} changed since scored: planned as a whole; rows that stayed are not asked again."
     for name, why in OVERSIZED.items():
         rows = round(sum(getattr(one, name) * one.scale for one in found.files))
@@ -166,9 +166,9 @@ def notes(plan: Plan) -> Iterator[str]:
         if rows:
             yield f"{counted(rows, 'row')} {why}."
     broken = [(one.file, one.problem) for one in found.files if one.problem]
-    broken += [(each.file, each.reason) for each in plan.surveyed.problems]
+    broken += [(each.file, each.reason) for each in plan.survey.problems]
     yield from listed("cannot be scored, or not to its end", broken)
-    yield from listed("skipped", [(each.name, each.reason) for each in plan.surveyed.skipped])
+    yield from listed("skipped", [(each.name, each.reason) for each in plan.survey.skipped])
 
 
 def listed(what: str, named: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -179,7 +179,7 @@ def listed(what: str, named: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield f"{what}: {len(named) - MOST_LISTED:,} more files; --json names all"
 
 
-def limits_text(limits: Allowed) -> str:
+def limits_text(limits: RateLimits) -> str:
     """Return limits as people say them."""
     pairs = ((limits.tpm, "tokens"), (limits.rpm, "requests"))
     said = [f"{limit:,.10g} {what}" for limit, what in pairs if limit is not None]
@@ -206,7 +206,7 @@ def size_text(size: float) -> str:
 
 def for_machines(plan: Plan) -> dict[str, Any]:
     """Return a plan as one JSON object; figures that nobody can know are null."""
-    settings, found = plan.settings, plan.found
+    settings, found = plan.settings, plan.totals
     return {
         "event": "planned",
         "task": settings.task,
@@ -222,9 +222,9 @@ def for_machines(plan: Plan) -> dict[str, Any]:
         "unreadable": sum(one.unreadable for one in found.files),
         "prompt_tokens": found.tokens,
         "counted": {
-            "how": plan.counting.how,
-            "accuracy": plan.counting.accuracy,
-            "vocabulary": plan.counting.vocabulary,
+            "how": plan.counter.how,
+            "accuracy": plan.counter.accuracy,
+            "vocabulary": plan.counter.vocabulary,
         },
         "answer_tokens": plan.answer_tokens,
         "answer_tokens_bounded": plan.bounded,
@@ -246,10 +246,10 @@ def for_machines(plan: Plan) -> dict[str, Any]:
         "cost": plan.cost,
         "sampled": found.sampled,
         "limited": found.limited,
-        "discarded": plan.standing.discarded,
+        "discarded": plan.scored.discarded,
         "files": [file_fields(one) for one in found.files],
-        "unreadable_files": [{"file": one.file, "problem": one.reason} for one in plan.surveyed.problems],
-        "skipped": [{"name": one.name, "reason": one.reason} for one in plan.surveyed.skipped],
+        "unreadable_files": [{"file": one.file, "problem": one.reason} for one in plan.survey.problems],
+        "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
         "seconds": round(plan.seconds, 3),
     }
 

@@ -100,7 +100,7 @@ def scored(
     }
     from batchscore.cli.progress import Progress  # noqa: PLC0415 - rich takes a while to load
     from batchscore.cli.summary import for_machines, summary  # noqa: PLC0415
-    from batchscore.run.score_files import score_files, with_page  # noqa: PLC0415
+    from batchscore.run.score_files import score_files  # noqa: PLC0415
 
     events.start(
         task=settings.task,
@@ -132,7 +132,6 @@ def scored(
             listen=listen,
             named=named,
             command=command,
-            afterwards=lambda done: with_page(done, listen),
         )
     if events.wanted:
         say(orjson.dumps(for_json(for_machines(finished))))

@@ -14,14 +14,14 @@ from typing import Any
 from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, name_settings
 from batchscore.report.advice import mending
 from batchscore.report.words import clock, counted, money, named, worded
-from batchscore.run.result import Finished
+from batchscore.run.result import RunResult
 from batchscore.settings.declare import as_flag
 
 #: How many files or problems are listed before "and so many more".
 MOST_LISTED = 5
 
 
-def summary(finished: Finished, *, words: Sequence[str]) -> str:
+def summary(finished: RunResult, *, words: Sequence[str]) -> str:
     """Return the closing lines; the last is the next command. `words` are those after `batchscore`."""
     outcome, now = finished.outcome, finished.statistics
     lines = [headline(finished)]
@@ -44,7 +44,7 @@ def summary(finished: Finished, *, words: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def headline(finished: Finished) -> str:
+def headline(finished: RunResult) -> str:
     """Return the rows and what became of them."""
     outcome = finished.outcome
     empty = outcome.errors - outcome.failed
@@ -63,13 +63,13 @@ def headline(finished: Finished) -> str:
     return f"{task}: {rows}: {', '.join(pieces)}"
 
 
-def left(finished: Finished) -> list[str]:
+def left(finished: RunResult) -> list[str]:
     """Return what a run that ended early has not done."""
     outcome = finished.outcome
     pieces = []
     if outcome.not_reached:
         pieces.append(f"{counted(outcome.not_reached, 'row')} read but not scored")
-    unread = sum(file.state == "partial" and not file.to_its_end for file in outcome.files)
+    unread = sum(file.state == "partial" and not file.complete for file in outcome.files)
     if unread:
         pieces.append(f"{counted(unread, 'file')} not read to {'its' if unread == 1 else 'their'} end")
     unstarted = sum(file.state == "not_started" for file in outcome.files)
@@ -78,7 +78,7 @@ def left(finished: Finished) -> list[str]:
     return pieces
 
 
-def failures(finished: Finished) -> list[str]:
+def failures(finished: RunResult) -> list[str]:
     """Return what went wrong with rows in this run, by code, and what to do about each."""
     found = {
         code: count
@@ -93,7 +93,7 @@ def failures(finished: Finished) -> list[str]:
     return [f"  {'failed:' if not place else '':<7} {line}" for place, line in enumerate(lines)]
 
 
-def effort(finished: Finished) -> list[str]:
+def effort(finished: RunResult) -> list[str]:
     """Return what this run took and cost."""
     now = finished.statistics
     lines = [f"  took:   {clock(finished.seconds)}, {counted(now.requests, 'request')}"]
@@ -109,7 +109,7 @@ def effort(finished: Finished) -> list[str]:
     return lines
 
 
-def places(finished: Finished) -> list[str]:
+def places(finished: RunResult) -> list[str]:
     """Return where the results are."""
     outcome = finished.outcome
     lines = []
@@ -126,7 +126,7 @@ def places(finished: Finished) -> list[str]:
     return lines
 
 
-def changes(finished: Finished) -> list[str]:
+def changes(finished: RunResult) -> list[str]:
     """Return what a run with `--incremental` has changed."""
     found = finished.changes
     if found is None:
@@ -154,7 +154,7 @@ def some(files: Sequence[str]) -> str:
     return ", ".join(files[:MOST_LISTED]) + more
 
 
-def next_step(finished: Finished, words: Sequence[str]) -> list[str]:
+def next_step(finished: RunResult, words: Sequence[str]) -> list[str]:
     """Return why the run ended early, where it did, and the next command."""
     outcome = finished.outcome
     # With --overwrite the same command would begin anew instead of going on.
@@ -180,14 +180,14 @@ def next_step(finished: Finished, words: Sequence[str]) -> list[str]:
     return [found_by(finished, command)]
 
 
-def failed_codes(finished: Finished) -> list[str]:
+def failed_codes(finished: RunResult) -> list[str]:
     """Return the codes of this run's failed rows; of earlier runs' only lasting errors are left."""
     codes = [code for code in finished.statistics.errors if code != ErrorCode.EMPTY_INPUT.value]
     earlier = finished.outcome.failed > finished.statistics.failed
     return [*codes, *([ErrorCode.INVALID_REQUEST.value] if earlier else [])]
 
 
-def found_by(finished: Finished, command: str) -> str:
+def found_by(finished: RunResult, command: str) -> str:
     """Return the command that leads on from a run in which nothing went wrong."""
     task, output = finished.settings.task, finished.output
     if not finished.outcome.ok:
@@ -215,14 +215,14 @@ def without(words: Sequence[str], flag: str) -> list[str]:
     return kept
 
 
-def more(count: int, what: str, finished: Finished) -> list[str]:
+def more(count: int, what: str, finished: RunResult) -> list[str]:
     """Return a line for what was not listed, and where all of it is."""
     if count <= MOST_LISTED:
         return []
     return [f"  and {count - MOST_LISTED:,} more {what}; all are named in {finished.record}"]
 
 
-def for_machines(finished: Finished) -> dict[str, Any]:
+def for_machines(finished: RunResult) -> dict[str, Any]:
     """Return the run's end as one JSON object."""
     outcome, now = finished.outcome, finished.statistics
     return {
@@ -239,7 +239,7 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "known": sum(file.known for file in outcome.files),
         "files": len(outcome.files),
         "files_not_read_to_their_end": [
-            file.file for file in outcome.files if file.state == "partial" and not file.to_its_end
+            file.file for file in outcome.files if file.state == "partial" and not file.complete
         ],
         "files_not_started": [file.file for file in outcome.files if file.state == "not_started"],
         "unreadable": [{"file": file.file, "problem": file.problem} for file in outcome.unreadable],

@@ -106,7 +106,7 @@ def left_by_last_run(folder: Place, task: str) -> dict[str, Left]:
             if record["settings"]["task"] != task:
                 continue
             files = [(file["file"], file["state"], file.get("problem")) for file in record["files"]]
-            shared = bool(record["settings"].get("shared_output"))
+            shared = bool(record["settings"].get("shared_output", record["settings"].get("shared")))
         except (ValueError, KeyError, TypeError):
             continue
         if known and not shared:

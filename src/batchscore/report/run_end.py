@@ -9,7 +9,7 @@ from batchscore.rows import FileFinished
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunEnd:
     """How a run ended: each file's account, and what stopped it, if anything did.
 
     `limited`: `--limit` left something; `stopped`: somebody asked to stop, or `stopped_by` did.

@@ -62,7 +62,7 @@ class Run:
     @property
     def shared(self) -> bool:
         """Whether it was one of several workers."""
-        return self.settings.get("shared_output") is True
+        return self.settings.get("shared_output", self.settings.get("shared")) is True
 
     @property
     def simulated(self) -> bool:

@@ -16,7 +16,7 @@ from threading import Lock
 
 from batchscore.errors import BatchscoreError, ExitCode, name_settings
 from batchscore.output.layout import Layout
-from batchscore.report.run_end import Ended
+from batchscore.report.run_end import RunEnd
 from batchscore.report.tracking.client import Tracking, begin, where_to
 from batchscore.report.tracking.figures import LONGEST_TAG, params_of, text_of
 from batchscore.rows import Event, FileFinished, Listen, Notice
@@ -111,7 +111,7 @@ class Followed:
 
     def finished(
         self,
-        outcome: Ended,
+        outcome: RunEnd,
         exit_code: ExitCode,
         seconds: float,
         layout: Layout,
@@ -139,7 +139,7 @@ class Followed:
             self.end(*ended)
 
     def gathered(
-        self, outcome: Ended, layout: Layout, record: Place, report: Place | None, folder: Path
+        self, outcome: RunEnd, layout: Layout, record: Place, report: Place | None, folder: Path
     ) -> list[tuple[Path, str]]:
         """Return the files to log, those that are not on this machine fetched into the folder."""
         files: list[tuple[Path, str]] = []
@@ -200,7 +200,7 @@ def tags_of(settings: Settings) -> dict[str, str]:
     }
 
 
-def files_of(outcome: Ended, layout: Layout, record: Place, report: Place | None) -> list[tuple[Place, str]]:
+def files_of(outcome: RunEnd, layout: Layout, record: Place, report: Place | None) -> list[tuple[Place, str]]:
     """Return the files that a run leaves for MLflow, each with the folder it is put in there."""
     found: list[tuple[Place, str]] = [(record, "batchscore/runs")]
     if report is not None:
