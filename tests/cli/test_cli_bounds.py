@@ -85,7 +85,7 @@ def test_a_budget_that_the_service_does_not_let_us_count(
     deployment.will(status=200, body={"choices": [choice]}, times=None)
     run = batchscore(*score("out", deployment, "--max-total-tokens", "1000"))
     assert run.exit_code == 1
-    assert "Stopped: the service does not say how many tokens it bills" in run.stderr
+    assert "Stopped: the service does not report billed tokens" in run.stderr
     assert "When that is mended, the same command goes on: batchscore score" in run.stderr.splitlines()[-1]
     assert len(records(Path("out/chat"))) == deployment.statistics().count < ROWS
 

@@ -41,7 +41,7 @@ def test_input_that_cannot_be_scored_is_found_before_anything_is_asked(batchscor
         "in/b.csv --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, ",
         "in/b.csv --prompt {bodi}": "b.csv: no column 'bodi' (--prompt); its columns are body, ",
         "lines --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, "
-        "body, lang. The others hold bare texts, which take any column's place, so its name may be misspelt.",
+        "body, lang. The others hold bare texts, which fit any column name, so the name may be misspelt.",
         "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); there are body",
     }
     command = ["score", "-o", "out", "--task", "chat", "-m", "m", "--simulate"]

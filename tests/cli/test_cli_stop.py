@@ -97,7 +97,7 @@ def test_a_signal_that_comes_twice_throws_nothing_away(
     ) as process:
         deployment.wait_for(1)
         process.interrupt(signal.SIGTERM)
-        assert "send SIGTERM again to leave at once" in process.stderr.readline()
+        assert "send SIGTERM again to quit now" in process.stderr.readline()
         process.interrupt(signal.SIGTERM)
         process.interrupt(signal.SIGINT)
         run = process.finish()
@@ -121,7 +121,7 @@ def test_a_second_signal_leaves_at_once(batchscore: Cli, files: Files, deploymen
     ) as process:
         deployment.wait_for(4)
         process.interrupt()
-        assert "press Ctrl-C again to leave at once" in process.stderr.readline()
+        assert "press Ctrl-C again to quit now" in process.stderr.readline()
         process.interrupt()
         # The same once more, as far as anybody can tell: it is not heard as a second wish.
         time.sleep(0.3)

@@ -161,7 +161,7 @@ def next_step(finished: RunResult, words: Sequence[str]) -> list[str]:
     again = [word for word in words if word != "--overwrite"]
     command = typed(again)
     if outcome.stopped_by is not None:
-        text = str(outcome.stopped_by)
+        text = outcome.stopped_by.text
         must_act = finished.exit_code is not ExitCode.CONTINUE_LATER
         acting = "When that is mended, the" if must_act else "Later the"
         return [f"Stopped: {text}", f"{acting} same command goes on: {command}"]
