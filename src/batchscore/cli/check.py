@@ -29,11 +29,11 @@ Exit codes: 0 nothing is wrong; 1 something is, each a line; 2 wrong usage.
 @click.option("as_json", "--json", is_flag=True, help="End with one JSON object on standard output.")
 def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Run `batchscore check`."""
-    from batchscore.azureml.check.check_files import check_files, for_machines  # noqa: PLC0415 - it brings in a YAML parser
+    from batchscore.azureml.check.check_files import check_files, to_json  # noqa: PLC0415 - it brings in a YAML parser
 
     checked = check_files(paths)
     if as_json:
-        say(orjson.dumps(for_machines(checked)))
+        say(orjson.dumps(to_json(checked)))
     elif checked.findings:
         say("\n".join(map(str, checked.findings)), err=True)
     else:
