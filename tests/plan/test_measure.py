@@ -101,7 +101,7 @@ def test_dedup_sends_duplicates_once(files: Files) -> None:
     files.texts("a.csv", ["the same"] * 300 + ["another"] * 300)
     every, once = (found_in(["a.csv"], EVERYTHING, dedup=dedup, batch_size=10) for dedup in (False, True))
     assert every.all_requests == 60
-    assert (once.all_requests, once.prompts, once.asked) == (1, 600, 2)
+    assert (once.all_requests, once.prompts, once.sent) == (1, 600, 2)
     assert once.tokens == round(every.tokens / 300)
 
 

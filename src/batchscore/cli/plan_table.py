@@ -145,7 +145,7 @@ def notes(plan: Plan) -> Iterator[str]:
             "are estimates. --exact reads everything."
         )
     if found.packed < found.taken:
-        equal = counted(round(found.prompts - found.asked), "row")
+        equal = counted(round(found.prompts - found.sent), "row")
         yield f"{equal} ask what another row asks, and cost nothing (--dedup)."
     if found.limited:
         yield "Only the first rows are planned (--limit)."
@@ -216,7 +216,7 @@ def for_machines(plan: Plan) -> dict[str, Any]:
         "rows_exact": found.exact,
         "known": found.known,
         "to_ask": found.prompts,
-        "duplicates": round(found.prompts - found.asked),
+        "duplicates": round(found.prompts - found.sent),
         "empty": sum(one.empty for one in found.files),
         "oversized": sum(one.oversized for one in found.files),
         "unreadable": sum(one.unreadable for one in found.files),

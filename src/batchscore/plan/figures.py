@@ -138,7 +138,7 @@ class Totals:
         return round(sum(file.tokens for file in self.files) * once)
 
     @property
-    def asked(self) -> float:
+    def sent(self) -> float:
         """Prompts that are sent: those that are left, without duplicates."""
         return self.prompts * (self.packed / self.taken if self.taken else 1.0)
 
@@ -153,4 +153,4 @@ class Totals:
         if not self.packed or self.prompts <= self.taken:
             return self.requests
         usual = self.middle / (self.requests - 2) if self.requests > 2 else self.packed / self.requests
-        return max(self.requests, round(self.asked / usual))
+        return max(self.requests, round(self.sent / usual))

@@ -79,7 +79,7 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     if totals.counted_in_part and counter.accuracy.startswith("exact"):
         accuracy = "near: of large files some rows are counted, and represent all"
         counter = replace(counter, accuracy=accuracy)
-    answers = round(answer_tokens(settings) * totals.asked)
+    answers = round(answer_tokens(settings) * totals.sent)
     limits = rate_limits_of(settings)
     pace_at = partial(pace, totals.all_requests, totals.tokens + answers)
     own = pace_at(limits)

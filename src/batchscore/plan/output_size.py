@@ -42,9 +42,9 @@ TOKEN_BYTES = 4.5
 
 def dimensions_of(settings: Settings) -> int | None:
     """Return the length of the vectors; `None` if neither settings nor the model's name say it."""
-    asked = settings.dimensions or settings.param.get("dimensions")
-    if isinstance(asked, int):
-        return asked
+    length = settings.dimensions or settings.param.get("dimensions")
+    if isinstance(length, int):
+        return length
     name = settings.model.rpartition("/")[2].lower()
     return next((length for known, length in DIMENSIONS.items() if name.startswith(known)), None)
 

@@ -22,7 +22,8 @@ from functools import lru_cache
 #: The vocabularies with known costs: of GPT-4, GPT-3.5 and the embedding models, and of all since GPT-4o.
 VOCABULARIES = ("cl100k_base", "o200k_base")
 
-#: Tokens of a piece of each shape, or of each character of a script, in the order of `VOCABULARIES`.
+#: Tokens of a piece of each shape, or of each character of a script (by its letter in a shape), in the order
+#: of `VOCABULARIES`.
 COSTS: Mapping[str, tuple[float, float]] = {
     "word": (1.03, 1.02),
     "word at a start": (1.22, 1.19),
@@ -39,36 +40,19 @@ COSTS: Mapping[str, tuple[float, float]] = {
     "sign beyond 2": (0.11, 0.11),
     "space": (0.95, 0.96),
     "lines": (0.99, 1.14),
-    "han": (1.25, 0.77),
-    "han beyond the common": (1.95, 1.25),
-    "kana": (0.87, 0.58),
-    "hangul": (1.06, 0.66),
-    "cyrillic": (0.50, 0.30),
-    "greek": (1.07, 0.40),
-    "arabic": (0.87, 0.35),
-    "hebrew": (1.18, 0.44),
-    "indic": (1.44, 0.38),
-    "thai": (0.92, 0.37),
-    "another script": (2.13, 0.38),
-    "full width": (1.26, 1.05),
-    "symbol": (2.05, 1.68),
-}
-
-#: The scripts whose characters are priced one by one, by their letter in a shape.
-SCRIPTS = {
-    "h": "han",
-    "z": "han beyond the common",
-    "k": "kana",
-    "g": "hangul",
-    "c": "cyrillic",
-    "e": "greek",
-    "r": "arabic",
-    "w": "hebrew",
-    "d": "indic",
-    "t": "thai",
-    "o": "another script",
-    "f": "full width",
-    "s": "symbol",
+    "h": (1.25, 0.77),  # han
+    "z": (1.95, 1.25),  # han beyond the common
+    "k": (0.87, 0.58),  # kana
+    "g": (1.06, 0.66),  # hangul
+    "c": (0.50, 0.30),  # cyrillic
+    "e": (1.07, 0.40),  # greek
+    "r": (0.87, 0.35),  # arabic
+    "w": (1.18, 0.44),  # hebrew
+    "d": (1.44, 0.38),  # indic
+    "t": (0.92, 0.37),  # thai
+    "o": (2.13, 0.38),  # another script
+    "f": (1.26, 1.05),  # full width
+    "s": (2.05, 1.68),  # symbol
 }
 
 #: The scripts' blocks in Unicode: first and last code point, letter in a shape.
@@ -188,7 +172,7 @@ def parts_of(shape: str) -> Counter[str]:
         for place, word in enumerate(WORD.findall(body)):
             add_word(parts, word, before=shape[0] if place == 0 else None)
     else:
-        parts.update(SCRIPTS[letter] for letter in body)
+        parts.update(body)
     return parts
 
 

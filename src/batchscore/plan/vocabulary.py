@@ -95,12 +95,12 @@ def from_disk(vocabulary: str) -> Callable[[str], float] | None:
 
 def prompt_tokens(body: bytes, task: Task, count: Callable[[str], float]) -> float:
     """Return the estimated tokens of a prompt of this JSON; pictures and sound count nothing."""
-    asked: Any = orjson.loads(body)
+    prompt: Any = orjson.loads(body)
     if not task.takes_messages:
-        return count_in_stretches(asked if isinstance(asked, str) else body.decode(), count)
-    texts = [text for message in asked for text in texts_of(message)]
+        return count_in_stretches(prompt if isinstance(prompt, str) else body.decode(), count)
+    texts = [text for message in prompt for text in texts_of(message)]
     return (
-        ANSWER_TOKENS + MESSAGE_TOKENS * len(asked) + sum(count_in_stretches(text, count) for text in texts)
+        ANSWER_TOKENS + MESSAGE_TOKENS * len(prompt) + sum(count_in_stretches(text, count) for text in texts)
     )
 
 
