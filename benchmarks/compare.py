@@ -1,7 +1,7 @@
-"""How fast is the engine beside a bare loop? compare.py [--runs N] [--only NAME ...].
+"""How fast is the engine compared to a bare loop? compare.py [--runs N] [--only NAME ...].
 
-Runs of both alternate. Rows a second are rows checked right over the measured part of a run; the table
-shows medians, and the rows lost, duplicate or wrong of all runs together.
+Runs of both alternate. Rows per second are the correct rows divided by the time of the measured part. The
+table shows medians, and the sums of lost, duplicate and wrong rows over all runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rig import ENGINE, RAW, Checked, Result, build_stub, make_rows, run_once, w
 
 @dataclass(frozen=True)
 class Workload:
-    """What both are asked to do, and the options each gets."""
+    """The work of both, and the options of each."""
 
     kind: str
     rows: int
@@ -41,7 +41,7 @@ LAYOUT = "{:<11} {:>11} {:>14} {:>6}  {:<20} {:<24} {}"
 
 
 def compare(workload: Workload, runs: int) -> tuple[list[Result], list[Result]]:
-    """Run both in turn, so that what disturbs the machine disturbs both."""
+    """Run both in turn, so that other load on the machine affects both."""
     rows = make_rows(workload.rows)
     raw: list[Result] = []
     engine: list[Result] = []
@@ -57,17 +57,17 @@ def compare(workload: Workload, runs: int) -> tuple[list[Result], list[Result]]:
 
 
 def speed(results: list[Result]) -> float:
-    """Return the median of the rows a second."""
+    """Return the median of the rows per second."""
     return median(result.rows_per_second for result in results)
 
 
 def peak(results: list[Result]) -> str:
-    """Return the median of the peaks of memory in MiB."""
+    """Return the median of the memory peaks in MiB."""
     return f"{median(result.peak_bytes for result in results) / 2**20:.0f}"
 
 
 def summed(results: list[Result]) -> str:
-    """Return what was lost, duplicate or wrong in all runs together."""
+    """Return the number of lost, duplicate and wrong rows in all runs."""
     return str(sum((result.checked for result in results), Checked()))
 
 

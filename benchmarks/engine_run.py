@@ -1,8 +1,8 @@
-"""One run of batchscore as the benchmark rig calls a peer: IN OUT --base-url URL --kind emb|chat --conc C ...
+"""How long does one run of batchscore take? engine_run.py IN OUT --base-url URL --kind emb|chat --conc C ...
 
-The measured part is `score_files` as the command line calls it: reading, asking, publishing with the
-ledger on. Afterwards, outside the measured part, the records are renamed to the rig's own fields.
-Prints one last JSON line: run_s, import_s, run_cpu_s, version.
+The benchmark rig starts it like any other client. The measured part is `score_files`, as the command line
+calls it: read, send requests, publish with the ledger. After the measured part, it renames the fields of the
+records for the rig. The last line that it prints is JSON: run_s, import_s, run_cpu_s, version.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ import pyarrow.dataset
 
 from batchscore import __version__
 from batchscore.cli.progress import Progress
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Listen
 from batchscore.run.score_files import score_files
-from batchscore.settings.sources import resolve
 
 MODELS = {"emb": "text-embedding-3-small", "chat": "gpt-4o-mini"}
 TASKS = {"emb": "embeddings", "chat": "chat"}
 
 
 def print_nothing(event: object) -> None:
-    """Hear an event and show nothing."""
+    """Ignore an event."""
     del event
 
 
 @contextmanager
 def on_a_terminal(measured: dict[str, float]) -> Iterator[Listen]:
-    """Give the progress on a terminal that somebody else reads; note the processor time of its thread."""
+    """Yield a progress display on a terminal that another process reads; record its thread's CPU time."""
     ours, theirs = os.openpty()
     with subprocess.Popen(["cat"], stdin=ours, stdout=subprocess.DEVNULL, close_fds=True) as reader:
         os.close(ours)
@@ -65,7 +65,9 @@ def main() -> None:
     parser.add_argument("--rpm", type=float)
     parser.add_argument("--tpm", type=float)
     parser.add_argument("--quota-share", type=float)
-    parser.add_argument("--no-shared-quota", action="store_true", help="as on a machine of its own")
+    parser.add_argument(
+        "--no-shared-quota", action="store_true", help="use a separate quota file, as on another machine"
+    )
     parser.add_argument("--progress", action="store_true", help="show the progress on a terminal")
     parser.add_argument("--mode", default="jsonl", choices=["jsonl", "parquet"])
     given = parser.parse_args()
@@ -91,8 +93,8 @@ def main() -> None:
     }
     if given.no_shared_quota:
         tempfile.tempdir = tempfile.mkdtemp()
-    settings = resolve(flags, environ={})
-    # What a run loads when it needs it is loaded before the measured part, as a bare loop's imports are.
+    settings = resolve_settings(flags, environ={}).settings
+    # Load lazy imports before the measured part: the imports of the bare loop are not measured, either.
     openai.OpenAI(api_key="-", base_url="http://localhost").close()
     environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
     drawing: dict[str, float] = {}
@@ -115,7 +117,7 @@ def main() -> None:
 
 
 def peak_mib() -> int | None:
-    """Return the most memory that this process has held, in MiB, where the system says it."""
+    """Return the peak memory of this process in MiB; `None` if the system does not report it."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -124,7 +126,7 @@ def peak_mib() -> int | None:
 
 
 def rename(scores: Path, errors: Path, task: str, output: Path) -> None:
-    """Write the records as the rig checks them, without loading vectors as Python floats."""
+    """Write the records with the field names of the rig, without loading vectors as Python floats."""
     ours, theirs = f'"{task}":'.encode(), b'"embedding":' if task == "embeddings" else b'"reply":'
     with output.open("wb") as file:
         if any(scores.glob("*.parquet")):

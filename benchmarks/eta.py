@@ -1,9 +1,8 @@
-"""Is the end that the progress tells at 20 % of a run the end? eta.py [NAME ...] [--off X] [--at-once N].
+"""How accurate is the ETA? eta.py [NAME ...] [--off X] [--at-once N].
 
-Every case is a run of about two minutes against the simulator. Its end as it is told after 2, 10, 20 and 50 %
-of the rows is compared with when it really came: (told - real) / what was really left. `--off 1.2` has what
-the run expects before it made 20 % too high, in tokens and requests. Rows have 20 to 200 words, answers as
-many as the simulator draws from them.
+Every case is a run of about two minutes against the simulator. The ETA after 2, 10, 20 and 50 % of the rows
+is compared with the real end: (shown - real) / time that really remained. `--off 1.2` makes the expected
+tokens and requests 20 % too high. Rows have 20 to 200 words. The simulator chooses the length of the answers.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from typing import Any
 
 import orjson
 
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.report.progress.eta import Eta
 from batchscore.report.progress.view import Watch
 from batchscore.rows import Event, Expected, Notice, RowsSettled
 from batchscore.run.score_files import score_files
-from batchscore.settings.sources import resolve
 from batchscore.simulator import Deployment, start
 
 LOOKED_AT = (0.02, 0.1, 0.2, 0.5)
@@ -33,18 +32,18 @@ LOOKED_AT = (0.02, 0.1, 0.2, 0.5)
 
 @dataclass(frozen=True)
 class Case:
-    """One run: what is asked, what the service allows, what goes wrong at 8 % of it."""
+    """One run: its rows, the limits of the service, and the fault that occurs at 8 % of the rows."""
 
     task: str
     rows: int
     tpm: float | None = None
     rpm: float | None = None
-    told: bool = True
+    limits_given: bool = True
     max_tokens: int | None = None
     server: dict[str, Any] = field(default_factory=dict)
     client: dict[str, Any] = field(default_factory=dict)
     sorted: bool = False
-    mishap: dict[str, Any] | None = None
+    fault: dict[str, Any] | None = None
 
 
 SLOW = {"latency": 0.5, "latency_jitter": 2.0}
@@ -53,17 +52,17 @@ EMB = {"task": "embeddings", "server": {"latency": 0.1, "latency_jitter": 0.2}}
 CASES = {
     "embeddings, tokens": Case(**EMB, rows=4000, tpm=300_000),
     "embeddings, tokens, long rows first": Case(**EMB, rows=4000, tpm=300_000, sorted=True),
-    "embeddings, tokens, limits not given": Case(**EMB, rows=4000, tpm=300_000, told=False),
+    "embeddings, tokens, limits not given": Case(**EMB, rows=4000, tpm=300_000, limits_given=False),
     "embeddings, requests": Case(**EMB, rows=2000, rpm=60, client={"batch_size": 16}),
     "chat, tokens, max_tokens": Case("chat", 1500, tpm=150_000, max_tokens=60, server=SLOW),
     "chat, tokens, answers unbounded": Case("chat", 1500, tpm=150_000, server=SLOW),
     "chat, requests": Case("chat", 1200, rpm=600, server=SLOW),
     "chat, no limits": Case("chat", 1500, server=SLOW, client={"max_concurrency": 16}),
-    "chat, requests, told to wait 12 s": Case(
-        "chat", 1200, rpm=600, server=SLOW, mishap={"status": 429, "retry_after": 12.0, "times": 1}
+    "chat, requests, a wait of 12 s": Case(
+        "chat", 1200, rpm=600, server=SLOW, fault={"status": 429, "retry_after": 12.0, "times": 1}
     ),
     "chat, tokens, an outage": Case(
-        "chat", 1500, tpm=150_000, max_tokens=60, server=SLOW, mishap={"status": 503, "times": 24}
+        "chat", 1500, tpm=150_000, max_tokens=60, server=SLOW, fault={"status": 503, "times": 24}
     ),
 }
 
@@ -77,15 +76,15 @@ def rows_of(case: Case) -> list[str]:
 
 
 @dataclass
-class Looking:
-    """A listener that notes the end that would be told, and lets the mishap happen."""
+class Observer:
+    """A listener that records the ETA and triggers the fault."""
 
     case: Case
     deployment: Deployment
     off: float
     watch: Watch
-    told: dict[float, tuple[float, Eta | None]] = field(default_factory=dict)
-    harmed: bool = False
+    shown: dict[float, tuple[float, Eta | None]] = field(default_factory=dict)
+    faulty: bool = False
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Notice):
@@ -100,13 +99,13 @@ class Looking:
         if not isinstance(event, RowsSettled):
             return
         share = (self.watch.tally.ok) / self.case.rows
-        if self.case.mishap is not None and share >= 0.08 and not self.harmed:
-            self.harmed = True
-            threading.Thread(target=lambda: self.deployment.will(**(self.case.mishap or {}))).start()
+        if self.case.fault is not None and share >= 0.08 and not self.faulty:
+            self.faulty = True
+            threading.Thread(target=lambda: self.deployment.will(**(self.case.fault or {}))).start()
         for wanted in LOOKED_AT:
-            if share >= wanted and wanted not in self.told:
+            if share >= wanted and wanted not in self.shown:
                 now = time.monotonic()
-                self.told[wanted] = (now, self.watch.view(now).eta)
+                self.shown[wanted] = (now, self.watch.view(now).eta)
 
 
 def run(name: str, off: float) -> str:
@@ -126,20 +125,20 @@ def run(name: str, off: float) -> str:
             "endpoint": f"{running.endpoint}/v1",
             "column": "text",
             "max_tokens": case.max_tokens,
-            **({"rpm": case.rpm, "tpm": case.tpm} if case.told else {}),
+            **({"rpm": case.rpm, "tpm": case.tpm} if case.limits_given else {}),
             **case.client,
         }
-        settings = resolve(flags, environ={})
+        settings = resolve_settings(flags, environ={}).settings
         watch = Watch(settings.charged_answer_tokens)
-        looking = Looking(case, running.deployment("any"), off, watch)
+        observer = Observer(case, running.deployment("any"), off, watch)
         environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
         begun = time.monotonic()
-        finished = score_files(settings, [str(source)], environ=environ, listen=looking)
+        finished = score_files(settings, [str(source)], environ=environ, listen=observer)
         ended = time.monotonic()
     assert finished.outcome.ok == case.rows, finished.outcome.reason
     cells = [f"{name:<38} {ended - begun:6.1f} s"]
     for wanted in LOOKED_AT:
-        at, eta = looking.told[wanted]
+        at, eta = observer.shown[wanted]
         left = ended - at
         if eta is None or eta.high is None:
             cells.append(f"{'at least' if eta else '-':>16}")

@@ -1,6 +1,6 @@
-"""What stands in `data/`, and how is it made? Run it to write the eight sample files again.
+"""What is in `data/`, and how is it made? Run this script to write the eight sample files again.
 
-It knows nothing of batchscore: the samples are written with other people's libraries, as a user's are.
+It does not use batchscore: third-party libraries write the samples, as they write a user's files.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pyarrow.parquet
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 
-#: Six subjects of seventeen passages ("title: text", a line break in the text is \n), written for this
-#: project and nobody else's. Within a subject words repeat on purpose: that makes its passages neighbours.
+#: Six subjects of seventeen passages ("title: text", with \n for a line break in the text), written for this
+#: project and not copied. Words repeat within a subject on purpose, so that its passages are neighbours.
 PASSAGES = r"""
 # harbours
 
@@ -364,7 +364,7 @@ the doors in a few weeks; to brake so gently on wet rails that no passenger has 
 
 
 def stream() -> list[dict[str, str]]:
-    """Give all passages, one of each subject in turn, so that every file has some of each."""
+    """Return all passages, one of each subject in turn, so that every file has some of each subject."""
     subjects = {}
     for section in PASSAGES.strip().removeprefix("# ").split("\n\n# "):
         topic, *passages = section.split("\n\n")
@@ -378,7 +378,7 @@ def stream() -> list[dict[str, str]]:
 
 
 def delimited(rows: list[dict[str, str]], columns: list[str], delimiter: str) -> str:
-    """Give the rows as csv text with a header."""
+    """Return the rows as csv text with a header."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, delimiter=delimiter, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -396,7 +396,7 @@ def make(folder: Path) -> None:
     (folder / "more").mkdir(parents=True, exist_ok=True)
 
     notes = take(15, "id", "title", "text")
-    # The one odd row of the samples: nothing to score, so its record is an `empty_input` error.
+    # The only empty row of the samples: its record is an `empty_input` error.
     notes.insert(9, {"id": "s000", "title": "Still to be written", "text": ""})
     (folder / "notes.csv").write_text(delimited(notes, ["id", "title", "text"], ","), encoding="utf-8")
 
@@ -421,7 +421,7 @@ def make(folder: Path) -> None:
     (folder / "more" / "plain.txt").write_text(plain, encoding="utf-8")
 
     archive = delimited(take(10, "id", "text"), ["id", "text"], ",")
-    # No name and no time in the header, so that the bytes depend on the text alone.
+    # The gzip header has no name and no time, so that the bytes depend only on the text.
     (folder / "more" / "archive.csv.gz").write_bytes(gzip.compress(archive.encode(), mtime=0))
 
     if next(rows, None) is not None:

@@ -1,7 +1,7 @@
-"""What does the progress cost of the engine's CPU? progress.py [--runs N] [--only NAME ...].
+"""How much CPU does the progress display cost? progress.py [--runs N] [--only NAME ...].
 
-Runs with and without it, on a terminal, alternate. The table shows medians of the processor seconds of a run,
-and those of the thread that draws, which are part of the former.
+Runs with and without it, on a terminal, alternate. The table shows medians of the CPU seconds of a run. They
+include the CPU seconds of the drawing thread, which the table also shows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LAYOUT = "{:<8} {:>10} {:>10} {:>8} {:>12} {:>16}"
 
 
 def measured(name: str, source: Path, seed: int, options: list[str]) -> dict[str, Any]:
-    """Run the engine once; returns what it printed."""
+    """Run the engine once and return the figures that it printed."""
     workload = WORKLOADS[name]
     output = source.with_name("output")
     with running_stub(f"{workload.stub} --seed {seed}", source.parent) as stub:
@@ -46,9 +46,9 @@ def main() -> None:
             write_input(source, make_rows(WORKLOADS[name].rows))
             for seed in range(1, given.runs + 1):
                 without.append(measured(name, source, seed, [])["run_cpu_s"])
-                told = measured(name, source, seed, ["--progress"])
-                shown.append(told["run_cpu_s"])
-                drawing.append(told["drawing_cpu_s"])
+                figures = measured(name, source, seed, ["--progress"])
+                shown.append(figures["run_cpu_s"])
+                drawing.append(figures["drawing_cpu_s"])
         before, after, drawn = median(without), median(shown), median(drawing)
         cells = (f"{before:.3f}", f"{after:.3f}", f"{after / before:.3f}", f"{drawn:.4f}")
         print(LAYOUT.format(name, *cells, f"{100 * drawn / before:.2f} %"), flush=True)

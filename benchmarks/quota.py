@@ -1,17 +1,17 @@
-"""Does the engine use its quota and keep to it? quota.py [NAME ...] [--at-once N] [--stub=OPTIONS].
+"""Does the engine use its quota without exceeding it? quota.py [NAME ...] [--at-once N] [--stub=OPTIONS].
 
 Every workload runs against a stub that admits 6,000 requests and 1,000,000 tokens a minute; `strict` means
-a bucket of one second that starts empty. Printed are
+a bucket of one second that starts empty. The table shows
 
 - saturation: tokens admitted / (tokens in the bucket at the first admission + rate x time to the last one);
 - the share of requests that were answered 429;
 - rows lost, duplicate and wrong;
-- seconds, beside the seconds that the tokens of all rows take at the rate. For several processes they
-  count from the first launch to the last exit, start-up included;
-- requests, and rows that were answered twice: what a killed process had not published yet.
+- seconds, and the seconds that the tokens of all rows need at the rate. For several processes they count
+  from the first launch to the last exit, including start-up;
+- requests, and rows that were answered twice: those that a killed process had not published yet.
 
-For several processes a line each follows: what it was admitted from its first admission to its last,
-relative to an equal share of the quota among the processes that were at work at the time.
+For several processes, one line per process follows: its admitted rows from its first admission to its last,
+relative to an equal share of the quota among the processes that were active at the time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LATENCY = {"emb": "--latency-ms 50 --dist lognormal", "chat": "--latency-ms 200 
 UNKNOWN = "--tokens-per-byte-low 0.2 --tokens-per-byte-high 0.6"
 APART = f"{LIMITS} --quota-share 0.25 --no-shared-quota"
 
-#: Of several processes: seconds between starts; which is killed when after its start; how long it's gone.
+#: For several processes: seconds between starts; which one is killed, after which time; how long it is down.
 STAGGER_SECONDS = 3.0
 VICTIM = 2
 KILLED_AFTER_SECONDS = 15.0
@@ -46,7 +46,7 @@ LAYOUT = "{:<24} {:>10} {:>8}  {:<22} {:>8} {:>8} {:>9} {:>6}"
 
 @dataclass(frozen=True)
 class Case:
-    """One workload: so many rows of a kind, in equal parts to so many processes."""
+    """One workload: `rows` rows of a kind, in equal parts for `processes` processes."""
 
     kind: str
     rows: int
@@ -55,7 +55,7 @@ class Case:
     processes: int = 1
 
 
-#: The rows are as many as take 50 to 60 seconds at the rate.
+#: The number of rows needs 50 to 60 seconds at the rate.
 CASES = {
     "w3semb": Case("emb", 4000, STRICT),
     "w3schat": Case("chat", 3300, STRICT),
@@ -74,7 +74,7 @@ CASES = {
 
 @dataclass
 class Part:
-    """One process's rows, and the processes that worked on them: two where the first was killed."""
+    """The rows of one process, and the processes that scored them: two if the first was killed."""
 
     number: int
     rows: dict[str, str]
@@ -86,7 +86,7 @@ class Part:
         return self.folder / f"output-{self.number}"
 
     def start(self, case: Case, stub: rig.Stub) -> None:
-        """Start a process on these rows; it goes on where one before it was killed."""
+        """Start a process on these rows. It resumes where a killed one stopped."""
         source = self.folder / f"input-{self.number}.jsonl"
         rig.write_input(source, self.rows)
         options = ["--base-url", stub.base_url, "--kind", case.kind, *case.client.split()]
@@ -95,19 +95,19 @@ class Part:
 
 
 def make_parts(case: Case, folder: Path) -> list[Part]:
-    """Cut the rows in equal parts."""
+    """Divide the rows into equal parts."""
     rows = list(rig.make_rows(case.rows).items())
     size = -(-len(rows) // case.processes)
     return [Part(number, dict(rows[number * size :][:size]), folder) for number in range(case.processes)]
 
 
 def are_running(parts: list[Part]) -> bool:
-    """Look at every process. Is one running?"""
+    """Update all processes, and return whether one is running."""
     return sum(life.poll() for part in parts for life in part.lives) > 0
 
 
 def run_processes(case: Case, parts: list[Part], stub: rig.Stub) -> float:
-    """Start, kill and start again as planned, wait for all, and return the seconds from launch to end."""
+    """Start, kill and restart processes as planned, wait for all, and return the seconds it took."""
     begun = time.monotonic()
     plan = [(number * STAGGER_SECONDS, "start", part) for number, part in enumerate(parts)]
     if case.processes > 1:
@@ -150,7 +150,7 @@ def run_case(name: str, extra: str) -> str:
 
 def summary(name: str, seconds: float, checked: rig.Checked, stats: dict[str, Any]) -> str:
     """Return the line of one workload."""
-    # Tokens of the rows themselves: what was answered, without what a killed process had asked in vain.
+    # Tokens of the rows: without those that a killed process had requested and not published.
     needed = stats["ok_tokens"] * stats["unique_rows"] / max(1, stats["ok_rows"])
     ideal = max(0.0, needed - stats["bucket_start_tokens"]) / TOKENS_PER_SECOND
     refused = stats["r429"] / max(1, stats["requests"])
@@ -174,7 +174,7 @@ class Request(NamedTuple):
 
 
 class Life(NamedTuple):
-    """What one process was admitted, and when."""
+    """The admitted requests of one process, with their times."""
 
     name: str
     started: float
@@ -187,7 +187,7 @@ class Life(NamedTuple):
 
 
 def lives(parts: list[Part], log: list[Request]) -> Iterator[Life]:
-    """Give every process's requests, told apart by their first text."""
+    """Yield the requests of every process, identified by their first text."""
     for part in parts:
         marks = {rig.text_hash(text)[0] for text in part.rows.values()}
         own = [request for request in log if request.mark in marks]
@@ -200,7 +200,7 @@ def lives(parts: list[Part], log: list[Request]) -> Iterator[Life]:
 
 
 def fair_seconds(life: Life, others: list[Life]) -> float:
-    """Return the seconds of a whole quota that are an equal share of it while the process was at work."""
+    """Return the seconds of full quota that equal a fair share while the process was active."""
     begin, end = life.span
     edges = sorted({edge for other in others for edge in other.span if begin <= edge <= end})
     return sum(
@@ -210,7 +210,7 @@ def fair_seconds(life: Life, others: list[Life]) -> float:
 
 
 def shares(parts: list[Part], log: list[Request], tokens_per_row: float) -> list[str]:
-    """Return a line for each process: its rows a second beside the fair ones."""
+    """Return a line for each process: its rows per second compared to a fair share."""
     every = list(lives(parts, log))
     working = [life for life in every if len(life.admitted) > 1]
     lines = [f"{life.name}: admitted {len(life.admitted)} requests" for life in every if life not in working]
@@ -230,8 +230,10 @@ def main() -> None:
     names = sorted({name.split("/")[0] for name in CASES}) + [name for name in CASES if "/" in name]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="\n".join(names))
-    parser.add_argument("--at-once", type=int, default=3, help="so many workloads run at once")
-    parser.add_argument("--stub", default="", help="more options of the stub: --stub=--no-limit-headers")
+    parser.add_argument("--at-once", type=int, default=3, help="the number of concurrent workloads")
+    parser.add_argument(
+        "--stub", default="", help="additional options of the stub: --stub=--no-limit-headers"
+    )
     given = parser.parse_args()
     if unknown := set(given.names) - set(names):
         parser.error(f"no such workload: {', '.join(sorted(unknown))}")

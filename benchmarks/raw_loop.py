@@ -2,9 +2,10 @@
 
 raw_loop.py IN OUT --base-url URL --kind emb|chat --conc C --batch B --timeout S --limit N
 
-aiohttp and orjson, some workers over one iterator, base64 vectors into float32 rows; what failed is tried
-again, at most eight times. No ledger, no checks, no quota: the floor a scoring engine is measured against.
-Prints one last JSON line: run_s, import_s, run_cpu_s. The measured part excludes the imports.
+aiohttp and orjson, some workers over one iterator, base64 vectors into float32 rows. It retries failed
+requests at most eight times. It has no ledger, no checks and no quota: it is the baseline for a scoring
+engine. The last line that it prints is JSON: run_s, import_s, run_cpu_s. The measured part excludes the
+imports.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Row = dict[str, Any]
 
 
 def batches(path: Path, size: int, limit: int) -> Iterator[list[Row]]:
-    """Give the input's rows, so many at a time."""
+    """Yield the rows of the input in batches of `size`."""
     with path.open("rb") as file:
         rows = map(orjson.loads, islice(file, limit or None))
         while batch := list(islice(rows, size)):
@@ -45,7 +46,7 @@ def batches(path: Path, size: int, limit: int) -> Iterator[list[Row]]:
 
 @dataclass
 class Loop:
-    """One open session and the file the answers go to."""
+    """An open session and the file for the answers."""
 
     session: aiohttp.ClientSession
     url: str
@@ -53,7 +54,7 @@ class Loop:
     output: BinaryIO
 
     async def post(self, body: bytes) -> Any:
-        """Return the parsed answer, after as many tries as it takes."""
+        """Send a request, retry if necessary, and return the parsed answer."""
         failure = ""
         for attempt in range(TRIES):
             wait = min(8, 0.25 * 2**attempt) * random.uniform(0.5, 1)
@@ -73,10 +74,10 @@ class Loop:
         raise RuntimeError(failure)
 
     async def embed(self, batch: list[Row]) -> None:
-        """Ask for the batch's vectors and write a line for each."""
+        """Request the vectors of a batch and write one line for each."""
         texts = [row["text"] for row in batch]
-        question = {"model": MODELS["emb"], "input": texts, "encoding_format": "base64"}
-        data = (await self.post(orjson.dumps(question)))["data"]
+        request = {"model": MODELS["emb"], "input": texts, "encoding_format": "base64"}
+        data = (await self.post(orjson.dumps(request)))["data"]
         if len(data) != len(batch):
             raise ValueError("row count")
         for row, datum in zip(batch, data, strict=True):
@@ -84,15 +85,15 @@ class Loop:
             self.output.write(orjson.dumps({"id": row["id"], "embedding": vector}, option=LINE))
 
     async def chat(self, batch: list[Row]) -> None:
-        """Ask for the reply to a batch of one row and write it."""
+        """Request the reply for a batch of one row and write it."""
         (row,) = batch
         messages = [{"role": "user", "content": row["text"]}]
-        question = {"model": MODELS["chat"], "messages": messages, "max_tokens": 50}
-        reply = (await self.post(orjson.dumps(question)))["choices"][0]["message"]["content"]
+        request = {"model": MODELS["chat"], "messages": messages, "max_tokens": 50}
+        reply = (await self.post(orjson.dumps(request)))["choices"][0]["message"]["content"]
         self.output.write(orjson.dumps({"id": row["id"], "reply": reply}, option=LINE))
 
     async def work(self, waiting: Iterator[list[Row]]) -> None:
-        """Score batches until none is left; a batch that failed is written as errors."""
+        """Score batches until none is left; write a failed batch as errors."""
         score = self.embed if self.kind == "emb" else self.chat
         for batch in waiting:
             try:

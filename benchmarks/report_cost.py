@@ -1,9 +1,9 @@
-"""What share of a run's CPU do its progress, its course and its page take? report_cost.py [--runs N].
+"""What share of a run's CPU do progress, timeline and report take? report_cost.py [--runs N].
 
-Measured within one run: progress, on a terminal, and course are timed event by event, less what timing takes,
-and the page after the run; what the progress draws is its thread's time. The slowest event of a hundred, in
-which the machine did something else, counts as the others. Embeddings are 20,000 rows in requests of 256,
-chat is 5,000 rows of one request each.
+All is measured within one run. Progress (on a terminal) and timeline are timed event by event, minus the cost
+of timing. The CPU time of the drawing thread counts as progress. The report is timed after the run. The
+slowest 1 % of the events count as average ones, because the machine did something else meanwhile. Embeddings
+are 20,000 rows in requests of 256, chat is 5,000 rows with one request each.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from engine_run import on_a_terminal
 from rig import CLIENT_CORE, build_stub, make_rows, running_stub, write_input
 
 from batchscore.cli.progress import Progress
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.report.page.make import quickly, write_report
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Event
 from batchscore.run.score_files import score_files
-from batchscore.settings.sources import resolve
 
 KINDS = {
     "embeddings": (20000, {"batch_size": 256}),
@@ -36,7 +36,7 @@ KINDS = {
 
 
 def measure(task: str, source: str, url: str, output: str) -> dict[str, float]:
-    """Run once in this process."""
+    """Run the engine in this process and return the shares."""
     taken: dict[type, list[float]] = {Timeline: [], Progress: []}
 
     def time_events(kind: type[Timeline | Progress]) -> None:
@@ -59,8 +59,8 @@ def measure(task: str, source: str, url: str, output: str) -> dict[str, float]:
         return (sum(found) / len(found) - timing) * len(taken[kind])
 
     flags = {"task": task, "model": "m", "output": output, "endpoint": url, "column": "text", "id": "id"}
-    settings = resolve({**flags, **KINDS[task][1]}, environ={})
-    # What a run loads when it needs it is loaded before, as for the engine's own measure.
+    settings = resolve_settings({**flags, **KINDS[task][1]}, environ={}).settings
+    # Load lazy imports before the measured part, as engine_run.py does.
     openai.OpenAI(api_key="-", base_url="http://localhost").close()
     before = time.process_time()
     environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
@@ -71,12 +71,12 @@ def measure(task: str, source: str, url: str, output: str) -> dict[str, float]:
     before, wall = time.process_time(), time.monotonic()
     write_report(finished.output.folder, effort=quickly(finished.statistics.ok))
     page = time.process_time() - before
-    # A run writes its page itself, so the page is part of both figures.
+    # A run writes its page itself, so that time is part of both figures.
     run -= page
     return {
         "run_cpu_s": run,
         "events": len(taken[Timeline]),
-        "course_share": seconds(Timeline) / run,
+        "timeline_share": seconds(Timeline) / run,
         "progress_share": (seconds(Progress) + drawing["drawing_cpu_s"]) / run,
         "page_cpu_s": page,
         "page_s": time.monotonic() - wall,

@@ -1,6 +1,6 @@
-"""How is one client measured? Input, a fresh stub, the client on a core of its own, and a check of every row.
+"""How is one client measured? With an input, a new stub, the client on its own core, and checks of all rows.
 
-The stub and this process sit on the last core, the client on the first. `compare` and `quota` use it.
+The stub and this process run on the last core, the client on the first. `compare` and `quota` use it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WORD = (1 << 64) - 1
 
 
 def make_rows(count: int) -> dict[str, str]:
-    """Give so many unique texts by id, of about 200 tokens, every 20th with escapes and beyond ASCII."""
+    """Return `count` unique texts of about 200 tokens by id; every 20th has escapes and non-ASCII."""
     draw = random.Random(7)
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(draw.choice(letters) for _ in range(draw.randint(2, 9))) for _ in range(4000)]
@@ -53,21 +53,21 @@ def make_rows(count: int) -> dict[str, str]:
 
 
 def write_input(path: Path, rows: dict[str, str]) -> None:
-    """Write the rows as lines of id and text."""
+    """Write the rows as JSON Lines with id and text."""
     with path.open("w", encoding="utf-8") as file:
         for identity, text in rows.items():
             file.write(json.dumps({"id": identity, "text": text}, ensure_ascii=False) + "\n")
 
 
 def text_hash(text: str) -> tuple[int, int]:
-    """Return the stub's hash of a text, and its length in bytes."""
+    """Return the stub's hash of a text, and the text's length in bytes."""
     data = text.encode("utf-8", "surrogatepass")
     return zlib.adler32(data) << 32 | zlib.crc32(data), len(data)
 
 
 @lru_cache(256)
 def pool(number: int) -> list[float]:
-    """Return the stub's pool vector of that number."""
+    """Return the stub's pool vector with this number."""
     state, vector = (number * 0x9E3779B97F4A7C15 + 1) & WORD, []
     for _ in range(DIMENSIONS):
         state = (state * 6364136223846793005 + 1442695040888963407) & WORD
@@ -76,7 +76,7 @@ def pool(number: int) -> list[float]:
 
 
 def is_vector(text: str, vector: list[float], *, whole: bool) -> bool:
-    """Is it the text's vector? The head is always compared, the rest in three places or whole."""
+    """Return whether this is the text's vector. Compare the head, and the rest at three places or `whole`."""
     mark, length = text_hash(text)
     pieces = [mark >> shift & 0xFFFF for shift in (0, 16, 32, 48)]
     head = [*pieces, length & 0xFFFF, (mark & 0xFFFFFFFF) % 256]
@@ -88,14 +88,14 @@ def is_vector(text: str, vector: list[float], *, whole: bool) -> bool:
 
 
 def is_reply(text: str, reply: object) -> bool:
-    """Is it the stub's reply to that text?"""
+    """Return whether this is the stub's reply to the text."""
     mark, length = text_hash(text)
     return isinstance(reply, str) and reply.startswith(f"h={mark:016x} len={length}")
 
 
 @dataclass
 class Checked:
-    """What became of the rows. A row is lost where no score of it was written, an error record or none."""
+    """The counts of checked rows. A row without a score is lost, with or without an error record."""
 
     rows: int = 0
     right: int = 0
@@ -106,7 +106,7 @@ class Checked:
     strange: int = 0
 
     def __add__(self, other: Checked) -> Checked:
-        """Add up two checks."""
+        """Return the sum of two checks."""
         return Checked(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
     def __str__(self) -> str:
@@ -115,7 +115,7 @@ class Checked:
 
 
 def check(rows: dict[str, str], output: Path) -> Checked:
-    """Compare an output with the rows it was made of."""
+    """Compare an output with its input rows."""
     seen: set[str] = set()
     checked = Checked(rows=len(rows))
     for line in output.open("rb") if output.exists() else ():
@@ -123,7 +123,7 @@ def check(rows: dict[str, str], output: Path) -> Checked:
             record = orjson.loads(line)
             identity, text = record["id"], rows[record["id"]]
         except (ValueError, KeyError):
-            checked.strange += 1  # unreadable, or nobody's
+            checked.strange += 1  # unreadable, or with an unknown id
             continue
         vector, reply = record.get("embedding"), record.get("reply")
         if not vector and not reply:
@@ -142,7 +142,7 @@ def check(rows: dict[str, str], output: Path) -> Checked:
 
 @dataclass(frozen=True)
 class Stub:
-    """A running stub, and where it notes what it admitted and refused."""
+    """A running stub, and its log of admitted and refused requests."""
 
     port: int
     log: Path
@@ -152,21 +152,21 @@ class Stub:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def stats(self) -> dict[str, Any]:
-        """Return the stub's own counts."""
+        """Return the counts of the stub."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=10) as answer:
             counts: dict[str, Any] = json.load(answer)
         return counts
 
 
 def build_stub() -> None:
-    """Build the stub where it is not up to date, and leave the first core to the clients."""
+    """Build the stub if it is not current, and leave the first core to the clients."""
     subprocess.run(["make", "-s", "-C", str(HERE / "stub")], check=True)
     os.sched_setaffinity(0, {LAST_CORE})
 
 
 @contextmanager
 def running_stub(options: str, folder: Path) -> Iterator[Stub]:
-    """Run a fresh stub on the last core."""
+    """Run a new stub on the last core."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         stub = Stub(probe.getsockname()[1], folder / "requests.log")
@@ -179,14 +179,14 @@ def running_stub(options: str, folder: Path) -> Iterator[Stub]:
     except OSError as error:
         if process.poll() is None:
             raise
-        raise SystemExit(f"the stub ended during the run, with {process.returncode}") from error
+        raise SystemExit(f"the stub exited during the run with code {process.returncode}") from error
     finally:
         process.terminate()
         process.wait()
 
 
 def wait_for(stub: Stub) -> None:
-    """Return when the stub answers."""
+    """Wait until the stub answers."""
     for _ in range(100):
         try:
             stub.stats()
@@ -194,12 +194,12 @@ def wait_for(stub: Stub) -> None:
             time.sleep(0.05)
         else:
             return
-    raise SystemExit("the stub doesn't start")
+    raise SystemExit("the stub does not start")
 
 
 @dataclass
 class Client:
-    """A client process from its launch on; times are of the monotonic clock."""
+    """A client process. All times are from the monotonic clock."""
 
     process: subprocess.Popen[bytes]
     printed: Path
@@ -209,7 +209,7 @@ class Client:
     peak_bytes: int = 0
 
     def poll(self) -> bool:
-        """Look at the process: its memory while it runs, the time when it ended. Is it running?"""
+        """Update peak memory and end time, and return whether the process is running."""
         if self.ended is not None:
             return False
         peak = peak_memory(self.process.pid)
@@ -221,17 +221,17 @@ class Client:
         return False
 
     def is_renaming(self) -> bool:
-        """Has the engine done its work, and do its records only get the rig's names? That isn't measured."""
+        """Return whether the engine is done and only renames fields for the rig, which is not measured."""
         return self.output.exists() and self.output.with_name(self.output.name + ".batchscore").exists()
 
     def kill(self) -> None:
-        """End it as the system does when memory runs out."""
+        """Kill the process, as the system does when memory runs out."""
         self.process.kill()
         self.process.wait()
         self.poll()
 
     def measured(self) -> dict[str, Any]:
-        """Return the numbers of the last line it printed; none when it was killed or failed."""
+        """Return the figures of its last printed line; empty if it was killed or failed."""
         lines = self.printed.read_bytes().splitlines()
         if self.process.returncode or not lines:
             return {}
@@ -239,13 +239,13 @@ class Client:
         return numbers
 
     def complaint(self) -> str:
-        """Return the end of what it wrote to the standard error of a failed run."""
+        """Return the end of the standard error if the process failed."""
         text = self.printed.with_suffix(".stderr").read_text(errors="replace")
         return text[-1500:] if self.process.returncode else ""
 
 
 def peak_memory(process: int) -> int:
-    """Return the kernel's own peak of one process in bytes; 0 when it has ended."""
+    """Return a process's peak memory in bytes, as the kernel reports it; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -254,7 +254,7 @@ def peak_memory(process: int) -> int:
 
 
 def launch(script: Path, source: Path, output: Path, options: list[str], name: str = "client") -> Client:
-    """Start a client on the first core; the input's folder is its temporary one, with the books of quotas."""
+    """Start a client on the first core. Its temporary folder, with the quota file, is the input's folder."""
     folder = source.parent
     environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
     environment |= {"NO_PROXY": "*", "TMPDIR": str(folder), "BENCH_T0": repr(time.time())}
@@ -267,7 +267,7 @@ def launch(script: Path, source: Path, output: Path, options: list[str], name: s
 
 
 def wait_until_ended(client: Client) -> None:
-    """Watch a client to its end, and kill it at the cap."""
+    """Wait until a client ends, and kill it after `CAP_SECONDS`."""
     while client.poll():
         if time.monotonic() - client.started > CAP_SECONDS:
             client.kill()
@@ -276,7 +276,7 @@ def wait_until_ended(client: Client) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """One measured run."""
+    """The figures of one run."""
 
     seconds: float
     checked: Checked
@@ -291,7 +291,7 @@ class Result:
 def run_once(
     script: Path, options: list[str], rows: dict[str, str], source: Path, stub_options: str
 ) -> Result:
-    """Run one client against a fresh stub and check what it wrote; a killed one took the whole cap."""
+    """Run one client against a new stub and check its output. A killed client counts with `CAP_SECONDS`."""
     output = source.with_name("output")
     with running_stub(stub_options, source.parent) as stub:
         client = launch(script, source, output, ["--base-url", stub.base_url, *options])

@@ -1,6 +1,6 @@
-"""How the pages become a site: `make site`. They read on GitHub as they stand.
+"""How do the pages become a site? `make site` builds it. GitHub shows the same pages without changes.
 
-The menu is the front page's lists, in their order: a page that stands in none of them is an error.
+The menu has the lists of the front page, in their order. A page that is in none of the lists is an error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 
 def menu_of(front_page: str) -> str:
-    """Return the menu as MyST's blocks for it: one for each heading, of the pages that its list links."""
+    """Return the menu as MyST `toctree` blocks: one per heading, with the pages that its list links."""
     parts = re.split(r"^## (.+)\n", front_page, flags=re.MULTILINE)[1:]
     blocks = []
     for heading, body in zip(parts[::2], parts[1::2], strict=True):
@@ -43,11 +43,11 @@ def menu_of(front_page: str) -> str:
 
 
 def add_menu(_app: Any, page: str, source: list[str]) -> None:
-    """Give the front page the menu, which GitHub would show as it is written."""
+    """Add the menu to the front page. It is not in the file, because GitHub would show its source."""
     if page == "index":
         source[0] += "\n" + menu_of(source[0])
 
 
 def setup(app: Any) -> None:
-    """Join this to the site's making."""
+    """Register this extension with Sphinx."""
     app.connect("source-read", add_menu)

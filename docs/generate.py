@@ -1,9 +1,10 @@
-"""Write the pages that are made from code: `python docs/generate.py`. A test holds them to it."""
+"""Write the reference pages from the code: `python docs/generate.py`. A test checks that they are current."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -16,35 +17,52 @@ import batchscore
 from batchscore import errors
 from batchscore.cli.main import cli
 from batchscore.report.advice import MENDING
-from batchscore.settings.declare import CONFIG_FILE, CONFIG_VARIABLE, flag_of, shown_default, variable_of
+from batchscore.settings.declare import (
+    CONFIG_FILE,
+    CONFIG_VARIABLE,
+    as_flag,
+    flag_of,
+    shown_default,
+    variable_of,
+)
 from batchscore.settings.fields import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from output_fields import fields_page
 
-REFERENCE = Path(__file__).with_name("reference")
+DOCS = Path(__file__).parent
+SOURCE = Path(batchscore.__file__).parent
+#: Between these two lines the page of the architecture is generated.
+ROOMS_BEGIN, ROOMS_END = "<!-- rooms: made by docs/generate.py -->", "<!-- end of rooms -->"
 
-MADE = "Made from the code by `docs/generate.py`."
+MADE = "Generated from the code by `docs/generate.py`."
 
-#: Columns of a command's help.
+#: Width of a command's help in characters.
 HELP_WIDTH = 100
 
 SETTINGS_HEAD = f"""# Settings
 
-{MADE} A flag beats its variable, a variable beats `{CONFIG_FILE}` (in the
-working folder, or named with `--config` or `{CONFIG_VARIABLE}`), and the file beats the default. The variable
-names a file for Azure ML, Python and MLflow models, too. A file's key is the flag's name without the dashes:
-`max_tokens = 200`, `keep = ["title"]`, and for parameters a table, `[param]`. In a
-variable several names have commas between (`BATCHSCORE_KEEP=title,lang`), and parameters are a JSON object
-(`BATCHSCORE_PARAM='{{"temperature": 0.2}}'`). A `BATCHSCORE_…` variable that nothing reads is told. Keys and
-tokens are no settings: they are read from the environment only, see [endpoints](../how-to/endpoints.md).
+{MADE}
+
+Each setting is a flag, an environment variable and a key of the file `{CONFIG_FILE}`. The flag overrides
+the variable, the variable overrides the file, and the file overrides the default. The file is read from the
+working folder. To use another one, name it with `--config` or `{CONFIG_VARIABLE}`. The variable also works
+with Azure ML, Python and MLflow models.
+
+- The key in the file is the flag's name without the dashes: `max_tokens = 200`, `keep = ["title"]`.
+  Parameters are a table, `[param]`.
+- In a variable, separate several names by commas (`BATCHSCORE_KEEP=title,lang`). Parameters are a JSON object
+  (`BATCHSCORE_PARAM='{{"temperature": 0.2}}'`).
+- An unknown `BATCHSCORE_…` variable produces a warning.
+- API keys and tokens are not settings. They are read only from the environment, see
+  [endpoints](../how-to/endpoints.md).
 """
 
 PYTHON_HEAD = f"""# Python names
 
-{MADE} What `import batchscore` gives is supported; everything else may change. How to use
-it is told in [Score from Python](../how-to/python.md).
+{MADE} All names in `import batchscore` are supported. Everything
+else may change. [Score from Python](../how-to/python.md) explains how to use them.
 """
 
 
@@ -70,8 +88,8 @@ def settings_page() -> str:
 
 
 def commands_page() -> str:
-    """Return the page of the commands: the help of each."""
-    pages = [f"# Commands\n\n{MADE} `batchscore --version` tells the version.\n"]
+    """Return the page of the commands, with the help of each."""
+    pages = [f"# Commands\n\n{MADE} `batchscore --version` prints the version.\n"]
     for words, command in commands_below(cli, ("batchscore",)):
         context = click.Context(
             command, info_name=" ".join(words), terminal_width=HELP_WIDTH, max_content_width=HELP_WIDTH
@@ -84,7 +102,7 @@ def commands_page() -> str:
 def commands_below(
     command: click.Command, words: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Yield every command that does something, with its words, in the order of the group's help."""
+    """Yield every command that is not a group, with its words, in the order of the group's help."""
     if not isinstance(command, click.Group):
         yield words, command
         return
@@ -92,39 +110,48 @@ def commands_below(
         yield from commands_below(one, (*words, name))
 
 
+def as_flags(text: str) -> str:
+    """Return a text in which settings are called by their flags."""
+    return errors.name_settings(text, lambda name: f"`{as_flag(name)}`")
+
+
 def codes_page() -> str:
     """Return the page of error codes, exit codes and exceptions."""
     rows = []
-    for code, means in errors.ERROR_CODES_MEAN.items():
+    for code, means in errors.ERROR_MEANINGS.items():
         again = "yes" if code in errors.TRANSIENT else "no"
-        rows.append(f"| `{code.value}` | {means} | {again} | {MENDING.get(code, 'nothing')} |")
-    exits = [f"| {code.value} | {means} | {who} |" for code, (means, who) in errors.EXIT_CODES_MEAN.items()]
+        rows.append(f"| `{code.value}` | {as_flags(means)} | {again} | {MENDING.get(code, 'nothing')} |")
+    exits = [
+        f"| {code.value} | {as_flags(means)} | {actor} |"
+        for code, (means, actor) in errors.EXIT_MEANINGS.items()
+    ]
     tree = dedent("".join((errors.__doc__ or "").partition("    BatchscoreError")[1:])).rstrip()
     return f"""# Codes
 
-{MADE} What to do about each is told at length in [errors by code](../how-to/errors.md).
+{MADE} [Errors by code](../how-to/errors.md) has detailed advice for each.
 
 ## Error codes
 
-`error.code` of an [error record](output.md). What is asked again is asked by the same `score` command, by
-itself; the others are asked again with `--retry-errors`, or when their row has changed.
+The `error.code` of an [error record](output.md). Transient errors have a "yes" under *retried*: the same
+`score` command retries these rows. The other errors are permanent. Their rows are retried only with
+`--retry-errors`, or when the row has changed.
 
-| code | what happened | asked again | what to do |
+| code | what happened | retried | what to do |
 | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
 ## Exit codes
 
-| code | what it says | who acts |
+| code | meaning | who must act |
 | --- | --- | --- |
 {chr(10).join(exits)}
 
-`merge`, `verify` and `check` use the same numbers; their help says for what.
+`merge`, `verify` and `check` use the same numbers. Their help gives the meaning of each.
 
 ## Exceptions
 
-From Python each of these is raised, and the command line ends with its exit code. Those in `batchscore`
-([Python names](python-names.md)) are the ones to catch; all are kinds of `BatchscoreError`.
+From Python, each of these is raised. The command line exits with its exit code. Catch those that
+`batchscore` exports ([Python names](python-names.md)). All are subclasses of `BatchscoreError`.
 
 ```text
 {tree}
@@ -159,7 +186,7 @@ def python_page() -> str:
 
 
 def signature(function: Callable[..., object]) -> str:
-    """Return how a function is declared, as its source says."""
+    """Return the declaration of a function, as written in its source."""
     source = dedent(inspect.getsource(function))
     body = ast.parse(source).body[0]
     assert isinstance(body, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -167,15 +194,41 @@ def signature(function: Callable[..., object]) -> str:
     return "\n".join(lines).rstrip().removesuffix(":")
 
 
-#: Each made page's name in docs/reference, and what makes it.
+def rooms_table() -> str:
+    """Return the table of rooms: the question of each and what it may import, as a test enforces it."""
+    may_import = runpy.run_path(str(DOCS.parent / "tests" / "import_table.py"))["MAY_IMPORT"]
+    rows = ["| room | question | may import |", "| --- | --- | --- |"]
+    for room, others in may_import.items():
+        inner = sorted(path.parent.name for path in SOURCE.glob(f"{room}/*/__init__.py"))
+        questions = [question(room), *(f"`{each}/` {question(f'{room}/{each}')}" for each in inner)]
+        names = ", ".join(f"`{name}`" for name in sorted(others)) or "nothing"
+        rows.append(f"| `{room}/` | {'<br>'.join(questions)} | {names} |")
+    return "\n".join(rows)
+
+
+def question(folder: str) -> str:
+    """Return the first line of a package's docstring; its code is not run."""
+    tree = ast.parse((SOURCE / folder / "__init__.py").read_text("utf-8"))
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def architecture_page() -> str:
+    """Return the architecture page with a fresh table of rooms; the rest of it is written by hand."""
+    text = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
+    head, tail = text.partition(ROOMS_BEGIN)[0], text.partition(ROOMS_END)[2]
+    return f"{head}{ROOMS_BEGIN}\n\n{rooms_table()}\n\n{ROOMS_END}{tail}"
+
+
+#: Each generated page's name in docs/reference, and the function that returns its text.
 PAGES: Mapping[str, Callable[[], str]] = {
-    "settings.md": settings_page,
-    "commands.md": commands_page,
-    "codes.md": codes_page,
-    "python-names.md": python_page,
-    "fields.md": lambda: fields_page(MADE),
+    "reference/settings.md": settings_page,
+    "reference/commands.md": commands_page,
+    "reference/codes.md": codes_page,
+    "reference/python-names.md": python_page,
+    "reference/fields.md": lambda: fields_page(MADE),
+    "explanation/architecture.md": architecture_page,
 }
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
-        (REFERENCE / name).write_text(page(), "utf-8")
+        (DOCS / name).write_text(page(), "utf-8")

@@ -1,6 +1,6 @@
-"""The page of the output's fields: what two small runs write, and what each field says.
+"""Which fields does the output have? Two small runs show which; the descriptions are here.
 
-A field that is written and not described here, or described and not written, ends the making of the page.
+The page is not made if a run writes a field that has no description, or if a described field is not written.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from batchscore.rows import Event
 from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
 
-#: A row that is scored, one with nothing to ask, one that is refused.
-ROWS = "id,title,text\n1,Tides,The tide turns.\n2,None,\n3,ServiceRefused,simulate-content-filter\n"
+#: A row that is scored, an empty row, and a row that the service refuses.
+ROWS = "id,title,text\n1,Tides,The tide turns.\n2,None,\n3,Refused,simulate-content-filter\n"
 
 CHAT = {
     "task": "chat", "column": "text", "id": "id", "keep": ("title",), "usage": True, "raw": True,
@@ -25,7 +25,7 @@ CHAT = {
 }  # fmt: skip
 EMBEDDINGS = {"task": "embeddings", "column": "text", "rpm": 6000, "tpm": 1_000_000}
 
-#: Types of fields whose values in these runs are not all that they may be.
+#: Types of fields that can have other values than in these two runs.
 TYPES = {
     "chat": "text, list or null",
     "finish_reason": "text or list",
@@ -34,127 +34,128 @@ TYPES = {
     "parts[].error_records": "object or null",
 }
 
-KEPT = "A column of `--keep`, under its own name (here `title`)."
+KEPT = "A column of `--keep`, with the name of the column (here `title`)."
 COSTS = {
-    "attempts": "Requests sent that held rows of it, of all runs.",
-    "tokens_billed": "Tokens that the service reported for these, also for answers that were not kept.",
-    "tokens_kept": "Tokens of the answers that stand in records.",
+    "attempts": "Requests that contained rows of the file, in all runs.",
+    "tokens_billed": "Tokens that the service reported for these requests, also for discarded answers.",
+    "tokens_kept": "The billed tokens whose answers are in records.",
 }
 HEAD = {
-    "file": "The input file, below the input's root, with `/`.",
-    "row": "The row's position in that file; the first is 0.",
+    "file": "The path of the input file, relative to the INPUT folder, with `/`.",
+    "row": "The row's position in that file, from 0.",
     "id": "With `--id`: the row's id, always text.",
     "title": KEPT,
 }
 
-#: What each field of each kind of file says: heading → (where it stands, field → words).
+#: The description of each field of each kind of file: heading → (location, field → description).
 DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "A score record": (
-        "A line of `embeddings/part-….jsonl`, `completions/…` or `chat/…`; in Parquet a row.",
+        "A line of `embeddings/part-….jsonl`, `completions/…` or `chat/…`; a row in Parquet.",
         HEAD
         | {
             "embeddings": "Task embeddings: the vector, float32.",
-            "chat": "Task chat, and likewise `completions`: the answer; null where the model gave no "
-            "text; a list where `n` answers were asked for.",
-            "finish_reason": "Completions and chat: why the answer ended: `stop`, `length` (cut off), "
-            "`content_filter`; a list where `n` answers were asked for.",
-            "truncated": "With `--on-long-input truncate`: only the row's beginning was asked.",
-            "usage": "With `--usage`: the token counts as the service named them.",
+            "chat": "Task chat (`completions` for that task): the answer. Null if the model returned no "
+            "text; a list if `n` answers were requested.",
+            "finish_reason": "Completions and chat: why the answer ended: `stop`, `length` (cut off) or "
+            "`content_filter`. A list if `n` answers were requested.",
+            "truncated": "With `--on-long-input truncate`: true if only the beginning of the row was sent.",
+            "usage": "With `--usage`: the token counts, with the service's names.",
             "raw": "With `--raw`: the service's whole reply.",
         },
     ),
     "An error record": (
-        "A line of `errors/embeddings/part-….jsonl`, and so on; in Parquet a row.",
+        "A line of `errors/embeddings/part-….jsonl`, and so on; a row in Parquet.",
         HEAD
         | {
-            "error.code": "Why: one of the [error codes](codes.md).",
-            "error.message": "Why, for a person; never the row's text.",
-            "error.status": "The HTTP status of the last attempt; null where there was none.",
-            "error.attempts": "Requests that were sent for the row.",
+            "error.code": "One of the [error codes](codes.md).",
+            "error.message": "The reason in words. It never contains the row's text.",
+            "error.status": "The HTTP status of the last attempt; null if there was none.",
+            "error.attempts": "The number of requests that were sent for the row.",
         },
     ),
     "A manifest": (
         (
-            "`manifest/embeddings/notes-33359271.json`: the account of one input file. A part counts once it "
-            "is named here. `rows` = `ok` + `errors` + `not_reached`."
+            "`manifest/embeddings/notes-33359271.json`: counts and checksums of one input file. A part "
+            "counts when the manifest names it. `rows` = `ok` + `errors` + `not_reached`."
         ),
         COSTS
         | {
-            "version": "Of the manifest's form.",
-            "file": "The input file, as in records.",
+            "version": "The version of the manifest format.",
+            "file": "The path of the input file, as in records.",
             "task": "`embeddings`, `completions` or `chat`.",
             "state": "`complete`, `partial` or `unreadable`.",
-            "problem": "What is wrong with an unreadable file, else empty.",
+            "problem": "Why the file is unreadable; empty otherwise.",
             "rows": "Rows read so far.",
             "ok": "Rows with a score.",
             "errors": "Rows with an error record.",
             "not_reached": "Rows read that have no record yet.",
-            "dimensions": "The length of every vector; null for texts.",
-            "reported": "With `--incremental`: whether `changes/` tells of all that stands.",
-            "input": "A digest of the input file's bytes.",
-            "fingerprint": "The settings that determine a record. A run with others is refused.",
-            "parts[].part": "The part's number.",
+            "dimensions": "The length of all vectors; null for texts.",
+            "reported": "With `--incremental`: whether `changes/` covers these records: `yes`, `no`, or "
+            "`off` if a run without `--incremental` has changed them since.",
+            "input": "A checksum of the input file.",
+            "fingerprint": "The settings that determine a record. A run with different ones is refused.",
+            "parts[].part": "The number of the part.",
             "parts[].rows": "Its rows read so far.",
             "parts[].ok": "Its rows with a score.",
             "parts[].errors": "Its rows with an error record.",
-            "parts[].empty": "Of the errors, rows with nothing to ask.",
-            "parts[].transient": "Of the errors, those that a later run asks again by itself.",
-            "parts[].whole": "Whether the input was read to the part's end.",
-            "parts[].inputs": "A digest of what its rows ask.",
-            "parts[].scores": "The score file: `name`, `bytes`, `digest`; null where no row was scored.",
-            "parts[].error_records": "The error file, likewise.",
+            "parts[].empty": "Of the errors, empty rows.",
+            "parts[].transient": "Of the errors, transient ones, which a later run retries.",
+            "parts[].whole": "Whether all rows of the part were read.",
+            "parts[].inputs": "A checksum of the prompts of its rows.",
+            "parts[].scores": "The score file: `name`, `bytes`, `digest`; null if no row was scored.",
+            "parts[].error_records": "The file of error records: `name`, `bytes`, `digest`; null if none.",
         }
-        | {f"parts[].{name}": text.replace("it,", "the part,") for name, text in COSTS.items()},
+        | {f"parts[].{name}": text.replace("of the file", "of the part") for name, text in COSTS.items()},
     ),
-    "The account of a run": (
-        "`runs/20261120T221500Z-host-4711.json`: one for each run, or worker.",
+    "A run record": (
+        "`runs/20261120T221500Z-host-4711.json`: one for each run or worker.",
         {
-            "version": "Of batchscore.",
-            "started": "When, in UTC.",
-            "seconds": "How long it took.",
-            "worker": "Machine and process.",
-            "host": "The machine alone.",
-            "command": "The command, without `--overwrite`; empty where no command line ran it.",
-            "exit_code": "See [codes](codes.md).",
-            "reason": "What ended it, in words.",
-            "settings": "Every setting, by its long name; no key, no secret.",
+            "version": "The version of batchscore.",
+            "started": "The start time, in UTC.",
+            "seconds": "The duration in seconds.",
+            "worker": "The machine and process.",
+            "host": "The machine.",
+            "command": "The command line, without `--overwrite`; empty if the run was not started from one.",
+            "exit_code": "See [exit codes](codes.md#exit-codes).",
+            "reason": "Why the run ended, in words.",
+            "settings": "All settings, by long name, without keys and secrets.",
             "endpoints[].name": "The deployment's name in this run.",
-            "endpoints[].url": "Where requests went.",
-            "endpoints[].auth": "How it signed in.",
-            "endpoints[].from": "Which setting or variable said so; names only.",
-            "endpoints[].rpm": "The limit given, requests a minute; null where none was.",
-            "endpoints[].tpm": "The same of tokens.",
-            "rows": "Rows read so far, of all files and all runs.",
+            "endpoints[].url": "The URL of the requests.",
+            "endpoints[].auth": "The authentication method.",
+            "endpoints[].from": "The names of the settings or variables that gave these values.",
+            "endpoints[].rpm": "The given rate limit in requests per minute; null if none.",
+            "endpoints[].tpm": "The given rate limit in tokens per minute; null if none.",
+            "rows": "Rows read so far, in all files and all runs.",
             "ok": "Of these, rows with a score.",
             "errors": "Rows with an error record.",
-            "empty": "Of the errors, rows with nothing to ask.",
+            "empty": "Of the errors, empty rows.",
             "not_reached": "Rows read that have no record yet.",
-            "attempts": "Requests sent, of all runs.",
-            "tokens_billed": "Tokens billed, of all runs.",
-            "tokens_kept": "Of these, tokens of answers that stand in records.",
+            "attempts": "Requests sent, in all runs.",
+            "tokens_billed": "Tokens billed, in all runs.",
+            "tokens_kept": "Of these, tokens whose answers are in records.",
             "this_run.ok": "Rows that this run scored.",
-            "this_run.errors": "Rows that got an error in this run, by code.",
-            "this_run.finish_reasons": "Answers of this run, by what ended them.",
+            "this_run.errors": "Rows that got an error record in this run, by error code.",
+            "this_run.finish_reasons": "Answers of this run, by finish reason.",
             "this_run.requests": "Requests that this run sent.",
-            "this_run.retried": "Of these, those that came to nothing, by cause.",
-            "this_run.prompt_tokens": "Tokens of prompts billed.",
-            "this_run.completion_tokens": "Tokens of answers billed.",
-            "this_run.tokens_billed": "Both.",
-            "this_run.tokens_kept": "Of these, tokens of answers that stand in records.",
-            "files[].file": "An input file, as in records.",
+            "this_run.retried": "Of these, requests that failed, by cause.",
+            "this_run.prompt_tokens": "Billed prompt tokens.",
+            "this_run.completion_tokens": "Billed answer tokens.",
+            "this_run.tokens_billed": "Billed prompt and answer tokens.",
+            "this_run.tokens_kept": "Of these, tokens whose answers are in records.",
+            "files[].file": "The path of an input file, as in records.",
             "files[].state": "`complete`, `partial`, `unreadable` or `not_started`.",
-            "files[].complete": "Whether all its rows are known.",
+            "files[].complete": "Whether the file was read to its end, so that all its rows are known.",
             "files[].rows": "Its rows read so far.",
             "files[].ok": "Its rows with a score.",
             "files[].errors": "Its rows with an error record.",
-            "files[].empty": "Of the errors, rows with nothing to ask.",
-            "files[].problem": "What is wrong with it; left out where nothing is.",
-            "skipped": "Files that were not read, each with `name` and `reason`.",
-            "repeated_ids": "Rows with an id that an earlier row had.",
-            "versions": "Of batchscore, Python, the system and the packages that matter, by name.",
-            "timeline": "The run's course over time, for the [report](../how-to/report.md).",
-            "changes": "With `--incremental`: how many records are `new`, `changed`, `moved`, `deleted`, and "
-            "the `file` that names them ([schedule](../how-to/schedule.md)).",
+            "files[].empty": "Of the errors, empty rows.",
+            "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
+            "skipped": "Skipped files, each with `name` and `reason`.",
+            "repeated_ids": "Rows with a duplicate id; the first row with an id does not count.",
+            "versions": "Versions of batchscore, Python, the system and the main packages, by name.",
+            "timeline": "The figures of the run over time, for the [report](../how-to/report.md).",
+            "changes": "With `--incremental`: the number of `new`, `changed`, `moved` and `deleted` records, "
+            "and the `file` that lists them ([schedule](../how-to/schedule.md)).",
         }
         | {f"files[].{name}": text for name, text in COSTS.items()},
     ),
@@ -162,31 +163,32 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
 
 
 def fields_page(made: str) -> str:
-    """Return the page; raises `SystemExit` where the fields and their descriptions differ."""
+    """Return the page; raise `SystemExit` if the fields and their descriptions differ."""
     written = dict(zip(DESCRIBED, documents(), strict=True))
-    pages = [
-        "# Fields of the output\n\n" + made + " `a.b` is a field `b` of the object `a`, `[]` each one of a "
-        "list. Where these files stand is told in [output](output.md). Fields may be added; none of these "
-        "changes its meaning. What is in `.batchscore/` (journals) is nobody's but batchscore's.\n"
-    ]
-    for heading, (where, described) in DESCRIBED.items():
+    head = (
+        f"# Fields of the output\n\n{made} `a.b` is the field `b` of the object `a`, `[]` is each element "
+        "of a list. [Output](output.md) shows where these files are. New fields may be added; existing ones "
+        "keep their meaning. Files in `.batchscore/` (journals) are internal.\n"
+    )
+    pages = [head]
+    for heading, (location, described) in DESCRIBED.items():
         types = types_of(written[heading], described)
         undescribed, unwritten = types.keys() - described.keys(), described.keys() - types.keys()
         if undescribed or unwritten:
             raise SystemExit(
-                f"{__file__}, {heading}: describe {sorted(undescribed)}, forget {sorted(unwritten)}"
+                f"{__file__}, {heading}: describe {sorted(undescribed)}, remove {sorted(unwritten)}"
             )
         rows = [f"| `{name}` | {TYPES.get(name, types[name])} | {described[name]} |" for name in types]
         pages.append(
             "\n".join(
-                [f"\n## {heading}\n\n{where}\n", "| field | type | |", "| --- | --- | --- |", *rows, ""]
+                [f"\n## {heading}\n\n{location}\n", "| field | type | |", "| --- | --- | --- |", *rows, ""]
             )
         )
     return "".join(pages)
 
 
 def documents() -> Iterator[list[dict[str, Any]]]:
-    """Yield what two runs have written, in the order of `DESCRIBED`."""
+    """Yield the files of two runs, in the order of `DESCRIBED`."""
     with TemporaryDirectory() as folder:
         rows, out = Path(folder, "rows.csv"), Path(folder, "out")
         unreadable = Path(folder, "broken.parquet")
@@ -207,7 +209,7 @@ def ignore(_event: Event) -> None:
 
 
 def lines(files: Iterable[Path]) -> list[dict[str, Any]]:
-    """Return the records of some parts."""
+    """Return all records of these parts."""
     return [
         json.loads(line)
         for one in sorted(files, reverse=True)
@@ -216,7 +218,7 @@ def lines(files: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def types_of(documents: Iterable[Mapping[str, Any]], described: Mapping[str, str]) -> dict[str, str]:
-    """Return each field with the types that its values have."""
+    """Return the types of each field's values."""
     found: dict[str, dict[str, None]] = {}
     for document in documents:
         for name, value in walked(document, described):
@@ -227,7 +229,7 @@ def types_of(documents: Iterable[Mapping[str, Any]], described: Mapping[str, str
 def walked(
     document: Mapping[str, Any], described: Mapping[str, str], above: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """Yield each field, its name with those above it; what is described as a whole is one field."""
+    """Yield each field with its full name. A described object or list is one field."""
     for key, value in document.items():
         name = above + key
         if name in described or not isinstance(value, dict | list):

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import hypothesis_profiles  # noqa: F401 - selects the number of examples before any test is imported
 import prefork
 from batchscore.endpoint.token_cache import forget_tokens
 from batchscore.simulator import Deployment, Running, start
@@ -42,6 +43,42 @@ LEAKING = re.compile(
 
 #: Runs at a time of `Cli.together`: a little more than two cores can do.
 AT_ONCE = 4
+
+#: Fixtures that start a server or a process. Their tests get the marker `process`; `make quick` skips them.
+PROCESS_FIXTURES = frozenset(
+    {"simulator", "imported", "cloud", "moto", "google", "azure", "bucket", "server", "score"}
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not PROCESS_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that starts a process without the marker `process`: it would slow down `make quick`."""
+    _guard.active = item.get_closest_marker("process") is None
+    try:
+        return (yield)
+    finally:
+        _guard.active = False
+
+
+class _ProcessGuard:
+    """An audit hook, which Python can't remove. It works only while `active`."""
+
+    active = False
+
+    def __call__(self, event: str, _: tuple[Any, ...]) -> None:
+        if self.active and event in {"subprocess.Popen", "os.fork", "os.posix_spawn"}:
+            raise AssertionError("this test starts a process: mark it with @pytest.mark.process")
+
+
+_guard = _ProcessGuard()
+sys.addaudithook(_guard)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

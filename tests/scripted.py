@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,17 +13,19 @@ import orjson
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.replies import Answers, BadReply, Reader
+from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores
 from batchscore.prompts.token_estimate import Estimator
-from batchscore.request.attempt import Attempts
-from batchscore.request.concurrency import Concurrency
+from batchscore.request.attempt import Requester
+from batchscore.request.concurrency import Concurrency, ThreadLoad
 from batchscore.request.deployment import Deployment
-from batchscore.request.deployment_pool import Deployments
+from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.quota.limits import Limits
-from batchscore.request.quota.windows import Quota, Schedule
-from batchscore.request.retry import Asking
-from batchscore.request.timeouts import Patience
+from batchscore.request.quota.windows import LocalSchedule, Quota
+from batchscore.request.retry import AttemptLoop
+from batchscore.request.timeouts import Timeouts
 from batchscore.rows import Attempt, Prompt, Reply, Settled
+from batchscore.task import EMBEDDINGS
+from virtual_time import LOOP_CLOCK
 
 Answer = Callable[[list[str], int], "Awaitable[Reply]"]
 
@@ -42,13 +43,13 @@ def reply(status: int, body: Any = None, **headers: str) -> Reply:
 
 
 def vectors(texts: list[str]) -> Reply:
-    """The right answer to an embeddings request."""
+    """A correct answer to an embeddings request."""
     data = [{"index": index, "embedding": vector_of(text)} for index, text in enumerate(texts)]
     return reply(200, {"data": data, "usage": {"prompt_tokens": len(texts)}})
 
 
 def refusal(status: int, code: str = "", **fields: Any) -> Reply:
-    """A refusal as OpenAI words it."""
+    """A refusal in OpenAI's format."""
     return reply(status, {"error": {"code": code, "message": "quotes the input", **fields}})
 
 
@@ -74,7 +75,7 @@ class Service:
 
 
 def prompts(count: int) -> Iterator[Prompt]:
-    """So many rows whose texts end in their numbers."""
+    """This many rows, whose texts end in their numbers."""
     for row in range(count):
         yield Prompt("file.csv", row, orjson.dumps(f"text:{row}"))
 
@@ -99,9 +100,10 @@ def deployment_of(
         send=service.send,
         renew_token=renew_token or no_token,
         limits=Limits(rpm, tpm),
-        quota=Quota(Schedule.begin(time.monotonic())),
-        concurrency=Concurrency(concurrency),
+        quota=Quota(LocalSchedule.begin(LOOP_CLOCK.monotonic())),
+        concurrency=Concurrency(concurrency, ThreadLoad(LOOP_CLOCK).share),
         notice=[].append,
+        clock=LOOP_CLOCK,
     )
 
 
@@ -127,24 +129,26 @@ def engine_over(
         members = service
     stop = asyncio.Event()
     heard: list[Attempt] = [] if attempts is None else attempts
-    forms = {member: BodyFormat("embeddings", "model", {}) for member in members}
-    deployments = Deployments(members, max_outage, ([] if notices is None else notices).append)
-    attempted: Attempts[Answers] = Attempts(
+    forms = {member: BodyFormat(EMBEDDINGS, "model", {}) for member in members}
+    notice = ([] if notices is None else notices).append
+    deployments = DeploymentPool(members, max_outage, notice, LOOP_CLOCK)
+    requester: Requester[ReplyScores] = Requester(
         deployments=deployments,
-        patience=Patience(timeout),
-        read=Reader("embeddings").read,
-        unusable=BadReply,
+        timeouts=Timeouts(LOOP_CLOCK, timeout),
+        read=ReplyReader(EMBEDDINGS).read,
+        unusable=InvalidReply,
         tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
         probe_body=lambda member: forms[member].body([Prompt("", 0, b'"ping:0"')]),
         stop=stop,
         listen=heard.append,
+        clock=LOOP_CLOCK,
     )
-    deployments.probe = attempted.probe
+    deployments.probe = requester.probe
     return Engine(
         packer=Packer(source, rows_a_request, Estimator(), Duplicates() if dedup else None),
         forms=forms,
-        asking=Asking(attempted, stop),
-        retries=retries,
+        attempt_loop=AttemptLoop(requester, stop),
+        max_retries=retries,
         stop=stop,
         drain_seconds=drain_seconds,
     )
@@ -163,7 +167,7 @@ def has_its_own_vector(settled: Settled) -> bool:
 
 @dataclass
 class Timed:
-    """A service that behaves by the texts and the seconds since its first request; `None`: it answers."""
+    """Replies depend on the texts and the seconds since its first request; `None`: it answers."""
 
     behave: Callable[[list[str], float], Reply | None]
     takes: float = 0.1
@@ -171,10 +175,10 @@ class Timed:
     asked_at: list[float] = field(default_factory=list)
 
     async def answer(self, texts: list[str], number: int) -> Reply:
-        self.began = time.monotonic() if self.began is None else self.began
-        self.asked_at.append(time.monotonic() - self.began)
+        self.began = LOOP_CLOCK.monotonic() if self.began is None else self.began
+        self.asked_at.append(LOOP_CLOCK.monotonic() - self.began)
         await asyncio.sleep(self.takes * (1 + number % 7 / 10))
-        return self.behave(texts, time.monotonic() - self.began) or vectors(texts)
+        return self.behave(texts, LOOP_CLOCK.monotonic() - self.began) or vectors(texts)
 
     @property
     def service(self) -> Service:

@@ -1,5 +1,5 @@
 // Fast stub of an OpenAI-compatible HTTP/1.1 API, loopback only, one thread, epoll, no dependencies.
-// Build: make.  Options: ./stub.out --help.  The text -> vector / reply map is written down in ../rig.py.
+// Build: make.  Options: ./stub.out --help.  ../rig.py describes the text -> vector / reply map.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -41,9 +41,9 @@ static void usage(void) {
        "  limits  : --rpm R --tpm T [--burst-s 10] [--init-frac 1] [--count-429] [--max-request-tokens 0=off] [--max-inputs 2048]\n"
        "            bucket capacity = rate * burst-s, refilled continuously; starts at init-frac of the capacity\n"
        "  faults %: --f500 P --f503 P --freset P --fhang P --ftrunc P --fmalf P --fslow P [--slow-ms 30000] --ffilter P (per text)\n"
-       "  tokens  : --tokens-per-byte-low L --tokens-per-byte-high H (a tokenizer that counts L to H tokens a byte, by the text)\n"
+       "  tokens  : --tokens-per-byte-low L --tokens-per-byte-high H (a tokenizer with L to H tokens per byte, depending on the text)\n"
        "            --no-limit-headers (no x-ratelimit-*)\n"
-       "  record  : --log FILE (a line each request that met the limits: seconds of the monotonic clock, 200 or 429,\n"
+       "  record  : --log FILE (a line per request that reached the limits: seconds of the monotonic clock, 200 or 429,\n"
        "            rows, tokens, hash of the first text)\n"
        "  replies : --dims 1536 --reply-tokens 32 --default-completion 16 (charged when max_tokens is absent)");
   exit(2);

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Scores what is new in the folder, updates what depends on it, and tells whoever has to act.
-# What to score is in batchscore.toml, keys are in the environment. Exit codes: docs/how-to/schedule.md.
+# Score the new and changed rows of a folder, update the index, and notify a person if necessary.
+# Settings are in batchscore.toml, API keys in the environment. Exit codes: docs/how-to/schedule.md.
 set -u
 cd "${NIGHTLY_FOLDER:-$(dirname "$0")}" || exit 1
 
@@ -8,29 +8,29 @@ report=$(mktemp) || exit 1
 "${BATCHSCORE:-batchscore}" score "${NIGHTLY_INPUT:-data}" --json > "$report"
 code=$?
 
-tell() {
+notify() {
     echo "nightly: $1" >&2
-    # Name here a command that reaches you: mail, a chat's webhook, ...
+    # NIGHTLY_TELL is a command that notifies you: mail, a chat webhook, ...
     if [ -n "${NIGHTLY_TELL:-}" ]; then "$NIGHTLY_TELL" "$1"; fi
 }
 
 if [ "$code" -eq 5 ]; then
-    # The earlier run goes on and does what this one would have done.
+    # The earlier run continues and scores the same rows.
     rm -f "$report"
-    tell "an earlier run is still at work; nothing was done"
+    notify "an earlier run is still active; nothing was done"
     exit 5
 fi
 mv "$report" last-run.jsonl
 
 case $code in
     0) ;;
-    3) tell "some rows failed, the others are scored: $(tail -n 1 last-run.jsonl)" ;;
-    4) tell "stopped before its end; the next run goes on" ;;
-    *) tell "somebody must act (exit code $code): $(tail -n 1 last-run.jsonl)"; exit "$code" ;;
+    3) notify "some rows failed, all others are scored: $(tail -n 1 last-run.jsonl)" ;;
+    4) notify "stopped early; the next run resumes" ;;
+    *) notify "action needed (exit code $code): $(tail -n 1 last-run.jsonl)"; exit "$code" ;;
 esac
 
-# Also after a run that was stopped: the files that it did change are whole, and their changes are told.
+# Do this after a stopped run, too: its changed files are complete, and their changes are listed.
 if [ -n "${NIGHTLY_INDEX:-}" ]; then
-    "$NIGHTLY_INDEX" || { tell "the index could not be updated"; exit 1; }
+    "$NIGHTLY_INDEX" || { notify "the index could not be updated"; exit 1; }
 fi
 exit "$code"

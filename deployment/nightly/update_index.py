@@ -1,4 +1,4 @@
-"""Bring an index up to date from what runs changed: a JSON file of vectors by id stands for a real one."""
+"""Update a search index from the changes of runs. Here the index is a JSON file of vectors by id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INDEX = Path(os.environ.get("NIGHTLY_INDEX_FILE", "index.json"))
 
 
 def main() -> None:
-    """Follow the runs that the index has not seen, in order, then fetch once what they name."""
+    """Read the changes of all runs since the last update, in order, then fetch the changed vectors."""
     state = json.loads(INDEX.read_text("utf-8")) if INDEX.exists() else {"last_run": "", "vectors": {}}
     vectors, wanted = state["vectors"], set()
     for changes in sorted((OUTPUT / "changes").glob("*/embeddings.jsonl")):
@@ -23,7 +23,7 @@ def main() -> None:
         with changes.open(encoding="utf-8") as lines:
             for change in map(json.loads, lines):
                 if "id" not in change:
-                    continue  # the row's id is null, so no index can hold it
+                    continue  # the row's id is null, so it cannot be in the index
                 if change["change"] == "deleted":
                     wanted.discard(change["id"])
                     vectors.pop(change["id"], None)
@@ -34,7 +34,7 @@ def main() -> None:
         frame = batchscore.read_scores(OUTPUT, task="embeddings")
         found = zip(frame["id"], frame["embeddings"], strict=True)
         vectors.update((identity, vector.tolist()) for identity, vector in found if identity in wanted)
-    # The old index stands until the new one is whole.
+    # Keep the old index until the new one is complete.
     INDEX.with_suffix(".new").write_text(json.dumps(state), "utf-8")
     INDEX.with_suffix(".new").replace(INDEX)
 

@@ -1,6 +1,6 @@
 """Score every row of a folder of files with an embeddings, completions or chat model.
 
-What is named here is supported; everything else may change.
+The names in `__all__` are supported; everything else may change.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from batchscore.version import VERSION
 
 if TYPE_CHECKING:
     from batchscore.api.read_scores import read_scores
+    from batchscore.api.score_files import RunSummary, score_files
     from batchscore.api.score_rows import Scored, score_rows, stream_rows
     from batchscore.mlflow_model.save import log_model, save_model
 
@@ -35,6 +36,7 @@ __all__ = [
     "InputError",
     "Outage",
     "OutputError",
+    "RunSummary",
     "Scored",
     "ServiceRefused",
     "SettingsError",
@@ -43,24 +45,31 @@ __all__ = [
     "log_model",
     "read_scores",
     "save_model",
+    "score_files",
     "score_rows",
     "stream_rows",
 ]
 
-
-#: Loaded when they are asked for: the simulator and `--help` start without what they need.
+#: The modules of names that are loaded on first use, so that `--help` and the simulator start fast.
 _LATER = {
+    "RunSummary": "api.score_files",
     "Scored": "api.score_rows",
     "log_model": "mlflow_model.save",
     "read_scores": "api.read_scores",
     "save_model": "mlflow_model.save",
+    "score_files": "api.score_files",
     "score_rows": "api.score_rows",
     "stream_rows": "api.score_rows",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load one of the later names."""
+    """Load one of the names in `_LATER`."""
     if name in _LATER:
         return getattr(import_module(f"batchscore.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return all names, also those that are not loaded yet, for completion."""
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
-"""The command `batchscore`, and `python -m batchscore`.
+"""The command `batchscore`, also as `python -m batchscore`.
 
-It imports nothing heavy itself, so that Ctrl-C while the rest is loading ends in one line as well.
+It imports nothing heavy itself, so that Ctrl-C during loading gives a single line as well.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import sys
 
 def main() -> None:
     """Load the command line and run it."""
-    # What is loaded stays: the collector would walk through all of it again and again, a tenth of the time.
+    # The loaded modules stay: the garbage collector would scan them repeatedly, a tenth of the time.
     gc.disable()
-    # The one product of matrices, for the map of a report, is small: idle threads would cost ten times it.
+    # The only matrix product, for the map of a report, is small: idle threads would cost ten times as much.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from batchscore.cli.main import main as run  # noqa: PLC0415
     except KeyboardInterrupt:
-        sys.stderr.write("batchscore: aborted; the same command goes on.\n")
+        sys.stderr.write("Aborted. Run the same command again to resume.\n")
         sys.exit(4)
     gc.enable()
     try:
         run()
     finally:
-        # The interpreter would look for cycles among all that is loaded, a fifth of a second, to no avail.
+        # The interpreter would search all loaded modules for cycles: a fifth of a second without effect.
         gc.freeze()
 
 

@@ -1,21 +1,21 @@
-"""What can go wrong, drawn as one tree, and the closed list of codes that a row's error can carry.
+"""Which errors can a run or a row end with? One tree of exceptions and one closed list of row error codes.
 
-Nothing here knows how an error came about; whoever raises it knows the file, the row and the way on.
+Nothing here knows how an error came about; the code that raises it knows the file, the row and what to do.
 
     BatchscoreError
-    ├── UsageError          the command line or the settings contradict themselves       exit 2
-    ├── SettingsError       a setting cannot be used as it stands                        exit 1
-    ├── InputError          nothing to score, or a column that is not there              exit 1
-    │   └── UnreadableFile  one file that cannot be read, or not to its end
-    ├── OutputError         the output cannot be written, or holds something else        exit 1
-    │   ├── OutputLocked      another run is working on it                                 exit 5
-    │   └── OutputOverwritten   somebody else took records along; the same goes on       exit 4
-    ├── ServiceRefused      the service will not serve us: key, deployment, quota        exit 1
-    ├── Outage              the service does not answer now; the same command goes on    exit 4
-    ├── BoundReached        a bound that the user set; the same command goes on          exit 4
-    │   └── TooManyErrors   above --error-threshold, too, a person must look first       exit 4 or 3
-    ├── RowFailed           a row's error, for who asked to be stopped by one            exit 3
-    └── BrokenInvariant     our own fault                                                exit 1
+    ├── UsageError            the command line or the settings contradict themselves      exit 2
+    ├── SettingsError         a setting cannot be used: no endpoint, no key, no such file exit 1
+    ├── InputError            nothing to score, or a required column is missing           exit 1
+    │   └── UnreadableFile    one file that cannot be read, or not completely
+    ├── OutputError           the output cannot be written, or holds other results        exit 1
+    │   ├── OutputLocked      another run is writing to this output                       exit 5
+    │   └── OutputOverwritten another process overwrote records; run again to resume      exit 4
+    ├── ServiceRefused        the service refuses all requests: key, deployment, quota    exit 1
+    ├── Outage                the service does not respond; run again to resume           exit 4
+    ├── BoundReached          a limit that the user set was reached; run again to resume  exit 4
+    │   └── TooManyErrors     too many failed rows; 3 if above the error threshold        exit 4 or 3
+    ├── RowFailed             one row failed, and the caller asked to stop then           exit 3
+    └── BrokenInvariant       a bug in batchscore                                         exit 1
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from enum import Enum
 
 
 class ExitCode(int, Enum):
-    """What the process's exit code tells a scheduler."""
+    """The process's exit code, for shells and schedulers."""
 
     DONE = 0
     ACTION_NEEDED = 1
@@ -36,42 +36,52 @@ class ExitCode(int, Enum):
     OUTPUT_LOCKED = 5
 
 
-#: What each exit code says, and who has to do something.
-EXIT_CODES_MEAN = {
-    ExitCode.DONE: ("every row has its record, and no more failed than allowed", "nobody"),
-    ExitCode.ACTION_NEEDED: ("key, deployment, input, output or settings cannot be used", "you, now"),
-    ExitCode.USAGE: ("the command was used wrongly", "whoever wrote it"),
-    ExitCode.ROWS_FAILED: (
-        "more rows failed than `--error-threshold` allows; all others are scored",
-        "you: the error records say why",
-    ),
-    ExitCode.CONTINUE_LATER: (
-        "stopped before its end (interrupt, outage, budget, deadline); what was answered is kept",
-        "nobody: the same command goes on",
-    ),
-    ExitCode.OUTPUT_LOCKED: ("another run is working on this output; nothing was done", "nobody: wait"),
-}
-
-
 #: What encloses a setting's name in a message, so that each door can write the name as its users know it.
 _NAME = re.compile("\x02([a-z_]+)\x03")
 
 
 def setting_name(name: str) -> str:
-    """Return a setting's name for a message; each door words it: `--max-errors`, `max_errors`, a variable."""
+    """Mark a setting's name in a message; each door words it: `--max-errors`, `max_errors`, a variable."""
     return f"\x02{name}\x03"
 
 
 def name_settings(text: str, word: Callable[[str], str] = str) -> str:
-    """Return a message for people, in which `word` writes each setting's name."""
+    """Return a message in which `word` has written each setting's name."""
     return _NAME.sub(lambda name: word(name[1]), text)
 
 
-class BatchscoreError(Exception):
-    """The root: every error that we raise on purpose. Its text is written for a person.
+def duration_text(seconds: float) -> str:
+    """Return a duration for a message: `45 s`, `12 min`, `1.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
-    `text` is the message with its setting names still marked; use it wherever a message becomes part of
-    another one. `str()` gives the message with the names that Python callers use.
+
+#: What each exit code means, and who must act. Setting names are marked (`name_settings`).
+EXIT_MEANINGS = {
+    ExitCode.DONE: ("done: all rows have a record, and no more failed than allowed", "nobody"),
+    ExitCode.ACTION_NEEDED: ("error: fix key, deployment, input, output or settings", "you"),
+    ExitCode.USAGE: (
+        "usage error: the command line or the settings are invalid",
+        "you",
+    ),
+    ExitCode.ROWS_FAILED: (
+        f"more rows failed than {setting_name('error_threshold')} allows; all others are scored",
+        "you: see the error records",
+    ),
+    ExitCode.CONTINUE_LATER: (
+        "stopped early (interrupt, outage, budget, deadline); completed rows are saved",
+        "nobody: run the same command again to resume",
+    ),
+    ExitCode.OUTPUT_LOCKED: ("another run is writing to this output; nothing was done", "nobody: wait"),
+}
+
+
+class BatchscoreError(Exception):
+    """The base class of all errors that batchscore raises on purpose. Its text is written for people.
+
+    `text` is the message with its setting names still marked; use it if the message becomes part of another
+    one. `str()` gives the message with the names that Python callers use.
     """
 
     exit_code = ExitCode.ACTION_NEEDED
@@ -85,23 +95,23 @@ class BatchscoreError(Exception):
 
 
 class UsageError(BatchscoreError):
-    """Flags that contradict each other, or a value out of its bounds."""
+    """Settings that contradict each other, or a value out of range."""
 
     exit_code = ExitCode.USAGE
 
 
 class SettingsError(BatchscoreError):
-    """A setting that cannot be used as it stands: no endpoint, no key, a file that is not there."""
+    """A setting that cannot be used: no endpoint, no key, a file that does not exist."""
 
 
 class InputError(BatchscoreError):
-    """Nothing to score, or rows that have not the column that the prompt needs."""
+    """Nothing to score, or rows that lack the column of the prompt."""
 
 
 class UnreadableFile(InputError):  # noqa: N818 - named for what is wrong, as the whole tree is
-    """One file that cannot be read, or not to its end; the other files are scored.
+    """One file that cannot be read, or not completely; the other files are scored.
 
-    `name` is the file as it stands in records; `reason` is for a person and quotes no cell.
+    `name` is the file as records name it; `reason` is for people and quotes no cell.
     """
 
     def __init__(self, name: str, reason: str) -> None:
@@ -115,45 +125,45 @@ class OutputError(BatchscoreError):
 
 
 class OutputLocked(OutputError):  # noqa: N818
-    """Another run is working on the same output."""
+    """Another run is writing to the same output."""
 
     exit_code = ExitCode.OUTPUT_LOCKED
 
 
 class OutputOverwritten(OutputError):  # noqa: N818
-    """Somebody else has overwritten records meanwhile; the same command asks for them again."""
+    """Another process has overwritten records; the same command scores them again."""
 
     exit_code = ExitCode.CONTINUE_LATER
 
 
 class ServiceRefused(BatchscoreError):  # noqa: N818
-    """The service refuses every request of this run: credentials, deployment, exhausted quota."""
+    """The service refuses all requests of this run: credentials, deployment, exhausted quota."""
 
 
 class Outage(BatchscoreError):  # noqa: N818
-    """The service does not answer; what is settled is kept, the same command continues."""
+    """The service does not respond; completed rows are saved, and the same command resumes."""
 
     exit_code = ExitCode.CONTINUE_LATER
 
 
 class BoundReached(BatchscoreError):  # noqa: N818
-    """A bound that the user set ended the run before its work was done: a budget or a deadline."""
+    """A limit that the user set stopped the run early: a budget or a deadline."""
 
     exit_code = ExitCode.CONTINUE_LATER
 
 
 class TooManyErrors(BoundReached):
-    """So many rows of this run have failed that it was not worth going on."""
+    """More rows of this run have failed than the user allows."""
 
 
 class RowFailed(BatchscoreError):  # noqa: N818
-    """One row has an error, and the caller wants no results then."""
+    """One row failed, and the caller asked for an exception in that case."""
 
     exit_code = ExitCode.ROWS_FAILED
 
 
 class BrokenInvariant(BatchscoreError):  # noqa: N818
-    """A promise that our own code broke; please report it."""
+    """A bug: our own code broke a promise. Please report it."""
 
 
 class ErrorCode(str, Enum):
@@ -167,6 +177,7 @@ class ErrorCode(str, Enum):
     INPUT_TOO_LONG = "input_too_long"
     CONTENT_FILTER = "content_filter"
     INVALID_REQUEST = "invalid_request"
+    OVER_QUOTA = "over_quota"
     RATE_LIMITED = "rate_limited"
     SERVER_ERROR = "server_error"
     TIMEOUT = "timeout"
@@ -175,7 +186,7 @@ class ErrorCode(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> ErrorCode | None:
-        """Read the names that error records had before 0.1.0."""
+        """Read the codes that error records had before 0.1.0."""
         return _EARLIER_CODES.get(str(value))
 
 
@@ -186,7 +197,7 @@ _EARLIER_CODES = {
 }
 
 
-#: Codes that a later run asks again by itself; the others would fail again.
+#: Codes that a later run retries by default; rows with the others would fail again.
 TRANSIENT = frozenset(
     {
         ErrorCode.RATE_LIMITED,
@@ -197,19 +208,20 @@ TRANSIENT = frozenset(
     }
 )
 
-#: What happened to a row with this error, as the docs say it.
-ERROR_CODES_MEAN = {
-    ErrorCode.EMPTY_INPUT: "the row has no text, so nothing was asked; it does not count as failed",
+#: What each code means, with marked setting names (`name_settings`). `report.advice` says what to do.
+ERROR_MEANINGS = {
+    ErrorCode.EMPTY_INPUT: "the row has no text, so no request was sent; it does not count as failed",
     ErrorCode.UNREADABLE_ROW: "the row cannot be read",
-    ErrorCode.ROW_TOO_LARGE: "the row is larger than `--max-row-bytes`",
-    ErrorCode.MISSING_COLUMN: "the row lacks a column that its neighbours have",
-    ErrorCode.INVALID_MESSAGES: "the `messages` column is no list of chat messages",
-    ErrorCode.INPUT_TOO_LONG: "the row is longer than the model takes",
+    ErrorCode.ROW_TOO_LARGE: f"the row is larger than {setting_name('max_row_bytes')}",
+    ErrorCode.MISSING_COLUMN: "the row lacks a column that other rows of its file have",
+    ErrorCode.INVALID_MESSAGES: "the `messages` column is not a list of chat messages",
+    ErrorCode.INPUT_TOO_LONG: "the input is longer than the model's context",
     ErrorCode.CONTENT_FILTER: "the service's content filter refused the row",
     ErrorCode.INVALID_REQUEST: "the service refused the request for another reason",
-    ErrorCode.RATE_LIMITED: "the rate limit refused it until patience ended",
-    ErrorCode.SERVER_ERROR: "the service failed, while other rows were answered",
-    ErrorCode.TIMEOUT: "no answer came in time",
+    ErrorCode.OVER_QUOTA: "the row needs more tokens than a minute's quota allows; only a higher limit helps",
+    ErrorCode.RATE_LIMITED: "the service's rate limit refused the request, and all retries were used up",
+    ErrorCode.SERVER_ERROR: "the service failed, while it answered other rows",
+    ErrorCode.TIMEOUT: "no response arrived in time",
     ErrorCode.CONNECTION_ERROR: "the connection failed",
-    ErrorCode.INVALID_RESPONSE: "the reply did not fit the request",
+    ErrorCode.INVALID_RESPONSE: "the response did not match the request",
 }

@@ -1,8 +1,8 @@
-"""The nouns that flow from file to record.
+"""What flows from file to record, and which events does a run report?
 
-It imports nothing of ours but the error codes, so that every stage can speak of them
-without knowing another stage. None is changed once it is made; those of every row or
-request are not frozen all the same, for that makes making them take four times as long.
+Imports only the error codes, so that all stages share these types without knowing each other. No value is
+changed after it is made. The types made per row or request are not frozen: that would make creating them
+four times slower.
 """
 
 from __future__ import annotations
@@ -13,16 +13,25 @@ from typing import Any, TypeAlias
 
 from batchscore.errors import ErrorCode
 
-#: The column of a row that has no columns of its own: a line of text, a JSON string.
+#: The column name for rows without columns: a line of text, a JSON string.
 TEXT_COLUMN = "text"
+
+
+def replace_surrogates(text: str) -> str:
+    """Return the text with U+FFFD for each lone surrogate, which UTF-8 cannot encode; pairs are joined."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
 class RowError:
     """Why a row has no score.
 
-    `message` is ours, for a person: it never quotes the input, nor the provider where that may
-    quote it. `status` is the HTTP status of the last attempt, `attempts` the requests sent.
+    `message` is ours, for people: it never quotes the input, nor a service's text that may quote it.
+    `status` is the HTTP status of the last attempt, `attempts` the number of requests sent.
     """
 
     code: ErrorCode
@@ -33,10 +42,10 @@ class RowError:
 
 @dataclass(slots=True)
 class Row:
-    """One row as read: `number` is its zero-based position in `file`.
+    """One row as read; `number` is its zero-based position in `file`.
 
     `file` is the path below the input root, with `/`. `values` are the cells by column: text from
-    csv, tsv and txt, JSON and Arrow values otherwise, `None` for null.
+    csv, tsv and txt, JSON or Arrow values otherwise, `None` for null.
     """
 
     file: str
@@ -46,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """A row that stands in the file but cannot be read."""
+    """A row of the file that cannot be read."""
 
     file: str
     number: int
@@ -55,12 +64,11 @@ class UnreadableRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One open file: what it holds, and its rows, once, in order.
+    """One open file: its columns, and its rows in order, to be iterated one time.
 
-    `columns` are the names in file order (of a JSON file: those of its first rows; empty where
-    there is no row); `text_columns` those that hold text. `headerless`: rows are bare texts under
-    `TEXT_COLUMN`. Iterating `rows` may raise `UnreadableFile` where the file breaks off; rows
-    given before that stand.
+    `columns` are the names in file order (of a JSON file: those of its first rows; empty if there are no
+    rows); `text_columns` are those that hold text. `headerless`: rows are plain texts under `TEXT_COLUMN`.
+    Iterating `rows` raises `UnreadableFile` if the file is truncated; rows before that are valid.
     """
 
     columns: tuple[str, ...]
@@ -69,14 +77,43 @@ class Table:
     rows: Iterator[Row | UnreadableRow]
 
 
+@dataclass(frozen=True, slots=True)
+class FileTotals:
+    """The results of one input file: `rows = ok + errors + not_reached`.
+
+    `empty` of the errors are rows without a text, which do not count as failed.
+    """
+
+    file: str
+    state: str
+    rows: int
+    ok: int
+    errors: int
+    empty: int
+    problem: str = ""
+    attempts: int = 0
+    tokens_billed: int = 0
+    tokens_kept: int = 0
+
+    @property
+    def failed(self) -> int:
+        """Rows with an error record, except empty rows."""
+        return self.errors - self.empty
+
+    @property
+    def not_reached(self) -> int:
+        """Rows that were read and have no record."""
+        return self.rows - self.ok - self.errors
+
+
 @dataclass(slots=True)
 class Score:
     """A model's answer to one row.
 
-    `value` is a `(d,)` float32 array for embeddings, otherwise the text (`None` where the model gave
-    none), or a list of texts where more than one answer a row was asked for; `finish_reason` likewise
-    (`None` for embeddings). `usage` holds token counts as the service named them, `raw` the whole
-    reply, both only on request.
+    `value` is a `(d,)` float32 array for embeddings, otherwise the text (`None` if the model gave none), or
+    a list of texts if several answers a row were requested; `finish_reason` likewise (`None` for
+    embeddings). `usage` holds token counts as the service names them, `raw` the whole reply; both are set
+    only on request.
     """
 
     value: Any
@@ -87,10 +124,10 @@ class Score:
 
 @dataclass(slots=True)
 class Settled:
-    """A row with its one result: what a record is made of.
+    """A row with its final result, from which its record is made.
 
-    `id` is the text of the `--id` column, `kept` the `--keep` columns by name; `truncated`: only the
-    beginning of its text was asked, since the whole is longer than the model takes.
+    `id` is the text of the `id` column, `kept` the values of the `keep` columns by name. `truncated`: only
+    the beginning of its text was sent, because all of it exceeds the model's context.
     """
 
     file: str
@@ -103,9 +140,9 @@ class Settled:
 
 @dataclass(slots=True)
 class Prompt:
-    """What one row asks: `body` is the JSON that goes into the request, a text or chat messages.
+    """The prompt of one row; `body` is its JSON in the request, a text or chat messages.
 
-    `truncated`: it is only the beginning of the row's text.
+    `truncated`: it holds only the beginning of the row's text.
     """
 
     file: str
@@ -118,7 +155,7 @@ class Prompt:
 
 @dataclass(slots=True)
 class Reply:
-    """What came back over the wire: `headers` ignore case, `seconds` is the round trip."""
+    """An HTTP response; `headers` ignore case, `seconds` is the round-trip time."""
 
     status: int
     headers: Mapping[str, str]
@@ -128,11 +165,10 @@ class Reply:
 
 @dataclass(slots=True)
 class Attempt:
-    """Event: one request was sent and ended, well or not.
+    """Event: one request has ended, successfully or not.
 
-    `status` is `None` where no reply came; `cause` names why it was not kept (`""` where it was).
-    Token counts are the service's own, 0 where it said none. `asked` are the rows' prompts,
-    `deployment` is the name of the one that was asked.
+    `status` is `None` if no response came. `cause` is the code of the failure, `""` for success. Token counts
+    are the service's, 0 if it reported none. `deployment` is the name of the deployment that was called.
     """
 
     rows: int
@@ -141,13 +177,13 @@ class Attempt:
     cause: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    asked: Sequence[Prompt] = ()
+    prompts: Sequence[Prompt] = ()
     deployment: str = ""
 
 
 @dataclass(slots=True)
 class RowsSettled:
-    """Event: rows got their records. `errors` counts them by code, `finish_reasons` by reason."""
+    """Event: rows have their results. `errors` counts them by code, `finish_reasons` by reason."""
 
     ok: int
     errors: Mapping[ErrorCode, int] = field(default_factory=dict)
@@ -156,10 +192,10 @@ class RowsSettled:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Event: what a run has before it, all its files together, rows of earlier runs among them.
+    """Event: the size of the whole run, including rows that earlier runs have scored.
 
-    `prompt_tokens` and `requests` are estimates; so is `rows`, unless it is `exact`. `prompt_bytes` are those
-    of the prompts' JSON, 0 where they are not known.
+    `prompt_tokens` and `requests` are estimates; so is `rows`, unless `exact`. `prompt_bytes` is the size of
+    the prompts' JSON, 0 if unknown.
     """
 
     rows: int
@@ -171,22 +207,22 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class FileOpened:
-    """Event: an input file is read from now on; `known` of its rows have their records from earlier runs."""
+    """Event: reading of an input file starts; earlier runs have scored `known` of its rows."""
 
     file: str
     known: int
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How one deployment stands at a moment.
+class DeploymentState:
+    """The state of one deployment at one moment.
 
-    `state` is `up`, `down` (probed now and then) or `stopped`; `in_flight` requests are under way, `waiting`
-    workers wait for their turn and `backing_off` before another attempt. `rpm` and `tpm` are the limits that
-    are kept to now, a minute; `None` where none is known. `paused_seconds` are left of a pause that the
-    service asked for; `for_quota`: within the last second a request waited for the quota. `last_failure` is
-    the code of the latest failure of a deployment that is not up, `failing_seconds` how long it has failed
-    and `probe_seconds` when it is asked again.
+    `state` is `up`, `down` (probed periodically) or `stopped`. `in_flight` counts requests, `waiting` the
+    workers that wait for their turn, `backing_off` those that wait before a retry. `rpm` and `tpm` are the
+    current limits per minute, `None` if unknown. `paused_seconds` is the rest of a pause that the service
+    requested. `for_quota`: within the last second a request waited for the quota. For a deployment that is
+    not up, `last_failure` is the code of its latest failure, `failing_seconds` how long it has been failing,
+    and `probe_seconds` the time until the next probe.
     """
 
     deployment: str
@@ -204,14 +240,14 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
-    """Event, once a second while a run asks: how its deployments stand.
+class Heartbeat:
+    """Event, once a second while requests are sent: the state of the deployments.
 
-    `unwritten`: parts that wait to be written; while there are any, no more may be asked. `oldest_seconds`:
-    how long the oldest request in flight is under way. `stopping`: nothing more is asked.
+    `unwritten` counts the parts that wait to be written; while there are any, no new requests may be sent.
+    `oldest_seconds` is the age of the oldest request in flight. `stopping`: no new requests are sent.
     """
 
-    deployments: tuple[Standing, ...]
+    deployments: tuple[DeploymentState, ...]
     unwritten: int = 0
     oldest_seconds: float = 0.0
     stopping: bool = False
@@ -219,12 +255,12 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class FileFinished:
-    """Event: an input file is through, or as far as the run came.
+    """Event: work on an input file has ended, or the run has.
 
-    `state` is `complete`, `partial`, `unreadable`, or `not_started` where the run stopped before. `known`
-    of its `rows` had their records from an earlier run. `complete`: the file was read to its end, so
-    `rows` are all that it holds; those without a record were read and not answered. `attempts` are the
-    requests that held rows of it, tokens those that were billed, and kept in records, in all runs.
+    `state` is `complete`, `partial`, `unreadable`, or `not_started` if the run stopped before. Earlier runs
+    have scored `known` of its `rows`. `complete`: the file was read to its end, so `rows` counts all of its
+    rows; those without a record were not answered. `attempts` counts the requests that held its rows.
+    `tokens_billed`, and `tokens_kept` of answers that are in records, are of all runs.
     """
 
     file: str
@@ -243,12 +279,12 @@ class FileFinished:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Event: something that a person should know while it happens. Quotes no cell."""
+    """Event: a message for people while the run works. It quotes no cell."""
 
     text: str
 
 
-Event: TypeAlias = "Attempt | RowsSettled | Expected | FileOpened | Pulse | FileFinished | Notice"
+Event: TypeAlias = "Attempt | RowsSettled | Expected | FileOpened | Heartbeat | FileFinished | Notice"
 
-#: Whoever wants to know what happens gives such a callable; it must be quick and must not raise.
+#: A listener to events; it must be fast and must not raise.
 Listen: TypeAlias = Callable[[Event], None]

@@ -83,14 +83,14 @@ def test_nothing_in_is_nothing_out(deployment: Deployment) -> None:
 def test_what_is_wrong_is_said_where_the_call_is(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match="rows_per_part is not a setting for rows"):
+    with pytest.raises(UsageError, match="rows_per_part is not a setting of this function"):
         score_rows(["a"], task="chat", model="m", rows_per_part=3)
     with pytest.raises(UsageError, match="row 1 is int"):
         list(score_rows(["a", 1], task="chat", model=deployment.name))  # type: ignore[list-item]
     with pytest.raises(InputError, match="no column 'b'"):
         list(score_rows([{"a": "x"}], task="chat", model=deployment.name, column="b"))
     monkeypatch.delenv("OPENAI_BASE_URL")
-    with pytest.raises(SettingsError, match="No endpoint is named"):
+    with pytest.raises(SettingsError, match="No endpoint is set"):
         list(score_rows(["a"], task="chat", model="m"))
 
 
@@ -191,7 +191,7 @@ def test_messages_may_be_given_themselves_and_the_text_field_is_one_of_theirs(de
     list(score_rows([{"body": "a cat"}], messages=messages, **given))
     (asked,) = deployment.requests()
     assert asked.body["messages"] == [{"role": "user", "content": "Sing of a cat"}]
-    with pytest.raises(UsageError, match="text_field is a field of a template"):
+    with pytest.raises(UsageError, match="text_field names a field of a template"):
         list(score_rows(["a"], **given))
     with pytest.raises(UsageError, match="text_field animal: the template's fields are plant"):
         list(score_rows([{"plant": "a"}], prompt="{plant}", **given))

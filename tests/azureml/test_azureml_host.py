@@ -165,8 +165,8 @@ def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_mod
     chosen = settings_of(host, environ)
     found = chosen.settings
     assert (found.deadline, found.quota_share, found.column, found.format) == ("1h", 0.3, "body", "jsonl")
-    assert chosen.named["quota_share"] == environ["BATCHSCORE_CONFIG"]
-    assert chosen.named["format"] == "BATCHSCORE_FORMAT"
+    assert chosen.sources["quota_share"] == environ["BATCHSCORE_CONFIG"]
+    assert chosen.sources["format"] == "BATCHSCORE_FORMAT"
     assert settings_of(host, {**environ, TEXT_COLUMN: "text"}).settings.column == "text"
     with pytest.raises(SettingsError, match=r"BATCHSCORE_CONFIG no\.toml: there is no such file beside the"):
         settings_of(host, {"BATCHSCORE_CONFIG": "no.toml"})
@@ -308,6 +308,7 @@ def test_a_second_file_of_the_same_name_is_refused(files: Files, other: str) -> 
     assert azureml.run([moved]) == [moved]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("called")
 def test_a_call_resumes_if_another_worker_overwrote_records(
     files: Files, deployment: Deployment, monkeypatch: pytest.MonkeyPatch

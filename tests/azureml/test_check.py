@@ -500,6 +500,7 @@ def without_the_sdk(tmp_path: Path) -> Callable[[str], subprocess.CompletedProce
     return run
 
 
+@pytest.mark.process
 def test_without_the_extra_it_says_what_to_install(
     without_the_sdk: Callable[[str], subprocess.CompletedProcess[str]], tree: Path
 ) -> None:

@@ -233,7 +233,7 @@ def test_a_cluster_without_an_identity_gets_one(azure: Azure) -> None:
         ({"WORKSPACE": "", "ENDPOINT": "e"}, "WORKSPACE is empty"),
         ({"TASK": "images"}, "TASK is images"),
         ({"ENDPOINT": "my_endpoint"}, "ENDPOINT is my_endpoint"),
-        ({"INPUT": "nowhere"}, "there is no such folder"),
+        ({"INPUT": "nowhere"}, "there is no such folder or file"),
     ],
 )
 def test_a_variable_that_cannot_be_meant_is_told_before_anything_is_asked(
@@ -245,6 +245,7 @@ def test_a_variable_that_cannot_be_meant_is_told_before_anything_is_asked(
     assert not azure.calls
 
 
+@pytest.mark.process
 def test_the_script_passes_shellcheck() -> None:
     script = ROOT / "deployment" / "deploy-and-run.sh"
     shellcheck = Path(sys.executable).with_name("shellcheck")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from cli_records import codes, records, whole
 
 from batchscore.simulator import CONTENT_FILTER_TRIGGER, Behaviour, Deployment, Running
@@ -120,6 +121,7 @@ def test_too_many_errors_stop_the_run_early(
     assert (len(scores), len(errors)) == (5, 7)
 
 
+@pytest.mark.slow
 def test_a_deadline_ends_the_run_in_time_whatever_hangs(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:

@@ -110,4 +110,4 @@ def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:
             run = process.finish()
         assert (run.exit_code, run.stdout) == (0, "")
         assert run.stderr.startswith("This is a simulator: answers are made up")
-        assert run.stderr.endswith("Ctrl-C ends it.\n")
+        assert run.stderr.endswith("Press Ctrl-C to stop.\n")

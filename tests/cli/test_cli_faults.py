@@ -100,7 +100,7 @@ def test_an_outage_in_the_middle_keeps_what_was_answered(
     run = batchscore(*command, "--json")
     assert run.exit_code == 4
     assert (run.report["ok"], run.report["errors"]) == (4, 0)
-    assert "the service has not answered for" in run.report["reason"]
+    assert "the service has not responded for" in run.report["reason"]
     assert "(503, server_error)" in run.report["reason"]
     deployment.reset()
     assert batchscore(*command).exit_code == 0

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_records import whole
 
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.locks.flock import SYSTEM
 from batchscore.output.locks.lock import Hold
 from batchscore.rows import Event, Notice, RowsSettled
 from batchscore.run.score_files import prepare
-from batchscore.settings.sources import resolve
 from batchscore.simulator import Deployment
 
 if TYPE_CHECKING:
@@ -103,14 +103,15 @@ def test_meanwhile_it_can_be_merged_as_far_as_it_is_but_not_verified(
         assert f"process {process.popen.pid}" in verified.stderr
 
 
+@pytest.mark.process
 def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> None:
     """Somebody took it for dead, and works on the same output now."""
     files.texts("a.csv", [f"row {row}" for row in range(3000)])
-    settings = resolve(
+    settings = resolve_settings(
         {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True},
         environ={},
         config={},
-    )
+    ).settings
     hold = Hold(tmp_path / "gone.lock", b"", None, SYSTEM)
     notices: list[str] = []
 

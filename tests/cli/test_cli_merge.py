@@ -91,7 +91,7 @@ def test_several_tasks_and_a_single_files_own_folder(
         ["merge", "one.jsonl", "one.arrow"],
     )
     assert unclear.exit_code == absent.exit_code == 1
-    assert "out holds embeddings and chat: choose one with --task." in unclear.stderr
+    assert "out holds embeddings and chat. Choose one with --task." in unclear.stderr
     assert "out holds no completions, only embeddings and chat." in absent.stderr
     assert (chosen.exit_code, single.exit_code) == (0, 0), (chosen, single)
     assert list(library.read_scores("chat.parquet")["chat"]) == answers("out", "chat")
@@ -110,13 +110,13 @@ def test_what_may_not_be_written_or_is_not_there(
     (part,) = Path("cut/out/chat").iterdir()
     part.write_bytes(part.read_bytes()[:-9])
     expected = {
-        ("out", "mine.jsonl"): "mine.jsonl is there already",
-        ("out", "out/all.jsonl"): "would stand in the output folder out itself",
-        ("out", "out/chat/all.jsonl"): "would stand in the output folder out itself",
+        ("out", "mine.jsonl"): "mine.jsonl exists already",
+        ("out", "out/all.jsonl"): "is in the output folder out itself",
+        ("out", "out/chat/all.jsonl"): "is in the output folder out itself",
         ("out", "in/a.jsonl", "--overwrite"): "in/a.jsonl is the input a.jsonl of these scores",
-        ("empty", "all.jsonl"): "empty is no output of batchscore",
+        ("empty", "all.jsonl"): "empty is not an output of batchscore",
         ("nowhere", "all.jsonl"): "nowhere: there is no such output folder",
-        ("cut", "all.jsonl"): "is not as it was written",
+        ("cut", "all.jsonl"): "was changed after it was written",
     }
     runs = batchscore.together(*(["merge", *words] for words in expected), ["merge", "out", "all.csv"])
     assert runs.pop().exit_code == 2

@@ -146,7 +146,7 @@ def test_a_wrong_parameter_stops_early(batchscore: Cli, files: Files, deployment
         strict=True,
     ):
         assert run.exit_code == 1
-        assert "refused the first 20 rows for the same reason, so it is probably a parameter" in run.stderr
+        assert "refused the first 20 rows for the same reason, so a parameter is probably wrong" in run.stderr
         assert not (Path("out") / task).exists()
     assert deployment.statistics().count < 150
 
@@ -165,7 +165,7 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
     if sys.platform == "linux":
         # Nobody may make a folder there, not even root.
         expected["/sys/kernel/out"] = "cannot write /sys/kernel/out/"
-        expected["/proc/out"] = "there can be no such folder, or it vanished meanwhile; choose another"
+        expected["/proc/out"] = "the folder cannot exist, or it was removed during the run; choose another"
     for run, words in zip(
         batchscore.together(*([*command, out] for out in expected)), expected.values(), strict=True
     ):

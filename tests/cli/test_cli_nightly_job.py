@@ -86,14 +86,14 @@ def test_nights_one_after_the_other_and_one_that_overlaps(
     with start(job) as first:
         deployment.wait_for(1)
         assert night(job) == 5
-        assert "an earlier run is still at work" in Path("told.txt").read_text("utf-8")
+        assert "an earlier run is still active" in Path("told.txt").read_text("utf-8")
         first.communicate(timeout=50)
     assert first.returncode == 0
     assert json.loads(Path("index.json").read_text("utf-8"))["vectors"].keys() == {"000", "001", "002"}
     assert night({**job, "OPENAI_API_KEY": "wrong"}) == 0  # nothing is asked, so nobody is refused
     files.texts("data/a.csv", ["five"])
     assert night({**job, "OPENAI_API_KEY": "wrong"}) == 1
-    assert "somebody must act (exit code 1)" in Path("told.txt").read_text("utf-8")
+    assert "action needed (exit code 1)" in Path("told.txt").read_text("utf-8")
     assert json.loads(Path("index.json").read_text("utf-8"))["vectors"].keys() == {"000", "001", "002"}
 
 
@@ -108,6 +108,7 @@ def test_rows_without_an_id_stand_in_no_index(
     assert json.loads(Path("index.json").read_text("utf-8"))["vectors"].keys() == {"b"}
 
 
+@pytest.mark.process
 def test_the_units_and_the_crontab_can_be_read(tmp_path: Path) -> None:
     units = [SHOWN / f"batchscore-nightly.{kind}" for kind in ("service", "timer")]
     tool = shutil.which("systemd-analyze")

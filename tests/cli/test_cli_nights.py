@@ -18,6 +18,7 @@ from batchscore.output.incremental.next_ledger import run_name
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.verify import verify_output
 from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment, Running
+from hypothesis_profiles import examples
 
 if TYPE_CHECKING:
     from conftest import Direct
@@ -150,7 +151,7 @@ def test_a_new_version_that_could_not_take_its_place_wholly_does_so_later(
 def test_many_folders_that_change(
     more: dict[str, Any], simulator: Running, deployment: Deployment, direct: Direct
 ) -> None:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60))
     @given(st.integers(0, 2**32))
     def play(seed: int) -> None:
         nights(new_output(simulator, deployment, direct, more), seed, 6)

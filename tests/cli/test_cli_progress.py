@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 import pytest
 
 from batchscore.cli.progress import PLAIN_SECONDS, Progress
-from batchscore.rows import Notice, Pulse, RowsSettled, Standing
+from batchscore.rows import DeploymentState, Heartbeat, Notice, RowsSettled
 from batchscore.simulator import Deployment
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def asked(deployment: Deployment, *more: str) -> list[str]:
     return ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text", *more]
 
 
+@pytest.mark.slow
 def test_a_person_sees_how_a_run_gets_on_and_leaves_it_with_a_clean_terminal(
     batchscore: Cli, files: Files, deployment: Deployment, terminal: Terminal
 ) -> None:
@@ -144,7 +145,7 @@ def test_a_log_of_a_night_stays_short() -> None:
     progress = Progress(stream, verbose=True)
     began = progress.watch.started
     progress(RowsSettled(5))
-    progress(Pulse((Standing("east", "up", 3, 0, 0, None, None, 0.0, for_quota=False),)))
+    progress(Heartbeat((DeploymentState("east", "up", 3, 0, 0, None, None, 0.0, for_quota=False),)))
     progress(Notice("east waits 20 s."))
     for second in range(10 * 3600):
         progress.step(began + second)

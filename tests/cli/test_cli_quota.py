@@ -20,6 +20,7 @@ def told(running: Running) -> dict[str, str]:
     return {"OPENAI_BASE_URL": f"{running.endpoint}/v1", "OPENAI_API_KEY": running.key}
 
 
+@pytest.mark.slow
 def test_a_strict_quota_is_kept_with_limits_given_and_with_limits_told(batchscore: Cli, files: Files) -> None:
     """A bucket of one second: whoever sends two seconds' worth at once is refused."""
     files.texts("a.csv", [f"row {row} of the tide table, with some words more " * 6 for row in range(300)])
@@ -65,6 +66,7 @@ def test_processes_on_one_quota_keep_it_together_and_one_may_be_killed(batchscor
     assert statuses.get("429", 0) <= 4
 
 
+@pytest.mark.slow
 def test_the_deployments_of_the_file_are_all_used_and_a_dead_one_is_left_out(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
@@ -85,7 +87,7 @@ def test_the_deployments_of_the_file_are_all_used_and_a_dead_one_is_left_out(
     )
     assert run.exit_code == 0, run
     assert len(whole("out", "chat")[0]) == 100
-    assert "gone is not used any more" in run.stderr
+    assert "gone is no longer used" in run.stderr
     asked = [one.statistics().statuses.get("200", 0) for one in (deployment, *others)]
     assert sum(asked) == 100
     assert min(asked[:2]) >= 20

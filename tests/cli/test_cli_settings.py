@@ -126,7 +126,7 @@ def test_every_way_to_name_the_endpoint(
     assert json.loads(record.read_bytes())["endpoints"][0]["from"] == {
         "endpoint": "OPENAI_API_BASE",
         "api_version": "OPENAI_API_VERSION",
-        "deployment": "--deployment",
+        "deployment": "deployment",
         "key": "OPENAI_API_KEY",
         "auth": "OPENAI_API_KEY",
     }

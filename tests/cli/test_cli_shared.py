@@ -279,7 +279,7 @@ def test_names_in_records_begin_below_the_root(batchscore: Cli, files: Files, de
     assert deployment.statistics().count == 2
     outside = batchscore(*command, "--base-dir", "in/a", "in/b/x.csv")
     assert outside.exit_code == 1
-    assert "does not lie below the folder in/a" in outside.stderr
+    assert "is not below the folder in/a" in outside.stderr
 
 
 @pytest.mark.slow

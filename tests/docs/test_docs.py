@@ -27,8 +27,9 @@ else:
     import tomli as tomllib
 
 from batchscore.cli.main import cli
-from batchscore.errors import ERROR_CODES_MEAN, EXIT_CODES_MEAN, TRANSIENT, ErrorCode, ExitCode
-from batchscore.settings.sources import resolve
+from batchscore.errors import ERROR_MEANINGS, EXIT_MEANINGS, TRANSIENT, ErrorCode, ExitCode
+from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.settings.config_file import ConfigFile
 
 EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column", "text")
 
@@ -161,6 +162,7 @@ def test_the_guide_makes_the_calls_of_the_script_with_its_files() -> None:
         assert name in guide
 
 
+@pytest.mark.slow
 def test_every_python_example_of_the_docs_runs(
     batchscore: Cli, imported: prefork.Server, data: Path, tmp_path: Path
 ) -> None:
@@ -186,7 +188,9 @@ def test_every_python_example_of_the_docs_runs(
 def test_every_settings_file_of_the_docs_can_be_meant(text: str) -> None:
     required = {"task": "chat", "model": "m", "output": "out"}
     config = tomllib.loads(text)
-    assert len(resolve(required, environ={}, config=config).deployments) == len(config.get("deployments", ()))
+    assert len(
+        resolve_settings(required, environ={}, config=ConfigFile(settings=config)).settings.deployments
+    ) == len(config.get("deployments", ()))
 
 
 @pytest.fixture(scope="module")
@@ -195,11 +199,7 @@ def generator() -> dict[str, Any]:
 
 
 def test_the_made_pages_are_what_the_code_says(generator: dict[str, Any]) -> None:
-    old = [
-        name
-        for name, make in generator["PAGES"].items()
-        if (DOCS / "reference" / name).read_text("utf-8") != make()
-    ]
+    old = [name for name, make in generator["PAGES"].items() if (DOCS / name).read_text("utf-8") != make()]
     assert not old, "run python docs/generate.py"
 
 
@@ -208,9 +208,9 @@ def test_every_error_code_says_what_to_do() -> None:
     assert re.findall(r"^### `(\w+)`$", page, re.MULTILINE) == sorted(
         (code.value for code in ErrorCode), key=lambda name: page.index(f"### `{name}`")
     )
-    assert ERROR_CODES_MEAN.keys() == set(ErrorCode)
-    assert EXIT_CODES_MEAN.keys() == set(ExitCode)
-    transient, standing = page.split("## Errors that stay")
+    assert ERROR_MEANINGS.keys() == set(ErrorCode)
+    assert EXIT_MEANINGS.keys() == set(ExitCode)
+    transient, standing = page.split("## Permanent errors")
     assert {code for code in ErrorCode if f"### `{code.value}`" in transient} == TRANSIENT
     assert {code for code in ErrorCode if f"### `{code.value}`" in standing} == set(ErrorCode) - TRANSIENT
 

@@ -50,6 +50,7 @@ def assert_shows(page: str, seen: str) -> None:
         assert any(wanted.fullmatch(line) for line in lines), f"{shown!r} is not in:\n{seen}"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_the_tutorial_works_from_its_beginning_to_its_end(
     batchscore: Cli, imported: prefork.Server, tmp_path: Path

@@ -15,6 +15,7 @@ from batchscore.endpoint.key_vault import read_key, vault_secret
 from batchscore.endpoint.sign_in_errors import ADVICE, sign_in_failure
 from batchscore.errors import ServiceRefused, SettingsError
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings, cut
 from cloud import Cloud
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def test_tokens_of_five_seconds_over_many_lives(
     expiring(batchscore, files, cloud, {**alone(tmp_path), **ways_in(cloud)["azureml"]}, seconds=90)
 
 
-def test_a_key_comes_from_the_vault_and_shows_nowhere(
+def test_a_key_comes_from_the_vault_and_is_never_shown(
     batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
 ) -> None:
     files.texts("in/a.csv", ["one", "two"])
@@ -135,7 +136,7 @@ def test_a_key_comes_from_the_vault_and_shows_nowhere(
 
 
 @pytest.mark.slow
-def test_a_key_that_is_exchanged_while_a_run_lasts_is_read_again(
+def test_a_key_that_is_rotated_during_a_run_is_read_again(
     batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
 ) -> None:
     files.texts("in/a.csv", [f"text {number}" for number in range(200)])
@@ -157,14 +158,14 @@ def test_a_key_that_is_exchanged_while_a_run_lasts_is_read_again(
     [
         (403, {"code": "Forbidden", "message": "HUSH"}, "Key Vault Secrets User"),
         (403, {"innererror": {"code": "SecretDisabled"}, "message": "HUSH"}, "is disabled"),
-        (403, {"innererror": {"code": "ForbiddenByFirewall"}}, "firewall does not let"),
-        (404, {"code": "SecretNotFound"}, "there is no such secret"),
+        (403, {"innererror": {"code": "ForbiddenByFirewall"}}, "firewall does not admit"),
+        (404, {"code": "SecretNotFound"}, "the vault has no such secret"),
         (401, {}, "vault's tenant"),
     ],
 )
 def test_a_vault_that_refuses_says_what_to_do(cloud: Cloud, status: int, error: object, said: str) -> None:
     cloud.vault_status, cloud.vault_body = status, {"error": error}
-    secret = vault_secret(f"{cloud.url}/secrets/openai", place="--api-key-from")
+    secret = vault_secret(f"{cloud.url}/secrets/openai", source="api_key_from")
     with pytest.raises(ServiceRefused) as caught:
         read_key(secret, lambda _: "T0KEN")
     message = str(caught.value)
@@ -174,22 +175,23 @@ def test_a_vault_that_refuses_says_what_to_do(cloud: Cloud, status: int, error: 
     assert "T0KEN" not in message
 
 
-def test_a_vault_that_does_not_answer_is_told() -> None:
-    secret = vault_secret("http://127.0.0.1:9/secrets/openai", place="--api-key-from")
-    with pytest.raises(ServiceRefused, match="the vault does not answer"):
+@pytest.mark.slow
+def test_a_vault_that_does_not_respond_is_reported() -> None:
+    secret = vault_secret("http://127.0.0.1:9/secrets/openai", source="api_key_from")
+    with pytest.raises(ServiceRefused, match="the vault does not respond"):
         read_key(secret, lambda _: "T0KEN")
 
 
 @pytest.mark.parametrize("value", ["", "two words", "two\nlines"])
-def test_a_secret_that_can_be_no_key_is_told(cloud: Cloud, value: str) -> None:
+def test_a_secret_that_is_not_a_key_is_reported(cloud: Cloud, value: str) -> None:
     cloud.key = value
     token = cloud.issue("by hand", "https://vault.azure.net")
-    secret = vault_secret(f"{cloud.url}/secrets/openai", place="--api-key-from")
-    with pytest.raises(ServiceRefused, match="holds nothing that can be a key"):
+    secret = vault_secret(f"{cloud.url}/secrets/openai", source="api_key_from")
+    with pytest.raises(ServiceRefused, match="does not hold a key"):
         read_key(secret, lambda _: token.text)
 
 
-def test_a_run_that_gets_no_key_asks_nothing(
+def test_a_run_without_its_key_sends_no_request(
     batchscore: Cli, files: Files, cloud: Cloud, tmp_path: Path
 ) -> None:
     files.texts("in/a.csv", ["one"])
@@ -213,15 +215,15 @@ def test_a_run_that_gets_no_key_asks_nothing(
         "https://[/secrets/a",
     ],
 )
-def test_what_is_no_secret_of_a_vault_is_refused_without_being_quoted(text: str) -> None:
-    with pytest.raises(SettingsError, match="is no secret of a Key Vault") as caught:
-        vault_secret(text, place="--api-key-from")
+def test_another_address_than_a_vault_secrets_is_refused_without_being_quoted(text: str) -> None:
+    with pytest.raises(SettingsError, match="is not the address of a Key Vault secret") as caught:
+        vault_secret(text, source="api_key_from")
     assert text not in str(caught.value)
 
 
 def test_each_cloud_has_its_vaults() -> None:
     version = "0123456789abcdef0123456789abcdef"
-    secret = vault_secret(f"https://v.vault.azure.cn/secrets/a-b/{version}/", place="x")
+    secret = vault_secret(f"https://v.vault.azure.cn/secrets/a-b/{version}/", source="x")
     assert secret.url == f"https://v.vault.azure.cn/secrets/a-b/{version}"
     assert secret.scope == "https://vault.azure.cn/.default"
 
@@ -240,7 +242,9 @@ def test_each_deployment_of_a_run_may_have_a_vault_of_its_own() -> None:
             {**table, "key_variable": "MY_KEY"},
         ),
     )
-    targets = [endpoint.target for endpoint in endpoints_of(settings, {"MY_KEY": "k"}, None)]
+    targets = [
+        endpoint.target for endpoint in endpoints_of(cut(EndpointSettings, settings), {"MY_KEY": "k"}, None)
+    ]
     vaults = [target.key_from.url if target.key_from else target.key for target in targets]
     own = "https://own.vault.azure.net/secrets/b"
     assert vaults == ["https://all.vault.azure.net/secrets/a", own, "k"]
@@ -271,21 +275,22 @@ def refusal(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str | None]) 
     return message
 
 
+@pytest.mark.slow
 def test_each_way_to_fail_has_its_own_advice(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     environ = alone(tmp_path)
-    assert "here: az login, or a service principal" in refusal(monkeypatch, environ).lower()
+    assert "run az login, or set a service principal" in refusal(monkeypatch, environ).lower()
 
     azure_cli(tmp_path, "echo 'ERROR: AADSTS700082: HUSH, the refresh token has expired.' >&2", "exit 1")
     expired = refusal(monkeypatch, {"PATH": f"{tmp_path}/bin:/bin"})
-    assert "az login again" in expired
+    assert "run az login again" in expired
     assert "AADSTS700082" in expired
 
     (tmp_path / "bin" / "az").unlink()
     cloud.refuse_tokens = 400
     machine = refusal(monkeypatch, {**environ, **ways_in(cloud)["azureml"]})
-    assert "identity service (MSI_ENDPOINT) gave none" in machine
+    assert "identity service (MSI_ENDPOINT) gave no token" in machine
     assert "az login" not in machine
     wrong = refusal(monkeypatch, {"DEFAULT_IDENTITY_CLIENT_ID": CLIENT_ID})
     assert "DEFAULT_IDENTITY_CLIENT_ID must be the client id" in wrong

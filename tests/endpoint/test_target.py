@@ -16,9 +16,10 @@ from typing import Any
 import openai
 import pytest
 
-from batchscore.endpoint.precedence import PLACES, precedence_table
+from batchscore.endpoint.precedence import PRECEDENCE, precedence_table
 from batchscore.endpoint.target import Target, resolve_target
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
+from endpoint_settings import endpoint_settings
 
 AZ = "https://res.openai.azure.com"
 DATED = "2024-10-21"
@@ -34,8 +35,11 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def target(environ: dict[str, str] | None = None, **settings: Any) -> Target:
-    return resolve_target(**{"task": "embeddings", "model": "ada", "environ": environ or {}, **settings})
+def target(
+    environ: dict[str, str] | None = None, origins: dict[str, str] | None = None, **settings: Any
+) -> Target:
+    given = endpoint_settings(**{"model": "ada", **settings})
+    return resolve_target(given, environ or {}, origins)
 
 
 # The two tables below are read across: a case a line where it fits.
@@ -218,7 +222,7 @@ def test_an_environment_leads_to_its_target(case: str) -> None:
 
 # environment, settings, error, words of the message
 WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], str]] = {
-    "no endpoint": ({"OPENAI_API_KEY": "SECRET"}, {}, SettingsError, "--simulate"),
+    "no endpoint": ({"OPENAI_API_KEY": "SECRET"}, {}, SettingsError, "simulate"),
     "no scheme": ({}, {"endpoint": "res.openai.azure.com"}, SettingsError, "https://"),
     "a key for an endpoint": ({"AZURE_OPENAI_ENDPOINT": "SECRET"}, {}, SettingsError, "AZURE_OPENAI_ENDPOINT"),
     "a space": ({}, {"endpoint": "https://SECRET .com"}, SettingsError, "space"),
@@ -269,16 +273,16 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], st
         SettingsError, "no API versions",
     ),
     "a deployment's address without a version": (
-        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ + "/openai/deployments/x"}, SettingsError, "--api-version",
+        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ + "/openai/deployments/x"}, SettingsError, "Set api_version",
     ),
     "two deployments": (
         {"AZURE_OPENAI_API_KEY": "SECRET"},
-        {"endpoint": f"{AZ}/openai/deployments/x?api-version={DATED}", "deployment": "y"}, UsageError, "--deployment",
+        {"endpoint": f"{AZ}/openai/deployments/x?api-version={DATED}", "deployment": "y"}, UsageError, "deployment is y",
     ),
     "two versions": (
         {"AZURE_OPENAI_API_KEY": "SECRET"},
         {"endpoint": f"{AZ}/openai/deployments/x?api-version={DATED}", "api_version": "2023-05-15"},
-        UsageError, "--api-version",
+        UsageError, "api_version is 2023-05-15",
     ),
     "another task's address": (
         {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": f"{AZ}/openai/v1/chat/completions"},
@@ -289,13 +293,12 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], st
         SettingsError, "https://r.services.ai.azure.com alone",
     ),
     "a version at a /v1": ({}, {"endpoint": "http://localhost:81/v1", "api_version": DATED}, SettingsError, "version"),
-    "no model": ({}, {"endpoint": "http://localhost:81", "model": ""}, SettingsError, "--model"),
-    "another task": ({}, {"endpoint": AZ, "task": "speech"}, UsageError, "speech"),
+    "no model": ({}, {"endpoint": "http://localhost:81", "model": ""}, SettingsError, "model"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_be_used_is_said_without_a_secret(case: str) -> None:
+def test_an_unusable_setting_is_reported_without_a_secret(case: str) -> None:
     environ, settings, error, words = WRONG[case]
     with pytest.raises(error) as caught:
         target(environ, **settings)
@@ -303,7 +306,7 @@ def test_what_cannot_be_used_is_said_without_a_secret(case: str) -> None:
     assert "SEC" not in str(caught.value)
 
 
-def test_the_places_that_won_are_named() -> None:
+def test_the_sources_that_won_are_named() -> None:
     found = target(
         {
             "OPENAI_API_TYPE": "azure",
@@ -312,7 +315,7 @@ def test_the_places_that_won_are_named() -> None:
             "OPENAI_API_KEY": "a",
         },
         deployment="x",
-        named={"deployment": "batchscore.toml"},
+        origins={"deployment": "batchscore.toml"},
     )
     assert found.sources == {
         "endpoint": "OPENAI_API_BASE",
@@ -329,7 +332,7 @@ def test_a_target_never_shows_its_key_or_headers() -> None:
     assert "SECRET" not in f"{found!r} {found}"
 
 
-def test_headers_say_who_we_are_and_take_no_credential_from_custom_ones() -> None:
+def test_headers_name_batchscore_and_take_no_credential_from_custom_ones() -> None:
     found = target(
         {
             "OPENAI_API_KEY": "k",
@@ -378,6 +381,7 @@ def test_nothing_is_read_from_the_process_itself(monkeypatch: pytest.MonkeyPatch
         assert found.url.startswith("http://localhost:81/")
 
 
+@pytest.mark.process
 def test_the_sdk_is_imported_only_when_a_target_is_resolved() -> None:
     code = "import sys, batchscore.endpoint.target; sys.exit('openai' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -473,7 +477,7 @@ def test_a_target_is_what_the_official_sdk_sends(
 
 def test_the_docs_print_the_table_of_the_code() -> None:
     assert precedence_table() in (DOCS / "endpoints.md").read_text(encoding="utf-8")
-    assert len(PLACES) == 5
+    assert len(PRECEDENCE) == 5
 
 
 def _commands() -> list[tuple[dict[str, str], dict[str, str]]]:

@@ -27,9 +27,7 @@ from scripted import (
     reply,
     vectors,
 )
-from virtual_time import run_virtual
-
-Patch = pytest.MonkeyPatch
+from virtual_time import loop_time, run_virtual
 
 
 def from_second(second: float, refused: Reply) -> Timed:
@@ -55,22 +53,20 @@ def errors_of(settled: list[Settled]) -> list[RowError]:
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 407])
 @pytest.mark.parametrize("rows_a_request", [1, 8])
-def test_a_refusal_of_everything_is_no_rows_error(
-    status: int, rows_a_request: int, monkeypatch: Patch
-) -> None:
+def test_a_refusal_of_everything_is_no_rows_error(status: int, rows_a_request: int) -> None:
     timed = from_second(2.0, refusal(status, "x"))
 
     async def run() -> tuple[list[Settled], BatchscoreError | None]:
         engine = engine_over(timed.service, prompts(2000), rows_a_request=rows_a_request, concurrency=16)
         return await settled_before_failure(engine)
 
-    (settled, error), _ = run_virtual(run(), monkeypatch)
+    (settled, error), _ = run_virtual(run())
     assert isinstance(error, ServiceRefused)
     assert settled
     assert not errors_of(settled)
 
 
-def test_nothing_is_taken_apart_once_the_run_is_stopped(monkeypatch: Patch) -> None:
+def test_nothing_is_taken_apart_once_the_run_is_stopped() -> None:
     timed = from_second(2.0, refusal(400, "x"))
 
     async def run() -> tuple[list[Settled], int]:
@@ -84,24 +80,24 @@ def test_nothing_is_taken_apart_once_the_run_is_stopped(monkeypatch: Patch) -> N
                 at_stop = len(timed.asked_at)
         return settled, len(timed.asked_at) - at_stop
 
-    (settled, after), _ = run_virtual(run(), monkeypatch)
+    (settled, after), _ = run_virtual(run())
     assert after == 0
     assert not errors_of(settled)
 
 
-def test_a_wrong_parameter_leaves_no_error_records(monkeypatch: Patch) -> None:
+def test_a_wrong_parameter_leaves_no_error_records() -> None:
     timed = from_second(0.0, refusal(400, "unknown_parameter"))
 
     async def run() -> tuple[list[Settled], BatchscoreError | None]:
         return await settled_before_failure(engine_over(timed.service, prompts(500), rows_a_request=1))
 
-    (settled, error), _ = run_virtual(run(), monkeypatch)
+    (settled, error), _ = run_virtual(run())
     assert isinstance(error, ServiceRefused)
-    assert "probably a parameter" in str(error)
+    assert "parameter is probably wrong" in str(error)
     assert settled == []
 
 
-def test_equal_rows_that_are_all_refused_do_not_wait_for_each_other(monkeypatch: Patch) -> None:
+def test_equal_rows_that_are_all_refused_do_not_wait_for_each_other() -> None:
     """More of them than may wait for one answer, which is held back while it may be a parameter's fault."""
     timed = from_second(0.0, refusal(400, "x"))
 
@@ -109,32 +105,32 @@ def test_equal_rows_that_are_all_refused_do_not_wait_for_each_other(monkeypatch:
         same = (Prompt("file.csv", row, b'"text:1"') for row in range(3 * MOST_WAITING))
         return await collected(engine_over(timed.service, same, rows_a_request=1, dedup=True))
 
-    settled, _ = run_virtual(run(), monkeypatch)
+    settled, _ = run_virtual(run())
     assert sorted(row.row for row in settled) == list(range(3 * MOST_WAITING))
 
 
 @pytest.mark.parametrize("good", [0, 1])
-def test_a_few_refused_rows_at_the_start_are_their_own_fault(good: int, monkeypatch: Patch) -> None:
+def test_a_few_refused_rows_at_the_start_are_their_own_fault(good: int) -> None:
     bad = {f"text:{row}" for row in range(12)}
     timed = Timed(lambda texts, _: refusal(400, "x") if bad & set(texts) else None)
 
     async def run() -> list[Settled]:
         return await collected(engine_over(timed.service, prompts(12 + good), rows_a_request=1))
 
-    settled, _ = run_virtual(run(), monkeypatch)
+    settled, _ = run_virtual(run())
     assert sorted(row.row for row in settled) == list(range(12 + good))
     assert [error.code for error in errors_of(settled)] == [ErrorCode.INVALID_REQUEST] * 12
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_row_that_alone_is_refused_costs_itself_only(status: int, monkeypatch: Patch) -> None:
+def test_a_row_that_alone_is_refused_costs_itself_only(status: int) -> None:
     """As a firewall does that reads what it passes on."""
     timed = Timed(lambda texts, _: reply(status, "blocked") if "text:77" in texts else None)
 
     async def run() -> list[Settled]:
         return await collected(engine_over(timed.service, prompts(500), rows_a_request=8))
 
-    settled, _ = run_virtual(run(), monkeypatch)
+    settled, _ = run_virtual(run())
     assert sorted(row.row for row in settled) == list(range(500))
     (failed,) = [row for row in settled if not has_its_own_vector(row)]
     assert failed.row == 77
@@ -146,20 +142,20 @@ def test_a_row_that_alone_is_refused_costs_itself_only(status: int, monkeypatch:
 # --- rubbish
 
 
-def test_rubbish_in_place_of_every_answer_is_an_outage(monkeypatch: Patch) -> None:
+def test_rubbish_in_place_of_every_answer_is_an_outage() -> None:
     timed = Timed(lambda *_: Reply(200, {}, b"<html>please sign in</html>", 0.1))
 
     async def run() -> tuple[list[Settled], BatchscoreError | None]:
         return await settled_before_failure(engine_over(timed.service, prompts(300), max_outage=120.0))
 
-    (settled, error), seconds = run_virtual(run(), monkeypatch)
+    (settled, error), seconds = run_virtual(run())
     assert settled == []
     assert isinstance(error, Outage)
     assert "not JSON" in str(error)
     assert seconds < 300
 
 
-def test_a_malformed_first_reply_does_not_decide_how_long_vectors_are(monkeypatch: Patch) -> None:
+def test_a_malformed_first_reply_does_not_decide_how_long_vectors_are() -> None:
     def behave(texts: list[str], seconds: float) -> Reply | None:
         if seconds > 0.12:
             return None
@@ -169,7 +165,7 @@ def test_a_malformed_first_reply_does_not_decide_how_long_vectors_are(monkeypatc
     async def run() -> list[Settled]:
         return await collected(engine_over(Timed(behave).service, prompts(60)))
 
-    settled, _ = run_virtual(run(), monkeypatch)
+    settled, _ = run_virtual(run())
     assert len(settled) == 60
     assert all(has_its_own_vector(row) for row in settled)
 
@@ -178,9 +174,7 @@ def test_a_malformed_first_reply_does_not_decide_how_long_vectors_are(monkeypatc
 
 
 @pytest.mark.parametrize(("concurrency", "retries"), [(1, 0), (2, 1), (3, 2), (16, 0), (16, 6)])
-def test_an_outage_costs_no_row_however_few_its_retries(
-    concurrency: int, retries: int, monkeypatch: Patch
-) -> None:
+def test_an_outage_costs_no_row_however_few_its_retries(concurrency: int, retries: int) -> None:
     timed = Timed(lambda _, seconds: reply(503, {}) if 10 < seconds < 600 else None)
 
     async def run() -> list[Settled]:
@@ -194,12 +188,12 @@ def test_an_outage_costs_no_row_however_few_its_retries(
         )
         return await collected(engine)
 
-    settled, _ = run_virtual(run(), monkeypatch)
+    settled, _ = run_virtual(run())
     assert sorted(row.row for row in settled) == list(range(400))
     assert not errors_of(settled)
 
 
-def test_a_failure_that_says_when_a_quota_is_whole_again_pauses_nothing(monkeypatch: Patch) -> None:
+def test_a_failure_that_says_when_a_quota_is_whole_again_pauses_nothing() -> None:
     wholes = {"x_ratelimit_reset_requests": "8m24s", "x_ratelimit_remaining_requests": "9999"}
     failing = [True]
 
@@ -210,33 +204,33 @@ def test_a_failure_that_says_when_a_quota_is_whole_again_pauses_nothing(monkeypa
     async def run() -> list[Settled]:
         return await collected(engine_over(Timed(behave).service, prompts(200), rows_a_request=1))
 
-    settled, seconds = run_virtual(run(), monkeypatch)
+    settled, seconds = run_virtual(run())
     assert not errors_of(settled)
     assert seconds < 60
 
 
-def test_a_network_that_is_gone_takes_the_sign_in_along_and_brings_it_back(monkeypatch: Patch) -> None:
+def test_a_network_that_is_gone_takes_the_sign_in_along_and_brings_it_back() -> None:
     """A token cannot be renewed in an outage either; the probe that meets this goes on probing."""
 
     async def answer(texts: list[str], number: int) -> Reply:
         del number
         await asyncio.sleep(0.1)
-        if 1000 > time.monotonic() - started > 5:
+        if 1000 > loop_time() - started > 5:
             raise NoReply(ErrorCode.CONNECTION_ERROR, "signing in again fails")
         return vectors(texts)
 
     async def run() -> list[Settled]:
         nonlocal started
-        started = time.monotonic()
+        started = loop_time()
         return await collected(engine_over(Service(answer), prompts(4000), max_outage=1800.0))
 
     started = 0.0
-    settled, _ = run_virtual(run(), monkeypatch)
+    settled, _ = run_virtual(run())
     assert len(settled) == 4000
     assert not errors_of(settled)
 
 
-def test_probing_that_breaks_off_ends_the_run(monkeypatch: Patch) -> None:
+def test_probing_that_breaks_off_ends_the_run() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(0.1)
         if number > 20 and texts == ["ping:0"]:
@@ -248,19 +242,19 @@ def test_probing_that_breaks_off_ends_the_run(monkeypatch: Patch) -> None:
     async def run() -> tuple[list[Settled], BatchscoreError | None]:
         return await settled_before_failure(engine_over(Service(answer), prompts(4000), max_outage=1800.0))
 
-    (_, error), seconds = run_virtual(run(), monkeypatch)
+    (_, error), seconds = run_virtual(run())
     assert "please report this" in str(error)
     assert seconds < 60
 
 
-def test_who_waits_for_a_deployment_wakes_however_soon_it_is_up(monkeypatch: Patch) -> None:
+def test_who_waits_for_a_deployment_wakes_however_soon_it_is_up() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         del number
         return vectors(texts)
 
     async def run() -> bool:
         deployment = deployment_of(Service(answer))
-        deployments = engine_over([deployment], prompts(1)).asking.deployments
+        deployments = engine_over([deployment], prompts(1)).attempt_loop.deployments
         deployment.set_state(State.DOWN)
         choosing = asyncio.create_task(deployments.choose(1.0))
         await asyncio.sleep(0)
@@ -269,22 +263,22 @@ def test_who_waits_for_a_deployment_wakes_however_soon_it_is_up(monkeypatch: Pat
         choosing.cancel()
         return bool(done)
 
-    assert run_virtual(run(), monkeypatch)[0]
+    assert run_virtual(run())[0]
 
 
-def test_a_probe_that_ends_late_does_not_use_again_what_was_given_up(monkeypatch: Patch) -> None:
+def test_a_probe_that_ends_late_does_not_use_again_what_was_given_up() -> None:
     timed = Timed(lambda *_: None, takes=2.0)
 
     async def run() -> State:
         first, other = (deployment_of(timed.service, name=name) for name in "ab")
-        deployments = engine_over([first, other], prompts(1)).asking.deployments
-        deployments.down(first)
+        deployments = engine_over([first, other], prompts(1)).attempt_loop.deployments
+        deployments.mark_down(first)
         await asyncio.sleep(1)
         deployments.stop(first, ServiceRefused("404"))
         await asyncio.sleep(10)
         return first.health.state
 
-    assert run_virtual(run(), monkeypatch)[0] is State.STOPPED
+    assert run_virtual(run())[0] is State.STOPPED
 
 
 # --- several deployments
@@ -312,7 +306,7 @@ def test_a_pause_of_all_deployments_leaves_the_loop_to_others() -> None:
     assert worked < 0.9
 
 
-def test_each_deployment_may_renew_its_own_token(monkeypatch: Patch) -> None:
+def test_each_deployment_may_renew_its_own_token() -> None:
     notices: list[str] = []
 
     def member(name: str, seconds: float) -> Deployment:
@@ -330,15 +324,13 @@ def test_each_deployment_may_renew_its_own_token(monkeypatch: Patch) -> None:
         members = [member("a", 0.5), member("b", 5.0), member("c", 1.0)]
         return await collected(engine_over(members, prompts(3000), rows_a_request=1, notices=notices))
 
-    settled, _ = run_virtual(run(), monkeypatch)
+    settled, _ = run_virtual(run())
     assert len(settled) == 3000
     assert not [notice for notice in notices if "not used any more" in notice]
 
 
 @pytest.mark.parametrize("fails", ["signing in", "signing in anew"])
-def test_a_deployment_that_cannot_sign_in_leaves_its_work_to_the_others(
-    fails: str, monkeypatch: Patch
-) -> None:
+def test_a_deployment_that_cannot_sign_in_leaves_its_work_to_the_others(fails: str) -> None:
     notices: list[str] = []
 
     async def lost(texts: list[str], number: int) -> Reply:
@@ -357,12 +349,12 @@ def test_a_deployment_that_cannot_sign_in_leaves_its_work_to_the_others(
         ]
         return await collected(engine_over(members, prompts(500), rows_a_request=1, notices=notices))
 
-    settled, _ = run_virtual(run(), monkeypatch)
+    settled, _ = run_virtual(run())
     assert sorted(row.row for row in settled) == list(range(500))
-    assert notices == ["a is not used any more: No Entra ID token"]
+    assert notices == ["a is no longer used: No Entra ID token"]
 
 
-def test_a_deployment_that_asks_for_minutes_comes_back(monkeypatch: Patch) -> None:
+def test_a_deployment_that_asks_for_minutes_comes_back() -> None:
     timed = Timed(lambda _, seconds: reply(503, {}, retry_after="700") if 1 < seconds < 3 else None)
 
     async def run() -> list[Settled]:
@@ -372,7 +364,7 @@ def test_a_deployment_that_asks_for_minutes_comes_back(monkeypatch: Patch) -> No
         ]
         return await collected(engine_over(members, prompts(3000), rows_a_request=1))
 
-    settled, _ = run_virtual(run(), monkeypatch)
+    settled, _ = run_virtual(run())
     assert len(settled) == 3000
     assert len([at for at in timed.asked_at if at > 700]) > 100
 
@@ -380,7 +372,7 @@ def test_a_deployment_that_asks_for_minutes_comes_back(monkeypatch: Patch) -> No
 # --- the stream, and who reads
 
 
-def test_what_came_before_a_stream_broke_is_settled(monkeypatch: Patch) -> None:
+def test_what_came_before_a_stream_broke_is_settled() -> None:
     def breaking() -> Iterator[Prompt]:
         yield from prompts(61)
         raise ZeroDivisionError
@@ -392,11 +384,11 @@ def test_what_came_before_a_stream_broke_is_settled(monkeypatch: Patch) -> None:
             settled.extend(batch)
 
     with pytest.raises(ZeroDivisionError):
-        run_virtual(run(), monkeypatch)
+        run_virtual(run())
     assert len(settled) >= 56
 
 
-def test_closing_in_the_moment_of_a_timeout_ends_it_all(monkeypatch: Patch) -> None:
+def test_closing_in_the_moment_of_a_timeout_ends_it_all() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         asked.append(number)
         await asyncio.sleep(1000 if number == 30 else 0.1)
@@ -410,8 +402,8 @@ def test_closing_in_the_moment_of_a_timeout_ends_it_all(monkeypatch: Patch) -> N
         async for _ in results:
             if len(asked) >= 60:
                 break
-        flights = engine.asking.attempts.patience.flights
-        (late,) = [flight for flight in flights if time.monotonic() - flight.started > 0.5]
+        flights = engine.attempt_loop.requester.timeouts.flights
+        (late,) = [flight for flight in flights if loop_time() - flight.started > 0.5]
 
         def give_up() -> None:
             late.overdue = True
@@ -422,7 +414,7 @@ def test_closing_in_the_moment_of_a_timeout_ends_it_all(monkeypatch: Patch) -> N
         await results.aclose()
         return len(asked) - before
 
-    assert run_virtual(run(), monkeypatch)[0] == 0
+    assert run_virtual(run())[0] == 0
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,9 +24,7 @@ from scripted import (
     reply,
     vectors,
 )
-from virtual_time import run_virtual
-
-Patch = pytest.MonkeyPatch
+from virtual_time import loop_time, run_virtual
 
 
 @dataclass
@@ -40,7 +37,7 @@ class Clocked:
 
     async def answer(self, texts: list[str], number: int) -> Reply:
         del number
-        now = time.monotonic()
+        now = loop_time()
         self.began = now if self.began is None else self.began
         self.asked_at.append(now - self.began)
         await asyncio.sleep(0.1)
@@ -60,7 +57,7 @@ def good(settled: list[Settled], rows: int) -> None:
     assert all(has_its_own_vector(row) for row in settled)
 
 
-def test_half_an_hour_of_503_costs_a_pause_and_no_row(monkeypatch: Patch) -> None:
+def test_half_an_hour_of_503_costs_a_pause_and_no_row() -> None:
     service = down_between(1.0, 1500.0, reply(503, {}))
     notices: list[str] = []
 
@@ -70,17 +67,17 @@ def test_half_an_hour_of_503_costs_a_pause_and_no_row(monkeypatch: Patch) -> Non
         )
         return await collected(engine)
 
-    settled, seconds = run_virtual(main(), monkeypatch)
+    settled, seconds = run_virtual(main())
     good(settled, 2000)
     assert 1500 < seconds < 1700
     during = [at for at in service.asked_at if 20 < at < 1500]
     assert len(during) <= 60, "a service that is down is probed now and then, not flooded"
     assert [text.partition(" ")[0] for text in notices] == ["scripted", "scripted"]
-    assert "does not answer" in notices[0]
-    assert "answers again" in notices[1]
+    assert "does not respond" in notices[0]
+    assert "responds again" in notices[1]
 
 
-def test_an_outage_that_does_not_end_stops_the_run_and_is_no_rows_fault(monkeypatch: Patch) -> None:
+def test_an_outage_that_does_not_end_stops_the_run_and_is_no_rows_fault() -> None:
     service = down_between(1.0, float("inf"), reply(503, {}))
     settled: list[Settled] = []
 
@@ -89,13 +86,13 @@ def test_an_outage_that_does_not_end_stops_the_run_and_is_no_rows_fault(monkeypa
         async for batch in engine.settled():
             settled.extend(batch)
 
-    with pytest.raises(Outage, match="has not answered for"):
-        run_virtual(main(), monkeypatch)
+    with pytest.raises(Outage, match="has not responded for"):
+        run_virtual(main())
     assert 0 < len(settled) < 2000
     assert all(has_its_own_vector(row) for row in settled)
 
 
-def test_an_address_that_was_never_reached_is_given_up_soon(monkeypatch: Patch) -> None:
+def test_an_address_that_was_never_reached_is_given_up_soon() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         raise NoReply(ErrorCode.CONNECTION_ERROR, "nothing listens at 127.0.0.1:1")
 
@@ -105,21 +102,19 @@ def test_an_address_that_was_never_reached_is_given_up_soon(monkeypatch: Patch) 
     started: list[float] = []
 
     async def timed() -> None:
-        started.append(time.monotonic())
+        started.append(loop_time())
         try:
             await main()
         finally:
-            started.append(time.monotonic())
+            started.append(loop_time())
 
     with pytest.raises(Outage, match="nothing listens"):
-        run_virtual(timed(), monkeypatch)
+        run_virtual(timed())
     assert started[1] - started[0] < 60
 
 
 @pytest.mark.parametrize("position", [0, 50, 99])
-def test_a_row_that_always_fails_costs_only_itself_wherever_it_stands(
-    position: int, monkeypatch: Patch
-) -> None:
+def test_a_row_that_always_fails_costs_only_itself_wherever_it_stands(position: int) -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(0.1)
         return reply(500, {}) if f"text:{position}" in texts else vectors(texts)
@@ -127,7 +122,7 @@ def test_a_row_that_always_fails_costs_only_itself_wherever_it_stands(
     async def main() -> list[Settled]:
         return await collected(engine_over(Service(answer), prompts(100), rows_a_request=4))
 
-    settled, seconds = run_virtual(main(), monkeypatch)
+    settled, seconds = run_virtual(main())
     assert sorted(row.row for row in settled) == list(range(100))
     (failed,) = [row for row in settled if isinstance(row.result, RowError)]
     assert failed.row == position
@@ -140,20 +135,20 @@ def two(first: Answer, second: Answer, rpm: float | None = None) -> list[Deploym
     return [deployment_of(service, name=name, rpm=rpm) for name, service in services.items()]
 
 
-def test_the_quotas_of_several_deployments_add_up(monkeypatch: Patch) -> None:
+def test_the_quotas_of_several_deployments_add_up() -> None:
     services = [Clocked(healthy), Clocked(healthy)]
 
     async def main() -> list[Settled]:
         members = two(services[0].answer, services[1].answer, rpm=600)
         return await collected(engine_over(members, prompts(1200), rows_a_request=1))
 
-    settled, seconds = run_virtual(main(), monkeypatch)
+    settled, seconds = run_virtual(main())
     good(settled, 1200)
     assert 58 < seconds < 64, "1,200 requests at twice 600 a minute"
     assert all(len(service.asked_at) > 500 for service in services)
 
 
-def test_the_work_of_a_dead_deployment_flows_to_the_other_and_back(monkeypatch: Patch) -> None:
+def test_the_work_of_a_dead_deployment_flows_to_the_other_and_back() -> None:
     dying = down_between(5.0, 65.0, reply(503, {}))
     steady = Clocked(healthy)
 
@@ -161,13 +156,13 @@ def test_the_work_of_a_dead_deployment_flows_to_the_other_and_back(monkeypatch: 
         members = two(dying.answer, steady.answer, rpm=600)
         return await collected(engine_over(members, prompts(2400), rows_a_request=1, retries=2))
 
-    settled, seconds = run_virtual(main(), monkeypatch)
+    settled, seconds = run_virtual(main())
     good(settled, 2400)
     assert len([at for at in dying.asked_at if at > 95]) > 50, "once it answers again it is used again"
     assert seconds < 190
 
 
-def test_a_deployment_that_refuses_us_is_left_out(monkeypatch: Patch) -> None:
+def test_a_deployment_that_refuses_us_is_left_out() -> None:
     gone = down_between(0, float("inf"), refusal(404, "DeploymentNotFound"))
     steady = Clocked(healthy)
     notices: list[str] = []
@@ -176,35 +171,35 @@ def test_a_deployment_that_refuses_us_is_left_out(monkeypatch: Patch) -> None:
         members = two(gone.answer, steady.answer)
         return await collected(engine_over(members, prompts(300), rows_a_request=1, notices=notices))
 
-    settled, _ = run_virtual(main(), monkeypatch)
+    settled, _ = run_virtual(main())
     good(settled, 300)
     assert len(gone.asked_at) == 1
-    assert [text.startswith("first is not used any more") for text in notices] == [True]
+    assert [text.startswith("first is no longer used") for text in notices] == [True]
 
 
-def test_when_every_deployment_refuses_us_the_run_stops(monkeypatch: Patch) -> None:
+def test_when_every_deployment_refuses_us_the_run_stops() -> None:
     gone = down_between(0, float("inf"), refusal(404, "DeploymentNotFound"))
 
     async def main() -> None:
         await collected(engine_over(two(gone.answer, gone.answer), prompts(300)))
 
     with pytest.raises(ServiceRefused, match="DeploymentNotFound"):
-        run_virtual(main(), monkeypatch)
+        run_virtual(main())
 
 
-def test_one_429_pauses_the_deployment_once(monkeypatch: Patch) -> None:
+def test_one_429_pauses_the_deployment_once() -> None:
     service = Clocked(lambda seconds: reply(429, {}, retry_after="20") if 1 <= seconds < 1.3 else None)
 
     async def main() -> list[Settled]:
         return await collected(engine_over(Service(service.answer), prompts(400), rows_a_request=1))
 
-    settled, seconds = run_virtual(main(), monkeypatch)
+    settled, seconds = run_virtual(main())
     good(settled, 400)
     assert not [at for at in service.asked_at if 1.6 < at < 21]
     assert 20 < seconds < 45
 
 
-def test_a_row_that_can_never_fit_is_told_from_a_quota_that_is_used_up(monkeypatch: Patch) -> None:
+def test_a_row_that_can_never_fit_is_told_from_a_quota_that_is_used_up() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(0.1)
         return reply(429, {}, retry_after="86400") if "text:7" in texts else vectors(texts)
@@ -212,7 +207,7 @@ def test_a_row_that_can_never_fit_is_told_from_a_quota_that_is_used_up(monkeypat
     async def main() -> list[Settled]:
         return await collected(engine_over(Service(answer), prompts(40)))
 
-    settled, seconds = run_virtual(main(), monkeypatch)
+    settled, seconds = run_virtual(main())
     (failed,) = [row for row in settled if isinstance(row.result, RowError)]
     assert failed.row == 7
     assert "24.0 h" in failed.result.message  # type: ignore[union-attr]
@@ -220,7 +215,7 @@ def test_a_row_that_can_never_fit_is_told_from_a_quota_that_is_used_up(monkeypat
     assert seconds < 30
 
 
-def test_a_hung_request_is_asked_again_and_holds_nobody_up(monkeypatch: Patch) -> None:
+def test_a_hung_request_is_asked_again_and_holds_nobody_up() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(3600 if number == 100 else 0.1)
         return vectors(texts)
@@ -232,7 +227,7 @@ def test_a_hung_request_is_asked_again_and_holds_nobody_up(monkeypatch: Patch) -
             engine_over(Service(answer), prompts(3000), rows_a_request=8, attempts=attempts)
         )
 
-    settled, seconds = run_virtual(main(), monkeypatch)
+    settled, seconds = run_virtual(main())
     good(settled, 3000)
     assert 15 < seconds < 35
     (late,) = [attempt for attempt in attempts if attempt.cause == "timeout"]
@@ -240,7 +235,7 @@ def test_a_hung_request_is_asked_again_and_holds_nobody_up(monkeypatch: Patch) -
     assert [attempt.rows for attempt in attempts if attempt.rows not in {8, 0}] == [4, 4], "it was halved"
 
 
-def test_a_slow_model_is_not_asked_twice_for_what_was_coming(monkeypatch: Patch) -> None:
+def test_a_slow_model_is_not_asked_twice_for_what_was_coming() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         seconds = 40.0 + number % 10
         await asyncio.sleep(seconds)
@@ -251,12 +246,12 @@ def test_a_slow_model_is_not_asked_twice_for_what_was_coming(monkeypatch: Patch)
     async def main() -> list[Settled]:
         return await collected(engine_over(Service(answer), prompts(400), attempts=attempts))
 
-    settled, _ = run_virtual(main(), monkeypatch)
+    settled, _ = run_virtual(main())
     good(settled, 400)
     assert not [attempt for attempt in attempts if attempt.cause]
 
 
-def test_equal_prompts_are_sent_once(monkeypatch: Patch) -> None:
+def test_equal_prompts_are_sent_once() -> None:
     asked: list[str] = []
 
     async def answer(texts: list[str], number: int) -> Reply:
@@ -269,14 +264,14 @@ def test_equal_prompts_are_sent_once(monkeypatch: Patch) -> None:
     async def main() -> list[Settled]:
         return await collected(engine_over(Service(answer), source, dedup=True))
 
-    settled, _ = run_virtual(main(), monkeypatch)
+    settled, _ = run_virtual(main())
     assert sorted(row.row for row in settled) == list(range(500))
     assert sorted(asked) == sorted({f"text:{row}" for row in range(25)})
     for row in settled:
         assert row.result.value[0] == row.row % 25  # type: ignore[union-attr]
 
 
-def test_rows_that_always_fail_do_not_hold_up_the_others_from_the_start(monkeypatch: Patch) -> None:
+def test_rows_that_always_fail_do_not_hold_up_the_others_from_the_start() -> None:
     """As in a run that goes on with what failed before: nothing was ever answered when they come."""
 
     async def answer(texts: list[str], number: int) -> Reply:
@@ -288,7 +283,7 @@ def test_rows_that_always_fail_do_not_hold_up_the_others_from_the_start(monkeypa
     async def run() -> list[Settled]:
         return await collected(engine_over(Service(answer), prompts(40), rows_a_request=1, retries=6))
 
-    settled, seconds = run_virtual(run(), monkeypatch)
+    settled, seconds = run_virtual(run())
     assert sorted(row.row for row in settled) == list(range(40))
     assert sum(isinstance(row.result, RowError) for row in settled) == 30
     assert seconds < 300, "one after the other they would take a quarter of an hour"

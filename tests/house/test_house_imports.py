@@ -6,53 +6,25 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import batchscore
+from import_table import MAY_IMPORT, NOUNS, TOP
 
 SOURCE = Path(batchscore.__file__).parent
 
-#: What every room may use: the nouns that flow, the errors and the tasks.
-NOUNS = {"errors", "rows", "task", "version"}
 
-#: What each room may import, besides itself and the nouns. Imports run one way: the rooms below in this
-#: table are the doors, the ones above know nothing of them. docs/explanation/architecture.md shows it.
-MAY_IMPORT: dict[str, set[str]] = {
-    "settings": set(),
-    "stores": set(),
-    "simulator": set(),
-    "read": {"stores"},
-    "request": {"stores"},
-    "prompts": {"settings"},
-    "endpoint": {"settings", "simulator"},
-    "engine": {"endpoint", "prompts", "request", "settings"},
-    "output": {"prompts", "read", "settings", "stores"},
-    "mlflow_model": {"prompts", "settings"},
-    "api": {"endpoint", "engine", "mlflow_model", "output", "prompts", "settings", "stores"},
-    "plan": {"output", "prompts", "read", "request", "settings", "simulator", "stores"},
-    "report": {"output", "settings", "stores"},
-    "run": {"endpoint", "engine", "output", "plan", "read", "report", "settings", "stores"},
-    "azureml": {"endpoint", "mlflow_model", "prompts", "read", "report", "run", "settings"},
-    "cli": {"azureml", "mlflow_model", "output", "plan", "report", "run", "settings", "simulator", "stores"},
-}
-
-#: The top of the package: the public names and the command.
-TOP = {
-    "__init__": {"api", "mlflow_model"},
-    "__main__": {"cli"},
-    "errors": set(),
-    "rows": set(),
-    "task": set(),
-    "version": set(),
-}
-
-
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
+    """Return each module's name and syntax tree; they are parsed once."""
+    found = []
     for path in sorted(SOURCE.rglob("*.py")):
         name = path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".")
-        yield name.removesuffix(".__init__"), ast.parse(path.read_text("utf-8"))
+        found.append((name.removesuffix(".__init__"), ast.parse(path.read_text("utf-8"))))
+    return found
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -69,10 +41,13 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 
 def test_only_nouns_and_rooms_are_at_the_top() -> None:
-    there = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()} - {
-        "__pycache__"
-    }
-    assert there == {*MAY_IMPORT, *TOP}
+    there = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - {"__pycache__"} == {*MAY_IMPORT, *TOP}
+
+
+def test_every_room_opens_with_its_question() -> None:
+    for init in SOURCE.rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(init.read_text("utf-8"))), init
 
 
 def test_imports_run_one_way() -> None:
@@ -108,6 +83,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
         visit(module, ())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [

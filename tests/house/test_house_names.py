@@ -1,4 +1,4 @@
-"""What is public is pinned: to change it is a decision, not an accident."""
+"""The public names are pinned: changing them is a decision, not an accident."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ PUBLIC = [
     "InputError",
     "Outage",
     "OutputError",
+    "RunSummary",
     "ServiceRefused",
     "Scored",
     "SettingsError",
@@ -20,6 +21,7 @@ PUBLIC = [
     "log_model",
     "read_scores",
     "save_model",
+    "score_files",
     "score_rows",
     "stream_rows",
 ]
@@ -32,7 +34,7 @@ def test_the_public_names() -> None:
 
 
 def test_the_codes_of_error_records() -> None:
-    """Whoever reads error records relies on them."""
+    """Readers of error records rely on them."""
     assert [code.value for code in batchscore.ErrorCode] == [
         "empty_input",
         "unreadable_row",
@@ -42,6 +44,7 @@ def test_the_codes_of_error_records() -> None:
         "input_too_long",
         "content_filter",
         "invalid_request",
+        "over_quota",
         "rate_limited",
         "server_error",
         "timeout",

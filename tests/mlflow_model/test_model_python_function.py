@@ -17,7 +17,7 @@ import yaml
 
 from batchscore import BatchscoreError, InputError, SettingsError, UsageError, log_model, save_model
 from batchscore.errors import OutputError, RowFailed
-from batchscore.mlflow_model.choose import choose
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.simulator import Deployment
 from batchscore.version import VERSION
 
@@ -211,14 +211,8 @@ def test_a_template_may_take_several_columns_and_their_absence_is_told(deploymen
         loaded("m").get_raw_model().predict(pd.DataFrame({"text": ["one"]}))
 
 
-@pytest.mark.parametrize(
-    "store",
-    [
-        pytest.param("file://{}/mlruns", id="files"),
-        # Making its tables takes MLflow many seconds.
-        pytest.param("sqlite:///{}/mlflow.db", id="sqlite", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["file://{}/mlruns", "sqlite:///{}/mlflow.db"], ids=["files", "sqlite"])
 def test_a_logged_model_can_be_registered_and_asked_by_every_address(
     store: str, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batchscore: Cli
 ) -> None:
@@ -234,16 +228,17 @@ def test_a_logged_model_can_be_registered_and_asked_by_every_address(
     found = mlflow.pyfunc.load_model("models:/sings/1").predict({"text": ["tide"]})
     assert found["error"].tolist() == [""]
     for address in (info.model_uri, "models:/sings/1", f"runs:/{kept.info.run_id}/singer"):
-        found = choose({"model": address, "output": "out"}, environ={})
+        found = resolve_settings({"model": address, "output": "out"}, environ={})
         assert (found.settings.model, found.settings.prompt) == (deployment.name, "Sing of {text}")
     Path("rows.csv").write_text("body\ntide\nbread\n")
     run = batchscore("score", "rows.csv", "-o", "out", "-m", "models:/sings/1")
     assert run.exit_code == 0, run.said
     assert run.stdout.startswith("chat: 2 rows of 1 file: 2 scored")
-    with pytest.raises(SettingsError, match=r"models:/nobody/1 cannot be fetched: .*MLFLOW_TRACKING_URI"):
-        choose({"model": "models:/nobody/1", "output": "out"}, environ={})
+    with pytest.raises(SettingsError, match=r"models:/nobody/1 cannot be downloaded: .*MLFLOW_TRACKING_URI"):
+        resolve_settings({"model": "models:/nobody/1", "output": "out"}, environ={})
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_in_another_process_and_folder(deployment: Deployment, tmp_path: Path) -> None:
     save_model("m", task="embeddings", model=deployment.name)
     (tmp_path / "elsewhere").mkdir()
@@ -260,7 +255,7 @@ def test_a_model_is_loaded_in_another_process_and_folder(deployment: Deployment,
 
 def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment: Deployment) -> None:
     for name in ("api_key", "azure_ad_token", "extra_headers", "Authorization"):
-        with pytest.raises(UsageError, match=f"param {name}: a model keeps no secrets"):
+        with pytest.raises(UsageError, match=f"param {name}: a model stores no secrets"):
             save_model("m", task="chat", model="m", param={name: "s3cret"})
     search = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "s3cret"}}}
     with pytest.raises(
@@ -286,7 +281,7 @@ def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment:
 def test_nothing_but_a_model_is_overwritten_and_a_link_stays_one(deployment: Deployment) -> None:
     save_model("m", task="chat", model="old")
     Path("m/thesis.txt").write_text("years of work")
-    with pytest.raises(OutputError, match=r"m holds more than a model: thesis\.txt"):
+    with pytest.raises(OutputError, match=r"m holds other files than a model: thesis\.txt"):
         save_model("m", task="chat", model="new", overwrite=True)
     assert Path("m/thesis.txt").exists()
     assert yaml.safe_load(Path("m/model.yaml").read_text())["model"] == "old"

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import SettingsError, UsageError
-from batchscore.mlflow_model.choose import Chosen, choose
 from batchscore.mlflow_model.read import folder_of, parameters, read_saved
+from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 
 #: Folders that `mlflow.openai.save_model` wrote, each named for the version; `sample` is the way of 2023.
 FOREIGN = Path(__file__).with_name("foreign")
@@ -30,8 +30,8 @@ def written(name: str, data: Any, mlmodel: Any | None = None) -> Path:
     return folder
 
 
-def chosen(model: str | Path, environ: dict[str, str] | None = None, **flags: Any) -> Chosen:
-    return choose({"model": str(model), "output": "out", **flags}, environ=environ or {})
+def chosen(model: str | Path, environ: dict[str, str] | None = None, **flags: Any) -> ResolvedSettings:
+    return resolve_settings({"model": str(model), "output": "out", **flags}, environ=environ or {})
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,14 @@ def test_what_a_model_keeps_for_its_client_is_never_sent() -> None:
     ("data", "mlmodel", "says"),
     [
         ({"task": "images", "model": "d"}, None, "task 'images'"),
-        ({"task": "embeddings"}, None, "names no model"),
-        (["no"], None, "holds no mapping"),
+        ({"task": "embeddings"}, None, "does not name a model"),
+        (["no"], None, "is not a mapping"),
         ({"task": "embeddings", "model": "e"}, {"flavors": {"sklearn": {}}}, "it has: sklearn"),
         ({"task": "embeddings", "model": "e"}, {"flavors": None}, "it has: none"),
         ({"task": "completions", "model": "e", "prompt": ["a"]}, None, "its prompt is not a text"),
         ({"task": "completions", "model": "e", "prompt": "a } b"}, None, "its template"),
         ({"task": "chat.completions", "model": "e", "messages": "hi"}, None, "not a list of messages"),
-        ({"task": "embeddings", "model": "e", 1: "x"}, None, "its parameter 1 is nothing that a request can"),
+        ({"task": "embeddings", "model": "e", 1: "x"}, None, "its parameter 1 cannot be sent"),
         ({"task": "embeddings", "model": "e", "top_p": float("inf")}, None, "top_p .*float"),
         ({"task": "embeddings", "model": "e", "seed": date(2024, 1, 1)}, None, "seed .*date.*in quotes"),
     ],
@@ -130,14 +130,14 @@ def test_a_name_is_a_name_unless_a_model_is_there() -> None:
     Path("gpt-4o").mkdir()
     for name in ("gpt-4o", "BAAI/bge-small", "a" * 5000, "m:x"):
         assert chosen(name, task="chat").settings.model == name
-    with pytest.raises(SettingsError, match=r"\./gpt-4o holds no MLflow model"):
+    with pytest.raises(SettingsError, match=r"\./gpt-4o is not an MLflow model"):
         chosen("./gpt-4o", task="chat")
-    with pytest.raises(SettingsError, match="gpt-4o/ holds no MLflow model"):
+    with pytest.raises(SettingsError, match="gpt-4o/ is not an MLflow model"):
         chosen("gpt-4o/", task="chat")
     for path in ("./" + "a" * 5000, "~nobody-of-this-name/"):
-        with pytest.raises(SettingsError, match="holds no MLflow model"):
+        with pytest.raises(SettingsError, match="is not an MLflow model"):
             chosen(path, task="chat")
-    with pytest.raises(SettingsError, match="/nowhere/at-all holds no MLflow model"):
+    with pytest.raises(SettingsError, match="/nowhere/at-all is not an MLflow model"):
         chosen("/nowhere/at-all", task="chat")
 
 
@@ -148,8 +148,8 @@ def test_what_is_said_beside_a_model_beats_it() -> None:
     found = chosen(model, environ={"BATCHSCORE_MAX_TOKENS": "5"}, **flags)
     assert found.settings.api_params == {"seed": 1, "max_tokens": 5}
     assert (found.settings.text_field, found.settings.column) == ("animal", "body")
-    assert found.named["model"] == str(model)
-    assert "max_tokens" not in found.named
+    assert found.sources["model"] == str(model)
+    assert found.sources["max_tokens"] == "BATCHSCORE_MAX_TOKENS"
     anew = chosen(model, prompt="Sing: {a} {b}").settings
     assert (anew.prompt, anew.messages, anew.text_field) == ("Sing: {a} {b}", None, None)
     assert chosen(model, param={"max_completion_tokens": 9}).settings.api_params == {
@@ -161,12 +161,12 @@ def test_what_is_said_beside_a_model_beats_it() -> None:
 
 
 def test_what_contradicts_a_model_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"--task chat: the model .* was saved for embeddings"):
+    with pytest.raises(UsageError, match=r"task chat: the model .* was saved for embeddings"):
         chosen(FOREIGN / "sample-2.7", task="chat")
-    with pytest.raises(UsageError, match=r"--system: .* has its own messages"):
+    with pytest.raises(UsageError, match=r"system: .* has its own messages"):
         chosen(FOREIGN / "messages-3.17", system="Be brief")
     written("two", {"model": "e", "task": "completions", "prompt": "{a} and {b}"})
-    with pytest.raises(UsageError, match="--column: the template of two takes several columns"):
+    with pytest.raises(UsageError, match="column: the template of two takes several columns"):
         chosen("two", column="text")
 
 

@@ -411,7 +411,7 @@ odd(
     [[0, {"text": "a"}], [2, {"text": "b"}]],
     [[1, BAD]],
 )
-odd("several-documents.json", b'{\n"text":"a"\n}\n{\n"text":"b"\n}\n', [], problem="write one a line")
+odd("several-documents.json", b'{\n"text":"a"\n}\n{\n"text":"b"\n}\n', [], problem="write one per line")
 odd("cut-object.json", b'{"text":["a","b"', [], problem="not valid JSON at line 1, or it breaks off")
 odd("a-number.json", b"7", [], problem="neither a JSON array nor an object")
 odd(
@@ -486,7 +486,7 @@ odd("pdf-in-truth.txt", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", [], problem="a 
 
 # --- Parquet and Arrow
 odd("empty.parquet", b"", [], problem="it is empty, not a Parquet file")
-odd("csv-in-truth.parquet", b"id,text\n1,a\n", [], problem="no Parquet file, it does not start as one")
+odd("csv-in-truth.parquet", b"id,text\n1,a\n", [], problem="not a Parquet file, by its first bytes")
 odd("arrow-in-truth.parquet", arrow(TABLE, "lz4"), [], problem="but an Arrow file")
 odd("cut.parquet", parquet(TABLE)[:-20], [], problem="damaged or not complete")
 odd("plain.parquet", parquet(TABLE), ID_TEXT, TABLE_ROWS)

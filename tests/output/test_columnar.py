@@ -24,11 +24,11 @@ from batchscore.output.records.columnar import (
     decode_scores,
     encode_errors,
     encode_scores,
-    streaming,
+    open_writer,
 )
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
-from batchscore.stores.storage import replacing
+from batchscore.stores.storage import replace_file
 from output_samples import FAILED, all_comparable, answered, embedded, vector
 
 EMBEDDINGS = RecordSchema("embeddings", dimensions=3)
@@ -177,10 +177,10 @@ def test_what_is_no_finite_float32_vector_is_never_written(values: list[Any]) ->
         encode_scores(rows, EMBEDDINGS)
 
 
-def test_columns_must_be_known_beforehand() -> None:
+def test_columns_need_the_length_of_vectors_and_the_names() -> None:
     with pytest.raises(BrokenInvariant, match="length of the vectors"):
         arrow_schema(RecordSchema("embeddings"))
-    with pytest.raises(BrokenInvariant, match="must be named"):
+    with pytest.raises(BrokenInvariant, match="need the names of kept columns"):
         arrow_schema(RecordSchema("chat", keep=None))
 
 
@@ -206,7 +206,7 @@ def test_a_stream_has_groups_of_some_thousand_rows_whatever_the_batches(
 ) -> None:
     path = tmp_path / f"x.{kind}"
     rows = [embedded(row) for row in range(10_000)]
-    with replacing(path) as sink, streaming(sink, EMBEDDINGS, kind) as stream:
+    with replace_file(path) as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as stream:
         for start, end in ((0, 1), (1, 1), (1, 9000), (9000, 10_000)):
             stream.append(rows[start:end])
         assert stream.rows == 10_000
@@ -226,7 +226,7 @@ def test_a_stream_has_groups_of_some_thousand_rows_whatever_the_batches(
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path, kind: Literal["parquet", "arrow"]) -> None:
     def break_off() -> None:
-        with replacing(tmp_path / "x") as sink, streaming(sink, EMBEDDINGS, kind) as stream:
+        with replace_file(tmp_path / "x") as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as stream:
             stream.append([embedded(row) for row in range(5000)])
             raise KeyboardInterrupt
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, OutputError
@@ -88,7 +88,6 @@ def test_everything_comes_back(tmp_path_factory: pytest.TempPathFactory, batches
     assert replayed(folder) == expected(batches)
 
 
-@settings(max_examples=60)
 @given(BATCHES.filter(bool), st.data())
 def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]], data: st.DataObject
@@ -112,7 +111,6 @@ def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
     assert replayed(folder) == expected([*whole, [numbered(99)]])
 
 
-@settings(max_examples=60)
 @given(BATCHES.filter(bool), st.data())
 def test_a_changed_byte_is_never_taken_for_an_answer(
     tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]], data: st.DataObject
@@ -168,6 +166,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.process
 def test_a_full_disk_is_told_and_what_was_written_before_comes_back(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", _LIMITED, tmp_path / "journal", Path(__file__).parent],

@@ -141,6 +141,7 @@ def test_who_waits_gets_it_when_it_is_free(tmp_path: Path, locking: Locking) -> 
     assert order == ["first", "second"]
 
 
+@pytest.mark.process
 @pytest.mark.crash
 @pytest.mark.parametrize("way", ["kernel", "record"])
 def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:
@@ -163,6 +164,7 @@ def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.process
 @pytest.mark.crash
 @pytest.mark.parametrize("way", ["kernel", "record"])
 def test_a_stopped_process_still_holds(tmp_path: Path, way: str) -> None:
@@ -334,6 +336,7 @@ except OutputError as error:
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("way", ["kernel", "record"])
 def test_a_full_disk_is_told_and_stands_in_nobodys_way(tmp_path: Path, way: str) -> None:
     run = subprocess.run(

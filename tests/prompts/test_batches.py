@@ -17,6 +17,7 @@ from batchscore.prompts.duplicates import MOST_WAITING, Duplicates
 from batchscore.prompts.template import json_bytes
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt, RowError, Score, Settled
+from batchscore.task import CHAT, EMBEDDINGS, TASKS
 
 TEXTS = st.lists(st.text(max_size=20), min_size=1, max_size=8)
 
@@ -113,7 +114,7 @@ def test_no_request_exceeds_a_bound_and_every_row_comes_once_in_order(
     first = source.take()
     source.shrink(shrink)
     rest = all_of(source)
-    form = BodyFormat("embeddings", "ada", {})
+    form = BodyFormat(EMBEDDINGS, "ada", {})
     for prompts in [first.prompts, *(pack.prompts for pack in rest)]:
         assert len(prompts) <= most_rows
         if len(prompts) > 1:
@@ -135,7 +136,7 @@ def test_no_request_exceeds_a_bound_and_every_row_comes_once_in_order(
 def test_an_embeddings_body_is_json_that_says_exactly_what_was_asked(
     texts: list[str], model: str | None, params: dict[str, str]
 ) -> None:
-    form = BodyFormat("embeddings", model, params)
+    form = BodyFormat(EMBEDDINGS, model, params)
     body = orjson.loads(form.body([prompt(row, text) for row, text in enumerate(texts)]))
     named = {} if model is None else {"model": model}
     assert body == {"input": texts, "encoding_format": "base64", **named, **params}
@@ -148,22 +149,22 @@ def test_a_body_of_one_prompt_holds_it_as_it_is(
     task: str, name: str, model: str | None, params: dict[str, Any]
 ) -> None:
     asked = [{"role": "user", "content": "é"}] if task == "chat" else "é"
-    body = orjson.loads(BodyFormat(task, model, params).body([prompt(0, asked)]))
+    body = orjson.loads(BodyFormat(TASKS[task], model, params).body([prompt(0, asked)]))
     assert body == {name: asked, **({"model": model} if model else {}), **params}
 
 
 def test_one_input_is_a_list_all_the_same() -> None:
-    assert orjson.loads(BodyFormat("embeddings", None, {}).body([prompt(0, "a")]))["input"] == ["a"]
+    assert orjson.loads(BodyFormat(EMBEDDINGS, None, {}).body([prompt(0, "a")]))["input"] == ["a"]
 
 
 def test_the_users_encoding_is_kept() -> None:
-    body = BodyFormat("embeddings", None, {"encoding_format": "float"}).body([prompt(0)])
+    body = BodyFormat(EMBEDDINGS, None, {"encoding_format": "float"}).body([prompt(0)])
     assert orjson.loads(body) == {"input": ["x"], "encoding_format": "float"}
 
 
 def test_max_tokens_gets_its_new_name_once() -> None:
     params = {"max_tokens": 5, "seed": 1}
-    form = BodyFormat("chat", "o9", params, may_rename=True)
+    form = BodyFormat(CHAT, "o9", params, may_rename=True)
     assert (form.rename_max_tokens(), form.rename_max_tokens(), form.renamed) == (True, False, True)
     body = orjson.loads(form.body([prompt(0, [])]))
     assert body == {"messages": [], "model": "o9", "seed": 1, "max_completion_tokens": 5}
@@ -174,7 +175,7 @@ def test_max_tokens_gets_its_new_name_once() -> None:
     ("params", "may_rename"), [({"max_tokens": 5}, False), ({}, True), ({"max_completion_tokens": 5}, True)]
 )
 def test_nothing_is_renamed_that_is_not_ours_to_name(params: dict[str, int], may_rename: bool) -> None:  # noqa: FBT001
-    form = BodyFormat("chat", "m", params, may_rename=may_rename)
+    form = BodyFormat(CHAT, "m", params, may_rename=may_rename)
     before = form.body([prompt(0)])
     assert not form.rename_max_tokens()
     assert (form.body([prompt(0)]), form.renamed) == (before, False)

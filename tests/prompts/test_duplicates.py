@@ -21,11 +21,11 @@ def resolved(duplicates: Duplicates, asked: Prompt, result: Score | RowError) ->
 
 def test_who_follows_gets_what_the_first_got_and_so_does_who_comes_later() -> None:
     duplicates, known = Duplicates(), []
-    assert [duplicates.known(prompt(row, "same"), known) for row in range(3)] == [False, True, True]
+    assert [duplicates.add(prompt(row, "same"), known) for row in range(3)] == [False, True, True]
     assert not known
     score = Score("answer")
     assert resolved(duplicates, prompt(0, "same"), score) == {0: score, 1: score, 2: score}
-    assert duplicates.known(prompt(3, "same"), known)
+    assert duplicates.add(prompt(3, "same"), known)
     assert [(row.row, row.result, row.id) for row in known] == [(3, score, "3")]
     assert duplicates.waiting == 0
 
@@ -33,26 +33,26 @@ def test_who_follows_gets_what_the_first_got_and_so_does_who_comes_later() -> No
 def test_an_error_is_shared_by_those_who_wait_and_not_remembered() -> None:
     duplicates = Duplicates()
     for row in range(2):
-        duplicates.known(prompt(row, "bad"), [])
+        duplicates.add(prompt(row, "bad"), [])
     error = RowError(ErrorCode.CONTENT_FILTER, "no")
     assert resolved(duplicates, prompt(0, "bad"), error) == {0: error, 1: error}
-    assert not duplicates.known(prompt(2, "bad"), []), "it is asked anew"
+    assert not duplicates.add(prompt(2, "bad"), []), "it is asked anew"
 
 
 def test_a_prompt_that_was_shortened_on_the_way_is_still_the_one_that_others_follow() -> None:
     duplicates = Duplicates()
     for row in range(2):
-        duplicates.known(prompt(row, "much too long"), [])
+        duplicates.add(prompt(row, "much too long"), [])
     score = Score("answer")
     shorter = replace(prompt(0, "much"), truncated=True)
     assert resolved(duplicates, shorter, score) == {0: score, 1: score}
-    assert not duplicates.known(prompt(2, "much"), []), "a whole text of the same words is another one"
+    assert not duplicates.add(prompt(2, "much"), []), "a whole text of the same words is another one"
 
 
 def test_the_oldest_answers_are_forgotten() -> None:
     duplicates = Duplicates()
     for row in range(REMEMBERED + 1):
-        duplicates.known(prompt(row, f"text {row}"), [])
+        duplicates.add(prompt(row, f"text {row}"), [])
         resolved(duplicates, prompt(row, f"text {row}"), Score(str(row)))
     assert len(duplicates.answers) == REMEMBERED
-    assert not duplicates.known(prompt(0, "text 0"), [])
+    assert not duplicates.add(prompt(0, "text 0"), [])

@@ -82,13 +82,13 @@ def test_a_row_that_lacks_a_column_says_so() -> None:
         ('["{a}"]', "has no role in message 0"),
         ('[{"role": "user", "content": "{a}"}, {"content": "x"}]', "has no role in message 1"),
         ('[{"role": 1, "content": "{a}"}]', "has no role in message 0"),
-        ('[{"role": "user", "content": "the same"}]', "every row would ask the same"),
+        ('[{"role": "user", "content": "the same"}]', "the prompt of all rows would be the same"),
         ('[{"role": "user", "content": "{a"}]', "the brace at character 1"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told_with_its_name(text: str, why: str) -> None:
-    with pytest.raises(UsageError, match=r"^--messages m\.json") as caught:
-        read_messages(text, where="--messages m.json")
+    with pytest.raises(UsageError, match=r"^messages m\.json") as caught:
+        read_messages(text, where="messages m.json")
     assert why in str(caught.value)
 
 

@@ -9,12 +9,13 @@ import orjson
 import pytest
 
 from batchscore.errors import ErrorCode, InputError
-from batchscore.prompts.prompt import Wanted, asker_for, listed
+from batchscore.prompts.prompt import builder_for
+from batchscore.prompts.spec import PromptSpec, shorten_names
 from batchscore.prompts.template import parse_template
 from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table, UnreadableRow
+from batchscore.task import EMBEDDINGS, TASKS
 
-TASKS = ["embeddings", "completions", "chat"]
-READY = {"embeddings": "input", "completions": "prompt", "chat": "messages"}
+READY = {name: task.input_key for name, task in TASKS.items()}
 
 
 def table(*columns: str, text: Sequence[str] | None = None) -> Table:
@@ -27,27 +28,27 @@ def bare() -> Table:
 
 def wish(
     task: str = "embeddings", *, prompt: str | None = None, system: str | None = None, **more: Any
-) -> Wanted:
-    return Wanted(
-        task,
-        prompt=None if prompt is None else parse_template(prompt, where="--prompt"),
-        system=None if system is None else parse_template(system, where="--system"),
+) -> PromptSpec:
+    return PromptSpec(
+        TASKS[task],
+        prompt=None if prompt is None else parse_template(prompt, where="prompt"),
+        system=None if system is None else parse_template(system, where="system"),
         **more,
     )
 
 
-def asked(has: Table, wanted: Wanted, values: Mapping[str, Any]) -> Prompt | Settled:
-    return asker_for(has, wanted).ask(Row("f.csv", 7, values))
+def built(has: Table, spec: PromptSpec, values: Mapping[str, Any]) -> Prompt | Settled:
+    return builder_for(has, spec).build(Row("f.csv", 7, values))
 
 
-def sent(has: Table, wanted: Wanted, **values: Any) -> Any:
-    prompt = asked(has, wanted, values)
+def sent(has: Table, spec: PromptSpec, **values: Any) -> Any:
+    prompt = built(has, spec, values)
     assert isinstance(prompt, Prompt), prompt
     return orjson.loads(prompt.body)
 
 
-def code(has: Table, wanted: Wanted, **values: Any) -> ErrorCode:
-    settled = asked(has, wanted, values)
+def code(has: Table, spec: PromptSpec, **values: Any) -> ErrorCode:
+    settled = built(has, spec, values)
     assert isinstance(settled, Settled), settled
     assert isinstance(settled.result, RowError)
     return settled.result.code
@@ -74,7 +75,7 @@ def test_a_ready_column_goes_before_all_others(task: str) -> None:
 
 def test_a_ready_column_of_another_task_is_a_column_like_any() -> None:
     with pytest.raises(InputError, match="several columns hold text: input, prompt"):
-        asker_for(table("input", "prompt"), wish("chat"))
+        builder_for(table("input", "prompt"), wish("chat"))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -85,42 +86,42 @@ def test_a_named_column_goes_before_the_ready_one(task: str) -> None:
 
 def test_several_text_columns_need_a_choice() -> None:
     with pytest.raises(InputError, match="several columns hold text: a, b"):
-        asker_for(table("a", "b", "n", text=["a", "b"]), wish())
+        builder_for(table("a", "b", "n", text=["a", "b"]), wish())
 
 
 def test_no_text_column_needs_a_choice() -> None:
     with pytest.raises(InputError, match="no column holds text; its columns are n, m"):
-        asker_for(table("n", "m", text=[]), wish())
+        builder_for(table("n", "m", text=[]), wish())
 
 
 @pytest.mark.parametrize(
-    ("wanted", "flag"),
+    ("spec", "setting"),
     [
-        (wish(column="txet"), "--column"),
-        (wish(prompt="{txet}"), "--prompt"),
-        (wish("chat", column="text", system="{txet}"), "--system"),
-        (wish("chat", messages=[user("{txet}")]), "--messages"),
-        (wish(column="text", id="txet"), "--id"),
+        (wish(column="txet"), "column"),
+        (wish(prompt="{txet}"), "prompt"),
+        (wish("chat", column="text", system="{txet}"), "system"),
+        (wish("chat", messages=[user("{txet}")]), "messages"),
+        (wish(column="text", id="txet"), "id"),
     ],
 )
-def test_a_column_that_is_not_there_is_named_with_the_nearest_first(wanted: Wanted, flag: str) -> None:
+def test_a_column_that_is_not_there_is_named_with_the_nearest_first(spec: PromptSpec, setting: str) -> None:
     with pytest.raises(InputError) as caught:
-        asker_for(table("zzz", "text"), wanted)
-    assert str(caught.value) == f"no column 'txet' ({flag}); its columns are text, zzz."
+        builder_for(table("zzz", "text"), spec)
+    assert str(caught.value) == f"no column 'txet' ({setting}); its columns are text, zzz."
 
 
 def test_a_missing_system_column_is_told_beside_a_prompt_as_well() -> None:
-    with pytest.raises(InputError, match="--system"):
-        asker_for(table("text"), wish("chat", prompt="{text}", system="{nope}"))
+    with pytest.raises(InputError, match=r"\(system\)"):
+        builder_for(table("text"), wish("chat", prompt="{text}", system="{nope}"))
 
 
 def test_a_long_list_of_columns_is_cut() -> None:
-    assert listed([str(number) for number in range(25)]).endswith("18, 19 and 5 more")
+    assert shorten_names([str(number) for number in range(25)]).endswith("18, 19 and 5 more")
 
 
 def test_a_table_without_columns_takes_any_wish() -> None:
-    asker = asker_for(table(), wish(column="x", id="y"))
-    settled = asker.ask(Row("f.json", 0, {}))
+    builder = builder_for(table(), wish(column="x", id="y"))
+    settled = builder.build(Row("f.json", 0, {}))
     assert isinstance(settled, Settled)
     assert isinstance(settled.result, RowError)
     assert settled.result.code is ErrorCode.EMPTY_INPUT
@@ -145,12 +146,12 @@ def test_a_system_message_over_bare_texts_may_name_any_column() -> None:
 
 def test_bare_texts_cannot_stand_for_two_columns() -> None:
     with pytest.raises(InputError, match="'a'"):
-        asker_for(bare(), wish(prompt="{a} {b}"))
+        builder_for(bare(), wish(prompt="{a} {b}"))
 
 
 def test_bare_texts_have_no_id() -> None:
-    with pytest.raises(InputError, match="--id"):
-        asker_for(bare(), wish(id="id"))
+    with pytest.raises(InputError, match=r"\(id\)"):
+        builder_for(bare(), wish(id="id"))
 
 
 def test_a_bare_text_is_never_taken_for_ready_messages() -> None:
@@ -173,8 +174,8 @@ def test_a_template_with_one_filled_column_is_asked_and_null_is_empty() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_row_that_lacks_the_column_of_its_neighbours_says_which(task: str) -> None:
     has = table("a", "b")
-    for wanted in [wish(task, column="a"), wish(task, prompt="{b}{a}")]:
-        settled = asked(has, wanted, {"b": "secret cell"})
+    for spec in [wish(task, column="a"), wish(task, prompt="{b}{a}")]:
+        settled = built(has, spec, {"b": "secret cell"})
         assert isinstance(settled, Settled)
         assert isinstance(settled.result, RowError)
         assert settled.result.code is ErrorCode.MISSING_COLUMN
@@ -183,8 +184,8 @@ def test_a_row_that_lacks_the_column_of_its_neighbours_says_which(task: str) -> 
 
 
 def test_a_row_that_lacks_the_systems_column_says_so() -> None:
-    wanted = wish("chat", prompt="{a}", system="{b}")
-    assert code(table("a", "b"), wanted, a="x") is ErrorCode.MISSING_COLUMN
+    spec = wish("chat", prompt="{a}", system="{b}")
+    assert code(table("a", "b"), spec, a="x") is ErrorCode.MISSING_COLUMN
 
 
 def test_a_cell_that_is_no_text_is_sent_as_json() -> None:
@@ -201,35 +202,35 @@ def test_a_system_message_comes_first_and_is_filled() -> None:
 
 @pytest.mark.parametrize(("cell", "text"), [("007", "007"), (7, "7"), (None, None), ("", ""), ([1], "[1]")])
 def test_an_id_is_text_or_null(cell: Any, text: str | None) -> None:
-    assert asked(table("id", "a", text=["a"]), wish(id="id"), {"id": cell, "a": "x"}).id == text
+    assert built(table("id", "a", text=["a"]), wish(id="id"), {"id": cell, "a": "x"}).id == text
 
 
 def test_a_row_without_its_id_is_asked_without() -> None:
-    assert asked(table("id", "a", text=["a"]), wish(id="id"), {"a": "x"}).id is None
+    assert built(table("id", "a", text=["a"]), wish(id="id"), {"a": "x"}).id is None
 
 
 def test_kept_columns_are_values_as_read_and_null_where_lacking() -> None:
     has = table("a", "n", "m", text=["a"])
-    kept = asked(has, wish(keep=("n", "m")), {"a": "x", "n": [1]}).kept
+    kept = built(has, wish(keep=("n", "m")), {"a": "x", "n": [1]}).kept
     assert kept == {"n": [1], "m": None}
-    assert asked(has, wish(keep=("*",)), {"a": "x", "n": 1}).kept == {"a": "x", "n": 1}
-    assert asked(has, wish(), {"a": "x"}).kept == {}
+    assert built(has, wish(keep=("*",)), {"a": "x", "n": 1}).kept == {"a": "x", "n": 1}
+    assert built(has, wish(), {"a": "x"}).kept == {}
 
 
 def test_a_row_with_an_error_keeps_its_place_its_id_and_its_columns() -> None:
-    settled = asked(table("id", "a", text=["a"]), wish(id="id", keep=("id",)), {"id": 3, "a": ""})
+    settled = built(table("id", "a", text=["a"]), wish(id="id", keep=("id",)), {"id": 3, "a": ""})
     assert isinstance(settled, Settled)
     assert (settled.file, settled.row, settled.id, settled.kept) == ("f.csv", 7, "3", {"id": 3})
 
 
 def test_a_prompt_keeps_its_place() -> None:
-    prompt = asked(table("a"), wish(), {"a": "x"})
+    prompt = built(table("a"), wish(), {"a": "x"})
     assert (prompt.file, prompt.row) == ("f.csv", 7)
 
 
 def test_an_unreadable_row_is_settled_with_its_own_error() -> None:
     error = RowError(ErrorCode.ROW_TOO_LARGE, "too large")
-    settled = asker_for(table("a"), wish(id="a")).ask(UnreadableRow("f.csv", 3, error))
+    settled = builder_for(table("a"), wish(id="a")).build(UnreadableRow("f.csv", 3, error))
     assert settled == Settled("f.csv", 3, error)
 
 
@@ -251,7 +252,7 @@ def test_a_cell_nested_a_thousand_deep_costs_only_its_own_row(more: dict[str, An
 )
 def test_a_cell_that_cannot_be_asked_as_it_is_is_an_error(task: str, more: dict[str, Any], cell: Any) -> None:
     assert code(table("a", "b"), wish(task, **more), a=cell, b="x") is ErrorCode.UNREADABLE_ROW
-    assert isinstance(asked(table("a", "b"), wish(task, column="b"), {"a": cell, "b": "x"}), Prompt)
+    assert isinstance(built(table("a", "b"), wish(task, column="b"), {"a": cell, "b": "x"}), Prompt)
 
 
 def test_ready_messages_do_not_lose_a_number() -> None:
@@ -260,15 +261,15 @@ def test_ready_messages_do_not_lose_a_number() -> None:
 
 
 def test_a_bare_text_cannot_stand_for_a_column_of_the_prompt_and_another_of_the_system() -> None:
-    with pytest.raises(InputError, match="--system"):
-        asker_for(bare(), wish("chat", prompt="{a}", system="{b}"))
+    with pytest.raises(InputError, match=r"\(system\)"):
+        builder_for(bare(), wish("chat", prompt="{a}", system="{b}"))
 
 
 def test_a_message_lists_columns_but_no_cell_that_stands_in_the_header_place() -> None:
     cell = "a whole document that stands where the header should be, because there is none"
     table = Table((cell, "bell\x07"), (cell, "bell\x07"), headerless=False, rows=iter(()))
     with pytest.raises(InputError) as caught:
-        asker_for(table, Wanted("embeddings", column="text"))
+        builder_for(table, PromptSpec(EMBEDDINGS, column="text"))
     assert cell not in str(caught.value)
     assert "a whole document" in str(caught.value)
     assert "\x07" not in str(caught.value)
@@ -284,18 +285,18 @@ def test_a_message_lists_columns_but_no_cell_that_stands_in_the_header_place() -
     ids=["its name", "the one that is named", "the only one"],
 )
 def test_the_text_field_takes_a_column(columns: Sequence[str], named: str | None, holds: str) -> None:
-    wanted = wish("completions", prompt="Tell of {animal}.", text_field="animal", column=named)
+    spec = wish("completions", prompt="Tell of {animal}.", text_field="animal", column=named)
     values = {name: f"the {name}" for name in columns}
-    assert sent(table(*columns), wanted, **values) == f"Tell of the {holds}."
+    assert sent(table(*columns), spec, **values) == f"Tell of the {holds}."
     messages = [{"role": "user", "content": "{animal}"}]
-    wanted = wish("chat", messages=messages, text_field="animal", column=named)
-    assert sent(table(*columns), wanted, **values) == [user(f"the {holds}")]
-    assert sent(bare(), wanted, text="bare") == [user("bare")]
+    spec = wish("chat", messages=messages, text_field="animal", column=named)
+    assert sent(table(*columns), spec, **values) == [user(f"the {holds}")]
+    assert sent(bare(), spec, text="bare") == [user("bare")]
 
 
 def test_a_text_field_that_several_columns_could_fill_lists_them() -> None:
-    wanted = wish("completions", prompt="Tell of {animal}.", text_field="animal")
+    spec = wish("completions", prompt="Tell of {animal}.", text_field="animal")
     with pytest.raises(InputError, match="several columns hold text: title, body"):
-        asker_for(table("title", "body"), wanted)
+        builder_for(table("title", "body"), spec)
     with pytest.raises(InputError, match="no column 'nose'"):
-        asker_for(table("title"), wish("completions", prompt="{a}", text_field="a", column="nose"))
+        builder_for(table("title"), wish("completions", prompt="{a}", text_field="a", column="nose"))

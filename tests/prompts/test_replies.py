@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.prompts.batches import BodyFormat, Packer
-from batchscore.prompts.replies import Answers, BadReply, Reader, vector_from
+from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, vector_from
 from batchscore.prompts.template import json_bytes
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt
+from batchscore.task import CHAT, EMBEDDINGS, TASKS
 
 #: What RFC 4648 calls base64, section 4.
 STRICT = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -33,13 +34,13 @@ def item(index: Any, embedding: Any) -> dict[str, Any]:
     return {"object": "embedding", "index": index, "embedding": embedding}
 
 
-def read(data: Any, rows: int = 1, reader: Reader | None = None) -> list[list[float]]:
-    answers = (reader or Reader("embeddings")).read(orjson.dumps({"data": data}), rows)
+def read(data: Any, rows: int = 1, reader: ReplyReader | None = None) -> list[list[float]]:
+    answers = (reader or ReplyReader(EMBEDDINGS)).read(orjson.dumps({"data": data}), rows)
     return [score.value.tolist() for score in answers.scores]
 
 
-def read_choices(choices: Any, task: str = "chat", **more: Any) -> Answers:
-    return Reader(task, **more).read(orjson.dumps({"choices": choices}), 1)
+def read_choices(choices: Any, task: str = "chat", **more: Any) -> ReplyScores:
+    return ReplyReader(TASKS[task], **more).read(orjson.dumps({"choices": choices}), 1)
 
 
 def said(content: Any, index: int = 0, reason: Any = "stop") -> dict[str, Any]:
@@ -48,7 +49,7 @@ def said(content: Any, index: int = 0, reason: Any = "stop") -> dict[str, Any]:
 
 @pytest.mark.parametrize("embedding", [coded(1, -0.5), [1, -0.5], [1.0, -5e-1]])
 def test_a_vector_comes_as_base64_or_as_numbers(embedding: Any) -> None:
-    score = Reader("embeddings").read(orjson.dumps({"data": [item(0, embedding)]}), 1).scores[0]
+    score = ReplyReader(EMBEDDINGS).read(orjson.dumps({"data": [item(0, embedding)]}), 1).scores[0]
     assert (score.value.dtype, score.value.shape, score.value.tolist()) == (np.float32, (2,), [1, -0.5])
     assert score.finish_reason is score.usage is score.raw is None
 
@@ -60,7 +61,7 @@ def test_vectors_are_placed_by_index_not_by_order() -> None:
 
 def test_one_vector_needs_no_index_but_two_do() -> None:
     assert read([{"embedding": [1]}]) == [[1]]
-    with pytest.raises(BadReply, match="index"):
+    with pytest.raises(InvalidReply, match="index"):
         read([{"embedding": [1]}, {"embedding": [2]}], 2)
 
 
@@ -74,22 +75,22 @@ def test_index_numbers_that_do_not_match_are_refused(indices: tuple[Any, Any]) -
     for index in indices:
         text = str(index) if isinstance(index, int) and index > 2**64 else orjson.dumps(index).decode()
         body = body.replace('"I"', text, 1)
-    with pytest.raises(BadReply, match="index numbers do not match"):
-        Reader("embeddings").read(body.encode(), 2)
+    with pytest.raises(InvalidReply, match="index numbers do not match"):
+        ReplyReader(EMBEDDINGS).read(body.encode(), 2)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_too_few_or_too_many_vectors_are_refused(count: int) -> None:
-    with pytest.raises(BadReply, match=f"has {count} vectors for 2 inputs"):
+    with pytest.raises(InvalidReply, match=f"has {count} vectors for 2 inputs"):
         read([item(index, [1]) for index in range(count)], 2)
 
 
 def test_a_vector_of_another_length_is_refused_within_a_reply_and_between_replies() -> None:
-    with pytest.raises(BadReply, match="1 numbers where the others have 2"):
+    with pytest.raises(InvalidReply, match="1 numbers, and the others have 2"):
         read([item(0, [1, 2]), item(1, [1])], 2)
-    reader = Reader("embeddings")
+    reader = ReplyReader(EMBEDDINGS)
     read([item(0, [1, 2, 3])], reader=reader)
-    with pytest.raises(BadReply, match="2 numbers where the others have 3"):
+    with pytest.raises(InvalidReply, match="2 numbers, and the others have 3"):
         read([item(0, [1, 2])], reader=reader)
 
 
@@ -103,7 +104,7 @@ def test_a_vector_of_another_length_is_refused_within_a_reply_and_between_replie
     ids=repr,
 )  # fmt: skip
 def test_what_is_no_finite_vector_is_refused(embedding: Any) -> None:
-    with pytest.raises(BadReply, match="a vector is"):
+    with pytest.raises(InvalidReply, match="a vector is"):
         read([item(0, embedding)])
 
 
@@ -116,15 +117,15 @@ def test_what_is_no_finite_vector_is_refused(embedding: Any) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("task", ["embeddings", "completions", "chat"])
 def test_what_is_no_reply_of_the_task_is_refused(body: bytes, task: str) -> None:
-    with pytest.raises(BadReply):
-        Reader(task).read(body, 1)
+    with pytest.raises(InvalidReply):
+        ReplyReader(TASKS[task]).read(body, 1)
 
 
 @given(st.binary(max_size=60) | st.text('{}[]":,01datachoiesmgxn', max_size=60).map(str.encode))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     for task in ["embeddings", "completions", "chat"]:
-        with pytest.raises(BadReply):
-            Reader(task).read(body, 1)
+        with pytest.raises(InvalidReply):
+            ReplyReader(TASKS[task]).read(body, 1)
 
 
 @given(FLOATS, st.data())
@@ -135,7 +136,7 @@ def test_base64_is_decoded_as_the_standard_says_or_refused(number: float, source
     broken = text[:at] + source.draw(st.sampled_from(["!", "\n", "=", "é", "-"])) + text[at:]
     for one in [broken, broken[:-1]]:
         if not STRICT.fullmatch(one):
-            with pytest.raises(BadReply):
+            with pytest.raises(InvalidReply):
                 vector_from(one)
 
 
@@ -147,7 +148,7 @@ def test_each_row_gets_its_own_vector_whatever_the_order_of_the_reply(
     packer = Packer(
         iter([Prompt("f", row, json_bytes(text)) for row, text in enumerate(texts)]), 7, Estimator()
     )
-    form, reader = BodyFormat("embeddings", "m", {}), Reader("embeddings")
+    form, reader = BodyFormat(EMBEDDINGS, "m", {}), ReplyReader(EMBEDDINGS)
     got: dict[int, list[float]] = {}
     while prompts := packer.take().prompts:
         asked = orjson.loads(form.body(prompts))["input"]
@@ -188,15 +189,15 @@ def test_the_texts_of_content_parts_are_joined_and_the_rest_is_left_out() -> Non
 
 @pytest.mark.parametrize("content", [1, True, {"text": "x"}])
 def test_an_answer_that_is_not_text_is_refused(content: Any) -> None:
-    with pytest.raises(BadReply, match="not text"):
+    with pytest.raises(InvalidReply, match="not text"):
         read_choices([said(content)])
-    with pytest.raises(BadReply, match="not text"):
+    with pytest.raises(InvalidReply, match="not text"):
         read_choices([{"text": content}], "completions")
 
 
 @pytest.mark.parametrize("choice", [{}, {"message": None}, {"message": "x"}, {"text": "x"}])
 def test_a_chat_choice_without_a_message_is_refused(choice: dict[str, Any]) -> None:
-    with pytest.raises(BadReply, match="no message"):
+    with pytest.raises(InvalidReply, match="no message"):
         read_choices([choice])
 
 
@@ -221,13 +222,13 @@ def test_of_answers_that_nobody_asked_for_the_first_is_taken() -> None:
     ],
 )
 def test_token_counts_are_the_services_own_or_zero(usage: Any, counts: tuple[int, int]) -> None:
-    answers = Reader("chat").read(orjson.dumps({"choices": [said("x")], "usage": usage}), 1)
+    answers = ReplyReader(CHAT).read(orjson.dumps({"choices": [said("x")], "usage": usage}), 1)
     assert (answers.prompt_tokens, answers.completion_tokens) == counts
 
 
 def test_usage_and_the_raw_reply_come_on_request_only() -> None:
     reply = {"choices": [said("x")], "usage": {"prompt_tokens": 3, "details": {"cached": 1}}}
-    with_all = Reader("chat", with_usage=True, with_raw=True).read(orjson.dumps(reply), 1).scores[0]
+    with_all = ReplyReader(CHAT, with_usage=True, with_raw=True).read(orjson.dumps(reply), 1).scores[0]
     assert (with_all.usage, with_all.raw, with_all.value) == (reply["usage"], reply, "x")
-    bare = Reader("chat").read(orjson.dumps(reply), 1).scores[0]
+    bare = ReplyReader(CHAT).read(orjson.dumps(reply), 1).scores[0]
     assert bare.usage is bare.raw is None

@@ -22,7 +22,7 @@ from batchscore.prompts.template import (
     is_blank,
     json_bytes,
     parse_template,
-    with_names,
+    rename_columns,
 )
 
 
@@ -89,8 +89,8 @@ def test_no_attribute_of_a_cell_can_be_reached() -> None:
 
 def test_columns_go_by_the_names_of_the_table() -> None:
     parsed = parse_template("{a} {b}", where="")
-    assert with_names(parsed, {"a": "text"}) == Template((Column("text"), " ", Column("b")))
-    assert with_names(parsed, {}) is parsed
+    assert rename_columns(parsed, {"a": "text"}) == Template((Column("text"), " ", Column("b")))
+    assert rename_columns(parsed, {}) is parsed
 
 
 @given(st.text())

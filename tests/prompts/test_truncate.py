@@ -8,7 +8,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.prompts.truncate import shorter
+from batchscore.prompts.truncate import truncate
 from batchscore.rows import Prompt
 
 
@@ -18,7 +18,7 @@ def prompt(value: Any) -> Prompt:
 
 @given(text=st.text(max_size=400), fitting=st.none() | st.floats(0.01, 2))
 def test_a_text_becomes_its_own_beginning_or_nothing(text: str, fitting: float | None) -> None:
-    cut = shorter(prompt(text), fitting)
+    cut = truncate(prompt(text), fitting)
     if cut is None:
         return
     kept = orjson.loads(cut.body)
@@ -31,7 +31,7 @@ def test_it_ends_since_nothing_is_left_sooner_or_later() -> None:
     cut: Prompt | None = prompt("x" * 1_000_000)
     rounds = 0
     while cut is not None:
-        cut = shorter(cut, None)
+        cut = truncate(cut, None)
         rounds += 1
     assert rounds < 50
 
@@ -42,10 +42,10 @@ def test_of_messages_the_longest_text_is_cut_whatever_its_form() -> None:
         {"role": "system", "content": "short"},
         {"role": "user", "content": [{"type": "text", "text": long}, {"type": "image_url", "image_url": {}}]},
     ]
-    cut = shorter(prompt(messages), 0.5)
+    cut = truncate(prompt(messages), 0.5)
     assert cut is not None
     after = orjson.loads(cut.body)
     assert after[0] == messages[0]
     assert 0.45 < len(after[1]["content"][0]["text"]) / len(long) < 0.5
     assert after[1]["content"][1] == messages[1]["content"][1]  # type: ignore[index]
-    assert shorter(prompt([{"role": "user", "content": None}]), 0.5) is None
+    assert truncate(prompt([{"role": "user", "content": None}]), 0.5) is None

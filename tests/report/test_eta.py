@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from batchscore.report.progress.eta import Done, Eta, Forecast, left_of
 from batchscore.report.progress.rates import GRAIN_SECONDS, WINDOW_SECONDS, Rates, Totals
 from batchscore.report.progress.view import Watch
-from batchscore.rows import Attempt, Expected, Pulse, RowsSettled, Standing
+from batchscore.rows import Attempt, DeploymentState, Expected, Heartbeat, RowsSettled
 
-UP = Standing("one", "up", 4, 1, 0, 600.0, 60_000.0, 0.0, for_quota=True)
+UP = DeploymentState("one", "up", 4, 1, 0, 600.0, 60_000.0, 0.0, for_quota=True)
 DOWN = replace(UP, state="down", for_quota=False)
 FREE = replace(UP, rpm=None, tpm=None, for_quota=False)
 
@@ -56,7 +56,7 @@ def done_by(rows: float, answer: float = 0.0, per_row: float = 100.0) -> Done:
     return Done(int(rows), 0, int(rows), rows * per_row, rows * (per_row + answer), answer)
 
 
-def ran(seconds: int, speed: float, standing: Standing = UP, *, per_row: float = 100.0) -> Forecast:
+def ran(seconds: int, speed: float, standing: DeploymentState = UP, *, per_row: float = 100.0) -> Forecast:
     """A run so far at so many rows a second, the first of them after a second."""
     forecast = Forecast()
     for second in range(seconds + 1):
@@ -71,7 +71,7 @@ def middle(eta: Eta | None) -> float:
     return (eta.low + eta.high) / 2
 
 
-def end_of(forecast: Forecast, standing: Standing, expected: Expected = EXPECTED) -> float:
+def end_of(forecast: Forecast, standing: DeploymentState, expected: Expected = EXPECTED) -> float:
     assert forecast.done is not None
     left = forecast.left(expected, forecast.done)
     assert left is not None
@@ -175,7 +175,7 @@ def test_a_watch_counts_tokens_as_a_service_charges_them() -> None:
         watch(Attempt(1, 200, 1.0, "", 100, 7))
         watch(Attempt(1, 429, 1.0, "rate_limited"))
         watch(RowsSettled(1))
-        watch(Pulse((UP,)))
+        watch(Heartbeat((UP,)))
         assert watch.done().tokens == charged
         view = watch.view(watch.pulsed_at)
         assert (view.total, view.rows, view.rpm, view.tpm) == (ROWS, 1, 600.0, 60_000.0)
@@ -185,6 +185,6 @@ def test_more_rows_than_expected_leave_the_display_sane() -> None:
     watch = Watch()
     watch(Expected(5, 5, 5, exact=False))
     watch(RowsSettled(6))
-    watch(Pulse((FREE,)))
+    watch(Heartbeat((FREE,)))
     view = watch.view(watch.pulsed_at)
     assert (view.total, view.eta, view.rows) == (None, None, 6)

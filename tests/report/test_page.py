@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
@@ -23,7 +23,7 @@ from batchscore.report.page.vectors import Origin, map_of
 from batchscore.report.page.verdict import verdict
 from batchscore.report.page.words import ADVICE, duration, percent
 from batchscore.report.timeline import Timeline
-from batchscore.rows import Attempt, Prompt, Pulse, RowsSettled, Standing
+from batchscore.rows import Attempt, DeploymentState, Heartbeat, Prompt, RowsSettled
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -44,14 +44,14 @@ def course(name: str, seconds: int = 4, started: float = 0.0, tpm: float | None 
     """Give a timeline of a run that asked ten times a second."""
     now = [started]
     timeline = Timeline(lambda: now[0])
-    standing = Standing(name, "up", 2, 0, 0, None, tpm, 0.0, False)
-    timeline(Pulse((standing,)))
+    standing = DeploymentState(name, "up", 2, 0, 0, None, tpm, 0.0, False)
+    timeline(Heartbeat((standing,)))
     for number in range(seconds * 10):
         now[0] += 0.1
         timeline(Attempt(1, 200, 0.2, "", 50, 0, [Prompt(name, number, b"", name)], name))
         timeline(RowsSettled(1))
         if number % 10 == 9:
-            timeline(Pulse((standing,)))
+            timeline(Heartbeat((standing,)))
     found: dict[str, Any] = orjson.loads(orjson.dumps(timeline.record()))
     return found
 
@@ -137,7 +137,6 @@ def material(name: str) -> Material:
     return Material(name, 0.0, [task], [name])
 
 
-@settings(max_examples=30, deadline=None)
 @given(words)
 @example(HOSTILE[0])
 @example(HOSTILE[6])
@@ -171,7 +170,6 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(json_values | st.sampled_from(HOSTILE))
 def test_json_in_a_script_says_the_same_and_ends_nothing(value: Any) -> None:
     try:
@@ -196,13 +194,11 @@ def test_the_page_may_ask_nothing_and_run_nothing_else() -> None:
     ]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_run_or_a_reason(found: bytes) -> None:
     assert isinstance(run_from("x", found), (Run, str))
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(list(record())),
     st.sampled_from([None, 7, -1, "x", [], {}, [None], {"columns": {}}, True]),
@@ -227,7 +223,6 @@ def test_a_timeline_that_is_old_damaged_or_newer_is_named() -> None:
         assert words_ in found.problems[0]
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 8)), min_size=1, max_size=5))
 def test_runs_laid_together_lose_nothing(starts: list[tuple[int, int]]) -> None:
     runs = [
@@ -341,7 +336,6 @@ def test_broken_vectors_are_said_in_words() -> None:
     assert "hardly differ" in vectors.findings(map_of(draw * 0.01 + 1, rows(30)))[0][1]
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 6), st.integers(1, 4), st.sampled_from([0.0, 1.0, 1e30, 1e-30, float("inf")]))
 def test_any_vectors_have_a_map(count: int, dimensions: int, size: float) -> None:
     table = np.random.default_rng(count).standard_normal((count, dimensions)).astype(np.float32) * np.float32(

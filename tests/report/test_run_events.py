@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from batchscore.report.tally import Tally
-from batchscore.rows import Attempt, Event, FileFinished, FileOpened, Pulse
+from batchscore.rows import Attempt, Event, FileFinished, FileOpened, Heartbeat
 from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
 
@@ -19,11 +21,12 @@ def events_of(folder: Path, **settings: object) -> list[Event]:
     return heard
 
 
+@pytest.mark.process
 def test_a_run_tells_its_deployments_and_what_stands_already(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text\n" + "".join(f"row {n}\n" for n in range(40)))
     first = events_of(tmp_path, limit=30)
     assert [event for event in first if isinstance(event, FileOpened)] == [FileOpened("in.csv", 0)]
-    pulses = [event for event in first if isinstance(event, Pulse)]
+    pulses = [event for event in first if isinstance(event, Heartbeat)]
     assert pulses
     (standing,) = pulses[0].deployments
     assert standing.state == "up"

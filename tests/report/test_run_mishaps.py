@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.cli.json_events import Events
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.report.page.gather import Until, read_runs
 from batchscore.report.page.read_parts import SMALL_BYTES, some_records
 from batchscore.report.page.runs import run_from
@@ -25,7 +26,6 @@ from batchscore.run.expected import expected
 from batchscore.run.result import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.secrets import shown_command, without_secrets
-from batchscore.settings.sources import resolve
 
 if TYPE_CHECKING:
     from batchscore.plan.measure import Measurement
@@ -48,7 +48,7 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
                 notices.append(event.text)
 
         finished = score_files(
-            resolve(given, environ={}),
+            resolve_settings(given, environ={}).settings,
             ["in.csv"],
             environ=environ or {},
             listen=listen,
@@ -72,6 +72,7 @@ def test_runs_of_one_second_leave_a_record_each_and_no_secret(
     assert not [path for path in Path("out").rglob("*") if path.is_file() and b"HUSH" in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_tracking_that_cannot_begin_or_end_changes_nothing(
     score: Callable[..., tuple[RunResult, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -170,5 +171,7 @@ def test_a_look_that_fails_is_no_reason_for_a_run_to_fail() -> None:
         def measure(self, **_: object) -> None:
             raise RuntimeError("unexpected")
 
-    settings = resolve({"task": "chat", "model": "m", "output": "out", "column": "text"}, environ={})
+    settings = resolve_settings(
+        {"task": "chat", "model": "m", "output": "out", "column": "text"}, environ={}
+    ).settings
     assert expected(settings, cast("Measurement", Failing())) is None

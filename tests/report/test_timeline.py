@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import orjson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
@@ -17,7 +17,7 @@ from batchscore.report.timeline import (
     percentile,
     seconds_of,
 )
-from batchscore.rows import Attempt, Event, Notice, Prompt, Pulse, RowsSettled, Standing
+from batchscore.rows import Attempt, DeploymentState, Event, Heartbeat, Notice, Prompt, RowsSettled
 
 
 class Clock:
@@ -34,10 +34,10 @@ def attempt(seconds: float = 0.2, status: int | None = 200, cause: str = "", row
     return Attempt(1, status, seconds, cause, 10, 5, [Prompt("a.csv", row, b"secret", "id")], "d")
 
 
-def standing(**more: object) -> Standing:
+def standing(**more: object) -> DeploymentState:
     figures = {"state": "up", "in_flight": 4, "waiting": 0, "backing_off": 0, "rpm": 60.0, "tpm": 1000.0}
     figures |= {"paused_seconds": 0.0, "for_quota": False}
-    return Standing("d", **{**figures, **more})  # type: ignore[arg-type]
+    return DeploymentState("d", **{**figures, **more})  # type: ignore[arg-type]
 
 
 events = st.one_of(
@@ -50,11 +50,10 @@ events = st.one_of(
     st.builds(
         RowsSettled, st.integers(0, 5), st.just({ErrorCode.EMPTY_INPUT: 1, ErrorCode.INPUT_TOO_LONG: 2})
     ),
-    st.builds(lambda paused: Pulse((standing(paused_seconds=paused),)), st.sampled_from([0.0, 3.0])),
+    st.builds(lambda paused: Heartbeat((standing(paused_seconds=paused),)), st.sampled_from([0.0, 3.0])),
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 4000), events), max_size=60))
 def test_what_adds_up_is_kept_when_bins_become_one(heard: list[tuple[float, Event]]) -> None:
     clock = Clock()
@@ -63,7 +62,7 @@ def test_what_adds_up_is_kept_when_bins_become_one(heard: list[tuple[float, Even
     for seconds, event in heard:
         clock.now += seconds
         timeline(event)
-        if isinstance(event, Pulse) and watched_from is None:
+        if isinstance(event, Heartbeat) and watched_from is None:
             watched_from = clock.now
     record = orjson.loads(orjson.dumps(timeline.record()))
     columns = record["columns"]
@@ -104,7 +103,7 @@ def test_memory_is_bounded_and_the_slowest_are_kept() -> None:
 
 def test_halves_of_characters_are_no_reason_for_a_run_to_fail() -> None:
     timeline = Timeline(Clock())
-    timeline(Attempt(1, 200, 1.0, asked=[Prompt("a\ud800.csv", 0, b"", "\udcff")], deployment="d"))
+    timeline(Attempt(1, 200, 1.0, prompts=[Prompt("a\ud800.csv", 0, b"", "\udcff")], deployment="d"))
     timeline(Notice("\ud800"))
     assert orjson.loads(orjson.dumps(timeline.record()))["slowest"][0]["file"] == "a?.csv"
 
@@ -112,10 +111,10 @@ def test_halves_of_characters_are_no_reason_for_a_run_to_fail() -> None:
 def test_pauses_outages_and_limits_stand_where_they_were() -> None:
     clock = Clock()
     timeline = Timeline(clock)
-    timeline(Pulse((standing(),)))
+    timeline(Heartbeat((standing(),)))
     for state in ({}, {"paused_seconds": 2.0}, {"state": "down", "rpm": None, "last_failure": "timeout"}, {}):
         clock.now += 1
-        timeline(Pulse((standing(**state),)))
+        timeline(Heartbeat((standing(**state),)))
     record = timeline.record()
     columns = record["columns"]
     assert [sum(columns["paused"]), sum(columns["down"]), sum(columns["watched"])] == [1.0, 1.0, 4.0]

@@ -27,7 +27,7 @@ from batchscore.report.tracking.figures import (
     seconds_to_next,
     totals,
 )
-from batchscore.rows import Attempt, Event, FileFinished, Notice, RowsSettled, Standing
+from batchscore.rows import Attempt, DeploymentState, Event, FileFinished, Notice, RowsSettled
 from batchscore.simulator import Deployment, Running
 from conftest import KEY
 from tracking_server import TrackingServer, tracking_server
@@ -73,7 +73,7 @@ def test_a_run_has_fewer_names_than_azure_ml_keeps_and_a_day_has_hundreds_of_poi
     tally = Tally()
     tally.add(RowsSettled(ok=1, errors=dict.fromkeys(ErrorCode, 1), finish_reasons={"stop": 1, "length": 1}))
     now = totals(tally.statistics(), 1.0)
-    standing = Standing("d", "up", 1, 0, 0, 60.0, 1000.0, 0.0, for_quota=False)
+    standing = DeploymentState("d", "up", 1, 0, 0, 60.0, 1000.0, 0.0, for_quota=False)
     names = {*now, *rates(now, {}, 1.0, [standing]), *by_reason(tally.statistics())}
     # Beside these there are rows, rows_known, rows_not_reached, files_finished and seconds.
     assert len(names) + 5 <= 50
@@ -84,8 +84,8 @@ def test_a_run_has_fewer_names_than_azure_ml_keeps_and_a_day_has_hundreds_of_poi
 
 
 def test_limits_are_those_of_all_deployments_or_unknown() -> None:
-    one = Standing("a", "up", 3, 0, 0, 60.0, 1000.0, 0.0, for_quota=False)
-    other = Standing("b", "down", 1, 0, 0, None, 500.0, 0.0, for_quota=False)
+    one = DeploymentState("a", "up", 3, 0, 0, 60.0, 1000.0, 0.0, for_quota=False)
+    other = DeploymentState("b", "down", 1, 0, 0, None, 500.0, 0.0, for_quota=False)
     now = totals(Tally().statistics(), None) | {"prompt_tokens": 100, "requests": 4}
     found = rates(now, {"prompt_tokens": 50, "requests": 2}, 30.0, [one, other])
     assert found["tokens_per_minute"] == 100

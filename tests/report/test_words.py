@@ -19,9 +19,9 @@ from batchscore.report.progress.view import View
 from batchscore.report.progress.waiting import waiting
 from batchscore.report.tally import Tally
 from batchscore.report.words import percent, roughly, short
-from batchscore.rows import Attempt, Pulse, RowsSettled, Standing
+from batchscore.rows import Attempt, DeploymentState, Heartbeat, RowsSettled
 
-EAST = Standing("east", "up", 8, 3, 0, 600.0, 60_000.0, 0.0, for_quota=True)
+EAST = DeploymentState("east", "up", 8, 3, 0, 600.0, 60_000.0, 0.0, for_quota=True)
 PAUSED = replace(EAST, deployment="west", in_flight=0, paused_seconds=12.0, for_quota=False)
 DOWN = replace(
     PAUSED,
@@ -34,7 +34,7 @@ DOWN = replace(
 )
 
 
-def view_of(*deployments: Standing, total: int | None = 50_000, **facts: object) -> View:
+def view_of(*deployments: DeploymentState, total: int | None = 50_000, **facts: object) -> View:
     tally = Tally()
     tally.add(RowsSettled(12_335, {ErrorCode.INPUT_TOO_LONG: 7, ErrorCode.EMPTY_INPUT: 3}))
     for cause in ("", "rate_limited", "rate_limited", "timeout"):
@@ -48,7 +48,7 @@ def view_of(*deployments: Standing, total: int | None = 50_000, **facts: object)
         per_minute=Totals(5_000.0, 120.0, 58_900.0),
         rpm=600.0,
         tpm=60_000.0,
-        pulse=Pulse(deployments, oldest_seconds=3.0) if deployments else None,
+        pulse=Heartbeat(deployments, oldest_seconds=3.0) if deployments else None,
         pulsed_at=100.0,
         reading=True,
         eta=Eta(700.0, 740.0) if deployments else None,
@@ -98,7 +98,7 @@ def test_the_panel() -> None:
 
 NAMES = st.text(st.sampled_from("ab-é漢"), min_size=1, max_size=90)
 STANDINGS = st.builds(
-    Standing,
+    DeploymentState,
     NAMES,
     st.sampled_from(["up", "down", "stopped"]),
     *[st.integers(0, 5000)] * 3,
@@ -114,9 +114,9 @@ STANDINGS = st.builds(
     st.integers(1, 200),
     st.integers(1, 40),
     st.none() | st.integers(12_345, 10**9),
-    st.builds(Pulse, st.lists(STANDINGS, max_size=30).map(tuple), stopping=st.booleans()),
+    st.builds(Heartbeat, st.lists(STANDINGS, max_size=30).map(tuple), stopping=st.booleans()),
 )
-def test_the_panel_fits_any_terminal(width: int, height: int, total: int | None, pulse: Pulse) -> None:
+def test_the_panel_fits_any_terminal(width: int, height: int, total: int | None, pulse: Heartbeat) -> None:
     view = view_of(EAST, total=total, pulse=pulse)
     lines = lines_of(view, width, height, verbose=True)
     assert 1 <= len(lines) <= height
@@ -137,7 +137,7 @@ def test_in_a_short_terminal_the_most_important_stays() -> None:
     view = view_of(EAST)
     assert lines_of(view, 80, 1) == ["12,345 of 50,000 rows · 7 failed · 37,655 left · 3 empty"]
     assert lines_of(view, 80, 2)[1].startswith("about 12 min left")
-    stopping = view_of(EAST, pulse=Pulse((EAST,), oldest_seconds=3.0, stopping=True))
+    stopping = view_of(EAST, pulse=Heartbeat((EAST,), oldest_seconds=3.0, stopping=True))
     assert lines_of(stopping, 80, 1) == ["Stopping: 8 requests in flight, the oldest for 3.0 s"]
 
 
@@ -152,7 +152,7 @@ def test_in_a_short_terminal_the_most_important_stays() -> None:
         ),
         (view_of(replace(EAST, in_flight=0, for_quota=False)), "reading rows"),
         (
-            view_of(EAST, pulse=Pulse((replace(EAST, in_flight=0),), unwritten=2)),
+            view_of(EAST, pulse=Heartbeat((replace(EAST, in_flight=0),), unwritten=2)),
             "waiting for the disk: 2 parts to be written",
         ),
         (view_of(), "reading rows"),

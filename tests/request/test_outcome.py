@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
-from batchscore.request.outcome import WORDS, Outcome, Verdict, classify, no_reply
+from batchscore.request.outcome import ERROR_TEXTS, Action, Outcome, classify, failure_outcome
 from batchscore.rows import Reply
 
-AGAIN, SPLIT, STOP = Verdict.AGAIN, Verdict.SPLIT, Verdict.STOP
+RETRY, SPLIT, STOP = Action.RETRY, Action.SPLIT, Action.STOP
 INVALID, FILTER, LONG = ErrorCode.INVALID_REQUEST, ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG
 LIMIT, SERVER = ErrorCode.RATE_LIMITED, ErrorCode.SERVER_ERROR
 
@@ -44,29 +44,29 @@ AZURE_FILTER = error(
 )
 LENGTH = "This model's maximum context length is 8192 tokens, however you requested 9000: "
 
-CASES: dict[str, tuple[int, Any, Verdict, ErrorCode]] = {
+CASES: dict[str, tuple[int, Any, Action, ErrorCode]] = {
     "Azure: content filter": (400, AZURE_FILTER, SPLIT, FILTER),
     "Azure: content filter told by the inner code only": (
         400, error("BadRequest", innererror={"code": "ResponsibleAIPolicyViolation"}), SPLIT, FILTER,
     ),
     "Azure: an inner error that is no object": (400, error("BadRequest", innererror="x"), SPLIT, INVALID),
     "Azure: too long": (400, error("context_length_exceeded"), SPLIT, LONG),
-    "Azure: key": (401, error("401"), Verdict.NEW_TOKEN, INVALID),
+    "Azure: key": (401, error("401"), Action.RENEW_TOKEN, INVALID),
     "Azure: no deployment": (404, error("DeploymentNotFound"), STOP, INVALID),
     "Azure: no path": (404, error("404"), STOP, INVALID),
-    "Azure: rate": (429, error("429"), AGAIN, LIMIT),
-    "Azure: rate, named": (429, error("RateLimitReached"), AGAIN, LIMIT),
-    "Azure: management, no error object": (401, {"statusCode": 401, "message": QUOTE}, Verdict.NEW_TOKEN, INVALID),
+    "Azure: rate": (429, error("429"), RETRY, LIMIT),
+    "Azure: rate, named": (429, error("RateLimitReached"), RETRY, LIMIT),
+    "Azure: management, no error object": (401, {"statusCode": 401, "message": QUOTE}, Action.RENEW_TOKEN, INVALID),
     "Azure: firewall": (403, error("AccessDenied"), STOP, INVALID),
-    "Azure: bad gateway": (502, b"<html>502</html>", AGAIN, SERVER),
+    "Azure: bad gateway": (502, b"<html>502</html>", RETRY, SERVER),
     "OpenAI: policy": (400, error("content_policy_violation"), SPLIT, FILTER),
     "OpenAI: too long": (400, error("context_length_exceeded", param="messages"), SPLIT, LONG),
     "OpenAI: text too long": (400, error("string_above_max_length"), SPLIT, LONG),
     "OpenAI: embeddings too long in words": (400, error(None, LENGTH + QUOTE), SPLIT, LONG),
     "OpenAI: unknown parameter": (400, error("unknown_parameter", param="tempreature"), SPLIT, INVALID),
-    "OpenAI: max_tokens": (400, error("unsupported_parameter", param="max_tokens"), Verdict.RENAME, INVALID),
+    "OpenAI: max_tokens": (400, error("unsupported_parameter", param="max_tokens"), Action.RENAME, INVALID),
     "OpenAI: another parameter": (400, error("unsupported_parameter", param="logprobs"), SPLIT, INVALID),
-    "OpenAI: key": (401, error("invalid_api_key"), Verdict.NEW_TOKEN, INVALID),
+    "OpenAI: key": (401, error("invalid_api_key"), Action.RENEW_TOKEN, INVALID),
     "OpenAI: country": (403, error("unsupported_country_region_territory"), STOP, INVALID),
     "OpenAI: model": (404, error("model_not_found"), STOP, INVALID),
     "OpenAI: quota": (429, error("insufficient_quota"), STOP, LIMIT),
@@ -74,9 +74,9 @@ CASES: dict[str, tuple[int, Any, Verdict, ErrorCode]] = {
         429, {"error": {"type": "insufficient_quota", "message": QUOTE}}, STOP, LIMIT,
     ),
     "OpenAI: billing": (429, error("billing_not_active"), STOP, LIMIT),
-    "OpenAI: rate": (429, error("rate_limit_exceeded"), AGAIN, LIMIT),
-    "OpenAI: failed": (500, error("server_error"), AGAIN, SERVER),
-    "OpenAI: overloaded": (503, error(), AGAIN, SERVER),
+    "OpenAI: rate": (429, error("rate_limit_exceeded"), RETRY, LIMIT),
+    "OpenAI: failed": (500, error("server_error"), RETRY, SERVER),
+    "OpenAI: overloaded": (503, error(), RETRY, SERVER),
     "vLLM: fields at the top": (
         400, {"object": "error", "message": LENGTH + QUOTE, "type": "BadRequestError", "code": 400}, SPLIT, LONG,
     ),
@@ -84,43 +84,43 @@ CASES: dict[str, tuple[int, Any, Verdict, ErrorCode]] = {
     "gateway: filtered with 403": (403, error("content_filter"), SPLIT, FILTER),
     "gateway: no credit": (402, error("insufficient_balance"), STOP, LIMIT),
     "gateway: the error is a text": (400, {"error": QUOTE}, SPLIT, INVALID),
-    "gateway: the error is a text, 500": (500, {"error": QUOTE}, AGAIN, SERVER),
+    "gateway: the error is a text, 500": (500, {"error": QUOTE}, RETRY, SERVER),
     "gateway: too large": (413, b"<html>413 Request Entity Too Large</html>", SPLIT, INVALID),
     "gateway: body is a list": (422, [{"detail": QUOTE}], SPLIT, INVALID),
     "gateway: detail": (422, {"detail": [{"msg": QUOTE}]}, SPLIT, INVALID),
-    "gateway: rate in HTML": (429, b"<html>slow down</html>", AGAIN, LIMIT),
+    "gateway: rate in HTML": (429, b"<html>slow down</html>", RETRY, LIMIT),
     "gateway: sign-in page": (302, b"<html>sign in</html>", STOP, INVALID),
     "gateway: moved": (308, b"", STOP, INVALID),
     "empty: 400": (400, b"", SPLIT, INVALID),
-    "empty: 401": (401, b"", Verdict.NEW_TOKEN, INVALID),
+    "empty: 401": (401, b"", Action.RENEW_TOKEN, INVALID),
     "empty: 403": (403, b"", STOP, INVALID),
     "empty: 404": (404, b"", STOP, INVALID),
     "empty: 405": (405, b"", STOP, INVALID),
-    "empty: 408": (408, b"", AGAIN, SERVER),
-    "empty: 409": (409, b"", AGAIN, SERVER),
+    "empty: 408": (408, b"", RETRY, SERVER),
+    "empty: 409": (409, b"", RETRY, SERVER),
     "empty: 410": (410, b"", STOP, INVALID),
     "empty: 406": (406, b"", STOP, INVALID),
     "empty: 407": (407, b"", STOP, ErrorCode.CONNECTION_ERROR),
     "empty: 415": (415, b"", STOP, INVALID),
-    "empty: 418": (418, b"", AGAIN, SERVER),
-    "empty: 424": (424, b"", AGAIN, SERVER),
+    "empty: 418": (418, b"", RETRY, SERVER),
+    "empty: 424": (424, b"", RETRY, SERVER),
     "empty: 451": (451, b"", SPLIT, INVALID),
-    "empty: 499": (499, b"", AGAIN, SERVER),
-    "empty: 425": (425, b"", AGAIN, SERVER),
-    "empty: 429": (429, b"", AGAIN, LIMIT),
+    "empty: 499": (499, b"", RETRY, SERVER),
+    "empty: 425": (425, b"", RETRY, SERVER),
+    "empty: 429": (429, b"", RETRY, LIMIT),
     "empty: 431": (431, b"", SPLIT, INVALID),
-    "empty: 504": (504, b"", AGAIN, SERVER),
-    "empty: 529": (529, b"", AGAIN, SERVER),
-    "broken: cut off": (500, b'{"error": {"mess', AGAIN, SERVER),
+    "empty: 504": (504, b"", RETRY, SERVER),
+    "empty: 529": (529, b"", RETRY, SERVER),
+    "broken: cut off": (500, b'{"error": {"mess', RETRY, SERVER),
     "broken: not UTF-8": (400, b"\xff\xfe", SPLIT, INVALID),
     "broken: deep": (400, b"[" * 5000, SPLIT, INVALID),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("status", "body", "verdict", "code"), CASES.values(), ids=CASES)
-def test_status_and_code_decide(status: int, body: Any, verdict: Verdict, code: ErrorCode) -> None:
+@pytest.mark.parametrize(("status", "body", "action", "code"), CASES.values(), ids=CASES)
+def test_status_and_code_decide(status: int, body: Any, action: Action, code: ErrorCode) -> None:
     outcome = judged(status, body)
-    assert (outcome.verdict, outcome.code, outcome.status) == (verdict, code, status)
+    assert (outcome.action, outcome.code, outcome.status) == (action, code, status)
     assert outcome.reason.endswith(".")
     assert "secret" not in outcome.reason + outcome.detail
 
@@ -128,10 +128,10 @@ def test_status_and_code_decide(status: int, body: Any, verdict: Verdict, code: 
 @pytest.mark.parametrize("status", [200, 201, 204])
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"error": {"code": "content_filter"}}'])
 def test_a_success_is_kept_until_its_body_proves_otherwise(status: int, body: bytes) -> None:
-    assert judged(status, body).verdict is Verdict.KEPT
+    assert judged(status, body).action is Action.KEEP
 
 
-def test_the_services_code_and_parameter_are_told() -> None:
+def test_the_services_code_and_parameter_are_shown() -> None:
     reason = judged(400, error("unknown_parameter", param="messages[0].name")).reason
     assert "(400, unknown_parameter parameter messages[0].name)" in reason
 
@@ -139,14 +139,14 @@ def test_the_services_code_and_parameter_are_told() -> None:
 @pytest.mark.parametrize(
     "word", ["my secret", "secret!", "secret\n", "s" * 65, "1secret", "", 7, None, ["secret"]]
 )
-def test_a_code_that_may_be_more_than_a_name_is_not_told(word: Any) -> None:
+def test_a_code_that_may_be_more_than_a_name_is_not_shown(word: Any) -> None:
     outcome = judged(400, {"error": {"code": word, "param": word, "type": word}})
     assert "s" * 65 not in outcome.reason
     assert "secret" not in outcome.reason
     assert outcome.detail == "400"
 
 
-def test_different_refusals_are_told_apart_and_equal_ones_are_equal() -> None:
+def test_different_refusals_are_distinguished_and_equal_ones_are_equal() -> None:
     def detail(code: str, param: str, message: str) -> str:
         return judged(400, error(code, message, param=param)).detail
 
@@ -199,12 +199,12 @@ def test_no_reason_ever_contains_the_providers_message(status: int, body: bytes,
 @given(st.integers(100, 999), st.binary(max_size=40))
 def test_any_reply_has_a_meaning(status: int, body: bytes) -> None:
     outcome = judged(status, body)
-    assert (outcome.verdict is Verdict.KEPT) == (200 <= status < 300)
+    assert (outcome.action is Action.KEEP) == (200 <= status < 300)
 
 
-@pytest.mark.parametrize("code", WORDS)
-def test_no_reply_at_all_is_asked_again(code: ErrorCode) -> None:
-    for outcome in [no_reply(code), no_reply(code, "after 3 s")]:
-        assert (outcome.verdict, outcome.code, outcome.status) == (AGAIN, code, None)
+@pytest.mark.parametrize("code", ERROR_TEXTS)
+def test_a_request_without_reply_is_retried(code: ErrorCode) -> None:
+    for outcome in [failure_outcome(code), failure_outcome(code, "after 3 s")]:
+        assert (outcome.action, outcome.code, outcome.status) == (RETRY, code, None)
         assert outcome.reason.endswith(".")
         assert not outcome.reason.endswith("..")

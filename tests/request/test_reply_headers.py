@@ -1,9 +1,9 @@
-"""How long a reply asks us to wait: a matrix of what services send, and of what nobody should."""
+"""How long a reply asks us to wait: a matrix of what services send, and of malformed values."""
 
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from email.utils import format_datetime
 
 import pytest
@@ -68,13 +68,13 @@ NAMES = ["retry-after-ms", "retry-after", "x-ratelimit-reset-requests", "x-ratel
 
 @pytest.mark.parametrize(("headers", "seconds"), CASES, ids=lambda value: str(value)[:70])
 def test_a_reply_says_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
-    found = wait_seconds(headers, limited=True, now=NOW)
+    found = wait_seconds(headers, limited=True, now=NOW.timestamp())
     assert found == (None if seconds is None else pytest.approx(seconds))
 
 
-def test_what_a_quota_that_was_not_the_reason_says_is_no_wait() -> None:
+def test_a_reset_of_a_quota_that_was_not_the_reason_is_ignored() -> None:
     said = {"x-ratelimit-reset-requests": "8m24s", "x-ratelimit-remaining-requests": "9999"}
-    assert wait_seconds(said, limited=False) is None
+    assert wait_seconds(said, limited=False, now=NOW.timestamp()) is None
 
 
 def test_of_two_quotas_the_one_that_is_used_up_counts() -> None:
@@ -84,14 +84,7 @@ def test_of_two_quotas_the_one_that_is_used_up_counts() -> None:
         "x-ratelimit-reset-tokens": "6s",
         "X-RateLimit-Remaining-Tokens": "0",
     }
-    assert wait_seconds(said, limited=True) == 6
-
-
-def test_a_date_counts_from_the_present_where_no_time_is_given() -> None:
-    later = datetime.now(timezone.utc) + timedelta(hours=1)
-    found = wait_seconds({"retry-after": format_datetime(later, usegmt=True)}, limited=False)
-    assert found is not None
-    assert 3500 < found <= 3600
+    assert wait_seconds(said, limited=True, now=NOW.timestamp()) == 6
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES))
@@ -102,5 +95,5 @@ def test_a_date_counts_from_the_present_where_no_time_is_given() -> None:
 @example({"retry-after": "Fri, 31 Dec 9999 23:59:59 -2359"})
 @example({"retry-after": "Fri, 31 Dec 9999 23:59:59 -999999999999"})
 def test_whatever_the_headers_the_wait_is_positive_and_finite_or_unknown(headers: dict[str, str]) -> None:
-    found = wait_seconds(headers, limited=True, now=NOW)
+    found = wait_seconds(headers, limited=True, now=NOW.timestamp())
     assert found is None or (found > 0 and math.isfinite(found))

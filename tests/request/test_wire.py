@@ -58,7 +58,7 @@ async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 class Server:
-    """Behaves as told and remembers the heads and bodies that it was sent."""
+    """Behaves as given and remembers the heads and bodies it received."""
 
     def __init__(self, behave: Behave) -> None:
         self.behave = behave
@@ -116,7 +116,7 @@ def ask(behave: Behave, *, times: int = 1) -> tuple[Reply, Server]:
 
 
 def lost(behave: Behave) -> NoReply:
-    """Give the `NoReply` of a server's misbehaviour; it must hold no secret."""
+    """Return the `NoReply` of a server's misbehaviour; it must hold no secret."""
     with pytest.raises(NoReply) as caught:
         ask(behave)
     return checked(caught.value)
@@ -181,7 +181,7 @@ def test_a_redirect_is_not_followed(status: str) -> None:
 
 
 @pytest.mark.parametrize("behave", [hang, drip])
-def test_who_waits_no_longer_cancels(behave: Behave) -> None:
+def test_a_caller_that_stops_waiting_cancels(behave: Behave) -> None:
     async def run() -> None:
         async with Server(behave) as server:
             await asyncio.wait_for(post(server.url()), 0.1)
@@ -195,7 +195,7 @@ def test_who_waits_no_longer_cancels(behave: Behave) -> None:
     [
         (close, "the service closed the connection"),
         (reset, "the service closed the connection"),
-        (answer("200 OK", body=b"abc", length=100), "the reply broke off"),
+        (answer("200 OK", body=b"abc", length=100), "the reply was cut off"),
         (answer("200 OK", "Content-Encoding: gzip", body=b"no gzip"), None),
         (babble, None),
     ],
@@ -216,7 +216,7 @@ def test_a_port_where_nothing_listens_is_named() -> None:
 
 
 @pytest.mark.parametrize("form", ["http://user:{secret}@127.0.0.1:{port}", "127.0.0.1:{port}"])
-def test_the_proxy_of_the_environment_is_asked(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_of_the_environment_is_used(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> tuple[Reply, list[str]]:
         async with Server(answer("200 OK", body=b"by proxy")) as proxy:
             monkeypatch.setenv("HTTP_PROXY", form.format(secret=SECRET, port=proxy.port))
@@ -232,7 +232,7 @@ def test_the_proxy_of_the_environment_is_asked(form: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 @pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "localhost,127.0.0.1"])
-def test_an_exempt_host_is_asked_without_the_proxy(
+def test_an_exempt_host_is_reached_without_the_proxy(
     variable: str, exempt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
@@ -240,7 +240,7 @@ def test_an_exempt_host_is_asked_without_the_proxy(
     assert ask(answer("200 OK", body=b"direct"))[0].body == b"direct"
 
 
-def test_a_proxy_that_cannot_be_reached_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_proxy_is_reported_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv("HTTP_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
     with pytest.raises(NoReply, match=f"^cannot connect to the proxy at 127.0.0.1:{port} ") as caught:
@@ -248,7 +248,7 @@ def test_a_proxy_that_cannot_be_reached_is_told_without_its_password(monkeypatch
     assert checked(caught.value).code is ErrorCode.CONNECTION_ERROR
 
 
-def test_a_proxy_that_refuses_a_tunnel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_refuses_a_tunnel_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         async with Server(answer("407 Proxy Authentication Required")) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{proxy.port}")

@@ -177,7 +177,7 @@ def test_a_deadline_stops_the_run_in_time_even_if_the_clock_is_set(
             await conditions.stop.event.wait()
         return now()
 
-    stopped = run_virtual(watched(), monkeypatch)[0]
+    stopped = run_virtual(watched())[0]
     assert conditions.stops_at <= stopped <= conditions.stops_at + LOOK_SECONDS
     assert str(conditions.stop.reason) == "the run must end by deadline 2h."
 
@@ -192,7 +192,7 @@ def test_a_date_as_deadline_must_be_changed_to_resume(monkeypatch: pytest.Monkey
         ):
             await conditions.stop.event.wait()
 
-    run_virtual(watched(), monkeypatch)
+    run_virtual(watched())
     assert str(conditions.stop.reason).endswith("To resume, set a later one.")
     with pytest.raises(UsageError, match="has passed"):
         conditions_of(settings(deadline="1969-01-01T00:00Z"), STARTED)

@@ -1,62 +1,68 @@
-"""Prices that the user wrote down: which of them counts, and what is wrong with a file."""
+"""The user's list of prices: which price applies, and what is wrong with a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchscore.errors import SettingsError, UsageError
+from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.settings.config_file import ConfigFile
 from batchscore.settings.fields import Settings
-from batchscore.settings.sources import resolve
 
-GIVEN = {"task": "chat", "model": "gpt-4o-mini", "output": "o"}
 TEXT = '[prices."gpt-4o-mini"]\nin = 0.15\nout = 0.6\n[prices.mine]\nin = 1\nout = 2\n'
 
 
-def prices(settings: Settings) -> tuple[float | None, float | None]:
-    return settings.price_in, settings.price_out
+def settings(environ: dict[str, str] | None = None, config: Any = None, **given: Any) -> Settings:
+    flags = {"task": "chat", "model": "gpt-4o-mini", "output": "o", **given}
+    return resolve_settings(flags, environ=environ or {}, config=ConfigFile(settings=config or {})).settings
 
 
-def test_prices_come_by_model_from_a_file_a_variable_or_the_settings_themselves() -> None:
+def prices(**given: Any) -> tuple[float | None, float | None]:
+    found = settings(**given)
+    return found.price_in, found.price_out
+
+
+def test_prices_come_by_model_from_a_file_a_variable_or_the_settings() -> None:
     Path("p.toml").write_text(TEXT)
     tables = {"gpt-4o-mini": {"in": 0.15, "out": 0.6}}
-    assert prices(resolve({**GIVEN, "prices": "p.toml"}, environ={})) == (0.15, 0.6)
-    assert prices(resolve(GIVEN, environ={"BATCHSCORE_PRICES": "p.toml"})) == (0.15, 0.6)
-    assert prices(resolve(GIVEN, environ={}, config={"prices": "p.toml"})) == (0.15, 0.6)
-    assert prices(resolve(GIVEN, environ={}, config={"prices": tables})) == (0.15, 0.6)
+    assert prices(prices="p.toml") == (0.15, 0.6)
+    assert prices(environ={"BATCHSCORE_PRICES": "p.toml"}) == (0.15, 0.6)
+    assert prices(config={"prices": "p.toml"}) == (0.15, 0.6)
+    assert prices(config={"prices": tables}) == (0.15, 0.6)
 
 
-def test_a_price_that_is_given_beats_the_file_and_a_deployment_may_have_its_own() -> None:
+def test_an_explicit_price_beats_the_file_and_a_deployment_may_have_its_own() -> None:
     Path("p.toml").write_text(TEXT)
-    named = {**GIVEN, "prices": "p.toml"}
-    assert prices(resolve({**named, "price_in": 9.0}, environ={})) == (9.0, 0.6)
-    assert prices(resolve({**named, "deployment": "mine"}, environ={})) == (1.0, 2.0)
-    assert prices(resolve({**named, "model": "another"}, environ={})) == (None, None)
-    assert resolve({**named, "max_spend": 1.0}, environ={}).max_spend == 1.0
-    with pytest.raises(UsageError, match="--max-spend needs"):
-        resolve({**named, "model": "another", "max_spend": 1.0}, environ={})
+    assert prices(prices="p.toml", price_in=9.0) == (9.0, 0.6)
+    assert prices(prices="p.toml", deployment="mine") == (1.0, 2.0)
+    assert prices(prices="p.toml", model="another") == (None, None)
+    assert settings(prices="p.toml", max_spend=1.0).max_spend == 1.0
+    with pytest.raises(UsageError, match="max_spend needs price_in and price_out: the price of a million"):
+        settings(prices="p.toml", model="another", max_spend=1.0)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "a table for each model"),
-        ("[other]\n", "a table for each model"),
-        ("prices = 3", "a table for each model"),
+        ("", "one table for each model"),
+        ("[other]\n", "one table for each model"),
+        ("prices = 3", "one table for each model"),
         ("[prices.m]\nin = 'x'", "in is 'x'"),
         ("[prices.m]\nin = -1", "in is -1"),
         ("[prices.m]\nin = inf", "in is inf"),
         ("[prices.m]\ninput = 1", "holds in and out"),
-        ("[prices", "not TOML"),
+        ("[prices", "prices p.toml is not TOML"),
     ],
 )
-def test_what_is_wrong_with_a_price_file_is_said(text: str, said: str) -> None:
+def test_an_invalid_price_file_is_refused(text: str, message: str) -> None:
     Path("p.toml").write_text(text)
-    with pytest.raises(SettingsError, match=said):
-        resolve({**GIVEN, "prices": "p.toml"}, environ={})
+    with pytest.raises(SettingsError, match=message):
+        settings(prices="p.toml")
 
 
-def test_a_price_file_that_is_not_there_is_said() -> None:
-    with pytest.raises(SettingsError, match=r"--prices none.toml cannot be read: No such file"):
-        resolve({**GIVEN, "prices": "none.toml"}, environ={})
+def test_a_missing_price_file_is_reported() -> None:
+    with pytest.raises(SettingsError, match=r"prices none.toml: there is no such file"):
+        settings(prices="none.toml")

@@ -17,7 +17,7 @@ def simulator() -> Iterator[Running]:
 
 @pytest.fixture
 def deployment(simulator: Running, request: pytest.FixtureRequest) -> Deployment:
-    """One name a test, so that tests can run side by side."""
+    """One name per test, so that tests can run in parallel."""
     return simulator.deployment(request.node.name.replace("/", "-"))
 
 
@@ -44,7 +44,7 @@ def azure_v1(simulator: Running) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture
 def refused() -> Callable[..., dict[str, Any]]:
-    """Give the `error` object of the 400 that a call raises."""
+    """Return the `error` object of the reply with status 400 that a call gets."""
 
     def call(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
         with pytest.raises(openai.BadRequestError) as caught:

@@ -19,7 +19,7 @@ def embed(client: openai.OpenAI, deployment: Deployment, text: Any = "text") -> 
     return client.embeddings.create(model=deployment.name, input=text)
 
 
-def test_behaviours_are_played_in_order_each_as_often_as_asked(
+def test_behaviours_are_played_in_order_each_as_often_as_scripted(
     plain: openai.OpenAI, deployment: Deployment
 ) -> None:
     deployment.will(status=500, times=2)
@@ -78,7 +78,9 @@ def test_a_dropped_connection_is_a_reset(
     assert (sent[0].body is None) == before
 
 
-def test_a_hanging_request_times_out_and_is_let_go(azure: openai.AzureOpenAI, deployment: Deployment) -> None:
+def test_a_hanging_request_times_out_and_is_released(
+    azure: openai.AzureOpenAI, deployment: Deployment
+) -> None:
     deployment.will_hang()
     with pytest.raises(openai.APITimeoutError):
         azure.with_options(timeout=0.05).embeddings.create(model=deployment.name, input="a")
@@ -92,7 +94,7 @@ def test_a_hang_ends_in_a_closed_connection(azure: openai.AzureOpenAI, deploymen
         embed(azure, deployment)
 
 
-def test_latency_comes_before_a_right_answer(azure: openai.AzureOpenAI, deployment: Deployment) -> None:
+def test_latency_comes_before_a_correct_answer(azure: openai.AzureOpenAI, deployment: Deployment) -> None:
     deployment.will_be_slow(0.1)
     started = time.monotonic()
     assert embed(azure, deployment).data
@@ -100,7 +102,7 @@ def test_latency_comes_before_a_right_answer(azure: openai.AzureOpenAI, deployme
 
 
 async def _raw(simulator: Running, deployment: Deployment) -> tuple[int, bytes, float]:
-    """Give the promised length, the body, and the seconds from the headers to its end."""
+    """Return the announced length, the body, and the seconds from the headers to its end."""
     body = {"model": deployment.name, "input": "a"}
     headers = {"api-key": simulator.key}
     async with (
@@ -114,8 +116,8 @@ async def _raw(simulator: Running, deployment: Deployment) -> tuple[int, bytes, 
 
 def test_a_dripped_body_arrives_slowly_and_whole(simulator: Running, deployment: Deployment) -> None:
     deployment.will_drip(0.2)
-    promised, got, seconds = asyncio.run(_raw(simulator, deployment))
-    assert promised == len(got)
+    announced, got, seconds = asyncio.run(_raw(simulator, deployment))
+    assert announced == len(got)
     assert json.loads(got)["model"] == f"simulator:{deployment.name}"
     assert seconds > 0.1
 
@@ -125,11 +127,11 @@ def test_a_truncated_body_breaks_off(simulator: Running, deployment: Deployment,
     deployment.will_truncate(share)
     with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
         asyncio.run(_raw(simulator, deployment))
-    promised, got, _ = asyncio.run(_raw(simulator, deployment))
-    assert promised == len(got)
+    announced, got, _ = asyncio.run(_raw(simulator, deployment))
+    assert announced == len(got)
 
 
-def test_what_was_sent_is_recorded_without_secrets(azure: openai.AzureOpenAI, deployment: Deployment) -> None:
+def test_requests_are_recorded_without_secrets(azure: openai.AzureOpenAI, deployment: Deployment) -> None:
     embed(azure, deployment, ["a", "b"])
     with pytest.raises(openai.BadRequestError):
         embed(azure, deployment, "")
@@ -153,7 +155,7 @@ def test_a_reset_forgets_script_records_and_counts(azure: openai.AzureOpenAI, de
     assert embed(azure, deployment).data
 
 
-def test_requests_in_hand_can_be_waited_for_and_counted(simulator: Running, deployment: Deployment) -> None:
+def test_requests_in_flight_can_be_awaited_and_counted(simulator: Running, deployment: Deployment) -> None:
     deployment.will_be_slow(0.3, times=None)
 
     async def many() -> None:
@@ -162,12 +164,12 @@ def test_requests_in_hand_can_be_waited_for_and_counted(simulator: Running, depl
             calls = [session.post(simulator.endpoint + "/v1/embeddings", json=body) for _ in range(8)]
             sending = asyncio.gather(*calls)
             seen = await asyncio.to_thread(deployment.wait_for, 8)
-            assert (seen.count, seen.in_hand) == (8, 8)
+            assert (seen.count, seen.in_flight) == (8, 8)
             for reply in await sending:
                 reply.release()
 
     asyncio.run(many())
-    assert deployment.statistics().most_in_hand == 8
+    assert deployment.statistics().max_in_flight == 8
     with pytest.raises(TimeoutError):
         deployment.wait_for(9, timeout_s=0.01)
 
@@ -192,7 +194,8 @@ def test_a_behaviour_out_of_bounds_is_refused_on_both_sides(
         call("POST", url, {"colour": "red"})
 
 
-def test_faults_of_chance_are_the_same_for_the_same_seed() -> None:
+@pytest.mark.process
+def test_random_faults_are_the_same_for_the_same_seed() -> None:
     def series(seed: int) -> list[int]:
         with (
             start(dimensions=4, fail_500=0.3, fail_503=0.2, reset=0.1, seed=seed) as running,

@@ -19,7 +19,7 @@ TAXES = "A bill on taxes on sugar in drinks went through the Senate."
 CATS = "Two cats slept on a warm carpet near the oven."
 
 
-def test_texts_on_one_subject_are_nearer_than_texts_on_two(azure: openai.AzureOpenAI) -> None:
+def test_texts_on_the_same_subject_are_closer(azure: openai.AzureOpenAI) -> None:
     reply = azure.embeddings.create(model="emb", input=[SUGAR, TAXES, CATS], dimensions=512)
     sugar, taxes, cats = (np.array(one.embedding) for one in reply.data)
     assert np.linalg.norm(sugar) == pytest.approx(1, abs=1e-6)
@@ -30,7 +30,9 @@ def test_texts_on_one_subject_are_nearer_than_texts_on_two(azure: openai.AzureOp
 
 def test_a_word_is_near_its_plural_and_capitals_do_not_matter() -> None:
     vectors = Vectors(512)
-    car, cars, other = (vectors.of(text, 512) for text in ("CAR INSURANCE", "cars insurances", "blue moon"))
+    car, cars, other = (
+        vectors.embed(text, 512) for text in ("CAR INSURANCE", "cars insurances", "blue moon")
+    )
     assert car @ cars > 0.3 > abs(car @ other)
 
 
@@ -42,24 +44,24 @@ def test_the_same_text_has_the_same_vector_in_any_request(plain: openai.OpenAI) 
 
 def test_a_short_vector_is_the_beginning_of_a_long_one() -> None:
     vectors = Vectors(8)
-    short, long = vectors.of(SUGAR, 8), vectors.of(SUGAR, 64)
+    short, long = vectors.embed(SUGAR, 8), vectors.embed(SUGAR, 64)
     assert np.allclose(short, long[:8] / np.linalg.norm(long[:8]), atol=1e-6)
-    vectors.of(CATS, 3072)
-    assert np.array_equal(vectors.of(SUGAR, 64), long)
+    vectors.embed(CATS, 3072)
+    assert np.array_equal(vectors.embed(SUGAR, 64), long)
 
 
 @pytest.mark.parametrize("text", ["!!!", " ", "\n", "日本語の文章です", "🎉", "a" * 5000])
 def test_every_text_has_a_vector_of_unit_length(text: str) -> None:
-    assert np.linalg.norm(Vectors(16).of(text, 16)) == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(Vectors(16).embed(text, 16)) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_memory_of_words_is_bounded_and_forgetting_changes_nothing() -> None:
+def test_the_cache_of_words_is_bounded_and_clearing_it_changes_nothing() -> None:
     vectors = Vectors(4)
-    before = vectors.of(SUGAR, 4)
-    for start in range(0, 40_000, 4000):
-        vectors.of(" ".join(f"word{number}" for number in range(start, start + 4000)), 4)
+    before = vectors.embed(SUGAR, 4)
+    for start in range(0, 12_000, 4000):
+        vectors.embed(" ".join(f"word{number}" for number in range(start, start + 4000)), 4)
     assert len(vectors._slots) <= 8192
-    assert np.array_equal(before, vectors.of(SUGAR, 4))
+    assert np.array_equal(before, vectors.embed(SUGAR, 4))
 
 
 def test_floats_and_base64_carry_the_same_float32(azure: openai.AzureOpenAI) -> None:
@@ -72,7 +74,7 @@ def test_floats_and_base64_carry_the_same_float32(azure: openai.AzureOpenAI) -> 
         assert np.array_equal(np.array(floats["embedding"], "f4"), unpacked)
 
 
-def test_a_reply_says_that_it_is_simulated_and_counts_tokens(azure: openai.AzureOpenAI) -> None:
+def test_a_reply_is_marked_as_simulated_and_counts_tokens(azure: openai.AzureOpenAI) -> None:
     reply = azure.embeddings.with_raw_response.create(model="emb-1", input=[SUGAR, CATS])
     parsed = reply.parse()
     assert parsed.model == "simulator:emb-1"
@@ -163,7 +165,7 @@ def test_shuffled_vectors_keep_their_indices(azure: openai.AzureOpenAI, deployme
     assert _data(azure, deployment.name) == right
 
 
-def test_spoilt_vectors_are_spoilt_as_asked(azure: openai.AzureOpenAI, deployment: Deployment) -> None:
+def test_vector_faults_are_applied_as_scripted(azure: openai.AzureOpenAI, deployment: Deployment) -> None:
     for fault in ("missing", "duplicated", "wrong_dimension", "floats", "not_finite"):
         deployment.will_spoil_vectors(fault)
     assert [one["index"] for one in _data(azure, deployment.name)] == [0, 1, 2, 3]

@@ -38,9 +38,9 @@ def test_a_chat_answer_is_short_readable_and_always_the_same(azure: openai.Azure
 def test_usage_counts_prompt_and_answer(azure: openai.AzureOpenAI) -> None:
     reply = azure.chat.completions.create(model="gpt-4o", messages=said(TEXT), n=2)
     assert reply.usage is not None
-    written = sum(count_tokens(one.message.content or "") for one in reply.choices)
-    assert reply.usage.completion_tokens == written
-    assert reply.usage.total_tokens == reply.usage.prompt_tokens + written
+    answer_tokens = sum(count_tokens(one.message.content or "") for one in reply.choices)
+    assert reply.usage.completion_tokens == answer_tokens
+    assert reply.usage.total_tokens == reply.usage.prompt_tokens + answer_tokens
     assert reply.usage.completion_tokens_details is not None
     assert reply.usage.completion_tokens_details.reasoning_tokens == 0
 
@@ -62,7 +62,7 @@ def test_an_answer_is_cut_at_max_tokens_and_at_a_stop_word(plain: openai.OpenAI)
     assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == ("The Senate", "stop")
 
 
-def test_json_mode_answers_json_and_wants_the_word_in_the_messages(
+def test_json_mode_answers_json_and_needs_the_word_in_the_messages(
     plain: openai.OpenAI, refused: Refused
 ) -> None:
     create = plain.chat.completions.create
@@ -184,7 +184,7 @@ def test_completions_answer_every_prompt_n_times_in_order(azure: openai.AzureOpe
     assert reply.model == "simulator:instruct"
 
 
-def test_completions_write_16_tokens_where_none_are_named(plain: openai.OpenAI) -> None:
+def test_completions_write_16_tokens_by_default(plain: openai.OpenAI) -> None:
     reply = plain.completions.create(model="instruct", prompt=TEXT)
     assert reply.choices[0].finish_reason == "length"
     assert reply.usage is not None

@@ -4,59 +4,63 @@ import openai
 import pytest
 
 from batchscore.simulator import Deployment
-from batchscore.simulator.limits import Limits
-from batchscore.simulator.problems import Surface
+from batchscore.simulator.error_replies import Surface
+from batchscore.simulator.limits import DeploymentLimits
 
 
-def limits(*, rpm: float | None = None, tpm: float | None = None, charge_refused: bool = True) -> Limits:
-    return Limits(rpm=rpm, tpm=tpm, burst_seconds=10, charge_refused=charge_refused, now=0)
+def limits(
+    *, rpm: float | None = None, tpm: float | None = None, charge_refused: bool = True
+) -> DeploymentLimits:
+    return DeploymentLimits(rpm=rpm, tpm=tpm, burst_seconds=10, charge_refused=charge_refused, now=0)
 
 
 def test_a_burst_is_ten_seconds_of_the_rate_and_then_the_rate() -> None:
-    books = limits(rpm=60)
-    assert [books.admit(1, 0, Surface.AZURE).what for _ in range(11)] == [None] * 10 + ["requests"]
-    assert books.admit(1, 1.0, Surface.AZURE).what is None
-    assert books.admit(1, 1.0, Surface.AZURE).what == "requests"
+    bucket = limits(rpm=60)
+    assert [bucket.admit(1, 0, Surface.AZURE).refused_by for _ in range(11)] == [None] * 10 + ["requests"]
+    assert bucket.admit(1, 1.0, Surface.AZURE).refused_by is None
+    assert bucket.admit(1, 1.0, Surface.AZURE).refused_by == "requests"
 
 
-def test_who_waits_as_long_as_told_is_served() -> None:
-    books = limits(rpm=600, tpm=6000)
+def test_a_client_that_waits_as_required_is_served() -> None:
+    bucket = limits(rpm=600, tpm=6000)
     now = 0.0
     for _ in range(200):
-        verdict = books.admit(90, now, Surface.AZURE)
-        if verdict.what is not None:
-            assert verdict.what == "tokens"
-            now += verdict.wait_seconds
-            assert books.admit(90, now, Surface.AZURE).what is None
+        admission = bucket.admit(90, now, Surface.AZURE)
+        if admission.refused_by is not None:
+            assert admission.refused_by == "tokens"
+            now += admission.wait_seconds
+            assert bucket.admit(90, now, Surface.AZURE).refused_by is None
     assert now == pytest.approx((200 * 90 - 1000) / 100, rel=0.01)
 
 
 def test_no_minute_admits_more_than_its_rate_and_one_burst() -> None:
-    books = limits(tpm=6000)
-    served = sum(100 for tick in range(6000) if books.admit(100, tick / 100, Surface.AZURE).what is None)
+    bucket = limits(tpm=6000)
+    served = sum(
+        100 for tick in range(6000) if bucket.admit(100, tick / 100, Surface.AZURE).refused_by is None
+    )
     assert 5900 <= served <= 7000
 
 
-def test_a_request_larger_than_a_burst_goes_when_the_bucket_is_full_and_is_paid_for() -> None:
-    books = limits(tpm=6000)
-    assert books.admit(5000, 0, Surface.AZURE).what is None
-    verdict = books.admit(1, 0, Surface.AZURE)
-    assert verdict.what == "tokens"
-    assert verdict.wait_seconds == pytest.approx(40.01)
+def test_a_request_larger_than_a_burst_is_admitted_by_a_full_bucket_and_charged() -> None:
+    bucket = limits(tpm=6000)
+    assert bucket.admit(5000, 0, Surface.AZURE).refused_by is None
+    admission = bucket.admit(1, 0, Surface.AZURE)
+    assert admission.refused_by == "tokens"
+    assert admission.wait_seconds == pytest.approx(40.01)
 
 
 def test_a_refused_call_uses_up_a_request() -> None:
-    hammered, forgiving = limits(rpm=60), limits(rpm=60, charge_refused=False)
-    for books in (hammered, forgiving):
+    strict, forgiving = limits(rpm=60), limits(rpm=60, charge_refused=False)
+    for bucket in (strict, forgiving):
         for _ in range(10):
-            books.admit(1, 0, Surface.AZURE)
+            bucket.admit(1, 0, Surface.AZURE)
         for tick in range(1, 10):
-            assert books.admit(1, tick / 10, Surface.AZURE).what == "requests"
-    assert hammered.admit(1, 1, Surface.AZURE).what == "requests"
-    assert forgiving.admit(1, 1, Surface.AZURE).what is None
+            assert bucket.admit(1, tick / 10, Surface.AZURE).refused_by == "requests"
+    assert strict.admit(1, 1, Surface.AZURE).refused_by == "requests"
+    assert forgiving.admit(1, 1, Surface.AZURE).refused_by is None
 
 
-def test_headers_tell_the_limits_in_each_surfaces_units() -> None:
+def test_headers_give_the_limits_in_each_surfaces_units() -> None:
     azure = limits(rpm=60, tpm=6000).admit(500, 0, Surface.AZURE).headers
     assert azure == {
         "x-ratelimit-limit-requests": "60",
@@ -86,9 +90,7 @@ def test_a_deployment_over_its_tokens_answers_429(azure: openai.AzureOpenAI, dep
     assert deployment.statistics().statuses == {"200": 1, "429": 1}
 
 
-def test_a_chat_request_is_charged_its_answers_most_tokens(
-    azure: openai.AzureOpenAI, deployment: Deployment
-) -> None:
+def test_a_chat_request_is_charged_for_max_tokens(azure: openai.AzureOpenAI, deployment: Deployment) -> None:
     deployment.set_limits(tpm=6000, burst_seconds=10)
     raw = azure.chat.completions.with_raw_response.create(
         model=deployment.name, messages=[{"role": "user", "content": "hello"}], max_tokens=100, n=3

@@ -15,11 +15,12 @@ import pytest
 
 import batchscore.simulator
 from batchscore.simulator import SimulatorSettings, start
-from batchscore.simulator.__main__ import parse_arguments
-from batchscore.simulator.settings import flag_of, to_arguments
+from batchscore.simulator.settings import flag_of
 
-COMMAND = [sys.executable, "-m", "batchscore.simulator"]
+COMMAND = [sys.executable, "-m", "batchscore", "simulate"]
 FOLDER = Path(batchscore.simulator.__file__).parent
+
+pytestmark = pytest.mark.process
 
 
 def launch(*arguments: str) -> subprocess.Popen[str]:
@@ -35,14 +36,14 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", announced["endpoint"])
         assert announced["key"] == "secret"
         process.send_signal(number)
-        said, hints = process.communicate(timeout=10)
+        output, hints = process.communicate(timeout=10)
     assert process.returncode == 0
-    assert said == ""
+    assert output == ""
     assert "This is a simulator" in hints
     assert "Traceback" not in hints
 
 
-def test_it_ends_with_its_parent_when_asked() -> None:
+def test_it_ends_with_its_parent_if_requested() -> None:
     with launch("--exit-with-parent") as process:
         assert process.stdout is not None
         assert process.stdin is not None
@@ -72,7 +73,7 @@ def test_a_hanging_request_does_not_keep_it_from_ending() -> None:
     assert done.stdout == "ended\n", done.stderr
 
 
-def test_a_parent_that_is_killed_takes_it_along() -> None:
+def test_it_ends_when_its_parent_is_killed() -> None:
     code = (
         "from batchscore.simulator import start\n"
         "import time\n"
@@ -86,26 +87,26 @@ def test_a_parent_that_is_killed_takes_it_along() -> None:
         parent.kill()
     deadline = time.monotonic() + 10
     while _alive(int(pid)):
-        assert time.monotonic() < deadline, "it outlived its parent"
+        assert time.monotonic() < deadline, "the simulator outlived its parent"
         time.sleep(0.01)
     with pytest.raises(URLError):
         urlopen(endpoint + "/_simulator")
 
 
 def _alive(pid: int) -> bool:
-    """Whether it runs; one that has ended and that nobody waited for does not."""
+    """Whether the process runs. A zombie does not."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return state.stdout.strip()[:1] not in {"", "Z"}
 
 
-def test_a_taken_port_is_said_in_one_line() -> None:
+def test_a_taken_port_is_reported_in_one_line() -> None:
     with start(dimensions=4) as running:
         port = running.endpoint.rsplit(":", 1)[1]
         done = subprocess.run(
             [*COMMAND, "--port", port], capture_output=True, text=True, timeout=20, check=False
         )
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"The simulator cannot listen on port {port}")
+        assert f"the simulator cannot listen on port {port}" in done.stderr
         with pytest.raises(RuntimeError, match="cannot listen on port"):
             start(port=int(port))
 
@@ -118,7 +119,7 @@ def test_stopping_twice_is_harmless() -> None:
         urlopen(running.endpoint + "/_simulator")
 
 
-def test_importing_it_brings_in_no_server_and_nothing_else_of_ours() -> None:
+def test_its_import_loads_no_server_and_no_other_room() -> None:
     code = (
         "import sys, batchscore.simulator\n"
         "heavy = {'aiohttp', 'numpy', 'orjson', 'openai', 'pandas', 'mlflow', 'pyarrow'} & set(sys.modules)\n"
@@ -127,28 +128,15 @@ def test_importing_it_brings_in_no_server_and_nothing_else_of_ours() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_it_imports_nothing_else_of_batchscore() -> None:
+def test_it_imports_no_other_room() -> None:
     for path in FOLDER.glob("*.py"):
         found = re.findall(r"^\s*(?:from|import)\s+(batchscore[\w.]*)", path.read_text("utf-8"), re.MULTILINE)
         assert all(name.startswith("batchscore.simulator") for name in found), path.name
 
 
-def test_every_setting_has_help_and_survives_the_command_line() -> None:
-    given = SimulatorSettings(
-        key="k",
-        tokens=("a", "b"),
-        deployments=("one", "two"),
-        rpm=60,
-        tpm=1.5,
-        charge_refused=False,
-        exit_with_parent=True,
-        fail_500=0.25,
-    )
-    assert parse_arguments(to_arguments(given)) == given
-    assert parse_arguments(["--deployments", "one, two", "--token", "a", "--token", "b"]).deployments == (
-        "one",
-        "two",
-    )
+def test_every_setting_has_help_and_names_may_be_separated_by_commas() -> None:
+    for names in (("one, two",), ("one", "two"), ["one,two,"]):
+        assert SimulatorSettings(deployments=tuple(names)).deployments == ("one", "two")
     for item in fields(SimulatorSettings):
         assert item.metadata["help"].endswith("."), flag_of(item)
 
@@ -169,8 +157,8 @@ def test_a_setting_out_of_bounds_is_named(wrong: dict[str, float]) -> None:
         SimulatorSettings(**wrong)  # type: ignore[arg-type]
 
 
-def test_a_wrong_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        parse_arguments(["--latency", "-1"])
-    assert caught.value.code == 2
-    assert "--latency must be at least 0, not -1.0" in capsys.readouterr().err
+def test_a_wrong_flag_is_a_usage_error() -> None:
+    with launch("--latency", "-1") as process:
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "--latency must be at least 0, not -1.0" in errors

@@ -14,7 +14,7 @@ from batchscore.simulator import Deployment, Running, start
 BODY = {"model": "emb", "input": "text"}
 
 
-def ask(
+def send(
     simulator: Running,
     path: str,
     body: Any = None,
@@ -34,27 +34,27 @@ def ask(
             return error.code, json.loads(error.read())
 
 
-def test_azures_surface_wants_an_api_version(simulator: Running) -> None:
+def test_azures_surface_needs_an_api_version(simulator: Running) -> None:
     path = "/openai/deployments/emb/embeddings"
     not_found = {"error": {"code": "404", "message": "Resource not found"}}
-    assert ask(simulator, path, BODY) == (404, not_found)
-    assert ask(simulator, path + "?api-version=2024-02-01", BODY)[0] == 200
-    assert ask(simulator, "/openai/deployments/emb/images?api-version=1", BODY) == (404, not_found)
+    assert send(simulator, path, BODY) == (404, not_found)
+    assert send(simulator, path + "?api-version=2024-02-01", BODY)[0] == 200
+    assert send(simulator, "/openai/deployments/emb/images?api-version=1", BODY) == (404, not_found)
 
 
-def test_the_v1_surfaces_want_a_model(simulator: Running) -> None:
+def test_the_v1_surfaces_need_a_model(simulator: Running) -> None:
     for path in ("/v1/embeddings", "/openai/v1/embeddings"):
-        status, body = ask(simulator, path, {"input": "text"})
+        status, body = send(simulator, path, {"input": "text"})
         assert (status, body["error"]["message"]) == (400, "you must provide a model parameter")
-        assert ask(simulator, path, BODY)[0] == 200
+        assert send(simulator, path, BODY)[0] == 200
 
 
-def test_a_body_that_is_no_json_is_refused(simulator: Running) -> None:
+def test_a_body_that_is_not_json_is_refused(simulator: Running) -> None:
     for path in ("/v1/embeddings", "/openai/deployments/emb/chat/completions?api-version=1"):
-        status, body = ask(simulator, path, b'{"input": ')
+        status, body = send(simulator, path, b'{"input": ')
         assert status == 400
         assert body["error"]["message"].startswith("We could not parse the JSON body")
-    assert ask(simulator, "/v1/embeddings", [])[0] == 400
+    assert send(simulator, "/v1/embeddings", [])[0] == 400
 
 
 def test_key_and_tokens_open_every_surface(simulator: Running) -> None:
@@ -68,25 +68,25 @@ def test_key_and_tokens_open_every_surface(simulator: Running) -> None:
             {"Authorization": "Bearer simulator"},
             {"Authorization": "bearer entra-token"},
         ):
-            assert ask(simulator, path, BODY, headers)[0] == 200
+            assert send(simulator, path, BODY, headers)[0] == 200
         for headers in (
             {"api-key": "entra-token"},
             {"Authorization": "Bearer wrong"},
             {"Authorization": "Basic simulator"},
             {},
         ):
-            assert ask(simulator, path, BODY, headers)[0] == 401
+            assert send(simulator, path, BODY, headers)[0] == 401
 
 
 def test_a_wrong_key_is_refused_in_each_surfaces_words(simulator: Running) -> None:
     wrong = {"api-key": "wrong"}
-    azure = ask(simulator, "/openai/deployments/emb/embeddings?api-version=1", BODY, wrong)[1]["error"]
+    azure = send(simulator, "/openai/deployments/emb/embeddings?api-version=1", BODY, wrong)[1]["error"]
     assert azure["code"] == "401"
     assert azure["message"].startswith("Access denied due to invalid subscription key")
     bearer = {"Authorization": "Bearer wrong"}
-    token = ask(simulator, "/openai/v1/embeddings", BODY, bearer)[1]["error"]
+    token = send(simulator, "/openai/v1/embeddings", BODY, bearer)[1]["error"]
     assert token["code"] == "Unauthorized"
-    plain = ask(simulator, "/v1/embeddings", BODY, bearer)[1]["error"]
+    plain = send(simulator, "/v1/embeddings", BODY, bearer)[1]["error"]
     assert plain["code"] == "invalid_api_key"
 
 
@@ -132,7 +132,7 @@ def test_a_scripted_status_reaches_the_sdk_as_its_class(
     assert deployment.statistics().statuses == {str(status): 2}
 
 
-def test_a_429_has_each_surfaces_code_and_says_when_to_come_again(
+def test_a_429_has_each_surfaces_code_and_says_when_to_retry(
     azure: openai.AzureOpenAI, plain: openai.OpenAI, deployment: Deployment
 ) -> None:
     deployment.will(status=429, retry_after=0.2, times=2)
@@ -161,7 +161,8 @@ def test_a_deployment_name_may_hold_any_character(simulator: Running) -> None:
     assert simulator.deployment("größe 3.5%").statistics().count == 1
 
 
-def test_models_are_listed_and_only_named_ones_served_where_named() -> None:
+@pytest.mark.process
+def test_models_are_listed_and_only_configured_ones_served() -> None:
     with (
         start(deployments=("one", "two"), dimensions=4) as running,
         openai.OpenAI(base_url=running.endpoint + "/v1", api_key=running.key, max_retries=0) as client,
@@ -173,12 +174,12 @@ def test_models_are_listed_and_only_named_ones_served_where_named() -> None:
 
 
 def test_an_unknown_url_is_not_found(simulator: Running) -> None:
-    assert ask(simulator, "/v2/embeddings", BODY)[0] == 404
-    status, body = ask(simulator, "/v1/images", BODY)
+    assert send(simulator, "/v2/embeddings", BODY)[0] == 404
+    status, body = send(simulator, "/v1/images", BODY)
     assert (status, body["error"]["message"]) == (404, "Invalid URL (POST /v1/images)")
 
 
 def test_the_control_surface_is_closed_to_web_pages(simulator: Running) -> None:
-    assert ask(simulator, "/_simulator", headers={}, method="GET")[0] == 200
-    assert ask(simulator, "/_simulator", headers={"Origin": "http://evil.example"}, method="GET")[0] == 403
-    assert ask(simulator, "/_simulator", headers={"Host": "evil.example"}, method="GET")[0] == 403
+    assert send(simulator, "/_simulator", headers={}, method="GET")[0] == 200
+    assert send(simulator, "/_simulator", headers={"Origin": "http://evil.example"}, method="GET")[0] == 403
+    assert send(simulator, "/_simulator", headers={"Host": "evil.example"}, method="GET")[0] == 403

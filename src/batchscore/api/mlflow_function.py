@@ -1,12 +1,12 @@
-"""How does MLflow ask our engine: a DataFrame in, a DataFrame out?
+"""How does MLflow call our engine: a DataFrame in, a DataFrame out?
 
-MLflow finds this module by its name, which stands in every saved model (`loader_module`). It keeps MLflow's
-habits apart from the engine: frames, `params` whose defaults are always filled in, and hosts that make text
-of a null (`spark_udf`), so that a text column here is never null.
+MLflow finds this module by its name, which is in each saved model (`loader_module`). It handles what is
+special about MLflow: frames, `params` with their defaults filled in, and hosts that turn null into text
+(`spark_udf`), so text columns here are never null.
 
-The frame that comes back has the input's index and for each row `embeddings` (float32, null where the row
-failed) or `completions` or `chat` with `finish_reason`, and `error` and `error_message`, both empty where the
-row was answered.
+The returned frame has the input's index. Each row has `embeddings` (float32, null if the row failed) or
+`completions` or `chat` with `finish_reason`, and `error` and `error_message`, which are empty for scored
+rows.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ import pandas as pd
 
 from batchscore.api.score_rows import NOT_FOR_ROWS, Scored, results_of
 from batchscore.errors import ErrorCode, RowFailed, UsageError
-from batchscore.mlflow_model.choose import beneath
 from batchscore.mlflow_model.layout import ANSWERS
 from batchscore.mlflow_model.read import SavedModel, own_settings, parameters, read_saved
-from batchscore.prompts.prompt import asker_for, text_column
-from batchscore.prompts.spec import wanted_by
+from batchscore.mlflow_model.resolve import settings_below
+from batchscore.prompts.prompt import builder_for, text_column
+from batchscore.prompts.spec import parse_spec
 from batchscore.rows import TEXT_COLUMN, Table
-from batchscore.settings.argument_names import flags_called_arguments
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import PromptSettings, cut
 from batchscore.settings.sources import gather, without_settings
+from batchscore.task import TASKS
 
-#: Settings whose variables a host may have for other runs: they say something about files or records.
+#: Settings whose variables a host may have for other runs, about files or records.
 NOT_FOR_FRAMES = NOT_FOR_ROWS | {"model", "usage", "raw"}
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> ScoringModel:
-    """Load a saved model, as MLflow asks: `path` is the `openai` flavour's file, not its folder."""
+    """Load a saved model for MLflow; `path` is the file of the `openai` flavour, not its folder."""
     folder = Path(path).parent
     saved = read_saved(folder)
     changed = {name: value for name, value in (model_config or {}).items() if saved.config.get(name) != value}
@@ -49,54 +50,54 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Sc
 
 
 class ScoringModel:
-    """What `mlflow.pyfunc.load_model` holds: one saved model and what was overridden when it was loaded."""
+    """The model that `mlflow.pyfunc.load_model` returns: a saved model and its overrides at load time."""
 
     def __init__(self, saved: SavedModel, given: Mapping[str, Any]) -> None:
         self.saved = saved
         self.given = given
 
     def get_raw_model(self) -> ScoringModel:
-        """Return this model itself, as MLflow asks for what it wraps."""
+        """Return this model itself, for MLflow's `unwrap_python_model`."""
         return self
 
     def predict(self, data: Any, params: Mapping[str, Any] | None = None) -> Any:
-        """Score a frame's rows; `params` that are null were not given.
+        """Score the rows of a frame; `params` that are null count as not given.
 
-        Raises a `BatchscoreError` where nothing can be asked (`ServiceRefused`, `Outage`, `InputError`, ...), and
-        with `on_error="raise"` the first row's `RowFailed`; an empty row is never a failure.
+        Raises a `BatchscoreError` if no row can be scored (`ServiceRefused`, `Outage`, `InputError`, ...).
+        With `on_error="raise"`, raises `RowFailed` for the first failed row; an empty row is not a failure.
         """
         stored = {**self.saved.settings, **self.saved.settings["param"]}
-        # MLflow fills the defaults in, which are what the model stores: who gave nothing gave these.
-        said = {
+        # MLflow fills in the defaults, which are the stored values, so these count as not given.
+        given = {
             name: value
             for name, value in (params or {}).items()
             if value is not None and stored.get(name) != value
         }
-        answer = {name: said.pop(name, self.saved.config.get(name)) or ANSWERS[name][0] for name in ANSWERS}
+        answer = {name: given.pop(name, self.saved.config.get(name)) or ANSWERS[name][0] for name in ANSWERS}
         for name, choices in ANSWERS.items():
             if answer[name] not in choices:
                 raise UsageError(f"{name} is {answer[name]!r}; it must be one of {', '.join(choices)}.")
         frame = frame_of(data)
-        with flags_called_arguments():
-            settings = self.settings(said)
-            if len(frame):
-                settings = placed(settings, frame)
-        settled = in_order(frame, settings, stop_at_failure=answer["on_error"] == "raise")
+        settings = self.settings(given)
+        if len(frame):
+            settings = with_column(settings, frame)
+        results = score_frame(frame, settings, stop_at_failure=answer["on_error"] == "raise")
         if answer["returns"] == "values":
-            return values_of(settled)
-        return as_frame(settled, settings, frame.index)
+            return values_of(results)
+        return frame_from(results, settings, frame.index)
 
     def settings(self, params: Mapping[str, Any]) -> Settings:
         """Return the settings of a call: params > overrides > variables > the model."""
         given = gather(
-            {**self.given, **parameters(params), "output": "nowhere"},
+            {**self.given, **parameters(params), "output": "unused"},
             environ=without_settings(os.environ, NOT_FOR_FRAMES),
         )
-        return Settings(**(beneath(self.saved, given, os.environ) | without(given, "param")))
+        stored = settings_below(self.saved, given, os.environ)
+        return Settings(**(stored | {name: value for name, value in given.items() if name != "param"}))
 
 
-def in_order(frame: pd.DataFrame, settings: Settings, *, stop_at_failure: bool) -> list[Scored]:
-    """Return each row's result; raises `RowFailed` at the first failure where that was asked for."""
+def score_frame(frame: pd.DataFrame, settings: Settings, *, stop_at_failure: bool) -> list[Scored]:
+    """Return each row's result in order; raises `RowFailed` at the first failure if requested."""
     if not len(frame):
         return []
     results: dict[int, Scored] = {}
@@ -109,13 +110,8 @@ def in_order(frame: pd.DataFrame, settings: Settings, *, stop_at_failure: bool) 
     return [results[row] for row in range(len(frame))]
 
 
-def without(given: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a mapping without one of its keys."""
-    return {key: value for key, value in given.items() if key != name}
-
-
 def frame_of(data: Any) -> pd.DataFrame:
-    """Return what a caller gave as a frame; a single column without a name holds the text."""
+    """Return the caller's data as a frame; a single column without a name holds the text."""
     if isinstance(data, pd.DataFrame):
         frame = data
     elif isinstance(data, str):
@@ -131,11 +127,11 @@ def frame_of(data: Any) -> pd.DataFrame:
     if names == ["0"]:
         names = [TEXT_COLUMN]
     renamed: pd.DataFrame = frame.set_axis(names, axis="columns")
-    return unnested(renamed)
+    return unnest_rows(renamed)
 
 
-def unnested(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a mapping of lists of texts, which MLflow makes one row of lists of."""
+def unnest_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per text for a mapping of lists of texts, which MLflow turns into one row of lists."""
     cells: list[Any] = [frame.iloc[0, number] for number in range(frame.shape[1])] if len(frame) == 1 else []
     lists = [cell for cell in cells if isinstance(cell, list) and all(isinstance(each, str) for each in cell)]
     if not cells or len(lists) < len(cells) or len({len(cell) for cell in lists}) > 1:
@@ -145,9 +141,9 @@ def unnested(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def rows_of(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
-    """Give each row's cells by column, with None for whatever pandas calls missing."""
+    """Return each row's cells by column, with None for missing values of pandas."""
     columns = [
-        [None if missing else plain(cell) for cell, missing in zip(column, absent, strict=True)]
+        [None if missing else json_cell(cell) for cell, missing in zip(column, absent, strict=True)]
         for column, absent in (
             (frame.iloc[:, number].tolist(), frame.iloc[:, number].isna().tolist())
             for number in range(frame.shape[1])
@@ -157,62 +153,62 @@ def rows_of(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
     return (dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True))
 
 
-def plain(cell: Any) -> Any:
-    """Return a cell as JSON would hold it: of a conversation pandas and Arrow make an array."""
+def json_cell(cell: Any) -> Any:
+    """Return a cell as in JSON: pandas and Arrow turn a conversation into an array."""
     return cell.tolist() if isinstance(cell, np.ndarray) else cell
 
 
-def placed(settings: Settings, frame: pd.DataFrame) -> Settings:
-    """Return settings that name the frame's text column; raises `InputError` where it lacks what is asked."""
-    wanted = wanted_by(settings)
+def with_column(settings: Settings, frame: pd.DataFrame) -> Settings:
+    """Return settings that name the frame's text column; raises `InputError` if a column is missing."""
+    spec = parse_spec(cut(PromptSettings, settings))
     columns = tuple(map(str, frame.columns))
-    texts = tuple(name for number, name in enumerate(columns) if may_hold_text(frame.iloc[:, number]))
+    texts = tuple(name for number, name in enumerate(columns) if is_text_column(frame.iloc[:, number]))
     table = Table(columns, texts, headerless=False, rows=iter(()))
-    asker_for(table, wanted)
-    column = text_column(table, wanted)
+    builder_for(table, spec)
+    column = text_column(table, spec)
     return settings if column is None else replace(settings, column=column)
 
 
-def may_hold_text(column: pd.Series[Any]) -> bool:
-    """Whether a column has a text in it, or nothing at all."""
+def is_text_column(column: pd.Series[Any]) -> bool:
+    """Whether a column holds a text, or is empty."""
     return any(isinstance(cell, str) for cell in column) or bool(column.isna().all())
 
 
 def is_failure(scored: Scored) -> bool:
-    """Whether a row was asked in vain; an empty one was not asked."""
+    """Whether a row has failed; an empty row has not."""
     return scored.error is not None and scored.error.code is not ErrorCode.EMPTY_INPUT
 
 
-def values_of(settled: Iterable[Scored]) -> list[Any]:
-    """Return the bare answers, as MLflow's own flavour does; None for a row that failed."""
+def values_of(results: Iterable[Scored]) -> list[Any]:
+    """Return only the answers, as MLflow's own flavour does; None for a failed row."""
     return [
-        scored.value.tolist() if isinstance(scored.value, np.ndarray) else scored.value for scored in settled
+        scored.value.tolist() if isinstance(scored.value, np.ndarray) else scored.value for scored in results
     ]
 
 
-def as_frame(settled: list[Scored], settings: Settings, index: pd.Index[Any]) -> pd.DataFrame:
+def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) -> pd.DataFrame:
     """Return the answers and errors as a frame."""
-    columns: dict[str, list[Any]] = {settings.task: [scored.value for scored in settled]}
-    if settings.task != "embeddings":
+    columns: dict[str, list[Any]] = {settings.task: [scored.value for scored in results]}
+    if TASKS[settings.task].answer == "text":
         many = settings.answers_per_row > 1
-        columns[settings.task] = [present(scored.value, many=many) for scored in settled]
-        columns["finish_reason"] = [present(scored.finish_reason, many=many) for scored in settled]
-    columns["error"] = [scored.error.code.value if scored.error else "" for scored in settled]
-    columns["error_message"] = [scored.error.message if scored.error else "" for scored in settled]
-    filled = {name: objects(cells) for name, cells in columns.items()}
+        columns[settings.task] = [without_null(scored.value, many=many) for scored in results]
+        columns["finish_reason"] = [without_null(scored.finish_reason, many=many) for scored in results]
+    columns["error"] = [scored.error.code.value if scored.error else "" for scored in results]
+    columns["error_message"] = [scored.error.message if scored.error else "" for scored in results]
+    filled = {name: object_column(cells) for name, cells in columns.items()}
     frame: pd.DataFrame = pd.DataFrame(filled, index=index)
     return frame
 
 
-def present(text: Any, *, many: bool) -> Any:
-    """Return a text, or with several answers a list of texts, in which nothing is null."""
+def without_null(text: Any, *, many: bool) -> Any:
+    """Return a text, or a list of texts for several answers, with empty texts for nulls."""
     if many:
         return [each or "" for each in text or ()]
     return text or ""
 
 
-def objects(cells: list[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
-    """Return cells as a column whose vectors stay one cell each."""
+def object_column(cells: list[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
+    """Return cells as a column in which each vector is one cell."""
     column = np.empty(len(cells), dtype=object)
     for number, cell in enumerate(cells):
         column[number] = cell

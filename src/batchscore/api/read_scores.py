@@ -1,7 +1,7 @@
-"""How does a person get the scores of a finished run into pandas?
+"""How do scores get into pandas?
 
-It must not know how a run is settled or resumed: it reads the output folder as it stands, or one merged
-file. pandas and pyarrow are loaded when it is called.
+It reads an output folder, or one merged file, and does not know how runs work. pandas and pyarrow are loaded
+on the first call.
 """
 
 from __future__ import annotations
@@ -14,41 +14,43 @@ import numpy as np
 import orjson
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.find import _SUFFIXES, score_parts
-from batchscore.output.records.schema import TASKS
+from batchscore.output.find import score_parts
+from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
-from batchscore.stores.address import Place, StoredPath, place_of
-from batchscore.stores.failures import StoreFailure
+from batchscore.stores.address import Place, place_of
+from batchscore.stores.errors import StoreFailure
+from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-#: A record's column → its cells, in row order.
+#: The cells of each column, in row order.
 _Columns = dict[str, list[Any]]
 
 
 def read_scores(out: str | Path, task: str | None = None) -> pd.DataFrame:
     """Return the score records of an output folder, or of one merged file, in input order.
 
-    `row` is int64; every other column holds objects as they were written, never inferred: `file`, `id`
-    and answers are text ("007" stays "007") or `None`, embeddings are `(d,)` float32 arrays, so that
-    `np.stack(df["embeddings"])` works; in Parquet and Arrow kept columns are text. `task` may be left out
-    where there is one only. Needs memory for all of it: 4 bytes a dimension and about 300 a row, and one
-    file's text on top (of a merged Parquet file, all of it twice). Raises `InputError` where there are no
-    scores, or where the folder's manifests name a part that is not there; `SettingsError` for a URI that
-    cannot be used.
+    `row` is int64. All other columns hold objects as written, without type inference: `file`, `id` and
+    answers are text ("007" stays "007") or `None`, and embeddings are `(d,)` float32 arrays, so
+    `np.stack(df["embeddings"])` works. In Parquet and Arrow, kept columns are text. `task` may be left out if
+    the folder has only one.
+
+    All scores are read into memory: 4 bytes per dimension and about 300 per row, plus the text of one file
+    (of a merged Parquet file, all of it twice). Raises `InputError` if there are no scores, or if a part that
+    the manifests name is missing; `SettingsError` for a URI that cannot be used.
     """
     try:
         return _frame(out if isinstance(out, Path) else place_of(out), task)
-    except OutputError as error:  # of a store; its reason is for a person
+    except OutputError as error:  # of a store; its reason is for people
         raise InputError(str(error)) from error
     except StoreFailure as error:
         raise InputError(f"{out}: {error.strerror}") from error
 
 
 def _frame(path: Place, task: str | None) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415 - half a second that nobody else should wait for
+    import pandas as pd  # noqa: PLC0415 - it takes half a second
 
     if storage.is_folder(path):
         task, files = score_parts(path, task)
@@ -74,8 +76,8 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
 
 def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise InputError(f"{path}: scores stand in {', '.join(_SUFFIXES)} files")
+    if suffix not in FILE_SUFFIXES:
+        raise InputError(f"{path}: scores are in {', '.join(FILE_SUFFIXES)} files")
     try:
         return _from_lines(path, task) if suffix == ".jsonl" else _from_arrow(path, task)
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -83,20 +85,20 @@ def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
 
 
 def _task_of(names: Iterable[str]) -> str | None:
-    """Return the task whose records have these columns: the answer stands after all kept columns."""
+    """Return the task whose records have these columns; its own column comes after all kept ones."""
     return next((name for name in reversed(list(names)) if name in TASKS), None)
 
 
 def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     columns: _Columns = {}
-    with storage.opened(path) as lines:
+    with storage.open_file(path) as lines:
         for count, line in enumerate(lines):
             record = orjson.loads(line)
             task = task or _task_of(record)
             if task == "embeddings" and task in record:
                 record[task] = np.array(record[task], dtype=np.float32)
             for name, cell in record.items():
-                # With `--keep '*'` rows may have different columns.
+                # If all columns are kept, rows may have different ones.
                 columns.setdefault(name, [None] * count).append(cell)
             for cells in columns.values():
                 if len(cells) == count:
@@ -105,14 +107,13 @@ def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
 
 
 def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
-    import pyarrow as pa  # noqa: PLC0415 - 0.1 s that JSON Lines does without
+    import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s, and JSON Lines does not need it
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     from batchscore.output.records.columnar import counts_of, vectors_of  # noqa: PLC0415
-    from batchscore.stores.objects import StoredFile  # noqa: PLC0415
+    from batchscore.stores.objects import open_arrow_file  # noqa: PLC0415
 
-    source = StoredFile(path) if isinstance(path, StoredPath) else None
-    with pa.PythonFile(source, "r") if source is not None else pa.OSFile(str(path)) as opened:
+    with open_arrow_file(path) as opened:
         if path.suffix.lower() == ".parquet":
             with pq.ParquetFile(opened) as file:
                 table = file.read()
@@ -126,9 +127,9 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
             columns[name] = vectors_of(table[name])
         else:
             columns[name] = table[name].to_pylist()
-    for name, plain in (("usage", counts_of), ("raw", _parsed)):
+    for name, convert in (("usage", counts_of), ("raw", _parsed)):
         if name in columns:
-            columns[name] = [plain(cell) for cell in columns[name]]
+            columns[name] = [convert(cell) for cell in columns[name]]
     return task, columns
 
 

@@ -1,9 +1,8 @@
-"""Score rows from Python: any iterable in, results out as they come, no files.
+"""Score rows from Python: how does any iterable of rows become a stream of results, without files?
 
-`stream_rows` is for code that is asynchronous, `score_rows` for all other; a notebook may use either. Both
-keep the same promises as a run over files does: every row gets one result, limits are kept, outages are
-waited out. Memory is bounded: rows are taken when they can be asked, and no more of them than results
-are taken.
+`stream_rows` is for asynchronous code, `score_rows` for all other code; a notebook may use either. Both keep
+the promises of a run over files: each row gets one result, rate limits are respected, and outages are waited
+out. Memory is bounded: rows are read when they can be sent, and only as fast as results are read.
 """
 
 from __future__ import annotations
@@ -14,47 +13,43 @@ import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from batchscore.endpoint.from_settings import endpoints_of, simulated
+from batchscore.endpoint.from_settings import endpoints_of, start_simulator
 from batchscore.engine import end_task
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
-from batchscore.mlflow_model.choose import choose
-from batchscore.prompts.prompt import Asker, asker_for
-from batchscore.prompts.spec import wanted_by
-from batchscore.prompts.template import NOTHING_TO_ASK, is_blank
+from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.prompts.prompt import PromptBuilder, builder_for
+from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.template import NO_TEXT, is_blank
 from batchscore.rows import TEXT_COLUMN, Event, Prompt, Row, RowError, Settled, Table
-from batchscore.settings.argument_names import flags_called_arguments, refuse_what_gives_no_rows
+from batchscore.settings.arguments import FileSettings, RowSettings, check_names, show_settings
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings, PromptSettings, RequestSettings, cut
 from batchscore.settings.sources import without_settings
 
-#: Settings that say something about files.
-NOT_FOR_ROWS = frozenset(
-    {
-        *("output", "format", "rows_per_part", "overwrite", "retry_errors", "txt", "id", "keep"),
-        *("shared_output", "scratch_dir", "base_dir"),
-        *("limit", "error_threshold", "max_errors", "max_total_tokens", "max_spend", "price_in", "price_out"),
-        *("prices", "track"),
-        *("deadline", "incremental", "prune"),
-    }
-)
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-#: Lists of results that may wait between the engine's thread and the caller.
+#: Settings that apply to files only.
+NOT_FOR_ROWS = frozenset({"output", *FileSettings.__annotations__} - RowSettings.__annotations__.keys())
+
+#: Maximum number of result lists that wait between the engine and the caller.
 MOST_LISTS_WAITING = 4
 
-#: How often a thread that waits for the other looks up.
-LOOK_SECONDS = 0.2
+#: Seconds between two checks of a thread that waits for the other.
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The result of one row: `row` counts from 0 in the order given.
+    """The result of one row; `row` is its zero-based position.
 
-    `value` is a `(d,)` float32 array for embeddings, else a text, or a list of texts where `n` answers were
-    asked for; `None` where there is an `error`. `usage` and `raw` only on request; `truncated` where only the
-    beginning of the text was asked.
+    `value` is a `(d,)` float32 array for embeddings, otherwise a text, or a list of texts if `n` answers were
+    requested; `None` if there is an `error`. `usage` and `raw` are set only on request. `truncated`: only the
+    beginning of the text was sent.
     """
 
     row: int
@@ -66,18 +61,19 @@ class Scored:
     truncated: bool = False
 
 
+@show_settings(RowSettings)
 async def stream_rows(
-    rows: Iterable[str | Mapping[str, Any]], *, task: str, model: str, **settings: Any
+    rows: Iterable[str | Mapping[str, Any]], *, task: str, model: str, **settings: Unpack[RowSettings]
 ) -> AsyncGenerator[Scored, None]:
-    """Give the result of each row, in the order in which they settle.
+    """Yield the result of each row, in the order in which they complete.
 
-    A row is a text, or a mapping of columns for `column`, `prompt`, `messages`; `None` is a row that asks
-    nothing. `settings` are those of the command line by their long names (`endpoint`, `rpm`, `tpm`,
-    `max_tokens`, `simulate`, ...), with its `BATCHSCORE_...` variables and keys from the environment. Raises
-    `UsageError` and `SettingsError` at once; `ServiceRefused` and `Outage` after the results that came before.
+    A row is a text, or a mapping of columns for `column`, `prompt` or `messages`; `None` is an empty row. The
+    `settings` are those of the command line, with its `BATCHSCORE_…` variables and with API keys from the
+    environment. Raises `UsageError` and `SettingsError` at once; `ServiceRefused` and `Outage` after the
+    results that came before.
 
-    Closing the generator ends the asking; what was asked by then is paid for, answered or not. Who leaves an
-    `async for` early calls `aclose()` (`contextlib.aclosing`), since Python closes it only some time later.
+    Closing the generator ends the work; requests that were already sent are billed. If you leave an
+    `async for` early, call `aclose()` (`contextlib.aclosing`), since Python closes it only some time later.
     """
     async with aclosing(lists_of_results(rows, settings_of(task=task, model=model, **settings))) as lists:
         async for results in lists:
@@ -85,45 +81,46 @@ async def stream_rows(
                 yield result
 
 
+@show_settings(RowSettings)
 def score_rows(
-    rows: Iterable[str | Mapping[str, Any]], *, task: str, model: str, **settings: Any
+    rows: Iterable[str | Mapping[str, Any]], *, task: str, model: str, **settings: Unpack[RowSettings]
 ) -> Generator[Scored, None, None]:
-    """Give the result of each row, as `stream_rows` does, to code that is not asynchronous.
+    """Yield the result of each row, as `stream_rows` does, to code that is not asynchronous.
 
-    The asking happens in a thread with an event loop of its own, so that a loop which is running already,
-    as in a notebook, does not matter; `rows` is iterated in that thread.
+    The work happens in a thread with its own event loop, so it does not matter if a loop is already running,
+    as in a notebook. `rows` is iterated in that thread.
     """
     return results_of(rows, settings_of(task=task, model=model, **settings))
 
 
 def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Generator[Scored, None, None]:
-    """Give the result of each row as `score_rows` does, by settings that are checked already."""
-    return from_thread(lambda: lists_of_results(rows, settings))
+    """Yield the result of each row as `score_rows` does, with checked settings."""
+    return run_in_thread(lambda: lists_of_results(rows, settings))
 
 
-def from_thread(
+def run_in_thread(
     lists_from: Callable[[], AsyncGenerator[list[Scored], None]],
 ) -> Generator[Scored, None, None]:
-    """Give what an asynchronous generator gives, run in a thread with its own event loop."""
+    """Yield what an asynchronous generator yields, run in a thread with its own event loop."""
     waiting: queue.Queue[list[Scored] | BaseException | None] = queue.Queue(MOST_LISTS_WAITING)
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
-    given_up = threading.Event()
+    abandoned = threading.Event()
 
     def hand_over(item: list[Scored] | BaseException | None) -> bool:
-        """Put an item into the queue; False where nobody listens any more."""
-        while not given_up.is_set():
+        """Put an item into the queue; return False if the caller has left."""
+        while not abandoned.is_set():
             try:
-                waiting.put(item, timeout=LOOK_SECONDS)
+                waiting.put(item, timeout=POLL_SECONDS)
             except queue.Full:
                 continue
             return True
         return False
 
-    async def ask() -> None:
+    async def produce() -> None:
         task = asyncio.current_task()
         assert task is not None
         running.append((asyncio.get_running_loop(), task))
-        if given_up.is_set():
+        if abandoned.is_set():
             return
         async with aclosing(lists_from()) as lists:
             async for results in lists:
@@ -132,7 +129,7 @@ def from_thread(
 
     def work() -> None:
         try:
-            asyncio.run(ask())
+            asyncio.run(produce())
         except BaseException as error:
             hand_over(error)
         else:
@@ -146,11 +143,11 @@ def from_thread(
                 raise item
             yield from item
     finally:
-        given_up.set()
+        abandoned.set()
         for loop, task in running:
-            with suppress(RuntimeError):  # its loop is over
+            with suppress(RuntimeError):  # its loop has ended
                 loop.call_soon_threadsafe(task.cancel)
-        # A generator that nobody closed may be swept up in any thread, this one's own included.
+        # A generator that was not closed may be garbage-collected in any thread, also in its own.
         if thread is not threading.current_thread():
             thread.join()
 
@@ -158,10 +155,10 @@ def from_thread(
 def next_item(
     waiting: queue.Queue[list[Scored] | BaseException | None],
 ) -> list[Scored] | BaseException | None:
-    """Return what comes next; looks up now and then, so that Ctrl-C is heard on every system."""
+    """Return the next item; waits in short steps, so that Ctrl-C works on every system."""
     while True:
         try:
-            return waiting.get(timeout=LOOK_SECONDS)
+            return waiting.get(timeout=POLL_SECONDS)
         except queue.Empty:
             continue
 
@@ -169,23 +166,23 @@ def next_item(
 async def lists_of_results(
     rows: Iterable[str | Mapping[str, Any]], settings: Settings
 ) -> AsyncGenerator[list[Scored], None]:
-    """Give results in lists, as they settle.
+    """Yield lists of results as they complete.
 
-    The asking is a task of its own, so that a loop which ends in the middle ends it in good order.
+    The work is a task of its own, so that it ends in order if the loop of the caller ends early.
     """
     waiting: asyncio.Queue[list[Scored] | None] = asyncio.Queue()
     room = asyncio.Semaphore(MOST_LISTS_WAITING)
 
-    async def ask() -> None:
+    async def produce() -> None:
         try:
-            async with aclosing(asked(rows, settings)) as lists:
+            async with aclosing(score_lists(rows, settings)) as lists:
                 async for results in lists:
                     await room.acquire()
                     waiting.put_nowait(results)
         finally:
             waiting.put_nowait(None)
 
-    task = asyncio.create_task(ask())
+    task = asyncio.create_task(produce())
     try:
         while (results := await waiting.get()) is not None:
             room.release()
@@ -195,77 +192,87 @@ async def lists_of_results(
         await end_task.end(task)
 
 
-async def asked(
+async def score_lists(
     rows: Iterable[str | Mapping[str, Any]], settings: Settings
 ) -> AsyncGenerator[list[Scored], None]:
-    """Open an engine over the rows and give what it settles."""
-    with simulated(settings) as rehearsal:
-        endpoints = [rehearsal] if rehearsal is not None else endpoints_of(settings, os.environ, None)
+    """Run an engine over the rows and yield its results."""
+    service = cut(EndpointSettings, settings)
+    with start_simulator(service) as rehearsal:
+        endpoints = [rehearsal] if rehearsal is not None else endpoints_of(service, os.environ, None)
         engine = open_engine(
-            settings,
+            cut(RequestSettings, settings),
             endpoints,
             prompts_of(rows, settings),
             environ=os.environ,
-            listen=unheard,
+            listen=ignore,
             stop=asyncio.Event(),
         )
         async with engine as running, aclosing(running.settled()) as settled:
             async for results in settled:
-                yield [scored(result) for result in results]
+                yield [to_scored(result) for result in results]
 
 
-def unheard(event: Event) -> None:
-    """Hear an event and tell nobody: who calls from Python sees the results."""
+def ignore(event: Event) -> None:
+    """Ignore an event: the caller sees the results."""
     del event
 
 
 def settings_of(**given: Any) -> Settings:
-    """Return checked settings; raises `UsageError` for a name that is none."""
-    known = {declared.name for declared in fields(Settings)} - NOT_FOR_ROWS
-    for name in given:
-        if name not in known:
-            raise UsageError(f"{name} is not a setting for rows; there are {', '.join(sorted(known))}.")
+    """Return checked settings; raises `UsageError` for an unknown name."""
+    check_names(given, {"task", "model", *RowSettings.__annotations__})
     if "deployments" in given:
         given["deployments"] = tuple(given["deployments"])
-    with flags_called_arguments():
-        environ = without_settings(os.environ, NOT_FOR_ROWS)
-        return choose({**given, "output": "nowhere"}, environ=environ).settings
+    environ = without_settings(os.environ, NOT_FOR_ROWS)
+    return resolve_settings({**given, "output": "unused"}, environ=environ).settings
+
+
+def refuse_non_rows(rows: Any) -> None:
+    """Raise `UsageError` for an iterable that yields letters, keys or column names instead of rows."""
+    kind = type(rows).__name__
+    if isinstance(rows, (str, bytes, Mapping)):
+        raise UsageError(f"rows is a single {kind}; give an iterable of rows, such as a list with one row.")
+    if hasattr(rows, "iterrows"):
+        raise UsageError(f'rows is a {kind}, which iterates over column names; give rows.to_dict("records").')
+    if hasattr(rows, "__aiter__"):
+        raise UsageError(f"rows is asynchronous ({kind}); give an ordinary iterable, such as a list.")
+    if not isinstance(rows, Iterable) and not hasattr(rows, "__getitem__"):
+        raise UsageError(f"rows is {kind}, which cannot be iterated; give an iterable of rows.")
 
 
 def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Iterator[Prompt | Settled]:
-    """Give what each row asks; a row that is `None` or NaN, as pandas says nothing, asks nothing.
+    """Yield the prompt of each row; a row that is `None` or NaN, as in pandas, is empty.
 
-    Raises `UsageError` for what is no iterable of rows, `InputError` where the first row lacks a column.
+    Raises `UsageError` if `rows` is not an iterable of rows, `InputError` if the first row lacks a column.
     """
-    refuse_what_gives_no_rows(rows)
-    asker: Asker | None = None
+    refuse_non_rows(rows)
+    builder: PromptBuilder | None = None
     for number, row in enumerate(rows):
         if not isinstance(row, str) and is_blank(row):
-            yield Settled("", number, NOTHING_TO_ASK)
+            yield Settled("", number, NO_TEXT)
             continue
-        if asker is None:
-            asker = asker_of(row, settings)
+        if builder is None:
+            builder = builder_like(row, settings)
         values = {TEXT_COLUMN: row} if isinstance(row, str) else row
         if not isinstance(values, Mapping):
             raise UsageError(
                 f"row {number} is {type(row).__name__}; a row is a text or a mapping of columns."
             )
-        yield asker.ask(Row("", number, values))
+        yield builder.build(Row("", number, values))
 
 
-def asker_of(first: Any, settings: Settings) -> Asker:
-    """Return how rows like the first are asked."""
+def builder_like(first: Any, settings: Settings) -> PromptBuilder:
+    """Return the builder for rows like the first."""
     columns = tuple(first) if isinstance(first, Mapping) else ()
     texts = tuple(name for name in columns if isinstance(first[name], str))
     headerless = not isinstance(first, Mapping)
     if headerless:
         columns = texts = (TEXT_COLUMN,)
-    with flags_called_arguments():
-        return asker_for(Table(columns, texts, headerless, iter(())), wanted_by(settings))
+    table = Table(columns, texts, headerless, iter(()))
+    return builder_for(table, parse_spec(cut(PromptSettings, settings)))
 
 
-def scored(settled: Settled) -> Scored:
-    """Return a settled row as callers see it."""
+def to_scored(settled: Settled) -> Scored:
+    """Return a settled row for the caller."""
     result = settled.result
     if isinstance(result, RowError):
         return Scored(settled.row, error=result)

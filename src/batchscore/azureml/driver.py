@@ -31,7 +31,7 @@ from batchscore.errors import (
     OutputOverwritten,
     UsageError,
 )
-from batchscore.prompts.spec import wanted_by
+from batchscore.prompts.spec import parse_spec
 from batchscore.read import find_files
 from batchscore.report.progress.line import describe
 from batchscore.report.progress.view import Watch
@@ -43,6 +43,7 @@ from batchscore.run.result import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings, PromptSettings, cut
 from batchscore.settings.sources import unread_variables
 from batchscore.version import VERSION
 
@@ -114,8 +115,8 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSett
     chosen = settings_of(host, environ)
     settings = chosen.settings
     with errors_name_variables(environ):
-        wanted_by(settings)
-        endpoints_of(settings, environ, chosen.named)
+        parse_spec(cut(PromptSettings, settings))
+        endpoints_of(cut(EndpointSettings, settings), environ, chosen.sources)
     for sentence in unread_variables(settings, environ):
         LOG.warning("%s", sentence)
     for name in ("BATCHSCORE_MODEL", "BATCHSCORE_OUTPUT"):
@@ -136,7 +137,7 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSett
     # Calls are many and short, so MLflow has one listener per process.
     log = LogProgress(environ, Watch(settings.charged_answer_tokens, settings.cost))
     followed = Followed(settings, environ, log, f"{platform.node() or 'host'}-{os.getpid()}")
-    return ProcessSettings(replace(settings, track=False), environ, chosen.named, followed)
+    return ProcessSettings(replace(settings, track=False), environ, chosen.sources, followed)
 
 
 def paths_of(mini_batch: Iterable[str]) -> list[str]:
@@ -225,9 +226,8 @@ def names_in_records(
                 names[path] = []
                 continue
             problem = error
-            LOG.error(
-                "Not scored: %s. Fix the file, or remove it from the input.", name_variables(error.text, {})
-            )
+            text = name_variables(error.text, {})
+            LOG.error("Not scored: %s. Fix the file, or remove it from the input.", text)  # noqa: TRY400
     for path, files in names.items():
         if not files:
             LOG.info("%s is skipped: its name marks a file that is not data.", path)

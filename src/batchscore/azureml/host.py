@@ -23,11 +23,10 @@ from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, UsageError, name_settings
-from batchscore.mlflow_model.choose import Chosen, choose
+from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.settings.config_file import config_file
 from batchscore.settings.declare import as_flag, variable_of
 from batchscore.settings.fields import Settings
-from batchscore.settings.sources import stands_in
 
 TEXT_COLUMN = "AZUREML_BI_TEXT_COLUMN"
 
@@ -99,7 +98,7 @@ def positive_number(text: str | None) -> float | None:
     return None
 
 
-def settings_of(host: Host, environ: Mapping[str, str]) -> Chosen:
+def settings_of(host: Host, environ: Mapping[str, str]) -> ResolvedSettings:
     """Return the settings of every call, from the host, the variables, the file they name and the model.
 
     The file must be beside the scoring script, since the working folder is temporary. Raises `UsageError` or
@@ -120,14 +119,7 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> Chosen:
     if unset("DEADLINE") and "deadline" not in file.settings and host.timeout_seconds is not None:
         flags["deadline"] = call_deadline(host.timeout_seconds)
     with errors_name_variables(environ):
-        chosen = choose(flags, environ=environ, config=file)
-    named = {
-        declared.name: variable_of(declared) if set_by_variable else file.name
-        for declared in fields(Settings)
-        if (set_by_variable := bool(environ.get(variable_of(declared), "").strip()))
-        or stands_in(declared, file.settings)
-    }
-    return Chosen(chosen.settings, {**named, **chosen.named})
+        return resolve_settings(flags, environ=environ, config=file)
 
 
 def column_of(environ: Mapping[str, str]) -> str | None:

@@ -1,0 +1,1 @@
+"""What does the command line offer, and how is it drawn in a terminal?"""

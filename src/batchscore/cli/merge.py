@@ -8,8 +8,8 @@ import click
 
 from batchscore.cli.say import bullets, say
 from batchscore.errors import ExitCode
-from batchscore.output.records.schema import TASKS
 from batchscore.stores.address import place_of
+from batchscore.task import TASKS
 
 MERGE_HELP = """Write the scores of the output folder OUT to one FILE, in input order.
 

@@ -10,7 +10,7 @@ import orjson
 
 from batchscore.cli.options import GroupedHelp, config_option, settings_options
 from batchscore.cli.say import say
-from batchscore.mlflow_model.choose import choose
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.config_file import config_file
 from batchscore.settings.sources import gather, parse_param_flags, unread_variables
 
@@ -57,7 +57,7 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     with_output = said.get("output") is not None
     if not with_output:
         flags["output"] = NOWHERE
-    settings = choose(flags, environ=os.environ, config=file).settings
+    settings = resolve_settings(flags, environ=os.environ, config=file).settings
     from rich.console import Console  # noqa: PLC0415 - it takes a while to load
 
     from batchscore.cli.plan_table import for_machines, show  # noqa: PLC0415

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from batchscore.cli.say import say
-from batchscore.output.records.schema import TASKS
 from batchscore.stores.address import place_of
+from batchscore.task import TASKS
 
 REPORT_HELP = """Make the page OUT/report.html again, from OUT's records, manifests and some scores.
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,14 +13,12 @@ import orjson
 from batchscore.cli.options import GroupedHelp, config_option, settings_options
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode
-from batchscore.mlflow_model.choose import choose
+from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.report.json_text import for_json
 from batchscore.rows import Event, Listen, Notice
-from batchscore.settings.config_file import ConfigFile, config_file
-from batchscore.settings.declare import variable_of
-from batchscore.settings.fields import Settings
+from batchscore.settings.config_file import config_file
 from batchscore.settings.secrets import shown_command
-from batchscore.settings.sources import parse_param_flags, stands_in, unread_variables
+from batchscore.settings.sources import parse_param_flags, unread_variables
 
 if TYPE_CHECKING:
     from batchscore.cli.json_events import Events
@@ -91,13 +87,8 @@ def scored(
 ) -> ExitCode:
     """Score files and show how it goes and ends; returns the exit code."""
     file = config_file(config, os.environ, here=True)
-    chosen = choose(flags, environ=os.environ, config=file)
+    chosen = resolve_settings(flags, environ=os.environ, config=file)
     settings = chosen.settings
-    named = dict(chosen.named) | {
-        declared.name: place
-        for declared in fields(Settings)
-        if (place := place_of(declared, flags, file)) is not None and declared.name not in chosen.named
-    }
     from batchscore.cli.progress import Progress  # noqa: PLC0415 - rich takes a while to load
     from batchscore.cli.summary import for_machines, summary  # noqa: PLC0415
     from batchscore.run.score_files import score_files  # noqa: PLC0415
@@ -130,7 +121,7 @@ def scored(
             inputs,
             environ=os.environ,
             listen=listen,
-            named=named,
+            named=chosen.sources,
             command=command,
         )
     if events.wanted:
@@ -138,12 +129,3 @@ def scored(
     elif not quiet or finished.exit_code is not ExitCode.DONE:
         say(summary(finished, words=sys.argv[1:]), err=finished.exit_code is not ExitCode.DONE)
     return finished.exit_code
-
-
-def place_of(declared: Field[Any], flags: Mapping[str, Any], file: ConfigFile) -> str | None:
-    """Return which variable or file gave a setting its value; `None` for a flag or a default."""
-    if flags.get(declared.name) not in (None, (), {}, False):
-        return None
-    if os.environ.get(variable_of(declared), "").strip():
-        return variable_of(declared)
-    return file.name if stands_in(declared, file.settings) else None

@@ -8,8 +8,8 @@ import click
 import orjson
 
 from batchscore.cli.say import say
-from batchscore.output.records.schema import TASKS
 from batchscore.stores.address import place_of
+from batchscore.task import TASKS
 
 VERIFY_HELP = """Check that the output folder OUT holds what its manifests say, row by row.
 
@@ -36,8 +36,8 @@ continues; 1 damaged or missing, or an input file cannot be read; 2 wrong usage;
 @click.option("as_json", "--json", is_flag=True, help="End with one JSON object on standard output.")
 def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     """Run `batchscore verify`."""
-    from batchscore.output.verify import for_machines, for_people, verify_output  # noqa: PLC0415
+    from batchscore.output.verify import verify_output  # noqa: PLC0415
 
-    verdict = verify_output(place_of(out), task=task, repair=repair, notice=lambda text: say(text, err=True))
-    say(orjson.dumps(for_machines(verdict)) if as_json else for_people(verdict))
-    sys.exit(int(verdict.exit_code))
+    result = verify_output(place_of(out), task=task, repair=repair, notice=lambda text: say(text, err=True))
+    say(orjson.dumps(result.to_json()) if as_json else result.to_text())
+    sys.exit(int(result.exit_code))

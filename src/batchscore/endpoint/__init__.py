@@ -1,0 +1,1 @@
+"""Which service is called, at which URL, authenticated as whom?"""

@@ -1,12 +1,13 @@
-"""Which headers sign a request in at this moment, and how are they kept fresh?
+"""Which headers authenticate a request at this moment, and how do they stay valid?
 
-It must not know requests or replies: who got a 401 says so with `refresh`. It never logs or quotes a token.
+It knows neither requests nor replies: the sender reports a 401 with `refresh`. It never logs or quotes a
+token.
 
 Facts of the field (azure-identity 1.17 and 1.27, tried against a token service on loopback): tokens live
-an hour or a day; the library's own cache asks again on every call in the last 5 minutes of one version and
-not at all in the other, and it does not read DEFAULT_IDENTITY_CLIENT_ID, which Azure ML sets on clusters.
-So tokens are kept by us, once for all runs of a process (`renewal`), and every renewal starts with a new,
-empty library cache.
+an hour or a day. In the last 5 minutes, the library's own cache asks again on every call in one version and
+not at all in the other. It does not read DEFAULT_IDENTITY_CLIENT_ID, which Azure ML sets on clusters. So
+`token_cache` keeps tokens, once for all runs of a process, and every renewal starts with a new, empty
+library cache.
 """
 
 from __future__ import annotations
@@ -16,131 +17,129 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from batchscore.endpoint.key_vault import read_key
+from batchscore.endpoint.key_vault import KEY_LIFE_SECONDS, read_key
 from batchscore.endpoint.sign_in_errors import sign_in_failure
 from batchscore.endpoint.target import Target
-from batchscore.endpoint.token_cache import NOTHING, Renewed, Token, renewed_for_process
+from batchscore.endpoint.token_cache import NO_TOKEN, Token, TokenCache, shared_token_cache
+from batchscore.endpoint.url import SERVICE_SCOPES, scope_of_host
 from batchscore.errors import ServiceRefused, SettingsError
 
 DEFAULT_SCOPE = "https://cognitiveservices.azure.com/.default"
 
-#: End of the host → scope, where the default will not do.
-_SCOPES = {
-    ".inference.ml.azure.com": "https://ml.azure.com/.default",
-    ".azure.us": "https://cognitiveservices.azure.us/.default",
-    ".azure.cn": "https://cognitiveservices.azure.cn/.default",
-}
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-#: Beginnings of the variables that decide which identity azure-identity finds, and where az is.
+#: Prefixes of the variables that decide which identity azure-identity finds, and those that locate az.
 _OF_IDENTITY = ("AZURE_", "IDENTITY_", "MSI_", "IMDS_")
 _OF_LOGIN = ("PATH", "HOME", "USERPROFILE")
 
 
 class Credentials(Protocol):
-    """What signs requests in."""
+    """A key or a token that authenticates requests."""
 
     async def headers(self) -> Mapping[str, str]:
-        """Give the headers for a request that is sent now; about 1 µs while they are fresh."""
+        """Return the headers for a request that is sent now; about 1 µs while they are valid."""
 
     async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:
-        """Say that a request got a 401; True if asking again makes sense.
+        """Report a 401; return whether a retry makes sense.
 
-        `rejected` are the headers of that request. With them a request that was signed before the last
-        renewal starts none; without them a renewal covers the 401s of the next 10 s as well.
+        `rejected` are the headers of that request. If they are older than the last renewal, no new one
+        starts. Without them, a renewal also covers the 401s of the next 10 s.
         """
 
 
-def credentials_for(target: Target, environ: Mapping[str, str]) -> Credentials:
-    """Give what signs the requests to `target` in."""
+def credentials_for(
+    target: Target, environ: Mapping[str, str], clock: Callable[[], float] = time.time
+) -> Credentials:
+    """Return the credentials for the requests to `target`. `clock` gives seconds since 1970."""
     if target.auth == "none":
         return FixedCredentials({})
     if target.key is not None:
         prefix = "" if target.key_header == "api-key" else "Bearer "
         return FixedCredentials({target.key_header: prefix + target.key})
-    named = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
+    variable = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
     # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
-    client_id = named if _GUID.fullmatch(named) else None
+    client_id = variable if _GUID.fullmatch(variable) else None
     secret = target.key_from
     if secret is not None:
         prefix = "" if target.key_header == "api-key" else "Bearer "
 
         def fetch_key() -> Token:
-            return Token(*read_key(secret, lambda scope: fetch_token(scope, client_id=client_id).text))
+            key = read_key(secret, lambda scope: fetch_token(scope, client_id=client_id).text)
+            return Token(key, clock() + KEY_LIFE_SECONDS)
 
-        key = renewed_for_process(("key", secret.url, client_id, identity()), fetch_key)
-        return RenewedCredentials(key, header=target.key_header, prefix=prefix)
+        keys = shared_token_cache(("key", secret.url, client_id, identity()), fetch_key, clock)
+        return TokenCredentials(keys, header=target.key_header, prefix=prefix)
     if target.auth != "entra":
         raise SettingsError("No key is set.")
     scope = scope_of(target.url, environ)
-    token = renewed_for_process(
-        ("token", scope, client_id, identity()), lambda: fetch_token(scope, client_id=client_id)
+    tokens = shared_token_cache(
+        ("token", scope, client_id, identity()), lambda: fetch_token(scope, client_id=client_id), clock
     )
-    return RenewedCredentials(token)
+    return TokenCredentials(tokens)
 
 
 def identity() -> str:
-    """Return a digest of the variables that decide as whom this process signs in."""
-    found = sorted(
+    """Return a digest of the variables that decide which identity this process uses."""
+    variables = sorted(
         f"{name}={value}"
         for name, value in os.environ.items()
         if name.startswith(_OF_IDENTITY) or name in _OF_LOGIN
     )
-    return hashlib.blake2b("\0".join(found).encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.blake2b("\0".join(variables).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def scope_of(url: str, environ: Mapping[str, str]) -> str:
-    """Give the scope of the token: BATCHSCORE_ENTRA_SCOPE, else by the host."""
-    named = environ.get("BATCHSCORE_ENTRA_SCOPE", "").strip()
-    if named:
-        if not re.fullmatch(r"[!-~]+/\.default", named):
+    """Return the scope of the token: BATCHSCORE_ENTRA_SCOPE, else by the host."""
+    given = environ.get("BATCHSCORE_ENTRA_SCOPE", "").strip()
+    if given:
+        if not re.fullmatch(r"[!-~]+/\.default", given):
             raise SettingsError(
-                f"BATCHSCORE_ENTRA_SCOPE is {named!r}; a scope ends in /.default, such as {DEFAULT_SCOPE}"
+                f"BATCHSCORE_ENTRA_SCOPE is {given!r}. A scope ends in /.default, such as {DEFAULT_SCOPE}"
             )
-        return named
-    host = urlsplit(url).hostname or ""
-    return next((scope for end, scope in _SCOPES.items() if host.endswith(end)), DEFAULT_SCOPE)
+        return given
+    return scope_of_host(urlsplit(url).hostname or "", SERVICE_SCOPES) or DEFAULT_SCOPE
 
 
 class FixedCredentials:
-    """A key, a token given by hand, or nothing: the same headers for the whole run."""
+    """A key, a token from a variable, or nothing: the same headers for the whole run."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
 
     async def headers(self) -> Mapping[str, str]:
-        """Give the headers."""
+        """Return the headers."""
         return self._headers
 
     async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:  # noqa: ARG002
-        """Give False: there is nothing newer."""
+        """Return False: there is nothing newer."""
         return False
 
 
-class RenewedCredentials:
-    """A token (or a vault's key) that is kept fresh by `Renewed`, as headers.
+class TokenCredentials:
+    """The headers for a token (or a vault's key) that a `TokenCache` keeps valid.
 
-    Nobody waits while a token is valid, but for the last moments of one that lives seconds. Fails with what
-    fetching raises, and only when there is no valid token left. Several may share one `Renewed`.
+    No request waits while a token is valid, except in the last moments of one that lives seconds. Raises the
+    errors of fetching, and only if there is no valid token left. Several objects may share one cache.
     """
 
-    def __init__(self, renewed: Renewed, *, header: str = "Authorization", prefix: str = "Bearer ") -> None:
-        self._renewed = renewed
+    def __init__(self, cache: TokenCache, *, header: str = "Authorization", prefix: str = "Bearer ") -> None:
+        self._cache = cache
         self._header = header
         self._prefix = prefix
         self._headers: Mapping[str, str] = {}
-        self._of = NOTHING
+        self._of = NO_TOKEN
 
     async def headers(self) -> Mapping[str, str]:
-        """Give the headers; waits only when no token is valid."""
-        renewal = self._renewed.renewal()
+        """Return the headers; wait only if no token is valid."""
+        renewal = self._cache.due_renewal()
         if renewal is not None:
             await asyncio.wrap_future(renewal)
-        current = self._renewed.current
+        current = self._cache.current
         if current is not self._of:
             if current.text != self._of.text:
                 self._headers = {self._header: self._prefix + current.text}
@@ -148,25 +147,25 @@ class RenewedCredentials:
         return self._headers
 
     async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:
-        """Renew the token, unless that has happened since; True if it is another one."""
+        """Renew the token, unless it was renewed since; return whether it is a different one."""
         old = (rejected or self._headers).get(self._header, "").removeprefix(self._prefix)
-        renewal = self._renewed.renew(old)
+        renewal = self._cache.renew(old)
         if renewal is not None:
             await asyncio.wrap_future(renewal)
         elif rejected is None:
             return True
-        return old != self._renewed.current.text
+        return old != self._cache.current.text
 
 
 def fetch_token(scope: str, *, client_id: str | None = None) -> Token:
-    """Ask `DefaultAzureCredential` for a token, blocking; seconds where it must try many ways.
+    """Return a token from `DefaultAzureCredential`; this blocks, for seconds if it must try many ways.
 
-    Raises ServiceRefused with one message for a person, SettingsError where the settings are at fault.
+    Raises `ServiceRefused` with one message for people, `SettingsError` if the settings are wrong.
     """
     from azure.core.exceptions import AzureError  # noqa: PLC0415
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415
 
-    # It logs every attempt with what the token service said, which nobody needs beside our own message.
+    # It logs every attempt with the token service's reply, which our own message makes redundant.
     logger = logging.getLogger("azure.identity")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
@@ -185,8 +184,8 @@ def fetch_token(scope: str, *, client_id: str | None = None) -> Token:
         # Its own settings: AZURE_TOKEN_CREDENTIALS, AZURE_AUTHORITY_HOST, and the like.
         kind = type(error).__name__
         raise SettingsError(
-            f"azure-identity cannot be used as it is set up ({kind}): look at the AZURE_… variables."
+            f"azure-identity cannot be used with these settings ({kind}). Check the AZURE_… variables."
         ) from None
     if not re.fullmatch(r"[!-~]+", token.token):
-        raise ServiceRefused(f"The token service gave something that is no token (for {scope}).")
+        raise ServiceRefused(f"The token service returned something that is not a token (for {scope}).")
     return Token(token.token, float(token.expires_on))

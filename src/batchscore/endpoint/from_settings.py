@@ -1,7 +1,7 @@
-"""Which deployments does a run ask, by its settings and the environment?
+"""Which deployments does a run use, by its settings and the environment?
 
-It joins the settings, the `[[deployments]]` tables and the rules of `request.endpoint`, and starts the
-simulator where a rehearsal was asked for. It sends nothing.
+It joins the settings, the `[[deployments]]` tables and the rules of `target`, and starts the simulator for a
+rehearsal. It sends nothing.
 """
 
 from __future__ import annotations
@@ -15,75 +15,15 @@ from urllib.parse import urlsplit
 from batchscore import simulator
 from batchscore.endpoint.target import Target, resolve_target
 from batchscore.errors import SettingsError
-from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings
 
-
-def endpoints_of(
-    settings: Settings, environ: Mapping[str, str], named: Mapping[str, str] | None
-) -> list[Endpoint]:
-    """Return where requests go, by the settings and the environment: one deployment, or several."""
-    return [
-        endpoint_of(table, settings, environ, named)
-        for table in settings.deployments or ({"rpm": settings.rpm, "tpm": settings.tpm},)
-    ]
-
-
-def endpoint_of(
-    table: Mapping[str, Any],
-    settings: Settings,
-    environ: Mapping[str, str],
-    named: Mapping[str, str] | None,
-) -> Endpoint:
-    """Return where one deployment is: what its table says, else what the settings say."""
-    variable = table.get("key_variable")
-    if variable is not None:
-        if not environ.get(variable, "").strip():
-            raise SettingsError(f"[[deployments]] names {variable} as key_variable, but it is not set.")
-        environ = {**environ, "BATCHSCORE_API_KEY": environ[variable]}
-    file = (named or {}).get("deployments")
-    here = f"[[deployments]] in {file}" if file else "[[deployments]]"
-    places = {**(named or {}), **dict.fromkeys(table, here)}
-    target = resolve_target(
-        task=settings.task,
-        model=table.get("model", settings.model),
-        deployment=table.get("deployment", settings.deployment),
-        endpoint=table.get("endpoint", settings.endpoint),
-        api_version=table.get("api_version", settings.api_version),
-        auth=table.get("auth", settings.auth),
-        # A table's own key counts before the vault of the whole run.
-        api_key_from=table.get("api_key_from", None if variable else settings.api_key_from),
-        environ=environ,
-        named=places,
-    )
-    if variable is not None:
-        called = {"BATCHSCORE_API_KEY": variable}
-        sources = {setting: called.get(place, place) for setting, place in target.sources.items()}
-        target = replace(target, sources=sources)
-    name = table.get("name") or f"{target.body_model} at {urlsplit(target.url).netloc}"
-    return Endpoint(name, target, table.get("rpm"), table.get("tpm"))
-
-
-@contextmanager
-def simulated(settings: Settings) -> Iterator[Endpoint | None]:
-    """Run the simulator while the block runs, where one was asked for; give where it is."""
-    if not settings.simulate:
-        yield None
-        return
-    with simulator.start() as running:
-        target = resolve_target(
-            task=settings.task,
-            model=settings.model,
-            deployment=settings.deployment,
-            endpoint=running.endpoint,
-            api_version=settings.api_version,
-            environ={"BATCHSCORE_API_KEY": running.key},
-        )
-        yield Endpoint("the simulator", target, settings.rpm, settings.tpm)
+#: The settings that a table of `[[deployments]]` may replace; its own limits replace none.
+_OF_A_TABLE = ("model", "deployment", "endpoint", "api_version", "auth", "api_key_from")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where one deployment is and what it allows a minute, as far as that was said."""
+    """Where one deployment is, and its limits per minute if they are known."""
 
     name: str
     target: Target
@@ -92,5 +32,60 @@ class Endpoint:
 
     @property
     def quota_name(self) -> str:
-        """What tells its quota from others'. Secret: it holds the key."""
+        """The name that distinguishes its quota from others. Secret: it holds the key."""
         return f"{self.target.url} {self.target.body_model} {self.target.key}"
+
+
+def endpoints_of(
+    settings: EndpointSettings, environ: Mapping[str, str], origins: Mapping[str, str] | None
+) -> list[Endpoint]:
+    """Return the endpoints of a run: one deployment, or several.
+
+    `origins` says for some settings where their values come from, such as a variable or a file.
+    """
+    return [
+        endpoint_of(table, settings, environ, origins or {})
+        for table in settings.deployments or ({"rpm": settings.rpm, "tpm": settings.tpm},)
+    ]
+
+
+def endpoint_of(
+    table: Mapping[str, Any],
+    settings: EndpointSettings,
+    environ: Mapping[str, str],
+    origins: Mapping[str, str],
+) -> Endpoint:
+    """Return the endpoint of one deployment: its table's values, else those of the settings."""
+    variable = table.get("key_variable")
+    if variable is not None:
+        if not environ.get(variable, "").strip():
+            raise SettingsError(f"[[deployments]] names {variable} as key_variable, but it is not set.")
+        environ = {**environ, "BATCHSCORE_API_KEY": environ[variable]}
+        # A table's own key takes precedence over the vault of the whole run.
+        settings = replace(settings, api_key_from=None)
+    settings = replace(settings, **{name: table[name] for name in _OF_A_TABLE if name in table})
+    file = origins.get("deployments")
+    here = f"[[deployments]] in {file}" if file else "[[deployments]]"
+    target = resolve_target(settings, environ, {**origins, **dict.fromkeys(table, here)})
+    if variable is not None:
+        sources = {
+            name: variable if source == "BATCHSCORE_API_KEY" else source
+            for name, source in target.sources.items()
+        }
+        target = replace(target, sources=sources)
+    name = table.get("name") or f"{target.body_model} at {urlsplit(target.url).netloc}"
+    return Endpoint(name, target, table.get("rpm"), table.get("tpm"))
+
+
+@contextmanager
+def start_simulator(settings: EndpointSettings) -> Iterator[Endpoint | None]:
+    """Run the simulator while the block runs, if the settings ask for it; yield its endpoint."""
+    if not settings.simulate:
+        yield None
+        return
+    with simulator.start() as running:
+        target = resolve_target(
+            replace(settings, endpoint=running.endpoint, auth=None, api_key_from=None),
+            {"BATCHSCORE_API_KEY": running.key},
+        )
+        yield Endpoint("the simulator", target, settings.rpm, settings.tpm)

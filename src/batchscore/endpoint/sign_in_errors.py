@@ -1,7 +1,7 @@
-"""Why was there no token, and what does a person do about it?
+"""Why was there no token, and what should the user do about it?
 
-Pure: the credentials that were tried, the error's text and the variables in, a message out. Of the text only
-Entra's own error codes are read; the rest may quote whatever a token service said.
+Pure: it makes a message from the credentials tried, the error's text and the variables. It reads only Entra
+ID's own error codes from the text; the rest may quote any reply of a token service.
 """
 
 from __future__ import annotations
@@ -9,22 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-_PRINCIPAL = "the service principal in AZURE_CLIENT_ID is refused: "
-_LOGIN = "the sign-in on this machine no longer counts: az login again."
+_PRINCIPAL = "the service principal in AZURE_CLIENT_ID was refused: "
+_LOGIN = "the sign-in on this machine has expired: run az login again."
 
 #: Entra ID's error codes → what to do (learn.microsoft.com, "Microsoft Entra authentication and authorization
 #: error codes", seen 2026-11).
 ADVICE: Mapping[str, str] = {
     "AADSTS7000215": _PRINCIPAL + "AZURE_CLIENT_SECRET is not its secret (the value, not the secret's id).",
-    "AADSTS7000222": _PRINCIPAL + "its secret has expired; make a new one.",
-    "AADSTS700016": _PRINCIPAL + "AZURE_TENANT_ID knows no application of this id.",
-    "AADSTS700024": _PRINCIPAL + "its assertion is not valid at this time; look at this machine's clock.",
+    "AADSTS7000222": _PRINCIPAL + "its secret has expired; create a new one.",
+    "AADSTS700016": _PRINCIPAL + "the tenant in AZURE_TENANT_ID has no application with this id.",
+    "AADSTS700024": _PRINCIPAL + "its assertion is not valid at this time; check this machine's clock.",
     "AADSTS700213": _PRINCIPAL + "it has no federated credential for this workload.",
     "AADSTS70021": _PRINCIPAL + "it has no federated credential for this workload.",
-    "AADSTS90002": "AZURE_TENANT_ID is no tenant.",
-    "AADSTS500011": "the scope is of nothing that this tenant knows: look at BATCHSCORE_ENTRA_SCOPE.",
-    "AADSTS70011": "the scope is not valid: look at BATCHSCORE_ENTRA_SCOPE.",
-    "AADSTS53003": "a Conditional Access policy forbids it from here; ask who looks after your tenant.",
+    "AADSTS90002": "AZURE_TENANT_ID is not a tenant.",
+    "AADSTS500011": "this tenant has no resource with this scope: check BATCHSCORE_ENTRA_SCOPE.",
+    "AADSTS70011": "the scope is not valid: check BATCHSCORE_ENTRA_SCOPE.",
+    "AADSTS53003": "a Conditional Access policy forbids it on this machine; ask your tenant's administrator.",
     "AADSTS50173": _LOGIN,
     "AADSTS50078": _LOGIN,
     "AADSTS50076": _LOGIN,
@@ -33,12 +33,12 @@ ADVICE: Mapping[str, str] = {
     "AADSTS700082": _LOGIN,
 }
 
-#: What tells that the machine has an identity service of its own: App Service, and Azure ML and others.
+#: Variables of a machine with an identity service: App Service, and Azure ML and others.
 _MACHINE = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT")
 
 
 def sign_in_failure(scope: str, tried: Sequence[str], text: str, environ: Mapping[str, str]) -> str:
-    """Say that there is no token for `scope`, which ways were tried, and what usually helps."""
+    """Return the message for a missing token: its scope, the ways that were tried, and what usually helps."""
     ways = ", ".join(name for name in tried if name != "FailedDAC") or "nothing"
     codes = list(dict.fromkeys(re.findall(r"AADSTS\d+", text)))
     shown = f" ({', '.join(codes)})" if codes else ""
@@ -49,32 +49,33 @@ def sign_in_failure(scope: str, tried: Sequence[str], text: str, environ: Mappin
 
 
 def _by_situation(environ: Mapping[str, str]) -> str:
-    """Say what usually helps by what this machine has: its own identity, a service principal, or neither."""
+    """Return what usually helps a machine with its own identity, a service principal, or neither."""
     service = next((name for name in _MACHINE if environ.get(name)), None)
     if all(environ.get(name) for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID")) and any(
         environ.get(name)
         for name in ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE")
     ):
         return (
-            "the service principal in AZURE_TENANT_ID, AZURE_CLIENT_ID and the rest got none: look at these, "
-            "and whether login.microsoftonline.com (or AZURE_AUTHORITY_HOST) can be reached from here."
+            "the service principal in AZURE_TENANT_ID, AZURE_CLIENT_ID and the rest got no token: check "
+            "them, and that this machine can reach login.microsoftonline.com (or AZURE_AUTHORITY_HOST)."
         )
     if service is not None:
         chosen = next(
             (name for name in ("DEFAULT_IDENTITY_CLIENT_ID", "AZURE_CLIENT_ID") if environ.get(name)), None
         )
         which = (
-            f"{chosen} must be the client id of an identity that it has"
+            f"{chosen} must be the client id of one of its identities"
             if chosen
             else "if it has several, set DEFAULT_IDENTITY_CLIENT_ID to the client id of one"
         )
         return (
-            f"this machine's identity service ({service}) gave none: give the cluster an identity "
+            f"this machine's identity service ({service}) gave no token: give the cluster an identity "
             "(az ml compute update --identity-type system_assigned) with the role Cognitive Services OpenAI "
             f"User; {which}."
         )
     return (
-        "here: az login, or a service principal in AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET. "
+        "on your machine: run az login, or set a service principal in AZURE_TENANT_ID, AZURE_CLIENT_ID and "
+        "AZURE_CLIENT_SECRET. "
         "On Azure: give the machine an identity with the role Cognitive Services OpenAI User, and if it has "
         "several, set DEFAULT_IDENTITY_CLIENT_ID or AZURE_CLIENT_ID."
     )

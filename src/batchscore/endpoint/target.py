@@ -1,10 +1,10 @@
 """Where does a request of this task go, and with which headers?
 
-It must not send anything and must not know rows: it is pure but for the `openai` SDK, which builds the
-base address, the query and the headers from arguments that are all given, so that nothing else is read.
+It sends nothing and knows no rows. It is pure except for the `openai` SDK, which builds the base address, the
+query and the headers. All of the SDK's arguments are given, so that it reads nothing else.
 
 Facts of the field (learn.microsoft.com, Azure OpenAI "API version lifecycle", seen 2026-11; the SDK's own
-requests, compared in tests/request/test_endpoint.py):
+requests, compared in tests/endpoint/test_target.py):
 
 - Azure serves two surfaces: `/openai/deployments/{deployment}/{task}?api-version=<date>` with the key in an
   `api-key` header, and `/openai/v1/{task}` without a dated version, where the deployment is the body's
@@ -20,22 +20,22 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
 from batchscore.endpoint.key_vault import VaultSecret, vault_secret
-from batchscore.endpoint.precedence import AZURE_TYPES, ENTRA_TYPES, OPENAI_TYPES, Given
+from batchscore.endpoint.precedence import AZURE_TYPES, ENTRA_TYPES, OPENAI_TYPES, Values
 from batchscore.endpoint.url import (
     AZURE_HOST,
+    ML_HOST,
     OPENAI_HOST,
-    TASK_PATHS,
     UNREADABLE,
-    Address,
+    EndpointUrl,
     check_plain_http,
-    is_azure_ml,
-    names_origin_of,
-    take_apart,
+    has_origin_of,
+    parse_endpoint,
 )
-from batchscore.errors import SettingsError, UsageError
+from batchscore.errors import SettingsError, UsageError, name_settings, setting_name
+from batchscore.settings.slices import EndpointSettings
 from batchscore.version import VERSION
 
-#: Headers of `OPENAI_CUSTOM_HEADERS` that are never ours to take from there: credentials and framing.
+#: Headers that are never taken from `OPENAI_CUSTOM_HEADERS`: credentials and framing.
 _NOT_CUSTOM = frozenset(
     {"authorization", "api-key", "host", "connection", "content-length", "content-type", "transfer-encoding"}
 )
@@ -49,7 +49,7 @@ class Target:
     url: str
     #: Everything but authorization.
     headers: Mapping[str, str]
-    #: What the body calls `model`: the deployment's name on Azure. Sent on every surface, as the SDK does.
+    #: The body's `model`: the deployment's name on Azure. Sent on every surface, as the SDK does.
     body_model: str
     #: `azure-deployments`, `azure-v1` or `openai`.
     surface: str
@@ -57,11 +57,11 @@ class Target:
     auth: str
     #: `api-key` (deployments surface) or `Authorization` (the value then starts with `Bearer `).
     key_header: str
-    #: The key; with `auth="entra"` a token given by hand, or None: then it is fetched.
+    #: The key; with `auth="entra"` a token from a variable, or None: then it is fetched.
     key: str | None = None
     #: The Key Vault secret that holds the key; then `auth` is `key`, and `key` is None.
     key_from: VaultSecret | None = None
-    #: Of endpoint, api_version, deployment, key and auth, as far as set: the name of the place that won.
+    #: For endpoint, api_version, deployment, key and auth, if set: the name of the source that won.
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -70,68 +70,47 @@ class Target:
 
 
 def resolve_target(
-    *,
-    task: str,
-    model: str | None,
-    deployment: str | None = None,
-    endpoint: str | None = None,
-    api_version: str | None = None,
-    auth: str | None = None,
-    api_key_from: str | None = None,
-    environ: Mapping[str, str],
-    named: Mapping[str, str] | None = None,
+    settings: EndpointSettings, environ: Mapping[str, str], origins: Mapping[str, str] | None = None
 ) -> Target:
-    """Decide where the requests of `task` go.
+    """Decide where the requests of a task go.
 
-    The settings are already merged (flag, `BATCHSCORE_…`, file); `named` tells where each of them came from
-    ("BATCHSCORE_ENDPOINT", "batchscore.toml"), else they are called by their flags. Raises SettingsError for
-    what cannot be used, UsageError for flags that contradict each other; neither quotes a secret.
+    `origins` says for some settings where their values come from ("BATCHSCORE_ENDPOINT", "batchscore.toml").
+    Raises `SettingsError` for unusable values, `UsageError` for settings that contradict each other; neither
+    quotes a secret.
     """
-    if task not in TASK_PATHS:
-        raise UsageError(f"The task is {task!r}, but only {', '.join(TASK_PATHS)} exist.")
-    given = Given(
-        {
-            "--endpoint": endpoint,
-            "--api-version": api_version,
-            "--deployment": deployment,
-            "--model": model,
-            "--auth": auth,
-            "--api-key-from": api_key_from,
-        },
-        environ,
-        named or {},
-    )
-    address = take_apart(given, task)
-    surface = address.surface
-    api = address.api_version
-    name, name_place = given.first(
+    names = ("endpoint", "api_version", "deployment", "model", "auth", "api_key_from")
+    values = Values({name: getattr(settings, name) for name in names}, environ, origins or {})
+    url = parse_endpoint(values, settings.task)
+    surface = url.surface
+    name, name_source = values.first(
         "deployment",
-        {"/deployments/ of the endpoint": address.deployment},
+        {"/deployments/ of the endpoint": url.deployment},
         skip=() if surface != "openai" else ("OPENAI_DEPLOYMENT_NAME", "OPENAI_ENGINE"),
     )
     if name is None:
-        raise SettingsError("No model is named. Name one with --model (on Azure also with --deployment).")
-    kind, key, credential = _credential(given, address)
-    # What the setting holds is where the key is, not the key.
-    in_vault = given.flags.get("--api-key-from")
-    key_from = vault_secret(in_vault, place=credential["key"]) if in_vault else None
+        raise SettingsError(
+            f"No model is set. Set {setting_name('model')} (on Azure also {setting_name('deployment')})."
+        )
+    kind, key, credential = _credential(values, url)
+    # This setting holds the address of the key, not the key.
+    in_vault = values.settings.get("api_key_from")
+    key_from = vault_secret(in_vault, source=credential["key"]) if in_vault else None
     if kind != "none":
-        check_plain_http(address, environ)
+        check_plain_http(url, environ)
 
     custom = dict(_custom_headers(environ))
     try:
-        base, query, headers = _ask_sdk(address, name, environ)
+        base, query, headers = _ask_sdk(url, name, environ)
     except ImportError:
         raise
     except Exception:
-        # Its HTTP library reads addresses more strictly than `urllib`, and its name changes with the version.
-        raise SettingsError(f"{address.source} is {UNREADABLE}") from None
+        # Its HTTP library is stricter than `urllib`, and the exception's name differs between versions.
+        raise SettingsError(f"{url.source} is {UNREADABLE}") from None
     replaced = {name.lower() for name in custom}
     headers = {name: value for name, value in headers.items() if name.lower() not in replaced} | custom
-    question = "?" + urlencode(query) if query else ""
-    sources = {"endpoint": address.source, "api_version": address.version_source, "deployment": name_place}
+    sources = {"endpoint": url.source, "api_version": url.version_source, "deployment": name_source}
     return Target(
-        url=base + TASK_PATHS[task] + question,
+        url=base + settings.task.path + ("?" + urlencode(query) if query else ""),
         headers=headers,
         body_model=name,
         surface=surface,
@@ -140,115 +119,110 @@ def resolve_target(
         key=key if key_from is None else None,
         key_from=key_from,
         sources={
-            setting: place
-            for setting, place in {**sources, **credential}.items()
-            if place and (setting != "api_version" or api)
+            value_name: name_settings(source)
+            for value_name, source in {**sources, **credential}.items()
+            if source and (value_name != "api_version" or url.api_version)
         },
     )
 
 
-def _credential(given: Given, address: Address) -> tuple[str, str | None, dict[str, str]]:
-    """Decide what the requests prove themselves with: (auth, key, sources).
+def _credential(values: Values, url: EndpointUrl) -> tuple[str, str | None, dict[str, str]]:
+    """Decide how the requests authenticate: (auth, key, sources).
 
-    A key variable of a provider goes to that provider's own hosts and to the host which its sister variable
-    names, and nowhere else; only BATCHSCORE_API_KEY goes to any endpoint.
+    A provider's key variable goes only to that provider's own hosts and to the host that its sister variable
+    names; only BATCHSCORE_API_KEY goes to any endpoint.
     """
-    host, variables = address.host, given.environ
+    host, environ = url.host, values.environ
     openai_host = bool(OPENAI_HOST.fullmatch(host))
     azure_host = not openai_host and (
-        bool(AZURE_HOST.fullmatch(host)) or names_origin_of(variables.get("AZURE_OPENAI_ENDPOINT"), address)
+        bool(AZURE_HOST.fullmatch(host)) or has_origin_of(url, environ.get("AZURE_OPENAI_ENDPOINT"))
     )
-    sister = any(
-        names_origin_of(variables.get(name), address) for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE")
-    )
-    if given.api_type in AZURE_TYPES:
+    sister = any(has_origin_of(url, environ.get(name)) for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE"))
+    if values.api_type in AZURE_TYPES:
         openai_key_fits = azure_host or (sister and not openai_host)
-    elif given.api_type in OPENAI_TYPES:
+    elif values.api_type in OPENAI_TYPES:
         openai_key_fits = openai_host or (sister and not azure_host)
     else:
         openai_key_fits = openai_host or sister
 
     withheld = [] if azure_host else ["AZURE_OPENAI_API_KEY"]
     withheld += [] if openai_key_fits else ["OPENAI_API_KEY"]
-    key, key_place = given.first("key", skip=tuple(withheld))
-    wanted, auth_place = given.flags.get("--auth", "").lower(), given.called("--auth")
-    if wanted not in {"", "key", "entra", "none"}:
-        raise UsageError(f"{auth_place} is {wanted!r}; it may be key, entra or none.")
+    key, key_source = values.first("key", skip=tuple(withheld))
+    auth, auth_source = values.settings.get("auth", "").lower(), values.origin("auth")
+    if auth not in {"", "key", "entra", "none"}:
+        raise UsageError(f"{auth_source} is {auth!r}. It must be key, entra or none.")
 
-    in_vault = "--api-key-from" in given.flags
-    if in_vault and wanted in {"entra", "none"}:
-        raise UsageError(f"{key_place} names a key, but {auth_place} is {wanted}; give one of them.")
-    on_azure = address.surface != "openai"
-    if not wanted and not in_vault and key_place != "BATCHSCORE_API_KEY" and on_azure:
-        if given.api_type in ENTRA_TYPES:
-            wanted, auth_place = "entra", "OPENAI_API_TYPE"
-        elif azure_host and "AZURE_OPENAI_AD_TOKEN" in variables:
-            wanted, auth_place = "entra", "AZURE_OPENAI_AD_TOKEN"
-    if wanted == "entra":
+    in_vault = "api_key_from" in values.settings
+    if in_vault and auth in {"entra", "none"}:
+        raise UsageError(f"{key_source} names a key, but {auth_source} is {auth}. Give only one of them.")
+    on_azure = url.surface != "openai"
+    if not auth and not in_vault and key_source != "BATCHSCORE_API_KEY" and on_azure:
+        if values.api_type in ENTRA_TYPES:
+            auth, auth_source = "entra", "OPENAI_API_TYPE"
+        elif azure_host and "AZURE_OPENAI_AD_TOKEN" in environ:
+            auth, auth_source = "entra", "AZURE_OPENAI_AD_TOKEN"
+    if auth == "entra":
         if openai_host:
-            raise SettingsError(f"{host} does not take Entra ID tokens; use a key.")
-        return "entra", *_static_token(given, key, key_place, usable=azure_host, auth=auth_place)
-    if wanted == "none" or (not wanted and not key and not (azure_host or openai_host or is_azure_ml(host))):
-        return "none", None, {"auth": auth_place if wanted else "no key"}
+            raise SettingsError(f"{host} does not accept Entra ID tokens. Use a key.")
+        token, token_source = _token_from_variable(values, key, key_source) if azure_host else (None, "")
+        return "entra", token, {"auth": auth_source} | ({"key": token_source} if token else {})
+    key_optional = not (azure_host or openai_host or ML_HOST.fullmatch(host))
+    if auth == "none" or (not auth and not key and key_optional):
+        return "none", None, {"auth": auth_source if auth else "no key"}
     if not key:
-        raise SettingsError(_no_key(host, withheld, variables, azure=azure_host, openai=openai_host))
+        raise SettingsError(_no_key(host, withheld, environ, azure=azure_host, openai=openai_host))
     if not re.fullmatch(r"[!-~]+", key):
-        raise SettingsError(f"{key_place} holds a space or a character that no key has; copy it again.")
-    return "key", key, {"key": key_place, "auth": auth_place if wanted else key_place}
+        raise SettingsError(f"{key_source} holds a space or a character that no key has. Copy it again.")
+    return "key", key, {"key": key_source, "auth": auth_source if auth else key_source}
 
 
-def _static_token(
-    given: Given, key: str | None, key_place: str, *, usable: bool, auth: str
-) -> tuple[str | None, dict[str, str]]:
-    """Give a token that was put into a variable by hand; the old samples put it into OPENAI_API_KEY."""
-    token, place = given.environ.get("AZURE_OPENAI_AD_TOKEN"), "AZURE_OPENAI_AD_TOKEN"
-    if given.api_type in ENTRA_TYPES and not token and key_place == "OPENAI_API_KEY":
-        # A key left in the variable is no token; a token is a JWT, which begins with `{"` in base64.
-        token, place = (key if key and key.startswith("eyJ") else None), key_place
-    if not token or not usable:
-        return None, {"auth": auth}
-    if not re.fullmatch(r"[!-~]+", token):
-        raise SettingsError(f"{place} holds a space or a character that no token has; copy it again.")
-    return token, {"auth": auth, "key": place}
+def _token_from_variable(values: Values, key: str | None, key_source: str) -> tuple[str | None, str]:
+    """Return a token that a variable holds, and the variable; the old samples put it into OPENAI_API_KEY."""
+    token, source = values.environ.get("AZURE_OPENAI_AD_TOKEN"), "AZURE_OPENAI_AD_TOKEN"
+    if values.api_type in ENTRA_TYPES and not token and key_source == "OPENAI_API_KEY":
+        # A key left in the variable is not a token; a token is a JWT, which begins with `{"` in base64.
+        token, source = (key if key and key.startswith("eyJ") else None), key_source
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise SettingsError(f"{source} holds a space or a character that no token has. Copy it again.")
+    return token, source
 
 
-def _no_key(
-    host: str, withheld: list[str], variables: Mapping[str, str], *, azure: bool, openai: bool
-) -> str:
+def _no_key(host: str, withheld: list[str], environ: Mapping[str, str], *, azure: bool, openai: bool) -> str:
+    """Return the message for a missing key; `withheld` variables belong to another service."""
     ways = ["BATCHSCORE_API_KEY"]
     ways += ["AZURE_OPENAI_API_KEY"] if azure else []
     ways += ["OPENAI_API_KEY"] if openai else []
     message = f"No key is set for {host}. Put it into the variable {' or '.join(ways)}"
-    message += "." if openai else ", or use Entra ID: --auth entra."
-    unused = [name for name in withheld if name in variables]
+    message += "." if openai else f", or use Entra ID ({setting_name('auth')} entra)."
+    unused = [name for name in withheld if name in environ]
     if unused:
         message += f" ({', '.join(unused)} is set, but belongs to another service and is not sent there.)"
     return message
 
 
 def _ask_sdk(
-    address: Address, deployment: str, environ: Mapping[str, str]
+    url: EndpointUrl, deployment: str, environ: Mapping[str, str]
 ) -> tuple[str, dict[str, str], dict[str, str]]:
     """Let the official SDK build the base address, query and headers (its public properties)."""
     # Half a second of imports, so not at the top of a module.
     from openai import AzureOpenAI, DefaultHttpxClient, OpenAI  # noqa: PLC0415
 
-    root = f"{address.split.scheme}://{address.split.netloc}{address.path}"
-    # It sends nothing, so proxies and certificates, which take a while to load, have no part in it.
+    root = f"{url.split.scheme}://{url.split.netloc}{url.path}"
+    # It sends nothing, so proxies and certificates, which are slow to load, are not needed.
     with DefaultHttpxClient(trust_env=False, verify=False) as unused:
         client: OpenAI
-        if address.surface == "azure-deployments":
+        if url.surface == "azure-deployments":
             client = AzureOpenAI(
                 azure_endpoint=root,
                 azure_deployment=quote(deployment, safe=""),
-                api_version=address.api_version,
+                api_version=url.api_version,
                 api_key="-",
                 http_client=unused,
             )
         else:
-            query = {"api-version": address.api_version} if address.api_version not in {None, "v1"} else None
+            query = {"api-version": url.api_version} if url.api_version not in {None, "v1"} else None
             client = OpenAI(
-                base_url=root + ("/openai/v1" if address.surface == "azure-v1" else ""),
+                base_url=root + ("/openai/v1" if url.surface == "azure-v1" else ""),
                 default_query=query,
                 api_key="-",
                 http_client=unused,

@@ -1,6 +1,6 @@
-"""What does an endpoint's text say of host, URL surface, deployment and API version?
+"""Which host, URL surface, deployment and API version does an endpoint's text name?
 
-It sends nothing and knows no keys; it never quotes what it cannot read, for that may be a pasted key.
+It sends nothing and knows no keys; it never quotes an unreadable text, which may be a pasted key.
 """
 
 from __future__ import annotations
@@ -11,28 +11,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from batchscore.endpoint.precedence import AZURE_TYPES, OPENAI_TYPES, Given
-from batchscore.errors import SettingsError, UsageError
-
-TASK_PATHS: Mapping[str, str] = {
-    "embeddings": "embeddings",
-    "completions": "completions",
-    "chat": "chat/completions",
-}
+from batchscore.endpoint.precedence import AZURE_TYPES, OPENAI_TYPES, Values
+from batchscore.errors import SettingsError, UsageError, setting_name
+from batchscore.task import TASKS, Task
 
 AZURE_HOST = re.compile(r".+\.(openai|cognitiveservices|services\.ai)\.azure\.(com|us|cn)")
 ML_HOST = re.compile(r".+\.inference\.ml\.azure\.(com|us|cn)")
 OPENAI_HOST = re.compile(r"(.+\.)?api\.openai\.com")
 #: Versions that exist on `/openai/v1/` (as a query) and not on the deployments surface.
 _V1_VERSIONS = frozenset({"v1", "preview", "latest"})
-#: Names that mean a machine or a network of one's own; plain http with a key is nobody else's business there.
+#: Names of a user's own machines or networks; plain http with a key is acceptable there.
 _OWN_NAMES = (".local", ".localhost", ".internal", ".lan", ".svc", ".svc.cluster.local")
-UNREADABLE = "not an address that can be read: look at its host and port."
+
+#: End of a service's host → scope of its tokens, if the default does not fit.
+SERVICE_SCOPES = {
+    ".inference.ml.azure.com": "https://ml.azure.com/.default",
+    ".azure.us": "https://cognitiveservices.azure.us/.default",
+    ".azure.cn": "https://cognitiveservices.azure.cn/.default",
+}
+#: End of a Key Vault's host → scope. A vault's token goes only to these hosts and to this machine.
+VAULT_SCOPES = {
+    ".vault.azure.net": "https://vault.azure.net/.default",
+    ".vault.azure.cn": "https://vault.azure.cn/.default",
+    ".vault.usgovcloudapi.net": "https://vault.usgovcloudapi.net/.default",
+}
+
+UNREADABLE = "not a valid address: check its host and port."
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """An endpoint, taken apart. `path` is what stands before `/openai/…`, or the whole base path."""
+class EndpointUrl:
+    """The parts of an endpoint. `path` is what comes before `/openai/…`, or the whole base path."""
 
     split: SplitResult
     source: str
@@ -48,48 +57,48 @@ class Address:
         return (self.split.hostname or "").lower()
 
 
-def take_apart(given: Given, task: str) -> Address:
-    """Find the endpoint, and what it says of surface, deployment and version."""
-    skip = ("AZURE_OPENAI_ENDPOINT",) if given.api_type in OPENAI_TYPES else ()
-    text, source = given.first("endpoint", skip=skip)
+def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
+    """Find the endpoint, and the surface, deployment and version that it names."""
+    skip = ("AZURE_OPENAI_ENDPOINT",) if values.api_type in OPENAI_TYPES else ()
+    text, source = values.first("endpoint", skip=skip)
     if text is None:
         raise SettingsError(
-            "No endpoint is named. Name one with --endpoint (for OpenAI: https://api.openai.com/v1), with "
-            "the variable AZURE_OPENAI_ENDPOINT or with OPENAI_BASE_URL. "
-            "To rehearse without one: --simulate."
+            f"No endpoint is set. Set {setting_name('endpoint')} (for OpenAI: https://api.openai.com/v1), or "
+            "the variable AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL. To rehearse without a service, use "
+            f"{setting_name('simulate')}."
         )
-    split = _checked(text, source)
+    split = _split_url(text, source)
     host = (split.hostname or "").lower()
-    path, url_version = _path_of_base(split, source, task), _version_in(split, source)
-    if "--api-version" in given.flags and "--endpoint" in given.flags and url_version:
-        _same(given, "--api-version", url_version, source)
-
+    path, url_version = _base_path(split, source, task), _version_of(split, source)
     deployments = re.fullmatch(r"(.*)/openai/deployments/([^/]+)", path)
     url_deployment = unquote(deployments[2]) if deployments else None
-    if "--deployment" in given.flags and "--endpoint" in given.flags and url_deployment:
-        _same(given, "--deployment", url_deployment, source)
+    if "endpoint" in values.settings:
+        _require_same(values, "api_version", url_version, source)
+        _require_same(values, "deployment", url_deployment, source)
 
     ends_v1 = path.endswith("/openai/v1")
-    asked = bool(url_version) or "--api-version" in given.flags
+    has_version = bool(url_version) or "api_version" in values.settings
     on_azure = bool(
         AZURE_HOST.fullmatch(host)
         or deployments
         or source == "AZURE_OPENAI_ENDPOINT"
-        or (ends_v1 and _is_loopback(host))
-        or asked
-        or (given.api_type in AZURE_TYPES and (ends_v1 or not re.search(r"/v\d+$", path)))
+        or (ends_v1 and (is_loopback(host) or host.endswith(".localhost")))
+        or has_version
+        or (values.api_type in AZURE_TYPES and (ends_v1 or not re.search(r"/v\d+$", path)))
     )
     if OPENAI_HOST.fullmatch(host) or ML_HOST.fullmatch(host):
-        if asked:
-            raise SettingsError(f"{source} is {host}, which has no API versions; leave --api-version out.")
+        if has_version:
+            raise SettingsError(
+                f"{source} is {host}, which has no API versions. Leave {setting_name('api_version')} out."
+            )
         on_azure = False
     if not on_azure:
         if path == "" or (path == "/score" and ML_HOST.fullmatch(host)):
             path = "/v1"
-        return Address(split, source, "openai", path, None, None, "")
+        return EndpointUrl(split, source, "openai", path, None, None, "")
 
-    # An explicit v1 address knows no dates: a variable left over from the other surface is not meant for it.
-    version, version_source = given.first(
+    # A v1 address has no dated versions, so a variable left over from the other surface is ignored.
+    version, version_source = values.first(
         "api_version",
         {"?api-version= of the endpoint": url_version},
         skip=("OPENAI_API_VERSION",) if ends_v1 else (),
@@ -102,83 +111,84 @@ def take_apart(given: Given, task: str) -> Address:
         )
     if deployments and not dated:
         raise SettingsError(
-            f"{source} names a deployment ({url_deployment}), and that address needs an API version: "
-            "add --api-version (such as 2024-10-21), or end the endpoint before /openai."
+            f"{source} names a deployment ({url_deployment}), and that address needs an API version. "
+            f"Set {setting_name('api_version')} (such as 2024-10-21), or end the endpoint before /openai."
         )
     prefix = deployments[1] if deployments else re.sub(r"/openai(/v1)?$", "", path)
     if prefix and (AZURE_HOST.fullmatch(host) or prefix.endswith("/v1")):
         raise SettingsError(
-            f"{source} has the path {prefix}, which is not one that Azure OpenAI serves. "
-            f"For Azure {split.scheme}://{split.netloc} alone will do; elsewhere leave the API version out."
+            f"{source} has the path {prefix}, which Azure OpenAI does not serve. For Azure, give "
+            f"{split.scheme}://{split.netloc} alone; for other services, leave the API version out."
         )
     surface = "azure-deployments" if dated else "azure-v1"
-    return Address(split, source, surface, prefix, url_deployment, version, version_source)
+    return EndpointUrl(split, source, surface, prefix, url_deployment, version, version_source)
 
 
-def _checked(text: str, source: str) -> SplitResult:
-    """Split an address, or say what is wrong with it; never quoting it, for it may be a pasted key."""
+def _split_url(text: str, source: str) -> SplitResult:
+    """Split an address; the errors never quote it, for it may be a pasted key."""
     if re.search(r"[\s\"'`<>{}$\\\x00-\x1f\x7f]", text):
         raise SettingsError(
-            f"{source} holds a space, a quote, a placeholder or an unexpanded variable; "
-            "it must be an address such as https://NAME.openai.azure.com"
+            f"{source} holds a space, a quote, a placeholder or an unexpanded variable. "
+            "It must be an address such as https://NAME.openai.azure.com"
         )
     if "://" not in text:
-        raise SettingsError(f"{source} has no scheme: put https:// in front (http:// for a local server).")
+        raise SettingsError(f"{source} has no scheme. Put https:// in front (http:// for a local server).")
     try:
         split = urlsplit(text)
-        port_fits = split.port is None or split.port > 0
+        port_is_valid = split.port is None or split.port > 0
     except ValueError:
-        port_fits = False
-    if not port_fits:
+        port_is_valid = False
+    if not port_is_valid:
         raise SettingsError(f"{source} is {UNREADABLE}")
     if split.scheme.lower() not in {"http", "https"}:
         raise SettingsError(f"{source} must begin with https:// or http://, not {split.scheme}://.")
     if "@" in split.netloc:
         raise SettingsError(
-            f"{source} holds a user name or password. Take it out; a key goes into BATCHSCORE_API_KEY."
+            f"{source} holds a user name or password. Remove it; a key goes into BATCHSCORE_API_KEY."
         )
     if not split.hostname:
-        raise SettingsError(f"{source} names no host.")
+        raise SettingsError(f"{source} has no host.")
     if AZURE_HOST.fullmatch(split.hostname.lower()) and split.scheme.lower() == "http":
-        raise SettingsError(f"{source} begins with http://, but Azure serves https:// only.")
+        raise SettingsError(f"{source} begins with http://, but Azure serves only https://.")
     return split
 
 
-def _path_of_base(split: SplitResult, source: str, task: str) -> str:
-    """Give the path without the task at its end, which comes from addresses pasted whole."""
+def _base_path(split: SplitResult, source: str, task: Task) -> str:
+    """Return the path without the task at its end, which full request addresses have."""
     path = re.sub(r"/{2,}", "/", split.path).rstrip("/")
-    for other, tail in sorted(TASK_PATHS.items(), key=lambda item: -len(item[1])):
-        if path.endswith("/" + tail):
+    for other in sorted(TASKS.values(), key=lambda one: -len(one.path)):
+        if path.endswith("/" + other.path):
             if other != task:
                 raise SettingsError(
-                    f"{source} ends in /{tail}, but the task is {task}. Give the endpoint without it."
+                    f"{source} ends in /{other.path}, but the task is {task.name}. Remove that ending."
                 )
-            return path.removesuffix("/" + tail)
+            return path.removesuffix("/" + other.path)
     return path
 
 
-def _version_in(split: SplitResult, source: str) -> str | None:
+def _version_of(split: SplitResult, source: str) -> str | None:
     query = dict(parse_qsl(split.query, keep_blank_values=True))
     version = query.pop("api-version", "").strip() or None
     if query or split.fragment:
         raise SettingsError(
-            f"{source} has more behind its path than ?api-version=…; take it out. "
+            f"{source} has more after its path than ?api-version=…; remove it. "
             "A key goes into BATCHSCORE_API_KEY, other headers into OPENAI_CUSTOM_HEADERS."
         )
     return version
 
 
-def _same(given: Given, flag: str, in_url: str, source: str) -> None:
-    if given.flags[flag] != in_url:
+def _require_same(values: Values, setting: str, in_url: str | None, source: str) -> None:
+    value = values.settings.get(setting)
+    if value and in_url and value != in_url:
         raise UsageError(
-            f"{given.called(flag)} is {given.flags[flag]}, but {source} says {in_url}. Leave one of them out."
+            f"{values.origin(setting)} is {value}, but {source} says {in_url}. Leave one of them out."
         )
 
 
-def names_origin_of(text: str | None, address: Address) -> bool:
-    """Tell whether a variable's endpoint has the same scheme, host and port as the address."""
+def has_origin_of(url: EndpointUrl, text: str | None) -> bool:
+    """Whether an endpoint has the same scheme, host and port as another one's text."""
     try:
-        return _origin(urlsplit(text or "")) == _origin(address.split)
+        return _origin(urlsplit(text or "")) == _origin(url.split)
     except ValueError:
         return False
 
@@ -187,27 +197,28 @@ def _origin(split: SplitResult) -> tuple[str, str | None, int]:
     return split.scheme, split.hostname, split.port or (443 if split.scheme == "https" else 80)
 
 
-def is_azure_ml(host: str) -> bool:
-    """Tell whether a host is that of an Azure ML online endpoint."""
-    return ML_HOST.fullmatch(host) is not None
+def scope_of_host(host: str, scopes: Mapping[str, str]) -> str | None:
+    """Return the scope for a host, `None` if the table has none."""
+    return next((scope for end, scope in scopes.items() if host.endswith(end)), None)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine; only names that cannot be resolved elsewhere count."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return host == "localhost"
 
 
-def check_plain_http(address: Address, environ: Mapping[str, str]) -> None:
-    """Refuse to send a key in the clear over a public network."""
-    host = address.host
+def check_plain_http(url: EndpointUrl, environ: Mapping[str, str]) -> None:
+    """Refuse to send a key unencrypted over a public network."""
+    host = url.host
     try:
         own = not ipaddress.ip_address(host).is_global
     except ValueError:
         own = "." not in host or host.endswith(_OWN_NAMES)
-    if address.split.scheme.lower() == "http" and not own and not environ.get("BATCHSCORE_ALLOW_PLAIN_HTTP"):
+    if url.split.scheme.lower() == "http" and not own and not environ.get("BATCHSCORE_ALLOW_PLAIN_HTTP"):
         raise SettingsError(
-            f"{address.source} begins with http://, so the key would go to {host} in the clear. Use "
-            "https://; if the way there is your own, set BATCHSCORE_ALLOW_PLAIN_HTTP=1."
+            f"{url.source} begins with http://, so the key would go to {host} unencrypted. Use "
+            "https://, or set BATCHSCORE_ALLOW_PLAIN_HTTP=1 if the network is your own."
         )

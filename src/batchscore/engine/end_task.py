@@ -1,4 +1,4 @@
-"""How does a task end in good order?"""
+"""How is an asyncio task cancelled and waited for?"""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 
 async def end(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and return when it is over, whatever came of it.
+    """Cancel a task and return when it has ended, with or without an error.
 
-    Who is cancelled while waiting learns of it afterwards: nothing that the task uses may go before it.
+    If the caller is cancelled meanwhile, that is raised after the task has ended: the resources of the task
+    must outlive it.
     """
     cancelled: asyncio.CancelledError | None = None
     task.cancel()
@@ -19,6 +20,6 @@ async def end(task: asyncio.Task[Any]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if not task.cancelled():
-        task.exception()  # looked at, so that asyncio does not report it as lost
+        task.exception()  # retrieved, so that asyncio does not report it as lost
     if cancelled is not None:
         raise cancelled

@@ -1,82 +1,38 @@
-"""The loop: prompts in, settled rows out, as they settle.
+"""The loop that scores many rows: how do prompts become settled rows, as fast as the quota allows?
 
-It owns the tasks and their end, and the decisions that need both packing and requesting: which prompts go
-to which deployment, and halving a request that failed for its content until the bad row stands alone. It
-knows no files and no output. Memory is bounded: prompts are taken off the stream when they can be sent, and
-nothing more is taken while the reader of the results is behind.
+It owns the tasks, and the decisions that need both packing and requesting: which prompts go to which
+deployment, and splitting a request that failed for its content until the bad row is alone. It knows no files
+and no output. Memory is bounded: prompts are taken off the stream when they can be sent, and no more are
+taken while the reader of the results is behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from batchscore.engine import end_task
+from batchscore.engine.result_queue import ResultQueue
 from batchscore.errors import BrokenInvariant, ErrorCode
 from batchscore.prompts.batches import BodyFormat, Packer
-from batchscore.prompts.replies import Answers
-from batchscore.request.attempt import Request, Trial
+from batchscore.prompts.replies import ReplyScores
+from batchscore.request.attempt import Request, RetryBudget
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Outcome, Verdict
+from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
-from batchscore.request.retry import Asking
-from batchscore.rows import Prompt, Pulse, RowError, Score, Settled
+from batchscore.request.retry import AttemptLoop
+from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
-#: So many results may wait for their reader before no more is asked.
-MOST_ROWS_WAITING = 2048
-
-#: So many refused rows are held back at most while it may be a parameter that is wrong.
+#: Maximum number of refused rows whose errors are held back, since a wrong parameter may be the cause.
 MOST_SUSPECTS = 256
 
 
 @dataclass(slots=True)
-class Outlet:
-    """Settled rows on their way to the reader.
-
-    Where `most` wait and the reader is busy with something else, nothing more is asked.
-    """
-
-    most: int = MOST_ROWS_WAITING
-    rows: list[Settled] = field(default_factory=list)
-    awaited: bool = False
-    filled: asyncio.Event = field(default_factory=asyncio.Event)
-    emptied: asyncio.Event = field(default_factory=asyncio.Event)
-    closed: bool = False
-
-    def put(self, rows: Sequence[Settled]) -> None:
-        """Add results."""
-        self.rows += rows
-        self.filled.set()
-        waiting = len(self.rows)
-        if waiting >= MOST_ROWS_WAITING or (waiting >= self.most and not self.awaited):
-            self.emptied.clear()
-
-    async def take(self) -> list[Settled]:
-        """Return what has come, once something has; nothing once it is closed."""
-        if not self.rows and not self.closed:
-            self.filled.clear()
-            self.awaited = True
-            try:
-                await self.filled.wait()
-            finally:
-                self.awaited = False
-        rows, self.rows = self.rows, []
-        self.emptied.set()
-        return rows
-
-    def close(self) -> None:
-        """Say that nothing more comes."""
-        self.closed = True
-        self.filled.set()
-
-
-@dataclass(slots=True)
-class Taken:
-    """A request's worth of the stream, and when it may go."""
+class Batch:
+    """The prompts of one request, and when it may be sent."""
 
     prompts: list[Prompt]
     request: Request
@@ -87,21 +43,22 @@ class Taken:
 class Engine:
     """Scores one stream of prompts through one or more deployments.
 
-    `forms` gives each deployment's JSON around the prompts. `answer_tokens` bounds the answers to one row,
-    `None` where nobody did. `stop` set from outside ends it early: nothing more is taken from the stream,
-    what is in flight has `drain_seconds` to come home, and rows that were not answered are not settled.
+    `forms` holds each deployment's JSON around the prompts. `answer_tokens` is the maximum per answer, `None`
+    without a limit. Setting `stop` ends the engine early: no more prompts are taken, requests in flight have
+    `drain_seconds` to finish, and rows that were not answered are not settled. The fields from `results` on
+    are the state of the running engine, which no one sets.
     """
 
     packer: Packer
     forms: dict[Deployment, BodyFormat]
-    asking: Asking[Answers]
-    retries: int
+    attempt_loop: AttemptLoop[ReplyScores]
+    max_retries: int
     stop: asyncio.Event
     drain_seconds: float
     answer_tokens: float | None = 0.0
     answers_per_row: int = 1
-    shorten: Callable[[Prompt, float | None], Prompt | None] | None = None
-    outlet: Outlet = field(default_factory=Outlet)
+    truncate: Callable[[Prompt, float | None], Prompt | None] | None = None
+    results: ResultQueue = field(default_factory=ResultQueue)
     workers: set[asyncio.Task[None]] = field(default_factory=set)
     working: dict[Deployment, int] = field(default_factory=dict)
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -113,73 +70,73 @@ class Engine:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more is to be taken from the stream."""
+        """Whether no more prompts may be taken from the stream."""
         return self.ended or self.stop.is_set()
 
     async def settled(self) -> AsyncGenerator[list[Settled], None]:
-        """Give lists of settled rows in the order they settle, each row once.
+        """Give lists of settled rows in the order in which they settle, each row once.
 
-        Raises the `ServiceRefused`, `Outage` or whatever else ended the stream, after giving all that had
-        settled before.
+        Raises what ended the stream, such as `ServiceRefused` or `Outage`, after all rows that settled
+        before.
         """
         run = asyncio.create_task(self.run())
         try:
-            while rows := await self.outlet.take():
+            while rows := await self.results.take():
                 yield rows
             await run
         finally:
             await end_task.end(run)
 
     async def run(self) -> None:
-        """Keep the workers busy until the stream ends, one of them fails, or we are stopped."""
-        watch = asyncio.create_task(self.asking.attempts.patience.watch())
+        """Run the workers until the stream ends, one of them fails, or `stop` is set."""
+        watch = asyncio.create_task(self.attempt_loop.requester.timeouts.watch())
         stopped = asyncio.create_task(self.stop.wait())
         done = asyncio.create_task(self.idle.wait())
-        self.outlet.emptied.set()
+        self.results.emptied.set()
         try:
             for deployment in self.forms:
-                deployment.more_wanted = partial(self.hire, deployment)
+                deployment.on_capacity = partial(self.hire, deployment)
                 self.hire(deployment)
             await asyncio.wait({stopped, done, watch}, return_when=asyncio.FIRST_COMPLETED)
             if watch.done():
-                await watch  # it never ends by itself, so this raises
+                await watch  # it ends only with an error, so this raises
             if self.workers:
                 await self.drain()
         finally:
-            # A worker that is cancelled from here on is meant to end.
-            self.ended = self.asking.attempts.closed = True
+            # From here on, the cancellation of a worker is not an error.
+            self.ended = self.attempt_loop.requester.closed = True
             helpers = [watch, stopped, done, *self.workers]
             for task in helpers:
                 task.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
-            await self.asking.deployments.close()
-            await self.asking.attempts.close()
-            if self.failure is None and self.asking.deployments.fatal is None:
+            await self.attempt_loop.deployments.close()
+            await self.attempt_loop.requester.close()
+            if self.failure is None and self.attempt_loop.deployments.fatal is None:
                 self.clear_suspects()
-            self.outlet.close()
+            self.results.close()
         if self.failure is not None:
             raise self.failure
-        self.asking.deployments.raise_fatal()
+        self.attempt_loop.deployments.raise_fatal()
 
-    def pulse(self, unwritten: int) -> Pulse:
-        """Return how each deployment stands at this moment, and what is under way."""
-        return Pulse(
-            tuple([member.standing() for member in self.asking.deployments.members]),
+    def heartbeat(self, unwritten: int) -> Heartbeat:
+        """Return the current state of each deployment and of the requests in flight."""
+        return Heartbeat(
+            tuple([member.state() for member in self.attempt_loop.deployments.members]),
             unwritten,
-            self.asking.attempts.patience.oldest_seconds(time.monotonic()),
+            self.attempt_loop.requester.timeouts.oldest_seconds(),
             self.stop.is_set(),
         )
 
     async def drain(self) -> None:
-        """Let go whoever has nothing in flight, and wait for the others."""
-        flying = {flight.task for flight in self.asking.attempts.patience.flights}
+        """Cancel the workers without a request in flight, and wait for the others."""
+        flying = {flight.task for flight in self.attempt_loop.requester.timeouts.flights}
         for worker in self.workers:
             if worker not in flying:
                 worker.cancel()
         await asyncio.wait(self.workers, timeout=self.drain_seconds)
 
     def hire(self, deployment: Deployment) -> None:
-        """Start workers for a deployment until it has as many as may be in flight."""
+        """Start workers for a deployment, up to its current concurrency."""
         if self.over:
             return
         missing = deployment.concurrency.limit - self.working.get(deployment, 0)
@@ -187,10 +144,10 @@ class Engine:
             self.working[deployment] = self.working.get(deployment, 0) + 1
             worker = asyncio.create_task(self.work(deployment))
             self.workers.add(worker)
-            worker.add_done_callback(self.left)
+            worker.add_done_callback(self.on_worker_end)
 
-    def left(self, worker: asyncio.Task[None]) -> None:
-        """Note that a worker has ended, and why."""
+    def on_worker_end(self, worker: asyncio.Task[None]) -> None:
+        """Note that a worker has ended, and its failure if it has one."""
         self.workers.discard(worker)
         failure: BaseException | None = None
         if not worker.cancelled():
@@ -204,60 +161,59 @@ class Engine:
             self.idle.set()
 
     async def work(self, deployment: Deployment) -> None:
-        """Send one request after another until the stream ends or fewer workers are wanted."""
+        """Send requests until the stream ends or the concurrency shrinks."""
         try:
             while not self.over and deployment.wants_more_than(self.working[deployment] - 1):
-                if not self.outlet.emptied.is_set():
-                    await self.outlet.emptied.wait()
+                if not self.results.emptied.is_set():
+                    await self.results.emptied.wait()
                 if deployment.free:
-                    taken = self.take(deployment)
-                    if taken is not None and taken.ticket.start > taken.ticket.admitted:
-                        await deployment.wait_in_turn(taken.ticket)
+                    batch = self.take(deployment)
+                    if batch is not None and batch.ticket.start > batch.ticket.admitted:
+                        await deployment.wait_in_turn(batch.ticket)
                 else:
-                    taken = await self.take_in_turn(deployment)
-                if taken is None:
+                    batch = await self.take_in_turn(deployment)
+                if batch is None:
                     await self.resolved.wait()
                     continue
-                await self.settle(taken.prompts, taken.request, deployment, taken.ticket)
+                await self.settle(batch.prompts, batch.request, deployment, batch.ticket)
                 if deployment.wants_more_than(self.working[deployment]) and not self.ended:
                     self.hire(deployment)
         finally:
             self.working[deployment] -= 1
 
-    async def take_in_turn(self, deployment: Deployment) -> Taken | None:
-        """Wait for a turn, then take the next request's prompts and wait until it may go."""
+    async def take_in_turn(self, deployment: Deployment) -> Batch | None:
+        """Wait for a turn, then take the next request's prompts and wait until it may be sent."""
         worker = asyncio.current_task()
         assert worker is not None
         self.waiting.add(worker)
         deployment.queued += 1
         try:
-            # One of those who would take something new waits for the turn, so that what is to be sent again
-            # is not behind all of them.
+            # Only one worker with new prompts waits for the turn, so that retries are not behind all of them.
             async with deployment.front, deployment.turn:
-                if not await deployment.ready():
-                    self.asking.deployments.raise_fatal()
+                if not await deployment.wait_until_up():
+                    self.attempt_loop.deployments.raise_fatal()
                     return None
                 if self.over:
                     return None
-                taken = self.take(deployment)
+                batch = self.take(deployment)
                 self.waiting.discard(worker)
-                if taken is not None:
-                    await deployment.until_start(taken.ticket)
-                return taken
+                if batch is not None:
+                    await deployment.wait_for_start(batch.ticket)
+                return batch
         finally:
             self.waiting.discard(worker)
             deployment.queued -= 1
 
-    def take(self, deployment: Deployment) -> Taken | None:
-        """Take the next request's prompts and charge them; `None` where what came asks nothing."""
-        pack = self.packer.take(deployment.smooth_tokens)
+    def take(self, deployment: Deployment) -> Batch | None:
+        """Take the next request's prompts and charge the quota; `None` if no row needs a request."""
+        pack = self.packer.take(deployment.target_tokens)
         if pack.settled:
-            self.outlet.put(pack.settled)
-        # Where everything that comes waits for answers to its equals, nothing is taken until one has come.
+            self.results.put(pack.settled)
+        # If all rows wait for answers to their duplicates, take no more until an answer has come.
         if pack.prompts or pack.settled or pack.ended:
             self.resolved.set()
         elif self.suspects:
-            self.clear_suspects()  # others may be waiting for just these
+            self.clear_suspects()  # duplicates may be waiting for these
         else:
             self.resolved.clear()
         if not pack.prompts:
@@ -265,22 +221,22 @@ class Engine:
                 self.end()
             return None
         prompts = pack.prompts
-        request = self.request(prompts, pack.size, Trial(self.retries))
+        request = self.request(prompts, pack.size, RetryBudget(self.max_retries))
         if len(prompts) == 1 and not deployment.fits(request.tokens):
             fitting = self.fitted(prompts[0])
             if fitting is None:
                 return None
-            prompts, request = [fitting], self.request([fitting], len(fitting.body), request.trial)
-        return Taken(prompts, request, deployment.reserve(request.tokens))
+            prompts, request = [fitting], self.request([fitting], len(fitting.body), request.budget)
+        return Batch(prompts, request, deployment.reserve(request.tokens))
 
     def end(self) -> None:
-        """Note the end of the stream, and let go who waits for a turn to take from it."""
+        """Note the end of the stream, and cancel the workers that wait for a turn to take from it."""
         self.ended = True
         for worker in self.waiting - {asyncio.current_task()}:
             worker.cancel()
 
-    def request(self, prompts: Sequence[Prompt], size: int, trial: Trial) -> Request:
-        """Return what these prompts ask, and what it will be charged."""
+    def request(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> Request:
+        """Return the request for these prompts, and what the quota is charged for it."""
         estimator = self.packer.estimator
         answer = estimator.usual_answer if self.answer_tokens is None else self.answer_tokens
         extra = answer * self.answers_per_row * len(prompts)
@@ -288,44 +244,44 @@ class Engine:
         def body(deployment: Deployment) -> bytes:
             return self.forms[deployment].body(prompts)
 
-        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, trial, prompts)
+        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, budget, prompts)
 
     def fitted(self, prompt: Prompt) -> Prompt | None:
-        """Return a prompt that some deployment's minute lets through; `None` where its row is settled now.
+        """Return a prompt that fits into a minute's quota of some deployment, truncated if that is allowed.
 
-        It is the same one, or where that is wanted a shorter one.
+        Returns `None` if none fits; then the row has an error.
         """
         estimator = self.packer.estimator
-        most = max(member.limits.most_tokens for member in self.asking.deployments.members)
+        most = max(member.limits.most_tokens for member in self.attempt_loop.deployments.members)
         while True:
-            request = self.request([prompt], len(prompt.body), Trial(self.retries))
+            request = self.request([prompt], len(prompt.body), RetryBudget(self.max_retries))
             needed = estimator.at_least(len(prompt.body)) + request.extra_tokens
             if needed <= most:
                 return prompt
-            for_prompt = needed - request.extra_tokens
-            shorter = self.shorten and self.shorten(
-                prompt, max(most - request.extra_tokens, 0.0) / for_prompt
-            )
-            if not shorter:
+            fitting = max(most - request.extra_tokens, 0.0) / (needed - request.extra_tokens)
+            shorter = self.truncate(prompt, fitting) if self.truncate is not None else None
+            if shorter is None:
                 break
             prompt = shorter
         needs = f"about {request.tokens:,.0f} tokens"
         if request.extra_tokens:
             needs += f", {request.extra_tokens:,.0f} of them for the answer"
-        message = f"The row needs {needs}, and the deployment's limit is {most:,.0f} a minute."
-        self.give([prompt], [RowError(ErrorCode.RATE_LIMITED, message, None, 0)])
+        message = f"The row needs {needs}, and the quota is {most:,.0f} tokens a minute."
+        self.give([prompt], [RowError(ErrorCode.OVER_QUOTA, message, None, 0)])
         return None
 
     async def settle(
         self, prompts: Sequence[Prompt], request: Request, deployment: Deployment, ticket: Ticket
     ) -> bool:
-        """Ask until every one of these prompts is settled; True where all were answered at once."""
-        if not deployment.available and len(self.asking.deployments.members) > 1:
+        """Send requests until all prompts are settled; return whether the first one answered all of them."""
+        if not deployment.available and len(self.attempt_loop.deployments.members) > 1:
             deployment.quota.refund(ticket)
-            deployment, ticket = await self.asking.deployments.admit(request.tokens)
-        result = await self.asking.ask(request, deployment, ticket)
-        if result.outcome.verdict is Verdict.RENAME and self.rename():
-            result = await self.asking.ask(request, *await self.asking.deployments.admit(request.tokens))
+            deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
+        result = await self.attempt_loop.run(request, deployment, ticket)
+        if result.outcome.action is Action.RENAME and self.rename():
+            result = await self.attempt_loop.run(
+                request, *await self.attempt_loop.deployments.admit(request.tokens)
+            )
         if result.answers is not None:
             answers = result.answers
             size = sum([len(prompt.body) for prompt in prompts])
@@ -333,25 +289,25 @@ class Engine:
             self.clear_suspects()
             self.give(prompts, answers.scores)
             return True
-        if self.stop.is_set() and (result.outcome.verdict is not Verdict.SPLIT or len(prompts) > 1):
-            # What was not judged to its end is no row's error.
+        if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
+            # An unfinished attempt is not an error of a row.
             return False
         if len(prompts) == 1:
-            shorter = self.shortened(prompts[0], result.outcome)
+            shorter = self.truncated(prompts[0], result.outcome)
             if shorter is not None:
-                await self.ask_anew([shorter], request.trial)
+                await self.send_again([shorter], request.budget)
             else:
-                self.give_error(prompts[0], result.outcome.error(request.trial.attempts), deployment)
+                self.give_error(prompts[0], result.outcome.error(request.budget.attempts), deployment)
             return False
-        if await self.ask_halves(prompts, request.trial) and about_size(result.outcome):
-            # Nothing was wrong with any row, so there were too many of them.
+        if await self.send_halves(prompts, request.budget) and about_size(result.outcome):
+            # No row is bad, so the request held too many rows.
             self.packer.shrink((len(prompts) + 1) // 2)
         return False
 
     def give_error(self, prompt: Prompt, error: RowError, deployment: Deployment) -> None:
-        """Hand out a row's error, at once or when it is clear that it is the row's.
+        """Settle a row with an error, or hold the error back until it is clear that the row is the cause.
 
-        While nothing was ever answered, a refusal may be a wrong parameter's and every row's.
+        Before the first answer, a wrong parameter may be the cause of a refusal, and affect all rows.
         """
         if error.code is ErrorCode.INVALID_REQUEST and deployment.health.last_success is None:
             self.suspects.append((prompt, error))
@@ -361,41 +317,41 @@ class Engine:
             self.give([prompt], [error])
 
     def clear_suspects(self) -> None:
-        """Hand out the errors that were held back."""
+        """Settle the rows whose errors were held back."""
         suspects, self.suspects = self.suspects, []
         for prompt, error in suspects:
             self.give([prompt], [error])
 
-    async def ask_anew(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
-        """Ask some prompts of a request that failed, at whichever deployment has room."""
-        request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), trial)
+    async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
+        """Send some prompts of a failed request to any deployment that has room."""
+        request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), budget)
         if len(prompts) > 1 and all(
-            member.too_large(request.tokens) for member in self.asking.deployments.members
+            member.too_large(request.tokens) for member in self.attempt_loop.deployments.members
         ):
-            return await self.ask_halves(prompts, trial)
-        deployment, ticket = await self.asking.deployments.admit(request.tokens)
+            return await self.send_halves(prompts, budget)
+        deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         return await self.settle(prompts, request, deployment, ticket)
 
-    async def ask_halves(self, prompts: Sequence[Prompt], trial: Trial) -> bool:
-        """Ask each half by itself; True where all were answered at once."""
+    async def send_halves(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
+        """Send each half as a request; return whether both were answered at once."""
         middle = (len(prompts) + 1) // 2
-        first = await self.ask_anew(prompts[:middle], trial.of_a_half())
-        second = await self.ask_anew(prompts[middle:], trial.of_a_half())
+        first = await self.send_again(prompts[:middle], budget.for_half())
+        second = await self.send_again(prompts[middle:], budget.for_half())
         return first and second
 
-    def shortened(self, prompt: Prompt, outcome: Outcome) -> Prompt | None:
-        """Return a shorter prompt where the row was too long and that is wanted."""
-        if self.shorten is None or outcome.code is not ErrorCode.INPUT_TOO_LONG:
+    def truncated(self, prompt: Prompt, outcome: Outcome) -> Prompt | None:
+        """Return a shorter prompt if the row was too long and may be truncated."""
+        if self.truncate is None or outcome.code is not ErrorCode.INPUT_TOO_LONG:
             return None
-        return self.shorten(prompt, outcome.fitting)
+        return self.truncate(prompt, outcome.fitting)
 
     def rename(self) -> bool:
-        """Say `max_completion_tokens`; another worker may have done so while a request was under way."""
+        """Use `max_completion_tokens`; another worker may have done so while a request was in flight."""
         renamed = [form.rename_max_tokens() or form.renamed for form in self.forms.values()]
         return any(renamed)
 
     def give(self, prompts: Sequence[Prompt], results: Sequence[Score | RowError]) -> None:
-        """Hand out the result of each prompt, and of the rows that asked the same."""
+        """Settle the row of each prompt, and the rows with the same prompt."""
         settled = [
             Settled(prompt.file, prompt.row, result, prompt.id, prompt.kept, prompt.truncated)
             for prompt, result in zip(prompts, results, strict=True)
@@ -403,12 +359,12 @@ class Engine:
         if self.packer.duplicates is not None:
             self.packer.duplicates.resolve(prompts, settled)
             self.resolved.set()
-        self.outlet.put(settled)
+        self.results.put(settled)
 
 
 def about_size(outcome: Outcome) -> bool:
-    """Whether a refusal may mean that a request held too many inputs."""
-    return outcome.verdict is Verdict.SPLIT and outcome.code in {
+    """Whether the cause of a refusal may be that the request held too many inputs."""
+    return outcome.action is Action.SPLIT and outcome.code in {
         ErrorCode.INVALID_REQUEST,
         ErrorCode.INPUT_TOO_LONG,
     }

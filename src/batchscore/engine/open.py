@@ -1,53 +1,43 @@
-"""From settings and endpoints to a running engine: what every door joins the same way.
+"""How do settings and endpoints become a running engine? All doors build it here.
 
-Files and output are not its business: the source is any iterator of prompts, the results are whatever
-the engine settles.
+It knows no files and no output: the source is any iterator of prompts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 from batchscore.endpoint.credentials import credentials_for
 from batchscore.endpoint.from_settings import Endpoint
-from batchscore.endpoint.target import Target
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.replies import Answers, BadReply, Reader, billed
+from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, billed_tokens
 from batchscore.prompts.token_estimate import Estimator
-from batchscore.prompts.truncate import shorter
-from batchscore.request.attempt import Attempts
-from batchscore.request.concurrency import Concurrency
+from batchscore.prompts.truncate import truncate
+from batchscore.request.attempt import Requester
+from batchscore.request.clock import REAL_CLOCK, Clock
+from batchscore.request.concurrency import Concurrency, ThreadLoad
 from batchscore.request.deployment import Deployment
-from batchscore.request.deployment_pool import Deployments
+from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.quota.limits import Limits
-from batchscore.request.quota.shared_file import shared_book
+from batchscore.request.quota.shared_file import open_schedule
 from batchscore.request.quota.windows import Quota
-from batchscore.request.retry import Asking
-from batchscore.request.timeouts import Patience
-from batchscore.request.wire import Send, open_wire
+from batchscore.request.retry import AttemptLoop
+from batchscore.request.timeouts import Timeouts
+from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
-from batchscore.settings.fields import Settings
+from batchscore.settings.slices import RequestSettings
 
-#: How long what is in flight may take to come home once the run is stopped.
+#: Seconds that requests in flight have to finish after the run is stopped.
 DRAIN_SECONDS = 20.0
-
-#: What a probe asks: a word that costs next to nothing.
-PROBES = {
-    "embeddings": b'"ping"',
-    "completions": b'"ping"',
-    "chat": b'[{"role":"user","content":"ping"}]',
-}
 
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings,
+    settings: RequestSettings,
     endpoints: Sequence[Endpoint],
     source: Iterator[Prompt | Settled],
     *,
@@ -55,17 +45,19 @@ async def open_engine(
     listen: Listen,
     stop: asyncio.Event,
     dimensions: int | None = None,
+    clock: Clock = REAL_CLOCK,
 ) -> AsyncIterator[Engine]:
     """Give an engine over `source` whose connections are open while the block runs.
 
-    `dimensions` is the vectors' length where it is known already. Raises `SettingsError` where an endpoint
-    cannot be used as it is set.
+    `dimensions` is the length of the vectors if it is known already. Raises `SettingsError` if an endpoint
+    cannot be used.
     """
     async with AsyncExitStack() as stack:
         members = [
-            await opened(settings, endpoint, stack, environ=environ, listen=listen) for endpoint in endpoints
+            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen, clock=clock)
+            for endpoint in endpoints
         ]
-        reader = Reader(
+        reader = ReplyReader(
             settings.task,
             settings.answers_per_row,
             with_usage=settings.usage,
@@ -78,75 +70,65 @@ async def open_engine(
             )
             for member in members
         }
-        deployments = Deployments(members, settings.max_outage, lambda text: listen(Notice(text)))
-        attempts: Attempts[Answers] = Attempts(
+        deployments = DeploymentPool(members, settings.max_outage, lambda text: listen(Notice(text)), clock)
+        requester: Requester[ReplyScores] = Requester(
             deployments=deployments,
-            patience=Patience(settings.timeout),
+            timeouts=Timeouts(clock, settings.timeout),
             read=reader.read,
-            unusable=BadReply,
+            unusable=InvalidReply,
             tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
-            probe_body=lambda member: forms[member].body([Prompt("", 0, PROBES[settings.task])]),
+            probe_body=lambda member: forms[member].body([Prompt("", 0, settings.task.probe)]),
             stop=stop,
             listen=listen,
-            billed=billed,
+            clock=clock,
+            billed=billed_tokens,
         )
-        deployments.probe = attempts.probe
+        deployments.probe = requester.probe
         estimator = Estimator()
         yield Engine(
             packer=Packer(
                 source,
-                settings.batch_size if settings.task == "embeddings" else 1,
+                settings.batch_size if settings.task.packs_many else 1,
                 estimator,
                 Duplicates() if settings.dedup else None,
             ),
             forms=forms,
-            asking=Asking(attempts, stop),
-            retries=settings.max_retries,
+            attempt_loop=AttemptLoop(requester, stop),
+            max_retries=settings.max_retries,
             stop=stop,
             drain_seconds=DRAIN_SECONDS,
             answer_tokens=settings.answer_tokens,
             answers_per_row=settings.answers_per_row,
-            shorten=shorter if settings.on_long_input == "truncate" else None,
+            truncate=truncate if settings.on_long_input == "truncate" else None,
         )
 
 
-async def opened(
-    settings: Settings,
+async def open_deployment(
+    settings: RequestSettings,
     endpoint: Endpoint,
     stack: AsyncExitStack,
     *,
     environ: Mapping[str, str],
     listen: Listen,
+    clock: Clock,
 ) -> Deployment:
-    """Open the connection to one deployment and the books of its quota."""
-    connection = await stack.enter_async_context(connect(endpoint.target, environ=environ))
-    book = stack.enter_context(shared_book(endpoint.quota_name, time.monotonic()))
+    """Open the connection to one deployment, and the file that shares its quota."""
+    target = endpoint.target
+    credentials = credentials_for(target, environ)
+    send = await stack.enter_async_context(open_wire(target.url, target.headers, credentials.headers))
+    schedule = stack.enter_context(open_schedule(endpoint.quota_name, clock.monotonic()))
     return Deployment(
         name=endpoint.name,
-        model=connection.model,
-        send=connection.send,
-        renew_token=connection.renew_token,
+        model=target.body_model,
+        send=send,
+        renew_token=credentials.refresh,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),
-        quota=Quota(book),
+        quota=Quota(schedule),
         notice=lambda text: listen(Notice(text)),
         concurrency=Concurrency(
-            settings.max_concurrency, settings.batch_size if settings.task == "embeddings" else 1
+            settings.max_concurrency,
+            ThreadLoad(clock).share,
+            settings.batch_size if settings.task.packs_many else 1,
         ),
+        clock=clock,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """`send` posts a body and gives the reply; `renew_token` gets a fresh token after a 401."""
-
-    send: Send
-    renew_token: Callable[[], Awaitable[bool]]
-    model: str | None
-
-
-@asynccontextmanager
-async def connect(target: Target, *, environ: Mapping[str, str]) -> AsyncIterator[Connection]:
-    """Open the connection to a target; raises `SettingsError` where it cannot be used as it is set."""
-    credentials = credentials_for(target, environ)
-    async with open_wire(target.url, target.headers, credentials.headers) as send:
-        yield Connection(send, credentials.refresh, target.body_model)

@@ -1,0 +1,1 @@
+"""How is an MLflow model saved, read and chosen?"""

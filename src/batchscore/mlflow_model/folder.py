@@ -1,6 +1,6 @@
-"""How does a model's folder come to stand whole, or not at all?
+"""How is a model's folder written completely, or not at all?
 
-It knows the names of an MLflow model's files, nothing of what is in them.
+It knows the file names of MLflow models, not their content.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from batchscore.errors import OutputError
+from batchscore.errors import OutputError, setting_name
 from batchscore.mlflow_model.layout import MLMODEL
 
-#: What stands in models of MLflow's writers and ours; a folder with anything else is more than a model.
-OF_A_MODEL = frozenset(
+#: Files of models, MLflow's and ours; a folder with other files is more than a model.
+MODEL_FILES = frozenset(
     {
         *(MLMODEL, "model.yaml", "requirements.txt", "conda.yaml", "python_env.yaml", "code", "metadata"),
         *("input_example.json", "serving_input_example.json", "registered_model_meta"),
@@ -25,28 +25,28 @@ OF_A_MODEL = frozenset(
 
 
 @contextmanager
-def written_whole(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to write a model into, and let it take the place of `folder` when the block is through.
+def replace_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary folder to write a model into; after the block, it replaces `folder`.
 
-    Raises `OutputError` where `folder` has something in it, unless that is a model and `overwrite` is set.
+    Raises `OutputError` if `folder` is not empty, unless it is a model and `overwrite` is set.
     """
-    place = folder.resolve()
+    target = folder.resolve()
     try:
-        refuse_what_is_more(folder, overwrite=overwrite)
+        refuse_other_files(folder, overwrite=overwrite)
         with tempfile.TemporaryDirectory(prefix="batchscore-model-") as new:
             yield Path(new)
-            place.mkdir(parents=True, exist_ok=True)
-            for old in place.iterdir():
+            target.mkdir(parents=True, exist_ok=True)
+            for old in target.iterdir():
                 remove(old)
-            # The file that makes it a model comes last.
+            # The file that makes the folder a model comes last.
             for file in sorted(Path(new).iterdir(), key=lambda file: file.name == MLMODEL):
-                shutil.move(file, place / file.name)
+                shutil.move(file, target / file.name)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from None
 
 
-def refuse_what_is_more(folder: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` where something stands in a folder that a model must not take the place of."""
+def refuse_other_files(folder: Path, *, overwrite: bool) -> None:
+    """Raise `OutputError` if a folder holds files that must not be replaced."""
     if not folder.is_dir():
         if folder.exists():
             raise OutputError(f"{folder} cannot be written: it is a file. Name a folder.")
@@ -55,17 +55,21 @@ def refuse_what_is_more(folder: Path, *, overwrite: bool) -> None:
     if not names:
         return
     if not overwrite or MLMODEL not in names:
-        raise OutputError(f"{folder} is not empty. Name another folder, or replace a model with --overwrite.")
-    others = [name for name in names if name not in OF_A_MODEL]
+        raise OutputError(
+            f"{folder} is not empty. Name another folder, or replace a model with "
+            f"{setting_name('overwrite')}."
+        )
+    others = [name for name in names if name not in MODEL_FILES]
     if others:
         raise OutputError(
-            f"{folder} holds more than a model: {', '.join(others[:5])}. It would be lost; take it out of "
-            "there, or name another folder."
+            f"{folder} holds other files than a model: {', '.join(others[:5])}. They would be lost. Move "
+            "them "
+            "away, or name another folder."
         )
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all that is in it."""
+    """Remove a file, a link, or a folder with its content."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,20 +1,19 @@
-"""What does an MLflow model keep, and under which names?
+"""What does an MLflow model store, and under which names?
 
-Tables only. Credentials, addresses and the host's pace of a foreign client are none of it.
+Only tables. Credentials and the client settings of other writers are not stored.
 """
 
 from __future__ import annotations
 
+from batchscore.settings.arguments import StoredSettings
+
 MLMODEL = "MLmodel"
 FLAVOR = "openai"
-#: The module that MLflow loads our models with; it stands in every saved model, so it keeps its name.
+#: The module that loads our models for MLflow. Its name is in each saved model, so it must not change.
 LOADER = "batchscore.api.mlflow_function"
 
-#: The flavour's names for what we ask.
-TASKS = {"embeddings": "embeddings", "completions": "completions", "chat.completions": "chat"}
-
-#: What a model may hold for its client rather than for the service. How fast to ask and where is the host's
-#: business, and credentials stand in the environment alone.
+#: Entries of a model for its client, which are not sent to the service. The host decides on address and rate,
+#: and credentials come only from the environment.
 NOT_SENT = frozenset(
     {
         *("model", "task", "messages", "prompt", "input", "engine", "deployment_id", "deployment_name"),
@@ -24,12 +23,13 @@ NOT_SENT = frozenset(
     }
 )
 
-#: Settings of ours that a model stores, each with its default; `model`, `task` and parameters stand apart.
-STORED = (
-    *("deployment", "column", "prompt", "system", "messages", "text_field"),
-    *("rpm", "tpm", "quota_share", "batch_size", "max_concurrency", "timeout", "max_retries", "max_outage"),
-    *("on_long_input", "dedup"),
+#: Settings that a model stores; parameters of the API are stored apart.
+STORED = tuple(
+    name for name in StoredSettings.__annotations__ if name not in {"param", "dimensions", "max_tokens"}
 )
 
-#: How `predict` answers; each may also be given with its `params`.
+#: Names of settings in models that were saved before 0.1.0.
+EARLIER_NAMES = {"share": "quota_share", "concurrency": "max_concurrency", "retries": "max_retries"}
+
+#: Options of `predict`; each may also be given in its `params`.
 ANSWERS = {"on_error": ("record", "raise"), "returns": ("rows", "values")}

@@ -1,17 +1,17 @@
-"""What does an MLflow model say that each row is to be asked?
+"""Which settings does an MLflow model contain?
 
-It reads the two small files of a model's folder, `MLmodel` and the `openai` flavour's, and neither imports
-MLflow nor runs any of the model's code. Models of ours and those that `mlflow.openai` wrote (2.x and 3.x) end
-in the same settings.
+It reads the two small files of a model's folder, `MLmodel` and the file of the `openai` flavour. It neither
+imports MLflow nor runs code of the model. Our models and those of `mlflow.openai` (2.x and 3.x) become the
+same settings.
 
-Facts of the format (mlflow/openai/model.py of 2.5 to 3.17):
+Facts about the format (mlflow/openai/model.py of 2.5 to 3.17):
 
-- The flavour's file is one flat mapping: `model`, `task`, a template (`messages` or `prompt`, filled as by
-  `str.format`), and parameters of the API. Samples of 2023 say `engine` or `deployment_id` where Azure's
-  deployment is meant.
+- The flavour's file is one flat mapping: `model`, `task`, a template (`messages` or `prompt`, filled like
+  `str.format`), and parameters of the API. Samples of 2023 use `engine` or `deployment_id` for Azure's
+  deployment.
 - A chat template without any field gets one more message, the user's `{content}`.
-- A template's only field takes the column of its name, else the first text column. Where several columns hold
-  text we ask which one is meant instead.
+- The only field of a template takes the column with its name, otherwise the first text column. If several
+  columns hold text, we require a choice instead.
 - Defaults of the signature's params are sent with every request.
 """
 
@@ -26,17 +26,18 @@ from typing import Any
 import yaml
 
 from batchscore.errors import SettingsError, UsageError
-from batchscore.mlflow_model.layout import ANSWERS, FLAVOR, LOADER, MLMODEL, NOT_SENT, STORED, TASKS
+from batchscore.mlflow_model.layout import ANSWERS, EARLIER_NAMES, FLAVOR, MLMODEL, NOT_SENT, STORED
 from batchscore.prompts.messages import columns_of
 from batchscore.settings.secrets import SECRET
+from batchscore.task import TASKS
 
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
-    """An MLflow model as settings: `where` is what its user calls it.
+    """An MLflow model as settings; `where` is its address or path, as the user gave it.
 
-    `config` holds how `predict` answers and, of a model that we saved, everything that can be overridden when
-    it is loaded; it is empty of a model that MLflow's own flavour wrote.
+    For a model that we saved, `config` holds the options of `predict` and all values that can be overridden
+    when it is loaded. For a model of MLflow's own flavour it is empty.
     """
 
     where: str
@@ -45,7 +46,7 @@ class SavedModel:
 
     @property
     def task(self) -> str:
-        """What the model is asked for: `embeddings`, `completions` or `chat`."""
+        """The name of the model's task: `embeddings`, `completions` or `chat`."""
         return str(self.settings["task"])
 
 
@@ -58,7 +59,7 @@ def folders_below(path: Path) -> list[Path]:
 
 
 def folder_of(path: Path) -> Path | None:
-    """Return where the MLflow model is, in this folder or in its only sub-folder that holds one."""
+    """Return the folder of the MLflow model: this one, or its only sub-folder that holds a model."""
     try:
         if (path / MLMODEL).is_file():
             return path
@@ -71,9 +72,9 @@ def folder_of(path: Path) -> Path | None:
 def read_saved(
     folder: Path, *, where: str | None = None, config: Mapping[str, Any] | None = None
 ) -> SavedModel:
-    """Read a model's folder; raises `SettingsError` where nothing of it can be asked.
+    """Read a model's folder; raises `SettingsError` if the model cannot be used.
 
-    `config` takes the place of what the model was saved with.
+    `config` overrides the values that the model was saved with.
     """
     where = where or str(folder)
     mlmodel = read_yaml(folder / MLMODEL, where)
@@ -81,29 +82,33 @@ def read_saved(
     if not isinstance(flavors, dict) or not isinstance(flavors.get(FLAVOR), dict):
         has = ", ".join(sorted(map(str, flavors))) if isinstance(flavors, dict) and flavors else "none"
         raise SettingsError(
-            f"{where} is an MLflow model without the {FLAVOR} flavour (it has: {has}), so it does not say "
-            "what to ask. Save one with batchscore model save, and register that."
+            f"{where} is an MLflow model without the {FLAVOR} flavour (it has: {has}), so it has no "
+            "task and no prompt. Save a model with batchscore model save, and register that."
         )
-    said = read_yaml(folder / str(flavors[FLAVOR].get("data") or "model.yaml"), where)
-    task = TASKS.get(str(said.get("task")))
+    data = read_yaml(folder / str(flavors[FLAVOR].get("data") or "model.yaml"), where)
+    by_mlflow_name = {task.mlflow_name: name for name, task in TASKS.items()}
+    task = by_mlflow_name.get(str(data.get("task")))
     if task is None:
         raise SettingsError(
-            f"{where} was saved for the task {said.get('task')!r}; batchscore asks for {', '.join(TASKS)}."
+            f"{where} was saved for the task {data.get('task')!r}; batchscore supports "
+            f"{', '.join(by_mlflow_name)}."
         )
-    deployment = next((said[name] for name in ("engine", "deployment_id") if said.get(name)), None)
-    model = said.get("model") or deployment
+    deployment = next((data[name] for name in ("engine", "deployment_id") if data.get(name)), None)
+    model = data.get("model") or deployment
     if not isinstance(model, str):
-        raise SettingsError(f"{where} names no model; save it again with batchscore model save.")
+        raise SettingsError(f"{where} does not name a model; save it again with batchscore model save.")
     settings: dict[str, Any] = {"task": task, "model": model}
     if deployment is not None:
         settings["deployment"] = str(deployment)
-    params = {**defaults_of_params(mlmodel), **said}
-    refuse_what_cannot_be_sent(params, where)
+    params = {**defaults_of_params(mlmodel), **data}
+    check_parameters(params, where)
     settings |= parameters(params)
     function = flavors.get("python_function")
-    if not isinstance(function, dict) or function.get("loader_module") != LOADER:
-        return SavedModel(where, settings | foreign_template(task, said, mlmodel, where))
+    # Earlier versions of batchscore have other loader modules.
+    if not isinstance(function, dict) or not str(function.get("loader_module")).startswith("batchscore."):
+        return SavedModel(where, settings | foreign_template(task, data, mlmodel, where))
     stored = {**(function.get("config") or {}), **(config or {})}
+    stored = {EARLIER_NAMES.get(name, name): value for name, value in stored.items()}
     return SavedModel(where, settings | own_settings(stored), stored)
 
 
@@ -116,21 +121,21 @@ def read_yaml(path: Path, where: str) -> dict[str, Any]:
     except yaml.YAMLError:
         raise SettingsError(f"{where}: its file {path.name} is not YAML.") from None
     if not isinstance(found, dict):
-        raise SettingsError(f"{where}: its file {path.name} holds no mapping.")
+        raise SettingsError(f"{where}: its file {path.name} is not a mapping.")
     return found
 
 
 def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings in the configuration of a model that we saved."""
+    """Return the settings in the configuration of our own models."""
     settings = {name: config[name] for name in STORED if config.get(name) is not None}
     if isinstance(settings.get("messages"), (list, tuple)):
         settings["messages"] = json.dumps(settings["messages"], ensure_ascii=False)
     return settings
 
 
-def parameters(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a flat mapping's API parameters as settings; what is null is not sent."""
-    params = {name: value for name, value in said.items() if is_sent(name) and value is not None}
+def parameters(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the API parameters in a flat mapping as settings; null values are not sent."""
+    params = {name: value for name, value in data.items() if is_sent(name) and value is not None}
     for name in ANSWERS:
         params.pop(name, None)
     settings: dict[str, Any] = {}
@@ -141,13 +146,13 @@ def parameters(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_sent(name: str) -> bool:
-    """Whether a model's entry of that name is a parameter for the service."""
+    """Whether the entry of a model with this name is a parameter for the service."""
     return name not in NOT_SENT and not SECRET.search(name)
 
 
-def refuse_what_cannot_be_sent(said: Mapping[Any, Any], where: str) -> None:
-    """Raise `SettingsError` for a parameter that no request can hold: YAML knows more than JSON."""
-    for name, value in said.items():
+def check_parameters(data: Mapping[Any, Any], where: str) -> None:
+    """Raise `SettingsError` for a parameter that no request can hold: YAML has more types than JSON."""
+    for name, value in data.items():
         possible = isinstance(name, str)
         if possible and is_sent(name):
             try:
@@ -156,8 +161,8 @@ def refuse_what_cannot_be_sent(said: Mapping[Any, Any], where: str) -> None:
                 possible = False
         if not possible:
             raise SettingsError(
-                f"{where}: its parameter {name} is nothing that a request can hold ({type(value).__name__}). "
-                "Write it as a text or a number, in quotes where it looks like a date."
+                f"{where}: its parameter {name} cannot be sent ({type(value).__name__}). "
+                "Write it as a text or a number, in quotes if it looks like a date."
             )
 
 
@@ -168,7 +173,7 @@ def defaults_of_params(mlmodel: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_signature(mlmodel: Mapping[str, Any], part: str) -> list[Any]:
-    """Return a part of the signature, which `MLmodel` holds as JSON text."""
+    """Return a part of the signature, which is JSON text in `MLmodel`."""
     signature = mlmodel.get("signature")
     text = signature.get(part) if isinstance(signature, dict) else None
     try:
@@ -179,24 +184,24 @@ def in_signature(mlmodel: Mapping[str, Any], part: str) -> list[Any]:
 
 
 def foreign_template(
-    task: str, said: Mapping[str, Any], mlmodel: Mapping[str, Any], where: str
+    task: str, data: Mapping[str, Any], mlmodel: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """Return the template of a model that MLflow's own flavour wrote, as settings."""
-    if task == "chat":
-        return foreign_messages(said.get("messages"), where)
-    prompt = said.get("prompt") if task == "completions" else None
+    """Return the template of a model of MLflow's own flavour as settings."""
+    if TASKS[task].takes_messages:
+        return foreign_messages(data.get("messages"), where)
+    prompt = data.get("prompt") if TASKS[task].answer == "text" else None
     if prompt is not None and not isinstance(prompt, str):
-        raise SettingsError(f"{where}: its prompt is not a text, so no row can be filled into it.")
+        raise SettingsError(f"{where}: its prompt is not a text, so it cannot be a template.")
     if prompt in {None, "{prompt}"}:
-        # A signature with one named column tells which one holds the text.
+        # If the signature has one named column, that column holds the text.
         named = [column.get("name") for column in in_signature(mlmodel, "inputs") if isinstance(column, dict)]
-        plain = len(named) == 1 and isinstance(named[0], str) and not set(named[0]) & set("{}")
-        return {"prompt": f"{{{named[0]}}}", "text_field": named[0]} if plain else {}
+        usable = len(named) == 1 and isinstance(named[0], str) and not set(named[0]) & set("{}")
+        return {"prompt": f"{{{named[0]}}}", "text_field": named[0]} if usable else {}
     return {"prompt": prompt, **only_field(prompt, where)}
 
 
 def foreign_messages(messages: Any, where: str) -> dict[str, Any]:
-    """Return chat messages as settings, with the user's `{content}` where they have no field."""
+    """Return chat messages as settings, with the user's `{content}` added if they have no field."""
     if messages is None:
         messages = []
     if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
@@ -207,14 +212,14 @@ def foreign_messages(messages: Any, where: str) -> dict[str, Any]:
 
 
 def only_field(template: Any, where: str) -> dict[str, str]:
-    """Return the `text_field` of a template that has but one field."""
+    """Return the `text_field` of a template with only one field."""
     names = fields_of(template, where)
     return {"text_field": names[0]} if len(names) == 1 else {}
 
 
 def fields_of(template: Any, where: str) -> tuple[str, ...]:
-    """Return the fields of a template; raises `SettingsError` where it cannot be read."""
+    """Return the fields of a template; raises `SettingsError` if it is invalid."""
     try:
         return columns_of(template, where=f"{where}: its template")
     except UsageError as error:
-        raise SettingsError(f"{error} Save the model anew with the braces written so.") from None
+        raise SettingsError(f"{error.text} Correct the template and save the model again.") from None

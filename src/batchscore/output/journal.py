@@ -33,7 +33,8 @@ import xxhash
 from batchscore.output.cost import Cost
 from batchscore.output.records.jsonl import error_fields, error_from, json_bytes
 from batchscore.rows import RowError, Score, Settled
-from batchscore.stores.storage import told, write_pieces
+from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import write_pieces
 
 MAGIC = b"bscjrn01"
 HEADER = struct.Struct("<8s16sQ")
@@ -89,7 +90,7 @@ class Journals:
     def find(self) -> None:
         """See which journals a killed run has left."""
         self.free.clear()
-        with told(self.folder, "read"), suppress(FileNotFoundError):
+        with explain_errors(self.folder, "read"), suppress(FileNotFoundError):
             for path in list(self.folder.iterdir()):
                 if path.suffix == SUFFIX:
                     self.present.add(path.stem)
@@ -98,7 +99,7 @@ class Journals:
 
     def append(self, name: str, entries: Sequence[Entry], spent: Cost | None = None) -> None:
         """Add results to a journal, which is begun where there is none, and what was `spent` for them."""
-        with told(self.path(name), "write"):
+        with explain_errors(self.path(name), "write"):
             descriptor = self.descriptor(name)
             tail = self.tails[name]
             pieces = frame(entries, tail.seed, spent)
@@ -117,7 +118,7 @@ class Journals:
             return {}
         entries: dict[int, Entry] = {}
         spent = self.spent[name] = Cost()
-        with told(self.path(name), "read"):
+        with explain_errors(self.path(name), "read"):
             self.let_go(name)
             with self.path(name).open("rb") as file:
                 tail = self.tail_of(file.read(HEADER.size), name)
@@ -136,7 +137,7 @@ class Journals:
         """Remove a journal whose part stands."""
         if name in self.present:
             self.let_go(name)
-            with told(self.path(name), "remove"), self.lock, suppress(FileNotFoundError):
+            with explain_errors(self.path(name), "remove"), self.lock, suppress(FileNotFoundError):
                 self.present.discard(name)
                 self.tails.pop(name, None)
                 self.spent.pop(name, None)
@@ -194,7 +195,7 @@ class Journals:
         with self.lock:
             descriptor = self.open.pop(name, None)
         if descriptor is not None:
-            with told(self.path(name), "write"):
+            with explain_errors(self.path(name), "write"):
                 os.close(descriptor)
 
     def belongs_to(self, name: str) -> bytes:

@@ -18,8 +18,8 @@ import xxhash
 from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
 from batchscore.output.locks.claims import Claim, claimed, left_behind
-from batchscore.stores import storage
-from batchscore.stores.storage import TEMPORARY, told
+from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import TEMPORARY
 from batchscore.stores.temporary import own_folder
 
 
@@ -43,7 +43,7 @@ def scratch_folder(chosen: Path | None) -> Path:
     """Return the folder that was chosen, else this user's own temporary one."""
     if chosen is not None:
         return chosen
-    with storage.told(Path("the temporary folder"), "use"):
+    with explain_errors(Path("the temporary folder"), "use"):
         return own_folder()
 
 
@@ -115,7 +115,7 @@ def holds_journals(folder: Path) -> bool:
     """Whether journals can stand in a folder, which is made; raises `OutputError` where nothing can."""
     probe = folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
     other = probe.with_name(f"{TEMPORARY}{secrets.token_hex(8)}.tmp")
-    with told(folder, "write"):
+    with explain_errors(folder, "write"):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             written(probe, os.O_CREAT | os.O_EXCL, 0, b"begun, ")

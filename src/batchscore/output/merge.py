@@ -1,20 +1,19 @@
-"""How does an output folder become one file, later?
+"""How does an output folder become one file after its run?
 
-It finds the parts that count and puts them in input order; `write.merge` does the rest. It may not touch
-the folder itself, and tells when what it merges is not all there will be.
+It finds the parts that count and puts them in input order; `records.merge_parts` writes the file. It does not
+change the folder, and reports what the output still lacks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchscore.errors import OutputError, OutputLocked, UsageError
+from batchscore.errors import OutputError, OutputLocked, setting_name
 from batchscore.output.find import (
-    Left,
+    Incomplete,
     folder_of_locks,
-    left_by_last_run,
+    incomplete_files,
     output_folder,
     score_parts,
     task_of,
@@ -23,18 +22,17 @@ from batchscore.output.leftovers import listed
 from batchscore.output.locks.lock import refuse_held
 from batchscore.output.manifest import read_manifest
 from batchscore.output.records.infer_schema import first_record, schema_of
-from batchscore.output.records.merge_parts import MERGED_SUFFIXES, merge_parts
+from batchscore.output.records.merge_parts import merge_parts, refuse_other_suffix
 from batchscore.read import digest
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """What stands in the file: `rows` score records. `errors` rows have an error record instead.
+class MergeResult:
+    """The merged file: `rows` score records; `errors` rows have an error record instead.
 
-    `missing`, in words, is what the output does not hold yet; empty where it is complete, or where there
-    are no manifests that could tell.
+    `missing` says in words what the output lacks; empty if it is complete or has no manifests.
     """
 
     task: str
@@ -43,41 +41,43 @@ class Merged:
     missing: tuple[str, ...]
 
 
-def merge_output(named: Place, file: Place, *, task: str | None = None, overwrite: bool = False) -> Merged:
+def merge_output(
+    named: Place, file: Place, *, task: str | None = None, overwrite: bool = False
+) -> MergeResult:
     """Write the scores of an output folder to one file, in input order, in constant memory.
 
-    Raises `UsageError` where the file's suffix is no format, `OutputError` where the file may not be
-    written there or a part is not as its manifest says, `InputError` where there are no scores.
+    Raises `UsageError` if the file's suffix is not a format, `OutputError` if the file may not be written
+    there or a part is not as its manifest says, `InputError` if there are no scores.
     """
-    if file.suffix.lower() not in MERGED_SUFFIXES:
-        raise UsageError(f"{file}: one file of scores ends in {', '.join(MERGED_SUFFIXES)}.")
+    refuse_other_suffix(file)
     folder = output_folder(named)
     task = task_of(folder, named, task)
-    errors, missing, keep = account(folder, task)
-    refuse_target(folder, task, file, overwrite=overwrite)
+    errors, missing, keep = _check_parts(folder, task)
+    _refuse_target(folder, task, file, overwrite=overwrite)
     _, parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
-        parts = by_input(parts)
+        # Sort by input file; the parts of each file are in order already.
+        parts.sort(key=lambda part: str(first_record(part).get("file")).split("/"))
     schema = schema_of(parts[0], task, keep)
-    return Merged(task, merge_parts(parts, file, schema), errors, missing)
+    return MergeResult(task, merge_parts(parts, file, schema), errors, missing)
 
 
-def account(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
+def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
     """Return the rows with errors, what is missing, and the names of the kept columns, if they are known.
 
-    Raises `OutputError` where a part has not the size that its manifest says.
+    Raises `OutputError` if a part has another size than its manifest says.
     """
     errors = not_reached = 0
     keep: tuple[str, ...] | None = None
-    left = left_by_last_run(folder, task)
+    incomplete = incomplete_files(folder, task)
     for path in listed(folder / "manifest" / task, ".json"):
         manifest = read_manifest(path)
         errors += manifest.errors
         not_reached += manifest.rows - manifest.ok - manifest.errors
         if manifest.state == "complete":
-            left.pop(manifest.file, None)
+            incomplete.pop(manifest.file, None)
         else:
-            left[manifest.file] = Left(manifest.problem or "not read to its end")
+            incomplete[manifest.file] = Incomplete(manifest.problem or "not read to its end")
         names = manifest.fingerprint.get("keep")
         if isinstance(names, list) and "*" not in names:
             keep = tuple(names)
@@ -85,10 +85,11 @@ def account(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[str, 
             part = commit.scores
             if part is not None and storage.size_of(folder / task / part.name) not in {None, part.bytes}:
                 raise OutputError(
-                    f"{folder / task / part.name} is not as it was written: `batchscore verify` says more."
+                    f"{folder / task / part.name} was changed after it was written. "
+                    "`batchscore verify` shows all damage."
                 )
     missing = [f"{not_reached:,} rows that were read have no record"] if not_reached else []
-    missing += [f"{file}: {why}" for file, why in sorted(left.items())]
+    missing += [f"{file}: {why}" for file, why in sorted(incomplete.items())]
     try:
         refuse_held(folder_of_locks(folder), task, what=str(folder))
     except OutputLocked as error:
@@ -96,35 +97,27 @@ def account(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[str, 
     return errors, tuple(missing), keep
 
 
-def refuse_target(folder: Place, task: str, file: Place, *, overwrite: bool) -> None:
-    """Raise `OutputError` where the file would stand among the parts, or in place of something else."""
-    if stands_in(file, folder):
-        raise OutputError(f"{file} would stand in the output folder {folder} itself; choose another place.")
+def _refuse_target(folder: Place, task: str, file: Place, *, overwrite: bool) -> None:
+    """Raise `OutputError` if the file would be in the output folder, or would replace something else."""
+    if _is_within(file, folder):
+        raise OutputError(f"{file} is in the output folder {folder} itself. Choose another folder for it.")
     if not storage.exists(file):
         return
     if not overwrite:
-        raise OutputError(f"{file} is there already; choose another name, or replace it with --overwrite.")
+        raise OutputError(
+            f"{file} exists already. Choose another name, or replace it with {setting_name('overwrite')}."
+        )
     if storage.is_folder(file) or (isinstance(file, Path) and not file.is_file()):
-        raise OutputError(f"{file} is not a file; choose another name.")
+        raise OutputError(f"{file} is not a file. Choose another name.")
     found = digest(file)
     for path in listed(folder / "manifest" / task, ".json"):
         manifest = read_manifest(path)
         if manifest.input == found:
-            raise OutputError(f"{file} is the input {manifest.file} of these scores; choose another name.")
+            raise OutputError(f"{file} is the input {manifest.file} of these scores. Choose another name.")
 
 
-def stands_in(file: Place, folder: Place) -> bool:
-    """Whether a file would stand below a folder, on this machine or in one store."""
+def _is_within(file: Place, folder: Place) -> bool:
+    """Whether a file would be below a folder, on this machine or in one store."""
     if isinstance(file, StoredPath) or isinstance(folder, StoredPath):
         return f"{file}/".startswith(f"{folder}/")
     return file.resolve().is_relative_to(folder.resolve())
-
-
-def by_input(parts: Sequence[Place]) -> list[Place]:
-    """Put parts in the order of their input files, as their records name these; their own order stays."""
-    return sorted(parts, key=lambda part: input_of(part).split("/"))
-
-
-def input_of(part: Place) -> str:
-    """Return the input file that a part's first record names; raises `InputError`."""
-    return str(first_record(part).get("file"))

@@ -22,10 +22,11 @@ from batchscore.output.place import Output
 from batchscore.output.records.formats import format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.output.shared_ledger import SharedLedger
-from batchscore.prompts.spec import wanted_by
+from batchscore.prompts.spec import parse_spec
 from batchscore.rows import Listen, Notice
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import without_secrets
+from batchscore.settings.slices import PromptSettings, cut
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
@@ -141,7 +142,7 @@ def part_format(settings: Settings, output: Output) -> str:
 
 def fingerprint(settings: Settings, output: Output) -> dict[str, Any]:
     """Return what determines a record: runs that differ in it cannot share an output."""
-    wanted = wanted_by(settings)
+    spec = parse_spec(cut(PromptSettings, settings))
     text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
     return text_field | {
         "model": settings.model,
@@ -152,7 +153,7 @@ def fingerprint(settings: Settings, output: Output) -> dict[str, Any]:
         "column": settings.column,
         "prompt": settings.prompt,
         "system": settings.system,
-        "messages": list(wanted.messages) if wanted.messages is not None else None,
+        "messages": list(spec.messages) if spec.messages is not None else None,
         "txt": settings.txt,
         "id": settings.id,
         "keep": list(settings.keep),

@@ -1,10 +1,10 @@
-"""What did each row of a part ask, and was it answered?
+"""What was the prompt of each row of a part, and was the row scored?
 
-A small file beside the manifest, one for each part, so that a later run knows an input's rows again
-wherever they stand by then. It holds digests of 16 bytes and the rows' ids, and knows no answers.
+Each part has a small file beside the manifest, from which a later run recognizes an input's rows in any
+position. It holds digests of 16 bytes and the rows' ids, but no answers.
 
-    file     = magic, rows n, with ids?, with carried columns?, n row numbers, n flags (1: scored),
-               n x 16 bytes that tell what was asked, n x 16 of the carried columns, JSON of n ids, checksum
+    file     = magic, rows n, with ids?, with kept columns?, n row numbers, n flags (1: scored),
+               n x 16 bytes of prompts' digests, n x 16 of kept columns' digests, JSON of n ids, checksum
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAGIC = b"bscrow01"
 HEADER = struct.Struct("<8sQ??")
 CHECKSUM = struct.Struct("<Q")
 
-#: The digest of a row that another worker has read; no row asks what it stands for.
+#: The digest of a row that another worker has read; no prompt has it.
 UNKNOWN = bytes(16)
 
 #: Digests of n rows, `(n, 2)` of 64 bits each.
@@ -39,7 +39,8 @@ Halves: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 class Digests:
     """The rows of one part, `n` of them: row numbers and flags `(n,)`, digests `(n, 2)`.
 
-    `carried` is of the kept columns, `None` where none are kept; `ids` is `None` where there are none.
+    `asked` are of the prompts, `carried` of the kept columns, `None` if none are kept; `ids` is `None` if
+    there is no id column.
     """
 
     rows: np.ndarray[Any, np.dtype[np.int64]]
@@ -49,28 +50,23 @@ class Digests:
     ids: list[str | None] | None
 
     def keys(self) -> Halves:
-        """Return what each row is known by: its id, else what it asks."""
+        """Return the digest that identifies each row: of its id, else of its prompt."""
         if self.ids is None:
             return self.asked
-        return halves([key_of(one) for one in self.ids])
+        return halves([xxhash.xxh3_128_digest(json_bytes(each)) for each in self.ids])
 
     def asked_by_row(self) -> dict[int, bytes]:
-        """Return what tells what each row asked, by row number."""
+        """Return the digest of each row's prompt, by row number."""
         data = self.asked.astype("<u8").tobytes()
         return {row: data[16 * at : 16 * at + 16] for at, row in enumerate(self.rows.tolist())}
 
     def versions(self) -> Halves:
-        """Return digests that differ where anything of a row does: its id, what it asks or carries."""
-        mixed: Halves = self.asked.copy()
-        for more, factor in ((self.keys(), 0x9E3779B97F4A7C15), (self.carried, 0xC2B2AE3D27D4EB4F)):
-            if more is not None:
-                mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(factor) + more
-        return mixed
-
-
-def key_of(identity: str | None) -> bytes:
-    """Return the digest of an id; 16 bytes."""
-    return xxhash.xxh3_128_digest(json_bytes(identity))
+        """Return a digest of each row's id, prompt and kept columns together."""
+        versions: Halves = self.asked.copy()
+        for other, factor in ((self.keys(), 0x9E3779B97F4A7C15), (self.carried, 0xC2B2AE3D27D4EB4F)):
+            if other is not None:
+                versions = (versions ^ (versions >> np.uint64(29))) * np.uint64(factor) + other
+        return versions
 
 
 def halves(digests: Sequence[bytes]) -> Halves:
@@ -100,7 +96,7 @@ def encode_digests(
 
 
 def read_digests(path: Place) -> Digests | None:
-    """Read such a file; `None` where it is not there, or not whole."""
+    """Return the digests in a file, `None` if it is missing or damaged."""
     try:
         if storage.size_of(path) is None:
             return None

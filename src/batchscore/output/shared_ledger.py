@@ -25,8 +25,8 @@ from batchscore.output.leftovers import refuse_foreign_files
 from batchscore.output.locks.claims import Claim
 from batchscore.output.manifest import Commit, Manifest, PartFile, copy_of, read_manifest, restored
 from batchscore.output.parts import FileInParts, Part
+from batchscore.output.read_part import intact
 from batchscore.output.row_digests import read_digests
-from batchscore.output.verify_parts import intact
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, is_uri, place_of

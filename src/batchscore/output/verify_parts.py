@@ -1,7 +1,7 @@
-"""Are an input file's records what its manifest says, and what of them stands?
+"""Are an input file's records as its manifest states, and which of them are sound?
 
-It must not change anything, nor know why it is asked. Parts are read row by row, so that memory stays the
-same whatever their size. What is found wrong comes with the account that would be right without it.
+It changes nothing. Parts are read row by row, so memory does not grow with their size. Each result comes with
+the manifest that would be correct without the damaged records.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from heapq import merge
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ import orjson
 
 from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, OutputError
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import VERSION, Commit, Manifest, PartFile, copy_of, manifest_from
-from batchscore.output.records.formats import format_of
-from batchscore.output.records.infer_schema import schema_of
-from batchscore.rows import RowError, Settled
+from batchscore.output.manifest import VERSION, Commit, Manifest, copy_of, manifest_from
+from batchscore.output.read_part import damage_of, read_part
+from batchscore.output.records.jsonl import DAMAGED
+from batchscore.rows import RowError
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
@@ -29,8 +29,8 @@ STATES = ("complete", "partial", "unreadable")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is not right: `place` is the file it is about, `file` the input, if that is known."""
+class OutputProblem:
+    """A fault in an output: `place` is the faulty file, `file` the input that it belongs to, if known."""
 
     place: str
     what: str
@@ -38,90 +38,79 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A manifest that was held against its records.
+class CheckedManifest:
+    """A manifest after it was compared with its records.
 
-    `said` is what it says, `None` where it cannot be read; `sound` what of it stands, the same object where
-    nothing is wrong. `named` are the part files that it names, scores and errors apart.
+    `stated` is the manifest as written, `None` if it cannot be read; `sound` the one of the sound records,
+    the same object if there is no damage. `named` are the part files that it names, scores and errors apart.
     """
 
     path: Place
-    said: Manifest | None
+    stated: Manifest | None
     sound: Manifest | None
-    problems: tuple[Problem, ...]
+    problems: tuple[OutputProblem, ...]
     named: frozenset[tuple[str, str]]
 
 
-def check_manifest(path: Place, root: Place, task: str) -> Checked:
-    """Hold a manifest against its records; raises `OutputError` where something cannot be read at all."""
-    problems: list[Problem] = []
+def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
+    """Compare a manifest with its records; raises `OutputError` if anything cannot be read for now."""
+    problems: list[OutputProblem] = []
     try:
-        said, totals = read_totals(path, path, root, task)
+        stated, totals = _read_stated(path, path, root, task)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         copy = copy_of(path)
         try:
             if not storage.exists(copy):
                 raise
-            said, totals = read_totals(copy, path, root, task)
-            problems.append(Problem(str(path), f"was cut ({error}); its copy {copy} stands", said.file))
+            stated, totals = _read_stated(copy, path, root, task)
+            problems.append(
+                OutputProblem(str(path), f"was cut ({error}); its copy {copy} is complete", stated.file)
+            )
         except (ValueError, TypeError, KeyError, AttributeError):
-            return unreadable(path, f"is no manifest of ours, it was changed or cut ({error})")
-    layout = Layout(root, task, f".{said.fingerprint['format']}")
+            what = f"is not a manifest of batchscore; it was changed or cut ({error})"
+            return CheckedManifest(path, None, None, (OutputProblem(str(path), what),), frozenset())
+    layout = Layout(root, task, f".{stated.fingerprint['format']}")
     parts: dict[int, Commit] = {}
-    for number in sorted(said.parts):
-        commit = said.parts[number]
-        found, sound = check_commit(layout, said, commit)
-        problems += [replace(problem, file=said.file) for problem in found]
+    for number in sorted(stated.parts):
+        found, sound = _check_commit(layout, stated, stated.parts[number])
+        problems += found
         if sound is not None:
             parts[number] = sound
-    problems += [Problem(str(path), what, said.file) for what in wrong_in_all(said, totals)]
+    problems += [OutputProblem(str(path), what, stated.file) for what in _contradictions(stated, totals)]
     named = frozenset(
         (kind, part.name)
-        for commit in said.parts.values()
+        for commit in stated.parts.values()
         for kind, part in (("scores", commit.scores), ("errors", commit.error_records))
         if part is not None
     )
-    if not problems:
-        return Checked(path, said, said, (), named)
-    if parts == said.parts and all(problem.what.startswith("was cut") for problem in problems):
-        return Checked(path, said, said, tuple(problems), named)
-    return Checked(
-        path, said, replace(said, state="partial", problem="", parts=parts), tuple(problems), named
-    )
+    if not problems or (parts == stated.parts and all(each.what.startswith("was cut") for each in problems)):
+        return CheckedManifest(path, stated, stated, tuple(problems), named)
+    remaining = replace(stated, state="partial", problem="", parts=parts)
+    return CheckedManifest(path, stated, remaining, tuple(problems), named)
 
 
-def read_totals(place: Place, path: Place, root: Place, task: str) -> tuple[Manifest, dict[str, Any]]:
-    """Return the manifest of `path` that stands at a place, and as it is written.
+def _read_stated(place: Place, path: Place, root: Place, task: str) -> tuple[Manifest, dict[str, Any]]:
+    """Return the manifest of `path` that is stored at `place`, and its JSON.
 
-    Raises `ValueError` and the like where it is none.
+    Raises `ValueError` and similar errors if it is not a manifest, `OutputError` if another version wrote it.
     """
     try:
         totals = orjson.loads(b"".join(storage.chunks(place)))
     except OutputError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-        raise ValueError("it is not there") from None
-    refuse_other_version(path, totals)
-    said = manifest_from(totals)
-    refuse_odd(said, path, root, task)
-    return said, totals
-
-
-def unreadable(path: Place, what: str) -> Checked:
-    """Return what is known of a manifest that cannot be read: nothing."""
-    return Checked(path, None, None, (Problem(str(path), what),), frozenset())
-
-
-def refuse_other_version(path: Place, totals: Any) -> None:
-    """Raise `OutputError` where only another version can tell what is right."""
+        raise ValueError("it is missing") from None
     version = totals.get("version")
     if type(version) is int and version != VERSION:
-        raise OutputError(f"{path} was written by another version of batchscore; check it with that one.")
+        raise OutputError(f"{path} was written by another version of batchscore. Check it with that version.")
+    stated = manifest_from(totals)
+    refuse_odd(stated, path, root, task)
+    return stated, totals
 
 
-def refuse_odd(said: Any, path: Place, root: Place, task: str) -> None:
-    """Raise `ValueError` where a manifest says what none can."""
-    commits = said.parts.values()
+def refuse_odd(stated: Any, path: Place, root: Place, task: str) -> None:
+    """Raise `ValueError` if a manifest has values that no run writes."""
+    commits = stated.parts.values()
     figures = [
         figure
         for commit in commits
@@ -131,126 +120,95 @@ def refuse_odd(said: Any, path: Place, root: Place, task: str) -> None:
         )
     ]
     files = [part for commit in commits for part in (commit.scores, commit.error_records) if part is not None]
-    right = (
-        isinstance(said.file, str)
-        and said.task == task
-        and said.state in STATES
-        and (said.dimensions is None or type(said.dimensions) is int)
-        and isinstance(said.fingerprint, dict)
-        and said.fingerprint.get("format") in {"jsonl", "parquet"}
-        and type(said.fingerprint.get("rows_per_part")) is int
+    valid = (
+        isinstance(stated.file, str)
+        and stated.task == task
+        and stated.state in STATES
+        and (stated.dimensions is None or type(stated.dimensions) is int)
+        and isinstance(stated.fingerprint, dict)
+        and stated.fingerprint.get("format") in {"jsonl", "parquet"}
+        and type(stated.fingerprint.get("rows_per_part")) is int
         and all(type(figure) is int and figure >= 0 for figure in figures)
         and all(isinstance(each.name, str) and type(each.bytes) is int for each in files)
     )
-    if not right:
-        raise ValueError("a field is missing, or of another kind")
-    if Layout(root, task, "").manifest(said.file) != path:
-        raise ValueError(f"it is about {said.file} and should have another name")
+    if not valid:
+        raise ValueError("a field is missing or has a wrong type")
+    if Layout(root, task, "").manifest(stated.file) != path:
+        raise ValueError(f"it describes {stated.file} and should have another name")
 
 
-def wrong_in_all(said: Manifest, totals: Mapping[str, Any]) -> Iterator[str]:
-    """Give what is wrong with a manifest beyond its single parts."""
-    counted = (said.rows, said.ok, said.errors, said.rows - said.ok - said.errors, len(said.parts))
-    stated = tuple(totals.get(name) for name in ("rows", "ok", "errors", "not_reached"))
-    if (*stated, len(totals["parts"])) != counted:
-        yield "its totals are not those of its parts"
-    elif any(totals.get(name, total) != total for name, total in said.costs.items()):
-        yield "its attempts and tokens are not those of its parts"
-    elif said.costs["tokens_kept"] > said.costs["tokens_billed"]:
-        yield "it says that more tokens were kept than were billed"
-    if said.state != "complete":
+def _contradictions(stated: Manifest, totals: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the faults of a manifest that are not in a single part."""
+    counted = (stated.rows, stated.ok, stated.errors, stated.rows - stated.ok - stated.errors)
+    if tuple(totals.get(name) for name in ("rows", "ok", "errors", "not_reached")) != counted or len(
+        totals["parts"]
+    ) != len(stated.parts):
+        yield "its totals are not the sums of its parts"
+    elif any(totals.get(name, total) != total for name, total in stated.costs.items()):
+        yield "its attempts and tokens are not the sums of its parts"
+    elif stated.costs["tokens_kept"] > stated.costs["tokens_billed"]:
+        yield "it states more kept tokens than billed ones"
+    if stated.state != "complete":
         return
-    numbers, last = sorted(said.parts), max(said.parts, default=-1)
-    holes = sorted({*range(last + 1)} - {*numbers}) if without_gaps(said) else []
-    if holes:
-        yield f"it says that its file is complete, and names no part {holes[0]}"
+    numbers, last = sorted(stated.parts), max(stated.parts, default=-1)
+    numbered = _numbers_every_row(stated)
+    missing = sorted({*range(last + 1)} - {*numbers}) if numbered else []
+    if missing:
+        yield f"it states that its file is complete, but names no part {missing[0]}"
     for number in numbers:
-        commit = said.parts[number]
-        full = number == last or not without_gaps(said) or commit.rows == said.fingerprint["rows_per_part"]
+        commit = stated.parts[number]
+        full = number == last or not numbered or commit.rows == stated.fingerprint["rows_per_part"]
         if not commit.whole or commit.ok + commit.errors != commit.rows or not full:
-            yield f"it says that its file is complete, and rows of part {number} have no record"
+            yield f"it states that its file is complete, but rows of part {number} have no record"
 
 
-def without_gaps(said: Manifest) -> bool:
-    """Whether every row number is a row: in text read by lines, blank lines are numbered and are no rows."""
-    suffixes = [suffix.lower() for suffix in PurePosixPath(said.file).suffixes[-2:]]
+def _numbers_every_row(stated: Manifest) -> bool:
+    """Whether every number is a row: in a txt file blank lines have numbers, too, but are not rows."""
+    suffixes = [suffix.lower() for suffix in PurePosixPath(stated.file).suffixes[-2:]]
     return ".txt" not in suffixes
 
 
-def check_commit(layout: Layout, said: Manifest, commit: Commit) -> tuple[list[Problem], Commit | None]:
-    """Hold one part against its commit record; returns what is wrong, and the record that stands, if any.
+def _check_commit(
+    layout: Layout, stated: Manifest, commit: Commit
+) -> tuple[list[OutputProblem], Commit | None]:
+    """Compare one part with its commit record; return problems, and the record of its sound files, if any.
 
-    Of a part with one sound file that file's rows stand, and the others count as not reached.
+    If one of two files is sound, its rows are kept and the other rows count as not reached.
     """
-    name = layout.part_name(said.file, commit.part)
-    first = commit.part * said.fingerprint["rows_per_part"]
-    problems: list[Problem] = []
+    name = layout.part_name(stated.file, commit.part)
+    problems: list[OutputProblem] = []
     sound = commit
     for folder, part in ((layout.scores, commit.scores), (layout.errors, commit.error_records)):
-        if part is None:
+        what = None if part is None else damage_of(folder / name, part)
+        if what is None:
             continue
-        what = wrong_in_bytes(folder / name, part)
-        if what is not None:
-            problems.append(Problem(str(folder / name), what))
-            if part is commit.scores:
-                sound = replace(sound, scores=None, ok=0, tokens_kept=0)
-            else:
-                sound = replace(sound, error_records=None, errors=0, transient=0, empty=0)
+        problems.append(OutputProblem(str(folder / name), what, stated.file))
+        if part is commit.scores:
+            sound = replace(sound, scores=None, ok=0, tokens_kept=0)
+        else:
+            sound = replace(sound, error_records=None, errors=0, transient=0, empty=0)
     try:
-        what = wrong_in_records(layout, said, sound, first)
+        what = _compare_records(layout, stated, sound)
     except BatchscoreError as error:
-        what = str(error).partition("; the file was changed")[0]
+        what = str(error).partition(f"; {DAMAGED}")[0]
     except Exception as error:
-        # Whoever changed a file may have done so in a way that its reader never thought of.
+        # A file may be changed in ways that its reader never expects.
         what = f"cannot be read: {error}"
-    if what is not None:
-        kind = layout.scores if sound.scores is not None else layout.errors
-        return [*problems, Problem(str(kind / name), what)], None
-    return problems, sound
+    if what is None:
+        return problems, sound
+    folder = layout.scores if sound.scores is not None else layout.errors
+    return [*problems, OutputProblem(str(folder / name), what, stated.file)], None
 
 
-def intact(layout: Layout, commit: Commit) -> bool:
-    """Whether a part's files are there as its commit record says, to the byte, and no other beside them."""
-    named = commit.scores or commit.error_records
-    if named is None:
-        return True
-    try:
-        return all(
-            not storage.exists(folder / named.name)
-            if part is None
-            else wrong_in_bytes(folder / part.name, part) is None
-            for folder, part in ((layout.scores, commit.scores), (layout.errors, commit.error_records))
-        )
-    except OutputError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return False  # it was there a moment ago
-        raise
-
-
-def wrong_in_bytes(path: Place, part: PartFile) -> str | None:
-    """Return what is wrong with a part's file as a whole; raises `OutputError` where it cannot be read."""
-    if part.name != path.name:
-        return f"is not what its manifest names: {part.name}"
-    try:
-        size = path.stat().st_size if isinstance(path, Path) else storage.size_of(path)
-    except FileNotFoundError:
-        return "is missing"
-    except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror}.") from None
-    if size is None:
-        return "is missing"
-    if size != part.bytes:
-        return f"has {size:,} bytes instead of {part.bytes:,}"
-    return None if storage.digest_file(path) == part.digest else "was changed: its digest is not the same"
-
-
-def wrong_in_records(layout: Layout, said: Manifest, commit: Commit, first: int) -> str | None:
-    """Return how the records differ from what the commit record says."""
-    last, most = first - 1, said.fingerprint["rows_per_part"]
+def _compare_records(layout: Layout, stated: Manifest, commit: Commit) -> str | None:
+    """Return how the records differ from the commit record."""
+    most = stated.fingerprint["rows_per_part"]
+    first = commit.part * most
+    last = first - 1
     scores = errors = transient = empty = 0
-    gapless = without_gaps(said) and commit.ok + commit.errors == commit.rows
-    for settled in merge(*records(layout, said, commit), key=lambda settled: settled.row):
-        if settled.file != said.file:
+    gapless = _numbers_every_row(stated) and commit.ok + commit.errors == commit.rows
+    for settled in merge(*read_part(layout, commit), key=lambda settled: settled.row):
+        if settled.file != stated.file:
             return f"holds a record of {settled.file}"
         if not first <= settled.row < first + most:
             return f"holds row {settled.row}, which belongs to another part"
@@ -266,27 +224,17 @@ def wrong_in_records(layout: Layout, said: Manifest, commit: Commit, first: int)
             continue
         scores += 1
         value = settled.result.value
-        if isinstance(value, np.ndarray) and not (len(value) == said.dimensions and np.isfinite(value).all()):
-            return f"row {settled.row} is no vector of {said.dimensions} finite numbers"
-    found, stated = (
-        (scores, errors, transient, empty),
-        (commit.ok, commit.errors, commit.transient, commit.empty),
-    )
-    if found != stated or scores + errors > commit.rows or commit.rows > most:
+        if isinstance(value, np.ndarray) and not (
+            len(value) == stated.dimensions and np.isfinite(value).all()
+        ):
+            return f"row {settled.row} is not a vector of {stated.dimensions} finite numbers"
+    counted = (scores, errors, transient, empty)
+    if counted != (commit.ok, commit.errors, commit.transient, commit.empty) or not (
+        scores + errors <= commit.rows <= most
+    ):
         return (
-            f"holds {scores} scores and {errors} errors ({transient} to be asked again, {empty} empty) of "
+            f"holds {scores} scores and {errors} errors ({transient} transient, {empty} empty) of "
             f"{commit.rows} rows; its manifest says {commit.ok} and {commit.errors} ({commit.transient}, "
             f"{commit.empty})"
         )
     return None
-
-
-def records(layout: Layout, said: Manifest, commit: Commit) -> Iterator[Iterator[Settled]]:
-    """Give the records of a part's files, each file's in the order in which they stand."""
-    if commit.scores is not None:
-        path = layout.scores / commit.scores.name
-        schema = replace(schema_of(path, said.task), dimensions=said.dimensions)
-        yield format_of(path).decode_scores(path, schema)
-    if commit.error_records is not None:
-        path = layout.errors / commit.error_records.name
-        yield format_of(path).decode_errors(path, schema_of(path, said.task, answer="error"))

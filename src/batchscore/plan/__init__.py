@@ -1,0 +1,1 @@
+"""What will a run score, and what will it cost? Answered before the first request."""

@@ -22,7 +22,7 @@ from batchscore.plan.survey import ReadyFile, Survey, open_rows
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.token_estimate import Estimator
-from batchscore.read import InputFile, told_rows
+from batchscore.read import InputFile, rows_in_footer
 from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.rows import Prompt, Row, Score, Settled, UnreadableRow
 
@@ -113,7 +113,7 @@ class Measurement:
         most = inf
         try:
             if columnar and (in_part or self.ends < inf):
-                figures.rows_in_footer = told_rows(file)
+                figures.rows_in_footer = rows_in_footer(file)
                 most = inf if figures.rows_in_footer is None else ceil(figures.rows_in_footer * share)
             with open_rows(file, self.survey.options) as table:
                 rows: Iterable[Row | UnreadableRow] = table.rows
@@ -155,7 +155,7 @@ class Measurement:
                 if owed < 1:
                     continue
                 owed -= 1
-            item = ready.asker.ask(row)
+            item = ready.builder.build(row)
             if not meter.take(figures, item):
                 continue
             if figures.counted_bytes:

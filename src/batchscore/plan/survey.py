@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from batchscore.errors import InputError, UnreadableFile, UsageError, setting_name
 from batchscore.output.records.schema import RecordSchema
-from batchscore.prompts.prompt import Asker, asker_for, listed
-from batchscore.prompts.spec import wanted_by
+from batchscore.prompts.prompt import PromptBuilder, builder_for
+from batchscore.prompts.spec import parse_spec, shorten_names
 from batchscore.read import InputFile, ReadOptions, SkippedFile, find_files, open_table
 from batchscore.rows import Table
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import PromptSettings, cut
 from batchscore.stores.address import Place
 
 #: Formats with the same columns in every row.
@@ -28,7 +29,7 @@ class ReadyFile:
     """A file that can be scored, and what makes prompts of its rows."""
 
     file: InputFile
-    asker: Asker
+    builder: PromptBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
 
     Raises `InputError` if nothing can be scored, `UsageError` if a template or `--keep` cannot be used.
     """
-    wanted = wanted_by(settings)
+    spec = parse_spec(cut(PromptSettings, settings))
     options = ReadOptions(
         txt="document" if settings.txt == "document" else "lines", max_row_bytes=settings.max_row_bytes
     )
@@ -73,7 +74,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     for file in found.files:
         try:
             with open_rows(file, options) as table:
-                ready.append(ReadyFile(file, asker_for(table, wanted)))
+                ready.append(ReadyFile(file, builder_for(table, spec)))
                 columns.update(dict.fromkeys(table.columns))
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
@@ -129,7 +130,7 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
     for name in settings.keep:
         if columns and name != "*" and name not in columns:
             raise InputError(
-                f"no file has a column {name!r} ({setting_name('keep')}); there are {listed(columns)}."
+                f"no file has a column {name!r} ({setting_name('keep')}); there are {shorten_names(columns)}."
             )
     return schema
 
@@ -138,7 +139,7 @@ def columns_to_keep(
     settings: Settings, columns: Sequence[str], ready: Sequence[ReadyFile]
 ) -> tuple[str, ...] | None:
     """Return the columns of `--keep '*'`; `None` if each row keeps its own."""
-    taken = RecordSchema(settings.task).taken
+    taken = RecordSchema(settings.task).own_names
     clashing = [name for name in columns if name in taken and not (name == "id" and settings.id == "id")]
     if clashing:
         hint = f" (use {setting_name('id')} to keep it as the id)" if clashing == ["id"] else ""

@@ -1,7 +1,7 @@
 """How do prompts become request bodies?
 
-It knows the API's bounds and the JSON of a body, nothing of limits, endpoints or replies. One prompt
-a request for completions and chat; as many as the bounds allow for embeddings.
+It knows the API's limits and the JSON of a body, not quotas, endpoints or replies. A request holds one prompt
+for completions and chat, and as many as the limits allow for embeddings.
 """
 
 from __future__ import annotations
@@ -16,26 +16,24 @@ import orjson
 from batchscore.prompts.duplicates import MOST_WAITING, Duplicates
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt, Settled
+from batchscore.task import Task
 
-#: Bounds of one embeddings request (OpenAI's API reference, seen 2026-09).
+#: Limits of one embeddings request (OpenAI's API reference, seen 2026-09).
 MOST_INPUTS = 2048
 MOST_TOKENS = 300_000
-#: Ours: gateways in front of the service often refuse larger bodies.
+#: Our own limit: gateways in front of the service often refuse larger bodies.
 MOST_BYTES = 4 * 2**20
-
-#: The name under which prompts stand in a body.
-INPUT_NAMES = {"embeddings": "input", "completions": "prompt", "chat": "messages"}
 
 
 @dataclass(slots=True)
 class BodyFormat:
-    """The JSON around the prompts: everything that all requests of a run have in common.
+    """The JSON around the prompts, which all requests of a run share.
 
-    The only thing that ever changes is `max_tokens`' name, where it is ours to choose (`may_rename`)
-    and the model turns out to want `max_completion_tokens`.
+    Only the name of `max_tokens` can change, if the model turns out to require `max_completion_tokens` and
+    the name is ours to choose (`may_rename`).
     """
 
-    task: str
+    task: Task
     model: str | None
     params: Mapping[str, Any]
     may_rename: bool = False
@@ -44,26 +42,26 @@ class BodyFormat:
     tail: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        """Write the constant parts once."""
+        """Build the constant parts."""
         fixed: dict[str, Any] = {} if self.model is None else {"model": self.model}
-        if self.task == "embeddings":
-            # Four bytes a number instead of some twenty characters, and exact.
+        if self.task.answer == "vector":
+            # Four bytes per number instead of about twenty characters, and exact.
             fixed["encoding_format"] = "base64"
         fixed.update(self.params)
-        self.head = b'{"' + INPUT_NAMES[self.task].encode() + b'":'
+        self.head = b'{"' + self.task.input_key.encode() + b'":'
         rest = orjson.dumps(fixed)[1:-1]
         self.tail = (b"," if rest else b"") + rest + b"}"
 
     def body(self, prompts: Sequence[Prompt]) -> bytes:
         """Return the request's body. O(bytes)."""
-        if self.task == "embeddings":
+        if self.task.packs_many:
             return b"".join(
                 (self.head, b"[", b",".join([prompt.body for prompt in prompts]), b"]", self.tail)
             )
         return b"".join((self.head, prompts[0].body, self.tail))
 
     def rename_max_tokens(self) -> bool:
-        """Say `max_completion_tokens` from now on; False where that is already so."""
+        """Use `max_completion_tokens` from now on; return False if that is already so."""
         if not self.may_rename or "max_tokens" not in self.params:
             return False
         params = dict(self.params)
@@ -75,9 +73,9 @@ class BodyFormat:
 
 @dataclass(slots=True)
 class Pack:
-    """What was taken for one request: the prompts, their bytes, and rows met on the way that ask nothing.
+    """The prompts of one request, their size in bytes, and rows found meanwhile that need no request.
 
-    `ended`: there is no more. Nothing at all and not ended: answers have to come before more is taken.
+    `ended`: the stream has ended. An empty pack that has not ended: answers must come before more is taken.
     """
 
     prompts: list[Prompt] = field(default_factory=list)
@@ -88,10 +86,10 @@ class Pack:
 
 @dataclass(slots=True)
 class Packer:
-    """Takes prompts off a stream, a request's worth at a time, first come first served.
+    """Takes prompts off a stream in order, enough for one request at a time.
 
-    `most_rows` shrinks when the service shows that it takes fewer inputs a request. With `duplicates`,
-    equal prompts are taken once.
+    `most_rows` shrinks if the service accepts fewer inputs per request. With `duplicates`, equal prompts are
+    sent once.
     """
 
     source: Iterator[Prompt | Settled]
@@ -102,9 +100,9 @@ class Packer:
     failure: Exception | None = None
 
     def take(self, smooth_tokens: float = inf) -> Pack:
-        """Return what the next request holds, of about `smooth_tokens` where rows allow.
+        """Return the content of the next request, of about `smooth_tokens` if rows allow that.
 
-        What the stream raises is raised when all that came before it has been taken. O(rows taken).
+        An error of the stream is raised after all rows before it have been taken. O(rows taken).
         """
         pack = Pack()
         prompts, settled = pack.prompts, pack.settled
@@ -127,7 +125,7 @@ class Packer:
             if prompts and grown > most_size:
                 self.waiting = item
                 break
-            if duplicates is not None and duplicates.known(item, settled):
+            if duplicates is not None and duplicates.add(item, settled):
                 continue
             prompts.append(item)
             size = grown
@@ -137,7 +135,7 @@ class Packer:
         return pack
 
     def next_item(self) -> Prompt | Settled | None:
-        """Return what comes next; `None` at the end, and where the stream failed."""
+        """Return the next item; `None` at the end, or if the stream failed."""
         if self.failure is not None:
             return None
         try:
@@ -147,5 +145,5 @@ class Packer:
             return None
 
     def shrink(self, rows: int) -> None:
-        """Take at most `rows` a request from now on."""
+        """Take at most `rows` per request from now on."""
         self.most_rows = max(1, min(self.most_rows, rows))

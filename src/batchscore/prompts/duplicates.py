@@ -1,7 +1,7 @@
-"""Which prompts are equal to one that is being asked, or was a moment ago?
+"""Which prompts are duplicates of one that is in flight, or was answered recently?
 
-Equal prompts are sent once and each row gets the answer. The window is bounded: of answered prompts so
-many are remembered, the oldest are forgotten. It knows prompts and results, not requests.
+Duplicates are sent once, and each of their rows gets the answer. The number of remembered answers is bounded;
+the oldest are dropped. This module knows prompts and results, not requests.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from dataclasses import dataclass, field
 
 from batchscore.rows import Prompt, Score, Settled
 
-#: Rows that may wait for the answers to their equals before no more is taken.
+#: Rows that may wait for the answer to their duplicate before no more rows are taken.
 MOST_WAITING = 8192
 
-#: Answers that are remembered; of 1,536 dimensions that is 25 MB.
+#: Number of remembered answers; with 1,536 dimensions they take 25 MB.
 REMEMBERED = 4096
 
 
 @dataclass(slots=True)
 class Duplicates:
-    """Prompts under way with the rows that wait for their answers, and the latest answers."""
+    """The prompts in flight, the rows that wait for their answers, and the latest answers."""
 
     following: dict[bytes, list[Prompt]] = field(default_factory=dict)
     leaders: dict[tuple[str, int], bytes] = field(default_factory=dict)
     answers: OrderedDict[bytes, Score] = field(default_factory=OrderedDict)
     waiting: int = 0
 
-    def known(self, prompt: Prompt, settled: list[Settled]) -> bool:
-        """Whether the prompt need not be asked: it is settled at once, or waits for its equal."""
+    def add(self, prompt: Prompt, settled: list[Settled]) -> bool:
+        """Return whether the prompt is a duplicate, which is settled now or with the other's answer."""
         key = digest(prompt)
         answer = self.answers.get(key)
         if answer is not None:
@@ -46,9 +46,9 @@ class Duplicates:
         return True
 
     def resolve(self, prompts: Sequence[Prompt], settled: list[Settled]) -> None:
-        """Give the results of these prompts to the rows that waited for them, too."""
+        """Give the results of these prompts to the rows that waited for them as well."""
         for prompt, found in zip(prompts, list(settled), strict=True):
-            # By the row, since a text that was too long is not what it was when it was taken.
+            # Looked up by row, since a text that was too long has been changed since.
             key = self.leaders.pop((prompt.file, prompt.row), b"")
             followers = self.following.pop(key, [])
             self.waiting -= len(followers)
@@ -63,10 +63,10 @@ class Duplicates:
 
 
 def digest(prompt: Prompt) -> bytes:
-    """Return what equal prompts share."""
+    """Return the digest that duplicates share."""
     return hashlib.blake2b(prompt.body, digest_size=16).digest()
 
 
 def result_of(prompt: Prompt, score: Score) -> Settled:
-    """Return a prompt with its score."""
+    """Return the row of a prompt with a score."""
     return Settled(prompt.file, prompt.row, score, prompt.id, prompt.kept)

@@ -1,6 +1,6 @@
-"""What does a row ask when it is a whole conversation: a file of message templates, or a ready column?
+"""What is the prompt of a row that is a whole conversation: a file of message templates, or a column?
 
-It knows chat messages and cells, nothing of tasks, tables or requests.
+It knows chat messages and cells, not tasks, tables or requests.
 """
 
 from __future__ import annotations
@@ -12,74 +12,74 @@ import orjson
 
 from batchscore.errors import ErrorCode, UsageError
 from batchscore.prompts.template import (
-    NOTHING_TO_ASK,
+    NO_TEXT,
     Render,
     Template,
     cell_text,
     is_blank,
     json_bytes,
-    lacking,
+    missing_column,
     parse_template,
-    refuse_what_json_has_not,
-    with_names,
+    refuse_non_finite,
+    rename_columns,
 )
 from batchscore.rows import RowError
 
 
 def render_messages_file(messages: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Render:
-    """Fill every text of a list of messages."""
-    needed = tuple(names.get(name, name) for name in columns_of(messages))
-    filled = [with_templates(message, names) for message in messages]
+    """Render a list of messages whose texts are templates."""
+    columns = tuple(names.get(name, name) for name in columns_of(messages))
+    templates = [parse_texts(message, names) for message in messages]
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
-            if all(is_blank(values[name]) for name in needed):
-                return NOTHING_TO_ASK
-            return json_bytes([fill_in(message, values) for message in filled])
+            if all(is_blank(values[name]) for name in columns):
+                return NO_TEXT
+            return json_bytes([fill_texts(message, values) for message in templates])
         except KeyError as missing:
-            return lacking(missing.args[0])
+            return missing_column(missing.args[0])
 
     return render
 
 
 def render_ready_messages(column: str, system: Template | None) -> Render:
-    """Take a column of whole conversations: lists of messages, or the JSON text of one."""
+    """Render a column of whole conversations: lists of messages, or their JSON."""
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         if column not in values:
-            return lacking(column)
+            return missing_column(column)
         cell = values[column]
         if is_blank(cell):
-            return NOTHING_TO_ASK
-        said: Any = cell
+            return NO_TEXT
+        messages: Any = cell
         if isinstance(cell, (str, bytes)):
             try:
-                said = orjson.loads(cell)
+                messages = orjson.loads(cell)
             except ValueError:
                 return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column is not JSON.")
-        reason = why_no_messages(said)
-        if reason or not isinstance(said, list):
+        reason = why_invalid(messages)
+        if reason or not isinstance(messages, list):
             return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column {reason}.")
-        # Arrow structs carry a null for every key that another row's message has.
-        said = [
+        # An Arrow struct has a null for each key that only messages of other rows have.
+        messages = [
             {key: without_nulls(item) for key, item in one.items() if item is not None or key == "content"}
-            for one in said
+            for one in messages
         ]
-        if system is not None and said[0]["role"] not in {"system", "developer"}:
+        if system is not None and messages[0]["role"] not in {"system", "developer"}:
             try:
-                said.insert(0, {"role": "system", "content": system.fill(values, cell_text)})
+                messages.insert(0, {"role": "system", "content": system.fill(values, cell_text)})
             except KeyError as missing:
-                return lacking(missing.args[0])
-        body = json_bytes(said)
+                return missing_column(missing.args[0])
+        body = json_bytes(messages)
         if b"null" in body:
-            refuse_what_json_has_not(said)
+            refuse_non_finite(messages)
         return body
 
     return render
 
 
 def without_nulls(value: Any) -> Any:
-    """Return a part of a message without the keys that are null."""
+    """Return a part of a message without its null keys."""
     if isinstance(value, dict):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
@@ -87,8 +87,8 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def why_no_messages(cell: Any) -> str:
-    """Return what is wrong with a list of chat messages, or nothing."""
+def why_invalid(cell: Any) -> str:
+    """Return what is wrong with a list of chat messages, or an empty text."""
     if not isinstance(cell, list) or not cell:
         return "is not a list of messages"
     for number, one in enumerate(cell):
@@ -98,21 +98,21 @@ def why_no_messages(cell: Any) -> str:
 
 
 def read_messages(text: str, *, where: str) -> list[dict[str, Any]]:
-    """Parse a messages file and try its templates; raises `UsageError`."""
+    """Parse a messages file and check its templates; raises `UsageError`."""
     try:
         messages = orjson.loads(text)
     except ValueError as error:
         raise UsageError(f"{where} is not JSON: {error}.") from None
-    reason = why_no_messages(messages)
+    reason = why_invalid(messages)
     if reason:
         raise UsageError(f"{where} {reason}.")
     if not columns_of(messages, where=where):
-        raise UsageError(f"{where} uses no {{column}}, so every row would ask the same.")
+        raise UsageError(f"{where} uses no {{column}}, so the prompt of all rows would be the same.")
     return list(messages)
 
 
 def columns_of(value: Any, *, where: str = "the messages file") -> tuple[str, ...]:
-    """Return every column that the texts of a message use."""
+    """Return the columns that the texts of a message use, each once."""
     if isinstance(value, str):
         return parse_template(value, where=where).columns
     if isinstance(value, Mapping):
@@ -122,23 +122,23 @@ def columns_of(value: Any, *, where: str = "the messages file") -> tuple[str, ..
     return ()
 
 
-def with_templates(value: Any, names: Mapping[str, str]) -> Any:
-    """Return a message with its texts parsed."""
+def parse_texts(value: Any, names: Mapping[str, str]) -> Any:
+    """Return a message with its texts parsed into templates."""
     if isinstance(value, str):
-        return with_names(parse_template(value, where="the messages file"), names)
+        return rename_columns(parse_template(value, where="the messages file"), names)
     if isinstance(value, Mapping):
-        return {key: item if key == "role" else with_templates(item, names) for key, item in value.items()}
+        return {key: item if key == "role" else parse_texts(item, names) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [with_templates(item, names) for item in value]
+        return [parse_texts(item, names) for item in value]
     return value
 
 
-def fill_in(value: Any, values: Mapping[str, Any]) -> Any:
-    """Return a message with its templates filled."""
+def fill_texts(value: Any, values: Mapping[str, Any]) -> Any:
+    """Return a message with its templates filled in."""
     if isinstance(value, Template):
         return value.fill(values, cell_text)
     if isinstance(value, dict):
-        return {key: fill_in(item, values) for key, item in value.items()}
+        return {key: fill_texts(item, values) for key, item in value.items()}
     if isinstance(value, list):
-        return [fill_in(item, values) for item in value]
+        return [fill_texts(item, values) for item in value]
     return value

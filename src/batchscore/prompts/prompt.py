@@ -1,21 +1,22 @@
-"""What does one row ask the model?
+"""What is the prompt of one row?
 
-It knows the task's shape and the row's columns, nothing of files, requests or endpoints. What cannot
-be asked becomes the row's error here and is never sent.
+It knows the task's shape and the row's columns, not files, requests or endpoints. A row without a valid
+prompt gets its error here, and no request is sent for it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from batchscore.errors import ErrorCode, InputError
-from batchscore.prompts.messages import columns_of, render_messages_file, render_ready_messages
+from batchscore.errors import ErrorCode, InputError, setting_name
+from batchscore.prompts.messages import render_messages_file, render_ready_messages
+from batchscore.prompts.spec import PromptSpec, shorten_names
 from batchscore.prompts.template import (
-    NOTHING_TO_ASK,
+    NO_TEXT,
     Column,
     Render,
     Template,
@@ -23,47 +24,24 @@ from batchscore.prompts.template import (
     cell_text,
     is_blank,
     json_bytes,
-    lacking,
-    with_names,
+    missing_column,
+    rename_columns,
 )
 from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table, UnreadableRow
-
-#: A column of this name is ready to send, where nothing else was chosen.
-READY_COLUMNS = {"embeddings": "input", "completions": "prompt", "chat": "messages"}
-
 
 NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the user said about prompts: at most one of `column`, `prompt` and `messages`.
-
-    `prompt` and `system` are templates; `messages` a list of chat messages whose texts are templates. With
-    `text_field` the template's field of that name stands for the text, and `column` may say where it is.
-    `id` and `keep` name the columns that go into records; `keep == ("*",)` means all.
-    """
-
-    task: str
-    column: str | None = None
-    prompt: Template | None = None
-    system: Template | None = None
-    messages: Sequence[Mapping[str, Any]] | None = None
-    id: str | None = None
-    keep: tuple[str, ...] = ()
-    text_field: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Turns the rows of one file into prompts."""
+class PromptBuilder:
+    """Builds the prompts of one file's rows."""
 
     render: Render
     id: str | None
     keep: tuple[str, ...]
 
-    def ask(self, row: Row | UnreadableRow) -> Prompt | Settled:
-        """Return what the row asks, or its error record where it asks nothing."""
+    def build(self, row: Row | UnreadableRow) -> Prompt | Settled:
+        """Return the row's prompt, or its error if it has none."""
         if isinstance(row, UnreadableRow):
             return Settled(row.file, row.number, row.error)
         values = row.values
@@ -76,109 +54,105 @@ class Asker:
                 cell = values.get(self.id)
                 identity = cell if cell is None or type(cell) is str else cell_text(cell)
             body = self.render(values)
-        except RecursionError:  # cells of JSON may be nested a thousand deep
-            body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be asked.")
+        except RecursionError:  # JSON cells may be nested a thousand levels deep
+            body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be sent.")
         except UnreadableCellError as error:
-            body = RowError(ErrorCode.UNREADABLE_ROW, f"The row cannot be asked: a cell holds {error}.")
+            body = RowError(ErrorCode.UNREADABLE_ROW, f"The row cannot be sent: a cell holds {error}.")
         if isinstance(body, RowError):
             return Settled(row.file, row.number, body, identity, kept)
         return Prompt(row.file, row.number, body, identity, kept)
 
 
-def asker_for(table: Table, wanted: Wanted) -> Asker:
-    """Return how this table's rows are asked; raises `InputError` naming a column it lacks.
+def builder_for(table: Table, spec: PromptSpec) -> PromptBuilder:
+    """Return the builder for this table's rows; raises `InputError` naming a column that it lacks.
 
-    A table with no rows to show (no columns at all) takes any wish: there is nothing to ask.
+    A table without columns has no rows either, so any spec fits it.
     """
     empty = not table.columns and not table.headerless
-    if not empty and wanted.id is not None:
-        need(table, [wanted.id], "--id")
-    return Asker(
-        render=render_nothing if empty else render_for(table, wanted),
-        id=wanted.id,
-        keep=wanted.keep,
+    if not empty and spec.id is not None:
+        require_columns(table, [spec.id], "id")
+    return PromptBuilder(
+        render=render_nothing if empty else render_for(table, spec),
+        id=spec.id,
+        keep=spec.keep,
     )
 
 
-def render_for(table: Table, wanted: Wanted) -> Render:
-    """Return the function that gives a row's body, by what was wanted and what the table has."""
-    column = text_column(table, wanted)
-    stands: Mapping[str, str] = {}
-    if wanted.text_field is not None and column is not None and not table.headerless:
-        stands = {wanted.text_field: column}
-    opening = named(wanted.system, stands)
-    if wanted.messages is not None:
-        needed = columns_of(wanted.messages)
-        need(table, [stands.get(name, name) for name in needed], "--messages")
-        return render_messages_file(wanted.messages, {**stands, **renamed(table, needed)})
-    if wanted.prompt is not None:
-        asked = named(wanted.prompt, stands)
-        need(table, asked, "--prompt")
-        # A bare text stands for one column, be it named in one template or in both.
-        need(table, (*asked, *opening) if table.headerless else opening, "--system")
-        names = {**stands, **renamed(table, (*asked, *opening))}
-        if wanted.task != "chat" and len(wanted.prompt.pieces) == 1:
-            return render_column(names.get(asked[0], asked[0]))
-        return render_template(wanted, wanted.prompt, names)
+def render_for(table: Table, spec: PromptSpec) -> Render:
+    """Return the function that renders a row's JSON, for this spec and this table's columns."""
+    column = text_column(table, spec)
+    names: Mapping[str, str] = {}
+    if spec.text_field is not None and column is not None and not table.headerless:
+        names = {spec.text_field: column}
+    system_columns = columns_read(spec.system, names)
+    if spec.messages is not None:
+        require_columns(table, [names.get(name, name) for name in spec.fields], "messages")
+        return render_messages_file(spec.messages, {**names, **headerless_names(table, spec.fields)})
+    if spec.prompt is not None:
+        columns = columns_read(spec.prompt, names)
+        require_columns(table, columns, "prompt")
+        # A headerless text fills only one column, which prompt and system message may both name.
+        both = (*columns, *system_columns)
+        require_columns(table, both if table.headerless else system_columns, "system")
+        names = {**names, **headerless_names(table, both)}
+        if not spec.task.takes_messages and len(spec.prompt.pieces) == 1:
+            return render_column(names.get(columns[0], columns[0]))
+        return render_template(spec, spec.prompt, names)
     assert column is not None
-    need(table, opening, "--system")
-    if wanted.task == "chat" and column == READY_COLUMNS["chat"] and not table.headerless:
-        return render_ready_messages(column, wanted.system)
+    require_columns(table, system_columns, "system")
+    if spec.task.takes_messages and column == spec.task.input_key and not table.headerless:
+        return render_ready_messages(column, spec.system)
     if table.headerless:
         column = TEXT_COLUMN
-    if wanted.task != "chat":
+    if not spec.task.takes_messages:
         return render_column(column)
-    return render_template(wanted, Template((Column(column),)), renamed(table, (column, *opening)))
+    return render_template(
+        spec, Template((Column(column),)), headerless_names(table, (column, *system_columns))
+    )
 
 
-def named(template: Template | None, stands: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the columns that a template takes, where `stands` says which of them is called otherwise."""
-    return with_names(template, stands).columns if template is not None else ()
+def columns_read(template: Template | None, names: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns that a template reads, with the names that the table gives them."""
+    return rename_columns(template, names).columns if template is not None else ()
 
 
-def text_column(table: Table, wanted: Wanted) -> str | None:
-    """Return the column that holds the rows' text; `None` where a template alone says what is asked.
+def text_column(table: Table, spec: PromptSpec) -> str | None:
+    """Return the column that holds the rows' text; `None` if the template alone defines the prompt.
 
-    Raises `InputError` where it is not there, or where several could be meant.
+    Raises `InputError` if it is missing, or if several columns could hold the text.
     """
-    if wanted.column is not None:
+    if spec.column is not None:
         if not table.headerless:
-            need(table, [wanted.column], "--column")
-        return wanted.column
-    if wanted.prompt is None and wanted.messages is None:
-        return choose_column(table, wanted)
-    if wanted.text_field is None or wanted.text_field in table.columns:
-        return wanted.text_field
+            require_columns(table, [spec.column], "column")
+        return spec.column
+    if spec.prompt is None and spec.messages is None:
+        ready = not table.headerless and spec.task.input_key in table.columns
+        return spec.task.input_key if ready else only_text_column(table)
+    if spec.text_field is None or spec.text_field in table.columns:
+        return spec.text_field
     return only_text_column(table)
 
 
-def choose_column(table: Table, wanted: Wanted) -> str:
-    """Return the ready column, else the only text column; raises `InputError` where there are several."""
-    if table.headerless:
-        return TEXT_COLUMN
-    ready = READY_COLUMNS[wanted.task]
-    return ready if ready in table.columns else only_text_column(table)
-
-
 def only_text_column(table: Table) -> str:
-    """Return the one column that holds text; raises `InputError` where there are none or several."""
+    """Return the only column that holds text; raises `InputError` if there are none or several."""
     if table.headerless:
         return TEXT_COLUMN
     if len(table.text_columns) == 1:
         return table.text_columns[0]
+    column, prompt = setting_name("column"), setting_name("prompt")
     if not table.text_columns:
         raise InputError(
-            f"no column holds text; its columns are {listed(table.columns)}. Name one with --column."
+            f"no column holds text; its columns are {shorten_names(table.columns)}. Name one with {column}."
         )
     raise InputError(
-        f"several columns hold text: {listed(table.text_columns)}. "
-        f"Choose one with --column, or combine them with --prompt."
+        f"several columns hold text: {shorten_names(table.text_columns)}. "
+        f"Choose one with {column}, or combine them with {prompt}."
     )
 
 
-def need(table: Table, names: Iterable[str], flag: str) -> None:
-    """Raise `InputError` where the table lacks a column, listing its columns nearest first."""
-    if table.headerless and flag != "--id":
+def require_columns(table: Table, names: Iterable[str], setting: str) -> None:
+    """Raise `InputError` if the table lacks a column, listing its columns by similarity."""
+    if table.headerless and setting != "id":
         names = [name for name in names if name != TEXT_COLUMN]
         if len(set(names)) <= 1:
             return
@@ -188,65 +162,57 @@ def need(table: Table, names: Iterable[str], flag: str) -> None:
                 table.columns,
                 key=lambda own: -difflib.SequenceMatcher(None, name.lower(), own.lower()).ratio(),
             )
-            raise InputError(f"no column {name!r} ({flag}); its columns are {listed(nearest)}.")
+            raise InputError(
+                f"no column {name!r} ({setting_name(setting)}); its columns are {shorten_names(nearest)}."
+            )
 
 
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """Return names for a message, cut where there are many or where one is so long that it is a cell."""
-    shown = ", ".join(short(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
-def short(name: str, most: int = 40) -> str:
-    """Return a column's name without control characters and no longer than a name is."""
-    plain = "".join(char if char.isprintable() else "\ufffd" for char in name[: most + 1])
-    return plain if len(plain) <= most else plain[: most - 1] + "\u2026"
-
-
-def renamed(table: Table, needed: Iterable[str]) -> Mapping[str, str]:
-    """Return under which name a headerless table's one text is asked for."""
-    return dict.fromkeys(needed, TEXT_COLUMN) if table.headerless else {}
+def headerless_names(table: Table, names: Iterable[str]) -> Mapping[str, str]:
+    """Return the column that each name stands for in a headerless table: its only text."""
+    return dict.fromkeys(names, TEXT_COLUMN) if table.headerless else {}
 
 
 def render_nothing(values: Mapping[str, Any]) -> bytes | RowError:
-    """Stand in for a table without columns."""
+    """Render a row of a table without columns."""
     del values
-    return NOTHING_TO_ASK
+    return NO_TEXT
 
 
 def render_column(column: str) -> Render:
-    """One column as it is: the quick path of embeddings and completions."""
+    """Render one column unchanged: the fast path of embeddings and completions."""
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
             cell = values[column]
         except KeyError:
-            return lacking(column)
+            return missing_column(column)
         text = cell if isinstance(cell, str) else cell_text(cell)
         if not text or text.isspace():
-            return NOTHING_TO_ASK
+            return NO_TEXT
         return json_bytes(text)
 
     return render
 
 
-def render_template(wanted: Wanted, template: Template, names: Mapping[str, str]) -> Render:
-    """Fill a template, as a text or as the user's chat message after the system's."""
-    user = with_names(template, names)
-    system = with_names(wanted.system, names) if wanted.system is not None else None
-    chat = wanted.task == "chat"
+def render_template(spec: PromptSpec, template: Template, names: Mapping[str, str]) -> Render:
+    """Fill a template, as a text or as the user's chat message after the system message."""
+    user = rename_columns(template, names)
+    system = rename_columns(spec.system, names) if spec.system is not None else None
+    chat = spec.task.takes_messages
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
             if all(is_blank(values[name]) for name in user.columns):
-                return NOTHING_TO_ASK
+                return NO_TEXT
             text = user.fill(values, cell_text)
             opening = system.fill(values, cell_text) if system is not None else None
         except KeyError as missing:
-            return lacking(missing.args[0])
+            return missing_column(missing.args[0])
         if not chat:
             return json_bytes(text)
-        said = [{"role": "user", "content": text}]
-        return json_bytes(said if opening is None else [{"role": "system", "content": opening}, *said])
+        messages = [{"role": "user", "content": text}]
+        return json_bytes(
+            messages if opening is None else [{"role": "system", "content": opening}, *messages]
+        )
 
     return render

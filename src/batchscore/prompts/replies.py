@@ -1,14 +1,14 @@
 """Which answer belongs to which row?
 
-It reads the body of a successful reply and gives one score a prompt, in the order of the prompts. It
-trusts nothing: `index`, count, length and finiteness are checked, and what does not fit is a
-`BadReply`, never a guess.
+It reads the body of a successful reply and returns one score per prompt, in the order of the prompts. It
+trusts nothing: `index`, count, length and finiteness are checked, and a reply that does not match is an
+`InvalidReply`, never a guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,17 +17,18 @@ import orjson
 from pybase64 import b64decode, b64decode_as_bytearray
 
 from batchscore.rows import Score
+from batchscore.task import Task
 
 Block: TypeAlias = "npt.NDArray[np.float32]"
 
 
-class BadReply(Exception):  # noqa: N818 - a reason to ask again, not an error of the run
-    """A reply with status 200 that does not answer what was asked; the text says how."""
+class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
+    """A reply with status 200 that does not match the request; the message says why."""
 
 
 @dataclass(slots=True)
-class Answers:
-    """The scores of one reply and what it says it cost."""
+class ReplyScores:
+    """The scores of one reply, and its token counts."""
 
     scores: list[Score]
     prompt_tokens: int = 0
@@ -35,24 +36,24 @@ class Answers:
 
 
 @dataclass(slots=True)
-class Reader:
-    """Reads replies of one task; learns the vectors' length from the first and holds the others to it."""
+class ReplyReader:
+    """Reads replies of one task; all vectors must be as long as the first."""
 
-    task: str
+    task: Task
     answers_per_row: int = 1
     with_usage: bool = False
     with_raw: bool = False
-    dimensions: int | None = field(default=None)
+    dimensions: int | None = None
 
-    def read(self, body: bytes, rows: int) -> Answers:
-        """Return `rows` scores, in the order asked; raises `BadReply`."""
+    def read(self, body: bytes, rows: int) -> ReplyScores:
+        """Return `rows` scores, in the order of the prompts; raises `InvalidReply`."""
         try:
             reply = orjson.loads(body)
         except ValueError:
-            raise BadReply("the reply is not JSON") from None
+            raise InvalidReply("the reply is not JSON") from None
         if not isinstance(reply, dict):
-            raise BadReply("the reply is not a JSON object")
-        scores = self.vectors(reply, rows) if self.task == "embeddings" else [self.texts(reply)]
+            raise InvalidReply("the reply is not a JSON object")
+        scores = self.vectors(reply, rows) if self.task.answer == "vector" else [self.texts(reply)]
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         if self.with_usage or self.with_raw:
@@ -65,38 +66,40 @@ class Reader:
                 )
                 for score in scores
             ]
-        return Answers(scores, whole(usage.get("prompt_tokens")), whole(usage.get("completion_tokens")))
+        return ReplyScores(
+            scores, token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
+        )
 
     def vectors(self, reply: Mapping[str, Any], rows: int) -> list[Score]:
         """Return the vectors by `index`, each `(dimensions,)` float32 and finite.
 
-        They are the rows of one array, checked as a whole, since a check of each costs as much as all else.
+        They are the rows of one array, which is checked in one call: single checks would double the time.
         """
-        data = listed(reply, "data")
+        data = objects_in(reply, "data")
         if len(data) != rows:
-            raise BadReply(f"the reply has {len(data)} vectors for {rows} inputs")
+            raise InvalidReply(f"the reply has {len(data)} vectors for {rows} inputs")
         placed: list[Any] = [None] * rows
         for position, item in enumerate(data):
             index = item.get("index", position if rows == 1 else None)
-            # `type`, for to Python a boolean is an integer.
+            # `type`, since a boolean is an integer in Python.
             if type(index) is not int or not 0 <= index < rows or placed[index] is not None:
-                raise BadReply("the reply's index numbers do not match the inputs")
+                raise InvalidReply("the reply's index numbers do not match the inputs")
             placed[index] = item.get("embedding", ())
-        block = decoded_together(placed)
+        block = decode_together(placed)
         if block is None or block.shape[1] != self.dimensions:
-            block = decoded_each(placed, self.dimensions)
+            block = decode_each(placed, self.dimensions)
         if not np.isfinite(block).all():
-            raise BadReply("a vector is not finite")
+            raise InvalidReply("a vector is not finite")
         self.dimensions = block.shape[1]
         return [Score(vector) for vector in block]
 
     def texts(self, reply: Mapping[str, Any]) -> Score:
-        """Return the text of one choice, or the list of several in the order of their `index`."""
-        choices = listed(reply, "choices")
+        """Return the text of the only choice, or the texts of several in the order of their `index`."""
+        choices = objects_in(reply, "choices")
         if not choices:
-            raise BadReply("the reply has no choices")
+            raise InvalidReply("the reply has no choices")
         if len(choices) < self.answers_per_row:
-            raise BadReply(f"the reply has {len(choices)} of {self.answers_per_row} choices")
+            raise InvalidReply(f"the reply has {len(choices)} of {self.answers_per_row} choices")
         if len(choices) == 1:
             return Score(self.text(choices[0]), finish_reason(choices[0]))
         if all(isinstance(choice.get("index"), int) for choice in choices):
@@ -108,26 +111,26 @@ class Reader:
         return Score(values[0], reasons[0])
 
     def text(self, choice: Mapping[str, Any]) -> str | None:
-        """Return a choice's text; `None` where the model gave none."""
-        if self.task == "completions":
+        """Return a choice's text; `None` if the model gave none."""
+        if not self.task.takes_messages:
             content = choice.get("text")
         else:
             message = choice.get("message")
             if not isinstance(message, dict):
-                raise BadReply("a choice has no message")
+                raise InvalidReply("a choice has no message")
             content = message.get("content")
             if isinstance(content, list):
                 parts = [part.get("text") for part in content if isinstance(part, dict)]
                 content = "".join(part for part in parts if isinstance(part, str))
         if content is not None and not isinstance(content, str):
-            raise BadReply("an answer is not text")
+            raise InvalidReply("an answer is not text")
         return content
 
 
-def decoded_together(embeddings: Sequence[Any]) -> Block | None:
-    """Return vectors from base64 as `(rows, dimensions)`, `None` where it takes a look at each.
+def decode_together(embeddings: Sequence[Any]) -> Block | None:
+    """Return vectors from base64 as `(rows, dimensions)`, `None` if they must be decoded one by one.
 
-    Texts of equal length without padding are one text: a single call takes half the time of many.
+    Texts of equal length without padding can be joined: a single call takes half the time of many.
     """
     if not all(type(embedding) is str for embedding in embeddings):
         return None
@@ -144,64 +147,64 @@ def decoded_together(embeddings: Sequence[Any]) -> Block | None:
     return np.frombuffer(data, dtype="<f4").reshape(len(embeddings), -1)
 
 
-def decoded_each(embeddings: Sequence[Any], dimensions: int | None) -> Block:
-    """Return vectors of any kind as `(rows, dimensions)`; raises `BadReply`."""
+def decode_each(embeddings: Sequence[Any], dimensions: int | None) -> Block:
+    """Return vectors of any encoding as `(rows, dimensions)`; raises `InvalidReply`."""
     vectors = [vector_from(embedding) for embedding in embeddings]
     wanted = dimensions or vectors[0].size
     for vector in vectors:
         if vector.size != wanted:
-            raise BadReply(f"a vector has {vector.size} numbers where the others have {wanted}")
+            raise InvalidReply(f"a vector has {vector.size} numbers, and the others have {wanted}")
     return np.concatenate(vectors).reshape(len(vectors), -1)
 
 
-def billed(body: bytes) -> tuple[int, int]:
-    """Return the tokens of prompts and answers that an unused reply reports; 0 where it says none."""
+def billed_tokens(body: bytes) -> tuple[int, int]:
+    """Return the prompt and answer tokens that an unused reply reports; 0 if it reports none."""
     if b'"usage"' not in body:
         return 0, 0
     try:
         usage = orjson.loads(body)["usage"]
-        return whole(usage.get("prompt_tokens")), whole(usage.get("completion_tokens"))
+        return token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
     except (ValueError, TypeError, KeyError, AttributeError):
         return 0, 0
 
 
 def vector_from(embedding: Any) -> Block:
-    """Return one vector from base64 or from JSON numbers; raises `BadReply`."""
+    """Return one vector from base64 or from JSON numbers; raises `InvalidReply`."""
     try:
         if isinstance(embedding, str):
             vector = np.frombuffer(b64decode(embedding, validate=True), dtype="<f4")
         else:
             vector = from_numbers(embedding)
     except (ValueError, TypeError):
-        raise BadReply("a vector is neither base64 nor numbers") from None
+        raise InvalidReply("a vector is neither base64 nor numbers") from None
     if vector.ndim != 1 or not vector.size:
-        raise BadReply("a vector is empty")
+        raise InvalidReply("a vector is empty")
     return vector
 
 
 def from_numbers(numbers: Any) -> Block:
-    """Return JSON numbers as float32; raises `ValueError` where they are none."""
+    """Return JSON numbers as float32; raises `ValueError` for anything else."""
     found = np.asarray(numbers)
     if found.dtype.kind not in "iuf":
         raise ValueError
-    with np.errstate(over="ignore"):  # too large a number becomes infinite, which the caller refuses
+    with np.errstate(over="ignore"):  # a number that is too large becomes infinite, and the caller refuses it
         return found.astype(np.float32)
 
 
-def listed(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return a list of objects from the reply; raises `BadReply` where it is not there."""
+def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return a list of objects from the reply; raises `InvalidReply` if it is missing."""
     found = reply.get(name)
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise BadReply(f"the reply has no {name}")
+        raise InvalidReply(f"the reply has no {name}")
     return found
 
 
 def finish_reason(choice: Mapping[str, Any]) -> str | None:
-    """Return why the answer ended, where the service says it."""
+    """Return why the answer ended, if the service says so."""
     reason = choice.get("finish_reason")
     return reason if isinstance(reason, str) else None
 
 
-def whole(count: Any) -> int:
-    """Return a token count, 0 where there is none."""
+def token_count(count: Any) -> int:
+    """Return a token count, 0 if it is missing or invalid."""
     return count if isinstance(count, int) and count > 0 else 0

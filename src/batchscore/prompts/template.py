@@ -1,8 +1,7 @@
-"""What a text with `{column}` fields becomes for one row.
+"""What is the text of a template with `{column}` fields, for one row?
 
-It knows no task and no file. The grammar is smaller than `str.format`'s on purpose: between braces
-stands a column's name and nothing else, so that no cell's attribute can be reached and a column
-may be called anything.
+It knows no task and no file. The syntax is a subset of `str.format` on purpose: braces hold only the name of
+a column. So a template cannot read attributes of cells, and columns may have any name.
 """
 
 from __future__ import annotations
@@ -18,43 +17,43 @@ import orjson
 from batchscore.errors import ErrorCode, UsageError
 from batchscore.rows import RowError
 
-#: Gives a row's JSON body, or why it has none.
+#: Returns a row's JSON body, or the error why it has none.
 Render = Callable[[Mapping[str, Any]], "bytes | RowError"]
 
-NOTHING_TO_ASK = RowError(ErrorCode.EMPTY_INPUT, "The row has no text, so nothing was asked.")
+NO_TEXT = RowError(ErrorCode.EMPTY_INPUT, "The row has no text, so no request was sent.")
 
 
 class UnreadableCellError(ValueError):
-    """A cell cannot be asked as it is; the text says what it holds, and quotes nothing of it."""
+    """A cell that cannot be sent; the message says what it holds, without quoting it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A field of a template: the name of the column whose cell stands there."""
+    """A field of a template: the name of the column whose cell replaces it."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed text: literal pieces and columns in turn."""
+    """A parsed template: literal texts and columns in order."""
 
     pieces: tuple[str | Column, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the names that the template uses, each once, in order."""
+        """The names of the columns that the template uses, each once, in order."""
         return tuple(dict.fromkeys(piece.name for piece in self.pieces if isinstance(piece, Column)))
 
     def fill(self, values: Mapping[str, Any], cell: Callable[[Any], str]) -> str:
-        """Return the text for one row's `values`; raises `KeyError` for a column it lacks."""
+        """Return the text for one row's `values`; raises `KeyError` for a missing column."""
         return "".join(
             [piece if isinstance(piece, str) else cell(values[piece.name]) for piece in self.pieces]
         )
 
 
 def parse_template(text: str, *, where: str) -> Template:
-    """Parse `{column}`, `{{` and `}}`; raises `UsageError` naming `where` for a stray brace."""
+    """Parse `{column}`, `{{` and `}}`; raises `UsageError`, which names `where`, for a single brace."""
     pieces: list[str | Column] = []
     literal: list[str] = []
     at = 0
@@ -68,7 +67,8 @@ def parse_template(text: str, *, where: str) -> Template:
             name = text[at + 1 : end].strip() if end > at else ""
             if not name or "{" in name:
                 raise UsageError(
-                    f"{where}: the brace at character {at + 1} opens no column; write {{{{ for a brace."
+                    f"{where}: the brace at character {at + 1} does not enclose a column; write "
+                    f"{{{{ for a brace."
                 )
             if literal:
                 pieces.append("".join(literal))
@@ -77,7 +77,7 @@ def parse_template(text: str, *, where: str) -> Template:
             at = end + 1
         elif char == "}":
             raise UsageError(
-                f"{where}: the brace at character {at + 1} closes nothing; write }}}} for a brace."
+                f"{where}: the brace at character {at + 1} has no opening brace; write }}}} for a brace."
             )
         else:
             end = min(
@@ -91,9 +91,9 @@ def parse_template(text: str, *, where: str) -> Template:
 
 
 def cell_text(value: Any) -> str:
-    """Return a cell as the text that a model reads: null is empty, what is no text is JSON.
+    """Return a cell as text for the model: null is empty; values other than text become JSON.
 
-    Raises `UnreadableCellError` for what has no text that means the same.
+    Raises `UnreadableCellError` for a value without an equivalent text.
     """
     if isinstance(value, str):
         return value
@@ -111,32 +111,32 @@ def cell_text(value: Any) -> str:
     try:
         text = orjson.dumps(value, default=cell_text, option=orjson.OPT_NON_STR_KEYS).decode()
         suspect = "null" in text
-    except TypeError:  # deeper than orjson goes, more than 64 bits, half a character
+    except TypeError:  # too deep for orjson, more than 64 bits, or a lone surrogate
         text = json.dumps(value, default=cell_text, ensure_ascii=False, separators=(",", ":"))
         suspect = True
     if suspect:
-        refuse_what_json_has_not(value)
+        refuse_non_finite(value)
     return text
 
 
-def refuse_what_json_has_not(value: Any) -> None:
-    """Raise `UnreadableCellError` where a number is infinite or none: JSON would turn it into null."""
-    left = [value]
-    while left:
-        item = left.pop()
+def refuse_non_finite(value: Any) -> None:
+    """Raise `UnreadableCellError` if a number is infinite or NaN, which JSON would turn into null."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
         if isinstance(item, dict):
-            left.extend(item.values())
+            pending.extend(item.values())
         elif isinstance(item, (list, tuple)):
-            left.extend(item)
+            pending.extend(item)
         elif isinstance(item, float) and not math.isfinite(item):
             raise UnreadableCellError("a number that is infinite or not a number")
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return `value` as JSON; lone surrogates, which JSON cannot carry, become U+FFFD."""
+    """Return `value` as JSON; lone surrogates, which UTF-8 cannot encode, become U+FFFD."""
     try:
         return orjson.dumps(value)
-    except TypeError:  # half a character, a decimal, or deeper than orjson goes
+    except TypeError:  # a lone surrogate, a decimal, or too deep for orjson
         clean = without_surrogates(value)
     try:
         return orjson.dumps(clean, default=cell_text)
@@ -145,7 +145,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def without_surrogates(value: Any) -> Any:
-    """Return `value` with every text in it made encodable, and no number that JSON has not."""
+    """Return `value` without lone surrogates in its texts, and with null for numbers that JSON lacks."""
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
@@ -157,8 +157,8 @@ def without_surrogates(value: Any) -> Any:
     return value
 
 
-def with_names(template: Template, names: Mapping[str, str]) -> Template:
-    """Return the template with its columns called by the table's own names."""
+def rename_columns(template: Template, names: Mapping[str, str]) -> Template:
+    """Return the template with the table's own names for its columns."""
     if not names:
         return template
     return Template(
@@ -170,12 +170,12 @@ def with_names(template: Template, names: Mapping[str, str]) -> Template:
 
 
 def is_blank(cell: Any) -> bool:
-    """Whether a cell has nothing to read in it: null, not a number, or only white space."""
+    """Whether a cell is empty: null, NaN, or only white space."""
     if isinstance(cell, (str, bytes)):
         return not cell or cell.isspace()
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
-def lacking(column: str) -> RowError:
-    """Return the error of a row that has not the column its neighbours have."""
+def missing_column(column: str) -> RowError:
+    """Return the error of a row without a column that other rows have."""
     return RowError(ErrorCode.MISSING_COLUMN, f"The row has no value for {column!r}.")

@@ -1,16 +1,16 @@
-"""From files to rows: which files there are, and the rows of each."""
+"""Which files are there, and what are the rows of each?"""
 
-from batchscore.read.columnar import told_rows
-from batchscore.read.files import Found, InputFile, SkippedFile, digest, find_files
+from batchscore.read.columnar import rows_in_footer
+from batchscore.read.files import FoundFiles, InputFile, SkippedFile, digest, find_files
 from batchscore.read.open import ReadOptions, open_table
 
 __all__ = [
-    "Found",
+    "FoundFiles",
     "InputFile",
     "ReadOptions",
     "SkippedFile",
     "digest",
     "find_files",
     "open_table",
-    "told_rows",
+    "rows_in_footer",
 ]

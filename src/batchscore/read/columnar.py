@@ -1,23 +1,22 @@
-"""Parquet and Arrow: the rows of a columnar file, batch by batch.
+"""Which rows does a Parquet or Arrow file hold?
 
-pyarrow is imported when such a file is opened. A batch is a few hundred rows, or fewer where rows are
-large, so that one huge row group streams in constant memory.
+pyarrow is imported only when such a file is opened. Rows are read in batches of a few hundred, fewer if they
+are large, so a huge row group streams in constant memory.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import InputFile
-from batchscore.read.problems import Rows, named_once, too_large, unreadable
-from batchscore.read.stream import ARROW_STREAM, looks_like, readable
+from batchscore.read.problems import Rows, too_large_row, unique_names, unreadable_row
+from batchscore.read.stream import ARROW_STREAM, explain_read_errors, looks_like
 from batchscore.rows import Row, Table
 from batchscore.stores.address import StoredPath
-from batchscore.stores.objects import StoredFile
+from batchscore.stores.objects import open_arrow_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 256
 _BATCH_BYTES = 1 << 20
 
-#: Bytes of a column's pages held at a time; pyarrow's default reads a row group's column at once.
+#: Bytes of a column's pages in memory; pyarrow's default is a row group's column.
 _READ_BUFFER = 64 * 1024
 
-#: From a store every such read is a request: each column's are larger, all together no more than this.
+#: From a store each such read is a request: larger for each column, and limited for all of them.
 _LARGEST_RANGE = 2 << 20
 _RANGES_BYTES = 32 << 20
 
@@ -36,21 +35,21 @@ Batches = Generator["pa.RecordBatch", None, None]
 
 
 def parquet_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open a Parquet file: its footer is read. Cells are Python values, whatever the encoding."""
+    """Open a Parquet file by its footer. Cells are Python values, for any encoding."""
     with _parquet(file) as parquet:
         schema = parquet.schema_arrow
     return _table(file, schema, _rows(file, _parquet_batches(file), max_row_bytes))
 
 
 def arrow_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open an Arrow file or stream (told apart by the first bytes): its schema is read."""
+    """Open an Arrow file or stream, which the first bytes distinguish, by its schema."""
     with _arrow(file) as reader:
         schema = reader.schema
     return _table(file, schema, _rows(file, _arrow_batches(file), max_row_bytes))
 
 
-def told_rows(file: InputFile) -> int | None:
-    """Return how many rows a columnar file says it has, its cells unread; `None` where it does not say.
+def rows_in_footer(file: InputFile) -> int | None:
+    """Return a columnar file's number of rows without reading cells; `None` for an Arrow stream.
 
     Raises `UnreadableFile`.
     """
@@ -64,7 +63,7 @@ def told_rows(file: InputFile) -> int | None:
 
 
 def _table(file: InputFile, schema: pa.Schema, rows: Rows) -> Table:
-    columns = named_once(file.name, schema.names)
+    columns = unique_names(file.name, schema.names)
     texts = tuple(field.name for field in schema if _holds_text(field.type))
     return Table(columns, texts, headerless=False, rows=rows)
 
@@ -78,17 +77,17 @@ def _holds_text(kind: pa.DataType) -> bool:
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return True
-    # pyarrow 15 knows no views.
+    # pyarrow 15 has no views.
     is_view = getattr(pa.types, "is_string_view", None)
     return is_view is not None and bool(is_view(kind))
 
 
 @contextmanager
-def _opened(file: InputFile, what: str) -> Iterator[bytes]:
-    """Give the first bytes of a file that is not empty; tell pyarrow's errors as `UnreadableFile`."""
+def _open_checked(file: InputFile, what: str) -> Iterator[bytes]:
+    """Give the first bytes of a file that is not empty; turn pyarrow's errors into `UnreadableFile`."""
     import pyarrow as pa  # noqa: PLC0415
 
-    with readable(file.name):
+    with explain_read_errors(file.name):
         with file.open() as raw:
             head = raw.read(4096)
         if not head:
@@ -103,34 +102,25 @@ def _opened(file: InputFile, what: str) -> Iterator[bytes]:
             ) from error
 
 
-def _at_any_place(file: InputFile, *, mapped: bool = False) -> Any:
-    """Open a file whose parts are read in any order."""
+def _open_stream(file: InputFile) -> Any:
+    """Open a file to read from start to end."""
     import pyarrow as pa  # noqa: PLC0415
 
-    if isinstance(file.path, StoredPath):
-        return pa.PythonFile(StoredFile(file.path), "r")
-    return (pa.memory_map if mapped else pa.OSFile)(os.fsencode(file.path))
-
-
-def _from_the_start(file: InputFile) -> Any:
-    """Open a file that is read once."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    if isinstance(file.path, StoredPath):
-        return pa.PythonFile(file.open(), "r")
-    return pa.OSFile(os.fsencode(file.path))
+    return (
+        pa.PythonFile(file.open(), "r") if isinstance(file.path, StoredPath) else open_arrow_file(file.path)
+    )
 
 
 @contextmanager
 def _parquet(file: InputFile) -> Iterator[Any]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    with _opened(file, "a Parquet file") as head, ExitStack() as stack:
+    with _open_checked(file, "a Parquet file") as head, ExitStack() as stack:
         if head.startswith(b"PARE"):
             raise UnreadableFile(file.name, "it is an encrypted Parquet file: decrypt it first")
         if not head.startswith(b"PAR1"):
-            raise _another(file, looks_like(head), "Parquet")
-        source = stack.enter_context(_at_any_place(file))
+            raise _wrong_format(file, looks_like(head), "a Parquet file")
+        source = stack.enter_context(open_arrow_file(file.path))
         metadata, buffer = pq.read_metadata(source), _READ_BUFFER
         if isinstance(file.path, StoredPath):
             buffer = max(buffer, min(_LARGEST_RANGE, _RANGES_BYTES // (metadata.num_columns or 1)))
@@ -149,23 +139,23 @@ def _parquet_batches(file: InputFile) -> Batches:
 def _arrow(file: InputFile) -> Iterator[Any]:
     import pyarrow as pa  # noqa: PLC0415
 
-    with _opened(file, "an Arrow file") as head, ExitStack() as stack:
+    with _open_checked(file, "an Arrow file") as head, ExitStack() as stack:
         if head.startswith(b"FEA1"):
             raise UnreadableFile(file.name, "it is a Feather file of version 1: write it again as Parquet")
         if head.startswith(b"ARROW1"):
-            # The buffers of a file need not be next to one another; mapped pages are not our memory.
-            source = stack.enter_context(_at_any_place(file, mapped=True))
+            # A file's buffers may be anywhere in it; mapped pages are not our memory.
+            source = stack.enter_context(open_arrow_file(file.path, mapped=True))
             yield stack.enter_context(pa.ipc.open_file(source))
             return
         what = looks_like(head)
         if what is not None and not head.startswith(ARROW_STREAM):
-            raise _another(file, what, "Arrow")
-        source = stack.enter_context(_from_the_start(file))
+            raise _wrong_format(file, what, "an Arrow file")
+        source = stack.enter_context(_open_stream(file))
         yield stack.enter_context(pa.ipc.open_stream(source))
 
 
 def _arrow_batches(file: InputFile) -> Batches:
-    """Small slices of each record batch; a batch as a whole is in memory, as the format demands."""
+    """Yield small slices of each record batch; the format needs a full batch in memory."""
     with _arrow(file) as reader:
         for batch in _record_batches(reader):
             step = _rows_at_once(batch.nbytes / (batch.num_rows or 1)) if _is_sound(batch) else 1
@@ -183,7 +173,7 @@ def _record_batches(reader: Any) -> Batches:
 
 
 def _is_sound(batch: pa.RecordBatch) -> bool:
-    """Whether the offsets lie within the buffers: Arrow data is used as it stands in the file."""
+    """Whether the offsets are within the buffers: Arrow data is used directly from the file."""
     import pyarrow as pa  # noqa: PLC0415
 
     try:
@@ -193,9 +183,9 @@ def _is_sound(batch: pa.RecordBatch) -> bool:
     return True
 
 
-def _another(file: InputFile, what: str | None, format_name: str) -> UnreadableFile:
-    reason = f"but {what}" if what else "it does not start as one"
-    return UnreadableFile(file.name, f"it is no {format_name} file, {reason}")
+def _wrong_format(file: InputFile, what: str | None, expected: str) -> UnreadableFile:
+    reason = f"but {what}" if what else "by its first bytes"
+    return UnreadableFile(file.name, f"it is not {expected}, {reason}")
 
 
 def _rows_at_once(row_bytes: float) -> int:
@@ -209,25 +199,25 @@ def _rows(file: InputFile, batches: Batches, limit: int) -> Rows:
             large = batch.nbytes > limit
             for values in _values(batch):
                 if isinstance(values, str):
-                    yield unreadable(name, number, values)
+                    yield unreadable_row(name, number, values)
                 elif large and _size(values) > limit:
-                    yield too_large(name, number, limit)
+                    yield too_large_row(name, number, limit)
                 else:
                     yield Row(name, number, values)
                 number += 1
-            del batch  # it holds the record batch that it is a slice of
+            del batch  # it keeps the record batch in memory that it is a slice of
 
 
 def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
-    """Each row's cells by column, or why it has none."""
+    """Return each row's cells by column, or why they cannot be read."""
     names = batch.schema.names
     if not names:
         return ({} for _ in range(batch.num_rows))
-    if batch.num_rows == 1:  # as unsound batches come: their cells may not be touched unchecked
+    if batch.num_rows == 1:  # unsound batches come like this: check their cells before use
         return iter([_row_values(batch)])
     try:
         cells = [_cells(column) for column in batch.columns]
-    except Exception:  # whatever a cell does to Python: bytes that are no UTF-8, dates after 9999
+    except Exception:  # any cell that Python cannot hold: bytes that are not UTF-8, dates after 9999
         return (_row_values(batch.slice(row, 1)) for row in range(batch.num_rows))
     return (dict(zip(names, row)) for row in zip(*cells))  # noqa: B905 - of one batch
 
@@ -252,7 +242,7 @@ def _cells(column: pa.Array) -> list[Any]:
 
 
 def _size(value: object) -> int:
-    """About the bytes that a cell or a row takes as text."""
+    """Return about how many bytes a cell or a row takes as text."""
     if isinstance(value, str):
         return len(value.encode())
     if isinstance(value, bytes):

@@ -1,8 +1,8 @@
-"""csv and tsv: which records a file of separated values holds.
+"""Which records does a csv or tsv file hold?
 
-The standard library's `csv` decides where a record ends and what its cells are; here is what it does
-not do: row numbers, recovery after a bad record, and memory that is bounded whatever the file holds.
-All cells are text as they stand. A record's size is that of its bytes, without its line end.
+The standard library's `csv` decides where a record ends and what its cells are. This module adds row
+numbers, recovery after a bad record, and bounded memory for any file. All cells are unchanged text. A
+record's size is that of its bytes, without its line end.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from typing import TYPE_CHECKING
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import InputFile
-from batchscore.read.problems import Rows, given, named_once, not_utf8, too_large, unreadable
-from batchscore.read.stream import BLOCK, Kind, line_blocks, text_blocks
+from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unique_names, unreadable_row
+from batchscore.read.stream import BLOCK, BlockKind, line_blocks, text_blocks
 from batchscore.rows import Row, Table
 
 if TYPE_CHECKING:
     from _csv import Reader
 
-# Decoding turns a byte that is not UTF-8 into one of these; strict UTF-8 never holds them.
+# Decoding turns each byte that is not UTF-8 into one of these, which strict UTF-8 never contains.
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
-# What tells Excel the delimiter, before the header.
+# A line before the header that gives Excel the delimiter.
 _PREFACE = re.compile(rb'"?sep=([,;|\t])"?')
 
-# `csv` of Python 3.10 refuses zero bytes; this stands for one, and no decoding gives it.
+# `csv` of Python 3.10 refuses zero bytes; this replaces them, and no decoding produces it.
 _ZERO = "\udc00"
 
 
-def delimited_table(file: InputFile, delimiter: str, max_row_bytes: int) -> Table:
-    """Open a csv (`,`) or tsv (tab) file: its header is read, its rows are opened on demand.
+def delimited_table(file: InputFile, max_row_bytes: int, *, delimiter: str) -> Table:
+    """Open a csv (`,`) or tsv (tab) file: read its header now, its rows on demand.
 
-    A csv whose first line holds `;` and no `,` is separated by `;`, as Excel writes it in Europe, one that
-    holds tabs and neither by tabs. A line `sep=;` before the header says so itself, as Excel has it.
+    If the first line of a csv has `;` and no `,`, the delimiter is `;`, as Excel writes it in Europe; if it
+    has tabs and neither of them, a tab. A line `sep=;` before the header, as Excel writes it, overrides this.
     """
     first = _first_line(file, max_row_bytes)
     if first is None:
-        return Table((), (), headerless=False, rows=given())
+        return Table((), (), headerless=False, rows=iterate())
     preface = _PREFACE.fullmatch(first)
     if preface:
         delimiter = preface[1].decode()
@@ -55,10 +55,10 @@ def delimited_table(file: InputFile, delimiter: str, max_row_bytes: int) -> Tabl
 
 
 def _first_line(file: InputFile, limit: int) -> bytes | None:
-    """Find the first line that is not empty."""
+    """Return the first line that is not empty."""
     with text_blocks(file, size=limit) as blocks:
         for kind, data in line_blocks(blocks, limit):
-            if kind is not Kind.LINES:
+            if kind is not BlockKind.LINES:
                 raise UnreadableFile(file.name, f"its header is larger than a row may be ({limit} bytes)")
             for line in data.splitlines():
                 if line:
@@ -67,7 +67,7 @@ def _first_line(file: InputFile, limit: int) -> bytes | None:
 
 
 def _columns(file: InputFile, delimiter: str, limit: int, before: int) -> tuple[str, ...]:
-    """Read the header; so many records come `before` it."""
+    """Return the header's columns; `before` is the number of records before it."""
     with text_blocks(file, size=limit) as blocks:
         lines = _Lines(blocks, delimiter, limit)
         try:
@@ -84,14 +84,14 @@ def _columns(file: InputFile, delimiter: str, limit: int, before: int) -> tuple[
                 file.name,
                 "its header is not UTF-8: convert the file, for example with iconv -f WINDOWS-1252 -t UTF-8",
             )
-    # pandas writes an index without a name as a column without one.
+    # pandas writes an unnamed index as an unnamed column.
     named = (name or f"column_{place}" for place, name in enumerate(header))
-    return named_once(file.name, (name.replace(_ZERO, "\0") for name in named))
+    return unique_names(file.name, (name.replace(_ZERO, "\0") for name in named))
 
 
 def _rows(file: InputFile, columns: tuple[str, ...], delimiter: str, limit: int, before: int) -> Rows:
     name, width = file.name, len(columns)
-    number = -1 - before  # the header, and what stands before it
+    number = -1 - before  # the header and any line before it
     with text_blocks(file, size=limit) as blocks:
         lines = _Lines(blocks, delimiter, limit)
         while not lines.ended:
@@ -107,15 +107,15 @@ def _rows(file: InputFile, columns: tuple[str, ...], delimiter: str, limit: int,
                             if cells:
                                 number += 1
                             if number == 0:
-                                lines.watched()
+                                lines.end_watch()
                             continue
-                        lines.watched()
+                        lines.end_watch()
                         if oversized:
-                            yield too_large(name, number, limit)
+                            yield too_large_row(name, number, limit)
                             number += 1
                             continue
                         if lines.escaped and _ESCAPED.search("".join(cells)):
-                            yield not_utf8(name, number)
+                            yield not_utf8_row(name, number)
                             number += 1
                             continue
                         if lines.escaped:
@@ -125,14 +125,14 @@ def _rows(file: InputFile, columns: tuple[str, ...], delimiter: str, limit: int,
                     elif not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t")):
                         continue  # a blank line
                     else:
-                        yield unreadable(
+                        yield unreadable_row(
                             name, number, f"it has {_cells(len(cells))}, the header has {_cells(width)}"
                         )
                     number += 1
             except _TooLargeError:
                 if not lines.skip():
                     raise _unclosed(name, number) from None
-                yield too_large(name, number, limit)
+                yield too_large_row(name, number, limit)
                 number += 1
 
 
@@ -143,17 +143,17 @@ def _cells(count: int) -> str:
 def _unclosed(name: str, number: int) -> UnreadableFile:
     return UnreadableFile(
         name,
-        f"a quote opened in row {number} is never closed, so that no row after it can be told: "
+        f"a quote opened in row {number} is never closed, so the rows after it cannot be read: "
         "close it, or double it if it belongs to the text",
     )
 
 
 class _TooLargeError(Exception):
-    """The record that is being read has passed the limit; it is raised through `csv.reader`."""
+    """The current record is over the limit; raised through `csv.reader`."""
 
 
 class _At(Enum):
-    """Where in a record one stands, as `csv` sees it."""
+    """The position within a record, as `csv` sees it."""
 
     START = "of a cell"
     CELL = "in a cell without quotes"
@@ -162,14 +162,14 @@ class _At(Enum):
 
 
 class _Lines:
-    """Feeds `csv.reader` with lines, block by block, and knows how large the open record is.
+    """Feeds `csv.reader` with lines, block by block, and measures the open record.
 
-    Only the first record that ends in a block can come from more than this block (a block is not
-    larger than the limit), so that only this one is measured: O(1) per record, no cost per line.
+    A block is not larger than the limit, so only the first record that ends in a block can be too large.
+    Only that one is measured: O(1) per record, no cost per line.
 
-    `done` is set by the caller: the reader's `line_num` after the last whole record. `watch` is true
-    when the record at hand needs a look: the first of a block, one near bytes that are not UTF-8, or
-    the one that the end of the file has cut.
+    `done` is set by the caller: the reader's `line_num` after the last complete record. `watch` is true if
+    the current record must be checked: the first of a block, one near bytes that are not UTF-8, or one that
+    the end of the file cuts.
     """
 
     def __init__(self, blocks: Iterable[bytes], delimiter: str, limit: int) -> None:
@@ -180,20 +180,20 @@ class _Lines:
         self._blocks = line_blocks(blocks, limit)
         self._delimiter = delimiter
         self._limit = limit
-        self._block = b""  # the block that the reader has at hand
-        self._before = 0  # the reader's line_num when it got this block
-        self._open = 0  # bytes of the open record in the blocks before
+        self._block = b""  # the reader's current block
+        self._before = 0  # the reader's line_num at the start of this block
+        self._open = 0  # bytes of the open record in earlier blocks
         self._first = True  # no record has ended in this block yet
-        self._rest: tuple[Kind, bytes] | None = None  # read, but neither given nor skipped
-        self._at = _At.START  # when a record is too large: where in it `_rest`, or the next block, starts
+        self._rest: tuple[BlockKind, bytes] | None = None  # read, but neither yielded nor skipped
+        self._at = _At.START  # in a record that is too large: the start of `_rest` or the next block
         self._cell_end = re.compile(rb'%s"|\r\n|\n|\r' % re.escape(delimiter.encode()))
-        # Process-wide, and never lowered: the limit that counts is ours.
+        # Process-wide, and never lowered: our own limit decides.
         needed = 2 * limit + 2 * BLOCK
         if csv.field_size_limit() < needed:
             csv.field_size_limit(needed)
 
     def reader(self) -> Reader:
-        """Make a reader from here on; a new one is needed after `_TooLargeError`."""
+        """Return a reader from here on; `_TooLargeError` makes a new one necessary."""
         self.done = self._before = self._open = 0
         self._block = b""
         self._reader = csv.reader(chain.from_iterable(self), delimiter=self._delimiter)
@@ -206,24 +206,24 @@ class _Lines:
         self._open = self._size_of_open_record()
         inside = self._reader.line_num != self.done
         self.watch = self._first = True
-        self._at = _At.QUOTED if inside else _At.START  # a line end within a record is in quotes
+        self._at = _At.QUOTED if inside else _At.START  # a line end within a record is quoted
         if self._open > self._limit:
             raise _TooLargeError
         item = self._next_item()
         if item is None:
-            # Asked for more in the middle of a record, the reader ends it here and gives it.
+            # In the middle of a record the reader now ends it and returns it.
             self.ended = True
             raise StopIteration
         kind, data = item
-        if kind is not Kind.LINES:
+        if kind is not BlockKind.LINES:
             self._rest = item
             raise _TooLargeError
         self._block, self._before = data, self._reader.line_num
-        text, escaped = _decoded(data)
+        text, escaped = _decode(data)
         self.escaped = escaped or (inside and self.escaped)
         return StringIO(text, newline="")
 
-    def _next_item(self) -> tuple[Kind, bytes] | None:
+    def _next_item(self) -> tuple[BlockKind, bytes] | None:
         item, self._rest = self._rest or next(self._blocks, None), None
         return item
 
@@ -231,39 +231,39 @@ class _Lines:
         read = self._reader.line_num
         if read == self.done:
             return 0
-        if self.done <= self._before:  # the whole block belongs to it
+        if self.done <= self._before:  # all of the block belongs to it
             return self._open + len(self._block)
         return sum(map(len, self._block.splitlines(keepends=True)[self.done - read :]))
 
     def watched_size(self) -> int:
-        """Measure the watched record if it may be over the limit, else give 0."""
+        """Return the size of the checked record if it may be over the limit, else 0."""
         lines = self.done - self._before
         if not self._first or (lines == 1 and not self._open):
             return 0
         start = b"".join(self._block.splitlines(keepends=True)[:lines])
         return self._open + len(start.rstrip(b"\r\n"))
 
-    def watched(self) -> None:
-        """Note that the watched record has been dealt with."""
+    def end_watch(self) -> None:
+        """Note that the checked record is done."""
         self._first = False
         self.watch = self.escaped
 
     def skip(self) -> bool:
-        """Go behind the end of the record that is too large; False if its quotes never close."""
+        """Skip the rest of the record that is too large; False if its quotes never close."""
         while (item := self._next_item()) is not None:
             data = item[1]
             end = self._end(data)
             if end is not None:
                 if end < len(data):
-                    self._rest = (Kind.LINES, data[end:])
+                    self._rest = (BlockKind.LINES, data[end:])
                 return True
         self.ended = True
         return self._at is not _At.QUOTED
 
     def _end(self, data: bytes) -> int | None:
-        """Find the position behind the line end of the record, or None if `data` is all within it.
+        """Return the position after the record's line end, or None if it is not in `data`.
 
-        The rules of `csv`: quotes count only at the start of a cell, doubled ones are text.
+        As in `csv`, quotes count only at the start of a cell, and doubled quotes are text.
         """
         place = 0
         while place < len(data):
@@ -287,8 +287,8 @@ class _Lines:
         return None
 
 
-def _decoded(data: bytes) -> tuple[str, bool]:
-    """Give the text, and whether it holds stand-ins for bytes that are not UTF-8 or for zero bytes."""
+def _decode(data: bytes) -> tuple[str, bool]:
+    """Return the text, and whether it has replacements of bytes that are not UTF-8 or of zero bytes."""
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""json: which rows a JSON document holds: those of an array, of an object of columns, or one object.
+"""Which rows does a JSON document hold: those of an array, of an object of columns, or one object?
 
-An array is read element by element in constant memory, each by the standard library's decoder. ijson's
-C backend is a third faster (its Python one ten times slower), but stops at the first bad element and at
+An array is read element by element in constant memory, with the standard library's decoder. ijson's C
+backend is a third faster (its Python backend ten times slower), but stops at the first bad element and at
 the NaN that Python writes.
 """
 
@@ -23,14 +23,14 @@ from batchscore.read.lines import (
     columns_of,
     is_text,
     json_line_rows,
-    peeked,
+    peek_table,
     row_of,
 )
-from batchscore.read.problems import Rows, given, not_utf8, too_large, unreadable
-from batchscore.read.stream import BLOCK, Kind, line_blocks, text_blocks
+from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unreadable_row
+from batchscore.read.stream import BLOCK, BlockKind, line_blocks, text_blocks
 from batchscore.rows import Row, Table, UnreadableRow
 
-#: An object cannot be read by parts; its Python values take up to ten times its bytes.
+#: An object cannot be read in parts; its Python values take up to ten times its bytes.
 MAX_OBJECT_BYTES = 256 * 1024 * 1024
 
 _INVALID = object()
@@ -43,22 +43,22 @@ _STRING_END = re.compile(r'["\\]')
 
 
 def json_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open a json file. An object is read whole here; an array only as far as its columns need.
+    """Open a json file. An object is read completely; an array only as far as its columns need.
 
-    One object a line, as some tools write under this name, is read as jsonl.
+    A file with one object per line, which some tools name json, is read as jsonl.
     """
     start = _first_char(file)
     if start == b"[":
-        return peeked(lambda cap: _array_rows(file, max_row_bytes, cap))
+        return peek_table(lambda cap: _array_rows(file, max_row_bytes, cap))
     if not start:
-        return Table((), (), headerless=False, rows=given())
+        return Table((), (), headerless=False, rows=iterate())
     if start != b"{":
         raise UnreadableFile(
             file.name,
-            "it holds neither a JSON array nor an object; if it holds one value a line, call it .jsonl",
+            "it holds neither a JSON array nor an object; if it holds one value per line, name it .jsonl",
         )
     if _is_json_lines(file, max_row_bytes):
-        return peeked(lambda cap: json_line_rows(file, max_row_bytes, cap))
+        return peek_table(lambda cap: json_line_rows(file, max_row_bytes, cap))
     return _object_table(file, max_row_bytes)
 
 
@@ -68,16 +68,16 @@ def _first_char(file: InputFile) -> bytes:
 
 
 def _is_json_lines(file: InputFile, limit: int) -> bool:
-    """Whether the first line that is not blank is an object by itself, and another line follows."""
+    """Whether the first line that is not blank is an object, and another line follows."""
     with text_blocks(file, size=limit) as blocks:
         parts = (
             (kind, line)
             for kind, data in line_blocks(blocks, limit)
-            for line in (data.splitlines() if kind is Kind.LINES else [data])
+            for line in (data.splitlines() if kind is BlockKind.LINES else [data])
             if line.strip()
         )
         kind, first = next(parts)
-        return kind is Kind.LINES and _is_object(first) and next(parts, None) is not None
+        return kind is BlockKind.LINES and _is_object(first) and next(parts, None) is not None
 
 
 def _is_object(line: bytes) -> bool:
@@ -97,24 +97,24 @@ def _object_table(file: InputFile, limit: int) -> Table:
     if len(data) > MAX_OBJECT_BYTES:
         raise UnreadableFile(
             file.name,
-            f"one JSON object larger than {MAX_OBJECT_BYTES >> 20} MB, which cannot be read by parts: "
-            "write it as jsonl, one object a line",
+            f"one JSON object larger than {MAX_OBJECT_BYTES >> 20} MB, which cannot be read in parts: "
+            "write it as jsonl, one object per line",
         )
     text = data.decode(errors="surrogateescape")
     value = _parsed(file, text)
     rows = _object_rows(file, value)
     if rows is None and len(data.strip()) > limit:
-        return Table(tuple(value), (), headerless=False, rows=given([too_large(file.name, 0, limit)]))
+        return Table(tuple(value), (), headerless=False, rows=iterate([too_large_row(file.name, 0, limit)]))
     values = [value] if rows is None else rows
     columns, texts = columns_of(values)
     suspect = _is_suspect(text)
     read = (
-        unreadable(file.name, number, f"it holds bytes that are not UTF-8, or {HALF_CHARACTER}")
+        unreadable_row(file.name, number, f"it holds bytes that are not UTF-8, or {HALF_CHARACTER}")
         if suspect and not is_text(row)
         else Row(file.name, number, row)
         for number, row in enumerate(values)
     )
-    return Table(columns or tuple(value), texts, headerless=False, rows=given(read))
+    return Table(columns or tuple(value), texts, headerless=False, rows=iterate(read))
 
 
 def _parsed(file: InputFile, text: str) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _parsed(file: InputFile, text: str) -> dict[str, Any]:
         value = DECODER.decode(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            reason = "several JSON documents one after another: write one a line, and call it .jsonl"
+            reason = "several JSON documents in a row: write one per line, and name it .jsonl"
         else:
             reason = f"not valid JSON at line {error.lineno}, or it breaks off"
         raise UnreadableFile(file.name, reason) from None
@@ -136,11 +136,11 @@ def _parsed(file: InputFile, text: str) -> dict[str, Any]:
 
 
 def _object_rows(file: InputFile, value: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Give the rows of an object of columns, or None where the object itself is the row.
+    """Return the rows of an object of columns, or None if the object itself is the row.
 
-    Columns are lists of one length; or objects of the same keys, as pandas writes a DataFrame (of
-    `orient="index"`, whose outer keys are numbers and whose inner ones are not, each is a row). Raises
-    `UnreadableFile` for lists of several lengths.
+    Columns are lists of the same length, or objects with the same keys, as pandas writes a DataFrame. With
+    `orient="index"`, where the outer keys are numbers and the inner ones are not, each object is a row.
+    Raises `UnreadableFile` for lists of different lengths.
     """
     cells = list(value.values())
     if not cells:
@@ -167,18 +167,18 @@ def _object_rows(file: InputFile, value: dict[str, Any]) -> list[dict[str, Any]]
 
 
 def _is_chat(value: dict[str, Any]) -> bool:
-    """One request's `messages` are no column, though they are a list."""
+    """Whether the object is one chat request: its `messages` are a list, but not a column."""
     messages = value.get("messages", ())
     return len(messages) > 0 and all(isinstance(message, dict) and "role" in message for message in messages)
 
 
 def _array_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
-    """Read the elements of an array. A bad one costs itself alone if its brackets and quotes are whole."""
+    """Read the elements of an array. A bad element costs no other if its brackets and quotes are complete."""
     name, number = file.name, 0
     with text_blocks(file, size=limit, cap=cap) as blocks:
         text = _Text(blocks)
         text.next_char()
-        text.at += 1  # the bracket that opens the array
+        text.at += 1  # skip the bracket that opens the array
         while True:
             for values in text.plain_objects(limit):
                 yield Row(name, number, values)
@@ -196,7 +196,7 @@ def _array_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
             if end < 0:
                 if not text.skip():
                     raise _broken_off(name, number)
-                yield too_large(name, number, limit)
+                yield too_large_row(name, number, limit)
             else:
                 yield _row(name, number, text, end, value, limit)
                 text.at = end
@@ -214,9 +214,9 @@ def _broken_off(name: str, number: int) -> UnreadableFile:
 
 
 def _element(text: _Text) -> tuple[Any, int, int]:
-    """Give an element's value, where the comma or bracket behind it stands, and its size in characters.
+    """Return an element's value, the position of the comma or bracket after it, and its size in characters.
 
-    The place is -1 as long as it is not at hand; the value of what is not valid JSON is `_INVALID`.
+    The position is -1 if it is not read yet; the value is `_INVALID` for invalid JSON.
     """
     try:
         value, stop = DECODER.raw_decode(text.text, text.at)
@@ -237,35 +237,35 @@ def _row(name: str, number: int, text: _Text, end: int, value: Any, limit: int) 
     if (end - text.at) * 4 > limit:  # a character has at most four bytes
         raw = text.text[text.at : end].rstrip()
         if len(raw.encode(errors="surrogateescape")) > limit:
-            return too_large(name, number, limit)
+            return too_large_row(name, number, limit)
     if text.suspect and _ESCAPED.search(text.text, text.at, end):
-        return not_utf8(name, number)
+        return not_utf8_row(name, number)
     if value is _INVALID:
-        return unreadable(name, number, "it is not valid JSON")
+        return unreadable_row(name, number, "it is not valid JSON")
     if text.suspect and not is_text(value):
-        return unreadable(name, number, f"it holds {HALF_CHARACTER}")
+        return unreadable_row(name, number, f"it holds {HALF_CHARACTER}")
     return row_of(name, number, value)
 
 
 def _after_space(text: str, place: int) -> int:
     space = _SPACE.match(text, place)
-    assert space is not None  # it matches nothing, too
+    assert space is not None  # the pattern also matches nothing
     return space.end()
 
 
 def _is_suspect(text: str) -> bool:
-    """Whether it holds bytes that are not UTF-8, or escapes that may be half characters."""
+    """Whether a text has bytes that are not UTF-8, or escapes that may be half characters."""
     if "\\u" in text and _HALF.search(text):
         return True
     try:
-        text.encode()  # ten times as fast as a search for what cannot be encoded
+        text.encode()  # ten times as fast as a search for such characters
     except UnicodeEncodeError:
         return True
     return False
 
 
 class _Text:
-    """The part of the document at hand: `text` from `at` on is still to be read."""
+    """The current part of the document: `text` from `at` on is not read yet."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self.text = ""
@@ -275,9 +275,9 @@ class _Text:
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
 
     def more(self) -> bool:
-        """Drop what is read, append as much as is left or more; False if nothing is to come.
+        """Drop the text that was read, and at least double the rest; False at the end.
 
-        Doubling keeps the cost of parsing a long element again and again linear in its size.
+        Doubling keeps the cost of parsing a long element repeatedly linear in its size.
         """
         parts, left, new = [self.text[self.at :]], len(self.text) - self.at, 0
         for block in self._blocks:
@@ -293,9 +293,9 @@ class _Text:
         return new > 0
 
     def plain_objects(self, limit: int) -> Iterator[dict[str, Any]]:
-        """Give the objects at hand that need no second look, and go behind their commas.
+        """Yield the next objects that are plainly valid, and move past their commas.
 
-        The usual case, in about 1 µs a small object; what it leaves is for `_element` to judge.
+        This is the usual case, and takes about 1 µs per small object; `_element` handles the others.
         """
         text, place = self.text, _after_space(self.text, self.at)
         while not self.suspect:
@@ -309,7 +309,7 @@ class _Text:
             yield value
 
     def next_char(self) -> str:
-        """Go to the next character that is not blank and give it; empty at the end."""
+        """Move to the next character that is not blank and return it; empty at the end."""
         while True:
             self.at = _after_space(self.text, self.at)
             if self.at < len(self.text):
@@ -318,7 +318,7 @@ class _Text:
                 return ""
 
     def skip(self) -> bool:
-        """Go to the end of the element, keeping nothing of it; False if it does not end."""
+        """Move to the end of the element without keeping it; False if it does not end."""
         scan = _Scan()
         while (end := scan.end(self.text, self.at)) < 0:
             self.at = len(self.text)
@@ -329,7 +329,7 @@ class _Text:
 
 
 class _Scan:
-    """Finds the comma or bracket that ends an element, by its quotes and brackets alone."""
+    """Finds the comma or bracket that ends an element, by quotes and brackets only."""
 
     def __init__(self) -> None:
         self._depth = 0
@@ -337,7 +337,7 @@ class _Scan:
         self._escape = False  # the text before ended with a backslash
 
     def end(self, text: str, place: int) -> int:
-        """Find the end's position in `text` from `place` on, or -1: it is still to come."""
+        """Return the position of the end in `text` from `place` on, or -1 if it is not in this text."""
         place += self._escape
         self._escape = False
         while True:

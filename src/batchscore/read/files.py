@@ -1,10 +1,9 @@
-"""Which files a run reads, in which order, and what each is called in records.
+"""Which files does a run read, in which order, and what is each file's name in records?
 
-It opens no file and knows no format beyond its suffix: what a file holds is the readers' business, so
-that a folder of a million files costs one walk.
+It opens no file and knows a format only by its suffix, so a folder of a million files costs one walk.
 """
 
-# Paths stay strings: a Path for each entry of a walk would cost more than the walk.
+# Paths are strings: a Path for each entry would take longer than the walk.
 # ruff: noqa: PTH118, PTH119, PTH120, PTH122
 
 from __future__ import annotations
@@ -17,20 +16,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 
-import xxhash
-
 from batchscore.errors import InputError, UnreadableFile
-from batchscore.read.trees import LOCAL, Entry, Tree, tree_of
-from batchscore.stores.address import Place, StoredPath
-from batchscore.stores.failures import StoreFailure
-from batchscore.stores.objects import StoredStream
+from batchscore.read.trees import FolderEntry, Tree, tree_of
+from batchscore.stores.address import Place, path_text
+from batchscore.stores.errors import StoreFailure
+from batchscore.stores.storage import digest_of, open_raw
 
-#: Suffixes of text, which may be compressed as well, and of formats that compress by themselves.
+#: Suffixes of text formats, which may be compressed, and of formats that have their own compression.
 TEXT_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
 BINARY_SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 
-#: A folder that holds an entry of this name is an output of ours; so is `X` beside `X.batchscore`.
+#: A folder with an entry of this name is an output of ours; so is `X` beside `X.batchscore`.
 OUTPUT_MARK = ".batchscore"
 
 _FORMATS = f"{' '.join(TEXT_SUFFIXES)} (also with .gz or .zst) {' '.join(BINARY_SUFFIXES)}"
@@ -42,9 +39,9 @@ _SHOWN = 5
 class InputFile:
     r"""One file to read.
 
-    `name` is its path below the input root, with `/`, as it stands in records (bytes of a file name
-    that are not UTF-8 as `\xff`). `suffix` is in lower case, with its dot and without that of the
-    compression, which is `"gz"`, `"zst"` or `None`. `size` is in bytes, as stored.
+    `name` is its path below the base folder, with `/`, as in records (bytes that are not UTF-8 as `\xff`).
+    `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`, `"zst"`
+    or `None`. `size` is in bytes, as stored.
     """
 
     path: Place
@@ -54,38 +51,36 @@ class InputFile:
     size: int
 
     def open(self) -> io.RawIOBase:
-        """Open its bytes as stored, to be read once from the start; what fails is an `OSError`."""
-        return opened(self.path)
+        """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""
+        return open_raw(self.path)
 
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file or folder (its name then ends with `/`) that was met but is not read, and why."""
+    """A file or folder (its name ends with `/`) that was found but is not read, and why."""
 
     name: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Found:
-    """The files of a run, in the order of the INPUTs, and below each in bytewise order of names."""
+class FoundFiles:
+    """The files of a run in the order of the INPUTs, and within each INPUT in bytewise order of names."""
 
     files: tuple[InputFile, ...]
     skipped: tuple[SkippedFile, ...]
 
 
-def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str | None = None) -> Found:
-    """Find the files that INPUTs (files, folders, globs) stand for; one reached twice comes once.
+def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str | None = None) -> FoundFiles:
+    """Find the files of INPUTs (files, folders, globs); a file that several INPUTs reach is found once.
 
-    Their names begin below `root`; without one, below what all INPUTs have in common.
-
-    A path that exists is meant literally, whatever characters it has. Raises `InputError` where an
-    INPUT is missing, an explicitly named file has no format of ours, or nothing readable is found, and
-    `SettingsError` where a URI cannot be used.
+    Names begin below `root`, by default below the common folder of all INPUTs. A path that exists is taken
+    literally, even if it has glob characters. Raises `InputError` if an INPUT is missing, a named file has
+    no supported format, or no readable file is found, and `SettingsError` for an invalid URI.
     """
     texts = list(dict.fromkeys(inputs))
     if not texts:
-        raise InputError("no INPUT was given: name a file, a folder or a glob")
+        raise InputError("no INPUT: name a file, a folder or a glob")
     tree = tree_of(texts)
     sources = [_source(tree, text, output) for text in texts]
     search = _Search(tree, _root(sources) if root is None else _named_root(tree, root, sources), output)
@@ -94,30 +89,21 @@ def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str 
         before, skipped = len(search.seen_files), len(search.skipped)
         files.extend(search.run(source))
         if len(search.seen_files) == before and not search.known_again:
-            raise _nothing(tree, source, search.skipped[skipped:])
-    return Found(tuple(files), tuple(search.skipped))
-
-
-def opened(place: Place) -> io.RawIOBase:
-    """Open a file's bytes, to be read once from the start."""
-    return StoredStream(place) if isinstance(place, StoredPath) else place.open("rb", buffering=0)
+            raise _error_of_no_files(tree, source, search.skipped[skipped:])
+    return FoundFiles(tuple(files), tuple(search.skipped))
 
 
 def digest(place: Place) -> str:
-    """`xxh3:<32 hex digits>` of the file's bytes as stored; one pass in constant memory."""
-    state = xxhash.xxh3_128()
+    """Return the digest `xxh3:<32 hex digits>` of the file's bytes as stored; raises `UnreadableFile`."""
     try:
-        with opened(place) as file:
-            while block := file.read(1 << 20):
-                state.update(block)
+        return digest_of(place)
     except OSError as error:
-        raise UnreadableFile(_shown(str(place)), error.strerror or "cannot be read") from error
-    return f"xxh3:{state.hexdigest()}"
+        raise UnreadableFile(path_text(str(place)), error.strerror or "cannot be read") from error
 
 
 @dataclass(frozen=True)
 class _Source:
-    """An INPUT resolved: `parts` is what is left of a glob below `base`; none for a folder."""
+    """A resolved INPUT: `parts` are those of a glob below `base`; none for a file or folder."""
 
     text: str
     base: str
@@ -126,32 +112,32 @@ class _Source:
 
 
 def _source(tree: Tree, text: str, output: Place | None) -> _Source:
-    """Decide what one INPUT means. The longest leading path that exists is taken literally."""
+    """Return what one INPUT means. The longest leading path that exists is taken literally."""
     try:
-        return _resolved(tree, text, output)
+        return _resolve(tree, text, output)
     except StoreFailure as failure:
-        raise InputError(f"{_shown(text)}: {failure.strerror}") from None
+        raise InputError(f"{path_text(text)}: {failure.strerror}") from None
 
 
-def _resolved(tree: Tree, text: str, output: Place | None) -> _Source:
+def _resolve(tree: Tree, text: str, output: Place | None) -> _Source:
     path = tree.absolute(text)
     kind = tree.kind(path)
     if kind is not None and tree.real(path) == tree.within(output):
-        raise InputError(f"{_shown(text)} is also the output: let the output go to another place")
+        raise InputError(f"{path_text(text)} is also the output: choose another output")
     if kind == "folder":
         mark = os.path.join(path, OUTPUT_MARK)
         if tree.kind(mark) is not None or tree.is_link(mark):
             raise InputError(
-                f"{_shown(text)} is an output folder of batchscore. To score it again, name a folder "
-                "of score records below it, or that folder's files"
+                f"{path_text(text)} is an output folder of batchscore. To score its records, name a "
+                "folder of score records below it, or that folder's files"
             )
         return _Source(text, path, "folder")
     if kind == "file":
         return _Source(text, path, "file")
     if kind is not None:
-        raise InputError(f"{_shown(text)} is not a regular file: write its data to a file first")
+        raise InputError(f"{path_text(text)} is not a regular file: write its data to a file first")
     if text and tree.is_link(path):
-        raise InputError(f"{_shown(text)} is a link to a file that does not exist")
+        raise InputError(f"{path_text(text)} is a link to a file that does not exist")
     base = path
     parts: list[str] = []
     while base != os.path.dirname(base) and tree.kind(base) is None:
@@ -159,7 +145,7 @@ def _resolved(tree: Tree, text: str, output: Place | None) -> _Source:
         parts.insert(0, part)
     if parts and _MAGIC.search(parts[0]) and tree.kind(base) == "folder":
         return _Source(text, base, "glob", tuple(parts))
-    raise InputError(_missing(tree, text, base, parts))
+    raise InputError(_missing_text(tree, text, base, parts))
 
 
 def _root(sources: Sequence[_Source]) -> str:
@@ -174,25 +160,25 @@ def _root(sources: Sequence[_Source]) -> str:
 def _named_root(tree: Tree, text: str, sources: Sequence[_Source]) -> str:
     root = tree.absolute(text)
     if tree.kind(root) != "folder":
-        raise InputError(f"{_shown(text)} is no folder, so no INPUT can lie below it")
+        raise InputError(f"{path_text(text)} is not a folder, so no INPUT can be below it")
     for source in sources:
         if not os.path.join(source.base, "").startswith(os.path.join(root, "")):
-            raise InputError(f"{_shown(source.text)} does not lie below the folder {_shown(text)}")
+            raise InputError(f"{path_text(source.text)} is not below the folder {path_text(text)}")
     return root
 
 
 class _Search:
-    """One walk over all INPUTs: remembers real paths, so that links and overlaps give a file once."""
+    """One walk over all INPUTs; it remembers real paths, so links and overlaps give a file only once."""
 
     def __init__(self, tree: Tree, root: str, output: Place | None) -> None:
         self._tree = tree
         self._prefix = os.path.join(root, "")
         self.skipped: list[SkippedFile] = []
         self.seen_files: set[str] = set()
-        self.known_again = False  # the last INPUT met a file that an earlier INPUT had given
+        self.known_again = False  # the last INPUT reached a file of an earlier INPUT
         self._seen_folders: set[str] = set()
         self._seen_globs: set[tuple[str, tuple[_Pattern, ...]]] = set()
-        self._told: set[str] = set()
+        self._skipped_names: set[str] = set()
         self._output = tree.within(output)
 
     def run(self, source: _Source) -> Iterator[InputFile]:
@@ -200,7 +186,7 @@ class _Search:
         if source.kind == "file":
             if _suffix(source.base) is None:
                 raise InputError(
-                    f"{_shown(source.text)}: {_unknown(source.base)}; batchscore reads {_FORMATS}"
+                    f"{path_text(source.text)}: {_unknown(source.base)}; batchscore reads {_FORMATS}"
                 )
             yield from self._file(source.base, self._tree.real(source.base))
         elif source.kind == "folder":
@@ -226,7 +212,7 @@ class _Search:
             yield InputFile(self._tree.place(path), self._name(path), kind[0], kind[1], size)
 
     def _walk(self, path: str, real: str) -> Iterator[InputFile]:
-        """All files below a folder. A folder met again, by a link or a loop of links, gives nothing."""
+        """Yield all files below a folder; nothing if a link leads to it a second time."""
         if real in self._seen_folders:
             self.known_again = True
             return
@@ -234,17 +220,17 @@ class _Search:
         for entry in self._entries(path, real):
             yield from self._entry(entry)
 
-    def _entry(self, entry: _Entry) -> Iterator[InputFile]:
+    def _entry(self, entry: _WalkEntry) -> Iterator[InputFile]:
         return self._walk(entry.path, entry.real) if entry.folder else self._file(entry.path, entry.real)
 
     def _glob(self, path: str, real: str, patterns: tuple[_Pattern, ...]) -> Iterator[InputFile]:
-        """Find what matches below `path`: files, and all that lies below a folder that matches wholly."""
+        """Yield the matching files below `path`, and all files below a folder that matches completely."""
         if (real, patterns) in self._seen_globs:
             return
         self._seen_globs.add((real, patterns))
         ahead = _without_stars(patterns)
         for entry in self._entries(path, real, hidden=bool(ahead) and ahead[0].hidden):
-            # `**` leaves two ways on: what may still be to match below this entry.
+            # `rests`: what may remain to match below this entry; `**` gives two possibilities.
             rests = {ahead[1:]} if ahead and ahead[0].matches(entry.name) else set()
             if patterns[0].stars and not entry.name.startswith("."):
                 rests.add(patterns)
@@ -256,8 +242,8 @@ class _Search:
                 for rest in sorted(rests, key=len):
                     yield from self._glob(entry.path, entry.real, rest)
 
-    def _entries(self, folder: str, real: str, *, hidden: bool = False) -> list[_Entry]:
-        """List what a folder shows, without our own outputs, in the order of the names that files get."""
+    def _entries(self, folder: str, real: str, *, hidden: bool = False) -> list[_WalkEntry]:
+        """Return a folder's entries without our own outputs, in the order of the files' names in records."""
         try:
             found = self._tree.scan(folder)
         except OSError as error:
@@ -278,9 +264,9 @@ class _Search:
                 continue
             if shown is not None:
                 entries.append(shown)
-        return sorted(entries, key=_Entry.order)
+        return sorted(entries, key=_WalkEntry.order)
 
-    def _judge(self, entry: Entry, real_folder: str, names: set[str]) -> _Entry | None:
+    def _judge(self, entry: FolderEntry, real_folder: str, names: set[str]) -> _WalkEntry | None:
         link = entry.is_symlink()
         real = self._tree.real(entry.path) if link else os.path.join(real_folder, entry.name)
         folder = entry.is_dir()
@@ -294,27 +280,27 @@ class _Search:
         if reason is not None:
             self._skip(entry.path, reason, folder=folder)
             return None
-        return _Entry(entry.name, entry.path, real, folder)
+        return _WalkEntry(entry.name, entry.path, real, folder)
 
     def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
         name = self._name(path) + ("/" if folder else "")
-        if name not in self._told:
-            self._told.add(name)
+        if name not in self._skipped_names:
+            self._skipped_names.add(name)
             self.skipped.append(SkippedFile(name, reason))
 
     def _name(self, path: str) -> str:
-        return _shown(path[len(self._prefix) :] or ".")
+        return path_text(path[len(self._prefix) :] or ".")
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _WalkEntry:
     name: str
     path: str
     real: str
     folder: bool
 
     def order(self) -> bytes:
-        """`a.csv` stands before `a/b.csv`, as the whole names do: the `/` takes part."""
+        """Return the sort key: with the `/` of a folder, `a.csv` is before `a/b.csv`, as in full names."""
         return os.fsencode(self.name) + (b"/" if self.folder else b"")
 
 
@@ -336,14 +322,14 @@ def _pattern(text: str) -> _Pattern:
 
 
 def _without_stars(patterns: tuple[_Pattern, ...]) -> tuple[_Pattern, ...]:
-    """Give what is to match where a leading `**` stands for no folder at all."""
+    """Return the rest to match if a leading `**` matches no folder at all."""
     while patterns and patterns[0].stars:
         patterns = patterns[1:]
     return patterns
 
 
 def _suffix(path: str) -> tuple[str, str | None] | None:
-    """Format and compression by the name alone, or None."""
+    """Return format and compression by the name, or None."""
     stem, suffix = os.path.splitext(os.path.basename(path).lower())
     if suffix in COMPRESSIONS:
         inner = os.path.splitext(stem)[1]
@@ -355,46 +341,41 @@ def _unknown(path: str) -> str:
     stem, suffix = os.path.splitext(os.path.basename(path))
     if suffix.lower() in COMPRESSIONS:
         suffix = os.path.splitext(stem)[1] + suffix
-    return f"suffix {_shown(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
+    return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
 
 
-def _nothing(tree: Tree, source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
+def _error_of_no_files(tree: Tree, source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
     if source.kind == "glob" and not skipped:
         return InputError(
-            f"{_shown(source.text)} matches nothing below {tree.shown(source.base)} (hidden files are "
+            f"{path_text(source.text)} matches nothing below {tree.shown(source.base)} (hidden files are "
             "matched only by a pattern that starts with a dot)"
         )
     what = "matches no file" if source.kind == "glob" else "holds no file"
     named = "; ".join(f"{skip.name}: {skip.reason}" for skip in skipped[:_SHOWN])
     more = f"; and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
     left = f". Skipped: {named}{more}" if skipped else ""
-    return InputError(f"{_shown(source.text)} {what} that batchscore reads: {_FORMATS}{left}")
+    return InputError(f"{path_text(source.text)} {what} that batchscore reads: {_FORMATS}{left}")
 
 
-def _missing(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str:
-    """Say what stands where the missing path was looked for; `base` is the part of it that exists."""
+def _missing_text(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str:
+    """Return a message with the nearest names in `base`, the part of the missing path that exists."""
     if not parts:
-        return "an INPUT is an empty text: name a file, a folder or a glob"
-    message = f"{_shown(text)} does not exist"
+        return "an INPUT is empty: name a file, a folder or a glob"
+    message = f"{path_text(text)} does not exist"
     if tree.kind(base) != "folder":
         return f"{message}: {tree.shown(base)} is a file, not a folder"
     try:
         names = sorted(entry.name for entry in tree.scan(base) if not entry.name.startswith("."))
     except OSError as error:
-        return f"{message}, or may not be seen: {tree.shown(base)}: {error.strerror}"
+        return f"{message}, or is not accessible: {tree.shown(base)}: {error.strerror}"
     by_folded = {name.casefold(): name for name in names}
     near = [by_folded[name] for name in difflib.get_close_matches(parts[0].casefold(), by_folded, _SHOWN)]
     if near:
-        return f"{message}. In {tree.shown(base)} there is {_listed(near)}"
-    return f"{message}. {tree.shown(base)} holds {_listed(names) if names else 'nothing'}"
+        return f"{message}. In {tree.shown(base)} there is {_name_list(near)}"
+    return f"{message}. {tree.shown(base)} holds {_name_list(names) if names else 'nothing'}"
 
 
-def _listed(names: Iterable[str]) -> str:
-    shown = [_shown(name) for name in names]
+def _name_list(names: Iterable[str]) -> str:
+    shown = [path_text(name) for name in names]
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     return ", ".join(shown[:_SHOWN]) + more
-
-
-def _shown(path: str) -> str:
-    """Write a path as text that every encoder takes: Linux allows names that are not UTF-8."""
-    return LOCAL.shown(path)

@@ -1,6 +1,6 @@
-"""txt and jsonl: which rows a file of lines holds.
+"""Which rows does a file of lines hold: txt and jsonl?
 
-It knows nothing of JSON documents that span lines, except to say that a file is one.
+This module knows nothing of JSON documents that span lines, but recognizes one.
 """
 
 from __future__ import annotations
@@ -16,61 +16,58 @@ import orjson
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import InputFile
-from batchscore.read.problems import Rows, not_utf8, too_large, unreadable
-from batchscore.read.stream import Kind, line_blocks, text_blocks
+from batchscore.read.problems import Rows, not_utf8_row, too_large_row, unreadable_row
+from batchscore.read.stream import BlockKind, line_blocks, text_blocks
 from batchscore.rows import TEXT_COLUMN, Row, Table, UnreadableRow
 
-#: Rows, and bytes of the file, that are looked at for the names of columns.
+#: Rows, and bytes of the file, that are read to find the names of columns.
 _PEEKED_ROWS = 100
 _PEEKED_BYTES = 1 << 20
 
 _BIG_INTEGER = re.compile(rb"(?<![0-9.])[0-9]{19,}(?![0-9.eE])")
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
-# A raw tab or line break within a string is a common slip whose meaning is clear.
+# Accept a raw tab or line break within a string: a common mistake with a clear meaning.
 DECODER = json.JSONDecoder(strict=False)
 
 
 class BareText(dict[str, Any]):
-    """The values of a JSON string, told from those of an object by their type."""
+    """The values of a JSON string; the type distinguishes them from those of an object."""
 
 
-def text_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open a txt file by lines: each that is not blank is a row, `number` counts all of them."""
+def text_table(file: InputFile, max_row_bytes: int, *, document: bool = False) -> Table:
+    """Open a txt file by lines: each that is not blank is a row, and `number` counts all lines.
+
+    As a `document` the whole file, unchanged, is row 0; a blank file has no row.
+    """
     with text_blocks(file) as blocks:
-        next(blocks, None)  # a file of another kind is told at once
-    return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=_text_rows(file, max_row_bytes))
-
-
-def text_document_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open a txt file as a whole: row 0 is its text as it stands; a blank one has no row."""
-    with text_blocks(file) as blocks:
-        next(blocks, None)
-    return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=_document_rows(file, max_row_bytes))
+        next(blocks, None)  # raises at once if it is another kind of file
+    rows = (_document_rows if document else _text_rows)(file, max_row_bytes)
+    return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=rows)
 
 
 def json_lines_table(file: InputFile, max_row_bytes: int) -> Table:
     """Open a jsonl file: a line is an object, or a string (a text without columns), or null."""
     _refuse_document(file, max_row_bytes)
-    return peeked(lambda cap: json_line_rows(file, max_row_bytes, cap))
+    return peek_table(lambda cap: json_line_rows(file, max_row_bytes, cap))
 
 
 def _text_rows(file: InputFile, limit: int) -> Rows:
     name, number = file.name, 0
     with text_blocks(file, size=limit) as blocks:
         for kind, data in line_blocks(blocks, limit):
-            if kind is Kind.LINES:
+            if kind is BlockKind.LINES:
                 for line in data.splitlines():
                     try:
                         text = line.decode()
                     except UnicodeDecodeError:
-                        yield not_utf8(name, number)
+                        yield not_utf8_row(name, number)
                     else:
                         if text and not text.isspace():
                             yield Row(name, number, {TEXT_COLUMN: text})
                     number += 1
-            elif kind is Kind.LAST:
-                yield too_large(name, number, limit)
+            elif kind is BlockKind.LAST:
+                yield too_large_row(name, number, limit)
                 number += 1
 
 
@@ -80,12 +77,12 @@ def _document_rows(file: InputFile, limit: int) -> Rows:
         parts.extend(blocks)
     data = b"".join(parts)
     if len(data) > limit:
-        yield too_large(file.name, 0, limit)
+        yield too_large_row(file.name, 0, limit)
         return
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        yield not_utf8(file.name, 0)
+        yield not_utf8_row(file.name, 0)
         return
     if text and not text.isspace():
         yield Row(file.name, 0, {TEXT_COLUMN: text})
@@ -96,12 +93,12 @@ def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
     name, number, loads = file.name, 0, orjson.loads
     with text_blocks(file, size=limit, cap=cap) as blocks:
         for kind, data in line_blocks(blocks, limit):
-            if kind is not Kind.LINES:
-                if kind is Kind.LAST:
-                    yield too_large(name, number, limit)
+            if kind is not BlockKind.LINES:
+                if kind is BlockKind.LAST:
+                    yield too_large_row(name, number, limit)
                     number += 1
                 continue
-            # Of nineteen digits in a row two that are nine apart stand in every ninth place.
+            # Nineteen digits in a row have two among every ninth byte: a quick test for large integers.
             exact = b"00" in data[::9].translate(_DIGITS_TO_ZERO)
             for line in data.splitlines() if b"\r" in data else data.split(b"\n"):
                 if exact and _BIG_INTEGER.search(line):
@@ -120,15 +117,15 @@ def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
 
 
 def _slow_row(name: str, number: int, line: bytes) -> Row | UnreadableRow:
-    """Read what orjson refuses (NaN, Infinity, raw tabs) or rounds (integers beyond 64 bits)."""
+    """Read a line that orjson refuses (NaN, Infinity, raw tabs) or rounds (integers beyond 64 bits)."""
     try:
         value = DECODER.decode(line.decode())
     except UnicodeDecodeError:
-        return not_utf8(name, number)
+        return not_utf8_row(name, number)
     except (ValueError, RecursionError):
-        return unreadable(name, number, "it is not JSON")
+        return unreadable_row(name, number, "it is not JSON")
     if not is_text(value):
-        return unreadable(name, number, f"it holds {HALF_CHARACTER}")
+        return unreadable_row(name, number, f"it holds {HALF_CHARACTER}")
     return row_of(name, number, value)
 
 
@@ -146,19 +143,19 @@ def is_text(value: object) -> bool:
 
 
 def row_of(name: str, number: int, value: object) -> Row | UnreadableRow:
-    """Give the row that a JSON value stands for."""
+    """Return the row of a JSON value."""
     if isinstance(value, dict):
         return Row(name, number, value)
     if value is None or isinstance(value, str):
         return Row(name, number, BareText({TEXT_COLUMN: value}))
-    return unreadable(name, number, "it is neither an object nor a string")
+    return unreadable_row(name, number, "it is neither an object nor a string")
 
 
-def peeked(open_rows: Callable[[int | None], Rows]) -> Table:
-    """Make a table of JSON rows, whose columns are found by reading the first ones.
+def peek_table(open_rows: Callable[[int | None], Rows]) -> Table:
+    """Return a table of JSON rows; read the first rows to find its columns.
 
-    `open_rows` is called with the bytes it may read at most, and with None for all rows. Only where
-    the first megabyte holds no row that can be read are the next ones asked.
+    `open_rows` is called with the most bytes that it may read, and with None for all rows. Reading goes
+    beyond the first megabyte only if no row in it can be read.
     """
     first = _first_rows(open_rows(_PEEKED_BYTES), _PEEKED_ROWS, cut=True)
     first = first or _first_rows(open_rows(None), 1)
@@ -168,25 +165,25 @@ def peeked(open_rows: Callable[[int | None], Rows]) -> Table:
 
 
 def _first_rows(rows: Rows, wanted: int, *, cut: bool = False) -> list[Row]:
-    """Take the first readable rows; `UnreadableFile` only where the file breaks before any row at all."""
+    """Return the first readable rows; raises `UnreadableFile` only if the file breaks off before any row."""
     found: list[Row] = []
-    met = False
+    any_row = False
     with closing(rows):
         try:
             for row in rows:
-                met = True
+                any_row = True
                 if isinstance(row, Row):
                     found.append(row)
                     if len(found) == wanted:
                         break
         except UnreadableFile:
-            if not met and not cut:
+            if not any_row and not cut:
                 raise
     return found
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """All columns, and those whose first value that is not null is a text, in order of appearance."""
+    """Return all columns, and those whose first value other than null is a text, in file order."""
     first: dict[str, Any] = {}
     for values in rows:
         for column, value in values.items():
@@ -196,13 +193,14 @@ def columns_of(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], tupl
 
 
 def _refuse_document(file: InputFile, limit: int) -> None:
-    """Tell a JSON document under the name of jsonl: each of its lines would be a bad row."""
+    """Raise `UnreadableFile` for a JSON document that is named jsonl: each line would be a bad row."""
     with text_blocks(file, size=limit, cap=_PEEKED_BYTES) as blocks:
         lines = (line.strip() for kind, data in line_blocks(blocks, limit) for line in data.splitlines())
         first, second = [*islice(filter(None, lines), 2), b"", b""][:2]
     if first in (b"[", b"{") or (first.startswith(b"[") and (not second or not _is_json(first))):
         raise UnreadableFile(
-            file.name, "it looks like one JSON document, not one JSON object a line: give it the suffix .json"
+            file.name,
+            "it looks like one JSON document, not one JSON object per line: give it the suffix .json",
         )
 
 

@@ -1,4 +1,4 @@
-"""The row errors and the checks that several readers share, in one wording.
+"""Which row errors and checks do several readers share?
 
 No message quotes a cell: records are shown to people who may not see the input.
 """
@@ -13,34 +13,30 @@ from batchscore.rows import Row, RowError, UnreadableRow
 Rows = Generator[Row | UnreadableRow, None, None]
 
 
-def unreadable(file: str, number: int, message: str) -> UnreadableRow:
-    """Make the error of a row that breaks the rules of its format; `message` begins with "it"."""
-    return UnreadableRow(file, number, RowError(ErrorCode.UNREADABLE_ROW, sentence(message)))
+def unreadable_row(file: str, number: int, message: str) -> UnreadableRow:
+    """Return the error of a row that breaks the rules of its format; `message` begins with "it"."""
+    text = f"The row cannot be read: {message}."
+    return UnreadableRow(file, number, RowError(ErrorCode.UNREADABLE_ROW, text))
 
 
-def not_utf8(file: str, number: int) -> UnreadableRow:
-    """Make the error of a row in another encoding."""
-    return unreadable(
+def not_utf8_row(file: str, number: int) -> UnreadableRow:
+    """Return the error of a row in another encoding."""
+    return unreadable_row(
         file, number, "it holds bytes that are not UTF-8: convert the file, for example with iconv"
     )
 
 
-def too_large(file: str, number: int, limit: int) -> UnreadableRow:
-    """Make the error of a row over the limit."""
+def too_large_row(file: str, number: int, limit: int) -> UnreadableRow:
+    """Return the error of a row over the limit."""
     return UnreadableRow(
         file,
         number,
-        RowError(ErrorCode.ROW_TOO_LARGE, f"The row is larger than {limit} bytes (--max-row-bytes)."),
+        RowError(ErrorCode.ROW_TOO_LARGE, f"The row is larger than {limit} bytes (max_row_bytes)."),
     )
 
 
-def sentence(message: str) -> str:
-    """Return what is wrong with a row as a sentence of its own."""
-    return f"The row cannot be read: {message.rstrip('.')}."
-
-
-def named_once(file: str, columns: Iterable[str]) -> tuple[str, ...]:
-    """Give the columns, or raise `UnreadableFile` where two have one name: a cell could not be told by it."""
+def unique_names(file: str, columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns; raises `UnreadableFile` if two have the same name."""
     names = tuple(columns)
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else ()
     if twice:
@@ -49,6 +45,6 @@ def named_once(file: str, columns: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def given(rows: Iterable[Row | UnreadableRow] = ()) -> Rows:
-    """Give rows that are in memory as every reader gives them: once, and closable."""
+def iterate(rows: Iterable[Row | UnreadableRow] = ()) -> Rows:
+    """Yield rows that are in memory like every reader does: only once, and closable."""
     yield from rows

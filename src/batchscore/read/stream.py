@@ -1,7 +1,7 @@
-"""The bytes of a text file: decompressed, checked to be text, cut at line ends.
+"""How are the bytes of a text file decompressed, checked to be text, and cut at line ends?
 
-It knows nothing of rows or formats. Memory is bounded by the block and the longest line allowed,
-never by the file; nothing here seeks.
+This module knows no rows or formats. Memory is bounded by the block and the longest allowed line, never by
+the file; nothing here seeks.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from io import RawIOBase
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import InputFile
-from batchscore.stores.failures import StoreFailure
+from batchscore.stores.errors import StoreFailure
 
-#: Bytes asked of the system at a time: large enough for a network file system, small beside a row.
+#: Bytes of one read: enough for a network file system, small beside the largest row.
 BLOCK = 256 * 1024
 
 _ZSTD_BLOCK = 64 * 1024
@@ -26,12 +26,12 @@ _ZSTD_BLOCK = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = re.compile(rb"\r\n|\n|\r")
 
-#: How an Arrow stream starts.
+#: The first bytes of an Arrow stream.
 ARROW_STREAM = b"\xff\xff\xff\xff"
 
 _UTF16 = "UTF-16 text: convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"
 
-#: First bytes → what the file is, for a person. UTF-32 before UTF-16, whose mark it starts with.
+#: First bytes → what the file is, for a person. UTF-32 before UTF-16, because it starts with the same mark.
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xfe\x00\x00", "UTF-32 text: convert it to UTF-8"),
     (b"\xff\xfe", _UTF16),
@@ -58,14 +58,14 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 
 
 def looks_like(head: bytes) -> str | None:
-    """Tell what a file that starts so is, if it is certainly no text that we read."""
+    """Return what a file with these first bytes is, `None` if it may be text that we read."""
     sample = head[:4096]
     if b"\0" not in sample and _is_utf8(sample):
         return None  # a text may well start with "PAR1" or "ORC"
     for magic, what in _MAGIC:
         if sample.startswith(magic):
             return what
-    if sample.count(0) * 3 > len(sample) > 3:  # two letters in Latin script hold one zero byte
+    if sample.count(0) * 3 > len(sample) > 3:  # Latin letters in UTF-16 have one zero byte each
         return _UTF16
     return None
 
@@ -74,13 +74,13 @@ def _is_utf8(sample: bytes) -> bool:
     try:
         sample.decode()
     except UnicodeDecodeError as error:
-        return error.start > len(sample) - 4  # only the cut at the sample's end
+        return error.start > len(sample) - 4  # only the character that the sample's end cuts
     return True
 
 
 @contextmanager
-def readable(name: str) -> Iterator[None]:
-    """Tell every failure of the system or a decompressor inside as `UnreadableFile`."""
+def explain_read_errors(name: str) -> Iterator[None]:
+    """Turn every failure of the system or a decompressor into `UnreadableFile`."""
     try:
         yield
     except UnreadableFile:
@@ -91,38 +91,38 @@ def readable(name: str) -> Iterator[None]:
         ) from error
     except zlib.error as error:
         raise UnreadableFile(
-            name, "its name says gzip, but it is not, or is damaged: compress it again, or drop .gz"
+            name, "its name says gzip, but it is not, or is damaged: compress it again, or remove the .gz"
         ) from error
     except StoreFailure as error:
         raise UnreadableFile(name, f"{error.reason}; {error.advice}") from error
     except PermissionError as error:
         raise UnreadableFile(name, "no permission to read it: check its owner and mode") from error
     except OSError as error:
-        if error.errno is None:  # pyarrow's, of the zstd decompressor
+        if error.errno is None:  # raised by pyarrow's zstd decompressor
             raise UnreadableFile(
                 name, "its name says zstd, but it is not, is damaged or breaks off: compress it again"
             ) from error
-        raise UnreadableFile(name, f"the system says: {error.strerror}") from error
+        raise UnreadableFile(name, f"the system reports: {error.strerror}") from error
 
 
 @contextmanager
 def text_blocks(file: InputFile, *, size: int = BLOCK, cap: int | None = None) -> Iterator[Iterator[bytes]]:
-    """Open the decompressed bytes without a BOM, in blocks of at most `size`, at most `cap` in all.
+    """Give the decompressed bytes without a BOM, in blocks of at most `size` bytes, at most `cap` in total.
 
-    A failing file gives first all that can be read. Raises `UnreadableFile`, also where the first
-    bytes are those of another kind of file.
+    A failing file gives first all that can be read. Raises `UnreadableFile`, also if the first bytes are
+    those of another kind of file.
     """
-    with readable(file.name), file.open() as raw:
-        yield _cut(_checked(file, _OPENERS[file.compression](file, raw)), min(size, BLOCK), cap)
+    with explain_read_errors(file.name), file.open() as raw:
+        yield _cut_blocks(_check_text(file, _OPENERS[file.compression](file, raw)), min(size, BLOCK), cap)
 
 
-def _plain(_: InputFile, raw: RawIOBase) -> Iterator[bytes]:
+def _read_plain(_: InputFile, raw: RawIOBase) -> Iterator[bytes]:
     while block := raw.read(BLOCK):
         yield block
 
 
 def _gunzip(_: InputFile, raw: RawIOBase) -> Iterator[bytes]:
-    """All members of a gzip file. Own code since `gzip.read` drops what precedes a failure."""
+    """Decompress all members of a gzip file. `gzip.read` would drop the data before a failure."""
     inflate = zlib.decompressobj(31)
     data, started = b"", False
     while data := data or raw.read(BLOCK):
@@ -145,27 +145,27 @@ def _gunzip(_: InputFile, raw: RawIOBase) -> Iterator[bytes]:
 
 
 def _unzstd(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
-    """All frames of a zstd file. What pyarrow has decompressed within a failing call is lost."""
-    given = 0
+    """Decompress all frames of a zstd file. A failing call of pyarrow loses what it has decompressed."""
+    done = 0
     try:
         for block in _zstd_blocks(raw, itertools.repeat(_ZSTD_BLOCK)):
             yield block
-            given += len(block)
+            done += len(block)
     except OSError as error:
         if error.errno is not None:
             raise
-        # Once more, byte by byte where it failed, so that the rows before the damage stand.
-        whole, part = divmod(given, _ZSTD_BLOCK)
-        sizes = itertools.chain([_ZSTD_BLOCK] * whole, [part] if part else [], itertools.repeat(1))
+        # Again, byte by byte near the failure, so that the rows before the damage are kept.
+        blocks, rest = divmod(done, _ZSTD_BLOCK)
+        sizes = itertools.chain([_ZSTD_BLOCK] * blocks, [rest] if rest else [], itertools.repeat(1))
         with file.open() as again:
             for block in _zstd_blocks(again, sizes):
-                if given <= 0:
+                if done <= 0:
                     yield block
-                given -= len(block)
+                done -= len(block)
 
 
 def _zstd_blocks(raw: RawIOBase, sizes: Iterable[int]) -> Iterator[bytes]:
-    import pyarrow as pa  # noqa: PLC0415 - a run over other formats does without
+    import pyarrow as pa  # noqa: PLC0415 - other formats do not need it
 
     with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
         for size in sizes:
@@ -175,13 +175,13 @@ def _zstd_blocks(raw: RawIOBase, sizes: Iterable[int]) -> Iterator[bytes]:
 
 
 _OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = {
-    None: _plain,
+    None: _read_plain,
     "gz": _gunzip,
     "zst": _unzstd,
 }
 
 
-def _checked(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _check_text(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
     head = next(blocks, b"")
     if what := looks_like(head):
         raise UnreadableFile(file.name, f"it is not what its name says, but {what}")
@@ -190,7 +190,7 @@ def _checked(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
-def _cut(blocks: Iterator[bytes], size: int, cap: int | None) -> Iterator[bytes]:
+def _cut_blocks(blocks: Iterator[bytes], size: int, cap: int | None) -> Iterator[bytes]:
     left = cap
     for block in blocks:
         wanted = block if left is None else block[:left]
@@ -200,30 +200,30 @@ def _cut(blocks: Iterator[bytes], size: int, cap: int | None) -> Iterator[bytes]
             return
 
 
-class Kind(Enum):
-    """What `line_blocks` gives: whole lines, or a line over the limit in pieces up to its end."""
+class BlockKind(Enum):
+    """What a block of `line_blocks` is: whole lines, or a piece of a line over the limit."""
 
     LINES = "lines"
     PIECE = "piece"
     LAST = "last piece, with its line end"
 
 
-def line_blocks(blocks: Iterable[bytes], limit: int) -> Iterator[tuple[Kind, bytes]]:
-    r"""Cut at line ends (`\n`, `\r\n`, `\r`, kept; nothing else is one), the last line may lack its own.
+def line_blocks(blocks: Iterable[bytes], limit: int) -> Iterator[tuple[BlockKind, bytes]]:
+    r"""Cut blocks at line ends (only `\n`, `\r\n`, `\r`), which are kept; the last line may lack its own.
 
-    Blocks must not be larger than `limit`: then only the first line of `LINES` can have come from more
-    than one block, and holding at most `limit` bytes of it makes longer lines pass in pieces.
+    Blocks must not be larger than `limit`: then only the first line of `LINES` can span several blocks. At
+    most `limit` bytes of it are held, and longer lines come in pieces.
     """
     held: list[bytes] = []  # the start of a line that has not ended yet, at most `limit` bytes
     size = 0
     long = False
-    for block in _unsplit(blocks):
+    for block in _join_crlf(blocks):
         end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
         if not end:
             held.append(block)
             size += len(block)
             if size > limit:
-                yield Kind.PIECE, b"".join(held)
+                yield BlockKind.PIECE, b"".join(held)
                 held, size, long = [], 0, True
             continue
         start = 0
@@ -232,25 +232,25 @@ def line_blocks(blocks: Iterable[bytes], limit: int) -> Iterator[tuple[Kind, byt
             assert first is not None
             if long or size + first.start() > limit:
                 start = first.end()
-                yield Kind.LAST, b"".join((*held, block[:start]))
+                yield BlockKind.LAST, b"".join((*held, block[:start]))
                 held, long = [], False
         if start < end:
-            yield Kind.LINES, b"".join((*held, block[start:end]))
+            yield BlockKind.LINES, b"".join((*held, block[start:end]))
         held = [block[end:]] if end < len(block) else []
         size = len(block) - end
     if long:
-        yield Kind.LAST, b"".join(held)
+        yield BlockKind.LAST, b"".join(held)
     elif held:
-        yield Kind.LINES, b"".join(held)
+        yield BlockKind.LINES, b"".join(held)
 
 
-def _unsplit(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    r"""Give the same bytes, but no block but the last ends in `\r`, whose `\n` may be the next byte."""
+def _join_crlf(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    r"""Yield the same bytes, but only the last block may end in `\r`: its `\n` may be the next byte."""
     waiting = b""
     for block in blocks:
-        whole = waiting + block
-        waiting = b"\r" if whole.endswith(b"\r") else b""
-        if whole := whole[: len(whole) - len(waiting)]:
-            yield whole
+        joined = waiting + block
+        waiting = b"\r" if joined.endswith(b"\r") else b""
+        if joined := joined[: len(joined) - len(waiting)]:
+            yield joined
     if waiting:
         yield waiting

@@ -16,7 +16,7 @@ from math import log2
 from typing import Any
 
 from batchscore.errors import ErrorCode, name_settings
-from batchscore.rows import Attempt, Event, Notice, Pulse, RowsSettled, Standing
+from batchscore.rows import Attempt, DeploymentState, Event, Heartbeat, Notice, RowsSettled
 
 #: The form of `record()`.
 VERSION = 1
@@ -118,7 +118,7 @@ class Timeline:
         self.retries: Counter[tuple[str, int | None]] = Counter()
         self.slowest: list[tuple[float, int, dict[str, Any]]] = []
         self.slow_from = 0.0
-        self.standing: tuple[Standing, ...] = ()
+        self.standing: tuple[DeploymentState, ...] = ()
         self.notices: list[dict[str, Any]] = []
         self.notices_left_out = 0
 
@@ -129,7 +129,7 @@ class Timeline:
             self.attempted(event)  # type: ignore[arg-type]
         elif kind is RowsSettled:
             self.settled(event)  # type: ignore[arg-type]
-        elif kind is Pulse:
+        elif kind is Heartbeat:
             self.pulse(event)  # type: ignore[arg-type]
         elif kind is Notice:
             self.noticed(event)  # type: ignore[arg-type]
@@ -159,12 +159,12 @@ class Timeline:
             elif event.cause not in NOT_FAILED:
                 into.failed_requests += 1
                 served.failed_requests += 1
-        if seconds > self.slow_from and event.asked:
+        if seconds > self.slow_from and event.prompts:
             self.remember(event)
 
     def remember(self, event: Attempt) -> None:
         """Keep one of the slowest requests, named by its first row."""
-        first = event.asked[0]
+        first = event.prompts[0]
         found = {
             "seconds": round(event.seconds, 3),
             "file": clean(first.file),
@@ -193,7 +193,7 @@ class Timeline:
             into.empty += empty
             into.failed += sum(event.errors.values()) - empty
 
-    def pulse(self, event: Pulse) -> None:
+    def pulse(self, event: Heartbeat) -> None:
         """Note how the deployments stand, as it has been since the pulse before."""
         now = self.last = self.clock()
         self.watch(now)

@@ -1,161 +1,164 @@
-"""What comes of sending a request once?
+"""What happens when a request is sent once?
 
-It sends, judges the reply and tells everybody whom it concerns: the deployment's quota and health, the
-patience, the listener. Whether to send again is `retry`'s question.
+It sends, judges the reply and informs the deployment's quota and health, the timeouts and the listener.
+Whether to send again is decided in `retry`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from batchscore.errors import BatchscoreError, ErrorCode, Outage
-from batchscore.request.deployment import Deployment, worded
-from batchscore.request.deployment_pool import Deployments
-from batchscore.request.outcome import KEPT, Outcome, Verdict, classify, no_reply, refused_alone
+from batchscore.errors import BatchscoreError, ErrorCode, Outage, duration_text
+from batchscore.request.clock import Clock
+from batchscore.request.deployment import Deployment
+from batchscore.request.deployment_pool import DeploymentPool
+from batchscore.request.outcome import ANSWERED, Action, Outcome, classify, failure_outcome, refused_alone
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.reply_headers import wait_seconds
-from batchscore.request.timeouts import Flight, Patience
+from batchscore.request.timeouts import Flight, Timeouts
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply
 
 T = TypeVar("T")
 
-#: A wait longer than this is no pause: the quota is used up, or the request can never fit
+#: A longer wait is not a pause: the quota is used up, or the request can never fit
 #: (`retry-after: 86400` is seen for both).
 LONGEST_PAUSE_SECONDS = 600.0
 
-#: About what a word costs; a probe is charged like any request.
+#: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
 
 
 @dataclass(slots=True)
-class Trial:
-    """How far the rows of a request have come.
+class RetryBudget:
+    """How many retries the rows of a request have, and what they have used.
 
-    `retries` is how many of the service's failures they may meet, `failures` and `limited` how many they have
-    met since `failing_since`; `attempts` counts all requests, `asking_seconds` what they took.
+    `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
+    since `failing_since`; `attempts` counts all requests, `request_seconds` how long they took.
     """
 
     retries: int
     attempts: int = 0
     failures: int = 0
-    limited: int = 0
+    rate_limits: int = 0
     timeouts: int = 0
-    asking_seconds: float = 0.0
+    request_seconds: float = 0.0
     failing_since: float | None = None
 
-    def failed(self, now: float, seconds: float, *, limited: bool = False, timeout: bool = False) -> None:
-        """Note a failure of the service after so many seconds."""
+    def note_failure(
+        self, now: float, seconds: float, *, limited: bool = False, timeout: bool = False
+    ) -> None:
+        """Note a failure of the service after this many seconds."""
         if self.failing_since is None:
             self.failing_since = now
         self.failures += not limited
-        self.limited += limited
+        self.rate_limits += limited
         self.timeouts += timeout
-        self.asking_seconds += seconds
+        self.request_seconds += seconds
 
-    def forgive(self) -> None:
-        """Begin anew: the failures were an outage's."""
-        self.failures = self.limited = self.timeouts = 0
-        self.asking_seconds = 0.0
+    def reset(self) -> None:
+        """Forget the failures: an outage caused them."""
+        self.failures = self.rate_limits = self.timeouts = 0
+        self.request_seconds = 0.0
         self.failing_since = None
 
-    def of_a_half(self) -> Trial:
-        """Return where the halves of a split request begin: what was used up is, but for one more retry."""
-        return Trial(
+    def for_half(self) -> RetryBudget:
+        """Return the budget of each half of a split request: what is left, and at least one retry."""
+        return RetryBudget(
             max(self.retries - self.failures, min(self.retries, 1)),
             self.attempts,
             timeouts=self.timeouts,
-            asking_seconds=self.asking_seconds,
+            request_seconds=self.request_seconds,
         )
 
 
 @dataclass(slots=True)
 class Request:
-    """What is asked: `body` gives the bytes for a deployment, `tokens` is the charge it is admitted for.
+    """One request: `body` gives the bytes for a deployment, `tokens` is the charge it is admitted for.
 
-    `extra_tokens` of these are asked for the answers and charged whether used or not. `prompts` are handed
-    on to the listener.
+    `extra_tokens` of these are for the answers, charged whether used or not. `prompts` are for the listener.
     """
 
     body: Callable[[Deployment], bytes]
     rows: int
     tokens: float
     extra_tokens: float
-    trial: Trial
+    budget: RetryBudget
     prompts: Sequence[Prompt] = ()
 
 
 @dataclass(slots=True)
 class Result(Generic[T]):
-    """What became of a request: `answers` where it was kept, else why not."""
+    """The result of one attempt: `answers` if there are any, else `outcome` says why not."""
 
     outcome: Outcome
     answers: T | None = None
 
 
 @dataclass(slots=True)
-class Attempts(Generic[T]):
-    """Sends to the deployments of a run.
+class Requester(Generic[T]):
+    """Sends single requests to the deployments of a run.
 
-    `read` turns a 200 into answers and may raise `unusable`; `tokens` says what they cost, `billed` what any
-    other reply did; `probe_body` gives a request of our own; `listen` hears of every attempt. Set `stop` and
-    a timeout is an end.
+    `read` turns a 200 into answers and may raise `unusable`; `tokens` gives the billed tokens of answers,
+    `billed` those of any other reply; `probe_body` gives a request of our own; `listen` receives every
+    attempt. If `stop` is set, a cancelled request is not counted as a timeout.
     """
 
-    deployments: Deployments
-    patience: Patience
+    deployments: DeploymentPool
+    timeouts: Timeouts
     read: Callable[[bytes, int], T]
     unusable: type[Exception]
     tokens: Callable[[T], tuple[int, int]]
     probe_body: Callable[[Deployment], bytes]
     stop: asyncio.Event
     listen: Callable[[Attempt], None]
+    clock: Clock
     billed: Callable[[bytes], tuple[int, int]] = lambda _: (0, 0)
     probing: dict[Deployment, asyncio.Task[Outcome]] = field(default_factory=dict)
     closed: bool = False
 
     async def send(self, request: Request, deployment: Deployment, ticket: Ticket) -> Result[T]:
-        """Send once and judge; tells the listener."""
-        trial, rows = request.trial, request.rows
-        trial.attempts += 1
+        """Send once, judge the reply and inform the listener."""
+        budget, rows = request.budget, request.rows
+        budget.attempts += 1
         body = request.body(deployment)
-        flight = self.patience.begin(rows, trial.timeouts)
+        flight = self.timeouts.start(rows, budget.timeouts)
         deployment.in_flight += 1
         try:
             reply = await self.exchange(deployment, body, flight)
         finally:
-            self.patience.end(flight)
+            self.timeouts.end(flight)
             deployment.in_flight -= 1
         if isinstance(reply, Outcome):
-            return self.lost(request, deployment, flight.started, reply)
+            return self.judge_lost(request, deployment, flight.started, reply)
         if reply.status != 200:
             outcome = classify(reply)
-            if outcome.verdict is not Verdict.KEPT:
-                return await self.refused(request, deployment, ticket, reply, outcome)
+            if outcome.action is not Action.KEEP:
+                return await self.judge_refusal(request, deployment, ticket, reply, outcome)
         try:
             answers = self.read(reply.body, rows)
         except self.unusable as reason:
-            self.tell(request, deployment, reply, ErrorCode.INVALID_RESPONSE.value, *self.billed(reply.body))
-            trial.failed(time.monotonic(), reply.seconds)
-            unusable = no_reply(ErrorCode.INVALID_RESPONSE, str(reason))
-            self.failed(deployment, unusable)
-            return Result(unusable)
-        trial.asking_seconds += reply.seconds
+            billed = self.billed(reply.body)
+            self.report(request, deployment, reply, ErrorCode.INVALID_RESPONSE.value, *billed)
+            budget.note_failure(self.clock.monotonic(), reply.seconds)
+            outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason))
+            self.note_failure(deployment, outcome)
+            return Result(outcome)
+        budget.request_seconds += reply.seconds
         prompt_tokens, completion_tokens = self.tokens(answers)
         charged = prompt_tokens + request.extra_tokens if prompt_tokens else request.tokens
-        self.patience.answered(flight, reply.seconds)
-        deployment.hear(reply.headers, charged)
-        # What is asked is in memory twice, as prompts and as a body.
+        self.timeouts.note_answer(flight, reply.seconds)
+        deployment.read_headers(reply.headers, charged)
+        # The request is in memory twice, as prompts and as a body.
         held = 2 * len(body) + len(reply.body)
-        deployment.answered(ticket, charged, rows, reply.seconds, held)
-        self.tell(request, deployment, reply, "", prompt_tokens, completion_tokens)
-        return Result(KEPT, answers)
+        deployment.note_answer(ticket, charged, rows, reply.seconds, held)
+        self.report(request, deployment, reply, "", prompt_tokens, completion_tokens)
+        return Result(ANSWERED, answers)
 
-    def tell(
+    def report(
         self,
         request: Request,
         deployment: Deployment,
@@ -164,7 +167,7 @@ class Attempts(Generic[T]):
         prompt_tokens: int,
         completion_tokens: int,
     ) -> None:
-        """Tell the listener of an attempt that got a reply."""
+        """Report an attempt that got a reply to the listener."""
         self.listen(
             Attempt(
                 request.rows,
@@ -179,45 +182,40 @@ class Attempts(Generic[T]):
         )
 
     async def exchange(self, deployment: Deployment, body: bytes, flight: Flight) -> Reply | Outcome:
-        """Return the reply, or why there is none; a request that is broken off with the run is counted."""
+        """Return the reply, or why there is none; a request that ends with the run is reported too."""
         try:
             return await deployment.send(body)
         except NoReply as lost:
-            return no_reply(lost.code, lost.detail, needs_person=lost.needs_person)
+            return failure_outcome(lost.code, lost.detail, needs_action=lost.needs_action)
         except BatchscoreError as reason:
-            # Signing in fails: there will be none for any request.
-            return Outcome(Verdict.STOP, ErrorCode.CONNECTION_ERROR, str(reason), needs_person=True)
+            # Signing in fails, and so will all other requests.
+            return Outcome(Action.STOP, ErrorCode.CONNECTION_ERROR, reason.text, needs_action=True)
         except asyncio.CancelledError:
-            waited = time.monotonic() - flight.started
+            waited = self.clock.monotonic() - flight.started
             if not flight.overdue or self.ending:
                 self.listen(Attempt(0, None, waited, "interrupted", deployment=deployment.name))
                 raise
-            forgive_cancel(flight.task)
-            return no_reply(ErrorCode.TIMEOUT, f"none in {worded(waited)}")
+            undo_cancel(flight.task)
+            return failure_outcome(ErrorCode.TIMEOUT, f"waited {duration_text(waited)}")
 
     @property
     def ending(self) -> bool:
-        """Whether a cancel may be meant as one."""
+        """Whether a cancelled task should really end."""
         return self.closed or self.stop.is_set()
 
-    def lost(self, request: Request, deployment: Deployment, started: float, outcome: Outcome) -> Result[T]:
+    def judge_lost(
+        self, request: Request, deployment: Deployment, started: float, outcome: Outcome
+    ) -> Result[T]:
         """Judge an attempt that got no reply."""
-        now = time.monotonic()
-        request.trial.failed(now, now - started, timeout=outcome.code is ErrorCode.TIMEOUT)
-        self.listen(
-            Attempt(
-                request.rows,
-                None,
-                now - started,
-                outcome.code.value,
-                asked=request.prompts,
-                deployment=deployment.name,
-            )
-        )
-        self.failed(deployment, outcome)
+        now = self.clock.monotonic()
+        seconds, name = now - started, deployment.name
+        request.budget.note_failure(now, seconds, timeout=outcome.code is ErrorCode.TIMEOUT)
+        code = outcome.code.value
+        self.listen(Attempt(request.rows, None, seconds, code, prompts=request.prompts, deployment=name))
+        self.note_failure(deployment, outcome)
         return Result(outcome)
 
-    async def refused(
+    async def judge_refusal(
         self,
         request: Request,
         deployment: Deployment,
@@ -225,104 +223,105 @@ class Attempts(Generic[T]):
         reply: Reply,
         outcome: Outcome,
     ) -> Result[T]:
-        """Judge a reply that is no answer."""
-        self.tell(request, deployment, reply, cause_of(outcome), *self.billed(reply.body))
+        """Judge a reply without answers."""
+        self.report(request, deployment, reply, cause_of(outcome), *self.billed(reply.body))
         limited = outcome.code is ErrorCode.RATE_LIMITED
-        if outcome.verdict is not Verdict.AGAIN:
-            if outcome.verdict is Verdict.STOP and await self.is_the_requests_own(deployment, outcome):
+        if outcome.action is not Action.RETRY:
+            if outcome.action is Action.STOP and await self.is_for_one_request(deployment, outcome):
                 outcome = refused_alone(outcome)
             return Result(outcome)
-        request.trial.failed(time.monotonic(), reply.seconds, limited=limited)
-        seconds = wait_seconds(reply.headers, limited=limited)
+        request.budget.note_failure(self.clock.monotonic(), reply.seconds, limited=limited)
+        seconds = wait_seconds(reply.headers, limited=limited, now=self.clock.wall())
         if seconds is not None and seconds > LONGEST_PAUSE_SECONDS:
             deployment.quota.correct(ticket, 0.0)
-            return await self.told_to_wait_long(deployment, outcome, seconds)
+            return await self.judge_long_wait(deployment, outcome, seconds)
         if limited:
-            deployment.hear(reply.headers, 0.0)
-            deployment.limited(ticket, seconds)
+            deployment.read_headers(reply.headers, 0.0)
+            deployment.note_rate_limit(ticket, seconds)
         elif seconds is not None:
-            deployment.pause(time.monotonic() + seconds)
-        self.failed(deployment, outcome)
+            deployment.pause(seconds)
+        self.note_failure(deployment, outcome)
         return Result(outcome)
 
-    def failed(self, deployment: Deployment, outcome: Outcome) -> None:
+    def note_failure(self, deployment: Deployment, outcome: Outcome) -> None:
         """Note a failure of the service."""
         if outcome.code is not ErrorCode.RATE_LIMITED:
-            deployment.concurrency.failed()
-            deployment.more_wanted()
-        if deployment.health.failed(outcome):
-            self.deployments.down(deployment)
+            deployment.concurrency.note_failure()
+            deployment.on_capacity()
+        if deployment.health.note_failure(outcome, self.clock.monotonic()):
+            self.deployments.mark_down(deployment)
 
-    async def is_the_requests_own(self, deployment: Deployment, outcome: Outcome) -> bool:
-        """Whether a refusal of everything is meant for this request only, as by a firewall that reads it."""
+    async def is_for_one_request(self, deployment: Deployment, outcome: Outcome) -> bool:
+        """Whether a refusal of everything is for this request only, as from a firewall that reads it."""
         answers = deployment.health.last_success is not None and outcome.code is not ErrorCode.RATE_LIMITED
-        return answers and not self.ending and (await self.probe(deployment)).verdict is Verdict.KEPT
+        return answers and not self.ending and (await self.probe(deployment)).action is Action.KEEP
 
-    async def told_to_wait_long(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T]:
-        """Tell an exhausted quota from a request that can never fit: the first refuses a probe, too."""
-        if (await self.probe(deployment)).verdict is not Verdict.AGAIN:
-            never_fits = Outcome(
-                Verdict.SPLIT,
-                ErrorCode.RATE_LIMITED,
-                f"The service asks to wait {worded(seconds)} for this request alone: it is larger than the "
-                "deployment's limit ever allows.",
-                outcome.status,
-                "never fits",
+    async def judge_long_wait(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T]:
+        """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too."""
+        wait = duration_text(seconds)
+        if (await self.probe(deployment)).action is not Action.RETRY:
+            return Result(
+                Outcome(
+                    Action.SPLIT,
+                    ErrorCode.OVER_QUOTA,
+                    f"The service asks to wait {wait} for this request alone: it is larger than the "
+                    "deployment's limit ever allows.",
+                    outcome.status,
+                    "never fits",
+                )
             )
-            return Result(never_fits)
-        if seconds <= self.deployments.most_outage_seconds or self.deployments.others_answer(deployment):
-            deployment.pause(time.monotonic() + seconds)
-            if seconds > self.deployments.most_outage_seconds:
-                self.deployments.down(deployment)
+        longest = self.deployments.most_outage_seconds
+        if seconds <= longest or self.deployments.others_up(deployment):
+            deployment.pause(seconds)
+            if seconds > longest:
+                self.deployments.mark_down(deployment)
             return Result(outcome)
-        exhausted = Outage(
-            f"the service asks to wait {worded(seconds)} ({outcome.status}), so its quota is used up for now."
-        )
-        self.deployments.stop(deployment, exhausted)
+        exhausted = f"the service asks to wait {wait} ({outcome.status}), so its quota is used up for now."
+        self.deployments.stop(deployment, Outage(exhausted))
         return Result(outcome)
 
     async def probe(self, deployment: Deployment) -> Outcome:
-        """Ask a deployment a word of our own, and judge the reply; `KEPT` and most refusals are answers.
+        """Send a word of our own to a deployment, and judge the reply; most refusals count as responses.
 
-        Who asks while a probe is under way gets what comes of that one.
+        Calls during a probe share its outcome.
         """
         under_way = self.probing.get(deployment)
         if under_way is None:
-            under_way = self.probing[deployment] = asyncio.create_task(self.probe_once(deployment))
+            under_way = self.probing[deployment] = asyncio.create_task(self.send_probe(deployment))
             under_way.add_done_callback(lambda _: self.probing.pop(deployment, None))
         return await asyncio.shield(under_way)
 
-    async def probe_once(self, deployment: Deployment) -> Outcome:
+    async def send_probe(self, deployment: Deployment) -> Outcome:
         """Send one probe."""
         deployment.reserve(PROBE_TOKENS)
-        flight = self.patience.begin(1, 0)
+        flight = self.timeouts.start(1, 0)
         try:
             reply = await self.exchange(deployment, self.probe_body(deployment), flight)
         finally:
-            self.patience.end(flight)
+            self.timeouts.end(flight)
         outcome = reply if isinstance(reply, Outcome) else classify(reply)
-        status, seconds, billed = None, time.monotonic() - flight.started, (0, 0)
+        status, seconds, billed = None, self.clock.monotonic() - flight.started, (0, 0)
         if isinstance(reply, Reply):
             status, seconds, billed = reply.status, reply.seconds, self.billed(reply.body)
-            if outcome.verdict is Verdict.KEPT:
+            if outcome.action is Action.KEEP:
                 try:
                     self.read(reply.body, 1)
                 except self.unusable as reason:
-                    outcome = no_reply(ErrorCode.INVALID_RESPONSE, str(reason))
-        # Counted like any request: it may cost money.
-        cause = "probe" if outcome.verdict is Verdict.KEPT else cause_of(outcome)
+                    outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason))
+        # Counted like any request: it may be billed.
+        cause = "probe" if outcome.action is Action.KEEP else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))
-        deployment.health.probe_answered = outcome.verdict is not Verdict.AGAIN
-        if outcome.verdict is Verdict.AGAIN:
-            deployment.health.failed(outcome)
+        deployment.health.probe_answered = outcome.action is not Action.RETRY
+        if outcome.action is Action.RETRY:
+            deployment.health.note_failure(outcome, self.clock.monotonic())
         else:
             deployment.health.reached = True
-            deployment.concurrency.answers()
-            deployment.more_wanted()
+            deployment.concurrency.note_reachable()
+            deployment.on_capacity()
         return outcome
 
     async def close(self) -> None:
-        """End the probes that are under way; from now on every cancel is meant as one."""
+        """Cancel the probes in flight; from now on a cancelled task really ends."""
         self.closed = True
         probes = list(self.probing.values())
         for task in probes:
@@ -331,16 +330,16 @@ class Attempts(Generic[T]):
 
 
 def cause_of(outcome: Outcome) -> str:
-    """Return why an attempt came to nothing, for the account: what refuses every row has its own name."""
-    if outcome.verdict is Verdict.NEW_TOKEN or (outcome.verdict is Verdict.STOP and outcome.status == 403):
+    """Return why an attempt failed, for the report: refusals of every row have their own names."""
+    if outcome.action is Action.RENEW_TOKEN or (outcome.action is Action.STOP and outcome.status == 403):
         return "access_denied"
-    if outcome.verdict is Verdict.STOP and outcome.code is ErrorCode.INVALID_REQUEST:
+    if outcome.action is Action.STOP and outcome.code is ErrorCode.INVALID_REQUEST:
         return "not_found"
     return outcome.code.value
 
 
-def forgive_cancel(task: asyncio.Task[object]) -> None:
-    """Take back a cancel that was a timeout of ours, where Python counts them (3.11)."""
+def undo_cancel(task: asyncio.Task[object]) -> None:
+    """Withdraw a cancel that was our timeout, if Python counts them (3.11)."""
     uncancel = getattr(task, "uncancel", None)
     if uncancel is not None:
         uncancel()

@@ -1,8 +1,8 @@
 """How many requests may be in flight at one deployment?
 
-As many as its latency times its rate, which shows by itself: one until the first is answered, then more
-and more, as long as all are used and answers come as quickly as before. Quota is not its business: who
-waits for quota holds no request. It knows figures, not tasks.
+As many as its latency times its rate, which shows in use: one until the first is answered, then more and
+more, while all are used and replies come as quickly as before. Quota is not considered here: a request that
+waits for quota is not in flight. It knows figures, not tasks.
 """
 
 from __future__ import annotations
@@ -11,58 +11,66 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-#: In flight once the first answer has come: few, since all may be refused, but where the answer told the
-#: quota, twice what latency times rate needs, up to a bound that is grown beyond only while it helps.
+from batchscore.request.clock import Clock
+
+#: In flight after the first reply: few, since all may be refused. If the reply named the quota, twice what
+#: latency times rate needs, up to a bound above which it grows only while that helps.
 OPENING = 8
 MOST_AT_OPENING = 256
 
-#: No Python process sends more a second, so that more need not be in flight than it sends in a round trip.
+#: No Python process sends more per second, so no more need be in flight than it sends in a round trip.
 MOST_A_SECOND = 5000.0
 
-#: Three times as many in flight that take so much longer are no gain: the service (or we) are full.
+#: Three times as many in flight with replies this much slower are no gain: the service (or we) are at
+#: capacity.
 GROWTH = 3
 BUSY = 0.9
 SLOWER = 2.5
 SLACK_SECONDS = 0.002
 
-#: So many of a round's requests may fail before the service is asked less at once.
+#: If a larger part of a round's requests fails, fewer are sent at a time.
 FAILING_SHARE = 0.2
 CUT = 0.7
 
-#: Round trips vary; fewer are no measure.
+#: Round trips vary; fewer of them prove nothing.
 FEWEST_TO_JUDGE = 8
 
-#: Requests and replies under way may hold about so many bytes and rows in memory.
+#: Requests and replies in flight may hold about this many bytes and rows in memory.
 MOST_BYTES = 24 * 2**20
 MOST_ROWS = 16_384
 FEWEST_BY_MEMORY = 4
 
 
 @dataclass(slots=True)
-class OwnWork:
-    """How busy the thread is that asks."""
+class ThreadLoad:
+    """How busy the thread that sends the requests is."""
 
-    asked_at: float = field(default_factory=time.monotonic)
+    clock: Clock
+    measured_at: float = field(init=False)
     worked: float = field(default_factory=time.thread_time)
 
+    def __post_init__(self) -> None:
+        """Begin now."""
+        self.measured_at = self.clock.monotonic()
+
     def share(self) -> float:
-        """Return the part of the time since it was last asked in which this thread was at work."""
-        now, worked = time.monotonic(), time.thread_time()
-        share = (worked - self.worked) / max(now - self.asked_at, 1e-9)
-        self.asked_at, self.worked = now, worked
+        """Return the part of the time since the last call in which this thread worked."""
+        now, worked = self.clock.monotonic(), time.thread_time()
+        share = (worked - self.worked) / max(now - self.measured_at, 1e-9)
+        self.measured_at, self.worked = now, worked
         return share
 
 
 @dataclass(slots=True)
 class Concurrency:
-    """The bound of one deployment: at most `most`, at least 1. `rows` is how many a full request holds.
+    """The bound of one deployment: at most `most`, at least 1. `rows` is the number in a full request.
 
-    `busy` gives the part of the time since it was last asked in which this thread was at work.
+    `busy` gives the part of the time since its last call in which this thread worked.
     """
 
     most: int
+    busy: Callable[[], float]
     rows: int = 1
-    busy: Callable[[], float] = field(default_factory=lambda: OwnWork().share)
     limit: int = 1
     doubling: bool = True
     rate: float | None = None
@@ -73,8 +81,8 @@ class Concurrency:
     round_used: bool = False
     round_bytes: float = 0.0
 
-    def answered(self, seconds: float, row_bytes: float, in_flight: int, *, for_quota: bool) -> None:
-        """Note an answer of so many bytes a row; `for_quota`: what the next ones wait for is the quota."""
+    def note_answer(self, seconds: float, row_bytes: float, in_flight: int, *, for_quota: bool) -> None:
+        """Note an answer with this many bytes per row; `for_quota`: the next requests wait for the quota."""
         self.round_requests += 1
         self.round_seconds += seconds
         self.round_bytes += row_bytes
@@ -83,10 +91,10 @@ class Concurrency:
         if self.round_requests >= self.round_size:
             self.end_round()
 
-    def failed(self) -> None:
+    def note_failure(self) -> None:
         """Note that the service did not answer a request."""
         if self.limit == 1 and self.doubling:
-            # It may be this one request: another shows whether the service answers at all.
+            # It may be this one request: another one shows whether the service answers at all.
             self.limit = min(2, self.most)
             return
         self.round_requests += 1
@@ -94,13 +102,13 @@ class Concurrency:
         if self.round_requests >= self.round_size:
             self.end_round()
 
-    def answers(self) -> None:
-        """Note that the service answers, though perhaps not what it was asked."""
+    def note_reachable(self) -> None:
+        """Note that the service responds, though perhaps with a refusal."""
         self.limit = max(self.limit, min(OPENING, self.most))
 
     @property
     def round_size(self) -> int:
-        """How many requests are judged together; a few say little, but for the very first."""
+        """How many requests are judged together; a few prove little, except the very first."""
         return 1 if self.limit == 1 and self.doubling else max(self.limit, FEWEST_TO_JUDGE)
 
     def end_round(self) -> None:
@@ -110,18 +118,18 @@ class Concurrency:
             self.limit = max(1, int(self.limit * CUT))
             self.doubling = False
         elif answered:
-            self.judge(self.round_seconds / answered, self.round_bytes / answered)
+            self.adjust(self.round_seconds / answered, self.round_bytes / answered)
         self.round_requests = self.round_failures = 0
         self.round_seconds, self.round_bytes, self.round_used = 0.0, 0.0, False
 
-    def judge(self, seconds: float, row_bytes: float) -> None:
+    def adjust(self, seconds: float, row_bytes: float) -> None:
         """Grow while it helps and memory allows."""
         rows = min(MOST_ROWS, MOST_BYTES / max(row_bytes, 1.0))
         bound = min(self.most, max(FEWEST_BY_MEMORY, int(rows / self.rows)))
         if self.round_requests >= FEWEST_TO_JUDGE:
             self.best_seconds = min(self.best_seconds, seconds)
         if self.busy() > BUSY and self.limit > 1:
-            # Whoever is busy all the time sends no more for having more in flight.
+            # A thread that is busy all the time sends no more with more in flight.
             self.doubling = False
         elif seconds > SLOWER * self.best_seconds + SLACK_SECONDS:
             if self.doubling:

@@ -1,52 +1,54 @@
-"""One deployment as the engine asks it: its wire, its quota, its health, and whose turn it is.
+"""One deployment as the engine uses it: its connection, its quota, its health, and who sends next.
 
-It sends whatever bytes it is given and knows neither prompts nor other deployments. Turns go first
-come, first served: whoever holds the turn reserves quota and waits for its start, so a large request
-waits its time and is then sent, and nobody passes it.
+It sends any bytes and knows neither prompts nor other deployments. Turns are first come, first served: the
+worker whose turn it is reserves quota and waits for its start. So a large request waits as long as it must
+and is then sent; no smaller one overtakes it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import inf
 
+from batchscore.errors import duration_text
+from batchscore.request.clock import Clock
 from batchscore.request.concurrency import Concurrency
 from batchscore.request.health import Health, State
 from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
 from batchscore.request.reply_headers import limit_headers
 from batchscore.request.wire import Send
-from batchscore.rows import Standing
+from batchscore.rows import DeploymentState
 
-#: Reading the limits from every reply would cost more than it tells.
+#: Reading the limits from every reply would cost too much.
 HEADERS_EVERY_SECONDS = 0.1
 
-#: Before anything is known of a quota, little is asked: a large request might never fit.
+#: Until the quota is known, requests are small: a large one might never fit.
 FIRST_TOKENS = 2000.0
 
-#: A wait longer than this is told.
-TOLD_FROM_SECONDS = 10.0
+#: A notice reports waits that are longer.
+NOTICE_FROM_SECONDS = 10.0
 
-#: A pause longer than this lets requests that are in hand go elsewhere.
+#: During a longer pause, waiting requests go to other deployments.
 SHORT_PAUSE_SECONDS = 0.5
 
-#: Those who share the quota are held back at most so long at a time.
-LONGEST_REST_SECONDS = 600.0
+#: The other processes that share the quota pause for at most this long at a time.
+LONGEST_SHARED_PAUSE_SECONDS = 600.0
 
-#: Where a 429 says no wait, 1 s is waited, then 2, 4, up to this, with jitter.
+#: After a 429 that names no wait: 1 s, then 2, 4, up to this, with jitter.
 LONGEST_BLIND_PAUSE_SECONDS = 32.0
 
 
 @dataclass(slots=True, eq=False)
 class Deployment:
-    """One deployment: mutable, and only ever touched from the event loop.
+    """One deployment: mutable, and only used from the event loop.
 
-    `more_wanted` is called when more may be in flight though nothing was answered.
+    `on_capacity` is called if more requests may be in flight although none was answered. It has many fields,
+    since it joins what the other modules keep apart: quota, health, concurrency and the queue of workers.
     """
 
     name: str
@@ -57,13 +59,14 @@ class Deployment:
     quota: Quota
     concurrency: Concurrency
     notice: Callable[[str], None]
-    more_wanted: Callable[[], None] = field(default=lambda: None)
+    clock: Clock
+    on_capacity: Callable[[], None] = field(default=lambda: None)
     health: Health = field(default_factory=Health)
     paused_until: float = 0.0
     in_flight: int = 0
-    heard_at: float = float("-inf")
+    headers_read_at: float = float("-inf")
     waited_at: float = float("-inf")
-    told_at: float = float("-inf")
+    next_notice_at: float = float("-inf")
     blind_pauses: int = 0
     queued: int = 0
     backing_off: int = 0
@@ -73,16 +76,17 @@ class Deployment:
 
     @property
     def available(self) -> bool:
-        """Whether it may be sent something now or within a moment."""
-        return self.health.state is State.UP and self.paused_until - time.monotonic() <= SHORT_PAUSE_SECONDS
+        """Whether a request may be sent now or in a moment."""
+        pause = self.paused_until - self.clock.monotonic()
+        return self.health.state is State.UP and pause <= SHORT_PAUSE_SECONDS
 
     @property
-    def opening(self) -> float:
-        """About when the next request could go, of `time.monotonic`: for choosing among several."""
-        return max(self.paused_until, time.monotonic() + self.queued)
+    def opens_at(self) -> float:
+        """Roughly when the next request could start: for choosing among several deployments."""
+        return max(self.paused_until, self.clock.monotonic() + self.queued)
 
     @property
-    def smooth_tokens(self) -> float:
+    def target_tokens(self) -> float:
         """How many tokens one request should hold at most, so that the quota is used evenly."""
         rate = self.limits.rates.tokens
         if rate is not None:
@@ -90,126 +94,128 @@ class Deployment:
         return FIRST_TOKENS if self.health.last_success is None else inf
 
     def too_large(self, tokens: float) -> bool:
-        """Whether a service that judges single seconds could never let so many tokens through at once."""
+        """Whether a service that limits single seconds could never admit this many tokens at once."""
         rate = self.limits.rates.tokens
         return rate is not None and tokens > rate
 
     def fits(self, tokens: float) -> bool:
-        """Whether a request of so many tokens can ever be admitted here."""
+        """Whether a request of this many tokens can ever be admitted here."""
         return tokens <= self.limits.most_tokens
 
-    async def ready(self) -> bool:
-        """Wait until it is up and not paused; False where it never will be in this run."""
+    async def wait_until_up(self) -> bool:
+        """Wait until it is up and not paused; return False if it is stopped for the rest of this run."""
         while True:
             if self.health.state is State.STOPPED:
                 return False
             if self.health.state is State.DOWN:
                 await self.changed.wait()
                 continue
-            paused = self.paused_until - time.monotonic()
-            if paused <= 0:
+            pause = self.paused_until - self.clock.monotonic()
+            if pause <= 0:
                 return True
-            self.tell_wait(paused)
-            await asyncio.sleep(paused)
+            self.announce_wait(pause)
+            await asyncio.sleep(pause)
 
     def reserve(self, tokens: float) -> Ticket:
-        """Charge a request; it may go at the ticket's start."""
-        return self.quota.reserve(time.monotonic(), tokens, self.limits.rates)
+        """Charge a request; it may be sent at the ticket's start."""
+        return self.quota.reserve(self.clock.monotonic(), tokens, self.limits.rates)
 
     @property
     def free(self) -> bool:
-        """Whether nobody waits for a turn, and nothing has to be waited for but quota."""
+        """Whether no worker waits for a turn, and only the quota can delay a request."""
         return (
             not self.queued
             and self.health.state is State.UP
-            and (not self.paused_until or self.paused_until <= time.monotonic())
+            and (not self.paused_until or self.paused_until <= self.clock.monotonic())
         )
 
     def wants_more_than(self, workers: int) -> bool:
-        """Whether more than so many may have a request in flight."""
+        """Whether more than this many workers may have a request in flight."""
         return workers < self.concurrency.limit and self.health.state is not State.STOPPED
 
     async def wait_in_turn(self, ticket: Ticket) -> None:
-        """Wait for a ticket's start while it is nobody else's turn."""
+        """Take the turn and wait for a ticket's start."""
         self.queued += 1
         try:
             async with self.turn:
-                await self.until_start(ticket)
+                await self.wait_for_start(ticket)
         finally:
             self.queued -= 1
 
-    async def until_start(self, ticket: Ticket) -> None:
+    async def wait_for_start(self, ticket: Ticket) -> None:
         """Wait for a ticket's start, and for the end of a pause that began meanwhile."""
-        while (left := max(ticket.start, self.paused_until) - time.monotonic()) > 0:
+        while (left := max(ticket.start, self.paused_until) - self.clock.monotonic()) > 0:
             self.waited_at = ticket.start
-            self.tell_wait(left)
+            self.announce_wait(left)
             await asyncio.sleep(left)
 
-    def tell_wait(self, seconds: float) -> None:
-        """Tell a person of a wait that would look like a hang."""
-        now = time.monotonic()
-        if seconds < TOLD_FROM_SECONDS or now < self.told_at:
+    def announce_wait(self, seconds: float) -> None:
+        """Send a notice of a wait that would look like a hang."""
+        now = self.clock.monotonic()
+        if seconds < NOTICE_FROM_SECONDS or now < self.next_notice_at:
             return
-        self.told_at = now + seconds
-        reason = "the service asked for that" if self.paused_until > now else "for its quota"
-        clock = (datetime.now() + timedelta(seconds=seconds)).strftime("%H:%M:%S")  # noqa: DTZ005 - for a person
-        self.notice(f"{self.name} waits {worded(seconds)} ({reason}) and goes on at {clock}.")
+        self.next_notice_at = now + seconds
+        reason = "as the service asked" if self.paused_until > now else "for its quota"
+        end = datetime.fromtimestamp(self.clock.wall() + seconds)  # noqa: DTZ006 - the user's own time zone
+        self.notice(f"{self.name} waits {duration_text(seconds)} {reason} and resumes at {end:%H:%M:%S}.")
 
-    def answered(self, ticket: Ticket, tokens: float, rows: int, seconds: float, size: int) -> None:
-        """Note an answer: what it was really charged, its rows, its round trip, and the bytes it held."""
-        now = time.monotonic()
-        self.health.succeeded(now)
+    def note_answer(self, ticket: Ticket, tokens: float, rows: int, seconds: float, size: int) -> None:
+        """Note an answer: its real charge, its rows, its round trip, and how many bytes it held."""
+        now = self.clock.monotonic()
+        self.health.note_success(now)
         self.blind_pauses = 0
         self.quota.correct(ticket, tokens)
         for_quota = now - self.waited_at < 1.0
-        self.limits.passed(tokens, now, used=for_quota)
+        self.limits.note_answer(tokens, now, used=for_quota)
         if self.concurrency.limit == 1:
-            self.concurrency.rate = self.limits.rates.of_requests(tokens)
-        # Who waits before another attempt would be in flight, were the service well.
+            self.concurrency.rate = self.limits.rates.requests_of(tokens)
+        # A worker that waits for its next attempt would have a request in flight if the service were well.
         busy = self.in_flight + 1 + self.backing_off
-        self.concurrency.answered(seconds, size / rows, busy, for_quota=for_quota)
+        self.concurrency.note_answer(seconds, size / rows, busy, for_quota=for_quota)
 
-    def hear(self, headers: Mapping[str, str], tokens: float) -> None:
-        """Take in what the headers of a reply to so many tokens say of the quota, now and then."""
-        now = time.monotonic()
-        if now - self.heard_at < HEADERS_EVERY_SECONDS:
+    def read_headers(self, headers: Mapping[str, str], tokens: float) -> None:
+        """Learn the quota from the headers of a reply to this many tokens, now and then."""
+        now = self.clock.monotonic()
+        if now - self.headers_read_at < HEADERS_EVERY_SECONDS:
             return
-        first = self.heard_at == float("-inf")
-        self.heard_at = now
-        said = limit_headers(headers)
-        if self.limits.told(said, now):
-            # What told the quota was asked before it was known, and is charged all the same.
+        first = self.headers_read_at == float("-inf")
+        self.headers_read_at = now
+        limits = limit_headers(headers)
+        if self.limits.learn(limits, now):
+            # This request was sent before its quota was known, but the service charges it.
             self.reserve(tokens)
         rate = self.limits.rates.tokens
-        if first and rate and said.remaining_tokens:
-            # The service has quota in store: half of it may be used at once, as far as windows allow.
-            self.quota.book.allow(now, said.remaining_tokens / 2 / rate)
+        if first and rate and limits.remaining_tokens:
+            # The service has unused quota: half of it may be used at once, if the windows allow.
+            self.quota.schedule.release(now, limits.remaining_tokens / 2 / rate)
 
-    def limited(self, ticket: Ticket, seconds: float | None) -> None:
-        """Note a 429 and its wait: one pause for all, and one cut for all that went before it."""
-        now = time.monotonic()
-        first_of_burst = self.limits.refused(ticket.admitted, now)
+    def note_rate_limit(self, ticket: Ticket, seconds: float | None) -> None:
+        """Note a 429 and its wait: one pause for all, and one cut for all requests before it."""
+        now = self.clock.monotonic()
+        first_of_burst = self.limits.note_rate_limit(ticket.admitted, now)
         if seconds is None and first_of_burst:
             seconds = min(LONGEST_BLIND_PAUSE_SECONDS, 2.0**self.blind_pauses) * random.uniform(0.75, 1.25)  # noqa: S311
             self.blind_pauses += 1
-        # A refused request took its place among the requests, but no tokens.
+        # The service counts a refused request, but not its tokens.
         self.quota.correct(ticket, 0.0)
         if seconds is not None:
-            self.pause(now + seconds)
+            self.pause(seconds)
 
-    def pause(self, until: float) -> None:
-        """Send nothing before `until`."""
+    def pause(self, seconds: float) -> None:
+        """Send nothing for this long."""
+        now = self.clock.monotonic()
+        until = now + seconds
         if until > self.paused_until:
             self.paused_until = until
-            # Others may find sooner than after hours that the service answers again.
-            self.quota.book.rest(min(until, time.monotonic() + LONGEST_REST_SECONDS))
+            # Another process may find out earlier, before hours have passed, that the service answers again.
+            self.quota.schedule.pause(now, min(until, now + LONGEST_SHARED_PAUSE_SECONDS))
 
-    def standing(self) -> Standing:
-        """Return how it stands at this moment."""
-        now, rates = time.monotonic(), self.limits.rates
+    def state(self) -> DeploymentState:
+        """Return its state at this moment."""
+        now, rates = self.clock.monotonic(), self.limits.rates
         up = self.health.state is State.UP
         failure = None if up else self.health.last_outcome
-        return Standing(
+        return DeploymentState(
             deployment=self.name,
             state=self.health.state.value,
             in_flight=self.in_flight,
@@ -225,14 +231,7 @@ class Deployment:
         )
 
     def set_state(self, state: State) -> None:
-        """Change its health, and wake who waits for that."""
+        """Change its state, and wake the workers that wait for a change."""
         self.health.state = state
         self.changed.set()
         self.changed = asyncio.Event()
-
-
-def worded(seconds: float) -> str:
-    """Return a duration as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,49 +1,50 @@
 """Which deployment takes a request, and what happens while none of them answers?
 
-Work flows to whoever has room and around whoever is down. A deployment that is down gets a probe now
-and then and is used again as soon as it answers one; when all have been down for too long, that is the
-outage that ends the run. It knows no rows.
+Work goes to deployments with free quota and avoids those that are down. A deployment that is down gets a
+probe now and then and is used again when it answers one. If all have been down for too long, that outage
+ends the run. It knows no rows.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, ServiceRefused
-from batchscore.request.deployment import Deployment, worded
+from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, ServiceRefused, duration_text
+from batchscore.request.clock import Clock
+from batchscore.request.deployment import Deployment
 from batchscore.request.health import FIRST_PROBE_SECONDS, State
-from batchscore.request.outcome import Outcome, Verdict
+from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 
-#: Asks a deployment something of our own and judges the reply.
+#: Sends a small request of our own to a deployment and judges the reply.
 Probe = Callable[[Deployment], Awaitable[Outcome]]
 
-#: Probes grow rarer up to this; who was told to wait for long probes less often.
+#: The longest wait between two probes, and after a reply that asks for a long wait.
 LONGEST_PROBE_SECONDS = 30.0
 LONGEST_PAUSED_PROBE_SECONDS = 600.0
 
-#: What was never reached is more likely a wrong address than an outage, and a person may be waiting.
+#: A deployment that has never answered is more likely misconfigured than down, so the run fails early.
 NEVER_REACHED_SECONDS = 20.0
 
 
 @dataclass(slots=True)
-class Deployments:
-    """All deployments of a run. `probe` is set by whoever can ask; `notice` hears of outages."""
+class DeploymentPool:
+    """All deployments of a run. `probe` is set by the sender of requests; `notice` reports outages."""
 
     members: Sequence[Deployment]
     most_outage_seconds: float
     notice: Callable[[str], None]
+    clock: Clock
     probe: Probe | None = None
     fatal: BatchscoreError | None = None
     probes: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def admit(self, tokens: float) -> tuple[Deployment, Ticket]:
-        """Return a deployment and a ticket whose time has come; waits for quota, pauses and outages.
+        """Return a deployment and a ticket that may start now; wait for quota, pauses and outages.
 
-        Raises what ended the run where none will ever answer.
+        Raises the error that ended the run if no deployment will ever answer.
         """
         while True:
             deployment = await self.choose(tokens)
@@ -52,10 +53,10 @@ class Deployments:
                 async with deployment.turn:
                     if not deployment.available and len(self.members) > 1:
                         continue
-                    if not await deployment.ready():
+                    if not await deployment.wait_until_up():
                         continue
                     ticket = deployment.reserve(tokens)
-                    await deployment.until_start(ticket)
+                    await deployment.wait_for_start(ticket)
                     if deployment.health.state is State.UP:
                         return deployment, ticket
                     deployment.quota.refund(ticket)
@@ -63,16 +64,16 @@ class Deployments:
                 deployment.queued -= 1
 
     async def choose(self, tokens: float) -> Deployment:
-        """Return the deployment that has room first for so many tokens; waits while none can be used."""
+        """Return the deployment that first has room for this many tokens; wait while none can be used."""
         while True:
             self.raise_fatal()
             up = [member for member in self.members if member.health.state is State.UP]
             usable = up if len(self.members) == 1 else [member for member in up if member.available]
             if usable:
                 fitting = [member for member in usable if member.fits(tokens)]
-                return min(fitting or usable, key=lambda member: member.opening)
-            pauses = [member.paused_until - time.monotonic() for member in up]
-            # The events are looked up now: what is set meanwhile wakes at once.
+                return min(fitting or usable, key=lambda member: member.opens_at)
+            pauses = [member.paused_until - self.clock.monotonic() for member in up]
+            # Wait on the current events, so that a change in the meantime wakes this task at once.
             changes = [asyncio.ensure_future(member.changed.wait()) for member in self.members]
             try:
                 await asyncio.wait(
@@ -83,116 +84,118 @@ class Deployments:
                     change.cancel()
 
     def raise_fatal(self) -> None:
-        """Raise what ended the run, if anything did."""
+        """Raise the error that ended the run, if there is one."""
         if self.fatal is not None:
             raise self.fatal
 
     def stop(self, deployment: Deployment, reason: BatchscoreError) -> None:
-        """Send nothing more to a deployment; raises `reason` where it was the last one."""
+        """Send nothing more to a deployment; raise `reason` if it was the last one."""
         if deployment.health.state is not State.STOPPED:
             deployment.set_state(State.STOPPED)
             if len(self.members) > 1:
-                self.notice(f"{deployment.name} is not used any more: {reason}")
+                self.notice(f"{deployment.name} is no longer used: {reason.text}")
         if all(member.health.state is State.STOPPED for member in self.members):
-            self.end(reason)
+            self.end_run(reason)
         self.raise_fatal()
 
-    def end(self, reason: BatchscoreError) -> None:
-        """End the run for this reason, and wake everybody who waits."""
+    def end_run(self, reason: BatchscoreError) -> None:
+        """End the run for this reason, and wake all waiting tasks."""
         self.fatal = self.fatal or reason
         for member in self.members:
             member.set_state(State.STOPPED)
 
-    def others_answer(self, deployment: Deployment) -> bool:
-        """Whether the run can go on without this deployment."""
+    def others_up(self, deployment: Deployment) -> bool:
+        """Whether the run can continue without this deployment."""
         return any(member.health.state is State.UP for member in self.members if member is not deployment)
 
-    def down(self, deployment: Deployment) -> None:
-        """Take a deployment for down: probe it until it answers."""
+    def mark_down(self, deployment: Deployment) -> None:
+        """Stop sending requests to a deployment, and probe it until it answers."""
         if deployment.health.state is not State.UP:
             return
         deployment.set_state(State.DOWN)
         task = asyncio.create_task(self.keep_probing(deployment))
         self.probes.add(task)
-        task.add_done_callback(self.probing_ended)
+        task.add_done_callback(self.on_probing_end)
 
-    def probing_ended(self, task: asyncio.Task[None]) -> None:
-        """End the run where probing broke off: nobody would ever use that deployment again."""
+    def on_probing_end(self, task: asyncio.Task[None]) -> None:
+        """End the run if probing failed: otherwise the deployment would never be used again."""
         self.probes.discard(task)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, BatchscoreError):
-            self.end(error)
+            self.end_run(error)
         elif error is not None:
-            self.end(
-                BrokenInvariant(f"probing broke off ({type(error).__name__}: {error}); please report this")
+            self.end_run(
+                BrokenInvariant(f"probing failed ({type(error).__name__}: {error}); please report this")
             )
 
     async def keep_probing(self, deployment: Deployment) -> None:
-        """Probe until an answer comes, or until everything has been down for too long."""
-        told = False
+        """Probe until an answer arrives, or until everything has been down for too long."""
+        announced = False
         health = deployment.health
-        down_at = time.monotonic()
+        down_at = self.clock.monotonic()
         since = health.failing_since or down_at
         while True:
-            paused = min(deployment.paused_until - time.monotonic(), LONGEST_PAUSED_PROBE_SECONDS)
-            wait = max(health.probe_wait, paused)
-            health.probe_at = time.monotonic() + wait
+            now = self.clock.monotonic()
+            wait = max(health.probe_wait, min(deployment.paused_until - now, LONGEST_PAUSED_PROBE_SECONDS))
+            health.probe_at = now + wait
             await asyncio.sleep(wait)
-            answered = self.probe is None or (await self.probe(deployment)).verdict is not Verdict.AGAIN
+            answered = self.probe is None or (await self.probe(deployment)).action is not Action.RETRY
             if health.state is not State.DOWN:
                 return
-            longest = min(LONGEST_PROBE_SECONDS, self.patience(deployment) / 4)
+            longest = min(LONGEST_PROBE_SECONDS, self.longest_outage(deployment) / 4)
             health.probe_wait = min(health.probe_wait * 2, max(longest, FIRST_PROBE_SECONDS))
-            now = time.monotonic()
+            now = self.clock.monotonic()
             if answered:
-                if told:
-                    self.notice(f"{deployment.name} answers again after {worded(now - since)}.")
-                health.answered()
+                if announced:
+                    self.notice(f"{deployment.name} responds again after {duration_text(now - since)}.")
+                health.end_failures()
                 deployment.paused_until = min(deployment.paused_until, now)
-                deployment.quota.book.rest(now)
+                deployment.quota.schedule.pause(now, now)
                 deployment.set_state(State.UP)
                 return
-            if not told and now - down_at > 2 * FIRST_PROBE_SECONDS:
-                told = True
+            if not announced and now - down_at > 2 * FIRST_PROBE_SECONDS:
+                announced = True
                 self.notice(self.outage_notice(deployment))
             self.judge_outage(now)
             if health.state is not State.DOWN:
                 return
 
     def outage_notice(self, deployment: Deployment) -> str:
-        """Return what a person should know when an outage begins."""
+        """Return the notice for the beginning of an outage."""
         last = deployment.health.last_outcome
         reason = f" ({last.reason.rstrip('.')})" if last is not None else ""
-        if self.others_answer(deployment):
-            until = "until it does; meanwhile others do its work"
+        if self.others_up(deployment):
+            rest = "Other deployments do its work until it responds."
         else:
-            until = f"until it does, for at most {worded(self.patience(deployment))}"
-        return f"{deployment.name} does not answer{reason}; it is asked again {until}."
+            rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
+        return f"{deployment.name} does not respond{reason}. {rest}"
 
-    def patience(self, deployment: Deployment) -> float:
-        """Return the seconds that an outage of this deployment may last."""
+    def longest_outage(self, deployment: Deployment) -> float:
+        """Return how many seconds an outage of this deployment may last."""
         if deployment.health.reached:
             return self.most_outage_seconds
         return min(self.most_outage_seconds, NEVER_REACHED_SECONDS)
 
     def judge_outage(self, now: float) -> None:
-        """End the run where every deployment that is left has been down for too long."""
-        left = [member for member in self.members if member.health.state is not State.STOPPED]
+        """End the run if every remaining deployment has been down for too long."""
+        remaining = [member for member in self.members if member.health.state is not State.STOPPED]
         if not all(
             member.health.state is State.DOWN
-            and now - (member.health.failing_since or now) >= self.patience(member)
-            for member in left
+            and now - (member.health.failing_since or now) >= self.longest_outage(member)
+            for member in remaining
         ):
             return
-        since = min(member.health.failing_since or now for member in left)
-        last = left[0].health.last_outcome
-        words = f"the service has not answered for {worded(now - since)}. {last.reason if last else ''}"
-        if len(left) > 1:
-            reasons = [(member.name, member.health.last_outcome) for member in left]
+        since = min(member.health.failing_since or now for member in remaining)
+        last = remaining[0].health.last_outcome
+        text = (
+            f"the service has not responded for {duration_text(now - since)}. {last.reason if last else ''}"
+        )
+        if len(remaining) > 1:
+            reasons = [(member.name, member.health.last_outcome) for member in remaining]
             each = " ".join(f"{name}: {outcome.reason}" for name, outcome in reasons if outcome is not None)
-            words = f"no deployment has answered for {worded(now - since)}. {each}"
-        lasting = all(member.health.needs_person for member in left)
-        self.end(ServiceRefused(words) if lasting else Outage(words))
+            text = f"no deployment has responded for {duration_text(now - since)}. {each}"
+        permanent = all(member.health.needs_action for member in remaining)
+        self.end_run(ServiceRefused(text) if permanent else Outage(text))
 
     async def close(self) -> None:
         """End all probing."""

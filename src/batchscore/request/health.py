@@ -1,34 +1,33 @@
 """Is a deployment answering?
 
-One object a deployment, told of every reply. It decides what a failure means: a row's bad luck while
-others are answered, an outage when nobody is. Touched from the event loop only; it waits for nothing.
+One object per deployment, informed of every reply. It decides what a failure means: a row's bad luck while
+other rows are answered, an outage if none is. Only the event loop uses it; it waits for nothing.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from enum import Enum
 
 from batchscore.errors import ErrorCode, ServiceRefused
 from batchscore.request.outcome import Outcome
 
-#: The same refusal of so many single rows before any success is a wrong parameter, not bad rows.
+#: The same refusal of this many single rows before any success means a wrong parameter, not bad rows.
 SAME_REFUSALS = 20
 
-#: So many failures with no success between them, and the deployment is probed instead of asked.
+#: After this many failures in a row, the deployment gets probes instead of requests.
 FAILURES_OF_AN_OUTAGE = 8
 
-#: Where nothing was ever answered, a person is told soon.
+#: If nothing was ever answered, the user should know soon.
 FAILURES_BEFORE_ANY_ANSWER = 3
 
-#: Where a probe was answered and requests fail, it may be these rows: they use up their attempts.
+#: If a probe was answered and requests fail, these rows may be the cause: they use up their retries.
 FAILURES_AFTER_A_PROBE = 64
 
 #: Seconds before the first probe, doubling until a request is answered.
 FIRST_PROBE_SECONDS = 0.5
 
-#: 429s are ordinary; only after so long without any success are they an outage.
+#: 429s are ordinary; they are an outage only after this many seconds without any success.
 LIMITED_SECONDS = 60.0
 
 
@@ -36,13 +35,13 @@ class State(Enum):
     """What may be sent to a deployment."""
 
     UP = "up"
-    DOWN = "down"  # nothing but a probe now and then
+    DOWN = "down"  # only a probe now and then
     STOPPED = "stopped"  # nothing more in this run
 
 
 @dataclass(slots=True)
 class Health:
-    """What is known of a deployment."""
+    """The state of one deployment, and the replies that led to it. Times are the monotonic clock's."""
 
     state: State = State.UP
     last_success: float | None = None
@@ -55,25 +54,24 @@ class Health:
     probe_answered: bool = False
     refusals: dict[str, int] = field(default_factory=dict)
 
-    def succeeded(self, now: float) -> None:
+    def note_success(self, now: float) -> None:
         """Note that a request was answered."""
         self.last_success = now
         self.reached = True
         if self.failing_since is not None:
-            self.answered()
+            self.end_failures()
             self.probe_answered = False
             self.probe_wait = FIRST_PROBE_SECONDS
         if self.refusals:
             self.refusals.clear()
 
-    def answered(self) -> None:
+    def end_failures(self) -> None:
         """End a series of failures."""
         self.failures = 0
         self.failing_since = None
 
-    def failed(self, outcome: Outcome) -> bool:
-        """Note that the service failed a request; True where it has to be taken for down now."""
-        now = time.monotonic()
+    def note_failure(self, outcome: Outcome, now: float) -> bool:
+        """Note that the service failed a request; return whether the deployment is down from now on."""
         self.failures += 1
         self.last_outcome = outcome
         self.reached = self.reached or outcome.status is not None
@@ -88,21 +86,21 @@ class Health:
         return not limited or now - self.failing_since > LIMITED_SECONDS
 
     @property
-    def needs_person(self) -> bool:
-        """Whether it was never reached, for a reason that waiting does not mend."""
-        return not self.reached and self.last_outcome is not None and self.last_outcome.needs_person
+    def needs_action(self) -> bool:
+        """Whether it was never reached, for a reason that waiting does not fix."""
+        return not self.reached and self.last_outcome is not None and self.last_outcome.needs_action
 
     def answered_since(self, moment: float) -> bool:
-        """Whether any request was answered after a moment of `time.monotonic`."""
+        """Whether any request was answered after a moment."""
         return self.last_success is not None and self.last_success >= moment
 
-    def refused(self, outcome: Outcome) -> None:
-        """Note that a single row was refused; raises `ServiceRefused` when every row is, for one reason."""
+    def note_refusal(self, outcome: Outcome) -> None:
+        """Note that a single row was refused; raise `ServiceRefused` if all are, for the same reason."""
         if outcome.code is not ErrorCode.INVALID_REQUEST or self.last_success is not None:
             return
         count = self.refusals[outcome.detail] = self.refusals.get(outcome.detail, 0) + 1
         if count >= SAME_REFUSALS:
             raise ServiceRefused(
-                f"the service refused the first {SAME_REFUSALS} rows for the same reason, so it is "
-                f"probably a parameter: {outcome.reason}"
+                f"the service refused the first {SAME_REFUSALS} rows for the same reason, so a parameter is "
+                f"probably wrong: {outcome.reason}"
             )

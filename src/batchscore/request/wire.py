@@ -1,7 +1,7 @@
 """How do bytes get to the service and back?
 
-It knows one URL, headers and seconds; what bodies mean is others' business. One aiohttp session a
-run: connections are kept alive, proxies and certificates are taken from the usual variables.
+It knows one URL, headers and seconds, not what bodies mean. One aiohttp session per run: connections are
+kept alive, proxies and certificates come from the usual variables.
 """
 
 from __future__ import annotations
@@ -21,38 +21,37 @@ from yarl import URL
 from batchscore.errors import ErrorCode, ServiceRefused, SettingsError
 from batchscore.rows import Reply
 
-#: Gives the headers that sign a request in.
+#: Returns the headers that authenticate a request.
 Sign = Callable[[], Awaitable[Mapping[str, str]]]
 
-#: Sends one body and gives the reply; raises `NoReply`.
+#: Sends one body and returns the reply; raises `NoReply`.
 Send = Callable[[bytes], Awaitable[Reply]]
 
-
-#: A connection that takes longer is not coming.
+#: A connection that takes longer counts as failed.
 CONNECT_SECONDS = 30.0
 
-#: Azure closes idle connections after about a minute; one must not be used just as it is being closed.
+#: Azure closes idle connections after about a minute; one must not be used at the moment it closes.
 KEEP_ALIVE_SECONDS = 45.0
 
-#: A reply of vectors is megabytes; a small buffer would stop and start the reading many times.
+#: A reply with vectors has megabytes; a small buffer would pause and resume reading many times.
 READ_BYTES = 2**20
 
 
-class NoReply(Exception):  # noqa: N818 - a reason to ask again, not an error of the run
-    """No reply came: `code` is TIMEOUT or CONNECTION, `detail` for a person, without the input.
+class NoReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
+    """No reply arrived: `code` is TIMEOUT or CONNECTION_ERROR, `detail` is for people, without the input.
 
-    `needs_person`: waiting alone will not mend it.
+    `needs_action`: waiting does not help.
     """
 
-    def __init__(self, code: ErrorCode, detail: str, *, needs_person: bool = False) -> None:
+    def __init__(self, code: ErrorCode, detail: str, *, needs_action: bool = False) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
-        self.needs_person = needs_person
+        self.needs_action = needs_action
 
 
-#: What is wrong with a name, a certificate or a proxy stays wrong.
-LASTING = (
+#: A wrong name, certificate or proxy stays wrong.
+PERMANENT = (
     aiohttp.ClientConnectorCertificateError,
     aiohttp.ClientConnectorSSLError,
     aiohttp.ClientConnectorDNSError,
@@ -63,25 +62,23 @@ LASTING = (
 
 @asynccontextmanager
 async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIterator[Send]:
-    """Give a function that posts a JSON body to `url`.
+    """Yield a function that posts a JSON body to `url`.
 
-    Anything that breaks the exchange raises `NoReply(CONNECTION)`, a connection that cannot be made in
-    `CONNECT_SECONDS` `NoReply(TIMEOUT)`; `ServiceRefused` if signing in has never worked. How long an answer
-    may take is for the caller to say, by cancelling.
+    It raises `NoReply(CONNECTION_ERROR)` if the exchange breaks, `NoReply(TIMEOUT)` if no connection is made
+    within `CONNECT_SECONDS`, and `ServiceRefused` if signing in has never worked. The caller limits the time
+    for a reply, by cancelling.
     """
-    fixed = {**headers, "Content-Type": "application/json"}
     # The engine bounds how many requests are in flight; a second bound here could only stall.
     connector = aiohttp.TCPConnector(
-        limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=trusted()
+        limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=trusted_certificates()
     )
     address = URL(url, encoded=True)
-    # Asked once: aiohttp's trust_env reads the variables and .netrc anew, in a thread, for every request.
-    proxy = proxy_for(address)
     async with aiohttp.ClientSession(
-        headers=fixed,
+        headers={**headers, "Content-Type": "application/json"},
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        proxy=proxy,
+        # Read once: aiohttp's trust_env reads the variables and .netrc for every request, in a thread.
+        proxy=proxy_for(address),
         cookie_jar=aiohttp.DummyCookieJar(),
         read_bufsize=READ_BYTES,
     ) as session:
@@ -94,19 +91,20 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
             except ServiceRefused as reason:
                 if not signed_before:
                     raise
-                # It worked before, so this is the network's or the token service's outage.
-                raise NoReply(ErrorCode.CONNECTION_ERROR, f"signing in again fails: {reason}") from None
+                # It worked before, so the network or the token service has an outage.
+                raise NoReply(ErrorCode.CONNECTION_ERROR, f"renewing the sign-in failed: {reason}") from None
             signed_before = True
             started = time.perf_counter()
             try:
-                # Reading a reply to its end gives its connection back; a reply that breaks off closes it.
+                # A complete reply frees its connection for the next request; a broken one closes it.
                 response = await session.post(address, data=body, headers=signed, allow_redirects=False)
                 content = await response.read()
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
-                raise NoReply(ErrorCode.TIMEOUT, f"no connection in {CONNECT_SECONDS:g} s") from None
+                raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
-                lasting = isinstance(error, LASTING)
-                raise NoReply(ErrorCode.CONNECTION_ERROR, described(error), needs_person=lasting) from None
+                permanent = isinstance(error, PERMANENT)
+                detail = describe_error(error)
+                raise NoReply(ErrorCode.CONNECTION_ERROR, detail, needs_action=permanent) from None
             return Reply(response.status, response.headers, content, time.perf_counter() - started)
 
         yield send
@@ -123,53 +121,51 @@ def proxy_for(address: URL) -> str | None:
             "The proxy variables name a SOCKS proxy, which batchscore cannot use. Set HTTPS_PROXY to an HTTP "
             "proxy, or NO_PROXY to the endpoint's host."
         )
-    # `proxy:3128` is usual, and curl and requests take it so.
+    # `proxy:3128` is usual; curl and requests accept it.
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
-def trusted() -> ssl.SSLContext | bool:
-    """Return whose certificates are trusted: `True` for what OpenSSL finds by itself, and by `SSL_CERT_FILE`.
+def trusted_certificates() -> ssl.SSLContext | bool:
+    """Return the trusted certificates: `True` for OpenSSL's defaults, which include `SSL_CERT_FILE`.
 
-    Without that variable the file or folder that requests and curl are told of counts. Raises `SettingsError`
-    where it cannot be used.
+    Without that variable, those of the file or folder in the variables of requests and curl. Raises
+    `SettingsError` if they cannot be used.
     """
     if any(os.environ.get(name, "").strip() for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")):
         return True
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        place = os.environ.get(name, "").strip()
-        if place:
+        location = os.environ.get(name, "").strip()
+        if location:
             try:
-                if Path(place).is_dir():
-                    return ssl.create_default_context(capath=place)
-                return ssl.create_default_context(cafile=place)
+                if Path(location).is_dir():
+                    return ssl.create_default_context(capath=location)
+                return ssl.create_default_context(cafile=location)
             except OSError:
-                raise SettingsError(
-                    f"{name} is {place}, which holds no certificates that can be read."
-                ) from None
+                raise SettingsError(f"{name} is {location}, which holds no readable certificates.") from None
     return True
 
 
-def described(error: BaseException) -> str:
-    """Return what broke, in a few words that hold no request content."""
+def describe_error(error: BaseException) -> str:
+    """Return what failed, in a few words without request content."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "the TLS handshake failed; is a certificate authority missing (SSL_CERT_FILE)?"
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return f"cannot connect to the proxy at {error.host}:{error.port} ({os_words(error.os_error)})"
+        return f"cannot connect to the proxy at {error.host}:{error.port} ({os_error_text(error.os_error)})"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy refused ({error.status})"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the host name is not known"
+        return "the host name cannot be resolved"
     if isinstance(error, aiohttp.ClientConnectorError):
         if isinstance(error.os_error, ConnectionRefusedError):
             return f"nothing listens at {error.host}:{error.port}"
-        return f"cannot connect to {error.host}:{error.port} ({os_words(error.os_error)})"
+        return f"cannot connect to {error.host}:{error.port} ({os_error_text(error.os_error)})"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
         return "the service closed the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "the reply broke off"
+        return "the reply was cut off"
     return type(error).__name__
 
 
-def os_words(error: OSError) -> str:
-    """Return the system's words for an error, without addresses."""
+def os_error_text(error: OSError) -> str:
+    """Return the system's text for an error, without addresses."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__

@@ -1,0 +1,1 @@
+"""How does one run over files go, from settings to exit code?"""

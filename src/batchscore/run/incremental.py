@@ -71,7 +71,7 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
                 continue
             try:
                 with open_rows(ready.file, survey.options) as table:
-                    items = (ready.asker.ask(row) for row in table.rows)
+                    items = (ready.builder.build(row) for row in table.rows)
                     _, known = carry_over_file(ledger, name, inputs[name], items, answers)
             except UnreadableFile:
                 continue

@@ -61,7 +61,7 @@ class Job:
             async with engine as running, aclosing(running.settled()) as settled:
                 running.drain_seconds = self.drain_seconds
                 # A killed process loses what is in no journal yet: at most what was in flight.
-                running.outlet.most = 1
+                running.results.most = 1
                 pulse = asyncio.create_task(self.pulse(running))
                 try:
                     async for rows in settled:
@@ -93,15 +93,15 @@ class Job:
 
     def charge_and_listen(self, event: Event) -> None:
         """Charge a request's tokens to its rows, and pass the event on."""
-        if isinstance(event, Attempt) and event.asked:
+        if isinstance(event, Attempt) and event.prompts:
             tokens = event.prompt_tokens + event.completion_tokens
-            self.ledger.charge(event.asked, tokens, kept=not event.cause)
+            self.ledger.charge(event.prompts, tokens, kept=not event.cause)
         self.listen(event)
 
     async def pulse(self, engine: Engine) -> None:
         """Report the deployments' state regularly."""
         while True:
-            self.listen(engine.pulse(len(self.unwritten)))
+            self.listen(engine.heartbeat(len(self.unwritten)))
             await asyncio.sleep(PULSE_SECONDS)
 
     def report(self, rows: list[Settled]) -> None:

@@ -41,7 +41,7 @@ async def refusal(open_engine: OpenEngine, listen: Listen, conditions: StopCondi
 
     def without_rows(event: Event) -> None:
         # The request is billed, but it held no row, and no record keeps the answer.
-        listen(replace(event, rows=0, asked=()) if isinstance(event, Attempt) else event)
+        listen(replace(event, rows=0, prompts=()) if isinstance(event, Attempt) else event)
 
     stop = conditions.stop
     with stop_on_signals(stop, listen):

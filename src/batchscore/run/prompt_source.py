@@ -92,7 +92,7 @@ class PromptSource:
                         progress.limited = self.limited = True
                         return
                     self.rows_left -= 1
-                item = ready.asker.ask(row)
+                item = ready.builder.build(row)
                 if item.id is not None:
                     # Repeated ids are counted as far as memory allows.
                     key = hash(item.id)

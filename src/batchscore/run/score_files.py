@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 
-from batchscore.endpoint.from_settings import Endpoint, endpoints_of, simulated
+from batchscore.endpoint.from_settings import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
 from batchscore.errors import OutputError, SettingsError, setting_name
@@ -41,7 +41,7 @@ from batchscore.run.result import RunResult
 from batchscore.run.stop import Stop
 from batchscore.run.stop_conditions import StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import StopSettings, cut
+from batchscore.settings.slices import EndpointSettings, RequestSettings, StopSettings, cut
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.task import TASKS
@@ -96,7 +96,7 @@ def prepare(
         )
     output = output_of(settings)
     surveyed = survey(inputs, settings, output=output.asked_for)
-    endpoints = [] if settings.simulate else endpoints_of(settings, environ, named)
+    endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
     worker = worker_name(shared_output=settings.shared_output)
     name = f"{utc(conditions.started):%Y%m%dT%H%M%SZ}-{worker}"
     return Run(name, settings, environ, listen, output, surveyed, endpoints, conditions)
@@ -135,7 +135,7 @@ class Run:
         if isinstance(ledger, NextLedger):
             self.survey = drop_empty_files(survey, ledger, self.listen)
             carry_over(self.survey, ledger, self.listen)
-        with closing(ledger), simulated(settings) as simulator:
+        with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as simulator:
             if simulator is not None:
                 self.endpoints = [simulator]
             self.outcome = run_on_fast_loop(self.work(ledger, lock))
@@ -191,7 +191,7 @@ class Run:
     ) -> AbstractAsyncContextManager[Engine]:
         """Return the engine over a source of prompts, not yet open."""
         return open_engine(
-            self.settings,
+            cut(RequestSettings, self.settings),
             self.endpoints,
             source,
             environ=self.environ,

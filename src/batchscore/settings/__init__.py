@@ -1,0 +1,1 @@
+"""What can be set, where do values come from, and which go together?"""

@@ -1,7 +1,7 @@
-"""Which settings can be meant, alone and together?
+"""Which values of settings are valid, alone and together?
 
-What is not caught here would be found out by a request, at a price. It knows values, not where they came
-from, and speaks of them by their flags.
+It refuses what would otherwise fail at the service, after money was spent. It knows values, not where they
+came from. Messages name settings with `setting_name`, so that each door words them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any
 
-from batchscore.errors import UsageError
+from batchscore.errors import UsageError, setting_name
 from batchscore.settings.deadline import parse_deadline
-from batchscore.settings.declare import CONFIG_FILE, REQUIRED, flag_of, variable_of
+from batchscore.settings.declare import CONFIG_FILE, REQUIRED, variable_of
 
 if TYPE_CHECKING:
     from batchscore.settings.fields import Settings
 
-#: What the request's body is made of; `--param` may not take their place.
+#: The fields of a request body that batchscore sets; the setting `param` may not replace them.
 RESERVED_PARAMS = ("model", "input", "prompt", "messages", "stream", "stream_options")
 
-#: What a `[[deployments]]` table may hold; what it leaves out is as for the run.
+#: The keys of a `[[deployments]]` table; a missing key means the value of the run.
 DEPLOYMENT_KEYS: Mapping[str, Any] = {
     "name": str,
     "endpoint": str,
@@ -35,138 +35,197 @@ DEPLOYMENT_KEYS: Mapping[str, Any] = {
     "tpm": (int, float),
 }
 
+#: Texts that go into requests or records, which are UTF-8; paths may hold any bytes.
+TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
+
 
 def check(declared: Field[Any], value: Any) -> None:
-    """Raise `UsageError` where a value is outside its declaration."""
-    facts, name = declared.metadata, flag_of(declared)
+    """Raise `UsageError` if a value does not match its declaration."""
+    facts, name = declared.metadata, setting_name(declared.name)
     if value is None:
-        if declared.name in REQUIRED:
-            raise UsageError(
-                f"{name} is missing. Give it as a flag, as {variable_of(declared)} or in {CONFIG_FILE}."
-            )
+        refuse(
+            declared.name in REQUIRED,
+            f"{name} is missing. Set it directly, with {variable_of(declared)} or in {CONFIG_FILE}.",
+        )
         return
-    if facts["choices"] and value not in facts["choices"]:
-        raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(facts['choices'])}.")
+    refuse(
+        facts["choices"] and value not in facts["choices"],
+        f"{name} is {value!r}; it must be one of {', '.join(facts['choices'])}.",
+    )
     if facts["kind"] in {"int", "float"}:
         check_number(name, facts["kind"], value)
-    if facts["lowest"] is not None and value < facts["lowest"]:
-        raise UsageError(f"{name} is {value}; it must be at least {facts['lowest']}.")
-    if facts["highest"] is not None and value > facts["highest"]:
-        raise UsageError(f"{name} is {value}; it must be at most {facts['highest']:g}.")
-    if facts["kind"] == "text" and not str(value).strip():
-        raise UsageError(f"{name} is empty.")
+    lowest, highest = facts["lowest"], facts["highest"]
+    if lowest is not None:
+        refuse(value < lowest, f"{name} is {value}; it must be at least {lowest}.")
+    if highest is not None:
+        refuse(value > highest, f"{name} is {value}; it must be at most {highest:g}.")
+    refuse(facts["kind"] == "text" and not str(value).strip(), f"{name} is empty.")
+
+
+def refuse(wrong: Any, message: str) -> None:
+    """Raise `UsageError` if something is wrong."""
+    if wrong:
+        raise UsageError(message)
 
 
 def check_number(name: str, kind: str, value: Any) -> None:
-    """Raise `UsageError` for what is no number, not finite (no comparison bounds a NaN) or not whole."""
+    """Raise `UsageError` if a value is not a number, not finite (NaN passes any comparison) or not whole."""
     wanted = "a whole number" if kind == "int" else "a number"
     whole = isinstance(value, int) and not isinstance(value, bool)
     finite = isinstance(value, float) and math.isfinite(value)
-    if not whole and not (finite and (kind == "float" or value.is_integer())):
-        raise UsageError(f"{name} is {value!r}; it must be {wanted}.")
-
-
-#: Texts that go into requests or records, which are UTF-8; paths may be anything.
-SENT_OR_NAMED = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
+    fits = whole or (finite and (kind == "float" or value.is_integer()))
+    refuse(not fits, f"{name} is {value!r}; it must be {wanted}.")
 
 
 def check_together(chosen: Settings) -> None:
-    """Raise `UsageError` where settings contradict one another, or no request could hold them."""
-    for name in SENT_OR_NAMED:
-        if any("\ud800" <= letter <= "\udfff" for letter in str(getattr(chosen, name) or "")):
-            raise UsageError(
-                f"--{name.replace('_', '-')} is not UTF-8; is the terminal set to another encoding?"
-            )
-    chat, embeddings = chosen.task == "chat", chosen.task == "embeddings"
-    sources = [f"--{name}" for name in ("column", "prompt", "messages") if getattr(chosen, name) is not None]
-    if chosen.text_field is not None:
-        if chosen.prompt is None and chosen.messages is None:
-            raise UsageError("--text-field is a field of a template; give one with --prompt or --messages.")
-        sources = [name for name in sources if name != "--column"]
-    if len(sources) > 1:
-        raise UsageError(f"{' and '.join(sources)} both say what to ask; give one of them.")
-    if not chat and (chosen.system is not None or chosen.messages is not None):
-        raise UsageError(f"--system and --messages are for --task chat, not {chosen.task}.")
-    if chosen.system is not None and chosen.messages is not None:
-        raise UsageError("--system and --messages: put the system message into the messages file.")
-    if embeddings and chosen.max_tokens is not None:
-        raise UsageError("--max-tokens is for completions and chat; embeddings have no answer to limit.")
-    if not embeddings and chosen.dimensions is not None:
-        raise UsageError("--dimensions is for --task embeddings.")
-    if embeddings and (chosen.usage or chosen.raw) and chosen.batch_size > 1:
-        raise UsageError(
-            "--usage and --raw belong to one reply, and an embeddings reply answers many rows; "
-            "add --batch-size 1 (slower)."
+    """Raise `UsageError` if settings contradict each other, or no request could hold them."""
+    for field in TEXTS_TO_ENCODE:
+        refuse(
+            any("\ud800" <= letter <= "\udfff" for letter in str(getattr(chosen, field) or "")),
+            f"{setting_name(field)} is not UTF-8; check the encoding of your terminal.",
         )
-    if chosen.simulate and chosen.endpoint is not None:
-        raise UsageError("--simulate and --endpoint contradict each other; give one.")
-    if chosen.simulate and chosen.deployments:
-        raise UsageError("--simulate rehearses on one deployment; leave [[deployments]] out.")
-    if chosen.shared_output and chosen.incremental:
-        raise UsageError(
-            "--shared-output and --incremental: only one run can find out what has changed; leave out one of "
-            "them."
-        )
-    if chosen.shared_output and chosen.overwrite:
-        raise UsageError(
-            "--shared-output and --overwrite: another worker may be writing; remove the old output before."
-        )
-    if chosen.error_threshold > 1 and chosen.error_threshold != int(chosen.error_threshold):
-        raise UsageError(
-            f"--error-threshold is {chosen.error_threshold}; it must be a share below 1, such as 0.05, "
-            "or a whole count of rows."
-        )
-    if chosen.prune and not chosen.incremental:
-        raise UsageError("--prune drops the scores of files that are gone, and needs --incremental.")
-    if chosen.incremental and chosen.limit is not None:
-        raise UsageError(
-            "--limit leaves files unfinished, and --incremental shows whole ones only: to try a few rows, "
-            "leave --incremental out and choose another output."
-        )
+    check_prompt(chosen)
+    check_records(chosen)
+    check_simulate(chosen)
     check_bounds(chosen)
     check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
-    if chosen.simulate and chosen.auth is not None:
-        raise UsageError("--simulate needs no --auth.")
-    if chosen.simulate and chosen.api_key_from is not None:
-        raise UsageError("--simulate needs no --api-key-from.")
-    for name in chosen.param:
-        if name in RESERVED_PARAMS:
-            raise UsageError(f"--param {name}: batchscore sets that itself.")
-    for name in ("dimensions", "max_tokens"):
-        if getattr(chosen, name) is not None and name in chosen.param:
-            raise UsageError(f"--param {name} and --{name.replace('_', '-')} say the same; give one.")
+    for param in chosen.param:
+        refuse(param in RESERVED_PARAMS, f"{setting_name('param')} {param}: batchscore sets this field.")
+    for field in ("dimensions", "max_tokens"):
+        refuse(
+            getattr(chosen, field) is not None and field in chosen.param,
+            f"{setting_name('param')} {field} and {setting_name(field)} set the same; give one of them.",
+        )
+
+
+def check_prompt(chosen: Settings) -> None:
+    """Raise `UsageError` if the settings of the prompt do not match each other, or not the task."""
+    column, prompt, messages, system, text_field = (
+        setting_name(name) for name in ("column", "prompt", "messages", "system", "text_field")
+    )
+    has_template = chosen.prompt is not None or chosen.messages is not None
+    refuse(
+        chosen.text_field is not None and not has_template,
+        f"{text_field} names a field of a template; give a template with {prompt} or {messages}.",
+    )
+    given = {column: chosen.column, prompt: chosen.prompt, messages: chosen.messages}
+    if chosen.text_field is not None:
+        del given[column]
+    sources = [name for name, value in given.items() if value is not None]
+    refuse(len(sources) > 1, f"{' and '.join(sources)} both define the prompt; give one of them.")
+    chat, embeddings = chosen.task == "chat", chosen.task == "embeddings"
+    refuse(
+        not chat and (chosen.system is not None or chosen.messages is not None),
+        f"{system} and {messages} are for {setting_name('task')} chat, not {chosen.task}.",
+    )
+    refuse(
+        chosen.system is not None and chosen.messages is not None,
+        f"{system} and {messages}: put the system message into the messages file.",
+    )
+    refuse(
+        embeddings and chosen.max_tokens is not None,
+        f"{setting_name('max_tokens')} is for completions and chat; embeddings have no answer to limit.",
+    )
+    refuse(
+        not embeddings and chosen.dimensions is not None,
+        f"{setting_name('dimensions')} is for {setting_name('task')} embeddings.",
+    )
+
+
+def check_records(chosen: Settings) -> None:
+    """Raise `UsageError` if the settings of the output contradict each other."""
+    incremental, shared_output = setting_name("incremental"), setting_name("shared_output")
+    refuse(
+        chosen.task == "embeddings" and (chosen.usage or chosen.raw) and chosen.batch_size > 1,
+        f"{setting_name('usage')} and {setting_name('raw')} describe one reply, and an embeddings reply "
+        "holds "
+        f"many rows; set {setting_name('batch_size')} to 1 (slower).",
+    )
+    refuse(
+        chosen.shared_output and chosen.incremental,
+        f"{shared_output} and {incremental}: only a single run can find out what has changed; "
+        "leave out one of them.",
+    )
+    refuse(
+        chosen.shared_output and chosen.overwrite,
+        f"{shared_output} and {setting_name('overwrite')}: another worker may be writing; "
+        "remove the old output first.",
+    )
+    refuse(
+        chosen.error_threshold > 1 and chosen.error_threshold != int(chosen.error_threshold),
+        f"{setting_name('error_threshold')} is {chosen.error_threshold}; it must be a fraction below 1, such "
+        "as 0.05, or a whole number of rows.",
+    )
+    refuse(
+        chosen.prune and not chosen.incremental,
+        f"{setting_name('prune')} removes the scores of deleted files, and needs {incremental}.",
+    )
+    refuse(
+        chosen.incremental and chosen.limit is not None,
+        f"{setting_name('limit')} leaves files incomplete, and {incremental} publishes complete files only. "
+        "To "
+        f"try a few rows, leave out {incremental} and choose another output.",
+    )
+
+
+def check_simulate(chosen: Settings) -> None:
+    """Raise `UsageError` if a rehearsal has settings of a real service."""
+    simulate = setting_name("simulate")
+    refuse(
+        chosen.simulate and chosen.endpoint is not None,
+        f"{simulate} and {setting_name('endpoint')} contradict each other; give one of them.",
+    )
+    refuse(
+        chosen.simulate and chosen.deployments,
+        f"{simulate} has only one deployment; leave out [[deployments]].",
+    )
+    for name in ("auth", "api_key_from"):
+        refuse(
+            chosen.simulate and getattr(chosen, name) is not None,
+            f"{simulate} needs no {setting_name(name)}.",
+        )
 
 
 def check_bounds(chosen: Settings) -> None:
-    """Raise `UsageError` for a budget that nothing would reach, and a deadline that nobody can read."""
+    """Raise `UsageError` for a budget that nothing would reach, or a deadline that cannot be read."""
     if chosen.deadline is not None:
         parse_deadline(chosen.deadline)
     if chosen.max_spend is None:
         return
-    prices = {"--price-in": chosen.price_in}
+    prices = {setting_name("price_in"): chosen.price_in}
     if chosen.task != "embeddings":
-        prices["--price-out"] = chosen.price_out
+        prices[setting_name("price_out")] = chosen.price_out
     missing = [name for name, price in prices.items() if price is None]
-    if missing:
-        raise UsageError(
-            f"--max-spend needs {' and '.join(missing)}: what a million tokens cost, in the same money."
-        )
-    if not any(prices.values()):
-        raise UsageError(f"--max-spend: where {' and '.join(prices)} are 0, nothing is ever spent.")
+    max_spend = setting_name("max_spend")
+    refuse(
+        missing,
+        f"{max_spend} needs {' and '.join(missing)}: the price of a million tokens, in the same currency.",
+    )
+    refuse(
+        not any(prices.values()),
+        f"{max_spend} has no effect if {' and '.join(prices)} are 0: the cost stays 0.",
+    )
 
 
 def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> None:
-    """Raise `UsageError` where a `[[deployments]]` table cannot be meant; `rates`: the run has rates, too."""
+    """Raise `UsageError` if a `[[deployments]]` table is invalid; `rates`: the run has limits, too."""
     for number, table in enumerate(tables, 1):
         where = f"[[deployments]] number {number}"
         for name, value in table.items():
             wanted = DEPLOYMENT_KEYS.get(name)
             if wanted is None:
-                hint = " Keys belong into the environment; key_variable names where." if "key" in name else ""
+                hint = (
+                    " API keys belong into the environment; key_variable names the variable."
+                    if "key" in name
+                    else ""
+                )
                 raise UsageError(f"{where}: {name} is not one of {', '.join(DEPLOYMENT_KEYS)}.{hint}")
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
             if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"
                 raise UsageError(f"{where}: {name} is {value!r}; it must be {kind}.")
-    if tables and rates:
-        raise UsageError("--rpm and --tpm: with [[deployments]] each table has its own rpm and tpm.")
+    refuse(
+        tables and rates,
+        f"{setting_name('rpm')} and {setting_name('tpm')}: with [[deployments]], set rpm and tpm in each "
+        "table.",
+    )

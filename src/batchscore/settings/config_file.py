@@ -1,8 +1,8 @@
-"""Which file holds settings, and what stands in it?
+"""Which TOML file holds settings, and what is in it?
 
-It reads the file and knows no settings: what its keys mean is `configuration`'s business. A flag names it,
-else the variable BATCHSCORE_CONFIG, at every door; the command line also takes `batchscore.toml` from the
-working folder.
+It reads files and knows no settings: `sources` gives the keys their meaning. The file is named by a flag, or
+by the variable BATCHSCORE_CONFIG at all doors. The command line also reads `batchscore.toml` from the working
+directory.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import SettingsError
+from batchscore.errors import SettingsError, setting_name
 from batchscore.settings.declare import CONFIG_FILE, CONFIG_VARIABLE
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """The settings of a file, by their keys, and what the file was called by whoever named it."""
+    """The settings in a file by their keys, and the name of the file as the user gave it."""
 
     name: str = CONFIG_FILE
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -28,40 +28,40 @@ class ConfigFile:
 def config_file(
     named: str | None, environ: Mapping[str, str], *, here: bool = False, folders: Sequence[str | Path] = ()
 ) -> ConfigFile:
-    """Return what the file says that was named by flag or variable; nothing where none was.
+    """Return the settings of the file that a flag or a variable names; empty if neither names one.
 
-    `here`: without a name `batchscore.toml` in the working folder counts, where there is one. A relative path
-    begins below the first of `folders` in which it leads to a file, else at the working folder. Raises
-    `SettingsError` where the file cannot be used.
+    `here`: if no file is named, `batchscore.toml` in the working directory is read if it exists. A relative
+    path is looked up in `folders` first, then in the working directory. Raises `SettingsError` if the file
+    cannot be used.
     """
-    by = "--config"
+    by = setting_name("config")
     if named is None:
         named, by = environ.get(CONFIG_VARIABLE, "").strip() or None, CONFIG_VARIABLE
     if named is None and here and Path(CONFIG_FILE).exists():
         named, by = CONFIG_FILE, ""
     if named is None:
         return ConfigFile()
-    # An absolute path stays what it is, whatever it is joined to.
-    beside = (Path(folder, named) for folder in folders)
-    file = next((path for path in beside if path.is_file()), Path(named))
+    # An absolute path stays the same when it is joined to a folder.
+    candidates = (Path(folder, named) for folder in folders)
+    file = next((path for path in candidates if path.is_file()), Path(named))
     beside_script = bool(folders) and not file.is_absolute()
-    return ConfigFile(named, read(file, f"{by} {named}".lstrip(), beside=beside_script))
+    return ConfigFile(named, read_toml(file, f"{by} {named}".lstrip(), beside_script=beside_script))
 
 
-def read(file: Path, named: str, *, beside: bool = False) -> dict[str, Any]:
-    """Return what stands in a TOML file, which was to be `beside` the script; raises `SettingsError`."""
+def read_toml(file: Path, named: str, *, beside_script: bool = False) -> dict[str, Any]:
+    """Return the content of a TOML file; raises `SettingsError`, which calls the file `named`."""
     if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415
+        import tomllib  # noqa: PLC0415 - few runs have such a file
     else:
         import tomli as tomllib  # noqa: PLC0415
 
     try:
-        settings: dict[str, Any] = tomllib.loads(file.read_text("utf-8-sig"))
+        content: dict[str, Any] = tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
-        where = " beside the scoring script" if beside else ""
+        where = " beside the scoring script" if beside_script else ""
         raise SettingsError(f"{named}: there is no such file{where}.") from None
     except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}.") from None
+        raise SettingsError(f"{named} cannot be read: {error.strerror}.") from None
     except ValueError as error:
-        raise SettingsError(f"{file} is not TOML: {error}.") from None
-    return settings
+        raise SettingsError(f"{named} is not TOML: {error}.") from None
+    return content

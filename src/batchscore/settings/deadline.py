@@ -1,8 +1,8 @@
-"""By when must a run be over, as people write it?
+"""When must a run have ended, as people write it?
 
-Pure: a text and the time now in, a moment out. Three ways to write it: a duration (`2h`, `90m`, `1h30m`),
-the next such time on the clock (`6:30`), or a date with a time (`2026-11-22T06:30`, also with an offset).
-Without an offset the time is this machine's.
+Pure: the current time is an argument. There are three forms: a duration (`2h`, `90m`, `1h30m`), the next
+occurrence of a time of day (`6:30`), or a date with a time (`2026-11-22T06:30`, also with an offset). Without
+an offset the time is local.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import re
 from datetime import datetime, time, timedelta
 from typing import TypeAlias
 
-from batchscore.errors import UsageError
+from batchscore.errors import UsageError, setting_name
 
-#: What was written: from now on, the next such time, or this very moment.
+#: A duration from now, a time of day, or a date with a time.
 Deadline: TypeAlias = "timedelta | time | datetime"
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
-#: Each unit at most once, the largest first; digits are those of ASCII, as everywhere in command lines.
+#: Each unit at most once, the largest first; ASCII digits only.
 DURATION = re.compile(
     "".join(rf"(?:(?P<{name}>\d{{1,9}}(?:\.\d{{1,9}})?){unit})?" for unit, name in UNITS.items()), re.ASCII
 )
 CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d)?", re.ASCII)
-#: Of ISO 8601 what every Python from 3.10 on reads, and `Z`.
+#: The part of ISO 8601 that every Python since 3.10 reads, and `Z`.
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{3}(\d{3})?)?)?([+-]\d\d:\d\d|Z)?", re.ASCII)
 
 
 def parse_deadline(text: str) -> Deadline:
-    """Return what a deadline's text means; raises `UsageError` where it means nothing."""
+    """Return the meaning of a deadline; raises `UsageError` if the text cannot be read."""
     word = text.strip()
     try:
         if CLOCK.fullmatch(word):
@@ -42,18 +42,19 @@ def parse_deadline(text: str) -> Deadline:
             if duration > timedelta(0):
                 return duration
     except (ValueError, OverflowError):
-        # As of 25:00, of February 30th, or of a million years.
+        # Such as 25:00, February 30th, or a million years.
         pass
     raise UsageError(
-        f"--deadline is {text!r}; give a duration such as 2h, 90m, 45s or 1h30m, a time such as 6:30, or a "
+        f"{setting_name('deadline')} is {text!r}; give a duration such as 2h, 90m, 45s or 1h30m, a time such "
+        "as 6:30, or a "
         "date with a time such as 2026-11-22T06:30."
     )
 
 
 def moment_of(text: str, now: datetime) -> datetime:
-    """Return the moment that a deadline's text means, aware; of a time on the clock the next one after `now`.
+    """Return the moment of a deadline, with its time zone; for a time of day, the next one after `now`.
 
-    `now` is aware, too. Raises `UsageError` where the text means nothing, or what has passed.
+    `now` must have a time zone, too. Raises `UsageError` if the text cannot be read or the moment has passed.
     """
     found = parse_deadline(text)
     try:
@@ -61,12 +62,12 @@ def moment_of(text: str, now: datetime) -> datetime:
             return now + found
         if isinstance(found, time):
             here = now.astimezone().replace(tzinfo=None)
-            # Compared as moments: on the day that the clocks change, an hour comes twice or not at all.
+            # Compare moments: when the clocks change, an hour happens twice or not at all.
             days = (datetime.combine(here.date() + timedelta(days), found) for days in range(3))
             return next(moment for day in days if (moment := day.astimezone()) > now)
         moment = found.astimezone()
     except (ValueError, OverflowError):
-        raise UsageError(f"--deadline is {text!r}, which no calendar holds.") from None
+        raise UsageError(f"{setting_name('deadline')} is {text!r}, which is beyond the calendar.") from None
     if moment <= now:
-        raise UsageError(f"--deadline {text} has passed; give a later one.")
+        raise UsageError(f"{setting_name('deadline')} {text} has passed; give a later one.")
     return moment

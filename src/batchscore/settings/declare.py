@@ -1,6 +1,6 @@
-"""How is a setting declared, and what is it called as a flag and as a variable?
+"""How is a setting declared, and what are its flag and its variable called?
 
-The declarations are in `settings`; flags, docs and checks are made from them.
+The declarations are in `fields`; flags, docs and checks are made from them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 VARIABLE_PREFIX = "BATCHSCORE_"
 CONFIG_FILE = "batchscore.toml"
 CONFIG_VARIABLE = "BATCHSCORE_CONFIG"
-#: Variables of ours that are no settings: keys are never in files, nor is what lets one go in the clear.
+#: Variables that are not settings: API keys and whatever weakens security must never come from a file.
 OTHER_VARIABLES = (
     "BATCHSCORE_API_KEY",
     "BATCHSCORE_ALLOW_PLAIN_HTTP",
@@ -20,7 +20,7 @@ OTHER_VARIABLES = (
     CONFIG_VARIABLE,
 )
 
-#: Settings that have no default and must come from somewhere.
+#: Settings without a default that must be given.
 REQUIRED = ("task", "model", "output")
 
 
@@ -38,7 +38,7 @@ def setting(
     only_flag: bool = False,
     only_file: bool = False,
 ) -> Any:
-    """Declare one setting: what it does, its kind and bounds, and where it is shown."""
+    """Declare one setting: its help, its kind and range, and the group that shows it."""
     facts = {
         "help": help_text,
         "kind": kind,
@@ -62,7 +62,7 @@ def flag_of(declared: Field[Any]) -> str:
 
 
 def as_flag(name: str) -> str:
-    """Return the long flag of the setting of this name, for messages on the command line."""
+    """Return the long flag of the setting with this name, for messages on the command line."""
     return "--" + name.replace("_", "-")
 
 

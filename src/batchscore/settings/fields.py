@@ -1,7 +1,7 @@
-"""What can be set, in which unit, within which bounds?
+"""What can be set, in which unit, and in which range?
 
-Each value is checked once, at construction; where values come from is `configuration`'s question. Keys
-and tokens are no settings; `request.endpoint` finds them.
+Each value is checked at construction; `sources` knows where values come from. API keys and tokens are not
+settings; `endpoint.credentials` finds them.
 """
 
 from __future__ import annotations
@@ -13,149 +13,151 @@ from typing import Any
 
 from batchscore.settings.checks import check, check_together
 from batchscore.settings.declare import setting
+from batchscore.task import TASKS
 
-TASKS = ("embeddings", "completions", "chat")
 FORMATS = ("jsonl", "parquet")
-#: Model families that refuse `max_tokens` (Azure's page on reasoning models, seen 2026-09).
+#: Names of models that refuse `max_tokens` (Azure's page on reasoning models, seen 2026-09).
 COMPLETION_TOKEN_MODELS = re.compile(r"(^|[/:])(o\d|gpt-5)", re.IGNORECASE)
 
-#: Prices are those of so many tokens.
+#: Prices are per this many tokens.
 PRICED_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Everything that a run can be told. Checked at construction; raises `UsageError`."""
+    """All settings of a run. Construction checks them and raises `UsageError`."""
 
     task: str = setting(
-        "What to ask the model for.", kind="choice", choices=TASKS, metavar="embeddings|completions|chat"
+        "What the model does: return vectors, complete texts, or answer chats.",
+        kind="choice",
+        choices=tuple(TASKS),
+        metavar="|".join(TASKS),
     )
     model: str = setting(
-        "The model's name, as the service knows it; or an MLflow model: its folder, models:/… or runs:/….",
+        "The model's name at the service. Or an MLflow model: its folder, models:/… or runs:/….",
         flag="-m",
         metavar="NAME",
     )
     output: str = setting(
-        "Where the scores go: a folder, or one file ending in .jsonl, .parquet or .arrow.",
+        "Where to write the scores: a folder, or one file ending in .jsonl, .parquet or .arrow.",
         flag="-o",
         metavar="OUT",
     )
 
-    endpoint: str | None = setting("The service's address.", metavar="URL", group="Endpoint")
+    endpoint: str | None = setting("URL of the service.", metavar="URL", group="Endpoint")
     deployment: str | None = setting(
-        "Azure's name for the deployed model, where it differs from the model's.",
+        "Name of the Azure deployment. Default: the model's name.",
         metavar="NAME",
         group="Endpoint",
     )
     api_version: str | None = setting(
-        "Azure's api-version; without one the v1 surface is used.", metavar="V", group="Endpoint"
+        "Azure api-version. Default: none, which uses the v1 API.", metavar="V", group="Endpoint"
     )
     auth: str | None = setting(
-        "How to sign in: with a key from the environment, by Entra ID, or not at all.",
+        "How to sign in: with a key from the environment, with Entra ID, or not at all.",
         kind="choice",
         choices=("key", "entra", "none"),
         group="Endpoint",
     )
     api_key_from: str | None = setting(
-        "The Key Vault secret that holds the key, https://VAULT.vault.azure.net/secrets/NAME; it is read by "
+        "Key Vault secret that holds the API key: https://VAULT.vault.azure.net/secrets/NAME. Read with "
         "Entra ID.",
         metavar="URL",
         group="Endpoint",
     )
     simulate: bool = setting(
-        "Rehearse on the simulator that comes with batchscore instead of a real service.",
+        "Use the built-in simulator instead of a real service, as a free rehearsal.",
         kind="flag",
         default=False,
         group="Endpoint",
         only_flag=True,
     )
 
-    column: str | None = setting("The column that holds the text.", metavar="NAME", group="Prompt")
+    column: str | None = setting("Column that holds the text.", metavar="NAME", group="Prompt")
     prompt: str | None = setting(
-        "A template instead of a column: {column} takes a cell, {{ and }} are braces.",
+        "Template for the prompt: {column} inserts a cell, {{ and }} are literal braces.",
         metavar="TEMPLATE",
         group="Prompt",
     )
     system: str | None = setting(
-        "A system message before the user's (chat); a template too.", metavar="TEXT", group="Prompt"
+        "System message (chat only). May be a template.", metavar="TEXT", group="Prompt"
     )
     messages: str | None = setting(
-        "A JSON file of chat messages whose texts are templates, or that JSON itself.",
+        "JSON file of chat messages whose texts are templates, or the JSON itself.",
         metavar="FILE",
         group="Prompt",
     )
     text_field: str | None = setting(
-        "The template's field that stands for the text: it takes --column, else the column of its name, else "
-        "the only one that holds text.",
+        "Template field filled from --column. Default: the column with the same name, or the only text "
+        "column.",
         metavar="NAME",
         group="Prompt",
     )
     txt: str = setting(
-        "What a row of a .txt file is: each line, or the whole document.",
+        "What counts as a row of a .txt file: each line, or the whole document.",
         kind="choice",
         choices=("lines", "document"),
         default="lines",
         group="Prompt",
     )
     param: Mapping[str, Any] = setting(
-        "A parameter of the API, sent untouched; @FILE reads the JSON from a file. Repeatable.",
+        "Parameter of the API, passed unchanged; @FILE reads its JSON from a file. Repeatable.",
         kind="params",
         default={},
         metavar="NAME=JSON",
         group="Prompt",
     )
     dimensions: int | None = setting(
-        "Length of the vectors, where the model lets one choose.", kind="int", lowest=1, group="Prompt"
+        "Length of the vectors, if the model supports a choice.", kind="int", lowest=1, group="Prompt"
     )
     max_tokens: int | None = setting(
-        "Most tokens of an answer (sent as max_completion_tokens where the model wants that).",
+        "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.",
         kind="int",
         lowest=1,
         group="Prompt",
     )
 
     id: str | None = setting(
-        "A column whose text goes into every record as its id.", metavar="COLUMN", group="Records"
+        "Column whose text every record carries as its id.", metavar="COLUMN", group="Records"
     )
     keep: tuple[str, ...] = setting(
-        "A column to carry into every record, or '*' for all. Repeatable.",
+        "Column to copy into every record, or '*' for all. Repeatable.",
         kind="many",
         default=(),
         metavar="COLUMN",
         group="Records",
     )
     format: str = setting(
-        "Format of the parts in a folder.", kind="choice", choices=FORMATS, default="jsonl", group="Records"
+        "File format of the output parts.", kind="choice", choices=FORMATS, default="jsonl", group="Records"
     )
     usage: bool = setting(
-        "Put each answer's token usage into its record.", kind="flag", default=False, group="Records"
+        "Add each answer's token usage to its record.", kind="flag", default=False, group="Records"
     )
     raw: bool = setting(
-        "Put the service's whole reply into the record.", kind="flag", default=False, group="Records"
+        "Add the service's complete reply to the record.", kind="flag", default=False, group="Records"
     )
-    rows_per_part: int = setting("Rows of one part.", kind="int", default=2000, lowest=1, group="Records")
+    rows_per_part: int = setting("Rows per output part.", kind="int", default=2000, lowest=1, group="Records")
     overwrite: bool = setting(
-        "Discard what the output holds of this task and begin anew.",
+        "Discard the existing output of this task and start from scratch.",
         kind="flag",
         default=False,
         group="Records",
         only_flag=True,
     )
     incremental: bool = setting(
-        "Score only what is new or changed since earlier runs, replace a file's scores once they are whole, "
-        "and write what changed.",
+        "Score only new or changed rows; write a change log to OUT/changes/.",
         kind="flag",
         default=False,
         group="Records",
     )
     prune: bool = setting(
-        "With --incremental: drop the scores of input files that are there no more.",
+        "With --incremental: remove the scores of input files that no longer exist.",
         kind="flag",
         default=False,
         group="Records",
     )
     retry_errors: bool = setting(
-        "Ask again every row that has an error, not only where it may have passed.",
+        "Retry all failed rows, including those with permanent errors.",
         kind="flag",
         default=False,
         group="Records",
@@ -163,41 +165,41 @@ class Settings:
     )
 
     shared_output: bool = setting(
-        "Several workers write to the output at once, on one machine or many: no lock is taken, and what "
-        "they publish is merged.",
+        "Let several workers write to the same output, on one machine or many. Takes no lock; their results "
+        "are merged.",
         kind="flag",
         default=False,
         group="Records",
     )
     scratch_dir: str | None = setting(
-        "A folder on a disk of this machine for the journals of answers that are not published yet; without "
-        "it they are in the output, or where that cannot hold them in the temporary folder.",
+        "Local directory for checkpoint files. Default: inside OUT, or the temp directory if OUT cannot be "
+        "appended to.",
         metavar="FOLDER",
         group="Records",
     )
     base_dir: str | None = setting(
-        "The folder below which records name the input files; without it, the one that holds all INPUTs.",
+        "Folder that file names in records are relative to. Default: the common folder of all INPUTs.",
         metavar="FOLDER",
         group="Records",
     )
 
     rpm: float | None = setting(
-        "Requests a minute that the deployment allows; without it, what its replies say.",
+        "Rate limit in requests per minute. Default: read from response headers.",
         kind="float",
         lowest=0.001,
         metavar="N",
         group="Pace",
     )
     tpm: float | None = setting(
-        "Tokens a minute that the deployment allows; without it, what its replies say.",
+        "Rate limit in tokens per minute. Default: read from response headers.",
         kind="float",
         lowest=0.001,
         metavar="N",
         group="Pace",
     )
     quota_share: float = setting(
-        "The part of the quota to begin with where other machines use it too, such as 0.25 on each of four; "
-        "it moves with what they leave.",
+        "Initial share of the quota if several machines use it (0.25 for four machines); adjusts "
+        "automatically.",
         kind="float",
         default=1.0,
         lowest=0.001,
@@ -205,36 +207,36 @@ class Settings:
         group="Pace",
     )
     batch_size: int = setting(
-        "Most rows in one embeddings request; it shrinks by itself where the service takes fewer.",
+        "Maximum rows per embeddings request. Reduced automatically if the service accepts fewer.",
         kind="int",
         default=256,
         lowest=1,
         group="Pace",
     )
     max_concurrency: int = setting(
-        "Most requests at the same time; how many are useful is found out.",
+        "Maximum number of concurrent requests. The number in use is tuned automatically up to this limit.",
         kind="int",
         default=512,
         lowest=1,
         group="Pace",
     )
     timeout: float | None = setting(
-        "Seconds to wait for an answer before asking again, doubling each time; without it, 15 or four times "
-        "what like requests take.",
+        "Seconds to wait for a response before retrying. Doubles on each retry. Default: 15, or four times "
+        "the usual latency.",
         kind="float",
         metavar="SECONDS",
         lowest=0.001,
         group="Pace",
     )
     max_retries: int = setting(
-        "How often a request that failed for the service's fault is sent again.",
+        "Maximum retries of a request after a service failure.",
         kind="int",
         default=6,
         lowest=0,
         group="Pace",
     )
     max_outage: float = setting(
-        "Seconds without any answer after which the run stops, to be continued later.",
+        "Seconds without any successful response before the run stops, to be resumed later.",
         kind="float",
         default=1800.0,
         lowest=0,
@@ -242,31 +244,34 @@ class Settings:
         group="Pace",
     )
     on_long_input: str = setting(
-        "A row longer than the model takes: an error, or scored by its beginning (its record says so).",
+        "If the input exceeds the model's context: fail the row, or truncate it (its record says so).",
         kind="choice",
         choices=("error", "truncate"),
         default="error",
         group="Prompt",
     )
     dedup: bool = setting(
-        "Ask equal prompts once, within the latest few thousand.", kind="flag", default=False, group="Pace"
+        "Send duplicate prompts only once (among the most recent few thousand).",
+        kind="flag",
+        default=False,
+        group="Pace",
     )
     deployments: tuple[Mapping[str, Any], ...] = setting(
-        "Several deployments whose quotas add up: one such table in the file for each.",
+        "Several deployments whose quotas add up: one table in the file for each.",
         kind="tables",
         default=(),
         group="Endpoint",
         only_file=True,
     )
     max_row_bytes: int = setting(
-        "A row of a text file larger than this is an error, not a memory problem.",
+        "Maximum size of a row in bytes. A larger row fails instead of using too much memory.",
         kind="int",
         default=16 * 2**20,
         lowest=1,
         group="Pace",
     )
     limit: int | None = setting(
-        "Stop after the first N rows; a later run without it completes them.",
+        "Stop after the first N rows. A later run without it scores the rest.",
         kind="int",
         lowest=1,
         metavar="N",
@@ -274,66 +279,65 @@ class Settings:
         only_flag=True,
     )
     error_threshold: float = setting(
-        "Failed rows, as a count or a share below 1, above which the run ends with exit code 3.",
+        "Accepted number of failed rows, or fraction below 1. With more, the exit code is 3.",
         kind="float",
         default=0.0,
         lowest=0,
         group="Bounds",
     )
     max_errors: int | None = setting(
-        "Stop once so many rows of this run have failed; what is settled is kept.",
+        "Stop when this many rows of the run have failed. Completed rows are saved.",
         kind="int",
         lowest=1,
         group="Bounds",
     )
     max_total_tokens: int | None = setting(
-        "Stop once the service has billed so many tokens in this run, of prompts and answers.",
+        "Stop when the service has billed this many tokens in this run, prompts and answers together.",
         kind="int",
         lowest=1,
         group="Bounds",
     )
     max_spend: float | None = setting(
-        "Stop once this run has cost so much, in whatever money the prices are in.",
+        "Stop when the run has cost this much, in the currency of the given prices.",
         kind="float",
-        metavar="MONEY",
+        metavar="AMOUNT",
         lowest=0.0001,
         group="Bounds",
     )
     price_in: float | None = setting(
-        "What a million tokens of prompts cost.", kind="float", metavar="MONEY", lowest=0, group="Bounds"
+        "Price of a million prompt tokens.", kind="float", metavar="PRICE", lowest=0, group="Bounds"
     )
     price_out: float | None = setting(
-        "What a million tokens of answers cost.", kind="float", metavar="MONEY", lowest=0, group="Bounds"
+        "Price of a million answer tokens.", kind="float", metavar="PRICE", lowest=0, group="Bounds"
     )
     prices: str | Mapping[str, Any] | None = setting(
-        "A TOML file of prices by model, for runs that name none with --price-in and --price-out.",
+        "TOML file of prices by model, used if --price-in and --price-out are not given.",
         kind="prices",
         metavar="FILE",
         group="Bounds",
     )
     deadline: str | None = setting(
-        "Stop so that the run is over by then: after 2h, 90m or 45s, at 6:30 o'clock, or at "
-        "2026-11-22T06:30.",
+        "Stop in time to finish by this point: 2h, 90m, 45s, 06:30 or 2026-11-22T06:30.",
         metavar="DURATION|TIME",
         group="Bounds",
     )
 
     track: bool | None = setting(
-        "Log parameters, metrics and the record of the run to MLflow, in a run of its own where none is "
-        "active; in an active run that happens by itself, unless the variable or the file says false.",
+        "Log this run to MLflow. Starts an MLflow run if none is active. On by default inside an active run, "
+        "unless BATCHSCORE_TRACK is false.",
         kind="flag",
         group="Tracking",
     )
 
     def __post_init__(self) -> None:
-        """Check each value against its declaration, then the values against one another."""
+        """Check each value, then all values together."""
         for declared in fields(self):
             check(declared, getattr(self, declared.name))
         check_together(self)
 
     @property
     def api_params(self) -> dict[str, Any]:
-        """The parameters that every request carries, ours and `--param`'s."""
+        """The API parameters of every request: those with a setting of their own, and those of `param`."""
         chosen: dict[str, Any] = {}
         if self.dimensions is not None:
             chosen["dimensions"] = self.dimensions
@@ -345,31 +349,31 @@ class Settings:
 
     @property
     def wants_completion_tokens(self) -> bool:
-        """Whether the model's name says that it refuses `max_tokens`."""
-        return self.task == "chat" and bool(COMPLETION_TOKEN_MODELS.search(self.model))
+        """Whether the model refuses `max_tokens`, judging by its name."""
+        return TASKS[self.task].takes_messages and bool(COMPLETION_TOKEN_MODELS.search(self.model))
 
     @property
     def answers_per_row(self) -> int:
-        """Return how many answers each row gets, from the parameter `n`."""
+        """Number of answers per row, from the parameter `n`."""
         n = self.param.get("n", 1)
-        return n if isinstance(n, int) and self.task != "embeddings" else 1
+        return n if isinstance(n, int) and TASKS[self.task].answer == "text" else 1
 
     @property
     def answer_tokens(self) -> float | None:
-        """The tokens to which each answer is bounded, `None` where nobody bounded them."""
-        if self.task == "embeddings":
+        """Maximum tokens per answer, `None` if no setting limits them."""
+        if TASKS[self.task].answer == "vector":
             return 0.0
         bounds = [self.api_params.get(name) for name in ("max_completion_tokens", "max_tokens")]
         return next((float(bound) for bound in bounds if isinstance(bound, int)), None)
 
     @property
     def charged_answer_tokens(self) -> float | None:
-        """The tokens that a row's request is charged for its answers; `None` where nobody bounded them."""
+        """Tokens that the quota is charged for a row's answers, `None` if no setting limits them."""
         return None if self.answer_tokens is None else self.answer_tokens * self.answers_per_row
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """Return what tokens cost, in the money of the prices; `None` where a price was not said."""
-        prices = (self.price_in, 0.0 if self.task == "embeddings" else self.price_out)
+        """Return the cost of tokens, in the currency of the prices; `None` if a price is not set."""
+        prices = (self.price_in, 0.0 if TASKS[self.task].answer == "vector" else self.price_out)
         if prices[0] is None or prices[1] is None:
             return None
         return (prompt_tokens * prices[0] + completion_tokens * prices[1]) / PRICED_TOKENS

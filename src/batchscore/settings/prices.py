@@ -1,7 +1,6 @@
-"""What do a model's tokens cost, by the prices that the user wrote down?
+"""What do a model's tokens cost, according to the user's list of prices?
 
-A file, or the same tables in batchscore.toml; no price is known otherwise. It knows numbers and names, not
-what is spent.
+The prices are in a file, or as the same tables in batchscore.toml; batchscore ships none.
 
     [prices."gpt-4o-mini"]
     in = 0.15
@@ -11,63 +10,54 @@ what is spent.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import SettingsError
+from batchscore.errors import SettingsError, setting_name
+from batchscore.settings.config_file import read_toml
 
-#: What a model's table may hold, and the setting that it stands for.
+#: The keys of a model's table, and the setting that each one gives.
 KEYS: Mapping[str, str] = {"in": "price_in", "out": "price_out"}
 
 EXAMPLE = '[prices."gpt-4o-mini"] with in = 0.15 and out = 0.60'
 
 
-def priced(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the prices of their model, as far as these were not given one by one.
+def add_prices(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings, completed with the listed prices of their model; explicit prices win.
 
-    Raises `SettingsError` where the prices cannot be read.
+    Raises `SettingsError` if the prices cannot be read.
     """
     settings = dict(given)
-    named = settings.get("prices")
-    if named is None:
+    listed = settings.get("prices")
+    if listed is None:
         return settings
-    tables = read_prices(named) if isinstance(named, str) else named
-    where = f"--prices {named}" if isinstance(named, str) else "prices"
-    checked = {str(model): prices_of(table, f'{where}: prices."{model}"') for model, table in tables.items()}
-    # A deployment may be priced by its own name, where it is not called as its model.
+    tables = read_prices(listed) if isinstance(listed, str) else listed
+    where = f"{setting_name('prices')} {listed}" if isinstance(listed, str) else "prices"
+    by_model = {str(model): prices_of(table, f'{where}: prices."{model}"') for model, table in tables.items()}
+    # A deployment may have its own price, if its name differs from the model's.
     for name in (settings.get("deployment"), settings.get("model")):
-        if name in checked:
-            return {**checked[name], **{key: value for key, value in settings.items() if value is not None}}
+        if name in by_model:
+            return {**by_model[name], **{key: value for key, value in settings.items() if value is not None}}
     return settings
 
 
 def read_prices(path: str) -> Mapping[str, Any]:
     """Return the tables of a price file by model; raises `SettingsError`."""
-    if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415 - few runs have prices in a file
-    else:
-        import tomli as tomllib  # noqa: PLC0415
-
-    try:
-        found = tomllib.loads(Path(path).read_text("utf-8-sig"))
-    except OSError as error:
-        raise SettingsError(f"--prices {path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise SettingsError(f"--prices {path} is not TOML: {error}.") from None
-    tables = found.get("prices")
-    if found.keys() != {"prices"} or not isinstance(tables, dict):
-        raise SettingsError(f"--prices {path}: it holds a table for each model, such as {EXAMPLE}.")
+    where = f"{setting_name('prices')} {path}"
+    content = read_toml(Path(path), where)
+    tables = content.get("prices")
+    if content.keys() != {"prices"} or not isinstance(tables, dict):
+        raise SettingsError(f"{where}: it must hold one table for each model, such as {EXAMPLE}.")
     return tables
 
 
 def prices_of(table: Any, where: str) -> dict[str, float]:
-    """Return a model's prices by the settings that they stand for; raises `SettingsError`."""
+    """Return a model's prices by the names of their settings; raises `SettingsError`."""
     if not isinstance(table, dict) or not table or table.keys() - KEYS.keys():
         raise SettingsError(f"{where}: a model's table holds in and out, as in {EXAMPLE}.")
     for key, price in table.items():
         number = isinstance(price, (int, float)) and not isinstance(price, bool)
         if not number or not 0 <= price < math.inf:
-            raise SettingsError(f"{where}: {key} is {price!r}; it must be what a million tokens cost.")
+            raise SettingsError(f"{where}: {key} is {price!r}; it must be the price of a million tokens.")
     return {KEYS[key]: float(price) for key, price in table.items()}

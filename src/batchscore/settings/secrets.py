@@ -1,6 +1,6 @@
-"""Is there a secret among the parameters of the API, and what of them may stand where others read it?
+"""Which API parameters hold secrets, and must be hidden where others can read them?
 
-It goes by their names: what a value means nobody can tell.
+It decides by the names of parameters, since values do not show their meaning.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-#: What a parameter is called whose value would be a secret, or would carry one.
+#: Names of parameters whose value is a secret, or contains one.
 SECRET = re.compile(
     r"(api|access|subscription|secret)[_-]?key$|(token|secret|password|authorization|headers|credentials?)$",
     re.IGNORECASE,
 )
 
-#: What stands for a secret.
+#: What replaces a secret.
 HIDDEN = "***"
 
 
 def secret_in(value: Any, name: str = "") -> str | None:
-    """Return the name, with dots, of what sounds like a secret among parameters; `None` where nothing does.
+    """Return the dotted name of the first parameter that looks like a secret, or `None`.
 
-    Below the top only a text is one: a schema may describe a field that is called `token`. There `key` is
-    one, too: that of a search service which a chat model is to use.
+    Below the top level only texts count: a schema may describe a field named `token`. There `key` counts as
+    well, as the key of a search service that a chat model uses.
     """
     if is_secret(value, name):
         return name
@@ -37,7 +37,7 @@ def secret_in(value: Any, name: str = "") -> str | None:
 
 
 def without_secrets(value: Any, name: str = "") -> Any:
-    """Return parameters as they may stand in records, pages and logs: what `secret_in` finds is hidden."""
+    """Return parameters for records, pages and logs, with the secrets that `secret_in` finds hidden."""
     if is_secret(value, name):
         return HIDDEN
     if isinstance(value, dict):
@@ -50,7 +50,7 @@ def without_secrets(value: Any, name: str = "") -> Any:
 
 
 def is_secret(value: Any, name: str) -> bool:
-    """Whether a parameter of such a name, with dots, is a secret."""
+    """Whether the parameter with this dotted name is a secret."""
     last = name.rpartition(".")[2]
     below = "." in name
     sounds = bool(SECRET.search(last)) or (below and last == "key")
@@ -58,7 +58,7 @@ def is_secret(value: Any, name: str) -> bool:
 
 
 def shown_command(words: Sequence[str]) -> str:
-    """Return a command as one types it, without the secrets among its `--param` flags."""
+    """Return a command as the user types it, with the secrets in its `--param` flags hidden."""
     shown = []
     for before, word in zip(["", *words], words, strict=False):
         flag, given = ("--param=", word[8:]) if word.startswith("--param=") else ("", word)
@@ -67,7 +67,7 @@ def shown_command(words: Sequence[str]) -> str:
 
 
 def shown_parameter(given: str) -> str:
-    """Return NAME=JSON with the value hidden where it holds a secret; the name of a file is none."""
+    """Return NAME=JSON with the value hidden if it holds a secret; the name of a file is not secret."""
     name, equals, text = given.partition("=")
     try:
         value = json.loads(text)

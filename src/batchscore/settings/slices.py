@@ -1,7 +1,7 @@
-"""Which settings does each stage need? A run cuts the settings once; a stage takes its slice and no more.
+"""Which settings does each stage need? The doors cut `Settings`; a stage takes only its slice.
 
-A slice holds values that were checked already. Its fields have the names of the settings or of properties
-of `Settings`; only `task` becomes the `Task` of that name.
+The values of a slice are checked already. Its fields have the names of settings or of properties of
+`Settings`; only `task` becomes a `Task`.
 """
 
 from __future__ import annotations

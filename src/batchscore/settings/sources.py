@@ -1,7 +1,7 @@
-"""Who wins when a flag, a variable and a file say different things, and how is each one read?
+"""Which source of a setting wins, and how is its value read?
 
-Flag beats `BATCHSCORE_…` variable beats config file beats default. It reads no environment of its own
-and opens no file but those that a flag names; the declarations are in `settings`.
+Flag beats `BATCHSCORE_…` variable beats config file beats default. The environment is an argument, and only
+files that a flag names are opened. The declarations are in `fields`.
 """
 
 from __future__ import annotations
@@ -13,24 +13,9 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import SettingsError, UsageError
+from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.declare import CONFIG_FILE, OTHER_VARIABLES, VARIABLE_PREFIX, flag_of, variable_of
 from batchscore.settings.fields import Settings
-from batchscore.settings.prices import priced
-
-
-def resolve(
-    flags: Mapping[str, Any],
-    *,
-    environ: Mapping[str, str],
-    config: Mapping[str, Any] | None = None,
-    config_name: str = CONFIG_FILE,
-) -> Settings:
-    """Merge flag > `BATCHSCORE_…` variable > config file > default into checked settings.
-
-    Raises `UsageError`, or `SettingsError` for a name in the file that is no setting.
-    """
-    return Settings(**priced(gather(flags, environ=environ, config=config, config_name=config_name)))
 
 
 def gather(
@@ -40,37 +25,55 @@ def gather(
     config: Mapping[str, Any] | None = None,
     config_name: str = CONFIG_FILE,
 ) -> dict[str, Any]:
-    """Return what was set by flag, variable or file, unchecked against one another; no defaults.
+    """Return the settings given by flag, variable or file, without defaults and not checked together.
 
-    A flag that is `None` or empty was not given; so was a variable that is empty.
+    A flag that is `None` or empty counts as not given, and so does an empty variable. Raises `UsageError`, or
+    `SettingsError` for an unknown name in the file.
     """
     config = dict(config or {})
     refuse_unknown(config, config_name)
     given: dict[str, Any] = {}
     for declared in fields(Settings):
         value = flags.get(declared.name)
-        if value is None or value in ((), {}) or value is False:
-            value = None
-            if not declared.metadata["only_flag"]:
-                value = from_elsewhere(declared, environ, config, config_name)
-        if value is not None:
+        if is_given(value):
             given[declared.name] = value
+        elif (source := source_of(declared, environ, config, config_name)) is not None:
+            given[declared.name] = parse(declared, *source)
     return given
 
 
-def from_elsewhere(
+def sources_of(
+    flags: Mapping[str, Any], *, environ: Mapping[str, str], config: Mapping[str, Any], config_name: str
+) -> dict[str, str]:
+    """Return the variable or file that gives each setting its value; flags and defaults are left out."""
+    found: dict[str, str] = {}
+    for declared in fields(Settings):
+        source = source_of(declared, environ, config, config_name)
+        if source is not None and not is_given(flags.get(declared.name)):
+            found[declared.name] = source[1] if source[1] == variable_of(declared) else config_name
+    return found
+
+
+def is_given(flag: Any) -> bool:
+    """Whether a flag has a value; click gives empty ones for flags that were not used."""
+    return not (flag is None or flag is False or flag in ((), {}))
+
+
+def source_of(
     declared: Field[Any], environ: Mapping[str, str], config: Mapping[str, Any], config_name: str
-) -> Any:
-    """Return a setting's value from its variable, else from the config file, else `None`."""
+) -> tuple[Any, str] | None:
+    """Return a setting's raw value and where it is, from its variable, otherwise from the config file."""
+    if declared.metadata["only_flag"]:
+        return None
     text = environ.get(variable_of(declared), "").strip()
     if text and not declared.metadata["only_file"]:
-        return parse(declared, text, variable_of(declared))
-    spelling = stands_in(declared, config)
-    return None if spelling is None else parse(declared, config[spelling], f"{spelling} in {config_name}")
+        return text, variable_of(declared)
+    spelling = spelling_in(config, declared)
+    return None if spelling is None else (config[spelling], f"{spelling} in {config_name}")
 
 
-def stands_in(declared: Field[Any], config: Mapping[str, Any]) -> str | None:
-    """Return how a setting is spelt in a config file, `None` where it is not in there."""
+def spelling_in(config: Mapping[str, Any], declared: Field[Any]) -> str | None:
+    """Return the spelling of a setting in a config file, `None` if it is not there."""
     spellings = (declared.name, declared.name.replace("_", "-"))
     return next((spelling for spelling in spellings if spelling in config), None)
 
@@ -82,7 +85,7 @@ def without_settings(environ: Mapping[str, str], names: Collection[str]) -> dict
 
 
 def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """Return what is to be said of `BATCHSCORE_…` variables that nothing reads, a sentence each."""
+    """Return a warning for each `BATCHSCORE_…` variable that has no effect."""
     declared = {variable_of(one): one for one in fields(Settings)}
     only_flag = {name for name, one in declared.items() if one.metadata["only_flag"]}
     only_file = {name for name, one in declared.items() if one.metadata["only_file"]}
@@ -94,33 +97,31 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
             continue
         near = difflib.get_close_matches(name, readable, n=1, cutoff=0.75)
         if name in only_flag:
-            why = f"it can only be given as a flag, {flag_of(declared[name])}."
+            why = f"this setting can only be given as a flag, {flag_of(declared[name])}."
         elif name in only_file:
-            why = f"it can only stand in {CONFIG_FILE}."
+            why = f"this setting can only be given in {CONFIG_FILE}."
         else:
             why = f"did you mean {near[0]}?" if near else "there is no such setting."
-        sentences.append(f"The variable {name} is not read: {why}")
+        sentences.append(f"The variable {name} has no effect: {why}")
     return sentences
 
 
 def refuse_unknown(config: Mapping[str, Any], config_name: str) -> None:
-    """Raise `SettingsError` for a key that is no setting, or that may not stand in a file."""
+    """Raise `SettingsError` for a key that is not a setting, or not allowed in a file."""
     known = {declared.name: declared for declared in fields(Settings)}
     for key in config:
         declared = known.get(key.replace("-", "_"))
         if declared is None:
             near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            secret = " Keys belong into the environment." if "key" in key.lower() else ""
-            raise SettingsError(
-                f"{config_name}: {key} is not a setting{hint}{'.' if not hint else ''}{secret}"
-            )
+            secret = " API keys belong into the environment." if "key" in key.lower() else ""
+            raise SettingsError(f"{config_name}: {key} is not a setting{hint or '.'}{secret}")
         if declared.metadata["only_flag"]:
             raise SettingsError(f"{config_name}: {key} can only be given as a flag, {flag_of(declared)}.")
 
 
 def parse(declared: Field[Any], value: Any, where: str) -> Any:
-    """Turn what a variable or file holds into the setting's type; raises `UsageError`."""
+    """Convert the value of a variable or file into the setting's type; raises `UsageError`."""
     try:
         return PARSERS[declared.metadata["kind"]](value)
     except (ValueError, TypeError):
@@ -130,21 +131,21 @@ def parse(declared: Field[Any], value: Any, where: str) -> Any:
 
 
 def parse_text(value: Any) -> str:
-    """Take a text as it is; refuse anything else."""
+    """Return a text; refuse anything else."""
     if not isinstance(value, str):
         raise TypeError
     return value
 
 
 def parse_int(value: Any) -> int:
-    """Take a whole number, written or typed."""
+    """Return a whole number, given as text or number."""
     if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
         raise TypeError
     return int(value)
 
 
 def parse_float(value: Any) -> float:
-    """Take a finite number, written or typed."""
+    """Return a finite number, given as text or number."""
     number = float(value)
     if isinstance(value, bool) or number != number or number in (float("inf"), float("-inf")):  # noqa: PLR0124
         raise ValueError
@@ -152,7 +153,7 @@ def parse_float(value: Any) -> float:
 
 
 def parse_flag(value: Any) -> bool:
-    """Take true or false, as TOML or as people write it in variables."""
+    """Return true or false, given as in TOML or as people write it in variables."""
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower()
@@ -162,7 +163,7 @@ def parse_flag(value: Any) -> bool:
 
 
 def parse_many(value: Any) -> tuple[str, ...]:
-    """Take a list, a JSON list, or names with commas between."""
+    """Return names, given as a list, a JSON list, or separated by commas."""
     if isinstance(value, str):
         value = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
@@ -171,7 +172,7 @@ def parse_many(value: Any) -> tuple[str, ...]:
 
 
 def parse_params(value: Any) -> dict[str, Any]:
-    """Take an object, or the JSON of one."""
+    """Return an object, given as such or as JSON."""
     if isinstance(value, str):
         value = json.loads(value)
     if not isinstance(value, dict):
@@ -180,18 +181,19 @@ def parse_params(value: Any) -> dict[str, Any]:
 
 
 def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
-    """Turn `NAME=JSON` and `NAME=@FILE` into values; a bare word that is no JSON is text.
+    """Parse `NAME=JSON` and `NAME=@FILE`; a bare word that is not JSON is a text.
 
-    Raises `UsageError` where the form is wrong or a value starts like JSON but is none.
+    Raises `UsageError` if the form is wrong, or if a value starts like JSON but is not valid.
     """
     params: dict[str, Any] = {}
+    param = setting_name("param")
     for one in given:
         name, equals, text = one.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"--param {one!r}: write NAME=JSON, for example --param temperature=0.2")
-        where = f"--param {name}"
+            raise UsageError(f"{param} {one!r}: write NAME=JSON, for example temperature=0.2")
+        where = f"{param} {name}"
         if text.startswith("@"):
-            where = f"--param {name}: {text[1:]}"
+            where = f"{param} {name}: {text[1:]}"
             try:
                 text = Path(text[1:]).read_text("utf-8-sig")
             except (OSError, UnicodeDecodeError) as error:
@@ -210,14 +212,14 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_tables(value: Any) -> tuple[dict[str, Any], ...]:
-    """Take TOML's array of tables."""
+    """Return TOML's array of tables."""
     if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
         raise TypeError
     return tuple(value)
 
 
 def parse_prices(value: Any) -> str | dict[str, Any]:
-    """Take a file's name, or its tables by model."""
+    """Return the name of a price file, or its tables by model."""
     if not isinstance(value, (str, dict)) or not value:
         raise TypeError
     return value

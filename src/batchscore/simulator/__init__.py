@@ -1,13 +1,13 @@
-"""An honest Azure OpenAI and OpenAI server on loopback, to rehearse with and to test against.
+"""A faithful Azure OpenAI and OpenAI server on loopback, for rehearsals and tests.
 
-It imports nothing else of batchscore, so that one error can't hide on both sides; and importing it
-brings in neither aiohttp nor numpy, which only the server's own process needs.
+It imports no other part of batchscore, so that one error cannot hide on both sides. Its import loads
+neither aiohttp nor numpy, which only the server's own process needs.
 """
 
 from __future__ import annotations
 
 from batchscore.simulator.process import Running, run, start
-from batchscore.simulator.remote import Deployment, Sent, Statistics
+from batchscore.simulator.remote import Deployment, DeploymentStatistics, SentRequest
 from batchscore.simulator.script import Behaviour
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.words import (
@@ -24,10 +24,10 @@ __all__ = [
     "PARTLY_FILTERED_REPLY_TRIGGER",
     "Behaviour",
     "Deployment",
+    "DeploymentStatistics",
     "Running",
-    "Sent",
+    "SentRequest",
     "SimulatorSettings",
-    "Statistics",
     "run",
     "start",
 ]

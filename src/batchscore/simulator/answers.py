@@ -1,6 +1,6 @@
-"""Which text does the simulated model answer, and why does it end?
+"""Which text does the simulated model write, and what is its finish reason?
 
-It must not know the wire: a text and a few wishes in, a text and a finish reason out, always the same.
+It must not know HTTP: a prompt and options in, a text and a finish reason out, deterministically.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _DEEPEST_SCHEMA = 8
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What of the request's parameters changes an answer; `most_tokens` counts answer tokens."""
+class AnswerOptions:
+    """The request parameters that change an answer. `max_tokens` counts answer tokens."""
 
-    most_tokens: int | None = None
+    max_tokens: int | None = None
     stop: tuple[str, ...] = ()
-    json: bool = False
+    as_json: bool = False
     schema: Any = None
     reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """`text` is None where the model gives none; `tokens` are those of the text and of reasoning."""
+class GeneratedText:
+    """`text` is None if the model gives none. `tokens` counts the text and the reasoning."""
 
     text: str | None
     finish_reason: str
@@ -47,29 +47,29 @@ class Answer:
     reasoning_tokens: int = 0
 
 
-def answer(asked: str, wishes: Wishes, *, choice: int = 0) -> Answer:
-    """Give the `choice`-th answer: a sentence of the text and its key words."""
-    if EMPTY_REPLY_TRIGGER in asked:
-        return Answer(None, "stop", 0)
-    text = _as_json(asked, wishes.schema, choice) if wishes.json else _as_prose(asked, choice)
-    if FILTERED_REPLY_TRIGGER in asked:
-        if PARTLY_FILTERED_REPLY_TRIGGER in asked:
+def write_answer(prompt: str, options: AnswerOptions, *, choice: int = 0) -> GeneratedText:
+    """Return the answer with this index: a sentence of the prompt and its key words."""
+    if EMPTY_REPLY_TRIGGER in prompt:
+        return GeneratedText(None, "stop", 0)
+    text = _write_json(prompt, options.schema, choice) if options.as_json else _write_prose(prompt, choice)
+    if FILTERED_REPLY_TRIGGER in prompt:
+        if PARTLY_FILTERED_REPLY_TRIGGER in prompt:
             half = text[: len(text) // 2]
-            return Answer(half, "content_filter", count_tokens(half))
-        return Answer(None, "content_filter", 0)
-    ends = [at for at in (text.find(word) for word in wishes.stop) if at >= 0]
+            return GeneratedText(half, "content_filter", count_tokens(half))
+        return GeneratedText(None, "content_filter", 0)
+    ends = [at for at in (text.find(word) for word in options.stop) if at >= 0]
     if ends:
         text = text[: min(ends)]
-    thought = wishes.reasoning_tokens
-    if wishes.most_tokens is not None and thought + count_tokens(text) > wishes.most_tokens:
-        thought = min(thought, wishes.most_tokens)
-        text = _cut(text, wishes.most_tokens - thought)
-        return Answer(text, "length", wishes.most_tokens, thought)
-    return Answer(text, "stop", thought + count_tokens(text), thought)
+    reasoning = options.reasoning_tokens
+    if options.max_tokens is not None and reasoning + count_tokens(text) > options.max_tokens:
+        reasoning = min(reasoning, options.max_tokens)
+        text = _truncate_to_tokens(text, options.max_tokens - reasoning)
+        return GeneratedText(text, "length", options.max_tokens, reasoning)
+    return GeneratedText(text, "stop", reasoning + count_tokens(text), reasoning)
 
 
-def _cut(text: str, tokens: int) -> str:
-    """Give the longest beginning that counts at most `tokens`."""
+def _truncate_to_tokens(text: str, tokens: int) -> str:
+    """Return the longest prefix that counts at most `tokens`."""
     low, high = 0, len(text) if tokens else 0
     while low < high:
         middle = (low + high + 1) // 2
@@ -77,7 +77,7 @@ def _cut(text: str, tokens: int) -> str:
     return text[:low]
 
 
-def _sentence(text: str, choice: int) -> str:
+def _pick_sentence(text: str, choice: int) -> str:
     sentences = [part.strip() for part in _SENTENCE_END.split(text[:20_000]) if part and part.strip()]
     if not sentences:
         return "Nothing was said."
@@ -87,43 +87,50 @@ def _sentence(text: str, choice: int) -> str:
     return sentence if sentence[-1] in ".!?…。\uff01\uff1f" else sentence + "."
 
 
-def _key_words(text: str) -> list[str]:
-    found = (word for word in WORD.findall(text[:20_000].lower()) if len(word) > 3 and word not in COMMON)
-    return [word for word, _ in Counter(found).most_common(5)]
+def _find_key_words(text: str) -> list[str]:
+    words = (word for word in WORD.findall(text[:20_000].lower()) if len(word) > 3 and word not in COMMON)
+    return [word for word, _ in Counter(words).most_common(5)]
 
 
-def _as_prose(text: str, choice: int) -> str:
-    words = _key_words(text)
+def _write_prose(text: str, choice: int) -> str:
+    words = _find_key_words(text)
     about = f" Key words: {', '.join(words)}." if words else ""
-    return _sentence(text, choice) + about
+    return _pick_sentence(text, choice) + about
 
 
-def _as_json(text: str, schema: Any, choice: int) -> str:
+def _write_json(text: str, schema: Any, choice: int) -> str:
     if schema is None:
-        value: Any = {"summary": _sentence(text, choice), "keywords": _key_words(text)}
+        value: Any = {"summary": _pick_sentence(text, choice), "keywords": _find_key_words(text)}
     else:
-        value = _fill(schema, text, choice, depth=0)
+        value = _fill_schema(schema, text, choice, depth=0)
     return orjson.dumps(value).decode()
 
 
-def _fill(schema: Any, text: str, choice: int, *, depth: int) -> Any:
-    """Give a value that a JSON schema of the usual kind accepts; `$ref` and `pattern` are not followed."""
+def _fill_schema(schema: Any, text: str, choice: int, *, depth: int) -> Any:
+    """Return a value that a common JSON schema accepts. `$ref` and `pattern` are ignored."""
     if not isinstance(schema, dict) or depth > _DEEPEST_SCHEMA:
         return None
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
-        named = [one for one in schema["enum"] if isinstance(one, str) and one.lower() in text.lower()]
-        return (named or schema["enum"])[0]
+        mentioned = [one for one in schema["enum"] if isinstance(one, str) and one.lower() in text.lower()]
+        return (mentioned or schema["enum"])[0]
     for word in ("anyOf", "oneOf"):
         if schema.get(word):
-            return _fill(schema[word][0], text, choice, depth=depth + 1)
+            return _fill_schema(schema[word][0], text, choice, depth=depth + 1)
     kind = schema.get("type", "object" if "properties" in schema else "null")
     kind = kind[0] if isinstance(kind, list) and kind else kind
     if kind == "object":
         properties = schema.get("properties", {})
-        return {name: _fill(inner, text, choice, depth=depth + 1) for name, inner in properties.items()}
+        return {
+            name: _fill_schema(inner, text, choice, depth=depth + 1) for name, inner in properties.items()
+        }
     if kind == "array":
-        return [_fill(schema.get("items"), text, choice, depth=depth + 1)]
-    simple = {"string": _sentence(text, choice), "integer": len(text.split()), "number": 0.5, "boolean": True}
+        return [_fill_schema(schema.get("items"), text, choice, depth=depth + 1)]
+    simple = {
+        "string": _pick_sentence(text, choice),
+        "integer": len(text.split()),
+        "number": 0.5,
+        "boolean": True,
+    }
     return simple.get(str(kind))

@@ -1,6 +1,6 @@
-"""What is wrong with an embeddings request, and what is its reply?
+"""Is an embeddings request valid, and what is its reply?
 
-It must not know HTTP, limits nor faults of the network.
+It must not know HTTP, limits nor network faults.
 Rules: reference of `POST /embeddings` in the openai SDK's `types/embedding_create_params.py`, seen 2026.
 """
 
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from batchscore.simulator.problems import (
+from batchscore.simulator.error_replies import (
     REFERENCE,
-    Problem,
+    ErrorReply,
     Surface,
     content_filtered,
-    invalid,
+    invalid_request,
     unknown_parameter,
     wrong_type,
 )
@@ -30,14 +30,14 @@ from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_TOKENS_AN_INPUT = 8192
-MAX_TOKENS_A_REQUEST = 300_000
+MAX_TOKENS_PER_INPUT = 8192
+MAX_TOKENS_PER_REQUEST = 300_000
 _KNOWN = frozenset({"input", "model", "encoding_format", "dimensions", "user", "input_type"})
 
 
 @dataclass(frozen=True)
-class Embeddings:
-    """A request found to be right: texts in order, vectors' length and form, tokens of the whole."""
+class EmbeddingsRequest:
+    """A valid request: its texts in order, the vectors' length and encoding, and all its tokens."""
 
     texts: list[str]
     dimensions: int
@@ -45,22 +45,22 @@ class Embeddings:
     tokens: int
 
 
-def check(
+def check_embeddings(
     body: dict[str, Any], *, name: str, surface: Surface, settings: SimulatorSettings
-) -> tuple[int, Embeddings | Problem]:
-    """Give the tokens that a limit is charged, and the work, or why the service refuses it."""
-    texts, counts = _inputs(body.get("input"))
+) -> tuple[int, EmbeddingsRequest | ErrorReply]:
+    """Return the tokens to charge, and the valid request or the service's error reply."""
+    texts, counts = _count_inputs(body.get("input"))
     charged = sum(counts)
     if texts is None:
-        return charged, invalid(f"'$.input' is invalid. {REFERENCE}")
+        return charged, invalid_request(f"'$.input' is invalid. {REFERENCE}")
     for parameter in body:
         if parameter not in _KNOWN:
             return charged, unknown_parameter(surface, "embeddings", parameter)
     return charged, (
-        _too_much(counts, surface=surface, settings=settings)
-        or _options(body, name=name, settings=settings)
-        or _content(texts, surface)
-        or Embeddings(
+        _check_size(counts, surface=surface, settings=settings)
+        or _check_options(body, name=name, settings=settings)
+        or _check_content(texts, surface)
+        or EmbeddingsRequest(
             texts=texts,
             dimensions=body.get("dimensions") or settings.dimensions,
             as_base64=body.get("encoding_format") == "base64",
@@ -69,8 +69,8 @@ def check(
     )
 
 
-def _inputs(value: Any) -> tuple[list[str] | None, list[int]]:
-    """Give the texts (None if one is not valid) and each one's tokens."""
+def _count_inputs(value: Any) -> tuple[list[str] | None, list[int]]:
+    """Return the texts (None if one is invalid) and the tokens of each."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not value:
@@ -92,67 +92,69 @@ def _inputs(value: Any) -> tuple[list[str] | None, list[int]]:
     return (texts if valid else None), counts
 
 
-def _too_much(counts: list[int], *, surface: Surface, settings: SimulatorSettings) -> Problem | None:
-    most = settings.max_inputs
-    if len(counts) > most:
+def _check_size(counts: list[int], *, surface: Surface, settings: SimulatorSettings) -> ErrorReply | None:
+    limit = settings.max_inputs
+    if len(counts) > limit:
         if surface is Surface.AZURE:
-            return invalid(f"Too many inputs. The max number of inputs is {most}.")
-        return invalid(
-            f"Invalid 'input': array too long. Expected an array with maximum length {most}, but got an array"
-            f" with length {len(counts)} instead.",
+            return invalid_request(f"Too many inputs. The max number of inputs is {limit}.")
+        return invalid_request(
+            f"Invalid 'input': array too long. Expected an array with maximum length {limit}, but got an"
+            f" array with length {len(counts)} instead.",
             param="input",
             code="array_above_max_length",
         )
     largest = max(counts)
-    if largest > MAX_TOKENS_AN_INPUT:
-        return invalid(
-            f"This model's maximum context length is {MAX_TOKENS_AN_INPUT} tokens, however you requested"
+    if largest > MAX_TOKENS_PER_INPUT:
+        return invalid_request(
+            f"This model's maximum context length is {MAX_TOKENS_PER_INPUT} tokens, however you requested"
             f" {largest} tokens ({largest} in your prompt; 0 for the completion). Please reduce your prompt;"
             " or completion length."
         )
-    if sum(counts) > MAX_TOKENS_A_REQUEST:
-        return invalid(
-            f"Requested {sum(counts)} tokens, max {MAX_TOKENS_A_REQUEST} tokens per request",
+    if sum(counts) > MAX_TOKENS_PER_REQUEST:
+        return invalid_request(
+            f"Requested {sum(counts)} tokens, max {MAX_TOKENS_PER_REQUEST} tokens per request",
             code="max_tokens_per_request",
             kind="max_tokens_per_request",
         )
     return None
 
 
-def _options(body: dict[str, Any], *, name: str, settings: SimulatorSettings) -> Problem | None:
-    form = body.get("encoding_format", "float")
-    if form not in ("float", "base64"):
-        return invalid(f"'{form}' is not one of ['float', 'base64'] - 'encoding_format'")
+def _check_options(body: dict[str, Any], *, name: str, settings: SimulatorSettings) -> ErrorReply | None:
+    encoding = body.get("encoding_format", "float")
+    if encoding not in ("float", "base64"):
+        return invalid_request(f"'{encoding}' is not one of ['float', 'base64'] - 'encoding_format'")
     dimensions = body.get("dimensions")
     if dimensions is None:
         return None
     if type(dimensions) is not int:
         return wrong_type("dimensions", "an integer", dimensions)
     if "ada-002" in name:
-        return invalid("This model does not support specifying dimensions.")
+        return invalid_request("This model does not support specifying dimensions.")
     widest = max(WIDEST, settings.dimensions)
     if not 1 <= dimensions <= widest:
-        return invalid(f"Invalid value for 'dimensions' = {dimensions}. Must be between 1 and {widest}.")
+        return invalid_request(
+            f"Invalid value for 'dimensions' = {dimensions}. Must be between 1 and {widest}."
+        )
     return None
 
 
-def _content(texts: list[str], surface: Surface) -> Problem | None:
+def _check_content(texts: list[str], surface: Surface) -> ErrorReply | None:
     if any(CONTENT_FILTER_TRIGGER in text for text in texts):
         return content_filtered(surface)
     return None
 
 
-def item(index: int, vector: NDArray[np.float32], *, as_base64: bool) -> bytes:
-    """Give one element of `data`; no Python work per number."""
+def encode_item(index: int, vector: NDArray[np.float32], *, as_base64: bool) -> bytes:
+    """Return one element of `data`, without Python work per number."""
     if as_base64:
-        shown = b'"' + base64.b64encode(vector.astype("<f4", copy=False).tobytes()) + b'"'
+        encoded = b'"' + base64.b64encode(vector.astype("<f4", copy=False).tobytes()) + b'"'
     else:
-        shown = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
-    return b'{"object":"embedding","index":%d,"embedding":%b}' % (index, shown)
+        encoded = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
+    return b'{"object":"embedding","index":%d,"embedding":%b}' % (index, encoded)
 
 
-def reply(items: list[bytes], *, model: str, tokens: int) -> bytes:
-    """Give the body of the 200."""
+def encode_reply(items: list[bytes], *, model: str, tokens: int) -> bytes:
+    """Return the body of a reply with status 200."""
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     tail = orjson.dumps({"model": model, "usage": usage})
     return b'{"object":"list","data":[' + b",".join(items) + b"]," + tail[1:]
@@ -161,7 +163,7 @@ def reply(items: list[bytes], *, model: str, tokens: int) -> bytes:
 def spoil_items(
     fault: str | None, items: list[bytes], vectors: Callable[[int], NDArray[np.float32]], *, as_base64: bool
 ) -> list[bytes]:
-    """Do to the elements of `data` what a script asks; see `Behaviour.vectors`."""
+    """Return the elements of `data` with a scripted fault; see `Behaviour.vectors`."""
     last = len(items) - 1
     if fault == "shuffled":
         shuffled = items[1:] + items[:1]
@@ -172,9 +174,9 @@ def spoil_items(
     if fault == "duplicated":
         return [*items[:-1], items[0]] if last else [*items, items[0]]
     if fault == "wrong_dimension":
-        return [*items[:-1], item(last, vectors(last)[:-1], as_base64=as_base64)]
+        return [*items[:-1], encode_item(last, vectors(last)[:-1], as_base64=as_base64)]
     if fault == "not_finite":
         broken = vectors(last).copy()
         broken[0] = np.nan
-        return [*items[:-1], item(last, broken, as_base64=as_base64)]
+        return [*items[:-1], encode_item(last, broken, as_base64=as_base64)]
     return items

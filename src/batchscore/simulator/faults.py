@@ -1,6 +1,6 @@
-"""Which fault of chance befalls the next request?
+"""Which random fault does the next request get?
 
-It must not know the request: chance doesn't look. The same seed gives the same series.
+It must not know the request. The same seed gives the same series of faults.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from batchscore.simulator.script import Behaviour
 from batchscore.simulator.settings import SimulatorSettings
 
 
-class Chance:
-    """Draws a behaviour a request, by the shares in the settings, and its latency."""
+class RandomFaults:
+    """Draws a fault for each request, by the shares in the settings, and its latency."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
@@ -28,17 +28,17 @@ class Chance:
         self._any = any(share for share, _ in self._table)
 
     def draw(self) -> Behaviour | None:
-        """Give what goes wrong, None mostly."""
+        """Return the fault of the next request; mostly None."""
         if not self._any:
             return None
-        left = self._random.random()
+        rest = self._random.random()
         for share, behaviour in self._table:
-            left -= share
-            if left < 0:
+            rest -= share
+            if rest < 0:
                 return behaviour
         return None
 
     def latency(self) -> float:
-        """Give seconds to wait before an answer."""
+        """Return the seconds to wait before a response."""
         jitter = self._settings.latency_jitter
         return self._settings.latency + (jitter * self._random.random() if jitter else 0.0)

@@ -1,71 +1,80 @@
-"""What is wrong with a chat or completions request, and what is its reply?
+"""Is a chat or completions request valid, and what is its reply?
 
-It must not know HTTP, limits nor how an answer's words are found.
+It must not know HTTP, limits nor how an answer is written.
 Rules: references of `POST /chat/completions` and `/completions`, and the page on reasoning models, seen 2026.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from batchscore.simulator.answers import Answer, Wishes, answer
+from batchscore.simulator.answers import AnswerOptions, GeneratedText, write_answer
+from batchscore.simulator.error_replies import (
+    REFERENCE,
+    ErrorReply,
+    Surface,
+    content_filtered,
+    invalid_request,
+    wrong_type,
+)
 from batchscore.simulator.parameters import check_parameters
-from batchscore.simulator.problems import REFERENCE, Problem, Surface, content_filtered, invalid, wrong_type
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
 
 _REASONING = re.compile(r"(o1|o3|o4|gpt-5)")
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _REASONING_TOKENS = 64
-#: What the service writes if `max_tokens` of a completions request is not set.
+#: The service's default of `max_tokens` for completions.
 _COMPLETION_TOKENS = 16
-_TOKENS_A_MESSAGE = 4
+_TOKENS_PER_MESSAGE = 4
+_NO_EXTRAS: dict[str, Any] = {"refusal": None, "annotations": []}
 _SAFE = {
     name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")
 }
 
 
 @dataclass(frozen=True)
-class Generation:
-    """A request found to be right: what is asked (several prompts of completions) and how."""
+class GenerationRequest:
+    """A valid request: its prompts (several for completions) and its options."""
 
-    asked: list[str]
-    answers_each: int
-    wishes: Wishes
+    prompts: list[str]
+    choices_per_prompt: int
+    options: AnswerOptions
     prompt_tokens: int
     echo: bool = False
 
 
-def reasons(name: str) -> bool:
-    """Say whether a model of that name refuses `max_tokens` and thinks before it answers."""
+def is_reasoning_model(name: str) -> bool:
+    """Whether the name is that of a reasoning model, which rejects `max_tokens`."""
     return _REASONING.match(name) is not None
 
 
 def check_chat(
     body: dict[str, Any], *, name: str, surface: Surface, settings: SimulatorSettings
-) -> tuple[int, Generation | Problem]:
-    """Give the tokens that a limit is charged (prompt + most tokens * n), and the work or a refusal."""
+) -> tuple[int, GenerationRequest | ErrorReply]:
+    """Return the tokens to charge (prompt + max. tokens * n), and the valid request or an error reply."""
     messages = body.get("messages")
     problem = _check_messages(messages)
     if problem is not None:
         return 0, problem
     assert isinstance(messages, list)
-    texts = [_text_of(message.get("content")) for message in messages]
-    prompt_tokens = sum(_TOKENS_A_MESSAGE + count_tokens(text) for text in texts) + 3
+    texts = [_message_text(message.get("content")) for message in messages]
+    prompt_tokens = sum(_TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
     problem = check_parameters(
-        body, operation="chat/completions", surface=surface, reasoning=reasons(name)
+        body, operation="chat/completions", surface=surface, reasoning=is_reasoning_model(name)
     ) or _check_json_mode(body, texts)
     if problem is not None:
         return prompt_tokens, problem
-    most = body.get("max_completion_tokens") or body.get("max_tokens")
-    count = body.get("n") or 1
-    charged = prompt_tokens + (most or 0) * count
+    max_tokens = body.get("max_completion_tokens") or body.get("max_tokens")
+    choices = body.get("n") or 1
+    charged = prompt_tokens + (max_tokens or 0) * choices
     if prompt_tokens > settings.context_tokens:
-        return charged, invalid(
+        return charged, invalid_request(
             f"This model's maximum context length is {settings.context_tokens} tokens. However, your messages"
             f" resulted in {prompt_tokens} tokens. Please reduce the length of the messages.",
             param="messages",
@@ -73,172 +82,148 @@ def check_chat(
         )
     if any(CONTENT_FILTER_TRIGGER in text for text in texts):
         return charged, content_filtered(surface)
-    form = body.get("response_format") or {}
-    wishes = Wishes(
-        most_tokens=most,
-        stop=_stops(body),
-        json=form.get("type") in {"json_object", "json_schema"},
-        schema=(form.get("json_schema") or {}).get("schema"),
-        reasoning_tokens=_REASONING_TOKENS if reasons(name) else 0,
+    response_format = body.get("response_format") or {}
+    options = AnswerOptions(
+        max_tokens=max_tokens,
+        stop=_stop_words(body),
+        as_json=response_format.get("type") in {"json_object", "json_schema"},
+        schema=(response_format.get("json_schema") or {}).get("schema"),
+        reasoning_tokens=_REASONING_TOKENS if is_reasoning_model(name) else 0,
     )
-    said = [
-        text for text, message in zip(texts, messages, strict=True) if message["role"] == "user"
-    ] or texts[-1:]
-    return charged, Generation([said[-1]], count, wishes, prompt_tokens)
+    user_texts = [text for text, one in zip(texts, messages, strict=True) if one["role"] == "user"]
+    return charged, GenerationRequest([(user_texts or texts)[-1]], choices, options, prompt_tokens)
 
 
 def check_completions(
     body: dict[str, Any], *, surface: Surface, settings: SimulatorSettings
-) -> tuple[int, Generation | Problem]:
-    """Give the tokens that a limit is charged (prompts + `max_tokens` * n a prompt), and the work."""
+) -> tuple[int, GenerationRequest | ErrorReply]:
+    """Return the tokens to charge (prompts + `max_tokens` * n each), and the valid request or an error."""
     prompts = body.get("prompt", "<|endoftext|>")
     if isinstance(prompts, list) and prompts and all(type(token) is int for token in prompts):
         prompts = [prompts]
     prompts = prompts if isinstance(prompts, list) else [prompts]
     texts = [" ".join(map(str, prompt)) if isinstance(prompt, list) else prompt for prompt in prompts]
     if not texts or not all(isinstance(text, str) for text in texts):
-        return 0, invalid(f"'$.prompt' is invalid. {REFERENCE}")
+        return 0, invalid_request(f"'$.prompt' is invalid. {REFERENCE}")
     counts = [count_tokens(text) for text in texts]
     problem = check_parameters(body, operation="completions", surface=surface, reasoning=False)
     if problem is not None:
         return sum(counts), problem
-    most = body["max_tokens"] if body.get("max_tokens") is not None else _COMPLETION_TOKENS
-    count = body.get("n") or 1
-    charged = sum(counts) + most * max(count, body.get("best_of") or 1) * len(texts)
-    wanted = max(counts) + most
-    if wanted > settings.context_tokens:
-        return charged, invalid(
+    max_tokens = body["max_tokens"] if body.get("max_tokens") is not None else _COMPLETION_TOKENS
+    choices = body.get("n") or 1
+    charged = sum(counts) + max_tokens * max(choices, body.get("best_of") or 1) * len(texts)
+    total = max(counts) + max_tokens
+    if total > settings.context_tokens:
+        return charged, invalid_request(
             f"This model's maximum context length is {settings.context_tokens} tokens, however you requested"
-            f" {wanted} tokens ({max(counts)} in your prompt; {most} for the completion). Please reduce your"
-            " prompt; or completion length.",
+            f" {total} tokens ({max(counts)} in your prompt; {max_tokens} for the completion). Please reduce"
+            " your prompt; or completion length.",
             code="context_length_exceeded",
         )
     if any(CONTENT_FILTER_TRIGGER in text for text in texts):
         return charged, content_filtered(surface)
-    wishes = Wishes(most_tokens=most, stop=_stops(body))
-    return charged, Generation(texts, count, wishes, sum(counts), echo=bool(body.get("echo")))
+    options = AnswerOptions(max_tokens=max_tokens, stop=_stop_words(body))
+    return charged, GenerationRequest(texts, choices, options, sum(counts), echo=bool(body.get("echo")))
 
 
-def _check_messages(messages: Any) -> Problem | None:
+def _check_messages(messages: Any) -> ErrorReply | None:
     if messages is None:
-        return invalid(
+        return invalid_request(
             "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
         )
     if not isinstance(messages, list):
         return wrong_type("messages", "an array of objects", messages)
     if not messages:
-        return invalid(
+        return invalid_request(
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array"
             " instead.",
             param="messages",
             code="empty_array",
         )
-    for place, message in enumerate(messages):
-        where = f"messages[{place}]"
+    for index, message in enumerate(messages):
+        name = f"messages[{index}]"
         if not isinstance(message, dict):
-            return wrong_type(where, "an object", message)
+            return wrong_type(name, "an object", message)
         if message.get("role") not in _ROLES:
             shown = ", ".join(f"'{role}'" for role in _ROLES)
-            return invalid(
+            return invalid_request(
                 f"Invalid value: '{message.get('role')}'. Supported values are: {shown}.",
-                param=f"{where}.role",
+                param=f"{name}.role",
                 code="invalid_value",
             )
         content = message.get("content")
         if content is None and message["role"] != "assistant":
-            return invalid(
+            return invalid_request(
                 "Invalid value for 'content': expected a string, got null.",
-                param=f"messages.[{place}].content",
+                param=f"messages.[{index}].content",
             )
         if content is not None and not isinstance(content, (str, list)):
-            return wrong_type(f"{where}.content", "one of a string or array of objects", content)
+            return wrong_type(f"{name}.content", "one of a string or array of objects", content)
     return None
 
 
-def _check_json_mode(body: dict[str, Any], texts: list[str]) -> Problem | None:
-    form = body.get("response_format")
-    if not isinstance(form, dict) or form.get("type") != "json_object":
+def _check_json_mode(body: dict[str, Any], texts: list[str]) -> ErrorReply | None:
+    response_format = body.get("response_format")
+    if not isinstance(response_format, dict) or response_format.get("type") != "json_object":
         return None
     if any("json" in text.lower() for text in texts):
         return None
-    return invalid(
+    return invalid_request(
         "'messages' must contain the word 'json' in some form, to use 'response_format' of type"
         " 'json_object'.",
         param="messages",
     )
 
 
-def _text_of(content: Any) -> str:
-    """Give the text of a message, of its text parts where it has parts."""
+def _message_text(content: Any) -> str:
+    """Return the text of a message, or of its text parts if it has parts."""
     if isinstance(content, list):
         return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
 
 
-def _stops(body: dict[str, Any]) -> tuple[str, ...]:
+def _stop_words(body: dict[str, Any]) -> tuple[str, ...]:
     stop = body.get("stop") or []
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def chat_reply(
-    work: Generation, *, model: str, identifier: str, created: int, surface: Surface
+def encode_reply(
+    request: GenerationRequest, *, chat: bool, model: str, identifier: str, surface: Surface
 ) -> tuple[bytes, int]:
-    """Give the body of the 200 of a chat request, and the tokens billed."""
-    answers = [answer(work.asked[0], work.wishes, choice=at) for at in range(work.answers_each)]
+    """Return the body of a reply with status 200, with `n` choices per prompt, and the billed tokens."""
+    answers: list[GeneratedText] = []
     choices: list[dict[str, Any]] = []
-    for index, one in enumerate(answers):
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": one.text,
-            "refusal": None,
-            "annotations": [],
-        }
-        choice = {"index": index, "message": message, "logprobs": None, "finish_reason": one.finish_reason}
-        choices.append(choice | _filter_results(one, surface))
-    usage = _usage(work, answers, details=True)
+    for prompt in request.prompts:
+        for index in range(request.choices_per_prompt):
+            answer = write_answer(prompt, request.options, choice=index)
+            answers.append(answer)
+            content: dict[str, Any] = {"text": (prompt if request.echo else "") + (answer.text or "")}
+            if chat:
+                content = {"message": {"role": "assistant", "content": answer.text, **_NO_EXTRAS}}
+            choice = {"index": len(choices), **content, "logprobs": None}
+            choices.append(
+                choice | {"finish_reason": answer.finish_reason} | _filter_results(answer, surface)
+            )
+    usage = _usage(request, answers, details=chat)
     reply = {
-        "id": f"chatcmpl-{identifier}",
-        "object": "chat.completion",
-        "created": created,
-        "model": model,
-        "choices": choices,
-        "usage": usage,
-        "system_fingerprint": "fp_simulator",
-    }
-    return orjson.dumps(reply | _prompt_results(1, surface)), usage["total_tokens"]
-
-
-def completions_reply(
-    work: Generation, *, model: str, identifier: str, created: int, surface: Surface
-) -> tuple[bytes, int]:
-    """Give the body of the 200 of a completions request, `n` choices a prompt, and the tokens billed."""
-    answers: list[Answer] = []
-    choices: list[dict[str, Any]] = []
-    for prompt in work.asked:
-        for at in range(work.answers_each):
-            one = answer(prompt, work.wishes, choice=at)
-            text = (prompt if work.echo else "") + (one.text or "")
-            choice = {"index": len(choices), "text": text, "logprobs": None}
-            choices.append(choice | {"finish_reason": one.finish_reason} | _filter_results(one, surface))
-            answers.append(one)
-    usage = _usage(work, answers, details=False)
-    reply = {
-        "id": f"cmpl-{identifier}",
-        "object": "text_completion",
-        "created": created,
+        "id": f"{'chatcmpl' if chat else 'cmpl'}-{identifier}",
+        "object": "chat.completion" if chat else "text_completion",
+        "created": int(time.time()),
         "model": model,
         "choices": choices,
         "usage": usage,
     }
-    return orjson.dumps(reply | _prompt_results(len(work.asked), surface)), usage["total_tokens"]
+    if chat:
+        reply["system_fingerprint"] = "fp_simulator"
+    return orjson.dumps(reply | _prompt_results(len(request.prompts), surface)), usage["total_tokens"]
 
 
-def _usage(work: Generation, answers: list[Answer], *, details: bool) -> dict[str, Any]:
-    written = sum(one.tokens for one in answers)
+def _usage(request: GenerationRequest, answers: list[GeneratedText], *, details: bool) -> dict[str, Any]:
+    answer_tokens = sum(one.tokens for one in answers)
     usage: dict[str, Any] = {
-        "prompt_tokens": work.prompt_tokens,
-        "completion_tokens": written,
-        "total_tokens": work.prompt_tokens + written,
+        "prompt_tokens": request.prompt_tokens,
+        "completion_tokens": answer_tokens,
+        "total_tokens": request.prompt_tokens + answer_tokens,
     }
     if details:
         usage["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0}
@@ -251,17 +236,17 @@ def _usage(work: Generation, answers: list[Answer], *, details: bool) -> dict[st
     return usage
 
 
-def _filter_results(one: Answer, surface: Surface) -> dict[str, Any]:
-    """Give what Azure adds to a choice."""
+def _filter_results(answer: GeneratedText, surface: Surface) -> dict[str, Any]:
+    """Return the fields that Azure adds to a choice."""
     if surface is Surface.OPENAI:
         return {}
-    if one.finish_reason == "content_filter":
+    if answer.finish_reason == "content_filter":
         return {"content_filter_results": {**_SAFE, "violence": {"filtered": True, "severity": "medium"}}}
     return {"content_filter_results": _SAFE}
 
 
 def _prompt_results(prompts: int, surface: Surface) -> dict[str, Any]:
-    """Give what Azure adds to a reply."""
+    """Return the fields that Azure adds to a reply."""
     if surface is Surface.OPENAI:
         return {}
     results = [{"prompt_index": index, "content_filter_results": _SAFE} for index in range(prompts)]

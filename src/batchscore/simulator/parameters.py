@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchscore.simulator.problems import Problem, Surface, invalid, unknown_parameter, wrong_type
+from batchscore.simulator.error_replies import (
+    ErrorReply,
+    Surface,
+    invalid_request,
+    unknown_parameter,
+    wrong_type,
+)
 
 _BOTH = """frequency_penalty logit_bias logprobs max_tokens model n presence_penalty seed stop stream
 stream_options temperature top_p user"""
@@ -20,7 +26,7 @@ KNOWN = {
         user_security_context verbosity web_search_options""".split()
     ),
 }
-#: Name -> (least, most); None: no bound. Pages of both operations, seen 2026.
+#: Name -> (minimum, maximum); None means no bound. Pages of both operations, seen 2026.
 _NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "temperature": (0, 2),
     "top_p": (0, 1),
@@ -34,53 +40,53 @@ _INTEGERS: dict[str, tuple[int | None, int | None]] = {
     "best_of": (1, 20),
     "seed": (None, None),
 }
-#: What reasoning models take only at this value.
+#: Parameters that reasoning models accept only with this value.
 _FIXED = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "n": None}
-_MOST_STOPS = 4
+_MAX_STOPS = 4
 
 
 def check_parameters(
     body: dict[str, Any], *, operation: str, surface: Surface, reasoning: bool
-) -> Problem | None:
-    """Give the first fault, in the order in which the body names its parameters."""
+) -> ErrorReply | None:
+    """Return the first error, in the order of the body's parameters."""
     for name, value in body.items():
         if name not in KNOWN[operation]:
             return unknown_parameter(surface, operation, name)
         if value is None:
             continue
-        problem = (_reasoning(name, value) if reasoning else None) or _bounds(name, value)
+        problem = (_check_reasoning(name, value) if reasoning else None) or _check_value(name, value)
         if problem is not None:
             return problem
     if operation == "chat/completions" and body.get("max_tokens") == 0:
-        return _range("max_tokens", 0, 1, None, kind="integer")
+        return _check_range("max_tokens", 0, 1, None, kind="integer")
     if body.get("stream"):
-        return invalid("The simulator does not stream; leave out 'stream'.", param="stream")
+        return invalid_request("The simulator does not stream; leave out 'stream'.", param="stream")
     if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
-        return invalid(
+        return invalid_request(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
             code="invalid_parameter_combination",
         )
     return None
 
 
-def _reasoning(name: str, value: Any) -> Problem | None:
-    """Give the refusal of reasoning models (Azure's page on them, seen 2026)."""
+def _check_reasoning(name: str, value: Any) -> ErrorReply | None:
+    """Return the error of reasoning models (Azure's page on them, seen 2026)."""
     if name == "max_tokens":
-        return invalid(
+        return invalid_request(
             "Unsupported parameter: 'max_tokens' is not supported with this model. Use"
             " 'max_completion_tokens' instead.",
             param=name,
             code="unsupported_parameter",
         )
     if name in {"logprobs", "top_logprobs", "logit_bias"}:
-        return invalid(
+        return invalid_request(
             f"Unsupported parameter: '{name}' is not supported with this model.",
             param=name,
             code="unsupported_parameter",
         )
     fixed = _FIXED.get(name)
     if fixed is not None and value != fixed:
-        return invalid(
+        return invalid_request(
             f"Unsupported value: '{name}' does not support {value} with this model. Only the default"
             f" ({fixed}) value is supported.",
             param=name,
@@ -89,35 +95,35 @@ def _reasoning(name: str, value: Any) -> Problem | None:
     return None
 
 
-def _bounds(name: str, value: Any) -> Problem | None:
+def _check_value(name: str, value: Any) -> ErrorReply | None:
     if name in _INTEGERS:
         if type(value) is not int:
             return wrong_type(name, "an integer", value)
-        return _range(name, value, *_INTEGERS[name], kind="integer")
+        return _check_range(name, value, *_INTEGERS[name], kind="integer")
     if name in _NUMBERS:
         if type(value) not in {int, float}:
             return wrong_type(name, "a decimal", value)
-        return _range(name, value, *_NUMBERS[name], kind="decimal")
+        return _check_range(name, value, *_NUMBERS[name], kind="decimal")
     if name == "stop":
-        several = [value] if isinstance(value, str) else value
-        if not isinstance(several, list) or not all(isinstance(word, str) for word in several):
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             return wrong_type(name, "one of an array of strings or string", value)
-        if len(several) > _MOST_STOPS:
-            return invalid(
-                f"Invalid 'stop': array too long. Expected an array with maximum length {_MOST_STOPS}, but"
-                f" got an array with length {len(several)} instead.",
+        if len(words) > _MAX_STOPS:
+            return invalid_request(
+                f"Invalid 'stop': array too long. Expected an array with maximum length {_MAX_STOPS}, but"
+                f" got an array with length {len(words)} instead.",
                 param=name,
                 code="array_above_max_length",
             )
-    return _response_format(value) if name == "response_format" else None
+    return _check_response_format(value) if name == "response_format" else None
 
 
-def _response_format(value: Any) -> Problem | None:
+def _check_response_format(value: Any) -> ErrorReply | None:
     if not isinstance(value, dict):
         return wrong_type("response_format", "an object", value)
     kind = value.get("type")
     if kind not in ("text", "json_object", "json_schema"):
-        return invalid(
+        return invalid_request(
             f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
             param="response_format.type",
             code="invalid_value",
@@ -125,13 +131,13 @@ def _response_format(value: Any) -> Problem | None:
     if kind != "json_schema":
         return None
     form = value.get("json_schema")
-    if not isinstance(form, dict) or not _sound(form.get("schema")):
-        return invalid("Invalid schema for response_format.", param="response_format")
+    if not isinstance(form, dict) or not _is_usable_schema(form.get("schema")):
+        return invalid_request("Invalid schema for response_format.", param="response_format")
     return None
 
 
-def _sound(schema: Any) -> bool:
-    """Whether the parts of a JSON schema that answers are made from have the types they should have."""
+def _is_usable_schema(schema: Any) -> bool:
+    """Whether the parts of a JSON schema that answers use have valid types."""
     if not isinstance(schema, dict):
         return False
     lists = [schema[word] for word in ("enum", "anyOf", "oneOf") if word in schema]
@@ -141,19 +147,21 @@ def _sound(schema: Any) -> bool:
     if not isinstance(properties, dict):
         return False
     inner = [*properties.values(), *schema.get("anyOf", []), *schema.get("oneOf", [])]
-    return all(_sound(one) for one in [*inner, *([schema["items"]] if "items" in schema else [])])
+    return all(_is_usable_schema(one) for one in [*inner, *([schema["items"]] if "items" in schema else [])])
 
 
-def _range(name: str, value: float, low: float | None, high: float | None, *, kind: str) -> Problem | None:
+def _check_range(
+    name: str, value: float, low: float | None, high: float | None, *, kind: str
+) -> ErrorReply | None:
     if low is not None and value < low:
-        return invalid(
+        return invalid_request(
             f"Invalid '{name}': {kind} below minimum value. Expected a value >= {low}, but got {value}"
             " instead.",
             param=name,
             code=f"{kind}_below_min_value",
         )
     if high is not None and value > high:
-        return invalid(
+        return invalid_request(
             f"Invalid '{name}': {kind} above maximum value. Expected a value <= {high}, but got {value}"
             " instead.",
             param=name,

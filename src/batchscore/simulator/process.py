@@ -1,6 +1,6 @@
-"""How is a simulator started, found and ended, here or in a process of its own?
+"""How does a simulator start and stop, in this process or in its own?
 
-It must not import aiohttp: the process that starts one shall stay light.
+It must not import aiohttp: the process that starts a simulator stays light.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from batchscore.simulator.remote import Deployment, call
-from batchscore.simulator.settings import SimulatorSettings, to_arguments
+from batchscore.simulator.settings import SimulatorSettings
 
 if TYPE_CHECKING:
-    from typing_extensions import Self  # in typing only from Python 3.11 on
+    from typing_extensions import Self  # part of typing from Python 3.11
 
 
 def run(settings: SimulatorSettings) -> None:
@@ -28,15 +28,15 @@ def run(settings: SimulatorSettings) -> None:
 
     The first line on stdout is JSON with `endpoint` and `key`; hints for people go to stderr.
     """
-    # Vectors are small: threads of BLAS would only wait for each other.
+    # The vectors are small, so BLAS threads would only wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from batchscore.simulator.server import serve  # noqa: PLC0415 - aiohttp and numpy, wanted only here
+    from batchscore.simulator.server import serve  # noqa: PLC0415 - imports aiohttp and numpy, needed only here
 
     asyncio.run(serve(settings))
 
 
 class Running:
-    """A simulator in a process of its own; it ends with `stop`, with the block, and with its parent."""
+    """A simulator in its own process. It ends with `stop`, with the `with` block or with its parent."""
 
     def __init__(self, endpoint: str, key: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
         self.endpoint = endpoint
@@ -46,11 +46,11 @@ class Running:
 
     @property
     def pid(self) -> int:
-        """The process, for tests that look from outside."""
+        """The process ID, for tests that check it from outside."""
         return self._process.pid
 
     def deployment(self, name: str) -> Deployment:
-        """Give the controls of one deployment."""
+        """Return the controls of one deployment."""
         return Deployment(self.endpoint, name)
 
     def reset(self) -> None:
@@ -58,8 +58,8 @@ class Running:
         call("DELETE", self.endpoint + "/_simulator")
 
     def stop(self) -> None:
-        """End it and wait until it has ended; a second call does nothing."""
-        _end(self._process)
+        """Stop the process and wait for its end. A second call does nothing."""
+        _terminate(self._process)
         self._log.close()
 
     def __enter__(self) -> Self:
@@ -72,45 +72,44 @@ class Running:
 
 
 def start(settings: SimulatorSettings | None = None, /, **options: Any) -> Running:
-    """Start a simulator and wait until it serves; options are the fields of `SimulatorSettings`.
+    """Start a simulator and wait until it serves. Options are the fields of `SimulatorSettings`.
 
-    It listens on a free port unless one is given. RuntimeError, with what it said, if it doesn't start.
+    It listens on a free port unless one is given. Raise RuntimeError, with its output, if it does not start.
     """
     if settings is None:
         settings = SimulatorSettings(**options)
     elif options:
         raise TypeError("start() takes settings or options, not both")
-    settings = replace(settings, exit_with_parent=True)
+    argument = json.dumps(asdict(settings) | {"exit_with_parent": True})
     log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Running.stop
     process = subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
-        [sys.executable, "-m", "batchscore.simulator", *to_arguments(settings)],
+        [sys.executable, "-m", "batchscore.simulator", argument],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
-        # Ctrl-C in a terminal goes to the whole group; answers on their way must still come home.
+        # Ctrl-C in a terminal goes to the whole group; requests in flight must still get their responses.
         start_new_session=True,
-        env=_environment(),
+        env=_child_environment(),
     )
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        _end(process)
-        log.seek(0)
-        said = log.read().decode("utf-8", "replace").strip()
-        log.close()
-        raise RuntimeError(f"the simulator did not start: {said}")
-    announced = json.loads(line)
-    return Running(announced["endpoint"], announced["key"], process, log)
+        _terminate(process)
+        with log:
+            log.seek(0)
+            output = log.read().decode("utf-8", "replace").strip()
+        raise RuntimeError(f"the simulator did not start: {output}")
+    return Running(**json.loads(line), process=process, log=log)
 
 
-def _environment() -> dict[str, str]:
-    """Give an environment in which the child finds the same batchscore as we did."""
+def _child_environment() -> dict[str, str]:
+    """Return an environment in which the child imports the same batchscore."""
     home = str(Path(__file__).resolve().parents[2])
-    known = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": home if not known else home + os.pathsep + known}
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": home if not path else home + os.pathsep + path}
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _terminate(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:

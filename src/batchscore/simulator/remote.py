@@ -1,6 +1,6 @@
-"""How does a test or a rehearsal tell a deployment what to do, and read what it was sent?
+"""How does a test script a deployment and read the requests it received?
 
-It must not know the server's insides: it speaks the control surface, by the standard library alone.
+It must not know the server's internals: it calls the control API with the standard library only.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from batchscore.simulator.script import Behaviour
 
-# Whatever proxy the machine uses, loopback is reached without it.
+# Requests to loopback must not go through the machine's proxy.
 _direct = build_opener(ProxyHandler({}))
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A request as the server got it, oldest first in a list; nothing secret is in it.
+class SentRequest:
+    """A request as the server received it, without secrets.
 
-    `at` is in seconds since the server's start; `headers` have lower-case names; `authentication` is
-    "key", "bearer" or None; `body` is the parsed JSON; `status` is None while the request is in hand and
-    0 where it went unanswered.
+    `at` is in seconds since the server's start. `headers` have lower-case names. `authentication` is
+    "key", "bearer" or None. `body` is the parsed JSON. `status` is None while the request is in flight
+    and 0 if it got no response.
     """
 
     at: float
@@ -37,19 +37,19 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Counts since the start or the last reset; `statuses` has "0" for requests that went unanswered."""
+class DeploymentStatistics:
+    """Counts since the start or the last reset. Status "0" in `statuses` means no response."""
 
     count: int
-    in_hand: int
-    most_in_hand: int
+    in_flight: int
+    max_in_flight: int
     statuses: Mapping[str, int]
     tokens_served: int
     behaviours_left: int
 
 
 def call(method: str, url: str, body: Any = None, *, timeout_s: float = 30.0) -> Any:
-    """Give the JSON that the control surface answers; ValueError with its reason if it refuses."""
+    """Return the JSON reply of the control API. Raise ValueError with the reason if it refuses."""
     data = None if body is None else json.dumps(body).encode()
     request = Request(url, data=data, method=method)  # noqa: S310 - our own loopback address
     try:
@@ -60,75 +60,75 @@ def call(method: str, url: str, body: Any = None, *, timeout_s: float = 30.0) ->
 
 
 class Deployment:
-    """One deployment of a running simulator; each test takes a name of its own."""
+    """One deployment of a running simulator. Each test uses its own name."""
 
     def __init__(self, endpoint: str, name: str) -> None:
         self.name = name
         self._url = f"{endpoint}/_simulator/deployments/{quote(name, safe='')}"
 
     def will(self, *behaviours: Behaviour, **fields: Any) -> None:
-        """Add behaviours for the next requests, in order; or one, by the fields of `Behaviour`.
+        """Add behaviours for the next requests, in order, or one from the fields of `Behaviour`.
 
         `deployment.will(status=429, retry_after=0.2, times=3)`
         """
-        asked = [one.to_json() for one in behaviours]
+        script = [one.to_json() for one in behaviours]
         if fields:
-            asked.append(Behaviour(**fields).to_json())
-        call("POST", self._url + "/behaviours", asked)
+            script.append(Behaviour(**fields).to_json())
+        call("POST", self._url + "/behaviours", script)
 
     def will_drop(self, *, before_reading: bool = False, **when: Any) -> None:
-        """Reset the connection; `when` takes `times` and `when_input_contains`, as in all that follow."""
+        """Reset the connection. `when` takes `times` and `when_input_contains`, here and below."""
         self.will(drop="before" if before_reading else "after", **when)
 
     def will_hang(self, seconds: float = 600.0, **when: Any) -> None:
-        """Give no answer for so long, then close."""
+        """Send no response for this many seconds, then close the connection."""
         self.will(hang=seconds, **when)
 
     def will_be_slow(self, seconds: float, **when: Any) -> None:
-        """Answer rightly, so much later."""
+        """Send the correct response after a delay."""
         self.will(latency=seconds, **when)
 
     def will_drip(self, seconds: float, **when: Any) -> None:
-        """Answer rightly, spread over so many seconds."""
+        """Send the correct response, spread over this many seconds."""
         self.will(drip=seconds, **when)
 
     def will_truncate(self, share: float = 0.5, **when: Any) -> None:
-        """Send that share of the right answer, then close."""
+        """Send this share of the correct response, then close the connection."""
         self.will(truncate=share, **when)
 
     def will_spoil_vectors(self, fault: str, **when: Any) -> None:
-        """Answer 200 with vectors that are wrong: one of `script.VECTOR_FAULTS`."""
+        """Send status 200 with wrong vectors: one of `script.VECTOR_FAULTS`."""
         self.will(vectors=fault, **when)
 
     def will_not_speak_json(self, status: int = 200, **when: Any) -> None:
-        """Answer with an HTML page, as a gateway in between does."""
+        """Send an HTML page, as a gateway does."""
         self.will(status=status, text="<html><body>gateway</body></html>", **when)
 
     def set_limits(
         self, *, rpm: float | None = None, tpm: float | None = None, burst_seconds: float | None = None
     ) -> None:
-        """Replace this deployment's limits, until a reset; None: no limit."""
+        """Replace this deployment's limits until a reset. None means no limit."""
         call("PUT", self._url + "/limits", {"rpm": rpm, "tpm": tpm, "burst_seconds": burst_seconds})
 
-    def requests(self, last: int | None = None) -> list[Sent]:
-        """Give the last requests, oldest first."""
+    def requests(self, last: int | None = None) -> list[SentRequest]:
+        """Return the last requests, oldest first."""
         query = "" if last is None else f"?last={last}"
-        return [Sent(**one) for one in call("GET", f"{self._url}/requests{query}")]
+        return [SentRequest(**one) for one in call("GET", f"{self._url}/requests{query}")]
 
-    def statistics(self) -> Statistics:
-        """Give the counts."""
+    def statistics(self) -> DeploymentStatistics:
+        """Return the counts."""
         return self._statistics("")
 
-    def wait_for(self, count: int, timeout_s: float = 10.0) -> Statistics:
-        """Wait until so many requests have come since the last reset; TimeoutError if they don't."""
+    def wait_for(self, count: int, timeout_s: float = 10.0) -> DeploymentStatistics:
+        """Wait for this many requests since the last reset. Raise TimeoutError if fewer arrive."""
         return self._statistics(f"?count={count}&timeout={timeout_s}", timeout_s + 10)
 
     def reset(self) -> None:
-        """Forget the script, the records and the limits set."""
+        """Clear the script and the records, and restore the limits."""
         call("DELETE", self._url)
 
-    def _statistics(self, query: str, timeout_s: float = 30.0) -> Statistics:
-        found = call("GET", self._url + query, timeout_s=timeout_s)
-        if not found.pop("reached"):
-            raise TimeoutError(f"deployment {self.name!r} has had {found['count']} requests")
-        return Statistics(**found)
+    def _statistics(self, query: str, timeout_s: float = 30.0) -> DeploymentStatistics:
+        counts = call("GET", self._url + query, timeout_s=timeout_s)
+        if not counts.pop("reached"):
+            raise TimeoutError(f"deployment {self.name!r} received {counts['count']} requests")
+        return DeploymentStatistics(**counts)

@@ -1,6 +1,6 @@
-"""What shall a deployment do with its next requests, other than answer them as it should?
+"""Which faults does a test script for a deployment's next requests?
 
-It must not know HTTP nor aiohttp: the client that writes a script and the server that plays it share it.
+It must not know HTTP nor aiohttp: the client that writes a script and the server that runs it share it.
 """
 
 from __future__ import annotations
@@ -9,28 +9,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-#: What may be wrong with the vectors of a 200: see `Behaviour.vectors`.
+#: The faults of vectors in a response with status 200: see `Behaviour.vectors`.
 VECTOR_FAULTS = ("shuffled", "missing", "duplicated", "wrong_dimension", "floats", "not_finite")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """What happens to `times` requests (None: to all that come, until a reset).
+    """What happens to the next `times` requests (None: to all requests until a reset).
 
     `when_input_contains` restricts it to requests with that text in an input, prompt or message.
-    `latency` (seconds) comes before anything else and goes with all the others. Of the rest one
-    is chosen; with none the request is answered as it should be, only late:
+    `latency` (seconds) comes first and combines with all the others. At most one of the rest is set.
+    Without any, the deployment sends the correct response:
 
-    - `status`, with `headers`, and `body` (JSON) or `text` (of `content_type`), else the error body that
-      the service has for that status with `code` and `message` in it; `retry_after` in seconds sets
+    - `status`, with `headers`, and `body` (JSON) or `text` (of `content_type`). Without a body it is the
+      service's error body for that status, with `code` and `message` in it. `retry_after` in seconds sets
       `retry-after` and `retry-after-ms`.
-    - `drop`: "before" the body is read (where the URL names the deployment, else after) or "after";
-      the connection is reset.
-    - `hang`: no answer for so many seconds, then the connection is closed.
-    - `drip`: the right answer, spread over so many seconds.
-    - `truncate`: that share of the right answer, then the connection is closed.
-    - `vectors`: "shuffled" (indices right), "missing" (one too few), "duplicated" (one index twice),
-      "wrong_dimension" (the last one short by one), "floats" (though base64 was asked),
+    - `drop`: the connection is reset "before" the body is read (if the URL names the deployment) or "after".
+    - `hang`: no response for this many seconds, then the connection is closed.
+    - `drip`: the correct response, spread over this many seconds.
+    - `truncate`: this share of the correct response, then the connection is closed.
+    - `vectors`: "shuffled" (indices correct), "missing" (one too few), "duplicated" (one index twice),
+      "wrong_dimension" (the last one is one number short), "floats" (although base64 was requested),
       "not_finite" (the last one begins with NaN; null among floats).
     """
 
@@ -69,19 +68,19 @@ class Behaviour:
 
     @property
     def replaces_answer(self) -> bool:
-        """Whether the request is not answered as it should be at all."""
+        """Whether it sends no correct response at all."""
         return self.status is not None or self.drop is not None or self.hang is not None
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields that differ from their defaults, and `times`."""
-        plain = asdict(self)
-        return {name: value for name, value in plain.items() if name == "times" or value not in (None, {})}
+        """Return the fields that differ from their defaults, and `times`."""
+        values = asdict(self).items()
+        return {name: value for name, value in values if name == "times" or value not in (None, {})}
 
     @classmethod
     def from_json(cls, value: Any) -> Behaviour:
-        """Read what `to_json` wrote; ValueError names what is unknown or out of bounds."""
+        """Return the behaviour of `to_json`. ValueError names an unknown field or one out of bounds."""
         if not isinstance(value, dict):
-            raise ValueError("a behaviour must be a JSON object")  # noqa: TRY004 - answered as 400
+            raise ValueError("a behaviour must be a JSON object")  # noqa: TRY004 - becomes a reply with status 400
         unknown = set(value) - {item.name for item in fields(cls)}
         if unknown:
             raise ValueError(f"unknown fields of a behaviour: {', '.join(sorted(unknown))}")
@@ -89,7 +88,7 @@ class Behaviour:
 
 
 class Script:
-    """The behaviours still to be played; the first that fits a request is taken."""
+    """The pending behaviours. A request takes the first one that matches."""
 
     def __init__(self) -> None:
         self._pending: list[tuple[Behaviour, int | None]] = []
@@ -98,15 +97,15 @@ class Script:
         return len(self._pending)
 
     def add(self, behaviour: Behaviour) -> None:
-        """Put one at the end."""
+        """Append one."""
         self._pending.append((behaviour, behaviour.times))
 
     def clear(self) -> None:
-        """Forget what was not played."""
+        """Remove all pending behaviours."""
         self._pending.clear()
 
-    def take_unread(self) -> Behaviour | None:
-        """Take the first one if it needs nothing but the URL."""
+    def take_before_body(self) -> Behaviour | None:
+        """Take the first one if it needs only the URL."""
         if self._pending:
             first = self._pending[0][0]
             if first.drop == "before" and first.when_input_contains is None:
@@ -114,12 +113,12 @@ class Script:
         return None
 
     def take(self, text: Callable[[], str]) -> Behaviour | None:
-        """Take the first that fits; `text` gives all that the request would have a model read."""
-        known: str | None = None
+        """Take the first one that matches. `text` returns all text that the model would read."""
+        request_text: str | None = None
         for place, (behaviour, _) in enumerate(self._pending):
             if behaviour.when_input_contains is not None:
-                known = text() if known is None else known
-                if behaviour.when_input_contains not in known:
+                request_text = text() if request_text is None else request_text
+                if behaviour.when_input_contains not in request_text:
                     continue
             return self._take(place)
         return None

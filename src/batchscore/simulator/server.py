@@ -1,6 +1,6 @@
-"""Which URL leads to which deployment and operation, who may call, and in what order do things happen?
+"""Which deployment does a URL address, is the client authorized, and what happens in which order?
 
-It must not know what a right answer is (`service`), nor how it goes out (`stage`).
+It must not know the correct reply (`service`), nor how to send it (`sending`).
 """
 
 from __future__ import annotations
@@ -13,193 +13,190 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 from os import read
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from batchscore.simulator import problems, stage
-from batchscore.simulator.books import Books, DeploymentBook, Entry
+from batchscore.simulator import error_replies, sending
 from batchscore.simulator.control import control_routes
-from batchscore.simulator.faults import Chance
-from batchscore.simulator.limits import retry_headers
-from batchscore.simulator.problems import Problem, Surface
+from batchscore.simulator.error_replies import ErrorReply, Surface
+from batchscore.simulator.faults import RandomFaults
+from batchscore.simulator.limits import retry_after_headers
 from batchscore.simulator.script import Behaviour
-from batchscore.simulator.service import OPERATIONS, Outcome, Service, parse, refusal, texts_of
+from batchscore.simulator.service import (
+    OPERATIONS,
+    Service,
+    ServiceReply,
+    encode_error,
+    parse_body,
+    prompt_text,
+)
 from batchscore.simulator.settings import SimulatorSettings
+from batchscore.simulator.state import DeploymentState, DeploymentStates, RequestRecord
 
-_MOST_BODY_BYTES = 256 * 1024 * 1024
+_MAX_BODY_BYTES = 256 * 1024 * 1024
 _OPERATION = "|".join(re.escape(name) for name in OPERATIONS)
-_HTML = "<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
 
 
 class Simulator:
-    """The HTTP side: one instance a process, all state in `books`."""
+    """The HTTP server: one instance per process, with all state in `states`."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self.settings = settings
-        self.books = Books(settings)
+        self.states = DeploymentStates(settings)
         self._service = Service(settings)
-        self._chance = Chance(settings)
+        self._random_faults = RandomFaults(settings)
         self._secrets = [secret.encode() for secret in (settings.key, *settings.tokens)]
 
     def application(self) -> web.Application:
-        """Give the routes, ready to be served."""
-        application = web.Application(client_max_size=_MOST_BODY_BYTES)
+        """Return the application with all routes."""
+        application = web.Application(client_max_size=_MAX_BODY_BYTES)
         router = application.router
-        azure = rf"/openai/deployments/{{deployment}}/{{operation:{_OPERATION}}}"
-        router.add_post(azure, self._azure)
-        router.add_post(rf"/openai/v1/{{operation:{_OPERATION}}}", self._azure_v1)
-        router.add_post(rf"/v1/{{operation:{_OPERATION}}}", self._openai)
+        for surface in Surface:
+            router.add_post(
+                rf"{surface.value}/{{operation:{_OPERATION}}}", partial(self._serve, surface=surface)
+            )
         for path in ("/v1/models", "/openai/v1/models", "/openai/models"):
             router.add_get(path, self._models)
-        router.add_routes(control_routes(self.settings, self.books))
+        router.add_routes(control_routes(self.settings, self.states))
         router.add_route("*", "/{anything:.*}", self._unknown)
         return application
 
-    async def _azure(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, Surface.AZURE, request.match_info["deployment"])
-
-    async def _azure_v1(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, Surface.AZURE_V1, None)
-
-    async def _openai(self, request: web.Request) -> web.StreamResponse:
-        return await self._serve(request, Surface.OPENAI, None)
-
-    async def _serve(self, request: web.Request, surface: Surface, name: str | None) -> web.StreamResponse:
-        """Answer one request: who, which, recorded, as scripted, else as the service would."""
+    async def _serve(self, request: web.Request, surface: Surface) -> web.StreamResponse:
+        """Authenticate, record and answer one request, by the script or else as the service does."""
+        name = request.match_info.get("deployment")
         authentication, allowed = self._authenticate(request)
-        entry = self.books.entry(request.path_qs, request.headers, authentication)
-        unread = self.books.of(name).script.take_unread() if name is not None and allowed else None
+        record = self.states.new_record(request.path_qs, request.headers, authentication)
+        unread = self.states.get(name).script.take_before_body() if name is not None and allowed else None
         if unread is None:
-            entry.raw = await request.read()
-        parsed = parse(entry.raw)
-        problem: Problem | None = None
+            record.raw = await request.read()
+        parsed = parse_body(record.raw)
+        error: ErrorReply | None = None
         if name is None:
             model = parsed.get("model") if isinstance(parsed, dict) else None
             name = model if isinstance(model, str) else ""
-            if isinstance(parsed, Problem):
-                problem = parsed
+            if isinstance(parsed, ErrorReply):
+                error = parsed
             elif not name:
-                problem = problems.invalid("you must provide a model parameter")
-        book = self.books.of(name)
-        book.arrived(entry)
+                error = error_replies.invalid_request("you must provide a model parameter")
+        state = self.states.get(name)
+        state.record_arrival(record)
         try:
             if surface is Surface.AZURE and not request.query.get("api-version"):
-                problem = problems.resource_not_found()
+                error = error_replies.resource_not_found()
             elif not allowed:
-                problem = problems.unauthorized(surface, presented=authentication)
-            elif problem is None and not self._service.serves(name):
-                problem = problems.no_deployment(surface, name)
-            if problem is not None and unread is None:
-                return self._whole(entry, refusal(problem))
-            behaviour = unread or book.script.take(lambda: texts_of(parsed) or str(parsed))
-            return await self._play(request, entry, book, behaviour, (parsed, name, surface))
+                error = error_replies.unauthorized(surface, presented=authentication)
+            elif error is None and not self._service.has_deployment(name):
+                error = error_replies.deployment_not_found(surface, name)
+            if error is not None and unread is None:
+                return self._send(record, encode_error(error))
+            behaviour = unread or state.script.take(lambda: prompt_text(parsed) or str(parsed))
+            return await self._answer(request, record, state, behaviour, (parsed, name, surface))
         finally:
-            book.left(entry)
+            state.record_end(record)
 
-    async def _play(
+    async def _answer(
         self,
         request: web.Request,
-        entry: Entry,
-        book: DeploymentBook,
+        record: RequestRecord,
+        state: DeploymentState,
         behaviour: Behaviour | None,
-        asked: tuple[dict[str, Any] | Problem, str, Surface],
+        parts: tuple[dict[str, Any] | ErrorReply, str, Surface],
     ) -> web.StreamResponse:
-        """Answer as the script says, if it does, and else as limits, chance and the model do.
+        """Answer by the script, or else by the limits, the random faults and the model.
 
-        A scripted answer is not charged; what chance spoils is, since the service had let it in.
+        The limits are not charged for a scripted reply. They are charged before a random fault.
         """
-        parsed, name, surface = asked
+        parsed, name, surface = parts
         if behaviour is not None and behaviour.replaces_answer:
             await asyncio.sleep(behaviour.latency)
-            return await self._spoiled(request, entry, behaviour, surface)
+            return await self._replace_reply(request, record, behaviour, surface)
         operation = request.match_info["operation"]
-        admitted = self._service.admit(parsed, name=name, operation=operation, surface=surface, book=book)
-        if isinstance(admitted, Outcome):
-            return self._whole(entry, admitted)
-        latency = self._chance.latency() + (behaviour.latency if behaviour else 0.0)
+        admitted = self._service.admit(parsed, name=name, operation=operation, surface=surface, state=state)
+        if isinstance(admitted, ServiceReply):
+            return self._send(record, admitted)
+        latency = self._random_faults.latency() + (behaviour.latency if behaviour else 0.0)
         if latency:
             await asyncio.sleep(latency)
-        behaviour = behaviour or self._chance.draw()
-        if behaviour is None:
-            outcome = await self._service.answer(admitted)
-            entry.tokens = outcome.tokens
-            return self._whole(entry, outcome)
-        if behaviour.replaces_answer:
-            return await self._spoiled(request, entry, behaviour, surface)
-        outcome = await self._service.answer(admitted, vector_fault=behaviour.vectors)
-        entry.tokens, entry.status = outcome.tokens, outcome.status
-        headers = _headers(outcome)
-        if behaviour.drip is not None:
-            return await stage.dripped(request, outcome.status, headers, outcome.body, behaviour.drip)
-        if behaviour.truncate is not None:
-            return await stage.truncated(request, outcome.status, headers, outcome.body, behaviour.truncate)
-        return self._whole(entry, outcome)
+        behaviour = behaviour or self._random_faults.draw()
+        if behaviour is not None and behaviour.replaces_answer:
+            return await self._replace_reply(request, record, behaviour, surface)
+        reply = await self._service.answer(admitted, vector_fault=behaviour.vectors if behaviour else None)
+        record.tokens, record.status = reply.tokens, reply.status
+        if behaviour is not None and (behaviour.drip is not None or behaviour.truncate is not None):
+            response = web.StreamResponse(status=reply.status, headers=_headers(reply))
+            if behaviour.drip is not None:
+                return await sending.send_slowly(request, response, reply.body, behaviour.drip)
+            return await sending.send_part(request, response, reply.body, behaviour.truncate or 0.0)
+        return _response(reply)
 
-    async def _spoiled(
-        self, request: web.Request, entry: Entry, behaviour: Behaviour, surface: Surface
+    async def _replace_reply(
+        self, request: web.Request, record: RequestRecord, behaviour: Behaviour, surface: Surface
     ) -> web.StreamResponse:
-        """Do what stands in place of an answer."""
+        """Send a behaviour's error, or break the connection, instead of a reply."""
         if behaviour.drop is not None:
-            return stage.reset(request)
+            return sending.reset_connection(request)
         if behaviour.hang is not None:
             await asyncio.sleep(behaviour.hang)
-            return stage.close(request)
-        return self._whole(entry, _scripted(behaviour, surface))
+            return sending.close_connection(request)
+        return self._send(record, _scripted_reply(behaviour, surface))
 
-    def _whole(self, entry: Entry, outcome: Outcome) -> web.Response:
-        entry.status = outcome.status
-        return web.Response(status=outcome.status, body=outcome.body, headers=_headers(outcome))
+    def _send(self, record: RequestRecord, reply: ServiceReply) -> web.Response:
+        record.status = reply.status
+        return _response(reply)
 
     def _authenticate(self, request: web.Request) -> tuple[str | None, bool]:
-        """Give how the caller presented itself ("key", "bearer", None), and whether it may come in."""
+        """Return the kind of authentication ("key", "bearer", None), and whether the client is authorized."""
         key = request.headers.get("api-key")
         if key is not None:
             return "key", hmac.compare_digest(key.encode(), self._secrets[0])
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token:
             return None, False
-        shown = token.strip().encode()
-        return "bearer", any(hmac.compare_digest(shown, secret) for secret in self._secrets)
+        sent = token.strip().encode()
+        return "bearer", any(hmac.compare_digest(sent, secret) for secret in self._secrets)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
         surface = Surface.OPENAI if request.path.startswith("/v1") else Surface.AZURE
         authentication, allowed = self._authenticate(request)
         if not allowed:
-            return _response(refusal(problems.unauthorized(surface, presented=authentication)))
-        heard = [name for name in self.books.by_name if name and self._service.serves(name)]
-        names = sorted(self.settings.deployments or heard)
+            return _response(encode_error(error_replies.unauthorized(surface, presented=authentication)))
+        called = [name for name in self.states.by_name if name and self._service.has_deployment(name)]
+        names = sorted(self.settings.deployments or called)
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "simulator"} for name in names]
-        return _response(Outcome(200, orjson.dumps({"object": "list", "data": models})))
+        return _response(ServiceReply(200, orjson.dumps({"object": "list", "data": models})))
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
-        azure = request.path.startswith("/openai/")
-        problem = (
-            problems.resource_not_found() if azure else problems.unknown_url(request.method, request.path)
-        )
-        return _response(refusal(problem))
+        if request.path.startswith("/openai/"):
+            return _response(encode_error(error_replies.resource_not_found()))
+        return _response(encode_error(error_replies.unknown_url(request.method, request.path)))
 
 
-def _scripted(behaviour: Behaviour, surface: Surface) -> Outcome:
-    """Give the answer that a script spells out."""
+def _scripted_reply(behaviour: Behaviour, surface: Surface) -> ServiceReply:
+    """Return the reply that a behaviour defines."""
     assert behaviour.status is not None
-    headers = {} if behaviour.retry_after is None else retry_headers(behaviour.retry_after)
+    headers = {} if behaviour.retry_after is None else retry_after_headers(behaviour.retry_after)
     if behaviour.text is not None:
         kind = {"content-type": behaviour.content_type}
-        return Outcome(behaviour.status, behaviour.text.encode(), {**kind, **headers, **behaviour.headers})
+        return ServiceReply(
+            behaviour.status, behaviour.text.encode(), {**kind, **headers, **behaviour.headers}
+        )
     if behaviour.body is not None:
         body = orjson.dumps(behaviour.body)
     elif behaviour.status < 400:
         body = b""
     else:
-        known = problems.plain(surface, behaviour.status, code=behaviour.code, message=behaviour.message)
-        body = orjson.dumps(known.body)
-    return Outcome(behaviour.status, body, {**headers, **behaviour.headers})
+        error = error_replies.default_error(
+            surface, behaviour.status, code=behaviour.code, message=behaviour.message
+        )
+        body = orjson.dumps(error.body)
+    return ServiceReply(behaviour.status, body, {**headers, **behaviour.headers})
 
 
-def _headers(outcome: Outcome) -> dict[str, str]:
+def _headers(reply: ServiceReply) -> dict[str, str]:
     identifier = str(uuid.uuid4())
     return {
         "content-type": "application/json",
@@ -207,16 +204,16 @@ def _headers(outcome: Outcome) -> dict[str, str]:
         "x-request-id": identifier,
         "apim-request-id": identifier,
         "x-ms-region": "Simulator",
-        **outcome.headers,
+        **reply.headers,
     }
 
 
-def _response(outcome: Outcome) -> web.Response:
-    return web.Response(status=outcome.status, body=outcome.body, headers=_headers(outcome))
+def _response(reply: ServiceReply) -> web.Response:
+    return web.Response(status=reply.status, body=reply.body, headers=_headers(reply))
 
 
 def _when_stdin_ends(act: Callable[[], object]) -> None:
-    """Call `act` from a thread of its own once standard input is at its end."""
+    """Call `act` from its own thread when standard input is closed."""
 
     def watch() -> None:
         try:
@@ -230,7 +227,7 @@ def _when_stdin_ends(act: Callable[[], object]) -> None:
 
 
 async def serve(settings: SimulatorSettings) -> None:
-    """Serve on 127.0.0.1 until SIGINT, SIGTERM or, if so set, the end of standard input."""
+    """Serve on 127.0.0.1 until SIGINT, SIGTERM or, if `exit_with_parent`, the end of standard input."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -260,6 +257,6 @@ def _hints(port: int, settings: SimulatorSettings) -> str:
         "This is a simulator: answers are made up, nothing leaves this machine.\n"
         f"  Azure OpenAI endpoint   http://127.0.0.1:{port}\n"
         f"  OpenAI base URL         http://127.0.0.1:{port}/v1\n"
-        f"  limits a deployment     {', '.join(limits) or 'none'}\n"
-        "Ctrl-C ends it.\n"
+        f"  limits per deployment   {', '.join(limits) or 'none'}\n"
+        "Press Ctrl-C to stop.\n"
     )

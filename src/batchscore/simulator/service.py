@@ -1,4 +1,4 @@
-"""What does the service answer to a request whose body has been read?
+"""How does the service respond to a request whose body has been read?
 
 It must not know aiohttp nor scripts: bytes in, status, headers and bytes out.
 """
@@ -13,12 +13,12 @@ from typing import Any
 
 import orjson
 
-from batchscore.simulator import embeddings, generation, problems
-from batchscore.simulator.books import DeploymentBook
-from batchscore.simulator.embeddings import Embeddings
-from batchscore.simulator.generation import Generation
-from batchscore.simulator.problems import Problem, Surface
+from batchscore.simulator import embeddings, error_replies, generation
+from batchscore.simulator.embeddings import EmbeddingsRequest
+from batchscore.simulator.error_replies import ErrorReply, Surface
+from batchscore.simulator.generation import GenerationRequest
 from batchscore.simulator.settings import SimulatorSettings
+from batchscore.simulator.state import DeploymentState
 from batchscore.simulator.vectors import Vectors
 
 OPERATIONS = {
@@ -26,14 +26,15 @@ OPERATIONS = {
     "completions": "Completions_Create",
     "chat/completions": "ChatCompletions_Create",
 }
-#: Vectors made between two looks at other requests: about 5 ms.
-_SLICE = 64
-_NEVER_SERVED = "no-such-"
+#: Vectors per turn of the event loop: about 5 ms.
+_VECTORS_PER_TURN = 64
+#: Names with this prefix never exist.
+_UNKNOWN_PREFIX = "no-such-"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A whole answer, to be sent; `tokens` are those it is billed for."""
+class ServiceReply:
+    """A whole reply. `tokens` counts the billed tokens."""
 
     status: int
     body: bytes
@@ -42,49 +43,49 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Admitted:
-    """A request that the limits let through; `work` may still be a refusal for its content."""
+class AdmittedRequest:
+    """A request that the limits admitted. `work` may still be an error reply."""
 
     name: str
     operation: str
     surface: Surface
-    work: Embeddings | Generation | Problem
+    work: EmbeddingsRequest | GenerationRequest | ErrorReply
     headers: dict[str, str]
-    parsed: dict[str, Any] | Problem
+    parsed: dict[str, Any] | ErrorReply
 
 
-def refusal(problem: Problem) -> Outcome:
-    """Give the answer that a problem is."""
-    return Outcome(problem.status, orjson.dumps(problem.body))
+def encode_error(error: ErrorReply, headers: dict[str, str] | None = None) -> ServiceReply:
+    """Return an error reply as status, bytes and headers."""
+    return ServiceReply(error.status, orjson.dumps(error.body), headers or {})
 
 
-def parse(raw: bytes) -> dict[str, Any] | Problem:
-    """Give the JSON object of a body."""
+def parse_body(raw: bytes) -> dict[str, Any] | ErrorReply:
+    """Return the JSON object of a body, or the service's error reply."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return problems.invalid(
+        return error_replies.invalid_request(
             "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your"
             " HTTP library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)"
         )
     if not isinstance(body, dict):
-        return problems.invalid("The body of your request must be a JSON object.")
+        return error_replies.invalid_request("The body of your request must be a JSON object.")
     return body
 
 
-def texts_of(body: Any) -> str:
-    """Give all that a model would read: every string below input, prompt and messages, by lines."""
-    found: list[str] = []
+def prompt_text(body: Any) -> str:
+    """Return all text that a model would read: the strings in input, prompt and messages, one per line."""
+    texts: list[str] = []
     pending = [body.get(key) for key in ("input", "prompt", "messages")] if isinstance(body, dict) else []
     while pending:
         value = pending.pop(0)
         if isinstance(value, str):
-            found.append(value)
+            texts.append(value)
         elif isinstance(value, dict):
             pending[:0] = value.values()
         elif isinstance(value, list) and not all(isinstance(one, int) for one in value):
             pending[:0] = value
-    return "\n".join(found)
+    return "\n".join(texts)
 
 
 class Service:
@@ -94,71 +95,67 @@ class Service:
         self._settings = settings
         self._vectors = Vectors(settings.dimensions)
 
-    def serves(self, name: str) -> bool:
-        """Say whether there is a deployment of that name."""
-        if name.startswith(_NEVER_SERVED):
+    def has_deployment(self, name: str) -> bool:
+        """Whether a deployment of this name exists."""
+        if name.startswith(_UNKNOWN_PREFIX):
             return False
         return not self._settings.deployments or name in self._settings.deployments
 
     def admit(
         self,
-        parsed: dict[str, Any] | Problem,
+        parsed: dict[str, Any] | ErrorReply,
         *,
         name: str,
         operation: str,
         surface: Surface,
-        book: DeploymentBook,
-    ) -> Admitted | Outcome:
-        """Check and charge: a call that is wrong uses up quota too. An Outcome is the refusal by a limit."""
+        state: DeploymentState,
+    ) -> AdmittedRequest | ServiceReply:
+        """Check a request and charge the limits, even if it is invalid. A ServiceReply refuses it."""
         tokens, work = self._check(parsed, name=name, operation=operation, surface=surface)
-        verdict = book.limits.admit(tokens, time.monotonic(), surface)
-        if verdict.what is None:
-            return Admitted(name, operation, surface, work, verdict.headers, parsed)
-        refused = problems.rate_limited(
-            surface,
-            name,
-            operation=OPERATIONS[operation],
-            what=verdict.what,
-            seconds=verdict.wait_seconds,
+        admission = state.limits.admit(tokens, time.monotonic(), surface)
+        limit, seconds = admission.refused_by, admission.wait_seconds
+        if limit is None:
+            return AdmittedRequest(name, operation, surface, work, admission.headers, parsed)
+        error = error_replies.rate_limited(
+            surface, name, operation=OPERATIONS[operation], limit=limit, seconds=seconds
         )
-        return Outcome(refused.status, orjson.dumps(refused.body), verdict.headers)
+        return encode_error(error, admission.headers)
 
-    async def answer(self, admitted: Admitted, *, vector_fault: str | None = None) -> Outcome:
-        """Give the answer; other requests get their turns while many vectors are made."""
+    async def answer(self, admitted: AdmittedRequest, *, vector_fault: str | None = None) -> ServiceReply:
+        """Return the reply. Other requests get their turns between the vectors of a large one."""
         work, headers, surface = admitted.work, admitted.headers, admitted.surface
-        if isinstance(work, Problem):
-            return Outcome(work.status, orjson.dumps(work.body), headers)
+        if isinstance(work, ErrorReply):
+            return encode_error(work, headers)
         model = f"simulator:{admitted.name}"
-        if isinstance(work, Embeddings):
-            return Outcome(200, await self._embed(work, model, vector_fault), headers, work.tokens)
+        if isinstance(work, EmbeddingsRequest):
+            return ServiceReply(200, await self._embed(work, model, vector_fault), headers, work.tokens)
         chat = admitted.operation == "chat/completions"
-        written = generation.chat_reply if chat else generation.completions_reply
         identifier = hashlib.blake2b(orjson.dumps(admitted.parsed), digest_size=12).hexdigest()
-        body, billed = written(
-            work, model=model, identifier=identifier, created=int(time.time()), surface=surface
+        body, billed = generation.encode_reply(
+            work, chat=chat, model=model, identifier=identifier, surface=surface
         )
-        return Outcome(200, body, headers, billed)
+        return ServiceReply(200, body, headers, billed)
 
     def _check(
-        self, parsed: dict[str, Any] | Problem, *, name: str, operation: str, surface: Surface
-    ) -> tuple[int, Embeddings | Generation | Problem]:
-        if isinstance(parsed, Problem):
+        self, parsed: dict[str, Any] | ErrorReply, *, name: str, operation: str, surface: Surface
+    ) -> tuple[int, EmbeddingsRequest | GenerationRequest | ErrorReply]:
+        if isinstance(parsed, ErrorReply):
             return 0, parsed
         if operation == "embeddings":
-            return embeddings.check(parsed, name=name, surface=surface, settings=self._settings)
+            return embeddings.check_embeddings(parsed, name=name, surface=surface, settings=self._settings)
         if operation == "completions":
             return generation.check_completions(parsed, surface=surface, settings=self._settings)
         return generation.check_chat(parsed, name=name, surface=surface, settings=self._settings)
 
-    async def _embed(self, work: Embeddings, model: str, fault: str | None) -> bytes:
+    async def _embed(self, work: EmbeddingsRequest, model: str, fault: str | None) -> bytes:
         as_base64 = work.as_base64 and fault != "floats"
         items: list[bytes] = []
         for index, text in enumerate(work.texts):
-            vector = self._vectors.of(text, work.dimensions)
-            items.append(embeddings.item(index, vector, as_base64=as_base64))
-            if index % _SLICE == _SLICE - 1:
+            vector = self._vectors.embed(text, work.dimensions)
+            items.append(embeddings.encode_item(index, vector, as_base64=as_base64))
+            if index % _VECTORS_PER_TURN == _VECTORS_PER_TURN - 1:
                 await asyncio.sleep(0)
         items = embeddings.spoil_items(
-            fault, items, lambda at: self._vectors.of(work.texts[at], work.dimensions), as_base64=as_base64
+            fault, items, lambda at: self._vectors.embed(work.texts[at], work.dimensions), as_base64=as_base64
         )
-        return embeddings.reply(items, model=model, tokens=work.tokens)
+        return embeddings.encode_reply(items, model=model, tokens=work.tokens)

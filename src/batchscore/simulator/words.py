@@ -1,15 +1,15 @@
-"""How many tokens is a text, what are its words, and which of them say what it is about?
+"""How many tokens has a text, and which of its words describe its subject?
 
-It must not know vectors nor replies: both start from here.
+It must not know vectors nor replies: both use it.
 """
 
 from __future__ import annotations
 
 import re
 
-#: In a prompt or input: the service refuses it with 400 `content_filter`.
+#: In a prompt or input: the service refuses it with status 400, `content_filter`.
 CONTENT_FILTER_TRIGGER = "simulate-content-filter"
-#: In a prompt: 200 with `finish_reason` `content_filter` and no text; with "-partly" after it, half the text.
+#: In a prompt: 200 with `finish_reason` `content_filter` and no text; with "-partly", half the text.
 FILTERED_REPLY_TRIGGER = "simulate-filtered-reply"
 PARTLY_FILTERED_REPLY_TRIGGER = "simulate-filtered-reply-partly"
 #: In a prompt: 200 with `finish_reason` `stop` and no text.
@@ -17,7 +17,7 @@ EMPTY_REPLY_TRIGGER = "simulate-empty-reply"
 
 WORD = re.compile(r"\w+")
 
-#: English words that say nothing about the subject.
+#: English words that do not describe a subject.
 COMMON = frozenset(
     """a about after all also an and any are as at be been but by can could did do does each for from had
     has have he her his how i if in into is it its may me more most my no not of on one only or other our
@@ -29,7 +29,7 @@ COMMON = frozenset(
 def count_tokens(text: str) -> int:
     """Estimate tokens: the larger of bytes / 4 and words (spaces + 1) * 4 / 3, rounded up; at least 1.
 
-    No tokenizer's count: right to about a fifth for English prose, low for Chinese and for code.
+    Without a tokenizer: within about 20 % for English prose, too low for Chinese and for code.
     """
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return max(1, -(-size // 4), -(-(text.count(" ") + 1) * 4 // 3))

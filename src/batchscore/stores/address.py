@@ -1,19 +1,20 @@
-"""What does a URI name? Nothing is asked of any store here.
+"""What does a URI name? This module calls no store.
 
-All that stands behind the bucket is taken literally, as paths on disk are: no escapes are read, so an
-object called `50%.csv` is named so. A URI that carries a key or a token is refused, and no message
-repeats it: URIs stand in records and on screens.
+The path behind the bucket is taken literally, as paths on disk are: no escapes are read, so an object called
+`50%.csv` is written so. A URI with a key or a token in it is refused, and no message repeats it, because
+URIs end up in records and on screens.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from batchscore.errors import SettingsError
 
-#: Scheme → how an address of it is written.
+#: Scheme → the form of its addresses.
 SCHEMES = {
     "abfss": "abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH",
     "s3": "s3://BUCKET/PATH",
@@ -22,7 +23,7 @@ SCHEMES = {
 
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<authority>[^/]*)(?P<path>.*)", re.DOTALL)
 
-#: A `?` alone belongs to a glob; followed by `name=` it begins what signed addresses carry.
+#: A `?` alone belongs to a glob; followed by `name=` it begins the query of a signed address.
 _QUERY = re.compile(r"\?[^/?=]+=")
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._$-]*")
 _HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
@@ -30,9 +31,9 @@ _HOST = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
 @dataclass(frozen=True, slots=True)
 class StoredPath:
-    """A place in an object store; `key` is the path below the bucket (Azure: container), without end slashes.
+    """A place in an object store; `key` is the path below the bucket (Azure: container), no outer slashes.
 
-    `host` is the account's address, in Azure only.
+    `host` is the account's address, only in Azure.
     """
 
     scheme: str
@@ -60,17 +61,17 @@ class StoredPath:
 
     @property
     def name(self) -> str:
-        """What stands behind the last slash."""
-        return PurePosixPath(self.key).name
+        """The text after the last slash."""
+        return self.key.rpartition("/")[2]
 
     @property
     def suffix(self) -> str:
         """The name's last suffix, with its dot."""
-        return PurePosixPath(self.key).suffix
+        return PurePosixPath(self.name).suffix
 
     @property
     def parent(self) -> StoredPath:
-        """The folder; of the bucket itself the bucket."""
+        """The folder that holds it; for the bucket itself, the bucket."""
         return self.at(self.key.rpartition("/")[0])
 
     def with_name(self, name: str) -> StoredPath:
@@ -78,7 +79,7 @@ class StoredPath:
         return self.parent / name
 
 
-#: Where something is read from or written to.
+#: A place to read from or to write to.
 Place = Path | StoredPath
 
 
@@ -94,26 +95,31 @@ def place_of(text: str) -> Place:
 
 def stored_path(text: str) -> StoredPath:
     """Return the place that a URI names; raises `SettingsError`, which quotes no secret."""
-    found = _URI.match(text)
-    if found is None:
-        raise SettingsError(f"{text!r} is no address of a store")
-    scheme = found["scheme"].lower()
-    authority, path = found["authority"], found["path"]
+    match = _URI.match(text)
+    if match is None:
+        raise SettingsError(f"{text!r} is not the address of a store")
+    scheme = match["scheme"].lower()
+    authority, path = match["authority"], match["path"]
     if scheme not in SCHEMES:
         raise SettingsError(
-            f"an address that begins with {scheme}:// cannot be read or written; stores are named as "
-            f"{', '.join(SCHEMES.values())}"
+            f"addresses that begin with {scheme}:// are not supported; write a store's address as "
+            f"{' or '.join(SCHEMES.values())}"
         )
     as_written = f"write it as {SCHEMES[scheme]}"
     container, separator, host = authority.rpartition("@")
     if _QUERY.search(authority + path) or ":" in container or (separator and scheme != "abfss"):
         raise SettingsError(
-            f"an address that begins with {scheme}:// carries a key, a token or a setting of its own, which "
-            f"would be seen by others: {as_written}, and put secrets into the environment"
+            f"an address that begins with {scheme}:// contains a key, a token or a parameter, which others "
+            f"could read: {as_written}, and put secrets into the environment"
         )
     if scheme == "abfss" and not (_HOST.fullmatch(host) and _BUCKET.fullmatch(container)):
-        raise SettingsError(f"an abfss:// address names no container and account: {as_written}")
+        raise SettingsError(f"an abfss:// address needs a container and an account: {as_written}")
     bucket, host = (container, host.lower()) if scheme == "abfss" else (authority, "")
     if not _BUCKET.fullmatch(bucket):
-        raise SettingsError(f"an address that begins with {scheme}:// names no bucket: {as_written}")
+        raise SettingsError(f"an address that begins with {scheme}:// needs a bucket: {as_written}")
     return StoredPath(scheme, bucket, host).at(path)
+
+
+def path_text(path: str) -> str:
+    r"""Return a path as text that UTF-8 can encode: other bytes, which Linux allows, become `\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

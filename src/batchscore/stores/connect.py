@@ -1,7 +1,7 @@
-"""Who speaks for a store: pyarrow's file system, set up from the environment alone.
+"""How does a store's URI become a pyarrow file system, set up from the environment alone?
 
-Each store's own library finds credentials as its other tools do; here is what these libraries do not
-read. A connection is made once for each bucket and used by all threads.
+Each store's own library finds credentials as its other tools do. This module adds the variables that these
+libraries do not read. Each bucket has one connection, which all threads use.
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from urllib.parse import urlsplit
 
 from batchscore.errors import SettingsError
 from batchscore.stores.address import StoredPath
-from batchscore.stores.failures import told
+from batchscore.stores.errors import explain_store_errors
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
 
-#: Google's library would try for fifteen minutes.
-_GOOGLE_PATIENCE = timedelta(seconds=60)
+#: By default Google's library retries for fifteen minutes.
+_GOOGLE_RETRY_TIME = timedelta(seconds=60)
 
 
 def file_system(place: StoredPath) -> pafs.FileSystem:
     """Return the file system of a place; raises `SettingsError` or `StoreFailure`."""
-    return _connected(place.at(""))
+    return _connect(place.at(""))
 
 
 @lru_cache(maxsize=64)
-def _connected(bucket: StoredPath) -> pafs.FileSystem:
+def _connect(bucket: StoredPath) -> pafs.FileSystem:
     try:
-        with told(bucket):
-            return _CONNECT[bucket.scheme](bucket, os.environ)
+        with explain_store_errors(bucket):
+            return _BUILDERS[bucket.scheme](bucket, os.environ)
     except (AttributeError, ImportError, TypeError):
-        # Its wheels differ in what they speak, and older ones know fewer settings.
+        # pyarrow's wheels support different stores, and older ones know fewer settings.
         raise SettingsError(
-            f"this machine's pyarrow cannot speak to {bucket.scheme}:// stores: install the newest"
+            f"the installed pyarrow does not support {bucket.scheme}:// stores: install the newest version"
         ) from None
 
 
 def _s3(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:
-    """Amazon S3 and whatever speaks like it.
+    """Return the file system of Amazon S3, or of a service with its API.
 
     The variables are those of AWS's own tools:
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html, seen 2026-11.
     """
-    import pyarrow.fs as pafs  # noqa: PLC0415 - a tenth of a second that only stores need
+    import pyarrow.fs as pafs  # noqa: PLC0415 - takes 0.1 s that only stores need
 
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None
     name, address = _first(environ, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     if address:
-        scheme, authority, _ = _parts(name, address)
+        scheme, authority, _ = _split_address(name, address)
         options = {"scheme": scheme, "endpoint_override": authority, "region": region or "us-east-1"}
     else:
         options = {"region": pafs.resolve_s3_region(bucket.bucket)}
@@ -64,24 +64,24 @@ def _s3(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:
         return pafs.S3FileSystem(**options)
 
 
-def _google(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:  # noqa: ARG001 - as the others
-    """Google Cloud Storage; its emulators are named by the variable of Google's own libraries."""
+def _google(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:  # noqa: ARG001 - same parameters as the others
+    """Return that of Google Cloud Storage; the variable of Google's libraries names an emulator."""
     import pyarrow.fs as pafs  # noqa: PLC0415
 
     name, address = _first(environ, "STORAGE_EMULATOR_HOST")
     if address:
-        scheme, authority, _ = _parts(name, address if "://" in address else f"http://{address}")
+        scheme, authority, _ = _split_address(name, address if "://" in address else f"http://{address}")
         return pafs.GcsFileSystem(
-            anonymous=True, scheme=scheme, endpoint_override=authority, retry_time_limit=_GOOGLE_PATIENCE
+            anonymous=True, scheme=scheme, endpoint_override=authority, retry_time_limit=_GOOGLE_RETRY_TIME
         )
-    return pafs.GcsFileSystem(retry_time_limit=_GOOGLE_PATIENCE)
+    return pafs.GcsFileSystem(retry_time_limit=_GOOGLE_RETRY_TIME)
 
 
 def _azure(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:
-    """Azure Blob Storage and Data Lake Storage; the variables are those of Azure's command line.
+    """Return that of Azure Blob Storage and Data Lake Storage, by the variables of Azure's command line.
 
     https://learn.microsoft.com/cli/azure/storage, seen 2026-11. A key or token belongs to one account and
-    is never shown to another.
+    is never sent to another.
     """
     import pyarrow.fs as pafs  # noqa: PLC0415
 
@@ -89,9 +89,9 @@ def _azure(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:
     options: dict[str, Any] = {"account_name": account}
     name, address = _first(environ, "AZURE_STORAGE_SERVICE_ENDPOINT")
     if address:
-        scheme, authority, path = _parts(name, address)
+        scheme, authority, path = _split_address(name, address)
         if path not in {"", account}:
-            raise SettingsError(f"{name} is an address of another account than {account}")
+            raise SettingsError(f"{name} is the address of another account than {account}")
         for service in ("blob", "dfs"):
             options[f"{service}_storage_authority"] = authority
             options[f"{service}_storage_scheme"] = scheme
@@ -109,7 +109,7 @@ def _azure(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:
     return pafs.AzureFileSystem(**options, **({"client_id": identity} if identity else {}))
 
 
-_CONNECT: dict[str, Callable[[StoredPath, Mapping[str, str]], Any]] = {
+_BUILDERS: dict[str, Callable[[StoredPath, Mapping[str, str]], Any]] = {
     "s3": _s3,
     "gs": _google,
     "abfss": _azure,
@@ -124,11 +124,11 @@ def _refuse_other_than_base64(name: str, key: str) -> None:
 
 
 def _first(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
-    """Return the first variable that says something, and what it says."""
+    """Return the first variable that is set, and its value."""
     return next(((name, environ[name]) for name in names if environ.get(name)), (names[0], ""))
 
 
-def _parts(name: str, address: str) -> tuple[str, str, str]:
+def _split_address(name: str, address: str) -> tuple[str, str, str]:
     """Return scheme, host with port, and path of a service's address."""
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"} or not parts.netloc or "@" in parts.netloc or parts.query:

@@ -1,7 +1,7 @@
-"""What stands at a place in a store, and how are its bytes read, written and removed?
+"""What does a store hold at a place, and how are its bytes read, written and removed?
 
-Every failure is a `StoreFailure`, or a `FileNotFoundError` where nothing stands there. Reading is by
-ranges of growing size, each asked for while the one before is used, so that memory is bounded.
+Every failure is a `StoreFailure`, or a `FileNotFoundError` if the object does not exist. Reading is by
+ranges of growing size; the next one is requested while the current one is used, so memory is bounded.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from batchscore.stores.address import StoredPath
+from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.connect import file_system
-from batchscore.stores.failures import told
+from batchscore.stores.errors import explain_store_errors
 
-#: Bytes of the first range and of the largest: a look at a head costs little, a whole file few requests.
+#: Bytes of the first range and of the largest: reading a header is cheap, a whole file takes few requests.
 _FIRST_RANGE = 256 * 1024
 _LARGEST_RANGE = 8 * 1024 * 1024
 
@@ -28,49 +28,66 @@ Kind = Literal["file", "folder"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What a folder of a store shows; `size` is in bytes, of a file."""
+class StoredEntry:
+    """One entry of a store's folder: `path` below the bucket, with a leading `/`; `size` in bytes, of a file.
+
+    It has the methods of `os.DirEntry` that a walk needs.
+    """
 
     name: str
+    path: str
     kind: Kind
     size: int
 
+    def is_dir(self) -> bool:
+        """Whether it is a folder."""
+        return self.kind == "folder"
 
-def look(place: StoredPath) -> Entry | None:
-    """Return what stands at a place, `None` where nothing does; an empty folder is nothing."""
-    with told(place):
-        return _entry(file_system(place).get_file_info(place.inner))
+    def is_file(self) -> bool:
+        """Whether it is a file."""
+        return self.kind == "file"
+
+    def is_symlink(self) -> bool:
+        """Whether it is a link; stores have none."""
+        return False
 
 
-def entries(place: StoredPath) -> list[Entry]:
-    """Return what a folder shows, in no order; nothing where there is none.
+def find_entry(place: StoredPath) -> StoredEntry | None:
+    """Return the file or folder at a place, or `None`; an empty folder does not count."""
+    with explain_store_errors(place):
+        return _entry_of(file_system(place).get_file_info(place.inner), place)
+
+
+def list_entries(place: StoredPath) -> list[StoredEntry]:
+    """Return a folder's entries, unsorted; none if there is no folder.
 
     A listing may be older than the latest write.
     """
     import pyarrow.fs as pafs  # noqa: PLC0415
 
-    # Google's is asked for all that lies below: its folders are told by nothing but their files' names.
+    # Google knows folders only by the names of the files below them, so list all of these.
     deep = place.scheme == "gs"
-    with told(place):
-        selected = pafs.FileSelector(place.inner, recursive=deep, allow_not_found=True)
-        found = file_system(place).get_file_info(selected)
-    shown: dict[tuple[str, Kind], Entry] = {}
-    for info in found:
+    with explain_store_errors(place):
+        selector = pafs.FileSelector(place.inner, recursive=deep, allow_not_found=True)
+        infos = file_system(place).get_file_info(selector)
+    entries: dict[tuple[str, Kind], StoredEntry] = {}
+    for info in infos:
         name, below, _ = info.path[len(place.inner) + 1 :].partition("/")
-        entry = Entry(name, "folder", 0) if below else _entry(info)
-        if entry is not None and entry.name:
-            shown[entry.name, entry.kind] = entry
-    return list(shown.values())
+        at = place / name
+        entry = StoredEntry(name, f"/{at.key}", "folder", 0) if below else _entry_of(info, at)
+        if name and entry is not None:
+            entries[name, entry.kind] = entry
+    return list(entries.values())
 
 
-def put(place: StoredPath, blocks: Iterable[bytes]) -> None:
-    """Write an object, from its start to its end; what stood there is replaced when the last byte is there.
+def upload(place: StoredPath, blocks: Iterable[bytes]) -> None:
+    """Write an object from start to end; it replaces the object there when the last byte has arrived.
 
-    Stores know no "never mind": a writer that is given up is an object that ends there. So where the
-    blocks themselves fail, what was written is removed again, and with it what stood there before.
+    Stores cannot abandon an upload: closing the writer makes an object of the bytes so far. So if the
+    blocks fail, that object is removed, and the one it has replaced is lost.
     """
-    with told(place):
-        # By its suffix pyarrow would compress it.
+    with explain_store_errors(place):
+        # Without `compression=None` pyarrow compresses by the suffix.
         out = file_system(place).open_output_stream(place.inner, compression=None)
         try:
             for block in blocks:
@@ -85,35 +102,36 @@ def put(place: StoredPath, blocks: Iterable[bytes]) -> None:
 
 
 def remove(place: StoredPath) -> None:
-    """Remove an object; raises `FileNotFoundError` where there is none."""
-    # Azure's library asks for a lease first, and where there is nothing it asks again for seconds.
-    if place.scheme == "abfss" and look(place) is None:
+    """Remove an object; raises `FileNotFoundError` if there is none."""
+    # Azure's library requests a lease first, and retries for seconds if there is no object.
+    if place.scheme == "abfss" and find_entry(place) is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
-    with told(place):
+    with explain_store_errors(place):
         file_system(place).delete_file(place.inner)
 
 
-def _entry(info: Any) -> Entry | None:
+def _entry_of(info: Any, place: StoredPath) -> StoredEntry | None:
     import pyarrow.fs as pafs  # noqa: PLC0415
 
     if info.type is pafs.FileType.NotFound:
         return None
-    folder = info.type is pafs.FileType.Directory
-    return Entry(info.base_name, "folder" if folder else "file", 0 if folder else info.size)
+    if info.type is pafs.FileType.Directory:
+        return StoredEntry(place.name, f"/{place.key}", "folder", 0)
+    return StoredEntry(place.name, f"/{place.key}", "file", info.size)
 
 
 class StoredFile(io.RawIOBase):
-    """An object opened for reading at any place, as readers of Parquet need; `read` gives what was asked."""
+    """An object that can be read at any position, as Parquet readers do; `read` gives all requested bytes."""
 
     def __init__(self, place: StoredPath) -> None:
         super().__init__()
         self._place = place
-        with told(place):
+        with explain_store_errors(place):
             self._file = file_system(place).open_input_file(place.inner)
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes; empty at the end."""
-        with told(self._place):
+        with explain_store_errors(self._place):
             data: bytes = self._file.read(None if size < 0 else size)
             return data
 
@@ -126,25 +144,25 @@ class StoredFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place in it."""
+        """Move to a position in it."""
         position: int = self._file.seek(offset, whence)
         return position
 
     def tell(self) -> int:
-        """Return the place where the next bytes are read."""
+        """Return the position of the next bytes."""
         position: int = self._file.tell()
         return position
 
     def close(self) -> None:
-        """Close it; nothing is lost by a failure here."""
+        """Close it; no data is lost if that fails."""
         if not self.closed:
             super().close()
-            with told(self._place):
+            with explain_store_errors(self._place):
                 self._file.close()
 
 
 class StoredStream(io.RawIOBase):
-    """An object read from its start to its end, one range ahead of who reads.
+    """An object read from start to end, one range ahead of the reader.
 
     Memory: two ranges, of at most 8 MB each.
     """
@@ -153,8 +171,8 @@ class StoredStream(io.RawIOBase):
         super().__init__()
         self._file = StoredFile(place)
         self._range = _FIRST_RANGE
-        self._begun = False
-        self._at_hand = memoryview(b"")
+        self._started = False
+        self._buffer = memoryview(b"")
         self._ahead: Future[bytes] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
@@ -163,29 +181,29 @@ class StoredStream(io.RawIOBase):
         parts: list[memoryview] = []
         left = size if size >= 0 else sys.maxsize
         while left:
-            if not self._at_hand:
-                self._at_hand = memoryview(self._next())
-                if not self._at_hand:
+            if not self._buffer:
+                self._buffer = memoryview(self._read_range())
+                if not self._buffer:
                     break
-            parts.append(self._at_hand[:left])
-            self._at_hand = self._at_hand[left:]
+            parts.append(self._buffer[:left])
+            self._buffer = self._buffer[left:]
             left -= len(parts[-1])
         return b"".join(parts)
 
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer, as `io.BufferedReader` wishes."""
+        """Read into a buffer, for `io.BufferedReader`."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
-    def _next(self) -> bytes:
+    def _read_range(self) -> bytes:
         data = self._file.read(self._range) if self._ahead is None else self._ahead.result()
         self._range = min(2 * self._range, _LARGEST_RANGE)
-        if self._begun and data:  # who looks at the head alone asks for nothing more
+        if self._started and data:  # after the first range: a reader of the header needs no more
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "batchscore-read-ahead")
             self._ahead = self._thread.submit(self._file.read, self._range)
-        self._begun = True
+        self._started = True
         return data
 
     def readable(self) -> bool:
@@ -193,7 +211,7 @@ class StoredStream(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        """Close it, once the range that is on its way is here."""
+        """Close it, after the range in flight has arrived."""
         if not self.closed:
             super().close()
             if self._thread is not None:
@@ -201,8 +219,10 @@ class StoredStream(io.RawIOBase):
             self._file.close()
 
 
-def chunks(place: StoredPath, size: int) -> Iterator[bytes]:
-    """Yield the bytes of an object."""
-    with StoredStream(place) as stream:
-        while block := stream.read(size):
-            yield block
+def open_arrow_file(place: Place, *, mapped: bool = False) -> Any:
+    """Open a file for pyarrow to read at any position; `mapped`: a file on disk as a memory map."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if isinstance(place, StoredPath):
+        return pa.PythonFile(StoredFile(place), "r")
+    return (pa.memory_map if mapped else pa.OSFile)(os.fsencode(place))

@@ -1,0 +1,1 @@
+"""Which mistakes do the deployment files hold, before Azure ML finds them?"""

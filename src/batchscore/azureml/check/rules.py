@@ -23,7 +23,7 @@ from batchscore.azureml.check.variables import (
     variable_problems,
 )
 from batchscore.errors import SettingsError
-from batchscore.settings.config_file import read
+from batchscore.settings.config_file import read_toml
 from batchscore.settings.declare import CONFIG_VARIABLE
 
 #: The names that endpoints and deployments may have (learn.microsoft.com, "Manage Azure Machine Learning
@@ -127,7 +127,7 @@ def _settings_file(document: Document, scoring: Scoring) -> tuple[Mapping[str, A
         return {}, []
     folder = (document.path.parent / code / script).parent
     try:
-        found = read(folder / named, f"{CONFIG_VARIABLE} {named}", beside=True)
+        found = read_toml(folder / named, f"{CONFIG_VARIABLE} {named}", beside_script=True)
     except SettingsError as error:
         return {}, [str(error)]
     return found, list(file_problems(found, named))

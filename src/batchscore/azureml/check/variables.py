@@ -16,11 +16,12 @@ from typing import Any
 from batchscore.azureml.host import TEXT_COLUMN, column_of, errors_name_variables, name_variables
 from batchscore.endpoint.from_settings import endpoints_of
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
-from batchscore.prompts.spec import wanted_by
+from batchscore.prompts.spec import parse_spec
 from batchscore.settings.checks import check, check_deployments
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import OTHER_VARIABLES, VARIABLE_PREFIX, variable_of
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import EndpointSettings, PromptSettings, cut
 from batchscore.settings.sources import gather, parse
 from batchscore.task import TASKS
 
@@ -142,8 +143,8 @@ def start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) -
         try:
             with errors_name_variables(environ):
                 settings = Settings(**gather({**given, "task": task}, environ=environ, config=in_file))
-                wanted_by(settings)
-                endpoints_of(settings, environ, None)
+                parse_spec(cut(PromptSettings, settings))
+                endpoints_of(cut(EndpointSettings, settings), environ, None)
         except BatchscoreError as error:
             reasons.append(str(error))
     return reasons[0] if len(reasons) == len(TASKS) else None

@@ -1,0 +1,1 @@
+"""How does a new version of scored files replace the old one?"""

@@ -19,6 +19,7 @@ from batchscore.output.records.jsonl import json_bytes
 from batchscore.output.row_digests import Digests, Halves, read_digests
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 
 #: What can happen to a record.
 KINDS = ("new", "changed", "moved", "deleted")
@@ -165,6 +166,6 @@ def combined(pieces: Iterable[Place], standing: Iterable[tuple[Layout, Manifest]
 def lines(places: Iterable[Place]) -> Iterator[dict[str, Any]]:
     """Give the lines of changes files."""
     for place in places:
-        with storage.told(place, "read"), storage.opened(place) as file:
+        with explain_errors(place, "read"), storage.open_file(place) as file:
             for text in file:
                 yield orjson.loads(text)

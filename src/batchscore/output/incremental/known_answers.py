@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,15 +21,13 @@ import orjson
 from batchscore.errors import BatchscoreError
 from batchscore.output.journal import row_of, settled_from
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import Commit, Manifest, PartFile
+from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.parts import final
-from batchscore.output.records.formats import format_of
-from batchscore.output.records.infer_schema import schema_of
+from batchscore.output.read_part import read_part
 from batchscore.output.records.jsonl import json_bytes
 from batchscore.output.row_digests import halves, read_digests
 from batchscore.rows import Score, Settled
-from batchscore.stores import storage
-from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 
 LENGTHS = struct.Struct("<II")
 
@@ -95,7 +94,7 @@ class Unpacked:
         if at == rows.size or rows[at] != row:
             return None
         file = self.opened()
-        with storage.told(self.folder, "read"):
+        with explain_errors(self.folder, "read"):
             file.seek(int(places[at]))
             text_bytes, vector_bytes = LENGTHS.unpack(file.read(LENGTHS.size))
             text, vector = file.read(text_bytes), file.read(vector_bytes)
@@ -109,7 +108,7 @@ class Unpacked:
             value = settled.result.value if isinstance(settled.result, Score) else None
             vector = value.tobytes() if isinstance(value, np.ndarray) else b""
             text = json_bytes(row_of(replace(settled, kept={})))
-            with storage.told(self.folder, "write"):
+            with explain_errors(self.folder, "write"):
                 places[settled.row] = file.seek(0, 2)
                 file.write(LENGTHS.pack(len(text), len(vector)) + text + vector)
         rows = sorted(places)
@@ -118,7 +117,7 @@ class Unpacked:
     def opened(self) -> BinaryIO:
         """Return the file, begun where it is not there; nobody else can see it."""
         if self.file is None:
-            with storage.told(self.folder, "use"):
+            with explain_errors(self.folder, "use"):
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - lives as long as this
         return self.file
@@ -167,24 +166,7 @@ def joined(arrays: Sequence[Any], kind: Any) -> np.ndarray[Any, Any]:
 
 
 def records(source: Source) -> Iterator[Settled]:
-    """Give the records of a part; none of a file that is gone, cut or changed."""
-    layout, commit, task = source.layout, source.commit, source.layout.task
-    if intact(layout.errors, commit.error_records):
-        path = layout.errors / str(commit.error_records and commit.error_records.name)
-        try:
-            yield from format_of(path).decode_errors(path, schema_of(path, task, answer="error"))
-        except BatchscoreError:
-            return
-    if intact(layout.scores, commit.scores):
-        path = layout.scores / str(commit.scores and commit.scores.name)
-        try:
-            yield from format_of(path).decode_scores(path, schema_of(path, task))
-        except BatchscoreError:
-            return
-
-
-def intact(folder: Place, part: PartFile | None) -> bool:
-    """Whether a part's file is what its commit record says."""
-    if part is None or storage.size_of(folder / part.name) != part.bytes:
-        return False
-    return storage.digest_file(folder / part.name) == part.digest
+    """Yield the records of a part, but not those of a file that is missing, cut or changed."""
+    with suppress(BatchscoreError):
+        for file in read_part(source.layout, source.commit, skip_damaged=True):
+            yield from file

@@ -38,6 +38,7 @@ from batchscore.output.row_digests import read_digests
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 
 
 @dataclass(slots=True)
@@ -359,7 +360,7 @@ def run_name(layout: Layout, wanted: str) -> str:
 
     A clock that was wrong once makes this necessary every night, so the name must not grow with each.
     """
-    with storage.told(layout.root / "changes", "list"):
+    with explain_errors(layout.root / "changes", "list"):
         last = max(storage.names(layout.root / "changes"), default="")
     if wanted > last:
         return wanted

@@ -1,0 +1,1 @@
+"""Is another run working on this output?"""

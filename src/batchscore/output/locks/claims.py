@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscore.output.locks.flock import ALONE, SYSTEM, closed, locked, still_named
-from batchscore.stores.storage import told
+from batchscore.stores.errors import explain_errors
 
 SUFFIX = ".lock"
 _BEGUN = ".begun"
@@ -47,7 +47,7 @@ def claimed(home: Path) -> Claim:
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
     lock = home / f"{token}{SUFFIX}"
     begun = home / f"{token}{_BEGUN}"
-    with told(home, "write"):
+    with explain_errors(home, "write"):
         while True:
             # Another process that ends takes the empty folder along, maybe just now.
             with suppress(FileNotFoundError):

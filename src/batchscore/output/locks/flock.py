@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchscore.stores.storage import TEMPORARY, told
+from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import TEMPORARY
 
 try:
     import fcntl
@@ -63,7 +64,7 @@ def probed(folder: Path, locking: Locking) -> tuple[bool, float]:
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return False, ahead
-            with told(folder, "lock"):
+            with explain_errors(folder, "lock"):
                 raise
     finally:
         closed(descriptor)
@@ -74,7 +75,7 @@ def probed(folder: Path, locking: Locking) -> tuple[bool, float]:
 
 def opened(path: Path) -> int:
     """Return a descriptor of the file, which is made with its folders."""
-    with told(path.parent, "write"):
+    with explain_errors(path.parent, "write"):
         for _ in range(TRIES):
             # A holder that ends takes its empty folder along, maybe just now.
             with suppress(FileNotFoundError, FileExistsError):
@@ -86,7 +87,7 @@ def opened(path: Path) -> int:
 
 def created(path: Path, record: bytes) -> bool:
     """Make the file with this record; `False` where there is one."""
-    with told(path, "write"):
+    with explain_errors(path, "write"):
         try:
             with path.open("xb") as file:
                 file.write(record)

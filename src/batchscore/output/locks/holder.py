@@ -18,6 +18,8 @@ from pathlib import Path
 
 import orjson
 
+from batchscore.stores.temporary import boot_id
+
 _PROC = Path("/proc")
 
 
@@ -57,7 +59,7 @@ def this_process(command: str) -> Holder:
         command=command,
         user=user,
         host=platform.node(),
-        boot=text_of(_PROC / "sys/kernel/random/boot_id").strip(),
+        boot=boot_id(),
         numbers=numbers,
         pid=os.getpid(),
         born=born(os.getpid()),

@@ -33,7 +33,8 @@ from batchscore.output.locks.flock import (
     still_named,
 )
 from batchscore.output.locks.holder import Holder, holder_from, lives, this_process
-from batchscore.stores.storage import told, write_whole
+from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import write_whole
 
 _MOMENT_SECONDS = 0.025
 
@@ -131,7 +132,7 @@ class Claim:
                 if seconds < self.locking.stale_seconds:
                     return Seen(found, seconds, passing=False)
                 self.tell_of_succession(found)
-            with told(self.path, "write"):
+            with explain_errors(self.path, "write"):
                 os.ftruncate(descriptor, 0)
                 if os.pwrite(descriptor, self.me.record, 0) < len(self.me.record):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -161,7 +162,7 @@ class Claim:
 
     def look(self, descriptor: int) -> tuple[Holder | None, float]:
         """Return whose record stands in the file, and its age in seconds by the file system's own clock."""
-        with told(self.path, "read"):
+        with explain_errors(self.path, "read"):
             os.lseek(descriptor, 0, os.SEEK_SET)
             found = holder_from(os.read(descriptor, _MOST_BYTES))
             return found, time.time() + self.ahead_seconds - os.fstat(descriptor).st_mtime

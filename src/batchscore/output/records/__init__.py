@@ -1,0 +1,1 @@
+"""How do records look in JSON Lines, Parquet and Arrow?"""

@@ -1,8 +1,8 @@
-"""How do records look as Parquet and Arrow columns, and how are they read back?
+"""How are records written as Parquet and Arrow columns, and how are they read back?
 
-It must not look at the data to choose a type: the `RecordSchema` alone decides, so that all parts of a
-folder have one schema and `pyarrow.dataset`, DuckDB and Spark read them together. Kept columns are
-therefore all text: what JSON has no text for (numbers, lists, ...) stands as JSON text, null stays null.
+The `RecordSchema` alone decides the types, never the data, so all parts of a folder have one schema and
+`pyarrow.dataset`, DuckDB and Spark read them together. Kept columns are therefore all text: other values
+(numbers, lists, ...) become JSON text, null stays null.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,12 +19,12 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
-from batchscore.output.records.jsonl import checked_vector, clean_text, error_fields, error_from, json_text
+from batchscore.output.records.jsonl import DAMAGED, checked_vector, error_fields, error_from, json_text
 from batchscore.output.records.schema import RecordSchema
-from batchscore.rows import RowError, Score, Settled
-from batchscore.stores.address import Place, StoredPath
-from batchscore.stores.failures import StoreFailure
-from batchscore.stores.objects import StoredFile
+from batchscore.rows import RowError, Score, Settled, replace_surrogates
+from batchscore.stores.address import Place
+from batchscore.stores.errors import StoreFailure
+from batchscore.stores.objects import open_arrow_file
 from batchscore.stores.storage import Sink
 
 _ROW_GROUP = 4096
@@ -40,12 +40,12 @@ _ERROR = pa.struct(
 def arrow_schema(schema: RecordSchema) -> pa.Schema:
     """Return the columns of score records.
 
-    A vector's items are never null, which halves the time to read them.
+    Vectors' items are declared not null, which halves the time to read them.
     """
     fields = _head_fields(schema)
     if schema.is_vector:
         if schema.dimensions is None:
-            raise BrokenInvariant("the length of the vectors is not known yet; please report this")
+            raise BrokenInvariant("the length of the vectors is unknown; please report this")
         item = pa.field("element", pa.float32(), nullable=False)
         fields.append((schema.task, pa.list_(item, schema.dimensions)))
     else:
@@ -66,44 +66,44 @@ def arrow_error_schema(schema: RecordSchema) -> pa.Schema:
 
 
 def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
-    """Return a Parquet file of the score records of those rows that have a score."""
-    return _parquet(score_table(settled, schema))
+    """Return a Parquet file of the score records of the rows with a score."""
+    return _parquet_file(score_table(settled, schema))
 
 
 def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
-    """Return a Parquet file of the error records of those rows that have an error."""
+    """Return a Parquet file of the error records of the rows with an error."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, RowError)]
     columns = _head_columns([row for row, _ in rows], schema)
     columns["error"] = [error_fields(error) for _, error in rows]
-    return _parquet(_table(columns, arrow_error_schema(schema)))
+    return _parquet_file(_table(columns, arrow_error_schema(schema)))
 
 
 def decode_scores(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
-    """Yield the rows of a Parquet score file, a batch in memory at a time; vectors are equal bit by bit.
+    """Yield the rows of a Parquet score file, batch by batch; vectors are equal to those written.
 
-    Kept columns come back as the text that stands in the file, `usage` with its three counts. Raises
-    `OutputError` where the file is damaged or has other columns.
+    Kept columns come back as the text in the file, `usage` with its three counts. Raises `OutputError` if
+    the file is damaged or has other columns.
     """
     for table in score_tables(source, schema):
-        yield from _rows(table, schema, _scores)
+        yield from _rows(table, schema, _scores_of)
 
 
 def decode_errors(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
-    """Yield the rows of a Parquet error file; raises likewise."""
-    for table in _tables(source, lambda _: arrow_error_schema(schema)):
-        yield from _rows(table, schema, _errors)
+    """Yield the rows of a Parquet error file; raises `OutputError` like `decode_scores`."""
+    for table in _read_tables(source, lambda _: arrow_error_schema(schema)):
+        yield from _rows(table, schema, _errors_of)
 
 
 def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
-    """Return the score records of those rows that have a score, as one table."""
+    """Return the score records of the rows with a score, as one table."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, Score)]
     columns = _head_columns([row for row, _ in rows], schema)
     arrow = arrow_schema(schema)
     if schema.is_vector:
-        columns[schema.task] = _vectors(rows, schema, arrow.field(schema.task).type)
+        columns[schema.task] = _vector_array(rows, schema, arrow.field(schema.task).type)
     else:
-        columns[schema.task] = [_texts(score.value) for _, score in rows]
-        columns["finish_reason"] = [_texts(score.finish_reason) for _, score in rows]
+        columns[schema.task] = [_clean(score.value) for _, score in rows]
+        columns["finish_reason"] = [_clean(score.finish_reason) for _, score in rows]
     if schema.with_truncated:
         columns["truncated"] = [row.truncated for row, _ in rows]
     if schema.with_usage:
@@ -114,18 +114,18 @@ def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
 
 
 def score_tables(source: Place | bytes, schema: RecordSchema) -> Iterator[pa.Table]:
-    """Yield a Parquet score file as tables of some thousand rows; raises `OutputError` as `decode_scores`."""
+    """Yield a Parquet score file as tables of some thousand rows; raises like `decode_scores`."""
 
     def expected(found: pa.Schema) -> pa.Schema:
         if schema.is_vector and schema.dimensions is None:
             return arrow_schema(replace(schema, dimensions=found.field(schema.task).type.list_size))
         return arrow_schema(schema)
 
-    return _tables(source, expected)
+    return _read_tables(source, expected)
 
 
-class Stream:
-    """One Parquet or Arrow file that grows by batches, in constant memory; opened by `streaming`."""
+class ColumnarWriter:
+    """One Parquet or Arrow file that grows by batches, in constant memory; opened by `open_writer`."""
 
     def __init__(self, writer: Any, schema: RecordSchema) -> None:
         self._writer = writer
@@ -134,18 +134,18 @@ class Stream:
         self.rows = 0
 
     def append(self, settled: Sequence[Settled]) -> None:
-        """Add the score records of those rows that have a score."""
+        """Add the score records of the rows with a score."""
         self.append_table(score_table(settled, self._schema))
 
     def append_table(self, table: pa.Table) -> None:
-        """Add records that are columns already, with the types of `arrow_schema`."""
+        """Add records in columns, with the types of `arrow_schema`."""
         self.rows += table.num_rows
         self._pending.append(table)
         while sum(pending.num_rows for pending in self._pending) >= _ROW_GROUP:
             self._write(_ROW_GROUP)
 
     def finish(self) -> None:
-        """Write what is pending."""
+        """Write the pending rows."""
         if any(pending.num_rows for pending in self._pending):
             self._write(_ROW_GROUP)
 
@@ -156,23 +156,23 @@ class Stream:
 
 
 @contextmanager
-def streaming(sink: Sink, schema: RecordSchema, kind: Literal["parquet", "arrow"]) -> Iterator[Stream]:
-    """Give a `Stream` into `sink`, whose file is complete once the block ends well.
+def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[ColumnarWriter]:
+    """Give a writer into `sink`, whose file is complete if the block succeeds.
 
-    Row groups (in Arrow: record batches) have 4,096 rows, the last one what is left.
+    `suffix` is `.parquet` or `.arrow`. Row groups (in Arrow: record batches) have 4,096 rows at most.
     """
     arrow = arrow_schema(schema)
-    if kind == "parquet":
+    if suffix == ".parquet":
         writer = pq.ParquetWriter(sink, arrow, **_options(arrow))
     else:
         writer = pa.ipc.new_file(sink, arrow)
-    stream = Stream(writer, schema)
+    batches = ColumnarWriter(writer, schema)
     try:
-        yield stream
-        stream.finish()
+        yield batches
+        batches.finish()
         writer.close()
     except BaseException:
-        # Else the garbage collector would write the footer: a whole file with rows missing.
+        # Else the garbage collector would write the footer: a valid file with missing rows.
         writer.is_open = False
         raise
 
@@ -182,7 +182,7 @@ def streaming(sink: Sink, schema: RecordSchema, kind: Literal["parquet", "arrow"
 
 def _head_fields(schema: RecordSchema) -> list[Any]:
     if schema.keep is None:
-        raise BrokenInvariant("kept columns must be named for Parquet and Arrow; please report this")
+        raise BrokenInvariant("Parquet and Arrow need the names of kept columns; please report this")
     fields = [("file", pa.string()), ("row", pa.int64())]
     if schema.with_id:
         fields.append(("id", pa.string()))
@@ -191,13 +191,13 @@ def _head_fields(schema: RecordSchema) -> list[Any]:
 
 def _head_columns(rows: Sequence[Settled], schema: RecordSchema) -> dict[str, Any]:
     columns: dict[str, Any] = {
-        "file": [clean_text(row.file) for row in rows],
+        "file": [replace_surrogates(row.file) for row in rows],
         "row": [row.row for row in rows],
     }
     if schema.with_id:
-        columns["id"] = [_texts(row.id) for row in rows]
+        columns["id"] = [_clean(row.id) for row in rows]
     for name in schema.keep or ():
-        columns[name] = [_cell(row.kept.get(name)) for row in rows]
+        columns[name] = [_cell_text(row.kept.get(name)) for row in rows]
     return columns
 
 
@@ -209,35 +209,35 @@ def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _vectors(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, kind: pa.DataType) -> pa.Array:
+def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, kind: pa.DataType) -> pa.Array:
     if not rows:
         return pa.array([], type=kind)
     try:
         block = np.stack([score.value for _, score in rows])
     except ValueError:  # unequal lengths
         block = np.empty(0)
-    # One check of the block costs half of one a row; the rows are asked only to name the culprit.
+    # One check of the block costs half of one check per row; check rows only to name the bad one.
     if block.dtype != np.float32 or block.shape[1:] != (schema.dimensions,) or not np.isfinite(block).all():
         block = np.stack([checked_vector(score.value, row, schema.dimensions) for row, score in rows])
     return pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), type=kind)
 
 
-def _cell(value: Any) -> str | None:
+def _cell_text(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return clean_text(value)
+        return replace_surrogates(value)
     text = json_text(value)
     if text == "null":  # NaN
         return None
-    # A date or a Decimal is text in JSON: no quotes around it, so that others can cast it.
+    # A date or a Decimal is a JSON string: without the quotes, so that others can cast it.
     return str(orjson.loads(text)) if text.startswith('"') else text
 
 
-def _texts(value: Any) -> Any:
+def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return clean_text(value)
-    return [_texts(item) for item in value] if isinstance(value, list) else value
+        return replace_surrogates(value)
+    return [_clean(item) for item in value] if isinstance(value, list) else value
 
 
 def _usage(usage: Mapping[str, Any] | None) -> dict[str, int] | None:
@@ -246,17 +246,17 @@ def _usage(usage: Mapping[str, Any] | None) -> dict[str, int] | None:
     return {name: usage[name] for name in _COUNTS if isinstance(usage.get(name), int)}
 
 
-def _parquet(table: pa.Table) -> bytes:
+def _parquet_file(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **_options(table.schema))
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
 def _options(schema: pa.Schema) -> dict[str, Any]:
-    """How Parquet packs the columns.
+    """Return the options of a Parquet writer.
 
-    Of 1,536 random unit dimensions, zstd level 1 over split bytes leaves 85 % at 80,000 rows/s; without
-    compression it is 100 % at 130,000, level 3 is slower and no smaller, lz4 and snappy leave 92 %.
+    Random unit vectors of 1,536 dimensions: zstd level 1 over split bytes gives 85 % of the size at 80,000
+    rows/s, no compression 100 % at 130,000; level 3 is slower and not smaller, lz4 and snappy give 92 %.
     """
     vectors = [f"{field.name}.list.element" for field in schema if pa.types.is_fixed_size_list(field.type)]
     labels = [field.name for field in schema if pa.types.is_string(field.type) and field.name != "raw"]
@@ -272,10 +272,10 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 # --- and back
 
 
-def _tables(source: Place | bytes, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
+def _read_tables(source: Place | bytes, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
     name = "these records" if isinstance(source, bytes) else source
     try:
-        with pq.ParquetFile(at_any_place(source)) as file:
+        with pq.ParquetFile(open_source(source)) as file:
             if not file.schema_arrow.equals(expected(file.schema_arrow)):
                 raise OutputError(f"{name}: its columns are not those of this run")
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
@@ -283,17 +283,12 @@ def _tables(source: Place | bytes, expected: Callable[[pa.Schema], pa.Schema]) -
     except StoreFailure as error:
         raise OutputError(f"cannot read {name}: {error.strerror}") from error
     except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
-        raise OutputError(
-            f"{name}: cannot be read as Parquet ({error}); the file was changed or cut after it was "
-            "written: `batchscore verify --repair` scores its missing rows again"
-        ) from error
+        raise OutputError(f"{name}: cannot be read as Parquet ({error}); {DAMAGED}") from error
 
 
-def at_any_place(source: Place | bytes) -> Any:
-    """Return what pyarrow opens, wherever it stands."""
-    if isinstance(source, bytes):
-        return pa.BufferReader(source)
-    return pa.PythonFile(StoredFile(source), "r") if isinstance(source, StoredPath) else source
+def open_source(source: Place | bytes) -> Any:
+    """Return a path, bytes or a store's file in a form that pyarrow opens."""
+    return pa.BufferReader(source) if isinstance(source, bytes) else open_arrow_file(source)
 
 
 def _rows(
@@ -316,11 +311,11 @@ def _rows(
         yield Settled(file, row, result, id_, dict(zip(names, cells or (), strict=True)), truncated)
 
 
-def _errors(table: pa.Table, _: RecordSchema) -> Iterator[RowError]:
+def _errors_of(table: pa.Table, _: RecordSchema) -> Iterator[RowError]:
     return map(error_from, table["error"].to_pylist())
 
 
-def _scores(table: pa.Table, schema: RecordSchema) -> Iterator[Score]:
+def _scores_of(table: pa.Table, schema: RecordSchema) -> Iterator[Score]:
     nothing = [None] * table.num_rows
     values = vectors_of(table[schema.task]) if schema.is_vector else table[schema.task].to_pylist()
     reasons = nothing if schema.is_vector else table["finish_reason"].to_pylist()

@@ -1,6 +1,6 @@
-"""Which formats may parts have, and which functions write and read them?
+"""Which formats may records have, and which functions write and read them?
 
-It must not load pyarrow before a format needs it: JSON Lines does without, and starts faster.
+pyarrow is loaded only for a format that needs it: JSON Lines starts faster without it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from batchscore.stores.address import Place
 Encode = Callable[[Sequence[Settled], RecordSchema], bytes | Iterable[bytes]]
 Decode = Callable[[Place | bytes, RecordSchema], Iterator[Settled]]
 
+#: The suffixes that a single file of scores may have.
+FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format of parts: `suffix` with its dot; what `encode_*` give goes to `storage.write_whole`."""
+    """One format of parts: `suffix` with its dot; `storage.write_whole` takes what `encode_*` return."""
 
     suffix: str
     encode_scores: Encode
@@ -29,13 +32,14 @@ class Format:
     decode_errors: Decode
 
 
-def _jsonl() -> Format:
-    return Format(
-        ".jsonl", jsonl.encode_scores, jsonl.encode_errors, jsonl.decode_scores, jsonl.decode_errors
-    )
-
-
-def _parquet() -> Format:
+def format_named(name: str) -> Format:
+    """Return the format of a name that the setting `format` may have."""
+    if name == "jsonl":
+        return Format(
+            ".jsonl", jsonl.encode_scores, jsonl.encode_errors, jsonl.decode_scores, jsonl.decode_errors
+        )
+    if name != "parquet":
+        raise BrokenInvariant(f"there is no format {name!r}; please report this")
     from batchscore.output.records import columnar  # noqa: PLC0415 - pyarrow takes a while to load
 
     return Format(
@@ -45,17 +49,6 @@ def _parquet() -> Format:
         columnar.decode_scores,
         columnar.decode_errors,
     )
-
-
-#: The formats that `--format` may name.
-FORMATS: dict[str, Callable[[], Format]] = {"jsonl": _jsonl, "parquet": _parquet}
-
-
-def format_named(name: str) -> Format:
-    """Return the format that `--format` names."""
-    if name not in FORMATS:
-        raise BrokenInvariant(f"no format {name!r}; please report this")
-    return FORMATS[name]()
 
 
 def format_of(part: Place) -> Format:

@@ -1,0 +1,1 @@
+"""How does the report page look, and what is on it?"""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from batchscore.errors import InputError
 from batchscore.output.find import output_folder, tasks_in
-from batchscore.output.records.schema import TASKS
 from batchscore.report.page.damage import damaged_parts
 from batchscore.report.page.failures import read_failures
 from batchscore.report.page.gather import Until, files_of_last_run, read_accounts, read_runs
@@ -28,6 +27,7 @@ from batchscore.report.page.sample import (
 )
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.task import TASKS
 
 #: The page's name in the output folder.
 NAME = "report.html"

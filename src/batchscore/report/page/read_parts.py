@@ -53,7 +53,7 @@ def some_lines(place: Place, size: int, rows: int, wanted: int) -> list[bytes]:
     """Return about so many whole lines of a file, spread over it."""
     if size <= SMALL_BYTES or wanted >= rows:
         lines = []
-        with storage.opened(place) as file:
+        with storage.open_file(place) as file:
             lines = file.read(max(size, SMALL_BYTES)).splitlines()
         step = max(len(lines) / max(wanted, 1), 1.0)
         return [lines[int(number * step)] for number in range(min(wanted, len(lines)))]
@@ -80,9 +80,9 @@ def of_parquet(place: Place, wanted: int, columns: Sequence[str]) -> Iterator[di
     """Give some records of a Parquet part: of each row group, evenly."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - 0.1 s that JSON Lines does without
 
-    from batchscore.output.records.columnar import at_any_place, vectors_of  # noqa: PLC0415
+    from batchscore.output.records.columnar import open_source, vectors_of  # noqa: PLC0415
 
-    with pq.ParquetFile(at_any_place(place)) as file:
+    with pq.ParquetFile(open_source(place)) as file:
         having = [name for name in columns if name in file.schema_arrow.names]
         rows = file.metadata.num_rows
         step = max(rows / max(wanted, 1), 1.0)

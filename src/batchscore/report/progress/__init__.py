@@ -1,0 +1,1 @@
+"""What does a run show while it works: rates, ETA, waiting?"""

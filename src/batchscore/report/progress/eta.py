@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchscore.rows import Expected, Standing
+from batchscore.rows import DeploymentState, Expected
 
 #: What was observed weighs as much as the limits after so many seconds.
 TRUSTED_AFTER_SECONDS = 30.0
@@ -121,7 +121,7 @@ def beyond(ratio: float, little: float, much: float) -> float:
     return min(1.0, max(0.0, (off - math.log(little)) / math.log(much / little)))
 
 
-def seconds_at_limits(left: Left, deployments: Sequence[Standing]) -> float | None:
+def seconds_at_limits(left: Left, deployments: Sequence[DeploymentState]) -> float | None:
     """Return how long what is left takes at the limits in force; `None` where one that is up has none."""
     tokens = left.tokens / left.requests if left.requests else 0.0
     requests_a_minute = 0.0
@@ -136,7 +136,7 @@ def seconds_at_limits(left: Left, deployments: Sequence[Standing]) -> float | No
     return left.requests / requests_a_minute * 60
 
 
-def tokens_bind(left: Left, deployments: Sequence[Standing]) -> bool:
+def tokens_bind(left: Left, deployments: Sequence[DeploymentState]) -> bool:
     """Whether it is tokens more than requests that the limits in force leave too few of."""
     tpm = sum(each.tpm or 0.0 for each in deployments if each.state == "up")
     rpm = sum(each.rpm or 0.0 for each in deployments if each.state == "up")
@@ -159,7 +159,7 @@ class Forecast:
     stalls: int = 0
     stalled: bool = False
 
-    def take(self, now: float, done: Done, deployments: Sequence[Standing]) -> None:
+    def take(self, now: float, done: Done, deployments: Sequence[DeploymentState]) -> None:
         """Note what is done by now and how the deployments stand. O(deployments)."""
         before, passed = self.done, now - self.at
         self.at, self.done = now, done
@@ -187,7 +187,7 @@ class Forecast:
             drift = (self.prompt_tokens / self.rows) / (done.prompt_tokens / done.rows)
         return left_of(expected, done, drift)
 
-    def eta(self, left: Left, deployments: Sequence[Standing]) -> Eta | None:
+    def eta(self, left: Left, deployments: Sequence[DeploymentState]) -> Eta | None:
         """Return when it ends, as far as that can be known."""
         usable = [each for each in deployments if each.state == "up"]
         if not usable:
@@ -212,7 +212,7 @@ class Forecast:
             likely + trust * max(0.0, observed - likely),
         )
 
-    def observed(self, left: Left, deployments: Sequence[Standing]) -> float | None:
+    def observed(self, left: Left, deployments: Sequence[DeploymentState]) -> float | None:
         """Return how long the rest takes at the speed so far; `None` while there is none."""
         if self.seconds < LEAST_SECONDS:
             return None
@@ -224,7 +224,7 @@ class Forecast:
         return work / speed * (self.seconds + again * self.stalled_seconds)
 
 
-def is_stalled(deployments: Sequence[Standing]) -> bool:
+def is_stalled(deployments: Sequence[DeploymentState]) -> bool:
     """Whether nothing can be asked for the moment, for a reason that is not ours."""
     return bool(deployments) and all(
         each.state != "up" or each.paused_seconds > SHORT_PAUSE_SECONDS for each in deployments

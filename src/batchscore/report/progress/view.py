@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, replace
 from batchscore.report.progress.eta import Done, Eta, Forecast
 from batchscore.report.progress.rates import Rates, Totals
 from batchscore.report.tally import Statistics, Tally
-from batchscore.rows import Attempt, Event, Expected, FileFinished, FileOpened, Pulse, RowsSettled, Standing
+from batchscore.rows import (
+    Attempt,
+    DeploymentState,
+    Event,
+    Expected,
+    FileFinished,
+    FileOpened,
+    Heartbeat,
+    RowsSettled,
+)
 
 #: A pulse comes once a second; where none has come for so long, the run does something else than asking.
 STALE_SECONDS = 3.0
@@ -37,7 +46,7 @@ class View:
     per_minute: Totals | None
     rpm: float | None
     tpm: float | None
-    pulse: Pulse | None
+    pulse: Heartbeat | None
     pulsed_at: float
     reading: bool
     eta: Eta | None
@@ -60,7 +69,7 @@ class View:
         return self.statistics.rows + self.statistics.known
 
     @property
-    def deployments(self) -> tuple[Standing, ...]:
+    def deployments(self) -> tuple[DeploymentState, ...]:
         """How each deployment stood when that was last told."""
         return () if self.pulse is None else self.pulse.deployments
 
@@ -91,7 +100,7 @@ class Watch:
     tally: Tally = field(default_factory=Tally)
     started: float = field(default_factory=time.monotonic)
     expected: Expected | None = None
-    pulse: Pulse | None = None
+    pulse: Heartbeat | None = None
     pulsed_at: float = 0.0
     prompt_bytes: int = 0
     open_files: set[str] = field(default_factory=set)
@@ -104,13 +113,13 @@ class Watch:
         if isinstance(event, RowsSettled):
             return
         if isinstance(event, Attempt):
-            asked = event.asked
+            asked = event.prompts
             if not event.cause and asked:
                 # Most requests that come by the thousand hold one prompt.
                 self.prompt_bytes += (
                     len(asked[0].body) if len(asked) == 1 else sum([len(prompt.body) for prompt in asked])
                 )
-        elif isinstance(event, Pulse):
+        elif isinstance(event, Heartbeat):
             self.pulse, self.pulsed_at = event, time.monotonic()
             self.take(self.pulsed_at, event)
         elif isinstance(event, FileOpened):
@@ -120,7 +129,7 @@ class Watch:
         elif isinstance(event, Expected):
             self.expected = event
 
-    def take(self, now: float, pulse: Pulse) -> None:
+    def take(self, now: float, pulse: Heartbeat) -> None:
         """Note how far the run has come by the time of a pulse."""
         done = self.done()
         self.rates.take(now, Totals(done.rows, self.tally.requests, done.tokens))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from batchscore.report.progress.view import View
 from batchscore.report.words import clock, counted, roughly, short, worded
-from batchscore.rows import Standing
+from batchscore.rows import DeploymentState
 
 #: So many reasons are named.
 MOST_REASONS = 2
@@ -40,7 +40,7 @@ def waiting(view: View) -> str:
     return f"waiting {'; '.join(said)}"
 
 
-def held_back(each: Standing, name: str, view: View) -> str:
+def held_back(each: DeploymentState, name: str, view: View) -> str:
     """Return what keeps a deployment from being asked, if anything; no `name` where it is the only one."""
     service = name or "the service"
     if each.state == "stopped":
@@ -57,13 +57,13 @@ def held_back(each: Standing, name: str, view: View) -> str:
     return ""
 
 
-def worst_first(deployments: tuple[Standing, ...]) -> list[Standing]:
+def worst_first(deployments: tuple[DeploymentState, ...]) -> list[DeploymentState]:
     """Return deployments, those that are not up first, then those that pause longest."""
     order = {"down": 0, "stopped": 1, "up": 2}
     return sorted(deployments, key=lambda each: (order.get(each.state, 2), -each.paused_seconds))
 
 
-def standing_of(each: Standing) -> str:
+def standing_of(each: DeploymentState) -> str:
     """Return how a deployment stands, in a few words."""
     if each.state == "stopped":
         reason = f" ({worded(each.last_failure)})" if each.last_failure else ""

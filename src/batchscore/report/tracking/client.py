@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from batchscore.report.tally import Tally
 from batchscore.report.tracking.figures import added, by_reason, rates, seconds_to_next, totals
-from batchscore.rows import Event, FileFinished, Listen, Notice, Pulse, Standing
+from batchscore.rows import DeploymentState, Event, FileFinished, Heartbeat, Listen, Notice
 
 #: Messages that may wait for the process; later ones are dropped.
 MOST_WAITING = 1000
@@ -170,7 +170,7 @@ class Tracking:
         self.cost = cost
         self.together = together
         self.tally = Tally()
-        self.standings: tuple[Standing, ...] = ()
+        self.standings: tuple[DeploymentState, ...] = ()
         self.started = self.last = time.monotonic()
         self.next = self.started + seconds_to_next(0.0)
         self.before: dict[str, float] = {}
@@ -179,9 +179,9 @@ class Tracking:
     def __call__(self, event: Event) -> None:
         """Take one event."""
         self.tally.add(event)
-        if isinstance(event, Pulse):
+        if isinstance(event, Heartbeat):
             self.standings = event.deployments
-        if isinstance(event, (Pulse, FileFinished)):
+        if isinstance(event, (Heartbeat, FileFinished)):
             if time.monotonic() >= self.next:
                 self.process.send({"points": self.points()})
             self.hear()

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchscore.report.tally import Statistics
-from batchscore.rows import Standing
+from batchscore.rows import DeploymentState
 from batchscore.settings.secrets import HIDDEN, without_secrets
 
 #: Longest value of a parameter that servers of every age take, and of a tag in Azure ML.
@@ -82,7 +82,10 @@ def totals(now: Statistics, cost: float | None) -> dict[str, float]:
 
 
 def rates(
-    now: Mapping[str, float], before: Mapping[str, float], seconds: float, standings: Sequence[Standing]
+    now: Mapping[str, float],
+    before: Mapping[str, float],
+    seconds: float,
+    standings: Sequence[DeploymentState],
 ) -> dict[str, float]:
     """Return how fast a run goes since the point before, against the limits, and what is under way."""
     per_minute = MINUTE_SECONDS / max(seconds, 0.001)

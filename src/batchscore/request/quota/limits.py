@@ -1,10 +1,10 @@
-"""How fast may this deployment be asked: what is its quota at this moment?
+"""How fast may this deployment be called: what is its quota at this moment?
 
-It knows numbers, not tasks. Limits come from the settings, else from the headers of the replies, else they
-are found: unlimited until the first 429, then what was let through, grown and cut as TCP does. A factor
-moves within every limit, for a quota may be lowered for hours or be shared with somebody else: a 429
-cuts it once for all requests that were admitted before the cut, and it grows only while it is really
-used (learn.microsoft.com: temporary adjustments, `x-ratelimit-limit-tokens`; seen 2026-09).
+It knows numbers, not tasks. Limits come from the settings or from the headers of replies. If neither names
+one, it is measured: unlimited until the first 429, then the observed rate, raised and cut as TCP does. A
+factor changes within every limit, since a quota may be lowered for hours or be shared with other clients. A
+429 cuts it once for all requests that were admitted before the cut; it grows only while the quota is used
+(learn.microsoft.com: temporary adjustments, `x-ratelimit-limit-tokens`; seen 2026-09).
 """
 
 from __future__ import annotations
@@ -12,36 +12,37 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
-from batchscore.request.quota.share import Sharing
-from batchscore.request.quota.windows import Rates
+from batchscore.request.quota.share import QuotaShare
+from batchscore.request.quota.windows import QuotaRates
 from batchscore.request.reply_headers import LimitHeaders
 
-#: What a burst of 429s leaves of the rate, and how much of the whole is won back each second.
+#: The part of the rate that remains after a burst of 429s, and the part of the limit regained each second.
 CUT = 0.93
 GROWTH_PER_SECOND = 0.02
 
-#: What was found when the first 429 came is mostly too little; until the second it grows faster.
+#: The rate measured at the first 429 is usually too low; until the second one it grows faster.
 SEARCH_PER_SECOND = 1.0
 
 LEAST_FACTOR = 0.02
 
-#: Headers of a request limit may count per 10 s where they look like minutes (learn.microsoft.com Q&A on
-#: `x-ratelimit-limit-requests`, seen 2026-09), so that such a limit may turn out six times as high.
+#: A request limit in headers may count 10 seconds although it looks like a minute's (learn.microsoft.com Q&A
+#: on `x-ratelimit-limit-requests`, seen 2026-09), so the real limit may be six times as high.
 MOST_OF_A_HEADER_LIMIT = 6.0
 
-#: After a try that was refused the next waits so long, and twice as long after each.
+#: Seconds to wait after a refused attempt to exceed a header's limit; doubled after each.
 TRY_MORE_SECONDS = 600.0
 
-#: Over so many seconds it is measured what an unknown limit lets through.
-MEASURED_SECONDS = 2.0
+#: The rate of an unknown limit is observed over this many seconds.
+OBSERVED_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class Limits:
-    """The quota of one deployment; RPM and TPM per minute as people and headers say them.
+    """The quota of one deployment; `rpm` and `tpm` are per minute, as settings and headers give them.
 
-    `share` is the part of it that this worker begins with where other machines use it, too (1: alone).
-    `most_tokens` is the most that one request may ever be charged: a minute's quota.
+    `share` is this worker's initial part if other machines use the quota too (1: this worker alone).
+    `most_tokens` is the most that one request may ever be charged: a minute's quota. It has many fields,
+    since each source of a limit (settings, headers, observation, cuts) has a state of its own.
     """
 
     rpm: float | None = None
@@ -49,117 +50,120 @@ class Limits:
     share: float = 1.0
     header_rpm: float | None = None
     header_tpm: float | None = None
-    found: float | None = None
+    searched_tokens: float | None = None
     searching: bool = True
     factor: float = 1.0
-    sharing: Sharing | None = None
+    quota_share: QuotaShare | None = None
     requests_factor: float = 1.0
     try_more_at: float = float("-inf")
     try_more_after: float = TRY_MORE_SECONDS
     cut_at: float = float("-inf")
-    moved_at: float = float("-inf")
-    since: float | None = None
-    let_through: float = 0.0
-    rates: Rates = field(init=False)
+    grown_at: float = float("-inf")
+    observed_since: float | None = None
+    observed_tokens: float = 0.0
+    rates: QuotaRates = field(init=False)
     most_tokens: float = inf
 
     def __post_init__(self) -> None:
         """Begin with the share."""
-        self.sharing = Sharing(self.share) if self.share < 1 else None
-        self.settle()
+        self.quota_share = QuotaShare(self.share) if self.share < 1 else None
+        self.update_rates()
 
-    def settle(self) -> None:
-        """Work out the rates anew."""
+    def update_rates(self) -> None:
+        """Compute the rates from all that is known."""
         tpm, rpm = self.tpm, self.rpm
         if self.header_tpm is not None:
             tpm = self.header_tpm if tpm is None else min(tpm, self.header_tpm)
         if rpm is None and self.header_rpm is not None:
             rpm = self.header_rpm * self.requests_factor
         self.most_tokens = inf if tpm is None else tpm
-        part = self.factor if self.sharing is None else self.sharing.part
+        part = self.factor if self.quota_share is None else self.quota_share.part
         tokens = None if tpm is None else tpm / 60 * part
         requests = None if rpm is None else rpm / 60 * part
-        if self.found is not None:
-            tokens = self.found if tokens is None else min(tokens, self.found)
-        self.rates = Rates(tokens, requests)
+        if self.searched_tokens is not None:
+            tokens = self.searched_tokens if tokens is None else min(tokens, self.searched_tokens)
+        self.rates = QuotaRates(tokens, requests)
 
-    def told(self, said: LimitHeaders, now: float) -> bool:
-        """Take in what a reply says; True where a limit was learned by it for the first time."""
-        learned = (said.tokens is not None and self.header_tpm is None and self.tpm is None) or (
-            said.requests is not None and self.header_rpm is None and self.rpm is None
+    def learn(self, headers: LimitHeaders, now: float) -> bool:
+        """Take over the limits in a reply's headers; return whether a limit is known for the first time."""
+        first = (headers.tokens is not None and self.header_tpm is None and self.tpm is None) or (
+            headers.requests is not None and self.header_rpm is None and self.rpm is None
         )
-        # A reply that says nothing changes nothing.
-        tokens, requests = said.tokens or self.header_tpm, said.requests or self.header_rpm
+        # A reply without limits changes nothing.
+        tokens, requests = headers.tokens or self.header_tpm, headers.requests or self.header_rpm
         if (tokens, requests) != (self.header_tpm, self.header_rpm):
             self.header_tpm, self.header_rpm = tokens, requests
-            self.settle()
-        whole = self.most_tokens / 60
-        left = said.remaining_tokens
-        if self.sharing and left is not None and whole < inf and self.sharing.told(left, whole, now):
-            self.settle()
-        return learned
+            self.update_rates()
+        per_second = self.most_tokens / 60
+        left, share = headers.remaining_tokens, self.quota_share
+        if share and left is not None and per_second < inf and share.observe(left, per_second, now):
+            self.update_rates()
+        return first
 
-    def passed(self, tokens: float, now: float, *, used: bool) -> None:
+    def note_answer(self, tokens: float, now: float, *, used: bool) -> None:
         """Note that a request was answered; `used`: it had to wait for the quota."""
-        if self.since is None:
-            self.since = now
-        elapsed = now - self.since
-        if elapsed > MEASURED_SECONDS:
-            self.let_through *= 0.5
-            self.since += elapsed / 2
-        self.let_through += tokens
-        if used and self.sharing is None:
+        if self.observed_since is None:
+            self.observed_since = now
+        elapsed = now - self.observed_since
+        if elapsed > OBSERVED_SECONDS:
+            self.observed_tokens *= 0.5
+            self.observed_since += elapsed / 2
+        self.observed_tokens += tokens
+        if used and self.quota_share is None:
             self.grow(now)
 
     def grow(self, now: float) -> None:
-        """Win back what was cut, by the time that has passed."""
-        passed = min(now - self.moved_at, 1.0)
+        """Regain what was cut, in proportion to the time that has passed."""
+        passed = min(now - self.grown_at, 1.0)
         if passed < 0.1:
             return
-        self.moved_at = now
+        self.grown_at = now
         if now - self.cut_at < 0.5:
             return
         self.factor = min(1.0, self.factor + GROWTH_PER_SECOND * passed)
-        if self.found is not None:
+        if self.searched_tokens is not None:
             growth = SEARCH_PER_SECOND if self.searching else GROWTH_PER_SECOND
-            self.found *= 1 + growth * passed
+            self.searched_tokens *= 1 + growth * passed
         if self.rpm is None and self.header_rpm is not None and self.factor >= 1 and now >= self.try_more_at:
             self.requests_factor = min(
                 MOST_OF_A_HEADER_LIMIT, self.requests_factor * (1 + GROWTH_PER_SECOND * passed)
             )
-        self.settle()
+        self.update_rates()
 
-    def refused(self, admitted: float, now: float) -> bool:
-        """Cut for a 429, once for all that was admitted under the same limit; whether it was cut."""
+    def note_rate_limit(self, admitted: float, now: float) -> bool:
+        """Cut for a 429, once for all requests admitted under the same limit; return whether it was cut."""
         if admitted <= self.cut_at:
             return False
         if not self.rates.limited:
-            self.cut_at = self.moved_at = now
-            if self.let_through:
-                self.found = self.measured(now)
-                self.settle()
+            self.cut_at = self.grown_at = now
+            if self.observed_tokens:
+                self.searched_tokens = self.observed_rate(now)
+                self.update_rates()
         else:
             self.cut(now, CUT)
         return True
 
     def cut(self, now: float, part: float) -> None:
-        """Leave `part` of the rate."""
-        self.cut_at = self.moved_at = now
-        if self.sharing is not None:
-            self.sharing.refused()
+        """Reduce the rate to `part` of it."""
+        self.cut_at = self.grown_at = now
+        if self.quota_share is not None:
+            self.quota_share.cut()
         elif self.requests_factor > 1:
-            # What the header says was meant.
+            # The header's limit was a minute's after all.
             self.requests_factor = 1.0
             self.try_more_at = now + self.try_more_after
             self.try_more_after *= 2
-        elif self.found is not None:
-            self.found = min(self.found, self.measured(now)) if self.searching else self.found * part
+        elif self.searched_tokens is not None:
+            observed = self.observed_rate(now)
+            self.searched_tokens = (
+                min(self.searched_tokens, observed) if self.searching else self.searched_tokens * part
+            )
             self.searching = False
         else:
             self.factor = max(LEAST_FACTOR, self.factor * part)
-        self.settle()
+        self.update_rates()
 
-    def measured(self, now: float) -> float:
-        """Return what an unknown limit has let through a second."""
-        elapsed = 1.0 if self.since is None else max(1.0, now - self.since)
-        return max(self.let_through / elapsed, 1.0)
+    def observed_rate(self, now: float) -> float:
+        """Return the observed throughput per second while the limit is unknown."""
+        elapsed = 1.0 if self.observed_since is None else max(1.0, now - self.observed_since)
+        return max(self.observed_tokens / elapsed, 1.0)

@@ -1,27 +1,27 @@
-"""How much of a quota may this worker take where other machines, which it cannot see, use it as well?
+"""How much of a quota may this worker use if workers on other machines, which it cannot see, use it too?
 
-It sees what the service says is left of the quota for all of them. How that changes tells how much of the
-quota nobody uses, or how far all together are above it. Every worker takes a part of what is free, in equal
-steps that grow while more stays free, and gives way in proportion to what it has, so that parts become
-equal. Pure: it knows figures and an argument `now`.
+It sees how much of the quota is left, as the service reports it for all workers. The change of that figure
+shows how much quota nobody uses, or how far all workers together exceed it. Each worker takes a part of the
+free quota, in equal steps that grow while quota stays free. It gives way in proportion to its part, so that
+the parts become equal. Pure: it knows figures and an argument `now`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-#: Between two looks at what is left.
+#: Seconds between two looks at the remaining quota.
 EVERY_SECONDS = 0.35
 
-#: What is left should come to this part of the most that was ever seen left, within so many seconds.
+#: The remaining quota should reach this part of its observed maximum, within this many seconds.
 TARGET_LEFT = 0.6
 HORIZON_SECONDS = 2.0
 
-#: How much of the way is gone at each look, and how many steps in a row may grow.
+#: The part of the difference that each look corrects, and how many rises in a row make the steps larger.
 GAIN = 0.2
 MOST_RISES = 6
 
-#: When nearly everything is left, the change says nothing; at least so much of the quota is taken for free.
+#: If nearly all quota is left, its change means nothing; then at least this part of the quota counts as free.
 FULL = 0.9
 FREE_WHEN_FULL = 0.6
 
@@ -30,8 +30,8 @@ LEAST = 0.02
 
 
 @dataclass(slots=True)
-class Sharing:
-    """One worker's part of a quota: begins with `share`, moves within it and all of it."""
+class QuotaShare:
+    """One worker's part of a quota: it begins with `share` and changes between almost none and all."""
 
     share: float
     part: float = field(init=False)
@@ -44,9 +44,9 @@ class Sharing:
         """Begin with the share."""
         self.part = self.share
 
-    def told(self, left: float, rate: float, now: float) -> bool:
-        """Take in that `left` tokens are left of a quota of `rate` a second; whether the part moved."""
-        # A quota holds a second's worth at least; who comes late would take what little is left for all.
+    def observe(self, left: float, rate: float, now: float) -> bool:
+        """Note that `left` tokens remain of a quota of `rate` per second; return whether the part changed."""
+        # A quota holds at least one second's worth; a late worker would aim at the little that it sees.
         self.most_left = max(self.most_left, left, rate)
         before, passed = self.left, now - self.looked_at
         if before is None or passed > 10 * EVERY_SECONDS:
@@ -59,20 +59,20 @@ class Sharing:
         filled = left / self.most_left
         if filled > FULL and free > -0.1:
             free = max(free, FREE_WHEN_FULL)
-        self.move(free + (filled - TARGET_LEFT) * self.most_left / rate / HORIZON_SECONDS)
+        self.adjust(free + (filled - TARGET_LEFT) * self.most_left / rate / HORIZON_SECONDS)
         return True
 
-    def move(self, wanted: float) -> None:
-        """Take more of the quota, or less, towards what is wanted of all workers together."""
-        wanted = max(-1.0, min(wanted, 1.0))
-        if wanted > 0:
+    def adjust(self, change: float) -> None:
+        """Take more or less of the quota; `change` is what all workers together should add."""
+        change = max(-1.0, min(change, 1.0))
+        if change > 0:
             self.rises = min(self.rises + 1, MOST_RISES)
-            self.part = min(1.0, self.part + self.share * wanted * GAIN * self.rises)
+            self.part = min(1.0, self.part + self.share * change * GAIN * self.rises)
         else:
             self.rises = 0
-            self.part = max(LEAST * self.share, self.part * (1 + wanted * GAIN))
+            self.part = max(LEAST * self.share, self.part * (1 + change * GAIN))
 
-    def refused(self) -> None:
-        """Give way after a 429."""
+    def cut(self) -> None:
+        """Take less after a 429."""
         self.rises = 0
         self.part = max(LEAST * self.share, self.part * CUT)

@@ -1,13 +1,13 @@
-"""When may the next request go, so that no window of a quota is overdrawn and none is left unused?
+"""When may the next request start, so that no window of a quota is exceeded and no quota is left unused?
 
-Pure: `now` is an argument, in seconds of any steady clock. It knows amounts and rates, not requests,
-replies or tasks. Two accounts work together. The schedule spreads what is charged evenly, so that a
-service which judges single seconds sees no burst. The windows hold the promise to the letter: in every
-window of 1, 10 or 60 s no more is charged than rate x window + one request (Azure evaluates request
-rates over 1 and 10 s and tokens over a minute; learn.microsoft.com, Azure OpenAI quota, seen 2026-09).
+Pure: `now` is an argument, in seconds of any monotonic clock. It knows amounts and rates, not requests,
+replies or tasks. Two mechanisms work together. The schedule spreads the charges evenly, so that a service
+that limits single seconds sees no burst. The windows are exact: in every window of 1, 10 or 60 s the charges
+are at most rate x window + one request (Azure evaluates request rates over 1 and 10 s and tokens over a
+minute; learn.microsoft.com, Azure OpenAI quota, seen 2026-09).
 
-Why not `aiolimiter` alone: it refuses amounts above its rate, wakes the smallest waiter first, lets
-twice the rate through in its first second, cannot be corrected afterwards and knows one process only
+Why not `aiolimiter` alone: it refuses amounts above its rate, wakes the smallest waiter first, admits
+twice the rate in its first second, cannot be corrected afterwards and knows one process only
 (benchmarks/README.md has the figures).
 """
 
@@ -17,71 +17,71 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-#: A late wake-up may be made good for as much as this; larger requests wait for what they exceed it by.
+#: A request that starts late may catch up this much; a larger request waits for the part above it.
 SMOOTHING_SECONDS = 0.25
 
-#: Nothing is saved up for longer than this before it is sent.
+#: A large request saves up quota for at most this long before it starts.
 LONGEST_SAVING_SECONDS = 10.0
 
 WINDOW_SECONDS = (1.0, 10.0, 60.0)
 
-#: Charges nearer to each other than this share an entry, which bounds the memory of a window.
+#: Charges closer to each other than this are stored as one, which bounds the memory of a window.
 GRAIN_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """A quota per second; `None` where it is not limited or not known."""
+class QuotaRates:
+    """A quota per second; `None` if it is not limited or not known."""
 
     tokens: float | None = None
     requests: float | None = None
 
     @property
     def limited(self) -> bool:
-        """Whether there is anything to keep to."""
+        """Whether there is a limit."""
         return self.tokens is not None or self.requests is not None
 
-    def of_requests(self, tokens: float) -> float | None:
-        """Return how many requests of so many tokens may go a second."""
+    def requests_of(self, tokens: float) -> float | None:
+        """Return how many requests of this many tokens may start per second."""
         by_tokens = None if self.tokens is None else self.tokens / max(tokens, 1.0)
         return min((rate for rate in (by_tokens, self.requests) if rate is not None), default=None)
 
 
-class Book(Protocol):
-    """Where the schedule is kept: in this process, or shared by several."""
+class Schedule(Protocol):
+    """The even spread of a quota's charges, in this process or shared by several."""
 
-    def reserve(self, now: float, tokens: float, rates: Rates) -> float:
-        """Charge one request of so many tokens; returns when it may go, `now` at the earliest."""
+    def reserve(self, now: float, tokens: float, rates: QuotaRates) -> float:
+        """Charge one request of this many tokens; return when it may start, `now` at the earliest."""
 
-    def correct(self, tokens: float, requests: float, rates: Rates) -> None:
-        """Charge so much more, or less where it is negative, for what has gone already."""
+    def correct(self, tokens: float, requests: float, rates: QuotaRates) -> None:
+        """Charge this much more, or less if negative, for requests that have started already."""
 
-    def rest(self, until: float) -> None:
-        """Let nothing go before `until`, and then begin without a burst."""
+    def pause(self, now: float, until: float) -> None:
+        """Let no request start before `until`, and then begin without a burst."""
 
-    def allow(self, now: float, seconds: float) -> None:
-        """Let so many seconds of quota go at once, `SMOOTHING_SECONDS` at most: the service has them."""
+    def release(self, now: float, seconds: float) -> None:
+        """Let this many seconds of quota be used at once, at most `SMOOTHING_SECONDS`: it is unused."""
 
 
 @dataclass(slots=True)
-class Schedule:
-    """When a steady stream would have paid off what is charged: tokens and requests, each on its own.
+class LocalSchedule:
+    """When a steady stream would have paid off the charges: tokens and requests, each separately.
 
-    It starts drained: over its first seconds no more goes than the rate gives, plus one request.
+    It starts empty: its first seconds admit no more than the rate plus one request.
     """
 
     tokens_due: float
     requests_due: float
-    resting_until: float = 0.0
+    paused_until: float = 0.0
 
     @classmethod
-    def begin(cls, now: float) -> Schedule:
-        """Return a schedule in which nothing is charged and nothing is saved."""
+    def begin(cls, now: float) -> LocalSchedule:
+        """Return a schedule without charges and without saved quota."""
         return cls(now + SMOOTHING_SECONDS, now + SMOOTHING_SECONDS)
 
-    def reserve(self, now: float, tokens: float, rates: Rates, requests: float = 1.0) -> float:
-        """Charge `requests` of so many tokens together; returns when they may go. O(1)."""
-        earliest = max(now, self.resting_until)
+    def reserve(self, now: float, tokens: float, rates: QuotaRates, requests: float = 1.0) -> float:
+        """Charge `requests` of this many tokens together; return when they may start. O(1)."""
+        earliest = max(now, self.paused_until)
         if rates.tokens is not None:
             earliest = max(earliest, self.tokens_due - SMOOTHING_SECONDS)
         if rates.requests is not None:
@@ -95,29 +95,29 @@ class Schedule:
             self.requests_due = max(self.requests_due, earliest) + requests / rates.requests
         return start
 
-    def correct(self, tokens: float, requests: float, rates: Rates) -> None:
-        """Charge so much more, or less where it is negative."""
+    def correct(self, tokens: float, requests: float, rates: QuotaRates) -> None:
+        """Charge this much more, or less if negative."""
         if rates.tokens is not None:
             self.tokens_due += tokens / rates.tokens
         if rates.requests is not None:
             self.requests_due += requests / rates.requests
 
-    def rest(self, until: float) -> None:
-        """Let nothing go before `until`, and then begin without a burst."""
-        self.resting_until = max(self.resting_until, until)
+    def pause(self, now: float, until: float) -> None:  # noqa: ARG002 - a shared schedule needs `now`
+        """Let no request start before `until`, and then begin without a burst."""
+        self.paused_until = max(self.paused_until, until)
         self.tokens_due = max(self.tokens_due, until + SMOOTHING_SECONDS)
         self.requests_due = max(self.requests_due, until + SMOOTHING_SECONDS)
 
-    def allow(self, now: float, seconds: float) -> None:
-        """Let so many seconds of quota go at once, as far as they are not saved up already."""
+    def release(self, now: float, seconds: float) -> None:
+        """Let this many seconds of quota be used at once, unless they are saved up already."""
         saved = min(seconds, SMOOTHING_SECONDS)
         self.tokens_due = max(self.tokens_due - saved, min(self.tokens_due, now))
         self.requests_due = max(self.requests_due - saved, min(self.requests_due, now))
 
 
 @dataclass(slots=True)
-class Entry:
-    """What was charged between `first` and `at`."""
+class Charge:
+    """The amount that was charged between `first` and `at`."""
 
     first: float
     at: float
@@ -126,63 +126,63 @@ class Entry:
 
 @dataclass(slots=True)
 class Window:
-    """What was charged over the last `seconds`, exactly."""
+    """The exact charges of the last `seconds`."""
 
     seconds: float
-    entries: deque[Entry] = field(default_factory=deque)
+    charges: deque[Charge] = field(default_factory=deque)
     total: float = 0.0
     edge: float = float("-inf")
 
-    def opening(self, now: float, allowed: float) -> float:
-        """Return the earliest time from `now` on at which the window holds no more than `allowed`."""
+    def earliest(self, now: float, allowed: float) -> float:
+        """Return the earliest time from `now` on at which the window holds at most `allowed`."""
         self.forget(now)
         excess = self.total - allowed
-        for entry in self.entries:
+        for charge in self.charges:
             if excess <= 0:
                 break
-            excess -= entry.amount
-            now = max(now, entry.at + self.seconds)
+            excess -= charge.amount
+            now = max(now, charge.at + self.seconds)
         return now
 
-    def charge(self, entry: Entry) -> None:
-        """Note a charge; charges come in the order of their times."""
-        self.forget(entry.at)
-        self.entries.append(entry)
-        self.total += entry.amount
+    def add(self, charge: Charge) -> None:
+        """Add a charge; charges come in the order of their times."""
+        self.forget(charge.at)
+        self.charges.append(charge)
+        self.total += charge.amount
 
     def forget(self, now: float) -> None:
-        """Drop what has left the window."""
+        """Drop the charges that have left the window."""
         edge = self.edge = max(self.edge, now - self.seconds)
-        entries = self.entries
-        while entries and entries[0].at <= edge:
-            self.total -= entries.popleft().amount
-        if not entries:
+        charges = self.charges
+        while charges and charges[0].at <= edge:
+            self.total -= charges.popleft().amount
+        if not charges:
             self.total = 0.0
 
 
 @dataclass(slots=True)
 class Windows:
-    """What was charged of one resource over the last 1, 10 and 60 seconds. O(1) amortised."""
+    """The charges of one resource in the last 1, 10 and 60 seconds. O(1) amortised."""
 
     windows: tuple[Window, ...] = field(
         default_factory=lambda: tuple(Window(seconds) for seconds in WINDOW_SECONDS)
     )
-    last: Entry | None = None
+    last: Charge | None = None
     largest: deque[tuple[float, float]] = field(default_factory=deque)
 
-    def opening(self, now: float, rate: float, amount: float) -> float:
+    def earliest(self, now: float, rate: float, amount: float) -> float:
         """Return when this charge may come without any window holding more than its rate and one request.
 
         The one request is the largest: small ones need not wait until a large one has left the window.
         """
-        opening = now
+        start = now
         above = max(0.0, self.largest_since(now - self.windows[0].seconds) - amount)
         for window in self.windows:
             allowed = rate * window.seconds * (1 + 1e-9) + above
-            # The total still counts what has left the window meanwhile, so it is at most too high.
+            # The total still counts charges that have left the window since, so it is at most too high.
             if window.total > allowed:
-                opening = window.opening(opening, allowed)
-        return opening
+                start = window.earliest(start, allowed)
+        return start
 
     def largest_since(self, edge: float) -> float:
         """Return the largest charge after `edge`."""
@@ -190,8 +190,8 @@ class Windows:
             self.largest.popleft()
         return self.largest[0][1] if self.largest else 0.0
 
-    def charge(self, at: float, amount: float) -> Entry:
-        """Note a charge; charges come in the order of their times."""
+    def charge(self, at: float, amount: float) -> Charge:
+        """Add a charge; charges come in the order of their times."""
         while self.largest and self.largest[-1][1] <= amount:
             self.largest.pop()
         self.largest.append((at, amount))
@@ -202,66 +202,66 @@ class Windows:
             for window in self.windows:
                 window.total += amount
             return last
-        entry = self.last = Entry(at, at, amount)
+        added = self.last = Charge(at, at, amount)
         for window in self.windows:
-            window.charge(entry)
-        return entry
+            window.add(added)
+        return added
 
-    def correct(self, entry: Entry, amount: float) -> None:
-        """Change what an earlier charge came to."""
+    def correct(self, charge: Charge, amount: float) -> None:
+        """Add an amount, perhaps negative, to an earlier charge."""
         for window in self.windows:
-            if entry.at > window.edge:
+            if charge.at > window.edge:
                 window.total += amount
-        entry.amount += amount
+        charge.amount += amount
 
 
 @dataclass(slots=True)
 class Ticket:
-    """A charge that was admitted at `admitted` and may go at `start`: what it can be corrected by."""
+    """A request's charge: reserved at `admitted`, to start at `start`. It allows later corrections."""
 
     admitted: float
     start: float
     tokens: float
-    rates: Rates
-    entries: tuple[Entry | None, Entry | None] = (None, None)
+    rates: QuotaRates
+    charges: tuple[Charge | None, Charge | None] = (None, None)
 
 
 @dataclass(slots=True)
 class Quota:
     """The quota of one deployment as this process sees it."""
 
-    book: Book
+    schedule: Schedule
     tokens: Windows = field(default_factory=Windows)
     requests: Windows = field(default_factory=Windows)
     latest: float = 0.0
 
-    def reserve(self, now: float, tokens: float, rates: Rates) -> Ticket:
-        """Charge one request; the ticket says when it may go. Reserve in the order of going."""
+    def reserve(self, now: float, tokens: float, rates: QuotaRates) -> Ticket:
+        """Charge one request; the ticket says when it may start. Reserve in the order of starting."""
         if not rates.limited:
             return Ticket(now, now, tokens, rates)
-        start = max(self.book.reserve(now, tokens, rates), self.latest)
+        start = max(self.schedule.reserve(now, tokens, rates), self.latest)
         if rates.tokens is not None:
-            start = self.tokens.opening(start, rates.tokens, tokens)
+            start = self.tokens.earliest(start, rates.tokens, tokens)
         if rates.requests is not None:
-            start = self.requests.opening(start, rates.requests, 1)
+            start = self.requests.earliest(start, rates.requests, 1)
         self.latest = start
-        charged = None if rates.tokens is None else self.tokens.charge(start, tokens)
-        counted = None if rates.requests is None else self.requests.charge(start, 1)
-        return Ticket(now, start, tokens, rates, (charged, counted))
+        of_tokens = None if rates.tokens is None else self.tokens.charge(start, tokens)
+        of_requests = None if rates.requests is None else self.requests.charge(start, 1)
+        return Ticket(now, start, tokens, rates, (of_tokens, of_requests))
 
     def correct(self, ticket: Ticket, tokens: float) -> None:
-        """Make a ticket's charge `tokens`: the estimate was off."""
+        """Set a ticket's charge to `tokens`: the estimate was wrong."""
         difference = tokens - ticket.tokens
         if difference and ticket.rates.limited:
-            self.book.correct(difference, 0.0, ticket.rates)
-            if ticket.entries[0] is not None:
-                self.tokens.correct(ticket.entries[0], difference)
+            self.schedule.correct(difference, 0.0, ticket.rates)
+            if ticket.charges[0] is not None:
+                self.tokens.correct(ticket.charges[0], difference)
             ticket.tokens = tokens
 
     def refund(self, ticket: Ticket) -> None:
-        """Give a ticket back: nothing was sent."""
+        """Return a ticket unused: its request was not sent."""
         self.correct(ticket, 0.0)
         if ticket.rates.limited:
-            self.book.correct(0.0, -1.0, ticket.rates)
-            if ticket.entries[1] is not None:
-                self.requests.correct(ticket.entries[1], -1)
+            self.schedule.correct(0.0, -1.0, ticket.rates)
+            if ticket.charges[1] is not None:
+                self.requests.correct(ticket.charges[1], -1)

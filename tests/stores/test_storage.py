@@ -9,18 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.stores.storage import (
     Sink,
-    after,
-    digest_bytes,
     digest_file,
     remove,
-    replacing,
+    replace_file,
     sweep,
+    unwritten,
     write_whole,
 )
 
@@ -35,7 +34,7 @@ def test_writing_makes_the_folders_and_tells_length_and_digest(tmp_path: Path) -
     assert path.read_bytes() == b"one\ntwo\n"
     assert written.bytes == 8
     assert len(written.digest) == len("xxh3:") + 32
-    assert written.digest == digest_file(path) == digest_bytes(b"one\ntwo\n")
+    assert written.digest == digest_file(path)
     assert everything_below(tmp_path) == ["a", "a/b", "a/b/part.jsonl"]
 
 
@@ -52,7 +51,7 @@ def test_a_file_is_replaced_and_readable_as_the_umask_says(tmp_path: Path) -> No
 
 
 def test_while_it_is_written_the_file_has_a_name_that_readers_ignore(tmp_path: Path) -> None:
-    with replacing(tmp_path / "part.parquet") as sink:
+    with replace_file(tmp_path / "part.parquet") as sink:
         sink.write(b"half")
         (name,) = everything_below(tmp_path)
     assert name.startswith(".")
@@ -97,11 +96,10 @@ def test_a_full_disk_is_named() -> None:
 
 @given(st.lists(st.binary(max_size=9), max_size=9), st.integers(0, 90))
 def test_what_a_call_did_not_take_is_what_is_left(pieces: list[bytes], written: int) -> None:
-    assert b"".join(after(pieces, written)) == b"".join(pieces)[written:]
+    assert b"".join(unwritten(pieces, written)) == b"".join(pieces)[written:]
 
 
 @given(st.lists(st.sampled_from([b"", b"x", bytes(1500), bytes(700_000)]), max_size=12))
-@settings(max_examples=30)
 def test_pieces_of_any_size_come_in_order(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]
 ) -> None:
@@ -126,6 +124,7 @@ except OutputError as error:
 """
 
 
+@pytest.mark.process
 def test_a_write_that_stops_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     """The second chunk is taken in part, then refused: a short write, then an error, for real."""
     path = tmp_path / "x.jsonl"
@@ -173,7 +172,7 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_sink_that_was_closed_never_writes_into_another_file(tmp_path: Path) -> None:
-    with replacing(tmp_path / "x") as sink:
+    with replace_file(tmp_path / "x") as sink:
         sink.write(b"x")
     with (tmp_path / "other").open("wb"), pytest.raises(BrokenInvariant):
         sink.write(b"y")

@@ -16,6 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from read_samples import outcome, written
 
+from hypothesis_profiles import examples
+
 CELLS = st.one_of(
     st.text(max_size=12),
     st.text(st.sampled_from(',;"\t\n\r \0\u2028\x0bé😀[]{}\\x'), max_size=12),
@@ -46,7 +48,6 @@ def as_csv(names: list[str], rows: list[list[str]], newline: str, delimiter: str
     return text.getvalue()
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     table=tables(),
     newline=NEWLINES,
@@ -84,7 +85,7 @@ def test_a_table_is_the_same_in_every_format(
                 assert found.text_columns == tuple(names), path.name
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=examples(15))
 @given(table=tables(), newline=NEWLINES, limit=st.sampled_from([40, 2**24]))
 def test_a_file_cut_at_any_byte_gives_a_prefix_of_its_rows(
     table: tuple[list[str], list[list[str]]], newline: str, limit: int
@@ -119,7 +120,7 @@ def as_reference(data: bytes) -> list[list[str]]:
     return [cells for cells in csv.reader(io.StringIO(data.decode(), newline="")) if cells]
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     body=st.text(st.sampled_from('ab,,"""\n\r\né'), max_size=40),
     limit=st.sampled_from([3, 6, 17]),
@@ -145,7 +146,7 @@ def test_any_csv_has_the_same_rows_whatever_the_limit_and_so_the_blocks(body: st
     } - too_large
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     parts=st.lists(
         st.one_of(
@@ -178,7 +179,7 @@ def test_an_array_of_anything_has_a_row_an_element_whatever_the_limit(
     assert small.rows == [row for row in whole.rows if sizes[row[0]] <= limit]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     data=st.one_of(st.binary(max_size=60), JSON_BYTES.map(str.encode), CELLS.map(str.encode)),
     name=st.sampled_from(

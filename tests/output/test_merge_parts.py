@@ -85,7 +85,7 @@ def test_a_damaged_part_leaves_the_old_file_and_nothing_else(tmp_path: Path, for
 
 
 def test_a_suffix_that_is_no_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"ends in \.jsonl, \.parquet, \.arrow"):
+    with pytest.raises(UsageError, match=r"must end in \.jsonl, \.parquet, \.arrow"):
         merge_parts([], tmp_path / "m.csv", SCHEMA)
 
 
@@ -121,6 +121,7 @@ except OutputError as error:
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".arrow"])
 def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, suffix: str) -> None:
     schema = RecordSchema("embeddings", dimensions=64)
@@ -137,6 +138,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, suffix: str) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.process
 def test_json_lines_never_load_pyarrow() -> None:
     modules = "batchscore.output.records.merge_parts, batchscore.api.read_scores"
     code = f"import sys, {modules}; print({{'pyarrow', 'pandas'}} & {{*sys.modules}})"

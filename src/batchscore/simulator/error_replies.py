@@ -1,7 +1,7 @@
-"""Which error bodies does the service answer with, on each of its URL surfaces?
+"""Which error bodies does the service send, on each of its URL surfaces?
 
-It must not know requests nor limits: who finds the fault names it, this module words it.
-Texts and shapes are those seen in public reports of the services (issues of openai-python, litellm,
+It must not know requests nor limits: another module finds the error, this one words it.
+Texts and shapes are those found in public reports of the services (issues of openai-python, litellm,
 langchain and Azure-Samples, read in 2026) and in the services' reference pages.
 """
 
@@ -23,58 +23,58 @@ class Surface(Enum):
 
 
 @dataclass(frozen=True)
-class Problem:
-    """A refusal: HTTP status and the JSON body, complete."""
+class ErrorReply:
+    """An error reply: the HTTP status and the whole JSON body."""
 
     status: int
     body: Any
 
 
-def _azure(status: int, code: str, message: str) -> Problem:
-    """Give the shape of Azure's own front end."""
-    return Problem(status, {"error": {"code": code, "message": message}})
+def _azure_error(status: int, code: str, message: str) -> ErrorReply:
+    """Return an error in the shape of Azure's own front end."""
+    return ErrorReply(status, {"error": {"code": code, "message": message}})
 
 
-def invalid(
+def invalid_request(
     message: str,
     *,
     param: str | None = None,
     code: str | None = None,
     status: int = 400,
     kind: str = "invalid_request_error",
-) -> Problem:
-    """Give the shape of the model behind both services."""
-    return Problem(status, {"error": {"message": message, "type": kind, "param": param, "code": code}})
+) -> ErrorReply:
+    """Return an error in the shape of the model behind both services."""
+    return ErrorReply(status, {"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
-def resource_not_found() -> Problem:
-    """Give what Azure answers to a URL it doesn't know, and to one without `api-version`."""
-    return _azure(404, "404", "Resource not found")
+def resource_not_found() -> ErrorReply:
+    """Return Azure's reply to an unknown URL or one without `api-version`."""
+    return _azure_error(404, "404", "Resource not found")
 
 
-def unknown_url(method: str, path: str) -> Problem:
-    """Give what OpenAI answers to a URL it doesn't know."""
-    return invalid(f"Invalid URL ({method} {path})", status=404)
+def unknown_url(method: str, path: str) -> ErrorReply:
+    """Return OpenAI's reply to an unknown URL."""
+    return invalid_request(f"Invalid URL ({method} {path})", status=404)
 
 
-def unauthorized(surface: Surface, *, presented: str | None) -> Problem:
-    """Say that the key or token is wrong; `presented` is "key", "bearer" or None."""
+def unauthorized(surface: Surface, *, presented: str | None) -> ErrorReply:
+    """Return the reply to a wrong key or token. `presented` is "key", "bearer" or None."""
     if surface is Surface.OPENAI:
         if presented is None:
-            return invalid(
+            return invalid_request(
                 "You didn't provide an API key. You need to provide your API key in an Authorization header"
                 " using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
                 status=401,
             )
-        return invalid("Incorrect API key provided.", code="invalid_api_key", status=401)
+        return invalid_request("Incorrect API key provided.", code="invalid_api_key", status=401)
     if presented == "bearer":
-        return _azure(
+        return _azure_error(
             401,
             "Unauthorized",
             "Unauthorized. Access token is missing, invalid, audience is incorrect"
             " (https://cognitiveservices.azure.com), or have expired.",
         )
-    return _azure(
+    return _azure_error(
         401,
         "401",
         "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid"
@@ -82,15 +82,15 @@ def unauthorized(surface: Surface, *, presented: str | None) -> Problem:
     )
 
 
-def no_deployment(surface: Surface, name: str) -> Problem:
-    """Say that there is no such model or deployment."""
+def deployment_not_found(surface: Surface, name: str) -> ErrorReply:
+    """Return the reply to an unknown model or deployment."""
     if surface is Surface.OPENAI:
-        return invalid(
+        return invalid_request(
             f"The model `{name}` does not exist or you do not have access to it.",
             code="model_not_found",
             status=404,
         )
-    return _azure(
+    return _azure_error(
         404,
         "DeploymentNotFound",
         "The API deployment for this resource does not exist. If you created the deployment within the last"
@@ -98,37 +98,37 @@ def no_deployment(surface: Surface, name: str) -> Problem:
     )
 
 
-def rate_limited(surface: Surface, name: str, *, operation: str, what: str, seconds: float) -> Problem:
-    """Say that the limit of `what` ("tokens" or "requests") a minute is used up."""
+def rate_limited(surface: Surface, name: str, *, operation: str, limit: str, seconds: float) -> ErrorReply:
+    """Return the reply to a request over the limit of "tokens" or "requests" per minute."""
     whole = max(1, round(seconds + 0.5))
     if surface is Surface.OPENAI:
-        unit = "tokens per min (TPM)" if what == "tokens" else "requests per min (RPM)"
-        return invalid(
+        unit = "tokens per min (TPM)" if limit == "tokens" else "requests per min (RPM)"
+        return invalid_request(
             f"Rate limit reached for {name} in organization org-simulator on {unit}."
             f" Please try again in {whole}s.",
             code="rate_limit_exceeded",
             status=429,
-            kind=what,
+            kind=limit,
         )
-    limit = "token" if what == "tokens" else "call"
+    counted = "token" if limit == "tokens" else "call"
     if surface is Surface.AZURE_V1:
-        return _azure(
+        return _azure_error(
             429,
             "RateLimitReached",
-            f"Your requests to {name} in simulator have exceeded the {limit} rate limit for your current"
+            f"Your requests to {name} in simulator have exceeded the {counted} rate limit for your current"
             f" AIServices S0 pricing tier. Please retry after {whole} seconds.",
         )
-    return _azure(
+    return _azure_error(
         429,
         "429",
-        f"Requests to the {operation} Operation under Azure OpenAI API have exceeded {limit} rate limit of"
+        f"Requests to the {operation} Operation under Azure OpenAI API have exceeded {counted} rate limit of"
         f" your current OpenAI S0 pricing tier. Please retry after {whole} seconds. Please go here:"
         " https://aka.ms/oai/quotaincrease if you would like to further increase the default rate limit.",
     )
 
 
-#: Status -> (Azure's code, OpenAI's type, OpenAI's code, message), where no better reason is known.
-PLAIN: dict[int, tuple[str, str, str | None, str]] = {
+#: Status -> (Azure's code, OpenAI's type, OpenAI's code, message), if no more specific error is known.
+_DEFAULT_ERRORS: dict[int, tuple[str, str, str | None, str]] = {
     400: ("BadRequest", "invalid_request_error", None, "Invalid request."),
     401: ("401", "invalid_request_error", "invalid_api_key", "Access denied."),
     403: ("403", "invalid_request_error", None, "Access denied due to Virtual Network/Firewall rules."),
@@ -145,24 +145,26 @@ PLAIN: dict[int, tuple[str, str, str | None, str]] = {
 }
 
 
-def plain(surface: Surface, status: int, *, code: str | None = None, message: str | None = None) -> Problem:
-    """Give the service's body for a status, with `code` and `message` in it if given."""
-    known = PLAIN.get(status, ("Unknown", "api_error", None, f"The service answered {status}."))
-    azure_code, kind, openai_code, text = known
+def default_error(
+    surface: Surface, status: int, *, code: str | None = None, message: str | None = None
+) -> ErrorReply:
+    """Return the service's error for a status, with `code` and `message` in it if given."""
+    other = ("Unknown", "api_error", None, f"The service answered {status}.")
+    azure_code, kind, openai_code, text = _DEFAULT_ERRORS.get(status, other)
     if surface is Surface.OPENAI:
-        return invalid(message or text, code=code or openai_code, status=status, kind=kind)
-    return _azure(status, code or azure_code, message or text)
+        return invalid_request(message or text, code=code or openai_code, status=status, kind=kind)
+    return _azure_error(status, code or azure_code, message or text)
 
 
-def content_filtered(surface: Surface) -> Problem:
-    """Say that the prompt was refused for its content."""
+def content_filtered(surface: Surface) -> ErrorReply:
+    """Return the reply to a prompt that the content filter refuses."""
     message = (
         "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
         " Please modify your prompt and retry. To learn more about our content filtering policies please"
         " read our documentation: https://go.microsoft.com/fwlink/?linkid=2198766"
     )
     if surface is Surface.OPENAI:
-        return invalid(message, param="prompt", code="content_filter")
+        return invalid_request(message, param="prompt", code="content_filter")
     result = {
         "hate": {"filtered": False, "severity": "safe"},
         "jailbreak": {"filtered": False, "detected": False},
@@ -178,21 +180,21 @@ def content_filtered(surface: Surface) -> Problem:
         "status": 400,
         "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": result},
     }
-    return Problem(400, {"error": error})
+    return ErrorReply(400, {"error": error})
 
 
-def unknown_parameter(surface: Surface, operation: str, name: str) -> Problem:
-    """Say that the request has a parameter that the operation doesn't know."""
+def unknown_parameter(surface: Surface, operation: str, name: str) -> ErrorReply:
+    """Return the reply to a parameter that the operation does not have."""
     if operation == "chat/completions" and surface is not Surface.AZURE:
-        return invalid(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
-    return invalid(f"Unrecognized request argument supplied: {name}")
+        return invalid_request(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+    return invalid_request(f"Unrecognized request argument supplied: {name}")
 
 
-def wrong_type(name: str, expected: str, value: Any) -> Problem:
-    """Say that a parameter is of the wrong JSON type."""
+def wrong_type(name: str, expected: str, value: Any) -> ErrorReply:
+    """Return the reply to a parameter of the wrong JSON type."""
     names = {str: "a string", bool: "a boolean", int: "an integer", float: "a decimal", list: "an array"}
     got = "null" if value is None else names.get(type(value), "an object")
-    return invalid(
+    return invalid_request(
         f"Invalid type for '{name}': expected {expected}, but got {got} instead.",
         param=name,
         code="invalid_type",

@@ -23,7 +23,7 @@ from batchscore.errors import SettingsError, UnreadableFile
 from batchscore.read import InputFile, ReadOptions, open_table
 from batchscore.read import files as found_files
 from batchscore.read import open as opening
-from batchscore.read.stream import readable
+from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, UnreadableRow
 
 SECRET = "the customer's words"
@@ -147,14 +147,14 @@ def test_no_message_quotes_the_input(tmp_path: Path) -> None:
     ("error", "told"),
     [
         (PermissionError(13, "Permission denied"), "no permission"),
-        (OSError(5, "Input/output error"), "the system says: Input/output error"),
+        (OSError(5, "Input/output error"), "the system reports: Input/output error"),
         (EOFError(), "breaks off"),
         (zlib.error(), "its name says gzip"),
         (OSError("ZSTD decompress failed"), "its name says zstd"),
     ],
 )
 def test_every_failure_below_is_told_as_an_unreadable_file(error: Exception, told: str) -> None:
-    with pytest.raises(UnreadableFile, match=told), readable("a.csv"):
+    with pytest.raises(UnreadableFile, match=told), explain_read_errors("a.csv"):
         raise error
 
 
@@ -168,7 +168,7 @@ def test_a_ragged_record_tells_both_counts(tmp_path: Path) -> None:
 
 def test_an_oversized_row_tells_the_limit_and_the_flag(tmp_path: Path) -> None:
     found = outcome(written(tmp_path, "a.txt", "x" * 11), max_row_bytes=10)
-    assert found.messages == ["The row is larger than 10 bytes (--max-row-bytes)."]
+    assert found.messages == ["The row is larger than 10 bytes (max_row_bytes)."]
 
 
 def test_a_cell_may_be_larger_than_the_limit_of_the_csv_module(tmp_path: Path) -> None:

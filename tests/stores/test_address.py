@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import SettingsError
 from batchscore.stores.address import StoredPath, is_uri, place_of, stored_path
-from batchscore.stores.failures import in_words
+from batchscore.stores.errors import store_failure
 from buckets import SECRET
 
 AZURE = "abfss://files@account.dfs.core.windows.net"
@@ -44,10 +44,13 @@ def test_a_path_stays_a_path(text: str) -> None:
         (f"s3://bucket/x?secret_key={SECRET}", "put secrets into the environment"),
         (f"{AZURE}/x.csv?sv=2022-11-02&sig={SECRET}", "put secrets into the environment"),
         (f"abfss://files:{SECRET}@account.dfs.core.windows.net/x", "put secrets into the environment"),
-        (f"https://account.blob.core.windows.net/files/x?sig={SECRET}", "stores are named as abfss://"),
-        (f"wasbs://{SECRET}", "stores are named as"),
+        (
+            f"https://account.blob.core.windows.net/files/x?sig={SECRET}",
+            "write a store's address as abfss://",
+        ),
+        (f"wasbs://{SECRET}", "write a store's address as"),
         (f"abfss://{SECRET}/x", "write it as abfss://CONTAINER@ACCOUNT"),
-        ("s3:///x", "names no bucket"),
+        ("s3:///x", "needs a bucket"),
     ],
 )
 def test_what_cannot_be_an_address_is_told_without_its_secret(text: str, told: str) -> None:
@@ -74,7 +77,7 @@ def test_an_address_as_text_leads_to_the_same_place(key: str, name: str) -> None
 SAID = [
     (
         "When listing objects under key 'a/' in bucket 'b': AWS Error NO_SUCH_BUCKET during ListObjectsV2",
-        "no such",
+        "does not exist",
     ),
     ("AWS Error ACCESS_DENIED during HeadObject operation: No response body.", "refuses access"),
     ("AWS Error UNKNOWN (HTTP status 403) during GetObject operation: AKIAEXAMPLE", "refuses access"),
@@ -85,27 +88,33 @@ SAID = [
     ("'https://a/b?sig=S3' failed. Azure Error: [AuthorizationFailure] 403 Server failed", "refuses access"),
     (
         "UploadFrom failed. Azure Error: [ContainerNotFound] 404 The specified container",
-        "no such bucket or container",
+        "bucket or container does not exist",
     ),
     (
         "Azure Error: [] Fail to get a new connection for: https://a.dfs. Could not resolve",
         "cannot be reached",
     ),
-    ("AuthenticationExceptionE: Failed to get token from DefaultAzureCredential.", "nobody to sign in as"),
+    (
+        "AuthenticationExceptionE: Failed to get token from DefaultAzureCredential.",
+        "no credentials were found",
+    ),
     ("google::cloud::Status(PERMISSION_DENIED: Permanent error", "refuses access"),
-    ("google::cloud::Status(UNAVAILABLE: Could not create a OAuth2 access token", "nobody to sign in as"),
+    (
+        "google::cloud::Status(UNAVAILABLE: Could not create a OAuth2 access token",
+        "no credentials were found",
+    ),
     (
         "google::cloud::Status(UNAVAILABLE: PerformWork() - CURL error [7]=Could not connect",
         "cannot be reached",
     ),
-    ("something else altogether", "the store failed; see that it works"),
+    ("something else altogether", "the store failed; check the same path"),
 ]
 
 
 @pytest.mark.parametrize(("said", "told"), SAID)
 @pytest.mark.parametrize("scheme", ["s3", "gs", "abfss"])
 def test_a_library_s_words_become_ours(scheme: str, said: str, told: str) -> None:
-    failure = in_words(StoredPath(scheme, "bucket", "a.dfs.core.windows.net"), f"{said} {SECRET}")
+    failure = store_failure(StoredPath(scheme, "bucket", "a.dfs.core.windows.net"), f"{said} {SECRET}")
     assert told in str(failure)
     assert SECRET not in str(failure)
     assert "{" not in str(failure)

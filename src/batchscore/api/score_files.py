@@ -1,0 +1,147 @@
+"""Score files from Python: what does `batchscore.score_files` take and return?
+
+It is the command `score` as a function: it writes the same output, and the same call resumes it. In a
+notebook, where an event loop is already running, the run works in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from batchscore.errors import ExitCode, name_settings
+from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.rows import Event, Notice
+from batchscore.run import score_files as run
+from batchscore.settings.arguments import FileSettings, check_names, show_settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+LOG = logging.getLogger("batchscore")
+
+#: Seconds between two checks for Ctrl-C while the run works in a thread.
+POLL_SECONDS = 0.2
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """The result of `score_files`. Rows are counted over this run and earlier ones with the same output.
+
+    `rows` were read; `ok` of them have a score, `errors` an error record, and `failed` are the errors except
+    empty rows. `exit_code` is that of the command `score`, and `reason` says why the run stopped early, if it
+    did. Tokens and `cost` are of this run; `cost` is `None` without prices. `unreadable` maps files to what
+    is wrong with them. `record` and `report` are the paths of the run's record and of its page.
+    """
+
+    exit_code: ExitCode
+    reason: str | None
+    rows: int
+    ok: int
+    errors: int
+    failed: int
+    seconds: float
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    unreadable: Mapping[str, str]
+    output: str
+    record: str
+    report: str | None
+
+
+@show_settings(FileSettings)
+def score_files(
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    output: str | os.PathLike[str],
+    model: str,
+    task: str | None = None,
+    **settings: Unpack[FileSettings],
+) -> RunSummary:
+    """Score all rows of files, folders or globs into `output`, and return a summary of the run.
+
+    `settings` are those of the command line, with its `BATCHSCORE_…` variables and with API keys from the
+    environment. `task` may be left out if `model` is an MLflow model. The same call resumes a run that
+    stopped. Raises a `BatchscoreError` for problems found before the first request. A run that stops later
+    returns: see `exit_code` and `reason`. Notices go to the logger `batchscore`.
+    """
+    given = {**settings, "output": os.fspath(output), "model": model, "task": task}
+    check_names(settings, FileSettings.__annotations__)
+    for name in ("keep", "deployments"):
+        if name in given:
+            given[name] = tuple(given[name])  # type: ignore[arg-type]
+    resolved = resolve_settings(given, environ=os.environ)
+    paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
+    interrupted = threading.Event()
+
+    def listen(event: Event) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        if isinstance(event, Notice):
+            LOG.info("%s", name_settings(event.text))
+
+    result = work_outside_loop(
+        lambda: run.score_files(
+            resolved.settings,
+            [os.fspath(path) for path in paths],
+            environ=os.environ,
+            listen=listen,
+            named=resolved.sources,
+        ),
+        interrupted,
+    )
+    end, now = result.outcome, result.statistics
+    return RunSummary(
+        exit_code=result.exit_code,
+        reason=None if end.reason is None else name_settings(end.reason),
+        rows=end.rows,
+        ok=end.ok,
+        errors=end.errors,
+        failed=end.failed,
+        seconds=result.seconds,
+        prompt_tokens=now.prompt_tokens,
+        completion_tokens=now.completion_tokens,
+        cost=resolved.settings.cost(now.prompt_tokens, now.completion_tokens),
+        unreadable={file.file: name_settings(file.problem) for file in end.unreadable},
+        output=resolved.settings.output,
+        record=str(result.record),
+        report=None if result.report is None else str(result.report),
+    )
+
+
+def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:
+    """Return what `work` returns; run it in a thread if this one has a running event loop.
+
+    Ctrl-C sets `interrupted`, which must end the work with an exception.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=target, name="batchscore", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        try:
+            thread.join(POLL_SECONDS)
+        except KeyboardInterrupt:
+            interrupted.set()
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,0 +1,53 @@
+"""How do settled rows reach their reader, and when must the engine wait for it?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from batchscore.rows import Settled
+
+#: The engine sends no new requests while this many results wait for their reader.
+MOST_ROWS_WAITING = 2048
+
+
+@dataclass(slots=True)
+class ResultQueue:
+    """Settled rows on their way to the reader.
+
+    If `most` rows wait and the reader is busy, the engine sends no new requests until the queue is emptied.
+    """
+
+    most: int = MOST_ROWS_WAITING
+    rows: list[Settled] = field(default_factory=list)
+    awaited: bool = False
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+    emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+
+    def put(self, rows: Sequence[Settled]) -> None:
+        """Add results."""
+        self.rows += rows
+        self.filled.set()
+        waiting = len(self.rows)
+        if waiting >= MOST_ROWS_WAITING or (waiting >= self.most and not self.awaited):
+            self.emptied.clear()
+
+    async def take(self) -> list[Settled]:
+        """Wait for results and return all of them; an empty list after `close`."""
+        if not self.rows and not self.closed:
+            self.filled.clear()
+            self.awaited = True
+            try:
+                await self.filled.wait()
+            finally:
+                self.awaited = False
+        rows, self.rows = self.rows, []
+        self.emptied.set()
+        return rows
+
+    def close(self) -> None:
+        """Note that no more results will come."""
+        self.closed = True
+        self.filled.set()

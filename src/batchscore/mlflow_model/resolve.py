@@ -1,0 +1,170 @@
+"""Which settings apply, if the setting `model` may name an MLflow model?
+
+Flag beats variable beats config file beats model beats default. A value of `model` is an MLflow model if it
+is a `models:/…` or `runs:/…` address, or a folder that holds one; any other value is the name at the service.
+MLflow is needed only for addresses.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchscore.errors import SettingsError, UsageError, setting_name
+from batchscore.settings.config_file import ConfigFile, config_file
+from batchscore.settings.fields import Settings
+from batchscore.settings.prices import add_prices
+from batchscore.settings.sources import gather, sources_of
+
+if TYPE_CHECKING:
+    from batchscore.mlflow_model.read import SavedModel
+
+#: Addresses in MLflow's store: a registered model's version or alias, a logged model, a run's artifact.
+ADDRESS = re.compile(r"(models|runs):/")
+
+#: Values that can only be paths, so that a missing folder is not taken for a model's name.
+PATH = re.compile(r"(/|\./|\.\./|~/)|.*/$")
+
+#: Settings that define the prompt; one that is given replaces the model's template.
+TEMPLATES = ("prompt", "messages")
+
+#: Settings and parameters that replace each other: the answer's limit has several spellings.
+SAME = {
+    "max_tokens": ("max_tokens", "max_completion_tokens"),
+    "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
+    "dimensions": ("dimensions",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSettings:
+    """Checked settings. `sources` names the variable, file or model of each value; flags are left out."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def resolve_settings(
+    flags: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str],
+    config: ConfigFile | None = None,
+) -> ResolvedSettings:
+    """Merge flag > variable > file > MLflow model > default into checked settings.
+
+    Without `config`, the file that BATCHSCORE_CONFIG names is read. Raises `UsageError` if settings
+    contradict each other, `SettingsError` if the model or the file cannot be read.
+    """
+    file = config_file(None, environ) if config is None else config
+    given = gather(flags, environ=environ, config=file.settings, config_name=file.name)
+    sources = sources_of(flags, environ=environ, config=file.settings, config_name=file.name)
+    model = given.get("model")
+    if isinstance(model, str) and is_address_or_path(model):
+        with saved_model(model) as saved:
+            if saved is not None:
+                del given["model"]
+                from_model = settings_below(saved, given, environ)
+                sources |= dict.fromkeys(from_model.keys() - given.keys(), saved.where)
+                given = from_model | {name: value for name, value in given.items() if name != "param"}
+    return ResolvedSettings(Settings(**add_prices(given)), sources)
+
+
+def is_address_or_path(model: str) -> bool:
+    """Whether a value of `model` may be an MLflow model; a folder may have the name of a model."""
+    if ADDRESS.match(model) or PATH.match(model):
+        return True
+    return os.path.isdir(model)  # noqa: PTH112 - pathlib raises for names that no folder can have
+
+
+@contextmanager
+def saved_model(model: str) -> Iterator[SavedModel | None]:
+    """Give the MLflow model with this address or path; `None` for a folder that is not an MLflow model."""
+    from batchscore.mlflow_model.read import folder_of, folders_below, read_saved  # noqa: PLC0415 - few runs need YAML
+
+    if ADDRESS.match(model):
+        with tempfile.TemporaryDirectory(prefix="batchscore-model-") as into:
+            downloaded = download(model, into)
+            yield read_saved(folder_of(downloaded) or downloaded, where=model)
+        return
+    path = Path(os.path.expanduser(model))  # noqa: PTH111 - pathlib raises for an unknown user's ~
+    folder = folder_of(path)
+    if folder is None and PATH.match(model):
+        several = ", ".join(below.name for below in folders_below(path))
+        if several:
+            raise SettingsError(f"{model} holds several MLflow models: {several}. Name one of them.")
+        raise SettingsError(
+            f"{model} is not an MLflow model (a folder with a file MLmodel). Save one with batchscore model "
+            "save, or give the model's name at the service."
+        )
+    yield None if folder is None else read_saved(folder, where=model)
+
+
+def download(address: str, into: str) -> Path:
+    """Download a model from MLflow's store; raises `SettingsError`."""
+    try:
+        from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - seconds, and few runs need it
+    except ImportError as error:
+        raise SettingsError(f"{address}: MLflow cannot be loaded ({error}). pip install mlflow") from None
+    try:
+        downloaded = Path(download_artifacts(artifact_uri=address, dst_path=into))
+    except Exception as error:
+        # Each kind of store has its own errors.
+        reason = str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
+        raise SettingsError(
+            f"{address} cannot be downloaded: {reason}. MLFLOW_TRACKING_URI names the store."
+        ) from None
+    return downloaded
+
+
+def settings_below(saved: SavedModel, given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the model's settings, without those that the given settings replace.
+
+    Parameters are merged one by one; a parameter that is given as null is not sent. Raises `UsageError` if
+    the given settings contradict the model.
+    """
+    settings = dict(saved.settings)
+    where = saved.where
+    if given.get("task", saved.task) != saved.task:
+        raise UsageError(
+            f"{setting_name('task')} {given['task']}: the model {where} was saved for {saved.task}."
+        )
+    if any(name in given for name in TEMPLATES):
+        for name in (*TEMPLATES, "column", "text_field"):
+            settings.pop(name, None)
+        if "messages" in given:
+            settings.pop("system", None)
+    elif "column" in given and any(name in settings for name in TEMPLATES) and "text_field" not in settings:
+        raise UsageError(
+            f"{setting_name('column')}: the template of {where} uses several columns. Leave it out, or "
+            "replace "
+            f"the whole template with {setting_name('prompt')}."
+        )
+    elif "system" in given and "messages" in settings:
+        raise UsageError(
+            f"{setting_name('system')}: {where} has its own messages. Replace all of them with "
+            f"{setting_name('messages')}, or the user's with {setting_name('prompt')}."
+        )
+    if any(environ.get(name, "").strip() for name in ("OPENAI_DEPLOYMENT_NAME", "OPENAI_ENGINE")):
+        # A variable beats the model, also one that is not ours.
+        settings.pop("deployment", None)
+    settings["param"] = merged_parameters(settings, given)
+    return settings
+
+
+def merged_parameters(settings: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of both; removes from `settings` what is given in another spelling."""
+    said = given.get("param", {})
+    params = dict(settings.get("param", {}))
+    of_the_model = {*params, *settings}
+    for name in (*said, *given):
+        for spelling in SAME.get(name, ()):
+            params.pop(spelling, None)
+            settings.pop(spelling, None)
+    merged = {**params, **said}
+    return {name: value for name, value in merged.items() if value is not None or name not in of_the_model}

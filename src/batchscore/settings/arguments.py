@@ -1,0 +1,114 @@
+"""Which settings do the Python functions take as arguments, and how do their signatures show them?
+
+The dictionaries are for type checkers; `show_settings` is for `help()`, notebooks and completion. Each key is
+a setting of the same name in `fields`, with the same type unless a sequence is more convenient.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, fields
+from inspect import Parameter, signature
+from typing import Any, TypedDict, TypeVar
+
+from batchscore.errors import UsageError
+from batchscore.settings.fields import Settings
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class StoredSettings(TypedDict, total=False):
+    """Settings that a saved MLflow model stores, besides `task` and `model`."""
+
+    deployment: str | None
+    column: str | None
+    prompt: str | None
+    system: str | None
+    messages: str | None
+    text_field: str | None
+    param: Mapping[str, Any]
+    dimensions: int | None
+    max_tokens: int | None
+    rpm: float | None
+    tpm: float | None
+    quota_share: float
+    batch_size: int
+    max_concurrency: int
+    timeout: float | None
+    max_retries: int
+    max_outage: float
+    on_long_input: str
+    dedup: bool
+
+
+class RowSettings(StoredSettings, total=False):
+    """Settings for rows in memory."""
+
+    endpoint: str | None
+    deployments: Sequence[Mapping[str, Any]]
+    api_version: str | None
+    auth: str | None
+    api_key_from: str | None
+    simulate: bool
+    usage: bool
+    raw: bool
+    max_row_bytes: int
+
+
+class FileSettings(RowSettings, total=False):
+    """Settings for files: all but `task`, `model` and `output`."""
+
+    txt: str
+    id: str | None
+    keep: Sequence[str]
+    format: str
+    rows_per_part: int
+    overwrite: bool
+    incremental: bool
+    prune: bool
+    retry_errors: bool
+    shared_output: bool
+    scratch_dir: str | None
+    base_dir: str | None
+    limit: int | None
+    error_threshold: float
+    max_errors: int | None
+    max_total_tokens: int | None
+    max_spend: float | None
+    price_in: float | None
+    price_out: float | None
+    prices: str | Mapping[str, Any] | None
+    deadline: str | None
+    track: bool | None
+
+
+def show_settings(kind: type) -> Callable[[Function], Function]:
+    """Return a decorator that shows `**settings` in a function's signature as one parameter per setting."""
+    declared = {one.name: one for one in fields(Settings)}
+    shown = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default={} if declared[name].default is MISSING else declared[name].default,
+            annotation=declared[name].type,
+        )
+        for name in kind.__annotations__
+    ]
+
+    def decorate(function: Function) -> Function:
+        own = signature(function)
+        kept = [each for each in own.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        function.__signature__ = own.replace(parameters=[*kept, *shown])  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def check_names(given: Collection[str], known: Collection[str]) -> None:
+    """Raise `UsageError` for an argument that is not one of the known settings."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}."
+            raise UsageError(f"{name} is not a setting of this function; {hint}")

@@ -1,0 +1,23 @@
+"""How many examples does Hypothesis try: few by default, all of them in CI?
+
+HYPOTHESIS_PROFILE=ci, or CI=true, selects all of them on a developer's machine too.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+#: A test must not fail because the machine is busy.
+BOUNDS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=20, **BOUNDS)
+settings.register_profile("ci", max_examples=100, **BOUNDS)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "quick")
+)
+
+
+def examples(in_ci: int) -> int:
+    """Return the `max_examples` of a test that needs more or fewer than the profile's default."""
+    return max(1, in_ci * settings().max_examples // 100)

@@ -1,0 +1,50 @@
+"""When a request times out: by the latency of similar ones, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from batchscore.request.timeouts import SHORTEST_SECONDS, UNKNOWN_SECONDS, RoundTrips, Timeouts
+from virtual_time import LOOP_CLOCK, run_virtual
+
+
+def test_the_timeout_fits_the_latency_of_similar_requests() -> None:
+    timeouts = Timeouts(LOOP_CLOCK)
+    assert timeouts.timeout(1, 0) == UNKNOWN_SECONDS
+    trips = timeouts.by_size[1] = RoundTrips()
+    for _ in range(100):
+        trips.add(0.5)
+    assert timeouts.timeout(1, 0) == SHORTEST_SECONDS
+    slow = timeouts.by_size[4] = RoundTrips()
+    for _ in range(100):
+        slow.add(30)
+    assert 120 <= timeouts.timeout(4, 0) <= 150
+    assert timeouts.timeout(4, 1) == 2 * timeouts.timeout(4, 0)
+    assert timeouts.timeout(7, 0) == timeouts.timeout(4, 0), "unlike any: as the slowest"
+    assert Timeouts(LOOP_CLOCK, 3.0).timeout(1, 2) == 12
+
+
+def test_only_the_overdue_request_is_cancelled() -> None:
+    async def main() -> list[str]:
+        timeouts = Timeouts(LOOP_CLOCK, 2.0)
+        ended: list[str] = []
+
+        async def ask(name: str, seconds: float) -> None:
+            flight = timeouts.start(1, 0)
+            try:
+                await asyncio.sleep(seconds)
+                ended.append(name)
+            except asyncio.CancelledError:
+                assert flight.overdue
+                ended.append(f"{name} was late")
+            finally:
+                timeouts.end(flight)
+
+        watch = asyncio.create_task(timeouts.watch())
+        await asyncio.gather(ask("quick", 1), ask("hung", 100), ask("slow", 1.9))
+        watch.cancel()
+        return ended
+
+    ended, seconds = run_virtual(main())
+    assert ended == ["quick", "slow", "hung was late"]
+    assert seconds < 4
