@@ -244,7 +244,7 @@ OURS = [
         DEPLOYMENT,
         "BATCHSCORE_TPM: .*",
         'BATCHSCORE_PROMPT: "{a}"\n    AZUREML_BI_TEXT_COLUMN: b',
-        r"AZUREML_BI_TEXT_COLUMN and BATCHSCORE_PROMPT both say",
+        r"AZUREML_BI_TEXT_COLUMN and BATCHSCORE_PROMPT both define",
     ),
     (
         DEPLOYMENT,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 from typing import Any
 
 import pytest
@@ -96,7 +95,7 @@ def test_without_prices_there_is_no_cost() -> None:
         ("chat", {"max_spend": 5.0}, "max_spend needs price_in and price_out"),
         ("chat", {"max_spend": 5.0, "price_in": 1.0}, "max_spend needs price_out:"),
         ("embeddings", {"max_spend": 5.0, "price_out": 1.0}, "max_spend needs price_in:"),
-        ("embeddings", {"max_spend": 5.0, "price_in": 0.0}, "where price_in are 0, nothing is ever spent"),
+        ("embeddings", {"max_spend": 5.0, "price_in": 0.0}, "max_spend has no effect if price_in are 0"),
         ("chat", {"max_spend": 0.0, "price_in": 1.0, "price_out": 1.0}, "max_spend is 0.0"),
         ("chat", {"price_in": -1.0}, "price_in is -1.0"),
         ("chat", {"max_errors": 0}, "max_errors is 0"),
@@ -105,11 +104,8 @@ def test_without_prices_there_is_no_cost() -> None:
     ],
 )
 def test_impossible_conditions_are_refused(task: str, given: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError) as refused:
+    with pytest.raises(UsageError, match=words):
         settings(task, **given)
-    # Each door words the names in its own way.
-    said = re.sub(r"--([a-z-]+)", lambda flag: flag[1].replace("-", "_"), str(refused.value))
-    assert words in said
 
 
 def test_empty_rows_do_not_count_as_failed() -> None:
