@@ -309,4 +309,4 @@ def test_a_model_without_a_task_raises_at_init(files: Files, hosted: Hosts, depl
     empty = Path("empty").absolute()
     empty.mkdir()
     end = hosted(empty, {}, max_retries=1).run(Path("data"), Path("out"))
-    assert "MLflow model (a folder with a file MLmodel)" in end.raised[0]
+    assert "is not an MLflow model" in end.raised[0]

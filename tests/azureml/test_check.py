@@ -381,7 +381,7 @@ def test_arguments_of_a_step_may_be_written_in_every_way_that_the_host_reads(tre
     ("toml", "said"),
     [
         ("", None),
-        ("rpm = 6", "with [[deployments]]"),
+        ("rpm = 6", "rpm and tpm: with [[deployments]]"),
         ('model = "m"', "model in own.toml does not belong here"),
         ("colum = 1", "own.toml: colum is not a setting; did you mean column?"),
     ],
@@ -478,7 +478,7 @@ def test_nothing_to_check_is_an_error(tmp_path: Path) -> None:
 def test_the_command_says_it_and_ends_with_its_code(batchscore: Cli, tree: Path) -> None:
     right = batchscore("check", tree / "deployment")
     assert (right.exit_code, right.stderr) == (0, "")
-    assert right.stdout == "Nothing is wrong in 7 files.\n"
+    assert right.stdout == "No errors in 7 files.\n"
     path = tree / "deployment" / "endpoint.yml"
     path.write_text(path.read_text().replace("aad_token", "key"))
     wrong = batchscore("check", path, "--json")

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 #: What each exit code means, as `--help` says it.
 EXIT_CODES = {
     0: "done",
-    1: "somebody must act",
-    2: "wrong usage",
-    3: "rows failed",
-    4: "stopped",
+    1: "error",
+    2: "usage error",
+    3: "more rows failed",
+    4: "stopped early",
     5: "another run",
 }
 
@@ -51,7 +51,7 @@ def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str
     golden("help.txt", "\n".join(run.stdout for run in runs[:-2]))
     assert version("batchscore") in runs[-2].stdout
     assert (runs[-1].exit_code, "Usage:" in runs[-1].said) == (2, True)
-    codes = re.search(r"Exit codes: (.*?)\n\n", runs[1].stdout, re.DOTALL)
+    codes = re.search(r"Exit codes:\n(.*?)\n\n", runs[1].stdout, re.DOTALL)
     assert codes is not None
     said = " ".join(codes[1].split())
     assert {int(one) for one in re.findall(r"\b(\d) ", said)} == {int(code) for code in ExitCode}

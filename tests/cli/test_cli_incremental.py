@@ -131,7 +131,7 @@ def test_one_file_is_made_anew_and_keeps_what_is_no_input_any_more(
     Path("in/b.csv").unlink()
     run = batchscore(*score)
     assert run.exit_code == 0, run
-    assert "(--prune drops them): b.csv" in run.stdout
+    assert "scores kept (use --prune to remove): b.csv" in run.stdout
     assert [(one["file"], one["row"]) for one in lines(Path("scores.jsonl"))] == [
         *(("a.csv", row) for row in range(3)),
         ("b.csv", 0),
@@ -222,7 +222,7 @@ def test_what_may_still_be_there_is_not_dropped(
     emptied = batchscore(*command(deployment))
     assert emptied.exit_code == 0
     assert "a.csv was scored and is empty now" in emptied.stderr
-    assert "(--prune drops them): a.csv" in emptied.stdout
+    assert "scores kept (use --prune to remove): a.csv" in emptied.stdout
     assert whole("out", "chat") == before
     assert [told for told in changes() if told] == [[("new", "000"), ("new", "001"), ("new", "000")]]
     assert batchscore(*command(deployment, "--prune")).exit_code == 0

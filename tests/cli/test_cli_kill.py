@@ -80,7 +80,7 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     asked = deployment.statistics().count
     run = batchscore(*command)
     assert run.exit_code == 0, run
-    assert "of them by earlier runs" in run.said
+    assert "done by earlier runs" in run.said
     assert deployment.statistics().count < asked + 20 - 4
     scores, errors = whole("out", "embeddings")
     assert (len(scores), len(errors)) == (len(texts), 0)

@@ -12,7 +12,7 @@ from cli_records import whole
 
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.locks.flock import SYSTEM
-from batchscore.output.locks.lock import Hold
+from batchscore.output.locks.lock import Lock
 from batchscore.rows import Event, Notice, RowsSettled
 from batchscore.run.score_files import prepare
 from batchscore.simulator import Deployment
@@ -110,9 +110,8 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
     settings = resolve_settings(
         {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True},
         environ={},
-        config={},
     ).settings
-    hold = Hold(tmp_path / "gone.lock", b"", None, SYSTEM)
+    hold = Lock(tmp_path / "gone.lock", b"", None, SYSTEM)
     notices: list[str] = []
 
     def listen(event: Event) -> None:

@@ -68,7 +68,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
     vectors = [*chat[:-1], "embeddings"]
     expected = {
         ("score", *chat[2:]): "INPUT is missing",
-        (*chat[:4],): "--task is missing. Give it as a flag, as BATCHSCORE_TASK or in batchscore.toml",
+        (*chat[:4],): "--task is missing. Set it directly, with BATCHSCORE_TASK or in batchscore.toml",
         (*chat, "--limit", "0"): "--limit is 0; it must be at least 1",
         (*chat, "--max-concurrency", "many"): "'many' is not a valid integer",
         (*chat[:-1], "chats"): "'chats' is not one of 'embeddings', 'completions', 'chat'",
@@ -76,8 +76,8 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*chat, "--param", "temperature"): "write NAME=JSON",
         (*chat, "--param", "temperature=[1"): "--param temperature is not JSON",
         (*chat, "--param", "stop=@none.json"): "none.json cannot be read: No such file",
-        (*chat, "--param", "messages=[]"): "--param messages: batchscore sets that itself",
-        (*chat, "--column", "a", "--prompt", "{b}"): "--column and --prompt both say what to ask",
+        (*chat, "--param", "messages=[]"): "--param messages: batchscore sets this field",
+        (*chat, "--column", "a", "--prompt", "{b}"): "--column and --prompt both define the prompt",
         (*vectors, "--system", "x"): "--system and --messages are for --task chat",
         (*chat, "--column", "text", "--keep", "row"): "--keep cannot name 'row'",
         (*chat, "--simulate", "--endpoint", "http://x"): "--simulate and --endpoint contradict",
@@ -86,7 +86,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*chat, "--timeout", "nan"): "--timeout is nan",
         (*chat, "--max-outage", "inf"): "--max-outage is inf",
         (*chat, "--error-threshold", "nan"): "--error-threshold is nan",
-        (*chat, "--error-threshold", "2.5"): "--error-threshold is 2.5; it must be a share below 1",
+        (*chat, "--error-threshold", "2.5"): "--error-threshold is 2.5; it must be a fraction below 1",
         (*chat, "--max-spend", "5"): "--max-spend needs --price-in and --price-out",
         (*chat, "--deadline", "2"): "--deadline is '2'; give a duration such as 2h",
         (*chat, "--deadline", "2020-01-01T00:00"): "--deadline 2020-01-01T00:00 has passed; give a later one",
@@ -100,7 +100,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
 
 
 def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """A wrong key costs one request; what nobody answers is continued later, a refusal must be mended."""
+    """A wrong key costs one request. An outage is resumed later; a refusal must be fixed."""
     files.texts("a.csv", [f"row {row}" for row in range(50)])
     command = ["score", "a.csv", "--task", "chat", "--column", "text"]
     with socket.socket() as closed:
@@ -117,14 +117,14 @@ def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment
         )
     assert wrong_key.exit_code == 1
     assert "Stopped: the service refused the credentials (401). Check the key" in wrong_key.stderr
-    assert "1 request\n          1 came to nothing: 1 access denied\n" in wrong_key.stderr
+    assert "1 request\n          1 request retried or failed: 1 access denied\n" in wrong_key.stderr
     assert deployment.statistics().count == 1
     assert unknown.exit_code == 1
     assert "no such model, deployment or path (404, model_not_found)" in unknown.stderr
-    assert "came to nothing: 1 not found\n" in unknown.stderr
+    assert "1 request retried or failed: 1 not found\n" in unknown.stderr
     assert down.exit_code == 4
     assert f"nothing listens at 127.0.0.1:{port}." in down.stderr
-    assert "Later the same command goes on: batchscore score a.csv" in down.stderr
+    assert "To resume, run: batchscore score a.csv" in down.stderr
     for out in ("key", "unknown", "down"):
         assert not list(Path(out, "chat").glob("*"))
         assert not list(Path(out, "errors").glob("*/*"))
@@ -158,8 +158,8 @@ def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Fi
     command = ["score", "a.csv", "--task", "chat", "--column", "text", "-m", "m", "--simulate", "-o"]
     expected = {
         "a.csv/out": "cannot write a.csv/out/.batchscore: a part of the path is a file",
-        "a.csv": "a.csv is a file; give a folder, or a new file ending in .jsonl",
-        "mine.jsonl": "mine.jsonl is there already and batchscore did not write it",
+        "a.csv": "a.csv is a file. Give a folder, or a new file ending in .jsonl",
+        "mine.jsonl": "mine.jsonl exists already and batchscore did not write it",
         "foreign": "foreign/chat holds files that are not batchscore's, such as notes.txt",
     }
     if sys.platform == "linux":
@@ -251,7 +251,7 @@ def test_files_that_are_too_many_to_list_are_named_in_the_record(
     run = batchscore("score", "in", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name)
     assert run.exit_code == 1
     (record,) = Path("out/runs").iterdir()
-    assert f"and 2 more files cannot be scored; all are named in {record}" in run.stderr
+    assert f"cannot be scored: 2 more files; all are listed in {record}" in run.stderr
     problems = {file["file"]: file.get("problem") for file in json.loads(record.read_bytes())["files"]}
     assert all(problems[f"bad{number}.parquet"] for number in range(7))
 

@@ -102,8 +102,8 @@ def test_what_a_model_cannot_be_is_told(batchscore: Cli, files: Files) -> None:
     )
     assert (foreign.exit_code, "without the openai flavour (it has: sklearn)" in foreign.stderr) == (1, True)
     assert (contradicted.exit_code, "was saved for embeddings" in contradicted.stderr) == (2, True)
-    assert (nowhere.exit_code, "holds no MLflow model" in nowhere.stderr) == (1, True)
-    assert (secret.exit_code, "keeps no secrets" in secret.stderr) == (2, True)
+    assert (nowhere.exit_code, "is not an MLflow model" in nowhere.stderr) == (1, True)
+    assert (secret.exit_code, "stores no secrets" in secret.stderr) == (2, True)
     assert "s3cret" not in secret.said
     assert (full.exit_code, "other is not empty" in full.stderr) == (1, True)
 

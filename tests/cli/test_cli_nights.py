@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nights import Files, Output, edited, write_inputs
 
-from batchscore.output.incremental.next_ledger import run_name
+from batchscore.output.incremental.switch import run_name_after
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.verify import verify_output
 from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment, Running
@@ -116,7 +116,7 @@ def test_names_of_runs_stay_in_order_and_short_where_the_clock_was_wrong_once(tm
     layout, names = Layout(tmp_path, "chat", ".jsonl"), [""]
     for night in range(300):
         wanted = f"{2030 if night == 3 else 2027}0101T{night:06}Z-host-4711"
-        names.append(run_name(layout, wanted))
+        names.append(run_name_after(layout, wanted))
         (tmp_path / "changes" / names[-1]).mkdir(parents=True)
     assert names == sorted(set(names))
     assert len(names[-1]) < 50

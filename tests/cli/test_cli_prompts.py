@@ -47,7 +47,11 @@ def test_a_bad_template_is_found_before_anything_is_asked(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", ["one"])
-    words = {"{text": "opens no column", "text}": "closes nothing", "Hello": "uses no {column}"}
+    words = {
+        "{text": "does not enclose a column",
+        "text}": "has no opening brace",
+        "Hello": "uses no {column}",
+    }
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--prompt"]
     for run, expected in zip(
         batchscore.together(*([*command, template] for template in words)), words.values(), strict=True
@@ -128,7 +132,7 @@ def test_ids_and_kept_columns_stand_in_scores_and_errors(
     )
     assert [run.exit_code for run in (named, everything, loose)] == [0, 0, 2], named
     assert "b.jsonl may differ in their columns" in loose.stderr
-    assert "rows with an id that an earlier row had: 1" in named.stdout
+    assert "1 row has a duplicate id" in named.stdout
     scores, errors = whole("named", "chat")
     record = scores["a.csv", 0]
     assert list(record) == ["file", "row", "id", "lang", "n", "chat", "finish_reason"]
@@ -149,7 +153,7 @@ def test_usage_and_raw_replies_of_embeddings_need_one_row_a_request(
     command += ["--usage", "--raw"]
     many, one = batchscore.together([*command, "-o", "many"], [*command, "-o", "one", "--batch-size", "1"])
     assert (many.exit_code, one.exit_code) == (2, 0)
-    assert "--batch-size 1" in many.stderr
+    assert "--batch-size to 1" in many.stderr
     assert not Path("many").exists()
     for record in whole("one", "embeddings")[0].values():
         assert record["usage"]["prompt_tokens"] >= 1

@@ -83,7 +83,7 @@ def test_a_run_leaves_its_page_and_the_command_makes_it_again(
     assert f"embeddings/{cut.name} has 100 bytes instead of" in page.read_text()
     assert "batchscore verify out" in page.read_text()
     mended = batchscore(*score, "--task", "embeddings", "--batch-size", "4", "--tpm", "600000")
-    assert "1 part of its records is damaged or gone; the rows that are lost are asked" in mended.said
+    assert "1 part of its records is damaged or missing. The lost rows are scored" in mended.said
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Fi
     assert [each.exit_code for each in done] == [0, 0, 0], done
     assert not Path("out/report.html").exists()
     assert batchscore("report", "out").exit_code == 0
-    assert "every one of 27 rows has a score" in Path("out/report.html").read_text()
+    assert "27 of 27 rows scored" in Path("out/report.html").read_text()
     scatter = next(each for each in charts_of(Path("out/report.html")) if each["type"] == "scatter")
     assert [len(series["data"]) for series in scatter["series"]] == [9, 9, 9]
 

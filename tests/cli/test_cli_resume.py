@@ -1,4 +1,4 @@
-"""The same command again: it asks what is missing, nothing else, and refuses to mix two runs."""
+"""The same command again: it scores only the missing rows, and refuses to mix two runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
 
     rest = batchscore(*command)
     assert rest.exit_code == 0
-    assert "12 rows of 2 files: 12 scored, 0 failed, 5 of them by earlier runs" in rest.stdout
+    assert "12 rows of 2 files: 12 scored, 0 failed, 5 done by earlier runs" in rest.stdout
     assert deployment.statistics().count == 12
     assert {one.body["messages"][0]["content"] for one in deployment.requests()} == {
         *(f"row {row}" for row in range(8)),
@@ -38,7 +38,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
 
     finished = batchscore(*command, "--limit", "5")
     assert finished.exit_code == 0
-    assert "12 rows of 2 files: 12 scored, 0 failed, 12 of them by earlier runs" in finished.stdout
+    assert "12 rows of 2 files: 12 scored, 0 failed, 12 done by earlier runs" in finished.stdout
     assert "--limit" not in finished.stdout
 
     files.texts("in/b.csv", [f"other {row}" for row in range(4)])

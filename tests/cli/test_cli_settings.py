@@ -70,7 +70,7 @@ def test_settings_files_that_cannot_be_used(batchscore: Cli, files: Files) -> No
         files.text(name, text)
     expected = {
         "typo.toml": (1, "colum is not a setting; did you mean column?"),
-        "secret.toml": (1, "Keys belong into the environment."),
+        "secret.toml": (1, "API keys belong into the environment."),
         "flag.toml": (1, "overwrite can only be given as a flag, --overwrite"),
         "broken.toml": (1, "broken.toml is not TOML"),
         "kind.toml": (2, "max_tokens in kind.toml is 'many', which is not a whole number"),
@@ -148,10 +148,10 @@ def test_variables_that_nothing_reads_are_told(batchscore: Cli, files: Files, de
     assert run.exit_code == 0, run
     (line,) = run.stderr.splitlines()
     assert line == (
-        "The variable BATCHSCORE_COLUM is not read: did you mean BATCHSCORE_COLUMN? "
-        "The variable BATCHSCORE_DEPLOYMENTS is not read: it can only stand in batchscore.toml. "
-        "The variable BATCHSCORE_LIMIT is not read: it can only be given as a flag, --limit. "
-        "The variable BATCHSCORE_SOMETHING_ELSE is not read: there is no such setting."
+        "The variable BATCHSCORE_COLUM has no effect: did you mean BATCHSCORE_COLUMN? "
+        "The variable BATCHSCORE_DEPLOYMENTS has no effect: it can only be set in batchscore.toml. "
+        "The variable BATCHSCORE_LIMIT has no effect: it can only be set as a flag, --limit. "
+        "The variable BATCHSCORE_SOMETHING_ELSE has no effect: there is no such setting."
     )
 
 

@@ -155,7 +155,7 @@ def test_one_file_in_a_store_is_replaced_whole_and_a_damaged_part_asked_again(
 @pytest.mark.parametrize(
     ("output", "told"),
     [
-        ("{uri}/in/a.csv", "is a file; give a folder"),
+        ("{uri}/in/a.csv", "is a file. Give a folder"),
         ("{uri}/in", "is also the output"),
         ("s3://no-such-bucket-of-ours/out", "the bucket or container does not exist"),
         ("s3://AKIA:{secret}@bucket/out", "put secrets into the environment"),

@@ -20,7 +20,7 @@ import pytest
 
 from batchscore.endpoint.credentials import (
     DEFAULT_SCOPE,
-    Credentials,
+    FixedCredentials,
     TokenCredentials,
     credentials_for,
     fetch_token,
@@ -97,7 +97,7 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TokenSe
         thread.join()
 
 
-def entra(environ: Mapping[str, str] | None = None) -> Credentials:
+def entra(environ: Mapping[str, str] | None = None) -> FixedCredentials | TokenCredentials:
     environ = environ or {}
     target = resolve_target(endpoint_settings(model="m", endpoint=AZ, auth="entra"), environ)
     return credentials_for(target, environ)

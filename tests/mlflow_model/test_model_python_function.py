@@ -253,7 +253,7 @@ def test_a_model_is_loaded_in_another_process_and_folder(deployment: Deployment,
     assert done.stdout.split() == ["(16,)"]
 
 
-def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment: Deployment) -> None:
+def test_saving_refuses_secrets_other_settings_and_a_full_folder(deployment: Deployment) -> None:
     for name in ("api_key", "azure_ad_token", "extra_headers", "Authorization"):
         with pytest.raises(UsageError, match=f"param {name}: a model stores no secrets"):
             save_model("m", task="chat", model="m", param={name: "s3cret"})
@@ -263,7 +263,7 @@ def test_saving_refuses_secrets_what_is_no_setting_and_a_full_folder(deployment:
     ) as told:
         save_model("m", task="chat", model="m", param={"data_sources": [search]})
     assert "s3cret" not in str(told.value)
-    with pytest.raises(UsageError, match="a model does not store endpoint"):
+    with pytest.raises(UsageError, match="endpoint is not a setting of this function"):
         save_model("m", task="chat", model="m", endpoint="https://user:pw@host")
     with pytest.raises(UsageError, match="task is missing"):
         save_model("m", model="m")
@@ -332,3 +332,22 @@ def test_a_model_that_mlflow_wrote_is_written_anew(deployment: Deployment) -> No
     (sent,) = deployment.requests()
     assert sent.body["temperature"] == 0.3
     assert sent.body["messages"] == [{"role": "user", "content": "Joke about cat"}]
+
+
+def test_a_model_that_an_earlier_version_saved_is_read(tmp_path: Path) -> None:
+    """It names another loader module and has earlier names of settings."""
+    save_model(
+        tmp_path / "m", task="chat", model="gpt-4o-mini", column="text", max_retries=3, quota_share=0.5
+    )
+    mlmodel = tmp_path / "m" / "MLmodel"
+    text = mlmodel.read_text().replace("batchscore.api.mlflow_function", "batchscore.model.python_function")
+    for now, earlier in (
+        ("quota_share", "share"),
+        ("max_retries", "retries"),
+        ("max_concurrency", "concurrency"),
+    ):
+        assert now in text
+        text = text.replace(now, earlier)
+    mlmodel.write_text(text)
+    settings = resolve_settings({"model": str(tmp_path / "m"), "output": "out"}, environ={}).settings
+    assert (settings.column, settings.max_retries, settings.quota_share) == ("text", 3, 0.5)

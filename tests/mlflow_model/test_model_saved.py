@@ -166,7 +166,7 @@ def test_what_contradicts_a_model_is_refused() -> None:
     with pytest.raises(UsageError, match=r"system: .* has its own messages"):
         chosen(FOREIGN / "messages-3.17", system="Be brief")
     written("two", {"model": "e", "task": "completions", "prompt": "{a} and {b}"})
-    with pytest.raises(UsageError, match="column: the template of two takes several columns"):
+    with pytest.raises(UsageError, match="column: the template of two uses several columns"):
         chosen("two", column="text")
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import BatchscoreError, ExitCode, InputError, OutputError, OutputLocked
-from batchscore.output.locks.lock import held
+from batchscore.output.locks.lock import hold_lock
 from batchscore.output.verify import Verification, verify_output
 from batchscore.stores.storage import digest_file
 
@@ -336,7 +336,7 @@ def test_what_cannot_be_read_is_no_damage(out: Path) -> None:
 @pytest.mark.parametrize("repair", [False, True])
 def test_a_run_at_work_is_left_in_peace(out: Path, repair: bool) -> None:  # noqa: FBT001
     with (
-        held(out / ".batchscore", "embeddings", what="out", command="batchscore score", notice=print),
+        hold_lock(out / ".batchscore", "embeddings", what="out", command="batchscore score", notice=print),
         pytest.raises(OutputLocked, match="`batchscore score`"),
     ):
         verdict_of(out, repair=repair)

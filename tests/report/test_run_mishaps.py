@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.cli.json_events import Events
+from batchscore.cli.json_events import JsonEvents
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.report.page.gather import Until, read_runs
+from batchscore.report.advice import without_flag
+from batchscore.report.page.gather import TimeLimit, read_runs
 from batchscore.report.page.read_parts import SMALL_BYTES, some_records
 from batchscore.report.page.runs import run_from
-from batchscore.report.page.verdict import without_limit
+from batchscore.report.page.verdict import words_of
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Event, Notice
 from batchscore.run.expected import expected
@@ -81,7 +82,7 @@ def test_tracking_that_cannot_begin_or_end_changes_nothing(
         patch.setattr(sys, "path", [*sys.path, tmp_path])
         finished, notices = score(track=True)
     assert (int(finished.exit_code), finished.outcome.ok) == (0, 2)
-    assert any("MLflow tracking fails" in notice for notice in notices)
+    assert any("MLflow tracking failed" in notice for notice in notices)
 
     def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -89,7 +90,7 @@ def test_tracking_that_cannot_begin_or_end_changes_nothing(
     monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
     finished, notices = score(track=True, output="other")
     assert (int(finished.exit_code), finished.outcome.ok) == (0, 2)
-    assert any("MLflow tracking fails" in notice for notice in notices)
+    assert any("MLflow tracking failed" in notice for notice in notices)
 
 
 def test_an_interrupted_page_leaves_the_run_as_it_ended(
@@ -116,7 +117,7 @@ def test_of_earlier_runs_no_files_are_kept_in_memory(tmp_path: Path) -> None:
             "files": [{"file": f"{hour}.csv"}],
         }
         (tmp_path / "runs" / f"{hour}.json").write_text(json.dumps(record))
-    runs, _ = read_runs(tmp_path, Until())
+    runs, _ = read_runs(tmp_path, TimeLimit())
     assert ["files" in run.record for run in runs] == [False, False, True, True]
 
 
@@ -138,19 +139,21 @@ def test_a_timeline_that_cannot_be_is_left_out(key: str, value: object) -> None:
     record = {"started": "2026-01-01T00:00:00", "settings": {"task": "chat"}, "timeline": timeline}
     run = run_from("a", json.dumps(record).encode())
     assert not isinstance(run, str)
-    assert run.course is None
+    assert run.timeline is None
 
 
-def test_a_name_that_is_no_utf8_can_be_told_to_a_machine() -> None:
+def test_a_name_that_is_not_utf8_can_be_written_as_json() -> None:
     lines: list[bytes] = []
-    Events(lines.append).say("started", output=os.fsdecode(b"caf\xe9"), inputs=["a", 1], errors={"ü": None})
-    told = {"event": "started", "output": "caf\\udce9", "inputs": ["a", 1], "errors": {"ü": None}}
-    assert json.loads(lines[0]) == told
+    fields: dict[str, Any] = {"inputs": ["a", 1], "errors": {"ü": None}}
+    JsonEvents(lines.append).write_line("started", output=os.fsdecode(b"caf\xe9"), **fields)
+    assert json.loads(lines[0]) == {"event": "started", "output": "caf\\udce9", **fields}
 
 
-def test_a_damaged_command_is_none() -> None:
-    assert not without_limit("batchscore score 'in --limit 5")
-    assert without_limit("batchscore score in --limit 5 -o out") == "batchscore score in -o out"
+def test_a_damaged_command_has_no_words() -> None:
+    assert words_of("batchscore score 'in --limit 5") == []
+    assert without_flag(words_of("batchscore score in --limit 5 -o out"), "--limit") == [
+        *("batchscore", "score", "in", "-o", "out")
+    ]
 
 
 def test_a_command_is_shown_without_secrets() -> None:

@@ -19,7 +19,7 @@ from batchscore.errors import (
     UsageError,
 )
 from batchscore.report.run_end import RunEnd
-from batchscore.report.words import money
+from batchscore.report.words import money_text
 from batchscore.rows import Attempt, Event, FileFinished, Notice, RowsSettled
 from batchscore.run.stop_conditions import LOOK_SECONDS, StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
@@ -198,7 +198,7 @@ def test_a_date_as_deadline_must_be_changed_to_resume(monkeypatch: pytest.Monkey
     ("amount", "words"), [(0.0, "0.00"), (0.00123456, "0.00123"), (12.345, "12.35"), (12345.6, "12,345.60")]
 )
 def test_amounts_of_money(amount: float, words: str) -> None:
-    assert money(amount) == words
+    assert money_text(amount) == words
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.find import score_parts
+from batchscore.output.find import output_folder, score_parts, task_of
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -53,7 +53,9 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - it takes half a second
 
     if storage.is_folder(path):
-        task, files = score_parts(path, task)
+        folder = output_folder(path)
+        task = task_of(folder, path, task)
+        files = score_parts(folder, task)
     elif storage.exists(path):
         files = [path]
     else:
@@ -95,7 +97,7 @@ def _from_lines(path: Place, task: str | None) -> tuple[str | None, _Columns]:
         for count, line in enumerate(lines):
             record = orjson.loads(line)
             task = task or _task_of(record)
-            if task == "embeddings" and task in record:
+            if task is not None and task in record and TASKS[task].answer == "vector":
                 record[task] = np.array(record[task], dtype=np.float32)
             for name, cell in record.items():
                 # If all columns are kept, rows may have different ones.
@@ -123,7 +125,7 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     task = task or _task_of(table.column_names)
     columns: _Columns = {}
     for name in table.column_names:
-        if name == task == "embeddings":
+        if name == task and TASKS[name].answer == "vector":
             columns[name] = vectors_of(table[name])
         else:
             columns[name] = table[name].to_pylist()

@@ -122,9 +122,7 @@ def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:
 
     Ctrl-C sets `interrupted`, which must end the work with an exception.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not is_loop_running():
         return work()
     results: list[T] = []
     errors: list[BaseException] = []
@@ -145,3 +143,12 @@ def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def is_loop_running() -> bool:
+    """Whether this thread runs an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

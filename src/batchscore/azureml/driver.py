@@ -33,11 +33,11 @@ from batchscore.errors import (
 )
 from batchscore.prompts.spec import parse_spec
 from batchscore.read import find_files
-from batchscore.report.progress.line import describe
+from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import Watch
 from batchscore.report.run_end import RunEnd
-from batchscore.report.tracking.follow import Followed
-from batchscore.report.words import counted
+from batchscore.report.tracking.follow import TrackingRun
+from batchscore.report.words import count_text
 from batchscore.rows import Event, FileFinished, Notice
 from batchscore.run.result import RunResult
 from batchscore.run.score_files import score_files
@@ -68,7 +68,7 @@ class ProcessSettings:
     settings: Settings
     environ: Mapping[str, str]
     named: Mapping[str, str]
-    followed: Followed
+    followed: TrackingRun
 
 
 _prepared: ProcessSettings | None = None
@@ -136,7 +136,7 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSett
     )
     # Calls are many and short, so MLflow has one listener per process.
     log = LogProgress(environ, Watch(settings.charged_answer_tokens, settings.cost))
-    followed = Followed(settings, environ, log, f"{platform.node() or 'host'}-{os.getpid()}")
+    followed = TrackingRun(settings, environ, log, f"{platform.node() or 'host'}-{os.getpid()}")
     return ProcessSettings(replace(settings, track=False), environ, chosen.sources, followed)
 
 
@@ -183,7 +183,7 @@ def score(prepared: ProcessSettings, paths: Sequence[str]) -> list[str]:
     if reason is not None:
         LOG.error("Stopped: %s", name_variables(reason.text, prepared.environ))
     settled.update(path for path in wanted if path not in left)
-    LOG.info("%s of this mini-batch settled, %s.", counted(len(settled), "file"), f"{len(left)} left")
+    LOG.info("%s of this mini-batch settled, %s.", count_text(len(settled), "file"), f"{len(left)} left")
     return [path for path in paths if path in settled]
 
 
@@ -274,7 +274,7 @@ def is_settled(file: FileFinished, error_threshold: float) -> bool:
 def log_files(result: RunResult, environ: Mapping[str, str]) -> None:
     """Log how each file ended, and why if it is not settled."""
     for file in result.outcome.files:
-        figures = f"{counted(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"
+        figures = f"{count_text(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"
         if is_settled(file, result.settings.error_threshold):
             LOG.info("%s: %s", file.file, figures)
         elif file.state == "complete":
@@ -308,4 +308,4 @@ class LogProgress:
             LOG.info("%s", name_variables(event.text, self.environ))
         elif now - self.last >= LOG_SECONDS:
             self.last = now
-            LOG.info("%s", describe(self.watch.view(now)))
+            LOG.info("%s", status_line(self.watch.view(now)))

@@ -19,7 +19,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from batchscore.endpoint.key_vault import KEY_LIFE_SECONDS, read_key
@@ -38,23 +37,9 @@ _OF_IDENTITY = ("AZURE_", "IDENTITY_", "MSI_", "IMDS_")
 _OF_LOGIN = ("PATH", "HOME", "USERPROFILE")
 
 
-class Credentials(Protocol):
-    """A key or a token that authenticates requests."""
-
-    async def headers(self) -> Mapping[str, str]:
-        """Return the headers for a request that is sent now; about 1 µs while they are valid."""
-
-    async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:
-        """Report a 401; return whether a retry makes sense.
-
-        `rejected` are the headers of that request. If they are older than the last renewal, no new one
-        starts. Without them, a renewal also covers the 401s of the next 10 s.
-        """
-
-
 def credentials_for(
     target: Target, environ: Mapping[str, str], clock: Callable[[], float] = time.time
-) -> Credentials:
+) -> FixedCredentials | TokenCredentials:
     """Return the credentials for the requests to `target`. `clock` gives seconds since 1970."""
     if target.auth == "none":
         return FixedCredentials({})
@@ -135,7 +120,7 @@ class TokenCredentials:
         self._of = NO_TOKEN
 
     async def headers(self) -> Mapping[str, str]:
-        """Return the headers; wait only if no token is valid."""
+        """Return the headers for a request sent now; wait only if no token is valid, else about 1 µs."""
         renewal = self._cache.due_renewal()
         if renewal is not None:
             await asyncio.wrap_future(renewal)
@@ -147,7 +132,11 @@ class TokenCredentials:
         return self._headers
 
     async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:
-        """Renew the token, unless it was renewed since; return whether it is a different one."""
+        """Renew the token after a 401; return whether it is a different one, so that a retry makes sense.
+
+        `rejected` are the headers of that request. If they are older than the last renewal, no new one
+        starts. Without them, a renewal also covers the 401s of the next 10 s.
+        """
         old = (rejected or self._headers).get(self._header, "").removeprefix(self._prefix)
         renewal = self._cache.renew(old)
         if renewal is not None:

@@ -42,9 +42,8 @@ DATA = "model.yaml"
 
 #: Parameters that `predict` takes besides the stored ones, with MLflow's names of their types.
 PARAMS: Mapping[str, Mapping[str, str]] = {
-    "embeddings": {"dimensions": "long", "user": "string"},
-    "completions": {"temperature": "double", "top_p": "double", "max_tokens": "long", "seed": "long"},
-    "chat": {"temperature": "double", "top_p": "double", "max_tokens": "long", "seed": "long"},
+    "vector": {"dimensions": "long", "user": "string"},
+    "text": {"temperature": "double", "top_p": "double", "max_tokens": "long", "seed": "long"},
 }
 
 #: Parameters that accept fractions, even if the stored value is a whole number.
@@ -261,7 +260,7 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
         outputs.insert(0, ColSpec(Array(DataType.float), task.name))
     else:
         outputs[:0] = [ColSpec(text, settings.task), ColSpec(text, "finish_reason")]
-    specs = {name: ParamSpec(name, kind, None) for name, kind in PARAMS[settings.task].items()}
+    specs = {name: ParamSpec(name, kind, None) for name, kind in PARAMS[task.answer].items()}
     stored = {"dimensions": settings.dimensions, "max_tokens": settings.max_tokens, **settings.param}
     if "max_completion_tokens" in settings.param:
         specs.pop("max_tokens", None)

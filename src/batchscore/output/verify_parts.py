@@ -17,7 +17,7 @@ import orjson
 
 from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, OutputError
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import VERSION, Commit, Manifest, copy_of, manifest_from
+from batchscore.output.manifest import VERSION, Commit, Manifest, copy_of, manifest_from_json
 from batchscore.output.read_part import damage_of, read_part
 from batchscore.output.records.jsonl import DAMAGED
 from batchscore.rows import RowError
@@ -103,7 +103,7 @@ def _read_stated(place: Place, path: Place, root: Place, task: str) -> tuple[Man
     version = totals.get("version")
     if type(version) is int and version != VERSION:
         raise OutputError(f"{path} was written by another version of batchscore. Check it with that version.")
-    stated = manifest_from(totals)
+    stated = manifest_from_json(totals)
     refuse_odd(stated, path, root, task)
     return stated, totals
 

@@ -6,20 +6,20 @@ plan with the same message. Answers in a killed run's journals are not counted; 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from batchscore.errors import UnreadableFile
-from batchscore.output.ledger import Ledger
+from batchscore.output.conflicts import error_of_change, refuse_other_settings
 from batchscore.output.leftovers import refuse_foreign_files
-from batchscore.output.manifest import Manifest, places_of_manifests, read_manifest
-from batchscore.output.one_file import refuse_other_tasks, refuse_to_lose
-from batchscore.output.open import ledger_of, refuse_foreign_file
+from batchscore.output.manifest import Manifest, manifest_paths, read_manifest
+from batchscore.output.one_file import refuse_foreign_file, refuse_to_lose
 from batchscore.output.place import Output
+from batchscore.output.spec import OutputSpec, fingerprint_of, output_spec
 from batchscore.plan.survey import Survey
 from batchscore.read import digest
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import OutputSettings, RecordSettings, cut
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class AlreadyScored:
         commit = None if manifest is None else manifest.parts.get(row // self.rows_per_part)
         if commit is None or row % self.rows_per_part >= commit.rows:
             return 1.0
-        settled = commit.ok + commit.errors - commit.asked_again(retry_errors=self.retry_errors)
+        settled = commit.ok + commit.errors - commit.retried(retry_errors=self.retry_errors)
         return 1.0 - settled / commit.rows
 
 
@@ -53,35 +53,28 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
     nothing = AlreadyScored(settings.rows_per_part, settings.retry_errors)
     if output is None:
         return nothing
-    # Journals are not read, so no folder has to be made for them.
-    ledger = ledger_of(
-        replace(settings, scratch_dir=settings.scratch_dir or tempfile.gettempdir()),
-        survey.schema,
-        survey.places,
-        output,
-    )
-    layout = ledger.layout
-    manifests = {found.file: found for found in map(read_manifest, places_of_manifests(layout))}
+    fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
+    spec = output_spec(cut(OutputSettings, settings), output, fingerprint, survey.schema, survey.places)
+    manifests = {found.file: found for found in map(read_manifest, manifest_paths(spec.layout))}
     if settings.overwrite:
         nothing.discarded = sum(manifest.ok for manifest in manifests.values())
         return nothing
     if output.file is not None:
-        refuse_foreign_file(layout, output.file)
-        refuse_other_tasks(ledger, output.file)
-    refuse_foreign_files(layout)
+        refuse_foreign_file(spec, output.file)
+    refuse_foreign_files(spec.layout)
     if any(manifest.ok for manifest in manifests.values()):
         for manifest in manifests.values():
-            ledger.refuse_other_run(manifest)
-    same = {name: found for name, found in manifests.items() if found.fingerprint == ledger.fingerprint}
-    ledger.manifests = same
+            refuse_other_settings(spec, manifest)
+    same = {name: found for name, found in manifests.items() if found.fingerprint == spec.fingerprint}
     if output.file is not None and not settings.incremental:
-        refuse_to_lose(ledger, output.file, [ready.file.name for ready in survey.ready])
-    return compare_inputs(settings, survey, ledger)
+        refuse_to_lose(same, output.file, [ready.file.name for ready in survey.ready])
+    return compare_inputs(settings, survey, spec, same)
 
 
-def compare_inputs(settings: Settings, survey: Survey, ledger: Ledger) -> AlreadyScored:
+def compare_inputs(
+    settings: Settings, survey: Survey, spec: OutputSpec, manifests: Mapping[str, Manifest]
+) -> AlreadyScored:
     """Return what is scored of the files that have not changed since."""
-    manifests = ledger.manifests
     finished: set[str] = set()
     changed: set[str] = set()
     for ready in survey.ready:
@@ -94,10 +87,10 @@ def compare_inputs(settings: Settings, survey: Survey, ledger: Ledger) -> Alread
         except UnreadableFile:
             same = True  # reading the file reports what is wrong with it
         if not same and not settings.incremental:
-            raise ledger.error_of_change(name)
+            raise error_of_change(spec, name)
         if not same:
             changed.add(name)
-        elif manifest.nothing_left(retry_errors=settings.retry_errors):
+        elif manifest.is_done(retry_errors=settings.retry_errors):
             finished.add(name)
     return AlreadyScored(
         rows_per_part=settings.rows_per_part,

@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from functools import partial
 from math import inf
 
-from batchscore.output.open import part_format
 from batchscore.output.place import Output, output_of
+from batchscore.output.spec import part_format
 from batchscore.plan.already_scored import AlreadyScored, find_already_scored
 from batchscore.plan.extent import EVERYTHING, FOR_A_PLAN, Budget
 from batchscore.plan.figures import Totals
@@ -27,6 +27,7 @@ from batchscore.plan.vocabulary import TokenCounter, parameter_tokens, token_cou
 from batchscore.request.quota.windows import SMOOTHING_SECONDS
 from batchscore.settings.deadline import moment_of
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import OutputSettings, cut
 from batchscore.simulator.words import count_tokens
 from batchscore.task import TASKS
 
@@ -70,8 +71,8 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
     started = time.monotonic()
     if settings.deadline is not None:
         moment_of(settings.deadline, datetime.now(timezone.utc))
-    output = output_of(settings) if with_output else None
-    surveyed = survey(inputs, settings, output=None if output is None else output.asked_for)
+    output = output_of(cut(OutputSettings, settings)) if with_output else None
+    surveyed = survey(inputs, settings, output=None if output is None else output.named)
     scored = find_already_scored(settings, surveyed, output)
     counter = token_counter_of(settings)
     budget = EVERYTHING if exactly else FOR_A_PLAN
@@ -103,7 +104,7 @@ def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, 
         dimensions=dimensions,
         bytes=output_bytes(
             settings,
-            settings.format if output is None else part_format(settings, output),
+            settings.format if output is None else part_format(settings.format, output),
             rows=totals.prompts,
             carried_bytes=totals.carried_bytes,
             dimensions=dimensions,

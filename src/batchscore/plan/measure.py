@@ -189,7 +189,7 @@ class Measurement:
         manifest = self.scored.manifests.get(figures.file)
         if manifest is None:
             return
-        settled = manifest.standing(retry_errors=self.scored.retry_errors)
+        settled = manifest.final_rows(retry_errors=self.scored.retry_errors)
         left = max(0.0, 1 - settled / max(figures.all_rows, 1))
         figures.known = settled / figures.scale
         figures.prompts *= left

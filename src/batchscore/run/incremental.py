@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from batchscore.errors import UnreadableFile, setting_name
 from batchscore.output.incremental.carry_over import carry_over as carry_over_file
-from batchscore.output.incremental.known_answers import answers_of
+from batchscore.output.incremental.known_answers import index_answers
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import Survey, open_rows
@@ -58,7 +58,7 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
         except UnreadableFile:
             continue  # the run meets it, too, and reports it
     ledger.compare(inputs)
-    answers = answers_of(ledger.accounts(), ledger.journals.folder)
+    answers = index_answers(ledger.accounts(), ledger.spec, ledger.journals.folder)
     changed = reused = 0
     try:
         for ready in survey.ready:
@@ -82,8 +82,8 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
     if not changed:
         return
     text = f"{changed:,} of {len(survey.ready):,} files new or changed; {reused:,} of their rows reused"
-    if answers.without:
-        text += f"; {answers.without:,} earlier rows cannot be compared and are scored again"
+    if answers.without_digests:
+        text += f"; {answers.without_digests:,} earlier rows cannot be compared and are scored again"
     listen(Notice(f"{setting_name('incremental')}: {text}."))
 
 
@@ -112,7 +112,7 @@ def write_changes(survey: Survey, ledger: NextLedger, *, complete: bool, prune: 
     removed = removed_inputs(survey, ledger)
     dropped = ledger.end(removed, whole=complete, prune=prune)
     return Changes(
-        changes_file(ledger.visible.layout, ledger.run),
+        changes_file(ledger.visible.spec.layout, ledger.run),
         **dict(ledger.changed),
         vanished=tuple(file for file in removed if file not in dropped),
         dropped=tuple(dropped),

@@ -198,7 +198,7 @@ class Job:
                 continue
             if place < self.source.files_opened:
                 yield self.figures(name, "partial", complete=False)
-            elif before is not None and before.nothing_left(retry_errors=self.source.retry_errors):
+            elif before is not None and before.is_done(retry_errors=self.source.retry_errors):
                 yield self.figures(name, "complete", complete=True)
             else:
                 yield self.figures(name, "not_started", complete=False)

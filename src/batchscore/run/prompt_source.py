@@ -47,7 +47,7 @@ class PromptSource:
         """Digest the files that were scored completely: if one has changed, the run ends before it sends."""
         loop = asyncio.get_running_loop()
         for ready in self.survey.ready:
-            if self.ledger.compared(ready.file.name):
+            if self.ledger.needs_digest(ready.file.name):
                 self.digests[ready.file.name] = loop.run_in_executor(None, digest, ready.file.path)
                 await asyncio.wait([self.digests[ready.file.name]])
 
@@ -64,7 +64,7 @@ class PromptSource:
                 # Hashing runs beside reading; the digest is needed only when the file is finished.
                 self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
             digests = self.digests[name]
-            progress = self.ledger.start(name, digests.result() if self.ledger.compared(name) else "")
+            progress = self.ledger.start(name, digests.result() if self.ledger.needs_digest(name) else "")
             self.known[name] = self.settled_rows(self.ledger.manifests[name])
             self.listen(FileOpened(name, self.known[name]))
             if progress is None:
@@ -72,7 +72,7 @@ class PromptSource:
                 if self.rows_left is not None:
                     self.rows_left = max(0, self.rows_left - self.ledger.manifests[name].rows)
                 continue
-            if progress.damaged and self.ledger.alone:
+            if progress.damaged and not self.ledger.spec.shared:
                 self.listen(Notice(progress.damage))
             try:
                 yield from progress.unanswered(self.prompts_of(ready, progress))
@@ -104,4 +104,4 @@ class PromptSource:
 
     def settled_rows(self, manifest: Manifest) -> int:
         """Return how many rows of a file need no request in this run."""
-        return manifest.standing(retry_errors=self.retry_errors)
+        return manifest.final_rows(retry_errors=self.retry_errors)

@@ -18,7 +18,7 @@ import orjson
 
 from batchscore.endpoint.from_settings import Endpoint
 from batchscore.errors import name_settings
-from batchscore.report.json_text import for_json
+from batchscore.report.json_text import json_safe
 from batchscore.report.timeline import Timeline
 from batchscore.run.result import RunResult
 from batchscore.settings.secrets import without_secrets
@@ -83,13 +83,13 @@ def write_record(
         "versions": versions(),
         # Hundreds of figures on one line.
         "timeline": orjson.Fragment(
-            orjson.dumps(timeline.record(max(result.seconds - timeline.lasted, 0.0)))
+            orjson.dumps(timeline.record(max(result.seconds - timeline.seconds, 0.0)))
         ),
     }
     if result.changes is not None:
         record["changes"] = asdict(result.changes)
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    storage.write_whole(result.record, orjson.dumps(for_json(record), option=options, default=str))
+    storage.write_whole(result.record, orjson.dumps(json_safe(record), option=options, default=str))
 
 
 def utc(started: float) -> datetime:

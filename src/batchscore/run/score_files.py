@@ -19,10 +19,11 @@ from batchscore.errors import OutputError, SettingsError, setting_name
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
-from batchscore.output.locks.lock import Hold
+from batchscore.output.locks.lock import Lock
 from batchscore.output.one_file import write_one_file
 from batchscore.output.open import open_ledger
-from batchscore.output.place import Output, holding, output_of
+from batchscore.output.place import Output, lock_output, output_of
+from batchscore.output.spec import fingerprint_of, output_spec
 from batchscore.plan.survey import Survey, survey
 from batchscore.report.page.make import quickly, write_report
 from batchscore.report.run_end import RunEnd
@@ -41,7 +42,14 @@ from batchscore.run.result import RunResult
 from batchscore.run.stop import Stop
 from batchscore.run.stop_conditions import StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import EndpointSettings, RequestSettings, StopSettings, cut
+from batchscore.settings.slices import (
+    EndpointSettings,
+    OutputSettings,
+    RecordSettings,
+    RequestSettings,
+    StopSettings,
+    cut,
+)
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath, place_of
 from batchscore.task import TASKS
@@ -64,8 +72,8 @@ def score_files(
     """
     run = prepare(settings, inputs, environ=environ, listen=listen, named=named)
     with tracked(settings, environ, listen, run.name) as tracking:
-        run.listen = tracking.heard
-        with holding(settings, run.output, listen) as lock:
+        run.listen = tracking.listener
+        with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
             run.score(lock)
         result = run.finish(command)
         tracking.finished(
@@ -94,8 +102,8 @@ def prepare(
             f"{setting_name('incremental')} needs an output on a local disk, and this one is in a store. "
             f"Score into a folder and copy that, or leave {setting_name('incremental')} out."
         )
-    output = output_of(settings)
-    surveyed = survey(inputs, settings, output=output.asked_for)
+    output = output_of(cut(OutputSettings, settings))
+    surveyed = survey(inputs, settings, output=output.named)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
     worker = worker_name(shared_output=settings.shared_output)
     name = f"{utc(conditions.started):%Y%m%dT%H%M%SZ}-{worker}"
@@ -121,12 +129,14 @@ class Run:
     changes: Changes | None = None
     with_file: bool = False
 
-    def score(self, lock: Hold) -> None:
+    def score(self, lock: Lock) -> None:
         """Score the files into the locked output."""
         settings, survey = self.settings, self.survey
-        self.layout, ledger = open_ledger(
-            settings, survey.schema, survey.places, self.output, self.listen, self.name, self.require_answer
-        )
+        for_output = cut(OutputSettings, settings)
+        fingerprint = fingerprint_of(cut(RecordSettings, settings), self.output)
+        spec = output_spec(for_output, self.output, fingerprint, survey.schema, survey.places)
+        self.layout = spec.layout
+        ledger = open_ledger(spec, for_output, self.output, self.listen, self.name, self.require_answer)
         if survey.problems:
             total = len(survey.problems) + len(survey.ready)
             self.listen(
@@ -150,7 +160,7 @@ class Run:
             with suppress(OutputError):
                 self.with_file = storage.exists(self.output.file)
 
-    async def work(self, ledger: Ledger, lock: Hold) -> RunEnd:
+    async def work(self, ledger: Ledger, lock: Lock) -> RunEnd:
         """Run the job on this loop, with everything that may stop it."""
         conditions, stop, settings = self.conditions, self.conditions.stop, self.settings
         loop = asyncio.get_running_loop()
@@ -252,7 +262,7 @@ class Run:
         """Write the page; `None` if it failed, or if other workers may still write to the output."""
         if self.settings.shared_output:
             return None
-        shown = str(self.output.asked_for)
+        shown = str(self.output.named)
         try:
             return write_report(self.output.folder, shown=shown, effort=quickly(ok))
         except (Exception, KeyboardInterrupt) as error:

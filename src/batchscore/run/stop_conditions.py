@@ -23,7 +23,7 @@ from batchscore.errors import (
     TooManyErrors,
     setting_name,
 )
-from batchscore.report.words import money
+from batchscore.report.words import money_text
 from batchscore.rows import Attempt, Event, Listen, Notice, RowsSettled
 from batchscore.run.stop import Stop
 from batchscore.settings.deadline import moment_of, parse_deadline
@@ -109,7 +109,7 @@ class StopConditions:
         if spent is None or spent < most_spent:
             return None
         return BoundReached(
-            f"this run has cost {money(spent)}, and {setting_name('max_spend')} is {most_spent:g}."
+            f"this run has cost {money_text(spent)}, and {setting_name('max_spend')} is {most_spent:g}."
         )
 
     def no_usage(self) -> SettingsError | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from batchscore.errors import UsageError, setting_name
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import CONFIG_FILE, REQUIRED, variable_of
+from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     from batchscore.settings.fields import Settings
@@ -113,9 +114,10 @@ def check_prompt(chosen: Settings) -> None:
         del given[column]
     sources = [name for name, value in given.items() if value is not None]
     refuse(len(sources) > 1, f"{' and '.join(sources)} both define the prompt; give one of them.")
-    chat, embeddings = chosen.task == "chat", chosen.task == "embeddings"
+    task = TASKS[chosen.task]
+    vectors = task.answer == "vector"
     refuse(
-        not chat and (chosen.system is not None or chosen.messages is not None),
+        not task.takes_messages and (chosen.system is not None or chosen.messages is not None),
         f"{system} and {messages} are for {setting_name('task')} chat, not {chosen.task}.",
     )
     refuse(
@@ -123,11 +125,11 @@ def check_prompt(chosen: Settings) -> None:
         f"{system} and {messages}: put the system message into the messages file.",
     )
     refuse(
-        embeddings and chosen.max_tokens is not None,
+        vectors and chosen.max_tokens is not None,
         f"{setting_name('max_tokens')} is for completions and chat; embeddings have no answer to limit.",
     )
     refuse(
-        not embeddings and chosen.dimensions is not None,
+        not vectors and chosen.dimensions is not None,
         f"{setting_name('dimensions')} is for {setting_name('task')} embeddings.",
     )
 
@@ -136,7 +138,7 @@ def check_records(chosen: Settings) -> None:
     """Raise `UsageError` if the settings of the output contradict each other."""
     incremental, shared_output = setting_name("incremental"), setting_name("shared_output")
     refuse(
-        chosen.task == "embeddings" and (chosen.usage or chosen.raw) and chosen.batch_size > 1,
+        TASKS[chosen.task].packs_many and (chosen.usage or chosen.raw) and chosen.batch_size > 1,
         f"{setting_name('usage')} and {setting_name('raw')} describe one reply, and an embeddings reply "
         "holds "
         f"many rows; set {setting_name('batch_size')} to 1 (slower).",
@@ -193,7 +195,7 @@ def check_bounds(chosen: Settings) -> None:
     if chosen.max_spend is None:
         return
     prices = {setting_name("price_in"): chosen.price_in}
-    if chosen.task != "embeddings":
+    if TASKS[chosen.task].answer == "text":
         prices[setting_name("price_out")] = chosen.price_out
     missing = [name for name, price in prices.items() if price is None]
     max_spend = setting_name("max_spend")

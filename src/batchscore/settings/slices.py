@@ -87,6 +87,22 @@ class OutputSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RecordSettings(PromptSettings):
+    """What determines a record; only runs that agree in all of it can share an output, hence many fields."""
+
+    model: str
+    deployment: str | None
+    api_params: Mapping[str, Any]
+    on_long_input: str
+    txt: str
+    usage: bool
+    raw: bool
+    format: str
+    rows_per_part: int
+    simulate: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StopSettings:
     """What ends a run before its work is done; `cost` is that of prompt and answer tokens by the prices."""
 

@@ -55,8 +55,8 @@ def sources_of(
 
 
 def is_given(flag: Any) -> bool:
-    """Whether a flag has a value; click gives empty ones for flags that were not used."""
-    return not (flag is None or flag is False or flag in ((), {}))
+    """Whether a flag has a value; `None` and empty values are those of flags that were not used."""
+    return flag is not None and flag not in ((), {}, [])
 
 
 def source_of(
@@ -97,9 +97,9 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
             continue
         near = difflib.get_close_matches(name, readable, n=1, cutoff=0.75)
         if name in only_flag:
-            why = f"this setting can only be given as a flag, {flag_of(declared[name])}."
+            why = f"it can only be set as a flag, {flag_of(declared[name])}."
         elif name in only_file:
-            why = f"this setting can only be given in {CONFIG_FILE}."
+            why = f"it can only be set in {CONFIG_FILE}."
         else:
             why = f"did you mean {near[0]}?" if near else "there is no such setting."
         sentences.append(f"The variable {name} has no effect: {why}")

@@ -1,0 +1,89 @@
+"""`batchscore.score_files` does what the command `score` does, also in a notebook."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+import batchscore
+from batchscore.api.score_files import work_outside_loop
+from batchscore.errors import ExitCode, InputError, UsageError
+
+
+@pytest.fixture
+def score(tmp_path: Path) -> Callable[..., batchscore.RunSummary]:
+    (tmp_path / "in.csv").write_text("lang,text\nen,the tide turns\nde,\nfr,a loaf of bread\n")
+
+    def run(**more: Any) -> batchscore.RunSummary:
+        arguments = {"output": "out", "task": "embeddings", "model": "any", "simulate": True, **more}
+        return batchscore.score_files("in.csv", **arguments)
+
+    return run
+
+
+def test_files_are_scored_and_a_second_call_sends_nothing(
+    score: Callable[..., batchscore.RunSummary],
+) -> None:
+    done = score(column="text", keep=["lang"], dimensions=8, price_in=1_000_000.0)
+    assert (done.exit_code, done.reason, done.rows, done.ok, done.errors) == (ExitCode.DONE, None, 3, 2, 1)
+    assert done.failed == 0, "an empty row does not count"
+    assert done.cost == done.prompt_tokens > 0
+    frame = batchscore.read_scores("out")
+    assert frame["lang"].tolist() == ["en", "fr"]
+    assert json.loads(Path(done.record).read_text())["rows"] == 3
+    again = score(column="text", keep=["lang"], dimensions=8)
+    assert (again.rows, again.ok, again.prompt_tokens) == (3, 2, 0)
+
+
+def test_a_run_that_stops_early_says_why(score: Callable[..., batchscore.RunSummary]) -> None:
+    done = score(column="text", limit=1)
+    assert (done.rows, done.reason) == (1, "limit was reached")
+
+
+def test_it_works_while_an_event_loop_is_running(score: Callable[..., batchscore.RunSummary]) -> None:
+    async def notebook() -> batchscore.RunSummary:
+        return score(column="text")
+
+    assert asyncio.run(notebook()).ok == 2
+
+
+def test_ctrl_c_in_a_notebook_ends_the_run() -> None:
+    interrupted = threading.Event()
+    interrupted.set()
+
+    def work() -> None:
+        if interrupted.wait(5):
+            raise KeyboardInterrupt
+
+    async def notebook() -> None:
+        work_outside_loop(work, interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(notebook())
+
+
+def test_errors_name_arguments(score: Callable[..., batchscore.RunSummary]) -> None:
+    with pytest.raises(UsageError, match=r"^max_concurency is not a setting .* did you mean max_con"):
+        score(max_concurency=3)
+    with pytest.raises(UsageError, match=r"^max_spend needs price_in:"):
+        score(max_spend=1.0)
+    with pytest.raises(InputError, match=r"no column 'txt' \(column\); its columns are text, lang\."):
+        score(column="txt")
+    with pytest.raises(UsageError, match=r"^task is missing\."):
+        score(task=None)
+
+
+def test_an_argument_of_false_beats_a_variable(
+    score: Callable[..., batchscore.RunSummary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHSCORE_USAGE", "true")
+    monkeypatch.setenv("BATCHSCORE_BATCH_SIZE", "1")
+    score(column="text", usage=False)
+    (part,) = Path("out/embeddings").iterdir()
+    assert "usage" not in cast("dict[str, Any]", json.loads(part.read_text().splitlines()[0]))
