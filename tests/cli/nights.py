@@ -15,7 +15,7 @@ import numpy as np
 
 from batchscore import read_scores
 from batchscore.output.verify import verify_output
-from batchscore.run.result import Finished
+from batchscore.run.result import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
 from batchscore.simulator import Deployment
@@ -96,7 +96,7 @@ class Output:
     def with_id(self) -> bool:
         return "id" in self.settings
 
-    def run(self, **more: Any) -> Finished:
+    def run(self, **more: Any) -> RunResult:
         """Run one night to its end."""
         settings = Settings(
             task="embeddings",

@@ -40,7 +40,7 @@ def test_a_budget_stops_the_run_and_the_same_command_resumes_with_a_new_budget(
         (spent, ", and --max-spend is 100."),
     ):
         assert run.exit_code == 4, run
-        assert "Waiting for answers that are on their way." in run.stderr
+        assert "Waiting for requests in flight." in run.stderr
         stopped, next_step = run.stderr.splitlines()[-2:]
         assert stopped.startswith("Stopped: this run has ")
         assert stopped.endswith(words)
@@ -84,7 +84,7 @@ def test_a_budget_that_cannot_be_counted(batchscore: Cli, files: Files, deployme
     deployment.will(status=200, body={"choices": [choice]}, times=None)
     run = batchscore(*score("out", deployment, "--max-total-tokens", "1000"))
     assert run.exit_code == 1
-    assert "Stopped: the service does not say how many tokens it bills" in run.stderr
+    assert "Stopped: the service does not report billed tokens" in run.stderr
     assert "Fix this. To resume, run: batchscore score" in run.stderr.splitlines()[-1]
     assert len(records(Path("out/chat"))) == deployment.statistics().count < ROWS
 
@@ -131,7 +131,7 @@ def test_a_deadline_ends_the_run_in_time_whatever_hangs(
     ended, cut = batchscore.together(slow, score("hanging", hanging, "--deadline", "3s", "--json"))
     assert ended.exit_code == 4, ended
     stopped, next_step = ended.stderr.splitlines()[-2:]
-    assert stopped == "Stopped: the run is to be over by --deadline 3s."
+    assert stopped == "Stopped: the run must end by --deadline 3s."
     assert next_step.startswith("To resume, run: batchscore score a.csv")
     assert 1 <= len(records(Path("slow/chat"))) == deployment.statistics().count < 300
     assert (cut.exit_code, cut.report["ok"], cut.report["retried"]) == (4, 3, {"interrupted": 1})

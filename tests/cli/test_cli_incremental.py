@@ -217,13 +217,13 @@ def test_files_that_may_still_exist_are_not_pruned(
     Path("elsewhere").rename("gone")
     missing = batchscore(*command(deployment, "--prune"))
     assert missing.exit_code == 0
-    assert "--prune drops nothing: mounted/b.csv may still be there" in missing.stderr
+    assert "--prune removes nothing: mounted/b.csv may still exist" in missing.stderr
     assert whole("out", "chat") == before
     Path("gone").rename("elsewhere")
     Path("in/a.csv").write_text("")
     emptied = batchscore(*command(deployment))
     assert emptied.exit_code == 0
-    assert "a.csv was scored and holds not one byte now" in emptied.stderr
+    assert "a.csv was scored and is empty now" in emptied.stderr
     assert "scores kept (use --prune to remove): a.csv" in emptied.stdout
     assert whole("out", "chat") == before
     assert [told for told in changes() if told] == [[("new", "000"), ("new", "001"), ("new", "000")]]

@@ -13,12 +13,8 @@ from cli_records import whole
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.locks.flock import SYSTEM
 from batchscore.output.locks.lock import Lock
-from batchscore.output.place import output_of
-from batchscore.plan.survey import survey
 from batchscore.rows import Event, Notice, RowsSettled
-from batchscore.run.score_files import score_surveyed
-from batchscore.run.stop_conditions import bounds_of
-from batchscore.settings.slices import OutputSettings, cut
+from batchscore.run.score_files import prepare
 from batchscore.simulator import Deployment
 
 if TYPE_CHECKING:
@@ -116,9 +112,7 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
     settings = resolve_settings(
         {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True},
         environ={},
-        config={},
     ).settings
-    output = output_of(cut(OutputSettings, settings))
     hold = Lock(tmp_path / "gone.lock", b"", None, SYSTEM)
     notices: list[str] = []
 
@@ -128,9 +122,8 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
         elif isinstance(event, Notice):
             notices.append(event.text)
 
-    surveyed = survey(["a.csv"], settings, output=None)
-    bounds = bounds_of(settings, time.time())
-    finished = score_surveyed(settings, surveyed, output, [], {}, listen, hold, bounds, "run")
-    assert finished.exit_code == 4
-    assert 0 < finished.outcome.ok < 3000
+    run = prepare(settings, ["a.csv"], environ={}, listen=listen)
+    run.score(hold)
+    assert run.finish("").exit_code == 4
+    assert 0 < run.outcome.ok < 3000
     assert any("the lock of the output was removed" in notice for notice in notices)

@@ -41,7 +41,7 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
         "in/b.csv --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, ",
         "in/b.csv --prompt {bodi}": "b.csv: no column 'bodi' (--prompt); its columns are body, ",
         "lines --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, "
-        "body, lang. The others hold bare texts, which take any column's place, so its name may be misspelt.",
+        "body, lang. The others hold bare texts, which fit any column name, so the name may be misspelt.",
         "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); there are body",
     }
     command = ["score", "-o", "out", "--task", "chat", "-m", "m", "--simulate"]
@@ -235,7 +235,7 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert skipped.exit_code == 0
     assert "skipped: photo.JPG: suffix .JPG is not one that batchscore reads" in skipped.stdout
     assert mixed.exit_code == 1
-    assert "2 of 4 files cannot be scored; the others are" in mixed.stderr
+    assert "2 of 4 files cannot be scored; the summary says why" in mixed.stderr
     for words in ("bad.parquet: ", "other.csv: no column 'text'", "cut.json: "):
         assert f"cannot be scored: {words}" in mixed.stderr
     scores, errors = whole("mixed-out", "chat")

@@ -69,7 +69,7 @@ def test_a_run_that_stopped_counts_the_remaining_work(
     assert "chat: 11 rows done, 0 failed, 1 file not read completely, 1 file not started" in limited.stdout
     record = record_of_the_only_run()
     assert (record["reason"], record["rows"]) == ("limit was reached", ROWS + 2)
-    assert sorted((file["file"], file["state"], file["read_to_its_end"]) for file in record["files"]) == [
+    assert sorted((file["file"], file["state"], file["complete"]) for file in record["files"]) == [
         ("a.csv", "complete", True),
         ("b.csv", "partial", False),
         ("c.csv", "not_started", False),
@@ -97,7 +97,7 @@ def test_a_signal_that_is_delivered_twice_discards_nothing(
     ) as process:
         deployment.wait_for(1)
         process.interrupt(signal.SIGTERM)
-        assert "send SIGTERM again to leave at once" in process.stderr.readline()
+        assert "send SIGTERM again to quit now" in process.stderr.readline()
         process.interrupt(signal.SIGTERM)
         process.interrupt(signal.SIGINT)
         run = process.finish()
@@ -121,7 +121,7 @@ def test_a_second_signal_quits_at_once(batchscore: Cli, files: Files, deployment
     ) as process:
         deployment.wait_for(4)
         process.interrupt()
-        assert "press Ctrl-C again to leave at once" in process.stderr.readline()
+        assert "press Ctrl-C again to quit now" in process.stderr.readline()
         process.interrupt()
         # The same once more, as far as anybody can tell: it is not heard as a second wish.
         time.sleep(0.3)

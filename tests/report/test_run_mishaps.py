@@ -24,23 +24,23 @@ from batchscore.report.page.verdict import words_of
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Event, Notice
 from batchscore.run.expected import expected
-from batchscore.run.result import Finished
-from batchscore.run.score_files import score_files, with_page
+from batchscore.run.result import RunResult
+from batchscore.run.score_files import score_files
 from batchscore.settings.secrets import shown_command, without_secrets
 
 if TYPE_CHECKING:
-    from batchscore.plan.measure import Measuring
+    from batchscore.plan.measure import Measurement
 
 SEARCH = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "HUSH"}}}
 
 
 @pytest.fixture
-def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Finished, list[str]]]:
+def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunResult, list[str]]]:
     """Score two rows with the simulator in this process; gives the end and the notices."""
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text("text\none\ntwo\n")
 
-    def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[Finished, list[str]]:
+    def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[RunResult, list[str]]:
         given = {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True} | flags
         notices: list[str] = []
 
@@ -53,7 +53,6 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
             ["in.csv"],
             environ=environ or {},
             listen=listen,
-            afterwards=lambda done: with_page(done, listen),
         )
         return finished, notices
 
@@ -61,7 +60,7 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
 
 
 def test_runs_within_one_second_write_a_record_each_without_secrets(
-    score: Callable[..., tuple[Finished, list[str]]],
+    score: Callable[..., tuple[RunResult, list[str]]],
 ) -> None:
     for _ in range(3):
         finished, _ = score(
@@ -76,7 +75,7 @@ def test_runs_within_one_second_write_a_record_each_without_secrets(
 
 @pytest.mark.slow
 def test_tracking_that_cannot_start_or_end_changes_nothing(
-    score: Callable[..., tuple[Finished, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    score: Callable[..., tuple[RunResult, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with monkeypatch.context() as patch:
         # A host may have put a path there that is no text; Python passes it over.
@@ -95,21 +94,17 @@ def test_tracking_that_cannot_start_or_end_changes_nothing(
 
 
 def test_an_interrupted_page_does_not_change_the_result(
-    score: Callable[..., tuple[Finished, list[str]]],
+    score: Callable[..., tuple[RunResult, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished, _ = score()
-    assert finished.report is not None
+    result, _ = score()
+    assert result.report is not None
 
-    class Interrupting:
-        """An output whose folder is looked at when Ctrl-C comes."""
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
 
-        @property
-        def folder(self) -> Path:
-            raise KeyboardInterrupt
-
-    notices: list[Event] = []
-    object.__setattr__(finished, "output", Interrupting())
-    assert with_page(finished, notices.append) is finished
+    monkeypatch.setattr("batchscore.run.score_files.write_report", interrupted)
+    result, notices = score()
+    assert (int(result.exit_code), result.report) == (0, None)
     assert "interrupted" in str(notices)
 
 
@@ -177,9 +172,9 @@ def test_parameters_without_secrets_are_unchanged(params: dict[str, Any]) -> Non
 def test_a_failed_estimate_does_not_fail_the_run() -> None:
     class Failing:
         def measure(self, **_: object) -> None:
-            raise RuntimeError("nobody thought of it")
+            raise RuntimeError("unexpected")
 
     settings = resolve_settings(
         {"task": "chat", "model": "m", "output": "out", "column": "text"}, environ={}
     ).settings
-    assert expected(settings, cast("Measuring", Failing())) is None
+    assert expected(settings, cast("Measurement", Failing())) is None
