@@ -114,7 +114,6 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
     settings = resolve_settings(
         {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True},
         environ={},
-        config={},
     ).settings
     output = output_of(cut(OutputSettings, settings))
     hold = Lock(tmp_path / "gone.lock", b"", None, SYSTEM)
