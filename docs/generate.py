@@ -16,7 +16,7 @@ import click
 import batchscore
 from batchscore import errors
 from batchscore.cli.main import cli
-from batchscore.report.advice import MENDING
+from batchscore.report.advice import advice
 from batchscore.settings.declare import (
     CONFIG_FILE,
     CONFIG_VARIABLE,
@@ -120,7 +120,7 @@ def codes_page() -> str:
     rows = []
     for code, means in errors.ERROR_MEANINGS.items():
         again = "yes" if code in errors.TRANSIENT else "no"
-        rows.append(f"| `{code.value}` | {as_flags(means)} | {again} | {MENDING.get(code, 'nothing')} |")
+        rows.append(f"| `{code.value}` | {as_flags(means)} | {again} | {as_flags(advice(code.value))} |")
     exits = [
         f"| {code.value} | {as_flags(means)} | {actor} |"
         for code, (means, actor) in errors.EXIT_MEANINGS.items()

@@ -1,4 +1,4 @@
-"""A copy of what is deployed: the YAML files, the environment, and the code folder's outline."""
+"""A copy of the deployment: the YAML files, the environment, and an outline of the code folder."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: The names that a batch host calls; stands in where the copy should not depend on what the real one imports.
+#: A scoring script with the functions that a batch host calls, but without the imports of the real one.
 SCRIPT = "def init():\n    pass\n\n\ndef run(mini_batch):\n    return mini_batch\n"
 
 
 def copy_of_the_tree(folder: Path) -> Path:
-    """Copy deployment/ and environment/, and outline src/; give the folder."""
+    """Copy deployment/ and environment/, outline src/, and return the folder."""
     shutil.copytree(
         ROOT / "deployment", folder / "deployment", ignore=shutil.ignore_patterns("results", "nightly")
     )

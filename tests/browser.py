@@ -1,4 +1,4 @@
-"""A headless Chromium that opens one page: what it says on its console, how wide it is, and how it looks."""
+"""A headless Chromium that opens one page and checks its console, its width and its look."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONS = (
     "--remote-debugging-port=0",
 )
 
-#: What a look at the page finds: how far it reaches beyond its width, and charts with nothing drawn.
+#: The checks of a page: how far it exceeds its width, and charts with nothing drawn.
 LOOK = """(() => {
   const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   const blank = [...document.querySelectorAll('canvas')].filter(canvas => {
@@ -48,7 +48,7 @@ LOOK = """(() => {
 
 @dataclass(frozen=True)
 class Seen:
-    """What was found at one width in one scheme."""
+    """The result at one width in one color scheme."""
 
     complaints: Sequence[str]
     requests: Sequence[str]
@@ -57,7 +57,7 @@ class Seen:
 
 
 def look_at(page: Path, views: Sequence[tuple[int, str]], *, scripts: bool = True) -> list[Seen]:
-    """Open a page at widths in pixels and schemes (light, dark)."""
+    """Open a page at widths in pixels and in color schemes (light, dark)."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         browser = subprocess.Popen(
@@ -94,7 +94,7 @@ async def looks(address: str, page: str, views: Sequence[tuple[int, str]], *, sc
 
 
 class Tab:
-    """One tab: questions, and what it told meanwhile."""
+    """One tab: it sends commands and collects events."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket

@@ -1,4 +1,4 @@
-"""Object stores on loopback, as real processes: somebody else's servers, not ours."""
+"""Object stores on loopback: third-party servers, each in its own process."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: The account and key that Azurite's documentation gives to everybody.
+#: The public account and key in Azurite's documentation.
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
-#: What must show nowhere.
+#: A secret that must not be shown anywhere.
 SECRET = "s3cr3t-that-must-show-nowhere"
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """An empty bucket or container: its URI, the variables that lead there, and pyarrow's own view of it."""
+    """An empty bucket or container: its URI, its environment variables, and its pyarrow file system."""
 
     uri: str
     name: str
@@ -37,7 +37,7 @@ class Bucket:
     files: Any
 
     def put(self, key: str, data: bytes | str) -> str:
-        """Write an object; gives its URI."""
+        """Write an object, and return its URI."""
         with self.files.open_output_stream(f"{self.name}/{key}", compression=None) as out:
             out.write(data.encode() if isinstance(data, str) else data)
         return f"{self.uri}/{key}"
@@ -47,7 +47,7 @@ class Bucket:
             return bytes(file.read())
 
     def keys(self, below: str = "") -> list[str]:
-        """Give the keys of all objects below a folder, sorted."""
+        """Return the keys of all objects below a folder, sorted."""
         base = f"{self.name}/{below}".rstrip("/")
         found = self.files.get_file_info(pafs.FileSelector(base, recursive=True, allow_not_found=True))
         return sorted(
@@ -57,7 +57,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Server:
-    """A store's server: where it listens, and how a bucket of it is made."""
+    """A store's server: its kind and its port."""
 
     kind: str
     port: int
@@ -105,7 +105,7 @@ class Server:
 
 
 def azurite() -> str | None:
-    """Return the program of Azurite, where somebody installed it: `npm install --no-save azurite`."""
+    """Return the program of Azurite, if it is installed: `npm install --no-save azurite`."""
     return shutil.which("azurite-blob", path=str(ROOT / "node_modules" / ".bin")) or shutil.which(
         "azurite-blob"
     )
@@ -113,7 +113,7 @@ def azurite() -> str | None:
 
 @contextmanager
 def serving(kind: str) -> Iterator[Server]:
-    """Run a store's server in a process of its own, on a free port."""
+    """Run a store's server in its own process, on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -166,7 +166,7 @@ def azure() -> Iterator[Server]:
 
 @pytest.fixture
 def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Bucket]:
-    """Make the test's own bucket in a server."""
+    """Create the test's own bucket on a server."""
 
     def make(server: Server) -> Bucket:
         digest = hashlib.blake2b(request.node.nodeid.encode(), digest_size=8).hexdigest()

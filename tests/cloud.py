@@ -1,6 +1,6 @@
-"""A little of Azure on loopback: what gives tokens, a model that takes only these, and a Key Vault.
+"""A part of Azure on loopback: token services, a model that accepts only their tokens, and a Key Vault.
 
-Outside parts all: a real server, asked by azure-identity as on Azure ML, on App Service and by IMDS.
+It is a real server. azure-identity calls it as on Azure ML, on App Service and through IMDS.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VAULT = "https://vault.azure.net"
 
 @dataclass(frozen=True)
 class Issued:
-    """A token, by which protocol and when it was given, and when it ends."""
+    """A token, its protocol, and the times of its issue and expiry."""
 
     text: str
     protocol: str
@@ -35,13 +35,13 @@ class Issued:
 
 @dataclass
 class Cloud:
-    """What was asked, and how to answer."""
+    """The requests received, and how to answer the next ones."""
 
     port: int = 0
     life_seconds: int = 3600
     refuse_tokens: int | None = None
     key: str = "k3y-of-the-vault"
-    #: After so many requests of the model the key is exchanged for `key-2`.
+    #: After this many requests to the model, the key is replaced by `key-2`.
     exchange_key_after: int | None = None
     vault_status: int = 200
     vault_body: dict[str, object] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Cloud:
         return f"http://127.0.0.1:{self.port}"
 
     def issue(self, protocol: str, resource: str, client_id: str | None = None) -> Issued:
-        """Give a new token."""
+        """Return a new token."""
         with self.lock:
             now = time.time()
             issued = Issued(
@@ -66,7 +66,7 @@ class Cloud:
             return issued
 
     def takes(self, authorization: str | None, resource: str) -> bool:
-        """Say whether a header holds a token for a resource that has not ended."""
+        """Whether a header holds a valid token for a resource."""
         return any(
             authorization == f"Bearer {token.text}" and token.resource == resource
             for token in self.tokens
@@ -74,7 +74,7 @@ class Cloud:
         )
 
     def each_token_served_its_life(self, protocol: str) -> bool:
-        """Say whether no token was asked for before the one before had ended."""
+        """Whether each token was requested only after the previous one had expired."""
         mine = [token for token in self.tokens if token.protocol == protocol]
         return all(new.at >= old.expires_on for old, new in pairwise(mine))
 

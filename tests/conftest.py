@@ -1,4 +1,4 @@
-"""What every test starts from: a clean environment, an empty working folder, and one simulator for all."""
+"""Fixtures of all tests: a clean environment, an empty working folder, and one simulator."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ import prefork
 from batchscore.endpoint.token_cache import forget_tokens
 from batchscore.simulator import Deployment, Running, start
 
-#: Fixtures that only some tests want.
+#: More fixtures, which only some tests need.
 pytest_plugins = ["buckets", "cloud"]
 
-#: The simulator's key: a text that is easily found wherever it must not stand.
+#: The simulator's key. Tests search for this text wherever it must not be.
 KEY = "k3y-that-must-show-nowhere"
 
-#: Of the developer's environment, what would change what is tested.
+#: Variables of the developer's environment that would change a test's result.
 LEAKING = re.compile(
     r"(OPENAI|AZURE|AWS|GOOGLE|BATCHSCORE|MLFLOW|IDENTITY|MSI|DEFAULT_IDENTITY|STORAGE)_.*|(ALL|HTTP|HTTPS|NO)_PROXY|COLUMNS",
     re.IGNORECASE,
 )
 
-#: Runs at a time of `Cli.together`: a little more than two cores can do.
+#: Concurrent commands of `Cli.together`: slightly more than two cores can run.
 AT_ONCE = 4
 
 #: Fixtures that start a server or a process. Their tests get the marker `process`; `make quick` skips them.
@@ -72,7 +72,10 @@ class _ProcessGuard:
 
     active = False
 
-    def __call__(self, event: str, _: tuple[Any, ...]) -> None:
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        # Python's `platform` calls uname once per process, in whichever test first needs it.
+        if event == "subprocess.Popen" and arguments[0] == "uname":
+            return
         if self.active and event in {"subprocess.Popen", "os.fork", "os.posix_spawn"}:
             raise AssertionError("this test starts a process: mark it with @pytest.mark.process")
 
@@ -83,13 +86,13 @@ sys.addaudithook(_guard)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-golden", action="store_true", help="Write tests/golden anew; read the difference in review."
+        "--update-golden", action="store_true", help="Write tests/golden again; review the difference."
     )
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting or token leaks in, and nothing is written but into the test's own folder."""
+    """Keep the developer's settings and tokens out, and work in the test's own folder."""
     for name in os.environ:
         if LEAKING.fullmatch(name):
             monkeypatch.delenv(name)
@@ -105,7 +108,7 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
     def compare(name: str, text: str) -> None:
         if pytestconfig.getoption("--update-golden"):
             (folder / name).write_text(text, "utf-8")
-        assert text == (folder / name).read_text("utf-8"), "if that is meant: pytest --update-golden"
+        assert text == (folder / name).read_text("utf-8"), "if this is intended, run: pytest --update-golden"
 
     return compare
 
@@ -119,43 +122,43 @@ def simulator() -> Iterator[Running]:
 
 @pytest.fixture
 def deployment(simulator: Running, request: pytest.FixtureRequest) -> Deployment:
-    """One name a test, so that scripts and counts don't collide."""
+    """One name per test, so that scripts and counts don't collide."""
     digest = hashlib.blake2b(request.node.nodeid.encode(), digest_size=4).hexdigest()
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:48].strip("-")
-    return simulator.deployment(f"{plain}-{digest}")
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:48].strip("-")
+    return simulator.deployment(f"{readable}-{digest}")
 
 
 @dataclass
 class Direct:
-    """The simulator asked without us: what the answer to a text must be."""
+    """Direct calls of the simulator, for the expected answer to a text."""
 
     endpoint: str
     answers: dict[str, Any] = field(default_factory=dict)
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Give the reply's JSON; asked once for each body."""
-        wanted = path + json.dumps(body)
-        if wanted not in self.answers:
+        """Return the reply's JSON. Each body is sent only once."""
+        key = path + json.dumps(body)
+        if key not in self.answers:
             connection = http.client.HTTPConnection(urlsplit(self.endpoint).netloc, timeout=20)
             connection.request("POST", f"/v1/{path}", json.dumps(body), {"Authorization": f"Bearer {KEY}"})
-            self.answers[wanted] = json.loads(connection.getresponse().read())
+            self.answers[key] = json.loads(connection.getresponse().read())
             connection.close()
-        return self.answers[wanted]
+        return self.answers[key]
 
     def vectors(self, texts: Sequence[str], **params: Any) -> list[np.ndarray]:
-        """Give each text's vector, float32."""
+        """Return the vector of each text, as float32."""
         reply = self.post("embeddings", {"model": "direct", "input": list(texts), **params})
         return [np.array(item["embedding"], dtype=np.float32) for item in reply["data"]]
 
     def chat(self, *messages: str | Mapping[str, Any], **params: Any) -> str | None:
-        """Give the answer to messages; a bare text is the user's."""
-        said = [{"role": "user", "content": one} if isinstance(one, str) else one for one in messages]
-        reply = self.post("chat/completions", {"model": "direct", "messages": said, **params})
+        """Return the answer to messages. A plain text is a user message."""
+        sent = [{"role": "user", "content": one} if isinstance(one, str) else one for one in messages]
+        reply = self.post("chat/completions", {"model": "direct", "messages": sent, **params})
         text: str | None = reply["choices"][0]["message"]["content"]
         return text
 
     def completion(self, text: str, **params: Any) -> str:
-        """Give the text that completes a prompt."""
+        """Return the completion of a prompt."""
         reply = self.post("completions", {"model": "direct", "prompt": text, **params})
         return str(reply["choices"][0]["text"])
 
@@ -167,7 +170,7 @@ def direct(simulator: Running) -> Direct:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended."""
+    """The exit code and output of a command."""
 
     exit_code: int
     stdout: str
@@ -175,7 +178,7 @@ class Finished:
 
     @property
     def said(self) -> str:
-        """All that a person saw."""
+        """All output that a user sees."""
         return self.stdout + self.stderr
 
     @property
@@ -185,12 +188,12 @@ class Finished:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The objects of `--json`, one a line: standard output holds nothing else."""
+        """The objects of `--json`, one per line. Standard output holds nothing else."""
         return [json.loads(line) for line in self.stdout.splitlines()]
 
 
 class Process:
-    """A command under way; it is killed where the test leaves it running."""
+    """A running command. It is killed if it outlives the test."""
 
     def __init__(self, popen: subprocess.Popen[str] | prefork.Forked) -> None:
         self.popen = popen
@@ -209,10 +212,10 @@ class Process:
         self.popen.send_signal(number)
 
     def finish(self, timeout_s: float = 40.0) -> Finished:
-        """Wait for its end. Whatever happens, nobody sees a traceback."""
+        """Wait for its end, and check that no traceback is shown."""
         stdout, stderr = self.popen.communicate(timeout=timeout_s)
         assert "Traceback" not in (stdout or "") + stderr, stderr
-        assert "\x02" not in (stdout or "") + stderr, "a setting whose name no door has worded"
+        assert "\x02" not in (stdout or "") + stderr, "a setting's name that no door has replaced"
         return Finished(self.popen.returncode, stdout or "", stderr)
 
     def __enter__(self) -> Process:  # noqa: PYI034 - typing.Self is newer than Python 3.10
@@ -230,7 +233,7 @@ class Process:
 
 
 class Cli:
-    """The real command line in a process of its own, with an environment in which it finds the simulator."""
+    """The real command line in its own process, with the simulator as its endpoint."""
 
     def __init__(self, environ: Mapping[str, str], imported: prefork.Server | None = None) -> None:
         self.environ = dict(environ)
@@ -239,7 +242,7 @@ class Cli:
     def start(
         self, *arguments: str | Path, env: Mapping[str, str | None] | None = None, **more: Any
     ) -> Process:
-        """Start a command; in `env` None takes a variable away, in `more` is what `Popen` takes."""
+        """Start a command. None in `env` removes a variable; `more` holds arguments of `Popen`."""
         chosen = {**os.environ, **self.environ, **(env or {})}
         variables = {name: value for name, value in chosen.items() if value is not None}
         words = [str(argument) for argument in arguments]
@@ -265,18 +268,18 @@ class Cli:
     def together(
         self, *commands: Sequence[str | Path], env: Mapping[str, str | None] | None = None
     ) -> list[Finished]:
-        """Run several commands side by side, to use every core."""
+        """Run several commands concurrently, to use all cores."""
         return self.each(*((command, env or {}) for command in commands))
 
     def each(self, *commands: tuple[Sequence[str | Path], Mapping[str, str | None]]) -> list[Finished]:
-        """Run several commands side by side, each with its own variables."""
+        """Run several commands concurrently, each with its own variables."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(lambda one: self(*one[0], env=one[1]), commands))
 
 
 @pytest.fixture(scope="session")
 def imported() -> Iterator[prefork.Server]:
-    """The process that forks for a command, without the second that Python's imports take."""
+    """The process that forks for each command, which saves the second for Python's imports."""
     server = prefork.Server()
     yield server
     server.close()
@@ -284,23 +287,23 @@ def imported() -> Iterator[prefork.Server]:
 
 @pytest.fixture(scope="session")
 def command_line(imported: prefork.Server) -> Cli:
-    """The command line where no endpoint is set."""
+    """The command line without an endpoint."""
     return Cli({}, imported)
 
 
 @pytest.fixture
 def batchscore(simulator: Running, imported: prefork.Server, tmp_path: Path) -> Iterator[Cli]:
-    """The command line; afterwards no temporary file of its own may be left."""
+    """The command line. It must leave no temporary file behind."""
     yield Cli({"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}, imported)
-    left = [str(path) for path in tmp_path.rglob("*.tmp")]
-    assert not left
+    remaining = [str(path) for path in tmp_path.rglob("*.tmp")]
+    assert not remaining
 
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 class Files:
-    """Writes small input files into the working folder; each gives the path it wrote."""
+    """Writes small input files to the working folder. Each method returns the path."""
 
     def bytes(self, name: str, data: bytes) -> Path:
         path = Path(name)
@@ -312,7 +315,7 @@ class Files:
         return self.bytes(name, text.encode())
 
     def lines(self, name: str, values: Sequence[Any]) -> Path:
-        """Write a JSON value a line."""
+        """Write one JSON value per line."""
         return self.text(name, "".join(json.dumps(value) + "\n" for value in values))
 
     def json(self, name: str, value: Any) -> Path:
@@ -332,7 +335,7 @@ class Files:
         return path
 
     def texts(self, name: str, texts: Sequence[str]) -> Path:
-        """Write a csv of `id` and `text`; the ids are `000`, `001` and so on."""
+        """Write a csv of `id` and `text`. The ids are `000`, `001` and so on."""
         return self.csv(name, [{"id": f"{row:03}", "text": text} for row, text in enumerate(texts)])
 
 

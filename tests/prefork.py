@@ -1,7 +1,7 @@
-"""Commands that need not wait for Python's imports: a process that has done them forks for each.
+"""Commands that start without imports: a process that has imported everything forks for each.
 
-What runs is `python -m batchscore`, or a script, in a process of its own with its own arguments, variables,
-folder and pipes. Only the second in which Python starts and imports is saved, hundreds of times.
+`python -m batchscore`, or a script, runs in its own process with its own arguments, variables, folder and
+pipes. This saves the second that Python needs to start and import, hundreds of times.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-#: A request, with all its variables, is one message.
+#: The maximum size of a request. It is one message with all variables.
 MOST_BYTES = 1 << 17
 
-#: What the command line imports only when it needs it.
+#: Modules that the command line imports only on demand.
 LATER = (
     *("batchscore.run.score_files", "batchscore.output.merge", "batchscore.output.verify"),
     "batchscore.simulator.process",
@@ -41,7 +41,7 @@ LATER = (
 
 
 class Forked:
-    """A command under way, as `subprocess.Popen` shows one."""
+    """A running command, with the interface of `subprocess.Popen`."""
 
     def __init__(self, pid: int, ended: socket.socket, stdout: IO[str], stderr: IO[str]) -> None:
         self.pid = pid
@@ -50,26 +50,26 @@ class Forked:
         self._ended = ended
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; raises `subprocess.TimeoutExpired`."""
+        """Wait for its end. Raise `subprocess.TimeoutExpired` if it takes longer."""
         if self.returncode is None:
             self._ended.settimeout(timeout)
             try:
-                told = self._ended.recv(64)
+                code = self._ended.recv(64)
             except (TimeoutError, BlockingIOError):
                 raise subprocess.TimeoutExpired("batchscore", timeout or 0) from None
-            self.returncode = int(told)
+            self.returncode = int(code)
             self._ended.close()
         return self.returncode
 
     def poll(self) -> int | None:
-        """Give the exit code, where it has ended."""
+        """Return the exit code if the command has ended."""
         try:
             return self.wait(0)
         except subprocess.TimeoutExpired:
             return None
 
     def communicate(self, timeout: float) -> tuple[str, str]:
-        """Read the pipes to their ends, but for closed ones, and wait; raises `subprocess.TimeoutExpired`."""
+        """Read the open pipes to their ends, and wait. Raise `subprocess.TimeoutExpired` on timeout."""
         until = time.monotonic() + timeout
         texts = {self.stdout: "", self.stderr: ""}
 
@@ -87,17 +87,17 @@ class Forked:
         return texts[self.stdout], texts[self.stderr]
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, unless it has ended."""
+        """Send a signal, unless the command has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Send it SIGKILL."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
 class Server:
-    """The process that has imported everything; it ends with the test process."""
+    """The process that has imported everything. It ends with the test process."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -106,7 +106,7 @@ class Server:
         command = [sys.executable, __file__, str(theirs.fileno())]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
-        self.asks = ours
+        self.requests = ours
 
     def start(
         self,
@@ -118,13 +118,13 @@ class Server:
         """Start `python -m batchscore`, or a script, with these arguments and variables in a folder."""
         read_out, write_out = os.pipe()
         read_err, write_err = os.pipe()
-        ended, tells = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ended, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         request = {"arguments": list(arguments), "environ": dict(environ), "folder": str(folder)}
         message = json.dumps({**request, "script": None if script is None else str(script)})
-        socket.send_fds(self.asks, [message.encode()], [write_out, write_err, tells.fileno()])
+        socket.send_fds(self.requests, [message.encode()], [write_out, write_err, reports.fileno()])
         os.close(write_out)
         os.close(write_err)
-        tells.close()
+        reports.close()
         pid = int(ended.recv(64))
         return Forked(
             pid,
@@ -134,25 +134,25 @@ class Server:
         )
 
     def close(self) -> None:
-        """End it."""
-        self.asks.close()
+        """End the process."""
+        self.requests.close()
         self.process.wait(10)
 
 
-def serve(asks: socket.socket) -> tuple[list[str], str | None]:
-    """Fork for every request; returns only in a command's own process, with its arguments and its script."""
+def serve(requests: socket.socket) -> tuple[list[str], str | None]:
+    """Fork for each request. Return only in a command's process, with its arguments and its script."""
     while True:
-        message, pipes, _, _ = socket.recv_fds(asks, MOST_BYTES, 3)
+        message, pipes, _, _ = socket.recv_fds(requests, MOST_BYTES, 3)
         if not message:
             os._exit(0)
         if os.fork():
             for pipe in pipes:
                 os.close(pipe)
             continue
-        # This process waits for the command's, as a shell would, and tells how it ended.
-        asks.close()
+        # This process waits for the command, as a shell does, and sends its exit code.
+        requests.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        out, err, tells = pipes
+        out, err, reports = pipes
         request = json.loads(message)
         pid = os.fork()
         if pid:
@@ -160,10 +160,10 @@ def serve(asks: socket.socket) -> tuple[list[str], str | None]:
             os.close(err)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
-            os.write(tells, str(pid).encode())
-            os.write(tells, str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+            os.write(reports, str(pid).encode())
+            os.write(reports, str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
             os._exit(0)
-        os.close(tells)
+        os.close(reports)
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.close(out)
@@ -176,10 +176,10 @@ def serve(asks: socket.socket) -> tuple[list[str], str | None]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does before it imports anything
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does before its imports
     for name in ("batchscore.cli.main", *LATER):
         importlib.import_module(name)
-    # A client's transport is loaded with the first one.
+    # The first client loads the transport.
     importlib.import_module("openai").OpenAI(api_key="none").close()
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""A tracking server on loopback that keeps what MLflow's client tells it, and fails as it is told to.
+"""A tracking server on loopback that records the calls of MLflow's client, and fails on demand.
 
 The real client speaks to it; what it answers was compared with MLflow's own server, 2.19 and 3.17.
 """
@@ -15,13 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-#: The variables with which nothing but this server is asked.
+#: Variables that make MLflow use only this server.
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ASYNC_LOGGING": "false"}
 
 
 @dataclass
 class Run:
-    """One MLflow run, as it was told: every point of each metric, in the order of arrival."""
+    """One MLflow run as received: every point of each metric, in the order of arrival."""
 
     name: str
     artifacts: Path
@@ -59,7 +59,7 @@ class TrackingServer:
         return run
 
     def answer(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Give the status and the answer to one request."""
+        """Return the status and the reply to one request."""
         name = path.partition("?")[0].rpartition("mlflow/")[2]
         if name == "runs/create":
             self.begin(f"run{len(self.runs)}", body.get("run_name", ""))
@@ -124,6 +124,6 @@ def tracking_server(folder: Path) -> Iterator[TrackingServer]:
         yield server
     finally:
         listening.shutdown()
-        # Threads that hang are not waited for.
+        # Do not wait for threads that hang.
         listening.socket.close()
         thread.join()

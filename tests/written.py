@@ -1,4 +1,4 @@
-"""What the pages say: their blocks of code, and which commands a test can run."""
+"""The code blocks of the documentation, and the commands that a test can run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))
 
-#: Flags that choose an endpoint; a rehearsal has the tests' simulator for one.
+#: Flags that select an endpoint. A rehearsal uses the tests' simulator instead.
 OF_AN_ENDPOINT = ("--endpoint", "--api-version", "--auth", "--deployment", "--api-key-from")
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -21,7 +21,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page; `before` is the text between it and the block before."""
+    """A fenced block of a page. `before` is the text between it and the previous block."""
 
     language: str
     code: str
@@ -38,7 +38,7 @@ def name_of(page: Path) -> str:
 
 
 def blocks_of(page: Path, *languages: str) -> Iterator[Block]:
-    """Give a page's blocks of some languages, in order."""
+    """Yield a page's blocks in some languages, in order."""
     text, end = page.read_text("utf-8"), 0
     for found in BLOCK.finditer(text):
         if found[1] in languages:
@@ -47,12 +47,12 @@ def blocks_of(page: Path, *languages: str) -> Iterator[Block]:
 
 
 def blocks(language: str) -> list[str]:
-    """Give the blocks of a language in all pages."""
+    """Yield the blocks of a language in all pages."""
     return [block.code for page in PAGES for block in blocks_of(page, language)]
 
 
 def rehearsal(line: str) -> list[str]:
-    """Give the words of a command after `batchscore`, without what chooses a real endpoint."""
+    """Return the words of a command after `batchscore`, without flags for a real endpoint."""
     words = shlex.split(line)[1:]
     kept, skip = [], False
     for word in words:

@@ -51,10 +51,17 @@ def name_settings(text: str, word: Callable[[str], str] = str) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration for a message: `45 s`, `12 min`, `1.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """Return a duration: 0 s, 230 ms, 4.2 s, 45 s, 3 min 5 s, 2 h 14 min, 3 d 4 h."""
+    if 0 < seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s".replace(".0 ", " ")
+    whole = round(seconds)
+    for size, unit, small, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size:,} {unit}" + (f" {rest} {part}" if rest else "")
+    return f"{whole} s"
 
 
 #: What each exit code means, and who must act. Setting names are marked (`name_settings`).

@@ -77,35 +77,6 @@ class Table:
     rows: Iterator[Row | UnreadableRow]
 
 
-@dataclass(frozen=True, slots=True)
-class FileTotals:
-    """The results of one input file: `rows = ok + errors + not_reached`.
-
-    `empty` of the errors are rows without a text, which do not count as failed.
-    """
-
-    file: str
-    state: str
-    rows: int
-    ok: int
-    errors: int
-    empty: int
-    problem: str = ""
-    attempts: int = 0
-    tokens_billed: int = 0
-    tokens_kept: int = 0
-
-    @property
-    def failed(self) -> int:
-        """Rows with an error record, except empty rows."""
-        return self.errors - self.empty
-
-    @property
-    def not_reached(self) -> int:
-        """Rows that were read and have no record."""
-        return self.rows - self.ok - self.errors
-
-
 @dataclass(slots=True)
 class Score:
     """A model's answer to one row.
@@ -254,13 +225,12 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
-class FileFinished:
-    """Event: work on an input file has ended, or the run has.
+class FileTotals:
+    """The results of one input file: `rows = ok + errors + not_reached`.
 
-    `state` is `complete`, `partial`, `unreadable`, or `not_started` if the run stopped before. Earlier runs
-    have scored `known` of its `rows`. `complete`: the file was read to its end, so `rows` counts all of its
-    rows; those without a record were not answered. `attempts` counts the requests that held its rows.
-    `tokens_billed`, and `tokens_kept` of answers that are in records, are of all runs.
+    `state` is `complete`, `partial`, `unreadable`, or `not_started` if the run stopped before. `empty` of the
+    errors are rows without a text, which do not count as failed. `attempts` counts the requests that held its
+    rows. `tokens_billed`, and `tokens_kept` of answers that are in records, are of all runs.
     """
 
     file: str
@@ -269,12 +239,32 @@ class FileFinished:
     ok: int
     errors: int
     empty: int
-    known: int = 0
     problem: str = ""
-    complete: bool = True
     attempts: int = 0
     tokens_billed: int = 0
     tokens_kept: int = 0
+
+    @property
+    def failed(self) -> int:
+        """Rows with an error record, except empty rows."""
+        return self.errors - self.empty
+
+    @property
+    def not_reached(self) -> int:
+        """Rows that were read and have no record."""
+        return self.rows - self.ok - self.errors
+
+
+@dataclass(frozen=True, slots=True)
+class FileFinished(FileTotals):
+    """Event: work on an input file has ended, or the run has.
+
+    Earlier runs have scored `known` of its `rows`. `complete`: the file was read to its end, so `rows` counts
+    all of its rows; those without a record were not answered.
+    """
+
+    known: int = 0
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

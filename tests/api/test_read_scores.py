@@ -113,22 +113,22 @@ def test_parts_come_by_number_beyond_five_digits(tmp_path: Path) -> None:
     assert read_scores(tmp_path)["row"].to_list() == [9, 99_999, 100_000]
 
 
-def test_a_task_must_be_named_if_there_are_several(tmp_path: Path) -> None:
+def test_several_tasks_need_a_choice(tmp_path: Path) -> None:
     write_folder(tmp_path, CHAT, "jsonl", {"a": [[answered(0, "x")]]})
     write_folder(tmp_path, replace(EMBEDDINGS, keep=()), "parquet", {"a": [[embedded(0)]]})
-    with pytest.raises(InputError, match=r"it holds embeddings and chat. Choose one with task"):
+    with pytest.raises(InputError, match=r"holds embeddings and chat\. Choose one with task"):
         read_scores(tmp_path)
     assert len(read_scores(tmp_path, task="chat")) == 1
     assert len(read_scores(tmp_path, "embeddings")) == 1
     assert list(read_scores(tmp_path / "chat")["chat"]) == ["x"]
-    with pytest.raises(InputError, match="no scores of completions, only of embeddings and chat"):
+    with pytest.raises(InputError, match="no completions, only embeddings and chat"):
         read_scores(tmp_path, "completions")
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         read_scores(tmp_path / "x")
-    with pytest.raises(InputError, match="no scores in it"):
+    with pytest.raises(InputError, match="not an output of batchscore"):
         read_scores(tmp_path)
     (tmp_path / "chat").mkdir()
     with pytest.raises(InputError, match=r"errors/chat says why rows failed"):

@@ -1,4 +1,4 @@
-"""Runs that end at a bound of their user's: what is settled is kept, and the same command goes on."""
+"""Runs that stop at a limit of the user: completed rows are saved, and the same command resumes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def score(out: str, model: Deployment, *more: str) -> list[str]:
     ]
 
 
-def test_a_budget_ends_the_run_and_the_same_command_goes_on_with_a_new_one(
+def test_a_budget_stops_the_run_and_the_same_command_resumes_with_a_new_budget(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
-    """Nothing is paid for twice, whatever the number of runs; one file appears when all of it is there."""
+    """Nothing is paid for twice, whatever the number of runs; the one file appears when it is complete."""
     files.texts("a.csv", [f"row {row}" for row in range(ROWS)])
     priced = simulator.deployment(f"{deployment.name}-priced")
     tokens = score("out", deployment, "--max-total-tokens", "100", "--rows-per-part", "5")
@@ -40,12 +40,12 @@ def test_a_budget_ends_the_run_and_the_same_command_goes_on_with_a_new_one(
         (spent, ", and --max-spend is 100."),
     ):
         assert run.exit_code == 4, run
-        assert "Waiting for answers that are on their way." in run.stderr
-        stopped, goes_on = run.stderr.splitlines()[-2:]
+        assert "Waiting for requests in flight." in run.stderr
+        stopped, next_step = run.stderr.splitlines()[-2:]
         assert stopped.startswith("Stopped: this run has ")
         assert stopped.endswith(words)
-        assert goes_on.startswith("Later the same command goes on: batchscore score a.csv ")
-    assert " by the prices given" in spent.stderr
+        assert next_step.startswith("To resume, run: batchscore score a.csv ")
+    assert " at the given prices" in spent.stderr
     assert not Path("out.jsonl").exists()
     assert 1 <= len(records(Path("out/chat"))) == deployment.statistics().count < ROWS
     runs = 0
@@ -63,10 +63,10 @@ def test_a_budget_ends_the_run_and_the_same_command_goes_on_with_a_new_one(
     assert Path("out.jsonl").exists()
 
 
-def test_a_bound_that_is_reached_with_the_last_row(
+def test_a_limit_that_is_reached_with_the_last_row(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """Where the file was read to its end the run is done; where it was not, the next one finds that out."""
+    """If the file was read to its end, the run is done; otherwise the next run finds that out."""
     files.texts("a.csv", ["one"])
     bounded = ["--max-total-tokens", "1", "--json"]
     packed, asked = batchscore.together(
@@ -78,36 +78,34 @@ def test_a_bound_that_is_reached_with_the_last_row(
     assert (again.exit_code, again.report["reason"], again.report["requests"]) == (0, None, 0)
 
 
-def test_a_budget_that_the_service_does_not_let_us_count(
-    batchscore: Cli, files: Files, deployment: Deployment
-) -> None:
+def test_a_budget_that_cannot_be_counted(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(ROWS)])
     choice = {"index": 0, "message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}
     deployment.will(status=200, body={"choices": [choice]}, times=None)
     run = batchscore(*score("out", deployment, "--max-total-tokens", "1000"))
     assert run.exit_code == 1
-    assert "Stopped: the service does not say how many tokens it bills" in run.stderr
-    assert "When that is mended, the same command goes on: batchscore score" in run.stderr.splitlines()[-1]
+    assert "Stopped: the service does not report billed tokens" in run.stderr
+    assert "Fix this. To resume, run: batchscore score" in run.stderr.splitlines()[-1]
     assert len(records(Path("out/chat"))) == deployment.statistics().count < ROWS
 
 
 def test_too_many_errors_stop_the_run_early(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
-    """A person must look, unless the threshold allows so many: then the next run may have as many again."""
+    """The user must act, unless the threshold allows the failures: then the next run may have as many."""
     texts = ["", "one", *[f"{row} {CONTENT_FILTER_TRIGGER}" for row in range(6)], *["more"] * 4]
     files.texts("a.csv", texts)
     allowed = simulator.deployment(f"{deployment.name}-allowed")
     strict = score("strict", deployment, "--max-errors", "2")
     tolerant = score("tolerant", allowed, "--max-errors", "2", "--error-threshold", "6")
-    looked_at, goes_on = batchscore.together(strict, tolerant)
-    assert (looked_at.exit_code, goes_on.exit_code) == (3, 4)
+    looked_at, resumed = batchscore.together(strict, tolerant)
+    assert (looked_at.exit_code, resumed.exit_code) == (3, 4)
     for run, out, act in (
-        (looked_at, "strict", "When that is mended, the"),
-        (goes_on, "tolerant", "Later the"),
+        (looked_at, "strict", "Fix this. To resume"),
+        (resumed, "tolerant", "To resume"),
     ):
         assert "rows of this run have failed, and --max-errors is 2." in run.stderr
-        assert run.stderr.splitlines()[-1].startswith(f"{act} same command goes on: batchscore score a.csv")
+        assert run.stderr.splitlines()[-1].startswith(f"{act}, run: batchscore score a.csv")
         failed = codes(records(Path(out, "errors", "chat")))
         assert set(failed.values()) == {"empty_input", "content_filter"}
         assert 2 <= sum(code == "content_filter" for code in failed.values()) < 6
@@ -132,17 +130,17 @@ def test_a_deadline_ends_the_run_in_time_whatever_hangs(
     slow = score("slow", deployment, "--deadline", "3s")
     ended, cut = batchscore.together(slow, score("hanging", hanging, "--deadline", "3s", "--json"))
     assert ended.exit_code == 4, ended
-    stopped, goes_on = ended.stderr.splitlines()[-2:]
-    assert stopped == "Stopped: the run is to be over by --deadline 3s."
-    assert goes_on.startswith("Later the same command goes on: batchscore score a.csv")
+    stopped, next_step = ended.stderr.splitlines()[-2:]
+    assert stopped == "Stopped: the run must end by --deadline 3s."
+    assert next_step.startswith("To resume, run: batchscore score a.csv")
     assert 1 <= len(records(Path("slow/chat"))) == deployment.statistics().count < 300
     assert (cut.exit_code, cut.report["ok"], cut.report["retried"]) == (4, 3, {"interrupted": 1})
 
 
-def test_permanent_errors_are_asked_again_on_request(
+def test_permanent_errors_are_retried_on_request(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """As when a filter was too strict. What was scored, and what has nothing to ask, stands."""
+    """For example, when a filter was too strict. Scores and empty rows stay as they are."""
     texts = ["one", "two REFUSED", "", "four", "five REFUSED", f"six {CONTENT_FILTER_TRIGGER}", "seven"]
     files.texts("a.csv", texts)
     deployment.will(status=400, code="content_filter", when_input_contains="REFUSED", times=None)
@@ -163,8 +161,10 @@ def test_permanent_errors_are_asked_again_on_request(
     assert codes(errors) == {("a.csv", 2): "empty_input", ("a.csv", 5): "content_filter"}
 
 
-def test_a_retry_that_is_stopped_is_not_done(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """Files that it did not come to count as not started, though an earlier run was through with them."""
+def test_a_retry_that_is_stopped_is_not_complete(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Files that it did not reach count as not started, although an earlier run had completed them."""
     for name in ("a", "b"):
         files.texts(f"in/{name}.csv", [f"{name} {row} {CONTENT_FILTER_TRIGGER}" for row in range(2)])
         files.texts("in/c.csv", ["fine"])

@@ -1,4 +1,4 @@
-"""The command line itself: help, versions, exit codes, and the simulator that it serves."""
+"""The command line: help, versions, exit codes, and the simulator."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 #: What each exit code means, as `--help` says it.
 EXIT_CODES = {
     0: "done",
-    1: "somebody must act",
-    2: "wrong usage",
-    3: "rows failed",
-    4: "stopped",
+    1: "error",
+    2: "usage error",
+    3: "more rows failed",
+    4: "stopped early",
     5: "another run",
 }
 
 
-def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str, str], None]) -> None:
+def test_help_is_as_reviewed(batchscore: Cli, golden: Callable[[str, str], None]) -> None:
     wide = {"COLUMNS": "100"}
     runs = batchscore.each(
         (["--help"], wide),
@@ -51,7 +51,7 @@ def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str
     golden("help.txt", "\n".join(run.stdout for run in runs[:-2]))
     assert version("batchscore") in runs[-2].stdout
     assert (runs[-1].exit_code, "Usage:" in runs[-1].said) == (2, True)
-    codes = re.search(r"Exit codes: (.*?)\n\n", runs[1].stdout, re.DOTALL)
+    codes = re.search(r"Exit codes:\n(.*?)\n\n", runs[1].stdout, re.DOTALL)
     assert codes is not None
     said = " ".join(codes[1].split())
     assert {int(one) for one in re.findall(r"\b(\d) ", said)} == {int(code) for code in ExitCode}
@@ -88,7 +88,7 @@ def test_the_installed_command_is_the_module(batchscore: Cli) -> None:
 
 
 def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:
-    """Its first line is JSON; it ends quietly; a port that is taken is said in one line."""
+    """Its first line is JSON, it ends quietly, and a port in use is reported in one line."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""`batchscore plan` against the run that follows: the same rows, tokens and requests, and nothing done."""
+"""`batchscore plan` compared with the run that follows: the same rows, tokens and requests."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def rows_by_file(record: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("flags", [EMBEDDINGS, CHAT], ids=["embeddings", "chat"])
-def test_a_plan_is_what_the_run_then_does(command_line: Cli, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    """Over good and odd files of all formats; what is planned twice is the same, and known after the run."""
+def test_a_plan_matches_the_run(command_line: Cli, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Over good and odd files of all formats; after the run, the plan has nothing left to do."""
     shutil.copytree(ROOT / "data", "in/good")
     shutil.copytree(ODD, "in/odd", ignore=shutil.ignore_patterns("*.expected.json", "*.py"))
     before = everything_below(tmp_path)
@@ -66,8 +66,8 @@ def test_a_plan_is_what_the_run_then_does(command_line: Cli, tmp_path: Path, fla
     )
 
 
-def test_what_is_left_of_an_output_is_planned(command_line: Cli, files: Files) -> None:
-    """Of a limited run, and of one whose file has changed since: as score itself goes on, or refuses to."""
+def test_the_remaining_rows_of_an_output_are_planned(command_line: Cli, files: Files) -> None:
+    """After a limited run, and after a file has changed: as score itself resumes, or refuses to."""
     files.texts("in/a.csv", ["a text"] * 60)
     files.texts("in/b.csv", ["a text"] * 40)
     command = ("in", "-o", "out", *EMBEDDINGS, "--rows-per-part", "20")
@@ -113,7 +113,7 @@ def test_wrong_settings_are_refused_as_score_does(
     assert plan.stderr.splitlines()[-1] == score.stderr.splitlines()[-1]
 
 
-def test_a_plan_for_a_person_fits_the_terminal(command_line: Cli, files: Files) -> None:
+def test_a_plan_fits_the_terminal(command_line: Cli, files: Files) -> None:
     """At 80 columns with long names, several deployments, prices and many files."""
     for number in range(30):
         files.texts(f"in/a-folder-of-reports/the-annual-report-of-{number:03}.csv", ["some text", " "] * 700)
@@ -135,14 +135,14 @@ def test_a_plan_for_a_person_fits_the_terminal(command_line: Cli, files: Files) 
     assert "22 more files 30,800 15,400" in text
     assert "all files 42,000 21,000" in text
     assert "21,000 rows; none is oversized or unreadable" in text
-    assert "1,050,000 at most, by the bound that is set" in text
-    assert "at 90,000 tokens and 540 requests a minute; the requests decide" in text
-    assert "by 2.5 for a million tokens of prompts and 10 of answers" in text
-    assert "cannot be scored, or not to its end: broken.parquet" in text
+    assert "1,050,000 at most, as limited by the settings" in text
+    assert "at 90,000 tokens/min and 540 requests/min; limited by requests" in text
+    assert "(input 2.5, output 10 per 1M tokens)" in text
+    assert "cannot be scored (completely): broken.parquet" in text
 
 
-def test_a_run_tells_what_is_before_it(files: Files, deployment: Deployment, simulator: Any) -> None:
-    """All rows of all files, also those that an earlier run has scored."""
+def test_a_run_reports_its_expected_size(files: Files, deployment: Deployment, simulator: Any) -> None:
+    """All rows of all files, including those of earlier runs."""
     files.texts("in/a.csv", ["a text"] * 30)
     files.lines("in/b.jsonl", [{"text": "one more text"}] * 20)
     settings = Settings(

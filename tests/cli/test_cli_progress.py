@@ -1,4 +1,4 @@
-"""What is shown while a run works, on a real terminal and where there is none."""
+"""Progress on a real terminal and without one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def asked(deployment: Deployment, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_person_sees_how_a_run_gets_on_and_leaves_it_with_a_clean_terminal(
+def test_the_progress_of_a_run_leaves_a_clean_terminal(
     batchscore: Cli, files: Files, deployment: Deployment, terminal: Terminal
 ) -> None:
     files.texts("a.csv", [f"the secret {row}" for row in range(400)])
@@ -87,7 +87,7 @@ def test_a_person_sees_how_a_run_gets_on_and_leaves_it_with_a_clean_terminal(
         env={"TERM": "xterm", "NO_COLOR": None},
         stderr=terminal.stream,
     ) as process:
-        shown = terminal.until("in flight") + terminal.until("requests/min") + terminal.until("spent")
+        shown = terminal.until("in flight") + terminal.until("requests/min") + terminal.until("cost")
         assert "\x1b[1m" in shown, "styles"
 
         process.interrupt(signal.SIGSTOP)
@@ -95,7 +95,7 @@ def test_a_person_sees_how_a_run_gets_on_and_leaves_it_with_a_clean_terminal(
         terminal.read()
         process.interrupt(signal.SIGCONT)
         first = terminal.until("in flight")
-        assert not re.match(r"\r?\x1b\[\d+A", first), "what a shell has written would be drawn over"
+        assert not re.match(r"\r?\x1b\[\d+A", first), "what a shell has written would be overwritten"
 
         deployment.reset()
         deployment.will_be_slow(30, times=None)
@@ -108,7 +108,7 @@ def test_a_person_sees_how_a_run_gets_on_and_leaves_it_with_a_clean_terminal(
         terminal.read()
         assert code == 4, terminal.seen[-3000:]
     terminal.read()
-    assert terminal.seen.endswith("batchscore: aborted; the same command goes on.\r\n")
+    assert terminal.seen.endswith("Aborted. Run the same command again to resume.\r\n")
     assert "Traceback" not in terminal.seen
     assert "secret" not in terminal.seen
     assert "\x1b[?25l" not in terminal.seen, "the cursor is never hidden"
@@ -119,7 +119,7 @@ def test_a_person_sees_how_a_run_gets_on_and_leaves_it_with_a_clean_terminal(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["closed", "dumb"])
-def test_no_terminal_to_draw_on_changes_nothing_for_the_run(
+def test_a_terminal_that_cannot_be_drawn_on_changes_nothing_for_the_run(
     batchscore: Cli, files: Files, deployment: Deployment, terminal: Terminal, how: str
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(12)])
@@ -139,7 +139,7 @@ def test_no_terminal_to_draw_on_changes_nothing_for_the_run(
         assert "\x1b" not in terminal.seen
 
 
-def test_a_log_of_a_night_stays_short() -> None:
+def test_the_log_of_a_long_run_is_short() -> None:
     """Each line has the facts, and messages come at once."""
     stream = io.StringIO()
     progress = Progress(stream, verbose=True)
@@ -152,11 +152,11 @@ def test_a_log_of_a_night_stays_short() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0] == "east waits 20 s."
     assert "0 rows" in lines[1] or "5 rows" in lines[1]
-    assert lines[1].split(" · ")[-2] == f"{PLAIN_SECONDS:.1f} s"
+    assert lines[1].split(" · ")[-2] == f"elapsed {PLAIN_SECONDS:.0f} s"
     assert 100 < len(lines) < 250
 
 
-def test_quiet_says_nothing_where_nothing_went_wrong(
+def test_quiet_prints_nothing_if_nothing_went_wrong(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", ["one"])

@@ -1,4 +1,4 @@
-"""The page of a run: written at its end, made again later, looked at in a browser where there is one."""
+"""The page of a run: written at its end, written again later, and opened in a browser if there is one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECRET = "a text that stands nowhere"
 
 
 def charts_of(page: Path) -> list[dict[str, Any]]:
-    """Give what the page draws."""
+    """Return the charts of the page."""
     found = re.search(
         r'<script type="application/json" id="charts">(.*?)</script>', page.read_text(), re.DOTALL
     )
@@ -30,7 +30,7 @@ def charts_of(page: Path) -> list[dict[str, Any]]:
     return charts
 
 
-def test_a_run_leaves_its_page_and_the_command_makes_it_again(
+def test_a_run_writes_its_page_and_the_command_writes_it_again(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     texts = [f"{SECRET} {number}" for number in range(60)]
@@ -83,7 +83,7 @@ def test_a_run_leaves_its_page_and_the_command_makes_it_again(
     assert f"embeddings/{cut.name} has 100 bytes instead of" in page.read_text()
     assert "batchscore verify out" in page.read_text()
     mended = batchscore(*score, "--task", "embeddings", "--batch-size", "4", "--tpm", "600000")
-    assert "1 part of its records is damaged or gone; the rows that are lost are asked" in mended.said
+    assert "1 part of its records is damaged or missing. The lost rows are scored" in mended.said
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Fi
     assert [each.exit_code for each in done] == [0, 0, 0], done
     assert not Path("out/report.html").exists()
     assert batchscore("report", "out").exit_code == 0
-    assert "every one of 27 rows has a score" in Path("out/report.html").read_text()
+    assert "27 of 27 rows scored" in Path("out/report.html").read_text()
     scatter = next(each for each in charts_of(Path("out/report.html")) if each["type"] == "scatter")
     assert [len(series["data"]) for series in scatter["series"]] == [9, 9, 9]
 
@@ -124,13 +124,13 @@ def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Fi
     assert batchscore("score", "in", *ask, "-o", "in/scores", "--quiet").said == ""
 
 
-def test_a_page_that_cannot_be_written_is_no_reason_to_fail(batchscore: Cli, files: Files) -> None:
+def test_a_page_that_cannot_be_written_does_not_fail_the_run(batchscore: Cli, files: Files) -> None:
     files.texts("a.csv", ["one"])
     Path("out/report.html").mkdir(parents=True)
     Path("out/report.html/x").write_text("")
     done = batchscore("score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text")
     assert done.exit_code == 0
-    assert "There is no page of this run" in done.stderr
+    assert "The run's page was not written" in done.stderr
 
 
 def test_a_page_in_a_store(batchscore: Cli, files: Files, bucket: Bucket) -> None:

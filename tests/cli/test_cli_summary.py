@@ -1,4 +1,4 @@
-"""The last words of a run: what became of the rows at a glance, and last the command to type next."""
+"""The summary of a run: the results of the rows, and in its last line the next command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def next_command(text: str) -> list[str]:
-    """Give the words that the last line tells to type, without the program."""
+    """Return the words of the command in the last line."""
     return shlex.split(text.splitlines()[-1].partition(": ")[2])
 
 
@@ -29,10 +29,10 @@ def test_the_last_line_is_the_next_command_and_it_works(
     whole = batchscore(*next_command(limited.stdout)[1:])
     assert whole.exit_code == 3
     lines = whole.stderr.splitlines()
-    assert lines[0] == "chat: 4 rows of 1 file: 2 scored, 1 failed, 1 empty, 2 of them by earlier runs"
-    assert lines[1] == "  failed: 1 content filter: the service refuses the text; reword it"
+    assert lines[0] == "chat: 4 rows of 1 file: 2 scored, 1 failed, 1 empty, 2 done by earlier runs"
+    assert lines[1] == "  failed: 1 content filter: reword the text: the service refuses it"
     assert lines[2].startswith("  took:   ")
-    assert lines[3] == "          1 came to nothing: 1 content filter"
+    assert lines[3] == "          1 request retried or failed: 1 content filter"
     assert lines[4].startswith("  used:   ")
     assert all(len(line) <= 80 for line in lines[:-1])
     assert next_command(whole.stderr) == ["batchscore", *command, "--retry-errors"]
@@ -45,7 +45,9 @@ def test_the_last_line_is_the_next_command_and_it_works(
     assert next_command(fine.stdout)[-1] == "--retry-errors"
 
 
-def test_what_went_well_leads_on_to_the_scores(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_after_a_successful_run_the_next_command_shows_the_scores(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
     files.texts("a.csv", ["one", "two"])
     command = ["score", "a.csv", "--task", "chat", "-m", deployment.name, "--column", "text", "-o"]
     folder, one_file = batchscore.together([*command, "out put"], [*command, "out.jsonl"])

@@ -16,9 +16,10 @@ from typing import Any
 import openai
 import pytest
 
-from batchscore.endpoint.precedence import PRECEDENCE, precedence_table
+from batchscore.endpoint.precedence import PRECEDENCE
 from batchscore.endpoint.target import Target, resolve_target
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
+from batchscore.settings.declare import as_flag
 from endpoint_settings import endpoint_settings
 
 AZ = "https://res.openai.azure.com"
@@ -473,6 +474,18 @@ def test_a_target_is_what_the_official_sdk_sends(
     assert headers[found.key_header.lower()] == prefix + "k"
     theirs = ("accept", "content-type", "openai-organization")
     assert {key: ours[key] for key in theirs} == {key: headers[key] for key in theirs}
+
+
+def precedence_table() -> str:
+    """Return `PRECEDENCE` as the Markdown table of the docs, with settings as flags."""
+    lines = ["| setting | first of these that is set |", "| --- | --- |"]
+    for value, sources in PRECEDENCE.items():
+        cells = []
+        for source in sources:
+            name = as_flag(source.name) if source.is_setting else source.name
+            cells.append((name if " " in name else f"`{name}`") + (source.remark and f" ({source.remark})"))
+        lines.append(f"| {value.replace('_', ' ')} | {'<br>'.join(cells)} |")
+    return "\n".join(lines)
 
 
 def test_the_docs_print_the_table_of_the_code() -> None:

@@ -245,7 +245,7 @@ def test_a_wait_of_a_day_is_an_outage() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         return reply(429, {}, retry_after="86400")
 
-    with pytest.raises(Outage, match=r"24\.0 h "):
+    with pytest.raises(Outage, match=r"1 d "):
         run(lambda: engine_over(Service(answer), prompts(10)))
 
 

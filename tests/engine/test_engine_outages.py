@@ -210,7 +210,7 @@ def test_a_row_that_can_never_fit_is_distinguished_from_an_exhausted_quota() -> 
     settled, seconds = run_virtual(main())
     (failed,) = [row for row in settled if isinstance(row.result, RowError)]
     assert failed.row == 7
-    assert "24.0 h" in failed.result.message  # type: ignore[union-attr]
+    assert "1 d" in failed.result.message  # type: ignore[union-attr]
     assert len(settled) == 40
     assert seconds < 30
 

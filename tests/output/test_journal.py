@@ -1,4 +1,4 @@
-"""What is in a journal comes back as it was, whatever was cut off or changed behind it."""
+"""A journal's content comes back as it was, whatever was cut off or changed behind it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, OutputError
-from batchscore.output.journal import ASKED_BYTES, MOST_OPEN, Entry, Journals
+from batchscore.output.journal import DIGEST_BYTES, MAX_OPEN, JournalEntry, Journals
 from batchscore.rows import RowError, Score, Settled
 
 LENGTH = 3
@@ -31,7 +31,7 @@ SCORES = st.one_of(
     st.builds(Score, st.lists(st.none() | TEXTS, max_size=3), st.lists(st.none() | TEXTS, max_size=3)),
 )
 ENTRIES = st.builds(
-    Entry,
+    JournalEntry,
     st.builds(
         Settled,
         st.just("a/ü.csv"),
@@ -41,31 +41,31 @@ ENTRIES = st.builds(
         st.dictionaries(TEXTS, st.none() | TEXTS | st.integers(-9, 9), max_size=2),
         st.booleans(),
     ),
-    st.binary(min_size=ASKED_BYTES, max_size=ASKED_BYTES),
+    st.binary(min_size=DIGEST_BYTES, max_size=DIGEST_BYTES),
 )
 BATCHES = st.lists(st.lists(ENTRIES, min_size=1, max_size=4), max_size=5)
 
 
-def plain(entry: Entry) -> tuple[Any, ...]:
-    """What of an entry can be compared; vectors by their bytes."""
+def comparable_entry(entry: JournalEntry) -> tuple[Any, ...]:
+    """Return an entry as values that can be compared; vectors as bytes."""
     settled, result = entry.settled, entry.settled.result
     if isinstance(result, Score):
         value = result.value.tobytes() if isinstance(result.value, np.ndarray) else result.value
         shown: Any = (value, result.finish_reason, result.usage, result.raw)
     else:
         shown = result
-    return settled.file, settled.row, shown, settled.id, settled.kept, settled.truncated, entry.asked
+    return settled.file, settled.row, shown, settled.id, settled.kept, settled.truncated, entry.prompt_digest
 
 
 def replayed(folder: Path, name: str = "part", identity: str = "settings") -> dict[int, tuple[Any, ...]]:
     journals = Journals(folder, identity)
     journals.find()
-    found = {row: plain(entry) for row, entry in journals.replay(name).items()}
+    found = {row: comparable_entry(entry) for row, entry in journals.replay(name).items()}
     journals.close()
     return found
 
 
-def written(folder: Path, batches: list[list[Entry]], name: str = "part") -> Journals:
+def written(folder: Path, batches: list[list[JournalEntry]], name: str = "part") -> Journals:
     journals = Journals(folder, "settings")
     journals.find()
     for batch in batches:
@@ -73,24 +73,26 @@ def written(folder: Path, batches: list[list[Entry]], name: str = "part") -> Jou
     return journals
 
 
-def expected(batches: list[list[Entry]]) -> dict[int, tuple[Any, ...]]:
-    return {entry.settled.row: plain(entry) for batch in batches for entry in batch}
+def expected(batches: list[list[JournalEntry]]) -> dict[int, tuple[Any, ...]]:
+    return {entry.settled.row: comparable_entry(entry) for batch in batches for entry in batch}
 
 
-def numbered(row: int) -> Entry:
-    return Entry(Settled("a.csv", row, Score(np.float32([row, 1, 2]))), bytes(ASKED_BYTES))
+def numbered(row: int) -> JournalEntry:
+    return JournalEntry(Settled("a.csv", row, Score(np.float32([row, 1, 2]))), bytes(DIGEST_BYTES))
 
 
 @given(BATCHES)
-def test_everything_comes_back(tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]]) -> None:
+def test_everything_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]]
+) -> None:
     folder = tmp_path_factory.mktemp("journal")
     written(folder, batches).close()
     assert replayed(folder) == expected(batches)
 
 
 @given(BATCHES.filter(bool), st.data())
-def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]], data: st.DataObject
+def test_a_cut_costs_one_frame_and_the_journal_can_be_continued(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
     path = folder / "part.journal"
@@ -105,15 +107,15 @@ def test_a_cut_costs_the_frame_that_it_is_in_and_the_journal_goes_on(
     whole = [batch for batch, end in zip(batches, ends, strict=True) if end <= cut]
     again = Journals(folder, "settings")
     again.find()
-    assert {row: plain(entry) for row, entry in again.replay("part").items()} == expected(whole)
+    assert {row: comparable_entry(entry) for row, entry in again.replay("part").items()} == expected(whole)
     again.append("part", [numbered(99)])
     again.close()
     assert replayed(folder) == expected([*whole, [numbered(99)]])
 
 
 @given(BATCHES.filter(bool), st.data())
-def test_a_changed_byte_is_never_taken_for_an_answer(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[Entry]], data: st.DataObject
+def test_a_changed_byte_never_becomes_an_answer(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[JournalEntry]], data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
     written(folder, batches).close()
@@ -137,17 +139,17 @@ def test_a_journal_of_other_settings_or_another_part_is_not_read(tmp_path: Path)
 def test_more_parts_than_files_may_be_open(tmp_path: Path) -> None:
     journals = Journals(tmp_path, "settings")
     for row in (1, 2):
-        for part in range(MOST_OPEN + 9):
+        for part in range(MAX_OPEN + 9):
             journals.append(f"part-{part}", [numbered(row)])
-    assert len(journals.open) <= MOST_OPEN
-    for part in range(MOST_OPEN + 9):
+    assert len(journals.open) <= MAX_OPEN
+    for part in range(MAX_OPEN + 9):
         assert set(journals.replay(f"part-{part}")) == {1, 2}
         journals.remove(f"part-{part}")
     journals.close()
     assert not tmp_path.exists()
 
 
-def test_nobody_else_may_read_a_journal(tmp_path: Path) -> None:
+def test_no_other_user_can_read_a_journal(tmp_path: Path) -> None:
     written(tmp_path / "deep", [[numbered(1)]]).close()
     assert (tmp_path / "deep" / "part.journal").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "deep").stat().st_mode & 0o077 == 0
@@ -167,7 +169,7 @@ except Exception as error:
 
 
 @pytest.mark.process
-def test_a_full_disk_is_told_and_what_was_written_before_comes_back(tmp_path: Path) -> None:
+def test_a_full_disk_raises_and_earlier_entries_come_back(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", _LIMITED, tmp_path / "journal", Path(__file__).parent],
         capture_output=True,
@@ -180,7 +182,7 @@ def test_a_full_disk_is_told_and_what_was_written_before_comes_back(tmp_path: Pa
     assert set(found) == set(range(len(found)))
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="is a file, not a folder"):
         written(tmp_path / "file" / "journal", [[numbered(1)]])

@@ -1,4 +1,4 @@
-"""One holder at a time, whoever asks and however the last one ended; nothing is left behind."""
+"""One holder at a time, however the last one ended; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from batchscore.errors import OutputLocked
 from batchscore.output.locks.flock import SYSTEM, Locking
-from batchscore.output.locks.holder import Holder, holder_from, lives, this_process
-from batchscore.output.locks.lock import Hold, alive, foreign, held, refuse_held
+from batchscore.output.locks.holder import Holder, holder_from, is_running, this_process
+from batchscore.output.locks.lock import Lock, hold_lock, is_elsewhere, may_be_alive, refuse_locked
 
 
 def no_locks(descriptor: int, how: int) -> None:
-    """Stand for a mount that has none."""
+    """Act like a mount without locks."""
     raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
 
@@ -42,19 +42,19 @@ HOLDER = """
 import errno, os, sys, time
 from dataclasses import replace
 from pathlib import Path
-from batchscore.output.locks.lock import held
+from batchscore.output.locks.lock import hold_lock
 from batchscore.output.locks.flock import SYSTEM
 def no_locks(descriptor, how):
     raise OSError(errno.ENOTSUP, "no")
 locking = SYSTEM if sys.argv[2] == "kernel" else replace(SYSTEM, flock=no_locks)
-with held(Path(sys.argv[1]), "chat", what="out (chat)", command="holder", notice=print, locking=locking):
+with hold_lock(Path(sys.argv[1]), "chat", what="out (chat)", command="holder", notice=print, locking=locking):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 def take(folder: Path, locking: Locking, name: str = "chat", notice: Callable[[str], object] = str) -> Any:
-    return held(folder, name, what=f"out ({name})", command="batchscore", notice=notice, locking=locking)
+    return hold_lock(folder, name, what=f"out ({name})", command="batchscore", notice=notice, locking=locking)
 
 
 def start_holder(folder: Path, way: str) -> subprocess.Popen[str]:
@@ -70,9 +70,7 @@ def start_holder(folder: Path, way: str) -> subprocess.Popen[str]:
 
 
 @WAYS
-def test_a_second_one_of_the_same_process_is_refused_and_nothing_is_left(
-    tmp_path: Path, locking: Locking
-) -> None:
+def test_the_same_process_cannot_lock_twice_and_nothing_is_left(tmp_path: Path, locking: Locking) -> None:
     folder = tmp_path / "out" / ".batchscore"
     with take(folder, locking), take(folder, locking, "embeddings"):
         assert sorted(path.name for path in folder.iterdir()) == ["chat.lock", "embeddings.lock"]
@@ -80,23 +78,23 @@ def test_a_second_one_of_the_same_process_is_refused_and_nothing_is_left(
             take(folder, locking).__enter__()
         assert refused.value.exit_code == 5
         with pytest.raises(OutputLocked):
-            refuse_held(folder, "chat", what="out (chat)", locking=locking)
+            refuse_locked(folder, "chat", what="out (chat)", locking=locking)
     assert not list(tmp_path.iterdir())
-    refuse_held(folder, "chat", what="out (chat)", locking=locking)
+    refuse_locked(folder, "chat", what="out (chat)", locking=locking)
     with pytest.raises(ZeroDivisionError), take(folder, locking):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
 
 
 @WAYS
-def test_what_else_stands_in_the_folder_stays(tmp_path: Path, locking: Locking) -> None:
+def test_other_files_in_the_folder_stay(tmp_path: Path, locking: Locking) -> None:
     with take(tmp_path / "a", locking):
         (tmp_path / "a" / "README").write_text("mine")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["README"]
 
 
 @WAYS
-def test_of_many_threads_one_at_a_time_has_it(tmp_path: Path, locking: Locking) -> None:
+def test_one_of_many_threads_at_a_time_has_the_lock(tmp_path: Path, locking: Locking) -> None:
     inside, most, taken = 0, 0, 0
     guard = threading.Lock()
 
@@ -124,23 +122,6 @@ def test_of_many_threads_one_at_a_time_has_it(tmp_path: Path, locking: Locking) 
     assert not list(tmp_path.rglob("*.lock"))
 
 
-@WAYS
-def test_who_waits_gets_it_when_it_is_free(tmp_path: Path, locking: Locking) -> None:
-    order: list[str] = []
-
-    def wait() -> None:
-        with held(tmp_path, "chat", what="out", command="b", notice=str, wait_seconds=30, locking=locking):
-            order.append("second")
-
-    thread = threading.Thread(target=wait)
-    with take(tmp_path, locking):
-        thread.start()
-        time.sleep(0.05)
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
-
-
 @pytest.mark.process
 @pytest.mark.crash
 @pytest.mark.parametrize("way", ["kernel", "record"])
@@ -151,16 +132,16 @@ def test_a_killed_holder_is_succeeded_at_once(tmp_path: Path, way: str) -> None:
         with pytest.raises(OutputLocked, match=rf"`holder`, process {process.pid} .*on .*, since 20..-"):
             take(tmp_path / "out", locking).__enter__()
         with pytest.raises(OutputLocked, match=str(process.pid)):
-            refuse_held(tmp_path / "out", "chat", what="out", locking=locking)
+            refuse_locked(tmp_path / "out", "chat", what="out", locking=locking)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        refuse_held(tmp_path / "out", "chat", what="out", locking=locking)
+        refuse_locked(tmp_path / "out", "chat", what="out", locking=locking)
         with take(tmp_path / "out", locking, notice=notices.append):
             record = json.loads((tmp_path / "out" / "chat.lock").read_bytes())
             assert record["pid"] == os.getpid()
-    # The kernel knows; where only the record told, a person is told as well.
+    # The kernel knows. If only the record shows it, the user gets a notice.
     assert len(notices) == (way == "record")
-    # The folder was the killed one's to remove.
+    # The killed process created the folder, so nobody removes it.
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -178,7 +159,7 @@ def test_a_stopped_process_still_holds(tmp_path: Path, way: str) -> None:
 
 
 def left_behind(folder: Path, **changes: Any) -> Holder:
-    """Write the record that a dead holder leaves."""
+    """Write the record of a dead holder."""
     holder = replace(this_process("other"), **changes)
     folder.mkdir(exist_ok=True)
     (folder / "chat.lock").write_bytes(holder.record)
@@ -186,7 +167,7 @@ def left_behind(folder: Path, **changes: Any) -> Holder:
 
 
 @WAYS
-def test_a_number_that_is_another_processes_by_now_holds_nothing(tmp_path: Path, locking: Locking) -> None:
+def test_a_reused_process_number_holds_nothing(tmp_path: Path, locking: Locking) -> None:
     born = this_process("").born
     assert born is not None
     left_behind(tmp_path, born=born - 1)
@@ -195,16 +176,18 @@ def test_a_number_that_is_another_processes_by_now_holds_nothing(tmp_path: Path,
 
 
 @WAYS
-def test_another_machine_is_told_by_its_silence(tmp_path: Path, locking: Locking) -> None:
-    """Also where a lock was had from the kernel: some mounts' locks reach one machine only."""
+def test_a_holder_on_another_machine_counts_as_dead_without_a_heartbeat(
+    tmp_path: Path, locking: Locking
+) -> None:
+    """Also if the kernel gives the lock: some mounts' locks reach one machine only."""
     left_behind(tmp_path, host="elsewhere", boot="another", pid=1)
-    with pytest.raises(OutputLocked, match=r"on elsewhere.* last sign of life was \d s ago; after 300 s"):
+    with pytest.raises(OutputLocked, match=r"on elsewhere.* last heartbeat was \d s ago; after 300 s"):
         take(tmp_path, locking).__enter__()
     with pytest.raises(OutputLocked):
-        refuse_held(tmp_path, "chat", what="out", locking=locking)
+        refuse_locked(tmp_path, "chat", what="out", locking=locking)
     old = time.time() - 301
     os.utime(tmp_path / "chat.lock", (old, old))
-    refuse_held(tmp_path, "chat", what="out", locking=locking)
+    refuse_locked(tmp_path, "chat", what="out", locking=locking)
     notices: list[str] = []
     with take(tmp_path, locking, notice=notices.append):
         pass
@@ -215,8 +198,8 @@ def test_another_machine_is_told_by_its_silence(tmp_path: Path, locking: Locking
 
 @WAYS
 @pytest.mark.parametrize("record", [b"", b"{", b'{"pid": 1}\n'])
-def test_a_record_that_says_nothing(tmp_path: Path, locking: Locking, record: bytes) -> None:
-    """Where there are locks it counts for nothing; else for as long as its writer might still live."""
+def test_a_record_that_cannot_be_read(tmp_path: Path, locking: Locking, record: bytes) -> None:
+    """With locks it counts for nothing; without them, as long as its writer may be alive."""
     (tmp_path / "chat.lock").write_bytes(record)
     if locking is not QUICK:
         with pytest.raises(OutputLocked, match="does not say who it is"):
@@ -228,7 +211,7 @@ def test_a_record_that_says_nothing(tmp_path: Path, locking: Locking, record: by
 
 
 @WAYS
-def test_a_holder_gives_signs_of_life_and_notices_when_its_lock_is_gone(
+def test_a_holder_writes_heartbeats_and_notices_when_its_lock_is_lost(
     tmp_path: Path, locking: Locking
 ) -> None:
     lost = threading.Event()
@@ -241,15 +224,15 @@ def test_a_holder_gives_signs_of_life_and_notices_when_its_lock_is_gone(
         assert not lost.is_set()
         successor = left_behind(tmp_path, host="elsewhere")
         assert lost.wait(10)
-    # What is another's by now is not removed.
+    # The lock of the successor is not removed.
     assert path.read_bytes() == successor.record
 
 
-def test_of_several_who_see_the_same_dead_holder_one_succeeds(tmp_path: Path) -> None:
+def test_one_of_several_that_see_the_same_dead_holder_succeeds_it(tmp_path: Path) -> None:
     locking = replace(WITHOUT, settle_seconds=0.3)
     left_behind(tmp_path, pid=2**31 - 1)
     together = threading.Barrier(4)
-    results: list[Hold | OutputLocked] = []
+    results: list[Lock | OutputLocked] = []
     done = threading.Event()
 
     def work() -> None:
@@ -269,7 +252,7 @@ def test_of_several_who_see_the_same_dead_holder_one_succeeds(tmp_path: Path) ->
     done.set()
     for thread in threads:
         thread.join()
-    assert sum(isinstance(result, Hold) for result in results) == 1
+    assert sum(isinstance(result, Lock) for result in results) == 1
 
 
 TEXTS = st.text(max_size=8)
@@ -289,7 +272,7 @@ HOLDERS = st.builds(
 
 @settings(deadline=None)
 @given(holder=HOLDERS, cut=st.integers(1, 400))
-def test_a_record_comes_back_whole_or_not_at_all(holder: Holder, cut: int) -> None:
+def test_a_record_comes_back_complete_or_not_at_all(holder: Holder, cut: int) -> None:
     assert holder_from(holder.record) == holder
     assert holder_from(holder.record[:-1][:-cut]) is None
 
@@ -303,19 +286,19 @@ def test_any_bytes_are_a_record_or_none(record: bytes) -> None:
 
 @settings(deadline=None)
 @given(found=HOLDERS, here=HOLDERS, seconds=st.floats(-10, 1e6))
-def test_only_on_the_same_system_a_process_is_looked_for(found: Holder, here: Holder, seconds: float) -> None:
+def test_a_process_is_looked_up_on_the_same_system_only(found: Holder, here: Holder, seconds: float) -> None:
     same = (found.boot, found.numbers) == (here.boot, here.numbers) and found.boot and found.numbers
     if not same:
-        assert lives(found, here) is None
-        assert alive(found, here, seconds, SYSTEM) == (seconds < SYSTEM.stale_seconds)
-    assert foreign(found, here) <= (found.host != here.host)
+        assert is_running(found, here) is None
+        assert may_be_alive(found, here, seconds, SYSTEM) == (seconds < SYSTEM.stale_seconds)
+    assert is_elsewhere(found, here) <= (found.host != here.host)
 
 
-def test_this_process_lives_and_its_predecessor_does_not() -> None:
+def test_this_process_is_running_and_its_predecessor_is_not() -> None:
     me = this_process("x")
-    assert lives(me, me) is True
-    assert lives(replace(me, born=0), me) is False
-    assert lives(replace(me, born=None), me) is None
+    assert is_running(me, me) is True
+    assert is_running(replace(me, born=0), me) is False
+    assert is_running(replace(me, born=None), me) is None
     assert "x" in me.record.decode()
 
 
@@ -324,12 +307,12 @@ import resource, sys
 from dataclasses import replace
 from pathlib import Path
 from batchscore.errors import OutputError
-from batchscore.output.locks.lock import held
+from batchscore.output.locks.lock import hold_lock
 from batchscore.output.locks.flock import SYSTEM
 resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9))
 locking = SYSTEM if sys.argv[2] == "kernel" else replace(SYSTEM, flock=None)
 try:
-    with held(Path(sys.argv[1]), "chat", what="out", command="x", notice=print, locking=locking):
+    with hold_lock(Path(sys.argv[1]), "chat", what="out", command="x", notice=print, locking=locking):
         print("held")
 except OutputError as error:
     print(error)
@@ -338,7 +321,7 @@ except OutputError as error:
 
 @pytest.mark.process
 @pytest.mark.parametrize("way", ["kernel", "record"])
-def test_a_full_disk_is_told_and_stands_in_nobodys_way(tmp_path: Path, way: str) -> None:
+def test_a_full_disk_raises_and_leaves_no_lock(tmp_path: Path, way: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", _FULL, tmp_path, way], capture_output=True, text=True, check=True
     )

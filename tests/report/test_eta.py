@@ -1,4 +1,4 @@
-"""Rates and the end: pure, from totals and moments to figures."""
+"""Rates and the ETA: pure, from totals and times to figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.report.progress.eta import Done, Eta, Forecast, left_of
-from batchscore.report.progress.rates import GRAIN_SECONDS, WINDOW_SECONDS, Rates, Totals
+from batchscore.report.progress.eta import Eta, Forecast, WorkDone, remaining_work
+from batchscore.report.progress.rates import GRAIN_SECONDS, WINDOW_SECONDS, RateWindow, Totals
 from batchscore.report.progress.view import Watch
 from batchscore.rows import Attempt, DeploymentState, Expected, Heartbeat, RowsSettled
 
@@ -25,42 +25,42 @@ EXPECTED = Expected(ROWS, ROWS * 100, ROWS, exact=True)
     st.lists(st.tuples(st.floats(0.01, 30), st.integers(0, 100)), min_size=1, max_size=300),
 )
 def test_rates_are_what_was_done_in_the_window(steps: list[tuple[float, int]]) -> None:
-    rates, now, rows = Rates(), 0.0, 0
+    rates, now, rows = RateWindow(), 0.0, 0
     history = [(0.0, 0)]
-    rates.take(now, Totals())
+    rates.add(now, Totals())
     for seconds, count in steps:
         now, rows = now + seconds, rows + count
-        rates.take(now, Totals(rows))
+        rates.add(now, Totals(rows))
         history.append((now, rows))
-        assert len(rates.kept) <= WINDOW_SECONDS / GRAIN_SECONDS + 2
+        assert len(rates.stored) <= WINDOW_SECONDS / GRAIN_SECONDS + 2
     found = rates.per_minute(now)
     if found is not None:
-        since = rates.kept[0][0]
-        assert since <= max(0.0, now - WINDOW_SECONDS) + GRAIN_SECONDS + 30 or len(rates.kept) == 1
+        since = rates.stored[0][0]
+        assert since <= max(0.0, now - WINDOW_SECONDS) + GRAIN_SECONDS + 30 or len(rates.stored) == 1
         before = max(each for at, each in history if at <= since)
         assert found.rows == pytest.approx((rows - before) * 60 / (now - since))
 
 
-def test_a_stall_empties_the_window() -> None:
-    rates = Rates()
+def test_during_a_stall_the_rates_fall_to_zero() -> None:
+    rates = RateWindow()
     for second in range(30):
-        rates.take(second, Totals(10.0 * second))
+        rates.add(second, Totals(10.0 * second))
     for second in range(30, 120):
-        rates.take(second, Totals(290.0))
+        rates.add(second, Totals(290.0))
     found = rates.per_minute(119)
     assert found is not None
     assert found.rows == 0
 
 
-def done_by(rows: float, answer: float = 0.0, per_row: float = 100.0) -> Done:
-    return Done(int(rows), 0, int(rows), rows * per_row, rows * (per_row + answer), answer)
+def done_by(rows: float, answer: float = 0.0, per_row: float = 100.0) -> WorkDone:
+    return WorkDone(int(rows), 0, int(rows), rows * per_row, rows * (per_row + answer), answer)
 
 
 def ran(seconds: int, speed: float, standing: DeploymentState = UP, *, per_row: float = 100.0) -> Forecast:
-    """A run so far at so many rows a second, the first of them after a second."""
+    """A run so far at this many rows a second, the first of them after a second."""
     forecast = Forecast()
     for second in range(seconds + 1):
-        forecast.take(float(second), done_by(speed * second, per_row=per_row), [standing])
+        forecast.observe(float(second), done_by(speed * second, per_row=per_row), [standing])
     return forecast
 
 
@@ -73,13 +73,13 @@ def middle(eta: Eta | None) -> float:
 
 def end_of(forecast: Forecast, standing: DeploymentState, expected: Expected = EXPECTED) -> float:
     assert forecast.done is not None
-    left = forecast.left(expected, forecast.done)
+    left = forecast.remaining(expected, forecast.done)
     assert left is not None
     return middle(forecast.eta(left, [standing]))
 
 
-def test_before_any_answer_the_limits_tell() -> None:
-    left = left_of(EXPECTED, done_by(0))
+def test_before_the_first_response_the_limits_give_the_eta() -> None:
+    left = remaining_work(EXPECTED, done_by(0))
     assert left is not None
     # 60,000 tokens and 600 requests a minute, and both are 10 rows a second.
     for seconds, standings in (
@@ -94,18 +94,18 @@ def test_before_any_answer_the_limits_tell() -> None:
     assert (round(at_least.low), at_least.high) == (1000, None)
 
 
-def test_what_cannot_be_known_is_not_told() -> None:
-    left = left_of(EXPECTED, done_by(0))
+def test_there_is_no_eta_if_nothing_is_known() -> None:
+    left = remaining_work(EXPECTED, done_by(0))
     assert left is not None
     assert Forecast().eta(left, [FREE]) is None, "unlimited and just begun"
     assert Forecast().eta(left, [DOWN]) is None
     assert Forecast().eta(left, []) is None
-    assert left_of(Expected(5, 5, 5, exact=True), done_by(6)) is None, "more rows than expected"
+    assert remaining_work(Expected(5, 5, 5, exact=True), done_by(6)) is None, "more rows than expected"
 
 
 @given(st.floats(2.0, 40.0), st.integers(20, 300))
-def test_later_what_was_observed_tells(speed: float, seconds: int) -> None:
-    """Be the limits as they may: here nothing waits for them."""
+def test_later_the_observed_throughput_gives_the_eta(speed: float, seconds: int) -> None:
+    """Here no request waits for the limits."""
     forecast = ran(seconds, speed, replace(UP, for_quota=False))
     left = ROWS - int(speed * seconds)
     if left > 0:
@@ -113,8 +113,8 @@ def test_later_what_was_observed_tells(speed: float, seconds: int) -> None:
 
 
 @given(st.integers(0, 60), st.floats(0.8, 1.25))
-def test_a_limited_run_knows_its_end_from_the_beginning(seconds: int, off: float) -> None:
-    """However far off the estimate of the tokens was, once some have come."""
+def test_a_rate_limited_run_has_a_good_eta_from_the_start(seconds: int, off: float) -> None:
+    """However wrong the estimate of the tokens was, as soon as some are counted."""
     expected = Expected(ROWS, int(ROWS * 100 * off), ROWS, exact=True)
     off_by = max(off, 1 / off) - 1 if seconds < 10 else 0.0
     end = end_of(ran(seconds, 10.0), UP, expected)
@@ -122,53 +122,51 @@ def test_a_limited_run_knows_its_end_from_the_beginning(seconds: int, off: float
 
 
 @given(st.integers(20, 200), st.integers(5, 900))
-def test_one_outage_leaves_the_speed_as_it_was(before: int, outage: int) -> None:
+def test_one_outage_does_not_change_the_throughput(before: int, outage: int) -> None:
     forecast = ran(before, 10.0)
     rows = 10 * before
     for second in range(before + 1, before + outage):
-        forecast.take(float(second), done_by(rows), [DOWN])
+        forecast.observe(float(second), done_by(rows), [DOWN])
     for second in range(before + outage, before + outage + 20):
         rows += 10
-        forecast.take(float(second), done_by(rows), [UP])
+        forecast.observe(float(second), done_by(rows), [UP])
     assert end_of(forecast, UP) == pytest.approx((ROWS - rows) / 10, rel=0.15)
 
 
-def test_pauses_that_come_again_and_again_are_the_speed() -> None:
+def test_repeated_pauses_count_for_the_throughput() -> None:
     forecast, rows = Forecast(), 0
     paused = replace(UP, paused_seconds=5.0)
     for second in range(300):
         asking = second % 20 < 10
         rows += 10 * asking
-        forecast.take(float(second), done_by(rows), [UP if asking else paused])
+        forecast.observe(float(second), done_by(rows), [UP if asking else paused])
     without_limits = replace(UP, tpm=None, rpm=None)
     assert end_of(forecast, without_limits) == pytest.approx((ROWS - rows) / 5, rel=0.15)
 
 
-def test_rows_that_are_unlike_the_rest_do_not_count_for_it() -> None:
+def test_rows_that_differ_from_the_rest_do_not_change_its_estimate() -> None:
     """The first half of the rows holds nine times as many tokens as the other."""
     for done in (ROWS / 5, ROWS / 2):
-        left = left_of(EXPECTED, done_by(done, per_row=180.0))
+        left = remaining_work(EXPECTED, done_by(done, per_row=180.0))
         assert left is not None
         assert left.tokens == pytest.approx(ROWS * 100 - done * 180, rel=0.05)
 
 
 @given(st.floats(0.3, 3.0), st.floats(0.1, 0.9))
-def test_where_bytes_are_known_neither_the_estimate_nor_the_order_of_rows_matters(
-    off: float, part: float
-) -> None:
-    """Rows become ever shorter, and the tokens were estimated badly."""
+def test_with_known_bytes_neither_the_estimate_nor_the_order_of_rows_matters(off: float, part: float) -> None:
+    """Rows become shorter over time, and the tokens were estimated badly."""
     bytes_in_all = ROWS * 400
     expected = Expected(ROWS, int(ROWS * 100 * off), ROWS, exact=True, prompt_bytes=bytes_in_all)
     bytes_done = int(bytes_in_all * part)
     rows = int(ROWS * part**2)
-    done = Done(rows, 0, rows, bytes_done / 4, bytes_done / 4, 0.0, bytes_done)
-    left = left_of(expected, done)
+    done = WorkDone(rows, 0, rows, bytes_done / 4, bytes_done / 4, 0.0, bytes_done)
+    left = remaining_work(expected, done)
     assert left is not None
     assert left.tokens == pytest.approx((bytes_in_all - bytes_done) / 4)
 
 
 def test_a_watch_counts_tokens_as_a_service_charges_them() -> None:
-    """`max_tokens` is charged whatever the answer came to; where nobody bounded it, what came."""
+    """`max_tokens` is charged whatever the length of the answer; without a limit, the actual tokens."""
     for bound, charged in ((50.0, 150.0), (None, 107.0)):
         watch = Watch(answer_tokens=bound)
         watch(EXPECTED)
@@ -181,7 +179,7 @@ def test_a_watch_counts_tokens_as_a_service_charges_them() -> None:
         assert (view.total, view.rows, view.rpm, view.tpm) == (ROWS, 1, 600.0, 60_000.0)
 
 
-def test_more_rows_than_expected_leave_the_display_sane() -> None:
+def test_with_more_rows_than_expected_there_is_no_total_and_no_eta() -> None:
     watch = Watch()
     watch(Expected(5, 5, 5, exact=False))
     watch(RowsSettled(6))

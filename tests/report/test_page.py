@@ -1,8 +1,9 @@
-"""The page: nobody's words become anything but text, odd records are passed over, figures add up."""
+"""The page: untrusted text stays text, odd records are skipped, figures add up."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,17 +12,15 @@ import orjson
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batchscore.errors import ErrorCode
 from batchscore.report.page import answers, vectors
-from batchscore.report.page.answers import answer_of, bars, measured
+from batchscore.report.page.answers import answer_of, answer_stats, histogram
 from batchscore.report.page.markup import data, html, visible
-from batchscore.report.page.model import FailedRow, Failures, FileAccount, Material, TaskMaterial
+from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, TaskData
 from batchscore.report.page.page import page, source
 from batchscore.report.page.runs import Run, run_from
-from batchscore.report.page.time_axis import together
+from batchscore.report.page.time_axis import time_axis
 from batchscore.report.page.vectors import Origin, map_of
 from batchscore.report.page.verdict import verdict
-from batchscore.report.page.words import ADVICE, duration, percent
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Attempt, DeploymentState, Heartbeat, Prompt, RowsSettled
 
@@ -63,7 +62,7 @@ def record(name: str = "d", *, at: str = "2026-11-20T10:00:00+00:00", **more: An
         "seconds": 4.0,
         "worker": name,
         "host": name,
-        "command": f"batchscore score {name}",
+        "command": shlex.join(["batchscore", "score", name]),
         "exit_code": 4,
         "reason": name,
         "settings": {"task": "embeddings", "model": name, "prompt": name, "tpm": 60000},
@@ -115,32 +114,32 @@ class Tags(HTMLParser):
             self.text += data
 
 
-def parsed(material: Material) -> Tags:
+def parsed(material: PageData) -> Tags:
     found = Tags()
     # Python's parser takes its time for 200 kB of a script that is the same on each page.
     found.feed(page(material).decode().replace(source("vendor/chart.umd.min.js"), ""))
     return found
 
 
-def material(name: str) -> Material:
+def material(name: str) -> PageData:
     """Give an output in which everything that somebody may have named is named so."""
     clean = name.encode("utf-8", "replace").decode()
     origins = [Origin(name, number, name) for number in range(4)]
     failed = FailedRow(name, 3, name, name, 400, 1)
-    task = TaskMaterial(
+    task = TaskData(
         "embeddings",
         [run(name=clean)],
-        [FileAccount(name, "complete", name, 10, 9, 1, 0, 4, 100, 90)],
+        [FileAccount(name, "complete", 10, 9, 1, 0, name, 4, 100, 90)],
         failures=Failures(1, 1, {"input_too_long": 1}, {"input_too_long": [failed]}),
         map=map_of(np.eye(4, dtype=np.float32), origins),
     )
-    return Material(name, 0.0, [task], [name])
+    return PageData(name, 0.0, [task], [name])
 
 
 @given(words)
 @example(HOSTILE[0])
 @example(HOSTILE[6])
-def test_no_name_becomes_more_than_text(name: str) -> None:
+def test_names_stay_text(name: str) -> None:
     plain, hostile = parsed(material("plain")), parsed(material(name))
     ours = [tag for tag, _ in plain.tags]
     assert [tag for tag, _ in hostile.tags] == ours
@@ -154,7 +153,7 @@ def test_no_name_becomes_more_than_text(name: str) -> None:
 
 @given(st.text())
 @example("\u202e\u2066\u200b\u2028")
-def test_what_is_not_seen_is_shown_by_its_number(text: str) -> None:
+def test_invisible_characters_are_shown_by_their_number(text: str) -> None:
     shown = visible(text)
     assert not set(shown) & set(
         "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200b\u200e\u200f\x00\n"
@@ -180,7 +179,7 @@ def test_json_in_a_script_says_the_same_and_ends_nothing(value: Any) -> None:
     assert json.loads(text) == value
 
 
-def test_the_page_may_ask_nothing_and_run_nothing_else() -> None:
+def test_the_page_loads_nothing_and_runs_only_its_own_scripts() -> None:
     found = parsed(material("x"))
     policy = next(dict(told)["content"] for tag, told in found.tags if "http-equiv" in dict(told))
     assert policy is not None
@@ -203,13 +202,13 @@ def test_any_bytes_are_a_run_or_a_reason(found: bytes) -> None:
     st.sampled_from(list(record())),
     st.sampled_from([None, 7, -1, "x", [], {}, [None], {"columns": {}}, True]),
 )
-def test_a_record_that_is_odd_anywhere_still_gives_a_page(key: str, value: Any) -> None:
+def test_a_record_with_any_odd_value_still_gives_a_page(key: str, value: Any) -> None:
     found = run_from("x.json", orjson.dumps(record() | {key: value}))
     if isinstance(found, Run):
-        assert page(Material("out", 0.0, [TaskMaterial("embeddings", [found], [])], found.problems))
+        assert page(PageData("out", 0.0, [TaskData("embeddings", [found], [])], found.problems))
 
 
-def test_a_timeline_that_is_old_damaged_or_newer_is_named() -> None:
+def test_an_old_damaged_or_newer_timeline_is_reported() -> None:
     whole = course("d")
     for timeline, words_ in (
         (None, "earlier version"),
@@ -219,84 +218,69 @@ def test_a_timeline_that_is_old_damaged_or_newer_is_named() -> None:
         ({**whole, "round_trips": [[[1, "x"]]]}, "damaged"),
     ):
         found = run(timeline=timeline)
-        assert found.course is None
+        assert found.timeline is None
         assert words_ in found.problems[0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 8)), min_size=1, max_size=5))
-def test_runs_laid_together_lose_nothing(starts: list[tuple[int, int]]) -> None:
+def test_runs_on_one_axis_lose_nothing(starts: list[tuple[int, int]]) -> None:
     runs = [
         run(at=f"2026-11-20T10:{second // 60:02}:{second % 60:02}+00:00", timeline=course("d", seconds))
         for second, seconds in starts
     ]
-    found = together(runs)
+    found = time_axis(runs)
     assert found is not None
     assert round(found.total("requests")) == sum(seconds * 10 for _, seconds in starts)
     assert sum(found.steps.values()) == sum(seconds * 10 for _, seconds in starts)
-    assert len(found.labels) == len(found.stretches)
+    assert len(found.labels) == len(found.spans)
 
 
 def test_limits_add_up_over_machines_and_not_over_processes_of_one() -> None:
     def limits(*hosts: str) -> set[float | None]:
-        found = together([run(host=host) for host in hosts])
+        found = time_axis([run(host=host) for host in hosts])
         assert found is not None
-        return {each.limit("tpm") for each in found.stretches}
+        return {each.limit("tpm") for each in found.spans}
 
     assert limits("a") == limits("a", "a") == {60000.0}
     assert limits("a", "b") == {120000.0}
-    found = together([run()])
+    found = time_axis([run()])
     assert found is not None
     used = found.used("tpm")
     assert used is not None
     assert 0.45 < used < 0.55
 
 
-def test_the_verdict_says_what_to_do() -> None:
+def test_the_verdict_has_the_next_step() -> None:
     def said(*files: FileAccount, **more: Any) -> tuple[str, str, str]:
-        found = verdict(TaskMaterial("embeddings", [run(**more)], files, failures=failures), "out")
-        return found.kind, found.title, found.command
+        found = verdict(TaskData("embeddings", [run(**more)], files, failures=failures), "out")
+        assert found.next_step is not None
+        return found.kind, found.title, found.next_step.command
 
     failures = Failures(2, 2, {"timeout": 2})
-    whole = FileAccount("a", "complete", "", 10, 10, 0, 0)
+    whole = FileAccount("a", "complete", 10, 10, 0, 0)
     assert said(whole)[0] == "good"
-    assert said(whole, whole)[1] == "Complete: every one of 20 rows has a score"
-    empty = FileAccount("a", "complete", "", 10, 9, 1, 1)
-    assert said(empty)[1] == "Complete: 9 of 10 rows have a score; 1 has no text"
-    assert said(FileAccount("a", "complete", "", 2, 0, 2, 2))[:2] == (
+    assert said(whole, whole)[1] == "Complete: 20 of 20 rows scored"
+    empty = FileAccount("a", "complete", 10, 9, 1, 1)
+    assert said(empty)[1] == "Complete: 9 of 10 rows scored; 1 empty"
+    assert said(FileAccount("a", "complete", 2, 0, 2, 2))[:2] == (
         "look",
-        "Nothing to score: 2 rows, none with a text",
+        "Nothing to score: 2 rows, none with text",
     )
-    broken = [FileAccount(name, "unreadable", f"{name} breaks off", 1, 1, 0, 0) for name in ("a", "b")]
-    unreadable = verdict(TaskMaterial("embeddings", [run()], broken), "out")
+    broken = [FileAccount(name, "unreadable", 1, 1, 0, 0, f"{name} breaks off") for name in ("a", "b")]
+    unreadable = verdict(TaskData("embeddings", [run()], broken), "out")
     assert unreadable.reason == "a: a breaks off (the others are below, under Files)"
-    kind, title, command = said(FileAccount("a", "complete", "", 10, 8, 2, 0))
+    kind, title, command = said(FileAccount("a", "complete", 10, 8, 2, 0))
     assert (kind, title[:20], command) == ("look", "2 rows failed (20 %)", "batchscore score d")
     failures = Failures(2, 2, {"input_too_long": 2})
-    assert said(FileAccount("a", "complete", "", 10, 8, 2, 0))[2] == "batchscore score d --retry-errors"
-    assert said(FileAccount("a", "not_started", "", 0, 0, 0, 0))[:2] == ("look", "Nothing was scored")
-    assert said(FileAccount("a", "partial", "", 9, 3, 0, 0), exit_code=1)[0] == "bad"
+    assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == "batchscore score d --retry-errors"
+    assert said(FileAccount("a", "not_started", 0, 0, 0, 0))[:2] == ("look", "No row was scored")
+    assert said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=1)[0] == "bad"
     assert said()[0] == "bad"
     limited = {
         "reason": "--limit was reached",
         "command": "batchscore score 'a b' --limit 5 -o out --limit=6",
     }
-    assert said(FileAccount("a", "partial", "", 9, 9, 0, 0), **limited)[2] == "batchscore score 'a b' -o out"
-
-
-def test_every_error_code_has_advice() -> None:
-    assert ADVICE.keys() == {code.value for code in ErrorCode}
-
-
-def test_figures_have_units() -> None:
-    shown = [duration(each) for each in (0.0123, 0.99999, 59.94, 59.96, 3599.6, 8000, 90000)]
-    assert shown == ["12 ms", "1.0 s", "59.9 s", "1 min", "1 h", "2 h 13 min", "1 d 1 h"]
-    assert [percent(each) for each in (0, 0.00001, 0.5, 0.99999, 1)] == [
-        "0 %",
-        "under 0.1 %",
-        "50 %",
-        "99.9 %",
-        "100 %",
-    ]
+    assert said(FileAccount("a", "partial", 9, 9, 0, 0), **limited)[2] == "batchscore score 'a b' -o out"
 
 
 # --- vectors and answers
@@ -316,10 +300,10 @@ def test_the_map_shows_the_two_widest_directions() -> None:
     assert np.allclose(found.explained, exact[:2] ** 2 / (exact**2).sum(), rtol=1e-3)
     assert abs(np.corrcoef(found.places[:, 0], wide[:, 0])[0, 1]) > 0.99
     assert (map_of(table, rows(400)).places == found.places).all()
-    assert [len(indexes) for _, indexes in vectors.coloured(found, 2)] == [134, 266]
+    assert [len(indexes) for _, indexes in vectors.points_by_file(found, 2)] == [134, 266]
 
 
-def test_broken_vectors_are_said_in_words() -> None:
+def test_problems_of_vectors_are_reported() -> None:
     draw = np.random.default_rng(2).standard_normal((30, 8)).astype(np.float32)
     sound = map_of(draw, rows(30))
     assert [kind for kind, _ in vectors.findings(sound)] == ["fine"]
@@ -347,19 +331,23 @@ def test_any_vectors_have_a_map(count: int, dimensions: int, size: float) -> Non
     assert vectors.findings(found)
 
 
-def test_broken_answers_are_said_in_words() -> None:
-    fine = measured([answer_of(f"answer {number}", "stop", {"completion_tokens": 3}) for number in range(20)])
+def test_problems_of_answers_are_reported() -> None:
+    fine = answer_stats(
+        [answer_of(f"answer {number}", "stop", {"completion_tokens": 3}) for number in range(20)]
+    )
     assert [kind for kind, _ in answers.findings(fine)] == ["fine"]
     assert [each.unit for each in fine.lengths] == ["characters", "tokens"]
-    cut = measured([answer_of("same", "length", None)] * 18 + [answer_of(None, "content_filter", None)] * 2)
+    cut = answer_stats(
+        [answer_of("same", "length", None)] * 18 + [answer_of(None, "content_filter", None)] * 2
+    )
     said = " ".join(words_ for _, words_ in answers.findings(cut))
     assert all(word in said for word in ("cut off", "filtered", "empty", "same text"))
-    assert measured([]).sampled == 0
+    assert answer_stats([]).sampled == 0
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1))
 def test_every_length_is_in_one_bar(lengths: list[int]) -> None:
-    found = bars("characters", lengths)
+    found = histogram("characters", lengths)
     assert found is not None
     assert sum(found.counts) == len(lengths)
     assert len(found.starts) == len(found.counts) <= answers.MOST_BARS + 1

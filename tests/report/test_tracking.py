@@ -1,4 +1,4 @@
-"""A run in MLflow: figures, parameters and files are there, and a bad tracking server changes nothing."""
+"""A run in MLflow: figures, parameters and files are logged, and a bad tracking server changes nothing."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from hypothesis import strategies as st
 from batchscore.azureml import driver as azureml
 from batchscore.errors import ErrorCode
 from batchscore.report.tally import Tally
-from batchscore.report.tracking.client import Where, begin, where_to
+from batchscore.report.tracking.client import TrackingTarget, find_target
 from batchscore.report.tracking.figures import (
-    added,
-    by_reason,
+    counts_by_code,
     fit_name,
+    growth,
     params_of,
     rates,
     seconds_to_next,
     totals,
 )
-from batchscore.rows import Attempt, DeploymentState, Event, FileFinished, Notice, RowsSettled
+from batchscore.report.tracking.follow import TrackingRun
+from batchscore.rows import Attempt, DeploymentState, Event, FileFinished, Listen, Notice, RowsSettled
+from batchscore.settings.fields import Settings
 from batchscore.simulator import Deployment, Running
 from conftest import KEY
 from tracking_server import TrackingServer, tracking_server
@@ -55,14 +57,14 @@ def attempt(tokens: int, cause: str = "") -> Attempt:
 
 
 @given(st.lists(st.lists(st.integers(0, 1000), max_size=5), max_size=5))
-def test_what_workers_add_sums_up_to_the_total(batches: list[list[int]]) -> None:
+def test_the_points_of_all_workers_add_up_to_the_total(batches: list[list[int]]) -> None:
     tally, before, sums = Tally(), dict[str, float](), dict[str, float]()
     for batch in batches:
         for tokens in batch:
             tally.add(attempt(tokens, "rate_limited" if tokens % 2 else ""))
             tally.add(RowsSettled(ok=tokens))
         now = totals(tally.statistics(), cost=tokens / 7 if batch else None)
-        for name, value in added(now, before).items():
+        for name, value in growth(now, before).items():
             sums[name] = sums.get(name, 0) + value
         before = before | now
     for name, value in before.items():
@@ -74,7 +76,7 @@ def test_a_run_has_fewer_names_than_azure_ml_keeps_and_a_day_has_hundreds_of_poi
     tally.add(RowsSettled(ok=1, errors=dict.fromkeys(ErrorCode, 1), finish_reasons={"stop": 1, "length": 1}))
     now = totals(tally.statistics(), 1.0)
     standing = DeploymentState("d", "up", 1, 0, 0, 60.0, 1000.0, 0.0, for_quota=False)
-    names = {*now, *rates(now, {}, 1.0, [standing]), *by_reason(tally.statistics())}
+    names = {*now, *rates(now, {}, 1.0, [standing]), *counts_by_code(tally.statistics())}
     # Beside these there are rows, rows_known, rows_not_reached, files_finished and seconds.
     assert len(names) + 5 <= 50
     age, points = 0.0, 0
@@ -97,11 +99,11 @@ def test_limits_are_those_of_all_deployments_or_unknown() -> None:
 
 
 @given(st.text(min_size=1))
-def test_every_name_is_one_that_mlflow_takes(name: str) -> None:
+def test_mlflow_allows_every_name(name: str) -> None:
     assert TAKEN.fullmatch(fit_name(f"param.{name}"))
 
 
-def test_parameters_are_what_was_set_but_no_secret() -> None:
+def test_parameters_are_the_settings_without_secrets() -> None:
     found = params_of(
         {
             "task": "chat",
@@ -128,32 +130,32 @@ def test_parameters_are_what_was_set_but_no_secret() -> None:
     [
         ({}, None, None),
         ({"MLFLOW_TRACKING_URI": "http://x"}, None, None),
-        ({}, True, Where()),
-        ({"MLFLOW_RUN_ID": "r"}, None, Where("r")),
-        ({"MLFLOW_RUN_ID": "r"}, True, Where("r")),
+        ({}, True, TrackingTarget()),
+        ({"MLFLOW_RUN_ID": "r"}, None, TrackingTarget("r")),
+        ({"MLFLOW_RUN_ID": "r"}, True, TrackingTarget("r")),
         ({"MLFLOW_RUN_ID": "r"}, False, None),
         ({"MLFLOW_RUN_ID": " "}, None, None),
         ({"AZUREML_RUN_ID": "a"}, None, None),
-        ({"AZUREML_RUN_ID": "a", "MLFLOW_TRACKING_URI": "azureml://w"}, None, Where("a")),
+        ({"AZUREML_RUN_ID": "a", "MLFLOW_TRACKING_URI": "azureml://w"}, None, TrackingTarget("a")),
         ({"AZUREML_RUN_ID": "a", "MLFLOW_TRACKING_URI": "azureml://w"}, False, None),
     ],
 )
-def test_a_run_is_tracked_in_an_active_run_or_where_that_is_wanted(
+def test_a_run_is_tracked_in_an_active_run_or_on_request(
     environ: dict[str, str],
     wanted: bool | None,  # noqa: FBT001 - a table's column
-    expected: Where | None,
+    expected: TrackingTarget | None,
 ) -> None:
-    assert where_to(environ, wanted=wanted) == expected
+    assert find_target(environ, wanted=wanted) == expected
 
 
 @pytest.mark.slow
 def test_a_run_that_is_active_in_this_process_is_found(tmp_path: Path) -> None:
-    """In a process of its own, for MLflow keeps its state in modules."""
+    """In a separate process, because MLflow keeps its state in modules."""
     code = (
-        "import mlflow; from batchscore.report.tracking.client import where_to; "
+        "import mlflow; from batchscore.report.tracking.client import find_target; "
         "mlflow.set_tracking_uri(f'file://{__import__(\"os\").getcwd()}/runs'); "
-        "new = where_to({}, wanted=True); "
-        "run = mlflow.start_run(); found = where_to({'MLFLOW_RUN_ID': 'other'}, wanted=None); "
+        "new = find_target({}, wanted=True); "
+        "run = mlflow.start_run(); found = find_target({'MLFLOW_RUN_ID': 'other'}, wanted=None); "
         "assert found.run_id == run.info.run_id; assert found.uri == new.uri == mlflow.get_tracking_uri()"
     )
     command = [sys.executable, "-W", "ignore", "-c", code]
@@ -162,7 +164,7 @@ def test_a_run_that_is_active_in_this_process_is_found(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_track_begins_a_run_and_ends_it_as_the_exit_code_says(
+def test_track_starts_a_run_and_ends_it_with_the_status_of_the_exit_code(
     server: TrackingServer, command_line: Cli
 ) -> None:
     with (server.artifacts.parent / "in.csv").open("a") as file:
@@ -222,55 +224,57 @@ def test_a_bad_tracking_server_is_one_notice(fault: str, server: TrackingServer,
     environ = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"} if " " in fault else {}
     done = command_line(*SCORE, "--track", env={**server.environ, **environ})
     assert done.exit_code == 0, done.stderr
-    assert done.stderr.count("MLflow tracking fails; the run itself goes on without it") == 1
+    assert done.stderr.count("MLflow tracking failed; the run continues without it") == 1
     assert "pass-that-shows" not in done.stderr
     assert "20 scored" in done.stdout
 
 
-def test_a_server_that_comes_back_hears_what_it_has_missed(server: TrackingServer) -> None:
+def tracked_run(environ: dict[str, str], listen: Listen, **more: Any) -> TrackingRun:
+    settings = Settings(task="chat", model="m", output="out", column="text", track=True, **more)
+    return TrackingRun(settings, environ, listen, "n")
+
+
+def test_a_server_that_recovers_gets_what_it_has_missed(server: TrackingServer) -> None:
     server.fault = "503"
     told: list[Event] = []
-    tracking = begin(
-        Where(), server.environ, told.append, name="n", params={"a": "b"}, tags={}, cost=lambda *_: None
-    )
-    assert tracking is not None
-    tracking(RowsSettled(ok=3))
+    tracking = tracked_run(server.environ, told.append)
+    tracking.follow(RowsSettled(ok=3))
+    assert tracking.process is not None
     tracking.process.send({"points": tracking.points()})
     until = time.monotonic() + 30
     while not told and time.monotonic() < until:
         time.sleep(0.05)
-        tracking.hear()
+        tracking.read_answers(tracking.process)
     assert [type(event) for event in told] == [Notice]
     server.fault = ""
-    tracking(RowsSettled(ok=4))
-    tracking(FileFinished("f", "complete", 7, 7, 0, 0))
+    tracking.follow(RowsSettled(ok=4))
+    tracking.follow(FileFinished("f", "complete", 7, 7, 0, 0))
     tracking.end("FAILED", tags={"t": "u"}, figures={"seconds": 1.0})
     (run,) = server.runs.values()
     assert run.metrics["rows_ok"] == [3, 7]
-    assert run.params == {"a": "b"}
+    assert run.params["column"] == "text"
     assert run.tags["t"] == "u"
     assert run.status == "FAILED"
 
 
-def test_who_is_not_heard_of_any_more_has_told_its_last_figures(server: TrackingServer) -> None:
+def test_a_paused_worker_that_is_killed_has_logged_its_last_figures(server: TrackingServer) -> None:
     run = server.begin("job")
-    tracking = begin(
-        Where("job"), server.environ, print, name="", params={}, tags={}, cost=lambda *_: None, together=True
-    )
-    assert tracking is not None
-    tracking(RowsSettled(ok=3))
-    tracking.process.send({"points": tracking.points()})
-    tracking(RowsSettled(ok=2))
+    tracking = tracked_run(server.environ | {"MLFLOW_RUN_ID": "job"}, print, shared_output=True)
+    tracking.follow(RowsSettled(ok=3))
+    process = tracking.process
+    assert process is not None
+    process.send({"points": tracking.points()})
+    tracking.follow(RowsSettled(ok=2))
     tracking.pause()
-    tracking(RowsSettled(ok=2))
+    tracking.follow(RowsSettled(ok=2))
     tracking.pause()
     tracking.leave()
-    assert tracking.process.process.wait(40) == 0
+    assert process.process.wait(40) == 0
     assert run.metrics == {"rows_ok_added": [3, 4]}
     assert run.status == "RUNNING"
 
 
-def test_the_driver_adds_the_figures_of_all_its_calls_to_the_job(
+def test_the_driver_logs_the_figures_of_all_its_calls_to_the_job(
     server: TrackingServer, deployment: Deployment, simulator: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = server.begin("job")

@@ -1,4 +1,4 @@
-"""What figures are called: pure, from events to words, at every width."""
+"""Progress in words: pure, from events to text, at every width."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from batchscore.cli.panel import panel
-from batchscore.errors import ErrorCode
-from batchscore.report.advice import mending
+from batchscore.errors import ErrorCode, duration_text
+from batchscore.report.advice import ADVICE, advice
 from batchscore.report.progress.eta import Eta
-from batchscore.report.progress.line import describe, ending
+from batchscore.report.progress.line import eta_text, status_line
 from batchscore.report.progress.rates import Totals
 from batchscore.report.progress.view import View
-from batchscore.report.progress.waiting import waiting
+from batchscore.report.progress.waiting import waiting_for
 from batchscore.report.tally import Tally
-from batchscore.report.words import percent, roughly, short
+from batchscore.report.words import percent_text, rough_duration_text, short_name
 from batchscore.rows import Attempt, DeploymentState, Heartbeat, RowsSettled
 
 EAST = DeploymentState("east", "up", 8, 3, 0, 600.0, 60_000.0, 0.0, for_quota=True)
@@ -62,20 +62,20 @@ def lines_of(view: View, width: int = 80, height: int = 24, *, verbose: bool = F
 
 
 def test_one_line_holds_every_fact() -> None:
-    assert describe(view_of(EAST, PAUSED), verbose=True) == (
-        "12,345 of 50,000 rows (25 %) · 7 failed · 37,655 left · 3 empty · 5,000 rows/min"
+    assert status_line(view_of(EAST, PAUSED), verbose=True) == (
+        "12,345 of 50,000 rows (25 %) · 7 failed · 37,655 remaining · 3 empty · 5,000 rows/min"
         " · 58,900 of 60,000 tokens/min (98 %) · 120 of 600 requests/min (20 %) · 4 requests · 8 in flight"
-        " · 2 answered 429 · 1 came to nothing (1 timeout) · west paused 12 s (asked by the service)"
-        " · about 12 min left · spent 1.23 · 2:03"
-        " · waiting as west asked, for 12.0 s more; for quota of east: tokens; and 1 more reason"
+        " · 2 rate-limited · 1 request failed (1 timeout) · west paused 12 s (requested by the service)"
+        " · about 12 min left · cost 1.23 · elapsed 2 min 3 s"
+        " · waiting because west asked for a pause: 12 s left; for quota of east: tokens; and 1 more reason"
     )
 
 
-def test_what_is_not_known_is_not_said() -> None:
+def test_unknown_facts_are_left_out() -> None:
     bare = view_of(EAST, total=None, eta=None, cost=None, per_minute=None, rpm=None, tpm=None)
-    assert describe(bare) == (
-        "12,345 rows · 7 failed · 3 empty · 4 requests · 8 in flight · 2 answered 429"
-        " · 1 came to nothing (1 timeout) · 2:03"
+    assert status_line(bare) == (
+        "12,345 rows · 7 failed · 3 empty · 4 requests · 8 in flight · 2 rate-limited"
+        " · 1 request failed (1 timeout) · elapsed 2 min 3 s"
     )
     assert "left" not in "".join(lines_of(bare))
 
@@ -83,16 +83,16 @@ def test_what_is_not_known_is_not_said() -> None:
 def test_the_panel() -> None:
     assert lines_of(view_of(EAST, PAUSED, DOWN), verbose=True) == [
         "███████████████▓░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░  25 %",
-        "12,345 of 50,000 rows · 7 failed · 37,655 left · 3 empty",
-        "about 12 min left · spent 1.23 · 2:03",
+        "12,345 of 50,000 rows · 7 failed · 37,655 remaining · 3 empty",
+        "about 12 min left · cost 1.23 · elapsed 2 min 3 s",
         "tokens/min   58,900 of 60,000   98 %",
         "requests/min    120 of    600   20 %",
-        "4 requests · 8 in flight · 2 answered 429",
-        "1 came to nothing (1 timeout)",
-        "north  down for 2:10 (server error), asked again in 10 s",
-        "west   paused 12 s (asked by the service)",
+        "4 requests · 8 in flight · 2 rate-limited",
+        "1 request failed (1 timeout)",
+        "north  down for 2 min 10 s (server error), next attempt in 10 s",
+        "west   paused 12 s (requested by the service)",
         "east   up, 8 in flight",
-        "waiting for north, which does not answer (server error): asked again in 8.0 s; …",
+        "waiting for north, which does not respond (server error): next attempt in 8 s; …",
     ]
 
 
@@ -121,49 +121,49 @@ def test_the_panel_fits_any_terminal(width: int, height: int, total: int | None,
     lines = lines_of(view, width, height, verbose=True)
     assert 1 <= len(lines) <= height
     assert all(cell_len(line) <= width for line in lines)
-    assert "\n" not in describe(view, verbose=True)
+    assert "\n" not in status_line(view, verbose=True)
 
 
-def test_of_hundreds_of_deployments_those_in_trouble_are_named() -> None:
+def test_of_hundreds_of_deployments_the_unhealthy_ones_are_named() -> None:
     many = [replace(EAST, deployment=f"{'long-name-' * 8}{number}") for number in range(300)]
     lines = lines_of(view_of(*many, DOWN))
     assert any(line.startswith("north") for line in lines)
-    assert "and 294 deployments more: 294 up" in lines
+    assert "and 294 more deployments: 294 up" in lines
     assert len(lines) == 15
-    assert describe(view_of(*many, *[DOWN] * 9)).count("north down") == 3
+    assert status_line(view_of(*many, *[DOWN] * 9)).count("north down") == 3
 
 
-def test_in_a_short_terminal_the_most_important_stays() -> None:
+def test_a_short_terminal_shows_the_most_important_lines() -> None:
     view = view_of(EAST)
-    assert lines_of(view, 80, 1) == ["12,345 of 50,000 rows · 7 failed · 37,655 left · 3 empty"]
+    assert lines_of(view, 80, 1) == ["12,345 of 50,000 rows · 7 failed · 37,655 remaining · 3 empty"]
     assert lines_of(view, 80, 2)[1].startswith("about 12 min left")
     stopping = view_of(EAST, pulse=Heartbeat((EAST,), oldest_seconds=3.0, stopping=True))
-    assert lines_of(stopping, 80, 1) == ["Stopping: 8 requests in flight, the oldest for 3.0 s"]
+    assert lines_of(stopping, 80, 1) == ["Stopping: 8 requests in flight, the oldest for 3 s"]
 
 
 @pytest.mark.parametrize(
     ("view", "words"),
     [
-        (view_of(EAST), "waiting for quota: tokens; for answers: 8 in flight, the oldest for 3.0 s"),
-        (view_of(replace(EAST, for_quota=False)), "waiting for answers: 8 in flight, the oldest for 3.0 s"),
+        (view_of(EAST), "waiting for quota: tokens; for responses: 8 in flight, the oldest for 3 s"),
+        (view_of(replace(EAST, for_quota=False)), "waiting for responses: 8 in flight, the oldest for 3 s"),
         (
             view_of(replace(EAST, in_flight=0, for_quota=False, backing_off=2)),
-            "waiting to ask the service again: 2 requests",
+            "waiting to retry the service: 2 requests",
         ),
         (view_of(replace(EAST, in_flight=0, for_quota=False)), "reading rows"),
         (
             view_of(EAST, pulse=Heartbeat((replace(EAST, in_flight=0),), unwritten=2)),
-            "waiting for the disk: 2 parts to be written",
+            "waiting for the disk: 2 parts to write",
         ),
         (view_of(), "reading rows"),
-        (view_of(reading=False), "writing what was answered"),
+        (view_of(reading=False), "saving completed rows"),
     ],
 )
-def test_why_it_waits(view: View, words: str) -> None:
-    assert waiting(view) == words
+def test_the_reason_for_waiting(view: View, words: str) -> None:
+    assert waiting_for(view) == words
 
 
-def test_what_a_pulse_told_is_dropped_when_it_is_old() -> None:
+def test_the_facts_of_a_stale_pulse_are_dropped() -> None:
     assert view_of(EAST).later(101.0).pulse is not None
     later = view_of(EAST).later(104.0)
     assert (later.pulse, later.eta, later.seconds) == (None, None, 127.0)
@@ -178,12 +178,12 @@ def test_what_a_pulse_told_is_dropped_when_it_is_old() -> None:
         (Eta(0.0, 0.0), "about 5 s left"),
     ],
 )
-def test_an_end_is_told_as_surely_as_it_is_known(eta: Eta, words: str) -> None:
-    assert ending(eta) == words
+def test_an_eta_is_as_precise_as_it_is_known(eta: Eta, words: str) -> None:
+    assert eta_text(eta) == words
 
 
-def test_a_far_end_has_its_time_of_day() -> None:
-    assert ", until " in ending(Eta(7200.0, 7300.0))
+def test_a_distant_eta_has_a_time_of_day() -> None:
+    assert ", until " in eta_text(Eta(7200.0, 7300.0))
 
 
 @pytest.mark.parametrize(
@@ -192,18 +192,25 @@ def test_a_far_end_has_its_time_of_day() -> None:
      (200_000, "2 d 8 h")],
 )  # fmt: skip
 def test_rough_durations(seconds: float, words: str) -> None:
-    assert roughly(seconds) == words
+    assert rough_duration_text(seconds) == words
 
 
-def test_shares_are_whole_only_when_they_are() -> None:
-    assert [percent(*pair) for pair in ((0, 9), (1, 9999), (9998, 9999), (9, 9), (9, 0))] == [
-        "0 %", "1 %", "99 %", "100 %", "0 %",
+def test_100_percent_means_all_and_0_percent_means_none() -> None:
+    assert [percent_text(*pair) for pair in ((0, 9), (1, 9999), (9998, 9999), (9, 9), (9, 0))] == [
+        "0 %", "<1 %", "99 %", "100 %", "0 %",
     ]  # fmt: skip
-    assert short("a" * 40 + "b" * 40, 9) == "aaaa…bbbb"
+    assert short_name("a" * 40 + "b" * 40, 9) == "aaaa…bbbb"
 
 
-def test_every_code_that_counts_says_what_to_do() -> None:
-    for code in ErrorCode:
-        if code is not ErrorCode.EMPTY_INPUT:
-            assert len(mending(code.value)) <= 50
-            assert "error record says why" not in mending(code.value)
+def test_every_error_code_has_short_advice() -> None:
+    assert ADVICE.keys() == set(ErrorCode)
+    assert all(len(advice(code.value)) <= 50 for code in ErrorCode)
+    assert advice("timeout", in_full=True).startswith("Run the same command again to retry. A longer ")
+    assert "another version" in advice("of_a_later_version", in_full=True)
+
+
+def test_figures_have_units() -> None:
+    shown = [duration_text(each) for each in (0, 0.0123, 0.99999, 59.94, 59.96, 3599.6, 8000, 90000)]
+    assert shown == ["0 s", "12 ms", "1 s", "1 min", "1 min", "1 h", "2 h 13 min", "1 d 1 h"]
+    shares = [percent_text(each, decimals=1) for each in (0, 0.00001, 0.5, 0.99999, 1)]
+    assert shares == ["0 %", "<0.1 %", "50 %", "99.9 %", "100 %"]

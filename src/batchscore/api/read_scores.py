@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.find import score_parts
+from batchscore.output.find import output_folder, score_parts, task_of
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -53,7 +53,9 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - it takes half a second
 
     if storage.is_folder(path):
-        task, files = score_parts(path, task)
+        folder = output_folder(path)
+        task = task_of(folder, path, task)
+        files = score_parts(folder, task)
     elif storage.exists(path):
         files = [path]
     else:

@@ -1,4 +1,4 @@
-"""The command `batchscore check`: what is wrong in Azure ML's files, offline."""
+"""The command `batchscore check`: which errors are in the files for Azure ML? Offline."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import orjson
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode
 
-CHECK_HELP = """Check Azure ML's files (endpoints, deployments, pipelines, schedules), offline.
+CHECK_HELP = """Check files for Azure ML (endpoints, deployments, pipelines, schedules), offline.
 
-PATH is a file, or a folder whose YAML files are checked. They are held against azure-ai-ml and
-against what it lets pass; nothing is sent.
+PATH is a file, or a folder whose YAML files are checked. They are validated with azure-ai-ml, and
+for errors that azure-ai-ml does not detect. Nothing is sent.
 
 \b
   batchscore check deployment/
 
 \b
-Exit codes: 0 nothing is wrong; 1 something is, each a line; 2 wrong usage.
+Exit codes: 0 no errors; 1 errors, one per line; 2 usage error.
 """
 
 
-@click.command(help=CHECK_HELP, short_help="Check Azure ML's files, offline.")
+@click.command(help=CHECK_HELP, short_help="Check files for Azure ML, offline.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path))
-@click.option("as_json", "--json", is_flag=True, help="End with one JSON object on standard output.")
+@click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output at the end.")
 def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Run `batchscore check`."""
-    from batchscore.azureml.check.check_files import check_files, for_machines  # noqa: PLC0415 - it brings in a YAML parser
+    from batchscore.azureml.check.check_files import check_files, to_json  # noqa: PLC0415 - loads a YAML parser
 
     checked = check_files(paths)
     if as_json:
-        say(orjson.dumps(for_machines(checked)))
+        say(orjson.dumps(to_json(checked)))
     elif checked.findings:
         say("\n".join(map(str, checked.findings)), err=True)
     else:
-        say(f"Nothing is wrong in {len(checked.files)} files.")
+        say(f"No errors in {len(checked.files)} files.")
     sys.exit(int(ExitCode.ACTION_NEEDED if checked.findings else ExitCode.DONE))

@@ -1,7 +1,7 @@
-"""What does a machine hear while a run works, one JSON object a line?
+"""What does `--json` print while a run works? One JSON object per line.
 
-A listener of the run's events. Whatever was begun ends with a line `finished` or `failed`. No cell of the
-input, no secret. A reader that has gone away changes nothing for the run.
+A listener of the run's events. A run that has started ends with a line `finished` or `failed`. It shows no
+cell of the input and no secret. A reader that has gone away changes nothing for the run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from batchscore.errors import BatchscoreError, ExitCode, name_settings
-from batchscore.report.json_text import for_json
+from batchscore.report.json_text import json_safe
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import Event, FileFinished, Notice
 from batchscore.settings.declare import as_flag
@@ -23,56 +23,60 @@ from batchscore.settings.declare import as_flag
 PROGRESS_SECONDS = 10.0
 
 
-class Events:
-    """Gives each event to `write` as a line of bytes; `None` writes none. O(1) an event."""
+class JsonEvents:
+    """Gives each event to `write` as a line of bytes; with `None` it writes nothing. O(1) per event."""
 
     def __init__(self, write: Callable[[bytes], object] | None) -> None:
         self.write = write
-        self.wanted = write is not None
+        self.enabled = write is not None
         self.tally = Tally()
         self.started = self.last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event."""
         self.tally.add(event)
         if isinstance(event, Notice):
-            self.say("notice", text=name_settings(event.text, as_flag))
+            self.write_line("notice", text=name_settings(event.text, as_flag))
         elif isinstance(event, FileFinished):
-            self.say("file", **file_fields(event))
+            self.write_line("file", **file_fields(event))
         elif time.monotonic() - self.last >= PROGRESS_SECONDS:
             self.last = time.monotonic()
-            self.say(
-                "progress", **figures(self.tally.statistics()), seconds=round(self.last - self.started, 3)
-            )
+            figures = progress_fields(self.tally.statistics())
+            self.write_line("progress", **figures, seconds=round(self.last - self.started, 3))
 
-    def say(self, event: str, **fields: Any) -> None:
+    def write_line(self, event: str, **fields: Any) -> None:
         """Write one line."""
         if self.write is None:
             return
         try:
-            self.write(orjson.dumps(for_json({"event": event, **fields})))
+            self.write(orjson.dumps(json_safe({"event": event, **fields})))
         except OSError:
             self.write = None
 
     def start(self, *, task: str, model: str, simulated: bool, inputs: Sequence[str], output: str) -> None:
-        """Tell what is about to be scored."""
-        self.say("started", task=task, model=model, simulated=simulated, inputs=list(inputs), output=output)
+        """Write the line of a run that starts."""
+        self.write_line(
+            "started", task=task, model=model, simulated=simulated, inputs=list(inputs), output=output
+        )
 
     @contextmanager
-    def failing(self) -> Iterator[None]:
-        """Tell of an error that ends the run before it has an account of itself."""
+    def report_failure(self) -> Iterator[None]:
+        """Write the line `failed` if an error ends the run before it has a result."""
         try:
             yield
         except BatchscoreError as error:
-            self.say("failed", exit_code=int(error.exit_code), reason=name_settings(error.text, as_flag))
+            reason = name_settings(error.text, as_flag)
+            self.write_line("failed", exit_code=int(error.exit_code), reason=reason)
             raise
         except KeyboardInterrupt:
-            self.say("failed", exit_code=int(ExitCode.CONTINUE_LATER), reason="interrupted by a signal")
+            self.write_line(
+                "failed", exit_code=int(ExitCode.CONTINUE_LATER), reason="interrupted by a signal"
+            )
             raise
 
 
 def file_fields(file: FileFinished) -> Mapping[str, Any]:
-    """Return a file's account."""
+    """Return the fields of a finished file."""
     fields = {
         "file": file.file,
         "state": file.state,
@@ -83,10 +87,10 @@ def file_fields(file: FileFinished) -> Mapping[str, Any]:
         "known": file.known,
         "not_reached": file.rows - file.ok - file.errors,
     }
-    return fields | ({"problem": file.problem} if file.problem else {})
+    return fields | ({"problem": name_settings(file.problem, as_flag)} if file.problem else {})
 
 
-def figures(now: Statistics) -> Mapping[str, Any]:
+def progress_fields(now: Statistics) -> Mapping[str, Any]:
     """Return the figures of this run so far."""
     return {
         "ok": now.ok,

@@ -1,6 +1,6 @@
-"""The command line: its commands, and how each of them ends.
+"""The command line: which commands are there, and how does each of them end?
 
-Every error of ours ends as one message and its exit code, never as a traceback.
+Each of our errors ends as one message with its exit code, never as a traceback.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Commands(click.Group):
     """The commands; Ctrl-C ends them without the empty line that click would print."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was named."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -46,8 +46,8 @@ for command in (score, plan, merge, verify, report, check, model, simulate):
 
 
 def main() -> NoReturn:
-    """Run the command line; every error of ours ends as one message and its exit code."""
-    # Until a run takes signals itself, SIGTERM ends as Ctrl-C does: in one line and exit code 4.
+    """Run the command line, and exit with its exit code."""
+    # Until a run handles signals itself, SIGTERM ends as Ctrl-C does: with one line and exit code 4.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli(standalone_mode=False)
@@ -58,10 +58,10 @@ def main() -> NoReturn:
         click.echo(f"batchscore: {name_settings(error.text, as_flag)}", err=True)
         sys.exit(int(error.exit_code))
     except (click.Abort, KeyboardInterrupt):
-        click.echo("batchscore: aborted; the same command goes on.", err=True)
+        click.echo("Aborted. Run the same command again to resume.", err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say to them.
+        # The reader of our output has gone away.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(int(ExitCode.DONE))
     sys.exit(int(ExitCode.DONE))

@@ -1,6 +1,6 @@
-"""The command `batchscore model`: writes MLflow models from the terminal.
+"""The command `batchscore model`: save MLflow models from the terminal.
 
-Its flags are those of `batchscore score`, as far as a model stores them.
+Its flags are those of `batchscore score` that a model stores.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from batchscore.settings.sources import parse_param_flags
 
 SAVE_HELP = """Write an MLflow model into the folder PATH.
 
-It says what to ask: task, model, parameters, template, limits. Every host that loads MLflow models
-can score with it, and so can "batchscore score --model PATH". It holds no key and no endpoint; those
-come from the environment of whoever scores. With an MLflow model as --model, that one is written anew.
+It stores task, model, parameters, template and limits. Any host that loads MLflow models can score
+with it, and so can "batchscore score --model PATH". It stores no key and no endpoint: they come from
+the environment of the scoring process. If --model is an MLflow model, a copy of it is written.
 
 \b
   batchscore model save summaries/ --task chat -m gpt-4o-mini \\
@@ -26,13 +26,13 @@ come from the environment of whoever scores. With an MLflow model as --model, th
   batchscore score data/ -o scores/ --model summaries/ --column body
 
 \b
-Exit codes: 0 written; 1 somebody must act; 2 wrong usage.
+Exit codes: 0 saved; 1 error: fix settings or PATH; 2 usage error.
 """
 
 
-@click.group(short_help="Save what to ask as an MLflow model.")
+@click.group(short_help="Save settings as an MLflow model.")
 def model() -> None:
-    """Save what to ask as an MLflow model."""
+    """Save settings as an MLflow model."""
 
 
 @model.command(help=SAVE_HELP, short_help="Write an MLflow model into a folder.", cls=GroupedHelp)
@@ -41,29 +41,29 @@ def model() -> None:
 @click.option(
     "--on-error",
     type=click.Choice(ANSWERS["on_error"]),
-    help="What predict does with a row that fails: records why, or raises.  [default: record]",
+    help="What predict does if a row fails: return an error record, or raise.  [default: record]",
 )
 @click.option(
     "--returns",
     type=click.Choice(ANSWERS["returns"]),
-    help="What predict returns: rows of a frame with errors, or the bare values.  [default: rows]",
+    help="What predict returns: a frame of rows with errors, or only the values.  [default: rows]",
 )
 @click.option(
     "--requirement",
     "pip_requirements",
     multiple=True,
     metavar="SPEC",
-    help="What pip installs to load it, instead of mlflow and batchscore as they are here. Repeatable.",
+    help="pip requirement of the model. Default: mlflow and batchscore at their versions here. Repeatable.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the model that PATH holds.")
+@click.option("--overwrite", is_flag=True, help="Replace the model in PATH.")
 def save(path: Path, *, pip_requirements: tuple[str, ...], overwrite: bool, **given: Any) -> None:
     """Run `batchscore model save`."""
     given["param"] = parse_param_flags(given.get("param") or ())
     answers = {name: given.pop(name) or choices[0] for name, choices in ANSWERS.items()}
 
-    from batchscore.mlflow_model.save import settings_of, write_model  # noqa: PLC0415 - it brings in what reads prompts
+    from batchscore.mlflow_model.save import settings_of, write_model  # noqa: PLC0415 - loads the prompt code
 
     write_model(
         path, settings_of(given), answers, pip_requirements=pip_requirements or None, overwrite=overwrite
     )
-    click.echo(f"{path}: saved; score with it: batchscore score INPUT -o OUT --model {path}")
+    click.echo(f"Saved {path}. To score with it, run: batchscore score INPUT -o OUT --model {path}")

@@ -1,7 +1,7 @@
 """How do declared settings become a command's flags?
 
-It reads the declarations in `settings` and in the simulator's settings and tells click; so each is
-described in one place. It knows no values.
+It gives click the declarations of our settings and of the simulator's, so that each setting is described in
+one place. It knows no values.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from batchscore.settings.declare import (
 )
 from batchscore.settings.fields import Settings
 from batchscore.simulator import SimulatorSettings
+from batchscore.task import TASKS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,7 +35,7 @@ CLICK_TYPES: Mapping[str, Any] = {
     "many": str,
 }
 
-#: The heading of options that are no settings.
+#: The heading of options that are not settings.
 OWN_GROUP = "This command"
 
 
@@ -45,10 +46,13 @@ def settings_options(command: Command) -> Command:
 
 def config_option(command: Command) -> Command:
     """Give a command the option that names the file of settings."""
-    where = f"${CONFIG_VARIABLE} or ./{CONFIG_FILE}"
-    return click.option("--config", metavar="FILE", help=f"Read settings from this file instead of {where}.")(
-        command
-    )
+    help_text = f"File of settings. Default: ${CONFIG_VARIABLE}, or ./{CONFIG_FILE}."
+    return click.option("--config", metavar="FILE", help=help_text)(command)
+
+
+def task_option(help_text: str) -> Callable[[Command], Command]:
+    """Give a command that reads an output the option `--task`."""
+    return click.option("--task", type=click.Choice(list(TASKS)), help=help_text)
 
 
 def options_of(names: Collection[str]) -> Callable[[Command], Command]:
@@ -70,7 +74,7 @@ def names_of(declared: Field[Any]) -> list[str]:
 
 
 def attributes_of(declared: Field[Any]) -> dict[str, Any]:
-    """Return an option's help and type. No default: a flag that was not given must stay unknown."""
+    """Return an option's help and type. It has no default, so that a missing flag can be recognised."""
     facts = declared.metadata
     kind, shown = kind_of(declared), shown_default(declared)
     default = f"  [default: {shown}]" if shown else ""
@@ -89,7 +93,7 @@ def attributes_of(declared: Field[Any]) -> dict[str, Any]:
 
 
 class GroupedHelp(click.Command):
-    """A command whose help shows its options under the groups that the settings declare."""
+    """A command whose help lists its options by the groups of the settings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""
@@ -99,7 +103,7 @@ class GroupedHelp(click.Command):
             record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if record is not None:
                 groups.setdefault(group_of.get(option.name or "", OWN_GROUP), []).append(record)
-        # The command's own options end the list, whatever order click met them in.
+        # The command's own options come last.
         own = groups.pop(OWN_GROUP, [])
         for name, records in (*groups.items(), (OWN_GROUP, own)):
             with formatter.section(name):

@@ -1,7 +1,7 @@
-"""What is a run's state as a few lines of a terminal, of any width and height?
+"""How is a run's state shown in a few lines of a terminal, of any width and height?
 
-Pure: a view and a size in, lines out. Where they are too many the least important go; none is wider than the
-terminal, whatever names are in it.
+Pure: a view and a size in, lines out. If there are too many lines, the least important are left out. No line
+is wider than the terminal.
 """
 
 from __future__ import annotations
@@ -12,15 +12,23 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-from batchscore.report.progress.line import end_of, lost_of, others_of, rows_of, traffic_of
+from batchscore.errors import duration_text
+from batchscore.report.progress.line import (
+    costs_and_files,
+    elapsed,
+    eta_parts,
+    failed_requests,
+    request_counts,
+    row_counts,
+)
 from batchscore.report.progress.view import View
-from batchscore.report.progress.waiting import standing_of, waiting, worst_first
-from batchscore.report.words import clock, counted, named, percent, rate, short
+from batchscore.report.progress.waiting import deployment_state, is_healthy, waiting_for, worst_first
+from batchscore.report.words import count_text, counts_text, percent_text, rate_text, short_name
 
-#: The bar is no longer, however wide the terminal.
+#: Greatest width of the bar.
 WIDEST_BAR = 72
 
-#: So many deployments have lines of their own, where there is room.
+#: Greatest number of deployments with a line of their own.
 MOST_DEPLOYMENTS = 8
 
 SEPARATOR = " · "
@@ -28,13 +36,13 @@ SEPARATOR = " · "
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some characters in one style of rich's."""
+    """Some characters in one style of rich."""
 
     text: str
     style: str = ""
 
 
-#: A line: its importance (the least important go first), and what stands in it.
+#: A line: its importance (the least important is left out first), and its pieces.
 Line = tuple[int, list[Piece]]
 
 
@@ -43,26 +51,26 @@ def panel(view: View, width: int, height: int, *, verbose: bool = False) -> list
     lines: list[Line] = []
     if view.total:
         lines.append((3, bar(view, width)))
-    lines.append((9, joined([counts(view)], width)))
-    ending = [Piece(text, "bold") for text in end_of(view)]
-    ending += [Piece(text) for text in others_of(view)]
-    lines.append((8, joined([[*ending, Piece(clock(view.seconds), "dim")]], width)))
+    lines.append((9, with_dots(counts(view), width)))
+    times = [Piece(text, "bold") for text in eta_parts(view)]
+    times += [Piece(text) for text in costs_and_files(view)]
+    lines.append((8, with_dots([*times, Piece(elapsed(view), "dim")], width)))
     lines += speeds(view)
-    lines.append((6, joined([[Piece(text) for text in traffic_of(view)]], width)))
-    lines += [(5, [Piece(text)]) for text in lost_of(view)]
+    lines.append((6, with_dots([Piece(text) for text in request_counts(view)], width)))
+    lines += [(5, [Piece(text)]) for text in failed_requests(view)]
     lines += [(5, line) for line in deployments(view, width, height)]
     if view.pulse is not None and view.pulse.stopping:
-        lines.append((10, [Piece(draining(view), "yellow")]))
+        lines.append((10, [Piece(stopping(view), "yellow")]))
     elif verbose:
-        lines.append((7, [Piece(waiting(view), "dim")]))
+        lines.append((7, [Piece(waiting_for(view), "dim")]))
     kept = sorted(range(len(lines)), key=lambda place: -lines[place][0])[: max(1, height)]
     return [cropped(lines[place][1], width) for place in sorted(kept)]
 
 
 def bar(view: View, width: int) -> list[Piece]:
-    """Return the bar: done, failed and left, and the share that is done."""
+    """Return the bar of done, failed and remaining rows, and the share that is done."""
     total = view.total or 1
-    share = percent(view.rows, total)
+    share = percent_text(view.rows, total)
     cells = max(1, min(width, WIDEST_BAR) - 6)
     bad = -(-view.statistics.failed * cells // total)
     through = min(cells, view.rows * cells // total)
@@ -76,74 +84,71 @@ def bar(view: View, width: int) -> list[Piece]:
 
 
 def counts(view: View) -> list[Piece]:
-    """Return the rows in numbers, most important first."""
-    first, failed, *others = rows_of(view, share=False)
+    """Return the numbers of rows, the most important first."""
+    first, failed, *others = row_counts(view, share=False)
     style = "red" if view.statistics.failed else ""
     return [Piece(first, "bold"), Piece(failed, style), *(Piece(text) for text in others)]
 
 
 def speeds(view: View) -> list[Line]:
-    """Return a line for tokens and one for requests a minute, in columns."""
+    """Return a line for tokens and one for requests per minute, in columns."""
     now = view.per_minute
     if now is None:
         return []
     rows = (("tokens/min", now.tokens, view.tpm, 7), ("requests/min", now.requests, view.rpm, 4))
-    amounts = max(len(rate(amount)) for _, amount, _, _ in rows)
+    amounts = max(len(rate_text(amount)) for _, amount, _, _ in rows)
     limits = (
-        max(len(rate(limit)) for _, _, limit, _ in rows if limit is not None)
+        max(len(rate_text(limit)) for _, _, limit, _ in rows if limit is not None)
         if any(limit is not None for _, _, limit, _ in rows)
         else 0
     )
     lines: list[Line] = []
     for unit, amount, limit, importance in rows:
-        pieces = [Piece(f"{unit:<12} "), Piece(f"{rate(amount):>{amounts}}", "bold")]
+        pieces = [Piece(f"{unit:<12} "), Piece(f"{rate_text(amount):>{amounts}}", "bold")]
         if limit is not None:
-            pieces.append(Piece(f" of {rate(limit):>{limits}}"))
-            pieces.append(Piece(f"{percent(amount, limit):>7}", "cyan"))
+            pieces.append(Piece(f" of {rate_text(limit):>{limits}}"))
+            pieces.append(Piece(f"{percent_text(amount, limit):>7}", "cyan"))
         elif limits:
-            pieces.append(Piece(f"    {'':>{limits}} no limit known", "dim"))
+            pieces.append(Piece(f"    {'':>{limits}} limit unknown", "dim"))
         lines.append((importance, pieces))
     return lines
 
 
 def deployments(view: View, width: int, height: int) -> list[list[Piece]]:
-    """Return a line for each deployment, where there are several or one is not simply up."""
+    """Return a line for each deployment, if there are several or the only one is not healthy."""
     standings = worst_first(view.deployments)
-    if len(standings) == 1 and standings[0].state == "up" and standings[0].paused_seconds < 1:
+    if len(standings) == 1 and is_healthy(standings[0]):
         return []
     most = max(1, min(MOST_DEPLOYMENTS, height - 7))
     shown = standings if len(standings) <= most else standings[: most - 1]
     longest = max(12, width - 52)
-    names = [short(each.deployment, longest) for each in shown]
+    names = [short_name(each.deployment, longest) for each in shown]
     column = max([len(name) for name in names], default=0)
     lines = []
     for each, name in zip(shown, names, strict=True):
-        well = each.state == "up" and each.paused_seconds < 1
-        style = "green" if well else "yellow" if each.state == "up" else "red"
-        lines.append([Piece(f"{name:<{column}}  "), Piece(standing_of(each), style)])
+        style = "green" if is_healthy(each) else "yellow" if each.state == "up" else "red"
+        lines.append([Piece(f"{name:<{column}}  "), Piece(deployment_state(each), style)])
     rest = Counter(each.state for each in standings[len(shown) :])
     if rest:
-        text = f"and {counted(rest.total(), 'deployment')} more: {named(rest)}"
+        text = f"and {count_text(rest.total(), 'more deployment')}: {counts_text(rest)}"
         lines.append([Piece(text, "dim")])
     return lines
 
 
-def draining(view: View) -> str:
-    """Return what a run that is to stop still waits for."""
+def stopping(view: View) -> str:
+    """Return what a run that is stopping is still waiting for."""
     if not view.in_flight:
-        return "Stopping: writing what was answered"
+        return "Stopping: saving completed rows"
     assert view.pulse is not None
-    return (
-        f"Stopping: {counted(view.in_flight, 'request')} in flight, "
-        f"the oldest for {clock(view.pulse.oldest_seconds)}"
-    )
+    oldest = duration_text(view.pulse.oldest_seconds)
+    return f"Stopping: {count_text(view.in_flight, 'request')} in flight, the oldest for {oldest}"
 
 
-def joined(groups: Sequence[Sequence[Piece]], width: int) -> list[Piece]:
-    """Return pieces with dots between them, as many as fit: the first at least."""
+def with_dots(pieces: Sequence[Piece], width: int) -> list[Piece]:
+    """Return the pieces that fit, at least the first, with dots between them."""
     line: list[Piece] = []
     used = 0
-    for piece in (piece for group in groups for piece in group):
+    for piece in pieces:
         needed = len(piece.text) + (len(SEPARATOR) if line else 0)
         if line and used + needed > width:
             break
@@ -155,7 +160,7 @@ def joined(groups: Sequence[Sequence[Piece]], width: int) -> list[Piece]:
 
 
 def cropped(line: Sequence[Piece], width: int) -> list[Piece]:
-    """Return a line that is no wider than the terminal."""
+    """Return a line that is not wider than the terminal."""
     if sum(cell_len(piece.text) for piece in line) <= width:
         return list(line)
     kept: list[Piece] = []

@@ -1,4 +1,4 @@
-"""The command `batchscore plan`: what a run would do, before anything is spent."""
+"""The command `batchscore plan`: what would a run do and cost?"""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.config_file import config_file
 from batchscore.settings.sources import gather, parse_param_flags, unread_variables
 
-PLAN_HELP = """Tell what "batchscore score" would do with INPUT, and spend nothing.
+PLAN_HELP = """Show what "batchscore score" would do with INPUT, at no cost.
 
 \b
-Rows, what is empty, oversized or unreadable, tokens, requests, time at the limits
-that are given (or at several), bytes of output, and money where prices are given.
-The flags are those of score. Nothing is sent, written or locked; no endpoint and no
-key is needed, and -o only to see what an output holds already.
+Shows rows, empty, oversized and unreadable rows, tokens, requests, the duration at the
+given limits (or at several), the size of the output, and the cost if prices are given.
+The flags are those of score. Nothing is sent, written or locked. No endpoint and no key
+is needed; -o is only needed to see what an output holds already.
 
 \b
   batchscore plan data/ --task embeddings -m text-embedding-3-small --column text --tpm 350000
@@ -31,22 +31,19 @@ key is needed, and -o only to see what an output holds already.
 Very large inputs are sampled, and the plan says so; --exact reads everything.
 
 \b
-Exit codes: 0 planned; 1 somebody must act (input, output, settings); 2 wrong usage;
-4 interrupted.
+Exit codes: 0 planned; 1 error: fix input, output or settings; 2 usage error; 4 interrupted.
 """
 
-#: Stands for the output where none is named; nothing is looked for there.
+#: Takes the place of the output if none is given; nothing is read there.
 NOWHERE = "nowhere"
 
 
-@click.command(
-    help=PLAN_HELP, short_help="Tell what a run would do and cost; spends nothing.", cls=GroupedHelp
-)
+@click.command(help=PLAN_HELP, short_help="Show what a run would do and cost, at no cost.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @settings_options
 @config_option
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object instead of tables.")
-@click.option("--exact", is_flag=True, help="Read all of every file, however large they are.")
+@click.option("--exact", is_flag=True, help="Read all files completely, however large they are.")
 def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: bool, **flags: Any) -> None:
     """Run `batchscore plan`."""
     if not inputs:
@@ -58,18 +55,17 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     if not with_output:
         flags["output"] = NOWHERE
     settings = resolve_settings(flags, environ=os.environ, config=file).settings
-    from rich.console import Console  # noqa: PLC0415 - it takes a while to load
+    from rich.console import Console  # noqa: PLC0415 - slow to load
 
-    from batchscore.cli.plan_table import for_machines, show  # noqa: PLC0415
-    from batchscore.plan.make import plan_files  # noqa: PLC0415 - it brings in pyarrow
+    from batchscore.cli.plan_table import show, to_json  # noqa: PLC0415
+    from batchscore.plan.make import plan_files  # noqa: PLC0415 - loads pyarrow
 
     for sentence in unread_variables(settings, os.environ):
         click.echo(sentence, err=True)
-    aside = Console(stderr=True)
-    with aside.status("Reading ..."):
+    with Console(stderr=True).status("Reading ..."):
         made = plan_files(settings, inputs, with_output=with_output, exactly=exact)
     if as_json:
-        say(orjson.dumps(for_machines(made)))
+        say(orjson.dumps(to_json(made)))
         return
     console = Console(highlight=False)
     with console.capture() as capture:

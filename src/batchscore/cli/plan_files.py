@@ -1,6 +1,6 @@
-"""What would a run do with each file, as a table that fits the terminal?
+"""What would a run do with each file? A table that fits the terminal.
 
-Pure. It knows figures and a width, nothing of the plan as a whole.
+Pure: figures and a width in, a table out.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from rich.table import Table
 from rich.text import Text
 
 from batchscore.plan.figures import FileFigures
+from batchscore.report.words import short_name
 
-#: So many files are shown one by one; of more only the largest, and those with something wrong.
+#: Up to this many files are all listed; of more, only the largest and those with problems.
 MOST_SHOWN = 20
 LARGEST_SHOWN = 8
 WRONG_SHOWN = 8
 
 COLUMNS = ("rows", "empty", "oversized", "unreadable", "prompt tokens")
 
-#: Rows that are not asked, by why; a column of zeros is left out.
-APART = ("empty", "oversized", "unreadable")
+#: Reasons why rows are not scored; a column of zeros is left out.
+NOT_SCORED = ("empty", "oversized", "unreadable")
 
-#: Before a file's name is made shorter than this the heads of columns take two lines; it never gets shorter
-#: than the other.
+#: Column heads take two lines before a file's name is cut to fewer characters than the first; names keep at
+#: least the second.
 LEAST_NAME = 16
 SHORTEST_NAME = 8
 
 
 def files_table(files: Sequence[FileFigures], width: int) -> Table:
-    """Return the files and what is in each, the total last; kinds of rows that no file has are left out."""
-    shown = chosen(files)
+    """Return the files with their figures and the total; reasons that no row has are left out."""
+    shown = files_to_list(files)
     rest = [figures for figures in files if not any(figures is one for one in shown)]
     groups = [[figures] for figures in shown] + ([rest] if rest else []) + ([files] if len(files) > 1 else [])
-    columns = [name for name in COLUMNS if name not in APART or any(getattr(one, name) for one in files)]
+    columns = [name for name in COLUMNS if name not in NOT_SCORED or any(getattr(one, name) for one in files)]
     cells = [[cell(group, name) for name in columns] for group in groups]
-    # In a narrow terminal heads take two lines and names are cut; figures never are.
+    # In a narrow terminal heads take two lines and names are cut, but never figures.
     least = [max(map(len, (*name.split(), *figures))) for name, *figures in zip(columns, *cells, strict=True)]
     whole = [max(len(name), narrow) for name, narrow in zip(columns, least, strict=True)]
     longest = min(LEAST_NAME, max((cell_len(figures.file) for figures in shown), default=0))
@@ -48,7 +49,7 @@ def files_table(files: Sequence[FileFigures], width: int) -> Table:
     for name, figures_width in zip(columns, widths, strict=True):
         table.add_column(name, justify="right", min_width=figures_width, max_width=figures_width)
     for figures, row in zip(shown, cells, strict=False):
-        table.add_row(Text(shortened(figures.file, room)), *row)
+        table.add_row(Text(short_name(figures.file, room)), *row)
     if rest:
         table.add_row(Text(f"{len(rest):,} more files", style="italic"), *cells[len(shown)])
     if len(files) > 1:
@@ -57,20 +58,8 @@ def files_table(files: Sequence[FileFigures], width: int) -> Table:
     return table
 
 
-def shortened(name: str, width: int) -> str:
-    """Return a name that is no longer than `width`; of a long one the beginning and more of the end."""
-    if cell_len(name) <= width:
-        return name
-    head = (width - 1) // 3
-    tail = width - 1 - head
-    # Characters of double width are few in names, and cost only a little room here.
-    while cell_len(name[:head]) + cell_len(name[-tail:]) > width - 1:
-        head, tail = max(1, head - 1), tail - 1
-    return f"{name[:head]}\u2026{name[-tail:]}"
-
-
-def chosen(files: Sequence[FileFigures]) -> list[FileFigures]:
-    """Return the files that are shown one by one, in input order."""
+def files_to_list(files: Sequence[FileFigures]) -> list[FileFigures]:
+    """Return the files that the table lists, in input order."""
     if len(files) <= MOST_SHOWN:
         return list(files)
     largest = sorted(files, key=lambda one: -(one.tokens or one.all_rows))[:LARGEST_SHOWN]
@@ -79,10 +68,10 @@ def chosen(files: Sequence[FileFigures]) -> list[FileFigures]:
 
 
 def cell(files: Sequence[FileFigures], name: str) -> str:
-    """Return a figure of some files together."""
+    """Return the total of a figure over files."""
     if name == "rows":
         exact = all(figures.exact for figures in files)
         return f"{'' if exact else '~'}{sum(figures.all_rows for figures in files):,}"
-    if name in APART:
+    if name in NOT_SCORED:
         return f"{sum(getattr(one, name) for one in files):,}"
     return f"{sum(one.tokens for one in files):,.0f}"

@@ -1,8 +1,7 @@
-"""What does a person see while a run works?
+"""What does the user see while a run works?
 
-A few lines that are drawn anew on a terminal, a plain line now and then elsewhere, both on standard error.
-A thread of its own writes, so that a terminal that is stopped or slow never holds up the run. It hears events
-and shows what `Watch` makes of them; it decides nothing.
+A few lines that are redrawn on a terminal, or a plain line from time to time elsewhere; both on standard
+error. A separate thread writes, so that a stopped or slow terminal never blocks the run.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from rich.console import Console
 from batchscore.cli.panel import panel
 from batchscore.cli.terminal import Canvas
 from batchscore.errors import name_settings
-from batchscore.report.progress.line import describe
+from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import View, Watch
 from batchscore.rows import Attempt, Event, Notice
 from batchscore.settings.declare import as_flag
@@ -32,23 +31,23 @@ from batchscore.settings.declare import as_flag
 #: Seconds between two drawings.
 DRAWN_SECONDS = 0.5
 
-#: Seconds between plain lines: this at first, a part of the run's time later, and never more than the last.
+#: Seconds between plain lines: the first at the start, then this share of the run's time, at most the last.
 PLAIN_SECONDS = 10.0
-PLAIN_PART = 0.05
+PLAIN_SHARE = 0.05
 PLAIN_SECONDS_AT_MOST = 300.0
 
-#: After so long the main thread has surely been told that the process goes on.
+#: Seconds after which the main thread has received SIGCONT for certain.
 CONTINUED_SECONDS = 0.1
 
-#: So many notices may wait for a terminal that takes none.
+#: Greatest number of notices that wait for a blocked terminal.
 MOST_NOTICES = 1000
 
-#: So long is waited for a terminal that takes nothing when the run ends.
+#: Seconds to wait for a blocked terminal when the run ends.
 LAST_SECONDS = 2.0
 
 
 class Progress:
-    """A listener that shows a run; use it as a context. O(1) an event, no I/O in the caller's thread."""
+    """A listener that shows a run; use it as a context. O(1) per event, no I/O in the caller's thread."""
 
     def __init__(
         self,
@@ -72,7 +71,7 @@ class Progress:
         self.notices: deque[str] = deque(maxlen=MOST_NOTICES)
         self.view: View | None = None
         self.viewed_at = 0.0
-        self.told_at = self.watch.started
+        self.written_at = self.watch.started
         self.wake, self.ended = threading.Event(), threading.Event()
         self.continued = False
         self.before: Any = None
@@ -80,9 +79,9 @@ class Progress:
 
     def __enter__(self) -> Progress:  # noqa: PYI034 - typing.Self is newer than Python 3.10
         if self.canvas is not None and hasattr(signal, "SIGCONT"):
-            # A shell has written below the lines when a run that was suspended goes on.
+            # When a suspended run continues, the shell has written below the lines.
             with suppress(ValueError):
-                self.before = signal.signal(signal.SIGCONT, self.goes_on)
+                self.before = signal.signal(signal.SIGCONT, self.on_continue)
         self.thread.start()
         return self
 
@@ -95,18 +94,18 @@ class Progress:
         if self.before is not None:
             signal.signal(signal.SIGCONT, self.before)
 
-    def goes_on(self, _number: int, _frame: object) -> None:
-        """Note that the process was suspended and goes on."""
+    def on_continue(self, _number: int, _frame: object) -> None:
+        """Note that the process was suspended and continues."""
         self.continued = True
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event."""
         self.watch(event)
         if isinstance(event, Attempt):
-            return  # what becomes of its rows is told next
+            return  # an event about its rows follows
         now = time.monotonic()
         if now - self.viewed_at >= DRAWN_SECONDS:
-            # Made in the thread that changes the figures, so that they belong together.
+            # Made in the thread that changes the figures, so that they are consistent.
             self.viewed_at = now
             self.view = self.watch.view(now)
         if isinstance(event, Notice):
@@ -114,34 +113,34 @@ class Progress:
             self.wake.set()
 
     def show(self) -> None:
-        """Draw or tell until the run ends, or nobody can see it any more."""
+        """Draw, or write lines, until the run ends or the terminal is closed."""
         looked_at = time.monotonic()
         try:
             while not self.ended.is_set():
                 self.wake.wait(DRAWN_SECONDS)
                 self.wake.clear()
                 if time.monotonic() - looked_at > 2 * DRAWN_SECONDS:
-                    # It may have been suspended; the main thread is told of that a moment later.
+                    # The process may have been suspended; the main thread gets SIGCONT a moment later.
                     time.sleep(CONTINUED_SECONDS)
                 looked_at = time.monotonic()
                 self.step(looked_at)
             self.step(time.monotonic(), last=True)
         except (OSError, ValueError):
-            # The terminal is closed, or whoever read has gone: that changes nothing for the run.
+            # The terminal is closed, or the reader has gone away: that changes nothing for the run.
             return
 
     def step(self, now: float, *, last: bool = False) -> None:
-        """Show what there is to show at this moment."""
+        """Show notices and the state of this moment."""
         notices = [self.notices.popleft() for _ in range(len(self.notices))]
         view = self.view
         if self.canvas is None:
-            self.tell(notices, None if last else view, now)
+            self.write_lines(notices, None if last else view, now)
             return
         size = self.console.size
         if self.continued:
             self.continued = False
             self.canvas.forget()
-        # Words stay whole where a terminal would break a line anywhere.
+        # A terminal would break lines within words.
         notices = [line for text in notices for line in wrap(text, max(20, size.width - 1))]
         if view is None or last:
             if notices or self.canvas.widths:
@@ -152,20 +151,20 @@ class Progress:
             panel(view, size.width - 1, size.height - 1, verbose=self.verbose), size.width, above=notices
         )
 
-    def tell(self, notices: list[str], view: View | None, now: float) -> None:
-        """Write plain lines: notices at once, the state of things every so often."""
+    def write_lines(self, notices: list[str], view: View | None, now: float) -> None:
+        """Write plain lines: notices at once, the state from time to time."""
         for text in notices:
             self.stream.write(f"{text}\n")
         passed = now - self.watch.started
-        due = min(PLAIN_SECONDS_AT_MOST, max(PLAIN_SECONDS, PLAIN_PART * passed))
-        if view is not None and now - self.told_at >= due:
-            self.told_at = now
-            self.stream.write(f"{describe(view.later(now), verbose=self.verbose)}\n")
+        due = min(PLAIN_SECONDS_AT_MOST, max(PLAIN_SECONDS, PLAIN_SHARE * passed))
+        if view is not None and now - self.written_at >= due:
+            self.written_at = now
+            self.stream.write(f"{status_line(view.later(now), verbose=self.verbose)}\n")
         self.stream.flush()
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether lines can be drawn anew in place."""
+    """Whether lines can be redrawn in place."""
     try:
         return stream.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown", ""}
     except ValueError:

@@ -1,29 +1,29 @@
-"""The command `batchscore report`: an output's page, made again."""
+"""The command `batchscore report`: write the report page of an output again."""
 
 from __future__ import annotations
 
 import click
 
+from batchscore.cli.options import task_option
 from batchscore.cli.say import say
 from batchscore.stores.address import place_of
-from batchscore.task import TASKS
 
-REPORT_HELP = """Make the page OUT/report.html again, from OUT's records, manifests and some scores.
+REPORT_HELP = """Write OUT/report.html again, from the records, manifests and some scores in OUT.
 
 \b
-It shows how the runs went and what is wrong, in one file that needs no network;
-also of a job that many workers ran. No text of the input stands in it.
+The page shows how the runs went and which problems there are, also for a job with many
+workers. It is one file that works offline. It contains no text of the input.
 
 \b
   batchscore report scores/
 """
 
 
-@click.command(help=REPORT_HELP, short_help="Make the page report.html of an output.")
+@click.command(help=REPORT_HELP, short_help="Write the report page of an output.")
 @click.argument("out")
-@click.option("--task", type=click.Choice(TASKS), help="Show this task only; without it, all of OUT.")
+@task_option("Show only this task. Default: all tasks in OUT.")
 @click.option(
-    "--no-vectors", is_flag=True, help="Look at no scores: no map of vectors, no lengths of answers."
+    "--no-vectors", is_flag=True, help="Read no scores: no map of the vectors, no lengths of answers."
 )
 def report(out: str, task: str | None, *, no_vectors: bool) -> None:
     """Run `batchscore report`."""

@@ -1,4 +1,4 @@
-"""The command `batchscore score`: scores files and shows how it goes."""
+"""The command `batchscore score`: score files and show the progress."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ import orjson
 
 from batchscore.cli.options import GroupedHelp, config_option, settings_options
 from batchscore.cli.say import say
-from batchscore.errors import ExitCode
+from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.report.json_text import for_json
+from batchscore.report.json_text import json_safe
 from batchscore.rows import Event, Listen, Notice
 from batchscore.settings.config_file import config_file
+from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_command
 from batchscore.settings.sources import parse_param_flags, unread_variables
 
 if TYPE_CHECKING:
-    from batchscore.cli.json_events import Events
+    from batchscore.cli.json_events import JsonEvents
 
 SCORE_HELP = """Score every row of INPUT: files, folders or globs.
 
 \b
-The formats are csv, tsv, parquet, json, jsonl, arrow and txt, the text formats
-also compressed (.gz, .zst). The prompt of a row is a column (--column), a
-template over columns (--prompt "Summarise: {text}"), or chat messages.
+Formats: csv, tsv, parquet, json, jsonl, arrow and txt; text formats also compressed
+(.gz, .zst). The prompt of a row is a column (--column), a template with columns
+(--prompt "Summarise: {text}"), or chat messages.
 
 \b
   batchscore score data/ -o scores/ --task embeddings -m text-embedding-3-small --column text
@@ -38,16 +39,14 @@ template over columns (--prompt "Summarise: {text}"), or chat messages.
   batchscore score data/ -o scores/ -m models:/summaries/3
 
 \b
-The endpoint is --endpoint, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL; keys are taken
-from the environment only. Every flag is also a variable (BATCHSCORE_MAX_TOKENS) and a
-key of batchscore.toml (max_tokens); flag beats variable beats file. The same
-command again goes on where a run stopped.
+The endpoint is --endpoint, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL. Keys are read from
+the environment only. Each flag is also a variable (BATCHSCORE_MAX_TOKENS) and a key of
+batchscore.toml (max_tokens). A flag overrides a variable, a variable overrides the file.
+To resume a run that stopped, run the same command again.
 
 \b
-Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
-2 wrong usage; 3 rows failed; 4 stopped, the same command continues;
-5 another run is working on this output.
-"""
+Exit codes:
+""" + name_settings("\n".join(f"  {code.value} {text}" for code, (text, _) in EXIT_MEANINGS.items()), as_flag)
 
 
 @click.command(help=SCORE_HELP, short_help="Score files.", cls=GroupedHelp)
@@ -55,10 +54,10 @@ Exit codes: 0 done; 1 somebody must act (key, deployment, input, output);
 @settings_options
 @config_option
 @click.option(
-    "as_json", "--json", is_flag=True, help="Tell what happens on standard output, one JSON object a line."
+    "as_json", "--json", is_flag=True, help="Print events on standard output, one JSON object per line."
 )
-@click.option("--quiet", is_flag=True, help="Show no progress; errors and the summary's problems only.")
-@click.option("--verbose", is_flag=True, help="Say in the progress what the run waits for, right now.")
+@click.option("--quiet", is_flag=True, help="Show no progress, and the summary only if there are problems.")
+@click.option("--verbose", is_flag=True, help="Show in the progress what the run is waiting for.")
 def score(
     inputs: tuple[str, ...], config: str | None, *, as_json: bool, quiet: bool, verbose: bool, **flags: Any
 ) -> None:
@@ -67,31 +66,31 @@ def score(
         raise click.UsageError("--quiet and --verbose exclude each other.")
     if not inputs:
         raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
-    from batchscore.cli.json_events import Events  # noqa: PLC0415 - --help and wrong flags must not wait for it
+    from batchscore.cli.json_events import JsonEvents  # noqa: PLC0415 - not needed for --help and wrong flags
 
-    events = Events(click.echo if as_json else None)
-    with events.failing():
+    events = JsonEvents(click.echo if as_json else None)
+    with events.report_failure():
         flags["param"] = parse_param_flags(flags.get("param") or ())
-        exit_code = scored(inputs, config, events, flags, quiet=quiet, verbose=verbose)
+        exit_code = score_and_show(inputs, config, events, flags, quiet=quiet, verbose=verbose)
     sys.exit(int(exit_code))
 
 
-def scored(
+def score_and_show(
     inputs: tuple[str, ...],
     config: str | None,
-    events: Events,
+    events: JsonEvents,
     flags: dict[str, Any],
     *,
     quiet: bool,
     verbose: bool,
 ) -> ExitCode:
-    """Score files and show how it goes and ends; returns the exit code."""
+    """Score files, show progress and summary, and return the exit code."""
     file = config_file(config, os.environ, here=True)
     chosen = resolve_settings(flags, environ=os.environ, config=file)
     settings = chosen.settings
-    from batchscore.cli.progress import Progress  # noqa: PLC0415 - rich takes a while to load
-    from batchscore.cli.summary import for_machines, summary  # noqa: PLC0415
-    from batchscore.run.score_files import score_files, with_page  # noqa: PLC0415
+    from batchscore.cli.progress import Progress  # noqa: PLC0415 - rich is slow to load
+    from batchscore.cli.summary import summary, to_json  # noqa: PLC0415
+    from batchscore.run.score_files import score_files  # noqa: PLC0415
 
     events.start(
         task=settings.task,
@@ -100,12 +99,12 @@ def scored(
         inputs=inputs,
         output=settings.output,
     )
-    in_place = not (events.wanted and sys.stdout.isatty())
+    in_place = not (events.enabled and sys.stdout.isatty())
     progress = Progress(
         in_place=in_place, verbose=verbose, answer_tokens=settings.charged_answer_tokens, cost=settings.cost
     )
     with nullcontext() if quiet else progress:
-        listeners: list[Listen] = [*([] if quiet else [progress]), *([events] if events.wanted else [])]
+        listeners: list[Listen] = [*([] if quiet else [progress]), *([events] if events.enabled else [])]
 
         def listen(event: Event) -> None:
             for listener in listeners:
@@ -114,7 +113,7 @@ def scored(
         unread = unread_variables(settings, os.environ)
         if unread:
             listen(Notice(" ".join(unread)))
-        # With --overwrite the same command would begin anew instead of going on.
+        # The same command with --overwrite would start from scratch instead of resuming.
         command = shown_command(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
         finished = score_files(
             settings,
@@ -123,10 +122,9 @@ def scored(
             listen=listen,
             named=chosen.sources,
             command=command,
-            afterwards=lambda done: with_page(done, listen),
         )
-    if events.wanted:
-        say(orjson.dumps(for_json(for_machines(finished))))
+    if events.enabled:
+        say(orjson.dumps(json_safe(to_json(finished))))
     elif not quiet or finished.exit_code is not ExitCode.DONE:
         say(summary(finished, words=sys.argv[1:]), err=finished.exit_code is not ExitCode.DONE)
     return finished.exit_code

@@ -1,4 +1,4 @@
-"""The command `batchscore simulate`: the simulated endpoint by itself."""
+"""The command `batchscore simulate`: serve the simulated endpoint."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from batchscore.simulator import run as run_simulator
 @click.command(short_help="Serve a simulated Azure OpenAI and OpenAI endpoint on loopback.")
 @simulator_options
 def simulate(**options: Any) -> None:
-    """Serve an honest simulation of Azure OpenAI and OpenAI on 127.0.0.1, to rehearse with.
+    """Serve a faithful simulation of Azure OpenAI and OpenAI on 127.0.0.1, to rehearse runs.
 
-    The first line on standard output is JSON with the endpoint and the key. Nothing leaves this
-    machine and nothing costs money; vectors and answers are made up from the text, deterministically.
+    The first line on standard output is JSON with the endpoint and the key. Nothing leaves this machine
+    and nothing costs money. Vectors and answers are generated from the text, deterministically.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     try:

@@ -1,249 +1,202 @@
-"""How did a run end, in words for a person and in one object for a machine?
+"""How did a run end: as text for people, and as one JSON object?
 
-Pure: a finished run in, text or JSON out. No cell of the input, no secret.
+Pure. It shows no cell of the input and no secret.
 """
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, name_settings
-from batchscore.report.advice import mending
-from batchscore.report.words import clock, counted, money, named, worded
-from batchscore.run.result import Finished
+from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, duration_text, name_settings, setting_name
+from batchscore.report.advice import RunState, advice, next_step
+from batchscore.report.words import code_text, count_text, counts_text, money_text
+from batchscore.run.result import RunResult
 from batchscore.settings.declare import as_flag
 
-#: How many files or problems are listed before "and so many more".
+#: How many files or problems are listed before "and N more".
 MOST_LISTED = 5
 
 
-def summary(finished: Finished, *, words: Sequence[str]) -> str:
-    """Return the closing lines; the last is the next command. `words` are those after `batchscore`."""
-    outcome, now = finished.outcome, finished.statistics
-    lines = [headline(finished)]
-    lines.extend(failures(finished))
+def summary(run: RunResult, *, words: Sequence[str]) -> str:
+    """Return the closing lines; the last one has the next command. `words` are those after `batchscore`."""
+    end, now = run.outcome, run.statistics
+    lines = [headline(run), *failures(run)]
     if now.finish_reasons:
-        lines.append(f"  answers ended by: {named(now.finish_reasons)}")
-    lines.extend(effort(finished))
-    lines.extend(
-        f"  cannot be scored: {each.file}: {each.problem}" for each in outcome.unreadable[:MOST_LISTED]
+        lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
+    lines += requests_and_cost(run)
+    lines += limited_list(
+        "cannot be scored", [f"{each.file}: {each.problem}" for each in end.unreadable], run
     )
-    lines.extend(more(len(outcome.unreadable), "files cannot be scored", finished))
-    skipped = finished.survey.skipped
-    lines.extend(f"  skipped: {each.name}: {each.reason}" for each in skipped[:MOST_LISTED])
-    lines.extend(more(len(skipped), "files skipped", finished))
-    lines.extend(changes(finished))
-    if outcome.repeated_ids:
-        lines.append(f"  rows with an id that an earlier row had: {outcome.repeated_ids:,}")
-    lines.extend(places(finished))
-    lines.extend(next_step(finished, words))
+    lines += limited_list("skipped", [f"{each.name}: {each.reason}" for each in run.survey.skipped], run)
+    lines += changes(run)
+    if end.repeated_ids:
+        have = "row has" if end.repeated_ids == 1 else "rows have"
+        lines.append(f"  {end.repeated_ids:,} {have} a duplicate id")
+    lines += places(run)
+    if end.stopped_by is not None:
+        lines.append(f"Stopped: {end.stopped_by.text}")
+    elif end.interrupted:
+        lines.append("Interrupted. Completed rows are saved.")
+    elif end.limited and end.unfinished:
+        lines.append(f"{setting_name('limit')} was reached.")
+    lines.append(str(next_step(state_of(run, ["batchscore", *words]))))
     return "\n".join(lines)
 
 
-def headline(finished: Finished) -> str:
-    """Return the rows and what became of them."""
-    outcome = finished.outcome
-    empty = outcome.errors - outcome.failed
-    so_far = " so far" if outcome.unfinished else ""
-    pieces = [f"{outcome.ok:,} scored{so_far}", f"{outcome.failed:,} failed"]
-    if empty:
-        pieces.append(f"{empty:,} empty")
-    known = sum(file.known for file in outcome.files)
+def headline(run: RunResult) -> str:
+    """Return the rows by result, and what is left of a run that ended early."""
+    end = run.outcome
+    task = run.settings.task + (" (simulated)" if run.settings.simulate else "")
+    counts = [f"{end.failed:,} failed"]
+    if end.errors > end.failed:
+        counts.append(f"{end.errors - end.failed:,} empty")
+    known = sum(file.known for file in end.files)
     if known:
-        pieces.append(f"{known:,} of them by earlier runs")
-    task = finished.settings.task + (" (simulated)" if finished.settings.simulate else "")
-    if outcome.unfinished:
-        # Nobody knows how many rows there are in what was not read.
-        return f"{task}: {'; '.join([', '.join(pieces), *left(finished)])}"
-    rows = f"{counted(outcome.rows, 'row')} of {counted(len(outcome.files), 'file')}"
-    return f"{task}: {rows}: {', '.join(pieces)}"
-
-
-def left(finished: Finished) -> list[str]:
-    """Return what a run that ended early has not done."""
-    outcome = finished.outcome
-    pieces = []
-    if outcome.not_reached:
-        pieces.append(f"{counted(outcome.not_reached, 'row')} read but not scored")
-    unread = sum(file.state == "partial" and not file.complete for file in outcome.files)
+        counts.append(f"{known:,} done by earlier runs")
+    if not end.unfinished:
+        rows = f"{count_text(end.rows, 'row')} of {count_text(len(end.files), 'file')}"
+        return f"{task}: {rows}: {', '.join([f'{end.ok:,} scored', *counts])}"
+    done = end.ok + end.errors
+    unread = sum(file.state == "partial" and not file.complete for file in end.files)
+    unstarted = sum(file.state == "not_started" for file in end.files)
+    if not unread and not unstarted:
+        done_of = f"{done:,} of {count_text(end.rows, 'row')} done"
+        return f"{task}: {', '.join([done_of, *counts, f'{end.not_reached:,} remaining'])}"
+    # How many rows the unread files have is not known.
+    if end.not_reached:
+        counts.append(f"{end.not_reached:,} read but not scored")
     if unread:
-        pieces.append(f"{counted(unread, 'file')} not read to {'its' if unread == 1 else 'their'} end")
-    unstarted = sum(file.state == "not_started" for file in outcome.files)
+        counts.append(f"{count_text(unread, 'file')} not read completely")
     if unstarted:
-        pieces.append(f"{counted(unstarted, 'file')} not started")
-    return pieces
+        counts.append(f"{count_text(unstarted, 'file')} not started")
+    return f"{task}: {count_text(done, 'row')} done, {', '.join(counts)}"
 
 
-def failures(finished: Finished) -> list[str]:
-    """Return what went wrong with rows in this run, by code, and what to do about each."""
+def failures(run: RunResult) -> list[str]:
+    """Return this run's failed rows by code, and what to do about each."""
     found = {
         code: count
-        for code, count in finished.statistics.errors.items()
+        for code, count in sorted(run.statistics.errors.items(), key=lambda item: -item[1])
         if code != ErrorCode.EMPTY_INPUT.value
     }
-    codes = sorted(found, key=lambda code: -found[code])
-    lines = [f"{found[code]:,} {worded(code)}: {mending(code)}" for code in codes[:MOST_LISTED]]
-    rest = {code: found[code] for code in codes[MOST_LISTED:]}
-    if rest:
-        lines.append(f"and {named(rest)}")
+    codes = list(found)
+    lines = [f"{found[code]:,} {code_text(code)}: {advice(code)}" for code in codes[:MOST_LISTED]]
+    if len(codes) > MOST_LISTED:
+        lines.append(f"and {counts_text({code: found[code] for code in codes[MOST_LISTED:]})}")
     return [f"  {'failed:' if not place else '':<7} {line}" for place, line in enumerate(lines)]
 
 
-def effort(finished: Finished) -> list[str]:
-    """Return what this run took and cost."""
-    now = finished.statistics
-    lines = [f"  took:   {clock(finished.seconds)}, {counted(now.requests, 'request')}"]
+def requests_and_cost(run: RunResult) -> list[str]:
+    """Return this run's duration, requests, tokens and cost."""
+    now = run.statistics
+    lines = [f"  took:   {duration_text(run.seconds)}, {count_text(now.requests, 'request')}"]
     if now.retried:
-        lines.append(f"          {sum(now.retried.values()):,} came to nothing: {named(now.retried)}")
-    tokens = counted(now.prompt_tokens + now.completion_tokens, "token")
+        failed = sum(now.retried.values())
+        lines.append(
+            f"          {count_text(failed, 'request')} retried or failed: {counts_text(now.retried)}"
+        )
+    tokens = count_text(now.prompt_tokens + now.completion_tokens, "token")
     if now.completion_tokens:
-        tokens += f": {now.prompt_tokens:,} of prompts, {now.completion_tokens:,} of answers"
+        tokens += f": {now.prompt_tokens:,} in prompts, {now.completion_tokens:,} in answers"
     lines.append(f"  used:   {tokens}")
-    cost = finished.settings.cost(now.prompt_tokens, now.completion_tokens)
+    cost = run.settings.cost(now.prompt_tokens, now.completion_tokens)
     if cost is not None:
-        lines.append(f"  cost:   {money(cost)} by the prices given")
+        lines.append(f"  cost:   {money_text(cost)} at the given prices")
     return lines
 
 
-def places(finished: Finished) -> list[str]:
+def places(run: RunResult) -> list[str]:
     """Return where the results are."""
-    outcome = finished.outcome
-    lines = []
-    if finished.with_file:
-        lines.append(f"  scores: {finished.output.file}")
-    elif outcome.ok:
-        lines.append(f"  scores: {finished.layout.scores}")
-    elif finished.output.file is not None and not outcome.unfinished:
-        unwritten = f"nothing was scored, so {finished.output.file} was not written"
-        lines.append(f"  {unwritten} (the length of its vectors is not known)")
-    if outcome.errors:
-        lines.append(f"  errors: {finished.layout.errors}")
-    lines += [f"  report: {finished.report}"] if finished.report is not None else []
-    return lines
+    end, lines = run.outcome, []
+    if run.with_file:
+        lines.append(f"  scores: {run.output.file}")
+    elif end.ok:
+        lines.append(f"  scores: {run.layout.scores}")
+    elif run.output.file is not None and not end.unfinished:
+        lines.append(
+            f"  {run.output.file} was not written: no row was scored, so the vector length is unknown"
+        )
+    if end.errors:
+        lines.append(f"  errors: {run.layout.errors}")
+    return lines + ([f"  report: {run.report}"] if run.report is not None else [])
 
 
-def changes(finished: Finished) -> list[str]:
-    """Return what a run with `--incremental` has changed."""
-    found = finished.changes
+def changes(run: RunResult) -> list[str]:
+    """Return what an incremental run has changed."""
+    found = run.changes
     if found is None:
         return []
-    kinds = (
-        ("new", found.new),
-        ("changed", found.changed),
-        ("moved", found.moved),
-        ("deleted", found.deleted),
-    )
-    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
-    lines = [f"  changes: {told}: {found.file}"]
+    kinds = {"new": found.new, "changed": found.changed, "moved": found.moved, "deleted": found.deleted}
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    lines = [f"  changes: {counts}: {found.file}"]
     if found.dropped:
-        lines.append(f"  dropped, for the input is gone: {some(found.dropped)}")
+        lines.append(f"  input file deleted, scores removed: {some(found.dropped)}")
     if found.vanished:
-        lines.append(
-            f"  no input any more, but their scores stand (--prune drops them): {some(found.vanished)}"
-        )
+        prune = f"use {setting_name('prune')} to remove"
+        lines.append(f"  input file deleted, scores kept ({prune}): {some(found.vanished)}")
     return lines
 
 
 def some(files: Sequence[str]) -> str:
-    """Return names of files, cut where there are many."""
+    """Return names of files, only the first if there are many."""
     more = f" and {len(files) - MOST_LISTED:,} more" if len(files) > MOST_LISTED else ""
     return ", ".join(files[:MOST_LISTED]) + more
 
 
-def next_step(finished: Finished, words: Sequence[str]) -> list[str]:
-    """Return why the run ended early, where it did, and the next command."""
-    outcome = finished.outcome
-    # With --overwrite the same command would begin anew instead of going on.
-    again = [word for word in words if word != "--overwrite"]
-    command = typed(again)
-    if outcome.stopped_by is not None:
-        text = str(outcome.stopped_by)
-        must_act = finished.exit_code is not ExitCode.CONTINUE_LATER
-        acting = "When that is mended, the" if must_act else "Later the"
-        return [f"Stopped: {text}", f"{acting} same command goes on: {command}"]
-    if outcome.interrupted:
-        return ["Interrupted. What was answered is kept.", f"The same command goes on: {command}"]
-    if outcome.limited and outcome.unfinished:
-        whole = typed(without(again, "--limit"))
-        return [f"--limit was reached. All rows: {whole}"]
-    if outcome.unreadable:
-        return [f"When these files are mended, the same command scores them: {command}"]
-    if outcome.failed:
-        lasting = any(ErrorCode(code) not in TRANSIENT for code in failed_codes(finished))
-        if lasting and "--retry-errors" not in again:
-            return [f"To ask every failed row again: {command} --retry-errors"]
-        return [f"The same command asks the failed rows again: {command}"]
-    return [found_by(finished, command)]
+def limited_list(what: str, found: Sequence[str], run: RunResult) -> list[str]:
+    """Return a line for each, only the first if there are many, and where all are listed."""
+    lines = [f"  {what}: {each}" for each in found[:MOST_LISTED]]
+    if len(found) > MOST_LISTED:
+        lines.append(f"  {what}: {len(found) - MOST_LISTED:,} more files; all are listed in {run.record}")
+    return lines
 
 
-def failed_codes(finished: Finished) -> list[str]:
-    """Return the codes of this run's failed rows; of earlier runs' only lasting errors are left."""
-    codes = [code for code in finished.statistics.errors if code != ErrorCode.EMPTY_INPUT.value]
-    earlier = finished.outcome.failed > finished.statistics.failed
-    return [*codes, *([ErrorCode.INVALID_REQUEST.value] if earlier else [])]
+def state_of(run: RunResult, command: Sequence[str]) -> RunState:
+    """Return the facts that decide the next step."""
+    end = run.outcome
+    failed = {code for code in run.statistics.errors if code != ErrorCode.EMPTY_INPUT.value}
+    return RunState(
+        task=run.settings.task,
+        output=str(run.output.named),
+        command=command,
+        stopped=end.stopped_by is not None or end.interrupted or (end.limited and end.unfinished),
+        must_act=end.stopped_by is not None and run.exit_code is not ExitCode.CONTINUE_LATER,
+        limited=end.limited and end.stopped_by is None and not end.interrupted,
+        unreadable=bool(end.unreadable),
+        failed=end.failed,
+        # Rows that failed in earlier runs and were not retried have permanent errors.
+        transient=sum(run.statistics.errors[code] for code in failed if ErrorCode(code) in TRANSIENT),
+        ok=end.ok,
+        one_file=run.output.file is not None,
+    )
 
 
-def found_by(finished: Finished, command: str) -> str:
-    """Return the command that leads on from a run in which nothing went wrong."""
-    task, output = finished.settings.task, finished.output
-    if not finished.outcome.ok:
-        return f"Nothing was scored; when there are rows, the same command scores them: {command}"
-    if output.file is not None:
-        code = f"import batchscore; print(batchscore.read_scores({json.dumps(str(output.file))}))"
-        return f"To look at them: {shlex.join(['python', '-c', code])}"
-    folder = str(output.asked_for).rstrip("/")
-    return f"To make one file of them: {typed(['merge', folder, f'{folder}-{task}.jsonl', '--task', task])}"
-
-
-def typed(words: Sequence[str]) -> str:
-    """Return a command of ours as it is typed."""
-    return shlex.join(["batchscore", *words])
-
-
-def without(words: Sequence[str], flag: str) -> list[str]:
-    """Return words without a flag and its value."""
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if not skip and word != flag and not word.startswith(f"{flag}="):
-            kept.append(word)
-        skip = word == flag
-    return kept
-
-
-def more(count: int, what: str, finished: Finished) -> list[str]:
-    """Return a line for what was not listed, and where all of it is."""
-    if count <= MOST_LISTED:
-        return []
-    return [f"  and {count - MOST_LISTED:,} more {what}; all are named in {finished.record}"]
-
-
-def for_machines(finished: Finished) -> dict[str, Any]:
-    """Return the run's end as one JSON object."""
-    outcome, now = finished.outcome, finished.statistics
+def to_json(run: RunResult) -> dict[str, Any]:
+    """Return the end of the run as one JSON object."""
+    end, now = run.outcome, run.statistics
     return {
         "event": "finished",
-        "exit_code": int(finished.exit_code),
-        "reason": outcome.reason and name_settings(outcome.reason, as_flag),
-        "task": finished.settings.task,
-        "simulated": finished.settings.simulate,
-        "rows": outcome.rows,
-        "ok": outcome.ok,
-        "errors": outcome.errors,
-        "failed": outcome.failed,
-        "not_reached": outcome.not_reached,
-        "known": sum(file.known for file in outcome.files),
-        "files": len(outcome.files),
+        "exit_code": int(run.exit_code),
+        "reason": end.reason and name_settings(end.reason, as_flag),
+        "task": run.settings.task,
+        "simulated": run.settings.simulate,
+        "rows": end.rows,
+        "ok": end.ok,
+        "errors": end.errors,
+        "failed": end.failed,
+        "not_reached": end.not_reached,
+        "known": sum(file.known for file in end.files),
+        "files": len(end.files),
         "files_not_read_to_their_end": [
-            file.file for file in outcome.files if file.state == "partial" and not file.complete
+            file.file for file in end.files if file.state == "partial" and not file.complete
         ],
-        "files_not_started": [file.file for file in outcome.files if file.state == "not_started"],
-        "unreadable": [{"file": file.file, "problem": file.problem} for file in outcome.unreadable],
-        "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
+        "files_not_started": [file.file for file in end.files if file.state == "not_started"],
+        "unreadable": [
+            {"file": file.file, "problem": name_settings(file.problem, as_flag)} for file in end.unreadable
+        ],
+        "skipped": [{"name": each.name, "reason": each.reason} for each in run.survey.skipped],
         "errors_by_code": dict(now.errors),
         "finish_reasons": dict(now.finish_reasons),
         "requests": now.requests,
@@ -251,18 +204,16 @@ def for_machines(finished: Finished) -> dict[str, Any]:
         "prompt_tokens": now.prompt_tokens,
         "completion_tokens": now.completion_tokens,
         "tokens_kept": now.kept_tokens,
-        "cost": finished.settings.cost(now.prompt_tokens, now.completion_tokens),
-        "repeated_ids": outcome.repeated_ids,
-        "limited": outcome.limited,
-        "interrupted": outcome.interrupted,
-        "seconds": round(finished.seconds, 3),
-        "output": str(finished.output.asked_for),
-        "output_written": finished.with_file or finished.output.file is None,
-        "scores": str(finished.layout.scores),
-        "error_records": str(finished.layout.errors),
-        "record": str(finished.record),
-        "report": None if finished.report is None else str(finished.report),
-        "changes": None
-        if finished.changes is None
-        else asdict(finished.changes) | {"file": str(finished.changes.file)},
+        "cost": run.settings.cost(now.prompt_tokens, now.completion_tokens),
+        "repeated_ids": end.repeated_ids,
+        "limited": end.limited,
+        "interrupted": end.interrupted,
+        "seconds": round(run.seconds, 3),
+        "output": str(run.output.named),
+        "output_written": run.with_file or run.output.file is None,
+        "scores": str(run.layout.scores),
+        "error_records": str(run.layout.errors),
+        "record": str(run.record),
+        "report": None if run.report is None else str(run.report),
+        "changes": None if run.changes is None else asdict(run.changes) | {"file": str(run.changes.file)},
     }

@@ -1,4 +1,4 @@
-"""The command `batchscore verify`: whether an output holds what its manifests say."""
+"""The command `batchscore verify`: does an output hold what its manifests say?"""
 
 from __future__ import annotations
 
@@ -7,33 +7,30 @@ import sys
 import click
 import orjson
 
+from batchscore.cli.options import task_option
 from batchscore.cli.say import say
 from batchscore.stores.address import place_of
-from batchscore.task import TASKS
 
-VERIFY_HELP = """Check that the output folder OUT holds what its manifests say, row by row.
+VERIFY_HELP = """Check row by row that the output folder OUT holds what its manifests say.
 
 \b
-With --repair what is damaged or left over is removed, so that the same score
-command asks for those rows again.
+With --repair, damaged and leftover files are removed. Then run the same score command
+again to score the missing rows.
 
 \b
   batchscore verify scores/
 
 \b
-Exit codes: 0 complete and right; 4 right, but not complete: the same score command
-continues; 1 damaged or missing, or an input file cannot be read; 2 wrong usage;
-5 a run is working on it.
+Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score command;
+1 damaged or missing parts, or an unreadable input file; 2 usage error; 5 a run is writing to OUT.
 """
 
 
 @click.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.")
 @click.argument("out")
-@click.option(
-    "--task", type=click.Choice(TASKS), help="Which scores, where OUT holds those of several tasks."
-)
-@click.option("--repair", is_flag=True, help="Remove what is damaged, and no more.")
-@click.option("as_json", "--json", is_flag=True, help="End with one JSON object on standard output.")
+@task_option("The task to check. Required if OUT holds several.")
+@click.option("--repair", is_flag=True, help="Remove damaged and leftover files.")
+@click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output at the end.")
 def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     """Run `batchscore verify`."""
     from batchscore.output.verify import verify_output  # noqa: PLC0415

@@ -19,7 +19,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from batchscore.endpoint.key_vault import KEY_LIFE_SECONDS, read_key
@@ -38,49 +37,37 @@ _OF_IDENTITY = ("AZURE_", "IDENTITY_", "MSI_", "IMDS_")
 _OF_LOGIN = ("PATH", "HOME", "USERPROFILE")
 
 
-class Credentials(Protocol):
-    """A key or a token that authenticates requests."""
-
-    async def headers(self) -> Mapping[str, str]:
-        """Return the headers for a request that is sent now; about 1 µs while they are valid."""
-
-    async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:
-        """Report a 401; return whether a retry makes sense.
-
-        `rejected` are the headers of that request. If they are older than the last renewal, no new one
-        starts. Without them, a renewal also covers the 401s of the next 10 s.
-        """
-
-
 def credentials_for(
     target: Target, environ: Mapping[str, str], clock: Callable[[], float] = time.time
-) -> Credentials:
+) -> FixedCredentials | TokenCredentials:
     """Return the credentials for the requests to `target`. `clock` gives seconds since 1970."""
+    header, prefix = target.key_header, "" if target.key_header == "api-key" else "Bearer "
     if target.auth == "none":
         return FixedCredentials({})
     if target.key is not None:
-        prefix = "" if target.key_header == "api-key" else "Bearer "
-        return FixedCredentials({target.key_header: prefix + target.key})
+        return FixedCredentials({header: prefix + target.key})
     variable = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
     # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
     client_id = variable if _GUID.fullmatch(variable) else None
+
+    def fetch_for(scope: str) -> Token:
+        return fetch_token(scope, client_id=client_id)
+
     secret = target.key_from
     if secret is not None:
-        prefix = "" if target.key_header == "api-key" else "Bearer "
 
         def fetch_key() -> Token:
-            key = read_key(secret, lambda scope: fetch_token(scope, client_id=client_id).text)
+            key = read_key(secret, lambda scope: fetch_for(scope).text)
             return Token(key, clock() + KEY_LIFE_SECONDS)
 
-        keys = shared_token_cache(("key", secret.url, client_id, identity()), fetch_key, clock)
-        return TokenCredentials(keys, header=target.key_header, prefix=prefix)
-    if target.auth != "entra":
+        cache = shared_token_cache(("key", secret.url, client_id, identity()), fetch_key, clock)
+    elif target.auth == "entra":
+        scope = scope_of(target.url, environ)
+        key = ("token", scope, client_id, identity())
+        cache = shared_token_cache(key, lambda: fetch_for(scope), clock)
+    else:
         raise SettingsError("No key is set.")
-    scope = scope_of(target.url, environ)
-    tokens = shared_token_cache(
-        ("token", scope, client_id, identity()), lambda: fetch_token(scope, client_id=client_id), clock
-    )
-    return TokenCredentials(tokens)
+    return TokenCredentials(cache, header=header, prefix=prefix)
 
 
 def identity() -> str:
@@ -135,7 +122,7 @@ class TokenCredentials:
         self._of = NO_TOKEN
 
     async def headers(self) -> Mapping[str, str]:
-        """Return the headers; wait only if no token is valid."""
+        """Return the headers for a request sent now; wait only if no token is valid, else about 1 µs."""
         renewal = self._cache.due_renewal()
         if renewal is not None:
             await asyncio.wrap_future(renewal)
@@ -147,7 +134,11 @@ class TokenCredentials:
         return self._headers
 
     async def refresh(self, rejected: Mapping[str, str] | None = None) -> bool:
-        """Renew the token, unless it was renewed since; return whether it is a different one."""
+        """Renew the token after a 401; return whether it is a different one, so that a retry makes sense.
+
+        `rejected` are the headers of that request. If they are older than the last renewal, no new one
+        starts. Without them, a renewal also covers the 401s of the next 10 s.
+        """
         old = (rejected or self._headers).get(self._header, "").removeprefix(self._prefix)
         renewal = self._cache.renew(old)
         if renewal is not None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from batchscore.errors import SettingsError, setting_name
-from batchscore.settings.declare import as_flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +69,6 @@ PRECEDENCE: Mapping[str, tuple[ValueSource, ...]] = {
 AZURE_TYPES = frozenset({"azure", "azure_ad", "azuread"})
 ENTRA_TYPES = frozenset({"azure_ad", "azuread"})
 OPENAI_TYPES = frozenset({"open_ai", "openai"})
-
-
-def precedence_table() -> str:
-    """Return `PRECEDENCE` as the Markdown table of the docs, with settings as flags."""
-    lines = ["| setting | first of these that is set |", "| --- | --- |"]
-    for value, sources in PRECEDENCE.items():
-        cells = []
-        for source in sources:
-            name = as_flag(source.name) if source.is_setting else source.name
-            cells.append((name if " " in name else f"`{name}`") + (source.remark and f" ({source.remark})"))
-        lines.append(f"| {value.replace('_', ' ')} | {'<br>'.join(cells)} |")
-    return "\n".join(lines)
 
 
 class Values:

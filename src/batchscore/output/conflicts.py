@@ -1,42 +1,66 @@
-"""Where scores stand that do not go with this run's, what can be done?
+"""What can the user do if an output holds scores of other settings, or of an older version of a file?
 
-Pure. What helps depends on who writes: a run that has the output for itself can replace what stands there,
-one of several workers must not; and only on a disk can new scores wait beside old ones.
+Pure. A run that has the output for itself can replace old scores; one of several workers must not. New
+scores can wait beside old ones only on a disk.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from batchscore.output.layout import Layout, stem_of
+from batchscore.errors import OutputError, setting_name
+from batchscore.output.layout import stem_of
+from batchscore.output.manifest import Manifest
+from batchscore.output.spec import OutputSpec
+
+OVERWRITE = f"discard the old scores with {setting_name('overwrite')}"
 
 
-def when_changed(file: str, layout: Layout, *, alone: bool, root_said: bool = True) -> str:
-    """Say what to do where an input file has changed since it was scored."""
-    if alone and isinstance(layout.root, Path):
-        return (
-            "Add --incremental to score what is new or changed, score it into another folder, or discard the "
-            "old scores with --overwrite."
-        )
-    if alone:
-        return (
-            "Score it into another folder, or discard the old scores with --overwrite (--incremental needs "
-            "an output on a disk)."
-        )
-    folders = [f"{layout.task}/", f"errors/{layout.task}/", f"manifest/{layout.task}/"]
-    namesake = "" if root_said else " Where it is another file of that name, --base-dir tells the two apart."
-    return (
-        "Score it into another output folder, give the new data another file name, or, while no worker is at "
-        f"work, delete its old scores: what has {stem_of(file)} in its name in {', '.join(folders[:-1])} and "
-        f"{folders[-1]} of the output.{namesake}"
+def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
+    """Raise `OutputError` if a manifest's settings differ from this run's; it names the differences."""
+    layout, old, new = spec.layout, manifest.fingerprint, spec.fingerprint
+    differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    if not differing:
+        return
+    changes = "; ".join(
+        f"{name} was {shorten(old.get(name))}, is now {shorten(new.get(name))}" for name in differing
     )
+    advice = f"Choose another folder, or {OVERWRITE}."
+    if spec.shared:
+        advice = (
+            f"Choose another output folder. Or, while no worker is running, delete {layout.task}/, "
+            f"errors/{layout.task}/ and manifest/{layout.task}/ of this one."
+        )
+    raise OutputError(f"{layout.root} holds {layout.task} of another run ({changes}). {advice}")
 
 
-def when_of_another_run(layout: Layout, *, alone: bool) -> str:
-    """Say what to do where an output holds the scores of other settings."""
-    if alone:
-        return "Choose another folder, or discard the old scores with --overwrite."
+def shorten(value: Any) -> str:
+    """Return a setting's value for a message, cut if it is long."""
+    text = "not set" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def error_of_change(spec: OutputSpec, file: str) -> OutputError:
+    """Return the error for an input file that has changed since it was scored."""
+    return OutputError(f"{file} has changed since it was scored. {advice_on_change(spec, file)}")
+
+
+def advice_on_change(spec: OutputSpec, file: str) -> str:
+    """Return what the user can do if an input file has changed since it was scored."""
+    layout, incremental = spec.layout, setting_name("incremental")
+    if not spec.shared and isinstance(layout.root, Path):
+        return (
+            f"Add {incremental} to score new or changed rows, score the file into another folder, or "
+            f"{OVERWRITE}."
+        )
+    if not spec.shared:
+        return f"Score it into another folder, or {OVERWRITE} ({incremental} needs an output on a disk)."
+    namesake = ""
+    if spec.place_of_namesake(file) is not None:
+        namesake = f" If it is another file of that name, set {setting_name('base_dir')} to tell them apart."
     return (
-        f"Choose another output folder, or, while no worker is at work, delete {layout.task}/, "
-        f"errors/{layout.task}/ and manifest/{layout.task}/ of this one."
+        "Score it into another output folder, or rename the file. Or, while no worker is running, delete its "
+        f"old scores: the files with {stem_of(file)} in their names in {layout.task}/, errors/{layout.task}/ "
+        f"and manifest/{layout.task}/ of the output.{namesake}"
     )

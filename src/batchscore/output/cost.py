@@ -1,4 +1,4 @@
-"""What did the answers of some rows cost, and how much of that stands in records?"""
+"""What did the answers of some rows cost, and how much of that is in records?"""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ class Cost:
     kept: int = 0
 
     def add(self, other: Cost) -> None:
-        """Add what else was spent."""
+        """Add another cost to this one."""
         self.attempts += other.attempts
         self.billed += other.billed
         self.kept += other.kept
 
-    def taken(self) -> Cost:
-        """Return what it is, and begin anew with nothing."""
-        found = Cost(self.attempts, self.billed, self.kept)
+    def take(self) -> Cost:
+        """Return the present cost and set this one to zero."""
+        cost = Cost(self.attempts, self.billed, self.kept)
         self.attempts = self.billed = self.kept = 0
-        return found
+        return cost
 
 
 def share(total: int, rows: int, of: int) -> int:
-    """Return the share of so many rows among others, rounded down."""
+    """Return the share of `rows` among `of` rows, rounded down."""
     return total * rows // of if of else 0
 
 
-def shares(
-    asked: Sequence[Prompt], tokens: int, rows_per_part: int, *, kept: bool
+def split_by_part(
+    prompts: Sequence[Prompt], tokens: int, rows_per_part: int, *, kept: bool
 ) -> Iterator[tuple[str, int, Cost]]:
-    """Give what each part (by file and number) bears of one request: its tokens by rows.
+    """Yield each part (file and number) of one request with its cost: the tokens are shared by rows.
 
-    In each file the request counts once. O(1) where all rows are of one part, as nearly always.
+    In each file the request counts once. O(1) if all rows are of one part, as nearly always.
     """
-    first, last = asked[0], asked[-1]
+    first, last = prompts[0], prompts[-1]
     if (first.file, first.row // rows_per_part) == (last.file, last.row // rows_per_part):
         yield first.file, first.row // rows_per_part, Cost(1, tokens, tokens if kept else 0)
         return
     rows: dict[tuple[str, int], int] = {}
-    for prompt in asked:
-        place = prompt.file, prompt.row // rows_per_part
-        rows[place] = rows.get(place, 0) + 1
+    for prompt in prompts:
+        part = prompt.file, prompt.row // rows_per_part
+        rows[part] = rows.get(part, 0) + 1
     left, files = tokens, set[str]()
-    for number, ((file, part), count) in enumerate(rows.items(), 1):
-        mine = left if number == len(rows) else share(tokens, count, len(asked))
-        left -= mine
-        yield file, part, Cost(int(file not in files), mine, mine if kept else 0)
+    for count, ((file, number), rows_of_part) in enumerate(rows.items(), 1):
+        billed = left if count == len(rows) else share(tokens, rows_of_part, len(prompts))
+        left -= billed
+        yield file, number, Cost(int(file not in files), billed, billed if kept else 0)
         files.add(file)

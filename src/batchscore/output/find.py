@@ -108,7 +108,7 @@ def incomplete_files(folder: Place, task: str) -> dict[str, Incomplete]:
             if record["settings"]["task"] != task:
                 continue
             files = [(file["file"], file["state"], file.get("problem")) for file in record["files"]]
-            shared = bool(record["settings"].get("shared_output"))
+            shared = bool(record["settings"].get("shared_output", record["settings"].get("shared")))
         except (ValueError, KeyError, TypeError):
             continue
         if known and not shared:
@@ -126,21 +126,11 @@ def incomplete_files(folder: Place, task: str) -> dict[str, Incomplete]:
     return incomplete
 
 
-def score_parts(out: Place, task: str | None = None) -> tuple[str, list[Place]]:
-    """Return the task and its score parts in input order.
+def score_parts(out: Place, task: str) -> list[Place]:
+    """Return the score parts of a task in input order; raises `InputError` if one is missing, or all.
 
-    If there are manifests, only parts with a commit record count. Raises `InputError`.
+    If there are manifests, only parts with a commit record count.
     """
-    found = [name for name in TASKS if storage.is_folder(out / name)]
-    if not found and out.name in TASKS:  # the user named the folder of one task
-        return score_parts(out.parent, task or out.name)
-    if task is None:
-        if len(found) != 1:
-            several = f"it holds {' and '.join(found)}. Choose one with {setting_name('task')}"
-            raise InputError(f"{out}: {several if found else 'there are no scores in it'}.")
-        task = found[0]
-    if task not in found:
-        raise InputError(f"{out}: it holds no scores of {task}, only of {' and '.join(found) or 'nothing'}.")
     folder = out / task
     names = set(storage.names(folder))
     if storage.is_folder(out / "manifest"):
@@ -157,7 +147,7 @@ def score_parts(out: Place, task: str | None = None) -> tuple[str, list[Place]]:
         raise InputError(
             f"{folder}: there are no scores in it. {out / 'errors' / task} says why rows failed."
         )
-    return task, parts
+    return parts
 
 
 def _committed_parts(out: Place, task: str) -> list[Place]:

@@ -1,8 +1,8 @@
-"""Under which name does each thing stand in the output folder?
+"""What is the name of each thing in the output folder?
 
-Pure. The names are a function of the work alone, so that any retry, on any machine, writes the same
-ones. Folders are flat and no name starts with `_` or `.` or holds `=`: Spark and pyarrow ignore the
-former and take the latter for a partition.
+Pure. The names depend on the work alone, so that any retry, on any machine, writes the same ones. Folders
+are flat, and no name starts with `_` or `.` or contains `=`: Spark and pyarrow ignore the former and read
+the latter as a partition.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import PurePosixPath
 
 from batchscore.stores.address import Place
 
-#: Marks a folder as an output of ours, so that a walk over inputs passes it by.
+#: Marks a folder as an output of ours, so that a walk over inputs skips it.
 MARKER = ".batchscore"
 
 #: The suffix of the digests of a part's rows.
 DIGESTS = ".rows"
 
-_LONGEST_STEM = 80
+_MAX_STEM = 80
 _COMPRESSIONS = (".gz", ".zst")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -33,10 +33,15 @@ def stem_of(file: str) -> str:
     for suffix in _COMPRESSIONS:
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
-    plain = unicodedata.normalize("NFKD", PurePosixPath(name).stem).encode("ascii", "ignore").decode()
-    safe = _UNSAFE.sub("-", plain).strip("-.")[:_LONGEST_STEM] or "file"
+    ascii_stem = unicodedata.normalize("NFKD", PurePosixPath(name).stem).encode("ascii", "ignore").decode()
+    safe = _UNSAFE.sub("-", ascii_stem).strip("-.")[:_MAX_STEM] or "file"
     digest = hashlib.blake2b(file.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return f"{safe}-{digest}"
+
+
+def journal_name(file: str, number: int) -> str:
+    """Return the name of a part's journal."""
+    return f"{stem_of(file)}-{number:05d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class Layout:
 
     @property
     def scores(self) -> Place:
-        """The flat folder of score records: what other tools read."""
+        """The flat folder of score records, which other tools read."""
         return self.root / self.task
 
     @property
@@ -59,36 +64,36 @@ class Layout:
 
     @property
     def manifests(self) -> Place:
-        """The folder of one manifest an input file."""
+        """The folder with one manifest per input file."""
         return self.root / "manifest" / self.task
 
     @property
     def runs(self) -> Place:
-        """The folder of one record a run."""
+        """The folder with one record per run."""
         return self.root / "runs"
 
     @property
     def marker(self) -> Place:
-        """The hidden folder that says whose output this is."""
+        """The hidden folder that marks an output of ours."""
         return self.root / MARKER
 
     @property
     def journals(self) -> Place:
-        """The hidden folder of what is not published yet, where that can be kept beside the output."""
+        """The hidden folder of unpublished answers, if the output can hold journals."""
         return self.marker / f"journal-{self.task}"
 
     @property
     def readme(self) -> Place:
-        """What stands in the hidden folder once there is an output."""
+        """The file in the hidden folder that every output has."""
         return self.marker / "README"
 
     def part_name(self, file: str, number: int) -> str:
         """Return the name of a part's score file, and of its error file."""
-        return f"part-{stem_of(file)}-{number:05d}{self.suffix}"
+        return f"part-{journal_name(file, number)}{self.suffix}"
 
     def digests(self, file: str, number: int) -> Place:
-        """Return the place of the digests of a part's rows: beside the manifest."""
-        return self.manifests / f"part-{stem_of(file)}-{number:05d}{DIGESTS}"
+        """Return the place of the digests of a part's rows, beside the manifest."""
+        return self.manifests / f"part-{journal_name(file, number)}{DIGESTS}"
 
     def manifest(self, file: str) -> Place:
         """Return the place of an input file's manifest."""

@@ -1,383 +1,245 @@
-"""What does the output folder already hold, and how does a settled row come to stand in it?
+"""What does a run call to record its results, and what do all kinds of ledger share?
 
-It joins layout, manifests, journals, parts and formats for one task in one folder. It knows nothing of
-requests. A result is in a journal as soon as it is there; a part stands complete before the manifest names
-it, and its journal goes only then, so that a crash at any moment costs no result.
+A ledger joins manifests, journals and parts of one task in one output. It knows nothing of requests. A result
+is in a journal at once. A part is complete on disk before the manifest names it, and its journal is removed
+after that, so that a crash at any moment costs no result.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
-import orjson
-
-from batchscore.errors import OutputError
-from batchscore.output.conflicts import when_changed, when_of_another_run
-from batchscore.output.cost import Cost, shares
-from batchscore.output.journal import Entry, Journals
-from batchscore.output.journal_place import folder_of, found
-from batchscore.output.layout import Layout, stem_of
-from batchscore.output.leftovers import refuse_foreign_files, remove_parts, remove_uncommitted, sweep
-from batchscore.output.manifest import (
-    Commit,
-    Manifest,
-    PartFile,
-    places_of_manifests,
-    read_manifest,
-    remove_manifest,
-    restored,
-    write_manifest,
-)
-from batchscore.output.parts import FileInParts, Part, Replay, Spent, counts
-from batchscore.output.records.formats import Format
-from batchscore.output.records.schema import RecordSchema
-from batchscore.output.row_digests import encode_digests
-from batchscore.rows import Prompt, RowError, Score, Settled
+from batchscore.output.conflicts import advice_on_change, error_of_change, refuse_other_settings
+from batchscore.output.cost import split_by_part
+from batchscore.output.journal import JournalEntry, Journals
+from batchscore.output.journal_place import journal_folder, open_journals
+from batchscore.output.layout import journal_name
+from batchscore.output.leftovers import discard_scores, refuse_foreign_files, remove_uncommitted, sweep
+from batchscore.output.manifest import Commit, Manifest, manifest_paths, read_and_restore, write_manifest
+from batchscore.output.part_files import EncodedPart, PartFiles
+from batchscore.output.parts import FileInParts, Part, TakeOver
+from batchscore.output.spec import OutputSpec
+from batchscore.rows import Prompt, Settled
 from batchscore.stores import storage
-from batchscore.stores.address import Place
 
-MARKER_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
+README_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
 
-#: A manifest is written again at most this often while its file is being scored.
+#: The minimum time between two versions of a manifest while its file is being scored.
 MANIFEST_SECONDS = 1.0
 
-#: Of parts that wait for a slow row no more results than these are kept in memory.
-MOST_HELD_BYTES = 96 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A part whose files only have to be written: `None` where there would be none."""
-
-    part: Part
-    counts: tuple[int, int, int, int]
-    dimensions: int | None
-    scores: bytes | Iterable[bytes] | None
-    errors: bytes | Iterable[bytes] | None
-    digests: bytes
+#: The maximum memory for results of parts that wait for a slow row.
+MAX_HELD_BYTES = 96 * 2**20
 
 
 @dataclass(slots=True)
-class Ledger:
-    """The account of one task in one output folder.
+class Ledger(ABC):
+    """The records of one task in one output, as a run sees them.
 
-    `publish` and `write_manifest` do I/O and may run in a worker thread, one at a time; all else is
-    for the event loop's thread. `alone`: nobody else may write there.
+    `publish` and `finish` do I/O and may run in a worker thread, one at a time. All else is for the event
+    loop's thread. `saved_at` is when each manifest was written. `published` names the journals whose parts
+    are on disk, and maybe not in the manifest yet. `journals_moved_to` is set if the output cannot hold
+    journals.
     """
 
-    alone: ClassVar[bool] = True
-
-    layout: Layout
-    format: Format
-    schema: RecordSchema
-    rows_per_part: int
-    fingerprint: Mapping[str, Any]
-    retry_errors: bool = False
+    spec: OutputSpec
     manifests: dict[str, Manifest] = field(default_factory=dict)
     open: dict[str, FileInParts] = field(default_factory=dict)
-    written: dict[str, float] = field(default_factory=dict)
-    sizes: dict[Place, dict[str, int]] = field(default_factory=dict)
-    scratch: Path | None = None
+    saved_at: dict[str, float] = field(default_factory=dict)
     published: dict[str, list[str]] = field(default_factory=dict)
-    journals_elsewhere: str = ""
+    journals_moved_to: str = ""
     journals: Journals = field(init=False)
+    parts: PartFiles = field(init=False)
 
     def __post_init__(self) -> None:
         """Name the journals by what determines a record."""
-        self.journals = Journals(folder_of(self.layout, self.scratch), self.identity)
+        spec = self.spec
+        self.journals = Journals(journal_folder(spec.layout, spec.scratch), spec.identity)
+        self.parts = PartFiles(spec.layout, spec.format, spec.schema, spec.shared)
 
-    @property
-    def identity(self) -> str:
-        """What tells the journals of this run's settings from others'."""
-        return orjson.dumps(self.fingerprint, option=orjson.OPT_SORT_KEYS).decode()
+    @abstractmethod
+    def start(self, file: str, digest: str) -> FileInParts | None:
+        """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
 
-    def prepare(self, *, overwrite: bool) -> int:
-        """Read what is there, or discard it; returns how many scores were discarded.
+    @abstractmethod
+    def encode(self, part: Part) -> EncodedPart | None:
+        """Return the content of a part's files; `None` if the part is empty."""
 
-        Another run that scored nothing, because its settings were wrong, holds nothing worth a question.
-        Raises `OutputError` where the folder holds another run's results or somebody else's files, or
-        cannot be written.
-        """
-        discarded = 0
-        if overwrite:
-            discarded = self.discard()
-        refuse_foreign_files(self.layout)
-        sweep(self.layout)
-        storage.write_whole(self.layout.readme, MARKER_TEXT)
-        manifests = [restored(path) for path in places_of_manifests(self.layout)]
-        self.journals, self.journals_elsewhere = found(self.layout, self.scratch, self.identity)
-        if overwrite:
-            self.journals.clear()
-        if any(manifest.ok for manifest in manifests) or self.journals.present:
-            for manifest in manifests:
-                self.refuse_other_run(manifest)
-        elif any(manifest.fingerprint != self.fingerprint for manifest in manifests):
-            self.discard()
-            manifests = []
-        remove_uncommitted(self.layout, manifests)
-        self.manifests = {manifest.file: manifest for manifest in manifests}
-        return discarded
+    @abstractmethod
+    def publish(self, encoded: EncodedPart | None) -> None:
+        """Write a part's files, then its commit record into the manifest."""
 
-    def discard(self) -> int:
-        """Remove this task's parts and manifests; returns the scores that they held."""
-        scores = 0
-        self.journals.clear()
-        manifests = places_of_manifests(self.layout)
-        for path in manifests:
-            with suppress(OutputError):
-                scores += read_manifest(path).ok
-        # First the parts: should this be cut short, none is left that no manifest names.
-        remove_parts(self.layout)
-        for path in manifests:
-            remove_manifest(path)
-        return scores
+    @abstractmethod
+    def write_manifest(self, file: str) -> None:
+        """Write a file's manifest, and remove the journals that it makes superfluous."""
 
-    def refuse_other_run(self, manifest: Manifest) -> None:
-        """Raise `OutputError` naming what differs between that run's settings and this one's."""
-        names = sorted({*manifest.fingerprint, *self.fingerprint})
-        differing = [name for name in names if manifest.fingerprint.get(name) != self.fingerprint.get(name)]
-        if differing:
-            old, new = manifest.fingerprint, self.fingerprint
-            changes = "; ".join(
-                f"{name} was {shown(old.get(name))}, is now {shown(new.get(name))}" for name in differing
-            )
-            raise OutputError(
-                f"{self.layout.root} holds {self.layout.task} of another run ({changes}). "
-                f"{when_of_another_run(self.layout, alone=self.alone)}"
-            )
+    @abstractmethod
+    def finish(self, file: str) -> None:
+        """Write a file's last manifest."""
+
+    def needs_digest(self, file: str) -> bool:
+        """Whether `start` needs an input's digest: if it was scored completely, or may have changed."""
+        manifest = self.manifests.get(file)
+        return self.spec.inputs_change or (manifest is not None and manifest.state == "complete")
 
     @property
     def dimensions(self) -> int | None:
-        """The vectors' length, as earlier runs found it."""
-        return next((found.dimensions for found in self.manifests.values() if found.dimensions), None)
-
-    def start(self, file: str, digest: str) -> FileInParts | None:
-        """Begin with an input file; `None` where nothing of it is left to do.
-
-        Raises `OutputError` where the file has changed since it was scored to its end.
-        """
-        manifest = self.manifests.get(file)
-        if manifest is None:
-            manifest = self.manifests[file] = Manifest(file, self.layout.task, self.fingerprint)
-        if manifest.state == "complete" and manifest.input != digest:
-            raise self.error_of_change(file)
-        committed = manifest.parts
-        manifest.parts = {number: commit for number, commit in committed.items() if self.stands(commit)}
-        damaged = committed.keys() - manifest.parts.keys()
-        for number, commit in manifest.parts.items():
-            if commit.nothing_left(retry_errors=self.retry_errors):
-                # Its run was killed before it removed this.
-                self.journals.remove(self.journal_name(file, number))
-        if manifest.nothing_left(retry_errors=self.retry_errors) and not damaged:
-            return None
-        manifest.input, manifest.state, manifest.problem = digest, "partial", ""
-        manifest.reported = None if manifest.reported else manifest.reported
-        progress = FileInParts(
-            file,
-            self.rows_per_part,
-            committed,
-            self.load,
-            self.replay_of(file),
-            frozenset(damaged),
-            self.retry_errors,
-            self.spent_of(file),
-            self.ways_on(file),
-        )
-        self.open[file] = progress
-        return progress
-
-    def ways_on(self, file: str) -> str:
-        """Say what can be done where a file has changed."""
-        return when_changed(file, self.layout, alone=True)
-
-    def error_of_change(self, file: str) -> OutputError:
-        """Return the error of an input file that is not what was scored."""
-        return OutputError(f"{file} has changed since it was scored. {self.ways_on(file)}")
-
-    def compared(self, file: str) -> bool:
-        """Whether an input file's digest decides what is left of it to do."""
-        manifest = self.manifests.get(file)
-        return manifest is not None and manifest.state == "complete"
-
-    def stands(self, commit: Commit) -> bool:
-        """Whether the files of a commit record are there, in the size that it says."""
-        places = ((self.layout.scores, commit.scores), (self.layout.errors, commit.error_records))
-        return all(part is None or self.size_of(folder, part) == part.bytes for folder, part in places)
-
-    def size_of(self, folder: Place, part: PartFile) -> int | None:
-        """Return the bytes of an earlier run's part, `None` where it is gone; each folder is listed once."""
-        if folder not in self.sizes:
-            self.sizes[folder] = storage.sizes(folder)
-        return self.sizes[folder].get(part.name)
-
-    def load(self, commit: Commit) -> Mapping[int, Settled]:
-        """Return the records of a published part by row; a damaged file counts as not there."""
-        found: dict[int, Settled] = {}
-        for folder, part, decode in (
-            (self.layout.errors, commit.error_records, self.format.decode_errors),
-            (self.layout.scores, commit.scores, self.format.decode_scores),
-        ):
-            if part is None or self.size_of(folder, part) != part.bytes:
-                continue
-            if storage.digest_file(folder / part.name) == part.digest:
-                found.update((settled.row, settled) for settled in decode(folder / part.name, self.schema))
-        return found
+        """The length of the vectors, as earlier runs found it."""
+        return next((each.dimensions for each in self.manifests.values() if each.dimensions), None)
 
     def settle(self, rows: Iterable[Settled]) -> list[Part]:
-        """Take results; returns the parts that are ready to be published."""
+        """Take results, and return the parts that are ready to publish."""
         new: dict[tuple[str, int], list[Settled]] = {}
+        rows_per_part = self.spec.rows_per_part
         for settled in rows:
-            place = settled.file, settled.row // self.rows_per_part
-            if place in new:
-                new[place].append(settled)
+            key = settled.file, settled.row // rows_per_part
+            if key in new:
+                new[key].append(settled)
             else:
-                new[place] = [settled]
+                new[key] = [settled]
         for (file, number), of_one_part in new.items():
             part = self.open[file].open[number]
             entries = part.settle_all(of_one_part)
-            if file not in self.written:
-                # What the answers in a journal belong to has to be known before there are any.
+            if file not in self.saved_at:
+                # Before a journal holds answers, its file must be known.
                 self.write_manifest(file)
-                self.written[file] = float("-inf")
-            self.journals.append(self.journal_name(file, number), entries, part.uncounted.taken())
+                self.saved_at[file] = float("-inf")
+            self.journals.append(journal_name(file, number), entries, part.cost_not_in_journal.take())
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
         self.spill()
         return complete
 
-    def charge(self, asked: Sequence[Prompt], tokens: int, *, kept: bool) -> None:
-        """Note what one request cost that was sent; parts that stand already are not charged."""
-        for file, number, cost in shares(asked, tokens, self.rows_per_part, kept=kept):
+    def charge(self, prompts: Sequence[Prompt], tokens: int, *, kept: bool) -> None:
+        """Add the cost of one request to the parts of its rows, unless they are published already."""
+        for file, number, cost in split_by_part(prompts, tokens, self.spec.rows_per_part, kept=kept):
             progress = self.open.get(file)
             part = None if progress is None else progress.open.get(number)
             if part is not None:
                 part.charge(cost)
 
     def spill(self) -> None:
-        """Leave the results of the parts that wait longest to their journals, where memory runs short."""
+        """Drop results that are in journals from memory, oldest parts first, if memory runs short."""
         parts = [part for progress in self.open.values() for part in progress.open.values()]
         held = sum(part.held_bytes for part in parts)
-        if held <= MOST_HELD_BYTES:
+        if held <= MAX_HELD_BYTES:
             return
         for part in parts:
-            if part.in_journal and held > MOST_HELD_BYTES / 2:
+            if part.in_journal and held > MAX_HELD_BYTES / 2:
                 held -= part.held_bytes
                 part.spill()
 
-    def journal_name(self, file: str, number: int) -> str:
-        """Return the name of a part's journal."""
-        return f"{stem_of(file)}-{number:05d}"
+    def close(self) -> None:
+        """Close the journals; their content stays."""
+        self.journals.close()
 
-    def replay_of(self, file: str) -> Replay:
-        """Return what gives the results that a killed run had of a file's parts."""
-        return lambda number: self.journals.replay(self.journal_name(file, number))
-
-    def spent_of(self, file: str) -> Spent:
-        """Return what tells the cost of the results that were replayed of a file's parts."""
-        return lambda number: self.journals.spent.get(self.journal_name(file, number)) or Cost()
-
-    def encode(self, part: Part) -> Encoded | None:
-        """Turn a part's rows into its files' content, as far as that needs no disk; `None` if it is empty."""
-        if part.spilled:
-            part.recall(self.journals.replay(self.journal_name(part.file, part.number)))
-        settled = part.in_order()
-        if not settled:
-            return None
-        scores = [row for row in settled if isinstance(row.result, Score)]
-        errors = [row for row in settled if isinstance(row.result, RowError)]
-        schema = self.schema
-        if scores and self.layout.task == "embeddings":
-            schema = replace(schema, dimensions=int(scores[0].result.value.size))  # type: ignore[union-attr]
-        return Encoded(
-            part=part,
-            counts=counts(settled),
-            dimensions=schema.dimensions,
-            scores=self.format.encode_scores(scores, schema) if scores else None,
-            errors=self.format.encode_errors(errors, schema) if errors else None,
-            digests=encode_digests(settled, part.asked, part.carried, with_id=schema.with_id),
-        )
-
-    def publish(self, encoded: Encoded | None) -> None:
-        """Write a part's files, then its commit record into the manifest; nothing for an empty part."""
-        if encoded is None:
-            return
-        part = encoded.part
-        name = self.layout.part_name(part.file, part.number)
-        if not part.in_journal:
-            # Until the manifest names the new files, nothing else tells what stood in the old ones.
-            self.keep_all(part)
-        manifest = self.manifests[part.file]
-        manifest.dimensions = encoded.dimensions or manifest.dimensions
-        ok, failed, transient, empty = encoded.counts
-        digests = self.layout.digests(part.file, part.number)
-        if isinstance(digests, Path):  # who needs them works on a disk alone
-            storage.write_whole(digests, encoded.digests)
-        manifest.parts[part.number] = Commit(
-            part=part.number,
-            rows=part.read,
-            ok=ok,
-            errors=failed,
-            transient=transient,
-            empty=empty,
-            whole=part.whole,
-            inputs=part.inputs,
-            attempts=part.cost.attempts,
-            tokens_billed=part.cost.billed,
-            tokens_kept=part.cost.kept,
-            scores=written(self.layout.scores / name, encoded.scores),
-            error_records=written(self.layout.errors / name, encoded.errors),
-        )
-        self.published.setdefault(part.file, []).append(self.journal_name(part.file, part.number))
-        if time.monotonic() - self.written.get(part.file, 0.0) >= MANIFEST_SECONDS:
-            self.write_manifest(part.file)
-
-    def keep_all(self, part: Part) -> None:
-        """Put into the journal what a part holds from its files, which are about to be written anew."""
-        name = self.journal_name(part.file, part.number)
-        entries = [Entry(row, part.asked[row.row]) for row in part.in_order() if row.row in part.asked]
-        self.journals.replay(name)
-        self.journals.append(name, entries)
-        part.in_journal = True
-
-    def write_manifest(self, file: str) -> None:
-        """Write a file's manifest as it stands."""
-        write_manifest(self.layout.manifest(file), self.manifests[file])
-        self.written[file] = time.monotonic()
+    def remove_published_journals(self, file: str) -> None:
+        """Remove the journals of parts that the manifest names."""
         for name in self.published.pop(file, ()):
             self.journals.remove(name)
 
-    def finish(self, file: str) -> None:
-        """Write a file's last manifest."""
-        self.write_manifest(file)
 
-    def close(self) -> None:
-        """Let go of the journals; what is in them stays."""
-        self.journals.close()
+def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
+    """Read what an output that this run has for itself holds, or discard it; return the discarded scores.
 
-    def score_parts(self, files: Iterable[str]) -> Iterator[Place]:
-        """Give the score files that count, in input order."""
-        for file in files:
-            manifest = self.manifests.get(file)
-            for number in sorted(manifest.parts) if manifest is not None else ():
-                part = manifest.parts[number].scores if manifest is not None else None
-                if part is not None:
-                    yield self.layout.scores / part.name
+    A run with other settings that scored nothing, because they were wrong, is discarded without a question.
+    Raises `OutputError` if the folder holds another run's results or foreign files, or cannot be written.
+    Messages name the `visible` output.
+    """
+    spec = ledger.spec
+    discarded = discard_scores(spec.layout, ledger.journals) if overwrite else 0
+    refuse_foreign_files(spec.layout)
+    sweep(spec.layout)
+    storage.write_whole(spec.layout.readme, README_TEXT)
+    manifests = [read_and_restore(path) for path in manifest_paths(spec.layout)]
+    ledger.journals, ledger.journals_moved_to = open_journals(spec.layout, spec.scratch, spec.identity)
+    if overwrite:
+        ledger.journals.clear()
+    if any(manifest.ok for manifest in manifests) or ledger.journals.present:
+        for manifest in manifests:
+            refuse_other_settings(visible, manifest)
+    elif any(manifest.fingerprint != spec.fingerprint for manifest in manifests):
+        discard_scores(spec.layout, ledger.journals)
+        manifests = []
+    remove_uncommitted(spec.layout, manifests)
+    ledger.manifests = {manifest.file: manifest for manifest in manifests}
+    return discarded
 
 
-def written(path: Place, content: bytes | Iterable[bytes] | None) -> PartFile | None:
-    """Write one part's file; none, and none left over, where it would be empty."""
-    if content is None:
-        storage.remove(path)
+def begin_file(
+    ledger: Ledger, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver
+) -> FileInParts | None:
+    """Begin with an input file; `None` if nothing is left to do.
+
+    `is_there` says whether the files of a published part are as its commit record says. Raises `OutputError`
+    if the input has changed since it was scored completely.
+    """
+    spec, retry_errors = ledger.spec, ledger.spec.retry_errors
+    manifest = ledger.manifests.get(file)
+    if manifest is None:
+        manifest = ledger.manifests[file] = Manifest(file, spec.layout.task, spec.fingerprint)
+    if manifest.state == "complete" and manifest.input != digest:
+        raise error_of_change(spec, file)
+    committed = manifest.parts
+    manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
+    damaged = committed.keys() - manifest.parts.keys()
+    for number, commit in manifest.parts.items():
+        if commit.is_done(retry_errors=retry_errors):
+            # A run that was killed after publishing did not remove this.
+            ledger.journals.remove(journal_name(file, number))
+    if manifest.is_done(retry_errors=retry_errors) and not damaged:
         return None
-    put = storage.write_whole(path, content)
-    return PartFile(path.name, put.bytes, put.digest)
+    manifest.input, manifest.state, manifest.problem = digest, "partial", ""
+    if manifest.reported == "yes":
+        manifest.reported = "off"
+    ledger.open[file] = FileInParts(
+        file=file,
+        rows_per_part=spec.rows_per_part,
+        committed=committed,
+        take_over=take_over,
+        journals=ledger.journals,
+        damaged=frozenset(damaged),
+        retry_errors=retry_errors,
+        advice=advice_on_change(spec, file),
+    )
+    return ledger.open[file]
 
 
-def shown(value: Any) -> str:
-    """Return a setting's value for a message, cut where it is long."""
-    text = "not set" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def encode_part(ledger: Ledger, part: Part) -> EncodedPart | None:
+    """Return the content of a part's files, with the results that only its journal holds."""
+    if part.spilled:
+        part.recall(ledger.journals.replay(journal_name(part.file, part.number)))
+    return ledger.parts.encode(part)
+
+
+def commit_part(ledger: Ledger, encoded: EncodedPart) -> None:
+    """Write a part's files, and note its commit record in the manifest."""
+    part = encoded.part
+    if not part.in_journal:
+        # Until the manifest names the new files, only the journal holds what was in the old ones.
+        name = journal_name(part.file, part.number)
+        digests = part.prompt_digests
+        ledger.journals.replay(name)
+        ledger.journals.append(
+            name, [JournalEntry(row, digests[row.row]) for row in part.in_order() if row.row in digests]
+        )
+        part.in_journal = True
+    manifest = ledger.manifests[part.file]
+    manifest.dimensions = encoded.dimensions or manifest.dimensions
+    manifest.parts[part.number] = ledger.parts.write(encoded)
+
+
+def publish_part(ledger: Ledger, encoded: EncodedPart) -> None:
+    """Commit a part, and write the manifest unless that was done a moment ago."""
+    part = encoded.part
+    commit_part(ledger, encoded)
+    ledger.published.setdefault(part.file, []).append(journal_name(part.file, part.number))
+    if time.monotonic() - ledger.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
+        ledger.write_manifest(part.file)
+
+
+def save_manifest(ledger: Ledger, file: str) -> None:
+    """Write a file's manifest."""
+    write_manifest(ledger.spec.layout.manifest(file), ledger.manifests[file])
+    ledger.saved_at[file] = time.monotonic()

@@ -1,7 +1,7 @@
-"""What is known of one input file's output, for sure?
+"""What is known for sure about the output of one input file?
 
-A manifest names every part that counts, by size and digest; what it does not name is not trusted. It
-is plain JSON, written whole. It holds no cell of the input.
+A manifest names every part that counts, by size and digest; a part that it does not name is not trusted. It
+is plain JSON, written atomically. It holds no cell of the input.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError
+from batchscore.errors import OutputError, setting_name
 from batchscore.output.layout import MARKER, Layout
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
 VERSION = 1
+
+#: The errors of reading a file that is not a manifest.
+NOT_A_MANIFEST = (ValueError, KeyError, TypeError, AttributeError)
+
+#: `reported` as earlier manifests have it.
+_REPORTED: Mapping[Any, str] = {True: "yes", False: "no", None: "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +41,11 @@ class PartFile:
 class Commit:
     """The commit record of one part: rows `[part x rows_per_part, ...)`, as far as they were read.
 
-    `rows` is how many of them were read, `ok` and `errors` how many are settled; `transient` of the
-    errors may succeed when asked again. `whole`: the input was read to the part's end. `inputs` is a
-    digest of what the rows asked, in order. `attempts` are the requests that were sent for it,
-    `tokens_billed` what the service reported for them, `tokens_kept` of these the tokens of answers that
-    stand in records; those of a request that held rows of several parts are shared out by rows.
+    `rows` is the number of rows read, `ok` and `errors` are settled ones; `transient` errors are worth a
+    retry, `empty` ones are rows without a text. `whole`: the input was read to the part's end. `inputs` is a
+    digest of the rows' prompts, in order. `attempts` are the requests that were sent for it, `tokens_billed`
+    the tokens that the service reported for them, `tokens_kept` the share of these whose answers are in
+    records. A request with rows of several parts is split by rows.
     """
 
     part: int
@@ -56,24 +62,27 @@ class Commit:
     scores: PartFile | None = None
     error_records: PartFile | None = None
 
-    def asked_again(self, *, retry_errors: bool) -> int:
-        """Return how many errors don't stand: those that may have passed, or all but those of empty rows."""
+    def retried(self, *, retry_errors: bool) -> int:
+        """Return the number of errors that a run retries: transient ones, or all but empty rows."""
         return self.errors - self.empty if retry_errors else self.transient
 
-    def nothing_left(self, *, retry_errors: bool) -> bool:
-        """Whether nothing of this part is left to ask."""
+    def is_done(self, *, retry_errors: bool) -> bool:
+        """Whether no row of this part is left to score."""
         settled = self.whole and self.ok + self.errors == self.rows
-        return settled and not self.asked_again(retry_errors=retry_errors)
+        return settled and not self.retried(retry_errors=retry_errors)
 
 
 @dataclass(slots=True)
 class Manifest:
-    """One input file's account: `rows = ok + errors + not_reached`.
+    """The results of one input file: `rows = ok + errors + not_reached`.
 
-    `state` is `complete`, `partial` (a limit or a stop left rows unread or unanswered) or
-    `unreadable`, with the `problem` in words. `input` is the digest of the file's bytes. `reported`: what
-    stands is what all `changes` together tell; `None`: what stood before is. `place`: where a worker
-    found the file, while its name tells nothing of its folder.
+    `state` is `complete`, `partial` (a limit or a stop left rows unread or unanswered) or `unreadable`, with
+    the `problem` in words. `input` is the digest of the file's bytes. `place`: where a worker found the file,
+    if its name does not tell its folder.
+
+    `reported` is about `changes/`, which `--incremental` writes. `yes`: all changes together describe these
+    records. `no`: no changes file mentions them. `off`: the changes describe earlier records of this file; a
+    run without `--incremental` has changed them since.
     """
 
     file: str
@@ -83,7 +92,7 @@ class Manifest:
     state: str = "partial"
     problem: str = ""
     dimensions: int | None = None
-    reported: bool | None = False
+    reported: str = "no"
     place: str = ""
     parts: dict[int, Commit] = field(default_factory=dict)
 
@@ -104,7 +113,7 @@ class Manifest:
 
     @property
     def empty(self) -> int:
-        """Of the errors, the rows that had nothing to ask."""
+        """Errors of rows without a text."""
         return sum(commit.empty for commit in self.parts.values())
 
     @property
@@ -113,19 +122,19 @@ class Manifest:
         names = ("attempts", "tokens_billed", "tokens_kept")
         return {name: sum(getattr(commit, name) for commit in self.parts.values()) for name in names}
 
-    def standing(self, *, retry_errors: bool) -> int:
-        """Return the rows whose record stands: it would not be asked for again."""
-        again = sum(commit.asked_again(retry_errors=retry_errors) for commit in self.parts.values())
-        return self.ok + self.errors - again
+    def final_rows(self, *, retry_errors: bool) -> int:
+        """Return the number of rows whose record is final, so that no run scores them again."""
+        retried = sum(commit.retried(retry_errors=retry_errors) for commit in self.parts.values())
+        return self.ok + self.errors - retried
 
-    def nothing_left(self, *, retry_errors: bool) -> bool:
-        """Whether the same run would have nothing to ask of this file."""
+    def is_done(self, *, retry_errors: bool) -> bool:
+        """Whether the same run would have nothing to score in this file."""
         return self.state == "complete" and all(
-            commit.nothing_left(retry_errors=retry_errors) for commit in self.parts.values()
+            commit.is_done(retry_errors=retry_errors) for commit in self.parts.values()
         )
 
     def to_json(self) -> bytes:
-        """Return the manifest as it stands on disk."""
+        """Return the manifest as it is written."""
         commits = [self.parts[number] for number in sorted(self.parts)]
         return orjson.dumps(
             {
@@ -151,24 +160,24 @@ class Manifest:
 
 
 def copy_of(path: Place) -> Place:
-    """Return where a manifest stands a second time, should its file system write in place.
+    """Return the place of a manifest's copy, which exists if the file system cannot rename.
 
-    There a process that is killed leaves a torn file, and without the manifest all that it names is lost; so
-    the copy is written before, to its end.
+    There a manifest is written in place, and a process that is killed leaves it torn. Without the manifest
+    all that it names is lost, so the copy is written first.
     """
     task = path.parent
     return task.parent.parent / MARKER / f"manifest-{task.name}" / path.name
 
 
-def places_of_manifests(layout: Layout) -> list[Place]:
-    """Return where manifests stand, also those of which only the copy is there."""
+def manifest_paths(layout: Layout) -> list[Place]:
+    """Return the places of all manifests, also of those that exist as a copy only."""
     folders = (layout.manifests, copy_of(layout.manifests / "x").parent)
-    names = {name for folder in folders for name in shown_names(folder) if name.endswith(".json")}
+    names = {name for folder in folders for name in visible_names(folder) if name.endswith(".json")}
     return [layout.manifests / name for name in sorted(names)]
 
 
-def shown_names(folder: Place) -> list[str]:
-    """Return the visible names of a folder; none where there is no folder. Raises `OutputError`."""
+def visible_names(folder: Place) -> list[str]:
+    """Return the visible names of a folder, sorted; none if there is no folder. Raises `OutputError`."""
     try:
         return [name for name in storage.names(folder) if not name.startswith(".")]
     except OSError as error:
@@ -183,7 +192,7 @@ def remove_manifest(path: Place) -> None:
 
 
 def write_manifest(path: Place, manifest: Manifest) -> None:
-    """Write a manifest as it stands; raises `OutputError`."""
+    """Write a manifest; raises `OutputError`."""
     text = manifest.to_json()
     if isinstance(path, Path) and path.parent.is_dir() and storage.is_in_place(path.parent):
         storage.write_whole(copy_of(path), text)
@@ -191,62 +200,65 @@ def write_manifest(path: Place, manifest: Manifest) -> None:
 
 
 def read_manifest(path: Place) -> Manifest:
-    """Read a manifest, or its copy; raises `OutputError` where it is damaged or of another version."""
+    """Read a manifest, or its copy; raises `OutputError` if it is damaged or of another version."""
     try:
-        return parsed(path)
-    except (OutputError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return parse_manifest(path)
+    except (OutputError, *NOT_A_MANIFEST) as error:
         if isinstance(error, OutputError) and not isinstance(error.__cause__, FileNotFoundError):
             raise
-        with suppress(ValueError, KeyError, TypeError, AttributeError):
+        with suppress(*NOT_A_MANIFEST):
             if storage.exists(copy_of(path)):
-                return parsed(copy_of(path))
+                return parse_manifest(copy_of(path))
         raise OutputError(
-            f"{path} is not a manifest that batchscore can read. To score that file anew, remove it, or let "
-            "`batchscore verify --repair` do so."
+            f"{path} is not a manifest that batchscore can read. To score that file again, remove the "
+            "manifest, or run `batchscore verify --repair`."
         ) from None
 
 
-def restored(path: Place) -> Manifest:
-    """Read a manifest; one that was torn while it was written in place is written again from its copy."""
-    found = read_manifest(path)
+def read_and_restore(path: Place) -> Manifest:
+    """Read a manifest; if it was torn while it was written in place, write it again from its copy."""
+    manifest = read_manifest(path)
     if isinstance(path, Path) and storage.exists(copy_of(path)):
         try:
-            parsed(path)
-        except (OutputError, ValueError, KeyError, TypeError, AttributeError):
-            storage.write_whole(path, found.to_json())
-    return found
+            parse_manifest(path)
+        except (OutputError, *NOT_A_MANIFEST):
+            storage.write_whole(path, manifest.to_json())
+    return manifest
 
 
-def parsed(path: Place) -> Manifest:
-    """Return what stands in a file; raises `ValueError` and the like where that is no manifest."""
-    found = orjson.loads(b"".join(storage.chunks(path)))
-    if found["version"] != VERSION:
+def parse_manifest(path: Place) -> Manifest:
+    """Read a manifest without its copy; raises `OutputError`, or an error of `NOT_A_MANIFEST`."""
+    fields = orjson.loads(b"".join(storage.chunks(path)))
+    if fields["version"] != VERSION:
         raise OutputError(
-            f"{path} was written by another version of batchscore; use another folder or --overwrite."
+            f"{path} was written by another version of batchscore. Use another folder, or "
+            f"{setting_name('overwrite')}."
         )
-    return manifest_from(found)
+    return manifest_from_json(fields)
 
 
-def manifest_from(found: Mapping[str, Any]) -> Manifest:
-    """Return a manifest from its JSON; raises `ValueError`, `KeyError` or `TypeError`."""
-    commits = [commit_from(part) for part in found["parts"]]
+def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
+    """Return a manifest from its JSON; raises an error of `NOT_A_MANIFEST`."""
+    commits = [commit_from_json(part) for part in fields["parts"]]
+    reported = fields.get("reported", "no")
     return Manifest(
-        file=found["file"],
-        task=found["task"],
-        fingerprint=found["fingerprint"],
-        input=found["input"],
-        state=found["state"],
-        problem=found["problem"],
-        dimensions=found["dimensions"],
-        reported=found.get("reported", False),
-        place=found.get("place", ""),
+        file=fields["file"],
+        task=fields["task"],
+        fingerprint=fields["fingerprint"],
+        input=fields["input"],
+        state=fields["state"],
+        problem=fields["problem"],
+        dimensions=fields["dimensions"],
+        reported=_REPORTED.get(reported, reported),
+        place=fields.get("place", ""),
         parts={commit.part: commit for commit in commits},
     )
 
 
-def commit_from(found: Mapping[str, Any]) -> Commit:
+def commit_from_json(fields: Mapping[str, Any]) -> Commit:
     """Return a commit record from its JSON."""
-    fields = dict(found)
-    for name in ("scores", "error_records"):
-        fields[name] = PartFile(**fields[name]) if fields[name] is not None else None
-    return Commit(**fields)
+    files = {
+        name: PartFile(**fields[name]) if fields[name] is not None else None
+        for name in ("scores", "error_records")
+    }
+    return Commit(**{**fields, **files})

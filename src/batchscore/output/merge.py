@@ -18,8 +18,8 @@ from batchscore.output.find import (
     score_parts,
     task_of,
 )
-from batchscore.output.leftovers import listed
-from batchscore.output.locks.lock import refuse_held
+from batchscore.output.leftovers import list_files
+from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import read_manifest
 from batchscore.output.records.infer_schema import first_record, schema_of
 from batchscore.output.records.merge_parts import merge_parts, refuse_other_suffix
@@ -54,7 +54,7 @@ def merge_output(
     task = task_of(folder, named, task)
     errors, missing, keep = _check_parts(folder, task)
     _refuse_target(folder, task, file, overwrite=overwrite)
-    _, parts = score_parts(folder, task)
+    parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
         parts.sort(key=lambda part: str(first_record(part).get("file")).split("/"))
@@ -70,7 +70,7 @@ def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[
     errors = not_reached = 0
     keep: tuple[str, ...] | None = None
     incomplete = incomplete_files(folder, task)
-    for path in listed(folder / "manifest" / task, ".json"):
+    for path in list_files(folder / "manifest" / task, ".json"):
         manifest = read_manifest(path)
         errors += manifest.errors
         not_reached += manifest.rows - manifest.ok - manifest.errors
@@ -91,7 +91,7 @@ def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[
     missing = [f"{not_reached:,} rows that were read have no record"] if not_reached else []
     missing += [f"{file}: {why}" for file, why in sorted(incomplete.items())]
     try:
-        refuse_held(folder_of_locks(folder), task, what=str(folder))
+        refuse_locked(folder_of_locks(folder), task, what=str(folder))
     except OutputLocked as error:
         missing.append(str(error).partition(". ")[0])
     return errors, tuple(missing), keep
@@ -110,7 +110,7 @@ def _refuse_target(folder: Place, task: str, file: Place, *, overwrite: bool) ->
     if storage.is_folder(file) or (isinstance(file, Path) and not file.is_file()):
         raise OutputError(f"{file} is not a file. Choose another name.")
     found = digest(file)
-    for path in listed(folder / "manifest" / task, ".json"):
+    for path in list_files(folder / "manifest" / task, ".json"):
         manifest = read_manifest(path)
         if manifest.input == found:
             raise OutputError(f"{file} is the input {manifest.file} of these scores. Choose another name.")

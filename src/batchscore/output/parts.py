@@ -1,8 +1,8 @@
-"""Which rows belong to which part, and when is a part whole?
+"""Which rows belong to which part, and when is a part complete?
 
-One input file's rows are cut at fixed row numbers. Rows come in input order, their results in any
-order; a part is handed out when the input has been read past its end and each of its rows is
-settled. It knows no format and writes nothing.
+One input file's rows are cut at fixed row numbers. Rows come in input order, their results in any order. A
+part is handed out when the input has been read past its end and each of its rows is settled. This module
+knows no format and writes nothing.
 """
 
 from __future__ import annotations
@@ -11,93 +11,99 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, OutputError
 from batchscore.output.cost import Cost, share
-from batchscore.output.journal import Entry
+from batchscore.output.journal import JournalEntry, Journals
+from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit
 from batchscore.rows import Prompt, RowError, Score, Settled
+
+#: The approximate memory of a result besides its value.
+ROW_BYTES = 400
 
 
 @dataclass(slots=True)
 class Part:
     """The rows `[number x rows_per_part, ...)` of one file while they are being settled.
 
-    `cost` is what was spent for them by all runs, `uncounted` what of it no journal tells yet.
+    `fully_read`: the input was read to the part's end. The results of `spilled` rows are in the journal
+    alone. `cost` is what all runs spent for these rows, `cost_not_in_journal` the share of it that no journal
+    holds yet.
     """
 
     file: str
     number: int
     read: int = 0
-    whole: bool = False
+    fully_read: bool = False
     settled: dict[int, Settled] = field(default_factory=dict)
-    asked: dict[int, bytes] = field(default_factory=dict)
-    carried: dict[int, bytes] = field(default_factory=dict)
+    prompt_digests: dict[int, bytes] = field(default_factory=dict)
+    kept_digests: dict[int, bytes] = field(default_factory=dict)
     digest: Any = field(default_factory=xxhash.xxh3_128)
     held_bytes: int = 0
     in_journal: bool = True
     spilled: set[int] = field(default_factory=set)
     cost: Cost = field(default_factory=Cost)
-    uncounted: Cost = field(default_factory=Cost)
+    cost_not_in_journal: Cost = field(default_factory=Cost)
 
     @property
     def waiting(self) -> int:
-        """How many rows were read and are not settled."""
+        """The number of rows that were read and are not settled."""
         return self.read - len(self.settled) - len(self.spilled)
 
     @property
     def complete(self) -> bool:
         """Whether every row is read and settled."""
-        return self.whole and not self.waiting
+        return self.fully_read and not self.waiting
 
     def expect(self, item: Prompt | Settled) -> None:
-        """Note a row that was read, and what it asks."""
+        """Note a row that was read, and the digest of its prompt."""
         self.read += 1
         row, identity = item.row, item.id
-        asked = self.asked[row] = asked_by(item)
+        digest = self.prompt_digests[row] = digest_of_prompt(item)
         if identity is None:
-            self.digest.update(b"%d:%s" % (row, asked))
+            self.digest.update(b"%d:%s" % (row, digest))
         else:
-            self.digest.update(b"%d:%s\0%s" % (row, asked, identity.encode("utf-8", "replace")))
+            self.digest.update(b"%d:%s\0%s" % (row, digest, identity.encode("utf-8", "replace")))
         if item.kept:
-            carried = xxhash.xxh3_128_digest(repr(item.kept).encode("utf-8", "replace"))
-            self.carried[item.row] = carried
-            self.digest.update(b"\0" + carried)
+            kept = xxhash.xxh3_128_digest(repr(item.kept).encode("utf-8", "replace"))
+            self.kept_digests[item.row] = kept
+            self.digest.update(b"\0" + kept)
 
     @property
     def inputs(self) -> str:
-        """The digest of what the rows read so far ask and carry, in order."""
+        """The digest of prompts and kept columns of all rows read so far, in order."""
         return str(self.digest.hexdigest())
 
     def settle(self, settled: Settled) -> None:
         """Take a row's result. O(1)."""
         self.settled[settled.row] = settled
-        self.held_bytes += bytes_of(settled)
+        self.held_bytes += memory_of(settled)
 
-    def settle_all(self, rows: Sequence[Settled]) -> list[Entry]:
-        """Take the results of rows of this part; returns what a journal keeps of them."""
+    def settle_all(self, rows: Sequence[Settled]) -> list[JournalEntry]:
+        """Take the results of rows of this part; return their journal entries."""
         self.settled.update([(settled.row, settled) for settled in rows])
-        self.held_bytes += sum(map(bytes_of, rows))
-        asked = self.asked
-        return [Entry(settled, asked[settled.row]) for settled in rows]
+        self.held_bytes += sum(map(memory_of, rows))
+        digests = self.prompt_digests
+        return [JournalEntry(settled, digests[settled.row]) for settled in rows]
 
     def charge(self, cost: Cost) -> None:
-        """Note what was spent. O(1)."""
+        """Add to the cost. O(1)."""
         self.cost.add(cost)
-        self.uncounted.add(cost)
+        self.cost_not_in_journal.add(cost)
 
     def spill(self) -> None:
-        """Forget the results, which are in the journal, but for their rows."""
+        """Drop the results from memory; they are in the journal."""
         self.spilled.update(self.settled)
         self.settled.clear()
         self.held_bytes = 0
 
-    def recall(self, entries: Mapping[int, Entry]) -> None:
-        """Take back what was forgotten."""
+    def recall(self, entries: Mapping[int, JournalEntry]) -> None:
+        """Take spilled results back into memory."""
         self.settled.update((row, entries[row].settled) for row in self.spilled if row in entries)
         self.spilled.clear()
 
@@ -106,57 +112,47 @@ class Part:
         return [self.settled[row] for row in sorted(self.settled)]
 
 
-def asked_by(item: Prompt | Settled) -> bytes:
-    """Return a digest of what one row asks; 16 bytes. Rows that ask the same have the same."""
+def digest_of_prompt(item: Prompt | Settled) -> bytes:
+    """Return a digest of a row's prompt, 16 bytes; rows with equal prompts have the same."""
     if isinstance(item, Prompt):
         return xxhash.xxh3_128_digest(item.body)
     code = item.result.code.value if isinstance(item.result, RowError) else ""
     return xxhash.xxh3_128_digest(b"\0" + code.encode())
 
 
-def answered_as(item: Prompt | Settled, known: Settled) -> Settled:
-    """Return the record of a row whose answer is known, maybe from another place."""
+def copy_answer(item: Prompt | Settled, known: Settled) -> Settled:
+    """Return the record of a row whose answer is known, maybe from another row."""
     return replace(known, file=item.file, row=item.row, id=item.id, kept=item.kept)
 
 
-def bytes_of(settled: Settled) -> int:
-    """Return about the memory that a result takes."""
+def memory_of(settled: Settled) -> int:
+    """Return the approximate bytes of memory that a result takes."""
     value = settled.result.value if isinstance(settled.result, Score) else None
     if isinstance(value, np.ndarray):
         return value.nbytes + ROW_BYTES
     return ROW_BYTES + sum(len(text) for text in (value if isinstance(value, list) else [value or ""]))
 
 
-#: Gives the records of a part that is already published.
-Load = Callable[[Commit], Mapping[int, Settled]]
-
-#: Gives what a killed run had of a part.
-Replay = Callable[[int], Mapping[int, Entry]]
-
-#: Gives what a killed run had spent for a part whose results were replayed.
-Spent = Callable[[int], Cost]
-
-#: About what a result takes beside its value.
-ROW_BYTES = 400
+#: Settles those rows of a part whose published record is final.
+TakeOver: TypeAlias = Callable[[Part, Commit, AbstractSet[int]], None]
 
 
 @dataclass(slots=True)
 class FileInParts:
-    """One input file on its way into parts, on top of what an earlier run `committed`.
+    """One input file on its way into parts, on top of the parts that an earlier run `committed`.
 
-    Of a `damaged` part a file is gone or cut; what still stands of it is kept. With `retry_errors` no error
-    stands.
+    A file of a `damaged` part is missing or cut; the rest of the part is used. With `retry_errors` no error
+    is final. `advice` says what the user can do if the input has changed.
     """
 
     file: str
     rows_per_part: int
     committed: Mapping[int, Commit]
-    load: Load
-    replay: Replay
+    take_over: TakeOver
+    journals: Journals
     damaged: frozenset[int] = frozenset()
     retry_errors: bool = False
-    spent: Spent = lambda _: Cost()
-    ways_on: str = ""
+    advice: str = ""
     open: dict[int, Part] = field(default_factory=dict)
     limited: bool = False
     ended: bool = False
@@ -164,34 +160,34 @@ class FileInParts:
 
     @property
     def damage(self) -> str:
-        """What is not there any more as an earlier run left it, in words."""
+        """A message about the damaged parts."""
         count = len(self.damaged)
         parts = "1 part of its records is" if count == 1 else f"{count:,} parts of its records are"
-        return f"{self.file}: {parts} damaged or gone; the rows that are lost are asked, and paid for, again."
+        return f"{self.file}: {parts} damaged or missing. The lost rows are scored, and paid for, again."
 
     def unanswered(self, items: Iterator[Prompt | Settled]) -> Iterator[Prompt | Settled]:
-        """Give on the rows that no earlier run has settled, in order; the rest is skipped.
+        """Yield the rows that no earlier run has settled, in order.
 
-        Raises `OutputError` where an earlier run published other rows than these. Memory: one part's
-        rows where an earlier run has published it, else none.
+        Raises `OutputError` if an earlier run published other rows than these. Memory: one part's rows if an
+        earlier run has published it, else none.
         """
         for number, group in groupby(items, key=lambda item: item.row // self.rows_per_part):
             for part in self.open.values():
-                part.whole = True
+                part.fully_read = True
             commit = self.committed.get(number)
             if commit is None:
                 part = self.open[number] = Part(self.file, number)
-                entries = self.replay(number)
-                part.cost.add(self.spent(number))
+                entries, cost = self.replay(number)
+                part.cost.add(cost)
                 for item in group:
                     part.expect(item)
-                    if not entries or not self.stands(part, item, entries):
+                    if not entries or not self.settle_from_journal(part, item, entries):
                         yield item
             else:
-                yield from self.resumed(commit, list(group))
+                yield from self.resume_part(commit, list(group))
 
-    def resumed(self, commit: Commit, items: list[Prompt | Settled]) -> Iterator[Prompt | Settled]:
-        """Give on what a published part leaves to ask."""
+    def resume_part(self, commit: Commit, items: list[Prompt | Settled]) -> Iterator[Prompt | Settled]:
+        """Yield the rows that a published part leaves to score."""
         part = Part(self.file, commit.part)
         for item in items[: commit.rows]:
             part.expect(item)
@@ -200,47 +196,46 @@ class FileInParts:
         if part.inputs != commit.inputs or (commit.whole and len(items) > commit.rows):
             first = commit.part * self.rows_per_part
             raise OutputError(
-                f"{self.file} has changed since it was scored (at row {first} or soon after). {self.ways_on}"
+                f"{self.file} has changed since it was scored (at row {first} or soon after). {self.advice}"
             )
-        if commit.nothing_left(retry_errors=self.retry_errors) and commit.part not in self.damaged:
+        if commit.is_done(retry_errors=self.retry_errors) and commit.part not in self.damaged:
             return
         for item in items[commit.rows :]:
             part.expect(item)
         self.take_over(part, commit, {item.row for item in items})
         self.open[part.number] = part
-        entries = self.replay(commit.part)
+        entries, cost = self.replay(commit.part)
         unknown = [item for item in items if item.row not in part.settled and item.row not in part.spilled]
         if any(item.row in entries for item in unknown):
-            part.cost.add(self.spent(commit.part))
+            part.cost.add(cost)
         for item in unknown:
-            if not self.stands(part, item, entries):
+            if not self.settle_from_journal(part, item, entries):
                 yield item
 
-    def take_over(self, part: Part, commit: Commit, rows: AbstractSet[int]) -> None:
-        """Settle those of the rows whose record stands."""
-        for row, old in self.load(commit).items():
-            if row in rows and final(old, retry_errors=self.retry_errors):
-                part.settle(old)
-        scored = sum(isinstance(old.result, Score) for old in part.settled.values())
-        part.cost = Cost(commit.attempts, commit.tokens_billed, share(commit.tokens_kept, scored, commit.ok))
-        part.in_journal = not part.settled
+    def replay(self, number: int) -> tuple[Mapping[int, JournalEntry], Cost]:
+        """Return the results of a part that a killed run left in its journal, and their cost."""
+        name = journal_name(self.file, number)
+        entries = self.journals.replay(name)
+        return entries, self.journals.spent.get(name) or Cost()
 
-    def stands(self, part: Part, item: Prompt | Settled, entries: Mapping[int, Entry]) -> bool:
-        """Whether a killed run had the answer to what this row asks; it is taken over."""
+    def settle_from_journal(
+        self, part: Part, item: Prompt | Settled, entries: Mapping[int, JournalEntry]
+    ) -> bool:
+        """Settle a row whose prompt a killed run had answered; return whether that was so."""
         entry = entries.get(item.row)
-        if entry is None or entry.asked != part.asked[item.row]:
+        if entry is None or entry.prompt_digest != part.prompt_digests[item.row]:
             return False
-        if not final(entry.settled, retry_errors=self.retry_errors):
+        if not is_final(entry.settled, retry_errors=self.retry_errors):
             return False
-        part.settle(answered_as(item, entry.settled))
+        part.settle(copy_answer(item, entry.settled))
         self.replayed += 1
         return True
 
     def end(self) -> None:
-        """Note that the input was read to its end."""
+        """Note that the input was read completely."""
         self.ended = True
         for part in self.open.values():
-            part.whole = True
+            part.fully_read = True
 
     @property
     def waiting(self) -> bool:
@@ -255,18 +250,27 @@ class FileInParts:
         return complete
 
 
-def final(settled: Settled, *, retry_errors: bool) -> bool:
-    """Whether a record stands: a score, or an error that would come again and is not to be retried.
+def take_over_records(
+    part: Part, commit: Commit, records: Mapping[int, Settled], rows: AbstractSet[int], *, retry_errors: bool
+) -> None:
+    """Settle those of the `rows` whose published record is final."""
+    for row, old in records.items():
+        if row in rows and is_final(old, retry_errors=retry_errors):
+            part.settle(old)
+    scored = sum(isinstance(old.result, Score) for old in part.settled.values())
+    part.cost = Cost(commit.attempts, commit.tokens_billed, share(commit.tokens_kept, scored, commit.ok))
+    part.in_journal = not part.settled
 
-    A row that has nothing to ask is never retried.
-    """
+
+def is_final(settled: Settled, *, retry_errors: bool) -> bool:
+    """Whether a record is not retried: a score, an empty row, or a permanent error without `retry_errors`."""
     if isinstance(settled.result, Score) or settled.result.code is ErrorCode.EMPTY_INPUT:
         return True
     return not retry_errors and settled.result.code not in TRANSIENT
 
 
-def counts(settled: list[Settled]) -> tuple[int, int, int, int]:
-    """Return how many rows are ok, errors, of these transient, of these empty."""
+def count_results(settled: list[Settled]) -> tuple[int, int, int, int]:
+    """Return the number of scores, errors, transient errors and errors of empty rows."""
     errors = [row.result for row in settled if isinstance(row.result, RowError)]
     transient = sum(error.code in TRANSIENT for error in errors)
     empty = sum(error.code is ErrorCode.EMPTY_INPUT for error in errors)

@@ -20,15 +20,15 @@ from batchscore.output.find import (
     task_of,
 )
 from batchscore.output.layout import Layout
-from batchscore.output.leftovers import listed
-from batchscore.output.locks.lock import held, refuse_held
-from batchscore.output.manifest import copy_of, places_of_manifests
+from batchscore.output.leftovers import list_files
+from batchscore.output.locks.lock import hold_lock, refuse_locked
+from batchscore.output.manifest import copy_of, manifest_paths
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
-#: The number of problems listed in the text before "and N more".
+#: The number of problems list_files in the text before "and N more".
 MOST_LISTED = 50
 
 _TOTALS = ("rows", "ok", "errors", "empty", "not_reached")
@@ -136,8 +136,8 @@ def verify_output(
     what = f"{named} ({task})"
     locks = folder_of_locks(folder)
     if not repair:
-        refuse_held(locks, task, what=what)
-    lock = held(locks, task, what=what, command="batchscore verify --repair", notice=notice)
+        refuse_locked(locks, task, what=what)
+    lock = hold_lock(locks, task, what=what, command="batchscore verify --repair", notice=notice)
     with lock if repair else nullcontext():
         return _check_folder(folder, task, Verification(str(named), task, repair))
 
@@ -149,7 +149,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     sound: set[tuple[str, str]] = set()
     incomplete = incomplete_files(folder, task)
     fingerprints: dict[str, str] = {}
-    for path in places_of_manifests(layout):
+    for path in manifest_paths(layout):
         checked = check_manifest(path, folder, task)
         result.problems += checked.problems
         named |= checked.named
@@ -170,7 +170,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         first, second, *_ = fingerprints.values()
         result.unrepaired.append(OutputProblem(second, f"was written with other settings than {first}"))
     for kind, parts in (("scores", layout.scores), ("errors", layout.errors)):
-        for path in listed(parts, ""):
+        for path in list_files(parts, ""):
             if not path.name.startswith("part-") or storage.is_folder(path):
                 result.unrepaired.append(
                     OutputProblem(str(path), "is not batchscore's; move it to another folder")

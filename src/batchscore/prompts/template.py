@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from batchscore.errors import ErrorCode, UsageError
-from batchscore.rows import RowError
+from batchscore.rows import RowError, replace_surrogates
 
 #: Returns a row's JSON body, or the error why it has none.
 Render = Callable[[Mapping[str, Any]], "bytes | RowError"]
@@ -147,7 +147,7 @@ def json_bytes(value: Any) -> bytes:
 def without_surrogates(value: Any) -> Any:
     """Return `value` without lone surrogates in its texts, and with null for numbers that JSON lacks."""
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return replace_surrogates(value)
     if isinstance(value, dict):
         return {without_surrogates(str(key)): without_surrogates(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

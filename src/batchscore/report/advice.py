@@ -1,30 +1,130 @@
-"""What can be done about rows that failed, by their error's code?
+"""What should the user do next: about rows that failed, and after a run?
 
-Pure: a table, each entry short enough for a line of a terminal.
+Pure. The terminal and the report page give the same advice.
 """
 
 from __future__ import annotations
 
-from batchscore.errors import ErrorCode
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-#: What a person can do about rows with this error; some the same command asks again by itself (`TRANSIENT`).
-MENDING = {
-    ErrorCode.UNREADABLE_ROW: "mend the file where the error record says",
-    ErrorCode.ROW_TOO_LARGE: "split the row, or raise --max-row-bytes",
-    ErrorCode.MISSING_COLUMN: "give these rows the column, or name another",
-    ErrorCode.INVALID_MESSAGES: "mend the messages column",
-    ErrorCode.INPUT_TOO_LONG: "shorten the text, or --on-long-input truncate",
-    ErrorCode.CONTENT_FILTER: "the service refuses the text; reword it",
-    ErrorCode.INVALID_REQUEST: "the error record says what the service minds",
-    ErrorCode.OVER_QUOTA: "raise --tpm, shorten the row, or lower --max-tokens",
-    ErrorCode.RATE_LIMITED: "asked again by the same command",
-    ErrorCode.SERVER_ERROR: "asked again by the same command",
-    ErrorCode.TIMEOUT: "asked again by the same command; see --timeout",
-    ErrorCode.CONNECTION_ERROR: "asked again by the same command",
-    ErrorCode.INVALID_RESPONSE: "asked again by the same command",
+from batchscore.errors import ErrorCode, setting_name
+
+RETRY = "run the same command again to retry"
+
+#: What to do about rows with each error: in a few words, and what the page adds. Setting names are marked.
+ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
+    ErrorCode.EMPTY_INPUT: ("nothing to do", "These rows have no text. They do not count as failed."),
+    ErrorCode.UNREADABLE_ROW: ("fix the rows listed in errors/", ""),
+    ErrorCode.ROW_TOO_LARGE: (f"split the row, or raise {setting_name('max_row_bytes')}", ""),
+    ErrorCode.MISSING_COLUMN: ("add the column to these rows, or use another", ""),
+    ErrorCode.INVALID_MESSAGES: ("fix the messages column of these rows", ""),
+    ErrorCode.INPUT_TOO_LONG: (
+        f"shorten the text, or {setting_name('on_long_input')} truncate",
+        "Truncated rows need a new output folder.",
+    ),
+    ErrorCode.CONTENT_FILTER: ("reword the text: the service refuses it", "A retry gives the same result."),
+    ErrorCode.INVALID_REQUEST: (
+        "see the error record for the service's message",
+        f"After a fix, retry these rows with {setting_name('retry_errors')}.",
+    ),
+    ErrorCode.OVER_QUOTA: (
+        f"shorten the row, or raise {setting_name('tpm')}",
+        f"A lower {setting_name('max_tokens')} helps, too.",
+    ),
+    ErrorCode.RATE_LIMITED: (RETRY, ""),
+    ErrorCode.SERVER_ERROR: (RETRY, ""),
+    ErrorCode.TIMEOUT: (RETRY, f"A longer {setting_name('timeout')} may help."),
+    ErrorCode.CONNECTION_ERROR: (RETRY, ""),
+    ErrorCode.INVALID_RESPONSE: (RETRY, ""),
 }
 
 
-def mending(code: str) -> str:
-    """Return what to do about a code as records hold it."""
-    return MENDING.get(ErrorCode(code), "the error record says why")
+def advice(code: str, *, in_full: bool = False) -> str:
+    """Return what to do about rows with this code: in a few words, or in sentences."""
+    try:
+        short, more = ADVICE[ErrorCode(code)]
+    except ValueError:
+        short, more = "see the error record", "This code is of another version of batchscore."
+    return f"{short[0].upper()}{short[1:]}. {more}".rstrip() if in_full else short
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """The facts about an output and its last run that decide the next step.
+
+    `command` are the run's words as typed, none if they are unknown. `stopped`: the run ended early, for a
+    reason that the user must fix if `must_act`. `transient` of the `failed` rows are retried by the same
+    command. `one_file`: the output is one file, not a folder.
+    """
+
+    task: str
+    output: str
+    command: Sequence[str]
+    stopped: bool = False
+    must_act: bool = False
+    limited: bool = False
+    unreadable: bool = False
+    failed: int = 0
+    transient: int = 0
+    ok: int = 0
+    one_file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """What to do next, and the command for it; no command if that is unknown or not needed."""
+
+    text: str
+    command: str = ""
+
+    @property
+    def lead(self) -> str:
+        """The text before the command."""
+        return f"{self.text}{':' if self.command else '.'}"
+
+    def __str__(self) -> str:
+        return f"{self.lead} {self.command}".rstrip()
+
+
+def next_step(state: RunState) -> NextStep:
+    """Return the next step after a run."""
+    # The same command with --overwrite would start from scratch instead of resuming.
+    command = [word for word in state.command if word != "--overwrite"]
+    if state.stopped and state.limited:
+        return run_again("To score all rows", without_flag(command, "--limit"))
+    if state.stopped:
+        return run_again("Fix this. To resume" if state.must_act else "To resume", command)
+    if state.unreadable:
+        return run_again("Fix or remove these files. To resume", command)
+    if state.transient:
+        return run_again("To retry transient errors", command)
+    if state.failed:
+        retry = [] if "--retry-errors" in command or not command else ["--retry-errors"]
+        return run_again("Fix the causes. To retry all failed rows", [*command, *retry])
+    if not state.ok:
+        return run_again("Nothing was scored. When the input has rows", command)
+    if state.one_file:
+        code = f"import batchscore; print(batchscore.read_scores({json.dumps(state.output)}))"
+        return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
+    folder = state.output.rstrip("/")
+    merge = ["batchscore", "merge", folder, f"{folder}-{state.task}.jsonl", "--task", state.task]
+    return NextStep("To merge the scores into one file, run", shlex.join(merge))
+
+
+def run_again(purpose: str, command: Sequence[str]) -> NextStep:
+    """Return the step that runs this command, or the same command again if it is unknown."""
+    if command:
+        return NextStep(f"{purpose}, run", shlex.join(command))
+    return NextStep(f"{purpose}, run the same command again")
+
+
+def without_flag(words: Sequence[str], flag: str) -> list[str]:
+    """Return a command's words without a flag and its value."""
+    return [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if flag not in {before, word} and not word.startswith(f"{flag}=")
+    ]

@@ -1,4 +1,4 @@
-"""How did a run end, and which exit code does that give?"""
+"""How did a run end, and what is its exit code?"""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from batchscore.rows import FileFinished
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a run ended: each file's account, and what stopped it, if anything did.
+class RunEnd:
+    """How a run ended: the result of each file, and what stopped it, if anything did.
 
-    `limited`: `--limit` left something; `stopped`: somebody asked to stop, or `stopped_by` did.
+    `limited`: the setting `limit` left rows out. `stopped`: a signal or `stopped_by` stopped the run.
     """
 
     files: tuple[FileFinished, ...]
@@ -23,17 +23,17 @@ class Ended:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a request to stop came before the work was done."""
+        """Whether a signal stopped the run before it was complete."""
         return self.stopped and self.stopped_by is None and self.unfinished
 
     @property
     def unfinished(self) -> bool:
-        """Whether files hold rows that this run neither read nor answered."""
+        """Whether files have rows without a record."""
         return self.not_reached > 0 or any(file.state in {"partial", "not_started"} for file in self.files)
 
     @property
     def reason(self) -> str | None:
-        """What ended the run before its time, in words; `None` where nothing did."""
+        """Why the run ended early, in words; `None` if it did not."""
         if self.stopped_by is not None:
             return self.stopped_by.text
         if self.interrupted:
@@ -52,7 +52,7 @@ class Ended:
 
     @property
     def failed(self) -> int:
-        """Error records that count: all but those of rows that had nothing to ask."""
+        """Rows with an error record, except empty rows."""
         return self.errors - sum(file.empty for file in self.files)
 
     @property
@@ -62,16 +62,16 @@ class Ended:
 
     @property
     def not_reached(self) -> int:
-        """Rows that were read and have no record yet."""
+        """Rows that were read and have no record."""
         return self.rows - self.ok - self.errors
 
     @property
     def unreadable(self) -> tuple[FileFinished, ...]:
-        """Files that cannot be read, or not to their end."""
+        """Files that cannot be read, or not completely."""
         return tuple(file for file in self.files if file.state == "unreadable")
 
     def exit_code(self, error_threshold: float) -> ExitCode:
-        """Return the run's exit code: a threshold below 1 is a share of the rows, else a count."""
+        """Return the exit code; a threshold below 1 is a share of the rows, otherwise a count."""
         allowed = error_threshold * self.rows if error_threshold < 1 else error_threshold
         too_many = self.failed > allowed
         if isinstance(self.stopped_by, TooManyErrors) and too_many:

@@ -1,73 +1,62 @@
-"""What do the events add up to?
+"""What are the totals of a run's events?
 
-Pure: events in, figures out. Whoever shows or stores figures reads `statistics()` and nothing else.
+Pure: events in, figures out. Everything that shows or stores figures reads `statistics()`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from batchscore.errors import ErrorCode
 from batchscore.rows import Attempt, Event, FileFinished, FileOpened, RowsSettled
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Statistics:
     """The figures at one moment.
 
-    `ok` and `errors` are rows settled by this run, `known` rows that an earlier run had settled.
-    `requests` counts every attempt, `retried` those that came to nothing, by cause. Tokens are the
-    service's own counts, of all replies that named any; `kept_tokens` those of answers that were kept.
+    `ok` and `errors` are rows settled by this run, `known` rows settled by earlier runs. `requests` counts
+    all attempts, `retried` the failed ones by cause. Tokens are those that the service reported;
+    `kept_tokens` are those of answers that were kept.
     """
 
-    ok: int
-    errors: Mapping[str, int]
-    known: int
-    finish_reasons: Mapping[str, int]
-    requests: int
-    retried: Mapping[str, int]
-    prompt_tokens: int
-    completion_tokens: int
-    kept_tokens: int
-    files_finished: int
-    slowest_seconds: float
-
-    @property
-    def failed(self) -> int:
-        """Rows with an error record, but those that had nothing to ask."""
-        return sum(self.errors.values()) - self.empty
-
-    @property
-    def empty(self) -> int:
-        """Rows that had nothing to ask."""
-        return self.errors.get(ErrorCode.EMPTY_INPUT.value, 0)
-
-    @property
-    def rows(self) -> int:
-        """Rows settled by this run."""
-        return self.ok + sum(self.errors.values())
-
-
-@dataclass(slots=True)
-class Tally:
-    """Adds events up. O(1) an event."""
-
     ok: int = 0
-    known_of: dict[str, int] = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
+    known: int = 0
     finish_reasons: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     retried: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
     kept_tokens: int = 0
-    files: list[FileFinished] = field(default_factory=list)
+    files_finished: int = 0
     slowest_seconds: float = 0.0
 
+    @property
+    def failed(self) -> int:
+        """Rows with an error record, except empty rows."""
+        return self.errors.total() - self.empty
+
+    @property
+    def empty(self) -> int:
+        """Rows without text."""
+        return self.errors[ErrorCode.EMPTY_INPUT.value]
+
+    @property
+    def rows(self) -> int:
+        """Rows settled by this run."""
+        return self.ok + self.errors.total()
+
+
+@dataclass(slots=True)
+class Tally(Statistics):
+    """Adds up events. O(1) per event."""
+
+    known_of: dict[str, int] = field(default_factory=dict)
+
     def add(self, event: Event) -> None:
-        """Take one event."""
+        """Add one event."""
         if isinstance(event, Attempt):
             self.requests += 1
             self.prompt_tokens += event.prompt_tokens
@@ -82,27 +71,16 @@ class Tally:
             if event.errors:
                 for code, count in event.errors.items():
                     self.errors[code.value] += count
-            # `Counter.update` takes as long as all the rest.
+            # `Counter.update` would take as long as everything else here.
             for reason, count in event.finish_reasons.items():
                 self.finish_reasons[reason] += count
-        elif isinstance(event, FileFinished):
-            self.files.append(event)
+        elif isinstance(event, (FileOpened, FileFinished)):
+            self.known += event.known - self.known_of.get(event.file, 0)
             self.known_of[event.file] = event.known
-        elif isinstance(event, FileOpened):
-            self.known_of[event.file] = event.known
+            self.files_finished += isinstance(event, FileFinished)
 
     def statistics(self) -> Statistics:
-        """Return the figures as they stand."""
-        return Statistics(
-            ok=self.ok,
-            errors=dict(self.errors),
-            known=sum(self.known_of.values()),
-            finish_reasons=dict(self.finish_reasons),
-            requests=self.requests,
-            retried=dict(self.retried),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-            kept_tokens=self.kept_tokens,
-            files_finished=len(self.files),
-            slowest_seconds=self.slowest_seconds,
-        )
+        """Return a copy of the current figures."""
+        values = {each.name: getattr(self, each.name) for each in fields(Statistics)}
+        copies = {name: value.copy() for name, value in values.items() if isinstance(value, Counter)}
+        return Statistics(**values | copies)

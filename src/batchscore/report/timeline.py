@@ -1,8 +1,8 @@
 """How did a run go, from its first second to its last?
 
-Pure: events and a clock in, a course in time out. Memory is the same however long a run is: bins of time,
-of which two become one whenever there are too many, and the few slowest requests. It keeps no cell of the
-input, only names of files, numbers of rows and ids.
+Pure: events and a clock in, a timeline out. Memory does not grow with the length of the run: pairs of time
+bins are merged if there are too many, and only the slowest requests are stored. It stores no cell of the
+input, only names of files, row numbers and ids.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from math import log2
 from typing import Any
 
 from batchscore.errors import ErrorCode, name_settings
+from batchscore.report.json_text import json_safe
 from batchscore.rows import Attempt, DeploymentState, Event, Heartbeat, Notice, RowsSettled
 
-#: The form of `record()`.
+#: The version of the format of `record()`.
 VERSION = 1
 
-#: Bins before two of them become one, and the seconds of the first ones.
+#: Greatest number of bins before pairs are merged, and the seconds of the first bins.
 MOST_BINS = 240
 FIRST_SECONDS = 0.25
 
-#: Round trips are counted in steps of a quarter of a doubling, from one millisecond on: 0 to 1 ms is step 0.
+#: Latencies are counted in steps of a quarter of a doubling, from 1 ms on; step 0 is 0 to 1 ms.
 STEPS_A_DOUBLING = 4
 MOST_STEP = 100
 
@@ -33,17 +34,17 @@ MOST_SLOWEST = 20
 MOST_NOTICES = 40
 LONGEST_TEXT = 300
 
-#: Attempts that came to nothing for no fault of the service.
+#: Causes of failed attempts that are not the service's fault.
 NOT_FAILED = {"probe", "interrupted"}
 
 
 @dataclass(slots=True)
 class Sums:
-    """What adds up over time. Seconds are those of the clock, of all deployments together.
+    """What adds up over time. Seconds are clock time, of all deployments together.
 
-    `refused` are 429s, `failed_requests` what else came to nothing. Of the `watched` seconds, in `paused` the
-    service had asked for a pause, in `down` it did not answer, in `for_quota` requests waited for the quota;
-    with several deployments the share of those. `in_flight` is requests times seconds.
+    `refused` are 429s, `failed_requests` other failed requests. Of the `watched` seconds, the service paused
+    us in `paused` and did not respond in `down`, and requests waited for quota in `for_quota`; with several
+    deployments, these are weighted by share. `in_flight` is requests times seconds.
     """
 
     requests: int = 0
@@ -61,7 +62,7 @@ class Sums:
     in_flight: float = 0.0
 
     def add(self, other: Sums) -> None:
-        """Add another stretch."""
+        """Add the figures of another time span."""
         for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
@@ -71,13 +72,13 @@ SUMS = tuple(each.name for each in fields(Sums))
 
 @dataclass(slots=True)
 class Bin(Sums):
-    """One stretch of time; `steps` counts round trips by length, `limits` are (rpm, tpm) by deployment."""
+    """One time span; `steps` counts latencies by step, `limits` are (rpm, tpm) by deployment."""
 
     steps: dict[int, int] = field(default_factory=dict)
     limits: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
-    def take(self, later: Bin) -> None:
-        """Become one with the stretch that follows."""
+    def merge(self, later: Bin) -> None:
+        """Merge the following bin into this one."""
         self.add(later)
         for step, count in later.steps.items():
             self.steps[step] = self.steps.get(step, 0) + count
@@ -85,8 +86,8 @@ class Bin(Sums):
 
 
 @dataclass(slots=True)
-class Served:
-    """What one deployment was asked, and how it stood at last."""
+class DeploymentTotals:
+    """The totals of one deployment, and its last state."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -102,9 +103,9 @@ class Served:
 
 
 class Timeline:
-    """A listener that keeps the course of a run. Cost: O(1) an event, about a microsecond.
+    """A listener that records the timeline of a run. O(1) per event, about a microsecond.
 
-    `clock` gives seconds; its first answer is the beginning.
+    `clock` returns seconds; the run starts at its first value.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -114,7 +115,7 @@ class Timeline:
         self.bins = [Bin()]
         self.latest = self.bins[0]
         self.latest_ends = self.started + self.width
-        self.served: dict[str, Served] = {}
+        self.served: dict[str, DeploymentTotals] = {}
         self.retries: Counter[tuple[str, int | None]] = Counter()
         self.slowest: list[tuple[float, int, dict[str, Any]]] = []
         self.slow_from = 0.0
@@ -123,7 +124,7 @@ class Timeline:
         self.notices_left_out = 0
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event."""
         kind = type(event)
         if kind is Attempt:
             self.attempted(event)  # type: ignore[arg-type]
@@ -140,7 +141,7 @@ class Timeline:
         into = self.latest if now < self.latest_ends else self.advance(now)
         served = self.served.get(event.deployment)
         if served is None:
-            served = self.served[event.deployment] = Served()
+            served = self.served[event.deployment] = DeploymentTotals()
         into.requests += 1
         served.requests += 1
         into.prompt_tokens += event.prompt_tokens
@@ -163,13 +164,13 @@ class Timeline:
             self.remember(event)
 
     def remember(self, event: Attempt) -> None:
-        """Keep one of the slowest requests, named by its first row."""
+        """Store one of the slowest requests, named by its first row."""
         first = event.prompts[0]
         found = {
             "seconds": round(event.seconds, 3),
-            "file": clean(first.file),
+            "file": json_safe(first.file),
             "row": first.row,
-            "id": None if first.id is None else clean(first.id[:LONGEST_TEXT]),
+            "id": None if first.id is None else json_safe(first.id[:LONGEST_TEXT]),
             "rows": event.rows,
             "status": event.status,
             "cause": event.cause,
@@ -184,7 +185,7 @@ class Timeline:
             self.slow_from = self.slowest[0][0]
 
     def settled(self, event: RowsSettled) -> None:
-        """Count rows that have their records."""
+        """Count rows that got their record."""
         now = self.last = self.clock()
         into = self.latest if now < self.latest_ends else self.advance(now)
         into.ok += event.ok
@@ -194,18 +195,18 @@ class Timeline:
             into.failed += sum(event.errors.values()) - empty
 
     def pulse(self, event: Heartbeat) -> None:
-        """Note how the deployments stand, as it has been since the pulse before."""
+        """Record the state of the deployments since the previous pulse."""
         now = self.last = self.clock()
         self.watch(now)
         self.standing = event.deployments
         for each in event.deployments:
-            served = self.served.setdefault(each.deployment, Served())
+            served = self.served.setdefault(each.deployment, DeploymentTotals())
             served.state, served.last_failure = each.state, each.last_failure
             served.most_in_flight = max(served.most_in_flight, each.in_flight)
             self.latest.limits[each.deployment] = (each.rpm, each.tpm)
 
     def watch(self, now: float) -> None:
-        """Add the time since the last pulse to the bins that it lies in, by how things stood then."""
+        """Add the time since the last pulse to its bins, by the state at that pulse."""
         self.advance(now)
         begun, self.pulsed = self.pulsed, now
         count = len(self.standing)
@@ -216,7 +217,7 @@ class Timeline:
         for_quota = sum(each.for_quota for each in self.standing) / count
         in_flight = sum(each.in_flight for each in self.standing)
         for each in self.standing:
-            served = self.served.setdefault(each.deployment, Served())
+            served = self.served.setdefault(each.deployment, DeploymentTotals())
             served.paused += now - begun if each.paused_seconds > 0 else 0.0
             served.down += now - begun if each.state != "up" else 0.0
         first, last = self.place(begun), self.place(now)
@@ -233,29 +234,31 @@ class Timeline:
                 into.limits.setdefault(each.deployment, (each.rpm, each.tpm))
 
     def noticed(self, event: Notice) -> None:
-        """Keep what a person was told, the first of it."""
+        """Store the first notices."""
         if len(self.notices) < MOST_NOTICES:
             second = round(self.clock() - self.started, 1)
-            self.notices.append({"second": second, "text": clean(name_settings(event.text)[:LONGEST_TEXT])})
+            self.notices.append(
+                {"second": second, "text": json_safe(name_settings(event.text)[:LONGEST_TEXT])}
+            )
         else:
             self.notices_left_out += 1
 
     @property
-    def lasted(self) -> float:
-        """The seconds since it began."""
+    def seconds(self) -> float:
+        """The seconds since the start."""
         return self.clock() - self.started
 
     def place(self, now: float) -> int:
-        """Return the number of the bin that a moment lies in."""
+        """Return the number of the bin of this moment."""
         return max(int((now - self.started) / self.width), 0)
 
     def advance(self, now: float) -> Bin:
-        """Return the bin of this moment; where there would be too many, two become one."""
+        """Return the bin of this moment; merge pairs of bins if there are too many."""
         while self.place(now) >= MOST_BINS:
             pairs = zip(self.bins[::2], [*self.bins[1::2], None], strict=False)
-            for kept, later in pairs:
+            for first, later in pairs:
                 if later is not None:
-                    kept.take(later)
+                    first.merge(later)
             self.bins = self.bins[::2]
             self.width *= 2
         while len(self.bins) <= self.place(now):
@@ -265,18 +268,18 @@ class Timeline:
         return self.latest
 
     def record(self, after_seconds: float = 0.0) -> dict[str, Any]:
-        """Return the course as it goes into a run's record; each column has one figure a bin.
+        """Return the timeline for the run's record; each column has one figure per bin.
 
-        It began `after_seconds` from the run's own beginning.
+        It starts `after_seconds` after the run.
         """
-        # What comes after the last event, such as making one file, asks nothing.
+        # After the last event, for example while one file is written, nothing is sent.
         self.watch(self.last)
         names = sorted({name for each in self.bins for name in each.limits})
         return {
             "version": VERSION,
-            "after_seconds": tidy(after_seconds),
+            "after_seconds": rounded(after_seconds),
             "bin_seconds": self.width,
-            "columns": {name: [tidy(getattr(each, name)) for each in self.bins] for name in SUMS},
+            "columns": {name: [rounded(getattr(each, name)) for each in self.bins] for name in SUMS},
             "limits": {
                 name: {
                     kind: [each.limits.get(name, (None, None))[place] for each in self.bins]
@@ -290,7 +293,7 @@ class Timeline:
                 for (cause, status), count in self.retries.most_common()
             ],
             "deployments": {
-                name: {each.name: tidy(getattr(served, each.name)) for each in fields(served)}
+                name: {each.name: rounded(getattr(served, each.name)) for each in fields(served)}
                 for name, served in self.served.items()
             },
             "slowest": [found for _, _, found in sorted(self.slowest, key=lambda entry: -entry[0])],
@@ -299,23 +302,18 @@ class Timeline:
         }
 
 
-def clean(text: str) -> str:
-    """Return a text that can stand in JSON: halves of characters become question marks."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def tidy(figure: Any) -> Any:
-    """Return a figure without digits that mean nothing."""
+def rounded(figure: Any) -> Any:
+    """Return a figure, rounded to thousandths."""
     return round(figure, 3) if isinstance(figure, float) else figure
 
 
 def seconds_of(step: int) -> float:
-    """Return the longest round trip that a step stands for, in seconds."""
+    """Return the longest latency of a step, in seconds."""
     return float(2 ** (step / STEPS_A_DOUBLING)) / 1000
 
 
 def percentile(steps: dict[int, int], share: float) -> float | None:
-    """Return the seconds in which such a share of round trips was over, to a fifth; `None` where none was."""
+    """Return a percentile of the latencies in seconds, accurate to 20 %; `None` if there are none."""
     wanted = share * sum(steps.values())
     counted = 0
     for step in sorted(steps):

@@ -1,80 +1,91 @@
-"""How are figures written for a person: counts, durations, shares, waits?
+"""How are figures written: counts, durations, shares, amounts? The terminal, the page and the docs agree.
 
-Pure, and the same words in the panel, in plain lines and in the summary.
+Pure. Every figure has its unit beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timezone
 
-#: Names of deployments are cut to so many characters.
+from batchscore.errors import duration_text
+
+#: Names of deployments are shortened to this many characters.
 LONGEST_NAME = 32
 
 
-def counted(count: int, noun: str) -> str:
+def count_text(count: float, noun: str) -> str:
     """Return a count with its noun: 1 row, 2 rows."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
 
 
-def named(counts: Mapping[str, int]) -> str:
-    """Return counts by name, most first."""
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return counts by code, the highest first: 4 rate limited, 1 timeout."""
     items = sorted(counts.items(), key=lambda item: -item[1])
-    return ", ".join(f"{count:,} {worded(name)}" for name, count in items)
+    return ", ".join(f"{count:,} {code_text(code)}" for code, count in items)
 
 
-def worded(name: str) -> str:
-    """Return the name of a code as words."""
-    return name.replace("_", " ")
+def large_count_text(count: float) -> str:
+    """Return a count in few characters: 950, 12,300, 1.24 M, 3.1 G."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if count >= size:
+            return f"{count / size:,.3g} {unit}"
+    return f"{count:,.0f}"
 
 
-def clock(seconds: float) -> str:
-    """Return a duration as people write it: 3.2 s, 4:05, 2:03:04."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def code_text(code: str) -> str:
+    """Return a code or the name of a setting as words."""
+    return code.replace("_", " ")
 
 
-def roughly(seconds: float) -> str:
-    """Return a duration that is not known better: 5 s, 40 s, 12 min, 3 h 20 min, 2 d 4 h."""
+def rough_duration_text(seconds: float) -> str:
+    """Return an estimated duration, rounded: 5 s, 40 s, 1.5 min, 12 min, 3 h 20 min, 2 d 4 h."""
     if seconds < 57.5:
         return f"{max(5, 5 * round(seconds / 5))} s"
     if seconds < 170:
-        halves = round(seconds / 30)
-        return f"{halves // 2}{'.5' if halves % 2 else ''} min"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        hours, minutes = divmod(5 * round(minutes / 5), 60)
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+        return f"{round(seconds / 30) / 2:g} min"
+    # Whole minutes below an hour, five below a day, hours from there on.
+    step = 60 if seconds < 3570 else 300 if seconds < 86100 else 3600
+    return duration_text(step * round(seconds / step))
 
 
-def percent(part: float, whole: float) -> str:
-    """Return a share; what is not whole is never called 100 %, what has begun never 0 %."""
-    if not whole:
-        return "0 %"
-    share = 100 * part / whole
-    shown = min(99, max(1, round(share))) if 0 < part < whole else round(share)
-    return f"{shown} %"
+def percent_text(part: float, whole: float = 1.0, *, decimals: int = 0) -> str:
+    """Return a share: 100 % only if nothing is missing, 0 % only if there is nothing."""
+    share = 100 * part / whole if whole else 0.0
+    least = 10.0**-decimals
+    if 0 < share < least / 2:
+        return f"<{least:g} %"
+    shown = min(round(share, decimals), 100 - least) if share < 100 else round(share, decimals)
+    return f"{shown:g} %"
 
 
-def rate(amount: float) -> str:
-    """Return an amount a minute or a second with the digits that say something."""
+def rate_text(amount: float) -> str:
+    """Return an amount per minute or second, with more digits if it is small."""
     return f"{amount:,.{2 if 0 < amount < 1 else 1 if 0 < amount < 10 and amount % 1 else 0}f}"
 
 
-def short(name: str, most: int = LONGEST_NAME) -> str:
-    """Return a name, cut in its middle where it is long: both ends tell names apart."""
+def money_text(amount: float) -> str:
+    """Return a cost, with more digits if it is small."""
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.3g}"
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes: 950 bytes, 1.2 MB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.{0 if unit == 'bytes' else 1}f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def moment_text(seconds: float) -> str:
+    """Return a time, given in seconds since 1970, as date and time in UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def short_name(name: str, most: int = LONGEST_NAME) -> str:
+    """Return a name, cut in the middle if it is long: both ends tell names apart."""
     if len(name) <= most:
         return name
     head = (most - 1) // 2
     return f"{name[:head]}…{name[head + 1 - most :]}"
-
-
-def money(amount: float) -> str:
-    """Return an amount as people write it, a small one with the digits that say something."""
-    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.3g}"

@@ -141,45 +141,28 @@ class Requester(Generic[T]):
         try:
             answers = self.read(reply.body, rows)
         except self.unusable as reason:
-            billed = self.billed(reply.body)
-            self.report(request, deployment, reply, ErrorCode.INVALID_RESPONSE.value, *billed)
+            self.report(request, deployment, reply, ErrorCode.INVALID_RESPONSE.value, self.billed(reply.body))
             budget.note_failure(self.clock.monotonic(), reply.seconds)
             outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason))
             self.note_failure(deployment, outcome)
             return Result(outcome)
         budget.request_seconds += reply.seconds
-        prompt_tokens, completion_tokens = self.tokens(answers)
-        charged = prompt_tokens + request.extra_tokens if prompt_tokens else request.tokens
+        billed = self.tokens(answers)
+        charged = billed[0] + request.extra_tokens if billed[0] else request.tokens
         self.timeouts.note_answer(flight, reply.seconds)
         deployment.read_headers(reply.headers, charged)
         # The request is in memory twice, as prompts and as a body.
         held = 2 * len(body) + len(reply.body)
         deployment.note_answer(ticket, charged, rows, reply.seconds, held)
-        self.report(request, deployment, reply, "", prompt_tokens, completion_tokens)
+        self.report(request, deployment, reply, "", billed)
         return Result(ANSWERED, answers)
 
     def report(
-        self,
-        request: Request,
-        deployment: Deployment,
-        reply: Reply,
-        cause: str,
-        prompt_tokens: int,
-        completion_tokens: int,
+        self, request: Request, deployment: Deployment, reply: Reply, cause: str, billed: tuple[int, int]
     ) -> None:
         """Report an attempt that got a reply to the listener."""
-        self.listen(
-            Attempt(
-                request.rows,
-                reply.status,
-                reply.seconds,
-                cause,
-                prompt_tokens,
-                completion_tokens,
-                request.prompts,
-                deployment.name,
-            )
-        )
+        rows, prompts, name = request.rows, request.prompts, deployment.name
+        self.listen(Attempt(rows, reply.status, reply.seconds, cause, *billed, prompts, name))
 
     async def exchange(self, deployment: Deployment, body: bytes, flight: Flight) -> Reply | Outcome:
         """Return the reply, or why there is none; a request that ends with the run is reported too."""
@@ -216,15 +199,10 @@ class Requester(Generic[T]):
         return Result(outcome)
 
     async def judge_refusal(
-        self,
-        request: Request,
-        deployment: Deployment,
-        ticket: Ticket,
-        reply: Reply,
-        outcome: Outcome,
+        self, request: Request, deployment: Deployment, ticket: Ticket, reply: Reply, outcome: Outcome
     ) -> Result[T]:
         """Judge a reply without answers."""
-        self.report(request, deployment, reply, cause_of(outcome), *self.billed(reply.body))
+        self.report(request, deployment, reply, cause_of(outcome), self.billed(reply.body))
         limited = outcome.code is ErrorCode.RATE_LIMITED
         if outcome.action is not Action.RETRY:
             if outcome.action is Action.STOP and await self.is_for_one_request(deployment, outcome):

@@ -102,8 +102,8 @@ REFUSALS_OF_ALL = {
     401: (
         ErrorCode.INVALID_REQUEST,
         (
-            "the service refused the credentials ({}). Check the key or the sign-in, and that they belong to "
-            "this endpoint. If none was given, set the variable BATCHSCORE_API_KEY."
+            "the service refused the credentials (401). Check the key or the sign-in, and that they belong "
+            "to this endpoint. If none was given, set the variable BATCHSCORE_API_KEY."
         ),
     ),
     # Services with prepaid credit say 402 (DeepSeek's and OpenRouter's error pages).
@@ -121,7 +121,7 @@ REFUSALS_OF_ALL = {
     406: _NOT_ACCEPTED,
     407: (
         ErrorCode.CONNECTION_ERROR,
-        "the proxy requires authentication ({}). Put its user and password into HTTPS_PROXY.",
+        "the proxy requires authentication (407). Put its user and password into HTTPS_PROXY.",
     ),
     410: _NOT_FOUND,
     415: _NOT_ACCEPTED,

@@ -39,18 +39,23 @@ def wait_seconds(headers: Mapping[str, str], *, limited: bool, now: float) -> fl
         return None
     lower = {name.lower(): value for name, value in headers.items()}
     resets = {name: value for name, value in lower.items() if name.startswith(RESET)}
-    used_up = [name for name in resets if not_negative(lower.get(name.replace(RESET, REMAINING))) == 0]
+    used_up = [name for name in resets if number(lower.get(name.replace(RESET, REMAINING))) == 0]
     waits = [duration(resets[name]) for name in used_up or resets]
     return max((wait for wait in waits if wait is not None), default=None)
 
 
-def positive(text: str | None, *, unit_seconds: float = 1.0) -> float | None:
-    """Return a positive finite number, in seconds if it has a unit, else `None`."""
+def number(text: str | None) -> float | None:
+    """Return a finite number that is not negative, else `None`."""
     try:
-        value = float(text or "") * unit_seconds
+        value = float(text or "nan")
     except ValueError:
         return None
-    return value if math.isfinite(value) and value > 0 else None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def positive(text: str | None, *, unit_seconds: float = 1.0) -> float | None:
+    """Return a positive finite number, in seconds if it has a unit, else `None`."""
+    return (number(text) or 0.0) * unit_seconds or None
 
 
 def until_date(text: str, now: float) -> float | None:
@@ -93,14 +98,5 @@ def limit_headers(headers: Mapping[str, str]) -> LimitHeaders:
     """
     tokens = positive(headers.get("x-ratelimit-limit-tokens"))
     requests = positive(headers.get("x-ratelimit-limit-requests"))
-    remaining = not_negative(headers.get("x-ratelimit-remaining-tokens")) if tokens is not None else None
+    remaining = number(headers.get("x-ratelimit-remaining-tokens")) if tokens is not None else None
     return LimitHeaders(tokens, requests, remaining)
-
-
-def not_negative(text: str | None) -> float | None:
-    """Return a finite number that is not negative, else `None`."""
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None

@@ -94,6 +94,7 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
                 # It worked before, so the network or the token service has an outage.
                 raise NoReply(ErrorCode.CONNECTION_ERROR, f"renewing the sign-in failed: {reason}") from None
             signed_before = True
+            # Round trips need the clock with the finest resolution.
             started = time.perf_counter()
             try:
                 # A complete reply frees its connection for the next request; a broken one closes it.

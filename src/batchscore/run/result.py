@@ -8,7 +8,7 @@ from batchscore.errors import ExitCode
 from batchscore.output.layout import Layout
 from batchscore.output.place import Output
 from batchscore.plan.survey import Survey
-from batchscore.report.run_end import Ended
+from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Statistics
 from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
@@ -16,13 +16,13 @@ from batchscore.stores.address import Place
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A run that ended, well or not; `with_file`: the one file that was asked for is there.
+class RunResult:
+    """A run that ended, successfully or not.
 
-    `report` is the page of it, where one was made.
+    `with_file`: the one output file that was requested exists. `report` is the run's page, if it was made.
     """
 
-    outcome: Ended
+    outcome: RunEnd
     statistics: Statistics
     survey: Survey
     settings: Settings

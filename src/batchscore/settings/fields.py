@@ -13,14 +13,12 @@ from typing import Any
 
 from batchscore.settings.checks import check, check_together
 from batchscore.settings.declare import setting
+from batchscore.settings.prices import token_cost
 from batchscore.task import TASKS
 
 FORMATS = ("jsonl", "parquet")
 #: Names of models that refuse `max_tokens` (Azure's page on reasoning models, seen 2026-09).
 COMPLETION_TOKEN_MODELS = re.compile(r"(^|[/:])(o\d|gpt-5)", re.IGNORECASE)
-
-#: Prices are per this many tokens.
-PRICED_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -326,8 +324,5 @@ class Settings:
         return None if self.answer_tokens is None else self.answer_tokens * self.answers_per_row
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """Return the cost of tokens, in the currency of the prices; `None` if a price is not set."""
-        prices = (self.price_in, 0.0 if TASKS[self.task].answer == "vector" else self.price_out)
-        if prices[0] is None or prices[1] is None:
-            return None
-        return (prompt_tokens * prices[0] + completion_tokens * prices[1]) / PRICED_TOKENS
+        """Return what tokens cost, in the currency of the prices; `None` if a price is not set."""
+        return token_cost(self.task, self.price_in, self.price_out, prompt_tokens, completion_tokens)

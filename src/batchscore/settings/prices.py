@@ -16,6 +16,10 @@ from typing import Any
 
 from batchscore.errors import SettingsError, setting_name
 from batchscore.settings.config_file import read_toml
+from batchscore.task import TASKS
+
+#: Prices are per this many tokens.
+PRICED_TOKENS = 1_000_000
 
 #: The keys of a model's table, and the setting that each one gives.
 KEYS: Mapping[str, str] = {"in": "price_in", "out": "price_out"}
@@ -61,3 +65,14 @@ def prices_of(table: Any, where: str) -> dict[str, float]:
         if not number or not 0 <= price < math.inf:
             raise SettingsError(f"{where}: {key} is {price!r}; it must be the price of a million tokens.")
     return {KEYS[key]: float(price) for key, price in table.items()}
+
+
+def token_cost(
+    task: str, price_in: float | None, price_out: float | None, prompt_tokens: float, completion_tokens: float
+) -> float | None:
+    """Return what tokens cost, in the currency of the prices; `None` if a price is not known."""
+    if TASKS[task].answer == "vector":
+        price_out = 0.0
+    if price_in is None or price_out is None:
+        return None
+    return (prompt_tokens * price_in + completion_tokens * price_out) / PRICED_TOKENS

@@ -89,6 +89,7 @@ def test_a_worker_killed_with_the_lock_delays_no_other(tmp_path: Path) -> None:
     assert shared(path).reserve(START, 10, QuotaRates(1000.0)) == START
 
 
+@pytest.mark.process
 def test_processes_that_reserve_side_by_side_never_overdraw(tmp_path: Path) -> None:
     code = (
         "import os, sys, time; from pathlib import Path;"

@@ -1,7 +1,7 @@
-"""What changed between two versions of a file's output, and how is an index told so?
+"""What changed between two versions of a file's output, and how does an index learn of it?
 
-Pure but for reading digests and writing one file a run: a line for each record that is new, changed, moved
-or deleted. What it compares are score records alone, since these are what an index holds.
+Pure, except for reading digests and writing one file per run: a line for each record that is new, changed,
+moved or deleted. Only score records are compared, since only these are in an index.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
 
-#: What can happen to a record.
-KINDS = ("new", "changed", "moved", "deleted")
-
 Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 
@@ -34,77 +31,75 @@ class Version:
     file: str
     parts: list[Place] = field(default_factory=list)
 
-    def each(self) -> Iterator[Digests]:
-        """Give the digests of each part, in order."""
+    def digests(self) -> Iterator[Digests]:
+        """Yield the digests of each part, in order."""
         for place in self.parts:
-            found = read_digests(place)
-            if found is not None:
-                yield found
+            digests = read_digests(place)
+            if digests is not None:
+                yield digests
 
     def arrays(self) -> tuple[Numbers, Halves, Halves]:
         """Return row numbers, keys and versions of all score records, in order."""
         rows, keys, versions = [], [], []
-        for found in self.each():
-            rows.append(found.rows[found.scored])
-            keys.append(found.keys()[found.scored])
-            versions.append(found.versions()[found.scored])
+        for digests in self.digests():
+            rows.append(digests.rows[digests.scored])
+            keys.append(digests.keys()[digests.scored])
+            versions.append(digests.versions()[digests.scored])
         if not rows:
             nothing = np.empty((0, 2), np.uint64)
             return np.empty(0, np.int64), nothing, nothing
         return np.concatenate(rows), np.concatenate(keys), np.concatenate(versions)
 
+    def records(self) -> Iterator[tuple[int, str | None]]:
+        """Yield row and id of all score records, in order."""
+        for digests in self.digests():
+            yield from rows_and_ids(digests)
+
 
 def differences(old: Version, new: Version, *, other_settings: bool = False) -> Iterator[bytes]:
-    """Give a line for each record that differs: first what is deleted, then the rest in input order.
+    """Yield a line for each record that differs: first the deleted ones, then the rest in input order.
 
-    A row is known by its id, else by what it asks; of several that are known by the same, as many as there
-    were before stand for them, those that are the same first. With `other_settings` none is the same.
-    Memory: about 100 bytes a row.
+    A row's key is its id, or else its prompt. Of several rows with one key, as many as there were before are
+    matched with those, equal ones first. With `other_settings` no two are equal. Memory: about 100 bytes a
+    row.
     """
     old_rows, old_keys, old_versions = old.arrays()
     new_rows, new_keys, new_versions = new.arrays()
-    # Where each new record stood before; -1: nowhere.
+    # The old row of each new record; -1: none.
     before = np.full(new_rows.size, -1, np.int64)
     same = np.zeros(new_rows.size, np.bool_)
     gone = np.ones(old_rows.size, np.bool_)
     if not other_settings:
-        ours, theirs = matched(new_versions, old_versions)
+        ours, theirs = match_equal(new_versions, old_versions)
         before[ours], same[ours], gone[theirs] = old_rows[theirs], True, False
     left, lost = np.flatnonzero(before < 0), np.flatnonzero(gone)
-    ours, theirs = matched(new_keys[left], old_keys[lost])
+    ours, theirs = match_equal(new_keys[left], old_keys[lost])
     before[left[ours]] = old_rows[lost[theirs]]
     gone[lost[theirs]] = False
-    at = 0
-    for part in old.each():
-        rows, ids = scored(part)
-        for place, row in enumerate(rows):
-            if gone[at + place]:
-                yield line("deleted", old.file, row, ids and ids[place])
-        at += len(rows)
-    at = 0
-    for part in new.each():
-        rows, ids = scored(part)
-        for place, row in enumerate(rows):
-            was = int(before[at + place])
-            if was < 0:
-                yield line("new", new.file, row, ids and ids[place])
-            elif not same[at + place]:
-                yield line("changed", new.file, row, ids and ids[place], was)
-            elif was != row:
-                yield line("moved", new.file, row, ids and ids[place], was)
-        at += len(rows)
+    for at, (row, identity) in enumerate(old.records()):
+        if gone[at]:
+            yield change_line("deleted", old.file, row, identity)
+    for at, (row, identity) in enumerate(new.records()):
+        was = int(before[at])
+        if was < 0:
+            yield change_line("new", new.file, row, identity)
+        elif not same[at]:
+            yield change_line("changed", new.file, row, identity, was)
+        elif was != row:
+            yield change_line("moved", new.file, row, identity, was)
 
 
-def scored(part: Digests) -> tuple[list[int], tuple[str | None] | None]:
-    """Return rows and ids of a part's score records."""
-    rows = part.rows[part.scored].tolist()
-    if part.ids is None:
-        return rows, None
-    return rows, tuple(one for one, ok in zip(part.ids, part.scored.tolist(), strict=True) if ok)  # type: ignore[return-value]
+def rows_and_ids(digests: Digests) -> Iterator[tuple[int, str | None]]:
+    """Yield row and id of a part's score records; without ids these are `None`."""
+    rows = digests.rows.tolist()
+    ids = digests.ids or [None] * len(rows)
+    for row, identity, scored in zip(rows, ids, digests.scored.tolist(), strict=True):
+        if scored:
+            yield row, identity
 
 
-def line(change: str, file: str, row: int, identity: Any, was: int | None = None) -> bytes:
-    """Return one line of a changes file; `row` is where the record stands, or stood where it is deleted."""
+def change_line(change: str, file: str, row: int, identity: str | None, was: int | None = None) -> bytes:
+    """Return one line of a changes file; `row` is the record's row, of a deleted record the former one."""
     record: dict[str, Any] = {"change": change}
     if identity is not None:
         record["id"] = identity
@@ -114,57 +109,57 @@ def line(change: str, file: str, row: int, identity: Any, was: int | None = None
     return json_bytes(record) + b"\n"
 
 
-def matched(left: Halves, right: Halves) -> tuple[Numbers, Numbers]:
-    """Return which of `left` are which of `right`; of equal ones the first are the first, and so on."""
+def match_equal(left: Halves, right: Halves) -> tuple[Numbers, Numbers]:
+    """Return the positions of equal values in both; the first of a value on the left is that on the right."""
     keys = np.concatenate([left, right])
-    place = np.concatenate([np.arange(len(left)), np.arange(len(right))])
+    position = np.concatenate([np.arange(len(left)), np.arange(len(right))])
     side = np.concatenate([np.zeros(len(left), np.int8), np.ones(len(right), np.int8)])
-    rank = np.concatenate([ranks(left), ranks(right)])
-    order = np.lexsort((side, rank, keys[:, 1], keys[:, 0]))
-    keys, rank, side, place = keys[order], rank[order], side[order], place[order]
-    pair = (keys[1:] == keys[:-1]).all(axis=1) & (rank[1:] == rank[:-1]) & (side[1:] > side[:-1])
+    occurrence = np.concatenate([occurrences(left), occurrences(right)])
+    order = np.lexsort((side, occurrence, keys[:, 1], keys[:, 0]))
+    keys, occurrence, side, position = keys[order], occurrence[order], side[order], position[order]
+    pair = (keys[1:] == keys[:-1]).all(axis=1) & (occurrence[1:] == occurrence[:-1]) & (side[1:] > side[:-1])
     at = np.flatnonzero(pair)
-    return place[at], place[at + 1]
+    return position[at], position[at + 1]
 
 
-def ranks(keys: Halves) -> Numbers:
-    """Return the how-manieth of its equals each key is, from 0."""
+def occurrences(keys: Halves) -> Numbers:
+    """Return for each key how many equal ones are before it."""
     order = np.lexsort((np.arange(len(keys)), keys[:, 1], keys[:, 0]))
-    found = keys[order]
+    ordered = keys[order]
     starts = np.ones(len(keys), np.bool_)
-    starts[1:] = (found[1:] != found[:-1]).any(axis=1)
+    starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     at = np.arange(len(keys))
-    rank = np.empty(len(keys), np.int64)
-    rank[order] = at - np.maximum.accumulate(np.where(starts, at, 0))
-    return rank
+    counts = np.empty(len(keys), np.int64)
+    counts[order] = at - np.maximum.accumulate(np.where(starts, at, 0))
+    return counts
 
 
-def combined(pieces: Iterable[Place], standing: Iterable[tuple[Layout, Manifest]]) -> Iterator[bytes]:
-    """Give the lines of several files; an id that stands elsewhere in the output is not deleted.
+def combine_changes(pieces: Iterable[Place], manifests: Iterable[tuple[Layout, Manifest]]) -> Iterator[bytes]:
+    """Yield the lines of several files; an id that is elsewhere in the output is not deleted but changed.
 
-    Its line names that place instead, as changed. Memory: the ids that are deleted.
+    Its line names that place. Memory: the deleted ids.
     """
     places = list(pieces)
-    deleted = {one["id"] for one in lines(places) if one["change"] == "deleted" and "id" in one}
-    found: dict[str, tuple[str, int]] = {}
+    deleted = {one["id"] for one in read_changes(places) if one["change"] == "deleted" and "id" in one}
+    elsewhere: dict[str, tuple[str, int]] = {}
     if deleted:
-        for layout, manifest in standing:
-            for number in sorted(manifest.parts):
-                part = read_digests(layout.digests(manifest.file, number))
-                rows, ids = scored(part) if part is not None else ([], None)
-                for row, identity in zip(rows, ids or (), strict=False):
-                    if identity in deleted:
-                        found[str(identity)] = manifest.file, row
-    for one in lines(places):
-        if one["change"] == "deleted" and one.get("id") in found:
-            file, row = found[one["id"]]
-            yield line("changed", file, row, one["id"])
+        for layout, manifest in manifests:
+            version = Version(
+                manifest.file, [layout.digests(manifest.file, n) for n in sorted(manifest.parts)]
+            )
+            for row, identity in version.records():
+                if identity in deleted:
+                    elsewhere[str(identity)] = manifest.file, row
+    for one in read_changes(places):
+        if one["change"] == "deleted" and one.get("id") in elsewhere:
+            file, row = elsewhere[one["id"]]
+            yield change_line("changed", file, row, one["id"])
         else:
             yield json_bytes(one) + b"\n"
 
 
-def lines(places: Iterable[Place]) -> Iterator[dict[str, Any]]:
-    """Give the lines of changes files."""
+def read_changes(places: Iterable[Place]) -> Iterator[dict[str, Any]]:
+    """Yield the lines of changes files."""
     for place in places:
         with explain_errors(place, "read"), storage.open_file(place) as file:
             for text in file:

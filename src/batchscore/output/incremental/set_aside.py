@@ -1,7 +1,7 @@
-"""Where do answers stay that were made for an input which has changed since, so that they are not paid twice?
+"""Where are answers kept whose input has changed since, so that they are not paid twice?
 
-They are put aside as parts with their digests, in numbered folders of the usual layout, until a run is
-through. It knows no inputs and asks nothing.
+They are set aside as parts with their digests, in numbered folders of the usual layout, until a run has
+finished. This module knows no inputs and sends nothing.
 """
 
 from __future__ import annotations
@@ -9,48 +9,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from batchscore.errors import OutputError
-from batchscore.output.incremental.switch import put, remove_part
+from batchscore.output.incremental.switch import link_or_copy, remove_part
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.ledger import Ledger
-from batchscore.output.leftovers import listed
-from batchscore.output.manifest import Manifest, read_manifest, remove_manifest, write_manifest
+from batchscore.output.leftovers import list_files
+from batchscore.output.manifest import Manifest, read_manifest, remove_manifest, visible_names, write_manifest
+from batchscore.output.part_files import PartFiles
 from batchscore.output.parts import Part
 from batchscore.stores import storage
 
 
-def set_aside(layout: Layout) -> Iterator[tuple[Layout, Manifest]]:
-    """Give what was put aside: answers that are paid for and stand in no version."""
-    for number in numbers(layout):
-        place = aside(layout, number)
-        for path in listed(place.manifests, ".json"):
+def read_set_aside(layout: Layout) -> Iterator[tuple[Layout, Manifest]]:
+    """Yield the manifests that were set aside, each with its places."""
+    for number in numbers_set_aside(layout):
+        place = layout_set_aside(layout, number)
+        for path in list_files(place.manifests, ".json"):
             yield place, read_manifest(path)
 
 
-def aside(layout: Layout, number: int) -> Layout:
-    """Return the places of one folder of what was put aside."""
+def layout_set_aside(layout: Layout, number: int) -> Layout:
+    """Return the places of one folder that was set aside."""
     return replace(layout, root=layout.root / "aside" / str(number))
 
 
-def new_aside(layout: Layout) -> Layout:
-    """Return places that nothing was put into yet."""
-    return aside(layout, max(numbers(layout), default=-1) + 1)
+def numbers_set_aside(layout: Layout) -> list[int]:
+    """Return the numbers of the folders that were set aside, in order."""
+    return sorted(int(name) for name in visible_names(layout.root / "aside") if name.isdigit())
 
 
-def numbers(layout: Layout) -> list[int]:
-    """Return the numbers of what was put aside, in order."""
-    folder = layout.root / "aside"
-    try:
-        return sorted(int(name) for name in storage.names(folder) if name.isdigit())
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be read: {error.strerror}.") from None
+def new_layout_set_aside(layout: Layout) -> Layout:
+    """Return the places of a folder that is still empty."""
+    return layout_set_aside(layout, max(numbers_set_aside(layout), default=-1) + 1)
 
 
-def put_aside(ledger: Ledger, file: str) -> None:
-    """Keep the answers of a version that was made for an input which has changed since; it is no more."""
-    keep_journals(ledger, ledger, file)
-    layout = ledger.layout
-    manifest, target = ledger.manifests.pop(file), new_aside(layout)
+def set_version_aside(ledger: Ledger, file: str) -> None:
+    """Set aside the answers of a version whose input has changed since, and remove the version."""
+    set_journals_aside(ledger, ledger, file)
+    layout = ledger.spec.layout
+    manifest, target = ledger.manifests.pop(file), new_layout_set_aside(layout)
     own = {
         number: commit
         for number, commit in manifest.parts.items()
@@ -59,10 +55,10 @@ def put_aside(ledger: Ledger, file: str) -> None:
     for number, commit in own.items():
         name = layout.part_name(file, number)
         if commit.scores is not None and storage.exists(layout.scores / name):
-            put(layout.scores / name, target.scores / name)
+            link_or_copy(layout.scores / name, target.scores / name)
         if commit.error_records is not None and storage.exists(layout.errors / name):
-            put(layout.errors / name, target.errors / name)
-        put(layout.digests(file, number), target.digests(file, number))
+            link_or_copy(layout.errors / name, target.errors / name)
+        link_or_copy(layout.digests(file, number), target.digests(file, number))
     if own:
         write_manifest(target.manifest(file), replace(manifest, parts=own))
     for commit in own.values():
@@ -70,22 +66,24 @@ def put_aside(ledger: Ledger, file: str) -> None:
     remove_manifest(layout.manifest(file))
 
 
-def keep_journals(source: Ledger, ledger: Ledger, file: str) -> None:
-    """Keep the answers that the journals of `source` hold of a file, as parts beside what `ledger` makes."""
+def set_journals_aside(source: Ledger, ledger: Ledger, file: str) -> None:
+    """Set aside the answers of a file in the journals of `source`, as parts beside those of `ledger`."""
     names = [name for name in source.journals.present if name.rpartition("-")[0] == stem_of(file)]
     if not names:
         return
-    keeper = Ledger(
-        new_aside(ledger.layout), ledger.format, ledger.schema, ledger.rows_per_part, ledger.fingerprint
-    )
-    keeper.manifests[file] = Manifest(file, ledger.layout.task, ledger.fingerprint)
+    spec, layout = ledger.spec, new_layout_set_aside(ledger.spec.layout)
+    parts = PartFiles(layout, spec.format, spec.schema)
+    manifest = Manifest(file, layout.task, spec.fingerprint)
     for name in names:
         part = Part(file, int(name.rpartition("-")[2]))
         for row, entry in source.journals.replay(name).items():
-            part.asked[row] = entry.asked
+            part.prompt_digests[row] = entry.prompt_digest
             part.settle(entry.settled)
             part.read += 1
-        keeper.publish(keeper.encode(part))
-    keeper.write_manifest(file)
+        encoded = parts.encode(part)
+        if encoded is not None:
+            manifest.dimensions = encoded.dimensions or manifest.dimensions
+            manifest.parts[part.number] = parts.write(encoded)
+    write_manifest(layout.manifest(file), manifest)
     for name in names:
         source.journals.remove(name)

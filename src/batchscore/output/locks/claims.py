@@ -1,8 +1,8 @@
-"""Which folder of journals is this process's alone, and which were left behind by processes that ended?
+"""Which folder of journals belongs to this process, and which did ended processes leave?
 
-Several processes of one machine may work on one input file at once, so each keeps its journals apart. A lock
-of the kernel says whose folder is still in use: it ends with its process, however that ends. So the folder
-must be on a disk of this machine, never on a mount. What journals hold is not known here.
+Several processes of one machine may work on one input file at once, so each has its own journals. A lock of
+the kernel shows whose folder is in use: it ends with its process, however that ends. So the folder must be on
+a disk of this machine, never on a mount. This module does not know what journals hold.
 """
 
 from __future__ import annotations
@@ -14,57 +14,57 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchscore.output.locks.flock import ALONE, SYSTEM, closed, locked, still_named
+from batchscore.output.locks.flock import EXCLUSIVE, SYSTEM, close_quietly, has_name, try_lock
 from batchscore.stores.errors import explain_errors
 
 SUFFIX = ".lock"
-_BEGUN = ".begun"
+_NEW = ".begun"
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ClaimedFolder:
     """A folder that is ours while `descriptor`, which holds the lock, is open."""
 
     folder: Path
     lock: Path
     descriptor: int
 
-    def give_up(self) -> None:
-        """Let go of the folder; where nothing stands in it, nothing is left of it."""
+    def release(self) -> None:
+        """Release the folder; if it is empty, remove it."""
         with suppress(OSError):
             self.folder.rmdir()
         if not self.folder.exists():
-            # While it is still locked: who waits for it will see that it has no name any more.
+            # While it is still locked: a process that waits for it sees that it has no name any more.
             with suppress(OSError):
                 self.lock.unlink()
-        closed(self.descriptor)
+        close_quietly(self.descriptor)
         with suppress(OSError):
             self.lock.parent.rmdir()
 
 
-def claimed(home: Path) -> Claim:
-    """Claim a new folder below `home`; raises `OutputError` where the disk refuses."""
+def claim_folder(home: Path) -> ClaimedFolder:
+    """Claim a new folder below `home`; raises `OutputError` if the disk fails."""
     token = f"{os.getpid()}-{secrets.token_hex(4)}"
     lock = home / f"{token}{SUFFIX}"
-    begun = home / f"{token}{_BEGUN}"
+    new = home / f"{token}{_NEW}"
     with explain_errors(home, "write"):
         while True:
-            # Another process that ends takes the empty folder along, maybe just now.
+            # Another process that ends may just now remove the empty folder.
             with suppress(FileNotFoundError):
                 home.mkdir(parents=True, exist_ok=True, mode=0o700)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-                descriptor = os.open(begun, flags, 0o600)
+                descriptor = os.open(new, flags, 0o600)
                 break
-        # It gets its name once it is locked, so that nobody takes it for one that was left behind.
+        # The file gets its name after it is locked, so that nobody takes it for an abandoned one.
         if SYSTEM.flock is not None:
-            with suppress(OSError):  # without locks, what a killed process leaves is not taken over
-                locked(descriptor, ALONE, SYSTEM)
-        begun.replace(lock)
-    return Claim(home / token, lock, descriptor)
+            with suppress(OSError):  # without locks, nobody takes over what a killed process leaves
+                try_lock(descriptor, EXCLUSIVE, SYSTEM)
+        new.replace(lock)
+    return ClaimedFolder(home / token, lock, descriptor)
 
 
-def left_behind(home: Path) -> Iterator[Claim]:
-    """Give the folders of processes that have ended, each held while it is looked at."""
+def abandoned_folders(home: Path) -> Iterator[ClaimedFolder]:
+    """Yield the folders of ended processes, each claimed until the next."""
     if SYSTEM.flock is None or not home.is_dir():
         return
     for lock in sorted(home.glob(f"*{SUFFIX}")):
@@ -72,14 +72,14 @@ def left_behind(home: Path) -> Iterator[Claim]:
             descriptor = os.open(lock, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
         except FileNotFoundError:
             continue
-        claim = Claim(lock.with_suffix(""), lock, descriptor)
+        claim = ClaimedFolder(lock.with_suffix(""), lock, descriptor)
         free = False
         with suppress(OSError):
-            free = locked(descriptor, ALONE, SYSTEM)
-        if not free or not still_named(descriptor, lock):
-            closed(descriptor)
+            free = try_lock(descriptor, EXCLUSIVE, SYSTEM)
+        if not free or not has_name(descriptor, lock):
+            close_quietly(descriptor)
             continue
         try:
             yield claim
         finally:
-            claim.give_up()
+            claim.release()

@@ -1,7 +1,7 @@
-"""What can this file system do for a lock, and how is one file of it locked?
+"""Which locks does this file system have, and how is one file locked?
 
-It must not know who holds what. Several may call each of these at the same moment, and a folder may vanish
-in between.
+It does not know who holds a lock. Several processes may call each function at the same moment, and a folder
+may vanish in between.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ except ImportError:  # Windows
 else:
     SYSTEM_FLOCK = fcntl.flock
 
-#: Of flock(2): with others, alone, without waiting, and no more; the same on every system that has it.
-SHARED, ALONE, _NOW, NO_MORE = 1, 2, 4, 8
+#: The operations of flock(2), the same on every system that has it.
+SHARED, EXCLUSIVE, _NONBLOCKING, UNLOCK = 1, 2, 4, 8
 
-#: What a file system without locks says.
+#: The errors of a file system without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
-#: So often is tried again what can only last a moment.
+#: How often an attempt is repeated that can fail for a moment only.
 TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Locking:
-    """How locks are held: `flock` is the system's, `None` where it has none.
+    """How locks are held: `flock` is the system's function, `None` if it has none.
 
-    A holder gives a sign of life every `beat_seconds`; where only these tell, it counts as dead
-    `stale_seconds` after the last, which leaves room for mounts that show changes two minutes late. Who
-    succeeds it waits `settle_seconds` to see whether somebody else did at the same time.
+    A holder writes a heartbeat every `beat_seconds`. If only heartbeats show whether it lives, it counts as
+    dead `stale_seconds` after the last one; some mounts show changes two minutes late. Its successor waits
+    `settle_seconds` to see whether another process succeeded it at the same time.
     """
 
     flock: Callable[[int, int], object] | None = SYSTEM_FLOCK
@@ -53,40 +53,42 @@ class Locking:
 SYSTEM = Locking()
 
 
-def probed(folder: Path, locking: Locking) -> tuple[bool, float]:
+def probe_locks(folder: Path, locking: Locking) -> tuple[bool, float]:
     """Return whether a folder's file system has locks, and by how many seconds its clock is ahead."""
     probe = folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
-    descriptor = opened(probe)
+    descriptor = open_or_create(probe)
     try:
         ahead = os.fstat(descriptor).st_mtime - time.time()
         try:
-            return locking.flock is not None and locked(descriptor, ALONE, locking), ahead
+            return locking.flock is not None and try_lock(descriptor, EXCLUSIVE, locking), ahead
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return False, ahead
             with explain_errors(folder, "lock"):
                 raise
     finally:
-        closed(descriptor)
+        close_quietly(descriptor)
         with suppress(OSError):
             probe.unlink()
     return False, 0.0
 
 
-def opened(path: Path) -> int:
-    """Return a descriptor of the file, which is made with its folders."""
+def open_or_create(path: Path) -> int:
+    """Return a descriptor of the file, which is created with its folders."""
     with explain_errors(path.parent, "write"):
-        for _ in range(TRIES):
-            # A holder that ends takes its empty folder along, maybe just now.
-            with suppress(FileNotFoundError, FileExistsError):
+        for tries_left in reversed(range(TRIES)):
+            try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+            except (FileNotFoundError, FileExistsError):
+                # A holder that ends may just now remove its empty folder.
+                if not tries_left:
+                    raise
+    raise AssertionError
 
 
-def created(path: Path, record: bytes) -> bool:
-    """Make the file with this record; `False` where there is one."""
+def create_exclusively(path: Path, record: bytes) -> bool:
+    """Create the file with this record; return `False` if it exists."""
     with explain_errors(path, "write"):
         try:
             with path.open("xb") as file:
@@ -98,33 +100,33 @@ def created(path: Path, record: bytes) -> bool:
                 path.parent.mkdir(parents=True, exist_ok=True)
             return False
         except OSError:
-            # Half a record would stand in everybody's way.
+            # Half a record would keep everybody away.
             path.unlink(missing_ok=True)
             raise
     with suppress(OSError):
-        # Some mounts let two create the same name; the last of them has it.
+        # Some mounts let two processes create the same name; the last one has it.
         return path.read_bytes() == record
     return False
 
 
-def locked(descriptor: int, how: int, locking: Locking) -> bool:
-    """Lock a file, as far as that needs no waiting; raises `OSError` where there are no locks."""
+def try_lock(descriptor: int, operation: int, locking: Locking) -> bool:
+    """Lock a file if that needs no waiting; raises `OSError` if there are no locks."""
     assert locking.flock is not None
     try:
-        locking.flock(descriptor, how | _NOW)
+        locking.flock(descriptor, operation | _NONBLOCKING)
     except BlockingIOError:
         return False
     return True
 
 
-def closed(descriptor: int) -> None:
-    """Close a file of which nothing is wanted any more, so that it may fail."""
+def close_quietly(descriptor: int) -> None:
+    """Close a file that is not needed any more; errors do not matter."""
     with suppress(OSError):
         os.close(descriptor)
 
 
-def still_named(descriptor: int, path: Path) -> bool:
-    """Whether a file still stands under its name: its last holder may have removed it."""
+def has_name(descriptor: int, path: Path) -> bool:
+    """Whether an open file still has its name: its last holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Which process is it that holds something, and does it still live?
+"""Which process holds a lock, and is it still running?
 
-It must not know what is held. A process is known by more than its number, which is soon another's: by its
-start, by the running system (`boot`), and by the namespace that its number counts in. Only the program and
-the task stand in a record, never flags.
+A process is identified by more than its number, which is soon reused: by its start, by the boot of its
+system, and by the namespace of its number. A record holds only the program and the task, never flags. This
+module does not know what is locked.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One taking of a lock; `token` is its own. What this system does not tell is empty, or `None`.
+    """One holder of a lock; `token` is unique. A value that this system does not give is empty, or `None`.
 
-    `born` is the process's start in clock ticks since the system's; `since` is when it took the lock.
+    `numbers` is the namespace of `pid`. `born` is the process's start in clock ticks since the system's;
+    `since` is when it took the lock. The names are those in the lock's file, which other versions read.
     """
 
     token: str
@@ -42,12 +43,12 @@ class Holder:
 
     @property
     def record(self) -> bytes:
-        """What stands in the lock's file."""
+        """The content of the lock's file."""
         return orjson.dumps(asdict(self), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def this_process(command: str) -> Holder:
-    """Return what is to be known of this process, which runs `command`."""
+    """Return the record of this process, which runs `command`."""
     user = ""
     with suppress(OSError, KeyError, ImportError):
         user = getpass.getuser()
@@ -62,62 +63,54 @@ def this_process(command: str) -> Holder:
         boot=boot_id(),
         numbers=numbers,
         pid=os.getpid(),
-        born=born(os.getpid()),
+        born=start_of(os.getpid()),
         since=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
     )
 
 
 def holder_from(record: bytes) -> Holder | None:
-    """Read a lock's record; `None` where it is none, or cut."""
+    """Read a lock's record; `None` if it is not one, or cut."""
     try:
-        found = orjson.loads(record)
-        holder = Holder(**found)
+        fields = orjson.loads(record)
+        holder = Holder(**fields)
     except (ValueError, TypeError):
         return None
-    texts = (
-        holder.token,
-        holder.command,
-        holder.user,
-        holder.host,
-        holder.boot,
-        holder.numbers,
-        holder.since,
-    )
     numbers = (holder.pid, 0 if holder.born is None else holder.born)
+    texts = (value for name, value in fields.items() if name not in {"pid", "born"})
     fits = all(type(each) is str for each in texts) and all(type(each) is int for each in numbers)
     return holder if fits and 0 < holder.pid < 2**31 else None
 
 
-def lives(holder: Holder, here: Holder) -> bool | None:
-    """Whether the holder's process lives, as seen from the process `here`; `None` where nothing tells."""
+def is_running(holder: Holder, here: Holder) -> bool | None:
+    """Whether the holder's process is running, as seen from the process `here`; `None` if unknown."""
     known = holder.boot and holder.numbers
     if not known or (holder.boot, holder.numbers) != (here.boot, here.numbers):
         return None
     try:
-        # It asks, and sends nothing; on systems where it would there is no `boot` either.
+        # Signal 0 is not sent. A system that would send it has no `boot` either.
         os.kill(holder.pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
         pass
-    found = born(holder.pid)
-    if found is None or holder.born is None:
+    start = start_of(holder.pid)
+    if start is None or holder.born is None:
         return None
-    return found == holder.born
+    return start == holder.born
 
 
-def born(pid: int) -> int | None:
-    """Return when a process began, in clock ticks since the system did; 0 where it has ended."""
+def start_of(pid: int) -> int | None:
+    """Return the start of a process in clock ticks since the system's; 0 if it has ended."""
     # proc(5): "pid (name) state ...", the start is field 22; the name may hold brackets and blanks.
-    fields = text_of(_PROC / str(pid) / "stat").rpartition(")")[2].split()
+    fields = read_text(_PROC / str(pid) / "stat").rpartition(")")[2].split()
     try:
         return 0 if fields[0] in "ZX" else int(fields[19])
     except (IndexError, ValueError):
         return None
 
 
-def text_of(path: Path) -> str:
-    """Return what stands in one of the system's files; nothing where there is none."""
+def read_text(path: Path) -> str:
+    """Return the content of one of the system's files; empty if there is none."""
     try:
         return path.read_text("utf-8", "replace")
     except OSError:

@@ -1,9 +1,9 @@
-"""Who works on this output now, and may I?
+"""Who is working on this output, and may this run?
 
-It must not know what is worked on: callers name a folder and a key. On one machine the kernel's lock of a
-file decides, which ends with its holder, however that ends. The file also says who holds it, and is written
-again every half minute: that counts on mounts whose locks reach one machine only, and on those that have no
-locks at all, where a holder without a sign of life is taken for dead.
+Callers name a folder and a key; this module does not know what is locked. On one machine the kernel's lock of
+a file decides, which ends with its holder, however that ends. The file also names the holder, which writes it
+again every half minute as a heartbeat. The heartbeat counts on mounts whose locks reach one machine only, and
+on those without locks, where a holder without a heartbeat is taken for dead.
 """
 
 from __future__ import annotations
@@ -19,39 +19,37 @@ from pathlib import Path
 
 from batchscore.errors import OutputLocked
 from batchscore.output.locks.flock import (
-    ALONE,
-    NO_MORE,
+    EXCLUSIVE,
     SHARED,
     SYSTEM,
     TRIES,
+    UNLOCK,
     Locking,
-    closed,
-    created,
-    locked,
-    opened,
-    probed,
-    still_named,
+    close_quietly,
+    create_exclusively,
+    has_name,
+    open_or_create,
+    probe_locks,
+    try_lock,
 )
-from batchscore.output.locks.holder import Holder, holder_from, lives, this_process
+from batchscore.output.locks.holder import Holder, holder_from, is_running, this_process
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.storage import write_whole
 
-_MOMENT_SECONDS = 0.025
+#: The pause between two attempts.
+_PAUSE_SECONDS = 0.025
 
-#: Between two looks of one who waits.
-_LOOK_SECONDS = 0.5
-
-#: A mount that hangs must not hold up the end of a run.
+#: A mount that hangs must not delay the end of a run for longer.
 _JOIN_SECONDS = 1.0
 
-_MOST_BYTES = 1 << 16
+_MAX_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
-class Hold:
-    """A lock that is held: `record` is what stands in its file, `descriptor` what the kernel knows it by.
+class Lock:
+    """A lock that is held: `record` is the content of its file, `descriptor` what the kernel has locked.
 
-    `when_lost` is called, from another thread, should somebody else have taken it for dead.
+    `when_lost` is called, from another thread, if another process took this one for dead.
     """
 
     path: Path
@@ -62,18 +60,18 @@ class Hold:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def beat(self) -> None:
-        """Give signs of life until the end."""
+        """Write heartbeats until the end."""
         while not self.ended.wait(self.locking.beat_seconds):
-            if not self.renewed():
+            if not self.renew():
                 if not self.ended.is_set():
                     self.when_lost()
                 return
 
-    def renewed(self) -> bool:
-        """Write the record again; whether it was still there."""
+    def renew(self) -> bool:
+        """Write the record again; return whether it was still there."""
         try:
             with self.path.open("r+b", buffering=0) as file:
-                if file.read(_MOST_BYTES) != self.record:
+                if file.read(_MAX_BYTES) != self.record:
                     return False
                 file.seek(0)
                 file.write(self.record)
@@ -85,21 +83,21 @@ class Hold:
         return True
 
     def release(self) -> None:
-        """Leave nothing behind."""
+        """Release the lock and remove its file."""
         with suppress(OSError):
             if self.path.read_bytes() == self.record:
-                # While it is still locked: whoever waits for it will see that it has no name any more.
+                # While it is still locked: a process that waits for it sees that it has no name any more.
                 self.path.unlink()
         if self.descriptor is not None:
             with suppress(OSError):
-                # Closing alone would not do: a process that was forked meanwhile has it open as well.
-                locked(self.descriptor, NO_MORE, self.locking)
-            closed(self.descriptor)
+                # Closing alone is not enough: a process that was forked meanwhile has it open as well.
+                try_lock(self.descriptor, UNLOCK, self.locking)
+            close_quietly(self.descriptor)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Who stands in the way, and the seconds since its last sign of life; `passing`: perhaps no longer."""
+class Obstacle:
+    """The present holder, and the seconds since its last heartbeat; `passing`: it may be gone by now."""
 
     holder: Holder | None
     seconds: float
@@ -107,7 +105,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class LockAttempt:
     """One attempt to take a lock; `ahead_seconds` is how far the file system's clock is ahead of ours."""
 
     path: Path
@@ -117,130 +115,128 @@ class Claim:
     locking: Locking
     ahead_seconds: float
 
-    def by_kernel(self) -> Hold | Seen:
+    def by_kernel(self) -> Lock | Obstacle:
         """Take the lock where the kernel has locks."""
-        descriptor = opened(self.path)
-        kept = False
+        descriptor = open_or_create(self.path)
+        taken = False
         try:
-            if not locked(descriptor, ALONE, self.locking):
-                found, seconds = self.look(descriptor)
-                return Seen(found, seconds, passing=found is None or lives(found, self.me) is False)
-            if not still_named(descriptor, self.path):
-                return Seen(None, 0.0, passing=True)
-            found, seconds = self.look(descriptor)
-            if found is not None and foreign(found, self.me):
+            if not try_lock(descriptor, EXCLUSIVE, self.locking):
+                holder, seconds = self.look(descriptor)
+                return Obstacle(
+                    holder, seconds, passing=holder is None or is_running(holder, self.me) is False
+                )
+            if not has_name(descriptor, self.path):
+                return Obstacle(None, 0.0, passing=True)
+            holder, seconds = self.look(descriptor)
+            if holder is not None and is_elsewhere(holder, self.me):
                 if seconds < self.locking.stale_seconds:
-                    return Seen(found, seconds, passing=False)
-                self.tell_of_succession(found)
+                    return Obstacle(holder, seconds, passing=False)
+                self.announce_succession(holder)
             with explain_errors(self.path, "write"):
                 os.ftruncate(descriptor, 0)
                 if os.pwrite(descriptor, self.me.record, 0) < len(self.me.record):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            kept = True
-            return Hold(self.path, self.me.record, descriptor, self.locking)
+            taken = True
+            return Lock(self.path, self.me.record, descriptor, self.locking)
         finally:
-            if not kept:
-                closed(descriptor)
+            if not taken:
+                close_quietly(descriptor)
 
-    def by_record(self) -> Hold | Seen:
-        """Take the lock where only what stands in the file tells."""
-        if created(self.path, self.me.record):
-            return Hold(self.path, self.me.record, None, self.locking)
+    def by_record(self) -> Lock | Obstacle:
+        """Take the lock where only the content of its file counts."""
+        if create_exclusively(self.path, self.me.record):
+            return Lock(self.path, self.me.record, None, self.locking)
         try:
             with self.path.open("rb") as file:
-                record = file.read(_MOST_BYTES)
-                found, seconds = self.look(file.fileno())
+                record = file.read(_MAX_BYTES)
+                holder, seconds = self.look(file.fileno())
         except FileNotFoundError:
-            # Given up meanwhile, or its folder was.
-            return Seen(None, 0.0, passing=True)
-        if alive(found, self.me, seconds, self.locking):
-            return Seen(found, seconds, passing=found is None)
-        if self.succeeds(record):
-            self.tell_of_succession(found)
-            return Hold(self.path, self.me.record, None, self.locking)
-        return Seen(None, 0.0, passing=True)
+            # It was released meanwhile, or its folder was.
+            return Obstacle(None, 0.0, passing=True)
+        if may_be_alive(holder, self.me, seconds, self.locking):
+            return Obstacle(holder, seconds, passing=holder is None)
+        if self.succeed(record):
+            self.announce_succession(holder)
+            return Lock(self.path, self.me.record, None, self.locking)
+        return Obstacle(None, 0.0, passing=True)
 
     def look(self, descriptor: int) -> tuple[Holder | None, float]:
-        """Return whose record stands in the file, and its age in seconds by the file system's own clock."""
+        """Return the holder in the file, and the record's age in seconds by the file system's clock."""
         with explain_errors(self.path, "read"):
             os.lseek(descriptor, 0, os.SEEK_SET)
-            found = holder_from(os.read(descriptor, _MOST_BYTES))
-            return found, time.time() + self.ahead_seconds - os.fstat(descriptor).st_mtime
+            holder = holder_from(os.read(descriptor, _MAX_BYTES))
+            return holder, time.time() + self.ahead_seconds - os.fstat(descriptor).st_mtime
 
-    def succeeds(self, record: bytes) -> bool:
-        """Put our record in the place of a dead holder's; whether nobody else did so as well."""
+    def succeed(self, record: bytes) -> bool:
+        """Replace a dead holder's record by ours; return whether no other process did so as well."""
         with suppress(FileNotFoundError):
             if self.path.read_bytes() != record:
                 return False
             write_whole(self.path, self.me.record)
-            # Several may have seen the same dead holder; the last of them has it.
+            # Several may have seen the same dead holder; the last of them has the lock.
             time.sleep(self.locking.settle_seconds)
             return self.path.read_bytes() == self.me.record
         return False
 
-    def tell_of_succession(self, found: Holder | None) -> None:
-        """Say whose place is taken."""
-        who = "an unknown run" if found is None else described(found)
-        self.notice(f"{self.what} was left behind by {who}, which does not live any more; going on with it.")
+    def announce_succession(self, holder: Holder | None) -> None:
+        """Tell the user whose place is taken."""
+        who = "an unknown run" if holder is None else describe(holder)
+        self.notice(f"{self.what} was locked by {who}, which is not running any more. Continuing its work.")
 
 
 @contextmanager
-def held(
+def hold_lock(
     folder: Path,
     name: str,
     *,
     what: str,
     command: str,
     notice: Callable[[str], object],
-    wait_seconds: float = 0.0,
     locking: Locking = SYSTEM,
-) -> Iterator[Hold]:
-    """Hold the lock `name` of a folder, which is made, while the block runs.
+) -> Iterator[Lock]:
+    """Hold the lock `name` of a folder, which is created, while the block runs.
 
-    Raises `OutputLocked`, which says who has it, where another process or thread does, and still does after
-    `wait_seconds`; who waits need not come in the order in which they asked. `what` names for a
-    person what is locked, `command` what this run is, with nothing secret in it; `notice` is told when a
-    dead holder is succeeded.
+    Raises `OutputLocked`, which names the holder, if another process or thread has it. `what` says in
+    messages what is locked; `command` says what this run is, without secrets; `notice` is called when a dead
+    holder is succeeded.
     """
     path = folder / f"{name}.lock"
-    made = [each for each in (folder, folder.parent) if not each.exists()]
+    created = [each for each in (folder, folder.parent) if not each.exists()]
     try:
-        by_kernel, ahead_seconds = probed(folder, locking)
-        claim = Claim(path, what, this_process(command), notice, locking, ahead_seconds)
-        hold = taken(claim, by_kernel=by_kernel, wait_seconds=wait_seconds)
-        pulse = threading.Thread(target=hold.beat, name="batchscore-lock", daemon=True)
+        has_locks, ahead_seconds = probe_locks(folder, locking)
+        attempt = LockAttempt(path, what, this_process(command), notice, locking, ahead_seconds)
+        lock = take_lock(attempt, by_kernel=has_locks)
+        heartbeat = threading.Thread(target=lock.beat, name="batchscore-lock", daemon=True)
         try:
-            pulse.start()
-            yield hold
+            heartbeat.start()
+            yield lock
         finally:
-            hold.ended.set()
-            if pulse.is_alive():
-                pulse.join(timeout=_JOIN_SECONDS)
-            hold.release()
+            lock.ended.set()
+            if heartbeat.is_alive():
+                heartbeat.join(timeout=_JOIN_SECONDS)
+            lock.release()
     finally:
-        for each in made:
-            # Only where nothing else has come to stand in it.
+        for each in created:
+            # Only if it is empty.
             with suppress(OSError):
                 each.rmdir()
 
 
-def taken(claim: Claim, *, by_kernel: bool, wait_seconds: float) -> Hold:
+def take_lock(attempt: LockAttempt, *, by_kernel: bool) -> Lock:
     """Take the lock; raises `OutputLocked`."""
-    until = time.monotonic() + wait_seconds
     tries = 0
     while True:
-        found = claim.by_kernel() if by_kernel else claim.by_record()
-        if isinstance(found, Hold):
+        found = attempt.by_kernel() if by_kernel else attempt.by_record()
+        if isinstance(found, Lock):
             return found
         tries += 1
-        left = until - time.monotonic()
-        if left <= 0 and (tries >= TRIES or not found.passing):
-            raise OutputLocked(refusal(claim.what, found, claim.me, claim.locking))
-        time.sleep(_MOMENT_SECONDS if found.passing else min(left, _LOOK_SECONDS))
+        if not found.passing or tries >= TRIES:
+            raise OutputLocked(message_of(attempt.what, found, attempt.me, attempt.locking))
+        time.sleep(_PAUSE_SECONDS)
 
 
-def refuse_held(folder: Path, name: str, *, what: str, locking: Locking = SYSTEM) -> None:
-    """Raise `OutputLocked` where somebody has the lock. Writes nothing: the folder may be read-only."""
+def refuse_locked(folder: Path, name: str, *, what: str, locking: Locking = SYSTEM) -> None:
+    """Raise `OutputLocked` if another run has the lock. Writes nothing: the folder may be read-only."""
     path, me = folder / f"{name}.lock", this_process("")
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -249,50 +245,50 @@ def refuse_held(folder: Path, name: str, *, what: str, locking: Locking = SYSTEM
     try:
         free: bool | None = None
         with suppress(OSError):
-            free = locked(descriptor, SHARED, locking) if locking.flock is not None else None
-        found, seconds = Claim(path, what, me, print, locking, 0.0).look(descriptor)
+            free = try_lock(descriptor, SHARED, locking) if locking.flock is not None else None
+        holder, seconds = LockAttempt(path, what, me, print, locking, 0.0).look(descriptor)
         if free is None:
-            free = not alive(found, me, seconds, locking)
-        elif free and found is not None and foreign(found, me):
+            free = not may_be_alive(holder, me, seconds, locking)
+        elif free and holder is not None and is_elsewhere(holder, me):
             free = seconds >= locking.stale_seconds
     finally:
-        closed(descriptor)
+        close_quietly(descriptor)
     if not free:
-        raise OutputLocked(refusal(what, Seen(found, seconds, passing=False), me, locking))
+        raise OutputLocked(message_of(what, Obstacle(holder, seconds, passing=False), me, locking))
 
 
-def foreign(found: Holder, me: Holder) -> bool:
+def is_elsewhere(holder: Holder, me: Holder) -> bool:
     """Whether a holder is out of reach of this machine's locks.
 
-    The same name with another boot is taken for this machine before it was started again.
+    The same name with another boot is this machine before it was restarted.
     """
-    return found.host != me.host and not (found.boot and found.boot == me.boot)
+    return holder.host != me.host and not (holder.boot and holder.boot == me.boot)
 
 
-def alive(found: Holder | None, me: Holder, seconds: float, locking: Locking) -> bool:
-    """Whether a holder must be taken for alive, where no lock of the kernel tells."""
-    known = None if found is None else lives(found, me)
-    return seconds < locking.stale_seconds if known is None else known
+def may_be_alive(holder: Holder | None, me: Holder, seconds: float, locking: Locking) -> bool:
+    """Whether a holder counts as alive if no lock of the kernel shows it."""
+    running = None if holder is None else is_running(holder, me)
+    return seconds < locking.stale_seconds if running is None else running
 
 
-def refusal(what: str, seen: Seen, me: Holder, locking: Locking) -> str:
-    """Say who holds it, and what to do."""
-    found = seen.holder
-    if found is None:
+def message_of(what: str, obstacle: Obstacle, me: Holder, locking: Locking) -> str:
+    """Return a message that names the holder and says what to do."""
+    holder = obstacle.holder
+    if holder is None:
         return f"{what} is held by another run, which does not say who it is. Wait for it to end."
-    ours = (found.host, found.boot, found.pid) == (me.host, me.boot, me.pid)
-    who = described(found) + (" (this same process)" if ours else "")
+    ours = (holder.host, holder.boot, holder.pid) == (me.host, me.boot, me.pid)
+    who = describe(holder) + (" (this same process)" if ours else "")
     text = f"{what} is held by {who}. Wait for it to end, stop it, or choose another output."
-    if foreign(found, me):
+    if is_elsewhere(holder, me):
         text += (
-            f" Its last sign of life was {max(0.0, seen.seconds):.0f} s ago; "
+            f" Its last heartbeat was {max(0.0, obstacle.seconds):.0f} s ago; "
             f"after {locking.stale_seconds:.0f} s without one it counts as dead."
         )
     return text
 
 
-def described(holder: Holder) -> str:
-    """Name a holder for a person."""
+def describe(holder: Holder) -> str:
+    """Return a description of a holder for a message."""
     user = f" of {holder.user}" if holder.user else ""
     host = f" on {holder.host}" if holder.host else ""
     return f"`{holder.command}`, process {holder.pid}{user}{host}, since {holder.since}"

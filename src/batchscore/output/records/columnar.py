@@ -19,7 +19,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
-from batchscore.output.records.jsonl import DAMAGED, checked_vector, error_fields, error_from, json_text
+from batchscore.output.records.jsonl import DAMAGED, check_vector, error_fields, error_from, json_text
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
@@ -218,7 +218,7 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
         block = np.empty(0)
     # One check of the block costs half of one check per row; check rows only to name the bad one.
     if block.dtype != np.float32 or block.shape[1:] != (schema.dimensions,) or not np.isfinite(block).all():
-        block = np.stack([checked_vector(score.value, row, schema.dimensions) for row, score in rows])
+        block = np.stack([check_vector(score.value, row, schema.dimensions) for row, score in rows])
     return pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), type=kind)
 
 

@@ -89,7 +89,7 @@ def json_bytes(value: Any) -> bytes:
     return _dumps(value, orjson.OPT_SERIALIZE_NUMPY)
 
 
-def checked_vector(value: Any, row: Settled, dimensions: int | None) -> Vector:
+def check_vector(value: Any, row: Settled, dimensions: int | None) -> Vector:
     """Return the vector of a score; raises `BrokenInvariant` if a record cannot hold it."""
     vector = _check_shape(value, row, dimensions)
     # JSON has no NaN: orjson would write null, and the record would have no vector.
@@ -102,9 +102,9 @@ def error_from(value: Mapping[str, Any]) -> RowError:
     """Return a record's `error` as a `RowError`; raises `ValueError`, `KeyError` or `TypeError`."""
     return RowError(
         code=ErrorCode(value["code"]),
-        message=_typed(value["message"], str, "error.message"),
-        status=_typed(value["status"], (int, type(None)), "error.status"),
-        attempts=_typed(value["attempts"], int, "error.attempts"),
+        message=_check_type(value["message"], str, "error.message"),
+        status=_check_type(value["status"], (int, type(None)), "error.status"),
+        attempts=_check_type(value["attempts"], int, "error.attempts"),
     )
 
 
@@ -133,7 +133,7 @@ class _VectorEncoder:
         vector = _check_shape(value, row, dimensions)
         if vector.flags.c_contiguous and self._needs_no_check(vector.base):
             return vector
-        vector = checked_vector(value, row, dimensions)
+        vector = check_vector(value, row, dimensions)
         return _safe_text(vector) if _has_unsafe(vector) else vector
 
     def _needs_no_check(self, block: Any) -> bool:
@@ -295,10 +295,10 @@ def _decode_lines(
 
 def _settled_row(record: Mapping[str, Any], result: Score | RowError, schema: RecordSchema) -> Settled:
     return Settled(
-        file=_typed(record["file"], str, "file"),
-        row=_typed(record["row"], int, "row"),
+        file=_check_type(record["file"], str, "file"),
+        row=_check_type(record["row"], int, "row"),
         result=result,
-        id=_typed(record["id"], (str, type(None)), "id") if schema.with_id else None,
+        id=_check_type(record["id"], (str, type(None)), "id") if schema.with_id else None,
         kept=schema.kept(record),
         truncated=schema.with_truncated and record.get("truncated") is True,
     )
@@ -307,13 +307,13 @@ def _settled_row(record: Mapping[str, Any], result: Score | RowError, schema: Re
 def _score(record: Mapping[str, Any], schema: RecordSchema) -> Score:
     value: Any = record[schema.task]
     if schema.is_vector:
-        value = np.array(_typed(value, list, schema.task), dtype=np.float32)
+        value = np.array(_check_type(value, list, schema.task), dtype=np.float32)
         if value.ndim != 1 or not np.isfinite(value).all():
             raise ValueError("the vector has other elements than finite numbers")
         if schema.dimensions is not None and len(value) != schema.dimensions:
             raise ValueError(f"{len(value)} dimensions instead of {schema.dimensions}")
     else:
-        _typed(value, list if schema.many else (str, type(None)), schema.task)
+        _check_type(value, list if schema.many else (str, type(None)), schema.task)
     return Score(
         value=value,
         finish_reason=None if schema.is_vector else record["finish_reason"],
@@ -322,7 +322,7 @@ def _score(record: Mapping[str, Any], schema: RecordSchema) -> Score:
     )
 
 
-def _typed(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
+def _check_type(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {type(value).__name__}")
     return value

@@ -1,6 +1,6 @@
-"""What do some thousand of an output's answers look like, and is something wrong with them?
+"""What do some thousand answers of an output look like, and are there problems?
 
-Pure. It counts and measures; no answer is kept or shown.
+Pure. It counts and measures; no answer is stored or shown.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batchscore.report.page.words import percent
+from batchscore.errors import setting_name
+from batchscore.report.words import percent_text
 
-#: Bars of a picture of lengths.
+#: Greatest number of bars in a histogram.
 MOST_BARS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer's measures: `digest` tells equal ones, `tokens` are known where its usage is there."""
+    """The measures of one answer: equal answers have one `digest`; `tokens` are known if usage is stored."""
 
     characters: int
     digest: int
@@ -27,37 +28,37 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
-    """Counts of lengths: the bar `n` counts those from `starts[n]` to below the next."""
+class Histogram:
+    """Counts of lengths: bar `n` counts those from `starts[n]` to below the next."""
 
     unit: str
     starts: Sequence[int]
     counts: Sequence[int]
-    middle: int
+    median: int
     longest: int
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What a sample of answers shows; `same` is how often the most frequent answer came."""
+class AnswerStats:
+    """The statistics of a sample of answers; `same` is the count of the most frequent answer."""
 
     sampled: int
     empty: int
     same: int
     different: int
     finish_reasons: dict[str, int]
-    lengths: Sequence[Bars]
+    lengths: Sequence[Histogram]
 
 
-def measured(answers: Sequence[Answer]) -> Measured:
-    """Return the measures of answers."""
+def answer_stats(answers: Sequence[Answer]) -> AnswerStats:
+    """Return the statistics of answers."""
     full = [answer for answer in answers if answer.characters]
     equal = Counter(answer.digest for answer in full)
-    lengths = [bars("characters", [answer.characters for answer in answers])]
+    lengths = [histogram("characters", [answer.characters for answer in answers])]
     tokens = [answer.tokens for answer in answers if answer.tokens is not None]
     if tokens:
-        lengths.append(bars("tokens", tokens))
-    return Measured(
+        lengths.append(histogram("tokens", tokens))
+    return AnswerStats(
         sampled=len(answers),
         empty=len(answers) - len(full),
         same=max(equal.values(), default=0),
@@ -67,12 +68,12 @@ def measured(answers: Sequence[Answer]) -> Measured:
     )
 
 
-def bars(unit: str, lengths: Sequence[int]) -> Bars | None:
-    """Return counts of lengths in bars of one round width; `None` where there is nothing to count."""
+def histogram(unit: str, lengths: Sequence[int]) -> Histogram | None:
+    """Return the histogram of lengths with bars of a round width; `None` if there are no lengths."""
     if not lengths:
         return None
     ordered = sorted(lengths)
-    # A few very long ones would squeeze all others into one bar: the last bar takes what is beyond.
+    # A few very long answers would squeeze all others into one bar: the last bar counts them.
     top = ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)] + 1
     width = round_up(top / MOST_BARS)
     count = min((ordered[-1] // width) + 1, MOST_BARS + 1)
@@ -80,7 +81,7 @@ def bars(unit: str, lengths: Sequence[int]) -> Bars | None:
     for length in ordered:
         found[min(length // width, count - 1)] += 1
     starts = [place * width for place in range(count)]
-    return Bars(unit, starts, found, ordered[len(ordered) // 2], ordered[-1])
+    return Histogram(unit, starts, found, ordered[len(ordered) // 2], ordered[-1])
 
 
 def round_up(width: float) -> int:
@@ -93,42 +94,37 @@ def round_up(width: float) -> int:
         size *= 10
 
 
-def findings(found: Measured) -> list[tuple[str, str]]:
-    """Return what can be said of the answers at a glance: `fine` or `look`, and a sentence."""
+def findings(found: AnswerStats) -> list[tuple[str, str]]:
+    """Return the obvious problems of the answers: `fine` or `look`, and a sentence."""
     if not found.sampled:
         return [("look", "There are no answers to look at.")]
-    said: list[tuple[str, str]] = []
-    cut = found.finish_reasons.get("length", 0)
-    filtered = found.finish_reasons.get("content_filter", 0)
-    if cut:
-        share = part(cut, found.sampled)
-        said.append(
-            ("look", f"{share} were cut off by the token limit (finish_reason length): raise --max-tokens.")
-        )
-    if filtered:
-        said.append(
-            ("look", f"{part(filtered, found.sampled)} were filtered (finish_reason content_filter).")
-        )
-    if found.empty:
-        said.append(("look", f"{part(found.empty, found.sampled)} are empty."))
+    problems = []
+    counts = {
+        f"were cut off by the token limit (finish_reason length): raise {setting_name('max_tokens')}": (
+            found.finish_reasons.get("length", 0)
+        ),
+        "were filtered (finish_reason content_filter)": found.finish_reasons.get("content_filter", 0),
+        "are empty": found.empty,
+    }
+    for what, count in counts.items():
+        if count:
+            problems.append(f"{share_text(count, found.sampled)} {what}.")
     if found.same > 0.2 * found.sampled and found.same > 5 and found.different > 1:
-        said.append(("look", f"{part(found.same, found.sampled)} are one and the same text."))
+        problems.append(f"{share_text(found.same, found.sampled)} are the same text.")
     elif found.different == 1 and found.same > 1:
-        said.append(
-            ("look", "All answers are the same text. That may be meant, as with labels; else see the prompt.")
-        )
-    if not said:
-        said.append(("fine", f"The answers look sound: {found.sampled:,} looked at, none empty or cut off."))
-    return said
+        problems.append("All answers are the same text. If that is unexpected, check the prompt.")
+    if problems:
+        return [("look", problem) for problem in problems]
+    return [("fine", f"No problems found: of {found.sampled:,} answers read, none is empty or cut off.")]
 
 
-def part(count: int, of: int) -> str:
+def share_text(count: int, of: int) -> str:
     """Return a count with its share."""
-    return f"{count:,} ({percent(count / of)}) of the {of:,} answers looked at"
+    return f"{count:,} ({percent_text(count, of, decimals=1)}) of the {of:,} answers read"
 
 
 def answer_of(value: Any, finish_reason: Any, usage: Any) -> Answer:
-    """Return the measures of one record's answer; several answers of a row count as one."""
+    """Return the measures of one record's answer; several answers for one row count as one."""
     parts = value if isinstance(value, list) else [value]
     joined = "\n".join(each for each in parts if isinstance(each, str))
     reasons = finish_reason if isinstance(finish_reason, list) else [finish_reason]

@@ -1,6 +1,6 @@
-"""What do an output's run records and manifests say, within a bound of time?
+"""What do an output's run records and manifests say, within a time limit?
 
-It reads names, counts and sizes, never a score. What cannot be read is told and passed over.
+It reads names, counts and sizes, never a score. What cannot be read is reported and skipped.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
+    NOT_A_MANIFEST,
     Commit,
     Manifest,
-    places_of_manifests,
+    manifest_paths,
     read_manifest,
-    shown_names,
+    visible_names,
 )
 from batchscore.output.verify_parts import refuse_odd
 from batchscore.report.page.model import FileAccount, PartAccount
@@ -27,46 +28,47 @@ from batchscore.report.page.runs import Run, items, number, run_from
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
 
-#: So many of the latest runs are read; a job of Azure ML may leave one for each of its calls.
+#: Greatest number of runs that are read, the latest first; an Azure ML job may have one for each call.
 MOST_RUNS = 2000
 
-#: A record that is larger names too many files to be read for a page.
+#: Larger records are not read.
 MOST_RECORD_BYTES = 64 * 2**20
 
-#: A store answers several at a time.
+#: Concurrent requests to a store.
 _AT_ONCE = 16
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Until:
-    """The moment by which reading is to be over, on the monotonic clock; `None` is never."""
+class TimeLimit:
+    """The time by which reading must end, on the monotonic clock; `None` is never."""
 
     ends: float | None = None
 
     @classmethod
-    def within(cls, seconds: float | None) -> Until:
-        """Return the moment so many seconds from now."""
+    def within(cls, seconds: float | None) -> TimeLimit:
+        """Return the limit this many seconds from now."""
         return cls(None if seconds is None else time.monotonic() + seconds)
 
     @property
     def over(self) -> bool:
-        """Whether it has come."""
+        """Whether time is up."""
         return self.ends is not None and time.monotonic() >= self.ends
 
 
-def read_runs(folder: Place, until: Until) -> tuple[list[Run], list[str]]:
-    """Return an output's runs, the earliest first, and what of their records cannot be used."""
-    names = [name for name in shown_names(folder / "runs") if name.endswith(".json")]
+def read_runs(folder: Place, until: TimeLimit) -> tuple[list[Run], list[str]]:
+    """Return an output's runs, the earliest first, and problems with their records."""
+    names = [name for name in visible_names(folder / "runs") if name.endswith(".json")]
     latest = names[-MOST_RUNS:]
     problems: list[str] = []
     if len(names) > len(latest):
-        problems.append(f"{len(names) - len(latest):,} earlier runs were left out: only the latest are read.")
+        older = len(names) - len(latest)
+        problems.append(f"{older:,} earlier runs were left out: only the latest {MOST_RUNS:,} are read.")
     runs: list[Run] = []
     places = [folder / "runs" / name for name in reversed(latest)]
     read = 0
-    # Thousands of runs may each name thousands of files; `files_of_last_run` asks for the latest only.
+    # Thousands of runs may each name thousands of files; `files_of_last_run` needs the latest only.
     through: set[str] = set()
     for place, found in each_of(places, read_run, until):
         read += 1
@@ -78,17 +80,17 @@ def read_runs(folder: Place, until: Until) -> tuple[list[Run], list[str]]:
         else:
             problems.append(f"runs/{place.name} {found}.")
     if read < len(places):
-        problems.append(f"{len(places) - read:,} earlier runs were left out for time.")
+        problems.append(f"{len(places) - read:,} earlier runs were left out for lack of time.")
     return sorted(runs, key=lambda run: (run.started, run.name)), problems
 
 
 def without_files(run: Run) -> Run:
-    """Return a run that does not say which files it worked on."""
+    """Return a run without the list of its files."""
     return replace(run, record={key: each for key, each in run.record.items() if key != "files"})
 
 
 def read_run(place: Place) -> Run | str:
-    """Return a run, or in words why its record cannot be used."""
+    """Return a run, or why its record cannot be used."""
     size = storage.size_of(place)
     if size is not None and size > MOST_RECORD_BYTES:
         return f"is too large to be read here ({size / 2**20:,.0f} MiB)"
@@ -98,9 +100,9 @@ def read_run(place: Place) -> Run | str:
         return f"cannot be read: {error}"
 
 
-def read_accounts(folder: Place, task: str, until: Until) -> tuple[list[FileAccount], int, list[str]]:
-    """Return the accounts of a task's files by name, how many were left out for time, and problems."""
-    places = places_of_manifests(Layout(folder, task, ""))
+def read_accounts(folder: Place, task: str, until: TimeLimit) -> tuple[list[FileAccount], int, list[str]]:
+    """Return a task's files by name, how many were left out for lack of time, and problems."""
+    places = manifest_paths(Layout(folder, task, ""))
     files: list[FileAccount] = []
     problems: list[str] = []
     read = 0
@@ -114,18 +116,18 @@ def read_accounts(folder: Place, task: str, until: Until) -> tuple[list[FileAcco
 
 
 def read_account(place: Place) -> FileAccount | str:
-    """Return what a manifest says of its file, or in words why it cannot be used."""
+    """Return the file of a manifest, or why the manifest cannot be used."""
     try:
         manifest = read_manifest(place)
         refuse_odd(manifest, place, place.parent.parent.parent, place.parent.name)
         return account_of(manifest)
-    except (BatchscoreError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (BatchscoreError, *NOT_A_MANIFEST) as error:
         reason = str(error).partition("; ")[0].partition(". ")[0]
         return f"cannot be used: {reason}"
 
 
 def account_of(manifest: Manifest) -> FileAccount:
-    """Return what of a manifest a page tells."""
+    """Return what a page shows of a manifest."""
     return FileAccount(
         file=manifest.file,
         state=manifest.state,
@@ -143,7 +145,7 @@ def part_of(commit: Commit) -> PartAccount:
     """Return the sizes of one part."""
     named = commit.scores or commit.error_records
     return PartAccount(
-        # A manifest may come from anywhere, so that a name with a path in it leads nowhere.
+        # A manifest may come from anywhere: a name must not lead to another folder.
         name=PurePosixPath(named.name).name if named else "",
         bytes=commit.scores.bytes if commit.scores else 0,
         ok=commit.ok if commit.scores else 0,
@@ -153,7 +155,7 @@ def part_of(commit: Commit) -> PartAccount:
 
 
 def files_of_last_run(runs: Sequence[Run], known: Iterable[str]) -> list[FileAccount]:
-    """Return the files that only the latest records name: not started, unreadable, or not read here."""
+    """Return the files that only the latest records name: not started, unreadable, or left out."""
     found: dict[str, FileAccount] = {}
     seen = set(known)
     for run in reversed(runs):
@@ -161,14 +163,14 @@ def files_of_last_run(runs: Sequence[Run], known: Iterable[str]) -> list[FileAcc
             name = each.get("file")
             if isinstance(name, str) and name not in seen:
                 seen.add(name)
-                found[name] = told(name, each)
+                found[name] = account_in_record(name, each)
         if not run.shared:
             break
     return list(found.values())
 
 
-def told(name: str, found: Mapping[str, Any]) -> FileAccount:
-    """Return a file's account as a run's record has it."""
+def account_in_record(name: str, found: Mapping[str, Any]) -> FileAccount:
+    """Return a file as a run's record describes it."""
     names = ("rows", "ok", "errors", "empty", "attempts", "tokens_billed", "tokens_kept")
     figures: dict[str, Any] = {key: int(number(found, key)) for key in names}
     state, problem = found.get("state"), found.get("problem")
@@ -180,8 +182,10 @@ def told(name: str, found: Mapping[str, Any]) -> FileAccount:
     )
 
 
-def each_of(places: Sequence[Place], read: Callable[[Place], T], until: Until) -> Iterator[tuple[Place, T]]:
-    """Give what stands at each place, in order, several at a time in a store; ends when time is over."""
+def each_of(
+    places: Sequence[Place], read: Callable[[Place], T], until: TimeLimit
+) -> Iterator[tuple[Place, T]]:
+    """Yield what is read at each place, in order, several at a time in a store, until time is up."""
     if not places or not isinstance(places[0], StoredPath):
         for place in places:
             if until.over:
@@ -194,3 +198,30 @@ def each_of(places: Sequence[Place], read: Callable[[Place], T], until: Until) -
                 return
             some = places[start : start + _AT_ONCE]
             yield from zip(some, pool.map(read, some), strict=True)
+
+
+def damaged_parts(folder: Place, task: str, files: Sequence[FileAccount], until: TimeLimit) -> list[str]:
+    """Return which parts are missing or differ in size from their manifest, until time is up.
+
+    `batchscore verify` reads parts. In a store nothing is checked: each part would take a request.
+    """
+    found: list[str] = []
+    names = {
+        name: size
+        for each in files
+        for part in each.parts
+        for name, size in (
+            (f"{task}/{part.name}", part.bytes),
+            (f"errors/{task}/{part.name}", part.error_bytes),
+        )
+        if part.name and size
+    }
+    for name, size in names.items() if isinstance(folder, Path) else ():
+        if until.over:
+            break
+        there = storage.size_of(folder / name)
+        if there is None:
+            found.append(f"{name} is missing.")
+        elif there != size:
+            found.append(f"{name} has {there:,} bytes instead of {size:,}.")
+    return found

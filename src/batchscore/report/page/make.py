@@ -1,7 +1,7 @@
-"""How does an output's page come about?
+"""How is the page of an output made?
 
-It reads run records, manifests, error parts and some scores, and writes `report.html` beside them. It changes
-nothing else, and what it cannot read is named on the page.
+It reads run records, manifests, error parts and some scores, and writes `report.html` next to them. It
+changes nothing else. The page lists what could not be read.
 """
 
 from __future__ import annotations
@@ -12,62 +12,67 @@ from dataclasses import dataclass
 
 from batchscore.errors import InputError
 from batchscore.output.find import output_folder, tasks_in
-from batchscore.report.page.damage import damaged_parts
 from batchscore.report.page.failures import read_failures
-from batchscore.report.page.gather import Until, files_of_last_run, read_accounts, read_runs
-from batchscore.report.page.model import Failures, Material, TaskMaterial
+from batchscore.report.page.gather import (
+    TimeLimit,
+    damaged_parts,
+    files_of_last_run,
+    read_accounts,
+    read_runs,
+)
+from batchscore.report.page.model import Failures, PageData, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import Run
 from batchscore.report.page.sample import (
     THOROUGH,
-    Extent,
+    SampleSize,
     answers_of_sample,
     at_the_end,
     map_of_sample,
 )
 from batchscore.stores import storage
 from batchscore.stores.address import Place
-from batchscore.task import TASKS
+from batchscore.task import EMBEDDINGS, TASKS
 
 #: The page's name in the output folder.
 NAME = "report.html"
 
-#: Seconds of reading for the page that a run leaves at its end, half of them for records and manifests.
+#: Seconds of reading for the page at the end of a run, half of them for records and manifests.
 SECONDS_AT_THE_END = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is read for a page: `seconds` in all, `None` as many as it takes; `extent` of the scores."""
+    """How much is read for a page: `seconds` in total, `None` for no limit, and a `sample` of the scores."""
 
     seconds: float | None = None
-    extent: Extent | None = THOROUGH
+    sample: SampleSize | None = THOROUGH
 
 
 THOROUGHLY = Effort()
-WITHOUT_SAMPLE = Effort(extent=None)
+WITHOUT_SAMPLE = Effort(sample=None)
 
 
 def quickly(rows: int) -> Effort:
-    """Return the effort at the end of a run that has made so many scores."""
+    """Return the effort at the end of a run with this many scores."""
     return Effort(SECONDS_AT_THE_END, at_the_end(rows))
 
 
 def write_report(
     named: Place, *, task: str | None = None, effort: Effort = THOROUGHLY, shown: str = ""
 ) -> Place:
-    """Write the page of an output, and return where it stands; `shown` is what it calls the output.
+    """Write the page of an output and return its place; the page calls the output `shown`.
 
-    Raises `InputError` where there is no output, `OutputError` where it cannot be read or written.
+    Raises `InputError` if there is no output, `OutputError` if it cannot be read or written.
     """
     folder = folder_of(named)
     place = folder / NAME
-    storage.write_whole(place, page(gathered(folder, shown or str(named), task, effort)))
+    storage.write_whole(place, page(gather(folder, shown or str(named), task, effort)))
     return place
 
 
 def folder_of(named: Place) -> Place:
-    """Return the folder of an output; one that holds nothing but records of runs is one, too."""
+    """Return the folder of an output; a folder with only run records is one, too."""
     if storage.is_folder(named / "runs"):
         return named
     beside = named.with_name(named.name + ".batchscore")
@@ -76,48 +81,46 @@ def folder_of(named: Place) -> Place:
     return output_folder(named)
 
 
-def gathered(folder: Place, named: str, task: str | None, effort: Effort) -> Material:
-    """Read what the page tells of; raises `InputError` where there is no such task."""
-    until = Until.within(None if effort.seconds is None else effort.seconds / 2)
+def gather(folder: Place, named: str, task: str | None, effort: Effort) -> PageData:
+    """Read what the page shows; raises `InputError` if there is no such task."""
+    until = TimeLimit.within(None if effort.seconds is None else effort.seconds / 2)
     runs, problems = read_runs(folder, until)
     there = [each for each in TASKS if each in tasks_in(folder) or any(run.task == each for run in runs)]
     if task is not None and task not in there:
-        raise InputError(f"{named} holds no {task}, only {' and '.join(there) or 'nothing'}.")
+        raise InputError(f"{named} has no {task}, only {' and '.join(there) or 'nothing'}.")
     if not there:
-        raise InputError(f"{named} is no output of batchscore: it holds no scores and no records of runs.")
+        raise InputError(f"{named} is not an output of batchscore: it has no scores and no run records.")
     tasks = []
     for each in there if task is None else [task]:
-        of_task = [run for run in runs if run.task == each]
-        found, more = of_one_task(folder, each, of_task, effort)
+        runs_of_task = [run for run in runs if run.task == each]
+        found, more = gather_task(folder, each, runs_of_task, effort)
         tasks.append(found)
         problems += more
-    # The latest at work stands first.
+    # The task with the latest run comes first.
     tasks.sort(key=lambda each: -max((run.started for run in each.runs), default=0.0))
-    return Material(named, time.time(), tasks, problems)
+    return PageData(named, time.time(), tasks, problems)
 
 
-def of_one_task(
-    folder: Place, task: str, runs: Sequence[Run], effort: Effort
-) -> tuple[TaskMaterial, list[str]]:
-    """Read what the page tells of one task, and what could not be read."""
-    until = Until.within(effort.seconds)
+def gather_task(folder: Place, task: str, runs: Sequence[Run], effort: Effort) -> tuple[TaskData, list[str]]:
+    """Read what the page shows of one task; return it with the problems."""
+    until = TimeLimit.within(effort.seconds)
     files, unread, problems = read_accounts(folder, task, until)
-    told = files_of_last_run(runs, (each.file for each in files))
-    files = [*files, *told]
+    more = files_of_last_run(runs, (each.file for each in files))
+    files = [*files, *more]
     failures = read_failures(folder, task, files, until) if any(each.errors for each in files) else Failures()
-    left_out = ""
+    no_sample = ""
     vectors = answers = None
-    if effort.extent is None:
-        left_out = "It was not asked for."
+    if effort.sample is None:
+        no_sample = "It was not requested."
     elif until.over:
-        left_out = "There was no time for it at the end of the run: `batchscore report` makes it."
-    elif task == "embeddings":
-        vectors = map_of_sample(folder, files, effort.extent, until)
+        no_sample = "There was not enough time at the end of the run. To make it, run `batchscore report`."
+    elif task == EMBEDDINGS.name:
+        vectors = map_of_sample(folder, files, effort.sample, until)
     else:
-        answers = answers_of_sample(folder, task, files, effort.extent, until)
-    # Of a file whose manifest there was no time for, the run's record says the same.
-    unknown = max(unread - len(told), 0)
+        answers = answers_of_sample(folder, task, files, effort.sample, until)
+    # For a file whose manifest was left out, the run's record has the same facts.
+    unknown = max(unread - len(more), 0)
     problems += damaged_parts(folder, task, files, until)
-    return TaskMaterial(
-        task, runs, files, unknown, failures, vectors, answers, left_out, bool(problems)
+    return TaskData(
+        task, runs, files, unknown, failures, vectors, answers, no_sample, bool(problems)
     ), problems

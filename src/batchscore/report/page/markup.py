@@ -1,7 +1,7 @@
-"""How does text that anybody may have written stand in HTML, and in JSON in HTML, as nothing but text?
+"""How is untrusted text written in HTML, and in JSON in HTML, so that it stays text?
 
-Pure. Names of files and ids are other people's words. Characters that would not be seen, or would turn the
-writing around, are shown by their number; all that HTML could take for its own is escaped.
+Pure. Names of files and ids come from others. Invisible characters, and those that change the direction of
+the text, are shown by their number. Everything with a meaning in HTML is escaped.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 
 import orjson
 
-#: What stands where there is nothing to say.
+#: Shown for an empty value.
 NOTHING = "\u2013"
 
-#: Kinds of characters that are not seen, or steer others: controls, formats, halves, unassigned.
-UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+#: Categories of invisible and control characters.
+INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
-#: What JSON may say in other words, so that nothing in it can end the element that it stands in.
+#: Escapes in JSON, so that nothing in it can end its script element.
 _IN_HTML = ((b"<", rb"\u003c"), (b">", rb"\u003e"), (b"&", rb"\u0026"))
 
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """Text that is HTML already; everything else is escaped."""
+    """Text that is already HTML; everything else is escaped."""
 
     text: str
 
@@ -35,28 +35,28 @@ class Html:
 
 
 def visible(text: str) -> str:
-    """Return a text in which every character is seen; what is not stands as its number, as in JSON."""
+    """Return a text in which invisible characters are shown by their number, as in JSON."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        f"\\u{ord(letter):04x}" if unicodedata.category(letter) in UNSEEN else letter for letter in text
+        f"\\u{ord(letter):04x}" if unicodedata.category(letter) in INVISIBLE else letter for letter in text
     )
 
 
 def html(value: Any) -> str:
-    """Return a value as HTML: what is HTML already as it is, text escaped and in its own direction."""
+    """Return a value as HTML: `Html` unchanged, everything else escaped."""
     if isinstance(value, Html):
         return value.text
     return escape(visible(str(value)), quote=True)
 
 
 def name(text: str) -> Html:
-    """Return somebody else's words, which may be written from right to left."""
+    """Return a name of others, which may be written from right to left."""
     return Html(f"<bdi>{html(text)}</bdi>")
 
 
 def data(value: Any) -> str:
-    """Return JSON that can stand in a script element."""
+    """Return JSON for a script element."""
     found = orjson.dumps(value)
     for sign, words in _IN_HTML:
         found = found.replace(sign, words)
@@ -64,34 +64,34 @@ def data(value: Any) -> str:
 
 
 def element(tag: str, content: Any, **attributes: str) -> Html:
-    """Return an element; `class_` and the like lose their last `_`, other `_` become `-`."""
-    told = "".join(
+    """Return an element; `class_` loses its last `_`, other `_` become `-`."""
+    written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html(value)}"' for key, value in attributes.items()
     )
-    return Html(f"<{tag}{told}>{html(content)}</{tag}>")
+    return Html(f"<{tag}{written}>{html(content)}</{tag}>")
 
 
-def joined(parts: Iterable[Any], between: str = "") -> Html:
-    """Return several things one after the other."""
+def concat(parts: Iterable[Any], between: str = "") -> Html:
+    """Return several values as HTML, one after the other."""
     return Html(between.join(html(part) for part in parts))
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, figures: str = "") -> Html:
-    """Return a table that scrolls by itself where it is too wide.
+    """Return a table that scrolls if it is too wide.
 
-    `figures` has a letter for each column: `n` for numbers, which stand to the right, `o` for what stays on
-    one line, `l` for sentences.
+    `figures` has a letter for each column: `n` for numbers, which are right-aligned, `o` for text on one
+    line, `l` for sentences.
     """
     kinds = figures.ljust(len(heads), "t")
-    head = joined(
+    head = concat(
         element("th", text, scope="col", class_="figure" if kind == "n" else "words")
         for text, kind in zip(heads, kinds, strict=True)
     )
-    body = joined(
-        element("tr", joined(cell(value, kind) for value, kind in zip(row, kinds, strict=True)))
+    body = concat(
+        element("tr", concat(cell(value, kind) for value, kind in zip(row, kinds, strict=True)))
         for row in rows
     )
-    inner = joined(
+    inner = concat(
         [
             element("caption", caption),
             element("thead", element("tr", head)),
@@ -110,7 +110,7 @@ def cell(value: Any, kind: str) -> Html:
 
 
 def bar(share: float) -> Html:
-    """Return a bar that shows a share, for the eye only: the figure stands beside it."""
+    """Return a bar that shows a share; screen readers skip it."""
     width = f"{min(max(share, 0.0), 1.0) * 100:.1f}"
     return Html(
         '<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
@@ -118,8 +118,8 @@ def bar(share: float) -> Html:
     )
 
 
-def folded(title: str, content: Any, *, opened: bool = False) -> Html:
-    """Return what is shown when one wants it."""
+def details(title: str, content: Any, *, is_open: bool = False) -> Html:
+    """Return content that the reader can unfold."""
     return Html(
-        f"<details{' open' if opened else ''}><summary>{html(title)}</summary>{html(content)}</details>"
+        f"<details{' open' if is_open else ''}><summary>{html(title)}</summary>{html(content)}</details>"
     )

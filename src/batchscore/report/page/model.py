@@ -1,18 +1,19 @@
-"""What does a page tell of? The nouns that go into it, as they were found in an output."""
+"""What does a page show? The facts that were found in an output."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from batchscore.report.page.answers import Measured
+from batchscore.report.page.answers import AnswerStats
 from batchscore.report.page.runs import Run
-from batchscore.report.page.vectors import Map
+from batchscore.report.page.vectors import VectorMap
+from batchscore.rows import FileTotals
 
 
 @dataclass(frozen=True, slots=True)
 class PartAccount:
-    """One part: bytes and rows of its score file and its error file, 0 where there is none."""
+    """One part: bytes and rows of its score file and its error file, 0 if there is none."""
 
     name: str
     bytes: int
@@ -22,35 +23,15 @@ class PartAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class FileAccount:
-    """One input file: `rows = ok + errors + not_reached`; `empty` of its errors had nothing to ask."""
+class FileAccount(FileTotals):
+    """The results of one input file, with its parts."""
 
-    file: str
-    state: str
-    problem: str
-    rows: int
-    ok: int
-    errors: int
-    empty: int
-    attempts: int = 0
-    tokens_billed: int = 0
-    tokens_kept: int = 0
     parts: tuple[PartAccount, ...] = ()
-
-    @property
-    def failed(self) -> int:
-        """Rows with an error record, but those that had nothing to ask."""
-        return self.errors - self.empty
-
-    @property
-    def not_reached(self) -> int:
-        """Rows that were read and have no record."""
-        return self.rows - self.ok - self.errors
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRow:
-    """One error record; `message` is ours and quotes no input."""
+    """One error record; its `message` quotes no input."""
 
     file: str
     row: int
@@ -62,7 +43,7 @@ class FailedRow:
 
 @dataclass(slots=True)
 class Failures:
-    """Error records by code: how many were read of how many, and some of each."""
+    """Error records by code: how many of how many were read, and examples of each."""
 
     read: int = 0
     total: int = 0
@@ -70,17 +51,17 @@ class Failures:
     examples: dict[str, list[FailedRow]] = field(default_factory=dict)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether every record was read."""
+    def all_read(self) -> bool:
+        """Whether all records were read."""
         return self.read >= self.total
 
 
 @dataclass(frozen=True, slots=True)
-class TaskMaterial:
-    """All that a page tells of one task. `runs` are in order of their beginning.
+class TaskData:
+    """Everything that a page shows of one task; `runs` are in order of their start.
 
-    `unread` files were left out for time; then files and rows are not all. `sample_left_out` says why no
-    scores were looked at. `damage`: a manifest cannot be used, or a part is not as its manifest says.
+    `unread` files were left out for lack of time. `no_sample` says why no scores were read. `damage`: a
+    manifest cannot be used, or a part differs from its manifest.
     """
 
     task: str
@@ -88,17 +69,17 @@ class TaskMaterial:
     files: Sequence[FileAccount]
     unread: int = 0
     failures: Failures = field(default_factory=Failures)
-    map: Map | None = None
-    answers: Measured | None = None
-    sample_left_out: str = ""
+    map: VectorMap | None = None
+    answers: AnswerStats | None = None
+    no_sample: str = ""
     damage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """An output: its place as a person named it, its tasks, and what of it could not be used."""
+class PageData:
+    """An output: its name as the user gave it, its tasks, and what of it could not be used."""
 
     output: str
     made: float
-    tasks: Sequence[TaskMaterial]
+    tasks: Sequence[TaskData]
     problems: Sequence[str]

@@ -1,4 +1,4 @@
-// Draws what stands as data in the page. It asks nothing of any network, and writes no HTML.
+// Draws the charts from the data in the page. It uses no network and writes no HTML.
 (function () {
   "use strict";
   var specs = JSON.parse(document.getElementById("charts").textContent);
@@ -16,7 +16,7 @@
     return value.toLocaleString("en-US", { maximumFractionDigits: size < 10 ? 2 : 0 });
   }
 
-  function told(value, unit) {
+  function valueText(value, unit) {
     if (unit === "seconds") {
       return value < 1 ? +(value * 1000).toFixed(0) + " ms" : +value.toFixed(value < 10 ? 1 : 0) + " s";
     }
@@ -29,7 +29,7 @@
         var head = value / Math.pow(10, Math.floor(Math.log10(value) + 1e-9));
         if ([1, 2, 5].indexOf(Math.round(head * 1e6) / 1e6) < 0) return "";
       }
-      return axis.unit === "seconds" ? told(value, "seconds") : short(value);
+      return axis.unit === "seconds" ? valueText(value, "seconds") : short(value);
     };
   }
 
@@ -66,7 +66,7 @@
       found.pointStyle = "line";
       found.borderWidth = series.dashed ? 1.5 : 2;
       found.borderDash = series.dashed ? [6, 4] : [];
-      // A point without neighbours has no line to be seen by.
+      // A point without neighbours has no line, so it gets a dot.
       found.pointRadius = function (context) {
         var at = context.dataIndex, data = series.data;
         return empty(data[at - 1]) && empty(data[at + 1]) && !series.dashed ? 2.5 : 0;
@@ -92,7 +92,7 @@
       grid: {
         drawTicks: false,
         color: function (context) {
-          // Of a logarithmic axis only the lines that have a figure.
+          // On a logarithmic axis, only the lines with a figure.
           var silent = side === "right" || (context.tick && tick(kind)(context.tick.value) === "");
           return silent ? "transparent" : colour("grid");
         }
@@ -151,7 +151,7 @@
                 }
                 if (item.raw === null) return null;
                 var unit = item.dataset.yAxisID === "y2" ? spec.y2.unit : spec.y.unit;
-                return item.dataset.label + ": " + told(item.raw, unit);
+                return item.dataset.label + ": " + valueText(item.raw, unit);
               }
             }
           }
@@ -169,7 +169,7 @@
 
   all();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
-  // Paper is light, whatever the screen is.
+  // Print in light mode.
   function paper(wanted) {
     return function () { document.documentElement.classList.toggle("paper", wanted); all(); };
   }

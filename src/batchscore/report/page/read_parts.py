@@ -1,12 +1,11 @@
 """How are some records of a part read without reading all of it?
 
-Of JSON Lines a few stripes are read, of Parquet the columns that are wanted. Records are given as they
-stand, whatever they hold: whoever takes them checks what is needed.
+Of JSON Lines a few stripes are read, of Parquet the required columns. Records are not validated: the caller
+checks what it needs.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.objects import StoredFile
 
-#: A part that is no larger is read whole.
+#: Parts up to this size are read completely.
 SMALL_BYTES = 2 * 2**20
 
-#: So many stripes are read of a larger one, none longer than this.
+#: Number of stripes that are read of a larger part, and their greatest length.
 STRIPES = 4
 LONGEST_STRIPE = 16 * 2**20
 
@@ -29,12 +28,12 @@ LONGEST_STRIPE = 16 * 2**20
 def some_records(
     place: Place, size: int, rows: int, wanted: int, columns: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Give about `wanted` of a part's records, spread over it; the same ones every time.
+    """Yield about `wanted` records of a part, spread over it, always the same ones.
 
-    `size` is in bytes. Raises `OSError`, `ValueError` or what pyarrow raises where it cannot be read.
+    `size` is in bytes. Raises `OSError`, `ValueError` or an error of pyarrow if it cannot be read.
     """
     if place.suffix.lower() == ".parquet":
-        yield from of_parquet(place, wanted, columns)
+        yield from parquet_records(place, wanted, columns)
         return
     for line in some_lines(place, size, rows, wanted):
         record = orjson.loads(line)
@@ -43,42 +42,36 @@ def some_records(
 
 
 def bytes_for(place: Place, size: int, rows: int, wanted: int) -> int:
-    """Return about how many bytes `some_records` reads for so many."""
+    """Return about how many bytes `some_records` reads."""
     if size <= SMALL_BYTES or place.suffix.lower() == ".parquet" or wanted >= rows:
         return size
     return min(size, (wanted + 2 * STRIPES) * (size // max(rows, 1) + 1))
 
 
 def some_lines(place: Place, size: int, rows: int, wanted: int) -> list[bytes]:
-    """Return about so many whole lines of a file, spread over it."""
+    """Return about `wanted` complete lines of a file, spread over it."""
     if size <= SMALL_BYTES or wanted >= rows:
-        lines = []
         with storage.open_file(place) as file:
             lines = file.read(max(size, SMALL_BYTES)).splitlines()
         step = max(len(lines) / max(wanted, 1), 1.0)
         return [lines[int(number * step)] for number in range(min(wanted, len(lines)))]
     each = -(-wanted // STRIPES)
-    # None reaches into the next one, whose records would come twice.
+    # Stripes must not overlap, or records would be read twice.
     stripe = min(int((each + 2) * 1.1 * size / max(rows, 1)), LONGEST_STRIPE, size // STRIPES)
     found: list[bytes] = []
-    with opened_anywhere(place) as file:
+    with place.open("rb") if isinstance(place, Path) else StoredFile(place) as file:
         for number in range(STRIPES):
             start = number * size // STRIPES
             file.seek(start)
             lines = file.read(stripe).split(b"\n")
-            # The first is the end of a line, and the last one's beginning; but the file's own first is whole.
+            # The first and the last line are incomplete, except the first line of the file.
             found += lines[1 if start else 0 : -1][:each]
     return [line for line in found if line]
 
 
-def opened_anywhere(place: Place) -> io.RawIOBase | Any:
-    """Open a file so that one can go to a place in it."""
-    return place.open("rb") if isinstance(place, Path) else StoredFile(place)
-
-
-def of_parquet(place: Place, wanted: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Give some records of a Parquet part: of each row group, evenly."""
-    import pyarrow.parquet as pq  # noqa: PLC0415 - 0.1 s that JSON Lines does without
+def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield some records of a Parquet part, evenly spread."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - 0.1 s that JSON Lines does not need
 
     from batchscore.output.records.columnar import open_source, vectors_of  # noqa: PLC0415
 
@@ -97,7 +90,7 @@ def of_parquet(place: Place, wanted: int, columns: Sequence[str]) -> Iterator[di
 
 
 def vector_of(value: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-    """Return a vector `(d,)` float32, `None` where it is none."""
+    """Return a vector `(d,)` float32; `None` if it is not a vector."""
     try:
         vector = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError):

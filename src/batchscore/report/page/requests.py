@@ -1,6 +1,6 @@
-"""What was asked of which deployment, what came to nothing, and what took longest?
+"""Which requests went to which deployment, which failed, and which were slowest?
 
-Pure: the courses of runs in, tables out. Each is bounded.
+Pure: timelines of runs in, tables of limited length out.
 """
 
 from __future__ import annotations
@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from batchscore.errors import duration_text
 from batchscore.report.page.markup import NOTHING, Html, bar, element, name, table
 from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
-from batchscore.report.page.words import duration, plain
+from batchscore.report.words import code_text
 
 MOST_SLOWEST = 10
 MOST_CAUSES = 50
 
 
 def deployments(runs: Sequence[Run]) -> Html:
-    """Return what each deployment was asked, in all runs."""
+    """Return the table of deployments, for all runs."""
     found: dict[str, Counter[str]] = {}
     last: dict[str, tuple[str, str]] = {}
     for run in runs:
-        for label, each in mapping(run.course.record.get("deployments") if run.course else None).items():
+        for label, each in mapping(run.timeline.record.get("deployments") if run.timeline else None).items():
             sums = found.setdefault(label, Counter())
             for key in ("requests", "prompt_tokens", "completion_tokens", "refused", "failed_requests"):
                 sums[key] += int(number(mapping(each), key))
@@ -33,12 +34,12 @@ def deployments(runs: Sequence[Run]) -> Html:
             name(label or "(no name)"),
             f"{sums['requests']:,}",
             f"{sums['prompt_tokens'] + sums['completion_tokens']:,}",
-            duration(sums["seconds"] / sums["requests"]) if sums["requests"] else NOTHING,
+            duration_text(sums["seconds"] / sums["requests"]) if sums["requests"] else NOTHING,
             f"{sums['refused']:,}",
             f"{sums['failed_requests']:,}",
-            duration(sums["paused"]) if sums["paused"] else NOTHING,
-            duration(sums["down"]) if sums["down"] else NOTHING,
-            plain(" ".join(filter(None, last[label]))) or NOTHING,
+            duration_text(sums["paused"]) if sums["paused"] else NOTHING,
+            duration_text(sums["down"]) if sums["down"] else NOTHING,
+            code_text(" ".join(filter(None, last[label]))) or NOTHING,
         )
         for label, sums in found.items()
     ]
@@ -46,7 +47,7 @@ def deployments(runs: Sequence[Run]) -> Html:
         "deployment",
         "requests",
         "tokens",
-        "mean round trip",
+        "mean latency",
         "429s",
         "other failures",
         "paused",
@@ -57,28 +58,28 @@ def deployments(runs: Sequence[Run]) -> Html:
 
 
 def retries(runs: Sequence[Run]) -> Html:
-    """Return requests that came to nothing by cause."""
+    """Return the table of failed requests by cause."""
     found: Counter[tuple[str, str]] = Counter()
     for run in runs:
-        if run.course is None:
+        if run.timeline is None:
             found.update(
                 {(cause, NOTHING): count for cause, count in counts(run.this_run.get("retried")).items()}
             )
             continue
-        for each in items(run.course.record.get("retries")):
+        for each in items(run.timeline.record.get("retries")):
             status = each.get("status")
-            key = (text(each.get("cause")), str(status) if is_number(status) else "no reply")
+            key = (text(each.get("cause")), str(status) if is_number(status) else "no response")
             found[key] += int(number(each, "count"))
     if not found:
-        words = "No request came to nothing." if runs else "No record of a run could be read."
+        words = "No request failed." if runs else "No record of a run could be read."
         return element("p", words, class_="note")
     most = max(found.values())
     rows = [
-        (plain(cause), status, f"{count:,}", bar(count / most))
+        (code_text(cause), status, f"{count:,}", bar(count / most))
         for (cause, status), count in found.most_common(MOST_CAUSES)
     ]
     return table(
-        "Requests that came to nothing, by cause",
+        "Requests that were retried or failed, by cause",
         ("cause", "HTTP status", "requests", ""),
         rows,
         figures="tnnt",
@@ -86,23 +87,22 @@ def retries(runs: Sequence[Run]) -> Html:
 
 
 def slowest(runs: Sequence[Run]) -> Html:
-    """Return the slowest requests of all runs, each named by its first row."""
+    """Return the table of the slowest requests of all runs."""
     found = [
-        each for run in runs if run.course is not None for each in items(run.course.record.get("slowest"))
+        each for run in runs if run.timeline is not None for each in items(run.timeline.record.get("slowest"))
     ]
     found.sort(key=lambda each: -number(each, "seconds"))
     rows = [
         (
-            duration(number(each, "seconds")),
+            duration_text(number(each, "seconds")),
             name(str(each.get("file", ""))),
             f"{number(each, 'row'):,.0f}",
             name(str(each.get("id"))) if each.get("id") is not None else NOTHING,
             f"{number(each, 'rows'):,.0f}",
-            plain(text(each.get("cause"))) or "kept",
+            code_text(text(each.get("cause"))) or "ok",
             name(text(each.get("deployment"))),
         )
         for each in found[:MOST_SLOWEST]
     ]
-    heads = ("seconds", "file", "first row", "id", "rows", "outcome", "deployment")
-    caption = "The slowest requests; each is named by its first row"
-    return table(caption, ("round trip", *heads[1:]), rows, figures="ntntntt") if rows else Html("")
+    heads = ("latency", "file", "first row", "id", "rows", "outcome", "deployment")
+    return table("The slowest requests", heads, rows, figures="ntntntt") if rows else Html("")

@@ -1,7 +1,7 @@
-"""What does one run's record say, whoever wrote it and whatever became of it since?
+"""What does a run's record say, even if it is old, damaged or of a later version?
 
-Pure: bytes in, a run out. A record may be old, damaged or of a later version; what of it cannot be used is
-told and left out, never an error, and nothing in it is trusted to be of the kind that it should be.
+Pure: bytes in, a run out. Parts that cannot be used are reported and left out, and never raise an error. No
+value in it is trusted to have the right type.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ import orjson
 
 from batchscore.report.timeline import MOST_BINS, MOST_STEP, SUMS
 from batchscore.report.timeline import VERSION as TIMELINE_VERSION
+from batchscore.settings.prices import token_cost
+from batchscore.task import TASKS
 
-#: A name of a deployment or a cause is cut where it is longer.
+#: Longer names of deployments and causes are cut.
 LONGEST_NAME = 120
 
-#: No run lasts ten years: what says so is damaged.
+#: A record of a longer run is damaged.
 LONGEST_SECONDS = 10 * 366 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """A run's timeline that can be used: `columns` and `limits` have one figure for each of `bins`.
+class RunTimeline:
+    """A run's timeline: `columns` and `limits` have one figure for each of `bins`.
 
-    It begins `after` so many seconds of the run.
+    It starts `after` seconds after the run.
     """
 
     after: float
@@ -42,7 +44,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: `started` is in seconds since 1970; `problems` tell what of its record cannot be used."""
+    """One run: `started` is in seconds since 1970; `problems` say what of its record cannot be used."""
 
     name: str
     task: str
@@ -50,19 +52,19 @@ class Run:
     seconds: float
     host: str
     record: Mapping[str, Any]
-    course: Course | None = None
+    timeline: RunTimeline | None = None
     problems: tuple[str, ...] = ()
     this_run: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What was set."""
+        """The recorded settings."""
         return mapping(self.record.get("settings"))
 
     @property
     def shared(self) -> bool:
         """Whether it was one of several workers."""
-        return self.settings.get("shared_output") is True
+        return self.settings.get("shared_output", self.settings.get("shared")) is True
 
     @property
     def simulated(self) -> bool:
@@ -70,19 +72,16 @@ class Run:
         return self.settings.get("simulate") is True
 
     @property
-    def money(self) -> float | None:
-        """What its tokens cost by the prices that it was given, `None` without prices."""
-        price_in, price_out = self.settings.get("price_in"), self.settings.get("price_out")
-        if self.task == "embeddings":
-            price_out = 0.0
-        if not is_number(price_in) or not is_number(price_out):
-            return None
-        asked, answered = (number(self.this_run, f"{kind}_tokens") for kind in ("prompt", "completion"))
-        return float(asked * price_in + answered * price_out) / 1e6
+    def cost(self) -> float | None:
+        """The cost of its tokens at its prices, `None` without prices."""
+        prices = (self.settings.get(name) for name in ("price_in", "price_out"))
+        price_in, price_out = (price if is_number(price) else None for price in prices)
+        tokens = (number(self.this_run, f"{kind}_tokens") for kind in ("prompt", "completion"))
+        return token_cost(self.task, price_in, price_out, *tokens)
 
 
 def run_from(name: str, data: bytes) -> Run | str:
-    """Return the run that a record tells of, or in words why it cannot be used."""
+    """Return the run of a record, or why the record cannot be used."""
     try:
         record = orjson.loads(data)
     except ValueError:
@@ -91,12 +90,12 @@ def run_from(name: str, data: bytes) -> Run | str:
     try:
         started = datetime.fromisoformat(str(record["started"]))
     except (KeyError, TypeError, ValueError):
-        return "is damaged, or of another version: it does not say when it began"
-    if task not in {"embeddings", "completions", "chat"}:
+        return "is damaged, or of another version: it has no start time"
+    if not isinstance(task, str) or task not in TASKS:
         return "is damaged, or of another version: it names no task"
     if started.tzinfo is None:
         started = started.replace(tzinfo=timezone.utc)
-    course, problem = course_from(record.get("timeline"))
+    timeline, problem = timeline_from(record.get("timeline"))
     return Run(
         name=name,
         task=task,
@@ -104,14 +103,14 @@ def run_from(name: str, data: bytes) -> Run | str:
         seconds=max(float(number(record, "seconds")), 0.0),
         host=text(record.get("host")) or text(record.get("worker")),
         record=record,
-        course=course,
+        timeline=timeline,
         problems=(problem,) if problem else (),
         this_run=mapping(record.get("this_run")),
     )
 
 
-def course_from(found: Any) -> tuple[Course | None, str]:
-    """Return a timeline, or why there is none that can be used."""
+def timeline_from(found: Any) -> tuple[RunTimeline | None, str]:
+    """Return the timeline, or why it cannot be used."""
     if found is None:
         return None, "has no timeline: it was written by an earlier version"
     version = mapping(found).get("version")
@@ -127,53 +126,57 @@ def course_from(found: Any) -> tuple[Course | None, str]:
         }
         round_trips = [{int(step): int(count) for step, count in each} for each in found["round_trips"]]
         after = number(found, "after_seconds")
-        if not (is_number(width) and width > 0 and 0 < bins <= 10 * MOST_BINS):
-            return None, "has a damaged timeline"
-        if not (0 <= after < LONGEST_SECONDS and width * bins < LONGEST_SECONDS):
-            return None, "has a damaged timeline"
-        if len(round_trips) != bins or any(len(each) != bins for each in columns.values()):
-            return None, "has a damaged timeline"
-        if any(
-            not 0 <= step <= MOST_STEP or count < 0 for each in round_trips for step, count in each.items()
-        ):
+        sound = (
+            is_number(width)
+            and width > 0
+            and 0 < bins <= 10 * MOST_BINS
+            and 0 <= after < LONGEST_SECONDS
+            and width * bins < LONGEST_SECONDS
+            and len(round_trips) == bins
+            and all(len(each) == bins for each in columns.values())
+            and all(
+                0 <= step <= MOST_STEP and count >= 0 for each in round_trips for step, count in each.items()
+            )
+        )
+        if not sound:
             return None, "has a damaged timeline"
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None, "has a damaged timeline"
-    return Course(after, float(width), bins, columns, limits, round_trips, found), ""
+    return RunTimeline(after, float(width), bins, columns, limits, round_trips, found), ""
 
 
 def limits_from(found: Any, bins: int) -> list[float | None]:
-    """Return a column of limits; raises `ValueError` where it is none."""
+    """Return a column of limits; raises `ValueError` if it is not one."""
     if not isinstance(found, list) or len(found) != bins:
-        raise ValueError("no column of limits")
+        raise ValueError("not a column of limits")
     return [float(each) if is_number(each) and each > 0 else None for each in found]
 
 
 def numbers(found: Any) -> list[float]:
-    """Return a column of figures; raises `ValueError` where it is none."""
+    """Return a column of figures; raises `ValueError` if it is not one."""
     if not isinstance(found, list) or not all(is_number(each) and each >= 0 for each in found):
-        raise ValueError("no column of figures")
+        raise ValueError("not a column of figures")
     return found
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a number that one can count with."""
+    """Whether it is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def number(record: Mapping[str, Any], name: str) -> float:
-    """Return a figure; 0 where there is none."""
+    """Return a figure; 0 if there is none."""
     value = record.get(name)
     return value if is_number(value) else 0
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """Return an object; an empty one where it is none."""
+    """Return the value if it is an object, otherwise an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def items(value: Any) -> list[Mapping[str, Any]]:
-    """Return a list's objects."""
+    """Return the objects in a list."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
@@ -183,5 +186,5 @@ def counts(value: Any) -> dict[str, int]:
 
 
 def text(value: Any) -> str:
-    """Return a short text; an empty one where it is none."""
+    """Return the value, shortened, if it is text; otherwise an empty text."""
     return value[:LONGEST_NAME] if isinstance(value, str) else ""

@@ -1,27 +1,27 @@
-"""Which tables stand on a page, below its first screen?
+"""Which tables does a page show below its first screen?
 
-Pure. Each is bounded: what is left out is counted, and where all of it stands is said.
+Pure. The length of each is limited; the table says how many rows were left out, and where all of them are.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from batchscore.report.page.markup import NOTHING, Html, element, folded, joined, name, table, visible
-from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskMaterial
+from batchscore.errors import EXIT_MEANINGS, ExitCode, duration_text, name_settings
+from batchscore.report.advice import advice
+from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table, visible
+from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
-from batchscore.report.page.vectors import Map
-from batchscore.report.page.words import (
-    ADVICE,
-    EXITS,
-    counted,
-    day_and_time,
-    duration,
-    large,
-    money,
-    percent,
-    plain,
+from batchscore.report.page.vectors import VectorMap
+from batchscore.report.words import (
+    code_text,
+    count_text,
+    large_count_text,
+    moment_text,
+    money_text,
+    percent_text,
 )
 
 MOST_FILES = 200
@@ -29,58 +29,58 @@ MOST_RUNS = 100
 MOST_NOTICES = 40
 LONGEST_SETTING = 300
 
-#: Of settings whose name does not say it.
+#: Units of settings whose names do not say it.
 UNITS = {
-    "rpm": "requests a minute",
-    "tpm": "tokens a minute",
-    "share": "of the quota",
-    "batch_size": "rows a request",
-    "concurrency": "requests at a time",
+    "rpm": "requests per minute",
+    "tpm": "tokens per minute",
+    "quota_share": "of the quota",
+    "batch_size": "rows per request",
+    "max_concurrency": "requests",
     "timeout": "seconds",
     "max_outage": "seconds",
     "max_row_bytes": "bytes",
-    "max_tokens": "tokens an answer",
-    "price_in": "for a million tokens",
-    "price_out": "for a million tokens",
+    "max_tokens": "tokens per answer",
+    "price_in": "per million tokens",
+    "price_out": "per million tokens",
 }
 
-#: A reason of more rows is folded at first.
-MOST_OPENED = 10
+#: A code with more rows is folded at first.
+MOST_UNFOLDED = 10
 
 STATES = {
     "complete": "complete",
-    "partial": "not read to its end",
+    "partial": "not read completely",
     "unreadable": "cannot be read",
     "not_started": "not started",
 }
 
 
 def failures(found: Failures) -> Html:
-    """Return failed rows by reason, with what to do and some rows of each."""
+    """Return the failed rows by error code, with advice and examples for each."""
     if not found.total:
         return element("p", "No row failed.", class_="note")
     bounded = (
-        "" if found.is_whole else f" The first {found.read:,} of {found.total:,} error records were read."
+        "" if found.all_read else f" The first {found.read:,} of {found.total:,} error records were read."
     )
     blocks = [
-        folded(
-            f"{plain(code)}: {counted(count, 'row')}",
-            joined(
+        details(
+            f"{code_text(code)}: {count_text(count, 'row')}",
+            concat(
                 [
-                    element("p", ADVICE.get(code, "This reason is of another version of batchscore.")),
+                    element("p", name_settings(advice(code, in_full=True))),
                     rows_failed(code, found.examples.get(code, []), count),
                 ]
             ),
-            opened=place == 0 and count <= MOST_OPENED,
+            is_open=place == 0 and count <= MOST_UNFOLDED,
         )
         for place, (code, count) in enumerate(sorted(found.by_code.items(), key=lambda item: -item[1]))
     ]
-    note = element("p", f"Messages are batchscore's own and quote no text.{bounded}", class_="note")
-    return joined([note, *blocks])
+    note = element("p", f"Messages are from batchscore and quote no input.{bounded}", class_="note")
+    return concat([note, *blocks])
 
 
 def rows_failed(code: str, examples: Sequence[FailedRow], count: int) -> Html:
-    """Return some rows of one reason."""
+    """Return some rows with one error code."""
     rows = [
         (
             name(each.file),
@@ -92,12 +92,12 @@ def rows_failed(code: str, examples: Sequence[FailedRow], count: int) -> Html:
         )
         for each in examples
     ]
-    caption = f"{plain(code).capitalize()}: {len(rows):,} of {counted(count, 'row')}"
+    caption = f"{code_text(code).capitalize()}: {len(rows):,} of {count_text(count, 'row')}"
     return table(caption, ("file", "row", "id", "message", "HTTP status", "attempts"), rows, figures="tntlnn")
 
 
 def files(found: Sequence[FileAccount], unread: int) -> Html:
-    """Return the input files and their state; those that want a look first."""
+    """Return the input files and their state, those with problems first."""
     ordered = sorted(found, key=lambda each: (each.state == "complete", -each.failed, -each.not_reached))
     rows = [
         (
@@ -111,12 +111,12 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
             f"{each.empty:,}",
             f"{each.not_reached:,}",
             f"{each.tokens_billed:,}",
-            percent(each.tokens_kept / each.tokens_billed) if each.tokens_billed else NOTHING,
+            percent_text(each.tokens_kept, each.tokens_billed, decimals=1) if each.tokens_billed else NOTHING,
         )
         for each in ordered[:MOST_FILES]
     ]
     if not rows:
-        return element("p", "No file was begun.", class_="note")
+        return element("p", "No file was started.", class_="note")
     heads = (
         "file",
         "state",
@@ -124,13 +124,13 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
         "scored",
         "failed",
         "empty",
-        "not reached",
+        "remaining",
         "tokens billed",
-        "of them kept",
+        "kept in records",
     )
-    more = [f"{len(found) - MOST_FILES:,} more files stand in manifest/"] if len(found) > MOST_FILES else []
-    more += [f"{unread:,} files were not looked at for time"] if unread else []
-    caption = f"{counted(len(found), 'file')}, those that want a look first" + "".join(
+    more = [f"{len(found) - MOST_FILES:,} more files are in manifest/"] if len(found) > MOST_FILES else []
+    more += [f"{unread:,} files were left out for lack of time"] if unread else []
+    caption = f"{count_text(len(found), 'file')}, those with problems first" + "".join(
         f"; {each}" for each in more
     )
     return table(caption, heads, rows, figures="ttnnnnnnn")
@@ -138,47 +138,60 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
 
 def state_of(file: FileAccount) -> str:
     """Return a file's state in words."""
-    return STATES.get(file.state, plain(file.state))
+    return STATES.get(file.state, code_text(file.state))
 
 
 def runs_table(runs: Sequence[Run]) -> Html:
     """Return the runs, the latest first."""
     rows = [
         (
-            day_and_time(run.started),
-            duration(run.seconds),
+            moment_text(run.started),
+            duration_text(run.seconds),
             name(text(run.record.get("worker")) or run.host),
             f"{number(run.this_run, 'ok'):,.0f}",
             f"{sum(counts(run.this_run.get('errors')).values()):,}",
             f"{number(run.this_run, 'requests'):,.0f}",
             f"{number(run.this_run, 'tokens_billed'):,.0f}",
-            NOTHING if run.money is None else money(run.money),
-            ended(run),
+            NOTHING if (cost := run.cost) is None else money_text(cost),
+            result_text(run),
         )
         for run in list(reversed(runs))[:MOST_RUNS]
     ]
-    heads = ("began", "took", "worker", "scored", "errors", "requests", "tokens billed", "money", "ended")
-    more = f"; {len(runs) - MOST_RUNS:,} more stand in runs/" if len(runs) > MOST_RUNS else ""
-    caption = f"{counted(len(runs), 'run')}, the latest first{more}"
+    heads = (
+        "started",
+        "duration",
+        "worker",
+        "scored",
+        "errors",
+        "requests",
+        "tokens billed",
+        "cost",
+        "result",
+    )
+    more = f"; {len(runs) - MOST_RUNS:,} more are in runs/" if len(runs) > MOST_RUNS else ""
+    caption = f"{count_text(len(runs), 'run')}, the latest first{more}"
     return table(caption, heads, rows, figures="ontnnnnnl") if rows else Html("")
 
 
-def ended(run: Run) -> str:
+def result_text(run: Run) -> str:
     """Return how a run ended."""
     code = run.record.get("exit_code")
-    words = EXITS.get(code, "") if isinstance(code, int) else ""
+    shown = NOTHING
+    if code in [each.value for each in ExitCode]:
+        # The first words of the meaning are enough here.
+        meaning = name_settings(EXIT_MEANINGS[ExitCode(code)][0])
+        shown = f"{code}: {re.split('[:;(]', meaning)[0].strip()}"
     reason = run.record.get("reason")
-    shown = f"{code}: {words}" if words else NOTHING
     return f"{shown}; {visible(reason[:LONGEST_SETTING])}" if isinstance(reason, str) else shown
 
 
-def settings(task: TaskMaterial) -> Html:
-    """Return what the last run was told, its endpoints and versions."""
+def settings(task: TaskData) -> Html:
+    """Return the last run's settings, endpoints and versions."""
     if not task.runs:
         return Html("")
     run = task.runs[-1]
-    told = [
-        (plain(key), shown(value, UNITS.get(key, "")))
+    values = [
+        (code_text(key), shown(value, UNITS.get(key, "")))
         for key, value in run.settings.items()
         if value not in (None, "", [], {}, False)
     ]
@@ -188,24 +201,24 @@ def settings(task: TaskMaterial) -> Html:
             name(str(each.get("url", ""))),
             text(each.get("auth")),
             *(
-                large(number(each, kind)) if is_number(each.get(kind)) else "not set"
+                large_count_text(number(each, kind)) if is_number(each.get(kind)) else "not set"
                 for kind in ("rpm", "tpm")
             ),
         )
         for each in items(run.record.get("endpoints"))
     ]
     versions = [(key, text(value)) for key, value in mapping(run.record.get("versions")).items()]
-    parts = [table("Settings of the last run", ("setting", "value"), told)]
+    parts = [table("Settings of the last run", ("setting", "value"), values)]
     if endpoints:
-        heads = ("endpoint", "address", "signed in by", "requests a minute", "tokens a minute")
-        parts.append(table("Endpoints, and the limits that were set", heads, endpoints, figures="tttnn"))
+        heads = ("endpoint", "URL", "authentication", "requests per minute", "tokens per minute")
+        parts.append(table("Endpoints, and their limits if set", heads, endpoints, figures="tttnn"))
     if versions:
-        parts.append(table("Versions", ("what", "version"), versions))
-    return folded("Settings, endpoints and versions of the last run", joined(parts))
+        parts.append(table("Versions", ("package", "version"), versions))
+    return details("Settings, endpoints and versions of the last run", concat(parts))
 
 
 def shown(value: Any, unit: str) -> Html:
-    """Return a setting's value with its unit, cut where it is long."""
+    """Return a setting's value with its unit, cut if it is long."""
     words = value if isinstance(value, str) else repr(value)
     if value is True:
         words = "yes"
@@ -215,23 +228,23 @@ def shown(value: Any, unit: str) -> Html:
 
 
 def notices(runs: Sequence[Run]) -> Html:
-    """Return what people were told while the runs worked."""
+    """Return the notices of the runs."""
     rows = [
-        (day_and_time(run.started + run.course.after + number(each, "second")), str(each.get("text", "")))
+        (moment_text(run.started + run.timeline.after + number(each, "second")), str(each.get("text", "")))
         for run in reversed(runs)
-        if run.course is not None
-        for each in items(run.course.record.get("notices"))
+        if run.timeline is not None
+        for each in items(run.timeline.record.get("notices"))
     ][:MOST_NOTICES]
     if not rows:
         return Html("")
-    return folded(
-        f"What was told meanwhile: {counted(len(rows), 'notice')}",
-        table("The latest runs first", ("when", "what"), rows, figures="ol"),
+    return details(
+        f"{count_text(len(rows), 'notice')} during the runs",
+        table("The latest runs first", ("time", "notice"), rows, figures="ol"),
     )
 
 
-def pairs(found: Map) -> Html:
-    """Return rows whose vectors are all but equal."""
+def pairs(found: VectorMap) -> Html:
+    """Return rows with almost equal vectors."""
     if not found.examples:
         return Html("")
     rows = [
@@ -244,5 +257,5 @@ def pairs(found: Map) -> Html:
         )
         for pair in found.examples
     ]
-    caption = f"{len(rows):,} of {counted(found.near, 'pair')} of near duplicates in the sample"
-    return table(caption, ("file", "row", "file of the other", "row", "cosine"), rows, figures="tntnn")
+    caption = f"{len(rows):,} of {count_text(found.near, 'pair')} of near duplicates in the sample"
+    return table(caption, ("file", "row", "other file", "other row", "cosine"), rows, figures="tntnn")

@@ -1,8 +1,7 @@
-"""How did several runs, one after another or side by side, go together?
+"""How did several runs, one after another or at the same time, go together?
 
-Pure. They are laid on one axis of time, in which stretches without any run are left out. What adds up is
-added; limits are added over machines, but processes of one machine keep to one quota together, so that
-there the highest counts.
+Pure. They are put on one time axis, without the spans in which no run worked. Counts are added. Limits are
+added over machines; the processes of one machine share one quota, so there the highest limit counts.
 """
 
 from __future__ import annotations
@@ -12,22 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from batchscore.report.page.runs import Course, Run
+from batchscore.errors import duration_text
+from batchscore.report.page.runs import Run, RunTimeline
 from batchscore.report.timeline import SUMS, percentile
 
-#: So many stretches a picture shows; fewer where each would hold less than some requests, since one request
-#: here and none there show nothing but chance.
-MOST_STRETCHES = 120
-FEWEST_STRETCHES = 24
-REQUESTS_A_STRETCH = 8
+#: Number of spans in a chart; fewer if a span would have fewer requests than this, which shows only noise.
+MOST_SPANS = 120
+FEWEST_SPANS = 24
+REQUESTS_PER_SPAN = 8
 
-#: Seconds without a run that are left out of the axis.
+#: Longer times without a run, in seconds, are left out of the axis.
 LONGEST_GAP = 30.0
 
 
 @dataclass(slots=True)
-class Stretch:
-    """Some seconds of the axis, from `starts` (since 1970) on; `after_gap`: nothing ran right before."""
+class Span:
+    """A span of the axis, from `starts` (seconds since 1970) on; `after_gap`: no run worked just before."""
 
     starts: float
     seconds: float
@@ -36,45 +35,45 @@ class Stretch:
     steps: Counter[int] = field(default_factory=Counter)
     limits: dict[str, dict[tuple[str, str], float]] = field(default_factory=lambda: {"rpm": {}, "tpm": {}})
 
-    def a_minute(self, *names: str) -> float:
-        """Return a rate."""
+    def per_minute(self, *names: str) -> float:
+        """Return the rate of one or more counts per minute."""
         return sum(self.sums[name] for name in names) * 60 / self.seconds
 
     def limit(self, kind: str) -> float | None:
-        """Return the limit in force a minute, of all deployments and machines."""
+        """Return the limit per minute, of all deployments and machines."""
         return sum(self.limits[kind].values()) if self.limits[kind] else None
 
     def percentile(self, share: float) -> float | None:
-        """Return the seconds in which such a share of requests was over."""
+        """Return a percentile of the latencies in seconds."""
         return percentile(self.steps, share)
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
-    """The axis and all that stands on it; `labels` are as `clock` says: elapsed time, or UTC."""
+class TimeAxis:
+    """The axis and its spans; `labels` show elapsed time or UTC, as `clock` says."""
 
-    stretches: Sequence[Stretch]
+    spans: Sequence[Span]
     labels: Sequence[str]
     clock: str
     gaps: int
 
     def total(self, name: str) -> float:
-        """Return a sum over all of it."""
-        return sum(each.sums[name] for each in self.stretches)
+        """Return the sum over all spans."""
+        return sum(each.sums[name] for each in self.spans)
 
     @property
     def steps(self) -> Counter[int]:
-        """Round trips by their length."""
-        return sum((each.steps for each in self.stretches), Counter())
+        """Latencies by step."""
+        return sum((each.steps for each in self.spans), Counter())
 
     def used(self, kind: str) -> float | None:
-        """Return the share of a limit that was used, where it is known; 1 is all of it.
+        """Return the used share of a limit, 1 for all of it; `None` if the limit is unknown.
 
-        A limit allows its rate and one request: the one that goes at once, when nothing went before.
+        A limit allows its rate plus one request: the first one, which is sent at once.
         """
         allowed = used = requests = 0.0
         names = ("requests",) if kind == "rpm" else ("prompt_tokens", "completion_tokens")
-        for each in self.stretches:
+        for each in self.spans:
             limit = each.limit(kind)
             if limit is not None:
                 allowed += limit * min(each.seconds, each.sums["watched"]) / 60
@@ -83,40 +82,39 @@ class Together:
         return used / (allowed + used / max(requests, 1.0)) if allowed else None
 
 
-def together(runs: Sequence[Run]) -> Together | None:
-    """Lay the courses of runs on one axis; `None` where none has any."""
-    timed = [(run, run.course) for run in runs if run.course is not None]
+def time_axis(runs: Sequence[Run]) -> TimeAxis | None:
+    """Put the timelines of runs on one axis; return `None` if no run has one."""
+    timed = [(run, run.timeline) for run in runs if run.timeline is not None]
     if not timed:
         return None
-    busy = joined([span(run, course) for run, course in timed])
+    busy = merge_spans([span_of(run, timeline) for run, timeline in timed])
     total = sum(end - start for start, end in busy)
-    finest = min(course.width for _, course in timed)
-    requests = sum(sum(course.columns["requests"]) for _, course in timed)
-    wanted = min(max(requests / REQUESTS_A_STRETCH, FEWEST_STRETCHES), MOST_STRETCHES)
-    # Of one run so many bins together that each lies in one stretch.
+    finest = min(timeline.width for _, timeline in timed)
+    requests = sum(sum(timeline.columns["requests"]) for _, timeline in timed)
+    wanted = min(max(requests / REQUESTS_PER_SPAN, FEWEST_SPANS), MOST_SPANS)
+    # With one run, each bin lies in one span.
     width = finest * max(round(total / finest / wanted), 1)
-    stretches: list[Stretch] = []
+    spans: list[Span] = []
     for start, end in busy:
         count = max(round((end - start) / width), 1)
         seconds = (end - start) / count
-        stretches += [
-            Stretch(start + place * seconds, seconds, place == 0 and bool(stretches))
-            for place in range(count)
+        spans += [
+            Span(start + place * seconds, seconds, place == 0 and bool(spans)) for place in range(count)
         ]
-    for run, course in timed:
-        lay(run, course, stretches)
+    for run, timeline in timed:
+        add_to_spans(run, timeline, spans)
     clock = "elapsed" if len(timed) == 1 else "UTC"
-    return Together(stretches, labels_of(stretches, clock), clock, len(busy) - 1)
+    return TimeAxis(spans, labels_of(spans, clock), clock, len(busy) - 1)
 
 
-def span(run: Run, course: Course) -> tuple[float, float]:
-    """Return when a run's course begins and ends, in seconds since 1970."""
-    begun = run.started + course.after
-    return begun, begun + max(course.bins * course.width, 0.001)
+def span_of(run: Run, timeline: RunTimeline) -> tuple[float, float]:
+    """Return the start and the end of a run's timeline, in seconds since 1970."""
+    begun = run.started + timeline.after
+    return begun, begun + max(timeline.bins * timeline.width, 0.001)
 
 
-def joined(spans: Sequence[tuple[float, float]], gap: float = LONGEST_GAP) -> list[tuple[float, float]]:
-    """Return spans of time with those that touch, or are at most a gap apart, made one."""
+def merge_spans(spans: Sequence[tuple[float, float]], gap: float = LONGEST_GAP) -> list[tuple[float, float]]:
+    """Merge the spans that overlap or are at most `gap` seconds apart."""
     found: list[tuple[float, float]] = []
     for start, end in sorted(spans):
         if found and start <= found[-1][1] + gap:
@@ -126,51 +124,42 @@ def joined(spans: Sequence[tuple[float, float]], gap: float = LONGEST_GAP) -> li
     return found
 
 
-def lay(run: Run, course: Course, stretches: Sequence[Stretch]) -> None:
-    """Add a run's bins to the stretches that they lie in, each by the share that lies there."""
+def add_to_spans(run: Run, timeline: RunTimeline, spans: Sequence[Span]) -> None:
+    """Add a run's bins to the spans that they overlap, each by its share."""
     at = 0
-    for place in range(course.bins):
-        start = run.started + course.after + place * course.width
-        end = start + course.width
-        while at < len(stretches) - 1 and stretches[at].starts + stretches[at].seconds <= start:
+    for place in range(timeline.bins):
+        start = run.started + timeline.after + place * timeline.width
+        end = start + timeline.width
+        while at < len(spans) - 1 and spans[at].starts + spans[at].seconds <= start:
             at += 1
         into, most = at, 0.0
         covered = []
-        for index in range(at, len(stretches)):
-            stretch = stretches[index]
-            overlap = min(end, stretch.starts + stretch.seconds) - max(start, stretch.starts)
-            if stretch.starts >= end:
+        for index in range(at, len(spans)):
+            span = spans[index]
+            overlap = min(end, span.starts + span.seconds) - max(start, span.starts)
+            if span.starts >= end:
                 break
             if overlap > 0:
-                covered.append((stretch, overlap))
+                covered.append((span, overlap))
                 into, most = (index, overlap) if overlap > most else (into, most)
         whole = sum(overlap for _, overlap in covered)
-        for stretch, overlap in covered:
+        for span, overlap in covered:
             for name in SUMS:
-                stretch.sums[name] += course.columns[name][place] * overlap / whole
-            for deployment, kinds in course.limits.items():
+                span.sums[name] += timeline.columns[name][place] * overlap / whole
+            for deployment, kinds in timeline.limits.items():
                 for kind in ("rpm", "tpm"):
                     limit = kinds[kind][place]
                     if limit is not None:
                         key = (run.host, deployment)
-                        stretch.limits[kind][key] = max(stretch.limits[kind].get(key, 0.0), limit)
-        stretches[into].steps.update(course.round_trips[place])
+                        span.limits[kind][key] = max(span.limits[kind].get(key, 0.0), limit)
+        spans[into].steps.update(timeline.round_trips[place])
 
 
-def labels_of(stretches: Sequence[Stretch], clock: str) -> list[str]:
-    """Return what the axis says: time since the start, or the time of day."""
-    first = stretches[0].starts
+def labels_of(spans: Sequence[Span], clock: str) -> list[str]:
+    """Return the labels of the axis: time since the start, or time of day."""
+    first = spans[0].starts
     if clock == "elapsed":
-        return [elapsed(each.starts - first) for each in stretches]
-    long = stretches[-1].starts - first > 20 * 3600
+        return [duration_text(each.starts - first) for each in spans]
+    long = spans[-1].starts - first > 20 * 3600
     form = "%m-%d %H:%M" if long else "%H:%M:%S"
-    return [datetime.fromtimestamp(each.starts, timezone.utc).strftime(form) for each in stretches]
-
-
-def elapsed(seconds: float) -> str:
-    """Return a duration as a clock shows it: 0.5 s, 12 s, 2:05, 1:02:03."""
-    if seconds < 60:
-        return f"{seconds:.1f} s".replace(".0 s", " s") if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return [datetime.fromtimestamp(each.starts, timezone.utc).strftime(form) for each in spans]

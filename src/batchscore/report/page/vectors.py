@@ -1,7 +1,7 @@
-"""What do some thousand of an output's vectors look like, and is something wrong with them?
+"""What do some thousand vectors of an output look like, and are there problems?
 
-Pure: vectors and where they came from in, places on a map and findings out. The same vectors give the same
-map on every machine. Cost: the products of all pairs, 0.3 s for 3,000 vectors of 1,536 dimensions.
+Pure: vectors and their rows in, points on a map and findings out. The same vectors give the same map on every
+machine. Cost: the products of all pairs, 0.3 s for 3,000 vectors of 1,536 dimensions.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchscore.report.page.words import percent
+from batchscore.report.words import percent_text
 
-#: Above this cosine two vectors are all but equal.
+#: Above this cosine two vectors are near duplicates.
 NEAR = 0.999
 
-#: Above this mean cosine of all pairs the vectors hardly tell texts apart.
+#: Above this mean cosine of all pairs the vectors hardly distinguish texts.
 COLLAPSED = 0.97
 
 MOST_EXAMPLES = 12
@@ -31,7 +31,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The row that a vector or an answer is of."""
+    """The row of a vector or an answer."""
 
     file: str
     row: int
@@ -40,7 +40,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two rows whose vectors are all but equal."""
+    """Two rows with almost equal vectors."""
 
     first: Origin
     second: Origin
@@ -48,12 +48,12 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
-    """The map of a sample: `places` is `(n, 2)`, of `origins` in that order.
+class VectorMap:
+    """The map of a sample: `places` is `(n, 2)`, in the order of `origins`.
 
-    `explained` is the share of all variance that each axis shows. `zero` and `odd` (not finite) vectors are
-    counted and are not on the map. `near` pairs are all but equal, `rows_in_pairs` are in one at least;
-    `lengths` are the shortest, middle and longest. `alike` is the mean cosine of all pairs.
+    `explained` is the share of the variance that each axis shows. `zero` and `odd` (not finite) vectors are
+    counted but not on the map. `near` counts the pairs of near duplicates, `rows_in_pairs` the rows in them;
+    `lengths` are the shortest, median and longest. `alike` is the mean cosine of all pairs.
     """
 
     origins: Sequence[Origin]
@@ -71,10 +71,10 @@ class Map:
     all_equal: bool
 
 
-def map_of(vectors: Floats, origins: Sequence[Origin]) -> Map:
+def map_of(vectors: Floats, origins: Sequence[Origin]) -> VectorMap:
     """Return the map of vectors `(n, d)` float32."""
     finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
-    # In float64: the square of a large float32 is none.
+    # In float64: the square of a large float32 overflows.
     lengths = np.linalg.norm(np.where(finite[:, None], vectors, 0).astype(np.float64), axis=1)
     good = finite & (lengths > 0)
     kept, norms = vectors[good], lengths[good]
@@ -83,7 +83,7 @@ def map_of(vectors: Floats, origins: Sequence[Origin]) -> Map:
     near, involved, examples = near_pairs(unit, rows)
     places, explained = principal(kept)
     equal = len(kept) > 1 and bool((kept == kept[0]).all())
-    return Map(
+    return VectorMap(
         origins=rows,
         places=places,
         explained=explained,
@@ -101,7 +101,7 @@ def map_of(vectors: Floats, origins: Sequence[Origin]) -> Map:
 
 
 def mean_cosine(unit: Floats) -> float | None:
-    """Return the mean cosine of all pairs of unit vectors; `None` where there is no pair."""
+    """Return the mean cosine of all pairs of unit vectors; `None` if there is no pair."""
     count = len(unit)
     if count < 2:
         return None
@@ -110,12 +110,12 @@ def mean_cosine(unit: Floats) -> float | None:
 
 
 def near_pairs(unit: Floats, rows: Sequence[Origin]) -> tuple[int, int, list[Pair]]:
-    """Return how many pairs are all but equal, how many rows are in one, and the first of them."""
+    """Return the number of pairs of near duplicates, the number of rows in them, and the first pairs."""
     near, examples = 0, list[Pair]()
     involved = np.zeros(len(unit), dtype=bool)
     for start in range(0, len(unit), _BLOCK):
         cosines = unit[start : start + _BLOCK] @ unit[start:].T
-        # Each pair once: what stands right of the diagonal.
+        # Each pair once: only the entries above the diagonal.
         found = np.triu(cosines > NEAR, k=1)
         count = int(found.sum())
         if not count:
@@ -134,10 +134,10 @@ def near_pairs(unit: Floats, rows: Sequence[Origin]) -> tuple[int, int, list[Pai
 
 
 def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
-    """Return the first two principal components' scores `(n, 2)`, and the share of variance of each.
+    """Return the scores `(n, 2)` of the first two principal components, and the share of variance of each.
 
-    By iteration of a small random subspace with a fixed seed, since a whole decomposition of 3,072 dimensions
-    takes ten seconds.
+    It iterates a small random subspace with a fixed seed: a full decomposition of 3,072 dimensions would take
+    ten seconds.
     """
     if len(vectors) < 2:
         return np.zeros((len(vectors), 2), np.float32), (0.0, 0.0)
@@ -152,11 +152,11 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     for _ in range(_ROUNDS):
         basis = orthonormal(centred.T @ (centred @ basis))
     scores = (centred @ basis).astype(np.float64)
-    # Of so few columns the products tell as much as a decomposition of the whole.
+    # With so few columns the products give the same as a full decomposition.
     variances, turn = np.linalg.eigh(scores.T @ scores)
     order = np.argsort(-variances)[:2]
     places = scores @ turn[:, order]
-    # The sign of an axis means nothing; so that it is the same everywhere, the largest score is positive.
+    # The sign of an axis is arbitrary; the largest score is made positive, so that it is the same everywhere.
     places *= np.sign(places[np.abs(places).argmax(axis=0), np.arange(places.shape[1])])
     if places.shape[1] < 2:
         places = np.column_stack([places[:, 0], np.zeros(len(places))])
@@ -166,16 +166,16 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
 
 
 def orthonormal(basis: Floats) -> Floats:
-    """Return columns that span the same, upright on one another; those without length are dropped."""
+    """Return orthonormal columns with the same span, without columns of length zero."""
     wide = basis.astype(np.float64)
     squares, turn = np.linalg.eigh(wide.T @ wide)
     kept = squares > squares.max() * 1e-10
-    upright: Floats = (wide @ turn[:, kept] / np.sqrt(squares[kept])).astype(np.float32)
-    return upright
+    found: Floats = (wide @ turn[:, kept] / np.sqrt(squares[kept])).astype(np.float32)
+    return found
 
 
-def coloured(found: Map, most: int) -> list[tuple[str, list[int]]]:
-    """Return the map's points by file, those with most points first; what is beyond `most` is the rest."""
+def points_by_file(found: VectorMap, most: int) -> list[tuple[str, list[int]]]:
+    """Return the map's points in at most `most` groups: the files with most points, and all others."""
     by_file = Counter(origin.file for origin in found.origins)
     named = [file for file, _ in sorted(by_file.items(), key=lambda item: (-item[1], item[0]))]
     shown = named if len(named) <= most else named[: most - 1]
@@ -187,41 +187,31 @@ def coloured(found: Map, most: int) -> list[tuple[str, list[int]]]:
     return [*groups, (f"{len(named) - len(shown):,} other files", rest)] if rest else groups
 
 
-def findings(found: Map) -> list[tuple[str, str]]:
-    """Return what can be said of the vectors at a glance: `fine` or `look`, and a sentence."""
+def findings(found: VectorMap) -> list[tuple[str, str]]:
+    """Return the obvious problems of the vectors: `fine` or `look`, and a sentence."""
     if not found.sampled:
         return [("look", "There are no vectors to look at.")]
-    of = f"of the {found.sampled:,} vectors looked at"
-    said: list[tuple[str, str]] = []
+    of = f"of the {found.sampled:,} vectors read"
+    problems = []
     if found.odd:
-        said.append(("look", f"{found.odd:,} {of} hold numbers that are not finite."))
+        problems.append(f"{found.odd:,} {of} have numbers that are not finite.")
     if found.zero:
-        said.append(
-            ("look", f"{found.zero:,} {of} are zero: such a row is near to nothing and to everything.")
-        )
+        problems.append(f"{found.zero:,} {of} are zero: their similarity to others is undefined.")
     if found.all_equal:
-        said.append(("look", "All vectors are the same: something is wrong with what was asked."))
+        problems.append("All vectors are the same. Check which text was sent.")
     elif found.alike is not None and found.alike > COLLAPSED and len(found.origins) > 20:
-        said.append(
-            (
-                "look",
-                f"The vectors hardly differ (mean cosine of two {found.alike:.3f}): see what was asked.",
-            )
+        problems.append(
+            f"The vectors hardly differ (mean cosine {found.alike:.3f}). Check which text was sent."
         )
     if not found.all_equal and found.rows_in_pairs > 0.2 * max(len(found.origins), 5):
-        share = found.rows_in_pairs / len(found.origins)
-        said.append(("look", f"{percent(share)} {of} have a near duplicate (cosine above {NEAR})."))
-    if not said:
-        pairs = "pair of near duplicates" if found.near == 1 else "pairs of near duplicates"
-        said.append(
-            (
-                "fine",
-                f"The vectors look sound: {found.sampled:,} looked at, none zero, {found.near:,} {pairs}.",
-            )
-        )
-    return said
+        share = percent_text(found.rows_in_pairs, len(found.origins), decimals=1)
+        problems.append(f"{share} {of} have a near duplicate (cosine above {NEAR}).")
+    if problems:
+        return [("look", problem) for problem in problems]
+    pairs = f"{found.near:,} {'pair' if found.near == 1 else 'pairs'} of near duplicates"
+    return [("fine", f"No problems found: of {found.sampled:,} vectors read, none is zero; {pairs}.")]
 
 
-def plain(value: Any) -> Any:
-    """Return a figure with the digits that a picture shows."""
+def rounded(value: Any) -> Any:
+    """Return a figure with the digits that a chart shows."""
     return float(f"{value:.4g}")

@@ -1,7 +1,6 @@
-"""How did it end, in words: is it complete, what is missing, what is to be done next?
+"""How did a task end: is it complete, what is missing, what is the next step?
 
-Pure. Figures of rows are those of the manifests, which count each row once; what was spent is that of the
-runs' records.
+Pure. Figures of rows come from the manifests, which count each row once. Costs come from the runs' records.
 """
 
 from __future__ import annotations
@@ -10,18 +9,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batchscore.errors import TRANSIENT
-from batchscore.report.page.model import FileAccount, TaskMaterial
+from batchscore.errors import TRANSIENT, ExitCode, name_settings
+from batchscore.output.records.formats import FILE_SUFFIXES
+from batchscore.report.advice import NextStep, RunState, next_step
+from batchscore.report.page.model import TaskData
 from batchscore.report.page.runs import Run, number
-from batchscore.report.page.time_axis import Together, joined
-from batchscore.report.page.words import counted, percent
-
-#: How the name of an output ends that is one file already.
-MERGED = (".jsonl", ".parquet", ".arrow")
+from batchscore.report.page.time_axis import TimeAxis, merge_spans
+from batchscore.report.words import count_text, percent_text
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowCounts:
     """Rows of all files."""
 
     rows: int
@@ -32,179 +30,141 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """`kind` is `good`, `look` or `bad`; `next_step` says what to do, by the `command` if it is known."""
+class TaskVerdict:
+    """How a task ended; `kind` is `good`, `look` or `bad`."""
 
     kind: str
     title: str
     reason: str
-    next_step: str
-    command: str
+    next_step: NextStep | None
 
 
-def rows_of(task: TaskMaterial) -> Rows:
+def rows_of(task: TaskData) -> RowCounts:
     """Return the rows of all files together."""
     names = ("rows", "ok", "failed", "empty", "not_reached")
-    return Rows(**{name: sum(getattr(each, name) for each in task.files) for name in names})
+    return RowCounts(**{name: sum(getattr(each, name) for each in task.files) for name in names})
 
 
-def verdict(task: TaskMaterial, output: str) -> Verdict:
-    """Return how a task stands."""
+def verdict(task: TaskData, output: str) -> TaskVerdict:
+    """Return how a task ended, and the next step."""
     rows = rows_of(task)
-    last = task.runs[-1] if task.runs else None
-    command = last.record.get("command") if last is not None else None
-    command = command if isinstance(command, str) else ""
-    reason = last.record.get("reason") if last is not None else None
+    record = task.runs[-1].record if task.runs else {}
+    reason = record.get("reason")
     reason = reason[:1].upper() + reason[1:] if isinstance(reason, str) else ""
-    unfinished = [each for each in task.files if each.state not in {"complete", "unreadable"}]
+    unfinished = rows.not_reached or any(each.state not in {"complete", "unreadable"} for each in task.files)
     unreadable = [each for each in task.files if each.state == "unreadable"]
-    scored = f"{rows.ok:,} of {counted(rows.rows, 'row')} {'has' if rows.ok == 1 else 'have'} a score"
-    if rows.rows == rows.ok:
-        scored = f"every one of {counted(rows.rows, 'row')} has a score"
-    if rows.empty:
-        scored += f"; {rows.empty:,} {'has' if rows.empty == 1 else 'have'} no text"
-    failed = f"{counted(rows.failed, 'row')} failed" if rows.failed else ""
-    must_act = last is not None and last.record.get("exit_code") == 1
-    again = "When that is mended, the" if must_act else "The"
-    if reason.startswith("--limit"):
-        again, command = "Without --limit, the", without_limit(command)
-    again += " same command goes on and asks what is left" + (":" if command else ".")
-    if not task.files:
-        title = "Nothing was scored" if last is not None else "There is nothing here yet"
-        return Verdict("bad", title, reason, again if last is not None else "", command)
-    if unfinished or rows.not_reached:
-        title = f"Not complete: {counted(rows.ok, 'row')} scored so far" if rows.ok else "Nothing was scored"
-        title += f", {failed}" if failed else ""
-        return Verdict("bad" if must_act else "look", title, reason or left(task), again, command)
-    if unreadable:
-        title = f"{counted(len(unreadable), 'file')} cannot be read; of the others {scored}"
-        step = "Mend or remove what cannot be read; the same command scores it then" + (
-            ":" if command else "."
-        )
-        return Verdict("look", title, why_unreadable(unreadable), step, command)
-    if task.unread:
-        title = f"{counted(task.unread, 'file')} not looked at; of the others {scored}"
-        step = "This page takes the time to read all of them:"
-        return Verdict("look", title, reason, step, shlex.join(["batchscore", "report", output]))
-    if rows.failed:
-        return with_failures(task, rows, scored, command)
-    if not rows.ok:
-        title = f"Nothing to score: {counted(rows.rows, 'row')}, none with a text"
-        step = "When there are rows, the same command scores them" + (":" if command else ".")
-        return Verdict("look", title, "", step, command)
-    if output.endswith(MERGED):
-        return Verdict("good", f"Complete: {scored}", "", f"All scores are in {output}.", "")
-    merge = [
-        "batchscore",
-        "merge",
-        output,
-        f"{output.rstrip('/')}-{task.task}.jsonl",
-        "--task",
-        task.task,
-    ]
-    return Verdict(
-        "good", f"Complete: {scored}", "", "One file of all scores, in input order:", shlex.join(merge)
+    state = RunState(
+        task=task.task,
+        output=output,
+        command=words_of(record.get("command")),
+        stopped=bool(unfinished or not task.files),
+        must_act=record.get("exit_code") == ExitCode.ACTION_NEEDED,
+        limited=reason.lower().removeprefix("--").startswith("limit was"),
+        unreadable=bool(unreadable),
+        failed=rows.failed,
+        transient=sum(task.failures.by_code.get(code.value, 0) for code in TRANSIENT),
+        ok=rows.ok,
+        one_file=output.endswith(FILE_SUFFIXES),
     )
+    step = next_step(state)
+    failed = f"{count_text(rows.failed, 'row')} failed"
+    scored = scored_text(rows)
+    if not task.files and not task.runs:
+        return TaskVerdict("bad", "There is nothing here yet", "", None)
+    if state.stopped:
+        title = f"Incomplete: {count_text(rows.ok, 'row')} scored so far" if rows.ok else "No row was scored"
+        title += f", {failed}" if rows.failed else ""
+        bad = state.must_act or not task.files
+        return TaskVerdict("bad" if bad else "look", title, reason or missing(task), step)
+    if unreadable:
+        first, more = unreadable[0], " (the others are below, under Files)" if len(unreadable) > 1 else ""
+        why = name_settings(f"{first.file}: {first.problem or 'cannot be read'}{more}")
+        title = f"{count_text(len(unreadable), 'file')} cannot be read; of the others, {scored}"
+        return TaskVerdict("look", title, why, step)
+    if task.unread:
+        title = f"{count_text(task.unread, 'file')} not shown here; of the others, {scored}"
+        step = NextStep("To show all files, run", shlex.join(["batchscore", "report", output]))
+        return TaskVerdict("look", title, reason, step)
+    if rows.failed:
+        kind = "bad" if rows.failed > rows.rows / 2 else "look"
+        title = f"{failed} ({percent_text(rows.failed, rows.rows, decimals=1)}); {scored}"
+        return TaskVerdict(kind, title, "Failed rows are listed below, with what to do about them.", step)
+    if not rows.ok:
+        title = f"Nothing to score: {count_text(rows.rows, 'row')}, none with text"
+        return TaskVerdict("look", title, "", step)
+    return TaskVerdict("good", f"Complete: {scored}", "", step)
 
 
-def with_failures(task: TaskMaterial, rows: Rows, scored: str, command: str) -> Verdict:
-    """Return how a task stands of which every row was asked, and some failed."""
-    passing = sum(task.failures.by_code.get(code.value, 0) for code in TRANSIENT)
-    title = f"{counted(rows.failed, 'row')} failed ({percent(rows.failed / rows.rows)}); {scored}"
-    if passing:
-        step = "The same command asks again what may have passed; see below for the others"
-    else:
-        step = "See below for the reasons; once they are mended, --retry-errors asks again"
-        command = command and f"{command} --retry-errors"
-    kind = "bad" if rows.failed > rows.rows / 2 else "look"
-    return Verdict(kind, title, "", step + (":" if command else "."), command)
+def scored_text(rows: RowCounts) -> str:
+    """Return how many rows have a score."""
+    if rows.rows == rows.ok:
+        return f"{rows.rows:,} of {count_text(rows.rows, 'row')} scored"
+    empty = f"; {rows.empty:,} empty" if rows.empty else ""
+    return f"{rows.ok:,} of {count_text(rows.rows, 'row')} scored{empty}"
 
 
-def why_unreadable(unreadable: Sequence[FileAccount]) -> str:
-    """Return which file cannot be read and why; of several the first, and that there are more."""
-    first = unreadable[0]
-    more = " (the others are below, under Files)" if len(unreadable) > 1 else ""
-    return f"{first.file}: {first.problem or 'cannot be read'}{more}"
-
-
-def without_limit(command: str) -> str:
-    """Return a command as one types it without its `--limit`."""
+def words_of(command: object) -> list[str]:
+    """Return the words of a recorded command; none if it is damaged."""
     try:
-        words = shlex.split(command)
+        return shlex.split(command) if isinstance(command, str) else []
     except ValueError:
-        return ""  # a damaged record's
-    kept = [
-        word
-        for before, word in zip(["", *words], words, strict=False)
-        if "--limit" not in {before, word} and not word.startswith("--limit=")
-    ]
-    return shlex.join(kept)
+        return []
 
 
-def left(task: TaskMaterial) -> str:
+def missing(task: TaskData) -> str:
     """Return what is missing, in words."""
     unread = sum(each.state == "partial" for each in task.files)
     unstarted = sum(each.state == "not_started" for each in task.files)
     rows = sum(each.not_reached for each in task.files)
-    pieces = [f"{counted(rows, 'row')} read and without a record"] if rows else []
-    pieces += [f"{counted(unread, 'file')} not read to the end"] if unread else []
-    pieces += [f"{counted(unstarted, 'file')} not started"] if unstarted else []
+    pieces = [f"{count_text(rows, 'row')} read but not scored"] if rows else []
+    pieces += [f"{count_text(unread, 'file')} not read completely"] if unread else []
+    pieces += [f"{count_text(unstarted, 'file')} not started"] if unstarted else []
     return ", ".join(pieces) + "." if pieces else ""
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """What runs spent: `billed` tokens are those of their records, `kept` those of answers that stand.
+class Spending:
+    """What runs have spent; `kept` tokens are those of answers that are in records.
 
-    `money` is that of the runs that were given prices, `None` where none was; `priced` of all runs were.
-    `busy` are the seconds in which at least one run worked.
+    `cost` is that of the runs with prices, `None` if there are none; `priced` is their number. `busy` are the
+    seconds in which at least one run worked.
     """
 
     requests: int
-    prompt_tokens: int
-    completion_tokens: int
+    billed: int
     kept: int
     ok: int
-    money: float | None
+    cost: float | None
     priced: int
     busy: float
 
-    @property
-    def billed(self) -> int:
-        """All tokens that the service counted."""
-        return self.prompt_tokens + self.completion_tokens
 
-
-def spent(runs: Sequence[Run]) -> Spent:
-    """Return what runs spent together."""
+def spending(runs: Sequence[Run]) -> Spending:
+    """Return what the runs have spent together."""
 
     def total(name: str) -> int:
         return int(sum(number(run.this_run, name) for run in runs))
 
-    priced = [run.money for run in runs if run.money is not None]
-    spans = joined([(run.started, run.started + run.seconds) for run in runs], gap=0.0)
-    return Spent(
+    costs = [cost for run in runs if (cost := run.cost) is not None]
+    spans = merge_spans([(run.started, run.started + run.seconds) for run in runs], gap=0.0)
+    return Spending(
         requests=total("requests"),
-        prompt_tokens=total("prompt_tokens"),
-        completion_tokens=total("completion_tokens"),
+        billed=total("prompt_tokens") + total("completion_tokens"),
         kept=total("tokens_kept"),
         ok=total("ok"),
-        money=sum(priced) if priced else None,
-        priced=len(priced),
+        cost=sum(costs) if costs else None,
+        priced=len(costs),
         busy=sum(end - start for start, end in spans),
     )
 
 
-def of_the_quota(found: Together | None) -> tuple[str, str]:
-    """Return how much of the quota was used, and of which limit: the one that was nearer."""
-    if found is None:
-        return "not known", "no timeline"
-    used: list[tuple[float, str]] = [
-        (share, words)
-        for kind, words in (("tpm", "tokens a minute"), ("rpm", "requests a minute"))
-        if (share := found.used(kind)) is not None
-    ]
+def quota_used(axis: TimeAxis | None) -> tuple[str, str]:
+    """Return how much of the quota was used, and of which limit: the tighter one."""
+    if axis is None:
+        return "unknown", "no timeline"
+    limits = (("tpm", "tokens per minute"), ("rpm", "requests per minute"))
+    used = [(share, words) for kind, words in limits if (share := axis.used(kind)) is not None]
     if not used:
-        return "not known", "no limit was set or told"
+        return "unknown", "no limit was set or returned"
     share, words = max(used)
-    return percent(share), f"of the {words}"
+    return percent_text(share, decimals=1), f"of the {words}"

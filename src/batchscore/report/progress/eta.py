@@ -1,9 +1,9 @@
 """When will a run end?
 
-Pure: `now` is an argument, in seconds of any steady clock; memory is O(1). Early on the answer comes from
-what is left and the limits now in force, later from what was observed, weighed towards the last half of the
-run. An outage is no speed, so time in which nothing could be asked is kept apart: once may be an accident,
-what comes again and again is how this service is. Where nothing can be known, there is no answer.
+Pure: `now` is an argument, in seconds of any steady clock; memory is O(1). At first the ETA comes from the
+remaining work and the current limits, later from the observed throughput, weighted towards the last half of
+the run. Time in which no request could be sent is counted separately: one outage may be an accident, repeated
+outages are typical for this service. If nothing is known, there is no ETA.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from dataclasses import dataclass
 
 from batchscore.rows import DeploymentState, Expected
 
-#: What was observed weighs as much as the limits after so many seconds.
+#: Seconds after which the observed throughput weighs as much as the limits.
 TRUSTED_AFTER_SECONDS = 30.0
 
-#: Before so many seconds of answers a speed that no limit explains says nothing.
+#: Seconds of responses before an observed throughput is used.
 LEAST_SECONDS = 5.0
 
-#: How far what was done is remembered: a part of the time since the start, within these bounds.
-MEMORY_PART = 0.5
+#: How far back the throughput is measured: a share of the time since the start, within these bounds.
+MEMORY_SHARE = 0.5
 SHORTEST_MEMORY_SECONDS = 15.0
 LONGEST_MEMORY_SECONDS = 900.0
 
-#: A pause shorter than this is part of the ordinary pace.
+#: A shorter pause is part of the normal pace.
 SHORT_PAUSE_SECONDS = 2.0
 
-#: Rows so much longer or shorter than expected are taken for a bad estimate, from the second on for a part
-#: of the input that is unlike the rest; likewise rows of late that are unlike those before.
+#: If rows are longer or shorter than expected by the first ratio, the estimate is considered wrong; from the
+#: second on, this part of the input is considered different. The same for recent rows and earlier ones.
 BAD_ESTIMATE, UNLIKE = 1.2, 1.5
 STEADY, DRIFTING = 1.05, 1.2
 
-#: Two estimates that differ by less are told as one.
-ABOUT = 1.3
+#: Two estimates with a smaller ratio are shown as one.
+SAME_RATIO = 1.3
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What a run has done: rows settled by answers or errors, requests that were answered, tokens charged.
+class WorkDone:
+    """What a run has done: rows with a score or an error, answered requests, tokens charged.
 
-    `known` rows had their records before; `prompt_tokens` are those of `tokens` that prompts came to,
-    `answer_tokens` what a request is charged for its answer where that is bounded. `prompt_bytes` are those
-    of the prompts that were answered, as JSON.
+    `known` rows had a record before the run. `prompt_tokens` are the part of `tokens` for prompts;
+    `answer_tokens` is what a request is charged for its answer, if that has a limit. `prompt_bytes` are the
+    JSON bytes of the answered prompts.
     """
 
     rows: int
@@ -56,8 +56,8 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What lies before a run."""
+class Remaining:
+    """The remaining work of a run."""
 
     rows: float
     requests: float
@@ -66,16 +66,16 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Eta:
-    """Seconds to the end: between `low` and `high`, `None` where only the least can be told."""
+    """Seconds to the end: between `low` and `high`; `high` is `None` if only the least is known."""
 
     low: float
     high: float | None
 
 
-def left_of(expected: Expected, done: Done, drift: float = 1.0) -> Left | None:
-    """Return what is left; `None` where there turned out to be more than was expected.
+def remaining_work(expected: Expected, done: WorkDone, drift: float = 1.0) -> Remaining | None:
+    """Return the remaining work; `None` if there are more rows than expected.
 
-    `drift` is how much longer rows are of late than they were on the whole.
+    `drift` is the ratio of the length of recent rows to that of all rows so far.
     """
     rows = float(expected.rows - done.known - done.rows)
     if rows < 0 or (rows == 0 and not expected.exact):
@@ -88,32 +88,32 @@ def left_of(expected: Expected, done: Done, drift: float = 1.0) -> Left | None:
         bytes_left = expected.prompt_bytes * unknown / expected.rows - done.prompt_bytes
         by_rows = rows * done.prompt_tokens / done.rows
         whole = expected.prompt_tokens * (1 - done.known / expected.rows) if expected.rows else 0.0
-        prompt_tokens = mixed(by_rows, max(0.0, whole - done.prompt_tokens), prompt_tokens, drift)
+        prompt_tokens = blend(by_rows, max(0.0, whole - done.prompt_tokens), prompt_tokens, drift)
         if expected.prompt_bytes and done.prompt_bytes and bytes_left >= 0:
-            # What a byte costs is known by now, and what is left of them as well.
+            # The tokens per byte and the remaining bytes are known.
             prompt_tokens = bytes_left * done.prompt_tokens / done.prompt_bytes
     answers = (
         rows * (done.tokens - done.prompt_tokens) / max(done.rows, 1)
         if done.answer_tokens is None
         else requests * done.answer_tokens
     )
-    return Left(rows, requests, prompt_tokens + answers)
+    return Remaining(rows, requests, prompt_tokens + answers)
 
 
-def mixed(by_rows: float, by_difference: float, expected: float, drift: float) -> float:
-    """Return the prompt tokens that are left, by the rows so far or by what was expected in all.
+def blend(by_rows: float, by_difference: float, expected: float, drift: float) -> float:
+    """Return the remaining prompt tokens, from the rows so far or from the expected total.
 
-    Rows that are somewhat longer than expected were estimated badly, and so are all others; where they are
-    much longer, or become ever shorter, the rest is likely to be unlike them.
+    If rows are somewhat longer than expected, the estimate was wrong for all rows. If they are much longer,
+    or become shorter over time, the rest probably differs from them.
     """
     if by_rows <= 0 or expected <= 0:
         return by_rows
-    like = 1 - beyond(by_rows / expected, BAD_ESTIMATE, UNLIKE)
-    like *= 1 - beyond(drift, STEADY, DRIFTING)
+    like = 1 - deviation(by_rows / expected, BAD_ESTIMATE, UNLIKE)
+    like *= 1 - deviation(drift, STEADY, DRIFTING)
     return by_rows * like + by_difference * (1 - like)
 
 
-def beyond(ratio: float, little: float, much: float) -> float:
+def deviation(ratio: float, little: float, much: float) -> float:
     """Return how far a ratio is from 1, above or below: 0 up to `little`, 1 from `much` on."""
     if ratio <= 0:
         return 1.0
@@ -121,8 +121,8 @@ def beyond(ratio: float, little: float, much: float) -> float:
     return min(1.0, max(0.0, (off - math.log(little)) / math.log(much / little)))
 
 
-def seconds_at_limits(left: Left, deployments: Sequence[DeploymentState]) -> float | None:
-    """Return how long what is left takes at the limits in force; `None` where one that is up has none."""
+def seconds_at_limits(left: Remaining, deployments: Sequence[DeploymentState]) -> float | None:
+    """Return the duration of the remaining work at the current limits; `None` if one is unknown."""
     tokens = left.tokens / left.requests if left.requests else 0.0
     requests_a_minute = 0.0
     for each in deployments:
@@ -136,8 +136,8 @@ def seconds_at_limits(left: Left, deployments: Sequence[DeploymentState]) -> flo
     return left.requests / requests_a_minute * 60
 
 
-def tokens_bind(left: Left, deployments: Sequence[DeploymentState]) -> bool:
-    """Whether it is tokens more than requests that the limits in force leave too few of."""
+def tokens_bind(left: Remaining, deployments: Sequence[DeploymentState]) -> bool:
+    """Whether the token limits are tighter than the request limits."""
     tpm = sum(each.tpm or 0.0 for each in deployments if each.state == "up")
     rpm = sum(each.rpm or 0.0 for each in deployments if each.state == "up")
     return tpm > 0 and (not rpm or left.tokens / tpm > left.requests / rpm)
@@ -145,11 +145,11 @@ def tokens_bind(left: Left, deployments: Sequence[DeploymentState]) -> bool:
 
 @dataclass(slots=True)
 class Forecast:
-    """What was observed, and what it says of the rest. Sums fade, so that the last half weighs most."""
+    """The observed throughput and the ETA from it. Old sums decay, so that the last half weighs most."""
 
     began: float | None = None
     at: float = 0.0
-    done: Done | None = None
+    done: WorkDone | None = None
     rows: float = 0.0
     tokens: float = 0.0
     prompt_tokens: float = 0.0
@@ -159,36 +159,36 @@ class Forecast:
     stalls: int = 0
     stalled: bool = False
 
-    def take(self, now: float, done: Done, deployments: Sequence[DeploymentState]) -> None:
-        """Note what is done by now and how the deployments stand. O(deployments)."""
+    def observe(self, now: float, done: WorkDone, deployments: Sequence[DeploymentState]) -> None:
+        """Add the work done so far and the state of the deployments. O(deployments)."""
         before, passed = self.done, now - self.at
         self.at, self.done = now, done
         if before is None or self.began is None or not before.rows:
-            # Until the first answers have come there is no speed: that is how long one takes.
+            # Before the first responses there is no throughput, only latency.
             self.began = now
             return
-        memory = min(LONGEST_MEMORY_SECONDS, max(SHORTEST_MEMORY_SECONDS, MEMORY_PART * (now - self.began)))
-        fading = math.exp(-passed / memory)
-        self.rows = self.rows * fading + done.rows - before.rows
-        self.tokens = self.tokens * fading + done.tokens - before.tokens
-        self.prompt_tokens = self.prompt_tokens * fading + done.prompt_tokens - before.prompt_tokens
+        memory = min(LONGEST_MEMORY_SECONDS, max(SHORTEST_MEMORY_SECONDS, MEMORY_SHARE * (now - self.began)))
+        decay = math.exp(-passed / memory)
+        self.rows = self.rows * decay + done.rows - before.rows
+        self.tokens = self.tokens * decay + done.tokens - before.tokens
+        self.prompt_tokens = self.prompt_tokens * decay + done.prompt_tokens - before.prompt_tokens
         stalled = is_stalled(deployments)
         self.stalls += stalled and not self.stalled
         self.stalled = stalled
-        self.seconds = self.seconds * fading + (0.0 if stalled else passed)
-        self.stalled_seconds = self.stalled_seconds * fading + (passed if stalled else 0.0)
+        self.seconds = self.seconds * decay + (0.0 if stalled else passed)
+        self.stalled_seconds = self.stalled_seconds * decay + (passed if stalled else 0.0)
         limited = not stalled and any(each.for_quota for each in deployments if each.state == "up")
-        self.limited_seconds = self.limited_seconds * fading + (passed if limited else 0.0)
+        self.limited_seconds = self.limited_seconds * decay + (passed if limited else 0.0)
 
-    def left(self, expected: Expected, done: Done) -> Left | None:
-        """Return what is left, by what was expected and what came."""
+    def remaining(self, expected: Expected, done: WorkDone) -> Remaining | None:
+        """Return the remaining work, from what was expected and what was observed."""
         drift = 1.0
         if self.rows > 0 and self.prompt_tokens > 0 and done.rows and done.prompt_tokens:
             drift = (self.prompt_tokens / self.rows) / (done.prompt_tokens / done.rows)
-        return left_of(expected, done, drift)
+        return remaining_work(expected, done, drift)
 
-    def eta(self, left: Left, deployments: Sequence[DeploymentState]) -> Eta | None:
-        """Return when it ends, as far as that can be known."""
+    def eta(self, left: Remaining, deployments: Sequence[DeploymentState]) -> Eta | None:
+        """Return the ETA, if it is known."""
         usable = [each for each in deployments if each.state == "up"]
         if not usable:
             return None
@@ -206,14 +206,14 @@ class Forecast:
         limited = min(1.0, self.limited_seconds / self.seconds) if self.seconds else 0.0
         trust = limited * TRUSTED_AFTER_SECONDS / (TRUSTED_AFTER_SECONDS + self.seconds)
         likely = trust * (by_limits + paused) + (1 - trust) * observed
-        # The less is known, the further apart the two ends.
+        # The less is known, the wider the range.
         return Eta(
             likely - trust * max(0.0, likely - by_limits - paused),
             likely + trust * max(0.0, observed - likely),
         )
 
-    def observed(self, left: Left, deployments: Sequence[DeploymentState]) -> float | None:
-        """Return how long the rest takes at the speed so far; `None` while there is none."""
+    def observed(self, left: Remaining, deployments: Sequence[DeploymentState]) -> float | None:
+        """Return how long the rest takes at the observed throughput; `None` if there is none yet."""
         if self.seconds < LEAST_SECONDS:
             return None
         by_tokens = self.tokens > 0 and tokens_bind(left, deployments)
@@ -225,7 +225,7 @@ class Forecast:
 
 
 def is_stalled(deployments: Sequence[DeploymentState]) -> bool:
-    """Whether nothing can be asked for the moment, for a reason that is not ours."""
+    """Whether no request can be sent at the moment because of the service."""
     return bool(deployments) and all(
         each.state != "up" or each.paused_seconds > SHORT_PAUSE_SECONDS for each in deployments
     )

@@ -1,6 +1,6 @@
-"""What is a run's state in one plain line, for a log?
+"""How is a run's state shown in one plain line, for a log?
 
-Pure: a view in, text out. The panel says the same in the same words.
+Pure: a view in, text out. The panel uses the same words.
 """
 
 from __future__ import annotations
@@ -8,125 +8,128 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 
-from batchscore.report.progress.eta import ABOUT, Eta
+from batchscore.errors import duration_text
+from batchscore.report.progress.eta import SAME_RATIO, Eta
 from batchscore.report.progress.view import View
-from batchscore.report.progress.waiting import standing_of, waiting, worst_first
-from batchscore.report.words import clock, counted, money, named, percent, rate, roughly, short
+from batchscore.report.progress.waiting import deployment_state, is_healthy, waiting_for, worst_first
+from batchscore.report.words import (
+    count_text,
+    counts_text,
+    money_text,
+    percent_text,
+    rate_text,
+    rough_duration_text,
+    short_name,
+)
 
-#: From so many seconds on the time of day is told, too.
-TOLD_FROM_SECONDS = 1200.0
+#: An ETA is also given as a time of day if it is at least this many seconds away.
+TIME_OF_DAY_SECONDS = 1200.0
 
-#: So many deployments that are not as they should be are named.
+#: Greatest number of unhealthy deployments that are named.
 MOST_NAMED = 3
 
 
-def describe(view: View, *, verbose: bool = False) -> str:
-    """Return the state of things in one line."""
-    pieces = [*rows_of(view), *speeds_of(view), *traffic_of(view), *lost_of(view), *troubles_of(view)]
-    pieces += [*end_of(view), *others_of(view), clock(view.seconds)]
+def status_line(view: View, *, verbose: bool = False) -> str:
+    """Return the state in one line."""
+    pieces = [*row_counts(view), *speeds(view), *request_counts(view), *failed_requests(view)]
+    pieces += [*unhealthy_deployments(view), *eta_parts(view), *costs_and_files(view), elapsed(view)]
     if verbose:
-        pieces.append(waiting(view))
+        pieces.append(waiting_for(view))
     return " · ".join(pieces)
 
 
-def rows_of(view: View, *, share: bool = True) -> list[str]:
-    """Return how many rows are done, failed and left; `share`: also as a part of all."""
+def row_counts(view: View, *, share: bool = True) -> list[str]:
+    """Return how many rows are done, failed and remaining; `share`: also the share that is done."""
     now, total = view.statistics, view.total
     if total is None:
-        pieces = [counted(view.rows, "row")]
+        pieces = [count_text(view.rows, "row"), f"{now.failed:,} failed"]
     else:
         about = "" if view.exact else "about "
-        part = f" ({percent(view.rows, total)})" if share else ""
-        pieces = [f"{view.rows:,} of {about}{counted(total, 'row')}{part}"]
-    pieces.append(f"{now.failed:,} failed")
-    if total is not None:
-        pieces.append(f"{total - view.rows:,} left")
+        part = f" ({percent_text(view.rows, total)})" if share else ""
+        pieces = [f"{view.rows:,} of {about}{count_text(total, 'row')}{part}", f"{now.failed:,} failed"]
+        pieces.append(f"{total - view.rows:,} remaining")
     if now.empty:
         pieces.append(f"{now.empty:,} empty")
     if now.known:
-        pieces.append(f"{now.known:,} from before")
+        pieces.append(f"{now.known:,} from earlier runs")
     return pieces
 
 
-def speeds_of(view: View) -> list[str]:
-    """Return what was done a minute of late, beside the limits."""
+def speeds(view: View) -> list[str]:
+    """Return the recent rates per minute, with their limits."""
     now = view.per_minute
     if now is None:
         return []
     return [
-        f"{rate(now.rows)} rows/min",
-        against(now.tokens, view.tpm, "tokens/min"),
-        against(now.requests, view.rpm, "requests/min"),
+        f"{rate_text(now.rows)} rows/min",
+        rate_and_limit(now.tokens, view.tpm, "tokens/min"),
+        rate_and_limit(now.requests, view.rpm, "requests/min"),
     ]
 
 
-def against(amount: float, limit: float | None, unit: str) -> str:
-    """Return a rate beside its limit."""
+def rate_and_limit(amount: float, limit: float | None, unit: str) -> str:
+    """Return a rate with its limit."""
     if limit is None:
-        return f"{rate(amount)} {unit}"
-    return f"{rate(amount)} of {rate(limit)} {unit} ({percent(amount, limit)})"
+        return f"{rate_text(amount)} {unit}"
+    return f"{rate_text(amount)} of {rate_text(limit)} {unit} ({percent_text(amount, limit)})"
 
 
-def traffic_of(view: View) -> list[str]:
-    """Return what was sent, what of it is under way, and what the rate limit refused."""
+def request_counts(view: View) -> list[str]:
+    """Return how many requests were sent, are in flight, and were refused by the rate limit."""
     now = view.statistics
-    pieces = [counted(now.requests, "request"), f"{view.in_flight:,} in flight"]
+    pieces = [count_text(now.requests, "request"), f"{view.in_flight:,} in flight"]
     limited = now.retried.get("rate_limited", 0)
-    if limited:
-        pieces.append(f"{limited:,} answered 429")
-    return pieces
+    return [*pieces, f"{limited:,} rate-limited"] if limited else pieces
 
 
-def lost_of(view: View) -> list[str]:
-    """Return what came to nothing otherwise, and why."""
+def failed_requests(view: View) -> list[str]:
+    """Return how many requests failed for other reasons than the rate limit, and why."""
     causes = {cause: count for cause, count in view.statistics.retried.items() if cause != "rate_limited"}
-    return [f"{sum(causes.values()):,} came to nothing ({named(causes)})"] if causes else []
+    return [f"{count_text(sum(causes.values()), 'request')} failed ({counts_text(causes)})"] if causes else []
 
 
-def troubles_of(view: View) -> list[str]:
-    """Return the deployments that are not simply up."""
-    pieces = []
-    if view.pulse is not None and view.pulse.stopping:
-        pieces.append("stopping")
-    troubled = [
-        each for each in worst_first(view.deployments) if each.state != "up" or each.paused_seconds >= 1
-    ]
-    pieces += [f"{short(each.deployment)} {standing_of(each)}" for each in troubled[:MOST_NAMED]]
-    rest = Counter("paused" if each.state == "up" else each.state for each in troubled[MOST_NAMED:])
-    if rest:
-        pieces.append(f"{named(rest)} besides")
-    return pieces
+def unhealthy_deployments(view: View) -> list[str]:
+    """Return the deployments that are not healthy."""
+    pieces = ["stopping"] if view.pulse is not None and view.pulse.stopping else []
+    unhealthy = [each for each in worst_first(view.deployments) if not is_healthy(each)]
+    pieces += [f"{short_name(each.deployment)} {deployment_state(each)}" for each in unhealthy[:MOST_NAMED]]
+    rest = Counter("paused" if each.state == "up" else each.state for each in unhealthy[MOST_NAMED:])
+    return [*pieces, f"{counts_text(rest)} more"] if rest else pieces
 
 
-def end_of(view: View) -> list[str]:
-    """Return when it ends, as far as that is known."""
+def eta_parts(view: View) -> list[str]:
+    """Return the ETA if it is known, or why it is not."""
     if view.pulse is None or view.pulse.stopping:
         return []
     if view.eta is None:
         up = any(each.state == "up" for each in view.deployments)
-        return [] if up or view.total is None else ["end not known while the service does not answer"]
-    return [ending(view.eta)]
+        return [] if up or view.total is None else ["no ETA while the service does not respond"]
+    return [eta_text(view.eta)]
 
 
-def ending(eta: Eta) -> str:
-    """Return an end in words, as sure as it is."""
+def eta_text(eta: Eta) -> str:
+    """Return an ETA as precisely as it is known."""
+    low = rough_duration_text(eta.low)
     if eta.high is None:
-        return f"at least {roughly(eta.low)} left"
+        return f"at least {low} left"
+    high = rough_duration_text(eta.high)
+    if eta.low and eta.high / eta.low > SAME_RATIO and low != high:
+        return f"{low} to {high} left"
     likely = (eta.low + eta.high) / 2
-    if eta.low and eta.high / eta.low > ABOUT and roughly(eta.low) != roughly(eta.high):
-        return f"{roughly(eta.low)} to {roughly(eta.high)} left"
-    if likely < TOLD_FROM_SECONDS:
-        return f"about {roughly(likely)} left"
+    text = f"about {rough_duration_text(likely)} left"
+    if likely < TIME_OF_DAY_SECONDS:
+        return text
     then = datetime.now().astimezone() + timedelta(seconds=likely)
-    day = "" if likely < 12 * 3600 else f" {then:%a}"
-    return f"about {roughly(likely)} left, until{day} {then:%H:%M}"
+    return f"{text}, until {then:%H:%M}" if likely < 12 * 3600 else f"{text}, until {then:%a %H:%M}"
 
 
-def others_of(view: View) -> list[str]:
-    """Return money and files."""
-    pieces = []
-    if view.cost is not None:
-        pieces.append(f"spent {money(view.cost)}")
-    if view.statistics.files_finished:
-        pieces.append(f"{counted(view.statistics.files_finished, 'file')} done")
-    return pieces
+def costs_and_files(view: View) -> list[str]:
+    """Return the cost so far and the number of finished files."""
+    pieces = [] if view.cost is None else [f"cost {money_text(view.cost)}"]
+    files = view.statistics.files_finished
+    return [*pieces, f"{count_text(files, 'file')} done"] if files else pieces
+
+
+def elapsed(view: View) -> str:
+    """Return the time since the start."""
+    return f"elapsed {duration_text(view.seconds)}"

@@ -1,7 +1,7 @@
-"""How much is done a minute, of late?
+"""How much was done per minute recently?
 
-Pure: `now` is an argument, in seconds of any steady clock. It is told running totals now and then, so that an
-event costs nothing here; memory is O(1) however long a run lasts.
+Pure: `now` is an argument, in seconds of any steady clock. It gets running totals from time to time, so an
+event costs nothing here. Memory is O(1), however long a run lasts.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-#: What is shown as a minute's rate is what was done in the last so many seconds.
+#: Seconds over which rates are measured.
 WINDOW_SECONDS = 60.0
 
-#: Totals nearer to each other than this share a place, which bounds the memory.
+#: Least seconds between two stored totals, which limits the memory.
 GRAIN_SECONDS = 1.0
 
-#: Less than this says nothing.
+#: Fewer seconds give no useful rate.
 LEAST_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a run has done since it began: rows settled, requests sent, tokens charged."""
+    """A run's totals since its start: rows settled, requests sent, tokens charged."""
 
     rows: float = 0.0
     requests: float = 0.0
@@ -29,30 +29,27 @@ class Totals:
 
 
 @dataclass(slots=True)
-class Rates:
-    """A window over running totals, from when the first were told."""
+class RateWindow:
+    """A window over running totals."""
 
     seconds: float = WINDOW_SECONDS
-    kept: deque[tuple[float, Totals]] = field(default_factory=deque)
+    stored: deque[tuple[float, Totals]] = field(default_factory=deque)
     latest: Totals = field(default_factory=Totals)
 
-    def take(self, now: float, totals: Totals) -> None:
-        """Note the totals of this moment. O(1) amortised.
-
-        At most `seconds` / `GRAIN_SECONDS` + 2 of them are kept.
-        """
+    def add(self, now: float, totals: Totals) -> None:
+        """Add the totals of this moment. O(1) amortised; stores at most `seconds` / `GRAIN_SECONDS` + 2."""
         self.latest = totals
-        if not self.kept or now - self.kept[-1][0] >= GRAIN_SECONDS:
-            self.kept.append((now, totals))
-        # The last one beyond the window's edge stays: from it on is counted.
-        while len(self.kept) > 1 and self.kept[1][0] <= now - self.seconds:
-            self.kept.popleft()
+        if not self.stored or now - self.stored[-1][0] >= GRAIN_SECONDS:
+            self.stored.append((now, totals))
+        # The last totals before the window stay: rates are counted from them.
+        while len(self.stored) > 1 and self.stored[1][0] <= now - self.seconds:
+            self.stored.popleft()
 
     def per_minute(self, now: float) -> Totals | None:
-        """Return what was done a minute in the window up to `now`; `None` where it is too short to say."""
-        if not self.kept:
+        """Return the rates per minute in the window up to `now`; `None` if it is too short."""
+        if not self.stored:
             return None
-        since, then = self.kept[0]
+        since, then = self.stored[0]
         if now - since < LEAST_SECONDS:
             return None
         scale = 60 / (now - since)

@@ -1,7 +1,7 @@
-"""What does a run look like at one moment: all that a panel, a line or a log says of it?
+"""What is the state of a run at one moment: all facts for a panel, a line or a log?
 
-A listener of the run's events. An event costs what `Tally` costs; all else is made when it is asked for, or
-once a second. It knows no terminal.
+A listener of the run's events. An event costs what `Tally` costs; everything else is computed on request or
+once a second. It knows nothing of terminals.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from batchscore.report.progress.eta import Done, Eta, Forecast
-from batchscore.report.progress.rates import Rates, Totals
+from batchscore.report.progress.eta import Eta, Forecast, WorkDone
+from batchscore.report.progress.rates import RateWindow, Totals
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import (
     Attempt,
@@ -24,7 +24,7 @@ from batchscore.rows import (
     RowsSettled,
 )
 
-#: A pulse comes once a second; where none has come for so long, the run does something else than asking.
+#: A pulse comes once a second while requests are sent; after this many seconds the last one is stale.
 STALE_SECONDS = 3.0
 
 
@@ -32,10 +32,10 @@ STALE_SECONDS = 3.0
 class View:
     """The facts at one moment, `at` on the clock of `time.monotonic`.
 
-    `total` are all rows, those of earlier runs among them, `None` where nobody has said or there turned out
-    to be more. `per_minute` is what was done of late; `rpm` and `tpm` are the limits of all deployments
-    together, also of those that do not answer, `None` where one of them has none. `pulse` is `None` before
-    the first request. `reading`: a file is open. `cost` is in the money of the prices.
+    `total` are all rows, including those of earlier runs; `None` if unknown or if there are more than
+    expected. `per_minute` are the recent rates. `rpm` and `tpm` are the limits of all deployments together,
+    also of those that are down; `None` if one has no known limit. `pulse` is `None` before the first request.
+    `reading`: a file is open. `cost` is in the currency of the prices.
     """
 
     at: float
@@ -53,10 +53,7 @@ class View:
     cost: float | None
 
     def later(self, now: float) -> View:
-        """Return the same facts as they are shown at a later moment: only clocks go on.
-
-        Where no pulse has come for long, what it told is not so any more.
-        """
+        """Return the same facts for a later moment, without those of a stale pulse."""
         stale = self.pulse is not None and now - self.pulsed_at >= STALE_SECONDS
         seconds = self.seconds + now - self.at
         if stale:
@@ -65,22 +62,22 @@ class View:
 
     @property
     def rows(self) -> int:
-        """Rows that have their records, of this run and earlier ones."""
+        """Rows with a record, of this run and earlier ones."""
         return self.statistics.rows + self.statistics.known
 
     @property
     def deployments(self) -> tuple[DeploymentState, ...]:
-        """How each deployment stood when that was last told."""
+        """The last known state of each deployment."""
         return () if self.pulse is None else self.pulse.deployments
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
+        """Requests in flight."""
         return sum(each.in_flight for each in self.deployments)
 
     @property
     def limited_by(self) -> str:
-        """Which of the two limits is nearer to being used up: tokens or requests."""
+        """The limit that is closer to being reached: tokens or requests."""
         now = self.per_minute or Totals()
         by_tokens = now.tokens / self.tpm if self.tpm else 0.0
         by_requests = now.requests / self.rpm if self.rpm else 0.0
@@ -89,10 +86,10 @@ class View:
 
 @dataclass(slots=True)
 class Watch:
-    """Hears a run's events and gives a view of it.
+    """A listener that gives a view of a run. O(1) per event and row.
 
-    `answer_tokens` is what one request is charged for its answers, `None` where nobody bounded them: then
-    they are counted as they come. `cost` says what tokens cost, or `None`. O(1) an event and a row.
+    `answer_tokens` is what one request is charged for its answers; `None` if they have no limit: then the
+    actual answers are counted. `cost` returns what tokens cost, or `None`.
     """
 
     answer_tokens: float | None = 0.0
@@ -104,24 +101,24 @@ class Watch:
     pulsed_at: float = 0.0
     prompt_bytes: int = 0
     open_files: set[str] = field(default_factory=set)
-    rates: Rates = field(default_factory=Rates)
+    rates: RateWindow = field(default_factory=RateWindow)
     forecast: Forecast = field(default_factory=Forecast)
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event."""
         self.tally.add(event)
         if isinstance(event, RowsSettled):
             return
         if isinstance(event, Attempt):
             asked = event.prompts
             if not event.cause and asked:
-                # Most requests that come by the thousand hold one prompt.
+                # Most requests hold one prompt; that case must be fast.
                 self.prompt_bytes += (
                     len(asked[0].body) if len(asked) == 1 else sum([len(prompt.body) for prompt in asked])
                 )
         elif isinstance(event, Heartbeat):
             self.pulse, self.pulsed_at = event, time.monotonic()
-            self.take(self.pulsed_at, event)
+            self.observe(self.pulsed_at, event)
         elif isinstance(event, FileOpened):
             self.open_files.add(event.file)
         elif isinstance(event, FileFinished):
@@ -129,20 +126,20 @@ class Watch:
         elif isinstance(event, Expected):
             self.expected = event
 
-    def take(self, now: float, pulse: Heartbeat) -> None:
-        """Note how far the run has come by the time of a pulse."""
+    def observe(self, now: float, pulse: Heartbeat) -> None:
+        """Add the totals at the time of a pulse to rates and forecast."""
         done = self.done()
-        self.rates.take(now, Totals(done.rows, self.tally.requests, done.tokens))
-        self.forecast.take(now, done, pulse.deployments)
+        self.rates.add(now, Totals(done.rows, self.tally.requests, done.tokens))
+        self.forecast.observe(now, done, pulse.deployments)
 
-    def done(self) -> Done:
-        """Return what is done by now, with tokens counted as a service counts them against its limits."""
+    def done(self) -> WorkDone:
+        """Return what is done so far, with tokens counted as a service counts them against its limits."""
         tally = self.tally
         answered = tally.requests - sum(tally.retried.values())
         answers = tally.completion_tokens if self.answer_tokens is None else answered * self.answer_tokens
-        return Done(
-            rows=tally.ok + sum(tally.errors.values()),
-            known=sum(tally.known_of.values()),
+        return WorkDone(
+            rows=tally.rows,
+            known=tally.known,
             answered=answered,
             prompt_tokens=tally.prompt_tokens,
             tokens=tally.prompt_tokens + answers,
@@ -151,13 +148,15 @@ class Watch:
         )
 
     def view(self, now: float) -> View:
-        """Return the run as it stands."""
+        """Return the run's state."""
         statistics, expected = self.tally.statistics(), self.expected
         pulse = self.pulse if now - self.pulsed_at < STALE_SECONDS else None
         deployments = () if pulse is None else pulse.deployments
         rows = statistics.rows + statistics.known
         known_total = expected is not None and expected.rows >= rows
-        left = self.forecast.left(expected, self.done()) if expected is not None and known_total else None
+        left = (
+            self.forecast.remaining(expected, self.done()) if expected is not None and known_total else None
+        )
         return View(
             at=now,
             seconds=now - self.started,
@@ -165,8 +164,8 @@ class Watch:
             total=expected.rows if expected is not None and known_total else None,
             exact=expected is not None and expected.exact,
             per_minute=self.rates.per_minute(now),
-            rpm=together([each.rpm for each in deployments]),
-            tpm=together([each.tpm for each in deployments]),
+            rpm=total_limit([each.rpm for each in deployments]),
+            tpm=total_limit([each.tpm for each in deployments]),
             pulse=pulse,
             pulsed_at=self.pulsed_at,
             reading=bool(self.open_files),
@@ -175,7 +174,7 @@ class Watch:
         )
 
 
-def together(limits: list[float | None]) -> float | None:
-    """Return what several limits come to; `None` where there is none, or one that is not known."""
+def total_limit(limits: list[float | None]) -> float | None:
+    """Return the sum of limits; `None` if there is none, or one is unknown."""
     known = [limit for limit in limits if limit is not None]
     return sum(known) if known and len(known) == len(limits) else None

@@ -1,76 +1,87 @@
-"""Why is a run waiting, right now?
+"""What is a run waiting for at this moment?
 
 Pure: a view in, words out. It names deployments and codes, never a row.
 """
 
 from __future__ import annotations
 
+from batchscore.errors import duration_text
 from batchscore.report.progress.view import View
-from batchscore.report.words import clock, counted, roughly, short, worded
+from batchscore.report.words import code_text, count_text, rough_duration_text, short_name
 from batchscore.rows import DeploymentState
 
-#: So many reasons are named.
+#: Greatest number of reasons that are named.
 MOST_REASONS = 2
 
-#: Names are cut to so many characters.
+#: Names of deployments are shortened to this many characters.
 LONGEST = 20
 
 
-def waiting(view: View) -> str:
-    """Return what a run waits for at this moment, the greatest hindrance first."""
+def waiting_for(view: View) -> str:
+    """Return what a run is waiting for, the most important reason first."""
     pulse = view.pulse
     if pulse is None:
         if not view.statistics.requests and not view.statistics.files_finished:
-            return "reading: nothing has been asked yet"
-        return "reading rows" if view.reading else "writing what was answered"
+            return "reading rows: no request sent yet"
+        return "reading rows" if view.reading else "saving completed rows"
     if pulse.unwritten and not view.in_flight:
-        return f"waiting for the disk: {counted(pulse.unwritten, 'part')} to be written"
-    alone = len(pulse.deployments) == 1
-    named = [
-        (each, "" if alone else short(each.deployment, LONGEST)) for each in worst_first(pulse.deployments)
-    ]
-    reasons = [reason for each, name in named if (reason := held_back(each, name, view))]
-    answers = f"for answers: {view.in_flight:,} in flight, the oldest for {clock(pulse.oldest_seconds)}"
+        return f"waiting for the disk: {count_text(pulse.unwritten, 'part')} to write"
+    only_one = len(pulse.deployments) == 1
+    reasons = []
+    for each in worst_first(pulse.deployments):
+        reason = blocked_by(each, "" if only_one else short_name(each.deployment, LONGEST), view)
+        if reason:
+            reasons.append(reason)
     if view.in_flight:
-        reasons.append(answers)
+        oldest = duration_text(pulse.oldest_seconds)
+        reasons.append(f"for responses: {view.in_flight:,} in flight, the oldest for {oldest}")
     if not reasons:
         return "reading rows"
     more = len(reasons) - MOST_REASONS
-    said = [*reasons[:MOST_REASONS], *([f"and {counted(more, 'more reason')}"] if more > 0 else [])]
-    return f"waiting {'; '.join(said)}"
+    named = [*reasons[:MOST_REASONS], *([f"and {count_text(more, 'more reason')}"] if more > 0 else [])]
+    return f"waiting {'; '.join(named)}"
 
 
-def held_back(each: DeploymentState, name: str, view: View) -> str:
-    """Return what keeps a deployment from being asked, if anything; no `name` where it is the only one."""
+def blocked_by(each: DeploymentState, name: str, view: View) -> str:
+    """Return why no request is sent to a deployment, if so; its `name` is empty if it is the only one."""
     service = name or "the service"
     if each.state == "stopped":
         return ""
     if each.state == "down":
-        failure = f" ({worded(each.last_failure)})" if each.last_failure else ""
-        return f"for {service}, which does not answer{failure}: asked again in {clock(each.probe_seconds)}"
+        probe = duration_text(each.probe_seconds)
+        return f"for {service}, which does not respond{failure(each)}: next attempt in {probe}"
     if each.paused_seconds > 0:
-        return f"as {service} asked, for {clock(each.paused_seconds)} more"
+        return f"because {service} asked for a pause: {duration_text(each.paused_seconds)} left"
     if each.for_quota:
         return f"for quota{f' of {name}' if name else ''}: {view.limited_by}"
     if each.backing_off and not each.in_flight:
-        return f"to ask {service} again: {counted(each.backing_off, 'request')}"
+        return f"to retry {service}: {count_text(each.backing_off, 'request')}"
     return ""
 
 
 def worst_first(deployments: tuple[DeploymentState, ...]) -> list[DeploymentState]:
-    """Return deployments, those that are not up first, then those that pause longest."""
+    """Return deployments, first those that are not up, then those with the longest pause."""
     order = {"down": 0, "stopped": 1, "up": 2}
     return sorted(deployments, key=lambda each: (order.get(each.state, 2), -each.paused_seconds))
 
 
-def standing_of(each: DeploymentState) -> str:
-    """Return how a deployment stands, in a few words."""
+def is_healthy(each: DeploymentState) -> bool:
+    """Whether a deployment is up and not paused."""
+    return each.state == "up" and each.paused_seconds < 1
+
+
+def deployment_state(each: DeploymentState) -> str:
+    """Return the state of a deployment in a few words."""
     if each.state == "stopped":
-        reason = f" ({worded(each.last_failure)})" if each.last_failure else ""
-        return f"stopped: not used any more{reason}"
+        return f"stopped: no longer used{failure(each)}"
     if each.state == "down":
-        reason = f" ({worded(each.last_failure)})" if each.last_failure else ""
-        return f"down for {clock(each.failing_seconds)}{reason}, asked again in {roughly(each.probe_seconds)}"
+        down, probe = duration_text(each.failing_seconds), rough_duration_text(each.probe_seconds)
+        return f"down for {down}{failure(each)}, next attempt in {probe}"
     if each.paused_seconds >= 1:
-        return f"paused {each.paused_seconds:.0f} s (asked by the service)"
+        return f"paused {each.paused_seconds:.0f} s (requested by the service)"
     return f"up, {each.in_flight:,} in flight"
+
+
+def failure(each: DeploymentState) -> str:
+    """Return a deployment's last failure in parentheses."""
+    return f" ({code_text(each.last_failure)})" if each.last_failure else ""

@@ -1,11 +1,11 @@
-"""Which parameters and metrics of a run does MLflow get?
+"""Which parameters and metrics of a run are logged to MLflow?
 
-Pure: settings and figures in, names and numbers out. Names are few and the same in every run, so that runs
-can be compared; values are cut to what every tracking server takes.
+Pure: settings and figures in, names and numbers out. The names are few and the same for every run, so that
+runs can be compared.
 
-Azure ML keeps 50 names of metrics a run and a million points of each
-(learn.microsoft.com, "Service limits in Azure Machine Learning", seen 2026-11). A name must therefore never
-hold a worker's name: workers of one job log what each has added, and the points of all add up.
+Azure ML stores 50 metric names per run and a million points of each (learn.microsoft.com, "Service limits in
+Azure Machine Learning", seen 2026-11). So a name never contains the name of a worker: each worker of a job
+logs what it has added, and the sum of all points is the total.
 """
 
 from __future__ import annotations
@@ -20,53 +20,48 @@ from batchscore.report.tally import Statistics
 from batchscore.rows import DeploymentState
 from batchscore.settings.secrets import HIDDEN, without_secrets
 
-#: Longest value of a parameter that servers of every age take, and of a tag in Azure ML.
+#: Greatest length of a parameter's value on servers of any version, and of a tag in Azure ML.
 LONGEST_PARAM = 500
 LONGEST_TAG = 1000
 
-#: A name that MLflow does not take is changed in these characters.
-UNFIT = re.compile(r"[^\w./ -]", re.ASCII)
+#: Characters that MLflow does not allow in a name; they are replaced.
+NOT_ALLOWED = re.compile(r"[^\w./ -]", re.ASCII)
 
-#: Seconds between two points at first; later a sixtieth of the run's age, so that a day is some 400 points.
+#: Seconds between two points at first; later this fraction of the run's age, so about 400 points a day.
 FIRST_SECONDS = 10.0
-POINTS_OF_A_RUN = 60
-
-MINUTE_SECONDS = 60.0
+AGE_FRACTION = 1 / 60
 
 
 def seconds_to_next(age_seconds: float) -> float:
-    """Return how long after one point the next is due, in a run of this age."""
-    return max(FIRST_SECONDS, age_seconds / POINTS_OF_A_RUN)
+    """Return the seconds until the next point, in a run of this age."""
+    return max(FIRST_SECONDS, age_seconds * AGE_FRACTION)
 
 
 def params_of(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return what was set as parameters; what was not set is none, and no secret is."""
+    """Return the given settings as parameters, without secrets."""
     found: dict[str, str] = {}
     for name, value in settings.items():
         if name == "param":
-            found.update(
-                (fit_name(f"param.{each}"), text_of(given))
-                for each, given in without_secrets(value).items()
-                if given != HIDDEN
-            )
+            params = {key: each for key, each in without_secrets(value).items() if each != HIDDEN}
+            found.update({fit_name(f"param.{key}"): text_of(each) for key, each in params.items()})
         elif value is not None and value not in ((), {}, ""):
             found[name] = text_of(value)
     return found
 
 
 def fit_name(name: str) -> str:
-    """Return a name that MLflow takes."""
-    return UNFIT.sub("_", name)[:100]
+    """Return a name that MLflow allows."""
+    return NOT_ALLOWED.sub("_", name)[:100]
 
 
 def text_of(value: Any, longest: int = LONGEST_PARAM) -> str:
-    """Return a value as text, cut where it is longer than servers take."""
+    """Return a value as text, cut to the length that servers allow."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def totals(now: Statistics, cost: float | None) -> dict[str, float]:
-    """Return what a run has done so far: figures that only grow."""
+    """Return the totals of a run so far."""
     found = {
         "rows_ok": now.ok,
         "rows_failed": now.failed,
@@ -85,39 +80,40 @@ def rates(
     now: Mapping[str, float],
     before: Mapping[str, float],
     seconds: float,
-    standings: Sequence[DeploymentState],
+    deployments: Sequence[DeploymentState],
 ) -> dict[str, float]:
-    """Return how fast a run goes since the point before, against the limits, and what is under way."""
-    per_minute = MINUTE_SECONDS / max(seconds, 0.001)
-    tokens = sum(now.get(name, 0) - before.get(name, 0) for name in ("prompt_tokens", "completion_tokens"))
+    """Return the rates per minute since the previous point, their limits, and what is in flight."""
+
+    def per_minute(*names: str) -> float:
+        return sum(now.get(name, 0) - before.get(name, 0) for name in names) * 60 / max(seconds, 0.001)
+
     found = {
-        "rows_per_minute": (now["rows_ok"] - before.get("rows_ok", 0)) * per_minute,
-        "requests_per_minute": (now["requests"] - before.get("requests", 0)) * per_minute,
-        "tokens_per_minute": tokens * per_minute,
+        "rows_per_minute": per_minute("rows_ok"),
+        "requests_per_minute": per_minute("requests"),
+        "tokens_per_minute": per_minute("prompt_tokens", "completion_tokens"),
     }
-    if standings:
-        found["in_flight"] = sum(one.in_flight for one in standings)
-        found["deployments_up"] = sum(one.state == "up" for one in standings)
-        requests = [one.rpm for one in standings]
-        found.update(limit("requests_per_minute_limit", requests))
-        found.update(limit("tokens_per_minute_limit", [one.tpm for one in standings]))
+    if deployments:
+        found["in_flight"] = sum(one.in_flight for one in deployments)
+        found["deployments_up"] = sum(one.state == "up" for one in deployments)
+        limits = {
+            "requests_per_minute_limit": [one.rpm for one in deployments],
+            "tokens_per_minute_limit": [one.tpm for one in deployments],
+        }
+        for name, each in limits.items():
+            known = [limit for limit in each if limit is not None and math.isfinite(limit)]
+            if len(known) == len(each):
+                found[name] = sum(known)
     return found
 
 
-def limit(name: str, limits: Sequence[float | None]) -> dict[str, float]:
-    """Return the limits of all deployments together; none where one of them is not known."""
-    known = [each for each in limits if each is not None and math.isfinite(each)]
-    return {name: sum(known)} if len(known) == len(limits) else {}
+def growth(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
+    """Return what one of several workers has added since its previous point, without zeros."""
+    added = {f"{name}_added": value - before.get(name, 0) for name, value in now.items()}
+    return {name: value for name, value in added.items() if value}
 
 
-def added(now: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
-    """Return what one of several workers has added since its point before; what stood still is left out."""
-    grown = {name: value - before.get(name, 0) for name, value in now.items()}
-    return {f"{name}_added": value for name, value in grown.items() if value}
-
-
-def by_reason(now: Statistics) -> dict[str, float]:
-    """Return how many rows failed by each code, and how many answers ended by each reason."""
+def counts_by_code(now: Statistics) -> dict[str, float]:
+    """Return the failed rows by error code, and the answers by finish reason."""
     found = {f"errors.{code}": float(count) for code, count in now.errors.items()}
     return found | {
         fit_name(f"finish_reason.{reason}"): float(count) for reason, count in now.finish_reasons.items()

@@ -1,231 +1,276 @@
-"""When is a run tracked by MLflow, and what is told at its end?
+"""How is a run logged to MLflow: its figures while it works, and its files at the end?
 
-It joins settings, and how a run ended, to the listener that `report.tracking` is. Whatever goes wrong here is
-a notice; nothing of it is raised.
+A listener of events. A tracking server that is slow, down or full causes one notice. It never costs a row, an
+exit code, or more than a few seconds.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from threading import Lock
+from typing import TypeAlias
 
 from batchscore.errors import BatchscoreError, ExitCode, name_settings
 from batchscore.output.layout import Layout
-from batchscore.report.run_end import Ended
-from batchscore.report.tracking.client import Tracking, begin, where_to
-from batchscore.report.tracking.figures import LONGEST_TAG, params_of, text_of
-from batchscore.rows import Event, FileFinished, Listen, Notice
+from batchscore.report.run_end import RunEnd
+from batchscore.report.tally import Tally
+from batchscore.report.tracking.client import TrackingProcess, find_target
+from batchscore.report.tracking.figures import (
+    LONGEST_TAG,
+    counts_by_code,
+    growth,
+    params_of,
+    rates,
+    seconds_to_next,
+    text_of,
+    totals,
+)
+from batchscore.rows import DeploymentState, Event, FileFinished, Heartbeat, Listen, Notice
 from batchscore.settings.fields import Settings
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.version import VERSION
 
-#: Where each file has a manifest: so many are logged, beyond that the table of files alone.
+#: Of a metric: its name, value, milliseconds since 1970, and seconds since the run started.
+Point: TypeAlias = tuple[str, float, int, int]
+
+#: Up to this many manifests are logged; for more files only the table of files.
 MOST_MANIFESTS = 50
 
-#: A file larger than this is not sent to a tracking server, nor are more lines of the table.
+#: Greatest size of a file that is logged, and greatest number of lines in the table of files.
 MOST_BYTES = 20 * 2**20
 MOST_LINES = 20_000
 
-#: The table's columns: what is known of a file at the end of a run.
+#: Columns of the table of files.
 COLUMNS = (
     *("file", "state", "rows", "ok", "errors", "empty", "known", "attempts"),
     *("tokens_billed", "tokens_kept"),
 )
 
-#: How MLflow calls the end of a run.
+#: MLflow's status of a run by exit code; "FAILED" for all others.
 STATUSES = {ExitCode.DONE: "FINISHED", ExitCode.CONTINUE_LATER: "KILLED"}
 
 
 @contextmanager
-def tracked(settings: Settings, environ: Mapping[str, str], listen: Listen, name: str) -> Iterator[Followed]:
-    """Give a listener that passes events on and lets MLflow have the figures, where that is wanted.
+def tracked(
+    settings: Settings, environ: Mapping[str, str], listen: Listen, name: str
+) -> Iterator[TrackingRun]:
+    """Give a listener that passes events on, and logs the figures to MLflow if that is wanted.
 
-    An MLflow run begins with the first event that tells of work, so not for what is wrong before.
+    An MLflow run starts with the first event about work, so errors before that leave no run.
     """
-    followed = Followed(settings, environ, listen, name)
+    run = TrackingRun(settings, environ, listen, name)
     try:
-        yield followed
+        yield run
     except KeyboardInterrupt:
-        followed.leave()
+        run.leave()
         raise
     except BaseException as error:
         reason = str(error) if isinstance(error, BatchscoreError) else type(error).__name__
-        followed.end("FAILED", {"batchscore.reason": text_of(reason, LONGEST_TAG)})
+        run.end("FAILED", {"batchscore.reason": text_of(reason, LONGEST_TAG)})
         raise
 
 
-class Followed:
-    """A run's events on their way to whoever listens and, where it is tracked, to MLflow."""
+class TrackingRun:
+    """A run that is logged to MLflow if that is wanted. O(1) per event; some figures every ten seconds.
+
+    With a shared output it is one of several workers on one MLflow run, and logs what it adds.
+    """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], listen: Listen, name: str) -> None:
         self.settings = settings
+        self.environ = environ
         self.listen = listen
         self.name = name
-        self.environ = environ
-        self.tracking: Tracking | None = None
-        # Calls of Azure ML's host may come on several threads.
-        self.beginning = Lock()
-        self.where = where_to(environ, wanted=settings.track)
+        self.target = find_target(environ, wanted=settings.track)
+        self.process: TrackingProcess | None = None
+        # The Azure ML host may call on several threads.
+        self.starting = Lock()
+        self.tally = Tally()
+        self.deployments: tuple[DeploymentState, ...] = ()
+        self.started = self.last = self.next = 0.0
+        self.before: dict[str, float] = {}
+        self.failure_reported = False
 
     @property
-    def heard(self) -> Listen:
-        """The listener to give to a run; without tracking an event takes no way round."""
-        return self.listen if self.where is None and self.tracking is None else self.pass_on
+    def listener(self) -> Listen:
+        """The listener for a run; without tracking it is the original one."""
+        return self.listen if self.target is None and self.process is None else self.pass_on
 
     def pass_on(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event, after the original listener."""
         self.listen(event)
         self.follow(event)
 
     def follow(self, event: Event) -> None:
-        """Let MLflow have what an event adds to the figures."""
+        """Add one event to the logged figures."""
         try:
-            if self.tracking is None and self.where is not None and not isinstance(event, Notice):
-                self.begin()
-            if self.tracking is not None:
-                self.tracking(event)
+            if self.process is None and self.target is not None and not isinstance(event, Notice):
+                self.start()
+            if self.process is None:
+                return
+            self.tally.add(event)
+            if isinstance(event, Heartbeat):
+                self.deployments = event.deployments
+            if isinstance(event, (Heartbeat, FileFinished)):
+                if time.monotonic() >= self.next:
+                    self.process.send({"points": self.points()})
+                self.read_answers(self.process)
         except Exception as error:
-            self.give_up(error)
+            self.target = None
+            self.leave()
+            self.report_failure(error)
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start to track, once."""
-        with self.beginning:
-            where, self.where = self.where, None
-            if where is not None:
-                self.tracking = begin(
-                    where,
-                    self.environ,
-                    self.listen,
-                    name=self.name,
-                    params=params_of(declared(self.settings)),
-                    tags=tags_of(self.settings),
-                    cost=self.settings.cost,
-                    together=self.settings.shared_output,
-                )
+        with self.starting:
+            target, self.target = self.target, None
+            if target is None:
+                return
+            process = TrackingProcess(self.environ)
+            settings = {each.name: getattr(self.settings, each.name) for each in fields(self.settings)}
+            del settings["track"]
+            tags = {
+                "batchscore.version": VERSION,
+                "batchscore.task": self.settings.task,
+                "batchscore.simulated": str(self.settings.simulate).lower(),
+            }
+            start = {"uri": target.uri, "run_id": target.run_id, "name": self.name}
+            process.send({"start": start, "params": params_of(settings), "tags": tags})
+            self.started = self.last = time.monotonic()
+            self.next = self.started + seconds_to_next(0.0)
+            self.process = process
+
+    def points(self, more: Mapping[str, float] | None = None) -> list[Point]:
+        """Return the current figures and `more`; the next ones are compared with them."""
+        now = time.monotonic()
+        age, since = now - self.started, now - self.last
+        statistics = self.tally.statistics()
+        found = totals(statistics, self.settings.cost(statistics.prompt_tokens, statistics.completion_tokens))
+        if self.settings.shared_output:
+            figures = growth(found, self.before)
+        else:
+            figures = found | {"rows_known": statistics.known, "files_finished": statistics.files_finished}
+            figures |= rates(found, self.before, since, self.deployments)
+            if more is not None:
+                figures |= {**more, **counts_by_code(statistics)}
+        self.before, self.last, self.next = found, now, now + seconds_to_next(age)
+        return [(name, float(value), int(time.time() * 1000), int(age)) for name, value in figures.items()]
+
+    def pause(self) -> None:
+        """Give the process the current figures, which it logs if this process is killed."""
+        if self.process is not None:
+            unchanged = self.before, self.last, self.next
+            self.process.send({"last": self.points()})
+            self.before, self.last, self.next = unchanged
+
+    def read_answers(self, process: TrackingProcess) -> None:
+        """Pass on what the process reports."""
+        while not process.answers.empty():
+            answer = process.answers.get_nowait()
+            if "problem" in answer:
+                self.report_failure(answer["problem"])
+            elif "run" in answer:
+                self.listen(Notice(f"MLflow tracks this as run {answer['run']} at {answer['uri']}."))
+            elif "done" in answer:
+                return
+
+    def report_failure(self, problem: str | BaseException) -> None:
+        """Send a notice that tracking failed, only the first time."""
+        if isinstance(problem, BaseException):
+            problem = f"{type(problem).__name__}: {problem}".rstrip(": ")
+        if not self.failure_reported:
+            self.listen(Notice(f"MLflow tracking failed; the run continues without it: {problem}"))
+        self.failure_reported = True
 
     def finished(
         self,
-        outcome: Ended,
+        outcome: RunEnd,
         exit_code: ExitCode,
         seconds: float,
         layout: Layout,
         record: Place,
         report: Place | None,
     ) -> None:
-        """Tell how the run ended, and log its files; `report` is its page, where one was made.
+        """Log how the run ended, and its files; `report` is its page, if it was made.
 
-        The run is over: neither what fails here nor a Ctrl-C changes how it ended.
+        The run is over: neither a failure here nor Ctrl-C changes how it ended.
         """
-        if self.tracking is None:
+        if self.process is None:
             return
         tags = {} if self.settings.shared_output else {"batchscore.exit_code": str(int(exit_code))}
         if outcome.reason is not None:
             tags["batchscore.reason"] = text_of(name_settings(outcome.reason), LONGEST_TAG)
         figures = {"seconds": seconds, "rows_not_reached": outcome.not_reached, "rows": outcome.rows}
-        ended = STATUSES.get(exit_code, "FAILED"), tags, figures
+        end = STATUSES.get(exit_code, "FAILED"), tags, figures
+        places = [(record, "batchscore/runs"), *([] if report is None else [(report, "batchscore")])]
+        if len(outcome.files) <= MOST_MANIFESTS:
+            below = f"batchscore/manifest/{layout.task}"
+            places += [(layout.manifest(file.file), below) for file in outcome.files]
         try:
             with tempfile.TemporaryDirectory(
                 prefix="batchscore-tracking-", ignore_cleanup_errors=True
             ) as folder:
-                self.end(*ended, self.gathered(outcome, layout, record, report, Path(folder)))
+                self.end(*end, self.local_files(outcome.files, places, Path(folder)))
         except (Exception, KeyboardInterrupt) as error:
-            self.tell(error)
-            self.end(*ended)
+            self.report_failure(error)
+            self.end(*end)
 
-    def gathered(
-        self, outcome: Ended, layout: Layout, record: Place, report: Place | None, folder: Path
-    ) -> list[tuple[Path, str]]:
-        """Return the files to log, those that are not on this machine fetched into the folder."""
-        files: list[tuple[Path, str]] = []
-        # A store that fails now, or a full disk, has said so already or does not matter.
-        with suppress(BatchscoreError, OSError):
-            files.append((table_of(outcome.files, folder, self.name), "batchscore"))
-        for place, below in files_of(outcome, layout, record, report):
+    def local_files(
+        self, files: Sequence[FileFinished], places: Sequence[tuple[Place, str]], folder: Path
+    ) -> list[tuple[str, str]]:
+        """Return the paths of the files to log, each with its MLflow folder; download those in a store.
+
+        Files that are missing, too large or cannot be read are left out.
+        """
+        found = []
+        with suppress(OSError):
+            found.append((os.fspath(write_table(files, folder / f"files-{self.name}.csv")), "batchscore"))
+        for place, below in places:
             with suppress(BatchscoreError, OSError):
-                files.extend((path, below) for path in on_this_machine(place, folder))
-        return files
+                size = storage.size_of(place)
+                if size is None or size > MOST_BYTES:
+                    continue
+                path = place.absolute() if isinstance(place, Path) else folder / place.name
+                if not isinstance(place, Path):
+                    path.write_bytes(b"".join(storage.chunks(place)))
+                found.append((os.fspath(path), below))
+        return found
 
     def end(
         self,
         status: str,
         tags: Mapping[str, str] | None = None,
         figures: Mapping[str, float] | None = None,
-        files: Sequence[tuple[Path, str]] = (),
+        files: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """End what is tracked."""
-        tracking, self.tracking = self.tracking, None
-        if tracking is not None:
-            tracking.end(status, tags=tags or {}, figures=figures or {}, files=files)
-
-    def pause(self) -> None:
-        """Let nothing be lost if this process is not heard of again."""
-        if self.tracking is not None:
-            self.tracking.pause()
-
-    def give_up(self, error: BaseException) -> None:
-        """Track no more, for a reason that nobody thought of."""
-        self.where = None
-        self.leave()
-        self.tell(error)
-
-    def tell(self, error: BaseException) -> None:
-        """Tell that tracking has failed here."""
-        reason = f"{type(error).__name__}: {error}".rstrip(": ")
-        self.listen(Notice(f"MLflow tracking fails; the run itself goes on without it: {reason}"))
+        """Log the last figures, the status and the files; takes a few seconds at most."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        end = {"status": status, "files": list(files)}
+        process.send({"points": self.points(figures or {}), "tags": tags or {}, "end": end})
+        self.read_answers(process)
+        if not process.end():
+            self.report_failure("the tracking server does not respond in time")
+        self.read_answers(process)
 
     def leave(self) -> None:
-        """Leave at once; MLflow gets to know later."""
-        tracking, self.tracking = self.tracking, None
-        if tracking is not None:
-            tracking.leave()
+        """Leave at once: the process marks the MLflow run as killed."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.leave()
 
 
-def declared(settings: Settings) -> dict[str, object]:
-    """Return the settings by name."""
-    return {each.name: getattr(settings, each.name) for each in fields(settings) if each.name != "track"}
-
-
-def tags_of(settings: Settings) -> dict[str, str]:
-    """Return what a run is marked with from its beginning."""
-    return {
-        "batchscore.version": VERSION,
-        "batchscore.task": settings.task,
-        "batchscore.simulated": str(settings.simulate).lower(),
-    }
-
-
-def files_of(outcome: Ended, layout: Layout, record: Place, report: Place | None) -> list[tuple[Place, str]]:
-    """Return the files that a run leaves for MLflow, each with the folder it is put in there."""
-    found: list[tuple[Place, str]] = [(record, "batchscore/runs")]
-    if report is not None:
-        found.append((report, "batchscore"))
-    if len(outcome.files) <= MOST_MANIFESTS:
-        below = f"batchscore/manifest/{layout.task}"
-        found.extend((layout.manifest(file.file), below) for file in outcome.files)
-    return found
-
-
-def on_this_machine(place: Place, folder: Path) -> list[Path]:
-    """Return the path of a file, fetched if it is in a store; none if it is missing or too large."""
-    size = storage.size_of(place)
-    if size is None or size > MOST_BYTES:
-        return []
-    if isinstance(place, Path):
-        return [place.absolute()]
-    path = folder / place.name
-    path.write_bytes(b"".join(storage.chunks(place)))
-    return [path]
-
-
-def table_of(files: Sequence[FileFinished], folder: Path, name: str) -> Path:
-    """Write the account of each file as a table that MLflow's pages can show."""
-    path = folder / f"files-{name}.csv"
+def write_table(files: Sequence[FileFinished], path: Path) -> Path:
+    """Write the results of the files as a table that MLflow can show."""
     with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as sink:
         writer = csv.writer(sink)
         writer.writerow(COLUMNS)

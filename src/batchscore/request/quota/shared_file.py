@@ -17,7 +17,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -111,19 +111,14 @@ class SharedSchedule:
         try:
             if os.fstat(self.descriptor).st_nlink == 0:
                 # A cleaner of temporary files deleted it; other processes have created a new one.
-                self.reopen()
+                fresh = open_descriptor(self.path)
+                os.close(self.descriptor)
+                self.descriptor = fresh
             lock(self.descriptor)
             return self.read(now)
         except OSError:
             self.local = LocalSchedule.begin(now)
             return self.local
-
-    def reopen(self) -> None:
-        """Open the file at the path again."""
-        fresh = open_descriptor(self.path)
-        if fresh is not None:
-            os.close(self.descriptor)
-            self.descriptor = fresh
 
     def read(self, now: float) -> LocalSchedule:
         """Return the schedule in the file, or a new one if its values are implausible."""
@@ -172,29 +167,18 @@ def quota_file(identity: str) -> Path:
 @contextmanager
 def open_schedule(identity: str, now: float) -> Iterator[Schedule]:
     """Yield the schedule that all processes of this user share for one quota; a local one if that fails."""
-    shared = None if sys.platform == "win32" else open_shared(identity)
-    if shared is None:
-        yield LocalSchedule.begin(now)
-        return
+    shared = None
+    if sys.platform != "win32":
+        with suppress(OSError):
+            path = quota_file(identity)
+            shared = SharedSchedule(path, open_descriptor(path))
     try:
-        yield shared
+        yield shared or LocalSchedule.begin(now)
     finally:
-        shared.close()
+        if shared is not None:
+            shared.close()
 
 
-def open_shared(identity: str) -> SharedSchedule | None:
-    """Return the shared schedule of a quota; `None` if its file cannot be opened."""
-    try:
-        path = quota_file(identity)
-    except OSError:
-        return None
-    descriptor = open_descriptor(path)
-    return None if descriptor is None else SharedSchedule(path, descriptor)
-
-
-def open_descriptor(path: Path) -> int | None:
-    """Return a descriptor of the file; `None` if it cannot be written."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError:
-        return None
+def open_descriptor(path: Path) -> int:
+    """Return a descriptor of the file, which must not be a link; raise `OSError` if that is impossible."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

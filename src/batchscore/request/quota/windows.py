@@ -6,9 +6,7 @@ that limits single seconds sees no burst. The windows are exact: in every window
 are at most rate x window + one request (Azure evaluates request rates over 1 and 10 s and tokens over a
 minute; learn.microsoft.com, Azure OpenAI quota, seen 2026-09).
 
-Why not `aiolimiter` alone: it refuses amounts above its rate, wakes the smallest waiter first, admits
-twice the rate in its first second, cannot be corrected afterwards and knows one process only
-(benchmarks/README.md has the figures).
+benchmarks/README.md says why `aiolimiter` is not enough.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Workers that publish the same rows at once, each with answers of its own: in the end it fits."""
+"""Workers publish the same rows at once, each with answers of its own; the result is always correct."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from batchscore.output.manifest import read_manifest
 from batchscore.output.records.formats import format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.output.shared_ledger import SharedLedger
+from batchscore.output.spec import OutputSpec
 from batchscore.output.verify import verify_output
 from batchscore.rows import Prompt, RowError, Score, Settled
 
@@ -28,15 +30,18 @@ FINGERPRINT = {"format": "jsonl", "rows_per_part": PER_PART}
 
 def ledger(out: Path, scratch: Path) -> SharedLedger:
     made = SharedLedger(
-        Layout(out, "embeddings", ".jsonl"),
-        format_named("jsonl"),
-        RecordSchema("embeddings"),
-        PER_PART,
-        FINGERPRINT,
-        scratch=scratch,
-        files=(FILE,),
+        OutputSpec(
+            Layout(out, "embeddings", ".jsonl"),
+            format_named("jsonl"),
+            RecordSchema("embeddings"),
+            PER_PART,
+            FINGERPRINT,
+            scratch=scratch,
+            shared=True,
+            files={FILE: ""},
+        )
     )
-    made.prepare(overwrite=False)
+    made.prepare()
     return made
 
 
@@ -46,7 +51,7 @@ def prompts(rows: int = ROWS) -> Iterator[Prompt]:
 
 
 def answer(row: int, draw: random.Random) -> Settled:
-    """A score whose first number is its row's, and whose second nobody else gave; or an error."""
+    """Return a score of the row's number and a unique one, or an error."""
     result: Score | RowError = Score(np.float32([row, draw.random(), 0, 1]))
     if draw.random() < 0.2:
         code = draw.choice([ErrorCode.TIMEOUT, ErrorCode.CONTENT_FILTER])
@@ -55,7 +60,7 @@ def answer(row: int, draw: random.Random) -> Settled:
 
 
 class KilledError(Exception):
-    """The end of a worker that has no time to say so."""
+    """A worker was killed."""
 
 
 def work(out: Path, scratch: Path, seed: int, *, killed: float) -> None:
@@ -118,7 +123,7 @@ def test_any_interleaving_ends_in_one_record_a_row(tmp_path: Path, seed: int) ->
         ]
         results = [each.result() for each in ended]
     if set(results) != {"through"}:
-        # Whoever was not through is delivered again.
+        # A mini-batch whose worker did not finish is delivered again.
         assert delivered(out, tmp_path / "scratch-0", seed * 100 + 50, 0.0) == "through"
     verdict = verify_output(out)
     assert verdict.exit_code is ExitCode.DONE, (
@@ -138,8 +143,8 @@ def test_any_interleaving_ends_in_one_record_a_row(tmp_path: Path, seed: int) ->
     assert manifest.costs["tokens_kept"] <= manifest.costs["tokens_billed"]
 
 
-def test_what_stands_is_kept_whoever_comes_later(tmp_path: Path) -> None:
-    """The second worker began before the first had published: its answers give way, its errors vanish."""
+def test_published_scores_are_kept_when_a_later_worker_publishes(tmp_path: Path) -> None:
+    """The second worker began before the first published: its results for the same rows are dropped."""
     first, second = ledger(tmp_path / "out", tmp_path / "a"), ledger(tmp_path / "out", tmp_path / "b")
     for own in (first, second):
         progress = own.start(FILE, "")
@@ -170,8 +175,8 @@ def test_what_stands_is_kept_whoever_comes_later(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("[ab]/*"))
 
 
-def test_a_worker_with_a_limit_takes_nothing_away(tmp_path: Path) -> None:
-    """It has read fewer rows of the part than the other, and has a score where that one has an error."""
+def test_a_worker_with_a_limit_removes_nothing(tmp_path: Path) -> None:
+    """It has read fewer rows of the part than the other, and has a score for a row that failed there."""
     first, second = ledger(tmp_path / "out", tmp_path / "a"), ledger(tmp_path / "out", tmp_path / "b")
     for own, rows in ((first, PER_PART), (second, 2)):
         progress = own.start(FILE, "")
@@ -195,8 +200,8 @@ def answered(row: int) -> Settled:
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_workers_that_read_other_rows_do_not_mix_them(tmp_path: Path, rows: int) -> None:
-    """Also where one file is longer than the other."""
+def test_workers_with_different_rows_do_not_mix_them(tmp_path: Path, rows: int) -> None:
+    """Also if one file is longer than the other."""
     first, second = ledger(tmp_path / "out", tmp_path / "a"), ledger(tmp_path / "out", tmp_path / "b")
     for own, text, count in ((first, b'"old"', 1), (second, b'"new"', rows)):
         progress = own.start(FILE, "")
@@ -213,14 +218,14 @@ def test_workers_that_read_other_rows_do_not_mix_them(tmp_path: Path, rows: int)
     second.close()
 
 
-def test_workers_that_have_equal_files_of_one_name_do_not_take_them_for_one(tmp_path: Path) -> None:
-    """Both began when nothing of either was there: who comes second is told, whatever the order."""
+def test_workers_do_not_mix_equal_files_of_one_name_in_different_folders(tmp_path: Path) -> None:
+    """Both began with an empty output: the second worker gets an error, in either order."""
     workers = [ledger(tmp_path / "out", tmp_path / scratch) for scratch in "ab"]
     for own, folder in zip(workers, "xy", strict=True):
         place = tmp_path / folder / FILE
         place.parent.mkdir()
         place.touch()
-        own.places = {FILE: str(place)}
+        own.spec = replace(own.spec, files={FILE: str(place)}, base_dir=False)
         progress = own.start(FILE, "")
         assert progress is not None
         list(progress.unanswered(prompts(2)))
@@ -229,7 +234,7 @@ def test_workers_that_have_equal_files_of_one_name_do_not_take_them_for_one(tmp_
     workers[0].publish(workers[0].encode(part))
     workers[0].manifests[FILE].state = "complete"
     workers[0].finish(FILE)
-    with pytest.raises(OutputError, match="Say with --base-dir"):
+    with pytest.raises(OutputError, match="Set base_dir to a folder"):
         workers[1].settle([answered(0), answered(1)])
     (tmp_path / "x").rename(tmp_path / "gone")
     (part,) = workers[1].settle([answered(0), answered(1)])

@@ -1,0 +1,117 @@
+"""How do the records of a part get to disk and back?
+
+It joins layout, formats and digests. It knows no journals, and no files beyond their parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import Commit, PartFile
+from batchscore.output.parts import Part, count_results
+from batchscore.output.read_part import read_part
+from batchscore.output.records.formats import Format
+from batchscore.output.records.schema import RecordSchema
+from batchscore.output.row_digests import encode_digests
+from batchscore.rows import RowError, Score, Settled
+from batchscore.stores import storage
+from batchscore.stores.address import Place
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPart:
+    """A part that only has to be written; the content of a file is `None` if there must be none."""
+
+    part: Part
+    counts: tuple[int, int, int, int]
+    dimensions: int | None
+    scores: bytes | Iterable[bytes] | None
+    errors: bytes | Iterable[bytes] | None
+    digests: bytes
+
+
+@dataclass(slots=True)
+class PartFiles:
+    """The part files of one task; each folder is listed once, unless others `share` it and may change it."""
+
+    layout: Layout
+    format: Format
+    schema: RecordSchema
+    shared: bool = False
+    sizes: dict[Place, dict[str, int]] = field(default_factory=dict)
+
+    def size_of(self, folder: Place, name: str) -> int | None:
+        """Return the bytes of a file, `None` if there is none."""
+        if self.shared:
+            return storage.size_of(folder / name)
+        if folder not in self.sizes:
+            self.sizes[folder] = storage.sizes(folder)
+        return self.sizes[folder].get(name)
+
+    def are_there(self, commit: Commit) -> bool:
+        """Whether the files of a commit record are there, in the size that it says."""
+        places = ((self.layout.scores, commit.scores), (self.layout.errors, commit.error_records))
+        return all(part is None or self.size_of(folder, part.name) == part.bytes for folder, part in places)
+
+    def load(self, commit: Commit) -> dict[int, Settled]:
+        """Return the records of a published part by row; a damaged file counts as missing."""
+        files = read_part(self.layout, commit, self.schema, skip_damaged=True)
+        return {settled.row: settled for file in files for settled in file}
+
+    def encode(self, part: Part) -> EncodedPart | None:
+        """Return the content of a part's files, as far as that needs no disk; `None` if the part is empty."""
+        settled = part.in_order()
+        if not settled:
+            return None
+        scores = [row for row in settled if isinstance(row.result, Score)]
+        errors = [row for row in settled if isinstance(row.result, RowError)]
+        schema = self.schema
+        if scores and schema.is_vector:
+            schema = replace(schema, dimensions=int(scores[0].result.value.size))  # type: ignore[union-attr]
+        return EncodedPart(
+            part=part,
+            counts=count_results(settled),
+            dimensions=schema.dimensions,
+            scores=self.format.encode_scores(scores, schema) if scores else None,
+            errors=self.format.encode_errors(errors, schema) if errors else None,
+            digests=encode_digests(settled, part.prompt_digests, part.kept_digests, with_id=schema.with_id),
+        )
+
+    def write(self, encoded: EncodedPart) -> Commit:
+        """Write a part's files and return its commit record, which goes into the manifest afterwards."""
+        part = encoded.part
+        name = self.layout.part_name(part.file, part.number)
+        ok, failed, transient, empty = encoded.counts
+        digests = self.layout.digests(part.file, part.number)
+        if isinstance(digests, Path):  # only an output on a disk needs them
+            storage.write_whole(digests, encoded.digests)
+        return Commit(
+            part=part.number,
+            rows=part.read,
+            ok=ok,
+            errors=failed,
+            transient=transient,
+            empty=empty,
+            whole=part.fully_read,
+            inputs=part.inputs,
+            attempts=part.cost.attempts,
+            tokens_billed=part.cost.billed,
+            tokens_kept=part.cost.kept,
+            scores=self.write_file(self.layout.scores, name, encoded.scores),
+            error_records=self.write_file(self.layout.errors, name, encoded.errors),
+        )
+
+    def write_file(
+        self, folder: Place, name: str, content: bytes | Iterable[bytes] | None
+    ) -> PartFile | None:
+        """Write one file of a part, or remove an older one if it would be empty."""
+        if content is None:
+            storage.remove(folder / name)
+            return None
+        written = storage.write_whole(folder / name, content)
+        if folder in self.sizes:
+            self.sizes[folder][name] = written.bytes
+        return PartFile(name, written.bytes, written.digest)

@@ -1,0 +1,111 @@
+"""What defines an output: its places, its format, and the settings that determine a record?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from batchscore.errors import UsageError, setting_name
+from batchscore.output.layout import Layout
+from batchscore.output.place import Output
+from batchscore.output.records.formats import Format, format_named
+from batchscore.output.records.schema import RecordSchema
+from batchscore.prompts.spec import parse_spec
+from batchscore.settings.secrets import without_secrets
+from batchscore.settings.slices import OutputSettings, RecordSettings
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """One task's scores in one output folder.
+
+    `fingerprint` holds what determines a record. `shared`: several workers write at the same time. `files`
+    are the places of the input files by their names in records, in input order; with `base_dir` these names
+    alone tell two files apart. `inputs_change`: a file that was scored may have new or changed rows.
+    """
+
+    layout: Layout
+    format: Format
+    schema: RecordSchema
+    rows_per_part: int
+    fingerprint: Mapping[str, Any]
+    retry_errors: bool = False
+    scratch: Path | None = None
+    shared: bool = False
+    inputs_change: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+    base_dir: bool = True
+
+    @property
+    def identity(self) -> str:
+        """The fingerprint as text: journals of other settings have another one."""
+        return orjson.dumps(self.fingerprint, option=orjson.OPT_SORT_KEYS).decode()
+
+    def place_of_namesake(self, file: str) -> str | None:
+        """Return a file's place if another folder may hold a file of the same name in records."""
+        return None if self.base_dir else self.files.get(file)
+
+
+def output_spec(
+    settings: OutputSettings,
+    output: Output,
+    fingerprint: Mapping[str, Any],
+    schema: RecordSchema,
+    files: Mapping[str, str],
+) -> OutputSpec:
+    """Return the specification of an output, without any I/O; raises `UsageError`."""
+    if settings.shared_output and output.file is not None:
+        raise UsageError(
+            f"{setting_name('shared_output')}: several workers cannot write the one file {output.file}. Give "
+            "a folder, and run `batchscore merge` when all workers have finished."
+        )
+    chosen = format_named(part_format(settings.format, output))
+    return OutputSpec(
+        layout=Layout(output.folder, settings.task.name, chosen.suffix),
+        format=chosen,
+        schema=schema,
+        rows_per_part=settings.rows_per_part,
+        fingerprint=fingerprint,
+        retry_errors=settings.retry_errors,
+        scratch=None if settings.scratch_dir is None else Path(settings.scratch_dir),
+        shared=settings.shared_output,
+        inputs_change=settings.incremental,
+        files=files,
+        base_dir=settings.base_dir is not None,
+    )
+
+
+def part_format(chosen: str, output: Output) -> str:
+    """Return the format of parts: the chosen one, or that which suits a single output file."""
+    if output.file is None:
+        return chosen
+    return "jsonl" if output.file.suffix.lower() == ".jsonl" else "parquet"
+
+
+def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
+    """Return what determines a record: runs with different fingerprints cannot share an output."""
+    messages = parse_spec(settings).messages
+    text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
+    return text_field | {
+        "model": settings.model,
+        "deployment": settings.deployment,
+        # A secret does not determine records, and may change.
+        "params": without_secrets(settings.api_params),
+        "on_long_input": settings.on_long_input,
+        "column": settings.column,
+        "prompt": settings.prompt,
+        "system": settings.system,
+        "messages": list(messages) if messages is not None else None,
+        "txt": settings.txt,
+        "id": settings.id,
+        "keep": list(settings.keep),
+        "usage": settings.usage,
+        "raw": settings.raw,
+        "format": part_format(settings.format, output),
+        "rows_per_part": settings.rows_per_part,
+        "simulated": settings.simulate,
+    }
