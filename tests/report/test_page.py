@@ -129,11 +129,7 @@ def material(name: str) -> PageData:
     task = TaskData(
         "embeddings",
         [run(name=clean)],
-        [
-            FileAccount(
-                name, "complete", 10, 9, 1, 0, problem=name, attempts=4, tokens_billed=100, tokens_kept=90
-            )
-        ],
+        [FileAccount(name, "complete", 10, 9, 1, 0, name, 4, 100, 90)],
         failures=Failures(1, 1, {"input_too_long": 1}, {"input_too_long": [failed]}),
         map=map_of(np.eye(4, dtype=np.float32), origins),
     )
@@ -270,9 +266,7 @@ def test_the_verdict_has_the_next_step() -> None:
         "look",
         "Nothing to score: 2 rows, none with text",
     )
-    broken = [
-        FileAccount(name, "unreadable", 1, 1, 0, 0, problem=f"{name} breaks off") for name in ("a", "b")
-    ]
+    broken = [FileAccount(name, "unreadable", 1, 1, 0, 0, f"{name} breaks off") for name in ("a", "b")]
     unreadable = verdict(TaskData("embeddings", [run()], broken), "out")
     assert unreadable.reason == "a: a breaks off (the others are below, under Files)"
     kind, title, command = said(FileAccount("a", "complete", 10, 8, 2, 0))

@@ -24,7 +24,7 @@ class PartAccount:
 
 @dataclass(frozen=True, slots=True)
 class FileAccount(FileTotals):
-    """One input file, and its parts."""
+    """The results of one input file, with its parts."""
 
     parts: tuple[PartAccount, ...] = ()
 
