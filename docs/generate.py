@@ -75,8 +75,8 @@ def settings_page() -> str:
         variable = "flag only" if facts["only_flag"] else f"`{variable_of(declared)}`"
         if facts["only_file"]:
             names, variable = f"`[[{declared.name}]]`", "file only"
-        silent = facts["kind"] in {"params", "flag"} or declared.default in (None, ())
-        default = "" if silent else f" Default: `{shown_default(declared)}`."
+        shown = shown_default(declared)
+        default = f" Default: `{shown}`." if shown else ""
         choices = f" ({', '.join(facts['choices'])})" if facts["choices"] else ""
         row = f"| {names} | {facts['help']}{choices}{default} | {variable} |"
         groups.setdefault(facts["group"], []).append(row)

@@ -1,6 +1,6 @@
 """What does Azure ML's batch host call? Deployments and pipelines name this file as their scoring script.
 
-Everything is in `batchscore.azureml`; the package lies beside this file, wherever the host has put the two.
+Everything is in `batchscore.azureml`; the package is beside this file, also on the host.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ class Task:
     API's, below the base URL. `input_key` names the prompt in a request body; a column of that name holds
     prompts that are ready to send. `probe` is the JSON of a prompt that costs next to nothing.
     `packs_many`: one request may hold many rows. `default_answer_tokens` is what the service writes without a
-    limit; `None` if that is up to the model. `mlflow_name` is the task's name in MLflow's openai flavor.
+    limit; `None` if that is up to the model. `simulated_input_tokens` is the longest prompt that the
+    simulator accepts. `mlflow_name` is the task's name in MLflow's openai flavor.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Task:
     packs_many: bool
     takes_messages: bool
     default_answer_tokens: int | None
+    simulated_input_tokens: int
     mlflow_name: str
 
 
@@ -44,6 +46,7 @@ EMBEDDINGS = Task(
     packs_many=True,
     takes_messages=False,
     default_answer_tokens=0,
+    simulated_input_tokens=8192,
     mlflow_name="embeddings",
 )
 COMPLETIONS = Task(
@@ -55,6 +58,7 @@ COMPLETIONS = Task(
     packs_many=False,
     takes_messages=False,
     default_answer_tokens=COMPLETIONS_DEFAULT_TOKENS,
+    simulated_input_tokens=128_000,
     mlflow_name="completions",
 )
 CHAT = Task(
@@ -66,6 +70,7 @@ CHAT = Task(
     packs_many=False,
     takes_messages=True,
     default_answer_tokens=None,
+    simulated_input_tokens=128_000,
     mlflow_name="chat.completions",
 )
 

@@ -1,4 +1,4 @@
-"""The scoring script in a batch host: what comes twice, is killed or fails ends in each row once."""
+"""The scoring script in a batch host records each row once, despite double delivery and kills."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Hosts = Callable[..., BatchHost]
 
 @pytest.fixture
 def hosted(simulator: Running, imported: prefork.Server, tmp_path: Path) -> Hosts:
-    """Give batch hosts whose variables lead to the simulator, as an Azure OpenAI resource."""
+    """Return batch hosts whose variables name the simulator as an Azure OpenAI resource."""
 
     def build(model: Path, variables: dict[str, str], **more: Any) -> BatchHost:
         environ = {
@@ -46,7 +46,7 @@ def hosted(simulator: Running, imported: prefork.Server, tmp_path: Path) -> Host
 
 
 def whole(out: Path, task: str) -> dict[tuple[str, int], Any]:
-    """Give each row's answer; every row of every manifest has its record, and the output is sound."""
+    """Return each row's answer; every row has its record, and the output is correct."""
     verified = verify_output(out)
     assert verified.exit_code is ExitCode.DONE, verified
     scores = read_scores(out, task)
@@ -126,7 +126,7 @@ def test_a_file_that_takes_longer_than_all_tries_is_finished_by_the_next_job(
     hosted: Hosts,
     deployment: Deployment,
 ) -> None:
-    """Ending by itself it loses nothing; killed, and on another machine, what was not published."""
+    """With its own deadline nothing is lost; a kill and another machine lose unpublished answers."""
     rows = 80
     files.texts("data/a.csv", [f"row {row}" for row in range(rows)])
     deployment.will_be_slow(0.06, times=None)
@@ -146,9 +146,9 @@ def test_a_file_that_takes_longer_than_all_tries_is_finished_by_the_next_job(
     assert deployment.statistics().count <= rows + most * sum(end.calls for end in ends)
     if own_deadline:
         assert not any(end.raised for end in ends)
-        assert "the run is to be over by BATCHSCORE_DEADLINE" in ends[0].words
+        assert "the run must end by BATCHSCORE_DEADLINE" in ends[0].words
     else:
-        assert "Let BATCHSCORE_DEADLINE be shorter" in ends[0].words
+        assert "Set a shorter BATCHSCORE_DEADLINE" in ends[0].words
 
 
 def test_a_step_of_a_pipeline_gets_all_seven_formats_into_parquet(
@@ -247,7 +247,7 @@ def test_a_model_that_we_saved_is_asked_with_its_template_and_parameters(
 def test_only_files_that_are_settled_are_returned(
     files: Files, hosted: Hosts, deployment: Deployment
 ) -> None:
-    """Among them the empty ones and what is no data; not those that failed, nor what nobody can read."""
+    """Including empty files and files that are not data, but no failed or unreadable ones."""
     files.texts("data/good.csv", ["a row", ""])
     files.texts("data/bad.csv", ["a row", "a refused row", "another refused row"])
     files.text("data/none.csv", "id,text\n")
@@ -289,7 +289,7 @@ def test_a_service_that_refuses_raises_and_says_why(
     assert not any(KEY in text for text in (*end.raised, end.words))
 
 
-def test_a_column_must_be_named_where_several_hold_text(
+def test_a_column_must_be_named_if_several_hold_text(
     files: Files, hosted: Hosts, deployment: Deployment
 ) -> None:
     bills(files, 1, 3)
@@ -300,9 +300,7 @@ def test_a_column_must_be_named_where_several_hold_text(
     assert deployment.statistics().count == 0
 
 
-def test_a_model_that_does_not_say_what_to_ask_ends_at_init(
-    files: Files, hosted: Hosts, deployment: Deployment
-) -> None:
+def test_a_model_without_a_task_raises_at_init(files: Files, hosted: Hosts, deployment: Deployment) -> None:
     files.texts("data/a.csv", ["a row"])
     files.text("other/MLmodel", "flavors:\n  sklearn:\n    data: model.pkl\n")
     end = hosted(Path("other").absolute(), {}, max_retries=1).run(Path("data"), Path("out"))

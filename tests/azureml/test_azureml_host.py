@@ -1,4 +1,4 @@
-"""What the host says becomes settings; its functions work wherever and however often they are called."""
+"""What the host says becomes settings; its functions work on any thread and any number of times."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from batchscore import read_scores
 from batchscore.azureml import driver as azureml
-from batchscore.azureml.host import TEXT_COLUMN, Host, host_of, in_variables, own_deadline, settings_of
+from batchscore.azureml.host import TEXT_COLUMN, Host, call_deadline, host_of, name_variables, settings_of
 from batchscore.errors import InputError, OutputError, SettingsError, UsageError
 from batchscore.settings.deadline import parse_deadline
 from batchscore.simulator import Deployment, Running
@@ -69,15 +69,17 @@ def test_what_the_host_says(arguments: list[str], environ: dict[str, str], expec
     assert host_of(arguments, environ) == expected
 
 
-def test_what_the_host_says_holds_in_any_folder(tmp_path: Path) -> None:
+def test_relative_folders_of_the_host_become_absolute(tmp_path: Path) -> None:
     """Its processes change their folder between calls."""
     host = host_of(["--batchscore-base-dir", "in"], {"AZUREML_MODEL_DIR": "m", "AZUREML_BI_OUTPUT_PATH": "o"})
-    assert (host.model, host.output, host.root) == tuple(str(tmp_path / name) for name in ("m", "o", "in"))
+    assert (host.model, host.output, host.base_dir) == tuple(
+        str(tmp_path / name) for name in ("m", "o", "in")
+    )
 
 
 @pytest.mark.usefixtures("called")
 @pytest.mark.parametrize(("deadline", "warned"), [("20m", True), ("9m", False)])
-def test_a_call_that_would_not_end_by_itself_is_told(
+def test_a_deadline_after_the_hosts_timeout_is_logged(
     deadline: str,
     warned: bool,  # noqa: FBT001
     monkeypatch: pytest.MonkeyPatch,
@@ -108,7 +110,7 @@ def test_no_argument_ends_the_process(arguments: list[str], environ: dict[str, s
 
 @given(st.floats(min_value=1, max_value=259_200))
 def test_a_call_ends_before_the_host_ends_it(timeout_seconds: float) -> None:
-    deadline = parse_deadline(own_deadline(timeout_seconds))
+    deadline = parse_deadline(call_deadline(timeout_seconds))
     assert isinstance(deadline, timedelta)
     assert 0.8 * timeout_seconds <= deadline.total_seconds() < timeout_seconds
 
@@ -171,7 +173,7 @@ def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_mod
 
 
 @pytest.mark.parametrize(
-    ("environ", "told"),
+    ("environ", "message"),
     [
         (
             {TEXT_COLUMN: "text", "BATCHSCORE_PROMPT": "Of {text}"},
@@ -182,16 +184,14 @@ def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_mod
         ({"BATCHSCORE_INCREMENTAL": "true"}, "BATCHSCORE_INCREMENTAL"),
     ],
 )
-def test_settings_that_cannot_be_meant_are_told_by_their_variables(
-    environ: dict[str, str], told: str
-) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_wrong_settings_are_named_by_their_variables(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         settings_of(HOST, environ)
 
 
-def test_words_keep_what_is_no_variable() -> None:
+def test_flags_without_a_variable_stay_flags() -> None:
     text = "--max-tokens, --overwrite and x--limit; run_--column"
-    assert in_variables(text, {}) == "BATCHSCORE_MAX_TOKENS, --overwrite and x--limit; run_--column"
+    assert name_variables(text, {}) == "BATCHSCORE_MAX_TOKENS, --overwrite and x--limit; run_--column"
 
 
 @pytest.fixture
@@ -250,24 +250,24 @@ def test_calls_work_on_any_thread_and_leave_signals_alone(
 
 @pytest.mark.usefixtures("called")
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("OPENAI_BASE_URL", "", "AZURE_OPENAI_ENDPOINT"),
         ("OPENAI_BASE_URL", "my-resource.openai.azure.com", "OPENAI_BASE_URL has no scheme"),
         ("BATCHSCORE_PROMPT", "no field", "BATCHSCORE_PROMPT uses no"),
     ],
 )
-def test_what_nobody_can_score_with_ends_at_init_before_a_file_is_seen(
-    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+def test_unusable_settings_raise_at_init_before_any_file(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
     monkeypatch.delenv(TEXT_COLUMN)
-    with pytest.raises((SettingsError, UsageError), match=told):
+    with pytest.raises((SettingsError, UsageError), match=message):
         azureml.init()
 
 
 @pytest.mark.usefixtures("called")
-def test_a_mini_batch_that_is_no_list_of_files_is_refused() -> None:
+def test_a_mini_batch_must_be_a_list_of_files() -> None:
     azureml.init()
     for mini_batch in (pd.DataFrame({"text": ["a"]}), "a.csv"):
         with pytest.raises(UsageError, match="uri_folder"):
@@ -275,8 +275,8 @@ def test_a_mini_batch_that_is_no_list_of_files_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("called")
-def test_files_of_several_folders_want_a_root(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else two of one name would be taken for one, and one of them be lost."""
+def test_files_of_several_folders_need_a_base_dir(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise two files could have the same name, and one of them would be lost."""
     paths = [str(files.texts(f"data/{folder}/x.csv", [folder]).absolute()) for folder in "ab"]
     azureml.init()
     with pytest.raises(InputError, match="--batchscore-base-dir"):
@@ -289,8 +289,8 @@ def test_files_of_several_folders_want_a_root(files: Files, monkeypatch: pytest.
 
 @pytest.mark.usefixtures("called")
 @pytest.mark.parametrize("other", ["the same", "another", "the same\n1,and more"])
-def test_two_files_of_one_name_are_never_taken_for_one(files: Files, other: str) -> None:
-    """Delivered one by one, so that nobody sees both: the second is refused, whatever it holds."""
+def test_a_second_file_of_the_same_name_is_refused(files: Files, other: str) -> None:
+    """Delivered one by one: the second is refused, whatever it holds."""
     paths = [str(files.text(f"data/{folder}/x.csv", "id,text\n0,the same\n").absolute()) for folder in "ab"]
     files.text("data/b/x.csv", f"id,text\n0,{other}\n")
     azureml.init()
@@ -310,10 +310,10 @@ def test_two_files_of_one_name_are_never_taken_for_one(files: Files, other: str)
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("called")
-def test_a_call_in_which_another_worker_took_records_along_goes_on(
+def test_a_call_resumes_if_another_worker_overwrote_records(
     files: Files, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That one had replaced a part, and was killed before it could say so in the manifest."""
+    """That worker replaced a part, and was killed before it could write the manifest."""
     path = str(files.texts("data/a.csv", [*("early",) * 4, *("late",) * 4]).absolute())
     monkeypatch.setenv("BATCHSCORE_ROWS_PER_PART", "4")
     monkeypatch.setenv("BATCHSCORE_MAX_RETRIES", "0")
@@ -331,7 +331,7 @@ def test_a_call_in_which_another_worker_took_records_along_goes_on(
         assert call.result() == [path]
     assert part.read_bytes() == right
     assert len(read_scores("out", "chat")) == 8
-    # The four that were left, and once more those that were taken along.
+    # The four that were left, and the four that were overwritten.
     assert deployment.statistics().count == asked + 8
 
 

@@ -1,4 +1,4 @@
-"""`batchscore check`: our own files pass, and each thing that can be wrong is told with its line."""
+"""`batchscore check`: our own files pass, and each mistake is reported with its line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from azureml_tree import copy_of_the_tree
-from batchscore.azureml.check.between import between
 from batchscore.azureml.check.check_files import check_files
 from batchscore.azureml.check.conda import conda_findings
+from batchscore.azureml.check.cross_file import cross_file_findings
 from batchscore.azureml.check.document import Document, Finding, read_document
 from batchscore.azureml.check.kinds import KINDS, kind_of, scorings
 from batchscore.azureml.check.rules import document_findings, scoring_findings
@@ -32,7 +32,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def replace(path: Path, before: str, after: str) -> Path:
-    """Replace what a pattern matches in a file; give the file."""
+    """Replace what a pattern matches in a file; return the file."""
     text, count = re.subn(before, after, path.read_text(), count=1, flags=re.MULTILINE)
     assert count == 1, f"{before} is not in {path.name}"
     path.write_text(text)
@@ -40,10 +40,10 @@ def replace(path: Path, before: str, after: str) -> Path:
 
 
 def changed(tree: Path, file: str, before: str, after: str) -> list[str]:
-    """Replace what a pattern matches in a file; give what is found then, as `file:line: message`."""
+    """Replace what a pattern matches in a file; return the findings as `file:line: message`."""
     path = replace(tree / file, before, after)
     folder = tree / "deployment"
-    # What refers to one another, and no more, so that many small changes take little time.
+    # Only files that refer to one another, so that many small changes take little time.
     files = {
         path if path.parent == folder else tree / DEPLOYMENT,
         folder / "endpoint.yml",
@@ -53,7 +53,7 @@ def changed(tree: Path, file: str, before: str, after: str) -> list[str]:
 
 
 def test_our_own_files_are_right() -> None:
-    """As they stand, with the scoring script and the package that they bring along."""
+    """With the scoring script and the package in their code folder."""
     files = sorted((ROOT / "deployment").glob("*.yml"))
     checked = check_files(files)
     assert checked.findings == ()
@@ -69,7 +69,7 @@ def test_our_own_scoring_script_has_what_the_host_calls() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the SDK's own, of marshmallow
 @pytest.mark.parametrize("task", ["embeddings", "chat", "completions"])
-def test_what_the_script_sets_in_a_deployment_goes_over_the_wire(tree: Path, task: str) -> None:
+def test_the_scripts_changes_to_a_deployment_reach_the_request_body(tree: Path, task: str) -> None:
     """Through azure-ai-ml itself, as `az ml batch-deployment create --set` does it."""
     from azure.ai.ml.entities._load_functions import (  # noqa: PLC0415 - its import warns, too
         load_model_batch_deployment,
@@ -96,9 +96,9 @@ DEPLOYMENT = "deployment/deployment-chat.yml"
 PIPELINE = "deployment/pipeline.yml"
 CONDA = "environment/conda.yml"
 
-#: File, what is changed in it, into what, and what is said of it.
+#: File, pattern, replacement, and the finding.
 WRONG = [
-    # What azure-ai-ml finds.
+    # Mistakes that azure-ai-ml finds.
     (DEPLOYMENT, "summary_only", "append", r"chat.yml:\d+: output_action: Value 'append' .* not in set"),
     (
         DEPLOYMENT,
@@ -112,7 +112,7 @@ WRONG = [
         DEPLOYMENT,
         "azureml:batchscore-chat@latest",
         "batchscore-chat",
-        r"chat.yml:\d+: model: .* no reference",
+        r"chat.yml:\d+: model: .* not a reference",
     ),
     (PIPELINE, "type: uri_folder", "type: uri_fold", r"pipeline.yml:\d+: .*'uri_fold'"),
     (PIPELINE, "parent.inputs.data", "parent.inputs.dat", r"pipeline.yml:\d+: .*parent.inputs.dat"),
@@ -123,9 +123,9 @@ WRONG = [
         "deployment/schedule.yml",
         "UTC",
         "Europe/Berlin",
-        r"schedule.yml:\d+: .*Europe/Berlin is no name of a time zone",
+        r"schedule.yml:\d+: .*Europe/Berlin is not a Windows time zone",
     ),
-    # What it lets pass.
+    # Mistakes that it accepts.
     (DEPLOYMENT, "  mini_batch_size: 1\n", "", r"chat.yml:\d+: settings.mini_batch_size is not set"),
     (DEPLOYMENT, "    timeout: .*\n", "", r"chat.yml:\d+: .*timeout is not set .*30 seconds"),
     (DEPLOYMENT, "timeout: 21600", "timeout: 600", r"chat.yml:\d+: the host kills the process after 600 s"),
@@ -147,7 +147,7 @@ WRONG = [
         DEPLOYMENT,
         "BATCHSCORE_TPM: .*",
         "BATCHSCORE_MODEL: gpt",
-        r"chat.yml:\d+: BATCHSCORE_MODEL has no place",
+        r"chat.yml:\d+: BATCHSCORE_MODEL does not belong",
     ),
     (
         DEPLOYMENT,
@@ -160,22 +160,22 @@ WRONG = [
         DEPLOYMENT,
         "BATCHSCORE_AUTH: entra",
         "AZURE_OPENAI_API_KEY: HUSH",
-        r"AZURE_OPENAI_API_KEY stands in the file",
+        r"AZURE_OPENAI_API_KEY is a secret",
     ),
-    (DEPLOYMENT, "    BATCHSCORE_AUTH: entra\n", "", r"chat.yml:\d+: nothing says how to sign in"),
+    (DEPLOYMENT, "    BATCHSCORE_AUTH: entra\n", "", r"chat.yml:\d+: no way to sign in is set"),
     (
         DEPLOYMENT,
         "https://my.*",
         "$OPENAI_API_BASE",
-        r"chat.yml:\d+: \$OPENAI_API_BASE is taken as it stands",
+        r"chat.yml:\d+: \$OPENAI_API_BASE is used literally",
     ),
-    (DEPLOYMENT, "https://my-resource", "https://<resource>", r"chat.yml:\d+: <resource> is taken as it"),
+    (DEPLOYMENT, "https://my-resource", "https://<resource>", r"chat.yml:\d+: <resource> is used literally"),
     (DEPLOYMENT, "    AZURE_OPENAI_ENDPOINT: .*\n", "", r"chat.yml:\d+: no endpoint is set"),
     (DEPLOYMENT, "code: ../src", "code: ../srcs", r"chat.yml:\d+: ../srcs: there is no such folder"),
     (DEPLOYMENT, "batch_driver.py$", "driver.py", r"chat.yml:\d+: driver.py: there is no such file"),
     (DEPLOYMENT, "^model: .*\n", "", r"chat.yml:\d+: model is not set"),
     (DEPLOYMENT, "^name: chat", "name: my_chat", r"chat.yml:\d+: 'my_chat': a name has"),
-    (DEPLOYMENT, "^name: chat", "name: chat\nname: talk", r"chat.yml:\d+: name stands here twice"),
+    (DEPLOYMENT, "^name: chat", "name: chat\nname: talk", r"chat.yml:\d+: name occurs twice"),
     (
         DEPLOYMENT,
         "endpoint_name: batchscore",
@@ -193,7 +193,7 @@ WRONG = [
         "deployment/endpoint.yml",
         "aad_token",
         "key",
-        r"endpoint.yml:\d+: auth_mode: batch endpoints know only",
+        r"endpoint.yml:\d+: auth_mode: batch endpoints support only",
     ),
     (PIPELINE, "      timeout: .*\n", "", r"pipeline.yml:\d+: .*timeout is not set .*60 seconds"),
     (PIPELINE, "max_retries", "max_retrys", r"pipeline.yml:\d+: max_retrys: there is no such key"),
@@ -210,7 +210,7 @@ WRONG = [
 ]
 
 
-#: What our own rules find, tried without the SDK, which takes longer than all of them.
+#: Mistakes that our own rules find, tested without the SDK, which takes longer than all of them.
 OURS = [
     (
         DEPLOYMENT,
@@ -231,13 +231,13 @@ OURS = [
         DEPLOYMENT,
         "BATCHSCORE_TPM: .*",
         "SEARCH_API_KEY: HUSH",
-        r"chat.yml:\d+: SEARCH_API_KEY stands in the file",
+        r"chat.yml:\d+: SEARCH_API_KEY is a secret",
     ),
     (
         DEPLOYMENT,
         "BATCHSCORE_TPM: .*",
         "AZUREML_MODEL_DIR: /m",
-        r"chat.yml:\d+: AZUREML_MODEL_DIR has no place",
+        r"chat.yml:\d+: AZUREML_MODEL_DIR does not belong",
     ),
     (DEPLOYMENT, "BATCHSCORE_TPM: .*", 'BATCHSCORE_PROMPT: "of {text"', r"BATCHSCORE_PROMPT: the brace at"),
     (
@@ -250,7 +250,7 @@ OURS = [
         DEPLOYMENT,
         r"environment_variables:\n(    .*\n)+",
         "environment_variables:\n    - name: BATCHSCORE_AUTH\n      value: entra\n",
-        r"chat.yml:\d+: environment_variables is no mapping",
+        r"chat.yml:\d+: environment_variables is not a mapping",
     ),
     (DEPLOYMENT, "timeout: 21600", 'timeout: "600"', r"chat.yml:\d+: the host kills the process after 600 s"),
     (DEPLOYMENT, "timeout: 21600", "timeout: 300000", r"chat.yml:\d+: timeout is 300000 s; .* at most"),
@@ -316,23 +316,21 @@ OURS = [
         "entry_script: batch_driver.py\n      append_row_to: ${{outputs.score}}",
         r"append_row_to",
     ),
-    (PIPELINE, "    type: parallel\n", "", r"pipeline.yml:\d+: type is not set; a step that has a task"),
-    ("deployment/schedule.yml", '"30 2', '"30 25', r"schedule.yml:\d+: expression: 25 is no hour"),
+    (PIPELINE, "    type: parallel\n", "", r"pipeline.yml:\d+: type is not set; a step with a task"),
+    ("deployment/schedule.yml", '"30 2', '"30 25', r"schedule.yml:\d+: expression: 25 is not a valid hour"),
     (CONDA, "      - aiohttp.*\n", "", r"conda.yml:\d+: aiohttp is missing; batchscore imports it"),
-    (CONDA, "openai==.*", "openai==0.27.8", r"conda.yml:\d+: openai==0.27.8: batchscore takes openai>="),
+    (CONDA, "openai==.*", "openai==0.27.8", r"conda.yml:\d+: openai==0.27.8: batchscore needs openai>="),
     (
         CONDA,
         "openai==.*",
         "openai==3.54.0\n      - ../dist/b.whl",
-        r"conda.yml:\d+: ../dist/b.whl: only this file goes",
+        r"conda.yml:\d+: ../dist/b.whl: only this file is uploaded",
     ),
 ]
 
 
 @pytest.mark.parametrize(("file", "before", "after", "said"), OURS)
-def test_our_own_rules_tell_what_is_wrong_and_where(
-    tree: Path, file: str, before: str, after: str, said: str
-) -> None:
+def test_our_own_rules_find_each_mistake(tree: Path, file: str, before: str, after: str, said: str) -> None:
     replace(tree / file, before, after)
     documents, conda = [], read_document(tree / CONDA)
     for path in sorted((tree / "deployment").glob("*.yml")):
@@ -340,7 +338,7 @@ def test_our_own_rules_tell_what_is_wrong_and_where(
         assert isinstance(document, Document)
         documents.append((document, kind_of(document) or ""))
     assert isinstance(conda, Document)
-    findings = [*between(documents), *conda_findings(conda, brings_package=True)]
+    findings = [*cross_file_findings(documents), *conda_findings(conda, brings_package=True)]
     for document, kind in documents:
         findings += document_findings(document, kind)
         for scoring in scorings(document, kind):
@@ -352,14 +350,14 @@ def test_our_own_rules_tell_what_is_wrong_and_where(
 
 
 @pytest.mark.parametrize(("file", "before", "after", "said"), WRONG)
-def test_what_is_wrong_is_told_with_its_place(
+def test_each_mistake_is_reported_with_its_line(
     tree: Path, file: str, before: str, after: str, said: str
 ) -> None:
     found = changed(tree, file, before, after)
     assert any(re.search(said, line) for line in found), found
     assert all("\n" not in line and "HUSH" not in line for line in found)
-    assert not any("end at once" in line for line in found), "what is told with its line is told once"
-    # A mistake is one thing to mend, not ten.
+    assert not any("end at once" in line for line in found), "a mistake with a line is reported once"
+    # A mistake is one thing to fix, not ten.
     assert len(found) <= 3, found
 
 
@@ -384,12 +382,12 @@ def test_arguments_of_a_step_may_be_written_in_every_way_that_the_host_reads(tre
     [
         ("", None),
         ("rpm = 6", "rpm and tpm: with [[deployments]]"),
-        ('model = "m"', "model in own.toml has no place here"),
+        ('model = "m"', "model in own.toml does not belong here"),
         ("colum = 1", "own.toml: colum is not a setting; did you mean column?"),
     ],
 )
 def test_a_settings_file_in_the_code_folder_is_read(tree: Path, toml: str, said: str | None) -> None:
-    """What it says counts as said: endpoints, how to sign in, and the deadline."""
+    """Its endpoints, sign-in and deadline count as set."""
     tables = '[[deployments]]\nendpoint = "https://a.openai.azure.com"\nauth = "entra"\ntpm = 6\n'
     (tree / "src" / "own.toml").write_text(f'deadline = "5h"\n{toml}\n{tables}')
     path = tree / DEPLOYMENT
@@ -411,7 +409,7 @@ def test_a_settings_file_in_the_code_folder_is_read(tree: Path, toml: str, said:
         ("def init(:\n", r"batch_driver.py:1: is not Python"),
     ],
 )
-def test_a_script_that_the_host_could_not_call_is_told(tree: Path, script: str, said: str) -> None:
+def test_a_script_that_the_host_cannot_call_is_reported(tree: Path, script: str, said: str) -> None:
     (tree / "src" / "batch_driver.py").write_text(script)
     found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
     assert len(found) == 1, found
@@ -427,18 +425,18 @@ def test_a_script_may_import_what_the_host_calls_and_take_its_context(tree: Path
     script.write_text("def init(): ...\ndef run(files, context): ...\n")
     assert script_problem(script) is None
     script.write_text("def init(): ...\ndef run(files, context, more): ...\n")
-    assert script_problem(script) == (2, "run() must take the mini-batch, and at most its context besides.")
+    assert script_problem(script) == (2, "run() must take the mini-batch, and at most its context as well.")
 
 
-def test_a_package_that_nothing_brings_is_told(tree: Path) -> None:
+def test_a_missing_package_is_reported(tree: Path) -> None:
     (tree / "src" / "batchscore" / "__init__.py").unlink()
     (tree / "src" / "batchscore").rmdir()
     found = [str(finding) for finding in check_files([tree / "deployment"]).findings]
     assert len(found) == 1
-    assert "nothing brings batchscore itself" in found[0]
+    assert "batchscore itself is missing" in found[0]
 
 
-def test_a_file_of_another_kind_is_left_alone_in_a_folder_and_told_when_named(tree: Path) -> None:
+def test_a_file_of_another_kind_is_skipped_in_a_folder_and_reported_if_named(tree: Path) -> None:
     other = tree / "deployment" / "workflow.yml"
     other.write_text("on: push\n")
     assert check_files([tree / "deployment"]).findings == ()
@@ -458,7 +456,7 @@ def test_a_file_of_another_kind_is_left_alone_in_a_folder_and_told_when_named(tr
         (b"a: \x01", "is not YAML"),
     ],
 )
-def test_a_file_that_is_no_yaml_is_told(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_yaml_is_reported(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "odd.yml"
     path.write_bytes(content)
     found = read_document(path)

@@ -1,4 +1,4 @@
-"""What a run left in its output folder, checked for what every output must be."""
+"""The content of an output folder, checked for what every output must satisfy."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Place = tuple[str, int]
 
 
 def lines(path: Path) -> list[Record]:
-    """Give the records of a JSON Lines file, whose last line is whole."""
+    """Return the records of a JSON Lines file, whose last line is complete."""
     text = path.read_text("utf-8")
     assert text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def records(folder: Path) -> dict[Place, Record]:
-    """Give the records of a flat folder of JSON Lines by file and row; no row comes twice."""
+    """Return the records of a flat folder of JSON Lines by file and row; no row comes twice."""
     found: dict[Place, Record] = {}
     for path in sorted(folder.glob("*")):
         assert path.name.startswith("part-")
@@ -36,13 +36,13 @@ def records(folder: Path) -> dict[Place, Record]:
 
 
 def manifests(out: str | Path, task: str) -> dict[str, Record]:
-    """Give each input file's manifest by the file's name."""
+    """Return each input file's manifest by the file's name."""
     read = [json.loads(path.read_bytes()) for path in sorted((Path(out) / "manifest" / task).glob("*.json"))]
     return {manifest["file"]: manifest for manifest in read}
 
 
 def whole(out: str | Path, task: str) -> tuple[dict[Place, Record], dict[Place, Record]]:
-    """Give scores and errors of a JSON Lines output, in which every row has exactly one record."""
+    """Return the scores and errors of a JSON Lines output, in which every row has exactly one record."""
     scores, errors = records(Path(out) / task), records(Path(out) / "errors" / task)
     assert not scores.keys() & errors.keys()
     for file, manifest in manifests(out, task).items():
@@ -54,12 +54,12 @@ def whole(out: str | Path, task: str) -> tuple[dict[Place, Record], dict[Place, 
 
 
 def answers(out: str | Path, task: str) -> list[Any]:
-    """Give the answers in input order, whatever the format, by our own reader."""
+    """Return the answers in input order, in any format, with our own reader."""
     return list(read_scores(out, task)[task])
 
 
 def codes(errors: Mapping[Place, Record]) -> dict[Place, str]:
-    """Give each failed row's code; its record says what it must."""
+    """Return each failed row's code; check the fields of its record."""
     for record in errors.values():
         assert set(record["error"]) == {"code", "message", "status", "attempts"}
         assert record["error"]["message"]
@@ -67,5 +67,5 @@ def codes(errors: Mapping[Place, Record]) -> dict[Place, str]:
 
 
 def same(found: Any, expected: np.ndarray) -> bool:
-    """Whether a vector read from somewhere is that float32 vector, bit by bit."""
+    """Whether a vector is bit by bit the same float32 vector."""
     return bool(np.array_equal(np.asarray(found, dtype=np.float32), expected))

@@ -1,4 +1,4 @@
-"""Run by a test in a process of its own, under the file system of strange.c: faults, one after the other.
+"""Run by a test in a separate process, under the file system of strange.c: one fault after another.
 
     python faults.py SHIM FOLDER FAULTS FIRST STEP COMMAND...
 
@@ -32,7 +32,7 @@ FAULTS = {
 
 
 def ended(arguments: list[str]) -> tuple[int, str]:
-    """Run the command line as `batchscore` does; gives its exit code and what it said."""
+    """Run the command line as `batchscore` does; return its exit code and output."""
     said = io.StringIO()
     sys.argv = ["batchscore", *arguments]
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):

@@ -15,7 +15,7 @@ import numpy as np
 
 from batchscore import read_scores
 from batchscore.output.verify import verify_output
-from batchscore.run.result import Finished
+from batchscore.run.result import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
 from batchscore.simulator import Deployment
@@ -44,7 +44,7 @@ def write_inputs(folder: Path, files: Mapping[str, list[Row]]) -> None:
 
 
 def edited(files: Files, draw: random.Random, fresh: Iterator[int], without: str = "") -> Files:
-    """Return the folder as somebody left it who did a few things to it."""
+    """Return the folder after a few edits."""
     files = {name: list(rows) for name, rows in files.items()}
     for _ in range(draw.randrange(5)):
         name = draw.choice(sorted(files))
@@ -80,7 +80,7 @@ def edited(files: Files, draw: random.Random, fresh: Iterator[int], without: str
 
 @dataclass
 class Output:
-    """An output folder, the index that is fed from its changes alone, and what was asked so far."""
+    """An output folder, an index that is updated from its changes only, and the texts sent so far."""
 
     deployment: Deployment
     endpoint: str
@@ -96,7 +96,7 @@ class Output:
     def with_id(self) -> bool:
         return "id" in self.settings
 
-    def run(self, **more: Any) -> Finished:
+    def run(self, **more: Any) -> RunResult:
         """Run one night to its end."""
         settings = Settings(
             task="embeddings",

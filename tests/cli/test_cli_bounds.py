@@ -29,7 +29,7 @@ def score(out: str, model: Deployment, *more: str) -> list[str]:
 def test_a_budget_stops_the_run_and_the_same_command_resumes_with_a_new_budget(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
-    """Nothing is paid for twice, whatever the number of runs; one file appears when all of it is there."""
+    """Nothing is paid for twice, whatever the number of runs; the one file appears when it is complete."""
     files.texts("a.csv", [f"row {row}" for row in range(ROWS)])
     priced = simulator.deployment(f"{deployment.name}-priced")
     tokens = score("out", deployment, "--max-total-tokens", "100", "--rows-per-part", "5")
@@ -40,7 +40,7 @@ def test_a_budget_stops_the_run_and_the_same_command_resumes_with_a_new_budget(
         (spent, ", and --max-spend is 100."),
     ):
         assert run.exit_code == 4, run
-        assert "Waiting for answers that are on their way." in run.stderr
+        assert "Waiting for requests in flight." in run.stderr
         stopped, next_step = run.stderr.splitlines()[-2:]
         assert stopped.startswith("Stopped: this run has ")
         assert stopped.endswith(words)
@@ -63,10 +63,10 @@ def test_a_budget_stops_the_run_and_the_same_command_resumes_with_a_new_budget(
     assert Path("out.jsonl").exists()
 
 
-def test_a_bound_that_is_reached_with_the_last_row(
+def test_a_limit_that_is_reached_with_the_last_row(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """Where the file was read to its end the run is done; where it was not, the next one finds that out."""
+    """If the file was read to its end, the run is done; otherwise the next run finds that out."""
     files.texts("a.csv", ["one"])
     bounded = ["--max-total-tokens", "1", "--json"]
     packed, asked = batchscore.together(
@@ -84,7 +84,7 @@ def test_a_budget_that_cannot_be_counted(batchscore: Cli, files: Files, deployme
     deployment.will(status=200, body={"choices": [choice]}, times=None)
     run = batchscore(*score("out", deployment, "--max-total-tokens", "1000"))
     assert run.exit_code == 1
-    assert "Stopped: the service does not say how many tokens it bills" in run.stderr
+    assert "Stopped: the service does not report billed tokens" in run.stderr
     assert "Fix this. To resume, run: batchscore score" in run.stderr.splitlines()[-1]
     assert len(records(Path("out/chat"))) == deployment.statistics().count < ROWS
 
@@ -131,16 +131,16 @@ def test_a_deadline_ends_the_run_in_time_whatever_hangs(
     ended, cut = batchscore.together(slow, score("hanging", hanging, "--deadline", "3s", "--json"))
     assert ended.exit_code == 4, ended
     stopped, next_step = ended.stderr.splitlines()[-2:]
-    assert stopped == "Stopped: the run is to be over by --deadline 3s."
+    assert stopped == "Stopped: the run must end by --deadline 3s."
     assert next_step.startswith("To resume, run: batchscore score a.csv")
     assert 1 <= len(records(Path("slow/chat"))) == deployment.statistics().count < 300
     assert (cut.exit_code, cut.report["ok"], cut.report["retried"]) == (4, 3, {"interrupted": 1})
 
 
-def test_permanent_errors_are_asked_again_on_request(
+def test_permanent_errors_are_retried_on_request(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """As when a filter was too strict. What was scored, and what has nothing to ask, stands."""
+    """For example, when a filter was too strict. Scores and empty rows stay as they are."""
     texts = ["one", "two REFUSED", "", "four", "five REFUSED", f"six {CONTENT_FILTER_TRIGGER}", "seven"]
     files.texts("a.csv", texts)
     deployment.will(status=400, code="content_filter", when_input_contains="REFUSED", times=None)
@@ -161,8 +161,10 @@ def test_permanent_errors_are_asked_again_on_request(
     assert codes(errors) == {("a.csv", 2): "empty_input", ("a.csv", 5): "content_filter"}
 
 
-def test_a_retry_that_is_stopped_is_not_done(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """Files that it did not come to count as not started, though an earlier run was through with them."""
+def test_a_retry_that_is_stopped_is_not_complete(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Files that it did not reach count as not started, although an earlier run had completed them."""
     for name in ("a", "b"):
         files.texts(f"in/{name}.csv", [f"{name} {row} {CONTENT_FILTER_TRIGGER}" for row in range(2)])
         files.texts("in/c.csv", ["fine"])

@@ -1,4 +1,4 @@
-"""The command line itself: help, versions, exit codes, and the simulator that it serves."""
+"""The command line: help, versions, exit codes, and the simulator."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXIT_CODES = {
 }
 
 
-def test_help_is_as_it_was_read_in_review(batchscore: Cli, golden: Callable[[str, str], None]) -> None:
+def test_help_is_as_reviewed(batchscore: Cli, golden: Callable[[str, str], None]) -> None:
     wide = {"COLUMNS": "100"}
     runs = batchscore.each(
         (["--help"], wide),
@@ -88,7 +88,7 @@ def test_the_installed_command_is_the_module(batchscore: Cli) -> None:
 
 
 def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:
-    """Its first line is JSON; it ends quietly; a port that is taken is said in one line."""
+    """Its first line is JSON, it ends quietly, and a port in use is reported in one line."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""What was sent and billed is counted, for each file and in all, whatever became of it."""
+"""Requests and billed tokens are counted, for each file and in total, whatever the result."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def records() -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in sorted(Path("out/runs").iterdir())]
 
 
-def test_attempts_and_tokens_are_counted_by_file_and_in_all(
+def test_attempts_and_tokens_are_counted_by_file_and_in_total(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """Replies that were billed and not believed count as billed; a request for two files counts in both."""
+    """Billed responses that were rejected count as billed; a request for two files counts for both."""
     files.texts("in/a.csv", [f"row {row}" for row in range(10)])
     files.texts("in/b.csv", [f"row {row}" for row in range(14)])
     deployment.will(Behaviour(vectors="duplicated"), Behaviour(status=500))
@@ -52,7 +52,7 @@ def test_attempts_and_tokens_are_counted_by_file_and_in_all(
     assert records()[-1]["tokens_kept"] == kept
 
 
-def test_what_a_killed_run_was_billed_is_counted_once(
+def test_the_billed_tokens_of_a_killed_run_are_counted_once(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(100)])
@@ -72,7 +72,9 @@ def test_what_a_killed_run_was_billed_is_counted_once(
     assert verified.exit_code == 0, verified
 
 
-def test_verify_tells_costs_that_do_not_add_up(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_verify_reports_costs_that_do_not_add_up(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
     files.texts("a.csv", ["a row"])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     assert batchscore(*command).exit_code == 0

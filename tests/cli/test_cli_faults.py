@@ -1,4 +1,4 @@
-"""A service that misbehaves: rows are asked again, bad ones stand alone, nothing is taken on trust."""
+"""A service that misbehaves: rows are retried, bad ones are isolated, and responses are checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from conftest import Cli, Direct, Files
 
 
-def test_bad_rows_of_a_pack_cost_only_themselves(
+def test_bad_rows_in_a_batch_fail_alone(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:
     texts = [f"row {row} of the pack" for row in range(30)]
@@ -35,10 +35,10 @@ def test_bad_rows_of_a_pack_cost_only_themselves(
 
 
 @pytest.mark.slow
-def test_replies_that_must_not_be_believed(
+def test_invalid_responses_are_rejected(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:
-    """Shuffled ones are put in order, floats are taken, the rest is asked again."""
+    """Shuffled vectors are put in order, floats are accepted, everything else is retried."""
     texts = [f"row {row} of the tide table" for row in range(48)]
     files.texts("a.csv", texts)
     deployment.will(
@@ -72,8 +72,8 @@ def test_replies_that_must_not_be_believed(
     assert asked[1].at - asked[0].at >= 0.7, "retry-after was not honoured"
 
 
-def test_a_server_that_takes_fewer_inputs_than_we_pack(batchscore: Cli, files: Files) -> None:
-    """It says so once; the packs that follow are no larger."""
+def test_a_server_with_a_smaller_batch_limit(batchscore: Cli, files: Files) -> None:
+    """It refuses one request; the batches after it are not larger."""
     files.texts("a.csv", [f"row {row}" for row in range(200)])
     with start(dimensions=4, max_inputs=16) as small:
         run = batchscore(
@@ -89,10 +89,10 @@ def test_a_server_that_takes_fewer_inputs_than_we_pack(batchscore: Cli, files: F
     assert {size for status, size in asked[-5:]} <= {16, 8}
 
 
-def test_an_outage_in_the_middle_keeps_what_was_answered(
+def test_an_outage_in_the_middle_keeps_completed_rows(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
-    """Nobody is answered any more: that is no row's fault, so no row gets an error record for it."""
+    """No request succeeds any more: that is not a row's fault, so no row gets an error record."""
     files.texts("a.csv", [f"row {row}" for row in range(10)])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name]
     command += ["--max-concurrency", "1", "--max-retries", "0", "--max-outage", "1"]

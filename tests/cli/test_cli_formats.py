@@ -1,4 +1,4 @@
-"""A folder of every format: rows in are records out, and each row has its own answer."""
+"""A folder with every format: each row has one record with its own answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def json_lines(texts: Iterable[str]) -> str:
 
 
 def write_every_format(folder: Path, files: Files) -> dict[Place, str | None]:
-    """Write the same texts in every format, and give what each row asks, `None` for what can't be read."""
+    """Write the same texts in every format; return each row's text, `None` if it cannot be read."""
     folder.mkdir()
     table = pa.table({"text": list(TEXTS), "n": list(range(len(TEXTS)))})
     plain = delimited(TEXTS)
@@ -91,7 +91,7 @@ def write_every_format(folder: Path, files: Files) -> dict[Place, str | None]:
 
 
 def read_sample_data(folder: Path) -> dict[Place, str | None]:
-    """Copy data/ and give what each row asks, by other people's readers."""
+    """Copy data/ and return each row's text, read with other libraries."""
     shutil.copytree(DATA, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     asked: dict[Place, str | None] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -115,7 +115,7 @@ def read_sample_data(folder: Path) -> dict[Place, str | None]:
 
 
 def check_counts(out: str, task: str, asked: dict[Place, str | None]) -> dict[Place, dict[str, object]]:
-    """Rows in are records out; what asks nothing or can't be read is an error record, nothing else is."""
+    """Each row has a record; only empty and unreadable rows have error records."""
     scores, errors = whole(out, task)
     assert scores.keys() | errors.keys() == asked.keys()
     expected = {
@@ -174,10 +174,10 @@ def test_the_sample_data(batchscore: Cli, direct: Direct, deployment: Deployment
         assert same(record["embeddings"], vector), record["file"]
 
 
-def test_names_are_taken_literally_and_stay_apart(
+def test_names_are_literal_and_do_not_collide(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:
-    """Globs match, but a path that exists is meant as it is; files of one name don't collide."""
+    """Globs match, but an existing path is taken literally; files with the same name do not collide."""
     names = ("a[1].csv", "a1.csv", "100% #1 é 東.csv", "day=1/x.csv", "_x.csv", "day=2/x.csv", "x.tsv.csv")
     for name in names:
         files.csv(f"in/{name}", [{"text": f"This row is of {name}"}])

@@ -1,4 +1,4 @@
-"""What a person meets who runs the same command every night."""
+"""Running the same incremental command every night."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def changes(out: str = "out", task: str = "chat") -> list[list[tuple[str, str]]]
 
 
 def asked(deployment: Deployment) -> list[str]:
-    """Return what the service was asked since the last time, in any order."""
+    """Return the texts sent since the last call, sorted."""
     found = sorted(one.body["messages"][-1]["content"] for one in deployment.requests())
     deployment.reset()
     return found
@@ -44,7 +44,7 @@ def asked(deployment: Deployment) -> list[str]:
 def test_a_row_at_the_top_and_an_output_of_plain_runs(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """What plain runs have scored is taken over, also where the input has changed since."""
+    """Scores of plain runs are reused, also if the input has changed since."""
     rows = [{"id": f"{number}", "text": f"text {number}"} for number in range(10)]
     files.csv("in/a.csv", rows)
     files.csv("in/same.csv", [{"id": "same", "text": "the same"}])
@@ -70,7 +70,7 @@ def test_a_row_at_the_top_and_an_output_of_plain_runs(
     assert batchscore("verify", "out").exit_code == 0
 
 
-def test_another_model_is_an_error_and_with_overwrite_old_scores_stand_until_new_ones_do(
+def test_another_model_is_an_error_and_overwrite_keeps_old_scores_until_new_ones_exist(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
     files.texts("in/a.csv", ["one", "two", "three"])
@@ -95,7 +95,7 @@ def test_another_model_is_an_error_and_with_overwrite_old_scores_stand_until_new
     assert asked(other) == ["one", "three", "two"]
 
 
-def test_errors_that_may_have_passed_are_asked_again_every_night(
+def test_transient_errors_are_retried_every_night(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("in/a.csv", ["one", "two BROKEN", f"three {CONTENT_FILTER_TRIGGER}", "", "five"])
@@ -120,7 +120,7 @@ def test_errors_that_may_have_passed_are_asked_again_every_night(
 
 
 @pytest.mark.slow
-def test_one_file_is_made_anew_and_keeps_what_is_no_input_any_more(
+def test_one_file_is_rewritten_and_keeps_scores_of_deleted_input(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("in/a.csv", ["one", "two"])
@@ -169,7 +169,7 @@ def test_a_run_that_is_stopped_leaves_the_old_scores_readable(
     assert batchscore("verify", "out").exit_code == 0
 
 
-def test_events_for_machines(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_json_events(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("in/a.csv", ["one", "two"])
     files.bytes("in/b.parquet", b"no parquet")
     run = batchscore(*command(deployment, "--json"))
@@ -188,7 +188,9 @@ def test_events_for_machines(batchscore: Cli, files: Files, deployment: Deployme
     assert "max_tokens" in failed.events[-1]["reason"]
 
 
-def test_what_cannot_be_meant_is_said_at_once(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_settings_that_contradict_incremental_are_refused_at_once(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
     files.texts("in/a.csv", ["one"])
     plain = [word for word in command(deployment) if word != "--incremental"]
     runs = batchscore.together(
@@ -203,10 +205,10 @@ def test_what_cannot_be_meant_is_said_at_once(batchscore: Cli, files: Files, dep
     assert deployment.statistics().count == 0
 
 
-def test_what_may_still_be_there_is_not_dropped(
+def test_files_that_may_still_exist_are_not_pruned(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """A mount that is missing, or an export that failed, is no order to forget what was paid for."""
+    """A missing mount or a failed export must not remove paid scores."""
     files.texts("elsewhere/b.csv", ["three"])
     files.texts("in/a.csv", ["one", "two"])
     Path("in/mounted").symlink_to(Path("elsewhere").absolute())
@@ -215,13 +217,13 @@ def test_what_may_still_be_there_is_not_dropped(
     Path("elsewhere").rename("gone")
     missing = batchscore(*command(deployment, "--prune"))
     assert missing.exit_code == 0
-    assert "--prune drops nothing: mounted/b.csv may still be there" in missing.stderr
+    assert "--prune removes nothing: mounted/b.csv may still exist" in missing.stderr
     assert whole("out", "chat") == before
     Path("gone").rename("elsewhere")
     Path("in/a.csv").write_text("")
     emptied = batchscore(*command(deployment))
     assert emptied.exit_code == 0
-    assert "a.csv was scored and holds not one byte now" in emptied.stderr
+    assert "a.csv was scored and is empty now" in emptied.stderr
     assert "scores kept (use --prune to remove): a.csv" in emptied.stdout
     assert whole("out", "chat") == before
     assert [told for told in changes() if told] == [[("new", "000"), ("new", "001"), ("new", "000")]]
@@ -233,7 +235,7 @@ def test_what_may_still_be_there_is_not_dropped(
     assert whole("out", "chat")[0].keys() == {("c.csv", 0)}
 
 
-def test_another_format_takes_the_place_of_the_old_one_wholly(
+def test_another_format_replaces_the_old_one_completely(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("in/a.csv", ["one", "", "three"])
@@ -247,9 +249,7 @@ def test_another_format_takes_the_place_of_the_old_one_wholly(
     assert len(read_scores("out")) == 2
 
 
-def test_a_plain_overwrite_tells_who_follows_the_changes(
-    batchscore: Cli, files: Files, deployment: Deployment
-) -> None:
+def test_a_plain_overwrite_is_in_the_changes(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("in/a.csv", ["one", "two"])
     assert batchscore(*command(deployment)).exit_code == 0
     files.texts("in/a.csv", ["one"])
@@ -267,10 +267,10 @@ def test_a_plain_overwrite_tells_who_follows_the_changes(
     ("first", "more"),
     [([], []), ([], ["--incremental", "--prune"]), (["--shared-output"], ["--incremental", "--prune"])],
 )
-def test_a_part_that_no_manifest_names_goes_when_its_rows_are_no_input_any_more(
+def test_an_unnamed_part_is_removed_when_its_rows_are_deleted(
     first: list[str], more: list[str], batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """A run is killed that has written a part and not yet its manifest."""
+    """A run is killed after writing a part and before writing its manifest."""
     files.texts("in/a.csv", [f"text {number}" for number in range(12)])
     deployment.will_hang(when_input_contains="text 11", times=None)
     plain = [word for word in command(deployment, "--prompt", "{text}") if word != "--incremental"]

@@ -1,4 +1,4 @@
-"""Killed at any moment and started again: each row in one record, and hardly anything paid twice."""
+"""Killed at any moment and started again: one record per row, and almost nothing paid twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_FLIGHT = 16
 
 
 def kill_and_go_on(batchscore: Cli, command: list[str], *, kills: int, draw: random.Random) -> int:
-    """Start the command again and again, each time killed a while later; returns how often it was killed."""
+    """Start the command repeatedly and kill it each time; return how often it was killed."""
     done = 0
     for _ in range(kills):
         process = batchscore.start(*command)
@@ -39,12 +39,12 @@ def kill_and_go_on(batchscore: Cli, command: list[str], *, kills: int, draw: ran
 
 
 def left_behind(out: str) -> list[str]:
-    """What stands in the hidden folder of an output that is done."""
+    """Return the content of the hidden folder of a completed output."""
     return sorted(path.name for path in (Path(out) / ".batchscore").rglob("*"))
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_killed_run_pays_twice_for_what_was_in_flight_at_most(
+def test_a_killed_run_pays_twice_only_for_requests_in_flight(
     seed: int, batchscore: Cli, files: Files, deployment: Deployment, direct: Direct
 ) -> None:
     texts = [f"row {row}" for row in range(700)]
@@ -90,7 +90,7 @@ def test_vectors_come_back_from_a_journal_bit_by_bit(
     assert left_behind("out") == ["README"]
 
 
-def test_other_settings_do_not_throw_away_what_a_killed_run_had(
+def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(400)])
@@ -157,10 +157,10 @@ def test_journals_move_to_the_scratch_folder_that_is_named_later(
 
 
 @pytest.mark.crash
-def test_scores_beside_errors_that_are_asked_again_are_not_paid_twice(
+def test_scores_next_to_retried_errors_are_not_paid_twice(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """The run is killed when a part stands anew and its manifest still names the old one."""
+    """The run is killed when a part is rewritten and its manifest still names the old one."""
     files.texts("in/a.csv", [f"text {number} {'BROKEN' if number % 4 == 0 else ''}" for number in range(12)])
     score = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     score += ["--rows-per-part", "4", "--max-retries", "0"]
@@ -181,7 +181,7 @@ def test_scores_beside_errors_that_are_asked_again_are_not_paid_twice(
     assert deployment.statistics().count == 1
 
 
-def test_only_what_is_half_written_for_long_is_swept_where_other_tasks_write(
+def test_only_old_temporary_files_are_removed_while_other_tasks_write(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("in/a.csv", ["one"])

@@ -1,4 +1,4 @@
-"""Large runs: what is in flight comes home, memory does not grow, a finished run costs no request."""
+"""Large runs: requests in flight are completed, memory does not grow, a finished run costs no request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FEW = 200_000
 
 
 @pytest.mark.slow
-def test_hundreds_of_answers_that_are_on_their_way_come_home(
+def test_hundreds_of_requests_in_flight_are_completed(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(4 * AT_ONCE)])
@@ -47,7 +47,7 @@ def test_hundreds_of_answers_that_are_on_their_way_come_home(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_memory_does_not_grow_with_rows_and_a_finished_run_asks_nothing(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_rows_and_a_finished_run_sends_nothing(tmp_path: Path) -> None:
     with start(dimensions=8) as simulator:
         few = measured(simulator, tmp_path, FEW)
         many = measured(simulator, tmp_path, MANY)
@@ -60,7 +60,7 @@ def test_memory_does_not_grow_with_rows_and_a_finished_run_asks_nothing(tmp_path
 
 
 def measured(simulator: Running, folder: Path, rows: int) -> dict[str, Any]:
-    """Score so many short rows; gives the peak of memory, and what `--json` says."""
+    """Score many short rows; return the peak memory and the output of `--json`."""
     name = f"{rows}.csv"
     with (folder / name).open("w") as file:
         file.write("text\n")

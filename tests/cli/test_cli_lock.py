@@ -1,4 +1,4 @@
-"""Two runs on one output: the second is told who works there, and does nothing."""
+"""Two runs on one output: the second reports the first one and does nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from cli_records import whole
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.locks.flock import SYSTEM
 from batchscore.output.locks.lock import Lock
-from batchscore.output.place import output_of
-from batchscore.plan.survey import survey
 from batchscore.rows import Event, Notice, RowsSettled
-from batchscore.run.score_files import score_surveyed
-from batchscore.run.stop_conditions import bounds_of
-from batchscore.settings.slices import OutputSettings, cut
+from batchscore.run.score_files import prepare
 from batchscore.simulator import Deployment
 
 if TYPE_CHECKING:
@@ -63,7 +59,9 @@ def test_a_second_run_is_refused_until_the_first_is_gone(
     assert len(whole("out" if output == "out" else f"{output}.batchscore", "chat")[0]) == 6
 
 
-def test_two_tasks_of_one_output_do_not_meet(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_two_tasks_in_one_output_do_not_conflict(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
     files.texts("a.csv", ["one", "two"])
     common = ["score", "a.csv", "-o", "out", "-m", deployment.name, "--column", "text", "--task"]
     deployment.will_be_slow(0.3, times=None)
@@ -84,7 +82,7 @@ def test_a_run_that_is_refused_for_another_reason_leaves_no_trace(
     assert sorted(str(path) for path in Path("out").rglob("*")) == ["out/chat", "out/chat/mine.txt"]
 
 
-def test_meanwhile_it_can_be_merged_as_far_as_it_is_but_not_verified(
+def test_a_running_output_can_be_merged_but_not_verified(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(6)])
@@ -109,13 +107,12 @@ def test_meanwhile_it_can_be_merged_as_far_as_it_is_but_not_verified(
 
 @pytest.mark.process
 def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> None:
-    """Somebody took it for dead, and works on the same output now."""
+    """Another run considered it dead, and writes to the same output now."""
     files.texts("a.csv", [f"row {row}" for row in range(3000)])
     settings = resolve_settings(
         {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True},
         environ={},
     ).settings
-    output = output_of(cut(OutputSettings, settings))
     hold = Lock(tmp_path / "gone.lock", b"", None, SYSTEM)
     notices: list[str] = []
 
@@ -125,9 +122,8 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
         elif isinstance(event, Notice):
             notices.append(event.text)
 
-    surveyed = survey(["a.csv"], settings, output=None)
-    bounds = bounds_of(settings, time.time())
-    finished = score_surveyed(settings, surveyed, output, [], {}, listen, hold, bounds, "run")
-    assert finished.exit_code == 4
-    assert 0 < finished.outcome.ok < 3000
+    run = prepare(settings, ["a.csv"], environ={}, listen=listen)
+    run.score(hold)
+    assert run.finish("").exit_code == 4
+    assert 0 < run.outcome.ok < 3000
     assert any("the lock of the output was removed" in notice for notice in notices)

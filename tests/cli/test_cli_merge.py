@@ -1,4 +1,4 @@
-"""`batchscore merge`: one file of many parts, honest about what is not there yet."""
+"""`batchscore merge`: one file from many parts, with a warning if some are missing."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_several_tasks_and_a_single_files_own_folder(
     assert list(library.read_scores("one.arrow")["chat"]) == answers("out", "chat")
 
 
-def test_what_may_not_be_written_or_is_not_there(
+def test_files_that_must_not_be_written_or_do_not_exist(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.lines("in/a.jsonl", [{"text": "one"}, {"text": "two"}])
@@ -127,8 +127,10 @@ def test_what_may_not_be_written_or_is_not_there(
     assert not Path("all.jsonl").exists()
 
 
-def test_loose_columns_go_into_columns(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """With `--keep '*'` every row keeps its own; a column of the file holds them all."""
+def test_columns_that_differ_by_row_go_into_one_column(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """With `--keep '*'` each row keeps its own columns; one column of the file holds them."""
     files.lines("in/a.jsonl", [{"text": "one"}, {"text": "two", "lang": "en"}])
     score(batchscore, deployment, "--keep", "*", task="chat")
     run = batchscore("merge", "out", "all.parquet")

@@ -1,4 +1,4 @@
-"""What people do wrong, or what their machine does: one clear message, the right code, nothing half-done."""
+"""Mistakes of users and faults of machines: one clear message, the right exit code, nothing half-done."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def one_message(run: Finished) -> str:
-    """Give the one line that was said."""
+    """Return the only line of output."""
     assert not run.stdout
     (line,) = run.stderr.splitlines()
     return line.removeprefix("batchscore: ")
 
 
-def test_input_that_cannot_be_scored_is_found_before_anything_is_asked(batchscore: Cli, files: Files) -> None:
+def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscore: Cli, files: Files) -> None:
     files.texts("in/a.csv", ["one"])
     files.csv("in/b.csv", [{"body": "x", "subject": "y", "lang": "z"}])
     files.text("notes.pdf", "no")
@@ -41,7 +41,7 @@ def test_input_that_cannot_be_scored_is_found_before_anything_is_asked(batchscor
         "in/b.csv --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, ",
         "in/b.csv --prompt {bodi}": "b.csv: no column 'bodi' (--prompt); its columns are body, ",
         "lines --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, "
-        "body, lang. The others hold bare texts, which take any column's place, so its name may be misspelt.",
+        "body, lang. The others hold bare texts, which fit any column name, so the name may be misspelt.",
         "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); there are body",
     }
     command = ["score", "-o", "out", "--task", "chat", "-m", "m", "--simulate"]
@@ -52,7 +52,7 @@ def test_input_that_cannot_be_scored_is_found_before_anything_is_asked(batchscor
     assert not Path("out").exists()
 
 
-def test_a_text_that_is_no_utf8_is_told_before_anything_is_asked(batchscore: Cli, files: Files) -> None:
+def test_a_text_that_is_not_utf8_is_reported_before_the_first_request(batchscore: Cli, files: Files) -> None:
     files.texts("a.csv", ["one"])
     done = batchscore(
         *("score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text"),
@@ -99,7 +99,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
     assert not Path("out").exists()
 
 
-def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_a_service_that_refuses_or_is_down(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     """A wrong key costs one request. An outage is resumed later; a refusal must be fixed."""
     files.texts("a.csv", [f"row {row}" for row in range(50)])
     command = ["score", "a.csv", "--task", "chat", "--column", "text"]
@@ -116,7 +116,10 @@ def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment
             ([*command, "-o", "nowhere", "-m", "m"], {"OPENAI_BASE_URL": None}),
         )
     assert wrong_key.exit_code == 1
-    assert "Stopped: the service refused the credentials (401). Check the key" in wrong_key.stderr
+    assert (
+        "Stopped: the service refused the credentials (401, invalid_api_key). Check the key"
+        in wrong_key.stderr
+    )
     assert "1 request\n          1 request retried or failed: 1 access denied\n" in wrong_key.stderr
     assert deployment.statistics().count == 1
     assert unknown.exit_code == 1
@@ -135,7 +138,7 @@ def test_a_service_that_will_not_serve(batchscore: Cli, files: Files, deployment
 
 
 def test_a_wrong_parameter_stops_early(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """Not every row is asked, and charged, only to be refused."""
+    """Not every row is sent, and billed, only to be refused."""
     files.texts("a.csv", [f"row {row}" for row in range(300)])
     command = ["score", "a.csv", "--column", "text", "-m", deployment.name, "--param", "bogus=1"]
     for run, task in zip(
@@ -192,7 +195,7 @@ def test_output_inside_the_input_is_not_read_as_input(
 def test_a_disk_that_is_full(
     batchscore: Cli, files: Files, deployment: Deployment, rows_a_request: int
 ) -> None:
-    """No file may grow over 6,000 bytes; the part would. It may be found when every row is answered."""
+    """No file may exceed 6,000 bytes, but the part would. This may be found after the last response."""
     files.texts("a.csv", [f"row {row}" for row in range(40)])
     command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text"]
     command += ["-m", deployment.name, "--rows-per-part", "30", "--batch-size", str(rows_a_request)]
@@ -232,7 +235,7 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert skipped.exit_code == 0
     assert "skipped: photo.JPG: suffix .JPG is not one that batchscore reads" in skipped.stdout
     assert mixed.exit_code == 1
-    assert "2 of 4 files cannot be scored; the others are" in mixed.stderr
+    assert "2 of 4 files cannot be scored; the summary says why" in mixed.stderr
     for words in ("bad.parquet: ", "other.csv: no column 'text'", "cut.json: "):
         assert f"cannot be scored: {words}" in mixed.stderr
     scores, errors = whole("mixed-out", "chat")
@@ -242,7 +245,7 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert (quiet.exit_code, quiet.said) == (0, "")
 
 
-def test_files_that_are_too_many_to_list_are_named_in_the_record(
+def test_files_beyond_the_list_are_in_the_record(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("in/good.csv", ["one"])
@@ -256,10 +259,10 @@ def test_files_that_are_too_many_to_list_are_named_in_the_record(
     assert all(problems[f"bad{number}.parquet"] for number in range(7))
 
 
-def test_standard_output_that_takes_nothing(
+def test_standard_output_that_cannot_be_written(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
-    """A reader that has gone doesn't make a good run a bad one; a report that is lost does."""
+    """A closed pipe does not fail a successful run; a full disk does."""
     files.texts("a.csv", ["one"])
     lost = simulator.deployment(deployment.name + "-2")
     command = ["score", "a.csv", "--task", "chat", "--column", "text", "--json"]
@@ -278,7 +281,7 @@ def test_standard_output_that_takes_nothing(
 
 
 def test_the_threshold_of_failed_rows(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """Rows that had nothing to ask don't count as failed."""
+    """Empty rows do not count as failed."""
     files.lines("a.jsonl", [{"text": "one"}, {"text": "two"}, {"text": ""}, {"other": 1}])
     command = ["score", "a.jsonl", "--task", "chat", "--column", "text", "-m", deployment.name]
     runs = batchscore.together(
@@ -290,10 +293,10 @@ def test_the_threshold_of_failed_rows(batchscore: Cli, files: Files, deployment:
     assert "errors: out0/errors/chat" in runs[0].stderr
 
 
-def test_a_part_that_could_not_be_written_is_asked_again_also_when_all_was_answered(
+def test_a_part_that_could_not_be_written_is_scored_again(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """One request answers every row, so nothing is under way when the part fails."""
+    """One request answers all rows, so nothing is in flight when the part fails."""
     files.texts("a.csv", [f"row {row}" for row in range(40)])
     command = ["score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text"]
     command += ["-m", deployment.name]

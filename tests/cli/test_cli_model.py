@@ -1,4 +1,4 @@
-"""`batchscore model save`, and `score` with a model of ours or anybody's."""
+"""`batchscore model save`, and `score` with our models and others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_model_is_saved_and_scores_from_another_folder(
     assert (sent.body["temperature"], sent.body["max_tokens"]) == (0.3, 5)
 
 
-def test_a_model_of_the_old_sample_needs_a_column_where_several_hold_text(
+def test_a_model_of_the_old_sample_needs_a_column_if_several_hold_text(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.csv("bills.csv", [{"text": "A bill.", "summary": "Short.", "title": "An act"}])
@@ -57,10 +57,10 @@ def test_a_model_of_the_old_sample_needs_a_column_where_several_hold_text(
     assert len(records(Path("named/embeddings"))) == len(records(Path("one/embeddings"))) == 1
 
 
-def test_a_template_of_anybodys_takes_the_column_that_is_named(
+def test_a_template_of_other_models_takes_the_named_column(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """The column of the field's name; the one that is named; the only one that holds text; bare texts."""
+    """The column with the field's name; the named one; the only text column; plain texts."""
     rows = [{"animal": "a cat", "body": "a dog"}]
     files.csv("both.csv", rows)
     files.csv("one.csv", [{"body": "a cow"}])
@@ -90,7 +90,7 @@ def test_a_model_with_another_column_is_another_output(
     assert "column" in again.stderr
 
 
-def test_what_a_model_cannot_be_is_told(batchscore: Cli, files: Files) -> None:
+def test_invalid_models_are_refused(batchscore: Cli, files: Files) -> None:
     files.csv("rows.csv", [{"text": "a"}])
     files.text("other/MLmodel", "flavors:\n  sklearn: {}\n")
     foreign, contradicted, nowhere, secret, full = batchscore.together(
@@ -111,7 +111,7 @@ def test_what_a_model_cannot_be_is_told(batchscore: Cli, files: Files) -> None:
 def test_scoring_with_a_folder_does_not_load_mlflow(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """It takes seconds, and every worker would wait for it."""
+    """It takes seconds, and each worker would wait for it."""
     files.csv("rows.csv", [{"text": "a"}])
     model = ["--model", str(FOREIGN / "embeddings-3.17"), "--deployment", deployment.name]
     words = ["score", "rows.csv", "-o", "out", *model]

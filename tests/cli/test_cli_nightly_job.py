@@ -1,4 +1,4 @@
-"""The nightly job that we show, run for real: its script, its index, its overlap, its units."""
+"""The example of a nightly job, executed: its script, index, overlap and units."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = Path(__file__).resolve().parents[2] / "deployment" / "nightly"
 
 @pytest.fixture
 def job(tmp_path: Path, simulator: Running, deployment: Deployment) -> dict[str, str]:
-    """The folder as it is shown, in the working folder, and the variables that the job runs with."""
+    """Copy the example to the working folder; return the job's variables."""
     for path in SHOWN.iterdir():
         shutil.copy(path, tmp_path)
     commands = {
@@ -54,7 +54,7 @@ def start(job: dict[str, str]) -> subprocess.Popen[str]:
 
 
 def night(job: dict[str, str]) -> int:
-    """Play one night to its end; returns the script's exit code."""
+    """Run one night to its end; return the script's exit code."""
     with start(job) as process:
         process.communicate(timeout=50)
     return process.returncode
@@ -67,7 +67,7 @@ def last_event() -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_nights_one_after_the_other_and_one_that_overlaps(
+def test_consecutive_nights_and_an_overlapping_one(
     job: dict[str, str], files: Files, deployment: Deployment, direct: Direct
 ) -> None:
     files.texts("data/a.csv", ["one", "two", "three"])
@@ -98,7 +98,7 @@ def test_nights_one_after_the_other_and_one_that_overlaps(
 
 
 @pytest.mark.slow
-def test_rows_without_an_id_stand_in_no_index(
+def test_rows_without_an_id_are_not_in_the_index(
     job: dict[str, str], files: Files, deployment: Deployment
 ) -> None:
     files.lines("data/a.jsonl", [{"id": None, "text": "one"}, {"id": "b", "text": "two"}])

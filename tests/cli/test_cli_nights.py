@@ -1,4 +1,4 @@
-"""Night after night over a folder that changes: only what is new is asked, nothing is lost or misreported."""
+"""Night after night over a changing folder: only new rows are sent, nothing is lost or misreported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ START: Files = {
 
 
 def expected_to_be_asked(before: Files, after: Files) -> Counter[str]:
-    """Texts of new and changed files that stood neither in a changed file nor in one that vanished."""
+    """Texts of new and changed files that were in no changed and no deleted file."""
     known = {text for name, rows in before.items() if after.get(name) != rows for _, text, _ in rows}
     return Counter(
         text
@@ -42,7 +42,7 @@ def expected_to_be_asked(before: Files, after: Files) -> Counter[str]:
 
 
 def nights(output: Output, seed: int, count: int) -> None:
-    """Play several nights, each after some edits, and check each."""
+    """Run several nights, each after some edits, and check each."""
     shutil.rmtree("in", ignore_errors=True)
     shutil.rmtree("out", ignore_errors=True)
     draw, fresh = random.Random(seed), itertools.count(100)
@@ -75,10 +75,10 @@ def test_a_folder_that_changes(
         nights(new_output(simulator, deployment, direct, more), seed, 5)
 
 
-def test_what_is_carried_over_stands_beside_what_a_stopped_night_has_made(
+def test_carried_over_scores_are_next_to_those_of_a_stopped_night(
     simulator: Running, deployment: Deployment, direct: Direct
 ) -> None:
-    """Parts made before the first request count, whatever was looked at before they were there."""
+    """Parts written before the first request count, although the output was read before."""
     output = Output(deployment, simulator.endpoint, direct, {"id": "id"})
     old = [(f"i{number}", f"text {number}", "n") for number in range(2)]
     begun = [(f"b{number}", f"begun {number}", "n") for number in range(5)]
@@ -97,10 +97,10 @@ def test_what_is_carried_over_stands_beside_what_a_stopped_night_has_made(
     output.check(files, {})
 
 
-def test_parts_of_a_plain_run_stand_where_a_night_before_it_got_no_answer(
+def test_parts_of_a_plain_run_stay_after_a_night_without_responses(
     simulator: Running, deployment: Deployment, direct: Direct
 ) -> None:
-    """The new version was begun without knowing how long vectors are."""
+    """The new version was started before the vector length was known."""
     output = Output(deployment, simulator.endpoint, direct, {"id": "id"})
     texts = ["one", "two", "three", "", f"four {CONTENT_FILTER_TRIGGER}"]
     write_inputs(Path("in"), {"a.csv": [(f"i{number}", text, "n") for number, text in enumerate(texts)]})
@@ -112,7 +112,7 @@ def test_parts_of_a_plain_run_stand_where_a_night_before_it_got_no_answer(
     assert not verify_output(output.folder).problems
 
 
-def test_names_of_runs_stay_in_order_and_short_where_the_clock_was_wrong_once(tmp_path: Path) -> None:
+def test_names_of_runs_stay_ordered_and_short_after_a_wrong_clock(tmp_path: Path) -> None:
     layout, names = Layout(tmp_path, "chat", ".jsonl"), [""]
     for night in range(300):
         wanted = f"{2030 if night == 3 else 2027}0101T{night:06}Z-host-4711"
@@ -122,10 +122,10 @@ def test_names_of_runs_stay_in_order_and_short_where_the_clock_was_wrong_once(tm
     assert len(names[-1]) < 50
 
 
-def test_a_new_version_that_could_not_take_its_place_wholly_does_so_later(
+def test_a_new_version_that_was_published_in_part_is_completed_later(
     simulator: Running, deployment: Deployment, direct: Direct
 ) -> None:
-    """A folder stands where the last part is to go: the parts before it are new, the manifest is not."""
+    """A folder has the name of the last part: the parts before it are new, the manifest is not."""
     output = Output(deployment, simulator.endpoint, direct, {"id": "id"})
     rows = [(f"i{number}", f"text {number}", "n") for number in range(8)]
     write_inputs(Path("in"), {"a.csv": rows})

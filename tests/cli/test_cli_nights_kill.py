@@ -1,4 +1,4 @@
-"""Nights that are killed, with edits between: what was paid is found again, an index misses nothing."""
+"""Killed nights with edits between: paid answers are reused, and an index misses nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others read: pandas, DuckDB, pyarrow and our own reader see every row, by every kind of output."""
+"""pandas, DuckDB, pyarrow and our own reader see every row, in every kind of output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXTS = (EMPTY_REPLY_TRIGGER, "2024-01-01", "007", "true", "One two. Three.", ""
 
 
 def write_folder(files: Files) -> dict[Place, str]:
-    """Write files whose first part has no reply at all, or nothing but errors."""
+    """Write files whose first part has no response, or only errors."""
     asked: dict[Place, str] = {}
     for name in NAMES:
         texts = [""] * 3 if "errors" in name else [f"{text}" for text in TEXTS]
@@ -84,10 +84,10 @@ def test_every_reader_sees_every_row(
     assert np.array_equal(np.stack(frame["embeddings"].to_list()), np.stack(vectors))
 
 
-def test_one_file_in_input_order_of_every_kind(
+def test_one_file_of_every_format_is_in_input_order(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:
-    """The prompt is the column named `input`, though another holds text, too."""
+    """The prompt is the column named `input`, although another also holds text."""
     rows = [{"input": f"Row {row} of the tide", "note": "a second text column"} for row in range(30)]
     files.csv("in/b.csv", rows[:20])
     files.csv("in/a.csv", rows[20:])
@@ -116,7 +116,7 @@ def test_one_file_in_input_order_of_every_kind(
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet", "arrow"])
-def test_nothing_to_score_is_a_summary_and_no_error(batchscore: Cli, files: Files, suffix: str) -> None:
+def test_an_input_without_rows_is_not_an_error(batchscore: Cli, files: Files, suffix: str) -> None:
     files.text("a.csv", "text\n")
     done = batchscore(
         "score", "a.csv", "-o", f"out.{suffix}", "--task", "embeddings", "-m", "any", "--column", "text"
@@ -127,7 +127,7 @@ def test_nothing_to_score_is_a_summary_and_no_error(batchscore: Cli, files: File
         assert Path("out.jsonl").read_bytes() == b""
     else:
         assert not Path(f"out.{suffix}").exists()
-        assert f"nothing was scored, so out.{suffix} was not written" in done.stdout
+        assert f"out.{suffix} was not written: no row was scored" in done.stdout
         command = ["score", "a.csv", "-o", f"named.{suffix}", "--task", "embeddings", "-m", "any"]
         known = batchscore(*command, "--column", "text", "--dimensions", "3", "--json")
         assert known.report["output_written"] is True

@@ -34,8 +34,8 @@ def rows_by_file(record: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("flags", [EMBEDDINGS, CHAT], ids=["embeddings", "chat"])
-def test_a_plan_is_what_the_run_then_does(command_line: Cli, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    """Over good and odd files of all formats; what is planned twice is the same, and known after the run."""
+def test_a_plan_matches_the_run(command_line: Cli, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Over good and odd files of all formats; after the run, the plan has nothing left to do."""
     shutil.copytree(ROOT / "data", "in/good")
     shutil.copytree(ODD, "in/odd", ignore=shutil.ignore_patterns("*.expected.json", "*.py"))
     before = everything_below(tmp_path)
@@ -66,7 +66,7 @@ def test_a_plan_is_what_the_run_then_does(command_line: Cli, tmp_path: Path, fla
     )
 
 
-def test_what_is_left_of_an_output_is_planned(command_line: Cli, files: Files) -> None:
+def test_the_remaining_rows_of_an_output_are_planned(command_line: Cli, files: Files) -> None:
     """After a limited run, and after a file has changed: as score itself resumes, or refuses to."""
     files.texts("in/a.csv", ["a text"] * 60)
     files.texts("in/b.csv", ["a text"] * 40)
@@ -113,7 +113,7 @@ def test_wrong_settings_are_refused_as_score_does(
     assert plan.stderr.splitlines()[-1] == score.stderr.splitlines()[-1]
 
 
-def test_a_plan_for_a_person_fits_the_terminal(command_line: Cli, files: Files) -> None:
+def test_a_plan_fits_the_terminal(command_line: Cli, files: Files) -> None:
     """At 80 columns with long names, several deployments, prices and many files."""
     for number in range(30):
         files.texts(f"in/a-folder-of-reports/the-annual-report-of-{number:03}.csv", ["some text", " "] * 700)
@@ -141,8 +141,8 @@ def test_a_plan_for_a_person_fits_the_terminal(command_line: Cli, files: Files) 
     assert "cannot be scored (completely): broken.parquet" in text
 
 
-def test_a_run_tells_what_is_before_it(files: Files, deployment: Deployment, simulator: Any) -> None:
-    """All rows of all files, also those that an earlier run has scored."""
+def test_a_run_reports_its_expected_size(files: Files, deployment: Deployment, simulator: Any) -> None:
+    """All rows of all files, including those of earlier runs."""
     files.texts("in/a.csv", ["a text"] * 30)
     files.lines("in/b.jsonl", [{"text": "one more text"}] * 20)
     settings = Settings(

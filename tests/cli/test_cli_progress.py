@@ -1,4 +1,4 @@
-"""What is shown while a run works, on a real terminal and where there is none."""
+"""Progress on a real terminal and without one."""
 
 from __future__ import annotations
 

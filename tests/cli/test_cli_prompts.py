@@ -1,4 +1,4 @@
-"""What is asked: columns, templates, messages, parameters; and what a record carries besides the answer."""
+"""Prompts: columns, templates, messages, parameters; and the other fields of a record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def bodies(deployment: Deployment) -> list[dict[str, Any]]:
-    """Give what the deployment was asked, without the model's name."""
+    """Return the bodies of the requests, without the model's name."""
     return [{k: v for k, v in one.body.items() if k != "model"} for one in deployment.requests()]
 
 
@@ -43,7 +43,7 @@ def test_a_template_takes_cells_and_literal_braces(
     ]
 
 
-def test_a_bad_template_is_found_before_anything_is_asked(
+def test_a_bad_template_is_found_before_the_first_request(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", ["one"])
@@ -93,7 +93,7 @@ def test_messages_come_from_a_file_of_templates(
 def test_a_ready_messages_column_in_every_kind_of_file(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:
-    """JSON text in csv, lists in jsonl, structs in parquet; `--system` opens those that have no system."""
+    """JSON text in csv, lists in jsonl, structs in parquet; `--system` is added if it is missing."""
     said = [[{"role": "user", "content": f"What of number {number}?"}] for number in range(3)]
     said[1].insert(0, {"role": "system", "content": "Mine."})
     said[2].append({"role": "assistant", "content": "Well, ", "name": "me"})
@@ -115,7 +115,7 @@ def test_a_ready_messages_column_in_every_kind_of_file(
     assert in_order(bodies(deployment)) == in_order([{"messages": talk} for talk in whole_talks * 3])
 
 
-def test_ids_and_kept_columns_stand_in_scores_and_errors(
+def test_ids_and_kept_columns_are_in_scores_and_errors(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     rows = [
@@ -160,10 +160,10 @@ def test_usage_and_raw_replies_of_embeddings_need_one_row_a_request(
         assert record["raw"]["model"] == f"simulator:{deployment.name}"
 
 
-def test_most_tokens_under_the_name_that_the_model_wants(
+def test_max_tokens_has_the_name_that_the_model_accepts(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
-    """The model's name tells, else the service's 400 does: then one request is lost, not one a row."""
+    """The model's name decides, else the service's 400: then one request is lost, not one per row."""
     files.texts("a.csv", [f"Long row {number} about the harbour and the tide." for number in range(8)])
     # The simulator goes by the deployment's name, we by the model's.
     hidden = simulator.deployment(f"o3-{deployment.name}")
@@ -183,7 +183,7 @@ def test_most_tokens_under_the_name_that_the_model_wants(
     assert {record["finish_reason"] for record in whole("shown", "chat")[0].values()} == {"length"}
 
 
-def test_parameters_travel_untouched(
+def test_parameters_are_sent_unchanged(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
     files.texts("a.csv", ["Boats lie in the harbour. Trams run at night. Bees dance."])

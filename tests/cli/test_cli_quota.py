@@ -1,4 +1,4 @@
-"""Quotas with the real command and a real server: given, told by headers, shared by processes, added up."""
+"""Quotas with the real command and a real server: set, read from headers, shared, added up."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ def told(running: Running) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_a_strict_quota_is_kept_with_limits_given_and_with_limits_told(batchscore: Cli, files: Files) -> None:
-    """A bucket of one second: whoever sends two seconds' worth at once is refused."""
+def test_a_strict_quota_is_kept_with_limits_from_settings_and_from_headers(
+    batchscore: Cli, files: Files
+) -> None:
+    """A bucket of one second: two seconds' worth at one time is refused."""
     files.texts("a.csv", [f"row {row} of the tide table, with some words more " * 6 for row in range(300)])
     common = ["score", "a.csv", "--task", "embeddings", "--column", "text"]
     with start(dimensions=4, tpm=600_000, rpm=6000, burst_seconds=1.0) as strict:
@@ -67,7 +69,7 @@ def test_processes_on_one_quota_keep_it_together_and_one_may_be_killed(batchscor
 
 
 @pytest.mark.slow
-def test_the_deployments_of_the_file_are_all_used_and_a_dead_one_is_left_out(
+def test_all_deployments_of_the_file_are_used_except_a_dead_one(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
     others = [simulator.deployment(f"{deployment.name}-{name}") for name in ("east", "gone")]
@@ -96,7 +98,7 @@ def test_the_deployments_of_the_file_are_all_used_and_a_dead_one_is_left_out(
     assert key not in record.read_text()
 
 
-def test_what_cannot_be_meant_in_the_tables_is_said(batchscore: Cli, files: Files) -> None:
+def test_invalid_deployment_tables_are_refused(batchscore: Cli, files: Files) -> None:
     files.texts("a.csv", ["one"])
     base = 'task = "chat"\nmodel = "m"\ncolumn = "text"\n[[deployments]]\n'
     wrong = {
@@ -112,9 +114,7 @@ def test_what_cannot_be_meant_in_the_tables_is_said(batchscore: Cli, files: File
         assert "secret-value" not in run.said
 
 
-def test_long_rows_are_scored_by_their_beginning_where_that_is_wished(
-    batchscore: Cli, files: Files, deployment: Deployment
-) -> None:
+def test_long_rows_are_truncated_on_request(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", ["short enough", "much too long " * 3000, "short as well"])
     command = ["score", "a.csv", "--task", "embeddings", "--column", "text", "-m", deployment.name]
     cut, whole_or_nothing = batchscore.together(
@@ -130,7 +130,7 @@ def test_long_rows_are_scored_by_their_beginning_where_that_is_wished(
     assert list(read_scores("cut.parquet")["truncated"]) == [False, True, False]
 
 
-def test_equal_rows_are_asked_once(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_duplicate_prompts_are_sent_once(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", ["yes", "no", "yes", "", "no", "yes"] * 20)
     run = batchscore(
         *("score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name),

@@ -1,4 +1,4 @@
-"""The page of a run: written at its end, made again later, looked at in a browser where there is one."""
+"""The page of a run: written at its end, written again later, and opened in a browser if there is one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECRET = "a text that stands nowhere"
 
 
 def charts_of(page: Path) -> list[dict[str, Any]]:
-    """Give what the page draws."""
+    """Return the charts of the page."""
     found = re.search(
         r'<script type="application/json" id="charts">(.*?)</script>', page.read_text(), re.DOTALL
     )
@@ -30,7 +30,7 @@ def charts_of(page: Path) -> list[dict[str, Any]]:
     return charts
 
 
-def test_a_run_leaves_its_page_and_the_command_makes_it_again(
+def test_a_run_writes_its_page_and_the_command_writes_it_again(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     texts = [f"{SECRET} {number}" for number in range(60)]
@@ -124,13 +124,13 @@ def test_a_page_of_workers_of_parquet_and_of_one_file(batchscore: Cli, files: Fi
     assert batchscore("score", "in", *ask, "-o", "in/scores", "--quiet").said == ""
 
 
-def test_a_page_that_cannot_be_written_is_no_reason_to_fail(batchscore: Cli, files: Files) -> None:
+def test_a_page_that_cannot_be_written_does_not_fail_the_run(batchscore: Cli, files: Files) -> None:
     files.texts("a.csv", ["one"])
     Path("out/report.html").mkdir(parents=True)
     Path("out/report.html/x").write_text("")
     done = batchscore("score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text")
     assert done.exit_code == 0
-    assert "There is no page of this run" in done.stderr
+    assert "The run's page was not written" in done.stderr
 
 
 def test_a_page_in_a_store(batchscore: Cli, files: Files, bucket: Bucket) -> None:

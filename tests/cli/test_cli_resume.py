@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """A run is continued by the same settings only; others are told what differs, and how to go on."""
+    """A run is resumed with the same settings only; otherwise the message says what differs."""
     files.texts("in/a.csv", [f"row {row}" for row in range(8)])
     files.texts("in/b.csv", [f"next {row}" for row in range(4)])
     command = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name]
@@ -61,7 +61,7 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     assert len(whole("out", "chat")[0]) == 12
 
 
-def test_overwrite_discards_nothing_before_the_service_has_answered(
+def test_overwrite_discards_nothing_before_the_first_response(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", ["one", "two"])
@@ -92,10 +92,10 @@ def test_overwrite_discards_nothing_before_the_service_has_answered(
     assert {each["file"] for each in record["timeline"]["slowest"]} == {"a.csv"}
 
 
-def test_rows_that_failed_for_the_services_fault_are_asked_again(
+def test_rows_with_transient_errors_are_retried(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """The others would fail again, so they are not."""
+    """The others would fail again, so they are not retried."""
     texts = ["one", "two BROKEN", f"three {CONTENT_FILTER_TRIGGER}", "", "five", "six"]
     files.texts("a.csv", texts)
     # Late, so that meanwhile others are answered: else it would be an outage, not a row's bad luck.
@@ -132,10 +132,10 @@ def test_a_part_that_was_lost_is_scored_again(batchscore: Cli, files: Files, dep
     assert len(whole("out", "chat")[0]) == 9
 
 
-def test_of_a_damaged_part_what_still_stands_is_not_asked_again(
+def test_intact_records_of_a_damaged_part_are_not_scored_again(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """As after a crash between a part's two files: the error records are gone, the scores are paid for."""
+    """As after a crash between a part's two files: the error records are missing, the scores are paid for."""
     files.texts("a.csv", ["one", f"two {CONTENT_FILTER_TRIGGER}", "three"])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     assert batchscore(*command).exit_code == 3
@@ -148,7 +148,7 @@ def test_of_a_damaged_part_what_still_stands_is_not_asked_again(
     assert (len(scores), len(failed)) == (2, 1)
 
 
-def test_a_run_that_scored_nothing_stands_in_nobodys_way(
+def test_a_run_that_scored_nothing_blocks_no_other(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", ["one", "two"])
@@ -163,7 +163,7 @@ def test_a_run_that_scored_nothing_stands_in_nobodys_way(
 
 
 @pytest.mark.crash
-def test_a_killed_run_goes_on_and_every_row_comes_once(
+def test_a_killed_run_resumes_with_one_record_per_row(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     rows = 120

@@ -1,4 +1,4 @@
-"""What nobody may read: the input's text outside of records that are asked for it, and the key anywhere."""
+"""Secrets: the input's text appears only in records that keep it, and the key nowhere."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 MARKER = "m4rk3r-0f-a-cell"
 
 
-def test_neither_the_input_nor_the_key_stands_anywhere_else(
+def test_neither_the_input_nor_the_key_appears_anywhere_else(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
-    """Not in error records, manifests, the run's record, nor on any stream; nor as the service's echo."""
+    """Not in error records, manifests, the run's record or any output stream, nor in echoed messages."""
     texts = [f"{word} {MARKER}" for word in ("one", "BROKEN", "REFUSED", CONTENT_FILTER_TRIGGER)]
     files.lines("in/a.jsonl", [*({"text": text} for text in texts), {"other": MARKER}])
     files.text("in/b.jsonl", f'{{"text": "{MARKER}"}}\n{{"text": "{MARKER}\n')
@@ -78,7 +78,7 @@ def test_neither_the_input_nor_the_key_stands_anywhere_else(
         "auth": "key",
         "from": {
             "endpoint": "OPENAI_BASE_URL",
-            "deployment": "--model",
+            "deployment": "model",
             "key": "OPENAI_API_KEY",
             "auth": "OPENAI_API_KEY",
         },

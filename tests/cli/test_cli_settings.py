@@ -1,4 +1,4 @@
-"""Who says what is set: flag over variable over file; and the endpoint by every name that people know."""
+"""Precedence of settings: flag over variable over file; and all names of the endpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 def test_a_flag_beats_a_variable_beats_the_file(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
-    """A flag that was not given leaves the variable's word, an empty variable the file's."""
+    """Without a flag the variable counts; with an empty variable, the file."""
     files.csv("a.csv", [{"id": "7", "text": "one", "lang": "en"}])
     named = simulator.deployment(deployment.name + "-named")
     toml = (
@@ -132,7 +132,7 @@ def test_every_way_to_name_the_endpoint(
     }
 
 
-def test_variables_that_nothing_reads_are_told(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_unknown_variables_are_reported(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", ["one", "two"])
     files.text("batchscore.toml", '[[deployments]]\nkey_variable = "BATCHSCORE_WEST"\n')
     stray = {
@@ -155,7 +155,7 @@ def test_variables_that_nothing_reads_are_told(batchscore: Cli, files: Files, de
     )
 
 
-def test_the_record_of_a_run_says_where_each_deployments_settings_stood(
+def test_the_record_of_a_run_has_the_source_of_each_deployments_settings(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
     files.texts("a.csv", ["one"])
@@ -177,7 +177,7 @@ def test_the_record_of_a_run_says_where_each_deployments_settings_stood(
     }
 
 
-def test_no_key_is_sent_where_none_is_wanted(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_no_key_is_sent_if_none_is_wanted(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", ["one"])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     run = batchscore(*command, "--auth", "none")

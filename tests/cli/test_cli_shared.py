@@ -1,4 +1,4 @@
-"""Several workers on one output: mini-batches come twice, at the same time, and workers are killed."""
+"""Several workers on one output: mini-batches are delivered twice or concurrently, and workers are killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORKERS = 3
 
 @dataclass
 class Deliveries:
-    """Mini-batches that are to be done; one whose worker was killed is delivered again."""
+    """Mini-batches to do; that of a killed worker is delivered again."""
 
     waiting: deque[list[str]]
     kills: int
@@ -140,7 +140,7 @@ def test_three_workers_and_each_mini_batch_twice(
     assert deliveries.killed >= 1
 
 
-def test_the_second_delivery_of_a_file_asks_nothing(
+def test_the_second_delivery_of_a_file_sends_nothing(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(30)])
@@ -157,7 +157,7 @@ def test_the_second_delivery_of_a_file_asks_nothing(
     assert not list(Path("out").rglob("*.lock"))
 
 
-def test_a_worker_that_meets_a_changed_file_says_what_a_worker_can_do(
+def test_a_worker_that_finds_a_changed_file_says_what_to_do(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(30)])
@@ -195,10 +195,10 @@ def test_a_worker_that_meets_a_changed_file_says_what_a_worker_can_do(
     assert batchscore("verify", "out").exit_code == 0
 
 
-def test_what_a_worker_was_killed_over_is_mended_by_the_next_delivery(
+def test_the_next_delivery_repairs_the_part_of_a_killed_worker(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """Its part was replaced, but not its commit record: to the size the same, to the byte not."""
+    """Its part was replaced, but not its commit record: the size is the same, the bytes are not."""
     files.texts("a.csv", [f"row {row}" for row in range(30)])
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     command += ["--shared-output", "--rows-per-part", "10"]
@@ -215,9 +215,7 @@ def test_what_a_worker_was_killed_over_is_mended_by_the_next_delivery(
     assert len(whole("out", "chat")[0]) == 30
 
 
-def test_a_run_that_has_the_output_for_itself_keeps_workers_away(
-    batchscore: Cli, files: Files, deployment: Deployment
-) -> None:
+def test_an_exclusive_run_locks_out_workers(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", ["a row"])
     deployment.will_be_slow(30.0, times=None)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
@@ -256,8 +254,10 @@ def test_what_several_workers_cannot_do_is_refused(
     assert told in run.stderr
 
 
-def test_names_in_records_begin_below_the_root(batchscore: Cli, files: Files, deployment: Deployment) -> None:
-    """Whatever other files come with a file, it is called the same."""
+def test_names_in_records_are_relative_to_the_base_dir(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """A file has the same name, whatever other files are delivered with it."""
     for name in ("in/a/x.csv", "in/b/x.csv"):
         files.texts(name, [f"a row of {name}"])
     command = [
@@ -312,7 +312,7 @@ def test_journals_of_killed_workers_are_taken_over_on_their_machine(
 def test_a_host_scores_the_same_files_in_two_threads_of_one_process(
     files: Files, deployment: Deployment, simulator: Running, tmp_path: Path
 ) -> None:
-    """As a driver does: from Python, off the main thread, without the command line."""
+    """As a driver does: from Python, not on the main thread, without the command line."""
     files.texts("a.csv", [f"row {row}" for row in range(60)])
     settings = Settings(
         task="embeddings",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROWS = 9
 
 
-def test_a_first_signal_waits_for_answers_and_the_same_command_finishes(
+def test_a_first_signal_waits_for_responses_and_the_same_command_finishes(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running, tmp_path: Path
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(ROWS)])
@@ -57,10 +57,10 @@ def test_a_first_signal_waits_for_answers_and_the_same_command_finishes(
         assert one.statistics().count < ROWS - 3
 
 
-def test_a_run_that_stopped_counts_what_it_left(
+def test_a_run_that_stopped_counts_the_remaining_work(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
-    """Rows that nobody has read cannot be counted, so the files that hold them are."""
+    """Rows of unread files cannot be counted, so the files are counted."""
     for name in ("a", "b", "c"):
         files.texts(f"in/{name}.csv", [f"{name} {row}" for row in range(ROWS)])
     command = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
@@ -69,7 +69,7 @@ def test_a_run_that_stopped_counts_what_it_left(
     assert "chat: 11 rows done, 0 failed, 1 file not read completely, 1 file not started" in limited.stdout
     record = record_of_the_only_run()
     assert (record["reason"], record["rows"]) == ("limit was reached", ROWS + 2)
-    assert sorted((file["file"], file["state"], file["read_to_its_end"]) for file in record["files"]) == [
+    assert sorted((file["file"], file["state"], file["complete"]) for file in record["files"]) == [
         ("a.csv", "complete", True),
         ("b.csv", "partial", False),
         ("c.csv", "not_started", False),
@@ -86,7 +86,7 @@ def test_a_run_that_stopped_counts_what_it_left(
     assert again.report["rows"] == ROWS + 2 + again.report["not_reached"]
 
 
-def test_a_signal_that_comes_twice_throws_nothing_away(
+def test_a_signal_that_is_delivered_twice_discards_nothing(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
     """As `timeout` sends it to a process and to its group."""
@@ -97,7 +97,7 @@ def test_a_signal_that_comes_twice_throws_nothing_away(
     ) as process:
         deployment.wait_for(1)
         process.interrupt(signal.SIGTERM)
-        assert "send SIGTERM again to leave at once" in process.stderr.readline()
+        assert "send SIGTERM again to quit now" in process.stderr.readline()
         process.interrupt(signal.SIGTERM)
         process.interrupt(signal.SIGINT)
         run = process.finish()
@@ -107,13 +107,13 @@ def test_a_signal_that_comes_twice_throws_nothing_away(
 
 
 def record_of_the_only_run() -> dict[str, Any]:
-    """Give what `runs/` says of the one run."""
+    """Return the record of the only run."""
     (path,) = Path("out/runs").iterdir()
     found: dict[str, Any] = json.loads(path.read_bytes())
     return found
 
 
-def test_a_second_signal_leaves_at_once(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_a_second_signal_quits_at_once(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     files.texts("a.csv", ["fast", "slow", "slow", "fast"])
     deployment.will_be_slow(60, times=None, when_input_contains="slow")
     with batchscore.start(
@@ -121,7 +121,7 @@ def test_a_second_signal_leaves_at_once(batchscore: Cli, files: Files, deploymen
     ) as process:
         deployment.wait_for(4)
         process.interrupt()
-        assert "press Ctrl-C again to leave at once" in process.stderr.readline()
+        assert "press Ctrl-C again to quit now" in process.stderr.readline()
         process.interrupt()
         # The same once more, as far as anybody can tell: it is not heard as a second wish.
         time.sleep(0.3)
@@ -152,7 +152,7 @@ def test_ctrl_c_in_a_rehearsal_reaches_the_simulator_too(
 
 
 def wait_for_file(path: Path, seconds: float = 20.0) -> None:
-    """Wait for a fact that no server knows of."""
+    """Wait for a file."""
     end = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not come"

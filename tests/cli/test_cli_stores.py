@@ -57,7 +57,7 @@ REFUSED = [
 ]
 
 
-def test_an_azure_store_that_refuses_is_told_in_a_sentence(batchscore: Cli, azure_bucket: Bucket) -> None:
+def test_an_azure_store_that_refuses_is_reported_in_a_sentence(batchscore: Cli, azure_bucket: Bucket) -> None:
     uri = azure_bucket.put("a.csv", TEXT)
     all_done = batchscore.each(*(([*SCORE, uri, "-o", f"out{n}"], env) for n, (env, _) in enumerate(REFUSED)))
     for done, (_, told) in zip(all_done, REFUSED, strict=True):
@@ -75,7 +75,7 @@ def test_an_azure_store_that_refuses_is_told_in_a_sentence(batchscore: Cli, azur
         ("https://account.blob.core.windows.net/files/a.csv?sig={secret}", "write a store's address as"),
     ],
 )
-def test_an_input_that_cannot_be_had_is_told_in_a_sentence(
+def test_an_input_that_cannot_be_read_is_reported_in_a_sentence(
     batchscore: Cli, s3: Bucket, inputs: str, told: str
 ) -> None:
     done = batchscore(*SCORE, inputs.format(uri=s3.uri, secret=SECRET), "-o", "out")
@@ -84,7 +84,7 @@ def test_an_input_that_cannot_be_had_is_told_in_a_sentence(
     assert SECRET not in done.said
 
 
-def test_an_s3_server_that_is_not_there_is_told_in_a_sentence(batchscore: Cli, s3: Bucket) -> None:
+def test_a_missing_s3_server_is_reported_in_a_sentence(batchscore: Cli, s3: Bucket) -> None:
     env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
     done = batchscore(*SCORE, f"{s3.uri}/a.csv", "-o", "out", env=env)
     assert done.exit_code == 1
@@ -95,7 +95,7 @@ TEXTS = "text\n" + "".join(f"the tide turned {row} times\n" for row in range(10)
 
 
 def parts(bucket: Bucket, format_name: str) -> list[dict[str, object]]:
-    """Give the score records of an output in a bucket, as pyarrow's own reader of folders sees them."""
+    """Return the score records of an output in a bucket, read with pyarrow's dataset reader."""
     folder = dataset(f"{bucket.name}/out/embeddings", filesystem=bucket.files, format=format_name)
     return sorted(folder.to_table(columns=["file", "row"]).to_pylist(), key=lambda record: record["row"])
 
@@ -127,7 +127,7 @@ def test_a_run_from_store_to_store_is_resumed_and_read_by_pyarrow(batchscore: Cl
 
 
 @pytest.mark.slow
-def test_one_file_in_a_store_is_replaced_whole_and_a_damaged_part_asked_again(
+def test_one_file_in_a_store_is_replaced_at_once_and_a_damaged_part_scored_again(
     batchscore: Cli, s3: Bucket
 ) -> None:
     uri = s3.put("a.csv", TEXTS)
@@ -162,7 +162,7 @@ def test_one_file_in_a_store_is_replaced_whole_and_a_damaged_part_asked_again(
         ("abfss://c@account.dfs.core.windows.net/out?sv=1&sig={secret}", "put secrets into the environment"),
     ],
 )
-def test_an_output_that_cannot_be_written_is_told_in_a_sentence(
+def test_an_output_that_cannot_be_written_is_reported_in_a_sentence(
     batchscore: Cli, s3: Bucket, output: str, told: str
 ) -> None:
     s3.put("in/a.csv", TEXT)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library that stands between a process and its files."""
+    """The library between a process and its files."""
     made = tmp_path_factory.mktemp("shim") / "strange.so"
     source = HERE.parent / "strange.c"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", made, source, "-ldl"], check=True)
@@ -96,7 +96,7 @@ def faults(shim: Path, tmp_path: Path, batchscore: Cli) -> Faults:
 
 
 def check(found: list[dict[str, Any]], *, more_than: int) -> None:
-    """Whatever failed, the same command makes it whole; what failed was told, or did not matter."""
+    """Whatever failed, the same command completes it; the failure was reported, or did not matter."""
     assert len(found) > more_than
     for run in found:
         assert "Traceback" not in run["said"] + run["said_again"], run["said"] + run["said_again"]
@@ -135,7 +135,7 @@ def test_a_disk_without_rename_may_fail_at_any_change(faults: Faults, first: int
 def test_a_mount_that_neither_appends_nor_renames_nor_seeks(
     batchscore: Cli, files: Files, deployment: Deployment, strange: dict[str, str | None], tmp_path: Path
 ) -> None:
-    """Killed in the middle and started again: it goes on from the journal, on a disk of this machine."""
+    """Killed in the middle and started again: it resumes from the journal on a local disk."""
     files.texts("a.csv", [f"row {row}" for row in range(120)])
     deployment.will_be_slow(0.05, times=None)
     command = ["score", "a.csv", "-o", "mount/out", "--task", "chat", "-m", deployment.name]
@@ -170,7 +170,7 @@ def test_both_formats_are_written_from_start_to_end(
 
 
 @pytest.mark.slow
-def test_a_torn_manifest_costs_nothing_where_it_was_written_in_place(
+def test_a_torn_manifest_that_was_written_in_place_costs_nothing(
     batchscore: Cli, files: Files, deployment: Deployment, strange: dict[str, str | None]
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(40)])

@@ -1,4 +1,4 @@
-"""A gigabyte goes through in the memory that a megabyte needs."""
+"""A gigabyte is scored with the memory that a megabyte needs."""
 
 from __future__ import annotations
 

@@ -27,7 +27,6 @@ from batchscore.endpoint.credentials import (
     scope_of,
 )
 from batchscore.endpoint.target import resolve_target
-from batchscore.endpoint.token_cache import Token, TokenCache, schedule_renewal
 from batchscore.errors import ServiceRefused, SettingsError
 from endpoint_settings import endpoint_settings
 
@@ -84,7 +83,7 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TokenSe
     for name in os.environ:
         if name.startswith(("AZURE_", "MSI_", "IDENTITY_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    # No az, azd or pwsh is found, and no login of whoever runs the tests.
+    # Hides az, azd, pwsh and the developer's own login.
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
     with TokenService() as server:
@@ -119,7 +118,7 @@ def run(scene: Callable[[], Awaitable[Any]]) -> Any:
         ({}, {"auth": "none"}, {}),
     ],
 )
-def test_what_is_given_by_hand_is_sent_and_cannot_be_renewed(
+def test_a_key_or_token_from_a_variable_is_sent_and_cannot_be_renewed(
     environ: dict[str, str], settings: dict[str, str], headers: dict[str, str]
 ) -> None:
     target = resolve_target(endpoint_settings(model="m", endpoint=AZ, **settings), environ)
@@ -140,7 +139,7 @@ def test_a_token_comes_from_the_managed_identity(service: TokenService) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "default", "my-identity"])
-def test_a_client_id_that_is_no_guid_is_left_out(service: TokenService, value: str) -> None:
+def test_a_client_id_that_is_not_a_guid_is_ignored(service: TokenService, value: str) -> None:
     run(entra({"DEFAULT_IDENTITY_CLIENT_ID": value}).headers)
     assert "clientid" not in service.asked[0][0]
 
@@ -163,7 +162,7 @@ def test_the_scope_follows_the_host(url: str, scope: str) -> None:
     assert scope_of(url, {"BATCHSCORE_ENTRA_SCOPE": ""}) == scope
 
 
-def test_a_scope_that_is_none_is_refused() -> None:
+def test_an_invalid_scope_is_refused() -> None:
     with pytest.raises(SettingsError, match="default"):
         scope_of(AZ, {"BATCHSCORE_ENTRA_SCOPE": "cognitive services"})
 
@@ -198,7 +197,7 @@ def test_a_hundred_401s_give_one_new_token(service: TokenService) -> None:
 
 @pytest.mark.slow
 def test_a_short_token_serves_its_whole_life(service: TokenService) -> None:
-    """Over some lives nobody is given an expired token, and none is asked for before the end of another."""
+    """Over several lives no request gets an expired token, and none is fetched before another one ends."""
     service.life_seconds, service.delay_seconds = 2, 0.1
     credentials = entra()
 
@@ -213,7 +212,7 @@ def test_a_short_token_serves_its_whole_life(service: TokenService) -> None:
     assert all(asked >= end for asked, end in zip(service.asked_at[1:], service.ends.values(), strict=False))
 
 
-def test_a_caller_that_is_cancelled_takes_the_token_from_nobody(service: TokenService) -> None:
+def test_a_cancelled_caller_does_not_cancel_the_fetch_of_others(service: TokenService) -> None:
     service.delay_seconds = 0.2
     credentials = entra()
 
@@ -259,59 +258,6 @@ def test_another_scope_or_identity_has_a_token_of_its_own(
     assert len(service.asked) == 4
 
 
-def test_a_renewal_outlives_the_loop_that_began_it() -> None:
-    clock = Clock()
-    fetch = Fetch(clock)
-    credentials = TokenCredentials(TokenCache(fetch, clock))
-    run(credentials.headers)
-    clock.now += 3599
-    assert run(credentials.headers) in ({"Authorization": "Bearer t1"}, {"Authorization": "Bearer t2"})
-    clock.now += 2
-    assert run(credentials.headers) == {"Authorization": "Bearer t2"}
-    assert fetch.count == 2
-
-
-@pytest.mark.process
-def test_a_forked_process_fetches_a_token_of_its_own() -> None:
-    """In an interpreter of its own; the lock is held at the fork, as another thread may hold it."""
-    code = """
-import os
-from batchscore.endpoint import token_cache
-
-first = token_cache.shared_token_cache("key", None, None)
-assert token_cache.shared_token_cache("key", None, None) is first
-token_cache._lock.acquire()
-pid = os.fork()
-if not pid:
-    os._exit(7 if token_cache.shared_token_cache("key", None, None) is not first else 8)
-assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
-
-
-@pytest.mark.parametrize(
-    ("life", "renewed_after", "waited_for_after", "fetched_after"),
-    [
-        (86_400, 86_100, 86_400, 86_100),
-        (3600, 3300, 3600, 3300),
-        (600, 550, 600, 550),
-        (60, 55, 60, 55),
-        (40, 39.5, 39.5, 40),
-        (5, 4.75, 4.75, 5),
-        (0.5, 0.95, 0.95, 1),
-        (-7200, 0.95, 0.95, 1),
-    ],
-)
-def test_when_a_token_is_renewed(
-    life: float, renewed_after: float, waited_for_after: float, fetched_after: float
-) -> None:
-    """Ahead of its end, while it serves; one of seconds at its end, and nobody uses it just before."""
-    now = 1_000_000.0
-    moments = schedule_renewal(Token("t", now + life), now)
-    found = (moments.renew_at - now, moments.wait_at - now, moments.fetch_at - now)
-    assert found == pytest.approx((renewed_after, waited_for_after, fetched_after))
-
-
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -322,7 +268,7 @@ def test_when_a_token_is_renewed(
         (200, '{"access_token": "HUSH"}'),
     ],
 )
-def test_a_token_service_that_fails_gives_one_message_for_a_person(
+def test_a_token_service_that_fails_gives_one_message(
     service: TokenService,
     status: int,
     body: str,
@@ -348,108 +294,6 @@ def test_a_library_setting_that_is_wrong_is_a_setting_error(
     monkeypatch.setenv("AZURE_AUTHORITY_HOST", "http://login.example.com")
     with pytest.raises(SettingsError, match="AZURE_"):
         fetch_token(DEFAULT_SCOPE)
-
-
-class Clock:
-    now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Fetch:
-    """A scripted source of tokens: each of an hour, or an error."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.count, self.fails, self.same = clock, 0, False, False
-
-    def __call__(self) -> Token:
-        self.count += 1
-        if self.fails:
-            raise ServiceRefused("no token")
-        return Token("t" if self.same else f"t{self.count}", self.clock.now + 3600)
-
-
-async def settled(cache: TokenCache) -> None:
-    assert cache._renewal is not None
-    await asyncio.wait([asyncio.wrap_future(cache._renewal)])
-
-
-def test_a_token_is_renewed_five_minutes_ahead_and_a_failure_waits_half_a_minute() -> None:
-    clock = Clock()
-    fetch = Fetch(clock)
-    cache = TokenCache(fetch, clock)
-    credentials = TokenCredentials(cache)
-
-    async def scene() -> None:
-        first = await credentials.headers()
-        clock.now += 3299
-        assert await credentials.headers() is first
-        assert fetch.count == 1
-        fetch.fails = True
-        clock.now += 2
-        assert await credentials.headers() is first
-        await settled(cache)
-        assert await credentials.headers() is first
-        assert fetch.count == 2
-        clock.now += 31
-        assert await credentials.headers() is first
-        await settled(cache)
-        assert fetch.count == 3
-        clock.now += 300
-        with pytest.raises(ServiceRefused):
-            await credentials.headers()
-        fetch.fails = False
-        assert await credentials.headers() == {"Authorization": "Bearer t5"}
-
-    run(scene)
-
-
-def test_a_source_that_gives_the_same_token_again_is_not_asked_for_every_401() -> None:
-    clock = Clock()
-    fetch = Fetch(clock)
-    fetch.same = True
-    credentials = TokenCredentials(TokenCache(fetch, clock))
-
-    async def scene() -> None:
-        old = await credentials.headers()
-        assert [await credentials.refresh(old) for _ in range(5)] == [False] * 5
-        assert fetch.count == 2
-
-    run(scene)
-
-
-def test_a_clock_that_is_a_second_behind_ends_no_run_with_short_tokens() -> None:
-    """Each token is refused before its end as this machine sees it."""
-    clock = Clock()
-    tokens = iter(Token(f"t{number}", 0.0) for number in range(9))
-    credentials = TokenCredentials(TokenCache(lambda: Token(next(tokens).text, clock.now + 5), clock))
-
-    async def scene() -> None:
-        for _ in range(4):
-            old = await credentials.headers()
-            clock.now += 4
-            assert await credentials.refresh(old)
-
-    run(scene)
-
-
-def test_a_clock_that_is_wrong_does_not_make_every_request_fetch() -> None:
-    clock = Clock()
-    fetch = Fetch(Clock())
-    credentials = TokenCredentials(TokenCache(fetch, clock))
-    clock.now += 7200
-
-    async def scene() -> None:
-        for _ in range(50):
-            await credentials.headers()
-        assert fetch.count == 1
-
-    run(scene)
-
-
-def test_a_token_never_shows_itself() -> None:
-    assert "SECRET" not in repr(Token("SECRET", 1.0))
 
 
 @pytest.mark.process

@@ -1,8 +1,8 @@
-"""Writes the odd files beside it, each with what it must give: `NAME` and `NAME.expected.json`.
+"""Write the odd files beside this script, each with its expectation: `NAME` and `NAME.expected.json`.
 
     python tests/odd/make_odd.py
 
-The files are committed; a file by hand, say from a bug report, needs no entry here. Expected are the
+The files are committed; a file made by hand, say from a bug report, needs no entry here. Expected are the
 `columns`, the `rows` as `[number, values]`, the `unreadable` rows as `[number, code]`, and a part of
 the file's `problem`. Optional: `headerless`, `text_columns`, and `options` of `ReadOptions`.
 """

@@ -1,4 +1,4 @@
-"""Records as Parquet and Arrow columns: types that the data cannot change, and the same rows back."""
+"""Records as Parquet and Arrow columns: types that do not depend on the data, and the same rows back."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_types_do_not_depend_on_the_data() -> None:
         assert written(encode_scores(part, schema)).schema.equals(arrow_schema(schema))
 
 
-def test_kept_cells_that_are_no_text_become_json_text() -> None:
+def test_kept_cells_of_other_types_become_json_text() -> None:
     cells = ["007", 7, 1.5, None, float("nan"), True, {"a": [1]}, date(2024, 1, 2), b"\x00", "a\ud800"]
     schema = RecordSchema("chat", keep=("k",))
     table = written(encode_scores([answered(0, "x", kept={"k": cell}) for cell in cells], schema))
@@ -171,7 +171,7 @@ def test_any_text_id_and_kept_text_survives(
         [vector(1, 2, 3), None],
     ],
 )
-def test_what_is_no_finite_float32_vector_is_never_written(values: list[Any]) -> None:
+def test_only_finite_float32_vectors_are_written(values: list[Any]) -> None:
     rows = [Settled("a.csv", number, Score(value)) for number, value in enumerate(values)]
     with pytest.raises(BrokenInvariant, match=r"a\.csv, row 1"):
         encode_scores(rows, EMBEDDINGS)
@@ -201,7 +201,7 @@ def test_a_file_of_other_columns_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
-def test_a_stream_has_groups_of_some_thousand_rows_whatever_the_batches(
+def test_a_file_has_groups_of_some_thousand_rows_for_any_batches(
     tmp_path: Path, kind: Literal["parquet", "arrow"]
 ) -> None:
     path = tmp_path / f"x.{kind}"
@@ -224,7 +224,7 @@ def test_a_stream_has_groups_of_some_thousand_rows_whatever_the_batches(
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
-def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path, kind: Literal["parquet", "arrow"]) -> None:
+def test_a_failed_write_leaves_nothing(tmp_path: Path, kind: Literal["parquet", "arrow"]) -> None:
     def break_off() -> None:
         with replace_file(tmp_path / "x") as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as stream:
             stream.append([embedded(row) for row in range(5000)])

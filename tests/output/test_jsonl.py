@@ -87,7 +87,7 @@ def test_an_error_record_reads() -> None:
     )
 
 
-def test_scores_and_errors_part_by_themselves() -> None:
+def test_scores_and_errors_are_separated() -> None:
     rows = [answered(0, "x"), Settled("a.csv", 1, FAILED), answered(2, "y")]
     scores = b"".join(encode_scores(rows, CHAT))
     errors = b"".join(encode_errors(rows, CHAT))
@@ -104,7 +104,7 @@ def test_chunks_are_whole_lines_of_about_a_megabyte() -> None:
     assert all_comparable(list(decode_scores(b"".join(chunks), EMBEDDINGS))) == all_comparable(rows)
 
 
-def test_long_lines_are_given_as_they_are() -> None:
+def test_long_lines_are_chunks_of_their_own() -> None:
     rows = [embedded(row, dimensions=1536) for row in range(20)]
     chunks = list(encode_scores(rows, EMBEDDINGS))
     assert [chunk.count(b"\n") for chunk in chunks] == [1] * 20
@@ -120,7 +120,7 @@ def test_any_vector_comes_back_bit_for_bit(numbers: list[float]) -> None:
     ) == (all_comparable(rows))
 
 
-def test_the_one_number_that_its_shortest_text_betrays_comes_back_too() -> None:
+def test_the_one_float32_with_an_ambiguous_shortest_text_comes_back() -> None:
     """7.038531e-26 is the shortest text of a float32 whose neighbour is nearer to that text's float64."""
     betrayed = np.array([0x15AE43FD, 0x95AE43FD, 0], dtype=np.uint32).view(np.float32)
     line = text(encode_scores([Settled("7.038531e-26", 0, Score(betrayed))], EMBEDDINGS))
@@ -131,7 +131,7 @@ def test_the_one_number_that_its_shortest_text_betrays_comes_back_too() -> None:
 
 @pytest.mark.slow
 def test_a_hundred_million_floats_of_every_size_come_back() -> None:
-    """Every 21st bit pattern; all of them were tried once."""
+    """Every 21st bit pattern; all of them were tested before."""
     for low in range(0, 0x7F800000, 21 << 20):
         bits = np.arange(low, min(low + (21 << 20), 0x7F800000), 21, dtype=np.uint32)
         line = text(encode_scores([Settled("a", 0, Score(bits.view(np.float32)))], EMBEDDINGS))
@@ -151,7 +151,7 @@ def test_a_hundred_million_floats_of_every_size_come_back() -> None:
         None,
     ],
 )
-def test_what_is_no_finite_float32_vector_is_never_written(value: Any) -> None:
+def test_only_finite_float32_vectors_are_written(value: Any) -> None:
     with pytest.raises(BrokenInvariant, match=r"a\.csv, row 4"):
         list(encode_scores([Settled("a.csv", 4, Score(value))], EMBEDDINGS))
 

@@ -1,4 +1,4 @@
-"""Many parts become one file: every row once, in order, whatever the formats."""
+"""Many parts become one file: every row once, in order, in any format."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_lines_are_copied_byte_by_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
-def test_what_columns_need_to_know_is_found_in_the_parts(tmp_path: Path, suffix: str) -> None:
+def test_the_columns_are_found_in_the_parts(tmp_path: Path, suffix: str) -> None:
     """With `--keep '*'` in JSON Lines, rows may have different columns."""
     loose = RecordSchema("embeddings", keep=None)
     files = {
@@ -84,7 +84,7 @@ def test_a_damaged_part_leaves_the_old_file_and_nothing_else(tmp_path: Path, for
     assert {path.name for path in tmp_path.iterdir()} == {"out", f"m{suffix}"}
 
 
-def test_a_suffix_that_is_no_format_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"must end in \.jsonl, \.parquet, \.arrow"):
         merge_parts([], tmp_path / "m.csv", SCHEMA)
 

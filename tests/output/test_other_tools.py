@@ -1,4 +1,4 @@
-"""Other people's readers see every row of a folder: pandas over a glob, pyarrow.dataset, DuckDB."""
+"""Other tools see every row of a folder: pandas over a glob, pyarrow.dataset, DuckDB."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def with_pandas(folder: Path, _: RecordSchema) -> Rows:
 
 
 def with_pyarrow(folder: Path, schema: RecordSchema) -> Rows:
-    """JSON needs to be told the types: pyarrow takes them from the first part, which may be all null."""
+    """JSON needs explicit types: pyarrow takes them from the first part, which may be all null."""
     lines = any(folder.glob("*.jsonl"))
     types = arrow_schema(schema)
     if lines and schema.is_vector:  # pyarrow's JSON reader does not know fixed-size lists

@@ -1,4 +1,4 @@
-"""An output that was damaged in any way is found out, and mended by the command that made it."""
+"""Any damage of an output is found, and repaired by the command that wrote it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def out(scored: Path, tmp_path: Path) -> Path:
 
 
 class Output:
-    """One file's parts in an output, to be damaged."""
+    """The parts of one file in an output, which tests damage."""
 
     def __init__(self, root: Path, file: str) -> None:
         self.file = file
@@ -73,7 +73,7 @@ class Output:
         self.manifest.write_text(json.dumps(manifest))
 
     def forge(self, number: int, change: Callable[[list[dict[str, Any]]], object]) -> None:
-        """Change the records of a part so that size and digest still fit."""
+        """Change the records of a part and adapt size and digest in the manifest."""
         path = self.part(number)
         if path.suffix == ".parquet":
             table = pq.read_table(path)
@@ -180,13 +180,13 @@ COSTS = re.compile(rb'"(attempts|tokens_billed|tokens_kept)": \d+,\s*')
 
 
 def tree(out: Path) -> dict[str, bytes]:
-    """Give what a run determines: all but the records and the page of the runs, and what they cost."""
+    """Return what settings and input determine: all files except run records and report, without costs."""
     told = [*out.glob("runs/*"), out / "report.html"]
     paths = [path for path in sorted(out.rglob("*")) if path.is_file() and path not in told]
     return {str(path.relative_to(out)): COSTS.sub(b"", path.read_bytes()) for path in paths}
 
 
-def test_what_a_run_wrote_is_complete_and_right(out: Path) -> None:
+def test_the_output_of_a_run_is_correct_and_complete(out: Path) -> None:
     before = tree(out)
     result = verdict_of(out)
     assert (result.exit_code, result.problems, result.missing) == (ExitCode.DONE, [], [])
@@ -230,7 +230,7 @@ def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("damage", VECTORS)
-def test_vectors_are_looked_at_one_by_one(out: Path, damage: str) -> None:
+def test_every_vector_is_checked(out: Path, damage: str) -> None:
     change, said = VECTORS[damage]
     one = Output(out, "f03.csv")
     if (one.part(0).suffix == ".parquet") != (damage == "nan"):
@@ -243,10 +243,10 @@ def test_vectors_are_looked_at_one_by_one(out: Path, damage: str) -> None:
     assert verdict_of(out, repair=True).exit_code == ExitCode.CONTINUE_LATER
 
 
-def test_the_same_command_makes_a_repaired_output_whole_and_asks_only_what_is_missing(
+def test_the_same_command_completes_a_repaired_output_and_scores_only_missing_rows(
     scored: Path, tmp_path: Path, command_line: Cli
 ) -> None:
-    """As many damages as there are files, in one output: afterwards it is what it was, byte by byte."""
+    """One damage for each file, in one output: after the repair it is the same, byte by byte."""
     form = scored.name.rstrip("0123456789")
     shutil.copytree(scored / "in", tmp_path / "in")
     shutil.copytree(scored / "out", tmp_path / "out")
@@ -272,9 +272,7 @@ def test_the_same_command_makes_a_repaired_output_whole_and_asks_only_what_is_mi
     assert tree(tmp_path / "out") == tree(scored / "out")
 
 
-def test_a_run_that_was_stopped_is_right_but_not_complete(
-    scored: Path, command_line: Cli, tmp_path: Path
-) -> None:
+def test_a_stopped_run_is_correct_but_incomplete(scored: Path, command_line: Cli, tmp_path: Path) -> None:
     shutil.copytree(scored / "in", tmp_path / "in")
     done = command_line(*COMMAND, "--limit", "11", cwd=tmp_path)
     assert done.exit_code == 0, done.stderr
@@ -287,7 +285,7 @@ def test_a_run_that_was_stopped_is_right_but_not_complete(
     assert tree(tmp_path / "out") == before
 
 
-def test_what_is_not_ours_is_named_and_left_alone(out: Path) -> None:
+def test_foreign_files_are_reported_and_kept(out: Path) -> None:
     (out / "embeddings" / "notes.txt").write_text("mine")
     (out / "errors" / "embeddings" / "folder").mkdir()
     for repair in (False, True):
@@ -297,7 +295,7 @@ def test_what_is_not_ours_is_named_and_left_alone(out: Path) -> None:
     assert (out / "embeddings" / "notes.txt").read_text() == "mine"
 
 
-def test_files_of_two_runs_with_other_settings_are_left_to_a_person(out: Path) -> None:
+def test_files_of_two_runs_with_other_settings_are_left_to_the_user(out: Path) -> None:
     one = Output(out, "f03.csv")
     one.rewrite(lambda manifest: manifest["fingerprint"].update(model="other"))
     before = tree(out)
@@ -309,7 +307,7 @@ def test_files_of_two_runs_with_other_settings_are_left_to_a_person(out: Path) -
     assert tree(out) == before
 
 
-def test_a_copy_of_a_manifest_under_another_name_is_removed_alone(out: Path) -> None:
+def test_only_the_copy_of_a_manifest_under_another_name_is_removed(out: Path) -> None:
     one = Output(out, "f03.csv")
     before = tree(out)
     shutil.copy(one.manifest, one.manifest.with_name("copy.json"))
@@ -318,8 +316,8 @@ def test_a_copy_of_a_manifest_under_another_name_is_removed_alone(out: Path) -> 
     assert tree(out) == before
 
 
-def test_what_cannot_be_read_is_no_damage(out: Path) -> None:
-    """Nothing is removed for a fault that may pass, or for what another version wrote."""
+def test_a_file_that_cannot_be_read_is_not_damage(out: Path) -> None:
+    """Nothing is removed for a transient fault, or if another version wrote it."""
     one = Output(out, "f03.csv")
     one.rewrite(lambda manifest: manifest.update(version=2))
     before = tree(out)
@@ -334,7 +332,7 @@ def test_what_cannot_be_read_is_no_damage(out: Path) -> None:
 
 
 @pytest.mark.parametrize("repair", [False, True])
-def test_a_run_at_work_is_left_in_peace(out: Path, repair: bool) -> None:  # noqa: FBT001
+def test_a_running_run_is_not_disturbed(out: Path, repair: bool) -> None:  # noqa: FBT001
     with (
         hold_lock(out / ".batchscore", "embeddings", what="out", command="batchscore score", notice=print),
         pytest.raises(OutputLocked, match="`batchscore score`"),
@@ -342,7 +340,7 @@ def test_a_run_at_work_is_left_in_peace(out: Path, repair: bool) -> None:  # noq
         verdict_of(out, repair=repair)
 
 
-def test_without_manifests_there_is_nothing_to_compare(out: Path, tmp_path: Path) -> None:
+def test_an_output_without_manifests_cannot_be_verified(out: Path, tmp_path: Path) -> None:
     shutil.rmtree(out / "manifest")
     with pytest.raises(InputError, match="has no manifests of embeddings"):
         verdict_of(out)
@@ -357,10 +355,10 @@ def manifest_of_a_run(scored: Path) -> tuple[Path, bytes]:
 
 
 @given(place=st.integers(0, 10**6), new=st.integers(0, 255))
-def test_a_manifest_with_any_byte_changed_breaks_nothing(
+def test_a_manifest_with_any_changed_byte_never_crashes(
     manifest_of_a_run: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory, place: int, new: int
 ) -> None:
-    """It is found out, or the change means nothing for the records; never a traceback."""
+    """It is found, or the change does not affect the records; there is never a traceback."""
     path, data = manifest_of_a_run
     changed = bytearray(data)
     changed[place % len(data)] = new
@@ -380,7 +378,7 @@ def test_a_manifest_with_any_byte_changed_breaks_nothing(
 
 
 @given(place=st.integers(0, 10**6), what=st.binary(max_size=5), taken=st.integers(0, 5))
-def test_a_part_with_any_bytes_changed_is_found_out(
+def test_a_part_with_any_changed_bytes_is_found(
     scored: Path, tmp_path_factory: pytest.TempPathFactory, place: int, what: bytes, taken: int
 ) -> None:
     one = Output(scored / "out", "f00.csv")

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.plan.extent import Budget, CutFile, Stretches, cut, shares
+from batchscore.plan.extent import Budget, CutFile, Stretches, cut_file, shares
 from batchscore.read import InputFile
 
 SIZES = st.lists(st.integers(0, 10**9), min_size=1, max_size=60)
@@ -35,10 +35,10 @@ def test_stretches_of_lines_are_whole_lines_of_the_file(lines: list[str], first:
 
 
 def test_lines_show_beginning_middle_and_end() -> None:
-    found = cut(a_file("a.jsonl", 9000), 0.1)
+    found = cut_file(a_file("a.jsonl", 9000), 0.1)
     assert isinstance(found, CutFile)
     assert found.stretches == ((0, 300), (4350, 4650), (8700, 9000))
-    quoted = cut(a_file("a.csv", 9000), 0.1)
+    quoted = cut_file(a_file("a.csv", 9000), 0.1)
     assert isinstance(quoted, CutFile)
     assert quoted.stretches == ((0, 900),)
 

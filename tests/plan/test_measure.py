@@ -1,4 +1,4 @@
-"""Sampled files: rows and tokens near the truth, and said to be estimates."""
+"""Sampled files: rows and tokens are near the truth, and marked as estimates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchscore.plan.already_scored import Standing
+from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.extent import EVERYTHING, Budget
-from batchscore.plan.figures import Found
-from batchscore.plan.make import counting_of, measuring_for, packed
+from batchscore.plan.figures import Totals
+from batchscore.plan.make import measure_requests, measurement_for, token_counter_of
 from batchscore.plan.survey import survey
 from batchscore.settings.fields import Settings
 
@@ -37,10 +37,12 @@ WORDS = [
 ]
 
 
-def found_in(inputs: list[str], budget: Budget, **more: object) -> Found:
+def found_in(inputs: list[str], budget: Budget, **more: object) -> Totals:
     settings = Settings(task="embeddings", model="text-embedding-3-small", output="o", column="text", **more)  # type: ignore[arg-type]
     surveyed = survey(inputs, settings, output=None)
-    return packed(settings, measuring_for(settings, surveyed, Standing(2000), counting_of(settings), budget))
+    return measure_requests(
+        settings, measurement_for(settings, surveyed, AlreadyScored(2000), token_counter_of(settings), budget)
+    )
 
 
 def texts(rows: int) -> list[str]:
@@ -60,7 +62,7 @@ def large(files: Files) -> list[str]:
     return ["in"]
 
 
-def test_a_sample_is_near_the_truth_and_says_that_it_is_one(large: list[str]) -> None:
+def test_a_sample_is_near_the_truth_and_is_marked_as_an_estimate(large: list[str]) -> None:
     everything, sample = found_in(large, EVERYTHING), found_in(large, A_PIECE)
     assert (everything.rows, everything.exact, everything.sampled) == (12_000, True, False)
     assert (sample.exact, sample.sampled) == (False, True)
@@ -72,7 +74,7 @@ def test_a_sample_is_near_the_truth_and_says_that_it_is_one(large: list[str]) ->
     assert (by_name["c.parquet"].all_rows, by_name["c.parquet"].exact) == (2000, True)
 
 
-def test_of_many_files_some_stand_for_the_others(files: Files) -> None:
+def test_some_of_many_files_represent_the_others(files: Files) -> None:
     for number in range(40):
         files.texts(f"in/{number:02}.csv", texts(100))
     everything = found_in(["in"], EVERYTHING)
@@ -83,7 +85,7 @@ def test_of_many_files_some_stand_for_the_others(files: Files) -> None:
     assert sample.tokens == pytest.approx(everything.tokens, rel=0.1)
 
 
-def test_time_that_is_up_ends_the_reading(large: list[str]) -> None:
+def test_reading_ends_when_its_time_is_up(large: list[str]) -> None:
     nothing = found_in(large, Budget(whole_bytes=10**9, sample_bytes=0, least_bytes=0, seconds=0.0))
     assert not nothing.exact
     some = found_in(large, Budget(whole_bytes=10**9, sample_bytes=0, least_bytes=0, seconds=60.0))
@@ -95,19 +97,19 @@ def test_a_limit_counts_rows_of_all_files(large: list[str]) -> None:
     assert (found.rows, found.exact, found.limited, len(found.files)) == (2500, True, True, 2)
 
 
-def test_equal_rows_are_asked_once_with_dedup(files: Files) -> None:
+def test_dedup_sends_duplicates_once(files: Files) -> None:
     files.texts("a.csv", ["the same"] * 300 + ["another"] * 300)
     every, once = (found_in(["a.csv"], EVERYTHING, dedup=dedup, batch_size=10) for dedup in (False, True))
     assert every.all_requests == 60
-    assert (once.all_requests, once.prompts, once.asked) == (1, 600, 2)
+    assert (once.all_requests, once.prompts, once.sent) == (1, 600, 2)
     assert once.tokens == round(every.tokens / 300)
 
 
-def test_rows_too_large_are_told_by_what_they_are_too_large_for(files: Files) -> None:
+def test_oversized_rows_are_counted_by_the_limit_that_they_exceed(files: Files) -> None:
     files.texts("a.csv", ["short", "long " * 9000, "middling " * 3000])
     found = found_in(["a.csv"], EVERYTHING, tpm=1000.0)
     (file,) = found.files
     assert (file.input_too_long, file.above_quota, file.oversized, found.prompts) == (1, 1, 2, 1)
-    cut = found_in(["a.csv"], EVERYTHING, on_long_input="truncate")
-    assert (cut.files[0].truncated, cut.prompts) == (1, 3)
-    assert cut.tokens < 8192 + 3500
+    shortened = found_in(["a.csv"], EVERYTHING, on_long_input="truncate")
+    assert (shortened.files[0].truncated, shortened.prompts) == (1, 3)
+    assert shortened.tokens < 8192 + 3500

@@ -1,4 +1,4 @@
-"""How long work takes at limits: plain arithmetic."""
+"""How long a run takes at rate limits: plain arithmetic."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from batchscore.plan.pace import Allowed, allowed_by, pace
+from batchscore.plan.pace import RateLimits, pace, rate_limits_of
 from batchscore.settings.fields import Settings
 
 LIMIT = st.none() | st.floats(1, 1e8)
-DEPLOYMENTS = st.lists(st.builds(Allowed, LIMIT, LIMIT), min_size=1, max_size=4)
+DEPLOYMENTS = st.lists(st.builds(RateLimits, LIMIT, LIMIT), min_size=1, max_size=4)
 WORK = st.tuples(st.floats(1, 1e7), st.floats(1, 1e10))
 
 
 def test_the_scarcer_limit_decides() -> None:
-    by_tokens = pace(600, 1_200_000, [Allowed(rpm=600, tpm=120_000)])
-    by_requests = pace(600, 1_200, [Allowed(rpm=60, tpm=120_000)])
+    by_tokens = pace(600, 1_200_000, [RateLimits(rpm=600, tpm=120_000)])
+    by_requests = pace(600, 1_200, [RateLimits(rpm=60, tpm=120_000)])
     assert by_tokens is not None
     assert by_requests is not None
     assert (by_tokens.minutes, by_tokens.decided_by) == (pytest.approx(10), "tokens")
     assert (by_requests.minutes, by_requests.decided_by) == (pytest.approx(10), "requests")
 
 
-def test_nothing_to_ask_takes_no_time_and_no_limit_says_nothing() -> None:
-    assert pace(0, 0, [Allowed(None, None)]) is not None
-    assert pace(5, 100, [Allowed(1, 1), Allowed(None, None)]) is None
+def test_no_requests_take_no_time_and_without_a_limit_the_time_is_unknown() -> None:
+    assert pace(0, 0, [RateLimits(None, None)]) is not None
+    assert pace(5, 100, [RateLimits(1, 1), RateLimits(None, None)]) is None
 
 
 @given(WORK, DEPLOYMENTS)
-def test_one_more_deployment_never_takes_longer(work: tuple[float, float], allowed: list[Allowed]) -> None:
+def test_one_more_deployment_never_takes_longer(work: tuple[float, float], allowed: list[RateLimits]) -> None:
     together = pace(*work, allowed)
     alone = pace(*work, allowed[:1])
     assume(together is not None and alone is not None)
@@ -40,7 +40,7 @@ def test_one_more_deployment_never_takes_longer(work: tuple[float, float], allow
 
 @given(WORK, st.floats(1, 1e6), st.floats(1, 1e8))
 def test_neither_limit_is_exceeded(work: tuple[float, float], rpm: float, tpm: float) -> None:
-    found = pace(*work, [Allowed(rpm, tpm)])
+    found = pace(*work, [RateLimits(rpm, tpm)])
     assert found is not None
     requests, charged = work
     assert requests <= rpm * found.minutes * 1.0001
@@ -49,6 +49,6 @@ def test_neither_limit_is_exceeded(work: tuple[float, float], rpm: float, tpm: f
 
 def test_the_settings_limits_are_this_workers_share() -> None:
     settings = Settings(task="chat", model="m", output="o", tpm=1000, quota_share=0.25)
-    assert allowed_by(settings) == (Allowed(rpm=None, tpm=250),)
+    assert rate_limits_of(settings) == (RateLimits(rpm=None, tpm=250),)
     several = Settings(task="chat", model="m", output="o", deployments=({"rpm": 10}, {"tpm": 20}))
-    assert allowed_by(several) == (Allowed(10, None), Allowed(None, 20))
+    assert rate_limits_of(several) == (RateLimits(10, None), RateLimits(None, 20))

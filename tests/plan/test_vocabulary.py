@@ -1,4 +1,4 @@
-"""Whose vocabulary a model uses, and what chat adds to a prompt."""
+"""Which vocabulary a model uses, and what chat adds to a prompt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from batchscore.plan.vocabulary import counting_for, from_disk, parameter_tokens, prompt_tokens
+from batchscore.plan.vocabulary import from_disk, parameter_tokens, prompt_tokens, token_counter_for
+from batchscore.task import CHAT, EMBEDDINGS
 
 
 def words(text: str) -> float:
@@ -29,30 +30,30 @@ def words(text: str) -> float:
         ("gpt-oss-20b", "o200k_base"),
     ],
 )
-def test_a_models_name_tells_its_vocabulary(model: str, vocabulary: str) -> None:
-    counting = counting_for(model, "chat")
-    assert counting.vocabulary == vocabulary
-    assert "guess" not in counting.accuracy
+def test_the_vocabulary_follows_from_the_models_name(model: str, vocabulary: str) -> None:
+    counter = token_counter_for(model, CHAT)
+    assert counter.vocabulary == vocabulary
+    assert "guess" not in counter.accuracy
 
 
 def test_an_unknown_model_is_a_guess() -> None:
-    assert "guess" in counting_for("llama-3-70b", "chat").accuracy
-    assert counting_for("bge-m3", "embeddings").vocabulary == "cl100k_base"
+    assert "guess" in token_counter_for("llama-3-70b", CHAT).accuracy
+    assert token_counter_for("bge-m3", EMBEDDINGS).vocabulary == "cl100k_base"
 
 
 def test_chat_adds_tokens_to_each_message_and_to_the_answer() -> None:
     said = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "one two three"}]
-    assert prompt_tokens(json.dumps(said).encode(), "chat", words) == 3 + (4 + 2) + (4 + 3)
-    assert prompt_tokens(b'"one two"', "embeddings", words) == 2
+    assert prompt_tokens(json.dumps(said).encode(), CHAT, words) == 3 + (4 + 2) + (4 + 3)
+    assert prompt_tokens(b'"one two"', EMBEDDINGS, words) == 2
 
 
-def test_texts_count_in_whatever_part_of_a_message_and_pictures_do_not() -> None:
+def test_all_texts_of_a_message_count_and_pictures_do_not() -> None:
     parts = [
         {"type": "text", "text": "what is this"},
         {"type": "image_url", "image_url": {"url": "data:" + "x " * 999}},
     ]
     said = [{"role": "user", "name": "ada", "content": parts}]
-    assert prompt_tokens(json.dumps(said).encode(), "chat", words) == 3 + 4 + 3 + 1
+    assert prompt_tokens(json.dumps(said).encode(), CHAT, words) == 3 + 4 + 3 + 1
 
 
 def test_tools_and_schemas_count_for_every_prompt() -> None:
@@ -60,7 +61,7 @@ def test_tools_and_schemas_count_for_every_prompt() -> None:
     assert parameter_tokens({"tools": [{"type": "function"}]}, lambda text: float(len(text))) > 10
 
 
-def test_a_very_long_text_is_counted_by_stretches() -> None:
+def test_a_very_long_text_is_estimated_from_stretches() -> None:
     text = "word " * 200_000
     counted: list[int] = []
 
@@ -68,12 +69,12 @@ def test_a_very_long_text_is_counted_by_stretches() -> None:
         counted.append(len(one))
         return words(one)
 
-    assert prompt_tokens(json.dumps(text).encode(), "embeddings", count) == pytest.approx(200_000, rel=0.01)
+    assert prompt_tokens(json.dumps(text).encode(), EMBEDDINGS, count) == pytest.approx(200_000, rel=0.01)
     assert max(counted) <= 300_000
 
 
 def test_nothing_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither where no vocabulary is there, nor where what is there has other bytes."""
+    """Neither if the vocabulary is missing, nor if it has other bytes."""
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     assert from_disk("o200k_base") is None
     (tmp_path / "fb374d419588a4632f3f557e76b4b70aebbca790").write_bytes(b"IQ== 0\n")

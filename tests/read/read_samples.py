@@ -37,7 +37,7 @@ def opened(path: Path, **options: Any) -> Table:
 
 
 def outcome(path: Path, **options: Any) -> Outcome:
-    """All that a file gives; a problem met on opening leaves no columns."""
+    """Return all results of reading a file; if opening fails, there are no columns."""
     rows: list[tuple[int, dict[str, Any]]] = []
     unreadable: list[tuple[int, str]] = []
     messages: list[str] = []

@@ -1,4 +1,4 @@
-"""One contract, all alternatives: any table is the same in every format, cut anywhere or not."""
+"""Any table is the same in every format, cut anywhere or not."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_file_cut_at_any_byte_gives_a_prefix_of_its_rows(
 
 
 def as_reference(data: bytes) -> list[list[str]]:
-    """The records that `csv` finds when it has the whole file at hand, without blank lines."""
+    """Return the records that `csv` finds in the whole file, without blank lines."""
     return [cells for cells in csv.reader(io.StringIO(data.decode(), newline="")) if cells]
 
 
@@ -126,7 +126,7 @@ def as_reference(data: bytes) -> list[list[str]]:
     limit=st.sampled_from([3, 6, 17]),
 )
 @example(body='\n"\r\r\n\n\n"\n,\n"\r"\r,b,\n"b,\n"\r"é\n\n"","a\r\n,', limit=6)
-def test_any_csv_has_the_same_rows_whatever_the_limit_and_so_the_blocks(body: str, limit: int) -> None:
+def test_any_csv_has_the_same_rows_for_every_limit_and_block_size(body: str, limit: int) -> None:
     data = f"x,y\n{body}".encode()
     with tempfile.TemporaryDirectory() as folder:
         path = written(Path(folder), "a.csv", data)
@@ -161,7 +161,7 @@ def test_any_csv_has_the_same_rows_whatever_the_limit_and_so_the_blocks(body: st
     between=st.sampled_from([",", " , ", ",\n"]),
     limit=st.sampled_from([2, 5, 9, 30]),
 )
-def test_an_array_of_anything_has_a_row_an_element_whatever_the_limit(
+def test_a_json_array_has_one_row_per_element_for_every_limit(
     parts: list[str], between: str, limit: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:

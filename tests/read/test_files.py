@@ -74,7 +74,7 @@ def test_every_suffix_in_any_case_is_known(tmp_path: Path) -> None:
     assert sorted(names(tmp_path)) == sorted(known)
 
 
-def test_a_path_that_exists_is_meant_literally_whatever_its_characters(tmp_path: Path) -> None:
+def test_a_path_that_exists_is_taken_literally_with_any_characters(tmp_path: Path) -> None:
     for name in ("a[1].csv", "a1.csv", "what?.csv", "whats.csv", "*/x.csv", "y/x.csv"):
         touch(tmp_path / name)
     assert names(tmp_path / "a[1].csv") == ["a[1].csv"]
@@ -90,7 +90,7 @@ def test_a_glob_names_files_below_its_leading_folder(tree: Path) -> None:
     assert names(tree / "[ab].csv") == ["a.csv", "b.csv"]
 
 
-def test_two_stars_stand_for_any_number_of_folders(tree: Path) -> None:
+def test_two_stars_match_any_number_of_folders(tree: Path) -> None:
     touch(tree / "a/b/d/e.csv")
     assert names(tree / "**" / "*.csv") == ["a.csv", "a/b/d/e.csv", "b.csv"]
     assert names(tree / "a" / "**") == ["b/c.parquet", "b/d/e.csv", "z.jsonl"]
@@ -128,7 +128,7 @@ def test_names_are_unique_though_base_names_are_not(tmp_path: Path) -> None:
     assert names(tmp_path / "x" / "a.csv", tmp_path / "y" / "a.csv") == ["x/a.csv", "y/a.csv"]
 
 
-def test_a_file_reached_twice_comes_once(tree: Path) -> None:
+def test_a_file_of_several_inputs_is_found_once(tree: Path) -> None:
     (tree / "zz").symlink_to(tree / "a")
     (tree / "again.csv").symlink_to(tree / "b.csv")
     found = names(tree)
@@ -155,7 +155,7 @@ def test_loops_of_links_end(tree: Path) -> None:
     assert "self" in skipped(tree)
 
 
-def test_hidden_files_and_folders_are_left_out_silently_unless_named(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_skipped_silently_unless_named(tmp_path: Path) -> None:
     for name in ("a.csv", ".b.csv", ".git/c.csv", "d/.e/f.csv", "d/g.csv"):
         touch(tmp_path / name)
     assert names(tmp_path) == ["a.csv", "d/g.csv"]
@@ -211,7 +211,7 @@ def test_an_unknown_suffix_named_explicitly_is_an_error_that_lists_the_formats(t
         find_files([str(touch(tmp_path / "b.pdf"))])
 
 
-def test_a_missing_input_is_told_with_what_is_there_instead(tree: Path) -> None:
+def test_a_missing_input_is_reported_with_similar_names(tree: Path) -> None:
     with pytest.raises(InputError, match=r"B\.cvs does not exist\. In .*data there is b\.csv"):
         find_files([str(tree / "B.cvs")])
     with pytest.raises(InputError, match=r"does not exist\. .*data holds a, a b, a\.csv"):
@@ -224,7 +224,7 @@ def test_a_missing_input_is_told_with_what_is_there_instead(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a\0b"])
-def test_a_text_that_is_no_path_is_an_error(text: str) -> None:
+def test_an_input_that_is_not_a_path_is_an_error(text: str) -> None:
     with pytest.raises(InputError):
         find_files([text])
 
@@ -234,7 +234,7 @@ def test_no_input_is_an_error() -> None:
         find_files([])
 
 
-def test_a_glob_that_matches_nothing_says_so(tree: Path) -> None:
+def test_a_glob_without_matches_is_an_error(tree: Path) -> None:
     with pytest.raises(InputError, match="matches nothing below"):
         find_files([str(tree / "*.nothing")])
 
@@ -247,7 +247,7 @@ def test_a_folder_without_a_readable_file_names_what_was_skipped(tmp_path: Path)
         find_files([str(tmp_path / "*.pdf")])
 
 
-def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     touch(tmp_path / "a.csv")
     (tmp_path / "gone.csv").symlink_to("nowhere")

@@ -1,4 +1,4 @@
-"""Every file of tests/odd gives what stands beside it."""
+"""Every file of tests/odd is read as the `.expected.json` beside it says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = sorted(path.name.removesuffix(EXPECTED) for path in ODD.glob(f"*{EXPECTE
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_odd_file_gives_what_stands_beside_it(name: str) -> None:
+def test_an_odd_file_gives_what_its_expectation_says(name: str) -> None:
     expected = json.loads((ODD / f"{name}{EXPECTED}").read_text())
     found = outcome(ODD / name, **expected.get("options", {}))
     if expected["problem"] is None:

@@ -1,4 +1,4 @@
-"""What every table promises, and what the odd files do not show: messages, types, open files."""
+"""The contract of every table, beyond the odd files: messages, types, open files."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def test_every_format_and_compression_gives_the_same_rows(tmp_path: Path) -> Non
     assert suffixes == set(found_files.TEXT_SUFFIXES + found_files.BINARY_SUFFIXES)
 
 
-def test_every_suffix_that_is_found_has_a_reader() -> None:
+def test_every_supported_suffix_has_a_reader() -> None:
     assert set(opening._READERS) == set(found_files.TEXT_SUFFIXES + found_files.BINARY_SUFFIXES)
 
 
-def test_no_file_is_left_open_by_a_table_unread_half_read_or_read(tmp_path: Path) -> None:
+def test_no_file_is_left_open_by_a_table_that_is_unread_partly_read_or_read(tmp_path: Path) -> None:
     paths = list(every_format(tmp_path, 2000))
     for path in paths:  # pyarrow may open files of its own the first time
         outcome(path)
@@ -92,7 +92,7 @@ def test_no_file_is_left_open_by_a_table_unread_half_read_or_read(tmp_path: Path
         assert open_files() == before, path.name
 
 
-def test_a_file_that_is_gone_is_told_on_opening_and_on_reading(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_on_opening_and_on_reading(tmp_path: Path) -> None:
     for path in every_format(tmp_path, 3):
         file = input_file(path)
         table = open_table(file, ReadOptions())
@@ -105,14 +105,14 @@ def test_a_file_that_is_gone_is_told_on_opening_and_on_reading(tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
+def test_a_file_without_permission_is_reported(tmp_path: Path) -> None:
     for path in every_format(tmp_path, 3):
         path.chmod(0)
         with pytest.raises(UnreadableFile, match="no permission"):
             opened(path)
 
 
-def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_reported(tmp_path: Path) -> None:
     for suffix in opening._READERS:
         with pytest.raises(UnreadableFile, match="Is a directory"):
             open_table(InputFile(tmp_path, "folder", suffix, None, 0), ReadOptions())
@@ -153,12 +153,12 @@ def test_no_message_quotes_the_input(tmp_path: Path) -> None:
         (OSError("ZSTD decompress failed"), "its name says zstd"),
     ],
 )
-def test_every_failure_below_is_told_as_an_unreadable_file(error: Exception, told: str) -> None:
+def test_every_failure_of_the_system_becomes_an_unreadable_file(error: Exception, told: str) -> None:
     with pytest.raises(UnreadableFile, match=told), explain_read_errors("a.csv"):
         raise error
 
 
-def test_a_ragged_record_tells_both_counts(tmp_path: Path) -> None:
+def test_the_error_of_a_ragged_record_has_both_counts(tmp_path: Path) -> None:
     found = outcome(written(tmp_path, "a.csv", "id,text\n1\n1,2,3\n"))
     assert found.messages == [
         "The row cannot be read: it has 1 cell, the header has 2 cells.",
@@ -166,7 +166,7 @@ def test_a_ragged_record_tells_both_counts(tmp_path: Path) -> None:
     ]
 
 
-def test_an_oversized_row_tells_the_limit_and_the_flag(tmp_path: Path) -> None:
+def test_the_error_of_an_oversized_row_has_the_limit_and_the_setting(tmp_path: Path) -> None:
     found = outcome(written(tmp_path, "a.txt", "x" * 11), max_row_bytes=10)
     assert found.messages == ["The row is larger than 10 bytes (max_row_bytes)."]
 
@@ -178,7 +178,7 @@ def test_a_cell_may_be_larger_than_the_limit_of_the_csv_module(tmp_path: Path) -
     assert outcome(path, max_row_bytes=5_000_000).unreadable == [(1, "row_too_large")]
 
 
-def test_rows_go_on_behind_oversized_ones_of_many_blocks(tmp_path: Path) -> None:
+def test_rows_continue_after_oversized_ones_of_many_blocks(tmp_path: Path) -> None:
     line = "y" * 2_000_000
     for name, data in {
         "a.csv": f'text\na\n{line}\n"{line}\n"",\n{line}"\nb\n',
@@ -192,7 +192,7 @@ def test_rows_go_on_behind_oversized_ones_of_many_blocks(tmp_path: Path) -> None
         assert found.unreadable == [(1, "row_too_large"), (2, "row_too_large")], name
 
 
-def test_what_precedes_the_damage_of_a_compressed_file_stands(tmp_path: Path) -> None:
+def test_the_rows_before_damage_in_a_compressed_file_are_read(tmp_path: Path) -> None:
     lines = [f"line {number} {os.urandom(20).hex()}" for number in range(20_000)]
     data = "\n".join(lines).encode()
     for name, packed in {"a.txt.gz": gzip.compress(data), "a.txt.zst": zstd(data)}.items():
@@ -204,7 +204,7 @@ def test_what_precedes_the_damage_of_a_compressed_file_stands(tmp_path: Path) ->
         assert "breaks off" in (found.problem or ""), name
 
 
-def test_columns_of_json_are_found_behind_a_megabyte_of_bad_rows(tmp_path: Path) -> None:
+def test_columns_of_json_are_found_after_a_megabyte_of_bad_rows(tmp_path: Path) -> None:
     bad = "[" + "1," * 1000 + "1]"
     for name, data in {
         "a.jsonl": f"{bad}\n" * 700 + '{"text": "a"}\n',
@@ -225,7 +225,7 @@ def test_a_json_array_with_a_first_element_over_a_megabyte_has_its_columns(tmp_p
     assert [row.values for row in table.rows if isinstance(row, Row)] == rows  # noqa: PD011
 
 
-def test_a_json_object_over_the_limit_is_refused_with_the_way_on(
+def test_a_json_object_over_the_limit_is_refused_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batchscore.read.document.MAX_OBJECT_BYTES", 1 << 20)
@@ -319,7 +319,7 @@ def test_arrow_offsets_that_point_outside_cost_their_rows_not_the_process(tmp_pa
     assert found.unreadable == [(1, "unreadable_row"), (2, "unreadable_row")]
 
 
-def test_row_numbers_run_on_over_batches_and_row_groups(tmp_path: Path) -> None:
+def test_row_numbers_continue_over_batches_and_row_groups(tmp_path: Path) -> None:
     table = pa.table({"n": list(range(5000))})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=700)
     with pa.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
@@ -349,7 +349,7 @@ def test_a_damaged_page_leaves_the_rows_before_it(tmp_path: Path) -> None:
     assert len(found.rows) > 10_000 - 256  # the batch that meets the damage is lost with it
 
 
-def test_options_out_of_bounds_are_told_with_their_value() -> None:
+def test_options_out_of_bounds_are_reported_with_their_value() -> None:
     with pytest.raises(SettingsError, match="max_row_bytes is 0"):
         ReadOptions(max_row_bytes=0)
     with pytest.raises(SettingsError, match="'pages'"):

@@ -129,7 +129,7 @@ def material(name: str) -> PageData:
     task = TaskData(
         "embeddings",
         [run(name=clean)],
-        [FileAccount(name, "complete", name, 10, 9, 1, 0, 4, 100, 90)],
+        [FileAccount(name, "complete", 10, 9, 1, 0, name, 4, 100, 90)],
         failures=Failures(1, 1, {"input_too_long": 1}, {"input_too_long": [failed]}),
         map=map_of(np.eye(4, dtype=np.float32), origins),
     )
@@ -257,30 +257,30 @@ def test_the_verdict_has_the_next_step() -> None:
         return found.kind, found.title, found.next_step.command
 
     failures = Failures(2, 2, {"timeout": 2})
-    whole = FileAccount("a", "complete", "", 10, 10, 0, 0)
+    whole = FileAccount("a", "complete", 10, 10, 0, 0)
     assert said(whole)[0] == "good"
     assert said(whole, whole)[1] == "Complete: 20 of 20 rows scored"
-    empty = FileAccount("a", "complete", "", 10, 9, 1, 1)
+    empty = FileAccount("a", "complete", 10, 9, 1, 1)
     assert said(empty)[1] == "Complete: 9 of 10 rows scored; 1 empty"
-    assert said(FileAccount("a", "complete", "", 2, 0, 2, 2))[:2] == (
+    assert said(FileAccount("a", "complete", 2, 0, 2, 2))[:2] == (
         "look",
         "Nothing to score: 2 rows, none with text",
     )
-    broken = [FileAccount(name, "unreadable", f"{name} breaks off", 1, 1, 0, 0) for name in ("a", "b")]
+    broken = [FileAccount(name, "unreadable", 1, 1, 0, 0, f"{name} breaks off") for name in ("a", "b")]
     unreadable = verdict(TaskData("embeddings", [run()], broken), "out")
     assert unreadable.reason == "a: a breaks off (the others are below, under Files)"
-    kind, title, command = said(FileAccount("a", "complete", "", 10, 8, 2, 0))
+    kind, title, command = said(FileAccount("a", "complete", 10, 8, 2, 0))
     assert (kind, title[:20], command) == ("look", "2 rows failed (20 %)", "batchscore score d")
     failures = Failures(2, 2, {"input_too_long": 2})
-    assert said(FileAccount("a", "complete", "", 10, 8, 2, 0))[2] == "batchscore score d --retry-errors"
-    assert said(FileAccount("a", "not_started", "", 0, 0, 0, 0))[:2] == ("look", "No row was scored")
-    assert said(FileAccount("a", "partial", "", 9, 3, 0, 0), exit_code=1)[0] == "bad"
+    assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == "batchscore score d --retry-errors"
+    assert said(FileAccount("a", "not_started", 0, 0, 0, 0))[:2] == ("look", "No row was scored")
+    assert said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=1)[0] == "bad"
     assert said()[0] == "bad"
     limited = {
         "reason": "--limit was reached",
         "command": "batchscore score 'a b' --limit 5 -o out --limit=6",
     }
-    assert said(FileAccount("a", "partial", "", 9, 9, 0, 0), **limited)[2] == "batchscore score 'a b' -o out"
+    assert said(FileAccount("a", "partial", 9, 9, 0, 0), **limited)[2] == "batchscore score 'a b' -o out"
 
 
 # --- vectors and answers

@@ -1,4 +1,4 @@
-"""What a run tells while it works: files as they are opened, and how its deployments stand."""
+"""Events of a run: files that are opened, and the state of its deployments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def events_of(folder: Path, **settings: object) -> list[Event]:
 
 
 @pytest.mark.process
-def test_a_run_tells_its_deployments_and_what_stands_already(tmp_path: Path) -> None:
+def test_a_run_reports_its_deployments_and_known_rows(tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text\n" + "".join(f"row {n}\n" for n in range(40)))
     first = events_of(tmp_path, limit=30)
     assert [event for event in first if isinstance(event, FileOpened)] == [FileOpened("in.csv", 0)]

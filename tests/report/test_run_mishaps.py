@@ -1,4 +1,4 @@
-"""What only looks on never changes how a run ends; every run leaves a record of its own, without secrets."""
+"""Listeners never change how a run ends; each run writes its own record, without secrets."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from batchscore.report.page.verdict import words_of
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Event, Notice
 from batchscore.run.expected import expected
-from batchscore.run.result import Finished
-from batchscore.run.score_files import score_files, with_page
+from batchscore.run.result import RunResult
+from batchscore.run.score_files import score_files
 from batchscore.settings.secrets import shown_command, without_secrets
 
 if TYPE_CHECKING:
-    from batchscore.plan.measure import Measuring
+    from batchscore.plan.measure import Measurement
 
 SEARCH = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "HUSH"}}}
 
 
 @pytest.fixture
-def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Finished, list[str]]]:
+def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunResult, list[str]]]:
     """Score two rows with the simulator in this process; gives the end and the notices."""
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text("text\none\ntwo\n")
 
-    def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[Finished, list[str]]:
+    def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[RunResult, list[str]]:
         given = {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True} | flags
         notices: list[str] = []
 
@@ -53,15 +53,14 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
             ["in.csv"],
             environ=environ or {},
             listen=listen,
-            afterwards=lambda done: with_page(done, listen),
         )
         return finished, notices
 
     return scored
 
 
-def test_runs_of_one_second_leave_a_record_each_and_no_secret(
-    score: Callable[..., tuple[Finished, list[str]]],
+def test_runs_within_one_second_write_a_record_each_without_secrets(
+    score: Callable[..., tuple[RunResult, list[str]]],
 ) -> None:
     for _ in range(3):
         finished, _ = score(
@@ -75,8 +74,8 @@ def test_runs_of_one_second_leave_a_record_each_and_no_secret(
 
 
 @pytest.mark.slow
-def test_tracking_that_cannot_begin_or_end_changes_nothing(
-    score: Callable[..., tuple[Finished, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_tracking_that_cannot_start_or_end_changes_nothing(
+    score: Callable[..., tuple[RunResult, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with monkeypatch.context() as patch:
         # A host may have put a path there that is no text; Python passes it over.
@@ -94,26 +93,22 @@ def test_tracking_that_cannot_begin_or_end_changes_nothing(
     assert any("MLflow tracking failed" in notice for notice in notices)
 
 
-def test_an_interrupted_page_leaves_the_run_as_it_ended(
-    score: Callable[..., tuple[Finished, list[str]]],
+def test_an_interrupted_page_does_not_change_the_result(
+    score: Callable[..., tuple[RunResult, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished, _ = score()
-    assert finished.report is not None
+    result, _ = score()
+    assert result.report is not None
 
-    class Interrupting:
-        """An output whose folder is looked at when Ctrl-C comes."""
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
 
-        @property
-        def folder(self) -> Path:
-            raise KeyboardInterrupt
-
-    notices: list[Event] = []
-    object.__setattr__(finished, "output", Interrupting())
-    assert with_page(finished, notices.append) is finished
+    monkeypatch.setattr("batchscore.run.score_files.write_report", interrupted)
+    result, notices = score()
+    assert (int(result.exit_code), result.report) == (0, None)
     assert "interrupted" in str(notices)
 
 
-def test_of_earlier_runs_no_files_are_kept_in_memory(tmp_path: Path) -> None:
+def test_the_file_lists_of_earlier_runs_are_not_kept_in_memory(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     for hour in range(4):
         record = {
@@ -139,7 +134,7 @@ def test_a_record_is_read_once_however_uneven_the_lines_are(tmp_path: Path) -> N
     ("key", "value"),
     [("after_seconds", 1e18), ("bin_seconds", 1e300), ("round_trips", [[[10**9, 1]]])],
 )
-def test_a_timeline_that_cannot_be_is_left_out(key: str, value: object) -> None:
+def test_an_impossible_timeline_is_left_out(key: str, value: object) -> None:
     timeline = Timeline().record() | {key: value}
     record = {"started": "2026-01-01T00:00:00", "settings": {"task": "chat"}, "timeline": timeline}
     run = run_from("a", json.dumps(record).encode())
@@ -170,16 +165,16 @@ def test_a_command_is_shown_without_secrets() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["n", "stop", "tokens"]), st.integers() | st.text(max_size=3)))
-def test_parameters_that_hold_no_secret_stay_as_they_are(params: dict[str, Any]) -> None:
+def test_parameters_without_secrets_are_unchanged(params: dict[str, Any]) -> None:
     assert without_secrets({"a": [params]}) == {"a": [params]}
 
 
-def test_a_look_that_fails_is_no_reason_for_a_run_to_fail() -> None:
+def test_a_failed_estimate_does_not_fail_the_run() -> None:
     class Failing:
         def measure(self, **_: object) -> None:
-            raise RuntimeError("nobody thought of it")
+            raise RuntimeError("unexpected")
 
     settings = resolve_settings(
         {"task": "chat", "model": "m", "output": "out", "column": "text"}, environ={}
     ).settings
-    assert expected(settings, cast("Measuring", Failing())) is None
+    assert expected(settings, cast("Measurement", Failing())) is None

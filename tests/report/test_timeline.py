@@ -1,4 +1,4 @@
-"""A run's course in bounded memory: however long it is, nothing that adds up is lost."""
+"""A run's timeline in limited memory: however long the run is, all sums are exact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batchscore.rows import Attempt, DeploymentState, Event, Heartbeat, Notice, 
 
 
 class Clock:
-    """A clock that stands where it is put."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -55,7 +55,7 @@ events = st.one_of(
 
 
 @given(st.lists(st.tuples(st.floats(0, 4000), events), max_size=60))
-def test_what_adds_up_is_kept_when_bins_become_one(heard: list[tuple[float, Event]]) -> None:
+def test_sums_are_kept_when_bins_are_merged(heard: list[tuple[float, Event]]) -> None:
     clock = Clock()
     timeline = Timeline(clock)
     watched_from = None
@@ -82,7 +82,7 @@ def test_what_adds_up_is_kept_when_bins_become_one(heard: list[tuple[float, Even
     assert len(columns["requests"]) * record["bin_seconds"] >= clock.now - 100.0 - 1e-6
 
 
-def test_memory_is_bounded_and_the_slowest_are_kept() -> None:
+def test_memory_is_limited_and_the_slowest_requests_are_kept() -> None:
     clock = Clock()
     timeline = Timeline(clock)
     for number in range(3000):
@@ -101,14 +101,14 @@ def test_memory_is_bounded_and_the_slowest_are_kept() -> None:
     assert b"secret" not in orjson.dumps(record)
 
 
-def test_halves_of_characters_are_no_reason_for_a_run_to_fail() -> None:
+def test_lone_surrogates_do_not_fail_a_run() -> None:
     timeline = Timeline(Clock())
     timeline(Attempt(1, 200, 1.0, prompts=[Prompt("a\ud800.csv", 0, b"", "\udcff")], deployment="d"))
     timeline(Notice("\ud800"))
     assert orjson.loads(orjson.dumps(timeline.record()))["slowest"][0]["file"] == "a\\ud800.csv"
 
 
-def test_pauses_outages_and_limits_stand_where_they_were() -> None:
+def test_pauses_outages_and_limits_are_in_their_bins() -> None:
     clock = Clock()
     timeline = Timeline(clock)
     timeline(Heartbeat((standing(),)))
@@ -126,7 +126,7 @@ def test_pauses_outages_and_limits_stand_where_they_were() -> None:
     assert timeline.record(2.5)["columns"]["watched"] == columns["watched"], "nothing was asked meanwhile"
 
 
-def test_a_percentile_is_right_to_a_fifth() -> None:
+def test_a_percentile_is_accurate_to_20_percent() -> None:
     timeline = Timeline(Clock())
     for milliseconds in range(1, 1001):
         timeline(attempt(seconds=milliseconds / 1000))

@@ -1,4 +1,4 @@
-"""A run in MLflow: figures, parameters and files are there, and a bad tracking server changes nothing."""
+"""A run in MLflow: figures, parameters and files are logged, and a bad tracking server changes nothing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def attempt(tokens: int, cause: str = "") -> Attempt:
 
 
 @given(st.lists(st.lists(st.integers(0, 1000), max_size=5), max_size=5))
-def test_what_workers_add_sums_up_to_the_total(batches: list[list[int]]) -> None:
+def test_the_points_of_all_workers_add_up_to_the_total(batches: list[list[int]]) -> None:
     tally, before, sums = Tally(), dict[str, float](), dict[str, float]()
     for batch in batches:
         for tokens in batch:
@@ -99,11 +99,11 @@ def test_limits_are_those_of_all_deployments_or_unknown() -> None:
 
 
 @given(st.text(min_size=1))
-def test_every_name_is_one_that_mlflow_takes(name: str) -> None:
+def test_mlflow_allows_every_name(name: str) -> None:
     assert TAKEN.fullmatch(fit_name(f"param.{name}"))
 
 
-def test_parameters_are_what_was_set_but_no_secret() -> None:
+def test_parameters_are_the_settings_without_secrets() -> None:
     found = params_of(
         {
             "task": "chat",
@@ -140,7 +140,7 @@ def test_parameters_are_what_was_set_but_no_secret() -> None:
         ({"AZUREML_RUN_ID": "a", "MLFLOW_TRACKING_URI": "azureml://w"}, False, None),
     ],
 )
-def test_a_run_is_tracked_in_an_active_run_or_where_that_is_wanted(
+def test_a_run_is_tracked_in_an_active_run_or_on_request(
     environ: dict[str, str],
     wanted: bool | None,  # noqa: FBT001 - a table's column
     expected: TrackingTarget | None,
@@ -150,7 +150,7 @@ def test_a_run_is_tracked_in_an_active_run_or_where_that_is_wanted(
 
 @pytest.mark.slow
 def test_a_run_that_is_active_in_this_process_is_found(tmp_path: Path) -> None:
-    """In a process of its own, for MLflow keeps its state in modules."""
+    """In a separate process, because MLflow keeps its state in modules."""
     code = (
         "import mlflow; from batchscore.report.tracking.client import find_target; "
         "mlflow.set_tracking_uri(f'file://{__import__(\"os\").getcwd()}/runs'); "
@@ -164,7 +164,7 @@ def test_a_run_that_is_active_in_this_process_is_found(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_track_begins_a_run_and_ends_it_as_the_exit_code_says(
+def test_track_starts_a_run_and_ends_it_with_the_status_of_the_exit_code(
     server: TrackingServer, command_line: Cli
 ) -> None:
     with (server.artifacts.parent / "in.csv").open("a") as file:
@@ -274,7 +274,7 @@ def test_a_paused_worker_that_is_killed_has_logged_its_last_figures(server: Trac
     assert run.status == "RUNNING"
 
 
-def test_the_driver_adds_the_figures_of_all_its_calls_to_the_job(
+def test_the_driver_logs_the_figures_of_all_its_calls_to_the_job(
     server: TrackingServer, deployment: Deployment, simulator: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = server.begin("job")

@@ -53,7 +53,7 @@ def test_a_path_stays_a_path(text: str) -> None:
         ("s3:///x", "needs a bucket"),
     ],
 )
-def test_what_cannot_be_an_address_is_told_without_its_secret(text: str, told: str) -> None:
+def test_an_invalid_address_is_reported_without_its_secret(text: str, told: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(told)) as raised:
         place_of(text)
     assert SECRET not in str(raised.value)
@@ -113,7 +113,7 @@ SAID = [
 
 @pytest.mark.parametrize(("said", "told"), SAID)
 @pytest.mark.parametrize("scheme", ["s3", "gs", "abfss"])
-def test_a_library_s_words_become_ours(scheme: str, said: str, told: str) -> None:
+def test_a_librarys_text_becomes_our_message_without_secrets(scheme: str, said: str, told: str) -> None:
     failure = store_failure(StoredPath(scheme, "bucket", "a.dfs.core.windows.net"), f"{said} {SECRET}")
     assert told in str(failure)
     assert SECRET not in str(failure)

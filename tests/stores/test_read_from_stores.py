@@ -1,4 +1,4 @@
-"""Files in a store are found and read as files on disk are."""
+"""Files in a store are found and read like files on disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def names(*inputs: str, output: str | None = None) -> list[str]:
 
 @pytest.mark.slow
 def test_every_odd_file_reads_as_it_does_on_disk(bucket: Bucket) -> None:
-    """All formats and all their troubles, by every reader: the same rows, errors and reasons."""
+    """All formats with all their faults: the same rows, errors and reasons."""
     for expected in sorted(ODD.glob(f"*{EXPECTED}")):
         path = expected.with_name(expected.name.removesuffix(EXPECTED))
         options = json.loads(expected.read_text()).get("options", {})
@@ -73,7 +73,7 @@ def test_a_walk_over_a_store_finds_what_a_walk_over_a_disk_finds(s3: Bucket, tmp
         assert sorted(map(repr, stored.skipped)) == sorted(map(repr, local.skipped)), pattern
 
 
-def test_the_walk_is_sorted_and_passes_by_what_is_hidden_or_ours(bucket: Bucket) -> None:
+def test_the_walk_is_sorted_and_skips_hidden_files_and_outputs(bucket: Bucket) -> None:
     root = tree(bucket)
     assert names(root) == ["a.csv", "a/b/c.txt", "a/z.csv", "b.csv", "Ü ber/50% [1]#?.csv"]
     assert names(root, output=f"{root}/a") == ["a.csv", "b.csv", "Ü ber/50% [1]#?.csv"]
@@ -84,7 +84,7 @@ def test_the_walk_is_sorted_and_passes_by_what_is_hidden_or_ours(bucket: Bucket)
         names(root, output=root)
 
 
-def test_a_missing_input_is_told_with_what_is_there(bucket: Bucket) -> None:
+def test_a_missing_object_is_reported_with_similar_names(bucket: Bucket) -> None:
     root = tree(bucket)
     with pytest.raises(InputError, match=re.escape(f"{root}/B.csw does not exist. In {root} there is b.csv")):
         names(f"{root}/B.csw")
@@ -112,8 +112,10 @@ def test_an_object_that_vanishes_is_an_unreadable_file(bucket: Bucket) -> None:
         digest(file.path)
 
 
-def test_a_large_object_is_read_whole_and_digested_as_a_local_file(bucket: Bucket, tmp_path: Path) -> None:
-    """Larger than the largest range, so that ranges are asked ahead; and left early, without harm."""
+def test_a_large_object_is_read_completely_and_digested_like_a_local_file(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    """It is larger than the largest range, so ranges are requested ahead; closing it early is harmless."""
     rng = random.Random(3)
     path = tmp_path / "a.csv"
     path.write_text("text\n" + "".join(f"{rng.randbytes(500).hex()}\n" for _ in range(25_000)))

@@ -1,4 +1,4 @@
-"""Whole or not at all: the one place that writes bytes, on disks that refuse."""
+"""Files are written completely or not at all, also on disks that refuse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def everything_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def test_writing_makes_the_folders_and_tells_length_and_digest(tmp_path: Path) -> None:
+def test_writing_creates_the_folders_and_returns_length_and_digest(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "part.jsonl"
     written = write_whole(path, [b"one\n", memoryview(b"two\n")])
     assert path.read_bytes() == b"one\ntwo\n"
@@ -95,7 +95,7 @@ def test_a_full_disk_is_named() -> None:
 
 
 @given(st.lists(st.binary(max_size=9), max_size=9), st.integers(0, 90))
-def test_what_a_call_did_not_take_is_what_is_left(pieces: list[bytes], written: int) -> None:
+def test_the_bytes_that_a_call_did_not_write_are_left(pieces: list[bytes], written: int) -> None:
     assert b"".join(unwritten(pieces, written)) == b"".join(pieces)[written:]
 
 
@@ -126,7 +126,7 @@ except OutputError as error:
 
 @pytest.mark.process
 def test_a_write_that_stops_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    """The second chunk is taken in part, then refused: a short write, then an error, for real."""
+    """The second chunk is written in part, then refused: a real short write, then an error."""
     path = tmp_path / "x.jsonl"
     run = subprocess.run([sys.executable, "-c", _TOO_LARGE, path], capture_output=True, text=True, check=True)
     assert run.stdout.startswith(f"cannot write {path}: the file is larger than this system allows")
@@ -179,7 +179,7 @@ def test_a_sink_that_was_closed_never_writes_into_another_file(tmp_path: Path) -
     assert (tmp_path / "other").read_bytes() == b""
 
 
-def test_removing_tells_whether_there_was_a_file(tmp_path: Path) -> None:
+def test_removing_returns_whether_there_was_a_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"")
     assert remove(tmp_path / "x")
     assert not remove(tmp_path / "x")
@@ -192,7 +192,7 @@ def test_the_digest_of_a_file_that_is_not_there_is_an_output_error(tmp_path: Pat
         digest_file(tmp_path / "x")
 
 
-def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+def test_half_written_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     for name in (".batchscore-old.tmp", "part.jsonl"):
         (tmp_path / name).write_bytes(b"x")
     sweep(tmp_path)

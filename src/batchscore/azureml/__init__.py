@@ -1,4 +1,4 @@
-"""What Azure ML's batch host calls: the entry points of a scoring script."""
+"""What does Azure ML's batch host call? The entry points of a scoring script."""
 
 from batchscore.azureml.driver import init, run, shutdown
 

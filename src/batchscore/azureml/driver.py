@@ -1,9 +1,9 @@
 """What do `init()`, `run()` and `shutdown()` do when Azure ML's batch host calls them?
 
-The host's habits to ours and back. It may deliver a mini-batch twice, to two processes at once, and kill a
-process in the middle; it may call on any thread, and counts a file as done where `run` returns an element for
-it. So every file goes through `score_files` as one of several workers, and an element means that every row of
-the file has its record. What the host says is read in `azureml_host`.
+The host may deliver a mini-batch twice, to two processes at once, and may kill a process at any time. It
+calls on any thread, and counts a file as done if `run` returns an element for it. So every file goes through
+`score_files` as one of several workers, and an element means that every row of the file has its record.
+`azureml.host` reads what the host says.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from batchscore.azureml.host import flags_called_variables, host_of, in_variables, settings_of
+from batchscore.azureml.host import errors_name_variables, host_of, name_variables, settings_of
 from batchscore.endpoint.from_settings import endpoints_of
-from batchscore.errors import BoundReached, ExitCode, InputError, OutputOverwritten, UsageError
+from batchscore.errors import (
+    BatchscoreError,
+    BoundReached,
+    ExitCode,
+    InputError,
+    OutputOverwritten,
+    UsageError,
+)
 from batchscore.prompts.spec import parse_spec
 from batchscore.read import find_files
 from batchscore.report.progress.line import status_line
@@ -32,7 +39,7 @@ from batchscore.report.run_end import RunEnd
 from batchscore.report.tracking.follow import TrackingRun
 from batchscore.report.words import count_text
 from batchscore.rows import Event, FileFinished, Notice
-from batchscore.run.result import Finished
+from batchscore.run.result import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.fields import Settings
@@ -42,21 +49,21 @@ from batchscore.version import VERSION
 
 LOG = logging.getLogger("batchscore")
 
-#: Seconds between lines that tell how far a call has come.
-TELL_SECONDS = 60.0
+#: Seconds between log lines about the progress of a call.
+LOG_SECONDS = 60.0
 
-#: So often one call goes on where another worker had taken records along.
+#: How often a call is repeated if another worker has overwritten records.
 TRIES = 3
 
-#: How names begin that other tools give to what is no data: the second where the name has no format, either.
+#: Prefixes of files that are not data; the second only if the name has no known format.
 HIDDEN, MARKED = ".", "_"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What holds for every call of a process."""
+class ProcessSettings:
+    """The settings of every call in this process, and its listener for MLflow."""
 
     settings: Settings
     environ: Mapping[str, str]
@@ -64,42 +71,42 @@ class Prepared:
     followed: TrackingRun
 
 
-_prepared: Prepared | None = None
+_prepared: ProcessSettings | None = None
 
 
 def init() -> None:
-    """Get ready, once a process or more often; nothing is sent and nothing is written.
+    """Read and check the settings, once per process or more often; nothing is sent or written.
 
-    Raises a `BatchscoreError` for what nobody can score with.
+    Raises a `BatchscoreError` if the settings cannot be used.
     """
-    global _prepared  # noqa: PLW0603 - the host calls functions of a module, and keeps nothing for them
+    global _prepared  # noqa: PLW0603 - the host calls functions of a module, and keeps no object for them
     if _prepared is not None:
         _prepared.followed.leave()
     _prepared = prepare(sys.argv[1:], os.environ)
 
 
 def run(mini_batch: Iterable[str]) -> list[str]:
-    """Score the files of a mini-batch; returns those of which every row is settled, for the host to count.
+    """Score the files of a mini-batch, and return those whose rows are all settled; the host counts them.
 
-    A file that is not whole by the deadline, or of which more rows have failed than
-    `BATCHSCORE_ERROR_THRESHOLD` allows, is left out; the log says why. Raises a `BatchscoreError` where the
-    service refuses or does not answer, or no file can be scored.
+    A file that is not complete at the deadline, or that has more failed rows than
+    `BATCHSCORE_ERROR_THRESHOLD` allows, is left out; the log says why. Raises a `BatchscoreError` if the
+    service refuses or does not answer, or if no file can be scored.
     """
-    # After `shutdown`, maybe on another thread at this moment, a call gets ready for itself.
+    # After `shutdown`, maybe on another thread, a call reads the settings itself.
     prepared, paths = _prepared or prepare(sys.argv[1:], os.environ), paths_of(mini_batch)
-    return on_a_thread_of_its_own(lambda: score(prepared, paths))
+    return run_in_thread(lambda: score(prepared, paths))
 
 
 def shutdown() -> None:
-    """Forget what `init` got ready; every file of every call is closed already."""
+    """Drop what `init` read; every file of every call is closed already."""
     global _prepared  # noqa: PLW0603
     if _prepared is not None:
         _prepared.followed.end("FINISHED")
     _prepared = None
 
 
-def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
-    """Check everything that can be known before a file is seen."""
+def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSettings:
+    """Read the settings, and check everything that can be checked without a file."""
     if not LOG.hasHandlers():
         LOG.addHandler(logging.StreamHandler())
         LOG.setLevel(logging.INFO)
@@ -107,7 +114,7 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
     host = host_of(arguments, environ)
     chosen = settings_of(host, environ)
     settings = chosen.settings
-    with flags_called_variables(environ):
+    with errors_name_variables(environ):
         parse_spec(cut(PromptSettings, settings))
         endpoints_of(cut(EndpointSettings, settings), environ, chosen.sources)
     for sentence in unread_variables(settings, environ):
@@ -115,41 +122,36 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> Prepared:
     for name in ("BATCHSCORE_MODEL", "BATCHSCORE_OUTPUT"):
         if environ.get(name, "").strip():
             LOG.warning("The variable %s is not read here: the host says which model and output.", name)
-    ends, killed = end_of(settings, 0.0), host.timeout_seconds
+    ends, killed = end_of_call(settings, 0.0), host.timeout_seconds
     if ends is not None and killed is not None and ends >= killed:
         LOG.warning(
-            "A call would end by itself after %g s, but the host kills the process after %g s; what is in "
-            "flight then is lost. Let BATCHSCORE_DEADLINE be shorter.",
+            "A call stops after %g s, but the host kills the process after %g s; requests in flight are lost "
+            "then. Set a shorter BATCHSCORE_DEADLINE.",
             *(ends, killed),
         )
-    parts = f"{settings.quota_share:g} of the quota" if settings.quota_share < 1 else "the whole quota"
     LOG.info(
-        "batchscore %s: %s with %s into %s, beginning with %s; a call ends by itself %s.",
-        VERSION,
-        settings.task,
-        settings.model,
-        settings.output,
-        parts,
-        f"after {settings.deadline}" if settings.deadline else "when it is through",
+        "batchscore %s: %s with %s, output %s, initial share of the quota %g, deadline of a call %s.",
+        *(VERSION, settings.task, settings.model, settings.output, settings.quota_share),
+        settings.deadline or "none",
     )
-    # Calls are many and short: MLflow hears of them from one listener of the process.
-    told = Told(environ, Watch(settings.charged_answer_tokens, settings.cost))
-    followed = TrackingRun(settings, environ, told, f"{platform.node() or 'host'}-{os.getpid()}")
-    return Prepared(replace(settings, track=False), environ, chosen.sources, followed)
+    # Calls are many and short, so MLflow has one listener per process.
+    log = LogProgress(environ, Watch(settings.charged_answer_tokens, settings.cost))
+    followed = TrackingRun(settings, environ, log, f"{platform.node() or 'host'}-{os.getpid()}")
+    return ProcessSettings(replace(settings, track=False), environ, chosen.sources, followed)
 
 
 def paths_of(mini_batch: Iterable[str]) -> list[str]:
-    """Return the paths of a mini-batch; raises `UsageError` where it holds no paths."""
+    """Return the paths of a mini-batch; raises `UsageError` if it holds no paths."""
     if isinstance(mini_batch, str) or hasattr(mini_batch, "iterrows"):
         raise UsageError(
-            f"the mini-batch is a {type(mini_batch).__name__}, not a list of files: give the job a folder of "
-            "files (uri_folder) as its input."
+            f"the mini-batch is a {type(mini_batch).__name__}, not a list of files; the job's input must be "
+            "a folder of files (uri_folder)."
         )
     return [os.fspath(path) for path in mini_batch]
 
 
-def on_a_thread_of_its_own(work: Callable[[], T]) -> T:
-    """Do something on a new thread: no loop runs on it, and signals are not its business."""
+def run_in_thread(work: Callable[[], T]) -> T:
+    """Call a function on a new thread, on which no event loop runs and no signals arrive."""
     done: Future[T] = Future()
 
     def do() -> None:
@@ -162,56 +164,58 @@ def on_a_thread_of_its_own(work: Callable[[], T]) -> T:
     return done.result()
 
 
-def score(prepared: Prepared, paths: Sequence[str]) -> list[str]:
+def score(prepared: ProcessSettings, paths: Sequence[str]) -> list[str]:
     """Score files, and return the paths of those that are settled."""
-    settings = rooted(prepared.settings, paths)
-    names, problem = names_of(paths, settings)
+    settings = with_base_dir(prepared.settings, paths)
+    names, problem = names_in_records(paths, settings)
     settled = {path for path, files in names.items() if not files}
     wanted = [path for path, files in names.items() if files]
     if not wanted:
         if problem is not None:
             raise problem
         return [path for path in paths if path in settled]
-    with flags_called_variables(prepared.environ):
-        whole, reason = scored(prepared, settings, wanted)
-        left = {path for path in wanted if not whole.issuperset(names[path])}
+    with errors_name_variables(prepared.environ):
+        complete, reason = score_wanted(prepared, settings, wanted)
+        left = {path for path in wanted if not complete.issuperset(names[path])}
         if left and reason is not None and not isinstance(reason, (BoundReached, OutputOverwritten)):
-            # An error that the host shows, where a short answer would only be count_text.
+            # The host shows an error, but only counts a short answer.
             raise reason
     if reason is not None:
-        LOG.error("Stopped: %s", in_variables(str(reason), prepared.environ))
+        LOG.error("Stopped: %s", name_variables(reason.text, prepared.environ))
     settled.update(path for path in wanted if path not in left)
     LOG.info("%s of this mini-batch settled, %s.", count_text(len(settled), "file"), f"{len(left)} left")
     return [path for path in paths if path in settled]
 
 
-def rooted(settings: Settings, paths: Sequence[str]) -> Settings:
-    """Return settings under which the names of files depend on each path alone.
+def with_base_dir(settings: Settings, paths: Sequence[str]) -> Settings:
+    """Return settings with which a file's name in records depends on its path alone.
 
-    Without a root that was said they begin below the folder that a file lies in. Raises `InputError` where
-    that would call two files of a mini-batch the same; of one in another the output tells.
+    Without a base folder the name begins below the file's own folder. Raises `InputError` if two files of a
+    mini-batch could have the same name; the output detects the same name in different mini-batches.
     """
     if settings.base_dir is not None or not paths:
         return settings
     folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120
     if len(folders) > 1:
         raise InputError(
-            "the files of this mini-batch lie in several folders, and files of one name would be taken for "
-            "one. Name the folder above all of them: add --batchscore-base-dir ${{inputs.data}} to the "
-            "parallel step's program_arguments, or set BATCHSCORE_BASE_DIR."
+            "the files of this mini-batch are in several folders, so that two files could have the same name "
+            "in the output. Name the folder above all of them: add --batchscore-base-dir ${{inputs.data}} to "
+            "the parallel step's program_arguments, or set BATCHSCORE_BASE_DIR."
         )
     return replace(settings, base_dir=folders.pop()) if any(map(os.path.isdir, paths)) else settings
 
 
-def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[str]], InputError | None]:
-    """Return what the files of each path are called in records, and the last reason why one has no name.
+def names_in_records(
+    paths: Sequence[str], settings: Settings
+) -> tuple[dict[str, list[str]], InputError | None]:
+    """Return the names in records of each path's files, and the last error of a path that has none.
 
-    What is no data (`_SUCCESS`, `.part-0.crc`) has none, and no reason.
+    Files that are not data (`_SUCCESS`, `.part-0.crc`) have no name, which is not an error.
     """
     names: dict[str, list[str]] = {}
     problem: InputError | None = None
     for path in paths:
-        name = os.path.basename(path)  # noqa: PTH119 - as the host wrote it
+        name = os.path.basename(path)  # noqa: PTH119 - as the host writes it
         if name.startswith(HIDDEN):
             names[path] = []
             continue
@@ -222,68 +226,75 @@ def names_of(paths: Sequence[str], settings: Settings) -> tuple[dict[str, list[s
                 names[path] = []
                 continue
             problem = error
-            LOG.error("Not scored: %s. Mend it, or take it out of the input.", error)  # noqa: TRY400
+            text = name_variables(error.text, {})
+            LOG.error("Not scored: %s. Fix the file, or remove it from the input.", text)  # noqa: TRY400
     for path, files in names.items():
         if not files:
-            LOG.info("%s is left alone: its name is one that tools give to what is no data.", path)
+            LOG.info("%s is skipped: its name marks a file that is not data.", path)
     return names, problem
 
 
-def scored(prepared: Prepared, settings: Settings, paths: Sequence[str]) -> tuple[set[str], Exception | None]:
-    """Score files; return the names of those that are settled, and what stopped it where something did."""
-    ends = end_of(settings, time.monotonic())
+def score_wanted(
+    prepared: ProcessSettings, settings: Settings, paths: Sequence[str]
+) -> tuple[set[str], BatchscoreError | None]:
+    """Score files; return the names of those that are settled, and what stopped the run, if anything did."""
+    ends = end_of_call(settings, time.monotonic())
     followed = prepared.followed
     for tries_left in reversed(range(TRIES)):
-        told = Told(prepared.environ, Watch(settings.charged_answer_tokens, settings.cost))
+        log = LogProgress(prepared.environ, Watch(settings.charged_answer_tokens, settings.cost))
 
-        def listen(event: Event, told: Told = told) -> None:
-            told(event)
+        def listen(event: Event, log: LogProgress = log) -> None:
+            log(event)
             followed.follow(event)
 
-        finished = score_files(settings, paths, environ=prepared.environ, listen=listen, named=prepared.named)
+        result = score_files(settings, paths, environ=prepared.environ, listen=listen, named=prepared.named)
         left = None if ends is None else ends - time.monotonic()
-        again = isinstance(finished.outcome.stopped_by, OutputOverwritten)
+        again = isinstance(result.outcome.stopped_by, OutputOverwritten)
         if not again or not tries_left or (left is not None and left < 1):
             break
         if left is not None:
             settings = replace(settings, deadline=f"{left:.3f}s")
     followed.pause()
-    tell_end(finished, prepared.environ)
-    whole = {file.file for file in finished.outcome.files if is_settled(file, settings.error_threshold)}
-    return whole, finished.outcome.stopped_by
+    log_files(result, prepared.environ)
+    complete = {file.file for file in result.outcome.files if is_settled(file, settings.error_threshold)}
+    return complete, result.outcome.stopped_by
 
 
-def end_of(settings: Settings, now: float) -> float | None:
-    """Return when a call is to be over, on the clock of `now`; `None` where no duration was set."""
+def end_of_call(settings: Settings, now: float) -> float | None:
+    """Return when a call must end, on the clock of `now`; `None` if no duration is set."""
     found = None if settings.deadline is None else parse_deadline(settings.deadline)
     return now + found.total_seconds() if isinstance(found, timedelta) else None
 
 
 def is_settled(file: FileFinished, error_threshold: float) -> bool:
-    """Whether every row of a file has its record, and no more have failed than the threshold allows."""
+    """Return whether every row of a file has its record, and the threshold allows the failed ones."""
     return file.state == "complete" and RunEnd((file,)).exit_code(error_threshold) is ExitCode.DONE
 
 
-def tell_end(finished: Finished, environ: Mapping[str, str]) -> None:
-    """Log what became of each file, and why where it is not settled."""
-    for file in finished.outcome.files:
+def log_files(result: RunResult, environ: Mapping[str, str]) -> None:
+    """Log how each file ended, and why if it is not settled."""
+    for file in result.outcome.files:
         figures = f"{count_text(file.rows, 'row')}, {file.ok:,} scored, {file.errors - file.empty:,} failed"
-        if is_settled(file, finished.settings.error_threshold):
+        if is_settled(file, result.settings.error_threshold):
             LOG.info("%s: %s", file.file, figures)
         elif file.state == "complete":
             LOG.error(
-                "%s: %s: more than BATCHSCORE_ERROR_THRESHOLD (%g) allows. Why is in %s",
-                *(file.file, figures, finished.settings.error_threshold, finished.layout.errors),
+                "%s: %s: more than BATCHSCORE_ERROR_THRESHOLD (%g) allows. The reasons are in %s",
+                *(file.file, figures, result.settings.error_threshold, result.layout.errors),
             )
         elif file.problem:
-            LOG.error("%s cannot be scored: %s", file.file, in_variables(file.problem, environ))
+            LOG.error("%s cannot be scored: %s", file.file, name_variables(file.problem, environ))
         else:
-            LOG.error("%s: %s so far. That is kept; the next delivery goes on.", file.file, figures)
+            LOG.error(
+                "%s: %s so far. These are saved; the next delivery of the file resumes it.",
+                file.file,
+                figures,
+            )
 
 
 @dataclass(slots=True)
-class Told:
-    """A listener that logs how a call gets on. Cost: O(1) an event, no I/O in most."""
+class LogProgress:
+    """A listener that logs the progress of a call. Cost: O(1) an event, no I/O in most."""
 
     environ: Mapping[str, str]
     watch: Watch
@@ -294,7 +305,7 @@ class Told:
         self.watch(event)
         now = time.monotonic()
         if isinstance(event, Notice):
-            LOG.info("%s", in_variables(event.text, self.environ))
-        elif now - self.last >= TELL_SECONDS:
+            LOG.info("%s", name_variables(event.text, self.environ))
+        elif now - self.last >= LOG_SECONDS:
             self.last = now
             LOG.info("%s", status_line(self.watch.view(now)))

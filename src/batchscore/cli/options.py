@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 
 import click
 
-from batchscore.settings.declare import CONFIG_FILE, CONFIG_VARIABLE, REQUIRED, flag_of, shown_default
+from batchscore.settings.declare import (
+    CONFIG_FILE,
+    CONFIG_VARIABLE,
+    REQUIRED,
+    flag_of,
+    kind_of,
+    shown_default,
+)
 from batchscore.settings.fields import Settings
 from batchscore.simulator import SimulatorSettings
 from batchscore.task import TASKS
@@ -69,9 +76,8 @@ def names_of(declared: Field[Any]) -> list[str]:
 def attributes_of(declared: Field[Any]) -> dict[str, Any]:
     """Return an option's help and type. It has no default, so that a missing flag can be recognised."""
     facts = declared.metadata
-    kind = facts["kind"]
-    silent = kind in {"params", "flag"} or declared.default in (None, ())
-    default = "" if silent else f"  [default: {shown_default(declared)}]"
+    kind, shown = kind_of(declared), shown_default(declared)
+    default = f"  [default: {shown}]" if shown else ""
     needed = "  [required]" if declared.name in REQUIRED else ""
     attributes: dict[str, Any] = {"help": facts["help"] + default + needed, "default": None}
     if kind == "flag":

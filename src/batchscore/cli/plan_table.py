@@ -17,7 +17,7 @@ from batchscore.cli.plan_files import NOT_SCORED, files_table
 from batchscore.errors import duration_text, name_settings, setting_name
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
-from batchscore.plan.pace import Allowed
+from batchscore.plan.pace import RateLimits
 from batchscore.report.words import count_text, money_text, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.task import EMBEDDINGS, TASKS
@@ -42,7 +42,7 @@ REMARKS = {
 def show(plan: Plan, console: Console) -> None:
     """Print a plan."""
     console.print(Text(headline(plan)))
-    console.print(files_table(plan.found.files, console.width))
+    console.print(files_table(plan.totals.files, console.width))
     console.print()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True)
@@ -50,7 +50,7 @@ def show(plan: Plan, console: Console) -> None:
     for name, value in facts_of(plan):
         facts.add_row(Text(name, style="bold"), Text(name_settings(value, as_flag)))
     console.print(facts)
-    if not plan.given and plan.found.all_requests:
+    if not plan.given and plan.totals.all_requests:
         console.print(Text("\nDuration at common limits (neither --tpm nor --rpm is set)\n"))
         console.print(paces_table(plan))
         console.print()
@@ -60,7 +60,7 @@ def show(plan: Plan, console: Console) -> None:
 
 def headline(plan: Plan) -> str:
     """Return the task, the model and the amount of input in one line."""
-    settings, found = plan.settings, plan.found
+    settings, found = plan.settings, plan.totals
     simulated = " on the simulator" if settings.simulate else ""
     rows = count_text(found.rows, "row")
     return (
@@ -71,13 +71,13 @@ def headline(plan: Plan) -> str:
 
 def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield the totals, each with its name."""
-    found, settings = plan.found, plan.settings
+    found, settings = plan.totals, plan.settings
     vectors = settings.task == EMBEDDINGS.name
     if found.known:
         yield "already scored", f"{count_text(found.known, 'row')} of earlier runs, at no cost"
     none = [name for name in NOT_SCORED if not any(getattr(one, name) for one in found.files)]
     yield "to score", count_text(found.prompts, "row") + (f"; none is {enumeration(none)}" if none else "")
-    yield "prompt tokens", f"{found.tokens:,}, counted {plan.counting.how}\n({plan.counting.accuracy})"
+    yield "prompt tokens", f"{found.tokens:,}, counted {plan.counter.how}\n({plan.counter.accuracy})"
     if not vectors:
         yield "answer tokens", answer_tokens_text(plan)
     yield "requests", f"{found.all_requests:,}"
@@ -139,7 +139,7 @@ def paces_table(plan: Plan) -> Table:
 
 def notes(plan: Plan) -> Iterator[str]:
     """Yield what else the user should know, a line each."""
-    found, standing = plan.found, plan.standing
+    found, scored = plan.totals, plan.scored
     if found.sampled:
         part = sum(one.read > 0 for one in found.files)
         yield (
@@ -148,24 +148,24 @@ def notes(plan: Plan) -> Iterator[str]:
             "are estimates. --exact reads everything."
         )
     if found.packed < found.taken:
-        equal = count_text(round(found.prompts - found.asked), "row")
+        equal = count_text(round(found.prompts - found.sent), "row")
         yield f"{equal} with a duplicate prompt cost nothing ({setting_name('dedup')})."
     if found.limited:
         yield f"Only the first rows are planned ({setting_name('limit')})."
-    if standing.discarded:
-        scores = count_text(standing.discarded, "score")
+    if scored.discarded:
+        scores = count_text(scored.discarded, "score")
         yield f"{setting_name('overwrite')} would discard {scores} that the output holds."
-    if standing.anew:
-        changed = count_text(len(standing.anew), "file")
+    if scored.changed:
+        changed = count_text(len(scored.changed), "file")
         yield f"{changed} changed since scored: all rows are planned, but unchanged rows are not sent again."
     for name, remark in REMARKS.items():
         rows = round(sum(getattr(one, name) * one.scale for one in found.files))
         if rows:
             yield remark.format(count_text(rows, "row"))
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
-    unreadable += [(each.file, each.reason) for each in plan.surveyed.problems]
+    unreadable += [(each.file, each.reason) for each in plan.survey.problems]
     yield from limited_list("cannot be scored (completely)", unreadable)
-    yield from limited_list("skipped", [(each.name, each.reason) for each in plan.surveyed.skipped])
+    yield from limited_list("skipped", [(each.name, each.reason) for each in plan.survey.skipped])
 
 
 def limited_list(what: str, named: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -176,7 +176,7 @@ def limited_list(what: str, named: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield f"{what}: {len(named) - MOST_LISTED:,} more files; --json lists all"
 
 
-def limits_text(limits: Allowed) -> str:
+def limits_text(limits: RateLimits) -> str:
     """Return limits as text."""
     pairs = ((limits.tpm, "tokens/min"), (limits.rpm, "requests/min"))
     found = [f"{limit:,.10g} {what}" for limit, what in pairs if limit is not None]
@@ -185,7 +185,7 @@ def limits_text(limits: Allowed) -> str:
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """Return a plan as one JSON object; unknown figures are null."""
-    settings, found = plan.settings, plan.found
+    settings, found = plan.settings, plan.totals
     return {
         "event": "planned",
         "task": settings.task,
@@ -195,15 +195,15 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "rows_exact": found.exact,
         "known": found.known,
         "to_ask": found.prompts,
-        "duplicates": round(found.prompts - found.asked),
+        "duplicates": round(found.prompts - found.sent),
         "empty": sum(one.empty for one in found.files),
         "oversized": sum(one.oversized for one in found.files),
         "unreadable": sum(one.unreadable for one in found.files),
         "prompt_tokens": found.tokens,
         "counted": {
-            "how": plan.counting.how,
-            "accuracy": plan.counting.accuracy,
-            "vocabulary": plan.counting.vocabulary,
+            "how": plan.counter.how,
+            "accuracy": plan.counter.accuracy,
+            "vocabulary": plan.counter.vocabulary,
         },
         "answer_tokens": plan.answer_tokens,
         "answer_tokens_bounded": plan.bounded,
@@ -225,10 +225,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "cost": plan.cost,
         "sampled": found.sampled,
         "limited": found.limited,
-        "discarded": plan.standing.discarded,
+        "discarded": plan.scored.discarded,
         "files": [file_fields(one) for one in found.files],
-        "unreadable_files": [{"file": one.file, "problem": one.reason} for one in plan.surveyed.problems],
-        "skipped": [{"name": one.name, "reason": one.reason} for one in plan.surveyed.skipped],
+        "unreadable_files": [{"file": one.file, "problem": one.reason} for one in plan.survey.problems],
+        "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
         "seconds": round(plan.seconds, 3),
     }
 

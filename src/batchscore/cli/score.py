@@ -90,7 +90,7 @@ def score_and_show(
     settings = chosen.settings
     from batchscore.cli.progress import Progress  # noqa: PLC0415 - rich is slow to load
     from batchscore.cli.summary import summary, to_json  # noqa: PLC0415
-    from batchscore.run.score_files import score_files, with_page  # noqa: PLC0415
+    from batchscore.run.score_files import score_files  # noqa: PLC0415
 
     events.start(
         task=settings.task,
@@ -122,7 +122,6 @@ def score_and_show(
             listen=listen,
             named=chosen.sources,
             command=command,
-            afterwards=lambda done: with_page(done, listen),
         )
     if events.enabled:
         say(orjson.dumps(json_safe(to_json(finished))))

@@ -12,14 +12,14 @@ from typing import Any
 from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, duration_text, name_settings, setting_name
 from batchscore.report.advice import RunState, advice, next_step
 from batchscore.report.words import code_text, count_text, counts_text, money_text
-from batchscore.run.result import Finished
+from batchscore.run.result import RunResult
 from batchscore.settings.declare import as_flag
 
 #: How many files or problems are listed before "and N more".
 MOST_LISTED = 5
 
 
-def summary(run: Finished, *, words: Sequence[str]) -> str:
+def summary(run: RunResult, *, words: Sequence[str]) -> str:
     """Return the closing lines; the last one has the next command. `words` are those after `batchscore`."""
     end, now = run.outcome, run.statistics
     lines = [headline(run), *failures(run)]
@@ -45,7 +45,7 @@ def summary(run: Finished, *, words: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def headline(run: Finished) -> str:
+def headline(run: RunResult) -> str:
     """Return the rows by result, and what is left of a run that ended early."""
     end = run.outcome
     task = run.settings.task + (" (simulated)" if run.settings.simulate else "")
@@ -74,7 +74,7 @@ def headline(run: Finished) -> str:
     return f"{task}: {count_text(done, 'row')} done, {', '.join(counts)}"
 
 
-def failures(run: Finished) -> list[str]:
+def failures(run: RunResult) -> list[str]:
     """Return this run's failed rows by code, and what to do about each."""
     found = {
         code: count
@@ -88,7 +88,7 @@ def failures(run: Finished) -> list[str]:
     return [f"  {'failed:' if not place else '':<7} {line}" for place, line in enumerate(lines)]
 
 
-def requests_and_cost(run: Finished) -> list[str]:
+def requests_and_cost(run: RunResult) -> list[str]:
     """Return this run's duration, requests, tokens and cost."""
     now = run.statistics
     lines = [f"  took:   {duration_text(run.seconds)}, {count_text(now.requests, 'request')}"]
@@ -107,7 +107,7 @@ def requests_and_cost(run: Finished) -> list[str]:
     return lines
 
 
-def places(run: Finished) -> list[str]:
+def places(run: RunResult) -> list[str]:
     """Return where the results are."""
     end, lines = run.outcome, []
     if run.with_file:
@@ -123,7 +123,7 @@ def places(run: Finished) -> list[str]:
     return lines + ([f"  report: {run.report}"] if run.report is not None else [])
 
 
-def changes(run: Finished) -> list[str]:
+def changes(run: RunResult) -> list[str]:
     """Return what an incremental run has changed."""
     found = run.changes
     if found is None:
@@ -145,7 +145,7 @@ def some(files: Sequence[str]) -> str:
     return ", ".join(files[:MOST_LISTED]) + more
 
 
-def limited_list(what: str, found: Sequence[str], run: Finished) -> list[str]:
+def limited_list(what: str, found: Sequence[str], run: RunResult) -> list[str]:
     """Return a line for each, only the first if there are many, and where all are listed."""
     lines = [f"  {what}: {each}" for each in found[:MOST_LISTED]]
     if len(found) > MOST_LISTED:
@@ -153,7 +153,7 @@ def limited_list(what: str, found: Sequence[str], run: Finished) -> list[str]:
     return lines
 
 
-def state_of(run: Finished, command: Sequence[str]) -> RunState:
+def state_of(run: RunResult, command: Sequence[str]) -> RunState:
     """Return the facts that decide the next step."""
     end = run.outcome
     failed = {code for code in run.statistics.errors if code != ErrorCode.EMPTY_INPUT.value}
@@ -173,7 +173,7 @@ def state_of(run: Finished, command: Sequence[str]) -> RunState:
     )
 
 
-def to_json(run: Finished) -> dict[str, Any]:
+def to_json(run: RunResult) -> dict[str, Any]:
     """Return the end of the run as one JSON object."""
     end, now = run.outcome, run.statistics
     return {

@@ -41,31 +41,33 @@ def credentials_for(
     target: Target, environ: Mapping[str, str], clock: Callable[[], float] = time.time
 ) -> FixedCredentials | TokenCredentials:
     """Return the credentials for the requests to `target`. `clock` gives seconds since 1970."""
+    header, prefix = target.key_header, "" if target.key_header == "api-key" else "Bearer "
     if target.auth == "none":
         return FixedCredentials({})
     if target.key is not None:
-        prefix = "" if target.key_header == "api-key" else "Bearer "
-        return FixedCredentials({target.key_header: prefix + target.key})
+        return FixedCredentials({header: prefix + target.key})
     variable = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
     # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
     client_id = variable if _GUID.fullmatch(variable) else None
+
+    def fetch_for(scope: str) -> Token:
+        return fetch_token(scope, client_id=client_id)
+
     secret = target.key_from
     if secret is not None:
-        prefix = "" if target.key_header == "api-key" else "Bearer "
 
         def fetch_key() -> Token:
-            key = read_key(secret, lambda scope: fetch_token(scope, client_id=client_id).text)
+            key = read_key(secret, lambda scope: fetch_for(scope).text)
             return Token(key, clock() + KEY_LIFE_SECONDS)
 
-        keys = shared_token_cache(("key", secret.url, client_id, identity()), fetch_key, clock)
-        return TokenCredentials(keys, header=target.key_header, prefix=prefix)
-    if target.auth != "entra":
+        cache = shared_token_cache(("key", secret.url, client_id, identity()), fetch_key, clock)
+    elif target.auth == "entra":
+        scope = scope_of(target.url, environ)
+        key = ("token", scope, client_id, identity())
+        cache = shared_token_cache(key, lambda: fetch_for(scope), clock)
+    else:
         raise SettingsError("No key is set.")
-    scope = scope_of(target.url, environ)
-    tokens = shared_token_cache(
-        ("token", scope, client_id, identity()), lambda: fetch_token(scope, client_id=client_id), clock
-    )
-    return TokenCredentials(tokens)
+    return TokenCredentials(cache, header=header, prefix=prefix)
 
 
 def identity() -> str:

@@ -45,7 +45,7 @@ _NOT_CUSTOM = frozenset(
 class Target:
     """Where the requests of one task go. `key` and `headers` may be secret; the rest may be shown."""
 
-    #: The whole address, with `?api-version=` where the surface has one.
+    #: The full address, with `?api-version=` if the surface has one.
     url: str
     #: Everything but authorization.
     headers: Mapping[str, str]
@@ -238,8 +238,8 @@ def _ask_sdk(
         }
         headers["User-Agent"] = f"batchscore/{VERSION} {built['user-agent']}"
         base = str(client.base_url)
-        asked = {name: str(value) for name, value in client.default_query.items()}
-    return base, asked, headers
+        parameters = {name: str(value) for name, value in client.default_query.items()}
+    return base, parameters, headers
 
 
 def _custom_headers(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -45,7 +45,6 @@ async def open_engine(
     listen: Listen,
     stop: asyncio.Event,
     dimensions: int | None = None,
-    clock: Clock = REAL_CLOCK,
 ) -> AsyncIterator[Engine]:
     """Give an engine over `source` whose connections are open while the block runs.
 
@@ -54,7 +53,7 @@ async def open_engine(
     """
     async with AsyncExitStack() as stack:
         members = [
-            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen, clock=clock)
+            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen, clock=REAL_CLOCK)
             for endpoint in endpoints
         ]
         reader = ReplyReader(
@@ -70,17 +69,19 @@ async def open_engine(
             )
             for member in members
         }
-        deployments = DeploymentPool(members, settings.max_outage, lambda text: listen(Notice(text)), clock)
+        deployments = DeploymentPool(
+            members, settings.max_outage, lambda text: listen(Notice(text)), REAL_CLOCK
+        )
         requester: Requester[ReplyScores] = Requester(
             deployments=deployments,
-            timeouts=Timeouts(clock, settings.timeout),
+            timeouts=Timeouts(REAL_CLOCK, settings.timeout),
             read=reader.read,
             unusable=InvalidReply,
             tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
             probe_body=lambda member: forms[member].body([Prompt("", 0, settings.task.probe)]),
             stop=stop,
             listen=listen,
-            clock=clock,
+            clock=REAL_CLOCK,
             billed=billed_tokens,
         )
         deployments.probe = requester.probe

@@ -108,7 +108,7 @@ def incomplete_files(folder: Place, task: str) -> dict[str, Incomplete]:
             if record["settings"]["task"] != task:
                 continue
             files = [(file["file"], file["state"], file.get("problem")) for file in record["files"]]
-            shared = bool(record["settings"].get("shared_output"))
+            shared = bool(record["settings"].get("shared_output", record["settings"].get("shared")))
         except (ValueError, KeyError, TypeError):
             continue
         if known and not shared:

@@ -17,7 +17,14 @@ import orjson
 
 from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, OutputError
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import VERSION, Commit, Manifest, copy_of, manifest_from_json
+from batchscore.output.manifest import (
+    NOT_A_MANIFEST,
+    VERSION,
+    Commit,
+    Manifest,
+    copy_of,
+    manifest_from_json,
+)
 from batchscore.output.read_part import damage_of, read_part
 from batchscore.output.records.jsonl import DAMAGED
 from batchscore.rows import RowError
@@ -57,7 +64,7 @@ def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
     problems: list[OutputProblem] = []
     try:
         stated, totals = _read_stated(path, path, root, task)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except NOT_A_MANIFEST as error:
         copy = copy_of(path)
         try:
             if not storage.exists(copy):
@@ -66,7 +73,7 @@ def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
             problems.append(
                 OutputProblem(str(path), f"was cut ({error}); its copy {copy} is complete", stated.file)
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except NOT_A_MANIFEST:
             what = f"is not a manifest of batchscore; it was changed or cut ({error})"
             return CheckedManifest(path, None, None, (OutputProblem(str(path), what),), frozenset())
     layout = Layout(root, task, f".{stated.fingerprint['format']}")

@@ -1,8 +1,7 @@
-"""Which rows need not be asked, because an earlier run left their records in the output?
+"""Which rows need no request, because an earlier run left their records in the output?
 
-It reads manifests and changes nothing; what would stop a run (another run's scores, a changed file) stops a
-plan with the same words. Answers that a killed run left in its journals are not counted: the run itself finds
-them.
+It reads manifests and changes nothing. What would stop a run (another run's scores, a changed file) stops a
+plan with the same message. Answers in a killed run's journals are not counted; the run itself finds them.
 """
 
 from __future__ import annotations
@@ -24,38 +23,38 @@ from batchscore.settings.slices import OutputSettings, RecordSettings, cut
 
 
 @dataclass(slots=True)
-class Standing:
-    """What earlier runs left: accounts of files by name, `through` those of which nothing is left to ask.
+class AlreadyScored:
+    """What earlier runs left: manifests by file, and the `finished` files, of which no row needs a request.
 
-    `dimensions` is the length of their vectors; `discarded` scores would go with `--overwrite`. `anew` names
-    files that have changed: at most all of their rows are asked.
+    `changed` files differ from what was scored: at most all of their rows are sent. `dimensions` is the
+    length of the vectors; `--overwrite` would discard `discarded` scores.
     """
 
     rows_per_part: int
     retry_errors: bool = False
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
-    through: frozenset[str] = frozenset()
-    anew: frozenset[str] = frozenset()
+    finished: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
     dimensions: int | None = None
     discarded: int = 0
 
     def left_of(self, file: str, row: int) -> float:
-        """Return how much of a row is left to ask: 0 or 1, or the part of its rows that its part has left."""
+        """Return how much of a row is left to send: 0, 1, or the share of its part's rows that is left."""
         manifest = self.manifests.get(file)
         commit = None if manifest is None else manifest.parts.get(row // self.rows_per_part)
         if commit is None or row % self.rows_per_part >= commit.rows:
             return 1.0
-        kept = commit.ok + commit.errors - commit.retried(retry_errors=self.retry_errors)
-        return 1.0 - kept / commit.rows
+        settled = commit.ok + commit.errors - commit.retried(retry_errors=self.retry_errors)
+        return 1.0 - settled / commit.rows
 
 
-def standing_of(settings: Settings, surveyed: Survey, output: Output | None) -> Standing:
-    """Return what stands in the output; raises `OutputError` where a run would refuse to go on there."""
-    nothing = Standing(settings.rows_per_part, settings.retry_errors)
+def find_already_scored(settings: Settings, survey: Survey, output: Output | None) -> AlreadyScored:
+    """Return what the output holds; raises `OutputError` if a run would refuse to resume there."""
+    nothing = AlreadyScored(settings.rows_per_part, settings.retry_errors)
     if output is None:
         return nothing
     fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
-    spec = output_spec(cut(OutputSettings, settings), output, fingerprint, surveyed.schema, surveyed.places)
+    spec = output_spec(cut(OutputSettings, settings), output, fingerprint, survey.schema, survey.places)
     manifests = {found.file: found for found in map(read_manifest, manifest_paths(spec.layout))}
     if settings.overwrite:
         nothing.discarded = sum(manifest.ok for manifest in manifests.values())
@@ -68,35 +67,36 @@ def standing_of(settings: Settings, surveyed: Survey, output: Output | None) -> 
             refuse_other_settings(spec, manifest)
     same = {name: found for name, found in manifests.items() if found.fingerprint == spec.fingerprint}
     if output.file is not None and not settings.incremental:
-        refuse_to_lose(same, output.file, [ready.file.name for ready in surveyed.ready])
-    return compared(settings, surveyed, spec, same)
+        refuse_to_lose(same, output.file, [ready.file.name for ready in survey.ready])
+    return compare_inputs(settings, survey, spec, same)
 
 
-def compared(
-    settings: Settings, surveyed: Survey, spec: OutputSpec, manifests: Mapping[str, Manifest]
-) -> Standing:
-    """Return what stands of files that are as they were when they were scored."""
-    through: set[str] = set()
-    anew: set[str] = set()
-    for ready in surveyed.ready:
-        manifest = manifests.get(ready.file.name)
+def compare_inputs(
+    settings: Settings, survey: Survey, spec: OutputSpec, manifests: Mapping[str, Manifest]
+) -> AlreadyScored:
+    """Return what is scored of the files that have not changed since."""
+    finished: set[str] = set()
+    changed: set[str] = set()
+    for ready in survey.ready:
+        name = ready.file.name
+        manifest = manifests.get(name)
         if manifest is None or (manifest.state != "complete" and not settings.incremental):
             continue
         try:
             same = digest(ready.file.path) == manifest.input
         except UnreadableFile:
-            same = True  # reading it says what is wrong with it
+            same = True  # reading the file reports what is wrong with it
         if not same and not settings.incremental:
-            raise error_of_change(spec, ready.file.name)
+            raise error_of_change(spec, name)
         if not same:
-            anew.add(ready.file.name)
-        if same and manifest.is_done(retry_errors=settings.retry_errors):
-            through.add(ready.file.name)
-    return Standing(
+            changed.add(name)
+        elif manifest.is_done(retry_errors=settings.retry_errors):
+            finished.add(name)
+    return AlreadyScored(
         rows_per_part=settings.rows_per_part,
         retry_errors=settings.retry_errors,
-        manifests={name: found for name, found in manifests.items() if name not in anew},
-        through=frozenset(through),
-        anew=frozenset(anew),
+        manifests={name: found for name, found in manifests.items() if name not in changed},
+        finished=frozenset(finished),
+        changed=frozenset(changed),
         dimensions=next((found.dimensions for found in manifests.values() if found.dimensions), None),
     )

@@ -1,7 +1,7 @@
 """How much of each file is read for a plan, and which stretches of it?
 
-Ordinary inputs are read whole, so that rows are counted and not estimated. Of very large ones each file shows
-some stretches; of very many files some are read. It knows bytes and names, no rows.
+Ordinary inputs are read whole, so that rows are counted and not estimated. Of very large files some stretches
+are read; of very many files only some are. It knows bytes and names, but no rows.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from pathlib import Path
 
 from batchscore.read import InputFile
 
-#: Compressed text, seen as the text that it holds: about so many times its size.
+#: The size of a compressed text, as a multiple of its compressed size.
 INFLATION = 4
 
-#: Formats in which any line end is the end of a row, so that reading may begin behind each of them.
+#: Formats in which every line is a row, so that reading may begin at any line.
 LINES = (".jsonl", ".ndjson", ".txt")
 
-#: Formats that say themselves how many rows they have; they are read by rows and not by bytes.
+#: Formats whose footer says how many rows they have; they are read by rows and not by bytes.
 COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be read: up to `whole_bytes` everything, above that about `sample_bytes` of all together.
+    """How much may be read: everything up to `whole_bytes` in total, else about `sample_bytes`.
 
-    Of no file are fewer than `least_bytes` read. After `seconds` reading ends wherever it is. Of each file
-    the tokens of `counted_bytes` of prompts are counted, and then of one part in sixteen.
+    At least `least_bytes` of each file are read. After `seconds` reading ends. The tokens of the first
+    `counted_bytes` of each file's prompts are counted, then those of one part in 16.
     """
 
     whole_bytes: int
@@ -39,10 +39,10 @@ class Budget:
     counted_bytes: int = 256 * 2**10
 
 
-#: A cut file gives no more bytes at once, so that what is taken and what rows came of it stay close.
+#: Most bytes that a cut file gives at once, so that its bytes and rows are counted about together.
 GRAIN = 16 * 2**10
 
-#: Of a plan: half a minute on one core. Of `--exact`. Of what a run expects: it is beginning meanwhile.
+#: For a plan: half a minute on one core. For `--exact`. For a run, while it starts.
 FOR_A_PLAN = Budget(512 * 2**20, 128 * 2**20, 2**20)
 EVERYTHING = Budget(2**63, 0, 0)
 FOR_A_RUN = Budget(4 * 2**20, 2 * 2**20, 64 * 2**10, seconds=0.2, counted_bytes=16 * 2**10)
@@ -50,9 +50,9 @@ FOR_A_RUN = Budget(4 * 2**20, 2 * 2**20, 64 * 2**10, seconds=0.2, counted_bytes=
 
 @dataclass(frozen=True)
 class CutFile(InputFile):
-    """A file of which only some stretches are given, each to its last line end where `at_lines`.
+    """A file that gives only some stretches; with `at_lines` each ends at its last line end.
 
-    `stretches` are first and last byte, in order and apart; `given` counts the bytes that were taken.
+    `stretches` are first and last byte, in order and without overlap; `given` counts the bytes read.
     """
 
     stretches: tuple[tuple[int, int], ...] = ()
@@ -65,7 +65,7 @@ class CutFile(InputFile):
 
 
 class Stretches(io.RawIOBase):
-    """Some stretches of a file as one stream; one that begins within a line begins with the next."""
+    """Some stretches of a file as one stream; a stretch that begins within a line skips to the next."""
 
     def __init__(
         self,
@@ -80,12 +80,12 @@ class Stretches(io.RawIOBase):
         self.left = list(stretches)
         self.given = given
         self.at_lines = at_lines
-        # A view, since what is left of a stretch is cut off again and again.
+        # A view, since the rest of a stretch is sliced many times.
         self.held = memoryview(b"")
         self.given.clear()
 
     def readable(self) -> bool:
-        """Say that it is there to be read."""
+        """Return that it can be read."""
         return True
 
     def readinto(self, buffer: object) -> int:
@@ -119,26 +119,26 @@ class Stretches(io.RawIOBase):
         super().close()
 
 
-def weight(file: InputFile) -> int:
-    """Return the bytes that reading a file costs."""
+def bytes_to_read(file: InputFile) -> int:
+    """Return the bytes that reading a whole file takes."""
     return file.size * (INFLATION if file.compression else 1)
 
 
 def shares(files: Sequence[InputFile], budget: Budget) -> list[float]:
-    """Return what part of each file is to be read: 1 is all of it, 0 nothing."""
-    total = sum(map(weight, files))
+    """Return which share of each file to read: 1 is all of it, 0 nothing."""
+    total = sum(map(bytes_to_read, files))
     if total <= budget.whole_bytes:
         return [1.0] * len(files)
     part = budget.sample_bytes / total
-    wanted = [max(part, min(1.0, budget.least_bytes / (weight(file) or 1))) for file in files]
-    cost = sum(share * weight(file) for share, file in zip(wanted, files, strict=True))
-    # Where the least of each is too much together, every so manieth file stands for its neighbours.
+    wanted = [max(part, min(1.0, budget.least_bytes / (bytes_to_read(file) or 1))) for file in files]
+    cost = sum(share * bytes_to_read(file) for share, file in zip(wanted, files, strict=True))
+    # If the minimum of all files is too much in total, every nth file represents its neighbours.
     every = max(1, round(cost / (2 * budget.sample_bytes)))
     return [share if place % every == 0 else 0.0 for place, share in enumerate(wanted)]
 
 
-def cut(file: InputFile, share: float) -> InputFile:
-    """Return the file as it is to be read: its beginning, and where lines are rows its middle and end."""
+def cut_file(file: InputFile, share: float) -> InputFile:
+    """Return the file as it should be read: its beginning, and if lines are rows its middle and end."""
     if file.suffix in COLUMNAR:
         return file
     wanted = file.size if share >= 1 else max(1, int(file.size * share))
@@ -149,10 +149,10 @@ def cut(file: InputFile, share: float) -> InputFile:
         middle = (file.size - third) // 2
         if third < middle:
             stretches = ((0, third), (middle, middle + third), (file.size - third, file.size))
-    told = {name: getattr(file, name) for name in ("path", "name", "suffix", "compression", "size")}
-    return CutFile(**told, stretches=stretches, at_lines=at_lines)
+    same = {name: getattr(file, name) for name in ("path", "name", "suffix", "compression", "size")}
+    return CutFile(**same, stretches=stretches, at_lines=at_lines)
 
 
 def part_given(file: InputFile) -> float:
-    """Return what part of a file's bytes was taken, of one that `cut` gave."""
+    """Return which share of a file's bytes was read; the file comes from `cut_file`."""
     return file.given["bytes"] / file.size if isinstance(file, CutFile) and file.size else 1.0

@@ -1,6 +1,6 @@
-"""What is known of a run before it: the figures of one file, and of all of them together.
+"""What is known of a run before it starts? The figures of one file, and of all files together.
 
-They hold numbers and names; how they came about is the other modules' business.
+It holds numbers and names, and does not know how they were found.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from dataclasses import dataclass, field
 
 from batchscore.errors import ErrorCode
 
-#: Codes under which rows are told apart; all others count as unreadable.
-APART = (ErrorCode.EMPTY_INPUT, ErrorCode.ROW_TOO_LARGE)
+#: Codes that are counted on their own; all others count as unreadable.
+COUNTED_APART = (ErrorCode.EMPTY_INPUT, ErrorCode.ROW_TOO_LARGE)
 
 
 @dataclass(slots=True)
 class FileFigures:
-    """One file: counts of what was read of it, each to be multiplied by `scale` where that was not all.
+    """One file's figures; it has many fields, since each is one count of what was read.
 
-    `read` is the part of the file that was read (1: all, 0: others stand for it). `rows` were met, `known` of
-    them have their records from earlier runs. Those that are left ask `prompts` texts of `prompt_bytes` of
-    JSON, of which `counted_bytes` were looked at and have `counted_tokens`. `errors` counts rows that ask
-    nothing by code; `input_too_long` is above the model's input, `above_quota` above a minute's tokens. `rows_told`
-    is what a Parquet or Arrow file says of itself. `record_bytes` are those of ids and columns that records
-    carry. `problem`: why it cannot be scored, or not to its end.
+    If not all of the file was read, multiply each count by `scale`. `read` is the share that was read (0:
+    estimated from other files). Of the `rows` read, `known` have records from earlier runs. The others send
+    `prompts` texts of `prompt_bytes` of JSON; `counted_bytes` of these have `counted_tokens`. `errors` counts
+    rows that send nothing, by code; `input_too_long` exceed the model's input, `above_quota` a minute's
+    tokens. `rows_in_footer` is the count in a Parquet or Arrow file's footer. `record_bytes` are those of ids
+    and columns in records. `problem`: why the file cannot be scored completely.
     """
 
     file: str
     read: float = 1.0
     scale: float = 1.0
     rows: int = 0
-    rows_told: int | None = None
+    rows_in_footer: int | None = None
     known: float = 0.0
     prompts: float = 0.0
     prompt_bytes: float = 0.0
@@ -46,17 +46,17 @@ class FileFigures:
 
     @property
     def all_rows(self) -> int:
-        """The rows of the whole file: counted, told by the file, or estimated by what was read."""
-        return self.rows_told if self.rows_told is not None else round(self.rows * self.scale)
+        """The rows of the whole file: counted, from its footer, or estimated from what was read."""
+        return self.rows_in_footer if self.rows_in_footer is not None else round(self.rows * self.scale)
 
     @property
     def exact(self) -> bool:
-        """Whether `all_rows` is no estimate."""
-        return self.read >= 1 or self.rows_told is not None
+        """Whether `all_rows` is not an estimate."""
+        return self.read >= 1 or self.rows_in_footer is not None
 
     @property
     def empty(self) -> int:
-        """Rows that have nothing to ask."""
+        """Rows without text."""
         return round(self.errors[ErrorCode.EMPTY_INPUT] * self.scale)
 
     @property
@@ -71,24 +71,25 @@ class FileFigures:
 
     @property
     def unreadable(self) -> int:
-        """Rows that cannot be read, or asked."""
-        return round(sum(count for code, count in self.errors.items() if code not in APART) * self.scale)
+        """Rows that cannot be read, or from which no prompt can be made."""
+        counts = (count for code, count in self.errors.items() if code not in COUNTED_APART)
+        return round(sum(counts) * self.scale)
 
     @property
     def tokens(self) -> float:
-        """The tokens of the prompts that are left to ask."""
+        """The tokens of the prompts that are left to send."""
         if not self.counted_bytes:
             return 0.0
         return self.counted_tokens / self.counted_bytes * self.prompt_bytes * self.scale
 
 
 @dataclass(slots=True)
-class Found:
-    """All files, and the `requests` that hold the `packed` prompts, of the `taken` ones of what was read.
+class Totals:
+    """The figures of all files, and the `requests` that hold the `packed` of the `taken` prompts.
 
-    Fewer are packed where equal ones are asked once; their bytes are `packed_bytes` and `taken_bytes`.
-    `middle` of these prompts are in other requests than the first and the last, which tell little. `limited`:
-    there is more than `--limit` takes.
+    Fewer prompts are packed than taken if duplicates are sent once; their bytes are `packed_bytes` and
+    `taken_bytes`. `middle` of these prompts are in requests other than the first and the last, whose size is
+    not typical. `limited`: the input has more rows than `--limit`.
     """
 
     files: list[FileFigures] = field(default_factory=list)
@@ -107,44 +108,49 @@ class Found:
 
     @property
     def exact(self) -> bool:
-        """Whether `rows` is no estimate."""
+        """Whether `rows` is not an estimate."""
         return all(file.exact for file in self.files)
 
     @property
     def sampled(self) -> bool:
-        """Whether a file was not read as a whole."""
+        """Whether any file was not read as a whole."""
         return any(file.read < 1 for file in self.files)
 
     @property
     def counted_in_part(self) -> bool:
-        """Whether of some file's prompts only some were counted."""
+        """Whether only some prompts of any file were counted."""
         return any(file.counted_bytes < file.prompt_bytes for file in self.files)
 
     @property
     def known(self) -> int:
-        """Rows that have their records from earlier runs."""
+        """Rows that have records from earlier runs."""
         return round(sum(file.known * file.scale for file in self.files))
 
     @property
+    def carried_bytes(self) -> float:
+        """Bytes of file names, ids and kept columns in the records of all prompts."""
+        return sum((len(file.file) * file.prompts + file.record_bytes) * file.scale for file in self.files)
+
+    @property
     def tokens(self) -> int:
-        """Tokens of the prompts that are left to ask, of equal ones as often as they are asked."""
+        """Tokens of the prompts that are left, of duplicates as often as they are sent."""
         once = self.packed_bytes / self.taken_bytes if self.taken_bytes else 1.0
         return round(sum(file.tokens for file in self.files) * once)
 
     @property
-    def asked(self) -> float:
-        """Prompts that are asked: those that are left, less those that equal another."""
+    def sent(self) -> float:
+        """Prompts that are sent: those that are left, without duplicates."""
         return self.prompts * (self.packed / self.taken if self.taken else 1.0)
 
     @property
     def prompts(self) -> int:
-        """Rows that are left to ask."""
+        """Rows that are left to score."""
         return round(sum(file.prompts * file.scale for file in self.files))
 
     @property
     def all_requests(self) -> int:
-        """The requests of all files; of more prompts than were packed by how full a request usually is."""
+        """The requests of all files; beyond the packed prompts estimated by how full a request usually is."""
         if not self.packed or self.prompts <= self.taken:
             return self.requests
         usual = self.middle / (self.requests - 2) if self.requests > 2 else self.packed / self.requests
-        return max(self.requests, round(self.asked / usual))
+        return max(self.requests, round(self.sent / usual))

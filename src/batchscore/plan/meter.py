@@ -1,8 +1,7 @@
-"""What does each row add to the figures: is it asked, how large is it, how many tokens has it?
+"""What does each row add to the figures: is it sent, how large is it, how many tokens does it have?
 
-Counting tokens is the dear part, so after the first rows of a file only some are counted, evenly over the
-rest, and their tokens a byte stand for all. It knows prompts and limits, neither files nor what earlier runs
-did.
+Counting tokens is expensive. So after the first rows of a file only some are counted, evenly over the rest;
+their tokens per byte are used for all. It knows prompts and limits, but neither files nor earlier runs.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from batchscore.plan.figures import FileFigures
 from batchscore.plan.vocabulary import holds_more_than_text, prompt_tokens
 from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE
 from batchscore.rows import Prompt, RowError, Settled
+from batchscore.task import Task
 
-#: After the first bytes of a file one part in so many is counted.
+#: After the first bytes of a file one part in 16 is counted.
 COUNTED_PART = 16
 
 
@@ -25,13 +25,13 @@ COUNTED_PART = 16
 class Meter:
     """Measures rows for one run's settings.
 
-    `count` gives the tokens of a text, `extra_tokens` come to every prompt (tools and schemas),
-    `answer_tokens` are what a row's answers are charged. `most_tokens` is the model's input, `quota_tokens` a
-    minute's quota. With `truncate` a row that is too long is asked by its beginning. `carried`: whether ids
-    or columns go into records. Of each file the first `counted_bytes` are counted.
+    `count` returns the tokens of a text. Every prompt has `extra_tokens` more (tools and schemas), and its
+    answers are charged `answer_tokens`. `most_tokens` is the model's input, `quota_tokens` a minute's quota.
+    With `truncate` a row that is too long is shortened. `carried`: ids or columns go into records. The first
+    `counted_bytes` of each file are counted.
     """
 
-    task: str
+    task: Task
     count: Callable[[str], float]
     extra_tokens: float = 0.0
     answer_tokens: float = 0.0
@@ -42,7 +42,7 @@ class Meter:
     counted_bytes: int = 256 * 2**10
 
     def take(self, figures: FileFigures, item: Prompt | Settled) -> bool:
-        """Add a row that is left to ask; whether it will be asked."""
+        """Add a row that is left to score; return whether it will be sent."""
         if self.carried:
             figures.record_bytes += size_of_carried(item)
         if isinstance(item, Settled):
@@ -51,7 +51,7 @@ class Meter:
             return False
         size = len(item.body)
         tokens: float | None = None
-        # No token is shorter than a byte, so short prompts fit without being counted.
+        # A token has at least one byte, so short prompts fit without being counted.
         if self.most_tokens is not None and size > self.most_tokens:
             tokens = self.tokens(item)
             if tokens > self.most_tokens and not self.truncate:
@@ -73,11 +73,11 @@ class Meter:
         return True
 
     def add(self, figures: FileFigures, prompt: Prompt, tokens: float | None) -> None:
-        """Add a prompt that is asked; its tokens are counted where it is its turn, unless they are known."""
+        """Add a prompt that is sent; its tokens are counted if it belongs to the sample."""
         size = len(prompt.body)
         figures.prompts += 1
         figures.prompt_bytes += size
-        if self.task == "chat" and holds_more_than_text(prompt.body):
+        if self.task.takes_messages and holds_more_than_text(prompt.body):
             figures.with_pictures += 1
         counted = figures.counted_bytes
         if tokens is None and (counted < self.counted_bytes or figures.prompt_bytes > counted * COUNTED_PART):

@@ -1,6 +1,6 @@
-"""How long does it take at such limits, and which of them decides?
+"""How long does a run take at given rate limits, and which of them decides?
 
-Pure arithmetic. It knows nothing of latency: where limits are generous, the service's own speed decides.
+Pure arithmetic. It ignores latency: if limits are generous, the service's own speed decides.
 """
 
 from __future__ import annotations
@@ -12,42 +12,43 @@ from batchscore.settings.fields import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
-    """What one deployment allows a minute; `None` where that was not said."""
+class RateLimits:
+    """What one deployment allows per minute; `None` if that is not known."""
 
     rpm: float | None
     tpm: float | None
 
 
-#: Limits that deployments often have: six requests a minute for each thousand tokens, as Azure gives them out
+#: Limits that deployments often have: Azure grants six requests a minute per thousand tokens
 #: (learn.microsoft.com, Azure OpenAI quotas, seen 2026-09).
-USUAL = tuple(
-    Allowed(rpm=tpm * 6 / 1000, tpm=tpm) for tpm in (30_000.0, 120_000.0, 350_000.0, 1_000_000.0, 5_000_000.0)
+COMMON_LIMITS = tuple(
+    RateLimits(rpm=tpm * 6 / 1000, tpm=tpm)
+    for tpm in (30_000.0, 120_000.0, 350_000.0, 1_000_000.0, 5_000_000.0)
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long the work takes; `decided_by` is `tokens`, `requests` or nothing where there is no work."""
+    """How long the work takes; `decided_by` is `tokens`, `requests`, or empty if there is no work."""
 
     minutes: float
     decided_by: str
 
 
-def allowed_by(settings: Settings) -> tuple[Allowed, ...]:
-    """Return the limits of the settings' deployments, this worker's share of them."""
+def rate_limits_of(settings: Settings) -> tuple[RateLimits, ...]:
+    """Return this worker's share of the limits of the settings' deployments."""
     tables = settings.deployments or ({"rpm": settings.rpm, "tpm": settings.tpm},)
     part = settings.quota_share
     return tuple(
-        Allowed(*(None if table.get(name) is None else table[name] * part for name in ("rpm", "tpm")))
+        RateLimits(*(None if table.get(name) is None else table[name] * part for name in ("rpm", "tpm")))
         for table in tables
     )
 
 
-def pace(requests: float, charged: float, deployments: Sequence[Allowed]) -> Pace | None:
-    """Return how long `requests` of `charged` tokens in all take; `None` where a deployment has no limit.
+def pace(requests: float, charged: float, deployments: Sequence[RateLimits]) -> Pace | None:
+    """Return how long `requests` of `charged` tokens in total take; `None` if a deployment has no limit.
 
-    Work flows to whoever has room, so that each deployment takes as much as its own limits let through.
+    Each deployment takes as much work as its own limits allow.
     """
     if requests <= 0:
         return Pace(0.0, "")

@@ -1,14 +1,14 @@
-"""How many tokens has a text, by the shapes of its words?
+"""How many tokens does a text have, judging by the shapes of its words?
 
-It needs no vocabulary: only how OpenAI's tokenizers cut a text before they look anything up, and what pieces
-of each shape cost on average. It knows no model, no request and no JSON.
+It needs no vocabulary: only the rules by which OpenAI's tokenizers split a text before they look anything up,
+and the average tokens of each shape. It knows no model, no request and no JSON.
 
-A text becomes a line of classes (`Row 7: 0xff` is `Aaa 0. 0a0aa`), that is cut where the tokenizers cut, and
-equal shapes are priced once. Fitted by least squares to the counts of the true vocabularies over English,
-code, JSON, HTML, hex, base64, logs, numbers and texts in 32 other languages (2 MB, half of it held back):
-within 3 % on English, Chinese and hex as a whole, 9 % for nine of ten English stretches of 1,500 characters;
-it is low by up to a quarter for languages that write their long words in plain ASCII, such as Indonesian,
-Dutch or Italian. 4 to 15 MB a second.
+A text becomes a line of classes (`Row 7: 0xff` is `Aaa 0. 0a0aa`). The line is split where the tokenizers
+split, and each distinct shape is priced once. The prices are fitted by least squares to the counts of the
+true vocabularies over English, code, JSON, HTML, hex, base64, logs, numbers and texts in 32 other languages
+(2 MB, half of it held back). The estimate is within 3 % on English, Chinese and hex in total, and within 9
+% for nine of ten English stretches of 1,500 characters. It is up to a quarter too low for languages that
+write long words in plain ASCII, such as Indonesian, Dutch or Italian. 4 to 15 MB a second.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
-#: The vocabularies of which the costs are known: of GPT-4, GPT-3.5 and the embedding models, and of all since
-#: GPT-4o.
+#: The vocabularies with known costs: of GPT-4, GPT-3.5 and the embedding models, and of all since GPT-4o.
 VOCABULARIES = ("cl100k_base", "o200k_base")
 
-#: What a piece of each shape costs, or each character of a script, in the order of `VOCABULARIES`.
+#: Tokens of a piece of each shape, or of each character of a script (by its letter in a shape), in the order
+#: of `VOCABULARIES`.
 COSTS: Mapping[str, tuple[float, float]] = {
     "word": (1.03, 1.02),
     "word at a start": (1.22, 1.19),
@@ -40,39 +40,22 @@ COSTS: Mapping[str, tuple[float, float]] = {
     "sign beyond 2": (0.11, 0.11),
     "space": (0.95, 0.96),
     "lines": (0.99, 1.14),
-    "han": (1.25, 0.77),
-    "han beyond the common": (1.95, 1.25),
-    "kana": (0.87, 0.58),
-    "hangul": (1.06, 0.66),
-    "cyrillic": (0.50, 0.30),
-    "greek": (1.07, 0.40),
-    "arabic": (0.87, 0.35),
-    "hebrew": (1.18, 0.44),
-    "indic": (1.44, 0.38),
-    "thai": (0.92, 0.37),
-    "another script": (2.13, 0.38),
-    "full width": (1.26, 1.05),
-    "symbol": (2.05, 1.68),
+    "h": (1.25, 0.77),  # han
+    "z": (1.95, 1.25),  # han beyond the common
+    "k": (0.87, 0.58),  # kana
+    "g": (1.06, 0.66),  # hangul
+    "c": (0.50, 0.30),  # cyrillic
+    "e": (1.07, 0.40),  # greek
+    "r": (0.87, 0.35),  # arabic
+    "w": (1.18, 0.44),  # hebrew
+    "d": (1.44, 0.38),  # indic
+    "t": (0.92, 0.37),  # thai
+    "o": (2.13, 0.38),  # another script
+    "f": (1.26, 1.05),  # full width
+    "s": (2.05, 1.68),  # symbol
 }
 
-#: The scripts whose characters are priced one by one, by their letter in a shape.
-SCRIPTS = {
-    "h": "han",
-    "z": "han beyond the common",
-    "k": "kana",
-    "g": "hangul",
-    "c": "cyrillic",
-    "e": "greek",
-    "r": "arabic",
-    "w": "hebrew",
-    "d": "indic",
-    "t": "thai",
-    "o": "another script",
-    "f": "full width",
-    "s": "symbol",
-}
-
-#: Where scripts stand in Unicode: first and last code point, letter in a shape.
+#: The scripts' blocks in Unicode: first and last code point, letter in a shape.
 BLOCKS = (
     (0x0370, 0x03FF, "e"),
     (0x0400, 0x052F, "c"),
@@ -99,12 +82,12 @@ BLOCKS = (
     (0x20000, 0x3FFFF, "h"),
 )
 
-#: Letters and digits in turn, three times at least: hex, ids, base64.
+#: Letters and digits that alternate at least three times: hex, ids, base64.
 MIXED = "0{0,40}(?:[aA]{1,40}0{1,40}){2,8}[aA]{0,40}"
 
-#: Where a text is cut, as the tokenizers cut it: a word takes the space or sign before it along, digits stand
-#: in threes, signs take the line ends behind them, of several spaces the last goes with what follows. The
-#: bounds keep the number of different shapes, and of steps, small.
+#: Where the tokenizers split a text: a word includes the space or sign before it, digits come in threes,
+#: signs include the line ends after them, and the last of several spaces belongs to what follows. The bounds
+#: keep the number of different shapes, and of steps, small.
 PIECE = re.compile(
     rf"{MIXED}|[ \t.]?[aAl]{{1,60}}|0{{1,3}}| ?[cdeghkortwz]{{1,20}}|[fs]| ?\.{{1,60}}\n{{0,20}}"
     r"|[ \t]{0,60}\n(?:[ \t\n]{0,60}\n)?|[ \t]{1,60}(?![^ \t\n])|[ \t]"
@@ -155,7 +138,7 @@ CLASSES = Classes()
 
 
 def count_tokens(text: str, vocabulary: str) -> float:
-    """Return about how many tokens a vocabulary of `VOCABULARIES` makes of a text. O(characters)."""
+    """Return the estimated tokens of a text with one of the `VOCABULARIES`. O(characters)."""
     which = VOCABULARIES.index(vocabulary)
     shapes = Counter(PIECE.findall(text.translate(CLASSES)))
     return sum([count * cost_of(shape)[which] for shape, count in shapes.items()])
@@ -163,7 +146,7 @@ def count_tokens(text: str, vocabulary: str) -> float:
 
 @lru_cache(maxsize=8192)
 def cost_of(shape: str) -> tuple[float, ...]:
-    """Return what a piece of this shape costs, in the order of `VOCABULARIES`."""
+    """Return the tokens of a piece of this shape, in the order of `VOCABULARIES`."""
     parts = parts_of(shape)
     return tuple(
         sum(COSTS[part][which] * count for part, count in parts.items()) for which in range(len(VOCABULARIES))
@@ -171,7 +154,7 @@ def cost_of(shape: str) -> tuple[float, ...]:
 
 
 def parts_of(shape: str) -> Counter[str]:
-    """Return what is priced in a piece, by its name in `COSTS`."""
+    """Return what a piece consists of, by names in `COSTS`."""
     parts: Counter[str] = Counter()
     body = shape.strip(" \t\n.")
     if not body:
@@ -189,12 +172,12 @@ def parts_of(shape: str) -> Counter[str]:
         for place, word in enumerate(WORD.findall(body)):
             add_word(parts, word, before=shape[0] if place == 0 else None)
     else:
-        parts.update(SCRIPTS[letter] for letter in body)
+        parts.update(body)
     return parts
 
 
 def add_mixed(parts: Counter[str], run: str) -> None:
-    """Price letters or digits of a string that mixes them: such letters are no words."""
+    """Price letters or digits of a string that mixes them: such letters are not words."""
     if run[0] == "0":
         parts["digits"] += 1
         return
@@ -204,7 +187,7 @@ def add_mixed(parts: Counter[str], run: str) -> None:
 
 
 def add_word(parts: Counter[str], word: str, *, before: str | None) -> None:
-    """Price a word; `before` is the class of what it takes along, `None` within a longer word."""
+    """Price a word; `before` is the class of the sign that it includes, `None` within a longer word."""
     length = len(word)
     if "l" in word:
         parts["letter of a word with accents"] += length

@@ -1,7 +1,7 @@
-"""By whose vocabulary does a model cut texts, and how are tokens counted with what this machine has?
+"""Which vocabulary does a model use, and how are tokens counted with what this machine has?
 
-It knows models by their names only, and never downloads anything: `tiktoken` counts where it is installed and
-the vocabulary is on disk already, else the shapes of words tell about how many there are.
+It knows models by their names only, and downloads nothing. `tiktoken` counts if it is installed and its
+vocabulary is on disk already; otherwise tokens are estimated from the shapes of words.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from batchscore.plan.token_shapes import count_tokens
+from batchscore.task import Task
 
-#: Which vocabulary a model of such a name uses (tiktoken's table of models, version 0.14).
+#: Which vocabulary a model uses, by its name (tiktoken's table of models, version 0.14).
 BY_NAME = (
     (re.compile(r"gpt-?4o|gpt-?4\.[15]|gpt-?5|gpt-oss|(^|[/:])o\d", re.IGNORECASE), "o200k_base"),
     (
@@ -28,28 +30,28 @@ BY_NAME = (
     ),
 )
 
-#: Where tiktoken keeps a vocabulary: under a digest of this address, with these bytes or not at all.
+#: tiktoken stores a vocabulary under a digest of this address, and accepts only bytes with this digest.
 ADDRESS = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
 DIGESTS: Mapping[str, str] = {
     "cl100k_base": "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
     "o200k_base": "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
 }
 
-#: What chat adds: around each message, and before the answer (OpenAI's cookbook on counting tokens, seen
-#: 2026-09).
+#: Tokens that chat adds around each message and before the answer (OpenAI's cookbook on counting tokens,
+#: seen 2026-09).
 MESSAGE_TOKENS = 4
 ANSWER_TOKENS = 3
 
-#: Of a longer text only so many characters are looked at, at its beginning, middle and end.
-MOST_LOOKED_AT = 300_000
+#: Of a longer text only this many characters are counted, at its beginning, middle and end.
+MOST_COUNTED = 300_000
 
-#: Parts of a message that are not text, though they cost tokens.
+#: Parts of a message that cost tokens but are not text.
 NOT_TEXT = frozenset({"image_url", "input_audio", "file"})
 
 
 @dataclass(frozen=True, slots=True)
-class Counting:
-    """How tokens are counted: `count` gives those of one text, `how` and `accuracy` are for a person."""
+class TokenCounter:
+    """How tokens are counted: `count` returns those of one text, `how` and `accuracy` are for a person."""
 
     how: str
     accuracy: str
@@ -57,72 +59,64 @@ class Counting:
     count: Callable[[str], float]
 
 
-def counting_for(model: str, task: str) -> Counting:
-    """Return the best way to count a model's tokens that needs no network."""
+def token_counter_for(model: str, task: Task) -> TokenCounter:
+    """Return the best way to count a model's tokens without network access."""
     vocabulary = next((name for pattern, name in BY_NAME if pattern.search(model)), None)
     if vocabulary is None:
-        # Of vocabularies that nobody knows here, those of embedding models tend to be smaller.
-        nearest = "cl100k_base" if task == "embeddings" else "o200k_base"
-        return Counting(
-            "by the shapes of words",
-            "a guess: the vocabulary of this model is not known here",
-            nearest,
-            lambda text: count_tokens(text, nearest),
-        )
-    exactly = from_disk(vocabulary)
-    if exactly is not None:
-        return Counting("with tiktoken", "exact for texts", vocabulary, exactly)
-    return Counting(
-        "by the shapes of words",
-        "within 10 % on English, 25 % on Chinese, code and hex",
-        vocabulary,
-        lambda text: count_tokens(text, vocabulary),
+        # Embedding models tend to have smaller vocabularies.
+        vocabulary = "cl100k_base" if task.answer == "vector" else "o200k_base"
+        accuracy = "a guess: the tokenizer of this model is unknown"
+    else:
+        exactly = from_disk(vocabulary)
+        if exactly is not None:
+            return TokenCounter("with tiktoken", "exact for texts", vocabulary, exactly)
+        accuracy = "within 10 % on English, 25 % on Chinese, code and hex"
+    return TokenCounter(
+        "from the shapes of words", accuracy, vocabulary, partial(count_tokens, vocabulary=vocabulary)
     )
 
 
 def from_disk(vocabulary: str) -> Callable[[str], float] | None:
-    """Return tiktoken's count; `None` where it is not installed or would have to download."""
+    """Return tiktoken's count; `None` if it is not installed or would have to download."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
     place = Path(tempfile.gettempdir()) / "data-gym-cache" if folder is None else Path(folder)
     kept = place / hashlib.sha1(ADDRESS.format(vocabulary).encode(), usedforsecurity=False).hexdigest()
     try:
-        # With other bytes tiktoken would throw the file away and ask the network.
+        # With other bytes tiktoken would delete the file and download it.
         if folder == "" or hashlib.sha256(kept.read_bytes()).hexdigest() != DIGESTS[vocabulary]:
             return None
         import tiktoken  # type: ignore[import-not-found, unused-ignore] # noqa: PLC0415 - few have it
     except (ImportError, OSError):
         return None
     encoding = tiktoken.get_encoding(vocabulary)
-    return lambda text: float(len(encoding.encode_ordinary(without_surrogates(text))))
+    # Lone surrogates cannot be encoded.
+    return lambda text: float(len(encoding.encode_ordinary(text.encode("utf-8", "replace").decode())))
 
 
-def without_surrogates(text: str) -> str:
-    """Return a text that can be encoded."""
-    return text.encode("utf-8", "replace").decode()
+def prompt_tokens(body: bytes, task: Task, count: Callable[[str], float]) -> float:
+    """Return the estimated tokens of a prompt of this JSON; pictures and sound count nothing."""
+    prompt: Any = orjson.loads(body)
+    if not task.takes_messages:
+        return count_in_stretches(prompt if isinstance(prompt, str) else body.decode(), count)
+    texts = [text for message in prompt for text in texts_of(message)]
+    return (
+        ANSWER_TOKENS + MESSAGE_TOKENS * len(prompt) + sum(count_in_stretches(text, count) for text in texts)
+    )
 
 
-def prompt_tokens(body: bytes, task: str, count: Callable[[str], float]) -> float:
-    """Return about how many tokens a prompt of this JSON is charged; pictures and sound count nothing."""
-    asked: Any = orjson.loads(body)
-    if task != "chat":
-        return looked_at(asked if isinstance(asked, str) else body.decode(), count)
-    texts = [text for message in asked for text in texts_of(message)]
-    return ANSWER_TOKENS + MESSAGE_TOKENS * len(asked) + sum(looked_at(text, count) for text in texts)
-
-
-def looked_at(text: str, count: Callable[[str], float]) -> float:
-    """Return the tokens of a text, of a very long one by three stretches of it."""
+def count_in_stretches(text: str, count: Callable[[str], float]) -> float:
+    """Return the tokens of a text; those of a very long one are estimated from three stretches."""
     length = len(text)
-    if length <= MOST_LOOKED_AT:
+    if length <= MOST_COUNTED:
         return max(1.0, count(text))
-    third = MOST_LOOKED_AT // 3
+    third = MOST_COUNTED // 3
     middle = (length - third) // 2
     seen = text[:third] + text[middle : middle + third] + text[-third:]
     return count(seen) * length / len(seen)
 
 
 def texts_of(message: Mapping[str, Any]) -> list[str]:
-    """Return the texts of a chat message; what else a message may carry counts as its JSON does."""
+    """Return the texts of a chat message; other values count as their JSON."""
     found: list[str] = []
     for key, value in message.items():
         if key == "role" or value is None:
@@ -139,7 +133,7 @@ def texts_of(message: Mapping[str, Any]) -> list[str]:
 
 
 def holds_more_than_text(body: bytes) -> bool:
-    """Whether a chat prompt carries pictures, sound or files, whose tokens nobody can tell from here."""
+    """Whether a chat prompt has pictures, sound or files, whose tokens are unknown here."""
     if not any(name.encode() in body for name in NOT_TEXT):
         return False
     return any(
@@ -151,6 +145,6 @@ def holds_more_than_text(body: bytes) -> bool:
 
 
 def parameter_tokens(params: Mapping[str, Any], count: Callable[[str], float]) -> float:
-    """Return about what tools and answer schemas among a chat request's parameters add to each prompt."""
+    """Return the estimated tokens that tools and answer schemas add to each chat prompt."""
     carried = [params[name] for name in ("tools", "functions", "response_format") if params.get(name)]
     return sum(count(orjson.dumps(value).decode()) for value in carried)

@@ -82,7 +82,7 @@ class NextStep:
 
     @property
     def lead(self) -> str:
-        """The text as it stands before the command."""
+        """The text before the command."""
         return f"{self.text}{':' if self.command else '.'}"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""How does a run sit in its process: on which event loop, and what do signals do?"""
+"""On which event loop does a run work, and what do signals and the garbage collector do meanwhile?"""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from batchscore.rows import Listen, Notice
+from batchscore.run.stop import Stop
 
-#: A signal so soon after the first is not a second wish, but the same one delivered twice.
+#: A signal that follows the first this quickly is the same request, delivered twice.
 SAME_SIGNAL_SECONDS = 1.0
 
-#: So many new objects are made before the collector looks at them: those of some thousand rows.
-MANY_OBJECTS = 20_000
+#: New objects before the garbage collector runs: those of some thousand rows.
+COLLECT_AFTER_OBJECTS = 20_000
 
 T = TypeVar("T")
 
@@ -25,27 +26,33 @@ _collecting = threading.Lock()
 _thresholds: list[tuple[int, int, int]] = []
 
 
-def on_the_fastest_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run to the end on uvloop, where there is one for this system: a tenth less CPU a request."""
-    with collecting_seldom():
-        if sys.platform == "win32":
-            return asyncio.run(main)
-        import uvloop  # noqa: PLC0415 - there is none for Windows
+def run_on_fast_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on uvloop if this system has it; that takes 10 % less CPU per request.
 
-        return uvloop.run(main)
+    Raises `KeyboardInterrupt` if a second signal cancelled it.
+    """
+    with rare_garbage_collection():
+        try:
+            if sys.platform == "win32":
+                return asyncio.run(main)
+            import uvloop  # noqa: PLC0415 - there is none for Windows
+
+            return uvloop.run(main)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 @contextmanager
-def collecting_seldom() -> Iterator[None]:
-    """Look for garbage in cycles seldom: nothing that is made for a row or a request is in one.
+def rare_garbage_collection() -> Iterator[None]:
+    """Collect garbage in cycles rarely: no object of a row or a request is in a cycle.
 
-    Of several runs at once in one process the last one to end puts back what the first one found.
+    If several runs of one process overlap, the last one to end restores what the first one found.
     """
     with _collecting:
         if not _thresholds:
             gc.freeze()
         _thresholds.append(gc.get_threshold())
-        gc.set_threshold(MANY_OBJECTS, *_thresholds[0][1:])
+        gc.set_threshold(COLLECT_AFTER_OBJECTS, *_thresholds[0][1:])
     try:
         yield
     finally:
@@ -53,36 +60,36 @@ def collecting_seldom() -> Iterator[None]:
             if len(_thresholds) == 1:
                 gc.set_threshold(*_thresholds[0])
                 gc.unfreeze()
-            # The first of them is what was there before any run.
+            # The first entry is the threshold before any run.
             _thresholds.pop()
 
 
 @contextmanager
-def stopping(stop: asyncio.Event, listen: Listen) -> Iterator[None]:
-    """Let SIGINT and SIGTERM set `stop`, and a second one cancel; only where this thread may.
+def stop_on_signals(stop: Stop, listen: Listen) -> Iterator[None]:
+    """Let SIGINT and SIGTERM request a stop, and a second one cancel; only if this thread may.
 
-    What comes within `SAME_SIGNAL_SECONDS` of the first is the first once more: `timeout`, a shell and a
-    process group may each deliver one.
+    A signal within `SAME_SIGNAL_SECONDS` of the first is ignored: `timeout`, a shell and a process group
+    may each deliver one.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    signals = {signal.SIGINT: "press Ctrl-C again", signal.SIGTERM: "send SIGTERM again"}
+    signals = {signal.SIGINT: "press Ctrl-C", signal.SIGTERM: "send SIGTERM"}
     first: float | None = None
 
-    def received(again: str) -> None:
+    def on_signal(act: str) -> None:
         nonlocal first
         if first is None:
             first = loop.time()
-            listen(Notice(f"Stopping: waiting for answers that are on their way; {again} to leave at once."))
-            stop.set()
+            listen(Notice(f"Stopping: waiting for requests in flight; {act} again to quit now."))
+            stop.request()
         elif loop.time() - first > SAME_SIGNAL_SECONDS and task is not None:
             task.cancel()
 
     installed = []
-    for number, again in signals.items():
-        # Off the main thread, and on some hosts, signals are not ours to take.
+    for number, act in signals.items():
+        # Off the main thread, and on some hosts, a run may not handle signals.
         with suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(number, received, again)
+            loop.add_signal_handler(number, on_signal, act)
             installed.append(number)
     try:
         yield

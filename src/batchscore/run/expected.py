@@ -1,8 +1,8 @@
-"""What does a run have before it? A quick look, for whoever shows how far it has come.
+"""How much does a run have to do? A quick look, so that its progress can show a share and an ETA.
 
-Small inputs are read whole, of others some stretches, for a fifth of a second of one core at most and not
-before the run has lasted a while. All rows of all files count, whether or not earlier runs left their
-records, since whoever divides by it counts those, too.
+It reads small inputs whole and some stretches of others, for a fifth of a second of one core at most and
+only after the run has lasted a while. It counts all rows of all files, including those that earlier runs
+have scored, because the progress counts them, too.
 """
 
 from __future__ import annotations
@@ -14,39 +14,38 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from batchscore.engine import end_task
-from batchscore.plan.already_scored import Standing
-from batchscore.plan.extent import FOR_A_RUN, weight
-from batchscore.plan.make import counting_of, measuring_for, packed
-from batchscore.plan.measure import Measuring
+from batchscore.plan.already_scored import AlreadyScored
+from batchscore.plan.extent import FOR_A_RUN, bytes_to_read
+from batchscore.plan.make import measure_requests, measurement_for, token_counter_of
+from batchscore.plan.measure import Measurement
 from batchscore.plan.survey import Survey
 from batchscore.rows import Expected, Listen
 from batchscore.settings.fields import Settings
 
-#: Of no more bytes than these nobody waits for the look.
+#: Inputs up to this size are looked at before the run starts.
 SMALL_BYTES = 256 * 2**10
 
-#: What is over before that needs no forecast, and a look would cost it a tenth of its time.
+#: A run shorter than this needs no forecast; the look would take a tenth of its time.
 LOOK_AFTER_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def expecting(settings: Settings, surveyed: Survey, listen: Listen) -> AsyncIterator[None]:
-    """Tell the listener what is to be expected, once that is known, while the block runs.
+async def announce_expected(settings: Settings, survey: Survey, listen: Listen) -> AsyncIterator[None]:
+    """Give the listener the expected work as soon as it is known, while the block runs.
 
-    The looking is done in a thread where it takes a while; `listen` is called on this loop.
+    If the look takes a while, a thread does it; `listen` is called on this loop.
     """
     if settings.shared_output:
-        # What is before one of several workers, none of them can know.
+        # No worker can know how much the others will do.
         yield
         return
-    measuring = measuring_for(
-        settings, surveyed, Standing(settings.rows_per_part), counting_of(settings), FOR_A_RUN
-    )
-    measuring.clock = time.thread_time
-    files = [ready.file for ready in surveyed.ready]
-    # A store takes its time, however little is asked of it.
-    if sum(map(weight, files)) <= SMALL_BYTES and all(isinstance(file.path, Path) for file in files):
-        found = expected(settings, measuring)
+    scored = AlreadyScored(settings.rows_per_part)
+    measurement = measurement_for(settings, survey, scored, token_counter_of(settings), FOR_A_RUN)
+    measurement.clock = time.thread_time
+    files = [ready.file for ready in survey.ready]
+    # A store takes its time, however little is read.
+    if sum(map(bytes_to_read, files)) <= SMALL_BYTES and all(isinstance(file.path, Path) for file in files):
+        found = expected(settings, measurement)
         if found is not None:
             listen(found)
         yield
@@ -54,7 +53,7 @@ async def expecting(settings: Settings, surveyed: Survey, listen: Listen) -> Asy
 
     async def look() -> None:
         await asyncio.sleep(LOOK_AFTER_SECONDS)
-        found = await asyncio.to_thread(expected, settings, measuring)
+        found = await asyncio.to_thread(expected, settings, measurement)
         if found is not None:
             listen(found)
 
@@ -62,20 +61,20 @@ async def expecting(settings: Settings, surveyed: Survey, listen: Listen) -> Asy
     try:
         yield
     finally:
-        measuring.stop.set()
+        measurement.stop.set()
         await end_task.end(looking)
 
 
-def expected(settings: Settings, measuring: Measuring) -> Expected | None:
-    """Look and return what was found; `None` where the look failed: what is wrong is the run's to tell."""
+def expected(settings: Settings, measurement: Measurement) -> Expected | None:
+    """Return the expected work; `None` if the look failed, since the run itself reports what is wrong."""
     try:
-        found = packed(settings, measuring)
+        totals = measure_requests(settings, measurement)
     except Exception:
         return None
     return Expected(
-        rows=found.rows,
-        prompt_tokens=found.tokens,
-        requests=found.all_requests,
-        exact=found.exact,
-        prompt_bytes=round(sum(each.prompt_bytes * each.scale for each in found.files)),
+        rows=totals.rows,
+        prompt_tokens=totals.tokens,
+        requests=totals.all_requests,
+        exact=totals.exact,
+        prompt_bytes=round(sum(each.prompt_bytes * each.scale for each in totals.files)),
     )

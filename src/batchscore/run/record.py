@@ -1,4 +1,4 @@
-"""What does a run leave about itself? One file, `runs/<start>-<worker>.json`, from which the report is made.
+"""What does a run record about itself? One file, `runs/<start>-<worker>.json`; the report is made from it.
 
 It holds settings, counts and versions, never a cell or a secret.
 """
@@ -20,40 +20,46 @@ from batchscore.endpoint.from_settings import Endpoint
 from batchscore.errors import name_settings
 from batchscore.report.json_text import json_safe
 from batchscore.report.timeline import Timeline
-from batchscore.run.result import Finished
-from batchscore.settings.fields import Settings
+from batchscore.run.result import RunResult
 from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
 from batchscore.version import VERSION
 
-#: Runs of this process so far: those that begin within one second must not share a name.
+#: What is recorded of each file, and of this run alone.
+FILE_FIELDS = (
+    *("file", "state", "complete", "rows", "ok", "errors", "empty"),
+    *("attempts", "tokens_billed", "tokens_kept"),
+)
+RUN_FIELDS = ("ok", "errors", "finish_reasons", "requests", "retried", "prompt_tokens", "completion_tokens")
+
+#: Runs of this process so far; runs that begin within the same second must not share a name.
 _runs = count(1)
 
 
 def write_record(
-    finished: Finished, endpoints: Sequence[Endpoint], started: float, timeline: Timeline, command: str
+    result: RunResult, endpoints: Sequence[Endpoint], started: float, timeline: Timeline, command: str
 ) -> None:
-    """Write `runs/<start>-<worker>.json`: what was set, what came of it; no cell, no secret."""
-    settings = {each.name: getattr(finished.settings, each.name) for each in fields(finished.settings)}
+    """Write the run's record; `command` is kept so that the run can be resumed."""
+    settings = {each.name: getattr(result.settings, each.name) for each in fields(result.settings)}
     settings["param"] = without_secrets(settings["param"])
-    reached = [
+    called = [
         {"name": name, "url": target.url, "auth": target.auth, "from": target.sources, "rpm": rpm, "tpm": tpm}
         for name, target, rpm, tpm in ((each.name, each.target, each.rpm, each.tpm) for each in endpoints)
     ]
-    statistics = finished.statistics
-    outcome = finished.outcome
+    statistics = result.statistics
+    outcome = result.outcome
     record = {
         "version": VERSION,
-        "started": moment(started).isoformat(timespec="seconds"),
-        "seconds": round(finished.seconds, 3),
-        # As in the record's name, which begins with the moment.
-        "worker": finished.record.name.removesuffix(".json").partition("-")[2],
+        "started": utc(started).isoformat(timespec="seconds"),
+        "seconds": round(result.seconds, 3),
+        # The record's name is the start and the worker.
+        "worker": result.record.name.removesuffix(".json").partition("-")[2],
         "host": platform.node() or "host",
         "command": command,
-        "exit_code": int(finished.exit_code),
+        "exit_code": int(result.exit_code),
         "reason": outcome.reason and name_settings(outcome.reason),
         "settings": settings,
-        "endpoints": reached,
+        "endpoints": called,
         "rows": outcome.rows,
         "ok": outcome.ok,
         "errors": outcome.errors,
@@ -62,63 +68,46 @@ def write_record(
         "attempts": sum(file.attempts for file in outcome.files),
         "tokens_billed": sum(file.tokens_billed for file in outcome.files),
         "tokens_kept": sum(file.tokens_kept for file in outcome.files),
-        "this_run": {
-            "ok": statistics.ok,
-            "errors": statistics.errors,
-            "finish_reasons": statistics.finish_reasons,
-            "requests": statistics.requests,
-            "retried": statistics.retried,
-            "prompt_tokens": statistics.prompt_tokens,
-            "completion_tokens": statistics.completion_tokens,
+        "this_run": {name: getattr(statistics, name) for name in RUN_FIELDS}
+        | {
             "tokens_billed": statistics.prompt_tokens + statistics.completion_tokens,
             "tokens_kept": statistics.kept_tokens,
         },
         "files": [
-            {
-                "file": file.file,
-                "state": file.state,
-                "read_to_its_end": file.complete,
-                "rows": file.rows,
-                "ok": file.ok,
-                "errors": file.errors,
-                "empty": file.empty,
-                "attempts": file.attempts,
-                "tokens_billed": file.tokens_billed,
-                "tokens_kept": file.tokens_kept,
-            }
+            {name: getattr(file, name) for name in FILE_FIELDS}
             | ({"problem": name_settings(file.problem)} if file.problem else {})
             for file in outcome.files
         ],
-        "skipped": [{"name": each.name, "reason": each.reason} for each in finished.survey.skipped],
+        "skipped": [{"name": each.name, "reason": each.reason} for each in result.survey.skipped],
         "repeated_ids": outcome.repeated_ids,
         "versions": versions(),
-        # Hundreds of figures, which are not worth a line each.
+        # Hundreds of figures on one line.
         "timeline": orjson.Fragment(
-            orjson.dumps(timeline.record(max(finished.seconds - timeline.seconds, 0.0)))
+            orjson.dumps(timeline.record(max(result.seconds - timeline.seconds, 0.0)))
         ),
     }
-    if finished.changes is not None:
-        record["changes"] = asdict(finished.changes)
+    if result.changes is not None:
+        record["changes"] = asdict(result.changes)
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    storage.write_whole(finished.record, orjson.dumps(json_safe(record), option=options, default=str))
+    storage.write_whole(result.record, orjson.dumps(json_safe(record), option=options, default=str))
 
 
-def moment(started: float) -> datetime:
+def utc(started: float) -> datetime:
     """Return a time in UTC."""
     return datetime.fromtimestamp(started, timezone.utc)
 
 
-def worker_of(settings: Settings) -> str:
-    """Return what tells this run from others that write to the same output."""
+def worker_name(*, shared_output: bool) -> str:
+    """Return a name that no other run that writes to the same output has."""
     name = f"{platform.node() or 'host'}-{os.getpid()}"
-    if settings.shared_output:
-        # Machines of a cluster may have one name, and one number for their only process.
+    if shared_output:
+        # Machines of a cluster may share a name and a process number.
         return f"{name}-{secrets.token_hex(4)}"
     number = next(_runs)
     return name if number == 1 else f"{name}-{number}"
 
 
-#: What takes part in asking and writing.
+#: Packages that send, read and write; their versions are recorded.
 PACKAGES = ("aiohttp", "numpy", "openai", "orjson", "pyarrow", "uvloop")
 
 

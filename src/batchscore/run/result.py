@@ -16,10 +16,10 @@ from batchscore.stores.address import Place
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A run that ended, well or not; `with_file`: the one file that was asked for is there.
+class RunResult:
+    """A run that ended, successfully or not.
 
-    `report` is the page of it, where one was made.
+    `with_file`: the one output file that was requested exists. `report` is the run's page, if it was made.
     """
 
     outcome: RunEnd

@@ -1,20 +1,23 @@
-"""One run, from settings to its account: what every door calls that has files to score.
+"""What happens in one run, from settings to its result? Every door that has files to score calls this.
 
-It opens output and connection, lets the job work, merges where one file was asked for, and leaves a
-record of the run. It knows no terminal.
+A run surveys the inputs, locks the output, lets the job work, merges if one file was requested, and leaves a
+record and a page. It knows no terminal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, closing, suppress
+from dataclasses import dataclass, field, replace
 
 from batchscore.endpoint.from_settings import Endpoint, endpoints_of, start_simulator
-from batchscore.errors import OutputError, SettingsError
+from batchscore.engine.engine import Engine
+from batchscore.engine.open import open_engine
+from batchscore.errors import OutputError, SettingsError, setting_name
 from batchscore.output.incremental.next_ledger import NextLedger
+from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import Lock
 from batchscore.output.one_file import write_one_file
@@ -27,19 +30,29 @@ from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
-from batchscore.rows import Event, Listen, Notice
-from batchscore.run.event_loop import on_the_fastest_loop, stopping
-from batchscore.run.expected import expecting
-from batchscore.run.incremental import carry_over, end, out_of_sight, without_emptied
+from batchscore.rows import Event, Listen, Notice, Prompt, Settled
+from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
+from batchscore.run.expected import announce_expected
+from batchscore.run.incremental import Changes, carry_over, drop_empty_files, hidden_input, write_changes
 from batchscore.run.job import Job
 from batchscore.run.preflight import require_an_answer
-from batchscore.run.record import moment, worker_of, write_record
-from batchscore.run.result import Finished
-from batchscore.run.stop_conditions import Bounds, bounds_of
+from batchscore.run.prompt_source import PromptSource
+from batchscore.run.record import utc, worker_name, write_record
+from batchscore.run.result import RunResult
+from batchscore.run.stop import Stop
+from batchscore.run.stop_conditions import StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import EndpointSettings, OutputSettings, RecordSettings, cut
+from batchscore.settings.slices import (
+    EndpointSettings,
+    OutputSettings,
+    RecordSettings,
+    RequestSettings,
+    StopSettings,
+    cut,
+)
 from batchscore.stores import storage
-from batchscore.stores.address import StoredPath, place_of
+from batchscore.stores.address import Place, StoredPath, place_of
+from batchscore.task import TASKS
 
 
 def score_files(
@@ -50,177 +63,212 @@ def score_files(
     listen: Listen,
     named: Mapping[str, str] | None = None,
     command: str = "",
-    afterwards: Callable[[Finished], Finished] | None = None,
-) -> Finished:
-    """Score files and return how it went; `command` goes into the run's record, for who wants to go on.
+) -> RunResult:
+    """Score files and return how the run ended; `command` is recorded so that the run can be resumed.
 
-    `afterwards` is done with the finished run before MLflow gets its files, once the output is let go.
-
-    Raises a `BatchscoreError` for what is found wrong before the first request; what stops a run later
-    is in the outcome. On the main thread SIGINT and SIGTERM stop it gracefully, a second one at once
-    (`KeyboardInterrupt`).
+    `named` says which variable or file gave a setting its value. Raises a `BatchscoreError` for what is wrong
+    before the first request; an error that ends the run later is in the outcome. On the main thread the first
+    SIGINT or SIGTERM stops the run gracefully, the second one at once (`KeyboardInterrupt`).
     """
-    bounds = bounds_of(settings, time.time())
+    run = prepare(settings, inputs, environ=environ, listen=listen, named=named)
+    with tracked(settings, environ, listen, run.name) as tracking:
+        run.listen = tracking.listener
+        with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
+            run.score(lock)
+        result = run.finish(command)
+        tracking.finished(
+            result.outcome,
+            result.exit_code,
+            result.seconds,
+            result.layout,
+            result.record,
+            result.report,
+        )
+        return result
+
+
+def prepare(
+    settings: Settings,
+    inputs: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    listen: Listen,
+    named: Mapping[str, str] | None = None,
+) -> Run:
+    """Return a run whose settings and inputs can be used; nothing is written, locked or sent."""
+    conditions = stop_conditions(cut(StopSettings, settings), time.time())
     if settings.incremental and isinstance(place_of(settings.output), StoredPath):
         raise SettingsError(
-            "--incremental needs an output on a disk of this machine, and this one is in a store. Score into "
-            "a folder and copy that, or leave --incremental out."
+            f"{setting_name('incremental')} needs an output on a local disk, and this one is in a store. "
+            f"Score into a folder and copy that, or leave {setting_name('incremental')} out."
         )
     output = output_of(cut(OutputSettings, settings))
     surveyed = survey(inputs, settings, output=output.named)
-    service = cut(EndpointSettings, settings)
-    endpoints = [] if settings.simulate else endpoints_of(service, environ, named)
-    name = f"{moment(bounds.started):%Y%m%dT%H%M%SZ}-{worker_of(settings)}"
-    with tracked(settings, environ, listen, name) as run:
-        with lock_output(cut(OutputSettings, settings), output, listen) as hold:
-            finished = score_surveyed(
-                settings, surveyed, output, endpoints, environ, run.listener, hold, bounds, name, command
+    endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
+    worker = worker_name(shared_output=settings.shared_output)
+    name = f"{utc(conditions.started):%Y%m%dT%H%M%SZ}-{worker}"
+    return Run(name, settings, environ, listen, output, surveyed, endpoints, conditions)
+
+
+@dataclass(slots=True)
+class Run:
+    """One run over files: `score` works on the output, `finish` leaves the record and the page."""
+
+    name: str
+    settings: Settings
+    environ: Mapping[str, str]
+    listen: Listen
+    output: Output
+    survey: Survey
+    endpoints: Sequence[Endpoint]
+    conditions: StopConditions
+    tally: Tally = field(default_factory=Tally)
+    timeline: Timeline = field(default_factory=Timeline)
+    layout: Layout = field(init=False)
+    outcome: RunEnd = field(init=False)
+    changes: Changes | None = None
+    with_file: bool = False
+
+    def score(self, lock: Lock) -> None:
+        """Score the files into the locked output."""
+        settings, survey = self.settings, self.survey
+        for_output = cut(OutputSettings, settings)
+        fingerprint = fingerprint_of(cut(RecordSettings, settings), self.output)
+        spec = output_spec(for_output, self.output, fingerprint, survey.schema, survey.places)
+        self.layout = spec.layout
+        ledger = open_ledger(spec, for_output, self.output, self.listen, self.name, self.require_answer)
+        if survey.problems:
+            total = len(survey.problems) + len(survey.ready)
+            self.listen(
+                Notice(f"{len(survey.problems)} of {total} files cannot be scored; the summary says why.")
             )
-        if afterwards is not None:
-            finished = afterwards(finished)
-        run.finished(
-            finished.outcome,
-            finished.exit_code,
-            finished.seconds,
-            finished.layout,
-            finished.record,
-            finished.report,
+        if isinstance(ledger, NextLedger):
+            self.survey = drop_empty_files(survey, ledger, self.listen)
+            carry_over(self.survey, ledger, self.listen)
+        with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as simulator:
+            if simulator is not None:
+                self.endpoints = [simulator]
+            self.outcome = run_on_fast_loop(self.work(ledger, lock))
+        visible, names = ledger, list(self.survey.places)
+        if isinstance(ledger, NextLedger):
+            visible = ledger.visible
+            self.finish_changes(ledger)
+            names += self.changes.vanished if self.changes is not None else ()
+        if self.output.file is not None:
+            if self.outcome.stopped_by is None and not self.outcome.interrupted:
+                write_one_file(visible, self.output.file, names, settings.dimensions)
+            with suppress(OutputError):
+                self.with_file = storage.exists(self.output.file)
+
+    async def work(self, ledger: Ledger, lock: Lock) -> RunEnd:
+        """Run the job on this loop, with everything that may stop it."""
+        conditions, stop, settings = self.conditions, self.conditions.stop, self.settings
+        loop = asyncio.get_running_loop()
+
+        def stop_without_lock() -> None:
+            self.hear(Notice("Stopping: the lock of the output was removed, or another run has taken it."))
+            stop.request()
+
+        def on_lost_lock() -> None:
+            # This is another thread's call, and the loop may have ended meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(stop_without_lock)
+
+        lock.when_lost = on_lost_lock
+        listen = conditions.before(self.hear)
+        source = PromptSource(self.survey, ledger, listen, settings.retry_errors, settings.limit)
+        job = Job(
+            task=TASKS[settings.task],
+            source=source,
+            ledger=ledger,
+            open_engine=self.open_engine,
+            listen=listen,
+            stop=stop,
+            drain_seconds=conditions.drain_seconds,
         )
-        return finished
+        with stop_on_signals(stop, self.hear):
+            async with (
+                conditions.watch_deadline(self.hear),
+                announce_expected(settings, self.survey, listen),
+            ):
+                files = await job.run()
+        end = RunEnd(files, source.limited, stop.requested, stop.reason, source.repeated_ids)
+        # A condition that was met by the very last rows has stopped nothing.
+        return end if stop.failed or end.unfinished else replace(end, stopped_by=None)
 
-
-def score_surveyed(
-    settings: Settings,
-    surveyed: Survey,
-    output: Output,
-    endpoints: Sequence[Endpoint],
-    environ: Mapping[str, str],
-    listen: Listen,
-    hold: Lock,
-    bounds: Bounds,
-    name: str,
-    command: str = "",
-) -> Finished:
-    """Score what was surveyed into an output that is held; `name` is the run's."""
-    tally, timeline = Tally(), Timeline()
-
-    def heard(event: Event) -> None:
-        tally.add(event)
-        timeline(event)
-        listen(event)
-
-    def require() -> None:
-        if endpoints:
-            require_an_answer(settings, endpoints, environ, heard, bounds)
-
-    fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
-    for_output = cut(OutputSettings, settings)
-    spec = output_spec(for_output, output, fingerprint, surveyed.schema, surveyed.places)
-    layout, ledger = spec.layout, open_ledger(spec, for_output, output, listen, name, require)
-    if surveyed.problems:
-        listen(
-            Notice(
-                f"{len(surveyed.problems)} of {len(surveyed.problems) + len(surveyed.ready)} files cannot be "
-                "scored; the others are (the reasons come at the end)."
-            )
+    def open_engine(
+        self, source: Iterator[Prompt | Settled], listen: Listen, stop: Stop, dimensions: int | None
+    ) -> AbstractAsyncContextManager[Engine]:
+        """Return the engine over a source of prompts, not yet open."""
+        return open_engine(
+            cut(RequestSettings, self.settings),
+            self.endpoints,
+            source,
+            environ=self.environ,
+            listen=listen,
+            stop=stop.event,
+            dimensions=dimensions,
         )
-    if isinstance(ledger, NextLedger):
-        surveyed = without_emptied(surveyed, ledger, listen)
-        carry_over(surveyed, ledger, listen)
-    with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as rehearsal:
-        if rehearsal is not None:
-            endpoints = [rehearsal]
-        try:
-            outcome = on_the_fastest_loop(
-                scored(settings, surveyed, ledger, endpoints, environ, heard, hold, bounds)
+
+    def require_answer(self) -> None:
+        """Raise a `BatchscoreError` if the service does not answer."""
+        if self.endpoints:
+            require_an_answer(self.open_engine, self.hear, self.conditions)
+
+    def hear(self, event: Event) -> None:
+        """Count an event for the record, and pass it on."""
+        self.tally.add(event)
+        self.timeline(event)
+        self.listen(event)
+
+    def finish_changes(self, ledger: NextLedger) -> None:
+        """Write what the run changed; that is all of it only if every input was read and scored."""
+        end, prune = self.outcome, self.settings.prune
+        hidden = hidden_input(self.survey, ledger)
+        if hidden is not None and prune:
+            file, reason = hidden
+            self.listen(
+                Notice(f"{setting_name('prune')} removes nothing: {file} may still exist ({reason}).")
             )
-        except asyncio.CancelledError:
-            # The second signal: leave at once.
-            raise KeyboardInterrupt from None
-    with_file, names, changes, standing = False, list(surveyed.places), None, ledger
-    if isinstance(ledger, NextLedger):
-        whole = not outcome.unfinished and not outcome.unreadable and outcome.stopped_by is None
-        standing = ledger.visible
-        unseen = out_of_sight(surveyed, ledger)
-        if unseen is not None and settings.prune:
-            listen(Notice(f"--prune drops nothing: {unseen[0]} may still be there ({unseen[1]})."))
-        whole = whole and unseen is None
+        complete = not (end.unfinished or end.unreadable or end.stopped_by is not None or hidden is not None)
         try:
-            changes = end(surveyed, ledger, whole=whole, prune=settings.prune)
-            names += changes.vanished
+            self.changes = write_changes(self.survey, ledger, complete=complete, prune=prune)
         except OutputError as error:
-            outcome = replace(outcome, stopped_by=outcome.stopped_by or error)
-    if output.file is not None:
-        if outcome.stopped_by is None and not outcome.interrupted:
-            write_one_file(standing, output.file, names, settings.dimensions)
-        with suppress(OutputError):
-            with_file = storage.exists(output.file)
-    finished = Finished(
-        outcome=outcome,
-        statistics=tally.statistics(),
-        survey=surveyed,
-        settings=settings,
-        output=output,
-        layout=layout,
-        record=layout.runs / f"{name}.json",
-        # A clock that was set back must not make it end before it began.
-        seconds=max(time.time() - bounds.started, 0.0),
-        exit_code=outcome.exit_code(settings.error_threshold),
-        with_file=with_file,
-        changes=changes,
-    )
-    try:
-        write_record(finished, endpoints, bounds.started, timeline, command)
-    except Exception as error:
-        # Its scores stand: what tells of them must not make a finished run fail.
-        listen(Notice(f"This run leaves no record of itself, though its scores stand: {error}."))
-    return finished
+            self.outcome = replace(end, stopped_by=end.stopped_by or error)
 
+    def finish(self, command: str) -> RunResult:
+        """Write the run's record and page, and return the result; neither can make the run fail."""
+        result = RunResult(
+            outcome=self.outcome,
+            statistics=self.tally.statistics(),
+            survey=self.survey,
+            settings=self.settings,
+            output=self.output,
+            layout=self.layout,
+            record=self.layout.runs / f"{self.name}.json",
+            # A clock that was set back must not make the run end before it began.
+            seconds=max(time.time() - self.conditions.started, 0.0),
+            exit_code=self.outcome.exit_code(self.settings.error_threshold),
+            with_file=self.with_file,
+            changes=self.changes,
+        )
+        try:
+            write_record(result, self.endpoints, self.conditions.started, self.timeline, command)
+        except Exception as error:
+            self.listen(Notice(f"The run's record cannot be written; its scores are saved: {error}."))
+        return replace(result, report=self.write_page(result.statistics.ok))
 
-async def scored(
-    settings: Settings,
-    surveyed: Survey,
-    ledger: Ledger,
-    endpoints: Sequence[Endpoint],
-    environ: Mapping[str, str],
-    listen: Listen,
-    hold: Lock,
-    bounds: Bounds,
-) -> RunEnd:
-    """Run the job on this loop, with signals and bounds that stop it."""
-    stop = bounds.stop
-    loop = asyncio.get_running_loop()
-
-    def lost() -> None:
-        listen(Notice("Stopping: the lock of the output was removed, or another run has taken it over."))
-        stop.set()
-
-    def lost_in_its_thread() -> None:
-        # The loop may have ended meanwhile.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(lost)
-
-    hold.when_lost = lost_in_its_thread
-    heard = bounds.listening(listen)
-    with stopping(stop, listen):
-        async with bounds.watching(listen), expecting(settings, surveyed, heard):
-            job = Job(surveyed, settings, ledger, endpoints, environ, heard, stop, bounds.drain_seconds)
-            outcome = await job.run()
-    early = bounds.reached if outcome.unfinished else None
-    return replace(outcome, stopped_by=outcome.stopped_by or early)
-
-
-def with_page(finished: Finished, listen: Listen) -> Finished:
-    """Write the page of a run that has ended; one of several workers leaves that to `batchscore report`."""
-    if finished.settings.shared_output:
-        return finished
-    output = finished.output
-    try:
-        page = write_report(output.folder, shown=str(output.named), effort=quickly(finished.statistics.ok))
-    except (Exception, KeyboardInterrupt) as error:
-        # The scores stand; what stops a page that is only looked at must not stop who made them, nor turn
-        # a run that is through into one that was interrupted.
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
-        listen(Notice(f"There is no page of this run ({reason}); `batchscore report` tries again."))
-        return finished
-    return replace(finished, report=page)
+    def write_page(self, ok: int) -> Place | None:
+        """Write the page; `None` if it failed, or if other workers may still write to the output."""
+        if self.settings.shared_output:
+            return None
+        shown = str(self.output.named)
+        try:
+            return write_report(self.output.folder, shown=shown, effort=quickly(ok))
+        except (Exception, KeyboardInterrupt) as error:
+            # The scores are saved. A page that fails must not fail the run, nor may it turn a finished run
+            # into an interrupted one.
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            why = why or type(error).__name__
+            self.listen(Notice(f"The run's page was not written ({why}); `batchscore report` makes it."))
+            return None

@@ -1,7 +1,7 @@
-"""Has a run reached a bound that its user set: failed rows, tokens, money, time?
+"""Has a run reached a limit that its user set: failed rows, tokens, cost, time?
 
-A listener of the run's events: it adds up, and where a bound is reached it sets `stop` and keeps the
-reason. What comes home after that is counted by others; it knows neither requests nor files.
+A listener of the run's events: it adds up, and requests the stop when a limit is reached. It knows neither
+requests nor files.
 """
 
 from __future__ import annotations
@@ -15,56 +15,62 @@ from datetime import datetime, timezone
 
 from batchscore.engine import end_task
 from batchscore.engine.open import DRAIN_SECONDS
-from batchscore.errors import BatchscoreError, BoundReached, ErrorCode, SettingsError, TooManyErrors
+from batchscore.errors import (
+    BatchscoreError,
+    BoundReached,
+    ErrorCode,
+    SettingsError,
+    TooManyErrors,
+    setting_name,
+)
 from batchscore.report.words import money_text
 from batchscore.rows import Attempt, Event, Listen, Notice, RowsSettled
+from batchscore.run.stop import Stop
 from batchscore.settings.deadline import moment_of, parse_deadline
-from batchscore.settings.fields import Settings
+from batchscore.settings.slices import StopSettings
 
-#: After the last answer, parts and manifests are written; so long before a deadline that is to begin.
+#: Seconds before a deadline that are kept for writing parts and manifests after the last response.
 WRITING_SECONDS = 10.0
 
-#: The clock is looked at so often, since a machine that slept, or whose clock was set, is not told.
+#: Seconds between two looks at the clock: a machine may sleep, or somebody may set its clock.
 LOOK_SECONDS = 10.0
 
 
 @dataclass(slots=True)
-class Bounds:
-    """The bounds of one run, and how far it has come; `reached` is why it was stopped.
+class StopConditions:
+    """The stop conditions of one run, and how close the run is to them. O(1) an event.
 
-    `started` and `begins_to_end`, when it stops asking to be over by its deadline, are seconds since the
-    epoch. Every bound counts this run alone, so that the same command goes on with a new budget. O(1) an
-    event.
+    `started` and `stops_at`, when the run stops sending to meet its deadline, are seconds since the epoch.
+    Every condition counts this run alone, so that a resumed run has a new budget.
     """
 
-    settings: Settings
+    settings: StopSettings
     started: float
-    begins_to_end: float | None = None
+    stops_at: float | None = None
     drain_seconds: float = DRAIN_SECONDS
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    reached: BatchscoreError | None = None
+    stop: Stop = field(default_factory=Stop)
     failed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
     @property
     def tokens(self) -> int:
-        """The tokens that the service has billed, as far as its replies say."""
+        """The tokens that the service has billed, as its replies say."""
         return self.prompt_tokens + self.completion_tokens
 
-    def listening(self, listen: Listen) -> Listen:
-        """Return a listener that hears every event before `listen` does, and tells it of the end."""
+    def before(self, listen: Listen) -> Listen:
+        """Return a listener that counts every event before it passes it to `listen`."""
 
-        def heard(event: Event) -> None:
-            reason = self.reason(event)
+        def count_and_pass(event: Event) -> None:
+            reason = self.count(event)
             listen(event)
             if reason is not None:
                 self.end(reason, listen)
 
-        return heard
+        return count_and_pass
 
-    def reason(self, event: Event) -> BatchscoreError | None:
-        """Count one event; return what it has reached, `None` where nothing."""
+    def count(self, event: Event) -> BatchscoreError | None:
+        """Count one event; return the reason to stop if a limit is reached."""
         if isinstance(event, RowsSettled):
             self.failed += sum(
                 count for code, count in event.errors.items() if code is not ErrorCode.EMPTY_INPUT
@@ -73,99 +79,95 @@ class Bounds:
         if isinstance(event, Attempt):
             self.prompt_tokens += event.prompt_tokens
             self.completion_tokens += event.completion_tokens
-            return self.uncountable() if is_kept(event) and not self.tokens else self.too_expensive()
+            # A probe has no rows.
+            answered = event.rows > 0 and not event.cause
+            return self.no_usage() if answered and not self.tokens else self.budget_used_up()
         return None
 
     def too_many_errors(self) -> TooManyErrors | None:
-        """Return the reason to stop where too many rows have failed."""
+        """Return the reason to stop if too many rows have failed."""
         most = self.settings.max_errors
         if most is None or self.failed < most:
             return None
         rows = "1 row of this run has" if self.failed == 1 else f"{self.failed:,} rows of this run have"
         return TooManyErrors(
-            f"{rows} failed, and --max-errors is {most:,}. The error records say why; where the rows can be "
-            "answered after all, --retry-errors asks them again."
+            f"{rows} failed, and {setting_name('max_errors')} is {most:,}. The error records say why; "
+            f"{setting_name('retry_errors')} scores these rows again."
         )
 
-    def too_expensive(self) -> BoundReached | None:
-        """Return the reason to stop where a budget is used up."""
-        most_tokens, most_money = self.settings.max_total_tokens, self.settings.max_spend
-        spent = self.settings.cost(self.prompt_tokens, self.completion_tokens)
+    def budget_used_up(self) -> BoundReached | None:
+        """Return the reason to stop if the budget of tokens or cost is used up."""
+        most_tokens, most_spent = self.settings.max_total_tokens, self.settings.max_spend
         if most_tokens is not None and self.tokens >= most_tokens:
             return BoundReached(
-                f"this run has used {self.tokens:,} tokens, and --max-total-tokens is {most_tokens:,}."
+                f"this run has used {self.tokens:,} tokens, and {setting_name('max_total_tokens')} is "
+                f"{most_tokens:,}."
             )
-        if most_money is not None and spent is not None and spent >= most_money:
-            return BoundReached(f"this run has cost {money_text(spent)}, and --max-spend is {most_money:g}.")
-        return None
+        if most_spent is None:
+            return None
+        spent = self.settings.cost(self.prompt_tokens, self.completion_tokens)
+        if spent is None or spent < most_spent:
+            return None
+        return BoundReached(
+            f"this run has cost {money_text(spent)}, and {setting_name('max_spend')} is {most_spent:g}."
+        )
 
-    def uncountable(self) -> SettingsError | None:
-        """Return the reason to stop where there is a budget that cannot be kept."""
-        budgets = {
-            "--max-total-tokens": self.settings.max_total_tokens,
-            "--max-spend": self.settings.max_spend,
-        }
-        set_here = [name for name, most in budgets.items() if most is not None]
-        if not set_here:
+    def no_usage(self) -> SettingsError | None:
+        """Return the reason to stop if there is a budget that cannot be enforced."""
+        budgets = {"max_total_tokens": self.settings.max_total_tokens, "max_spend": self.settings.max_spend}
+        names = [setting_name(name) for name, most in budgets.items() if most is not None]
+        if not names:
             return None
         return SettingsError(
-            "the service does not say how many tokens it bills (its reply has no usage), so "
-            f"{' and '.join(set_here)} cannot be kept. Leave that out, or bound the rows with --limit."
+            f"the service does not report billed tokens (its reply has no usage), so {' and '.join(names)} "
+            f"cannot be enforced. Leave that out, or set {setting_name('limit')} instead."
         )
 
     def end(self, reason: BatchscoreError, listen: Listen) -> None:
-        """Stop the run for this reason, where nothing else has stopped it before."""
-        if self.stop.is_set():
-            return
-        self.reached = reason
-        self.stop.set()
-        listen(Notice(f"Stopping: {reason} Waiting for answers that are on their way."))
+        """Stop the run for this reason, unless it stops already."""
+        if self.stop.request(reason):
+            listen(Notice(f"Stopping: {reason.text} Waiting for requests in flight."))
 
     @asynccontextmanager
-    async def watching(self, listen: Listen, now: Callable[[], float] = time.time) -> AsyncIterator[None]:
-        """Stop the run in time for its deadline, as long as the block runs."""
-        watch = asyncio.create_task(self.watch(listen, now))
+    async def watch_deadline(
+        self, listen: Listen, now: Callable[[], float] = time.time
+    ) -> AsyncIterator[None]:
+        """Stop the run in time for its deadline while the block runs."""
+        if self.stops_at is None:
+            yield
+            return
+        watch = asyncio.create_task(self.wait_for(self.stops_at, listen, now))
         try:
             yield
         finally:
             await end_task.end(watch)
 
-    async def watch(self, listen: Listen, now: Callable[[], float]) -> None:
-        """Wait until it is time to end, where there is a deadline, and stop the run."""
-        if self.begins_to_end is None:
-            return
+    async def wait_for(self, moment: float, listen: Listen, now: Callable[[], float]) -> None:
+        """Wait until this moment, then stop the run."""
         while True:
-            left = self.begins_to_end - now()
+            left = moment - now()
             if left <= 0:
                 break
             await asyncio.sleep(min(left, LOOK_SECONDS))
-        self.end(BoundReached(deadline_reason(str(self.settings.deadline))), listen)
+        text = str(self.settings.deadline)
+        # A date does not come again, as a duration does.
+        later = " To resume, set a later one." if isinstance(parse_deadline(text), datetime) else ""
+        self.end(BoundReached(f"the run must end by {setting_name('deadline')} {text}.{later}"), listen)
 
 
-def bounds_of(settings: Settings, started: float) -> Bounds:
-    """Return the bounds of a run that began at `started`, seconds since the epoch.
+def stop_conditions(settings: StopSettings, started: float) -> StopConditions:
+    """Return the stop conditions of a run that began at `started`, seconds since the epoch.
 
-    Of a deadline so near that waiting for answers would take most of the time, half is left for asking.
-    Raises `UsageError` where the deadline has passed.
+    If the deadline is so near that waiting for responses would take most of the time, half of it is left for
+    sending. Raises `UsageError` if the deadline has passed.
     """
     if settings.deadline is None:
-        return Bounds(settings, started)
+        return StopConditions(settings, started)
     ends = moment_of(settings.deadline, datetime.fromtimestamp(started, timezone.utc)).timestamp()
     ending_seconds = min(DRAIN_SECONDS + WRITING_SECONDS, (ends - started) / 2)
-    return Bounds(
+    return StopConditions(
         settings,
         started,
-        begins_to_end=ends - ending_seconds,
+        stops_at=ends - ending_seconds,
         drain_seconds=ending_seconds * DRAIN_SECONDS / (DRAIN_SECONDS + WRITING_SECONDS),
     )
-
-
-def is_kept(event: Attempt) -> bool:
-    """Whether rows were answered; a probe answers none."""
-    return event.rows > 0 and not event.cause
-
-
-def deadline_reason(text: str) -> str:
-    """Return what ends a run at its deadline; a date does not come again, as a duration does."""
-    again = " To go on, give a later one." if isinstance(parse_deadline(text), datetime) else ""
-    return f"the run is to be over by --deadline {text}.{again}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UsageError, setting_name
 from batchscore.settings.deadline import parse_deadline
-from batchscore.settings.declare import CONFIG_FILE, REQUIRED, variable_of
+from batchscore.settings.declare import CONFIG_FILE, REQUIRED, kind_of, variable_of
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
@@ -40,33 +40,37 @@ DEPLOYMENT_KEYS: Mapping[str, Any] = {
 TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
 
 
+def refuse(wrong: Any, message: str, **values: Any) -> None:
+    """Raise `UsageError` if something is wrong; in the message, `{name}` is a value or a setting's name."""
+    if wrong:
+        raise UsageError(message.format_map(_Names(values)))
+
+
+class _Names(dict[str, Any]):
+    """The values of a message; any other name is that of a setting, marked for the doors."""
+
+    def __missing__(self, name: str) -> str:
+        return setting_name(name)
+
+
 def check(declared: Field[Any], value: Any) -> None:
     """Raise `UsageError` if a value does not match its declaration."""
-    facts, name = declared.metadata, setting_name(declared.name)
+    facts, name, kind = declared.metadata, setting_name(declared.name), kind_of(declared)
     if value is None:
-        refuse(
-            declared.name in REQUIRED,
-            f"{name} is missing. Set it directly, with {variable_of(declared)} or in {CONFIG_FILE}.",
-        )
+        way = f"Set it directly, with {variable_of(declared)} or in {CONFIG_FILE}."
+        refuse(declared.name in REQUIRED, "{name} is missing. {way}", name=name, way=way)
         return
-    refuse(
-        facts["choices"] and value not in facts["choices"],
-        f"{name} is {value!r}; it must be one of {', '.join(facts['choices'])}.",
-    )
-    if facts["kind"] in {"int", "float"}:
-        check_number(name, facts["kind"], value)
-    lowest, highest = facts["lowest"], facts["highest"]
-    if lowest is not None:
-        refuse(value < lowest, f"{name} is {value}; it must be at least {lowest}.")
-    if highest is not None:
-        refuse(value > highest, f"{name} is {value}; it must be at most {highest:g}.")
-    refuse(facts["kind"] == "text" and not str(value).strip(), f"{name} is empty.")
-
-
-def refuse(wrong: Any, message: str) -> None:
-    """Raise `UsageError` if something is wrong."""
-    if wrong:
-        raise UsageError(message)
+    shown = {**facts, "name": name, "value": value}
+    if kind == "choice":
+        shown["choices"] = ", ".join(facts["choices"])
+        refuse(value not in facts["choices"], "{name} is {value!r}; it must be one of {choices}.", **shown)
+    if kind in {"int", "float"}:
+        check_number(name, kind, value)
+    if facts["lowest"] is not None:
+        refuse(value < facts["lowest"], "{name} is {value}; it must be at least {lowest}.", **shown)
+    if facts["highest"] is not None:
+        refuse(value > facts["highest"], "{name} is {value}; it must be at most {highest:g}.", **shown)
+    refuse(kind == "text" and not str(value).strip(), "{name} is empty.", name=name)
 
 
 def check_number(name: str, kind: str, value: Any) -> None:
@@ -75,117 +79,84 @@ def check_number(name: str, kind: str, value: Any) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     finite = isinstance(value, float) and math.isfinite(value)
     fits = whole or (finite and (kind == "float" or value.is_integer()))
-    refuse(not fits, f"{name} is {value!r}; it must be {wanted}.")
+    refuse(not fits, "{name} is {value!r}; it must be {wanted}.", name=name, value=value, wanted=wanted)
 
 
 def check_together(chosen: Settings) -> None:
     """Raise `UsageError` if settings contradict each other, or no request could hold them."""
     for field in TEXTS_TO_ENCODE:
-        refuse(
-            any("\ud800" <= letter <= "\udfff" for letter in str(getattr(chosen, field) or "")),
-            f"{setting_name(field)} is not UTF-8; check the encoding of your terminal.",
-        )
+        lone = any("\ud800" <= letter <= "\udfff" for letter in str(getattr(chosen, field) or ""))
+        refuse(lone, f"{{{field}}} is not UTF-8; check the encoding of your terminal.")
     check_prompt(chosen)
-    check_records(chosen)
-    check_simulate(chosen)
+    check_output(chosen)
+    if chosen.simulate:
+        message = "{simulate} and {endpoint} contradict each other; give one of them."
+        refuse(chosen.endpoint is not None, message)
+        refuse(chosen.deployments, "{simulate} has only one deployment; leave out [[deployments]].")
+        refuse(chosen.auth is not None, "{simulate} needs no {auth}.")
+        refuse(chosen.api_key_from is not None, "{simulate} needs no {api_key_from}.")
     check_bounds(chosen)
     check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
-    for param in chosen.param:
-        refuse(param in RESERVED_PARAMS, f"{setting_name('param')} {param}: batchscore sets this field.")
+    for name in chosen.param:
+        refuse(name in RESERVED_PARAMS, "{param} {given}: batchscore sets this field.", given=name)
     for field in ("dimensions", "max_tokens"):
-        refuse(
-            getattr(chosen, field) is not None and field in chosen.param,
-            f"{setting_name('param')} {field} and {setting_name(field)} set the same; give one of them.",
-        )
+        twice = getattr(chosen, field) is not None and field in chosen.param
+        refuse(twice, f"{{param}} {field} and {{{field}}} set the same; give one of them.")
 
 
 def check_prompt(chosen: Settings) -> None:
     """Raise `UsageError` if the settings of the prompt do not match each other, or not the task."""
-    column, prompt, messages, system, text_field = (
-        setting_name(name) for name in ("column", "prompt", "messages", "system", "text_field")
-    )
-    has_template = chosen.prompt is not None or chosen.messages is not None
-    refuse(
-        chosen.text_field is not None and not has_template,
-        f"{text_field} names a field of a template; give a template with {prompt} or {messages}.",
-    )
-    given = {column: chosen.column, prompt: chosen.prompt, messages: chosen.messages}
-    if chosen.text_field is not None:
-        del given[column]
-    sources = [name for name, value in given.items() if value is not None]
-    refuse(len(sources) > 1, f"{' and '.join(sources)} both define the prompt; give one of them.")
     task = TASKS[chosen.task]
-    vectors = task.answer == "vector"
-    refuse(
-        not task.takes_messages and (chosen.system is not None or chosen.messages is not None),
-        f"{system} and {messages} are for {setting_name('task')} chat, not {chosen.task}.",
+    prompt, messages, text_field = (
+        value is not None for value in (chosen.prompt, chosen.messages, chosen.text_field)
     )
-    refuse(
-        chosen.system is not None and chosen.messages is not None,
-        f"{system} and {messages}: put the system message into the messages file.",
-    )
-    refuse(
-        vectors and chosen.max_tokens is not None,
-        f"{setting_name('max_tokens')} is for completions and chat; embeddings have no answer to limit.",
-    )
-    refuse(
-        not vectors and chosen.dimensions is not None,
-        f"{setting_name('dimensions')} is for {setting_name('task')} embeddings.",
-    )
+    system, vectors = chosen.system is not None, task.answer == "vector"
+    message = "{text_field} names a field of a template; give a template with {prompt} or {messages}."
+    refuse(text_field and not prompt and not messages, message)
+    given = {"column": chosen.column is not None and not text_field, "prompt": prompt, "messages": messages}
+    sources = [f"{{{name}}}" for name, is_given in given.items() if is_given]
+    refuse(len(sources) > 1, f"{' and '.join(sources)} both define the prompt; give one of them.")
+    message = "{system} and {messages} are for {task} chat, not {own}."
+    refuse((system or messages) and not task.takes_messages, message, own=task.name)
+    message = "{system} and {messages}: put the system message into the messages file."
+    refuse(system and messages, message)
+    message = "{max_tokens} is for completions and chat; embeddings have no answer to limit."
+    refuse(vectors and chosen.max_tokens is not None, message)
+    refuse(not vectors and chosen.dimensions is not None, "{dimensions} is for {task} embeddings.")
 
 
-def check_records(chosen: Settings) -> None:
+def check_output(chosen: Settings) -> None:
     """Raise `UsageError` if the settings of the output contradict each other."""
-    incremental, shared_output = setting_name("incremental"), setting_name("shared_output")
     refuse(
         TASKS[chosen.task].packs_many and (chosen.usage or chosen.raw) and chosen.batch_size > 1,
-        f"{setting_name('usage')} and {setting_name('raw')} describe one reply, and an embeddings reply "
-        "holds "
-        f"many rows; set {setting_name('batch_size')} to 1 (slower).",
+        "{usage} and {raw} describe one reply, and an embeddings reply holds many rows; set {batch_size} to "
+        "1 "
+        "(slower).",
     )
     refuse(
         chosen.shared_output and chosen.incremental,
-        f"{shared_output} and {incremental}: only a single run can find out what has changed; "
-        "leave out one of them.",
+        "{shared_output} and {incremental}: only a single run can find out what has changed; leave out one "
+        "of "
+        "them.",
     )
     refuse(
         chosen.shared_output and chosen.overwrite,
-        f"{shared_output} and {setting_name('overwrite')}: another worker may be writing; "
-        "remove the old output first.",
+        "{shared_output} and {overwrite}: another worker may be writing; remove the old output first.",
     )
     refuse(
         chosen.error_threshold > 1 and chosen.error_threshold != int(chosen.error_threshold),
-        f"{setting_name('error_threshold')} is {chosen.error_threshold}; it must be a fraction below 1, such "
-        "as 0.05, or a whole number of rows.",
+        "{error_threshold} is {value}; it must be a fraction below 1, such as 0.05, or a whole number of "
+        "rows.",
+        value=chosen.error_threshold,
     )
-    refuse(
-        chosen.prune and not chosen.incremental,
-        f"{setting_name('prune')} removes the scores of deleted files, and needs {incremental}.",
-    )
+    message = "{prune} removes the scores of deleted files, and needs {incremental}."
+    refuse(chosen.prune and not chosen.incremental, message)
     refuse(
         chosen.incremental and chosen.limit is not None,
-        f"{setting_name('limit')} leaves files incomplete, and {incremental} publishes complete files only. "
-        "To "
-        f"try a few rows, leave out {incremental} and choose another output.",
+        "{limit} leaves files incomplete, and {incremental} publishes complete files only. To try a few "
+        "rows, "
+        "leave out {incremental} and choose another output.",
     )
-
-
-def check_simulate(chosen: Settings) -> None:
-    """Raise `UsageError` if a rehearsal has settings of a real service."""
-    simulate = setting_name("simulate")
-    refuse(
-        chosen.simulate and chosen.endpoint is not None,
-        f"{simulate} and {setting_name('endpoint')} contradict each other; give one of them.",
-    )
-    refuse(
-        chosen.simulate and chosen.deployments,
-        f"{simulate} has only one deployment; leave out [[deployments]].",
-    )
-    for name in ("auth", "api_key_from"):
-        refuse(
-            chosen.simulate and getattr(chosen, name) is not None,
-            f"{simulate} needs no {setting_name(name)}.",
-        )
 
 
 def check_bounds(chosen: Settings) -> None:
@@ -194,19 +165,13 @@ def check_bounds(chosen: Settings) -> None:
         parse_deadline(chosen.deadline)
     if chosen.max_spend is None:
         return
-    prices = {setting_name("price_in"): chosen.price_in}
+    prices = {"{price_in}": chosen.price_in}
     if TASKS[chosen.task].answer == "text":
-        prices[setting_name("price_out")] = chosen.price_out
-    missing = [name for name, price in prices.items() if price is None]
-    max_spend = setting_name("max_spend")
-    refuse(
-        missing,
-        f"{max_spend} needs {' and '.join(missing)}: the price of a million tokens, in the same currency.",
-    )
-    refuse(
-        not any(prices.values()),
-        f"{max_spend} has no effect if {' and '.join(prices)} are 0: the cost stays 0.",
-    )
+        prices["{price_out}"] = chosen.price_out
+    missing = " and ".join(name for name, price in prices.items() if price is None)
+    refuse(missing, f"{{max_spend}} needs {missing}: the price of a million tokens, in the same currency.")
+    free = f"{{max_spend}} has no effect if {' and '.join(prices)} are 0: the cost stays 0."
+    refuse(not any(prices.values()), free)
 
 
 def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> None:
@@ -226,8 +191,4 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
             if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"
                 raise UsageError(f"{where}: {name} is {value!r}; it must be {kind}.")
-    refuse(
-        tables and rates,
-        f"{setting_name('rpm')} and {setting_name('tpm')}: with [[deployments]], set rpm and tpm in each "
-        "table.",
-    )
+    refuse(tables and rates, "{rpm} and {tpm}: with [[deployments]], set rpm and tpm in each table.")

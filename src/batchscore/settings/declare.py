@@ -23,11 +23,22 @@ OTHER_VARIABLES = (
 #: Settings without a default that must be given.
 REQUIRED = ("task", "model", "output")
 
+#: The kind of a setting by its type, without `None`; a text with choices is a choice.
+KINDS = {
+    "str": "text",
+    "int": "int",
+    "float": "float",
+    "bool": "flag",
+    "tuple[str, ...]": "many",
+    "Mapping[str, Any]": "params",
+    "tuple[Mapping[str, Any], ...]": "tables",
+    "str | Mapping[str, Any]": "prices",
+}
+
 
 def setting(
     help_text: str,
     *,
-    kind: str = "text",
     default: Any = None,
     flag: str | None = None,
     metavar: str | None = None,
@@ -38,10 +49,9 @@ def setting(
     only_flag: bool = False,
     only_file: bool = False,
 ) -> Any:
-    """Declare one setting: its help, its kind and range, and the group that shows it."""
+    """Declare one setting: its help and range, and the group that shows it. Its type gives its kind."""
     facts = {
         "help": help_text,
-        "kind": kind,
         "flag": flag,
         "metavar": metavar,
         "choices": tuple(choices),
@@ -66,8 +76,15 @@ def as_flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def kind_of(declared: Field[Any]) -> str:
+    """Return the kind of a setting, which decides how its values are parsed and checked."""
+    return "choice" if declared.metadata["choices"] else KINDS[str(declared.type).removesuffix(" | None")]
+
+
 def shown_default(declared: Field[Any]) -> str:
-    """Return a setting's default as people write it."""
+    """Return a setting's default as people write it; empty if it is false or not set."""
+    if kind_of(declared) in {"params", "flag"} or declared.default in (None, ()):
+        return ""
     return f"{declared.default:g}" if isinstance(declared.default, float) else str(declared.default)
 
 

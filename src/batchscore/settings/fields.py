@@ -27,7 +27,6 @@ class Settings:
 
     task: str = setting(
         "What the model does: return vectors, complete texts, or answer chats.",
-        kind="choice",
         choices=tuple(TASKS),
         metavar="|".join(TASKS),
     )
@@ -44,16 +43,13 @@ class Settings:
 
     endpoint: str | None = setting("URL of the service.", metavar="URL", group="Endpoint")
     deployment: str | None = setting(
-        "Name of the Azure deployment. Default: the model's name.",
-        metavar="NAME",
-        group="Endpoint",
+        "Name of the Azure deployment. Default: the model's name.", metavar="NAME", group="Endpoint"
     )
     api_version: str | None = setting(
         "Azure api-version. Default: none, which uses the v1 API.", metavar="V", group="Endpoint"
     )
     auth: str | None = setting(
         "How to sign in: with a key from the environment, with Entra ID, or not at all.",
-        kind="choice",
         choices=("key", "entra", "none"),
         group="Endpoint",
     )
@@ -65,7 +61,6 @@ class Settings:
     )
     simulate: bool = setting(
         "Use the built-in simulator instead of a real service, as a free rehearsal.",
-        kind="flag",
         default=False,
         group="Endpoint",
         only_flag=True,
@@ -93,24 +88,21 @@ class Settings:
     )
     txt: str = setting(
         "What counts as a row of a .txt file: each line, or the whole document.",
-        kind="choice",
         choices=("lines", "document"),
         default="lines",
         group="Prompt",
     )
     param: Mapping[str, Any] = setting(
         "Parameter of the API, passed unchanged; @FILE reads its JSON from a file. Repeatable.",
-        kind="params",
         default={},
         metavar="NAME=JSON",
         group="Prompt",
     )
     dimensions: int | None = setting(
-        "Length of the vectors, if the model supports a choice.", kind="int", lowest=1, group="Prompt"
+        "Length of the vectors, if the model supports a choice.", lowest=1, group="Prompt"
     )
     max_tokens: int | None = setting(
         "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.",
-        kind="int",
         lowest=1,
         group="Prompt",
     )
@@ -120,43 +112,32 @@ class Settings:
     )
     keep: tuple[str, ...] = setting(
         "Column to copy into every record, or '*' for all. Repeatable.",
-        kind="many",
         default=(),
         metavar="COLUMN",
         group="Records",
     )
     format: str = setting(
-        "File format of the output parts.", kind="choice", choices=FORMATS, default="jsonl", group="Records"
+        "File format of the output parts.", choices=FORMATS, default="jsonl", group="Records"
     )
-    usage: bool = setting(
-        "Add each answer's token usage to its record.", kind="flag", default=False, group="Records"
-    )
-    raw: bool = setting(
-        "Add the service's complete reply to the record.", kind="flag", default=False, group="Records"
-    )
-    rows_per_part: int = setting("Rows per output part.", kind="int", default=2000, lowest=1, group="Records")
+    usage: bool = setting("Add each answer's token usage to its record.", default=False, group="Records")
+    raw: bool = setting("Add the service's complete reply to the record.", default=False, group="Records")
+    rows_per_part: int = setting("Rows per output part.", default=2000, lowest=1, group="Records")
     overwrite: bool = setting(
         "Discard the existing output of this task and start from scratch.",
-        kind="flag",
         default=False,
         group="Records",
         only_flag=True,
     )
     incremental: bool = setting(
-        "Score only new or changed rows; write a change log to OUT/changes/.",
-        kind="flag",
-        default=False,
-        group="Records",
+        "Score only new or changed rows; write a change log to OUT/changes/.", default=False, group="Records"
     )
     prune: bool = setting(
         "With --incremental: remove the scores of input files that no longer exist.",
-        kind="flag",
         default=False,
         group="Records",
     )
     retry_errors: bool = setting(
         "Retry all failed rows, including those with permanent errors.",
-        kind="flag",
         default=False,
         group="Records",
         only_flag=True,
@@ -165,7 +146,6 @@ class Settings:
     shared_output: bool = setting(
         "Let several workers write to the same output, on one machine or many. Takes no lock; their results "
         "are merged.",
-        kind="flag",
         default=False,
         group="Records",
     )
@@ -183,14 +163,12 @@ class Settings:
 
     rpm: float | None = setting(
         "Rate limit in requests per minute. Default: read from response headers.",
-        kind="float",
         lowest=0.001,
         metavar="N",
         group="Pace",
     )
     tpm: float | None = setting(
         "Rate limit in tokens per minute. Default: read from response headers.",
-        kind="float",
         lowest=0.001,
         metavar="N",
         group="Pace",
@@ -198,7 +176,6 @@ class Settings:
     quota_share: float = setting(
         "Initial share of the quota if several machines use it (0.25 for four machines); adjusts "
         "automatically.",
-        kind="float",
         default=1.0,
         lowest=0.001,
         highest=1.0,
@@ -206,14 +183,12 @@ class Settings:
     )
     batch_size: int = setting(
         "Maximum rows per embeddings request. Reduced automatically if the service accepts fewer.",
-        kind="int",
         default=256,
         lowest=1,
         group="Pace",
     )
     max_concurrency: int = setting(
         "Maximum number of concurrent requests. The number in use is tuned automatically up to this limit.",
-        kind="int",
         default=512,
         lowest=1,
         group="Pace",
@@ -221,21 +196,15 @@ class Settings:
     timeout: float | None = setting(
         "Seconds to wait for a response before retrying. Doubles on each retry. Default: 15, or four times "
         "the usual latency.",
-        kind="float",
         metavar="SECONDS",
         lowest=0.001,
         group="Pace",
     )
     max_retries: int = setting(
-        "Maximum retries of a request after a service failure.",
-        kind="int",
-        default=6,
-        lowest=0,
-        group="Pace",
+        "Maximum retries of a request after a service failure.", default=6, lowest=0, group="Pace"
     )
     max_outage: float = setting(
         "Seconds without any successful response before the run stops, to be resumed later.",
-        kind="float",
         default=1800.0,
         lowest=0,
         metavar="SECONDS",
@@ -243,34 +212,27 @@ class Settings:
     )
     on_long_input: str = setting(
         "If the input exceeds the model's context: fail the row, or truncate it (its record says so).",
-        kind="choice",
         choices=("error", "truncate"),
         default="error",
         group="Prompt",
     )
     dedup: bool = setting(
-        "Send duplicate prompts only once (among the most recent few thousand).",
-        kind="flag",
-        default=False,
-        group="Pace",
+        "Send duplicate prompts only once (among the most recent few thousand).", default=False, group="Pace"
     )
     deployments: tuple[Mapping[str, Any], ...] = setting(
         "Several deployments whose quotas add up: one table in the file for each.",
-        kind="tables",
         default=(),
         group="Endpoint",
         only_file=True,
     )
     max_row_bytes: int = setting(
         "Maximum size of a row in bytes. A larger row fails instead of using too much memory.",
-        kind="int",
         default=16 * 2**20,
         lowest=1,
         group="Pace",
     )
     limit: int | None = setting(
         "Stop after the first N rows. A later run without it scores the rest.",
-        kind="int",
         lowest=1,
         metavar="N",
         group="Bounds",
@@ -278,39 +240,32 @@ class Settings:
     )
     error_threshold: float = setting(
         "Accepted number of failed rows, or fraction below 1. With more, the exit code is 3.",
-        kind="float",
         default=0.0,
         lowest=0,
         group="Bounds",
     )
     max_errors: int | None = setting(
-        "Stop when this many rows of the run have failed. Completed rows are saved.",
-        kind="int",
-        lowest=1,
-        group="Bounds",
+        "Stop when this many rows of the run have failed. Completed rows are saved.", lowest=1, group="Bounds"
     )
     max_total_tokens: int | None = setting(
         "Stop when the service has billed this many tokens in this run, prompts and answers together.",
-        kind="int",
         lowest=1,
         group="Bounds",
     )
     max_spend: float | None = setting(
         "Stop when the run has cost this much, in the currency of the given prices.",
-        kind="float",
         metavar="AMOUNT",
         lowest=0.0001,
         group="Bounds",
     )
     price_in: float | None = setting(
-        "Price of a million prompt tokens.", kind="float", metavar="PRICE", lowest=0, group="Bounds"
+        "Price of a million prompt tokens.", metavar="PRICE", lowest=0, group="Bounds"
     )
     price_out: float | None = setting(
-        "Price of a million answer tokens.", kind="float", metavar="PRICE", lowest=0, group="Bounds"
+        "Price of a million answer tokens.", metavar="PRICE", lowest=0, group="Bounds"
     )
     prices: str | Mapping[str, Any] | None = setting(
         "TOML file of prices by model, used if --price-in and --price-out are not given.",
-        kind="prices",
         metavar="FILE",
         group="Bounds",
     )
@@ -323,7 +278,6 @@ class Settings:
     track: bool | None = setting(
         "Log this run to MLflow. Starts an MLflow run if none is active. On by default inside an active run, "
         "unless BATCHSCORE_TRACK is false.",
-        kind="flag",
         group="Tracking",
     )
 

@@ -6,7 +6,7 @@ The values of a slice are checked already. Its fields have the names of settings
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -104,7 +104,7 @@ class RecordSettings(PromptSettings):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopSettings:
-    """What ends a run before its work is done, and which share of failed rows is acceptable."""
+    """What ends a run before its work is done; `cost` is that of prompt and answer tokens by the prices."""
 
     task: Task
     limit: int | None
@@ -112,9 +112,8 @@ class StopSettings:
     max_errors: int | None
     max_total_tokens: int | None
     max_spend: float | None
-    price_in: float | None
-    price_out: float | None
     deadline: str | None
+    cost: Callable[[int, int], float | None]
 
 
 def cut(kind: type[Slice], settings: Settings) -> Slice:

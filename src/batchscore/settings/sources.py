@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
-from batchscore.settings.declare import CONFIG_FILE, OTHER_VARIABLES, VARIABLE_PREFIX, flag_of, variable_of
+from batchscore.settings.declare import (
+    CONFIG_FILE,
+    OTHER_VARIABLES,
+    VARIABLE_PREFIX,
+    flag_of,
+    kind_of,
+    variable_of,
+)
 from batchscore.settings.fields import Settings
 
 
@@ -122,12 +129,11 @@ def refuse_unknown(config: Mapping[str, Any], config_name: str) -> None:
 
 def parse(declared: Field[Any], value: Any, where: str) -> Any:
     """Convert the value of a variable or file into the setting's type; raises `UsageError`."""
+    parser, kind_name = PARSERS[kind_of(declared)]
     try:
-        return PARSERS[declared.metadata["kind"]](value)
+        return parser(value)
     except (ValueError, TypeError):
-        raise UsageError(
-            f"{where} is {value!r}, which is not {KIND_NAMES[declared.metadata['kind']]}."
-        ) from None
+        raise UsageError(f"{where} is {value!r}, which is not {kind_name}.") from None
 
 
 def parse_text(value: Any) -> str:
@@ -225,26 +231,15 @@ def parse_prices(value: Any) -> str | dict[str, Any]:
     return value
 
 
-PARSERS: Mapping[str, Callable[[Any], Any]] = {
-    "text": parse_text,
-    "choice": parse_text,
-    "int": parse_int,
-    "float": parse_float,
-    "flag": parse_flag,
-    "many": parse_many,
-    "params": parse_params,
-    "tables": parse_tables,
-    "prices": parse_prices,
-}
-
-KIND_NAMES = {
-    "text": "text",
-    "choice": "text",
-    "int": "a whole number",
-    "float": "a number",
-    "flag": "true or false",
-    "many": "a list of names",
-    "params": 'an object of parameters, such as {"temperature": 0.2}',
-    "tables": "a list of tables",
-    "prices": "a file's name, or a table for each model",
+#: For each kind of setting, the function that parses a value, and the kind's name in messages.
+PARSERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "text": (parse_text, "text"),
+    "choice": (parse_text, "text"),
+    "int": (parse_int, "a whole number"),
+    "float": (parse_float, "a number"),
+    "flag": (parse_flag, "true or false"),
+    "many": (parse_many, "a list of names"),
+    "params": (parse_params, 'an object of parameters, such as {"temperature": 0.2}'),
+    "tables": (parse_tables, "a list of tables"),
+    "prices": (parse_prices, "the name of a file, or a table for each model"),
 }

@@ -1,4 +1,4 @@
-"""When a request may go: in every window no more than its rate and one request, and hardly any less."""
+"""When a request may start: each window holds at most its rate and one request, and hardly less."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from batchscore.request.quota.windows import (
 START = 1000.0
 
 
-def gone(quota: Quota, costs: list[float], rates: QuotaRates, late: list[float]) -> list[tuple[float, float]]:
-    """Let a client reserve, wait, be late, and go; gives when each request was counted, and what it cost."""
+def sent_requests(
+    quota: Quota, costs: list[float], rates: QuotaRates, late: list[float]
+) -> list[tuple[float, float]]:
+    """Let a client reserve, wait, be late, and send; return when each request was counted, and its cost."""
     now = START
     sent = []
     for cost, lateness in zip(costs, late, strict=True):
@@ -38,13 +40,13 @@ def gone(quota: Quota, costs: list[float], rates: QuotaRates, late: list[float])
     seed=st.integers(0, 10_000),
     largest=st.floats(0.01, 3),
 )
-def test_no_window_is_overdrawn_and_nobody_starves(
+def test_no_window_exceeds_its_quota_and_no_request_starves(
     rate: float, requests: float | None, seed: int, largest: float
 ) -> None:
     chance = random.Random(seed)
     costs = [chance.random() * largest * rate + 1 for _ in range(200)]
     late = [chance.choice([0, 0, 0.01, 0.1, 0.4]) * chance.random() for _ in costs]
-    sent = gone(Quota(LocalSchedule.begin(START)), costs, QuotaRates(rate, requests), late)
+    sent = sent_requests(Quota(LocalSchedule.begin(START)), costs, QuotaRates(rate, requests), late)
     starts = [at for at, _ in sent]
     assert starts == sorted(starts)
     for window in WINDOW_SECONDS:
@@ -63,17 +65,17 @@ def test_a_quota_that_is_always_wanted_is_used(size: float, seed: int) -> None:
     rate = 1000.0
     costs = [chance.uniform(0.5, 1) * size * rate for _ in range(int(60 / size) + 1)]
     late = [chance.random() * 0.02 for _ in costs]
-    sent = gone(Quota(LocalSchedule.begin(START)), costs, QuotaRates(rate), late)
+    sent = sent_requests(Quota(LocalSchedule.begin(START)), costs, QuotaRates(rate), late)
     assert sum(costs[:-1]) / (rate * (sent[-1][0] - START)) > 0.98
 
 
 def test_the_first_second_begins_without_a_burst() -> None:
     quota, rates = Quota(LocalSchedule.begin(START)), QuotaRates(1000.0)
-    sent = gone(quota, [10.0] * 300, rates, [0.0] * 300)
+    sent = sent_requests(quota, [10.0] * 300, rates, [0.0] * 300)
     assert sum(cost for at, cost in sent if at < START + 1) <= 1000 + 10
 
 
-def test_what_was_not_sent_is_given_back_and_what_was_misjudged_is_corrected() -> None:
+def test_an_unsent_request_is_refunded_and_a_wrong_estimate_corrected() -> None:
     rates = QuotaRates(1000.0, 10.0)
     quota = Quota(LocalSchedule.begin(START))
     quota.refund(quota.reserve(START, 5000, rates))
@@ -84,7 +86,7 @@ def test_what_was_not_sent_is_given_back_and_what_was_misjudged_is_corrected() -
     assert quota.reserve(START, 1, QuotaRates(1000.0)).start == pytest.approx(START + 2.1, abs=0.01)
 
 
-def test_after_a_pause_nothing_is_made_good() -> None:
+def test_nothing_is_caught_up_after_a_pause() -> None:
     schedule = LocalSchedule.begin(START)
     schedule.pause(START, START + 30)
     starts = [schedule.reserve(START + 1, 100, QuotaRates(1000.0)) for _ in range(11)]
@@ -92,7 +94,7 @@ def test_after_a_pause_nothing_is_made_good() -> None:
     assert starts[-1] == pytest.approx(START + 31)
 
 
-def test_what_the_service_has_in_store_may_go_at_once_up_to_a_quarter_second() -> None:
+def test_unused_quota_may_be_used_at_once_up_to_a_quarter_second() -> None:
     schedule = LocalSchedule.begin(START)
     schedule.release(START, 99.0)
     starts = [schedule.reserve(START, 50, QuotaRates(1000.0)) for _ in range(20)]

@@ -1,128 +1,129 @@
 """Does a conda file hold what Azure ML's batch host needs?
 
-Facts of the field: the host needs azureml-core and azureml-dataset-runtime[fuse], calls `python -m pip`, and
-imports pkg_resources, which setuptools 82 removed (learn.microsoft.com, "Author scoring scripts for batch
-deployments", and reports of 2026-03); curated environments are not supported.
+The host needs azureml-core and azureml-dataset-runtime[fuse], calls `python -m pip`, and imports
+pkg_resources, which setuptools 82 removed (learn.microsoft.com, "Author scoring scripts for batch
+deployments", and reports of 2026-03). Curated environments are not supported.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
+from typing import TypeAlias
 
-from batchscore.azureml.check.document import Document, Finding, Steps
+from batchscore.azureml.check.document import Document, Finding, Keys
 
-HOST = ("azureml-core", "azureml-dataset-runtime")
-#: The first release of setuptools without pkg_resources is 82; 81 only warns of it.
-_SETUPTOOLS = re.compile(r"(<|<=|==|~=|=)\s*(\d+)")
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
+#: Packages by name: the line of the file, and where it is.
+Packages: TypeAlias = "Mapping[str, tuple[str, Keys]]"
+
+HOST_PACKAGES = ("azureml-core", "azureml-dataset-runtime")
+#: The first release of setuptools without pkg_resources is 82; 81 only warns.
+LAST_SETUPTOOLS = 81
 
 
 def conda_findings(document: Document, *, brings_package: bool) -> Iterator[Finding]:
-    """Give what a conda file lacks; `brings_package` tells that the code folder holds batchscore itself."""
-    listed, pip = _packages(document)
-    for name in HOST:
-        if name not in pip and name not in listed:
-            yield document.finding(f"{name} is missing; the batch host needs it.", "dependencies")
-    runtime, steps = pip.get("azureml-dataset-runtime", ("", ()))
+    """Give what a conda file lacks; `brings_package`: the code folder holds batchscore itself."""
+    conda, pip = _packages(document)
+    packages = {**conda, **pip}
+    missing = {name: "the batch host needs it." for name in HOST_PACKAGES if name not in packages}
+    if "pip" not in conda:
+        missing["pip"] = "the batch host calls it."
+    for name, why in missing.items():
+        yield document.finding(f"{name} is missing; {why}", "dependencies")
+    runtime, keys = pip.get("azureml-dataset-runtime", ("", ()))
     if runtime and "[fuse]" not in runtime.replace(" ", ""):
         message = "write azureml-dataset-runtime[fuse]: without it the host cannot mount the input."
-        yield document.finding(message, *steps)
-    if "pip" not in listed:
-        yield document.finding("pip is missing; the batch host calls it.", "dependencies")
-    for found in (listed, pip):
-        for name, (text, steps) in found.items():
-            if found is pip and re.match(r"\.|/|-e\b|--editable|-r\b|file:", text):
-                message = f"{text}: only this file goes along when the environment is built, no other."
-                yield document.finding(message, *steps)
-            elif found is pip and "==" not in text and not text.startswith("-") and "@" not in text:
-                message = f"{name} is not pinned (==): the environment would be another one each time."
-                yield document.finding(message, *steps)
-    yield from _setuptools(document, {**listed, **pip})
-    yield from _python(document, listed)
+        yield document.finding(message, *keys)
+    for name, (text, keys) in pip.items():
+        if re.match(r"\.|/|-e\b|--editable|-r\b|file:", text):
+            message = f"{text}: only this file is uploaded when the environment is built, no other."
+            yield document.finding(message, *keys)
+        elif "==" not in text and not text.startswith("-") and "@" not in text:
+            message = f"{name} is not pinned (==): the environment would differ each time it is built."
+            yield document.finding(message, *keys)
+    text, keys = packages.get("setuptools", ("", ("dependencies",)))
+    bounds = [int(number) - (sign == "<") for sign, number in re.findall(r"(<=|<|==|~=|=)\s*(\d+)", text)]
+    if min(bounds, default=LAST_SETUPTOOLS + 1) > LAST_SETUPTOOLS:
+        message = "pin setuptools<81: the batch host imports pkg_resources, which setuptools 82 removed."
+        yield document.finding(message, *keys)
+    text, keys = conda.get("python", ("", ("dependencies",)))
+    version = re.search(r"=\s*3\.(\d+)", text)
+    if version is None or not 10 <= int(version.group(1)) <= 13:
+        message = (
+            "name a Python from 3.10 to 3.13, such as python=3.11: batchscore and the host need one of these."
+        )
+        yield document.finding(message, *keys)
     if brings_package:
-        yield from _imports(document, {**listed, **pip})
+        yield from _requirement_findings(document, packages)
     elif not any("batchscore" in text for text, _ in pip.values()):
-        message = "nothing brings batchscore itself: it is neither here nor in the code folder."
+        message = "batchscore itself is missing: it is neither here nor in the code folder."
         yield document.finding(message, "dependencies")
 
 
-def _imports(document: Document, found: dict[str, tuple[str, Steps]]) -> Iterator[Finding]:
-    """Give what batchscore itself imports and nothing installs: the code folder brings no packages."""
+def _requirement_findings(document: Document, packages: Packages) -> Iterator[Finding]:
+    """Give requirements of batchscore that are missing or too old: the code folder brings no packages."""
     try:
         needed = requires("batchscore") or []
-    except PackageNotFoundError:  # it is not installed here, but run from its folder
+    except PackageNotFoundError:  # batchscore is not installed here, but runs from its folder
         return
     for requirement in needed:
-        name, marker = _name(requirement), requirement.partition(";")[2]
+        wanted, _, marker = requirement.partition(";")
         if "extra" in marker or "python_version" in marker:
             continue
-        if name not in found:
-            message = f"{name} is missing; batchscore imports it, and takes {requirement.partition(';')[0]}."
+        name = _name(requirement)
+        if name not in packages:
+            message = f"{name} is missing; batchscore imports it, and needs {wanted}."
             yield document.finding(message, "dependencies")
             continue
-        text, steps = found[name]
+        text, keys = packages[name]
         lowest, pinned = re.search(r">=([\d.]+)", requirement), re.search(r"==([\d.]+)", text)
         if lowest and pinned and _release(pinned[1]) < _release(lowest[1]):
-            yield document.finding(f"{text}: batchscore takes {requirement.partition(';')[0]}.", *steps)
+            yield document.finding(f"{text}: batchscore needs {wanted}.", *keys)
+
+
+def environment_findings(document: Document, keys: Keys) -> Iterator[Finding]:
+    """Give the mistakes in an environment, which is described inline or named."""
+    value = document.get(*keys)
+    if isinstance(value, str) and re.match(r"azureml:AzureML-|azureml://registries/azureml/", value):
+        yield document.finding("curated environments are not supported by batch deployments.", *keys)
+    if isinstance(value, dict) and "build" not in value:
+        for key, why in (
+            ("conda_file", "a bare image has no batch host."),
+            ("image", "the conda file is installed into one."),
+        ):
+            if key not in value:
+                yield document.finding(f"{key} is missing: {why}", *keys)
+    if "/azureml/curated/" in str(document.get(*keys, "image")):
+        message = "curated images are not supported by batch deployments; use mcr.microsoft.com/azureml/"
+        yield document.finding(f"{message}openmpi4.1.0-ubuntu22.04:latest", *keys, "image")
+
+
+def conda_file_of(document: Document, environment: Keys) -> Path | None:
+    """Return the conda file that an environment names; `None` if it names none."""
+    named = document.get(*environment, "conda_file")
+    return document.path.parent / named if isinstance(named, str) else None
+
+
+def _packages(document: Document) -> tuple[Packages, Packages]:
+    """Return conda's and pip's packages."""
+    conda: dict[str, tuple[str, Keys]] = {}
+    pip: dict[str, tuple[str, Keys]] = {}
+    for keys, value in document.leaves():
+        if keys[:1] != ("dependencies",) or not isinstance(value, str):
+            continue
+        if len(keys) == 2:
+            conda[_name(value)] = (value, keys)
+        elif keys[2:3] == ("pip",):
+            pip[_name(value)] = (value, keys)
+    return conda, pip
 
 
 def _release(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.split(".") if number)
 
 
-def environment_findings(document: Document, steps: Steps) -> Iterator[Finding]:
-    """Give what is wrong with where an environment is described: inline, or by name."""
-    value = document.get(*steps)
-    if isinstance(value, str) and re.match(r"azureml:AzureML-|azureml://registries/azureml/", value):
-        yield document.finding("curated environments are not supported by batch deployments.", *steps)
-    if isinstance(value, dict) and "conda_file" not in value and "build" not in value:
-        yield document.finding("conda_file is missing: a bare image has no batch host.", *steps)
-    if isinstance(value, dict) and "image" not in value and "build" not in value:
-        yield document.finding("image is missing: the conda file is installed into one.", *steps)
-    if "/azureml/curated/" in str(document.get(*steps, "image")):
-        message = "curated images are not supported by batch deployments; take mcr.microsoft.com/azureml/"
-        yield document.finding(f"{message}openmpi4.1.0-ubuntu22.04:latest", *steps, "image")
-
-
-def conda_file_of(document: Document, steps: Steps) -> Path | None:
-    """Return the conda file that an environment names; `None` where it names none."""
-    named = document.get(*steps, "conda_file")
-    return document.path.parent / named if isinstance(named, str) else None
-
-
-def _packages(document: Document) -> tuple[dict[str, tuple[str, Steps]], dict[str, tuple[str, Steps]]]:
-    """Return conda's and pip's packages: name → what is written, and where."""
-    listed: dict[str, tuple[str, Steps]] = {}
-    pip: dict[str, tuple[str, Steps]] = {}
-    for number, one in enumerate(document.get("dependencies") or ()):
-        if isinstance(one, str):
-            listed[_name(one)] = (one, ("dependencies", number))
-        for below, text in enumerate(one.get("pip") or () if isinstance(one, dict) else ()):
-            pip[_name(str(text))] = (str(text), ("dependencies", number, "pip", below))
-    return listed, pip
-
-
 def _name(text: str) -> str:
-    match = _NAME.match(text)
+    match = re.match(r"[A-Za-z0-9._-]+", text)
     return match.group().lower().replace("_", "-") if match else text
-
-
-def _setuptools(document: Document, found: dict[str, tuple[str, Steps]]) -> Iterator[Finding]:
-    text, steps = found.get("setuptools", ("", ("dependencies",)))
-    bounds = [int(number) - (sign == "<") for sign, number in _SETUPTOOLS.findall(text) if sign != ">"]
-    if not bounds or min(bounds) > 81:
-        message = "pin setuptools<81: the batch host imports pkg_resources, which setuptools 82 removed."
-        yield document.finding(message, *steps)
-
-
-def _python(document: Document, listed: dict[str, tuple[str, Steps]]) -> Iterator[Finding]:
-    text, steps = listed.get("python", ("", ("dependencies",)))
-    match = re.search(r"=\s*3\.(\d+)", text)
-    if match is None or not 10 <= int(match.group(1)) <= 13:
-        message = (
-            "name a Python from 3.10 to 3.13, such as python=3.11: batchscore and the host run on these."
-        )
-        yield document.finding(message, *steps)

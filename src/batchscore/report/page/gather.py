@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from batchscore.errors import BatchscoreError
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
+    NOT_A_MANIFEST,
     Commit,
     Manifest,
     manifest_paths,
@@ -120,7 +121,7 @@ def read_account(place: Place) -> FileAccount | str:
         manifest = read_manifest(place)
         refuse_odd(manifest, place, place.parent.parent.parent, place.parent.name)
         return account_of(manifest)
-    except (BatchscoreError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (BatchscoreError, *NOT_A_MANIFEST) as error:
         reason = str(error).partition("; ")[0].partition(". ")[0]
         return f"cannot be used: {reason}"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from batchscore.report.page.answers import AnswerStats
 from batchscore.report.page.runs import Run
 from batchscore.report.page.vectors import VectorMap
+from batchscore.rows import FileTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,30 +23,10 @@ class PartAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class FileAccount:
-    """One input file: `rows = ok + errors + not_reached`; `empty` of its errors are rows without text."""
+class FileAccount(FileTotals):
+    """The results of one input file, with its parts."""
 
-    file: str
-    state: str
-    problem: str
-    rows: int
-    ok: int
-    errors: int
-    empty: int
-    attempts: int = 0
-    tokens_billed: int = 0
-    tokens_kept: int = 0
     parts: tuple[PartAccount, ...] = ()
-
-    @property
-    def failed(self) -> int:
-        """Rows with an error record, except empty rows."""
-        return self.errors - self.empty
-
-    @property
-    def not_reached(self) -> int:
-        """Rows that were read and have no record."""
-        return self.rows - self.ok - self.errors
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,11 @@ def figures(rows: RowCounts, spent: Spending, axis: TimeAxis | None, runs: Seque
         shown.append(("Cost", "unknown", name_settings(f"set {prices}")))
     else:
         each = f"{money_text(spent.cost / spent.ok * 1000)} per 1,000 rows" if spent.ok else "no row scored"
-        missing = f"; {len(runs) - spent.priced:,} runs without prices" if spent.priced < len(runs) else ""
+        missing = (
+            f"; {count_text(len(runs) - spent.priced, 'run')} without prices"
+            if spent.priced < len(runs)
+            else ""
+        )
         shown.append(("Cost at the given prices", money_text(spent.cost), each + missing))
     shown.append(("Quota used", *quota_used(axis)))
     if axis is None:

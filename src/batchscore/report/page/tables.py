@@ -124,7 +124,7 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
         "scored",
         "failed",
         "empty",
-        "not reached",
+        "remaining",
         "tokens billed",
         "kept in records",
     )

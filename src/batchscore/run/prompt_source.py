@@ -1,0 +1,107 @@
+"""What does each row of the input files send, except the rows that earlier runs have settled?
+
+It reads files one after the other as the engine takes prompts, and keeps what is known of each file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+from batchscore.errors import UnreadableFile
+from batchscore.output.ledger import Ledger
+from batchscore.output.manifest import Manifest
+from batchscore.output.parts import FileInParts
+from batchscore.plan.survey import ReadyFile, Survey, open_rows
+from batchscore.read import digest
+from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
+
+#: Ids of at most this many rows are compared, so that memory stays bounded.
+MOST_IDS = 200_000
+
+
+@dataclass(slots=True)
+class PromptSource:
+    """The prompts of all files of a survey, at most `rows_left` rows.
+
+    `through` are files that were read and may have unsettled rows; `problems` say why a file could not be
+    read to its end. `known` counts the rows of a file that need no request. `limited`: `--limit` left rows.
+    """
+
+    survey: Survey
+    ledger: Ledger
+    listen: Listen
+    retry_errors: bool
+    rows_left: int | None
+    through: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, asyncio.Future[str]] = field(default_factory=dict)
+    known: dict[str, int] = field(default_factory=dict)
+    files_opened: int = 0
+    limited: bool = False
+    ids: set[int] = field(default_factory=set)
+    repeated_ids: int = 0
+
+    async def digest_complete_files(self) -> None:
+        """Digest the files that were scored completely: if one has changed, the run ends before it sends."""
+        loop = asyncio.get_running_loop()
+        for ready in self.survey.ready:
+            if self.ledger.needs_digest(ready.file.name):
+                self.digests[ready.file.name] = loop.run_in_executor(None, digest, ready.file.path)
+                await asyncio.wait([self.digests[ready.file.name]])
+
+    def prompts(self) -> Generator[Prompt | Settled, None, None]:
+        """Give the prompts of every file's unsettled rows."""
+        loop = asyncio.get_running_loop()
+        for ready in self.survey.ready:
+            if self.rows_left == 0:
+                self.limited = True
+                return
+            self.files_opened += 1
+            name = ready.file.name
+            if name not in self.digests:
+                # Hashing runs beside reading; the digest is needed only when the file is finished.
+                self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
+            digests = self.digests[name]
+            progress = self.ledger.start(name, digests.result() if self.ledger.needs_digest(name) else "")
+            self.known[name] = self.settled_rows(self.ledger.manifests[name])
+            self.listen(FileOpened(name, self.known[name]))
+            if progress is None:
+                self.through.append(name)
+                if self.rows_left is not None:
+                    self.rows_left = max(0, self.rows_left - self.ledger.manifests[name].rows)
+                continue
+            if progress.damaged and not self.ledger.spec.shared:
+                self.listen(Notice(progress.damage))
+            try:
+                yield from progress.unanswered(self.prompts_of(ready, progress))
+                if not progress.limited:
+                    progress.end()
+            except UnreadableFile as error:
+                self.problems[name] = error.reason
+            self.through.append(name)
+
+    def prompts_of(self, ready: ReadyFile, progress: FileInParts) -> Iterator[Prompt | Settled]:
+        """Give the prompt of each row of one file, up to the limit."""
+        ids = self.ids
+        with open_rows(ready.file, self.survey.options) as table:
+            for row in table.rows:
+                if self.rows_left is not None:
+                    if self.rows_left == 0:
+                        progress.limited = self.limited = True
+                        return
+                    self.rows_left -= 1
+                item = ready.builder.build(row)
+                if item.id is not None:
+                    # Repeated ids are counted as far as memory allows.
+                    key = hash(item.id)
+                    if key in ids:
+                        self.repeated_ids += 1
+                    elif len(ids) < MOST_IDS:
+                        ids.add(key)
+                yield item
+
+    def settled_rows(self, manifest: Manifest) -> int:
+        """Return how many rows of a file need no request in this run."""
+        return manifest.final_rows(retry_errors=self.retry_errors)
