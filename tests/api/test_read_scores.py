@@ -75,7 +75,7 @@ def test_answers_are_text_or_none_never_dates_numbers_or_nan(tmp_path: Path, for
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_usage_and_raw_are_what_they_were(tmp_path: Path, form: str) -> None:
+def test_usage_and_raw_are_read_as_written(tmp_path: Path, form: str) -> None:
     schema = RecordSchema("chat", many=True, with_usage=True, with_raw=True)
     score = Score(["x", None], ["stop", None], {"total_tokens": 3}, {"id": "c", "choices": [1]})
     rows = [Settled("a", 0, score), Settled("a", 1, Score([], [], None, None))]
@@ -125,7 +125,7 @@ def test_several_tasks_need_a_choice(tmp_path: Path) -> None:
         read_scores(tmp_path, "completions")
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         read_scores(tmp_path / "x")
     with pytest.raises(InputError, match="not an output of batchscore"):
@@ -148,7 +148,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_scores(tmp_path / "m.jsonl")
 
 
-def test_a_part_that_is_gone_or_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+def test_a_missing_part_or_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     parts = write_folder(tmp_path, CHAT, "jsonl", {"a": [[answered(0, "x")], [answered(1, "y")]]})
     commit(tmp_path, "chat", "a", parts)
     parts[1].unlink()

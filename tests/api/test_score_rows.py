@@ -44,7 +44,7 @@ def test_rows_may_be_mappings_with_a_template_and_a_bad_one_is_a_result(deployme
     }
 
 
-def test_a_loop_that_runs_already_does_not_matter(deployment: Deployment) -> None:
+def test_it_works_while_an_event_loop_is_running_too(deployment: Deployment) -> None:
     async def notebook() -> tuple[int, int]:
         plain = list(score_rows(["one", "two"], task="chat", model=deployment.name))
         streamed = [one async for one in stream_rows(["one", "two"], task="chat", model=deployment.name)]
@@ -53,7 +53,7 @@ def test_a_loop_that_runs_already_does_not_matter(deployment: Deployment) -> Non
     assert asyncio.run(notebook()) == (2, 2)
 
 
-def test_rows_are_taken_as_they_are_needed_and_not_beyond_the_end(deployment: Deployment) -> None:
+def test_rows_are_read_only_as_needed(deployment: Deployment) -> None:
     taken = 0
 
     def endless() -> Iterator[str]:
@@ -76,13 +76,11 @@ def test_rows_are_taken_as_they_are_needed_and_not_beyond_the_end(deployment: De
     assert asyncio.run(stop_early()).error is None
 
 
-def test_nothing_in_is_nothing_out(deployment: Deployment) -> None:
+def test_no_rows_give_no_results(deployment: Deployment) -> None:
     assert list(score_rows([], task="chat", model=deployment.name)) == []
 
 
-def test_what_is_wrong_is_said_where_the_call_is(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_arguments_raise_at_the_call(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="rows_per_part is not a setting of this function"):
         score_rows(["a"], task="chat", model="m", rows_per_part=3)
     with pytest.raises(UsageError, match="row 1 is int"):
@@ -104,7 +102,7 @@ def test_what_is_wrong_is_said_where_the_call_is(
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_gives_letters_or_names_is_not_scored(deployment: Deployment, rows: Any, words: str) -> None:
+def test_an_iterable_of_letters_or_names_is_refused(deployment: Deployment, rows: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         list(score_rows(rows, task="chat", model=deployment.name))
     assert deployment.statistics().count == 0
@@ -122,7 +120,7 @@ def test_an_asynchronous_iterable_is_refused(deployment: Deployment) -> None:
         asyncio.run(stream())
 
 
-def test_a_row_that_is_nothing_is_an_empty_row(deployment: Deployment) -> None:
+def test_none_is_an_empty_row(deployment: Deployment) -> None:
     rows: Any = [None, "one", None, float("nan"), "two"]
     results = {one.row: one for one in score_rows(rows, task="chat", model=deployment.name)}
     codes = {row: one.error.code for row, one in results.items() if one.error is not None}
@@ -131,7 +129,7 @@ def test_a_row_that_is_nothing_is_an_empty_row(deployment: Deployment) -> None:
     assert deployment.statistics().count == 2
 
 
-def test_errors_speak_of_arguments_and_not_of_flags() -> None:
+def test_errors_name_arguments_and_not_flags() -> None:
     with pytest.raises(UsageError, match=r"^task is 'chatt'; it must be one of"):
         score_rows(["a"], task="chatt", model="m")
     with pytest.raises(UsageError, match=r"^max_tokens is 0; it must be at least 1"):
@@ -140,7 +138,7 @@ def test_errors_speak_of_arguments_and_not_of_flags() -> None:
         list(score_rows([{"a": "x"}], task="chat", model="m", column="b", simulate=True))
 
 
-def test_an_error_of_the_callers_own_iterable_comes_back(deployment: Deployment) -> None:
+def test_an_error_of_the_callers_iterable_is_raised(deployment: Deployment) -> None:
     def broken() -> Iterator[str]:
         yield "one"
         raise ZeroDivisionError("of the caller")
@@ -149,7 +147,7 @@ def test_an_error_of_the_callers_own_iterable_comes_back(deployment: Deployment)
         list(score_rows(broken(), task="chat", model=deployment.name))
 
 
-def test_closing_does_not_wait_for_an_answer_that_does_not_come(deployment: Deployment) -> None:
+def test_closing_does_not_wait_for_hanging_requests(deployment: Deployment) -> None:
     deployment.will_be_slow(0.01)
     deployment.will_hang(60.0, times=None)
     results = score_rows((f"row {row}" for row in range(40)), task="chat", model=deployment.name)
@@ -157,7 +155,7 @@ def test_closing_does_not_wait_for_an_answer_that_does_not_come(deployment: Depl
     results.close()
 
 
-def test_a_generator_that_nobody_closed_may_be_swept_up_in_its_own_thread(
+def test_an_unclosed_generator_may_be_collected_in_its_own_thread(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows are iterated in the thread that must not wait for itself."""
@@ -185,7 +183,7 @@ def test_a_generator_that_nobody_closed_may_be_swept_up_in_its_own_thread(
     assert unraisable == []
 
 
-def test_messages_may_be_given_themselves_and_the_text_field_is_one_of_theirs(deployment: Deployment) -> None:
+def test_messages_may_be_json_and_have_the_text_field(deployment: Deployment) -> None:
     messages = '[{"role": "user", "content": "Sing of {animal}"}]'
     given: dict[str, Any] = {"task": "chat", "model": deployment.name, "text_field": "animal"}
     list(score_rows([{"body": "a cat"}], messages=messages, **given))

@@ -171,7 +171,7 @@ def test_one_row_that_always_fails_the_service_costs_one_row() -> None:
     assert len(settled) == 400
 
 
-def test_an_error_says_how_often_its_row_was_asked() -> None:
+def test_an_error_counts_the_requests_of_its_row() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         return refusal(400, "content_filter") if "text:5" in texts else vectors(texts)
 
@@ -181,7 +181,7 @@ def test_an_error_says_how_often_its_row_was_asked() -> None:
     assert failed.attempts == sum("text:5" in texts for texts in service.asked) == 4
 
 
-def test_an_outage_is_no_rows_fault() -> None:
+def test_an_outage_is_not_an_error_of_a_row() -> None:
     seen: list[Settled] = []
 
     async def answer(texts: list[str], number: int) -> Reply:
@@ -253,7 +253,7 @@ def stop_after(engine: Engine, seconds: float) -> None:
     asyncio.get_running_loop().call_later(seconds, engine.stop.set)
 
 
-def test_a_stop_lets_answers_come_home_and_sends_nothing_more() -> None:
+def test_a_stop_waits_for_requests_in_flight_and_sends_no_more() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(2)
         return vectors(texts)
@@ -323,7 +323,7 @@ def test_a_source_that_breaks_off_ends_the_stream_after_what_was_settled() -> No
     assert all(has_its_own_vector(row) for row in seen)
 
 
-def test_rows_that_ask_nothing_pass_through_in_bounded_lists() -> None:
+def test_rows_without_a_request_pass_in_bounded_lists() -> None:
     nothing = RowError(ErrorCode.EMPTY_INPUT, "nothing")
 
     def source() -> Iterator[Prompt | Settled]:
@@ -339,7 +339,7 @@ def test_rows_that_ask_nothing_pass_through_in_bounded_lists() -> None:
     assert max(sizes) <= 2048
 
 
-def test_every_attempt_is_told() -> None:
+def test_every_attempt_is_reported() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         return reply(500, {}) if number in {2, 5} else await answers(texts, number)
 

@@ -1,4 +1,4 @@
-"""What goes wrong beside the rows: refusals in the middle, probes that fail, streams that break, closing."""
+"""Failures apart from rows: refusals during a run, failing probes, broken streams, closing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def errors_of(settled: list[Settled]) -> list[RowError]:
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 407])
 @pytest.mark.parametrize("rows_a_request", [1, 8])
-def test_a_refusal_of_everything_is_no_rows_error(status: int, rows_a_request: int) -> None:
+def test_a_refusal_of_all_requests_is_not_an_error_of_a_row(status: int, rows_a_request: int) -> None:
     timed = from_second(2.0, refusal(status, "x"))
 
     async def run() -> tuple[list[Settled], BatchscoreError | None]:
@@ -66,7 +66,7 @@ def test_a_refusal_of_everything_is_no_rows_error(status: int, rows_a_request: i
     assert not errors_of(settled)
 
 
-def test_nothing_is_taken_apart_once_the_run_is_stopped() -> None:
+def test_no_request_is_split_after_a_stop() -> None:
     timed = from_second(2.0, refusal(400, "x"))
 
     async def run() -> tuple[list[Settled], int]:
@@ -98,7 +98,7 @@ def test_a_wrong_parameter_leaves_no_error_records() -> None:
 
 
 def test_equal_rows_that_are_all_refused_do_not_wait_for_each_other() -> None:
-    """More of them than may wait for one answer, which is held back while it may be a parameter's fault."""
+    """More rows than may wait for one answer, which is held back while a parameter may be the cause."""
     timed = from_second(0.0, refusal(400, "x"))
 
     async def run() -> list[Settled]:
@@ -123,8 +123,8 @@ def test_a_few_refused_rows_at_the_start_are_their_own_fault(good: int) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_row_that_alone_is_refused_costs_itself_only(status: int) -> None:
-    """As a firewall does that reads what it passes on."""
+def test_a_refused_row_costs_only_itself(status: int) -> None:
+    """Like a firewall that inspects requests."""
     timed = Timed(lambda texts, _: reply(status, "blocked") if "text:77" in texts else None)
 
     async def run() -> list[Settled]:
@@ -142,7 +142,7 @@ def test_a_row_that_alone_is_refused_costs_itself_only(status: int) -> None:
 # --- rubbish
 
 
-def test_rubbish_in_place_of_every_answer_is_an_outage() -> None:
+def test_invalid_replies_to_all_requests_are_an_outage() -> None:
     timed = Timed(lambda *_: Reply(200, {}, b"<html>please sign in</html>", 0.1))
 
     async def run() -> tuple[list[Settled], BatchscoreError | None]:
@@ -155,7 +155,7 @@ def test_rubbish_in_place_of_every_answer_is_an_outage() -> None:
     assert seconds < 300
 
 
-def test_a_malformed_first_reply_does_not_decide_how_long_vectors_are() -> None:
+def test_a_malformed_first_reply_does_not_fix_the_dimensions() -> None:
     def behave(texts: list[str], seconds: float) -> Reply | None:
         if seconds > 0.12:
             return None
@@ -193,7 +193,7 @@ def test_an_outage_costs_no_row_however_few_its_retries(concurrency: int, retrie
     assert not errors_of(settled)
 
 
-def test_a_failure_that_says_when_a_quota_is_whole_again_pauses_nothing() -> None:
+def test_a_failure_with_quota_headers_does_not_pause() -> None:
     wholes = {"x_ratelimit_reset_requests": "8m24s", "x_ratelimit_remaining_requests": "9999"}
     failing = [True]
 
@@ -209,8 +209,8 @@ def test_a_failure_that_says_when_a_quota_is_whole_again_pauses_nothing() -> Non
     assert seconds < 60
 
 
-def test_a_network_that_is_gone_takes_the_sign_in_along_and_brings_it_back() -> None:
-    """A token cannot be renewed in an outage either; the probe that meets this goes on probing."""
+def test_sign_in_fails_and_recovers_with_the_network() -> None:
+    """A token cannot be renewed during an outage either; the probe then continues."""
 
     async def answer(texts: list[str], number: int) -> Reply:
         del number
@@ -247,7 +247,7 @@ def test_probing_that_breaks_off_ends_the_run() -> None:
     assert seconds < 60
 
 
-def test_who_waits_for_a_deployment_wakes_however_soon_it_is_up() -> None:
+def test_a_waiting_request_wakes_when_the_deployment_is_up() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         del number
         return vectors(texts)
@@ -266,7 +266,7 @@ def test_who_waits_for_a_deployment_wakes_however_soon_it_is_up() -> None:
     assert run_virtual(run())[0]
 
 
-def test_a_probe_that_ends_late_does_not_use_again_what_was_given_up() -> None:
+def test_a_late_probe_does_not_revive_an_abandoned_request() -> None:
     timed = Timed(lambda *_: None, takes=2.0)
 
     async def run() -> State:
@@ -286,7 +286,7 @@ def test_a_probe_that_ends_late_does_not_use_again_what_was_given_up() -> None:
 
 @pytest.mark.slow
 def test_a_pause_of_all_deployments_leaves_the_loop_to_others() -> None:
-    """In real time: waiting must not take the processor, or Ctrl-C is not heard."""
+    """In real time: waiting must not use the CPU, or Ctrl-C does not work."""
     refused = reply(429, {}, retry_after="1")
     first = [True] * 16
 
@@ -354,7 +354,7 @@ def test_a_deployment_that_cannot_sign_in_leaves_its_work_to_the_others(fails: s
     assert notices == ["a is no longer used: No Entra ID token"]
 
 
-def test_a_deployment_that_asks_for_minutes_comes_back() -> None:
+def test_a_deployment_that_requests_minutes_of_pause_recovers() -> None:
     timed = Timed(lambda _, seconds: reply(503, {}, retry_after="700") if 1 < seconds < 3 else None)
 
     async def run() -> list[Settled]:
@@ -372,7 +372,7 @@ def test_a_deployment_that_asks_for_minutes_comes_back() -> None:
 # --- the stream, and who reads
 
 
-def test_what_came_before_a_stream_broke_is_settled() -> None:
+def test_rows_before_a_broken_stream_are_settled() -> None:
     def breaking() -> Iterator[Prompt]:
         yield from prompts(61)
         raise ZeroDivisionError
@@ -388,7 +388,7 @@ def test_what_came_before_a_stream_broke_is_settled() -> None:
     assert len(settled) >= 56
 
 
-def test_closing_in_the_moment_of_a_timeout_ends_it_all() -> None:
+def test_closing_at_the_moment_of_a_timeout_ends_all_tasks() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         asked.append(number)
         await asyncio.sleep(1000 if number == 30 else 0.1)
@@ -418,8 +418,8 @@ def test_closing_in_the_moment_of_a_timeout_ends_it_all() -> None:
 
 
 @pytest.mark.slow
-def test_time_in_which_nobody_listened_is_no_timeout() -> None:
-    """In real time: the source of rows holds up the thread for longer than the timeout."""
+def test_time_in_which_the_thread_was_blocked_is_not_a_timeout() -> None:
+    """In real time: the source of rows blocks the thread for longer than the timeout."""
 
     def slow() -> Iterator[Prompt]:
         for number, prompt in enumerate(prompts(40)):

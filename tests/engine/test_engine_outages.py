@@ -77,7 +77,7 @@ def test_half_an_hour_of_503_costs_a_pause_and_no_row() -> None:
     assert "responds again" in notices[1]
 
 
-def test_an_outage_that_does_not_end_stops_the_run_and_is_no_rows_fault() -> None:
+def test_a_long_outage_stops_the_run_without_row_errors() -> None:
     service = down_between(1.0, float("inf"), reply(503, {}))
     settled: list[Settled] = []
 
@@ -92,7 +92,7 @@ def test_an_outage_that_does_not_end_stops_the_run_and_is_no_rows_fault() -> Non
     assert all(has_its_own_vector(row) for row in settled)
 
 
-def test_an_address_that_was_never_reached_is_given_up_soon() -> None:
+def test_an_address_that_was_never_reached_fails_early() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         raise NoReply(ErrorCode.CONNECTION_ERROR, "nothing listens at 127.0.0.1:1")
 
@@ -148,7 +148,7 @@ def test_the_quotas_of_several_deployments_add_up() -> None:
     assert all(len(service.asked_at) > 500 for service in services)
 
 
-def test_the_work_of_a_dead_deployment_flows_to_the_other_and_back() -> None:
+def test_requests_move_from_a_dead_deployment_to_the_other_and_back() -> None:
     dying = down_between(5.0, 65.0, reply(503, {}))
     steady = Clocked(healthy)
 
@@ -162,7 +162,7 @@ def test_the_work_of_a_dead_deployment_flows_to_the_other_and_back() -> None:
     assert seconds < 190
 
 
-def test_a_deployment_that_refuses_us_is_left_out() -> None:
+def test_a_deployment_that_refuses_all_requests_is_skipped() -> None:
     gone = down_between(0, float("inf"), refusal(404, "DeploymentNotFound"))
     steady = Clocked(healthy)
     notices: list[str] = []
@@ -177,7 +177,7 @@ def test_a_deployment_that_refuses_us_is_left_out() -> None:
     assert [text.startswith("first is no longer used") for text in notices] == [True]
 
 
-def test_when_every_deployment_refuses_us_the_run_stops() -> None:
+def test_the_run_stops_if_all_deployments_refuse() -> None:
     gone = down_between(0, float("inf"), refusal(404, "DeploymentNotFound"))
 
     async def main() -> None:
@@ -199,7 +199,7 @@ def test_one_429_pauses_the_deployment_once() -> None:
     assert 20 < seconds < 45
 
 
-def test_a_row_that_can_never_fit_is_told_from_a_quota_that_is_used_up() -> None:
+def test_a_row_that_can_never_fit_is_distinguished_from_an_exhausted_quota() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(0.1)
         return reply(429, {}, retry_after="86400") if "text:7" in texts else vectors(texts)
@@ -215,7 +215,7 @@ def test_a_row_that_can_never_fit_is_told_from_a_quota_that_is_used_up() -> None
     assert seconds < 30
 
 
-def test_a_hung_request_is_asked_again_and_holds_nobody_up() -> None:
+def test_a_hung_request_is_retried_and_blocks_no_other() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(3600 if number == 100 else 0.1)
         return vectors(texts)
@@ -235,7 +235,7 @@ def test_a_hung_request_is_asked_again_and_holds_nobody_up() -> None:
     assert [attempt.rows for attempt in attempts if attempt.rows not in {8, 0}] == [4, 4], "it was halved"
 
 
-def test_a_slow_model_is_not_asked_twice_for_what_was_coming() -> None:
+def test_requests_to_a_slow_model_are_not_repeated() -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         seconds = 40.0 + number % 10
         await asyncio.sleep(seconds)
@@ -251,7 +251,7 @@ def test_a_slow_model_is_not_asked_twice_for_what_was_coming() -> None:
     assert not [attempt for attempt in attempts if attempt.cause]
 
 
-def test_equal_prompts_are_sent_once() -> None:
+def test_duplicate_prompts_are_sent_once() -> None:
     asked: list[str] = []
 
     async def answer(texts: list[str], number: int) -> Reply:
@@ -272,7 +272,7 @@ def test_equal_prompts_are_sent_once() -> None:
 
 
 def test_rows_that_always_fail_do_not_hold_up_the_others_from_the_start() -> None:
-    """As in a run that goes on with what failed before: nothing was ever answered when they come."""
+    """As in a resumed run that starts with failed rows: nothing has been answered before."""
 
     async def answer(texts: list[str], number: int) -> Reply:
         del number

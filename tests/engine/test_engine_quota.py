@@ -1,4 +1,4 @@
-"""The engine against a service that keeps exact books of a quota, in virtual time."""
+"""The engine against a service that accounts a quota exactly, in virtual time."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_strict_quota_is_used_up_and_never_overdrawn(given: bool) -> None:  # 
 
 
 @pytest.mark.parametrize("real", [0.2, 0.6])
-def test_a_tokenizer_that_nobody_knows_is_learned_from_usage(real: float) -> None:
+def test_an_unknown_tokenizer_is_learned_from_usage(real: float) -> None:
     service = Bucketed(600_000, int(real * 600))
 
     async def main() -> list[Settled]:
@@ -90,7 +90,7 @@ def test_a_tokenizer_that_nobody_knows_is_learned_from_usage(real: float) -> Non
     assert service.refused <= 3
 
 
-def test_a_quota_that_nobody_says_is_found() -> None:
+def test_an_unknown_quota_is_found() -> None:
     service = Bucketed(600_000, 200)
 
     async def main() -> list[Settled]:

@@ -1,4 +1,4 @@
-"""A tracking store in the test's own folder, and models as others and we write them."""
+"""A tracking store in the test's own folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchscore.simulator import Running
 
 @pytest.fixture(autouse=True)
 def quiet_mlflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Each test has a store of its own, and MLflow tells nobody about it."""
+    """Each test has its own store, and MLflow sends no telemetry."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -45,7 +45,7 @@ def spark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     session.stop()
 
 
-def test_vectors_stand_in_their_rows_and_a_failed_row_is_a_value(
+def test_vectors_are_in_their_rows_and_a_failed_row_is_a_value(
     spark: Any, deployment: Deployment, direct: Direct
 ) -> None:
     import mlflow.pyfunc  # noqa: PLC0415

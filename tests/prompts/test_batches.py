@@ -1,4 +1,4 @@
-"""How prompts become requests: within every bound, in order, and as JSON that says what was asked."""
+"""How prompts become requests: within all limits, in order, and as exact JSON."""
 
 from __future__ import annotations
 
@@ -54,23 +54,23 @@ def test_a_request_takes_as_many_rows_as_it_may_in_order() -> None:
     assert rows(all_of(packer(*map(prompt, range(5)), most_rows=2))) == [[0, 1], [2, 3], [4]]
 
 
-def test_a_stream_that_has_ended_gives_nothing_ever_after() -> None:
+def test_an_ended_stream_gives_nothing_more() -> None:
     ended = packer()
     assert ended.take() == ended.take() == Pack(ended=True)
 
 
-def test_rows_that_ask_nothing_come_along_and_take_no_place() -> None:
+def test_rows_without_a_request_take_no_place_in_one() -> None:
     taken = packer(error(0), prompt(1), error(2), prompt(3), most_rows=2).take()
     assert (taken.prompts, taken.settled) == ([prompt(1), prompt(3)], [error(0), error(2)])
     assert taken.size == 6
 
 
-def test_rows_that_ask_nothing_are_given_before_they_fill_the_memory() -> None:
+def test_rows_without_a_request_are_passed_on_in_bounded_lists() -> None:
     taken = all_of(packer(*map(error, range(MOST_INPUTS + 1))))
     assert [len(pack.settled) for pack in taken] == [MOST_INPUTS, 1]
 
 
-def test_no_request_has_more_inputs_than_the_service_takes_however_many_are_wished() -> None:
+def test_no_request_exceeds_the_inputs_that_the_service_accepts() -> None:
     taken = all_of(packer(*map(prompt, range(MOST_INPUTS + 1)), most_rows=10 * MOST_INPUTS))
     assert [len(pack.prompts) for pack in taken] == [MOST_INPUTS, 1]
 
@@ -80,12 +80,12 @@ def test_a_prompt_that_no_longer_fits_is_the_first_of_the_next_request() -> None
     assert rows(taken) == [[0], [1, 3]]
 
 
-def test_a_prompt_over_every_bound_is_asked_alone() -> None:
+def test_a_prompt_over_every_limit_is_sent_alone() -> None:
     taken = all_of(packer(prompt(0), sized(1, MOST_BYTES + 9), prompt(2)))
     assert rows(taken) == [[0], [1], [2]]
 
 
-def test_shrinking_holds_from_the_next_request_on_and_never_grows() -> None:
+def test_shrinking_applies_to_the_next_request_and_is_permanent() -> None:
     source = packer(*map(prompt, range(9)), most_rows=4)
     source.take()
     source.shrink(2)
@@ -133,7 +133,7 @@ def test_no_request_exceeds_a_bound_and_every_row_comes_once_in_order(
 @given(
     texts=TEXTS, model=st.none() | st.text(), params=st.dictionaries(st.text("abc", min_size=1), st.text())
 )
-def test_an_embeddings_body_is_json_that_says_exactly_what_was_asked(
+def test_an_embeddings_body_is_json_with_exactly_the_prompts(
     texts: list[str], model: str | None, params: dict[str, str]
 ) -> None:
     form = BodyFormat(EMBEDDINGS, model, params)
@@ -145,7 +145,7 @@ def test_an_embeddings_body_is_json_that_says_exactly_what_was_asked(
 @pytest.mark.parametrize(("task", "name"), [("completions", "prompt"), ("chat", "messages")])
 @pytest.mark.parametrize("model", [None, "gpt"])
 @pytest.mark.parametrize("params", [{}, {"stop": ["\n"], "logit_bias": {"50256": -100}}])
-def test_a_body_of_one_prompt_holds_it_as_it_is(
+def test_a_body_of_one_prompt_holds_it_unchanged(
     task: str, name: str, model: str | None, params: dict[str, Any]
 ) -> None:
     asked = [{"role": "user", "content": "é"}] if task == "chat" else "é"
@@ -153,7 +153,7 @@ def test_a_body_of_one_prompt_holds_it_as_it_is(
     assert body == {name: asked, **({"model": model} if model else {}), **params}
 
 
-def test_one_input_is_a_list_all_the_same() -> None:
+def test_a_single_input_is_a_list_too() -> None:
     assert orjson.loads(BodyFormat(EMBEDDINGS, None, {}).body([prompt(0, "a")]))["input"] == ["a"]
 
 
@@ -174,7 +174,7 @@ def test_max_tokens_gets_its_new_name_once() -> None:
 @pytest.mark.parametrize(
     ("params", "may_rename"), [({"max_tokens": 5}, False), ({}, True), ({"max_completion_tokens": 5}, True)]
 )
-def test_nothing_is_renamed_that_is_not_ours_to_name(params: dict[str, int], may_rename: bool) -> None:  # noqa: FBT001
+def test_parameters_of_the_user_are_not_renamed(params: dict[str, int], may_rename: bool) -> None:  # noqa: FBT001
     form = BodyFormat(CHAT, "m", params, may_rename=may_rename)
     before = form.body([prompt(0)])
     assert not form.rename_max_tokens()
@@ -182,9 +182,7 @@ def test_nothing_is_renamed_that_is_not_ours_to_name(params: dict[str, int], may
 
 
 @given(st.integers(0, 10_000), st.floats(1, 1e6), st.integers(1, 2_000_000))
-def test_a_request_holds_about_what_the_quota_lets_through_smoothly(
-    row: int, smooth: float, size: int
-) -> None:
+def test_a_request_holds_about_the_smooth_share_of_the_quota(row: int, smooth: float, size: int) -> None:
     pack = packer(*(sized(row, max(3, size // 100)) for row in range(100)), most_rows=100).take(smooth)
     if len(pack.prompts) > 1:
         assert pack.size / 3 <= smooth
@@ -204,7 +202,7 @@ def test_the_estimate_follows_the_usage_of_the_replies() -> None:
     assert estimator.tokens(1000) == pytest.approx(250, rel=0.05), "a reply without usage says nothing"
 
 
-def test_what_came_before_a_failure_of_the_stream_is_taken_first() -> None:
+def test_rows_before_a_failure_of_the_stream_are_taken_first() -> None:
     def breaking() -> Iterator[Prompt]:
         yield prompt(0)
         yield prompt(1)
@@ -217,8 +215,8 @@ def test_what_came_before_a_failure_of_the_stream_is_taken_first() -> None:
             packer.take()
 
 
-def test_no_more_is_taken_while_very_many_wait_for_their_equal() -> None:
-    """A stream of equals without end: memory stays bounded, and the first can be answered."""
+def test_no_more_rows_are_taken_while_many_wait_for_their_duplicate() -> None:
+    """With an endless stream of duplicates, memory stays bounded, and the first can be answered."""
     duplicates = Duplicates()
     packer = Packer((sized(row, 9) for row in count()), 10, Estimator(), duplicates)
     pack = packer.take()

@@ -1,4 +1,4 @@
-"""Equal prompts are asked once, and each row gets what the one that was asked got."""
+"""Duplicate prompts are sent once, and each row gets the answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def resolved(duplicates: Duplicates, asked: Prompt, result: Score | RowError) ->
     return {row.row: row.result for row in settled}
 
 
-def test_who_follows_gets_what_the_first_got_and_so_does_who_comes_later() -> None:
+def test_duplicates_get_the_answer_of_the_first_also_later() -> None:
     duplicates, known = Duplicates(), []
     assert [duplicates.add(prompt(row, "same"), known) for row in range(3)] == [False, True, True]
     assert not known
@@ -30,7 +30,7 @@ def test_who_follows_gets_what_the_first_got_and_so_does_who_comes_later() -> No
     assert duplicates.waiting == 0
 
 
-def test_an_error_is_shared_by_those_who_wait_and_not_remembered() -> None:
+def test_an_error_is_shared_with_waiting_duplicates_and_not_remembered() -> None:
     duplicates = Duplicates()
     for row in range(2):
         duplicates.add(prompt(row, "bad"), [])
@@ -39,7 +39,7 @@ def test_an_error_is_shared_by_those_who_wait_and_not_remembered() -> None:
     assert not duplicates.add(prompt(2, "bad"), []), "it is asked anew"
 
 
-def test_a_prompt_that_was_shortened_on_the_way_is_still_the_one_that_others_follow() -> None:
+def test_duplicates_of_a_truncated_prompt_get_its_answer() -> None:
     duplicates = Duplicates()
     for row in range(2):
         duplicates.add(prompt(row, "much too long"), [])

@@ -40,7 +40,7 @@ def ready(cell: Any, opening: str | None = None, **values: Any) -> Any:
     return body.code if isinstance(body, RowError) else orjson.loads(body)
 
 
-def test_every_text_of_a_file_is_a_template_but_the_role() -> None:
+def test_every_text_of_a_file_except_the_role_is_a_template() -> None:
     messages = [
         system("Be {tone}. {{no column}}"),
         user([{"type": "text", "text": "<{text}>"}, {"type": "image_url", "image_url": {"url": "{url}"}}]),
@@ -53,7 +53,7 @@ def test_every_text_of_a_file_is_a_template_but_the_role() -> None:
     ]
 
 
-def test_the_columns_of_a_file_are_named_once_and_roles_are_no_templates() -> None:
+def test_columns_of_a_file_are_named_once_and_roles_are_not_templates() -> None:
     assert columns_of([{"role": "{x}", "content": "{b}{a}"}, user(["{b}", {"text": "{c}"}])]) == (
         "b",
         "a",
@@ -61,11 +61,11 @@ def test_the_columns_of_a_file_are_named_once_and_roles_are_no_templates() -> No
     )
 
 
-def test_a_row_with_one_filled_column_is_asked() -> None:
+def test_a_row_with_one_filled_column_has_a_prompt() -> None:
     assert from_file([user("{a}|{b}")], a=None, b="x") == [user("|x")]
 
 
-def test_a_row_with_no_filled_column_asks_nothing() -> None:
+def test_a_row_with_no_filled_column_is_empty() -> None:
     assert from_file([user("{a}|{b}")], a=None, b=" ") is ErrorCode.EMPTY_INPUT
 
 
@@ -86,7 +86,7 @@ def test_a_row_that_lacks_a_column_says_so() -> None:
         ('[{"role": "user", "content": "{a"}]', "the brace at character 1"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_with_its_name(text: str, why: str) -> None:
+def test_an_invalid_file_is_refused_by_name(text: str, why: str) -> None:
     with pytest.raises(UsageError, match=r"^messages m\.json") as caught:
         read_messages(text, where="messages m.json")
     assert why in str(caught.value)
@@ -100,7 +100,7 @@ def test_a_ready_column_is_a_list_or_its_json_text() -> None:
 
 
 @pytest.mark.parametrize("cell", [None, "", "  ", b""])
-def test_an_empty_ready_cell_asks_nothing(cell: Any) -> None:
+def test_an_empty_cell_of_messages_is_an_empty_row(cell: Any) -> None:
     assert ready(cell) is ErrorCode.EMPTY_INPUT
 
 
@@ -119,7 +119,7 @@ def test_a_row_without_the_ready_column_says_so() -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_conversation_is_an_error_that_quotes_nothing(cell: Any) -> None:
+def test_an_invalid_conversation_is_an_error_that_quotes_nothing(cell: Any) -> None:
     body = render_ready_messages("messages", None)({"messages": cell})
     assert isinstance(body, RowError)
     assert body.code is ErrorCode.INVALID_MESSAGES
@@ -148,12 +148,12 @@ def test_nulls_that_arrow_adds_to_parts_of_a_message_are_left_out() -> None:
     assert ready(column.to_pylist()[0]) == [user(parts)]
 
 
-def test_a_system_message_is_set_before_a_ready_conversation_that_has_none() -> None:
+def test_a_system_message_is_added_to_a_conversation_without_one() -> None:
     assert ready([user("x")], "Be {tone}.", tone="kind") == [system("Be kind."), user("x")]
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])
-def test_a_conversations_own_opening_is_kept(role: str) -> None:
+def test_a_conversations_own_system_message_is_kept(role: str) -> None:
     said = [{"role": role, "content": "own"}, user("x")]
     assert ready(said, "Be {tone}.", tone="kind") == said
 
@@ -168,11 +168,11 @@ def test_the_rows_own_cell_is_not_changed() -> None:
     assert cell == [{"role": "user", "content": "x", "name": None}]
 
 
-def test_a_conversation_nested_deeper_than_orjson_goes_is_sent_as_it_is() -> None:
+def test_a_conversation_too_deep_for_orjson_is_sent_unchanged() -> None:
     deep = "[" * 300 + "]" * 300
     assert ready(f'[{{"role":"user","content":{deep}}}]') == [user(orjson.loads(deep))]
 
 
 @given(st.lists(st.builds(user, st.text() | st.none()), min_size=1, max_size=4))
-def test_a_conversation_is_sent_as_it_stands(said: list[dict[str, Any]]) -> None:
+def test_a_conversation_is_sent_unchanged(said: list[dict[str, Any]]) -> None:
     assert ready(said) == ready(orjson.dumps(said).decode()) == said

@@ -1,4 +1,4 @@
-"""Which column is asked, what a row's prompt is, and what goes into its record."""
+"""Which column holds the text, what a row's prompt is, and what goes into its record."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def test_the_only_text_column_is_taken(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["embeddings", "completions"])
-def test_a_ready_column_goes_before_all_others(task: str) -> None:
+def test_a_ready_column_beats_all_others(task: str) -> None:
     has = table("text", "other", READY[task])
     assert sent(has, wish(task), text="no", other="no", **{READY[task]: "yes"}) == "yes"
 
 
-def test_a_ready_column_of_another_task_is_a_column_like_any() -> None:
+def test_a_ready_column_of_another_task_is_an_ordinary_column() -> None:
     with pytest.raises(InputError, match="several columns hold text: input, prompt"):
         builder_for(table("input", "prompt"), wish("chat"))
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_named_column_goes_before_the_ready_one(task: str) -> None:
+def test_a_named_column_beats_the_ready_one(task: str) -> None:
     has = table("a", READY[task])
     assert sent(has, wish(task, column="a"), a="yes", **{READY[task]: "no"}) == as_asked(task, "yes")
 
@@ -104,13 +104,13 @@ def test_no_text_column_needs_a_choice() -> None:
         (wish(column="text", id="txet"), "id"),
     ],
 )
-def test_a_column_that_is_not_there_is_named_with_the_nearest_first(spec: PromptSpec, setting: str) -> None:
+def test_a_missing_column_is_named_with_similar_ones_first(spec: PromptSpec, setting: str) -> None:
     with pytest.raises(InputError) as caught:
         builder_for(table("zzz", "text"), spec)
     assert str(caught.value) == f"no column 'txet' ({setting}); its columns are text, zzz."
 
 
-def test_a_missing_system_column_is_told_beside_a_prompt_as_well() -> None:
+def test_a_missing_system_column_is_reported_beside_a_prompt_too() -> None:
     with pytest.raises(InputError, match=r"\(system\)"):
         builder_for(table("text"), wish("chat", prompt="{text}", system="{nope}"))
 
@@ -119,7 +119,7 @@ def test_a_long_list_of_columns_is_cut() -> None:
     assert shorten_names([str(number) for number in range(25)]).endswith("18, 19 and 5 more")
 
 
-def test_a_table_without_columns_takes_any_wish() -> None:
+def test_any_spec_fits_a_table_without_columns() -> None:
     builder = builder_for(table(), wish(column="x", id="y"))
     settled = builder.build(Row("f.json", 0, {}))
     assert isinstance(settled, Settled)
@@ -129,50 +129,50 @@ def test_a_table_without_columns_takes_any_wish() -> None:
 
 @pytest.mark.parametrize("more", [{}, {"column": "any"}, {"prompt": "{any}"}, {"prompt": "{text}"}], ids=str)
 @pytest.mark.parametrize("task", TASKS)
-def test_bare_texts_take_any_columns_place(task: str, more: dict[str, Any]) -> None:
+def test_plain_texts_replace_any_column(task: str, more: dict[str, Any]) -> None:
     assert sent(bare(), wish(task, **more), text="hi") == as_asked(task, "hi")
 
 
-def test_bare_texts_take_the_place_in_messages_and_system() -> None:
+def test_plain_texts_replace_the_column_of_messages_and_system() -> None:
     assert sent(bare(), wish("chat", messages=[user("<{a}>")]), text="hi") == [user("<hi>")]
     said = sent(bare(), wish("chat", prompt="{a}", system="[{a}]"), text="hi")
     assert said == [{"role": "system", "content": "[hi]"}, user("hi")]
 
 
-def test_a_system_message_over_bare_texts_may_name_any_column() -> None:
+def test_a_system_message_with_plain_texts_may_name_any_column() -> None:
     said = sent(bare(), wish("chat", column="a", system="[{a}]"), text="hi")
     assert said == [{"role": "system", "content": "[hi]"}, user("hi")]
 
 
-def test_bare_texts_cannot_stand_for_two_columns() -> None:
+def test_plain_texts_cannot_replace_two_columns() -> None:
     with pytest.raises(InputError, match="'a'"):
         builder_for(bare(), wish(prompt="{a} {b}"))
 
 
-def test_bare_texts_have_no_id() -> None:
+def test_plain_texts_have_no_id() -> None:
     with pytest.raises(InputError, match=r"\(id\)"):
         builder_for(bare(), wish(id="id"))
 
 
-def test_a_bare_text_is_never_taken_for_ready_messages() -> None:
+def test_a_plain_text_is_never_a_conversation() -> None:
     text = orjson.dumps([user("hi")]).decode()
     assert sent(bare(), wish("chat"), text=text) == [user(text)]
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("cell", [None, "", " \n\t "])
-def test_a_row_without_text_asks_nothing(task: str, cell: Any) -> None:
+def test_a_row_without_text_is_empty(task: str, cell: Any) -> None:
     has = table("a")
     assert code(has, wish(task), a=cell) is ErrorCode.EMPTY_INPUT
     assert code(has, wish(task, prompt="Say {a}!"), a=cell) is ErrorCode.EMPTY_INPUT
 
 
-def test_a_template_with_one_filled_column_is_asked_and_null_is_empty() -> None:
+def test_a_template_with_one_filled_column_has_a_prompt_and_null_is_empty() -> None:
     assert sent(table("a", "b"), wish(prompt="{a}-{b}"), a=None, b="x") == "-x"
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_row_that_lacks_the_column_of_its_neighbours_says_which(task: str) -> None:
+def test_a_row_without_a_column_of_its_file_names_it(task: str) -> None:
     has = table("a", "b")
     for spec in [wish(task, column="a"), wish(task, prompt="{b}{a}")]:
         settled = built(has, spec, {"b": "secret cell"})
@@ -188,7 +188,7 @@ def test_a_row_that_lacks_the_systems_column_says_so() -> None:
     assert code(table("a", "b"), spec, a="x") is ErrorCode.MISSING_COLUMN
 
 
-def test_a_cell_that_is_no_text_is_sent_as_json() -> None:
+def test_a_cell_of_another_type_is_sent_as_json() -> None:
     has = table("a", text=[])
     assert sent(has, wish(column="a"), a={"k": [1, None]}) == '{"k":[1,null]}'
     assert sent(has, wish(column="a"), a=0) == "0"
@@ -205,11 +205,11 @@ def test_an_id_is_text_or_null(cell: Any, text: str | None) -> None:
     assert built(table("id", "a", text=["a"]), wish(id="id"), {"id": cell, "a": "x"}).id == text
 
 
-def test_a_row_without_its_id_is_asked_without() -> None:
+def test_a_row_without_an_id_has_a_prompt() -> None:
     assert built(table("id", "a", text=["a"]), wish(id="id"), {"a": "x"}).id is None
 
 
-def test_kept_columns_are_values_as_read_and_null_where_lacking() -> None:
+def test_kept_columns_are_values_as_read_or_null() -> None:
     has = table("a", "n", "m", text=["a"])
     kept = built(has, wish(keep=("n", "m")), {"a": "x", "n": [1]}).kept
     assert kept == {"n": [1], "m": None}
@@ -250,7 +250,7 @@ def test_a_cell_nested_a_thousand_deep_costs_only_its_own_row(more: dict[str, An
         ("embeddings", {"column": "b", "id": "a"}),
     ],
 )
-def test_a_cell_that_cannot_be_asked_as_it_is_is_an_error(task: str, more: dict[str, Any], cell: Any) -> None:
+def test_a_cell_that_cannot_be_sent_is_an_error(task: str, more: dict[str, Any], cell: Any) -> None:
     assert code(table("a", "b"), wish(task, **more), a=cell, b="x") is ErrorCode.UNREADABLE_ROW
     assert isinstance(built(table("a", "b"), wish(task, column="b"), {"a": cell, "b": "x"}), Prompt)
 
@@ -260,12 +260,12 @@ def test_ready_messages_do_not_lose_a_number() -> None:
     assert code(table("messages"), wish("chat"), messages=said) is ErrorCode.UNREADABLE_ROW
 
 
-def test_a_bare_text_cannot_stand_for_a_column_of_the_prompt_and_another_of_the_system() -> None:
+def test_a_plain_text_cannot_replace_columns_of_both_prompt_and_system() -> None:
     with pytest.raises(InputError, match=r"\(system\)"):
         builder_for(bare(), wish("chat", prompt="{a}", system="{b}"))
 
 
-def test_a_message_lists_columns_but_no_cell_that_stands_in_the_header_place() -> None:
+def test_a_message_lists_columns_but_not_a_cell_in_place_of_a_header() -> None:
     cell = "a whole document that stands where the header should be, because there is none"
     table = Table((cell, "bell\x07"), (cell, "bell\x07"), headerless=False, rows=iter(()))
     with pytest.raises(InputError) as caught:

@@ -103,7 +103,7 @@ def test_a_vector_of_another_length_is_refused_within_a_reply_and_between_replie
     ],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_finite_vector_is_refused(embedding: Any) -> None:
+def test_an_invalid_vector_is_refused(embedding: Any) -> None:
     with pytest.raises(InvalidReply, match="a vector is"):
         read([item(0, embedding)])
 
@@ -116,7 +116,7 @@ def test_what_is_no_finite_vector_is_refused(embedding: Any) -> None:
     ids=lambda body: body[:20].decode("latin-1"),
 )  # fmt: skip
 @pytest.mark.parametrize("task", ["embeddings", "completions", "chat"])
-def test_what_is_no_reply_of_the_task_is_refused(body: bytes, task: str) -> None:
+def test_a_reply_that_does_not_match_the_task_is_refused(body: bytes, task: str) -> None:
     with pytest.raises(InvalidReply):
         ReplyReader(TASKS[task]).read(body, 1)
 
@@ -161,7 +161,7 @@ def test_each_row_gets_its_own_vector_whatever_the_order_of_the_reply(
     assert got == {row: vectors[text] for row, text in enumerate(texts)}
 
 
-def test_an_answer_is_its_text_and_why_it_ended() -> None:
+def test_an_answer_has_a_text_and_a_finish_reason() -> None:
     score = read_choices([said("hi", reason="length")]).scores[0]
     assert (score.value, score.finish_reason) == ("hi", "length")
     score = read_choices([{"text": " hi", "finish_reason": "stop"}], "completions").scores[0]
@@ -169,11 +169,11 @@ def test_an_answer_is_its_text_and_why_it_ended() -> None:
 
 
 @pytest.mark.parametrize("choice", [said(None, reason="content_filter"), {"message": {}, "finish_reason": 1}])
-def test_a_model_that_says_nothing_gives_null_not_an_error(choice: dict[str, Any]) -> None:
+def test_an_answer_without_text_is_null_not_an_error(choice: dict[str, Any]) -> None:
     assert read_choices([choice]).scores[0].value is None
 
 
-def test_a_finish_reason_that_is_no_text_is_null() -> None:
+def test_an_invalid_finish_reason_is_null() -> None:
     assert read_choices([said("x", reason=1)]).scores[0].finish_reason is None
 
 
@@ -207,7 +207,7 @@ def test_several_answers_are_lists_in_the_order_of_their_index() -> None:
     assert (score.value, score.finish_reason) == (["a", None, "c"], ["stop", "stop", "length"])
 
 
-def test_of_answers_that_nobody_asked_for_the_first_is_taken() -> None:
+def test_the_first_of_several_unrequested_answers_is_taken() -> None:
     assert read_choices([said("b", 1), said("a", 0)]).scores[0].value == "a"
 
 

@@ -1,4 +1,4 @@
-"""What a template is, and what every kind of cell becomes in it."""
+"""How templates are parsed, and how each type of cell is inserted."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_template_is_texts_and_columns(text: str, pieces: tuple[str | Column, 
         ("}{", 1),
     ],
 )
-def test_a_stray_brace_is_told_with_its_place(text: str, character: int) -> None:
+def test_a_single_brace_is_reported_with_its_position(text: str, character: int) -> None:
     with pytest.raises(UsageError, match=f"^--system: the brace at character {character} "):
         parse_template(text, where="--system")
 
@@ -82,12 +82,12 @@ def test_a_column_that_a_row_lacks_is_a_key_error_with_its_name() -> None:
         filled("{a}{b}", a="x")
 
 
-def test_no_attribute_of_a_cell_can_be_reached() -> None:
+def test_a_template_cannot_read_attributes_of_a_cell() -> None:
     with pytest.raises(KeyError):
         filled("{a.__class__}", a="x")
 
 
-def test_columns_go_by_the_names_of_the_table() -> None:
+def test_columns_are_renamed_to_those_of_the_table() -> None:
     parsed = parse_template("{a} {b}", where="")
     assert rename_columns(parsed, {"a": "text"}) == Template((Column("text"), " ", Column("b")))
     assert rename_columns(parsed, {}) is parsed
@@ -156,7 +156,7 @@ def test_each_type_of_cell_has_its_text(cell: Any, text: str) -> None:
 @pytest.mark.parametrize(
     "cell", [b"\xff", {"a": b"\xff"}, math.inf, -math.inf, [1, math.nan], {"a": [math.inf, 2**70]}], ids=repr
 )
-def test_a_cell_that_no_text_says_is_refused_and_not_changed(cell: Any) -> None:
+def test_a_cell_without_an_equivalent_text_is_refused(cell: Any) -> None:
     with pytest.raises(UnreadableCellError):
         cell_text(cell)
 
@@ -167,7 +167,7 @@ def test_null_and_white_space_are_blank(cell: Any) -> None:
 
 
 @pytest.mark.parametrize("cell", ["x", " x ", "\u200b", 0, False, [], {}, b"x", math.inf])
-def test_everything_else_is_something_to_read(cell: Any) -> None:
+def test_other_cells_are_not_blank(cell: Any) -> None:
     assert not is_blank(cell)
 
 
@@ -177,13 +177,13 @@ def test_a_text_is_the_same_text_in_json(text: str) -> None:
 
 
 @given(st.text(st.characters(codec=None), max_size=20))
-def test_half_characters_are_replaced_and_the_rest_stays(text: str) -> None:
+def test_lone_surrogates_are_replaced_and_the_rest_stays(text: str) -> None:
     sent = orjson.loads(json_bytes([{"role": "user", "content": text}]))[0]["content"]
     assert sent == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @pytest.mark.parametrize("more", [2**70, "\udc00", Decimal(1), DEEP], ids=["big", "half", "decimal", "deep"])
-def test_what_is_sent_is_json_whatever_stands_in_it(more: Any) -> None:
+def test_any_value_is_sent_as_valid_json(more: Any) -> None:
     day = datetime(2024, 1, 1, tzinfo=timezone.utc)
     sent = orjson.loads(json_bytes({"more": more, "nan": math.nan, "bytes": b"x", "day": day}))
     assert (sent["nan"], sent["bytes"], sent["day"]) == (None, "x", "2024-01-01T00:00:00+00:00")

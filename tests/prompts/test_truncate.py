@@ -27,7 +27,7 @@ def test_a_text_becomes_its_own_beginning_or_nothing(text: str, fitting: float |
     assert cut.truncated
 
 
-def test_it_ends_since_nothing_is_left_sooner_or_later() -> None:
+def test_repeated_truncation_ends() -> None:
     cut: Prompt | None = prompt("x" * 1_000_000)
     rounds = 0
     while cut is not None:
@@ -36,7 +36,7 @@ def test_it_ends_since_nothing_is_left_sooner_or_later() -> None:
     assert rounds < 50
 
 
-def test_of_messages_the_longest_text_is_cut_whatever_its_form() -> None:
+def test_the_longest_text_of_messages_is_cut() -> None:
     long = "word " * 500
     messages = [
         {"role": "system", "content": "short"},

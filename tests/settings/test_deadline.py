@@ -50,7 +50,7 @@ def in_a_zone_with_summer_time() -> Iterator[None]:
         ("2026-11-22T06:30+01:00", datetime(2026, 11, 22, 6, 30, tzinfo=timezone(timedelta(hours=1)))),
     ],
 )
-def test_what_people_write(text: str, meaning: object) -> None:
+def test_valid_deadlines(text: str, meaning: object) -> None:
     assert parse_deadline(text) == meaning
 
 
@@ -62,7 +62,7 @@ def test_what_people_write(text: str, meaning: object) -> None:
         *("2026-11-22", "2026-02-30T06:30", "2026-11-22T25:00", "22.11.2026 06:30", "2026-11-22T06:30 CET"),
     ],
 )
-def test_what_nobody_can_mean_is_refused_with_the_ways_to_write_it(text: str) -> None:
+def test_an_invalid_deadline_is_refused_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match=r"give a duration such as 2h, 90m, 45s"):
         parse_deadline(text)
 
@@ -106,12 +106,12 @@ def test_a_date_means_itself_and_is_refused_once_it_has_passed(wanted: datetime,
                 moment_of(text, now)
 
 
-def test_a_moment_that_no_calendar_holds_is_refused() -> None:
+def test_a_moment_beyond_the_calendar_is_refused() -> None:
     with pytest.raises(UsageError, match="which is beyond the calendar"):
         moment_of("999999999d", datetime.now(timezone.utc))
 
 
-def test_a_time_that_has_just_come_is_tomorrows() -> None:
+def test_the_current_time_of_day_means_tomorrow() -> None:
     now = datetime(2026, 11, 21, 6, 30).astimezone()
     assert moment_of("6:30", now) - now == timedelta(days=1)
     assert moment_of("6:31", now) - now == timedelta(minutes=1)

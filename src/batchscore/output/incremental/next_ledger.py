@@ -19,11 +19,11 @@ from batchscore.output.incremental.changes import Version, differences
 from batchscore.output.incremental.replaced import ReplacedFiles
 from batchscore.output.incremental.set_aside import read_set_aside, set_journals_aside, set_version_aside
 from batchscore.output.incremental.switch import (
-    DROP,
-    REPORT,
     SWITCH,
     decide,
+    drop_records,
     remove_next_versions,
+    report_records,
     version_of,
     write_changes,
 )
@@ -119,7 +119,7 @@ class NextLedger(Ledger):
         for file in self.unchanged:
             before = self.manifests[file] = visible.manifests[file]
             if before.reported != "yes":
-                self.report(before)
+                report_records(visible.spec.layout, self.run, before)
         for file in visible.manifests.keys() - self.unchanged:
             set_journals_aside(visible, self, file)
 
@@ -247,33 +247,21 @@ class NextLedger(Ledger):
         self.unchanged.add(file)
         self.replaced.discard(file)
 
-    def report(self, manifest: Manifest) -> None:
-        """Write changes for present records that no changes file describes."""
-        layout = self.visible.spec.layout
-        lines = differences(Version(manifest.file), version_of(manifest, layout))
-        decide(layout, self.run, manifest.file, REPORT, lines)
-        manifest.reported = "yes"
-
-    def drop(self, manifest: Manifest) -> None:
-        """Remove the records of a file that is not an input any more."""
-        layout, file = self.visible.spec.layout, manifest.file
-        old = version_of(manifest, layout) if manifest.reported != "no" else Version(file)
-        decide(layout, self.run, file, DROP, differences(old, Version(file)))
-        del self.visible.manifests[file]
-        self.replaced.discard(file)
-
     def end(self, vanished: Iterable[str], *, whole: bool, prune: bool) -> list[str]:
         """Write what the run has changed; with `prune`, drop `vanished` files; return the dropped ones."""
+        visible, layout = self.visible, self.visible.spec.layout
         dropped = []
         for file in vanished:
-            manifest = self.visible.manifests[file]
+            manifest = visible.manifests[file]
             if whole and (prune or file in self.replaced.files):
-                self.drop(manifest)
+                drop_records(layout, self.run, manifest)
+                del visible.manifests[file]
+                self.replaced.discard(file)
                 dropped.append(file)
             elif manifest.reported != "yes" and file not in self.replaced.files:
-                self.report(manifest)
-        self.changed = write_changes(self.visible.spec.layout, self.run)
-        self.visible.journals.close()
+                report_records(layout, self.run, manifest)
+        self.changed = write_changes(layout, self.run)
+        visible.journals.close()
         if whole:
-            remove_next_versions(self.visible.spec.layout)
+            remove_next_versions(layout)
         return dropped

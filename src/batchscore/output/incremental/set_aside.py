@@ -54,10 +54,12 @@ def set_version_aside(ledger: Ledger, file: str) -> None:
     }
     for number, commit in own.items():
         name = layout.part_name(file, number)
-        if commit.scores is not None and storage.exists(layout.scores / name):
-            link_or_copy(layout.scores / name, target.scores / name)
-        if commit.error_records is not None and storage.exists(layout.errors / name):
-            link_or_copy(layout.errors / name, target.errors / name)
+        for source, to, part in (
+            (layout.scores, target.scores, commit.scores),
+            (layout.errors, target.errors, commit.error_records),
+        ):
+            if part is not None and storage.exists(source / name):
+                link_or_copy(source / name, to / name)
         link_or_copy(layout.digests(file, number), target.digests(file, number))
     if own:
         write_manifest(target.manifest(file), replace(manifest, parts=own))

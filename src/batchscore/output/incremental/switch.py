@@ -91,6 +91,20 @@ def decide(layout: Layout, run: str, file: str, decision: str, lines: Iterable[b
     carry_out(layout, stem_of(file), decision)
 
 
+def report_records(layout: Layout, run: str, manifest: Manifest) -> None:
+    """Write changes for present records of a file that no changes file describes."""
+    lines = differences(Version(manifest.file), version_of(manifest, layout))
+    decide(layout, run, manifest.file, REPORT, lines)
+    manifest.reported = "yes"
+
+
+def drop_records(layout: Layout, run: str, manifest: Manifest) -> None:
+    """Remove the records of a file, and write changes if earlier ones describe them."""
+    nothing = Version(manifest.file)
+    old = version_of(manifest, layout) if manifest.reported != "no" else nothing
+    decide(layout, run, manifest.file, DROP, differences(old, nothing))
+
+
 def carry_out(layout: Layout, stem: str, decision: str) -> None:
     """Carry out a decision, or the rest of it; a second time changes nothing."""
     if decision == SWITCH:
@@ -223,8 +237,7 @@ def drop_reported_scores(layout: Layout, run: str) -> int:
             manifest = read_manifest(path)
             if manifest.reported != "no":
                 scores += manifest.ok
-                lines = differences(version_of(manifest, layout), Version(manifest.file))
-                decide(layout, run, manifest.file, DROP, lines)
+                drop_records(layout, run, manifest)
     write_changes(layout, run)
     return scores
 

@@ -6,7 +6,7 @@ It knows no format: JSON Lines, Parquet and Arrow each turn a `RecordSchema` int
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchscore.errors import UsageError, setting_name
@@ -22,7 +22,8 @@ class RecordSchema:
 
     `keep` names the kept columns in order; `None` keeps all columns of a row except those with a name of
     the record's own (JSON Lines only). `many`: several answers per row, so the answer and its finish_reason
-    are lists. `dimensions` is the length of every vector, if known.
+    are lists. `dimensions` is the length of every vector, if known. `is_vector`: the answer is a vector and
+    has no finish_reason; a field, since it is read for every row.
     """
 
     task: str
@@ -33,8 +34,10 @@ class RecordSchema:
     with_usage: bool = False
     with_raw: bool = False
     dimensions: int | None = None
+    is_vector: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "is_vector", TASKS[self.task].answer == "vector")
         keep = self.keep or ()
         for position, name in enumerate(keep):
             if name in self.own_names:
@@ -50,11 +53,6 @@ class RecordSchema:
     def own_names(self) -> tuple[str, ...]:
         """The names that no kept column may have."""
         return (*OWN_NAMES, self.task)
-
-    @property
-    def is_vector(self) -> bool:
-        """Whether the answer is a vector, and so has no finish_reason."""
-        return TASKS[self.task].answer == "vector"
 
     def kept(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the kept columns of one row or one record, in order; null for a missing column."""

@@ -1,4 +1,4 @@
-"""What a model's folder says is asked, whoever wrote it; and who wins against it."""
+"""Models of any writer become settings, and which settings beat them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_defaults_of_the_signatures_params_are_sent_and_the_file_beats_them() ->
     assert read_saved(folder).settings["param"] == {"seed": 7, "top_p": 0.5}
 
 
-def test_what_a_model_keeps_for_its_client_is_never_sent() -> None:
+def test_client_settings_of_a_model_are_never_sent() -> None:
     data = {
         "model": "e",
         "task": "embeddings",
@@ -111,7 +111,7 @@ def test_what_a_model_keeps_for_its_client_is_never_sent() -> None:
         ({"task": "embeddings", "model": "e", "seed": date(2024, 1, 1)}, None, "seed .*date.*in quotes"),
     ],
 )
-def test_a_model_that_cannot_be_asked_says_why(data: Any, mlmodel: Any, says: str) -> None:
+def test_an_unusable_model_says_why(data: Any, mlmodel: Any, says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         read_saved(written("m", data, mlmodel))
 
@@ -126,7 +126,7 @@ def test_a_model_may_be_one_folder_down() -> None:
         chosen("registered/")
 
 
-def test_a_name_is_a_name_unless_a_model_is_there() -> None:
+def test_a_value_is_a_name_unless_a_model_is_there() -> None:
     Path("gpt-4o").mkdir()
     for name in ("gpt-4o", "BAAI/bge-small", "a" * 5000, "m:x"):
         assert chosen(name, task="chat").settings.model == name
@@ -141,7 +141,7 @@ def test_a_name_is_a_name_unless_a_model_is_there() -> None:
         chosen("/nowhere/at-all", task="chat")
 
 
-def test_what_is_said_beside_a_model_beats_it() -> None:
+def test_given_settings_beat_the_model() -> None:
     """Parameters one by one; a template as a whole; its text by --column."""
     model = FOREIGN / "messages-3.17"
     flags = {"param": {"seed": 1, "temperature": None}, "column": "body"}
@@ -160,7 +160,7 @@ def test_what_is_said_beside_a_model_beats_it() -> None:
     assert chosen(FOREIGN / "sample-2.7", environ=named).settings.deployment is None
 
 
-def test_what_contradicts_a_model_is_refused() -> None:
+def test_settings_that_contradict_a_model_are_refused() -> None:
     with pytest.raises(UsageError, match=r"task chat: the model .* was saved for embeddings"):
         chosen(FOREIGN / "sample-2.7", task="chat")
     with pytest.raises(UsageError, match=r"system: .* has its own messages"):
@@ -175,7 +175,7 @@ def test_what_contradicts_a_model_is_refused() -> None:
         st.text(max_size=12), st.none() | st.integers() | st.booleans() | st.text(max_size=5), max_size=6
     )
 )
-def test_whatever_a_file_says_parameters_come_out_of_it_without_nulls(said: dict[str, Any]) -> None:
+def test_parameters_of_any_file_have_no_nulls(said: dict[str, Any]) -> None:
     settings = parameters(said)
     assert None not in settings["param"].values()
     assert not settings["param"].keys() & {"model", "task", "api_key", "messages", "stream"}

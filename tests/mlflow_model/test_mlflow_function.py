@@ -1,4 +1,4 @@
-"""Our models as MLflow sees them: saved, loaded, asked, logged and registered for real."""
+"""Our models in MLflow: saved, loaded, called, logged and registered."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_saved_model_has_both_flavours(deployment: Deployment) -> None:
     assert info.signature.outputs.input_names() == ["chat", "finish_reason", "error", "error_message"]
 
 
-def test_predict_gives_a_row_for_each_row_and_an_error_to_the_bad_one(deployment: Deployment) -> None:
+def test_predict_returns_each_row_and_an_error_for_the_bad_one(deployment: Deployment) -> None:
     save_model("m", task="embeddings", model=deployment.name, dimensions=4, param={"user": "u"})
     frame = pd.DataFrame({"text": ["tide", "", None, "bread"], "n": 1}, index=[4, 5, 6, 7])
     found = loaded("m").predict(frame)
@@ -87,7 +87,7 @@ def test_predict_gives_a_row_for_each_row_and_an_error_to_the_bad_one(deployment
     assert (sent.body["dimensions"], sent.body["user"]) == (4, "u")
 
 
-def test_params_of_a_call_beat_the_models(deployment: Deployment) -> None:
+def test_params_of_a_call_beat_those_of_the_model(deployment: Deployment) -> None:
     save_model(
         "m", task="chat", model=deployment.name, param={"temperature": 0.3, "stop": ["x"]}, max_tokens=20
     )
@@ -116,16 +116,14 @@ def test_a_system_message_may_take_a_column_beside_the_text(deployment: Deployme
     assert [said["content"] for said in sent.body["messages"]] == ["Be kind", "one"]
 
 
-def test_who_gives_no_params_leaves_the_word_to_variables(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_params_variables_apply(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model("m", task="chat", model=deployment.name, max_tokens=20)
     monkeypatch.setenv("BATCHSCORE_MAX_TOKENS", "7")
     loaded("m").predict(pd.DataFrame({"text": ["one"]}))
     assert [sent.body["max_tokens"] for sent in deployment.requests()] == [7]
 
 
-def test_a_refused_row_is_recorded_or_raised_as_was_asked(deployment: Deployment) -> None:
+def test_a_refused_row_is_recorded_or_raised_as_requested(deployment: Deployment) -> None:
     save_model("m", task="chat", model=deployment.name)
     frame = pd.DataFrame({"text": ["good", "bad", ""]})
     deployment.will(times=20, status=400, when_input_contains="bad")
@@ -141,7 +139,7 @@ def test_a_refused_row_is_recorded_or_raised_as_was_asked(deployment: Deployment
         loaded("m").predict(frame, params={"on_error": "ignore"})
 
 
-def test_what_was_saved_can_be_overridden_when_it_is_loaded(deployment: Deployment) -> None:
+def test_saved_values_can_be_overridden_at_load_time(deployment: Deployment) -> None:
     save_model("m", task="chat", model="none", deployment="none", prompt="Sing of {text}")
     model = loaded("m", deployment=deployment.name, prompt="Tell of {text}", rpm=600)
     model.predict(pd.DataFrame({"text": ["one"]}))
@@ -171,7 +169,7 @@ def test_rows_may_come_in_several_shapes(data: Any, deployment: Deployment) -> N
     assert [sent.body["prompt"] for sent in deployment.requests()] in (["one", "two"], ["two", "one"])
 
 
-def test_an_empty_frame_asks_nothing(deployment: Deployment) -> None:
+def test_an_empty_frame_sends_nothing(deployment: Deployment) -> None:
     save_model("m", task="embeddings", model=deployment.name)
     found = loaded("m").predict(pd.DataFrame({"text": pd.Series([], dtype=object)}))
     assert list(found.columns) == ["embeddings", "error", "error_message"]
@@ -179,7 +177,7 @@ def test_an_empty_frame_asks_nothing(deployment: Deployment) -> None:
     assert deployment.statistics().count == 0
 
 
-def test_a_ready_conversation_is_asked_as_it_is(deployment: Deployment) -> None:
+def test_a_conversation_in_a_column_is_sent_unchanged(deployment: Deployment) -> None:
     save_model("m", task="chat", model=deployment.name, column="messages")
     said = [{"role": "user", "content": "hello"}]
     # What pandas reads from Parquet is an array.
@@ -201,7 +199,7 @@ def test_predict_works_inside_a_running_loop(deployment: Deployment) -> None:
     assert list(asyncio.run(notebook())["error"]) == [""]
 
 
-def test_a_template_may_take_several_columns_and_their_absence_is_told(deployment: Deployment) -> None:
+def test_a_template_may_use_several_columns_which_are_required(deployment: Deployment) -> None:
     save_model("m", task="chat", model=deployment.name, prompt="{title}: {text}")
     assert get_model_info("m").signature.inputs.input_names() == ["title", "text"]
     with pytest.raises(mlflow.MlflowException, match="title"):
@@ -213,7 +211,7 @@ def test_a_template_may_take_several_columns_and_their_absence_is_told(deploymen
 
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["file://{}/mlruns", "sqlite:///{}/mlflow.db"], ids=["files", "sqlite"])
-def test_a_logged_model_can_be_registered_and_asked_by_every_address(
+def test_a_logged_model_can_be_registered_and_used_by_any_address(
     store: str, deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batchscore: Cli
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.format(tmp_path))
@@ -292,7 +290,7 @@ def test_nothing_but_a_model_is_overwritten_and_a_link_stays_one(deployment: Dep
     assert yaml.safe_load(Path("m/model.yaml").read_text())["model"] == "new"
 
 
-def test_hosts_are_told_what_to_install(deployment: Deployment) -> None:
+def test_the_model_lists_its_requirements(deployment: Deployment) -> None:
     save_model("m", task="chat", model="m", metadata={"team": "harbour"})
     assert f"batchscore=={VERSION}" in Path("m/requirements.txt").read_text().split()
     assert get_model_info("m").metadata == {"team": "harbour"}
@@ -318,7 +316,7 @@ def test_variables_of_other_runs_do_not_matter(
     assert list(loaded("m").predict(pd.DataFrame({"text": ["one"]}))["error"]) == [""]
 
 
-def test_a_model_that_mlflow_wrote_is_written_anew(deployment: Deployment) -> None:
+def test_a_model_of_mlflow_can_be_saved_again(deployment: Deployment) -> None:
     mlflow.openai.save_model(
         model=deployment.name,
         task="chat.completions",
