@@ -121,6 +121,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "words"), commands_alone())
 def test_every_command_of_the_docs_runs(
     page: str, words: list[str], batchscore: Cli, data: Path, request: pytest.FixtureRequest
@@ -135,6 +136,7 @@ def test_every_command_of_the_docs_runs(
     assert done.exit_code == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "block"), commands_together())
 def test_commands_that_belong_together_run(
     page: str, block: list[list[str]], batchscore: Cli, data: Path

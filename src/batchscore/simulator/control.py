@@ -3,7 +3,6 @@
 It must not know how a request is answered: it reads and writes only the deployments' state.
 
     GET    /_simulator                                    the name and all statistics
-    DELETE /_simulator                                    reset every deployment
     GET    /_simulator/deployments/NAME                   statistics; ?count=N&timeout=S waits for N requests
     DELETE /_simulator/deployments/NAME                   reset: script, records, limits
     POST   /_simulator/deployments/NAME/behaviours        add one behaviour (an object) or several (an array)
@@ -59,11 +58,6 @@ def control_routes(settings: SimulatorSettings, states: DeploymentStates) -> lis
         counts = {name: state.statistics() for name, state in states.by_name.items()}
         return _reply({"simulator": "batchscore", "dimensions": settings.dimensions, "deployments": counts})
 
-    async def reset_all(_: web.Request) -> web.StreamResponse:
-        for state in states.by_name.values():
-            state.reset()
-        return _reply({})
-
     async def statistics(request: web.Request) -> web.StreamResponse:
         state = state_of(request)
         count = int(request.query.get("count", "0"))
@@ -100,7 +94,6 @@ def control_routes(settings: SimulatorSettings, states: DeploymentStates) -> lis
 
     return [
         web.get("/_simulator", _guard(about)),
-        web.delete("/_simulator", _guard(reset_all)),
         web.get(_ONE, _guard(statistics)),
         web.delete(_ONE, _guard(reset)),
         web.post(_ONE + "/behaviours", _guard(add)),

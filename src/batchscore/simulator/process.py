@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from batchscore.simulator.remote import Deployment, call
+from batchscore.simulator.remote import Deployment
 from batchscore.simulator.settings import SimulatorSettings
 
 if TYPE_CHECKING:
@@ -52,10 +52,6 @@ class Running:
     def deployment(self, name: str) -> Deployment:
         """Return the controls of one deployment."""
         return Deployment(self.endpoint, name)
-
-    def reset(self) -> None:
-        """Reset every deployment."""
-        call("DELETE", self.endpoint + "/_simulator")
 
     def stop(self) -> None:
         """Stop the process and wait for its end. A second call does nothing."""

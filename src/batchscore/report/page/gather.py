@@ -156,24 +156,24 @@ def part_of(commit: Commit) -> PartAccount:
 
 def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list[FileAccount]:
     """Return the files that only the latest records name: not started, unreadable, or left out."""
-    found: dict[str, FileAccount] = {}
+    accounts: dict[str, FileAccount] = {}
     seen = set(known)
     for run in reversed(runs):
         for each in items(run.record.get("files")):
             name = each.get("file")
             if isinstance(name, str) and name not in seen:
                 seen.add(name)
-                found[name] = account_in_record(name, each)
+                accounts[name] = account_in_record(name, each)
         if not run.shared:
             break
-    return list(found.values())
+    return list(accounts.values())
 
 
-def account_in_record(name: str, found: Mapping[str, Any]) -> FileAccount:
+def account_in_record(name: str, fields: Mapping[str, Any]) -> FileAccount:
     """Return a file as a run's record describes it."""
     names = ("rows", "ok", "errors", "empty", "attempts", "tokens_billed", "tokens_kept")
-    figures: dict[str, Any] = {key: int(number(found, key)) for key in names}
-    state, problem = found.get("state"), found.get("problem")
+    figures: dict[str, Any] = {key: int(number(fields, key)) for key in names}
+    state, problem = fields.get("state"), fields.get("problem")
     return FileAccount(
         file=name,
         state=state if isinstance(state, str) else "unknown",
@@ -205,7 +205,7 @@ def damaged_parts(folder: Place, task: str, files: Sequence[FileAccount], until:
 
     `batchscore verify` reads parts. In a store nothing is checked: each part would take a request.
     """
-    found: list[str] = []
+    problems: list[str] = []
     names = {
         name: size
         for each in files
@@ -221,7 +221,7 @@ def damaged_parts(folder: Place, task: str, files: Sequence[FileAccount], until:
             break
         there = storage.size_of(folder / name)
         if there is None:
-            found.append(f"{name} is missing.")
+            problems.append(f"{name} is missing.")
         elif there != size:
-            found.append(f"{name} has {there:,} bytes instead of {size:,}.")
-    return found
+            problems.append(f"{name} has {there:,} bytes instead of {size:,}.")
+    return problems

@@ -38,10 +38,10 @@ from batchscore.version import VERSION
 MOST_PROBLEMS = 20
 
 
-def page(found: PageData) -> bytes:
+def page(content: PageData) -> bytes:
     """Return the page, UTF-8."""
     charts: list[Chart] = []
-    sections = [section(task, found, charts) for task in found.tasks]
+    sections = [section(task, content, charts) for task in content.tasks]
     style, library, script = source("page.css"), source("vendor/chart.umd.min.js"), source("page.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(library)} "
@@ -53,14 +53,14 @@ def page(found: PageData) -> bytes:
         .substitute(
             policy=policy,
             generator=html(f"batchscore {VERSION}"),
-            title=html(f"{found.output}: batchscore report"),
+            title=html(f"{content.output}: batchscore report"),
             style=style,
-            where=name(found.output),
-            navigation=navigation(found.tasks),
+            where=name(content.output),
+            navigation=navigation(content.tasks),
             tasks=concat(sections),
-            problems=problems(found.problems),
+            problems=problems(content.problems),
             footer=html(
-                f"Written {moment_text(found.made)} by batchscore {VERSION}. Contains no text of the input."
+                f"Written {moment_text(content.made)} by batchscore {VERSION}. Contains no text of the input."
             ),
             charts=data(drawn),
             library=library,
@@ -90,19 +90,19 @@ def navigation(tasks: Sequence[TaskData]) -> Html:
     return element("nav", element("ul", links), aria_label="Tasks")
 
 
-def problems(found: Sequence[str]) -> Html:
+def problems(messages: Sequence[str]) -> Html:
     """Return the problems with the output."""
-    if not found:
+    if not messages:
         return Html("")
-    more = [f"and {len(found) - MOST_PROBLEMS:,} more"] if len(found) > MOST_PROBLEMS else []
-    listed = concat(element("li", each) for each in [*found[:MOST_PROBLEMS], *more])
+    more = [f"and {len(messages) - MOST_PROBLEMS:,} more"] if len(messages) > MOST_PROBLEMS else []
+    listed = concat(element("li", each) for each in [*messages[:MOST_PROBLEMS], *more])
     return concat([element("h2", "Damaged, or left out of this page"), element("ul", listed, class_="notes")])
 
 
-def section(task: TaskData, found: PageData, charts: list[Chart]) -> Html:
+def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
     """Return all of one task."""
     axis = time_axis(task.runs)
-    parts: list[Html] = [first_screen(task, found.output, axis), element("h2", "Timeline")]
+    parts: list[Html] = [first_screen(task, content.output, axis), element("h2", "Timeline")]
     if axis is None:
         parts.append(element("p", "No run has a timeline.", class_="note"))
     else:
@@ -242,23 +242,26 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
     head = element("h2", f"Sample of the {what}")
     scored = sum(each.ok for each in task.files)
     if task.map is not None:
-        found = task.map
-        low, median, high = found.lengths or (0.0, 0.0, 0.0)
+        mapped = task.map
+        low, median, high = mapped.lengths or (0.0, 0.0, 0.0)
         there = count_text(scored, "vector")
         rows = [
-            ("read", f"{found.sampled:,} of {there} with {found.dimensions:,} dimensions"),
-            ("zero, or not finite", f"{found.zero:,} and {found.odd:,}"),
+            (
+                "read",
+                f"{mapped.sampled:,} of {there} with {mapped.dimensions:,} dimensions",
+            ),
+            ("zero, or not finite", f"{mapped.zero:,} and {mapped.odd:,}"),
             (
                 "near duplicates",
-                f"{count_text(found.near, 'pair')} above cosine {vectors.NEAR}, {found.rows_in_pairs:,} rows",
+                f"{count_text(mapped.near, 'pair')} above cosine {vectors.NEAR}; {mapped.rows_in_pairs} rows",
             ),
             ("vector length", f"{low:.4g} to {high:.4g}, median {median:.4g}"),
-            ("mean cosine", NOTHING if found.alike is None else f"{found.alike:.3f}"),
+            ("mean cosine", NOTHING if mapped.alike is None else f"{mapped.alike:.3f}"),
         ]
         caption = "A fixed sample over all files; `batchscore report` reads a larger one"
-        drawn = placed([vector_map(found)], charts) if len(found.origins) > 1 else Html("")
+        drawn = placed([vector_map(mapped)], charts) if len(mapped.origins) > 1 else Html("")
         facts = table(caption, ("property", "value"), rows)
-        return concat([head, drawn, Html("<br>"), facts, tables.pairs(found)])
+        return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
         return concat([head, reasons(task), placed([lengths(each) for each in task.answers.lengths], charts)])
     why = task.no_sample or f"No {what} {'could be read' if scored else 'yet'}."

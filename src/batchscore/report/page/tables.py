@@ -55,12 +55,12 @@ STATES = {
 }
 
 
-def failures(found: Failures) -> Html:
+def failures(failed: Failures) -> Html:
     """Return the failed rows by error code, with advice and examples for each."""
-    if not found.total:
+    if not failed.total:
         return element("p", "No row failed.", class_="note")
     bounded = (
-        "" if found.all_read else f" The first {found.read:,} of {found.total:,} error records were read."
+        "" if failed.all_read else f" The first {failed.read:,} of {failed.total:,} error records were read."
     )
     blocks = [
         details(
@@ -68,12 +68,12 @@ def failures(found: Failures) -> Html:
             concat(
                 [
                     element("p", name_settings(advice(code, in_full=True))),
-                    rows_failed(code, found.examples.get(code, []), count),
+                    rows_failed(code, failed.examples.get(code, []), count),
                 ]
             ),
             is_open=place == 0 and count <= MOST_UNFOLDED,
         )
-        for place, (code, count) in enumerate(sorted(found.by_code.items(), key=lambda item: -item[1]))
+        for place, (code, count) in enumerate(sorted(failed.by_code.items(), key=lambda item: -item[1]))
     ]
     note = element("p", f"Messages are from batchscore and quote no input.{bounded}", class_="note")
     return concat([note, *blocks])
@@ -96,9 +96,9 @@ def rows_failed(code: str, examples: Sequence[FailedRow], count: int) -> Html:
     return table(caption, ("file", "row", "id", "message", "HTTP status", "attempts"), rows, figures="tntlnn")
 
 
-def files(found: Sequence[FileAccount], unread: int) -> Html:
+def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     """Return the input files and their state, those with problems first."""
-    ordered = sorted(found, key=lambda each: (each.state == "complete", -each.failed, -each.not_reached))
+    ordered = sorted(accounts, key=lambda each: (each.state == "complete", -each.failed, -each.not_reached))
     rows = [
         (
             name(each.file),
@@ -128,9 +128,11 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
         "tokens billed",
         "kept in records",
     )
-    more = [f"{len(found) - MOST_FILES:,} more files are in manifest/"] if len(found) > MOST_FILES else []
+    more = (
+        [f"{len(accounts) - MOST_FILES:,} more files are in manifest/"] if len(accounts) > MOST_FILES else []
+    )
     more += [f"{unread:,} files were left out for lack of time"] if unread else []
-    caption = f"{count_text(len(found), 'file')}, those with problems first" + "".join(
+    caption = f"{count_text(len(accounts), 'file')}, those with problems first" + "".join(
         f"; {each}" for each in more
     )
     return table(caption, heads, rows, figures="ttnnnnnnn")
@@ -243,9 +245,9 @@ def notices(runs: Sequence[RecordedRun]) -> Html:
     )
 
 
-def pairs(found: VectorMap) -> Html:
+def pairs(vectors: VectorMap) -> Html:
     """Return rows with almost equal vectors."""
-    if not found.examples:
+    if not vectors.examples:
         return Html("")
     rows = [
         (
@@ -255,7 +257,7 @@ def pairs(found: VectorMap) -> Html:
             f"{pair.second.row:,}",
             f"{pair.cosine:.5f}",
         )
-        for pair in found.examples
+        for pair in vectors.examples
     ]
-    caption = f"{len(rows):,} of {count_text(found.near, 'pair')} of near duplicates in the sample"
+    caption = f"{len(rows):,} of {count_text(vectors.near, 'pair')} of near duplicates in the sample"
     return table(caption, ("file", "row", "other file", "other row", "cosine"), rows, figures="tntnn")

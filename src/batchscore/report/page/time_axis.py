@@ -115,13 +115,13 @@ def span_of(run: RecordedRun, timeline: RunTimeline) -> tuple[float, float]:
 
 def merge_spans(spans: Sequence[tuple[float, float]], gap: float = LONGEST_GAP) -> list[tuple[float, float]]:
     """Merge the spans that overlap or are at most `gap` seconds apart."""
-    found: list[tuple[float, float]] = []
+    merged: list[tuple[float, float]] = []
     for start, end in sorted(spans):
-        if found and start <= found[-1][1] + gap:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+        if merged and start <= merged[-1][1] + gap:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
-            found.append((start, end))
-    return found
+            merged.append((start, end))
+    return merged
 
 
 def add_to_spans(run: RecordedRun, timeline: RunTimeline, spans: Sequence[Span]) -> None:
