@@ -20,7 +20,7 @@ from batchscore.report.page import answers, requests, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
 from batchscore.report.page.model import PageData, TaskData
-from batchscore.report.page.runs import Run, counts
+from batchscore.report.page.runs import RecordedRun, counts
 from batchscore.report.page.time_axis import TimeAxis, time_axis
 from batchscore.report.page.verdict import RowCounts, Spending, quota_used, rows_of, spending, verdict
 from batchscore.report.timeline import percentile
@@ -181,7 +181,9 @@ def findings_of(task: TaskData) -> list[tuple[str, str]]:
     return found
 
 
-def figures(rows: RowCounts, spent: Spending, axis: TimeAxis | None, runs: Sequence[Run], files: int) -> Html:
+def figures(
+    rows: RowCounts, spent: Spending, axis: TimeAxis | None, runs: Sequence[RecordedRun], files: int
+) -> Html:
     """Return the key figures."""
     empty = f"{rows.empty:,} more are empty" if rows.empty else "none is empty"
     shown: list[tuple[str, str, str]] = [
