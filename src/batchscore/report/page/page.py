@@ -110,7 +110,7 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
         note = "Times without a run are left out of the axis." if axis.gaps else ""
         note = note if drawn else "There are too few requests for charts."
         parts.append(element("p", note, class_="note") if note else Html(""))
-        parts.append(placed(drawn, charts))
+        parts.append(place_charts(drawn, charts))
     parts += [
         sample(task, charts),
         element("h2", "Requests"),
@@ -129,7 +129,7 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
     return element("section", concat(parts), id=task.task, class_="task")
 
 
-def placed(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
+def place_charts(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
     """Return the elements of some charts, and add them to all charts."""
     shown = []
     if len(wanted) % 2 and not wanted[-1].wide:
@@ -246,10 +246,7 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
         low, median, high = mapped.lengths or (0.0, 0.0, 0.0)
         there = count_text(scored, "vector")
         rows = [
-            (
-                "read",
-                f"{mapped.sampled:,} of {there} with {mapped.dimensions:,} dimensions",
-            ),
+            ("read", f"{mapped.sampled:,} of {there} with {mapped.dimensions:,} dimensions"),
             ("zero, or not finite", f"{mapped.zero:,} and {mapped.odd:,}"),
             (
                 "near duplicates",
@@ -259,11 +256,13 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
             ("mean cosine", NOTHING if mapped.alike is None else f"{mapped.alike:.3f}"),
         ]
         caption = "A fixed sample over all files; `batchscore report` reads a larger one"
-        drawn = placed([vector_map(mapped)], charts) if len(mapped.origins) > 1 else Html("")
+        drawn = place_charts([vector_map(mapped)], charts) if len(mapped.origins) > 1 else Html("")
         facts = table(caption, ("property", "value"), rows)
         return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
-        return concat([head, reasons(task), placed([lengths(each) for each in task.answers.lengths], charts)])
+        return concat(
+            [head, reasons(task), place_charts([lengths(each) for each in task.answers.lengths], charts)]
+        )
     why = task.no_sample or f"No {what} {'could be read' if scored else 'yet'}."
     return concat([head, element("p", why, class_="note")])
 

@@ -193,7 +193,7 @@ def settings(task: TaskData) -> Html:
         return Html("")
     run = task.runs[-1]
     values = [
-        (code_text(key), shown(value, UNITS.get(key, "")))
+        (code_text(key), setting_value(value, UNITS.get(key, "")))
         for key, value in run.settings.items()
         if value not in (None, "", [], {}, False)
     ]
@@ -219,7 +219,7 @@ def settings(task: TaskData) -> Html:
     return details("Settings, endpoints and versions of the last run", concat(parts))
 
 
-def shown(value: Any, unit: str) -> Html:
+def setting_value(value: Any, unit: str) -> Html:
     """Return a setting's value with its unit, cut if it is long."""
     words = value if isinstance(value, str) else repr(value)
     if value is True:
