@@ -13,7 +13,7 @@ from batchscore.errors import TRANSIENT, ExitCode, name_settings
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.report.advice import NextStep, RunState, next_step
 from batchscore.report.page.model import TaskData
-from batchscore.report.page.runs import Run, number
+from batchscore.report.page.runs import RecordedRun, number
 from batchscore.report.page.time_axis import TimeAxis, merge_spans
 from batchscore.report.words import count_text, percent_text
 from batchscore.rows import FileTotals
@@ -129,7 +129,7 @@ class Spending:
     busy: float
 
 
-def spending(runs: Sequence[Run]) -> Spending:
+def spending(runs: Sequence[RecordedRun]) -> Spending:
     """Return what the runs have spent together."""
 
     def total(name: str) -> int:
