@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from batchscore import read_scores
 from batchscore.azureml import driver as azureml
 from batchscore.azureml.host import TEXT_COLUMN, Host, call_deadline, host_of, name_variables, settings_of
-from batchscore.errors import InputError, OutputError, SettingsError, UsageError
+from batchscore.errors import InputError, OutputError, SettingsError, UsageError, setting_name
 from batchscore.settings.deadline import parse_deadline
 from batchscore.simulator import Deployment, Running
 from conftest import KEY
@@ -189,9 +189,9 @@ def test_wrong_settings_are_named_by_their_variables(environ: dict[str, str], me
         settings_of(HOST, environ)
 
 
-def test_flags_without_a_variable_stay_flags() -> None:
-    text = "--max-tokens, --overwrite and x--limit; run_--column"
-    assert name_variables(text, {}) == "BATCHSCORE_MAX_TOKENS, --overwrite and x--limit; run_--column"
+def test_settings_without_a_variable_are_named_as_flags() -> None:
+    text = f"{setting_name('max_tokens')}, {setting_name('overwrite')}"
+    assert name_variables(text, {}) == "BATCHSCORE_MAX_TOKENS, --overwrite"
 
 
 @pytest.fixture

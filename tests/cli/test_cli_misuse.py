@@ -116,10 +116,7 @@ def test_a_service_that_refuses_or_is_down(batchscore: Cli, files: Files, deploy
             ([*command, "-o", "nowhere", "-m", "m"], {"OPENAI_BASE_URL": None}),
         )
     assert wrong_key.exit_code == 1
-    assert (
-        "Stopped: the service refused the credentials (401, invalid_api_key). Check the key"
-        in wrong_key.stderr
-    )
+    assert "Stopped: the service refused the credentials (401" in wrong_key.stderr
     assert "1 request\n          1 request retried or failed: 1 access denied\n" in wrong_key.stderr
     assert deployment.statistics().count == 1
     assert unknown.exit_code == 1

@@ -102,7 +102,7 @@ def test_invalid_deployment_tables_are_refused(batchscore: Cli, files: Files) ->
     files.texts("a.csv", ["one"])
     base = 'task = "chat"\nmodel = "m"\ncolumn = "text"\n[[deployments]]\n'
     wrong = {
-        'key = "secret-value"\n': "key_variable names where",
+        'key = "secret-value"\n': "key_variable names the variable",
         "rpm = -1\n": "must be a number above 0",
         'key_variable = "NOT_SET_AT_ALL"\n': "NOT_SET_AT_ALL as key_variable, but it is not set",
     }

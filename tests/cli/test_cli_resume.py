@@ -72,7 +72,7 @@ def test_overwrite_discards_nothing_before_the_first_response(
     before, one_file = whole("out", "chat"), Path("out.jsonl").read_bytes()
     for status, said, out in (
         (401, "credentials", outs[0]),
-        (400, "refused a short text of ours", outs[0]),
+        (400, "refused a short test text", outs[0]),
         (404, "deployment", outs[1]),
     ):
         deployment.will(status=status, times=None)

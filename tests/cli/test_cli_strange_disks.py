@@ -148,7 +148,7 @@ def test_a_mount_that_neither_appends_nor_renames_nor_seeks(
     run = batchscore(*command, env=strange)
     assert run.exit_code == 0, run
     assert "cannot hold journals" in run.stderr
-    assert "--scratch-dir chooses another folder" in run.stderr
+    assert "Choose another folder with --scratch-dir" in run.stderr
     assert len(whole("mount/out", "chat")[0]) == 120
     assert deployment.statistics().statuses["200"] <= 120 + 4
     assert batchscore("verify", "mount/out").exit_code == 0

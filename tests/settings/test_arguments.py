@@ -32,6 +32,7 @@ def test_the_arguments_are_the_settings_with_the_same_types() -> None:
         ("score_rows", RowSettings),
         ("stream_rows", RowSettings),
         ("save_model", StoredSettings),
+        ("log_model", StoredSettings),
     ],
 )
 def test_a_signature_shows_every_setting_with_its_default(name: str, kind: type) -> None:

@@ -68,10 +68,10 @@ class ProcessSettings:
     settings: Settings
     environ: Mapping[str, str]
     named: Mapping[str, str]
-    followed: TrackingRun
+    tracking: TrackingRun
 
 
-_prepared: ProcessSettings | None = None
+_process: ProcessSettings | None = None
 
 
 def init() -> None:
@@ -79,10 +79,10 @@ def init() -> None:
 
     Raises a `BatchscoreError` if the settings cannot be used.
     """
-    global _prepared  # noqa: PLW0603 - the host calls functions of a module, and keeps no object for them
-    if _prepared is not None:
-        _prepared.followed.leave()
-    _prepared = prepare(sys.argv[1:], os.environ)
+    global _process  # noqa: PLW0603 - the host calls functions of a module, and keeps no object for them
+    if _process is not None:
+        _process.tracking.leave()
+    _process = prepare(sys.argv[1:], os.environ)
 
 
 def run(mini_batch: Iterable[str]) -> list[str]:
@@ -93,16 +93,16 @@ def run(mini_batch: Iterable[str]) -> list[str]:
     service refuses or does not answer, or if no file can be scored.
     """
     # After `shutdown`, maybe on another thread, a call reads the settings itself.
-    prepared, paths = _prepared or prepare(sys.argv[1:], os.environ), paths_of(mini_batch)
-    return run_in_thread(lambda: score(prepared, paths))
+    process, paths = _process or prepare(sys.argv[1:], os.environ), paths_of(mini_batch)
+    return run_in_thread(lambda: score(process, paths))
 
 
 def shutdown() -> None:
     """Drop what `init` read; every file of every call is closed already."""
-    global _prepared  # noqa: PLW0603
-    if _prepared is not None:
-        _prepared.followed.end("FINISHED")
-    _prepared = None
+    global _process  # noqa: PLW0603
+    if _process is not None:
+        _process.tracking.end("FINISHED")
+    _process = None
 
 
 def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSettings:
@@ -136,8 +136,8 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSett
     )
     # Calls are many and short, so MLflow has one listener per process.
     log = LogProgress(environ, Watch(settings.charged_answer_tokens, settings.cost))
-    followed = TrackingRun(settings, environ, log, f"{platform.node() or 'host'}-{os.getpid()}")
-    return ProcessSettings(replace(settings, track=False), environ, chosen.sources, followed)
+    tracking = TrackingRun(settings, environ, log, f"{platform.node() or 'host'}-{os.getpid()}")
+    return ProcessSettings(replace(settings, track=False), environ, chosen.sources, tracking)
 
 
 def paths_of(mini_batch: Iterable[str]) -> list[str]:
@@ -164,9 +164,9 @@ def run_in_thread(work: Callable[[], T]) -> T:
     return done.result()
 
 
-def score(prepared: ProcessSettings, paths: Sequence[str]) -> list[str]:
+def score(process: ProcessSettings, paths: Sequence[str]) -> list[str]:
     """Score files, and return the paths of those that are settled."""
-    settings = with_base_dir(prepared.settings, paths)
+    settings = with_base_dir(process.settings, paths)
     names, problem = names_in_records(paths, settings)
     settled = {path for path, files in names.items() if not files}
     wanted = [path for path, files in names.items() if files]
@@ -174,14 +174,14 @@ def score(prepared: ProcessSettings, paths: Sequence[str]) -> list[str]:
         if problem is not None:
             raise problem
         return [path for path in paths if path in settled]
-    with errors_name_variables(prepared.environ):
-        complete, reason = score_wanted(prepared, settings, wanted)
+    with errors_name_variables(process.environ):
+        complete, reason = score_wanted(process, settings, wanted)
         left = {path for path in wanted if not complete.issuperset(names[path])}
         if left and reason is not None and not isinstance(reason, (BoundReached, OutputOverwritten)):
             # The host shows an error, but only counts a short answer.
             raise reason
     if reason is not None:
-        LOG.error("Stopped: %s", name_variables(reason.text, prepared.environ))
+        LOG.error("Stopped: %s", name_variables(reason.text, process.environ))
     settled.update(path for path in wanted if path not in left)
     LOG.info("%s of this mini-batch settled, %s.", count_text(len(settled), "file"), f"{len(left)} left")
     return [path for path in paths if path in settled]
@@ -235,27 +235,27 @@ def names_in_records(
 
 
 def score_wanted(
-    prepared: ProcessSettings, settings: Settings, paths: Sequence[str]
+    process: ProcessSettings, settings: Settings, paths: Sequence[str]
 ) -> tuple[set[str], BatchscoreError | None]:
     """Score files; return the names of those that are settled, and what stopped the run, if anything did."""
     ends = end_of_call(settings, time.monotonic())
-    followed = prepared.followed
+    tracking = process.tracking
     for tries_left in reversed(range(TRIES)):
-        log = LogProgress(prepared.environ, Watch(settings.charged_answer_tokens, settings.cost))
+        log = LogProgress(process.environ, Watch(settings.charged_answer_tokens, settings.cost))
 
         def listen(event: Event, log: LogProgress = log) -> None:
             log(event)
-            followed.follow(event)
+            tracking.follow(event)
 
-        result = score_files(settings, paths, environ=prepared.environ, listen=listen, named=prepared.named)
+        result = score_files(settings, paths, environ=process.environ, listen=listen, named=process.named)
         left = None if ends is None else ends - time.monotonic()
         again = isinstance(result.outcome.stopped_by, OutputOverwritten)
         if not again or not tries_left or (left is not None and left < 1):
             break
         if left is not None:
             settings = replace(settings, deadline=f"{left:.3f}s")
-    followed.pause()
-    log_files(result, prepared.environ)
+    tracking.pause()
+    log_files(result, process.environ)
     complete = {file.file for file in result.outcome.files if is_settled(file, settings.error_threshold)}
     return complete, result.outcome.stopped_by
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -155,9 +154,4 @@ def name_variables(text: str, environ: Mapping[str, str]) -> str:
     }
     if not environ.get(names["column"], "").strip():
         names["column"] = TEXT_COLUMN
-
-    def variable(flag: re.Match[str]) -> str:
-        return names.get(flag[1].replace("-", "_"), flag[0])
-
-    named = name_settings(text, lambda name: names.get(name, as_flag(name)))
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", variable, named)
+    return name_settings(text, lambda name: names.get(name, as_flag(name)))

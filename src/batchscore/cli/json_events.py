@@ -85,7 +85,7 @@ def file_fields(file: FileFinished) -> Mapping[str, Any]:
         "errors": file.errors,
         "empty": file.empty,
         "known": file.known,
-        "not_reached": file.rows - file.ok - file.errors,
+        "not_reached": file.not_reached,
     }
     return fields | ({"problem": name_settings(file.problem, as_flag)} if file.problem else {})
 

@@ -62,8 +62,8 @@ def resolve_settings(
     contradict each other, `SettingsError` if the model or the file cannot be read.
     """
     file = config_file(None, environ) if config is None else config
-    given = gather(flags, environ=environ, config=file.settings, config_name=file.name)
-    sources = sources_of(flags, environ=environ, config=file.settings, config_name=file.name)
+    given = gather(flags, environ=environ, file=file)
+    sources = sources_of(flags, environ=environ, file=file)
     model = given.get("model")
     if isinstance(model, str) and is_address_or_path(model):
         with saved_model(model) as saved:

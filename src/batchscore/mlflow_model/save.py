@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,13 @@ from batchscore.mlflow_model.layout import ANSWERS, FLAVOR, LOADER, MLMODEL, STO
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.prompts.spec import PromptSpec, parse_spec
 from batchscore.rows import TEXT_COLUMN
-from batchscore.settings.arguments import FileSettings, StoredSettings, check_names, show_settings
+from batchscore.settings.arguments import (
+    FileSettings,
+    StoredSettings,
+    check_names,
+    show_parameters,
+    show_settings,
+)
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import secret_in
 from batchscore.settings.slices import PromptSettings, cut
@@ -103,6 +110,17 @@ def write_model(
         write_files(new, settings, answers, pip_requirements, metadata, mlflow_model)
 
 
+#: Arguments of `save_model` that are not settings.
+NOT_SETTINGS = frozenset(
+    {"on_error", "returns", "pip_requirements", "metadata", "overwrite", "mlflow_model", "path"}
+)
+
+
+@show_parameters(
+    each
+    for each in signature(save_model).parameters.values()
+    if each.name not in {"path", "overwrite", "mlflow_model"}
+)
 def log_model(
     name: str,
     *,
@@ -114,8 +132,6 @@ def log_model(
     `arguments` are those of `save_model`. With `registered_model_name`, the model is registered as well. The
     returned `model_uri` is an address for the setting `model`.
     """
-    from inspect import signature  # noqa: PLC0415
-
     from mlflow.models import Model  # noqa: PLC0415
 
     # Checked before a run is started in the store.
@@ -130,12 +146,6 @@ def log_model(
         **arguments,
     )
     return info
-
-
-#: Arguments of `save_model` that are not settings.
-NOT_SETTINGS = frozenset(
-    {"on_error", "returns", "pip_requirements", "metadata", "overwrite", "mlflow_model", "path"}
-)
 
 
 def settings_of(given: Mapping[str, Any]) -> Settings:

@@ -7,7 +7,7 @@ a setting of the same name in `fields`, with the same type unless a sequence is 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from inspect import Parameter, signature
 from typing import Any, TypedDict, TypeVar
@@ -86,7 +86,7 @@ class FileSettings(RowSettings, total=False):
 def show_settings(kind: type) -> Callable[[Function], Function]:
     """Return a decorator that shows `**settings` in a function's signature as one parameter per setting."""
     declared = {one.name: one for one in fields(Settings)}
-    shown = [
+    return show_parameters(
         Parameter(
             name,
             Parameter.KEYWORD_ONLY,
@@ -94,7 +94,12 @@ def show_settings(kind: type) -> Callable[[Function], Function]:
             annotation=declared[name].type,
         )
         for name in kind.__annotations__
-    ]
+    )
+
+
+def show_parameters(parameters: Iterable[Parameter]) -> Callable[[Function], Function]:
+    """Return a decorator that shows these parameters in a function's signature instead of `**keywords`."""
+    shown = tuple(parameters)
 
     def decorate(function: Function) -> Function:
         own = signature(function)

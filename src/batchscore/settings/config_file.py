@@ -25,6 +25,10 @@ class ConfigFile:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: The settings of no file.
+EMPTY_FILE = ConfigFile()
+
+
 def config_file(
     named: str | None, environ: Mapping[str, str], *, here: bool = False, folders: Sequence[str | Path] = ()
 ) -> ConfigFile:
@@ -40,7 +44,7 @@ def config_file(
     if named is None and here and Path(CONFIG_FILE).exists():
         named, by = CONFIG_FILE, ""
     if named is None:
-        return ConfigFile()
+        return EMPTY_FILE
     # An absolute path stays the same when it is joined to a folder.
     candidates = (Path(folder, named) for folder in folders)
     file = next((path for path in candidates if path.is_file()), Path(named))

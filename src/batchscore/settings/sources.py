@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
+from batchscore.settings.config_file import EMPTY_FILE, ConfigFile
 from batchscore.settings.declare import (
     CONFIG_FILE,
     OTHER_VARIABLES,
@@ -26,38 +27,33 @@ from batchscore.settings.fields import Settings
 
 
 def gather(
-    flags: Mapping[str, Any],
-    *,
-    environ: Mapping[str, str],
-    config: Mapping[str, Any] | None = None,
-    config_name: str = CONFIG_FILE,
+    flags: Mapping[str, Any], *, environ: Mapping[str, str], file: ConfigFile = EMPTY_FILE
 ) -> dict[str, Any]:
     """Return the settings given by flag, variable or file, without defaults and not checked together.
 
     A flag that is `None` or empty counts as not given, and so does an empty variable. Raises `UsageError`, or
     `SettingsError` for an unknown name in the file.
     """
-    config = dict(config or {})
-    refuse_unknown(config, config_name)
+    refuse_unknown(file)
     given: dict[str, Any] = {}
     for declared in fields(Settings):
         value = flags.get(declared.name)
         if is_given(value):
             given[declared.name] = value
-        elif (source := source_of(declared, environ, config, config_name)) is not None:
+        elif (source := source_of(declared, environ, file)) is not None:
             given[declared.name] = parse(declared, *source)
     return given
 
 
 def sources_of(
-    flags: Mapping[str, Any], *, environ: Mapping[str, str], config: Mapping[str, Any], config_name: str
+    flags: Mapping[str, Any], *, environ: Mapping[str, str], file: ConfigFile = EMPTY_FILE
 ) -> dict[str, str]:
     """Return the variable or file that gives each setting its value; flags and defaults are left out."""
     found: dict[str, str] = {}
     for declared in fields(Settings):
-        source = source_of(declared, environ, config, config_name)
+        source = source_of(declared, environ, file)
         if source is not None and not is_given(flags.get(declared.name)):
-            found[declared.name] = source[1] if source[1] == variable_of(declared) else config_name
+            found[declared.name] = source[1] if source[1] == variable_of(declared) else file.name
     return found
 
 
@@ -66,23 +62,17 @@ def is_given(flag: Any) -> bool:
     return flag is not None and flag not in ((), {}, [])
 
 
-def source_of(
-    declared: Field[Any], environ: Mapping[str, str], config: Mapping[str, Any], config_name: str
-) -> tuple[Any, str] | None:
+def source_of(declared: Field[Any], environ: Mapping[str, str], file: ConfigFile) -> tuple[Any, str] | None:
     """Return a setting's raw value and where it is, from its variable, otherwise from the config file."""
     if declared.metadata["only_flag"]:
         return None
     text = environ.get(variable_of(declared), "").strip()
     if text and not declared.metadata["only_file"]:
         return text, variable_of(declared)
-    spelling = spelling_in(config, declared)
-    return None if spelling is None else (config[spelling], f"{spelling} in {config_name}")
-
-
-def spelling_in(config: Mapping[str, Any], declared: Field[Any]) -> str | None:
-    """Return the spelling of a setting in a config file, `None` if it is not there."""
-    spellings = (declared.name, declared.name.replace("_", "-"))
-    return next((spelling for spelling in spellings if spelling in config), None)
+    for spelling in (declared.name, declared.name.replace("_", "-")):
+        if spelling in file.settings:
+            return file.settings[spelling], f"{spelling} in {file.name}"
+    return None
 
 
 def without_settings(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
@@ -113,18 +103,18 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
     return sentences
 
 
-def refuse_unknown(config: Mapping[str, Any], config_name: str) -> None:
+def refuse_unknown(file: ConfigFile) -> None:
     """Raise `SettingsError` for a key that is not a setting, or not allowed in a file."""
     known = {declared.name: declared for declared in fields(Settings)}
-    for key in config:
+    for key in file.settings:
         declared = known.get(key.replace("-", "_"))
         if declared is None:
             near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             secret = " API keys belong into the environment." if "key" in key.lower() else ""
-            raise SettingsError(f"{config_name}: {key} is not a setting{hint or '.'}{secret}")
+            raise SettingsError(f"{file.name}: {key} is not a setting{hint or '.'}{secret}")
         if declared.metadata["only_flag"]:
-            raise SettingsError(f"{config_name}: {key} can only be given as a flag, {flag_of(declared)}.")
+            raise SettingsError(f"{file.name}: {key} can only be given as a flag, {flag_of(declared)}.")
 
 
 def parse(declared: Field[Any], value: Any, where: str) -> Any:

@@ -18,6 +18,7 @@ from batchscore.endpoint.from_settings import endpoints_of
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.prompts.spec import parse_spec
 from batchscore.settings.checks import check, check_deployments
+from batchscore.settings.config_file import ConfigFile
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import OTHER_VARIABLES, VARIABLE_PREFIX, variable_of
 from batchscore.settings.fields import Settings
@@ -114,7 +115,7 @@ def file_problems(in_file: Mapping[str, Any], name: str) -> Iterator[str]:
         if _DECLARED[variable].name in in_file:
             yield f"{_DECLARED[variable].name} in {name} does not belong here: {why}"
     try:
-        gather({}, environ={}, config=in_file, config_name=name)
+        gather({}, environ={}, file=ConfigFile(name, in_file))
         tables = in_file.get("deployments", ())
         check_deployments(tables, rates=any(rate in in_file for rate in ("rpm", "tpm")))
     except (UsageError, SettingsError) as error:
@@ -142,7 +143,9 @@ def start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) -
     for task in TASKS:
         try:
             with errors_name_variables(environ):
-                settings = Settings(**gather({**given, "task": task}, environ=environ, config=in_file))
+                settings = Settings(
+                    **gather({**given, "task": task}, environ=environ, file=ConfigFile(settings=in_file))
+                )
                 parse_spec(cut(PromptSettings, settings))
                 endpoints_of(cut(EndpointSettings, settings), environ, None)
         except BatchscoreError as error:

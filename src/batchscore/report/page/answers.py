@@ -94,28 +94,28 @@ def round_up(width: float) -> int:
         size *= 10
 
 
-def findings(found: AnswerStats) -> list[tuple[str, str]]:
+def findings(stats: AnswerStats) -> list[tuple[str, str]]:
     """Return the obvious problems of the answers: `fine` or `look`, and a sentence."""
-    if not found.sampled:
+    if not stats.sampled:
         return [("look", "There are no answers to look at.")]
     problems = []
     counts = {
         f"were cut off by the token limit (finish_reason length): raise {setting_name('max_tokens')}": (
-            found.finish_reasons.get("length", 0)
+            stats.finish_reasons.get("length", 0)
         ),
-        "were filtered (finish_reason content_filter)": found.finish_reasons.get("content_filter", 0),
-        "are empty": found.empty,
+        "were filtered (finish_reason content_filter)": stats.finish_reasons.get("content_filter", 0),
+        "are empty": stats.empty,
     }
     for what, count in counts.items():
         if count:
-            problems.append(f"{share_text(count, found.sampled)} {what}.")
-    if found.same > 0.2 * found.sampled and found.same > 5 and found.different > 1:
-        problems.append(f"{share_text(found.same, found.sampled)} are the same text.")
-    elif found.different == 1 and found.same > 1:
+            problems.append(f"{share_text(count, stats.sampled)} {what}.")
+    if stats.same > 0.2 * stats.sampled and stats.same > 5 and stats.different > 1:
+        problems.append(f"{share_text(stats.same, stats.sampled)} are the same text.")
+    elif stats.different == 1 and stats.same > 1:
         problems.append("All answers are the same text. If that is unexpected, check the prompt.")
     if problems:
         return [("look", problem) for problem in problems]
-    return [("fine", f"No problems found: of {found.sampled:,} answers read, none is empty or cut off.")]
+    return [("fine", f"No problems found: of {stats.sampled:,} answers read, none is empty or cut off.")]
 
 
 def share_text(count: int, of: int) -> str:

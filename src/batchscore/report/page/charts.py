@@ -45,34 +45,34 @@ class Chart:
         return element("figure", concat([caption, element("div", canvas, class_="canvas")]), class_=kinds)
 
 
-def over_time(found: TimeAxis) -> list[Chart]:
+def over_time(axis: TimeAxis) -> list[Chart]:
     """Return the charts of a time axis; none if there are too few requests."""
-    if found.total("requests") < FEWEST_REQUESTS:
+    if axis.total("requests") < FEWEST_REQUESTS:
         return []
-    charts = [rate(found, "tpm"), rate(found, "rpm"), rows(found), latency(found)]
-    return [chart for chart in (*charts, trouble(found), in_flight(found)) if chart is not None]
+    charts = [rate(axis, "tpm"), rate(axis, "rpm"), rows(axis), latency(axis)]
+    return [chart for chart in (*charts, trouble(axis), in_flight(axis)) if chart is not None]
 
 
-def rate(found: TimeAxis, kind: str) -> Chart | None:
+def rate(axis: TimeAxis, kind: str) -> Chart | None:
     """Return the chart of tokens or requests per minute and their limit."""
     names = ("prompt_tokens", "completion_tokens") if kind == "tpm" else ("requests",)
     what = "tokens" if kind == "tpm" else "requests"
-    total = sum(found.total(name) for name in names)
+    total = sum(axis.total(name) for name in names)
     if not total:
         return None
-    values = [rounded(each.per_minute(*names)) for each in found.spans]
-    limits = [None if (limit := each.limit(kind)) is None else rounded(limit) for each in found.spans]
+    values = [rounded(each.per_minute(*names)) for each in axis.spans]
+    limits = [None if (limit := each.limit(kind)) is None else rounded(limit) for each in axis.spans]
     series = [{**line(f"{what} per minute", values, "c1"), "fill": True}]
-    mean = total * 60 / sum(each.seconds for each in found.spans)
+    mean = total * 60 / sum(each.seconds for each in axis.spans)
     says = f"{large_count_text(total)} {what}, {large_count_text(mean)} per minute on average"
-    used = found.used(kind)
+    used = axis.used(kind)
     if used is None:
         says += "; the limit is unknown"
     else:
         series.append({**line("limit", limits, "limit"), "dashed": True, "order": -1})
         says += f", {percent_text(used, decimals=1)} of the limit over the whole run"
     y = {"title": f"{what} per minute", "unit": "per minute"}
-    return over_axis(found, f"{what.capitalize()} per minute and their limit", f"{says}.", series, y)
+    return over_axis(axis, f"{what.capitalize()} per minute and their limit", f"{says}.", series, y)
 
 
 def line(label: str, values: Sequence[float | None], colour: str) -> dict[str, Any]:
@@ -81,38 +81,38 @@ def line(label: str, values: Sequence[float | None], colour: str) -> dict[str, A
 
 
 def over_axis(
-    found: TimeAxis, title: str, says: str, series: Sequence[dict[str, Any]], y: dict[str, Any], **more: Any
+    axis: TimeAxis, title: str, says: str, series: Sequence[dict[str, Any]], y: dict[str, Any], **more: Any
 ) -> Chart:
     """Return a chart over time."""
-    x = "time since the start" if found.clock == "elapsed" else "time (UTC)"
+    x = "time since the start" if axis.clock == "elapsed" else "time (UTC)"
     kind = series[0].get("type", "bar")
     return Chart(
-        title, says, {"labels": list(found.labels), "x": x, "type": kind, "series": series, "y": y, **more}
+        title, says, {"labels": list(axis.labels), "x": x, "type": kind, "series": series, "y": y, **more}
     )
 
 
-def rows(found: TimeAxis) -> Chart | None:
+def rows(axis: TimeAxis) -> Chart | None:
     """Return the chart of scored and failed rows per minute."""
     kinds = (("ok", "scored", "c3"), ("failed", "failed", "limit"), ("empty", "empty", "c8"))
-    shown = [(name, label, colour) for name, label, colour in kinds if found.total(name)]
+    shown = [(name, label, colour) for name, label, colour in kinds if axis.total(name)]
     if not shown:
         return None
     series = [
-        {"label": label, "data": [rounded(each.per_minute(name)) for each in found.spans], "colour": colour}
+        {"label": label, "data": [rounded(each.per_minute(name)) for each in axis.spans], "colour": colour}
         for name, label, colour in shown
     ]
-    counts = ", ".join(f"{found.total(name):,.0f} {label}" for name, label, _ in shown)
+    counts = ", ".join(f"{axis.total(name):,.0f} {label}" for name, label, _ in shown)
     y = {"title": "rows per minute", "unit": "per minute", "stacked": True}
-    return over_axis(found, "Rows per minute", f"Rows that got a record: {counts}.", series, y)
+    return over_axis(axis, "Rows per minute", f"Rows that got a record: {counts}.", series, y)
 
 
-def latency(found: TimeAxis) -> Chart | None:
+def latency(axis: TimeAxis) -> Chart | None:
     """Return the chart of latency percentiles."""
-    steps = found.steps
+    steps = axis.steps
     if not steps:
         return None
     shares = (("p50", 0.5, "c1"), ("p95", 0.95, "c5"), ("p99", 0.99, "c6"))
-    values = [[each.percentile(share) for each in found.spans] for _, share, _ in shares]
+    values = [[each.percentile(share) for each in axis.spans] for _, share, _ in shares]
     series = [
         line(label, [None if value is None else rounded(value) for value in each], colour)
         for (label, _, colour), each in zip(shares, values, strict=True)
@@ -127,13 +127,13 @@ def latency(found: TimeAxis) -> Chart | None:
     }
     overall = [f"{label} {duration_text(percentile(steps, share) or 0.0)}" for label, share, _ in shares]
     says = f"All requests: {', '.join(overall)}. The axis is logarithmic."
-    return over_axis(found, "Latency of requests", says, series, y)
+    return over_axis(axis, "Latency of requests", says, series, y)
 
 
-def trouble(found: TimeAxis) -> Chart | None:
+def trouble(axis: TimeAxis) -> Chart | None:
     """Return the chart of failed requests, and of the time in which no request could be sent."""
-    refused, failed = found.total("refused"), found.total("failed_requests")
-    paused, down = found.total("paused"), found.total("down")
+    refused, failed = axis.total("refused"), axis.total("failed_requests")
+    paused, down = axis.total("paused"), axis.total("down")
     if not (refused or failed or paused or down):
         return None
 
@@ -142,33 +142,33 @@ def trouble(found: TimeAxis) -> Chart | None:
 
     kinds = (("refused", "429s", "c2"), ("failed_requests", "other failures", "limit"))
     series: list[dict[str, Any]] = [
-        {"label": label, "data": [rounded(each.sums[name]) for each in found.spans], "colour": colour}
+        {"label": label, "data": [rounded(each.sums[name]) for each in axis.spans], "colour": colour}
         for name, label, colour in kinds
-        if found.total(name)
+        if axis.total(name)
     ]
     more: dict[str, Any] = {}
     for name, label, colour in (("paused", "paused by the service", "c4"), ("down", "not responding", "c6")):
-        if found.total(name):
-            data = [share_of_time(each, name) for each in found.spans]
+        if axis.total(name):
+            data = [share_of_time(each, name) for each in axis.spans]
             series.append({**line(f"time {label}", data, colour), "axis": "y2"})
             more["y2"] = {"title": "% of the time", "unit": "% of the time", "most": 100}
     says = f"{refused:,.0f} 429s, {failed:,.0f} other failures"
     says += f", {duration_text(paused)} paused by the service" if paused else ""
     says += f", {duration_text(down)} without responses" if down else ""
     y = {"title": "requests", "unit": "requests", "stacked": True}
-    return over_axis(found, "429s, failures and pauses", f"{says}.", series, y, **{**more, "type": "bar"})
+    return over_axis(axis, "429s, failures and pauses", f"{says}.", series, y, **{**more, "type": "bar"})
 
 
-def in_flight(found: TimeAxis) -> Chart | None:
+def in_flight(axis: TimeAxis) -> Chart | None:
     """Return the chart of requests in flight."""
-    total = found.total("watched")
-    if not total or not found.total("in_flight"):
+    total = axis.total("watched")
+    if not total or not axis.total("in_flight"):
         return None
-    values = [rounded(each.sums["in_flight"] / each.seconds) for each in found.spans]
-    mean = found.total("in_flight") / sum(each.seconds for each in found.spans)
-    waited = percent_text(found.total("for_quota"), total, decimals=1)
+    values = [rounded(each.sums["in_flight"] / each.seconds) for each in axis.spans]
+    mean = axis.total("in_flight") / sum(each.seconds for each in axis.spans)
+    waited = percent_text(axis.total("for_quota"), total, decimals=1)
     return over_axis(
-        found,
+        axis,
         "Requests in flight",
         f"{mean:,.1f} on average, at most {max(values):,.0f}. Requests waited for quota {waited} of the run.",
         [{**line("in flight", values, "c7"), "fill": True}],
@@ -176,24 +176,24 @@ def in_flight(found: TimeAxis) -> Chart | None:
     )
 
 
-def vector_map(found: VectorMap) -> Chart:
+def vector_map(vectors: VectorMap) -> Chart:
     """Return the map of vectors, by file."""
-    groups = points_by_file(found, MOST_FILES)
-    others = len({origin.file for origin in found.origins}) > MOST_FILES
+    groups = points_by_file(vectors, MOST_FILES)
+    others = len({origin.file for origin in vectors.origins}) > MOST_FILES
     series = [
         {
             "label": visible(file),
             "colour": REST if others and number == len(groups) - 1 else COLOURS[number],
-            "data": [[rounded(value) for value in found.places[index]] for index in indexes],
-            "tips": [tip(found, index) for index in indexes],
+            "data": [[rounded(value) for value in vectors.places[index]] for index in indexes],
+            "tips": [tip(vectors, index) for index in indexes],
             # A higher order is drawn below: large groups must not hide small ones.
             "order": len(groups) + (number if others and number == len(groups) - 1 else -number),
         }
         for number, (file, indexes) in enumerate(groups)
     ]
-    shares = [percent_text(share, decimals=1) for share in found.explained]
+    shares = [percent_text(share, decimals=1) for share in vectors.explained]
     says = (
-        f"{len(found.origins):,} vectors of {found.dimensions:,} dimensions on two principal components, "
+        f"{len(vectors.origins):,} vectors of {vectors.dimensions:,} dimensions on two principal components, "
         f"which show {shares[0]} and {shares[1]} of the variance. Texts of close points are similar; "
         "those of distant points may be similar in dimensions that are not shown."
     )
@@ -203,7 +203,7 @@ def vector_map(found: VectorMap) -> Chart:
         {
             "type": "scatter",
             "series": series,
-            "points": len(found.origins),
+            "points": len(vectors.origins),
             "x": f"first component ({shares[0]})",
             "y": {"title": f"second component ({shares[1]})"},
         },
@@ -212,29 +212,29 @@ def vector_map(found: VectorMap) -> Chart:
     )
 
 
-def tip(found: VectorMap, index: int) -> Sequence[Any]:
+def tip(vectors: VectorMap, index: int) -> Sequence[Any]:
     """Return the row of a point, for its tooltip."""
-    origin = found.origins[index]
+    origin = vectors.origins[index]
     return [visible(origin.file), origin.row, None if origin.id is None else visible(origin.id)]
 
 
-def lengths(found: Histogram) -> Chart:
+def lengths(histogram: Histogram) -> Chart:
     """Return the chart of answer lengths."""
-    last = len(found.starts) - 1
-    step = found.starts[1] if last else found.longest + 1
+    last = len(histogram.starts) - 1
+    step = histogram.starts[1] if last else histogram.longest + 1
     labels = [
-        f"{start:,}+" if number == last and found.longest >= start + step else f"{start:,}"
-        for number, start in enumerate(found.starts)
+        f"{start:,}+" if number == last and histogram.longest >= start + step else f"{start:,}"
+        for number, start in enumerate(histogram.starts)
     ]
     return Chart(
-        f"Length of the answers in {found.unit}",
-        f"Median {found.median:,} {found.unit}, longest {found.longest:,}.",
+        f"Length of the answers in {histogram.unit}",
+        f"Median {histogram.median:,} {histogram.unit}, longest {histogram.longest:,}.",
         {
             "type": "bar",
             "labels": labels,
-            "series": [{"label": "answers", "data": list(found.counts), "colour": "c1"}],
+            "series": [{"label": "answers", "data": list(histogram.counts), "colour": "c1"}],
             "apart": 0.9,
-            "x": f"{found.unit}, from",
+            "x": f"{histogram.unit}, from",
             "y": {"title": "answers", "unit": "answers"},
         },
     )

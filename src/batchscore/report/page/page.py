@@ -20,9 +20,9 @@ from batchscore.report.page import answers, requests, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
 from batchscore.report.page.model import PageData, TaskData
-from batchscore.report.page.runs import Run, counts
+from batchscore.report.page.runs import counts
 from batchscore.report.page.time_axis import TimeAxis, time_axis
-from batchscore.report.page.verdict import RowCounts, Spending, quota_used, rows_of, spending, verdict
+from batchscore.report.page.verdict import quota_used, spending, total_of, verdict
 from batchscore.report.timeline import percentile
 from batchscore.report.words import (
     code_text,
@@ -38,10 +38,10 @@ from batchscore.version import VERSION
 MOST_PROBLEMS = 20
 
 
-def page(found: PageData) -> bytes:
+def page(content: PageData) -> bytes:
     """Return the page, UTF-8."""
     charts: list[Chart] = []
-    sections = [section(task, found, charts) for task in found.tasks]
+    sections = [section(task, content, charts) for task in content.tasks]
     style, library, script = source("page.css"), source("vendor/chart.umd.min.js"), source("page.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(library)} "
@@ -53,14 +53,14 @@ def page(found: PageData) -> bytes:
         .substitute(
             policy=policy,
             generator=html(f"batchscore {VERSION}"),
-            title=html(f"{found.output}: batchscore report"),
+            title=html(f"{content.output}: batchscore report"),
             style=style,
-            where=name(found.output),
-            navigation=navigation(found.tasks),
+            where=name(content.output),
+            navigation=navigation(content.tasks),
             tasks=concat(sections),
-            problems=problems(found.problems),
+            problems=problems(content.problems),
             footer=html(
-                f"Written {moment_text(found.made)} by batchscore {VERSION}. Contains no text of the input."
+                f"Written {moment_text(content.made)} by batchscore {VERSION}. Contains no text of the input."
             ),
             charts=data(drawn),
             library=library,
@@ -90,19 +90,19 @@ def navigation(tasks: Sequence[TaskData]) -> Html:
     return element("nav", element("ul", links), aria_label="Tasks")
 
 
-def problems(found: Sequence[str]) -> Html:
+def problems(messages: Sequence[str]) -> Html:
     """Return the problems with the output."""
-    if not found:
+    if not messages:
         return Html("")
-    more = [f"and {len(found) - MOST_PROBLEMS:,} more"] if len(found) > MOST_PROBLEMS else []
-    listed = concat(element("li", each) for each in [*found[:MOST_PROBLEMS], *more])
+    more = [f"and {len(messages) - MOST_PROBLEMS:,} more"] if len(messages) > MOST_PROBLEMS else []
+    listed = concat(element("li", each) for each in [*messages[:MOST_PROBLEMS], *more])
     return concat([element("h2", "Damaged, or left out of this page"), element("ul", listed, class_="notes")])
 
 
-def section(task: TaskData, found: PageData, charts: list[Chart]) -> Html:
+def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
     """Return all of one task."""
     axis = time_axis(task.runs)
-    parts: list[Html] = [first_screen(task, found.output, axis), element("h2", "Timeline")]
+    parts: list[Html] = [first_screen(task, content.output, axis), element("h2", "Timeline")]
     if axis is None:
         parts.append(element("p", "No run has a timeline.", class_="note"))
     else:
@@ -110,7 +110,7 @@ def section(task: TaskData, found: PageData, charts: list[Chart]) -> Html:
         note = "Times without a run are left out of the axis." if axis.gaps else ""
         note = note if drawn else "There are too few requests for charts."
         parts.append(element("p", note, class_="note") if note else Html(""))
-        parts.append(placed(drawn, charts))
+        parts.append(place_charts(drawn, charts))
     parts += [
         sample(task, charts),
         element("h2", "Requests"),
@@ -129,7 +129,7 @@ def section(task: TaskData, found: PageData, charts: list[Chart]) -> Html:
     return element("section", concat(parts), id=task.task, class_="task")
 
 
-def placed(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
+def place_charts(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
     """Return the elements of some charts, and add them to all charts."""
     shown = []
     if len(wanted) % 2 and not wanted[-1].wide:
@@ -164,7 +164,7 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
         [
             element("div", concat(block), class_=f"verdict {result.kind}"),
             element("ul", concat(listed), class_="findings") if listed else Html(""),
-            figures(rows_of(task), spending(task.runs), axis, task.runs, len(task.files)),
+            figures(task, axis),
         ]
     )
 
@@ -181,11 +181,12 @@ def findings_of(task: TaskData) -> list[tuple[str, str]]:
     return found
 
 
-def figures(rows: RowCounts, spent: Spending, axis: TimeAxis | None, runs: Sequence[Run], files: int) -> Html:
+def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     """Return the key figures."""
+    runs, rows, spent = task.runs, total_of(task), spending(task.runs)
     empty = f"{rows.empty:,} more are empty" if rows.empty else "none is empty"
     shown: list[tuple[str, str, str]] = [
-        ("Scored", count_text(rows.ok, "row"), f"of {rows.rows:,} in {count_text(files, 'file')}"),
+        ("Scored", count_text(rows.ok, "row"), f"of {rows.rows:,} in {count_text(len(task.files), 'file')}"),
         ("Failed", count_text(rows.failed, "row"), empty),
     ]
     if rows.not_reached:
@@ -240,25 +241,27 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
     head = element("h2", f"Sample of the {what}")
     scored = sum(each.ok for each in task.files)
     if task.map is not None:
-        found = task.map
-        low, median, high = found.lengths or (0.0, 0.0, 0.0)
+        mapped = task.map
+        low, median, high = mapped.lengths or (0.0, 0.0, 0.0)
         there = count_text(scored, "vector")
         rows = [
-            ("read", f"{found.sampled:,} of {there} with {found.dimensions:,} dimensions"),
-            ("zero, or not finite", f"{found.zero:,} and {found.odd:,}"),
+            ("read", f"{mapped.sampled:,} of {there} with {mapped.dimensions:,} dimensions"),
+            ("zero, or not finite", f"{mapped.zero:,} and {mapped.odd:,}"),
             (
                 "near duplicates",
-                f"{count_text(found.near, 'pair')} above cosine {vectors.NEAR}, {found.rows_in_pairs:,} rows",
+                f"{count_text(mapped.near, 'pair')} above cosine {vectors.NEAR}; {mapped.rows_in_pairs} rows",
             ),
             ("vector length", f"{low:.4g} to {high:.4g}, median {median:.4g}"),
-            ("mean cosine", NOTHING if found.alike is None else f"{found.alike:.3f}"),
+            ("mean cosine", NOTHING if mapped.alike is None else f"{mapped.alike:.3f}"),
         ]
         caption = "A fixed sample over all files; `batchscore report` reads a larger one"
-        drawn = placed([vector_map(found)], charts) if len(found.origins) > 1 else Html("")
+        drawn = place_charts([vector_map(mapped)], charts) if len(mapped.origins) > 1 else Html("")
         facts = table(caption, ("property", "value"), rows)
-        return concat([head, drawn, Html("<br>"), facts, tables.pairs(found)])
+        return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
-        return concat([head, reasons(task), placed([lengths(each) for each in task.answers.lengths], charts)])
+        return concat(
+            [head, reasons(task), place_charts([lengths(each) for each in task.answers.lengths], charts)]
+        )
     why = task.no_sample or f"No {what} {'could be read' if scored else 'yet'}."
     return concat([head, element("p", why, class_="note")])
 

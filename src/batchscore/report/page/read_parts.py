@@ -16,6 +16,7 @@ import orjson
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.objects import StoredFile
+from batchscore.task import EMBEDDINGS
 
 #: Parts up to this size are read completely.
 SMALL_BYTES = 2 * 2**20
@@ -82,7 +83,7 @@ def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterat
         picked = [int(number * step) for number in range(min(wanted, rows))]
         table = file.read(columns=having).take(picked)
         cells = {
-            name: vectors_of(table[name]) if name == "embeddings" else table[name].to_pylist()
+            name: vectors_of(table[name]) if name == EMBEDDINGS.name else table[name].to_pylist()
             for name in having
         }
         for values in zip(*cells.values(), strict=True):

@@ -10,20 +10,20 @@ from collections.abc import Sequence
 
 from batchscore.errors import duration_text
 from batchscore.report.page.markup import NOTHING, Html, bar, element, name, table
-from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
+from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.words import code_text
 
 MOST_SLOWEST = 10
 MOST_CAUSES = 50
 
 
-def deployments(runs: Sequence[Run]) -> Html:
+def deployments(runs: Sequence[RecordedRun]) -> Html:
     """Return the table of deployments, for all runs."""
-    found: dict[str, Counter[str]] = {}
+    totals: dict[str, Counter[str]] = {}
     last: dict[str, tuple[str, str]] = {}
     for run in runs:
         for label, each in mapping(run.timeline.record.get("deployments") if run.timeline else None).items():
-            sums = found.setdefault(label, Counter())
+            sums = totals.setdefault(label, Counter())
             for key in ("requests", "prompt_tokens", "completion_tokens", "refused", "failed_requests"):
                 sums[key] += int(number(mapping(each), key))
             for key in ("seconds", "paused", "down"):
@@ -41,7 +41,7 @@ def deployments(runs: Sequence[Run]) -> Html:
             duration_text(sums["down"]) if sums["down"] else NOTHING,
             code_text(" ".join(filter(None, last[label]))) or NOTHING,
         )
-        for label, sums in found.items()
+        for label, sums in totals.items()
     ]
     heads = (
         "deployment",
@@ -57,26 +57,26 @@ def deployments(runs: Sequence[Run]) -> Html:
     return table("Deployments, in all runs", heads, rows, figures="tnnnnnnno") if rows else Html("")
 
 
-def retries(runs: Sequence[Run]) -> Html:
+def retries(runs: Sequence[RecordedRun]) -> Html:
     """Return the table of failed requests by cause."""
-    found: Counter[tuple[str, str]] = Counter()
+    causes: Counter[tuple[str, str]] = Counter()
     for run in runs:
         if run.timeline is None:
-            found.update(
+            causes.update(
                 {(cause, NOTHING): count for cause, count in counts(run.this_run.get("retried")).items()}
             )
             continue
         for each in items(run.timeline.record.get("retries")):
             status = each.get("status")
             key = (text(each.get("cause")), str(status) if is_number(status) else "no response")
-            found[key] += int(number(each, "count"))
-    if not found:
+            causes[key] += int(number(each, "count"))
+    if not causes:
         words = "No request failed." if runs else "No record of a run could be read."
         return element("p", words, class_="note")
-    most = max(found.values())
+    most = max(causes.values())
     rows = [
         (code_text(cause), status, f"{count:,}", bar(count / most))
-        for (cause, status), count in found.most_common(MOST_CAUSES)
+        for (cause, status), count in causes.most_common(MOST_CAUSES)
     ]
     return table(
         "Requests that were retried or failed, by cause",
@@ -86,12 +86,12 @@ def retries(runs: Sequence[Run]) -> Html:
     )
 
 
-def slowest(runs: Sequence[Run]) -> Html:
+def slowest(runs: Sequence[RecordedRun]) -> Html:
     """Return the table of the slowest requests of all runs."""
-    found = [
+    requests = [
         each for run in runs if run.timeline is not None for each in items(run.timeline.record.get("slowest"))
     ]
-    found.sort(key=lambda each: -number(each, "seconds"))
+    requests.sort(key=lambda each: -number(each, "seconds"))
     rows = [
         (
             duration_text(number(each, "seconds")),
@@ -102,7 +102,7 @@ def slowest(runs: Sequence[Run]) -> Html:
             code_text(text(each.get("cause"))) or "ok",
             name(text(each.get("deployment"))),
         )
-        for each in found[:MOST_SLOWEST]
+        for each in requests[:MOST_SLOWEST]
     ]
     heads = ("latency", "file", "first row", "id", "rows", "outcome", "deployment")
     return table("The slowest requests", heads, rows, figures="ntntntt") if rows else Html("")

@@ -43,7 +43,7 @@ class RunTimeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RecordedRun:
     """One run: `started` is in seconds since 1970; `problems` say what of its record cannot be used."""
 
     name: str
@@ -80,7 +80,7 @@ class Run:
         return token_cost(self.task, price_in, price_out, *tokens)
 
 
-def run_from(name: str, data: bytes) -> Run | str:
+def run_from(name: str, data: bytes) -> RecordedRun | str:
     """Return the run of a record, or why the record cannot be used."""
     try:
         record = orjson.loads(data)
@@ -96,7 +96,7 @@ def run_from(name: str, data: bytes) -> Run | str:
     if started.tzinfo is None:
         started = started.replace(tzinfo=timezone.utc)
     timeline, problem = timeline_from(record.get("timeline"))
-    return Run(
+    return RecordedRun(
         name=name,
         task=task,
         started=started.timestamp(),
@@ -109,23 +109,23 @@ def run_from(name: str, data: bytes) -> Run | str:
     )
 
 
-def timeline_from(found: Any) -> tuple[RunTimeline | None, str]:
+def timeline_from(data: Any) -> tuple[RunTimeline | None, str]:
     """Return the timeline, or why it cannot be used."""
-    if found is None:
+    if data is None:
         return None, "has no timeline: it was written by an earlier version"
-    version = mapping(found).get("version")
+    version = mapping(data).get("version")
     if is_number(version) and version > TIMELINE_VERSION:
         return None, "has a timeline of a later version of batchscore"
     try:
-        width = found["bin_seconds"]
-        columns = {name: numbers(found["columns"][name]) for name in SUMS}
+        width = data["bin_seconds"]
+        columns = {name: numbers(data["columns"][name]) for name in SUMS}
         bins = len(columns["requests"])
         limits = {
             text(name): {kind: limits_from(each[kind], bins) for kind in ("rpm", "tpm")}
-            for name, each in found["limits"].items()
+            for name, each in data["limits"].items()
         }
-        round_trips = [{int(step): int(count) for step, count in each} for each in found["round_trips"]]
-        after = number(found, "after_seconds")
+        round_trips = [{int(step): int(count) for step, count in each} for each in data["round_trips"]]
+        after = number(data, "after_seconds")
         sound = (
             is_number(width)
             and width > 0
@@ -142,21 +142,21 @@ def timeline_from(found: Any) -> tuple[RunTimeline | None, str]:
             return None, "has a damaged timeline"
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None, "has a damaged timeline"
-    return RunTimeline(after, float(width), bins, columns, limits, round_trips, found), ""
+    return RunTimeline(after, float(width), bins, columns, limits, round_trips, data), ""
 
 
-def limits_from(found: Any, bins: int) -> list[float | None]:
+def limits_from(column: Any, bins: int) -> list[float | None]:
     """Return a column of limits; raises `ValueError` if it is not one."""
-    if not isinstance(found, list) or len(found) != bins:
+    if not isinstance(column, list) or len(column) != bins:
         raise ValueError("not a column of limits")
-    return [float(each) if is_number(each) and each > 0 else None for each in found]
+    return [float(each) if is_number(each) and each > 0 else None for each in column]
 
 
-def numbers(found: Any) -> list[float]:
+def numbers(column: Any) -> list[float]:
     """Return a column of figures; raises `ValueError` if it is not one."""
-    if not isinstance(found, list) or not all(is_number(each) and each >= 0 for each in found):
+    if not isinstance(column, list) or not all(is_number(each) and each >= 0 for each in column):
         raise ValueError("not a column of figures")
-    return found
+    return column
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -21,6 +21,7 @@ from batchscore.report.page.read_parts import bytes_for, some_records, vector_of
 from batchscore.report.page.runs import is_number, text
 from batchscore.report.page.vectors import Origin, VectorMap, map_of
 from batchscore.stores.address import Place
+from batchscore.task import EMBEDDINGS
 
 LONGEST_FILE_NAME = 1000
 
@@ -85,7 +86,7 @@ def read_sample(
     folder: Place, task: str, files: Sequence[FileAccount], size: SampleSize, until: TimeLimit
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the records; parts that cannot be read are skipped, and reading ends in time."""
-    columns = ("file", "row", "id", task, *(() if task == "embeddings" else ("finish_reason", "usage")))
+    columns = ("file", "row", "id", task, *(() if task == EMBEDDINGS.name else ("finish_reason", "usage")))
     read = 0
     for each in sorted(parts_to_read(files, size), key=lambda each: hash_order(each.part.name)):
         place = folder / task / each.part.name
@@ -104,8 +105,8 @@ def map_of_sample(
     """Return the map of some vectors; `None` if there are none."""
     vectors: list[np.ndarray[Any, np.dtype[np.float32]]] = []
     origins: list[Origin] = []
-    for record in islice(read_sample(folder, "embeddings", files, size, until), size.records):
-        vector = vector_of(record.get("embeddings"))
+    for record in islice(read_sample(folder, EMBEDDINGS.name, files, size, until), size.records):
+        vector = vector_of(record.get(EMBEDDINGS.name))
         if vector is None or (vectors and len(vector) != len(vectors[0])):
             continue
         vectors.append(vector)

@@ -13,7 +13,7 @@ from batchscore.errors import EXIT_MEANINGS, ExitCode, duration_text, name_setti
 from batchscore.report.advice import advice
 from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
-from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
+from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import VectorMap
 from batchscore.report.words import (
     code_text,
@@ -55,12 +55,12 @@ STATES = {
 }
 
 
-def failures(found: Failures) -> Html:
+def failures(failed: Failures) -> Html:
     """Return the failed rows by error code, with advice and examples for each."""
-    if not found.total:
+    if not failed.total:
         return element("p", "No row failed.", class_="note")
     bounded = (
-        "" if found.all_read else f" The first {found.read:,} of {found.total:,} error records were read."
+        "" if failed.all_read else f" The first {failed.read:,} of {failed.total:,} error records were read."
     )
     blocks = [
         details(
@@ -68,12 +68,12 @@ def failures(found: Failures) -> Html:
             concat(
                 [
                     element("p", name_settings(advice(code, in_full=True))),
-                    rows_failed(code, found.examples.get(code, []), count),
+                    rows_failed(code, failed.examples.get(code, []), count),
                 ]
             ),
             is_open=place == 0 and count <= MOST_UNFOLDED,
         )
-        for place, (code, count) in enumerate(sorted(found.by_code.items(), key=lambda item: -item[1]))
+        for place, (code, count) in enumerate(sorted(failed.by_code.items(), key=lambda item: -item[1]))
     ]
     note = element("p", f"Messages are from batchscore and quote no input.{bounded}", class_="note")
     return concat([note, *blocks])
@@ -96,9 +96,9 @@ def rows_failed(code: str, examples: Sequence[FailedRow], count: int) -> Html:
     return table(caption, ("file", "row", "id", "message", "HTTP status", "attempts"), rows, figures="tntlnn")
 
 
-def files(found: Sequence[FileAccount], unread: int) -> Html:
+def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     """Return the input files and their state, those with problems first."""
-    ordered = sorted(found, key=lambda each: (each.state == "complete", -each.failed, -each.not_reached))
+    ordered = sorted(accounts, key=lambda each: (each.state == "complete", -each.failed, -each.not_reached))
     rows = [
         (
             name(each.file),
@@ -128,9 +128,11 @@ def files(found: Sequence[FileAccount], unread: int) -> Html:
         "tokens billed",
         "kept in records",
     )
-    more = [f"{len(found) - MOST_FILES:,} more files are in manifest/"] if len(found) > MOST_FILES else []
+    more = (
+        [f"{len(accounts) - MOST_FILES:,} more files are in manifest/"] if len(accounts) > MOST_FILES else []
+    )
     more += [f"{unread:,} files were left out for lack of time"] if unread else []
-    caption = f"{count_text(len(found), 'file')}, those with problems first" + "".join(
+    caption = f"{count_text(len(accounts), 'file')}, those with problems first" + "".join(
         f"; {each}" for each in more
     )
     return table(caption, heads, rows, figures="ttnnnnnnn")
@@ -141,7 +143,7 @@ def state_of(file: FileAccount) -> str:
     return STATES.get(file.state, code_text(file.state))
 
 
-def runs_table(runs: Sequence[Run]) -> Html:
+def runs_table(runs: Sequence[RecordedRun]) -> Html:
     """Return the runs, the latest first."""
     rows = [
         (
@@ -173,7 +175,7 @@ def runs_table(runs: Sequence[Run]) -> Html:
     return table(caption, heads, rows, figures="ontnnnnnl") if rows else Html("")
 
 
-def result_text(run: Run) -> str:
+def result_text(run: RecordedRun) -> str:
     """Return how a run ended."""
     code = run.record.get("exit_code")
     shown = NOTHING
@@ -191,7 +193,7 @@ def settings(task: TaskData) -> Html:
         return Html("")
     run = task.runs[-1]
     values = [
-        (code_text(key), shown(value, UNITS.get(key, "")))
+        (code_text(key), setting_value(value, UNITS.get(key, "")))
         for key, value in run.settings.items()
         if value not in (None, "", [], {}, False)
     ]
@@ -217,7 +219,7 @@ def settings(task: TaskData) -> Html:
     return details("Settings, endpoints and versions of the last run", concat(parts))
 
 
-def shown(value: Any, unit: str) -> Html:
+def setting_value(value: Any, unit: str) -> Html:
     """Return a setting's value with its unit, cut if it is long."""
     words = value if isinstance(value, str) else repr(value)
     if value is True:
@@ -227,7 +229,7 @@ def shown(value: Any, unit: str) -> Html:
     return name(words if len(words) <= LONGEST_SETTING else words[: LONGEST_SETTING - 1] + "…")
 
 
-def notices(runs: Sequence[Run]) -> Html:
+def notices(runs: Sequence[RecordedRun]) -> Html:
     """Return the notices of the runs."""
     rows = [
         (moment_text(run.started + run.timeline.after + number(each, "second")), str(each.get("text", "")))
@@ -243,9 +245,9 @@ def notices(runs: Sequence[Run]) -> Html:
     )
 
 
-def pairs(found: VectorMap) -> Html:
+def pairs(vectors: VectorMap) -> Html:
     """Return rows with almost equal vectors."""
-    if not found.examples:
+    if not vectors.examples:
         return Html("")
     rows = [
         (
@@ -255,7 +257,7 @@ def pairs(found: VectorMap) -> Html:
             f"{pair.second.row:,}",
             f"{pair.cosine:.5f}",
         )
-        for pair in found.examples
+        for pair in vectors.examples
     ]
-    caption = f"{len(rows):,} of {count_text(found.near, 'pair')} of near duplicates in the sample"
+    caption = f"{len(rows):,} of {count_text(vectors.near, 'pair')} of near duplicates in the sample"
     return table(caption, ("file", "row", "other file", "other row", "cosine"), rows, figures="tntnn")

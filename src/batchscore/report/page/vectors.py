@@ -174,42 +174,42 @@ def orthonormal(basis: Floats) -> Floats:
     return found
 
 
-def points_by_file(found: VectorMap, most: int) -> list[tuple[str, list[int]]]:
+def points_by_file(vectors: VectorMap, most: int) -> list[tuple[str, list[int]]]:
     """Return the map's points in at most `most` groups: the files with most points, and all others."""
-    by_file = Counter(origin.file for origin in found.origins)
+    by_file = Counter(origin.file for origin in vectors.origins)
     named = [file for file, _ in sorted(by_file.items(), key=lambda item: (-item[1], item[0]))]
     shown = named if len(named) <= most else named[: most - 1]
     places: dict[str | None, list[int]] = {file: [] for file in shown}
     rest: list[int] = []
-    for index, origin in enumerate(found.origins):
+    for index, origin in enumerate(vectors.origins):
         places.get(origin.file, rest).append(index)
     groups: list[tuple[str, list[int]]] = [(str(file), indexes) for file, indexes in places.items()]
     return [*groups, (f"{len(named) - len(shown):,} other files", rest)] if rest else groups
 
 
-def findings(found: VectorMap) -> list[tuple[str, str]]:
+def findings(vectors: VectorMap) -> list[tuple[str, str]]:
     """Return the obvious problems of the vectors: `fine` or `look`, and a sentence."""
-    if not found.sampled:
+    if not vectors.sampled:
         return [("look", "There are no vectors to look at.")]
-    of = f"of the {found.sampled:,} vectors read"
+    of = f"of the {vectors.sampled:,} vectors read"
     problems = []
-    if found.odd:
-        problems.append(f"{found.odd:,} {of} have numbers that are not finite.")
-    if found.zero:
-        problems.append(f"{found.zero:,} {of} are zero: their similarity to others is undefined.")
-    if found.all_equal:
+    if vectors.odd:
+        problems.append(f"{vectors.odd:,} {of} have numbers that are not finite.")
+    if vectors.zero:
+        problems.append(f"{vectors.zero:,} {of} are zero: their similarity to others is undefined.")
+    if vectors.all_equal:
         problems.append("All vectors are the same. Check which text was sent.")
-    elif found.alike is not None and found.alike > COLLAPSED and len(found.origins) > 20:
+    elif vectors.alike is not None and vectors.alike > COLLAPSED and len(vectors.origins) > 20:
         problems.append(
-            f"The vectors hardly differ (mean cosine {found.alike:.3f}). Check which text was sent."
+            f"The vectors hardly differ (mean cosine {vectors.alike:.3f}). Check which text was sent."
         )
-    if not found.all_equal and found.rows_in_pairs > 0.2 * max(len(found.origins), 5):
-        share = percent_text(found.rows_in_pairs, len(found.origins), decimals=1)
+    if not vectors.all_equal and vectors.rows_in_pairs > 0.2 * max(len(vectors.origins), 5):
+        share = percent_text(vectors.rows_in_pairs, len(vectors.origins), decimals=1)
         problems.append(f"{share} {of} have a near duplicate (cosine above {NEAR}).")
     if problems:
         return [("look", problem) for problem in problems]
-    pairs = f"{found.near:,} {'pair' if found.near == 1 else 'pairs'} of near duplicates"
-    return [("fine", f"No problems found: of {found.sampled:,} vectors read, none is zero; {pairs}.")]
+    pairs = f"{vectors.near:,} {'pair' if vectors.near == 1 else 'pairs'} of near duplicates"
+    return [("fine", f"No problems found: of {vectors.sampled:,} vectors read, none is zero; {pairs}.")]
 
 
 def rounded(value: Any) -> Any:

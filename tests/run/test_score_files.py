@@ -1,0 +1,109 @@
+"""A run leaves one record without secrets; neither its page, MLflow nor its estimate can change its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.rows import Event, Notice
+from batchscore.run.expected import expected
+from batchscore.run.result import RunResult
+from batchscore.run.score_files import score_files
+
+if TYPE_CHECKING:
+    from batchscore.plan.measure import Measurement
+
+SEARCH = {"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "HUSH"}}}
+
+
+@pytest.fixture
+def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunResult, list[str]]]:
+    """Score two rows with the simulator in this process; gives the end and the notices."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("text\none\ntwo\n")
+
+    def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[RunResult, list[str]]:
+        given = {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True} | flags
+        notices: list[str] = []
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Notice):
+                notices.append(event.text)
+
+        finished = score_files(
+            resolve_settings(given, environ={}).settings,
+            ["in.csv"],
+            environ=environ or {},
+            listen=listen,
+        )
+        return finished, notices
+
+    return scored
+
+
+def test_runs_within_one_second_write_a_record_each_without_secrets(
+    score: Callable[..., tuple[RunResult, list[str]]],
+) -> None:
+    for _ in range(3):
+        finished, _ = score(
+            param={"data_sources": [SEARCH]}, scratch_dir=os.fsdecode(b"caf\xe9"), overwrite=True
+        )
+    records = [json.loads(path.read_text()) for path in Path("out/runs").glob("*.json")]
+    assert len(records) == len({record["worker"] for record in records}) == 3
+    assert any(finished.record.name.endswith(f"Z-{record['worker']}.json") for record in records)
+    assert records[0]["settings"]["scratch_dir"] == "caf\\udce9"
+    assert not [path for path in Path("out").rglob("*") if path.is_file() and b"HUSH" in path.read_bytes()]
+
+
+@pytest.mark.slow
+def test_tracking_that_cannot_start_or_end_changes_nothing(
+    score: Callable[..., tuple[RunResult, list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        # A host may have put a path there that is no text; Python passes it over.
+        patch.setattr(sys, "path", [*sys.path, tmp_path])
+        finished, notices = score(track=True)
+    assert (int(finished.exit_code), finished.outcome.ok) == (0, 2)
+    assert any("MLflow tracking failed" in notice for notice in notices)
+
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    finished, notices = score(track=True, output="other")
+    assert (int(finished.exit_code), finished.outcome.ok) == (0, 2)
+    assert any("MLflow tracking failed" in notice for notice in notices)
+
+
+def test_an_interrupted_page_does_not_change_the_result(
+    score: Callable[..., tuple[RunResult, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, _ = score()
+    assert result.report is not None
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("batchscore.run.score_files.write_report", interrupted)
+    result, notices = score()
+    assert (int(result.exit_code), result.report) == (0, None)
+    assert "interrupted" in str(notices)
+
+
+def test_a_failed_estimate_does_not_fail_the_run() -> None:
+    class Failing:
+        def measure(self, **_: object) -> None:
+            raise RuntimeError("unexpected")
+
+    settings = resolve_settings(
+        {"task": "chat", "model": "m", "output": "out", "column": "text"}, environ={}
+    ).settings
+    assert expected(settings, cast("Measurement", Failing())) is None
