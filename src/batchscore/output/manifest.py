@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from batchscore.errors import OutputError, setting_name
+from batchscore.output.cost import Cost, share
 from batchscore.output.layout import MARKER, Layout
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -61,6 +62,10 @@ class Commit:
     tokens_kept: int = 0
     scores: PartFile | None = None
     error_records: PartFile | None = None
+
+    def cost_of(self, scored: int) -> Cost:
+        """Return the cost of this part if `scored` of its scores stay in records."""
+        return Cost(self.attempts, self.tokens_billed, share(self.tokens_kept, scored, self.ok))
 
     def retried(self, *, retry_errors: bool) -> int:
         """Return the number of errors that a run retries: transient ones, or all but empty rows."""

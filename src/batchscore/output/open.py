@@ -28,7 +28,6 @@ from batchscore.output.manifest import manifest_paths, read_manifest
 from batchscore.output.one_file import layouts_of_other_tasks, refuse_foreign_file, refuse_to_lose
 from batchscore.output.place import Output
 from batchscore.output.shared_ledger import SharedLedger
-from batchscore.output.single_ledger import SingleLedger
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Listen, Notice
 from batchscore.settings.slices import OutputSettings
@@ -66,15 +65,15 @@ def open_ledger(
         return shared
     if settings.incremental:
         hidden = replace(spec, layout=next_layout(layout))
-        following = NextLedger(hidden, visible=SingleLedger(spec), run=run_name_after(layout, run))
+        following = NextLedger(hidden, visible=Ledger(spec), run=run_name_after(layout, run))
         discarded += following.prepare(overwrite=overwrite)
         text = f"replaces {discarded:,} scores of {output.named}, file by file" if discarded else ""
         notify(following.journals_moved_to, text, output, listen)
         return following
     if overwrite:
         discarded += drop_reported_scores(layout, run_name_after(layout, run))
-    single = SingleLedger(spec)
-    discarded += single.prepare(overwrite=overwrite)
+    single = Ledger(spec)
+    discarded += single.read_output(spec, overwrite=overwrite)
     if output.file is not None and not overwrite:
         refuse_to_lose(single.manifests, output.file, spec.files)
     elif output.file is not None:

@@ -17,7 +17,7 @@ import numpy as np
 import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, OutputError
-from batchscore.output.cost import Cost, share
+from batchscore.output.cost import Cost
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit
@@ -248,18 +248,6 @@ class FileInParts:
         for part in complete:
             del self.open[part.number]
         return complete
-
-
-def take_over_records(
-    part: Part, commit: Commit, records: Mapping[int, Settled], rows: AbstractSet[int], *, retry_errors: bool
-) -> None:
-    """Settle those of the `rows` whose published record is final."""
-    for row, old in records.items():
-        if row in rows and is_final(old, retry_errors=retry_errors):
-            part.settle(old)
-    scored = sum(isinstance(old.result, Score) for old in part.settled.values())
-    part.cost = Cost(commit.attempts, commit.tokens_billed, share(commit.tokens_kept, scored, commit.ok))
-    part.in_journal = not part.settled
 
 
 def is_final(settled: Settled, *, retry_errors: bool) -> bool:

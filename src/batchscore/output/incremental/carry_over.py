@@ -11,7 +11,6 @@ from itertools import groupby
 
 from batchscore.output.incremental.known_answers import KnownAnswers
 from batchscore.output.incremental.next_ledger import NextLedger
-from batchscore.output.ledger import commit_part
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import Part, copy_answer, is_final
 from batchscore.rows import Prompt, Settled
@@ -26,9 +25,7 @@ def carry_over(
     """
     before = None if file in ledger.replaced.files else ledger.visible.manifests.get(file)
     spec = ledger.spec
-    manifest = ledger.manifests.get(file)
-    if manifest is None:
-        manifest = ledger.manifests[file] = Manifest(file, spec.layout.task, spec.fingerprint)
+    manifest = ledger.manifest_of(file)
     if before is not None:
         manifest.dimensions = manifest.dimensions or before.dimensions
     manifest.input, manifest.state = digest, "partial"
@@ -80,4 +77,4 @@ def carry_over_part(
     encoded = ledger.encode(part)
     if encoded is not None:
         # No journal holds any of it, so none may be removed for it.
-        commit_part(ledger, encoded)
+        ledger.commit(encoded)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 
 from batchscore.errors import OutputOverwritten
 from batchscore.output.conflicts import refuse_other_settings
-from batchscore.output.cost import Cost, share
 from batchscore.output.incremental.changes import Version, differences
 from batchscore.output.incremental.replaced import ReplacedFiles
 from batchscore.output.incremental.set_aside import read_set_aside, set_journals_aside, set_version_aside
@@ -28,21 +27,12 @@ from batchscore.output.incremental.switch import (
     write_changes,
 )
 from batchscore.output.layout import Layout
-from batchscore.output.ledger import (
-    README_TEXT,
-    Ledger,
-    begin_file,
-    encode_part,
-    publish_part,
-    read_output,
-    save_manifest,
-)
+from batchscore.output.ledger import README_TEXT, Ledger
 from batchscore.output.leftovers import list_files, refuse_foreign_files, remove_uncommitted, sweep
 from batchscore.output.manifest import Commit, Manifest, read_manifest
 from batchscore.output.part_files import EncodedPart
 from batchscore.output.parts import FileInParts, Part, is_final
 from batchscore.output.row_digests import read_digests
-from batchscore.output.single_ledger import SingleLedger
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
 
@@ -56,7 +46,7 @@ class NextLedger(Ledger):
     by their file's name. `changed` counts the records in the run's changes file by kind.
     """
 
-    visible: SingleLedger = field(kw_only=True)
+    visible: Ledger = field(kw_only=True)
     run: str = field(kw_only=True)
     replaced: ReplacedFiles = field(init=False)
     unchanged: set[str] = field(default_factory=set, kw_only=True)
@@ -74,7 +64,7 @@ class NextLedger(Ledger):
         remove_uncommitted(layout, manifests)
         if overwrite:
             remove_next_versions(layout)
-        read_output(self, visible.spec, overwrite=overwrite)
+        self.read_output(visible.spec, overwrite=overwrite)
         self.visible_commits = {
             part.name: commit
             for manifest in manifests
@@ -162,7 +152,7 @@ class NextLedger(Ledger):
         """Begin with a file, on top of what was carried over; `None` if nothing is left to do."""
         if file in self.unchanged:
             return None
-        return begin_file(self, file, digest, self.is_there, self.take_over)
+        return Ledger.start(self, file, digest)
 
     def is_there(self, commit: Commit) -> bool:
         """Whether a part's files are there: its own, or those of the old version if they are the same."""
@@ -183,8 +173,7 @@ class NextLedger(Ledger):
         else:
             scored = set(digests.rows[digests.scored].tolist()) if commit.scores is not None else set()
         part.spilled = scored & rows
-        kept = share(commit.tokens_kept, len(part.spilled), commit.ok)
-        part.cost = Cost(commit.attempts, commit.tokens_billed, kept)
+        part.cost = commit.cost_of(len(part.spilled))
         part.in_journal = False
         for row, old in records.items():
             error = row in rows and isinstance(old.result, RowError)
@@ -199,17 +188,7 @@ class NextLedger(Ledger):
                 if row in part.spilled and row not in part.settled:
                     part.settled[row] = settled
             part.spilled -= part.settled.keys()
-        return encode_part(self, part)
-
-    def publish(self, encoded: EncodedPart | None) -> None:
-        """Write a part's files, then its commit record into the manifest."""
-        if encoded is not None:
-            publish_part(self, encoded)
-
-    def write_manifest(self, file: str) -> None:
-        """Write a file's manifest, and remove the journals of the parts that it names."""
-        save_manifest(self, file)
-        self.remove_published_journals(file)
+        return Ledger.encode(self, part)
 
     def finish(self, file: str) -> None:
         """Write the manifest of a version, and put a complete one in place.
