@@ -12,15 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from batchscore.output.conflicts import advice_on_change, error_of_change, refuse_other_settings
-from batchscore.output.cost import split_by_part
+from batchscore.output.conflicts import (
+    advice_on_change,
+    discard_scores,
+    error_of_change,
+    refuse_foreign_files,
+    refuse_other_settings,
+    remove_uncommitted,
+    sweep,
+)
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
 from batchscore.output.layout import journal_name
-from batchscore.output.leftovers import discard_scores, refuse_foreign_files, remove_uncommitted, sweep
-from batchscore.output.manifest import Commit, Manifest, manifest_paths, read_and_restore, write_manifest
+from batchscore.output.manifest import Commit, Manifest, manifest_paths, read_manifest, write_manifest
 from batchscore.output.part_files import EncodedPart, PartFiles
-from batchscore.output.parts import FileInParts, Part, is_final
+from batchscore.output.parts import FileInParts, Part, is_final, split_by_part
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores import storage
@@ -71,7 +77,7 @@ class Ledger:
         refuse_foreign_files(spec.layout)
         sweep(spec.layout)
         storage.write_whole(spec.layout.readme, README_TEXT)
-        manifests = [read_and_restore(path) for path in manifest_paths(spec.layout)]
+        manifests = [read_manifest(path, restore=True) for path in manifest_paths(spec.layout)]
         self.journals, self.journals_moved_to = open_journals(spec.layout, spec.scratch, spec.identity)
         if overwrite:
             self.journals.clear()

@@ -1,4 +1,4 @@
-"""How does an output folder become one file after its run?
+"""How do the parts of an output become one file, at the end of a run or later?
 
 It finds the parts that count and puts them in input order; `records.merge_parts` writes the file. It does not
 change the folder, and reports what the output still lacks.
@@ -6,7 +6,8 @@ change the folder, and reports what the output still lacks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchscore.errors import OutputError, OutputLocked, setting_name
@@ -18,11 +19,12 @@ from batchscore.output.find import (
     score_parts,
     task_of,
 )
-from batchscore.output.leftovers import list_files
+from batchscore.output.layout import Layout
+from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
-from batchscore.output.manifest import read_manifest
-from batchscore.output.records.infer_schema import first_record, schema_of
+from batchscore.output.manifest import Manifest, list_files, read_manifest
 from batchscore.output.records.merge_parts import merge_parts, refuse_other_suffix
+from batchscore.output.records.schema import first_record, schema_of
 from batchscore.read import digest
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
@@ -121,3 +123,31 @@ def _is_within(file: Place, folder: Place) -> bool:
     if isinstance(file, StoredPath) or isinstance(folder, StoredPath):
         return f"{file}/".startswith(f"{folder}/")
     return file.resolve().is_relative_to(folder.resolve())
+
+
+def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimensions: int | None) -> None:
+    """Write the scores of `inputs`, in their order, to one file.
+
+    `dimensions` is the vectors' length in the settings. Without scores and without a length there is no file,
+    since a column of vectors has a length.
+    """
+    parts = list(score_files_in_order(ledger.spec.layout, ledger.manifests, inputs))
+    schema = ledger.spec.schema
+    if not parts and schema.is_vector and file.suffix.lower() != ".jsonl":
+        if dimensions is None:
+            storage.remove(file)
+            return
+        schema = replace(schema, dimensions=dimensions)
+    merge_parts(parts, file, schema)
+
+
+def score_files_in_order(
+    layout: Layout, manifests: Mapping[str, Manifest], inputs: Iterable[str]
+) -> Iterator[Place]:
+    """Yield the score files of the inputs, in order."""
+    for name in inputs:
+        parts = manifests[name].parts if name in manifests else {}
+        for number in sorted(parts):
+            scores = parts[number].scores
+            if scores is not None:
+                yield layout.scores / scores.name

@@ -1,16 +1,23 @@
 """Which ledger does a run work on, and may it?
 
-A ledger is single (the run has the output for itself), shared (several workers write it), or of next versions
-(`--incremental`). This is the one place that chooses.
+Another run may hold the lock of the output. A ledger is single (the run has the output for itself), shared
+(several workers write it), or of next versions (`--incremental`). This is the one place that chooses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from batchscore.errors import OutputError, setting_name
+from batchscore.output.conflicts import (
+    discard_scores,
+    layouts_of_other_tasks,
+    refuse_foreign_file,
+    refuse_to_lose,
+)
+from batchscore.output.find import folder_of_locks
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import (
     drop_reported_scores,
@@ -23,12 +30,11 @@ from batchscore.output.journal import Journals
 from batchscore.output.journal_place import journal_folder
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
-from batchscore.output.leftovers import discard_scores
+from batchscore.output.locks.flock import SYSTEM
+from batchscore.output.locks.lock import Lock, hold_lock, refuse_locked
 from batchscore.output.manifest import manifest_paths, read_manifest
-from batchscore.output.one_file import layouts_of_other_tasks, refuse_foreign_file, refuse_to_lose
-from batchscore.output.place import Output
 from batchscore.output.shared_ledger import SharedLedger
-from batchscore.output.spec import OutputSpec
+from batchscore.output.spec import Output, OutputSpec
 from batchscore.rows import Listen, Notice
 from batchscore.settings.slices import OutputSettings
 from batchscore.stores import storage
@@ -106,3 +112,32 @@ def holds_scores(layout: Layout) -> bool:
             if read_manifest(path).ok:
                 return True
     return False
+
+
+@contextmanager
+def lock_output(settings: OutputSettings, output: Output, listen: Listen) -> Iterator[Lock]:
+    """Keep other runs of this task away from the output; raises `OutputLocked` if one is at work.
+
+    A single file holds one task, so there runs of other tasks are kept away, too. Stores have no locks: there
+    a lock in the temporary folder keeps away the runs of this machine only.
+    """
+    folder, task = folder_of_locks(output.folder), settings.task.name
+    what = f"{output.named} ({task})"
+    if settings.shared_output:
+        # One of many workers takes no lock. Only a run that has the output for itself keeps it away.
+        refuse_locked(folder, task, what=what)
+        yield Lock(folder, b"", None, SYSTEM)
+        return
+    names = {task: what} if output.file is None else {"file": f"{output.file}", task: what}
+    with ExitStack() as stack:
+        for name, text in names.items():
+            lock = stack.enter_context(
+                hold_lock(
+                    folder,
+                    name,
+                    what=text,
+                    command=f"batchscore score --task {task}",
+                    notice=lambda text: listen(Notice(text)),
+                )
+            )
+        yield lock

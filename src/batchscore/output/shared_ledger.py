@@ -15,16 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchscore.errors import TRANSIENT, OutputError, OutputOverwritten, setting_name
-from batchscore.output.conflicts import refuse_other_settings
-from batchscore.output.cost import Cost, share
+from batchscore.output.conflicts import refuse_foreign_files, refuse_other_settings, sweep
 from batchscore.output.journal_place import open_shared_journals
 from batchscore.output.layout import journal_name, stem_of
 from batchscore.output.ledger import README_TEXT, Ledger
-from batchscore.output.leftovers import refuse_foreign_files, sweep
-from batchscore.output.manifest import Commit, Manifest, copy_of, read_and_restore, read_manifest
-from batchscore.output.part_files import EncodedPart
+from batchscore.output.manifest import Commit, Cost, Manifest, copy_of, read_manifest, share
+from batchscore.output.part_files import EncodedPart, intact
 from batchscore.output.parts import FileInParts, Part
-from batchscore.output.read_part import intact
 from batchscore.output.row_digests import read_digests
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
@@ -60,7 +57,7 @@ class SharedLedger(Ledger):
         for file in self.spec.files:
             present = self.on_disk(file)
             if present is not None:
-                self.manifests[file] = read_and_restore(layout.manifest(file))
+                self.manifests[file] = read_manifest(layout.manifest(file), restore=True)
                 self.checked |= {commit for commit in present.parts.values() if intact(layout, commit)}
         self.journals = open_shared_journals(
             layout, self.spec.scratch, self.spec.identity, map(stem_of, self.spec.files)

@@ -20,9 +20,8 @@ from batchscore.output.find import (
     task_of,
 )
 from batchscore.output.layout import Layout
-from batchscore.output.leftovers import list_files
 from batchscore.output.locks.lock import hold_lock, refuse_locked
-from batchscore.output.manifest import copy_of, manifest_paths
+from batchscore.output.manifest import copy_of, list_files, manifest_paths
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -191,9 +190,7 @@ def _add_file(checked: CheckedManifest, result: Verification, incomplete: dict[s
     manifest, stated = checked.sound, checked.stated
     if manifest is None or stated is None:
         return
-    totals = FileTotals(
-        *(manifest.file, manifest.state, manifest.rows, manifest.ok, manifest.errors, manifest.empty)
-    )
+    totals = FileTotals(**manifest.totals())
     result.files.append(totals)
     result.lost += stated.ok + stated.errors - manifest.ok - manifest.errors
     incomplete.pop(manifest.file, None)

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
+import orjson
+
 from batchscore.errors import OutputOverwritten
-from batchscore.output.conflicts import refuse_other_settings
+from batchscore.output.conflicts import refuse_foreign_files, refuse_other_settings, remove_uncommitted, sweep
 from batchscore.output.incremental.changes import Version, differences
-from batchscore.output.incremental.replaced import ReplacedFiles
 from batchscore.output.incremental.set_aside import read_set_aside, set_journals_aside, set_version_aside
 from batchscore.output.incremental.switch import (
     SWITCH,
@@ -28,13 +29,13 @@ from batchscore.output.incremental.switch import (
 )
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import README_TEXT, Ledger
-from batchscore.output.leftovers import list_files, refuse_foreign_files, remove_uncommitted, sweep
-from batchscore.output.manifest import Commit, Manifest, read_manifest
+from batchscore.output.manifest import Commit, Manifest, list_files, read_manifest
 from batchscore.output.part_files import EncodedPart
 from batchscore.output.parts import FileInParts, Part, is_final
 from batchscore.output.row_digests import read_digests
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
+from batchscore.stores.address import Place
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class NextLedger(Ledger):
 
     visible: Ledger = field(kw_only=True)
     run: str = field(kw_only=True)
-    replaced: ReplacedFiles = field(init=False)
+    replaced: set[str] = field(default_factory=set, kw_only=True)
     unchanged: set[str] = field(default_factory=set, kw_only=True)
     visible_commits: dict[str, Commit] = field(default_factory=dict, kw_only=True)
     changed: Counter[str] = field(default_factory=Counter, kw_only=True)
@@ -73,28 +74,45 @@ class NextLedger(Ledger):
         }
         self.find_replaced(overwrite=overwrite)
         for manifest in manifests:
-            if manifest.file not in self.replaced.files:
+            if manifest.file not in self.replaced:
                 refuse_other_settings(visible.spec, manifest)
         storage.write_whole(layout.readme, README_TEXT)
         return sum(manifest.ok for manifest in manifests) if overwrite else 0
 
     def find_replaced(self, *, overwrite: bool) -> None:
         """Find the files to replace: all if the run overwrites, or if another run scored nothing."""
-        self.replaced = ReplacedFiles(self.spec)
         journals, manifests = self.visible.journals, self.visible.manifests
-        nothing_scored = not journals.present and not any(each.ok for each in manifests.values())
         if overwrite:
             journals.clear()
-            self.replaced.files = set(manifests)
-            self.replaced.write()
-        elif nothing_scored:
-            self.replaced.files = {
-                manifest.file
-                for manifest in manifests.values()
-                if manifest.fingerprint != self.spec.fingerprint
-            }
+            self.replaced = set(manifests)
+            self.write_replaced()
+        elif not journals.present and not any(each.ok for each in manifests.values()):
+            fingerprint = self.spec.fingerprint
+            self.replaced = {file for file, each in manifests.items() if each.fingerprint != fingerprint}
+        elif storage.exists(self.replaced_path):
+            # An overwriting run of the same settings was killed.
+            written = orjson.loads(b"".join(storage.chunks(self.replaced_path)))
+            if written["fingerprint"] == self.spec.fingerprint:
+                self.replaced = set(written["files"]) & set(manifests)
+
+    @property
+    def replaced_path(self) -> Place:
+        """The file that keeps the names of replaced files for a later run; absent if there are none."""
+        return self.spec.layout.root / "replaced.json"
+
+    def write_replaced(self) -> None:
+        """Write the names of the files that still must be replaced."""
+        if self.replaced:
+            names = {"fingerprint": self.spec.fingerprint, "files": sorted(self.replaced)}
+            storage.write_whole(self.replaced_path, orjson.dumps(names))
         else:
-            self.replaced.read(manifests)
+            storage.remove(self.replaced_path)
+
+    def forget_replaced(self, file: str) -> None:
+        """Note that a file has been replaced or dropped."""
+        if file in self.replaced:
+            self.replaced.discard(file)
+            self.write_replaced()
 
     def compare(self, inputs: Mapping[str, str]) -> None:
         """Find the changed files by their digests; set aside what was made for other inputs."""
@@ -117,7 +135,7 @@ class NextLedger(Ledger):
         """Whether no row of a file is left to score."""
         return (
             before.input == digest
-            and before.file not in self.replaced.files
+            and before.file not in self.replaced
             and before.is_done(retry_errors=self.spec.retry_errors)
             and all(self.is_reusable(before.file, commit) for commit in before.parts.values())
         )
@@ -134,7 +152,7 @@ class NextLedger(Ledger):
         present = [
             (visible.spec.layout, manifest)
             for file, manifest in visible.manifests.items()
-            if file not in self.unchanged and file not in self.replaced.files
+            if file not in self.unchanged and file not in self.replaced
         ]
         return present + [
             (layout, manifest)
@@ -217,14 +235,14 @@ class NextLedger(Ledger):
         lines = differences(
             version_of(old, layout) if old is not None else Version(file),
             version_of(manifest, self.spec.layout, over=(before, layout)),
-            other_settings=file in self.replaced.files or (old is not None and old.reported != "yes"),
+            other_settings=file in self.replaced or (old is not None and old.reported != "yes"),
         )
         decide(layout, self.run, file, SWITCH, lines)
         manifest.reported = "yes"
         visible.manifests[file] = manifest
         visible.parts.sizes.clear()
         self.unchanged.add(file)
-        self.replaced.discard(file)
+        self.forget_replaced(file)
 
     def end(self, vanished: Iterable[str], *, whole: bool, prune: bool) -> list[str]:
         """Write what the run has changed; with `prune`, drop `vanished` files; return the dropped ones."""
@@ -232,12 +250,12 @@ class NextLedger(Ledger):
         dropped = []
         for file in vanished:
             manifest = visible.manifests[file]
-            if whole and (prune or file in self.replaced.files):
+            if whole and (prune or file in self.replaced):
                 drop_records(layout, self.run, manifest)
                 del visible.manifests[file]
-                self.replaced.discard(file)
+                self.forget_replaced(file)
                 dropped.append(file)
-            elif manifest.reported != "yes" and file not in self.replaced.files:
+            elif manifest.reported != "yes" and file not in self.replaced:
                 report_records(layout, self.run, manifest)
         self.changed = write_changes(layout, self.run)
         visible.journals.close()

@@ -12,8 +12,14 @@ from dataclasses import replace
 from batchscore.output.incremental.switch import link_or_copy, remove_part
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.ledger import Ledger
-from batchscore.output.leftovers import list_files
-from batchscore.output.manifest import Manifest, read_manifest, remove_manifest, visible_names, write_manifest
+from batchscore.output.manifest import (
+    Manifest,
+    list_files,
+    read_manifest,
+    remove_manifest,
+    visible_names,
+    write_manifest,
+)
 from batchscore.output.part_files import PartFiles
 from batchscore.output.parts import Part
 from batchscore.stores import storage

@@ -21,10 +21,10 @@ import orjson
 from batchscore.errors import OutputError
 from batchscore.output.incremental.changes import Version, combine_changes, differences
 from batchscore.output.layout import Layout, stem_of
-from batchscore.output.leftovers import list_files
 from batchscore.output.manifest import (
     Commit,
     Manifest,
+    list_files,
     read_manifest,
     remove_manifest,
     visible_names,
