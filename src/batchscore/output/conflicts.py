@@ -20,6 +20,7 @@ from batchscore.output.manifest import (
     Manifest,
     list_files,
     manifest_paths,
+    named_files,
     read_manifest,
     remove_manifest,
 )
@@ -146,14 +147,11 @@ def remove_uncommitted(layout: Layout, manifests: Sequence[Manifest]) -> None:
     may be writing there.
     """
     stems = {stem_of(each.file) for each in manifests}
-    commits = [commit for each in manifests for commit in each.parts.values()]
-    for folder, named in (
-        (layout.scores, {each.scores.name for each in commits if each.scores}),
-        (layout.errors, {each.error_records.name for each in commits if each.error_records}),
-    ):
+    named = {path for each in manifests for path in named_files(layout, each)}
+    for folder in (layout.scores, layout.errors):
         for path in list_files(folder) if isinstance(folder, Path) else ():
             stem = path.name.removeprefix("part-").rpartition("-")[0]
-            if path.name not in named and stem in stems and not storage.is_folder(path):
+            if path not in named and stem in stems and not storage.is_folder(path):
                 storage.remove(path)
 
 

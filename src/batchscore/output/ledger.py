@@ -24,7 +24,7 @@ from batchscore.output.conflicts import (
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
 from batchscore.output.layout import journal_name
-from batchscore.output.manifest import Commit, Manifest, manifest_paths, read_manifest, write_manifest
+from batchscore.output.manifest import Commit, Manifest, read_manifests, write_manifest
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, is_final, split_by_part
 from batchscore.output.spec import OutputSpec
@@ -77,7 +77,7 @@ class Ledger:
         refuse_foreign_files(spec.layout)
         sweep(spec.layout)
         storage.write_whole(spec.layout.readme, README_TEXT)
-        manifests = [read_manifest(path, restore=True) for path in manifest_paths(spec.layout)]
+        manifests = read_manifests(spec.layout, restore=True)
         self.journals, self.journals_moved_to = open_journals(spec.layout, spec.scratch, spec.identity)
         if overwrite:
             self.journals.clear()

@@ -197,6 +197,17 @@ class Manifest:
         )
 
 
+def part_files_of(layout: Layout, commit: Commit) -> tuple[tuple[Place, PartFile | None], ...]:
+    """Return the two folders of a part's files, each with the file that the commit record names there."""
+    return (layout.scores, commit.scores), (layout.errors, commit.error_records)
+
+
+def named_files(layout: Layout, manifest: Manifest) -> set[Place]:
+    """Return the files of all parts that a manifest names."""
+    pairs = [pair for commit in manifest.parts.values() for pair in part_files_of(layout, commit)]
+    return {folder / part.name for folder, part in pairs if part is not None}
+
+
 def copy_of(path: Place) -> Place:
     """Return the place of a manifest's copy, which exists if the file system cannot rename.
 
@@ -262,6 +273,11 @@ def read_manifest(path: Place, *, restore: bool = False) -> Manifest:
             f"{path} is not a manifest that batchscore can read. To score that file again, remove the "
             "manifest, or run `batchscore verify --repair`."
         ) from None
+
+
+def read_manifests(layout: Layout, *, restore: bool = False) -> list[Manifest]:
+    """Return all manifests of a task; raises like `read_manifest`."""
+    return [read_manifest(path, restore=restore) for path in manifest_paths(layout)]
 
 
 def read_fields(path: Place) -> dict[str, Any]:

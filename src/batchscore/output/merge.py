@@ -6,7 +6,7 @@ change the folder, and reports what the output still lacks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from batchscore.output.find import (
     folder_of_locks,
     incomplete_files,
     output_folder,
+    score_files,
     score_parts,
     task_of,
 )
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
-from batchscore.output.manifest import Manifest, list_files, read_manifest
+from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.records.merge_parts import merge_parts, refuse_other_suffix
 from batchscore.output.records.schema import first_record, schema_of
 from batchscore.read import digest
@@ -54,8 +55,9 @@ def merge_output(
     refuse_other_suffix(file)
     folder = output_folder(named)
     task = task_of(folder, named, task)
-    errors, missing, keep = _check_parts(folder, task)
-    _refuse_target(folder, task, file, overwrite=overwrite)
+    manifests = read_manifests(Layout(folder, task, ""))
+    errors, missing, keep = _check_parts(folder, task, manifests)
+    _refuse_target(folder, manifests, file, overwrite=overwrite)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
@@ -64,7 +66,9 @@ def merge_output(
     return MergeResult(task, merge_parts(parts, file, schema), errors, missing)
 
 
-def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
+def _check_parts(
+    folder: Place, task: str, manifests: Sequence[Manifest]
+) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
     """Return the rows with errors, what is missing, and the names of the kept columns, if they are known.
 
     Raises `OutputError` if a part has another size than its manifest says.
@@ -72,8 +76,7 @@ def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[
     errors = not_reached = 0
     keep: tuple[str, ...] | None = None
     incomplete = incomplete_files(folder, task)
-    for path in list_files(folder / "manifest" / task, ".json"):
-        manifest = read_manifest(path)
+    for manifest in manifests:
         errors += manifest.errors
         not_reached += manifest.rows - manifest.ok - manifest.errors
         if manifest.state == "complete":
@@ -99,7 +102,7 @@ def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[
     return errors, tuple(missing), keep
 
 
-def _refuse_target(folder: Place, task: str, file: Place, *, overwrite: bool) -> None:
+def _refuse_target(folder: Place, manifests: Sequence[Manifest], file: Place, *, overwrite: bool) -> None:
     """Raise `OutputError` if the file would be in the output folder, or would replace something else."""
     if _is_within(file, folder):
         raise OutputError(f"{file} is in the output folder {folder} itself. Choose another folder for it.")
@@ -112,8 +115,7 @@ def _refuse_target(folder: Place, task: str, file: Place, *, overwrite: bool) ->
     if storage.is_folder(file) or (isinstance(file, Path) and not file.is_file()):
         raise OutputError(f"{file} is not a file. Choose another name.")
     found = digest(file)
-    for path in list_files(folder / "manifest" / task, ".json"):
-        manifest = read_manifest(path)
+    for manifest in manifests:
         if manifest.input == found:
             raise OutputError(f"{file} is the input {manifest.file} of these scores. Choose another name.")
 
@@ -131,7 +133,8 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
     `dimensions` is the vectors' length in the settings. Without scores and without a length there is no file,
     since a column of vectors has a length.
     """
-    parts = list(score_files_in_order(ledger.spec.layout, ledger.manifests, inputs))
+    manifests = [ledger.manifests[name] for name in inputs if name in ledger.manifests]
+    parts = score_files(ledger.spec.layout, manifests)
     schema = ledger.spec.schema
     if not parts and schema.is_vector and file.suffix.lower() != ".jsonl":
         if dimensions is None:
@@ -139,15 +142,3 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
             return
         schema = replace(schema, dimensions=dimensions)
     merge_parts(parts, file, schema)
-
-
-def score_files_in_order(
-    layout: Layout, manifests: Mapping[str, Manifest], inputs: Iterable[str]
-) -> Iterator[Place]:
-    """Yield the score files of the inputs, in order."""
-    for name in inputs:
-        parts = manifests[name].parts if name in manifests else {}
-        for number in sorted(parts):
-            scores = parts[number].scores
-            if scores is not None:
-                yield layout.scores / scores.name

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batchscore.errors import OutputError
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import Commit, PartFile
+from batchscore.output.manifest import Commit, PartFile, part_files_of
 from batchscore.output.parts import Part, count_results
 from batchscore.output.records.formats import Format, format_of
 from batchscore.output.records.schema import RecordSchema, schema_of
@@ -54,8 +54,10 @@ class PartFiles:
 
     def are_there(self, commit: Commit) -> bool:
         """Whether the files of a commit record are there, in the size that it says."""
-        places = ((self.layout.scores, commit.scores), (self.layout.errors, commit.error_records))
-        return all(part is None or self.size_of(folder, part.name) == part.bytes for folder, part in places)
+        return all(
+            part is None or self.size_of(folder, part.name) == part.bytes
+            for folder, part in part_files_of(self.layout, commit)
+        )
 
     def load(self, commit: Commit) -> dict[int, Settled]:
         """Return the records of a published part by row; a damaged file counts as missing."""
@@ -145,7 +147,7 @@ def intact(layout: Layout, commit: Commit) -> bool:
             not storage.exists(folder / named.name)
             if part is None
             else damage_of(folder / part.name, part) is None
-            for folder, part in ((layout.scores, commit.scores), (layout.errors, commit.error_records))
+            for folder, part in part_files_of(layout, commit)
         )
     except OutputError as error:
         if isinstance(error.__cause__, FileNotFoundError):

@@ -22,6 +22,7 @@ from batchscore.output.manifest import (
     Manifest,
     copy_of,
     manifest_from_json,
+    part_files_of,
     read_fields,
 )
 from batchscore.output.part_files import damage_of, read_part
@@ -48,14 +49,12 @@ class CheckedManifest:
     """A manifest after it was compared with its records.
 
     `stated` is the manifest as written, `None` if it cannot be read; `sound` the one of the sound records,
-    the same object if there is no damage. `named` are the part files that it names, scores and errors apart.
+    the same object if there is no damage.
     """
 
-    path: Place
     stated: Manifest | None
     sound: Manifest | None
     problems: tuple[OutputProblem, ...]
-    named: frozenset[tuple[str, str]]
 
 
 def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
@@ -74,7 +73,7 @@ def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
             )
         except NOT_A_MANIFEST:
             what = f"is not a manifest of batchscore; it was changed or cut ({error})"
-            return CheckedManifest(path, None, None, (OutputProblem(str(path), what),), frozenset())
+            return CheckedManifest(None, None, (OutputProblem(str(path), what),))
     layout = Layout(root, task, f".{stated.fingerprint['format']}")
     parts: dict[int, Commit] = {}
     for number in sorted(stated.parts):
@@ -83,16 +82,10 @@ def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
         if sound is not None:
             parts[number] = sound
     problems += [OutputProblem(str(path), what, stated.file) for what in _contradictions(stated, totals)]
-    named = frozenset(
-        (kind, part.name)
-        for commit in stated.parts.values()
-        for kind, part in (("scores", commit.scores), ("errors", commit.error_records))
-        if part is not None
-    )
     if not problems or (parts == stated.parts and all(each.what.startswith("was cut") for each in problems)):
-        return CheckedManifest(path, stated, stated, tuple(problems), named)
+        return CheckedManifest(stated, stated, tuple(problems))
     remaining = replace(stated, state="partial", problem="", parts=parts)
-    return CheckedManifest(path, stated, remaining, tuple(problems), named)
+    return CheckedManifest(stated, remaining, tuple(problems))
 
 
 def _read_stated(place: Place, path: Place, root: Place, task: str) -> tuple[Manifest, dict[str, Any]]:
@@ -180,7 +173,7 @@ def _check_commit(
     name = layout.part_name(stated.file, commit.part)
     problems: list[OutputProblem] = []
     sound = commit
-    for folder, part in ((layout.scores, commit.scores), (layout.errors, commit.error_records)):
+    for folder, part in part_files_of(layout, commit):
         what = None if part is None else damage_of(folder / name, part)
         if what is None:
             continue

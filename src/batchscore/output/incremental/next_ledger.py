@@ -29,7 +29,7 @@ from batchscore.output.incremental.switch import (
 )
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import README_TEXT, Ledger
-from batchscore.output.manifest import Commit, Manifest, list_files, read_manifest
+from batchscore.output.manifest import Commit, Manifest, read_manifests
 from batchscore.output.part_files import EncodedPart
 from batchscore.output.parts import FileInParts, Part, is_final
 from batchscore.output.row_digests import read_digests
@@ -59,7 +59,7 @@ class NextLedger(Ledger):
         visible, layout = self.visible, self.visible.spec.layout
         refuse_foreign_files(layout)
         sweep(layout)
-        manifests = [read_manifest(path) for path in list_files(layout.manifests, ".json")]
+        manifests = read_manifests(layout)
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()
         remove_uncommitted(layout, manifests)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from batchscore.output.incremental.switch import link_or_copy, remove_part
+from batchscore.output.incremental.switch import copy_part, remove_part
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import (
     Manifest,
-    list_files,
-    read_manifest,
+    read_manifests,
     remove_manifest,
     visible_names,
     write_manifest,
@@ -29,8 +28,7 @@ def read_set_aside(layout: Layout) -> Iterator[tuple[Layout, Manifest]]:
     """Yield the manifests that were set aside, each with its places."""
     for number in numbers_set_aside(layout):
         place = layout_set_aside(layout, number)
-        for path in list_files(place.manifests, ".json"):
-            yield place, read_manifest(path)
+        yield from ((place, manifest) for manifest in read_manifests(place))
 
 
 def layout_set_aside(layout: Layout, number: int) -> Layout:
@@ -58,15 +56,8 @@ def set_version_aside(ledger: Ledger, file: str) -> None:
         for number, commit in manifest.parts.items()
         if storage.exists(layout.digests(file, number))
     }
-    for number, commit in own.items():
-        name = layout.part_name(file, number)
-        for source, to, part in (
-            (layout.scores, target.scores, commit.scores),
-            (layout.errors, target.errors, commit.error_records),
-        ):
-            if part is not None and storage.exists(source / name):
-                link_or_copy(source / name, to / name)
-        link_or_copy(layout.digests(file, number), target.digests(file, number))
+    for commit in own.values():
+        copy_part(layout, target, file, commit)
     if own:
         write_manifest(target.manifest(file), replace(manifest, parts=own))
     for commit in own.values():
