@@ -29,7 +29,7 @@ from batchscore.output.records.columnar import (
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
 from batchscore.stores.storage import replace_file
-from output_samples import FAILED, all_comparable, answered, embedded, vector
+from output_samples import FAILED, all_comparable, answered, embedded, stored, vector
 
 EMBEDDINGS = RecordSchema("embeddings", dimensions=3)
 CHAT = RecordSchema("chat")
@@ -110,7 +110,7 @@ def test_kept_cells_of_other_types_become_json_text() -> None:
 def test_rows_come_back_as_they_were(tmp_path: Path, schema: RecordSchema, rows: Sequence[Settled]) -> None:
     data = encode_scores(rows, schema)
     (tmp_path / "x.parquet").write_bytes(data)
-    assert all_comparable(list(decode_scores(data, schema))) == all_comparable(rows)
+    assert all_comparable(list(decode_scores(stored(data), schema))) == all_comparable(rows)
     assert all_comparable(list(decode_scores(tmp_path / "x.parquet", schema))) == all_comparable(rows)
 
 
@@ -121,12 +121,12 @@ def test_errors_come_back_as_they_were() -> None:
         Settled("a", 2, replace(FAILED, status=None), None, {"k": None}),
     ]
     data = encode_errors([embedded(0), *rows], schema)
-    assert list(decode_errors(data, schema)) == rows
+    assert list(decode_errors(stored(data), schema)) == rows
 
 
 def test_the_length_of_the_vectors_need_not_be_known_to_read_them() -> None:
     data = encode_scores([embedded(0)], EMBEDDINGS)
-    assert len(list(decode_scores(data, replace(EMBEDDINGS, dimensions=None)))) == 1
+    assert len(list(decode_scores(stored(data), replace(EMBEDDINGS, dimensions=None)))) == 1
 
 
 @settings(deadline=None)
@@ -144,7 +144,9 @@ def test_the_length_of_the_vectors_need_not_be_known_to_read_them() -> None:
 def test_any_vector_comes_back_bit_for_bit(numbers: list[list[float]]) -> None:
     schema = RecordSchema("embeddings", dimensions=len(numbers[0]))
     rows = [Settled("a", number, Score(vector(*row))) for number, row in enumerate(numbers)]
-    assert all_comparable(list(decode_scores(encode_scores(rows, schema), schema))) == all_comparable(rows)
+    assert all_comparable(list(decode_scores(stored(encode_scores(rows, schema)), schema))) == all_comparable(
+        rows
+    )
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -159,7 +161,7 @@ def test_any_text_id_and_kept_text_survives(
     id_, answer, reason, kept = texts
     schema = RecordSchema("chat", with_id=True, keep=("k",))
     row = Settled(file, number, Score(answer, reason), id_, {"k": kept})
-    assert list(decode_scores(encode_scores([row], schema), schema)) == [row]
+    assert list(decode_scores(stored(encode_scores([row], schema)), schema)) == [row]
 
 
 @pytest.mark.parametrize(
@@ -195,9 +197,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
 def test_a_file_of_other_columns_is_refused() -> None:
     data = encode_scores([answered(0, "x")], CHAT)
     with pytest.raises(OutputError, match="columns are not those of this run"):
-        list(decode_scores(data, RecordSchema("chat", with_id=True)))
+        list(decode_scores(stored(data), RecordSchema("chat", with_id=True)))
     with pytest.raises(OutputError):
-        list(decode_scores(data, RecordSchema("embeddings")))
+        list(decode_scores(stored(data), RecordSchema("embeddings")))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])

@@ -15,7 +15,7 @@ from batchscore.output.records import columnar, jsonl
 from batchscore.output.records.merge_parts import merge_parts
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Settled
-from output_samples import all_comparable, answered, embedded, write_folder
+from output_samples import all_comparable, answered, embedded, stored, write_folder
 
 SCHEMA = RecordSchema("embeddings", with_id=True, keep=("k",), dimensions=3)
 FILES = {
@@ -36,7 +36,7 @@ def read_back(path: Path, schema: RecordSchema) -> list[Settled]:
         table = file.read_all()
     sink = pa.BufferOutputStream()
     pa.parquet.write_table(table, sink)
-    return list(columnar.decode_scores(sink.getvalue().to_pybytes(), schema))
+    return list(columnar.decode_scores(stored(sink.getvalue().to_pybytes()), schema))
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,41 +120,25 @@ def can_hold_journals(folder: Path) -> bool:
     """Whether files in this folder can be appended to and renamed; it is created. Raises `OutputError`."""
     probe = folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
     other = probe.with_name(f"{TEMPORARY}{secrets.token_hex(8)}.tmp")
-
-    def append() -> bool:
-        write_at(probe, 0, len(b"begun, "), b"continued")
-        return probe.read_bytes() == b"begun, continued"
-
     with explain_errors(folder, "write"):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            write_at(probe, os.O_CREAT | os.O_EXCL, 0, b"begun, ")
-            return succeeds(append) and succeeds(lambda: probe.replace(other).exists())
+            probe.write_bytes(b"begun, ")
+            try:
+                with probe.open("r+b", buffering=0) as file:
+                    file.seek(len(b"begun, "))
+                    file.write(b"continued")
+                probe.replace(other)
+                return other.read_bytes() == b"begun, continued"
+            except OSError as error:
+                # Other errors do not answer the question.
+                if error.errno not in UNABLE:
+                    raise
+                return False
         finally:
             for each in (probe, other):
                 with suppress(OSError):
                     each.unlink()
-
-
-def succeeds(attempt: Callable[[], bool]) -> bool:
-    """Whether the file system can do something; errors that do not answer this are raised."""
-    try:
-        return attempt()
-    except OSError as error:
-        if error.errno not in UNABLE:
-            raise
-        return False
-
-
-def write_at(path: Path, flags: int, position: int, data: bytes) -> None:
-    """Write at a position of a file."""
-    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | flags, 0o600)
-    try:
-        if position:
-            os.lseek(descriptor, position, os.SEEK_SET)
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

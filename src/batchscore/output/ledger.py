@@ -8,6 +8,7 @@ after that, so that a crash at any moment costs no result.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -205,14 +206,10 @@ class Ledger:
 
     def settle(self, rows: Iterable[Settled]) -> list[Part]:
         """Take results, and return the parts that are ready to publish."""
-        new: dict[tuple[str, int], list[Settled]] = {}
+        new: dict[tuple[str, int], list[Settled]] = defaultdict(list)
         rows_per_part = self.spec.rows_per_part
         for settled in rows:
-            key = settled.file, settled.row // rows_per_part
-            if key in new:
-                new[key].append(settled)
-            else:
-                new[key] = [settled]
+            new[settled.file, settled.row // rows_per_part].append(settled)
         for (file, number), of_one_part in new.items():
             part = self.open[file].open[number]
             entries = part.settle_all(of_one_part)

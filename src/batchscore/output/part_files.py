@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from batchscore.errors import OutputError
+from batchscore.errors import TRANSIENT, ErrorCode, OutputError
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, PartFile, part_files_of
-from batchscore.output.parts import Part, count_results
+from batchscore.output.parts import Part
 from batchscore.output.records.formats import Format, format_of
 from batchscore.output.records.schema import RecordSchema, schema_of
 from batchscore.output.row_digests import encode_digests
@@ -24,10 +24,13 @@ from batchscore.stores.address import Place
 
 @dataclass(frozen=True, slots=True)
 class EncodedPart:
-    """A part that only has to be written; the content of a file is `None` if there must be none."""
+    """A part that only has to be written, with its `commit` record but for the files.
+
+    The content of a file is `None` if there must be none.
+    """
 
     part: Part
-    counts: tuple[int, int, int, int]
+    commit: Commit
     dimensions: int | None
     scores: bytes | Iterable[bytes] | None
     errors: bytes | Iterable[bytes] | None
@@ -71,12 +74,25 @@ class PartFiles:
             return None
         scores = [row for row in settled if isinstance(row.result, Score)]
         errors = [row for row in settled if isinstance(row.result, RowError)]
+        codes = [row.result.code for row in errors if isinstance(row.result, RowError)]
         schema = self.schema
         if scores and schema.is_vector:
             schema = replace(schema, dimensions=int(scores[0].result.value.size))  # type: ignore[union-attr]
         return EncodedPart(
             part=part,
-            counts=count_results(settled),
+            commit=Commit(
+                part=part.number,
+                rows=part.read,
+                ok=len(scores),
+                errors=len(errors),
+                transient=sum(code in TRANSIENT for code in codes),
+                empty=codes.count(ErrorCode.EMPTY_INPUT),
+                whole=part.fully_read,
+                inputs=part.inputs,
+                attempts=part.cost.attempts,
+                tokens_billed=part.cost.billed,
+                tokens_kept=part.cost.kept,
+            ),
             dimensions=schema.dimensions,
             scores=self.format.encode_scores(scores, schema) if scores else None,
             errors=self.format.encode_errors(errors, schema) if errors else None,
@@ -87,22 +103,11 @@ class PartFiles:
         """Write a part's files and return its commit record, which goes into the manifest afterwards."""
         part = encoded.part
         name = self.layout.part_name(part.file, part.number)
-        ok, failed, transient, empty = encoded.counts
         digests = self.layout.digests(part.file, part.number)
         if isinstance(digests, Path):  # only an output on a disk needs them
             storage.write_whole(digests, encoded.digests)
-        return Commit(
-            part=part.number,
-            rows=part.read,
-            ok=ok,
-            errors=failed,
-            transient=transient,
-            empty=empty,
-            whole=part.fully_read,
-            inputs=part.inputs,
-            attempts=part.cost.attempts,
-            tokens_billed=part.cost.billed,
-            tokens_kept=part.cost.kept,
+        return replace(
+            encoded.commit,
             scores=self.write_file(self.layout.scores, name, encoded.scores),
             error_records=self.write_file(self.layout.errors, name, encoded.errors),
         )

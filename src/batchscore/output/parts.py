@@ -256,14 +256,6 @@ def is_final(settled: Settled, *, retry_errors: bool) -> bool:
     return not retry_errors and settled.result.code not in TRANSIENT
 
 
-def count_results(settled: list[Settled]) -> tuple[int, int, int, int]:
-    """Return the number of scores, errors, transient errors and errors of empty rows."""
-    errors = [row.result for row in settled if isinstance(row.result, RowError)]
-    transient = sum(error.code in TRANSIENT for error in errors)
-    empty = sum(error.code is ErrorCode.EMPTY_INPUT for error in errors)
-    return len(settled) - len(errors), len(errors), transient, empty
-
-
 def split_by_part(
     prompts: Sequence[Prompt], tokens: int, rows_per_part: int, *, kept: bool
 ) -> Iterator[tuple[str, int, Cost]]:

@@ -27,13 +27,8 @@ from batchscore.stores import storage
 def read_set_aside(layout: Layout) -> Iterator[tuple[Layout, Manifest]]:
     """Yield the manifests that were set aside, each with its places."""
     for number in numbers_set_aside(layout):
-        place = layout_set_aside(layout, number)
+        place = replace(layout, root=layout.root / "aside" / str(number))
         yield from ((place, manifest) for manifest in read_manifests(place))
-
-
-def layout_set_aside(layout: Layout, number: int) -> Layout:
-    """Return the places of one folder that was set aside."""
-    return replace(layout, root=layout.root / "aside" / str(number))
 
 
 def numbers_set_aside(layout: Layout) -> list[int]:
@@ -43,7 +38,8 @@ def numbers_set_aside(layout: Layout) -> list[int]:
 
 def new_layout_set_aside(layout: Layout) -> Layout:
     """Return the places of a folder that is still empty."""
-    return layout_set_aside(layout, max(numbers_set_aside(layout), default=-1) + 1)
+    number = max(numbers_set_aside(layout), default=-1) + 1
+    return replace(layout, root=layout.root / "aside" / str(number))
 
 
 def set_version_aside(ledger: Ledger, file: str) -> None:

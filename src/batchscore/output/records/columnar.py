@@ -78,7 +78,7 @@ def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
     return _parquet_file(_table(columns, arrow_error_schema(schema)))
 
 
-def decode_scores(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet score file, batch by batch; vectors are equal to those written.
 
     Kept columns come back as the text in the file, `usage` with its three counts. Raises `OutputError` if
@@ -88,7 +88,7 @@ def decode_scores(source: Place | bytes, schema: RecordSchema) -> Iterator[Settl
         yield from _rows(table, schema, _scores_of)
 
 
-def decode_errors(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_errors(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet error file; raises `OutputError` like `decode_scores`."""
     for table in _read_tables(source, lambda _: arrow_error_schema(schema)):
         yield from _rows(table, schema, _errors_of)
@@ -113,7 +113,7 @@ def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
     return _table(columns, arrow)
 
 
-def score_tables(source: Place | bytes, schema: RecordSchema) -> Iterator[pa.Table]:
+def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
     """Yield a Parquet score file as tables of some thousand rows; raises like `decode_scores`."""
 
     def expected(found: pa.Schema) -> pa.Schema:
@@ -272,23 +272,17 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 # --- and back
 
 
-def _read_tables(source: Place | bytes, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
-    name = "these records" if isinstance(source, bytes) else source
+def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(open_source(source)) as file:
+        with pq.ParquetFile(open_arrow_file(source)) as file:
             if not file.schema_arrow.equals(expected(file.schema_arrow)):
-                raise OutputError(f"{name}: its columns are not those of this run")
+                raise OutputError(f"{source}: its columns are not those of this run")
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 yield pa.Table.from_batches([batch])
     except StoreFailure as error:
-        raise OutputError(f"cannot read {name}: {error.strerror}") from error
+        raise OutputError(f"cannot read {source}: {error.strerror}") from error
     except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
-        raise OutputError(f"{name}: cannot be read as Parquet ({error}); {DAMAGED}") from error
-
-
-def open_source(source: Place | bytes) -> Any:
-    """Return a path, bytes or a store's file in a form that pyarrow opens."""
-    return pa.BufferReader(source) if isinstance(source, bytes) else open_arrow_file(source)
+        raise OutputError(f"{source}: cannot be read as Parquet ({error}); {DAMAGED}") from error
 
 
 def _rows(
