@@ -131,9 +131,8 @@ class SharedLedger(Ledger):
         mine, present = self.manifests[part.file], self.on_disk(part.file)
         theirs = None if present is None else present.parts.get(part.number)
         known, wider = self.begun[part.file].get(part.number), None
-        if theirs is not None and theirs != known and intact(self.spec.layout, theirs):
-            if present is not None:
-                mine.dimensions = mine.dimensions or present.dimensions
+        if present and theirs and theirs != known and intact(self.spec.layout, theirs):
+            mine.dimensions = mine.dimensions or present.dimensions
             self.refuse_other_rows(part)
             if not merge_published(part, theirs, self.load(theirs)):
                 cost = part.cost

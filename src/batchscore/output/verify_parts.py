@@ -7,7 +7,7 @@ the manifest that would be correct without the damaged records.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from heapq import merge
 from pathlib import PurePosixPath
 from typing import Any
@@ -54,7 +54,7 @@ class CheckedManifest:
 
     stated: Manifest | None
     sound: Manifest | None
-    problems: tuple[OutputProblem, ...]
+    problems: list[OutputProblem]
 
 
 def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
@@ -73,19 +73,20 @@ def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
             )
         except NOT_A_MANIFEST:
             what = f"is not a manifest of batchscore; it was changed or cut ({error})"
-            return CheckedManifest(None, None, (OutputProblem(str(path), what),))
+            return CheckedManifest(None, None, [OutputProblem(str(path), what)])
     layout = Layout(root, task, f".{stated.fingerprint['format']}")
     parts: dict[int, Commit] = {}
     for number in sorted(stated.parts):
-        found, sound = _check_commit(layout, stated, stated.parts[number])
+        found, commit = _check_commit(layout, stated, stated.parts[number])
         problems += found
-        if sound is not None:
-            parts[number] = sound
-    problems += [OutputProblem(str(path), what, stated.file) for what in _contradictions(stated, totals)]
-    if not problems or (parts == stated.parts and all(each.what.startswith("was cut") for each in problems)):
-        return CheckedManifest(stated, stated, tuple(problems))
-    remaining = replace(stated, state="partial", problem="", parts=parts)
-    return CheckedManifest(stated, remaining, tuple(problems))
+        if commit is not None:
+            parts[number] = commit
+    contradictions = list(_contradictions(stated, totals))
+    problems += [OutputProblem(str(path), what, stated.file) for what in contradictions]
+    sound = stated
+    if contradictions or parts != stated.parts:
+        sound = replace(stated, state="partial", problem="", parts=parts)
+    return CheckedManifest(stated, sound, problems)
 
 
 def _read_stated(place: Place, path: Place, root: Place, task: str) -> tuple[Manifest, dict[str, Any]]:
@@ -107,14 +108,8 @@ def _read_stated(place: Place, path: Place, root: Place, task: str) -> tuple[Man
 def refuse_odd(stated: Any, path: Place, root: Place, task: str) -> None:
     """Raise `ValueError` if a manifest has values that no run writes."""
     commits = stated.parts.values()
-    figures = [
-        figure
-        for commit in commits
-        for figure in (
-            *(commit.part, commit.rows, commit.ok, commit.errors, commit.transient, commit.empty),
-            *(commit.attempts, commit.tokens_billed, commit.tokens_kept),
-        )
-    ]
+    names = [each.name for each in fields(Commit) if each.type == "int"]
+    figures = [getattr(commit, name) for commit in commits for name in names]
     files = [part for commit in commits for part in (commit.scores, commit.error_records) if part is not None]
     valid = (
         isinstance(stated.file, str)

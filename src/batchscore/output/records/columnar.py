@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -36,33 +37,18 @@ _ERROR = pa.struct(
     [("code", pa.string()), ("message", pa.string()), ("status", pa.int64()), ("attempts", pa.int64())]
 )
 
+#: Name and type of a column, and its value of a row with its result; `None`: vectors, which are one block.
+_Column: TypeAlias = tuple[str, Any, Callable[[Settled, Any], Any] | None]
+
 
 def arrow_schema(schema: RecordSchema) -> pa.Schema:
-    """Return the columns of score records.
-
-    Vectors' items are declared not null, which halves the time to read them.
-    """
-    fields = _head_fields(schema)
-    if schema.is_vector:
-        if schema.dimensions is None:
-            raise BrokenInvariant("the length of the vectors is unknown; please report this")
-        item = pa.field("element", pa.float32(), nullable=False)
-        fields.append((schema.task, pa.list_(item, schema.dimensions)))
-    else:
-        text = pa.list_(pa.string()) if schema.many else pa.string()
-        fields += [(schema.task, text), ("finish_reason", text)]
-    if schema.with_truncated:
-        fields.append(("truncated", pa.bool_()))
-    if schema.with_usage:
-        fields.append(("usage", _USAGE))
-    if schema.with_raw:
-        fields.append(("raw", pa.string()))
-    return pa.schema(fields)
+    """Return the columns of score records."""
+    return pa.schema([column[:2] for column in _score_columns(schema)])
 
 
 def arrow_error_schema(schema: RecordSchema) -> pa.Schema:
     """Return the columns of error records."""
-    return pa.schema([*_head_fields(schema), ("error", _ERROR)])
+    return pa.schema([column[:2] for column in _error_columns(schema)])
 
 
 def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
@@ -73,9 +59,7 @@ def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
 def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
     """Return a Parquet file of the error records of the rows with an error."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, RowError)]
-    columns = _head_columns([row for row, _ in rows], schema)
-    columns["error"] = [error_fields(error) for _, error in rows]
-    return _parquet_file(_table(columns, arrow_error_schema(schema)))
+    return _parquet_file(_table(rows, _error_columns(schema), schema))
 
 
 def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
@@ -97,20 +81,7 @@ def decode_errors(source: Place, schema: RecordSchema) -> Iterator[Settled]:
 def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
     """Return the score records of the rows with a score, as one table."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, Score)]
-    columns = _head_columns([row for row, _ in rows], schema)
-    arrow = arrow_schema(schema)
-    if schema.is_vector:
-        columns[schema.task] = _vector_array(rows, schema, arrow.field(schema.task).type)
-    else:
-        columns[schema.task] = [_clean(score.value) for _, score in rows]
-        columns["finish_reason"] = [_clean(score.finish_reason) for _, score in rows]
-    if schema.with_truncated:
-        columns["truncated"] = [row.truncated for row, _ in rows]
-    if schema.with_usage:
-        columns["usage"] = [_usage(score.usage) for _, score in rows]
-    if schema.with_raw:
-        columns["raw"] = [None if score.raw is None else json_text(score.raw) for _, score in rows]
-    return _table(columns, arrow)
+    return _table(rows, _score_columns(schema), schema)
 
 
 def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
@@ -180,33 +151,53 @@ def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[Colum
 # --- out
 
 
-def _head_fields(schema: RecordSchema) -> list[Any]:
-    if schema.keep is None:
-        raise BrokenInvariant("Parquet and Arrow need the names of kept columns; please report this")
-    fields = [("file", pa.string()), ("row", pa.int64())]
-    if schema.with_id:
-        fields.append(("id", pa.string()))
-    return fields + [(name, pa.string()) for name in schema.keep]
-
-
-def _head_columns(rows: Sequence[Settled], schema: RecordSchema) -> dict[str, Any]:
-    columns: dict[str, Any] = {
-        "file": [replace_surrogates(row.file) for row in rows],
-        "row": [row.row for row in rows],
-    }
-    if schema.with_id:
-        columns["id"] = [_clean(row.id) for row in rows]
-    for name in schema.keep or ():
-        columns[name] = [_cell_text(row.kept.get(name)) for row in rows]
+def _score_columns(schema: RecordSchema) -> list[_Column]:
+    columns = _head_columns(schema)
+    if schema.is_vector:
+        if schema.dimensions is None:
+            raise BrokenInvariant("the length of the vectors is unknown; please report this")
+        # Items that are declared not null halve the time to read vectors.
+        item = pa.field("element", pa.float32(), nullable=False)
+        columns.append((schema.task, pa.list_(item, schema.dimensions), None))
+    else:
+        text = pa.list_(pa.string()) if schema.many else pa.string()
+        columns.append((schema.task, text, lambda _, score: _clean(score.value)))
+        columns.append(("finish_reason", text, lambda _, score: _clean(score.finish_reason)))
+    if schema.with_truncated:
+        columns.append(("truncated", pa.bool_(), lambda row, _: row.truncated))
+    if schema.with_usage:
+        columns.append(("usage", _USAGE, lambda _, score: _usage(score.usage)))
+    if schema.with_raw:
+        columns.append(
+            ("raw", pa.string(), lambda _, score: None if score.raw is None else json_text(score.raw))
+        )
     return columns
 
 
-def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
-    arrays = [
-        pa.array(values, type=field.type) if isinstance(values, list) else values
-        for field, values in zip(schema, (columns[name] for name in schema.names), strict=True)
+def _error_columns(schema: RecordSchema) -> list[_Column]:
+    return [*_head_columns(schema), ("error", _ERROR, lambda _, error: error_fields(error))]
+
+
+def _head_columns(schema: RecordSchema) -> list[_Column]:
+    if schema.keep is None:
+        raise BrokenInvariant("Parquet and Arrow need the names of kept columns; please report this")
+    columns: list[_Column] = [
+        ("file", pa.string(), lambda row, _: replace_surrogates(row.file)),
+        ("row", pa.int64(), lambda row, _: row.row),
     ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    if schema.with_id:
+        columns.append(("id", pa.string(), lambda row, _: _clean(row.id)))
+    return columns + [(name, pa.string(), partial(_kept_text, name)) for name in schema.keep]
+
+
+def _table(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> pa.Table:
+    arrays = [
+        _vector_array(rows, schema, kind)
+        if value is None
+        else pa.array([value(row, result) for row, result in rows], type=kind)
+        for _, kind, value in columns
+    ]
+    return pa.Table.from_arrays(arrays, schema=pa.schema([column[:2] for column in columns]))
 
 
 def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, kind: pa.DataType) -> pa.Array:
@@ -222,7 +213,8 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     return pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), type=kind)
 
 
-def _cell_text(value: Any) -> str | None:
+def _kept_text(name: str, row: Settled, _: Any) -> str | None:
+    value = row.kept.get(name)
     if value is None:
         return None
     if isinstance(value, str):
