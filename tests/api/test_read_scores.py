@@ -11,7 +11,7 @@ import pytest
 from batchscore.api.read_scores import read_scores
 from batchscore.errors import InputError
 from batchscore.output.manifest import Commit, Manifest, PartFile, write_manifest
-from batchscore.output.records.merge_parts import merge_parts
+from batchscore.output.merge import merge_parts
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
 from output_samples import answered, embedded, write_folder

@@ -25,6 +25,7 @@ from batchscore.output.records.columnar import (
     encode_errors,
     encode_scores,
     open_writer,
+    score_table,
 )
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
@@ -208,10 +209,9 @@ def test_a_file_has_groups_of_some_thousand_rows_for_any_batches(
 ) -> None:
     path = tmp_path / f"x.{kind}"
     rows = [embedded(row) for row in range(10_000)]
-    with replace_file(path) as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as stream:
+    with replace_file(path) as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as append:
         for start, end in ((0, 1), (1, 1), (1, 9000), (9000, 10_000)):
-            stream.append(rows[start:end])
-        assert stream.rows == 10_000
+            append(score_table(rows[start:end], EMBEDDINGS))
     if kind == "parquet":
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
@@ -228,8 +228,8 @@ def test_a_file_has_groups_of_some_thousand_rows_for_any_batches(
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_a_failed_write_leaves_nothing(tmp_path: Path, kind: Literal["parquet", "arrow"]) -> None:
     def break_off() -> None:
-        with replace_file(tmp_path / "x") as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as stream:
-            stream.append([embedded(row) for row in range(5000)])
+        with replace_file(tmp_path / "x") as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as append:
+            append(score_table([embedded(row) for row in range(5000)], EMBEDDINGS))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

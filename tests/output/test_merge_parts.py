@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from batchscore.errors import OutputError, UsageError
+from batchscore.output.merge import merge_parts
 from batchscore.output.records import columnar, jsonl
-from batchscore.output.records.merge_parts import merge_parts
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Settled
 from output_samples import all_comparable, answered, embedded, stored, write_folder
@@ -110,7 +110,7 @@ _FULL = """
 import resource, sys
 from pathlib import Path
 from batchscore.errors import OutputError
-from batchscore.output.records.merge_parts import merge_parts
+from batchscore.output.merge import merge_parts
 from batchscore.output.records.schema import RecordSchema
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 destination, *parts = map(Path, sys.argv[1:])
@@ -140,7 +140,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, suffix: str) -> Non
 
 @pytest.mark.process
 def test_json_lines_never_load_pyarrow() -> None:
-    modules = "batchscore.output.records.merge_parts, batchscore.api.read_scores"
+    modules = "batchscore.output.merge, batchscore.api.read_scores"
     code = f"import sys, {modules}; print({{'pyarrow', 'pandas'}} & {{*sys.modules}})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"

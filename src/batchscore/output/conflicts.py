@@ -8,7 +8,6 @@ New scores can wait beside old ones only on a disk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from batchscore.output.manifest import (
     list_files,
     manifest_paths,
     named_files,
-    read_manifest,
+    read_manifests,
+    readable_manifests,
     remove_manifest,
 )
 from batchscore.output.spec import OutputSpec
@@ -88,7 +88,7 @@ def refuse_foreign_file(spec: OutputSpec, file: Place) -> None:
             f"{setting_name('overwrite')}."
         )
     for layout in layouts_of_other_tasks(spec):
-        if any(read_manifest(path).ok for path in manifest_paths(layout)):
+        if any(manifest.ok for manifest in read_manifests(layout)):
             raise OutputError(
                 f"{file} is for the {layout.task} scores of another run, and one file holds one task. "
                 f"Choose another file name, or {OVERWRITE}."
@@ -124,18 +124,14 @@ def sweep(layout: Layout, *, shared: bool = False) -> None:
 
 def discard_scores(layout: Layout, journals: Journals) -> int:
     """Remove a task's parts, manifests and journals; return the number of scores that they held."""
-    scores = 0
     journals.clear()
-    manifests = manifest_paths(layout)
-    for path in manifests:
-        with suppress(OutputError):
-            scores += read_manifest(path).ok
+    scores = sum(manifest.ok for manifest in readable_manifests(layout))
     # First the parts: if this is interrupted, each remaining part is named by a manifest.
     for folder in (layout.scores, layout.errors, layout.manifests):
         for path in list_files(folder):
             if path.name.startswith("part-"):
                 storage.remove(path)
-    for path in manifests:
+    for path in manifest_paths(layout):
         remove_manifest(path)
     return scores
 

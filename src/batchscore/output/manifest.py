@@ -6,7 +6,7 @@ is plain JSON, written atomically. It holds no cell of the input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -278,6 +278,13 @@ def read_manifest(path: Place, *, restore: bool = False) -> Manifest:
 def read_manifests(layout: Layout, *, restore: bool = False) -> list[Manifest]:
     """Return all manifests of a task; raises like `read_manifest`."""
     return [read_manifest(path, restore=restore) for path in manifest_paths(layout)]
+
+
+def readable_manifests(layout: Layout) -> Iterator[Manifest]:
+    """Yield the manifests of a task, except damaged ones."""
+    for path in manifest_paths(layout):
+        with suppress(OutputError):
+            yield read_manifest(path)
 
 
 def read_fields(path: Place) -> dict[str, Any]:

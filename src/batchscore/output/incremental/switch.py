@@ -18,7 +18,6 @@ from pathlib import Path
 
 import orjson
 
-from batchscore.errors import OutputError
 from batchscore.output.incremental.changes import Version, combine_changes, differences
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import (
@@ -28,6 +27,7 @@ from batchscore.output.manifest import (
     part_files_of,
     read_manifest,
     read_manifests,
+    readable_manifests,
     remove_manifest,
     visible_names,
     write_manifest,
@@ -235,12 +235,10 @@ def drop_reported_scores(layout: Layout, run: str) -> int:
     if not isinstance(folder, Path) or not any(folder.glob(f"*/{layout.task}.jsonl")):
         return 0
     scores = 0
-    for path in list_files(layout.manifests, ".json"):
-        with suppress(OutputError):
-            manifest = read_manifest(path)
-            if manifest.reported != "no":
-                scores += manifest.ok
-                drop_records(layout, run, manifest)
+    for manifest in readable_manifests(layout):
+        if manifest.reported != "no":
+            scores += manifest.ok
+            drop_records(layout, run, manifest)
     write_changes(layout, run)
     return scores
 

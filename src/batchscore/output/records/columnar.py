@@ -95,52 +95,33 @@ def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
     return _read_tables(source, expected)
 
 
-class ColumnarWriter:
-    """One Parquet or Arrow file that grows by batches, in constant memory; opened by `open_writer`."""
-
-    def __init__(self, writer: Any, schema: RecordSchema) -> None:
-        self._writer = writer
-        self._schema = schema
-        self._pending: list[pa.Table] = []
-        self.rows = 0
-
-    def append(self, settled: Sequence[Settled]) -> None:
-        """Add the score records of the rows with a score."""
-        self.append_table(score_table(settled, self._schema))
-
-    def append_table(self, table: pa.Table) -> None:
-        """Add records in columns, with the types of `arrow_schema`."""
-        self.rows += table.num_rows
-        self._pending.append(table)
-        while sum(pending.num_rows for pending in self._pending) >= _ROW_GROUP:
-            self._write(_ROW_GROUP)
-
-    def finish(self) -> None:
-        """Write the pending rows."""
-        if any(pending.num_rows for pending in self._pending):
-            self._write(_ROW_GROUP)
-
-    def _write(self, rows: int) -> None:
-        pending = pa.concat_tables(self._pending)
-        self._writer.write_table(pending.slice(0, rows).combine_chunks())
-        self._pending = [pending.slice(rows)]
-
-
 @contextmanager
-def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[ColumnarWriter]:
-    """Give a writer into `sink`, whose file is complete if the block succeeds.
+def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Give a function that adds a table to the file in `sink`, which is complete if the block succeeds.
 
-    `suffix` is `.parquet` or `.arrow`. Row groups (in Arrow: record batches) have 4,096 rows at most.
+    `suffix` is `.parquet` or `.arrow`. Row groups (in Arrow: record batches) have 4,096 rows at most. Memory:
+    one of them.
     """
     arrow = arrow_schema(schema)
     if suffix == ".parquet":
         writer = pq.ParquetWriter(sink, arrow, **_options(arrow))
     else:
         writer = pa.ipc.new_file(sink, arrow)
-    batches = ColumnarWriter(writer, schema)
+    pending: list[pa.Table] = []
+
+    def write(least: int) -> None:
+        while sum(table.num_rows for table in pending) >= least:
+            rows = pa.concat_tables(pending)
+            writer.write_table(rows.slice(0, _ROW_GROUP).combine_chunks())
+            pending[:] = [rows.slice(_ROW_GROUP)]
+
+    def append(table: pa.Table) -> None:
+        pending.append(table)
+        write(_ROW_GROUP)
+
     try:
-        yield batches
-        batches.finish()
+        yield append
+        write(1)
         writer.close()
     except BaseException:
         # Else the garbage collector would write the footer: a valid file with missing rows.
