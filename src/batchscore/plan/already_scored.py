@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batchscore.errors import UnreadableFile
-from batchscore.output.conflicts import error_of_change, refuse_other_settings
-from batchscore.output.leftovers import refuse_foreign_files
-from batchscore.output.manifest import Manifest, manifest_paths, read_manifest
-from batchscore.output.one_file import refuse_foreign_file, refuse_to_lose
-from batchscore.output.place import Output
-from batchscore.output.spec import OutputSpec, fingerprint_of, output_spec
+from batchscore.output.conflicts import (
+    error_of_change,
+    refuse_foreign_file,
+    refuse_foreign_files,
+    refuse_other_settings,
+    refuse_to_lose,
+)
+from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.spec import Output, OutputSpec, fingerprint_of, output_spec
 from batchscore.plan.survey import Survey
 from batchscore.read import digest
 from batchscore.settings.fields import Settings
@@ -55,7 +58,7 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
         return nothing
     fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
     spec = output_spec(cut(OutputSettings, settings), output, fingerprint, survey.schema, survey.places)
-    manifests = {found.file: found for found in map(read_manifest, manifest_paths(spec.layout))}
+    manifests = {found.file: found for found in read_manifests(spec.layout)}
     if settings.overwrite:
         nothing.discarded = sum(manifest.ok for manifest in manifests.values())
         return nothing

@@ -13,8 +13,7 @@ from datetime import datetime, timezone
 from functools import partial
 from math import inf
 
-from batchscore.output.place import Output, output_of
-from batchscore.output.spec import part_format
+from batchscore.output.spec import Output, output_of, part_format
 from batchscore.plan.already_scored import AlreadyScored, find_already_scored
 from batchscore.plan.extent import EVERYTHING, FOR_A_PLAN, Budget
 from batchscore.plan.figures import PlanTotals

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from batchscore.errors import UnreadableFile, setting_name
 from batchscore.output.incremental.carry_over import carry_over as carry_over_file
-from batchscore.output.incremental.known_answers import index_answers
+from batchscore.output.incremental.carry_over import index_answers
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import Survey, open_rows
