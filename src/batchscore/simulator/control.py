@@ -2,7 +2,6 @@
 
 It must not know how a request is answered: it reads and writes only the deployments' state.
 
-    GET    /_simulator                                    the name and all statistics
     GET    /_simulator/deployments/NAME                   statistics; ?count=N&timeout=S waits for N requests
     DELETE /_simulator/deployments/NAME                   reset: script, records, limits
     POST   /_simulator/deployments/NAME/behaviours        add one behaviour (an object) or several (an array)
@@ -21,7 +20,7 @@ from aiohttp import web
 
 from batchscore.simulator.script import Behaviour
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import DeploymentState, DeploymentStates
+from batchscore.simulator.state import SimulatedDeployment, SimulatedDeployments
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ONE = "/_simulator/deployments/{deployment}"
@@ -48,15 +47,11 @@ def _guard(handler: _Handler) -> _Handler:
     return guard
 
 
-def control_routes(settings: SimulatorSettings, states: DeploymentStates) -> list[web.RouteDef]:
+def control_routes(settings: SimulatorSettings, states: SimulatedDeployments) -> list[web.RouteDef]:
     """Return the routes of the control API."""
 
-    def state_of(request: web.Request) -> DeploymentState:
+    def state_of(request: web.Request) -> SimulatedDeployment:
         return states.get(request.match_info["deployment"])
-
-    async def about(_: web.Request) -> web.StreamResponse:
-        counts = {name: state.statistics() for name, state in states.by_name.items()}
-        return _reply({"simulator": "batchscore", "dimensions": settings.dimensions, "deployments": counts})
 
     async def statistics(request: web.Request) -> web.StreamResponse:
         state = state_of(request)
@@ -93,7 +88,6 @@ def control_routes(settings: SimulatorSettings, states: DeploymentStates) -> lis
         return _reply({})
 
     return [
-        web.get("/_simulator", _guard(about)),
         web.get(_ONE, _guard(statistics)),
         web.delete(_ONE, _guard(reset)),
         web.post(_ONE + "/behaviours", _guard(add)),

@@ -13,10 +13,11 @@ from typing import Any
 
 import orjson
 
-from batchscore.simulator.answers import AnswerOptions, GeneratedText, write_answer
 from batchscore.simulator.error_replies import (
+    FILTERED,
     REFERENCE,
-    ErrorReply,
+    SAFE,
+    ServiceReply,
     Surface,
     content_filtered,
     invalid_request,
@@ -24,7 +25,13 @@ from batchscore.simulator.error_replies import (
 )
 from batchscore.simulator.parameters import check_parameters
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
+from batchscore.simulator.words import (
+    CONTENT_FILTER_TRIGGER,
+    AnswerOptions,
+    GeneratedText,
+    count_tokens,
+    write_answer,
+)
 
 _REASONING = re.compile(r"(o1|o3|o4|gpt-5)")
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
@@ -33,9 +40,6 @@ _REASONING_TOKENS = 64
 _COMPLETION_TOKENS = 16
 _TOKENS_PER_MESSAGE = 4
 _NO_EXTRAS: dict[str, Any] = {"refusal": None, "annotations": []}
-_SAFE = {
-    name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def is_reasoning_model(name: str) -> bool:
 
 def check_chat(
     body: dict[str, Any], *, name: str, surface: Surface, settings: SimulatorSettings
-) -> tuple[int, GenerationRequest | ErrorReply]:
+) -> tuple[int, GenerationRequest | ServiceReply]:
     """Return the tokens to charge (prompt + max. tokens * n), and the valid request or an error reply."""
     messages = body.get("messages")
     problem = _check_messages(messages)
@@ -96,7 +100,7 @@ def check_chat(
 
 def check_completions(
     body: dict[str, Any], *, surface: Surface, settings: SimulatorSettings
-) -> tuple[int, GenerationRequest | ErrorReply]:
+) -> tuple[int, GenerationRequest | ServiceReply]:
     """Return the tokens to charge (prompts + `max_tokens` * n each), and the valid request or an error."""
     prompts = body.get("prompt", "<|endoftext|>")
     if isinstance(prompts, list) and prompts and all(type(token) is int for token in prompts):
@@ -126,7 +130,7 @@ def check_completions(
     return charged, GenerationRequest(texts, choices, options, sum(counts), echo=bool(body.get("echo")))
 
 
-def _check_messages(messages: Any) -> ErrorReply | None:
+def _check_messages(messages: Any) -> ServiceReply | None:
     if messages is None:
         return invalid_request(
             "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
@@ -162,7 +166,7 @@ def _check_messages(messages: Any) -> ErrorReply | None:
     return None
 
 
-def _check_json_mode(body: dict[str, Any], texts: list[str]) -> ErrorReply | None:
+def _check_json_mode(body: dict[str, Any], texts: list[str]) -> ServiceReply | None:
     response_format = body.get("response_format")
     if not isinstance(response_format, dict) or response_format.get("type") != "json_object":
         return None
@@ -187,10 +191,11 @@ def _stop_words(body: dict[str, Any]) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def encode_reply(
+def write_reply(
     request: GenerationRequest, *, chat: bool, model: str, identifier: str, surface: Surface
-) -> tuple[bytes, int]:
-    """Return the body of a reply with status 200, with `n` choices per prompt, and the billed tokens."""
+) -> ServiceReply:
+    """Return the reply, with `n` choices per prompt."""
+    azure = surface is not Surface.OPENAI
     answers: list[GeneratedText] = []
     choices: list[dict[str, Any]] = []
     for prompt in request.prompts:
@@ -200,11 +205,18 @@ def encode_reply(
             content: dict[str, Any] = {"text": (prompt if request.echo else "") + (answer.text or "")}
             if chat:
                 content = {"message": {"role": "assistant", "content": answer.text, **_NO_EXTRAS}}
-            choice = {"index": len(choices), **content, "logprobs": None}
-            choices.append(
-                choice | {"finish_reason": answer.finish_reason} | _filter_results(answer, surface)
-            )
-    usage = _usage(request, answers, details=chat)
+            ending = {"logprobs": None, "finish_reason": answer.finish_reason}
+            choice = {"index": len(choices), **content, **ending}
+            if azure:
+                filtered = {"violence": FILTERED} if answer.finish_reason == "content_filter" else {}
+                choice["content_filter_results"] = SAFE | filtered
+            choices.append(choice)
+    answer_tokens = sum(one.tokens for one in answers)
+    usage: dict[str, Any] = {
+        "prompt_tokens": request.prompt_tokens,
+        "completion_tokens": answer_tokens,
+        "total_tokens": request.prompt_tokens + answer_tokens,
+    }
     reply = {
         "id": f"{'chatcmpl' if chat else 'cmpl'}-{identifier}",
         "object": "chat.completion" if chat else "text_completion",
@@ -215,17 +227,6 @@ def encode_reply(
     }
     if chat:
         reply["system_fingerprint"] = "fp_simulator"
-    return orjson.dumps(reply | _prompt_results(len(request.prompts), surface)), usage["total_tokens"]
-
-
-def _usage(request: GenerationRequest, answers: list[GeneratedText], *, details: bool) -> dict[str, Any]:
-    answer_tokens = sum(one.tokens for one in answers)
-    usage: dict[str, Any] = {
-        "prompt_tokens": request.prompt_tokens,
-        "completion_tokens": answer_tokens,
-        "total_tokens": request.prompt_tokens + answer_tokens,
-    }
-    if details:
         usage["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0}
         usage["completion_tokens_details"] = {
             "reasoning_tokens": sum(one.reasoning_tokens for one in answers),
@@ -233,21 +234,8 @@ def _usage(request: GenerationRequest, answers: list[GeneratedText], *, details:
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         }
-    return usage
-
-
-def _filter_results(answer: GeneratedText, surface: Surface) -> dict[str, Any]:
-    """Return the fields that Azure adds to a choice."""
-    if surface is Surface.OPENAI:
-        return {}
-    if answer.finish_reason == "content_filter":
-        return {"content_filter_results": {**_SAFE, "violence": {"filtered": True, "severity": "medium"}}}
-    return {"content_filter_results": _SAFE}
-
-
-def _prompt_results(prompts: int, surface: Surface) -> dict[str, Any]:
-    """Return the fields that Azure adds to a reply."""
-    if surface is Surface.OPENAI:
-        return {}
-    results = [{"prompt_index": index, "content_filter_results": _SAFE} for index in range(prompts)]
-    return {"prompt_filter_results": results}
+    if azure:
+        reply["prompt_filter_results"] = [
+            {"prompt_index": index, "content_filter_results": SAFE} for index in range(len(request.prompts))
+        ]
+    return ServiceReply(200, orjson.dumps(reply), tokens=usage["total_tokens"])

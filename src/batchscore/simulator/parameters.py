@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchscore.simulator.error_replies import (
-    ErrorReply,
+    ServiceReply,
     Surface,
     invalid_request,
     unknown_parameter,
@@ -47,7 +47,7 @@ _MAX_STOPS = 4
 
 def check_parameters(
     body: dict[str, Any], *, operation: str, surface: Surface, reasoning: bool
-) -> ErrorReply | None:
+) -> ServiceReply | None:
     """Return the first error, in the order of the body's parameters."""
     for name, value in body.items():
         if name not in KNOWN[operation]:
@@ -69,7 +69,7 @@ def check_parameters(
     return None
 
 
-def _check_reasoning(name: str, value: Any) -> ErrorReply | None:
+def _check_reasoning(name: str, value: Any) -> ServiceReply | None:
     """Return the error of reasoning models (Azure's page on them, seen 2026)."""
     if name == "max_tokens":
         return invalid_request(
@@ -95,7 +95,7 @@ def _check_reasoning(name: str, value: Any) -> ErrorReply | None:
     return None
 
 
-def _check_value(name: str, value: Any) -> ErrorReply | None:
+def _check_value(name: str, value: Any) -> ServiceReply | None:
     if name in _INTEGERS:
         if type(value) is not int:
             return wrong_type(name, "an integer", value)
@@ -118,7 +118,7 @@ def _check_value(name: str, value: Any) -> ErrorReply | None:
     return _check_response_format(value) if name == "response_format" else None
 
 
-def _check_response_format(value: Any) -> ErrorReply | None:
+def _check_response_format(value: Any) -> ServiceReply | None:
     if not isinstance(value, dict):
         return wrong_type("response_format", "an object", value)
     kind = value.get("type")
@@ -152,7 +152,7 @@ def _is_usable_schema(schema: Any) -> bool:
 
 def _check_range(
     name: str, value: float, low: float | None, high: float | None, *, kind: str
-) -> ErrorReply | None:
+) -> ServiceReply | None:
     if low is not None and value < low:
         return invalid_request(
             f"Invalid '{name}': {kind} below minimum value. Expected a value >= {low}, but got {value}"

@@ -1,13 +1,16 @@
-"""Which faults does a test script for a deployment's next requests?
+"""Which fault does the next request get, by a test's script or at random?
 
-It must not know HTTP nor aiohttp: the client that writes a script and the server that runs it share it.
+It must not know HTTP nor aiohttp: a client that writes a script and the server that runs it share it.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from batchscore.simulator.settings import SimulatorSettings
 
 #: The faults of vectors in a response with status 200: see `Behaviour.vectors`.
 VECTOR_FAULTS = ("shuffled", "missing", "duplicated", "wrong_dimension", "floats", "not_finite")
@@ -71,14 +74,9 @@ class Behaviour:
         """Whether it sends no correct response at all."""
         return self.status is not None or self.drop is not None or self.hang is not None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields that differ from their defaults, and `times`."""
-        values = asdict(self).items()
-        return {name: value for name, value in values if name == "times" or value not in (None, {})}
-
     @classmethod
     def from_json(cls, value: Any) -> Behaviour:
-        """Return the behaviour of `to_json`. ValueError names an unknown field or one out of bounds."""
+        """Return the behaviour with these fields. ValueError names one that is unknown or out of bounds."""
         if not isinstance(value, dict):
             raise ValueError("a behaviour must be a JSON object")  # noqa: TRY004 - becomes a reply with status 400
         unknown = set(value) - {item.name for item in fields(cls)}
@@ -131,3 +129,36 @@ class Script:
             else:
                 self._pending[place] = (behaviour, left - 1)
         return behaviour
+
+
+class RandomFaults:
+    """Draws the latency and the fault of each request. The same seed gives the same series."""
+
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self._settings = settings
+        self._random = random.Random(settings.seed)  # noqa: S311 - not for secrets
+        self._table = (
+            (settings.fail_500, Behaviour(status=500)),
+            (settings.fail_503, Behaviour(status=503)),
+            (settings.fail_429, Behaviour(status=429, retry_after=1.0)),
+            (settings.reset, Behaviour(drop="after")),
+            (settings.hang, Behaviour(hang=settings.hang_seconds)),
+            (settings.truncate, Behaviour(truncate=0.5)),
+        )
+        self._any = any(share for share, _ in self._table)
+
+    def draw(self) -> Behaviour | None:
+        """Return the fault of the next request; mostly None."""
+        if not self._any:
+            return None
+        rest = self._random.random()
+        for share, behaviour in self._table:
+            rest -= share
+            if rest < 0:
+                return behaviour
+        return None
+
+    def latency(self) -> float:
+        """Return the seconds to wait before a response."""
+        jitter = self._settings.latency_jitter
+        return self._settings.latency + (jitter * self._random.random() if jitter else 0.0)
