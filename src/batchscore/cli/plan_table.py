@@ -15,9 +15,9 @@ from rich.text import Text
 
 from batchscore.cli.plan_files import NOT_SCORED, files_table
 from batchscore.errors import duration_text, name_settings, setting_name
+from batchscore.plan.estimates import RateLimits
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
-from batchscore.plan.pace import RateLimits
 from batchscore.report.words import count_text, money_text, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.task import EMBEDDINGS, TASKS
@@ -88,7 +88,7 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "duration", f"at least {duration_text(pace.minutes * 60)} at {limits_text(limits)}{share}{by}"
     yield "output", output_text(plan)
     if plan.cost is not None:
-        most = "" if vectors else "at most " if plan.bounded else "with that estimate "
+        most = "" if vectors else "at most " if settings.answer_tokens is not None else "with that estimate "
         prices = f"input {settings.price_in:g}" + ("" if vectors else f", output {settings.price_out:g}")
         yield "estimated cost", f"{most}{money_text(plan.cost)} ({prices} per 1M tokens)"
     elif settings.prices is not None:
@@ -105,7 +105,7 @@ def enumeration(words: Sequence[str]) -> str:
 
 def answer_tokens_text(plan: Plan) -> str:
     """Return the number of answer tokens, and how certain it is."""
-    if plan.bounded:
+    if plan.settings.answer_tokens is not None:
         return f"{plan.answer_tokens:,} at most, as limited by the settings"
     default = TASKS[plan.settings.task].default_answer_tokens
     limit = setting_name("max_tokens")
@@ -163,7 +163,7 @@ def notes(plan: Plan) -> Iterator[str]:
         if rows:
             yield remark.format(count_text(rows, "row"))
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
-    unreadable += [(each.file, each.reason) for each in plan.survey.problems]
+    unreadable += [(each.name, each.reason) for each in plan.survey.problems]
     yield from limited_list("cannot be scored (completely)", unreadable)
     yield from limited_list("skipped", [(each.name, each.reason) for each in plan.survey.skipped])
 
@@ -206,7 +206,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "vocabulary": plan.counter.vocabulary,
         },
         "answer_tokens": plan.answer_tokens,
-        "answer_tokens_bounded": plan.bounded,
+        "answer_tokens_bounded": settings.answer_tokens is not None,
         "requests": found.all_requests,
         "limits_given": plan.given,
         "times": [
@@ -227,7 +227,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "limited": found.limited,
         "discarded": plan.scored.discarded,
         "files": [file_fields(one) for one in found.files],
-        "unreadable_files": [{"file": one.file, "problem": one.reason} for one in plan.survey.problems],
+        "unreadable_files": [{"file": one.name, "problem": one.reason} for one in plan.survey.problems],
         "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
         "seconds": round(plan.seconds, 3),
     }

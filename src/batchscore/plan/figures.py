@@ -84,7 +84,7 @@ class FileFigures:
 
 
 @dataclass(slots=True)
-class Totals:
+class InputTotals:
     """The figures of all files, and the `requests` that hold the `packed` of the `taken` prompts.
 
     Fewer prompts are packed than taken if duplicates are sent once; their bytes are `packed_bytes` and
@@ -115,11 +115,6 @@ class Totals:
     def sampled(self) -> bool:
         """Whether any file was not read as a whole."""
         return any(file.read < 1 for file in self.files)
-
-    @property
-    def counted_in_part(self) -> bool:
-        """Whether only some prompts of any file were counted."""
-        return any(file.counted_bytes < file.prompt_bytes for file in self.files)
 
     @property
     def known(self) -> int:

@@ -117,21 +117,13 @@ def class_of(code: int) -> str:
         return "a" if char.islower() else "A" if char.isupper() else "0" if char.isdigit() else "."
     for first, last, letter in BLOCKS:
         if first <= code <= last:
-            return "z" if letter == "h" and not is_common(char) else letter
+            # Characters in daily use are those of GB 2312. Traditional forms are not, and cost more.
+            return "z" if letter == "h" and not char.encode("gb2312", "ignore") else letter
     if char.isspace():
         return " "
     if unicodedata.category(char)[0] in "LM":
         return "l" if code < 0x370 else "o"
     return "." if code < 0x100 else "s"
-
-
-def is_common(char: str) -> bool:
-    """Whether a Chinese character is in daily use: of GB 2312. Traditional forms are not, and cost more."""
-    try:
-        char.encode("gb2312")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 CLASSES = Classes()

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from batchscore.plan.token_shapes import count_tokens
+from batchscore.rows import replace_surrogates
 from batchscore.task import Task
 
 #: Which vocabulary a model uses, by its name (tiktoken's table of models, version 0.14).
@@ -90,7 +91,7 @@ def from_disk(vocabulary: str) -> Callable[[str], float] | None:
         return None
     encoding = tiktoken.get_encoding(vocabulary)
     # Lone surrogates cannot be encoded.
-    return lambda text: float(len(encoding.encode_ordinary(text.encode("utf-8", "replace").decode())))
+    return lambda text: float(len(encoding.encode_ordinary(replace_surrogates(text))))
 
 
 def prompt_tokens(body: bytes, task: Task, count: Callable[[str], float]) -> float:
