@@ -39,6 +39,18 @@ REMARKS = {
 }
 
 
+#: The counts of rows of each file in JSON.
+ROW_COUNTS = (
+    "empty",
+    "oversized",
+    "row_too_large",
+    "input_too_long",
+    "above_quota",
+    "truncated",
+    "unreadable",
+)
+
+
 def show(plan: Plan, console: Console) -> None:
     """Print a plan."""
     console.print(Text(headline(plan)))
@@ -159,7 +171,7 @@ def notes(plan: Plan) -> Iterator[str]:
         changed = count_text(len(scored.changed), "file")
         yield f"{changed} changed since scored: all rows are planned, but unchanged rows are not sent again."
     for name, remark in REMARKS.items():
-        rows = round(sum(getattr(one, name) * one.scale for one in found.files))
+        rows = sum(one.total(name) for one in found.files)
         if rows:
             yield remark.format(count_text(rows, "row"))
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
@@ -196,9 +208,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "known": found.known,
         "to_ask": found.prompts,
         "duplicates": round(found.prompts - found.sent),
-        "empty": sum(one.empty for one in found.files),
-        "oversized": sum(one.oversized for one in found.files),
-        "unreadable": sum(one.unreadable for one in found.files),
+        **{name: sum(one.total(name) for one in found.files) for name in NOT_SCORED},
         "prompt_tokens": found.tokens,
         "counted": {
             "how": plan.counter.how,
@@ -235,21 +245,14 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 def file_fields(figures: FileFigures) -> dict[str, Any]:
     """Return the figures of one file."""
-    scale = figures.scale
     return {
         "file": figures.file,
         "rows": figures.all_rows,
         "rows_exact": figures.exact,
         "read": round(figures.read, 4),
-        "known": round(figures.known * scale),
-        "to_ask": round(figures.prompts * scale),
-        "empty": figures.empty,
-        "oversized": figures.oversized,
-        "row_too_large": round(figures.row_too_large * scale),
-        "input_too_long": round(figures.input_too_long * scale),
-        "above_quota": round(figures.above_quota * scale),
-        "truncated": round(figures.truncated * scale),
-        "unreadable": figures.unreadable,
+        "known": figures.total("known"),
+        "to_ask": figures.total("prompts"),
+        **{name: figures.total(name) for name in ROW_COUNTS},
         "prompt_tokens": round(figures.tokens),
         "problem": figures.problem,
     }

@@ -6,6 +6,7 @@ nor endpoint; `AlreadyScored` says what earlier runs left.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +14,7 @@ from dataclasses import fields
 from math import ceil, inf
 from threading import Event
 
-import orjson
-
-from batchscore.errors import UnreadableFile
+from batchscore.errors import ErrorCode, UnreadableFile
 from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.estimates import most_input_tokens, rate_limits_of
 from batchscore.plan.extent import COLUMNAR, EVERYTHING, Budget, cut_file, part_given, shares
@@ -47,6 +46,9 @@ LOOK_ROWS = 64
 
 #: After the first bytes of a file one part in 16 is counted.
 COUNTED_PART = 16
+
+#: The counts of rows without a prompt, by error code; all others are unreadable.
+COUNTED_APART = {ErrorCode.EMPTY_INPUT: "empty", ErrorCode.ROW_TOO_LARGE: "row_too_large"}
 
 #: The answer that duplicates of a prompt get.
 ANSWERED = Score(None)
@@ -207,10 +209,12 @@ class Measurement:
     def take(self, figures: FileFigures, item: Prompt | Settled) -> bool:
         """Add a row that is left to score; return whether it will be sent."""
         if self.settings.id or self.settings.keep:
-            figures.record_bytes += size_of_carried(item)
+            figures.record_bytes += len(item.id or "") + 8
+            figures.record_bytes += len(json.dumps(item.kept, default=str, ensure_ascii=False))
         if isinstance(item, Settled):
             assert isinstance(item.result, RowError)
-            figures.errors[item.result.code] += 1
+            name = COUNTED_APART.get(item.result.code, "unreadable")
+            setattr(figures, name, getattr(figures, name) + 1)
             return False
         truncate = self.settings.on_long_input == "truncate"
         size = len(item.body)
@@ -296,9 +300,6 @@ class Measurement:
             for name in ADDED:
                 setattr(figures, name, sum(getattr(one, name) * one.scale for one in group))
             figures.rows = sum(one.all_rows for one in group)
-            for one in group:
-                for code, count in one.errors.items():
-                    figures.errors[code] += round(count * one.scale)
             figures.scale = file.size / seen
 
 
@@ -306,7 +307,7 @@ class Measurement:
 ADDED = tuple(
     declared.name
     for declared in fields(FileFigures)
-    if declared.name not in {"file", "read", "scale", "rows", "rows_in_footer", "problem", "errors"}
+    if declared.name not in {"file", "read", "scale", "rows", "rows_in_footer", "problem"}
 )
 
 
@@ -325,14 +326,3 @@ def without_last(rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | Unreadab
     if isinstance(held, Row):
         # A row that was cut within quotes cannot be read; any other is as good as its neighbours.
         yield held
-
-
-def size_of_carried(item: Prompt | Settled) -> int:
-    """Return the bytes of a row's id and kept columns in its record."""
-    size = 0 if item.id is None else len(item.id) + 8
-    for name, value in item.kept.items():
-        if isinstance(value, str):
-            size += len(name) + len(value) + 6
-        else:
-            size += len(name) + len(orjson.dumps(value, default=str)) + 4
-    return size

@@ -139,7 +139,7 @@ def columns_to_keep(
             f"{setting_name('keep')} '*' would keep the column {clashing[0]!r}, a name that records use "
             f"themselves{hint}. Name the columns to keep instead."
         )
-    if not columnar_output(settings):
+    if settings.format == "jsonl" and not settings.output.lower().endswith((".parquet", ".arrow")):
         return None
     loose = next((each.file.name for each in ready if each.file.suffix not in FIXED_COLUMNS), None)
     if loose is not None:
@@ -148,8 +148,3 @@ def columns_to_keep(
             "differ in their columns. Name the columns to keep."
         )
     return tuple(name for name in columns if name not in taken)
-
-
-def columnar_output(settings: Settings) -> bool:
-    """Whether the records' columns must be known before the first row."""
-    return settings.format != "jsonl" or settings.output.lower().endswith((".parquet", ".arrow"))
