@@ -156,8 +156,12 @@ def parts_of(shape: str) -> Counter[str]:
         else:
             parts["lines" if "\n" in shape else "space"] = 1
     elif WHOLLY_MIXED.fullmatch(body):
+        # Letters among digits are not words.
         for run in RUN.findall(body):
-            add_mixed(parts, run)
+            parts["digits"] += run[0] == "0"
+            for word in WORD.findall(run):
+                parts["letters among digits"] += 1
+                parts["letter among digits beyond 1"] += len(word) - 1
     elif body[0] == "0":
         parts["digits"] = 1
     elif body[0] in "aAl":
@@ -166,16 +170,6 @@ def parts_of(shape: str) -> Counter[str]:
     else:
         parts.update(body)
     return parts
-
-
-def add_mixed(parts: Counter[str], run: str) -> None:
-    """Price letters or digits of a string that mixes them: such letters are not words."""
-    if run[0] == "0":
-        parts["digits"] += 1
-        return
-    for word in WORD.findall(run):
-        parts["letters among digits"] += 1
-        parts["letter among digits beyond 1"] += len(word) - 1
 
 
 def add_word(parts: Counter[str], word: str, *, before: str | None) -> None:

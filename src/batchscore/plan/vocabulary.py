@@ -122,14 +122,12 @@ def texts_of(message: Mapping[str, Any]) -> list[str]:
     for key, value in message.items():
         if key == "role" or value is None:
             continue
-        if isinstance(value, str):
-            found.append(value)
-        elif key == "content" and isinstance(value, list):
+        if key == "content" and isinstance(value, list):
             found += [
                 part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str)
             ]
         else:
-            found.append(orjson.dumps(value).decode())
+            found.append(value if isinstance(value, str) else orjson.dumps(value).decode())
     return found
 
 

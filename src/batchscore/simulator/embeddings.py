@@ -25,6 +25,7 @@ from batchscore.simulator.error_replies import (
     Surface,
     content_filtered,
     invalid_request,
+    too_many_elements,
     unknown_parameter,
     wrong_type,
 )
@@ -106,12 +107,7 @@ def _check_size(counts: list[int], *, surface: Surface, settings: SimulatorSetti
     if len(counts) > limit:
         if surface is Surface.AZURE:
             return invalid_request(f"Too many inputs. The max number of inputs is {limit}.")
-        return invalid_request(
-            f"Invalid 'input': array too long. Expected an array with maximum length {limit}, but got an"
-            f" array with length {len(counts)} instead.",
-            param="input",
-            code="array_above_max_length",
-        )
+        return too_many_elements("input", limit, len(counts))
     largest = max(counts)
     if largest > MAX_TOKENS_PER_INPUT:
         return invalid_request(

@@ -190,6 +190,16 @@ def unknown_parameter(surface: Surface, operation: str, name: str) -> ServiceRep
     return invalid_request(f"Unrecognized request argument supplied: {name}")
 
 
+def too_many_elements(name: str, limit: int, length: int) -> ServiceReply:
+    """Return the reply to an array with more elements than the limit."""
+    return invalid_request(
+        f"Invalid '{name}': array too long. Expected an array with maximum length {limit}, but got an array"
+        f" with length {length} instead.",
+        param=name,
+        code="array_above_max_length",
+    )
+
+
 def wrong_type(name: str, expected: str, value: Any) -> ServiceReply:
     """Return the reply to a parameter of the wrong JSON type."""
     names = {str: "a string", bool: "a boolean", int: "an integer", float: "a decimal", list: "an array"}
