@@ -10,7 +10,7 @@ import pytest
 
 from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.extent import EVERYTHING, Budget
-from batchscore.plan.figures import InputTotals
+from batchscore.plan.figures import PlanTotals
 from batchscore.plan.measure import Measurement
 from batchscore.plan.survey import survey
 from batchscore.settings.fields import Settings
@@ -37,7 +37,7 @@ WORDS = [
 ]
 
 
-def found_in(inputs: list[str], budget: Budget, **more: object) -> InputTotals:
+def found_in(inputs: list[str], budget: Budget, **more: object) -> PlanTotals:
     settings = Settings(task="embeddings", model="text-embedding-3-small", output="o", column="text", **more)  # type: ignore[arg-type]
     surveyed = survey(inputs, settings, output=None)
     return Measurement(settings, surveyed, AlreadyScored(2000), budget).measure()

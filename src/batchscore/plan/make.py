@@ -26,7 +26,7 @@ from batchscore.plan.estimates import (
     record_bytes,
 )
 from batchscore.plan.extent import EVERYTHING, FOR_A_PLAN
-from batchscore.plan.figures import InputTotals
+from batchscore.plan.figures import PlanTotals
 from batchscore.plan.measure import Measurement
 from batchscore.plan.survey import Survey, survey
 from batchscore.plan.vocabulary import TokenCounter
@@ -50,7 +50,7 @@ class Plan:
 
     settings: Settings
     survey: Survey
-    totals: InputTotals
+    totals: PlanTotals
     scored: AlreadyScored
     counter: TokenCounter
     answer_tokens: int

@@ -18,7 +18,7 @@ from batchscore.errors import ErrorCode, UnreadableFile
 from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.estimates import most_input_tokens, rate_limits_of
 from batchscore.plan.extent import COLUMNAR, EVERYTHING, Budget, cut_file, part_given, shares
-from batchscore.plan.figures import FileFigures, InputTotals
+from batchscore.plan.figures import FileFigures, PlanTotals
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
 from batchscore.plan.vocabulary import (
     TokenCounter,
@@ -90,9 +90,9 @@ class Measurement:
         self.ends = inf
         self.stop = Event()
         self.estimator = Estimator()
-        self.totals = InputTotals()
+        self.totals = PlanTotals()
 
-    def measure(self) -> InputTotals:
+    def measure(self) -> PlanTotals:
         """Read all files, and pack their prompts into requests as the engine does."""
         if self.budget.seconds is not None:
             self.ends = self.clock() + self.budget.seconds
