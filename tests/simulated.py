@@ -103,15 +103,14 @@ class Deployment:
         self.will(status=status, text="<html><body>gateway</body></html>", **when)
 
     def set_limits(
-        self, *, rpm: float | None = None, tpm: float | None = None, burst_seconds: float | None = None
+        self, *, rpm: float | None = None, tpm: float | None = None, burst_seconds: float = 10.0
     ) -> None:
         """Replace this deployment's limits until a reset. None means no limit."""
         call("PUT", self._url + "/limits", {"rpm": rpm, "tpm": tpm, "burst_seconds": burst_seconds})
 
     def requests(self, last: int | None = None) -> list[SentRequest]:
         """Return the last requests, oldest first."""
-        query = "" if last is None else f"?last={last}"
-        return [SentRequest(**one) for one in call("GET", f"{self._url}/requests{query}")]
+        return [SentRequest(**one) for one in call("GET", f"{self._url}/requests")][-(last or 0) :]
 
     def statistics(self) -> DeploymentStatistics:
         """Return the counts."""

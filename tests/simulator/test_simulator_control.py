@@ -187,7 +187,7 @@ def test_a_behaviour_out_of_bounds_is_refused(deployment: Deployment) -> None:
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             deployment.will(**wrong)
-    with pytest.raises(ValueError, match="unknown fields of a behaviour: colour"):
+    with pytest.raises(ValueError, match="colour"):
         deployment.will(colour="red")
 
 

@@ -62,6 +62,7 @@ _BOUNDS: dict[str, tuple[str, float, float]] = {
 _FIXED = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "n": None}
 _MAX_STOPS = 4
 
+#: Names of reasoning models, which reject `max_tokens`.
 _REASONING = re.compile(r"(o1|o3|o4|gpt-5)")
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _REASONING_TOKENS = 64
@@ -82,11 +83,6 @@ class GenerationRequest:
     echo: bool = False
 
 
-def is_reasoning_model(name: str) -> bool:
-    """Whether the name is that of a reasoning model, which rejects `max_tokens`."""
-    return _REASONING.match(name) is not None
-
-
 def check_chat(
     body: dict[str, Any], *, name: str, surface: Surface, settings: SimulatorSettings
 ) -> tuple[int, GenerationRequest | ServiceReply]:
@@ -98,8 +94,9 @@ def check_chat(
     assert isinstance(messages, list)
     texts = [_message_text(message.get("content")) for message in messages]
     prompt_tokens = sum(_TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
+    reasoning = _REASONING.match(name) is not None
     problem = _check_parameters(
-        body, operation="chat/completions", surface=surface, reasoning=is_reasoning_model(name)
+        body, operation="chat/completions", surface=surface, reasoning=reasoning
     ) or _check_json_mode(body, texts)
     if problem is not None:
         return prompt_tokens, problem
@@ -121,7 +118,7 @@ def check_chat(
         stop=_stop_words(body),
         as_json=response_format.get("type") in {"json_object", "json_schema"},
         schema=(response_format.get("json_schema") or {}).get("schema"),
-        reasoning_tokens=_REASONING_TOKENS if is_reasoning_model(name) else 0,
+        reasoning_tokens=_REASONING_TOKENS if reasoning else 0,
     )
     user_texts = [text for text, one in zip(texts, messages, strict=True) if one["role"] == "user"]
     return charged, GenerationRequest([(user_texts or texts)[-1]], choices, options, prompt_tokens)

@@ -81,5 +81,5 @@ def start(**options: Any) -> Iterator[Running]:
 def _child_environment() -> dict[str, str]:
     """Return an environment in which the child imports the same batchscore."""
     home = str(Path(__file__).resolve().parents[2])
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": home if not path else home + os.pathsep + path}
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchscore.simulator.settings import SimulatorSettings
@@ -24,7 +24,7 @@ class Behaviour:
     `latency` (seconds) comes first and combines with all the others. At most one of the rest is set.
     Without any, the deployment sends the correct response:
 
-    - `status`, with `headers`, and `body` (JSON) or `text` (of `content_type`). Without a body it is the
+    - `status`, with `headers`, and `body` (JSON) or `text` (HTML). Without a body it is the
       service's error body for that status, with `code` and `message` in it. `retry_after` in seconds sets
       `retry-after` and `retry-after-ms`.
     - `drop`: the connection is reset "before" the body is read (if the URL names the deployment) or "after".
@@ -43,7 +43,6 @@ class Behaviour:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     text: str | None = None
-    content_type: str = "text/html"
     code: str | None = None
     message: str | None = None
     retry_after: float | None = None
@@ -74,16 +73,6 @@ class Behaviour:
         """Whether it sends no correct response at all."""
         return self.status is not None or self.drop is not None or self.hang is not None
 
-    @classmethod
-    def from_json(cls, value: Any) -> Behaviour:
-        """Return the behaviour with these fields. ValueError names one that is unknown or out of bounds."""
-        if not isinstance(value, dict):
-            raise ValueError("a behaviour must be a JSON object")  # noqa: TRY004 - becomes a reply with status 400
-        unknown = set(value) - {item.name for item in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown fields of a behaviour: {', '.join(sorted(unknown))}")
-        return cls(**value)
-
 
 class Script:
     """The pending behaviours. A request takes the first one that matches."""
@@ -97,10 +86,6 @@ class Script:
     def add(self, behaviour: Behaviour) -> None:
         """Append one."""
         self._pending.append((behaviour, behaviour.times))
-
-    def clear(self) -> None:
-        """Remove all pending behaviours."""
-        self._pending.clear()
 
     def take_before_body(self) -> Behaviour | None:
         """Take the first one if it needs only the URL."""

@@ -62,7 +62,7 @@ class Simulator:
             )
         for path in ("/v1/models", "/openai/v1/models", "/openai/models"):
             router.add_get(path, self._models)
-        router.add_routes(control_routes(self.settings, self.states))
+        router.add_routes(control_routes(self.states))
         router.add_route("*", "/{anything:.*}", self._unknown)
         return application
 
@@ -184,9 +184,7 @@ def _scripted_reply(behaviour: Behaviour, status: int, surface: Surface) -> Serv
     if behaviour.retry_after is not None:
         headers = retry_after_headers(behaviour.retry_after) | headers
     if behaviour.text is not None:
-        return ServiceReply(
-            status, behaviour.text.encode(), {"content-type": behaviour.content_type, **headers}
-        )
+        return ServiceReply(status, behaviour.text.encode(), {"content-type": "text/html", **headers})
     if behaviour.body is not None:
         return ServiceReply(status, orjson.dumps(behaviour.body), headers)
     if status < 400:

@@ -73,14 +73,9 @@ class SimulatorSettings:
                 object.__setattr__(self, item.name, names)
             elif isinstance(value, (int, float)) and not low <= value <= high:
                 bounds = f"at least {low}" if high == inf else f"between {low} and {high}"
-                raise ValueError(f"{flag_of(item.name)} must be {bounds}, not {value}")
+                raise ValueError(f"--{item.name.replace('_', '-')} must be {bounds}, not {value}")
         if not self.key:
             raise ValueError("--key must not be empty")
         shares = self.fail_500 + self.fail_503 + self.fail_429 + self.reset + self.hang + self.truncate
         if shares > 1:
             raise ValueError(f"the shares of faults add up to {shares:g}; they must not exceed 1")
-
-
-def flag_of(name: str) -> str:
-    """Return the command-line flag of a field of `SimulatorSettings`."""
-    return "--" + name.replace("_", "-")
