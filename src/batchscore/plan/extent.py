@@ -84,14 +84,14 @@ class Stretches(io.RawIOBase):
         """Give the next bytes."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         while not self.held and self.left:
-            self.held = memoryview(self.stretch(*self.left.pop(0)))
+            self.held = memoryview(self.read_stretch(*self.left.pop(0)))
         given = self.held[: min(len(view), GRAIN)]
         view[: len(given)] = given
         self.held = self.held[len(given) :]
         self.file.given["bytes"] += len(given)
         return len(given)
 
-    def stretch(self, first: int, last: int) -> bytes:
+    def read_stretch(self, first: int, last: int) -> bytes:
         """Read one stretch."""
         if first:
             self.raw.seek(first)

@@ -6,13 +6,14 @@ nor endpoint; `AlreadyScored` says what earlier runs left.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from math import ceil, inf
 from threading import Event
+
+import orjson
 
 from batchscore.errors import ErrorCode, UnreadableFile
 from batchscore.plan.already_scored import AlreadyScored
@@ -138,14 +139,14 @@ class Measurement:
             elif share <= 0 or self.over:
                 figures.read = 0.0
             else:
-                yield from self.of_file(each, figures, share)
+                yield from self.prompts_of_file(each, figures, share)
 
     @property
     def over(self) -> bool:
         """Whether reading must end."""
         return self.stop.is_set() or self.clock() >= self.ends
 
-    def of_file(self, ready: ReadyFile, figures: FileFigures, share: float) -> Iterator[Prompt]:
+    def prompts_of_file(self, ready: ReadyFile, figures: FileFigures, share: float) -> Iterator[Prompt]:
         """Give the prompts of one file."""
         columnar = ready.file.suffix in COLUMNAR
         in_part = share < 1
@@ -160,14 +161,14 @@ class Measurement:
                 rows: Iterable[Row | UnreadableRow] = table.rows
                 if in_part and not columnar:
                     rows = without_last(rows)  # it may have been cut
-                yield from self.of_rows(rows, ready, figures, most, in_part=in_part)
+                yield from self.prompts_of_rows(rows, ready, figures, most, in_part=in_part)
         except UnreadableFile as error:
             # A file that was cut breaks off.
             if not in_part or columnar:
                 figures.problem = error.reason
         self.close(figures, file, columnar=columnar)
 
-    def of_rows(
+    def prompts_of_rows(
         self,
         rows: Iterable[Row | UnreadableRow],
         ready: ReadyFile,
@@ -209,8 +210,14 @@ class Measurement:
     def take(self, figures: FileFigures, item: Prompt | Settled) -> bool:
         """Add a row that is left to score; return whether it will be sent."""
         if self.settings.id or self.settings.keep:
-            figures.record_bytes += len(item.id or "") + 8
-            figures.record_bytes += len(json.dumps(item.kept, default=str, ensure_ascii=False))
+            figures.record_bytes += (
+                len(item.id or "")
+                + 8
+                + sum(
+                    len(name) + 6 + len(value if isinstance(value, str) else orjson.dumps(value, default=str))
+                    for name, value in item.kept.items()
+                )
+            )
         if isinstance(item, Settled):
             assert isinstance(item.result, RowError)
             name = COUNTED_APART.get(item.result.code, "unreadable")
