@@ -22,8 +22,8 @@ from batchscore.plan.extent import COLUMNAR, EVERYTHING, Budget, cut_file, part_
 from batchscore.plan.figures import FileFigures, PlanTotals
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
 from batchscore.plan.vocabulary import (
+    NOT_TEXT,
     TokenCounter,
-    holds_more_than_text,
     parameter_tokens,
     prompt_tokens,
     token_counter_for,
@@ -246,7 +246,7 @@ class Measurement:
             tokens = min(self.tokens(item) if tokens is None else tokens, room)
         figures.prompts += 1
         figures.prompt_bytes += size
-        if self.task.takes_messages and holds_more_than_text(item.body):
+        if self.task.takes_messages and NOT_TEXT.search(item.body):
             figures.with_pictures += 1
         counted = figures.counted_bytes
         if tokens is None and (

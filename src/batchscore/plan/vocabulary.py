@@ -81,10 +81,10 @@ def from_disk(vocabulary: str) -> Callable[[str], float] | None:
     """Return tiktoken's count; `None` if it is not installed or would have to download."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
     place = Path(tempfile.gettempdir()) / "data-gym-cache" if folder is None else Path(folder)
-    kept = place / hashlib.sha1(ADDRESS.format(vocabulary).encode(), usedforsecurity=False).hexdigest()
+    file = place / hashlib.sha1(ADDRESS.format(vocabulary).encode(), usedforsecurity=False).hexdigest()
     try:
         # With other bytes tiktoken would delete the file and download it.
-        if folder == "" or hashlib.sha256(kept.read_bytes()).hexdigest() != DIGESTS[vocabulary]:
+        if folder == "" or hashlib.sha256(file.read_bytes()).hexdigest() != DIGESTS[vocabulary]:
             return None
         import tiktoken  # type: ignore[import-not-found, unused-ignore] # noqa: PLC0415 - few have it
     except (ImportError, OSError):
@@ -129,11 +129,6 @@ def texts_of(message: Mapping[str, Any]) -> list[str]:
         else:
             found.append(value if isinstance(value, str) else orjson.dumps(value).decode())
     return found
-
-
-def holds_more_than_text(body: bytes) -> bool:
-    """Whether a chat prompt has pictures, sound or files, whose tokens are unknown here."""
-    return NOT_TEXT.search(body) is not None
 
 
 def parameter_tokens(params: Mapping[str, Any], count: Callable[[str], float]) -> float:

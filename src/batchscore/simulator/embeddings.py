@@ -68,8 +68,8 @@ def check_embeddings(
             return charged, unknown_parameter(surface, "embeddings", parameter)
     return charged, (
         _check_size(counts, surface=surface, settings=settings)
-        or _check_options(body, name=name, settings=settings)
-        or _check_content(texts, surface)
+        or _check_options(body, name)
+        or (content_filtered(surface) if any(CONTENT_FILTER_TRIGGER in text for text in texts) else None)
         or EmbeddingsRequest(
             texts=texts,
             dimensions=body.get("dimensions") or settings.dimensions,
@@ -124,7 +124,7 @@ def _check_size(counts: list[int], *, surface: Surface, settings: SimulatorSetti
     return None
 
 
-def _check_options(body: dict[str, Any], *, name: str, settings: SimulatorSettings) -> ServiceReply | None:
+def _check_options(body: dict[str, Any], name: str) -> ServiceReply | None:
     encoding = body.get("encoding_format", "float")
     if encoding not in ("float", "base64"):
         return invalid_request(f"'{encoding}' is not one of ['float', 'base64'] - 'encoding_format'")
@@ -135,17 +135,10 @@ def _check_options(body: dict[str, Any], *, name: str, settings: SimulatorSettin
         return wrong_type("dimensions", "an integer", dimensions)
     if "ada-002" in name:
         return invalid_request("This model does not support specifying dimensions.")
-    widest = max(WIDEST, settings.dimensions)
-    if not 1 <= dimensions <= widest:
+    if not 1 <= dimensions <= WIDEST:
         return invalid_request(
-            f"Invalid value for 'dimensions' = {dimensions}. Must be between 1 and {widest}."
+            f"Invalid value for 'dimensions' = {dimensions}. Must be between 1 and {WIDEST}."
         )
-    return None
-
-
-def _check_content(texts: list[str], surface: Surface) -> ServiceReply | None:
-    if any(CONTENT_FILTER_TRIGGER in text for text in texts):
-        return content_filtered(surface)
     return None
 
 
