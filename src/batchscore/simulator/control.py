@@ -21,7 +21,7 @@ from aiohttp import web
 
 from batchscore.simulator.script import Behaviour
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import DeploymentState, DeploymentStates
+from batchscore.simulator.state import SimulatedDeployment, DeploymentStates
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ONE = "/_simulator/deployments/{deployment}"
@@ -51,7 +51,7 @@ def _guard(handler: _Handler) -> _Handler:
 def control_routes(settings: SimulatorSettings, states: DeploymentStates) -> list[web.RouteDef]:
     """Return the routes of the control API."""
 
-    def state_of(request: web.Request) -> DeploymentState:
+    def state_of(request: web.Request) -> SimulatedDeployment:
         return states.get(request.match_info["deployment"])
 
     async def about(_: web.Request) -> web.StreamResponse:

@@ -35,7 +35,7 @@ from batchscore.simulator.service import (
     prompt_text,
 )
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import DeploymentState, DeploymentStates, RequestRecord
+from batchscore.simulator.state import SimulatedDeployment, DeploymentStates, RequestRecord
 
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 _OPERATION = "|".join(re.escape(name) for name in OPERATIONS)
@@ -102,7 +102,7 @@ class Simulator:
         self,
         request: web.Request,
         record: RequestRecord,
-        state: DeploymentState,
+        state: SimulatedDeployment,
         behaviour: Behaviour | None,
         parts: tuple[dict[str, Any] | ErrorReply, str, Surface],
     ) -> web.StreamResponse:

@@ -18,7 +18,7 @@ from batchscore.simulator.embeddings import EmbeddingsRequest
 from batchscore.simulator.error_replies import ErrorReply, Surface
 from batchscore.simulator.generation import GenerationRequest
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import DeploymentState
+from batchscore.simulator.state import SimulatedDeployment
 from batchscore.simulator.vectors import Vectors
 
 OPERATIONS = {
@@ -108,7 +108,7 @@ class Service:
         name: str,
         operation: str,
         surface: Surface,
-        state: DeploymentState,
+        state: SimulatedDeployment,
     ) -> AdmittedRequest | ServiceReply:
         """Check a request and charge the limits, even if it is invalid. A ServiceReply refuses it."""
         tokens, work = self._check(parsed, name=name, operation=operation, surface=surface)

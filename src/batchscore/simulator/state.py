@@ -45,7 +45,7 @@ class RequestRecord:
         return {name: getattr(self, name) for name in names} | {"body": body}
 
 
-class DeploymentState:
+class SimulatedDeployment:
     """The state of one deployment: its limits, its script and its requests."""
 
     def __init__(self, settings: SimulatorSettings, bodies: BodyMemory) -> None:
@@ -143,12 +143,12 @@ class DeploymentStates:
         self._settings = settings
         self._bodies = BodyMemory()
         self._started = time.monotonic()
-        self.by_name: dict[str, DeploymentState] = {}
+        self.by_name: dict[str, SimulatedDeployment] = {}
 
-    def get(self, name: str) -> DeploymentState:
+    def get(self, name: str) -> SimulatedDeployment:
         """Return the state of a deployment."""
         if name not in self.by_name:
-            self.by_name[name] = DeploymentState(self._settings, self._bodies)
+            self.by_name[name] = SimulatedDeployment(self._settings, self._bodies)
         return self.by_name[name]
 
     def new_record(self, path: str, headers: Mapping[str, str], authentication: str | None) -> RequestRecord:
