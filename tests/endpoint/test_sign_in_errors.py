@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchscore.endpoint.sign_in_errors import ADVICE, sign_in_failure
+from batchscore.endpoint.credentials import ADVICE, sign_in_failure
 
 
 @pytest.mark.parametrize("code", ADVICE)

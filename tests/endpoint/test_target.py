@@ -16,8 +16,8 @@ from typing import Any
 import openai
 import pytest
 
-from batchscore.endpoint.precedence import PRECEDENCE
 from batchscore.endpoint.target import Target, resolve_target
+from batchscore.endpoint.url import PRECEDENCE
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.settings.declare import as_flag
 from endpoint_settings import endpoint_settings

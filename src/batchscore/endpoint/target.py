@@ -20,13 +20,16 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
 from batchscore.endpoint.key_vault import VaultSecret, vault_secret
-from batchscore.endpoint.precedence import AZURE_TYPES, ENTRA_TYPES, OPENAI_TYPES, Values
 from batchscore.endpoint.url import (
     AZURE_HOST,
+    AZURE_TYPES,
+    ENTRA_TYPES,
     ML_HOST,
     OPENAI_HOST,
+    OPENAI_TYPES,
     UNREADABLE,
     EndpointUrl,
+    Values,
     check_plain_http,
     has_origin_of,
     parse_endpoint,

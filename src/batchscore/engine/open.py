@@ -19,7 +19,7 @@ from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
 from batchscore.request.clock import REAL_CLOCK, Clock
-from batchscore.request.concurrency import Concurrency, ThreadLoad
+from batchscore.request.concurrency import Concurrency, thread_load
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.quota.limits import Limits
@@ -128,7 +128,7 @@ async def open_deployment(
         notice=lambda text: listen(Notice(text)),
         concurrency=Concurrency(
             settings.max_concurrency,
-            ThreadLoad(clock).share,
+            thread_load(clock),
             settings.batch_size if settings.task.packs_many else 1,
         ),
         clock=clock,

@@ -19,8 +19,7 @@ from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
 from batchscore.output.locks.claims import abandoned_folders, claim_folder
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import TEMPORARY
-from batchscore.stores.temporary import own_folder
+from batchscore.stores.storage import TEMPORARY, own_folder
 
 #: The errors of a file system that can never do something, whatever process tries it.
 UNABLE = {

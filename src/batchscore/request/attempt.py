@@ -15,9 +15,16 @@ from batchscore.errors import BatchscoreError, ErrorCode, Outage, duration_text
 from batchscore.request.clock import Clock
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
-from batchscore.request.outcome import ANSWERED, Action, Outcome, classify, failure_outcome, refused_alone
+from batchscore.request.outcome import (
+    ANSWERED,
+    Action,
+    Outcome,
+    classify,
+    failure_outcome,
+    refused_alone,
+    wait_seconds,
+)
 from batchscore.request.quota.windows import Ticket
-from batchscore.request.reply_headers import wait_seconds
 from batchscore.request.timeouts import Flight, Timeouts
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply

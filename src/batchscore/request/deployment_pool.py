@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 
 from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, ServiceRefused, duration_text
 from batchscore.request.clock import Clock
-from batchscore.request.deployment import Deployment
-from batchscore.request.health import FIRST_PROBE_SECONDS, State
+from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, State
 from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 
@@ -179,21 +178,19 @@ class DeploymentPool:
     def judge_outage(self, now: float) -> None:
         """End the run if every remaining deployment has been down for too long."""
         remaining = [member for member in self.members if member.health.state is not State.STOPPED]
+        since = [member.health.failing_since or now for member in remaining]
         if not all(
-            member.health.state is State.DOWN
-            and now - (member.health.failing_since or now) >= self.longest_outage(member)
-            for member in remaining
+            member.health.state is State.DOWN and now - began >= self.longest_outage(member)
+            for member, began in zip(remaining, since, strict=True)
         ):
             return
-        since = min(member.health.failing_since or now for member in remaining)
-        last = remaining[0].health.last_outcome
-        text = (
-            f"the service has not responded for {duration_text(now - since)}. {last.reason if last else ''}"
-        )
+        last = {member.name: member.health.last_outcome for member in remaining}
+        reasons = {name: outcome.reason for name, outcome in last.items() if outcome is not None}
+        who, why = "the service has not", " ".join(reasons.values())
         if len(remaining) > 1:
-            reasons = [(member.name, member.health.last_outcome) for member in remaining]
-            each = " ".join(f"{name}: {outcome.reason}" for name, outcome in reasons if outcome is not None)
-            text = f"no deployment has responded for {duration_text(now - since)}. {each}"
+            who = "no deployment has"
+            why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        text = f"{who} responded for {duration_text(now - min(since))}. {why}"
         permanent = all(member.health.needs_action for member in remaining)
         self.end_run(ServiceRefused(text) if permanent else Outage(text))
 

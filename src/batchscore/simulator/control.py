@@ -21,7 +21,7 @@ from aiohttp import web
 
 from batchscore.simulator.script import Behaviour
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import SimulatedDeployment, DeploymentStates
+from batchscore.simulator.state import DeploymentStates, SimulatedDeployment
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ONE = "/_simulator/deployments/{deployment}"

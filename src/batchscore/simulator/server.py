@@ -35,7 +35,7 @@ from batchscore.simulator.service import (
     prompt_text,
 )
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import SimulatedDeployment, DeploymentStates, RequestRecord
+from batchscore.simulator.state import DeploymentStates, RequestRecord, SimulatedDeployment
 
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 _OPERATION = "|".join(re.escape(name) for name in OPERATIONS)

@@ -331,3 +331,26 @@ def unwritten(pieces: list[bytes], written: int) -> list[bytes]:
             return [piece[written:], *pieces[place + 1 :]]
         written -= len(piece)
     return []
+
+
+def own_folder() -> Path:
+    """Return this user's folder in the temporary folder, and create it if needed.
+
+    Raises `OSError` if there is no temporary folder, or if another user owns a folder of that name: files
+    that others can exchange must not be trusted.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / f"batchscore-{'user' if user is None else user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if user is not None and (found.st_uid != user or not folder.is_dir() or folder.is_symlink()):
+        raise PermissionError(13, "another user owns this folder", str(folder))
+    return folder
+
+
+def boot_id() -> str:
+    """Return the id that the system gave to its latest start; empty if it gives none (only Linux does)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""

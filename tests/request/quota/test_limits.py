@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from batchscore.request.outcome import LimitHeaders, limit_headers
 from batchscore.request.quota.limits import CUT, Limits
-from batchscore.request.reply_headers import LimitHeaders, limit_headers
 
 NOW = 1000.0
 

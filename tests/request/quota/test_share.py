@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.request.quota.share import LEAST, QuotaShare
+from batchscore.request.quota.limits import LEAST_SHARE, QuotaShare
 
 NOW = 1000.0
 
@@ -15,7 +15,7 @@ def test_a_share_stays_between_next_to_nothing_and_all(left: list[float]) -> Non
     share = QuotaShare(0.25)
     for step, part in enumerate(left):
         share.observe(part * 1000, 1000, NOW + step / 2)
-    assert 0.25 * LEAST <= share.part <= 1
+    assert 0.25 * LEAST_SHARE <= share.part <= 1
 
 
 def test_a_share_takes_what_stays_free_and_gives_way_to_others() -> None:
