@@ -20,9 +20,10 @@ import pytest
 from read_samples import input_file, opened, outcome, written, zstd
 
 from batchscore.errors import SettingsError, UnreadableFile
-from batchscore.read import InputFile, ReadOptions, open_table
 from batchscore.read import files as found_files
 from batchscore.read import open as opening
+from batchscore.read.files import InputFile
+from batchscore.read.open import ReadOptions, open_table
 from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, UnreadableRow
 

@@ -32,7 +32,7 @@ from batchscore.errors import (
     UsageError,
 )
 from batchscore.prompts.spec import parse_spec
-from batchscore.read import find_files
+from batchscore.read.files import find_files
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import Watch
 from batchscore.report.run_end import RunEnd

@@ -23,7 +23,7 @@ from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import read_manifest
 from batchscore.output.records.infer_schema import first_record, schema_of
 from batchscore.output.records.merge_parts import merge_parts, refuse_other_suffix
-from batchscore.read import digest
+from batchscore.read.files import digest
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
 

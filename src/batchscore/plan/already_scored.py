@@ -17,7 +17,7 @@ from batchscore.output.one_file import refuse_foreign_file, refuse_to_lose
 from batchscore.output.place import Output
 from batchscore.output.spec import OutputSpec, fingerprint_of, output_spec
 from batchscore.plan.survey import Survey
-from batchscore.read import digest
+from batchscore.read.files import digest
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, RecordSettings, cut
 

@@ -22,7 +22,8 @@ from batchscore.plan.survey import ReadyFile, Survey, open_rows
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.token_estimate import Estimator
-from batchscore.read import InputFile, rows_in_footer
+from batchscore.read.columnar import rows_in_footer
+from batchscore.read.files import InputFile
 from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.rows import Prompt, Row, Score, Settled, UnreadableRow
 

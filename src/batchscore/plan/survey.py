@@ -14,7 +14,8 @@ from batchscore.errors import InputError, UnreadableFile, UsageError, setting_na
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import PromptBuilder, builder_for
 from batchscore.prompts.spec import parse_spec, shorten_names
-from batchscore.read import InputFile, ReadOptions, SkippedFile, find_files, open_table
+from batchscore.read.files import InputFile, SkippedFile, find_files
+from batchscore.read.open import ReadOptions, open_table
 from batchscore.rows import Table
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut

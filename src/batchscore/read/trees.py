@@ -127,18 +127,15 @@ Tree = LocalTree | StoredTree
 
 def tree_of(inputs: Iterable[str]) -> Tree:
     """Return the tree that holds all INPUTs; raises `InputError` if there are several."""
-    trees: list[Tree] = []
-    for text in inputs:
-        tree = StoredTree(stored_path(text).at("")) if is_uri(text) else LOCAL
-        if tree not in trees:
-            trees.append(tree)
+    found = (StoredTree(stored_path(text).at("")) if is_uri(text) else LOCAL for text in inputs)
+    trees: list[Tree] = list(dict.fromkeys(found))
     if len(trees) > 1:
         names = [str(tree.bucket) if isinstance(tree, StoredTree) else "this machine" for tree in trees]
         raise InputError(
             f"the INPUTs are in {' and '.join(names)}, so their files have no common folder: "
             "score them in separate runs, each with its own output"
         )
-    return trees[0] if trees else LOCAL
+    return trees[0]
 
 
 LOCAL = LocalTree()
