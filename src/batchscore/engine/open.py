@@ -18,7 +18,6 @@ from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, b
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
-from batchscore.request.clock import REAL_CLOCK, Clock
 from batchscore.request.concurrency import Concurrency, thread_load
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
@@ -26,7 +25,7 @@ from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.shared_file import open_schedule
 from batchscore.request.quota.windows import Quota
 from batchscore.request.retry import AttemptLoop
-from batchscore.request.timeouts import Timeouts
+from batchscore.request.timeouts import REAL_CLOCK, Clock, Timeouts
 from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.slices import RequestSettings

@@ -63,9 +63,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     Raises `InputError` if nothing can be scored, `UsageError` if a template or `--keep` cannot be used.
     """
     spec = parse_spec(cut(PromptSettings, settings))
-    options = ReadOptions(
-        txt="document" if settings.txt == "document" else "lines", max_row_bytes=settings.max_row_bytes
-    )
+    options = ReadOptions(settings.txt, settings.max_row_bytes)
     found = find_files(inputs, output=output, root=settings.base_dir)
     ready: list[ReadyFile] = []
     problems: list[UnusableFile] = []

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, duration_text
-from batchscore.request.clock import Clock
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome import (
@@ -25,7 +24,7 @@ from batchscore.request.outcome import (
     wait_seconds,
 )
 from batchscore.request.quota.windows import Ticket
-from batchscore.request.timeouts import Flight, Timeouts
+from batchscore.request.timeouts import Clock, Flight, Timeouts
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchscore.request.clock import Clock
+from batchscore.request.timeouts import Clock
 
 #: In flight after the first reply: few, since all may be refused. If the reply named the quota, twice what
 #: latency times rate needs, up to a bound above which it grows only while that helps.

@@ -16,11 +16,11 @@ from enum import Enum
 from math import inf
 
 from batchscore.errors import ErrorCode, ServiceRefused, duration_text
-from batchscore.request.clock import Clock
 from batchscore.request.concurrency import Concurrency
 from batchscore.request.outcome import Outcome, limit_headers
 from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
+from batchscore.request.timeouts import Clock
 from batchscore.request.wire import Send
 from batchscore.rows import DeploymentState
 

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, ServiceRefused, duration_text
-from batchscore.request.clock import Clock
 from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, State
 from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
+from batchscore.request.timeouts import Clock
 
 #: Sends a small request of our own to a deployment and judges the reply.
 Probe = Callable[[Deployment], Awaitable[Outcome]]
