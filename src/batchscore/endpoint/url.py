@@ -14,60 +14,20 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.task import TASKS, Task
 
-
-@dataclass(frozen=True, slots=True)
-class ValueSource:
-    """One place that may hold a value: a setting, a variable or the endpoint's own text."""
-
-    name: str
-    remark: str = ""
-    is_setting: bool = False
-
-
-def _setting(name: str, remark: str = "") -> ValueSource:
-    return ValueSource(name, remark, is_setting=True)
-
-
-#: For each value the sources in order: the first one that is set (an empty variable is not) and applies wins.
-#: `docs/how-to/endpoints.md` prints this table; a test compares the two.
-PRECEDENCE: Mapping[str, tuple[ValueSource, ...]] = {
-    "endpoint": (
-        _setting("endpoint"),
-        ValueSource("AZURE_OPENAI_ENDPOINT", "unless `OPENAI_API_TYPE` is `open_ai`"),
-        ValueSource("OPENAI_BASE_URL"),
-        ValueSource("OPENAI_API_BASE"),
-    ),
-    "api_version": (
-        _setting("api_version"),
-        ValueSource("?api-version= of the endpoint"),
-        ValueSource("OPENAI_API_VERSION", "Azure only; not for an endpoint that ends in `/openai/v1`"),
-    ),
+#: For each value the settings (in small letters), the variables and the parts of the endpoint that may give
+#: it, in order: the first one that is set (an empty variable is not) and applies wins. The table in
+#: `docs/how-to/endpoints.md` says when each applies.
+PRECEDENCE: Mapping[str, tuple[str, ...]] = {
+    "endpoint": ("endpoint", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_BASE"),
+    "api_version": ("api_version", "?api-version= of the endpoint", "OPENAI_API_VERSION"),
     "deployment": (
-        _setting("deployment"),
-        ValueSource("/deployments/ of the endpoint"),
-        ValueSource("OPENAI_DEPLOYMENT_NAME", "Azure only"),
-        ValueSource("OPENAI_ENGINE", "Azure only"),
-        _setting("model"),
+        "deployment",
+        "/deployments/ of the endpoint",
+        "OPENAI_DEPLOYMENT_NAME",
+        "OPENAI_ENGINE",
+        "model",
     ),
-    "key": (
-        _setting("api_key_from", "a Key Vault's secret; to any endpoint"),
-        ValueSource("BATCHSCORE_API_KEY", "to any endpoint"),
-        ValueSource("AZURE_OPENAI_API_KEY", "only to Azure's hosts and the host in `AZURE_OPENAI_ENDPOINT`"),
-        ValueSource(
-            "OPENAI_API_KEY",
-            "only to api.openai.com and the hosts in `OPENAI_BASE_URL` and `OPENAI_API_BASE`; "
-            "with `OPENAI_API_TYPE=azure` it is an Azure key",
-        ),
-    ),
-    "auth": (
-        _setting("auth", "`key`, `entra` or `none`"),
-        _setting("api_key_from", "→ key"),
-        ValueSource("BATCHSCORE_API_KEY", "→ key"),
-        ValueSource("OPENAI_API_TYPE", "`azure_ad`, `azuread` → Entra ID (Azure only)"),
-        ValueSource("AZURE_OPENAI_AD_TOKEN", "→ this token, as it is (Azure only)"),
-        ValueSource("any key of the row above", "→ key"),
-        ValueSource("no key", "→ none; an error for Azure, Azure ML and OpenAI"),
-    ),
+    "key": ("api_key_from", "BATCHSCORE_API_KEY", "AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"),
 }
 
 AZURE_TYPES = frozenset({"azure", "azure_ad", "azuread"})
@@ -100,12 +60,11 @@ class Values:
 
         `more` gives values by the names of sources in the endpoint's own text.
         """
-        for source in PRECEDENCE[value_name]:
-            name = source.name
-            value = self.settings.get(name) if source.is_setting else self.environ.get(name)
-            value = value or (more or {}).get(name)
+        for name in PRECEDENCE[value_name]:
+            given = self.settings if name.islower() else self.environ
+            value = given.get(name) or (more or {}).get(name)
             if value and name not in skip:
-                return value, self.origin(name) if source.is_setting else name
+                return value, self.origin(name) if name in self.settings else name
         return None, ""
 
     def origin(self, setting: str) -> str:
