@@ -49,23 +49,16 @@ def credentials_for(
     # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
     client_id = variable if _GUID.fullmatch(variable) else None
 
-    def fetch_for(scope: str) -> Token:
-        return fetch_token(scope, client_id=client_id)
-
     secret = target.key_from
-    if secret is not None:
+    what = ("token", scope_of(target.url, environ)) if secret is None else ("key", secret.url)
 
-        def fetch_key() -> Token:
-            key = read_key(secret, lambda scope: fetch_for(scope).text)
-            return Token(key, clock() + KEY_LIFE_SECONDS)
+    def fetch() -> Token:
+        if secret is None:
+            return fetch_token(what[1], client_id=client_id)
+        key = read_key(secret, lambda scope: fetch_token(scope, client_id=client_id).text)
+        return Token(key, clock() + KEY_LIFE_SECONDS)
 
-        cache = shared_token_cache(("key", secret.url, client_id, identity()), fetch_key, clock)
-    elif target.auth == "entra":
-        scope = scope_of(target.url, environ)
-        key = ("token", scope, client_id, identity())
-        cache = shared_token_cache(key, lambda: fetch_for(scope), clock)
-    else:
-        raise SettingsError("No key is set.")
+    cache = shared_token_cache((*what, client_id, identity()), fetch, clock)
     return TokenCredentials(cache, header=header, prefix=prefix)
 
 

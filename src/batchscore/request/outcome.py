@@ -85,53 +85,33 @@ CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
 #: 429 codes that waiting does not help (OpenAI's error codes page, seen 2026-09).
 EXHAUSTED_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 
-REDIRECTED = (
-    ErrorCode.INVALID_REQUEST,
-    "the endpoint redirects requests ({}). Check its address: redirects are not followed.",
-)
 _NOT_FOUND = (
-    ErrorCode.INVALID_REQUEST,
-    (
-        f"no such model, deployment or path ({{}}). Check {setting_name('model')}, "
-        f"{setting_name('deployment')}, {setting_name('api_version')} and the endpoint's path."
-    ),
+    f"no such model, deployment or path ({{}}). Check {setting_name('model')}, {setting_name('deployment')}, "
+    f"{setting_name('api_version')} and the endpoint's path."
 )
-_NOT_ACCEPTED = (
-    ErrorCode.INVALID_REQUEST,
-    "the endpoint does not accept such requests at all ({}). Check its address.",
-)
+_NOT_ACCEPTED = "the endpoint does not accept such requests at all ({}). Check its address."
 
-#: Statuses with which a deployment refuses every request; the braces are for the status and its code.
+#: Statuses (300: any redirect) with which a deployment refuses every request. The braces are for the status
+#: and its code.
 REFUSALS_OF_ALL = {
-    401: (
-        ErrorCode.INVALID_REQUEST,
-        (
-            "the service refused the credentials (401). Check the key or the sign-in, and that they belong "
-            "to this endpoint. If none was given, set the variable BATCHSCORE_API_KEY."
-        ),
-    ),
+    300: "the endpoint redirects requests ({}). Check its address: redirects are not followed.",
+    401: "the service refused the credentials (401). Check the key or the sign-in, and that they belong to "
+    "this endpoint. If none was given, set the variable BATCHSCORE_API_KEY.",
     # Services with prepaid credit say 402 (DeepSeek's and OpenRouter's error pages).
-    402: (ErrorCode.RATE_LIMITED, "the quota is exhausted ({}). Add credit or request a higher quota."),
-    403: (
-        ErrorCode.INVALID_REQUEST,
-        (
-            "access is denied ({}). Check that the key or identity may use this model; on Azure with Entra "
-            "ID it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a "
-            "suspended resource gives the same reply."
-        ),
-    ),
+    402: "the quota is exhausted ({}). Add credit or request a higher quota.",
+    403: "access is denied ({}). Check that the key or identity may use this model; on Azure with Entra ID "
+    "it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a suspended resource "
+    "gives the same reply.",
     404: _NOT_FOUND,
     405: _NOT_FOUND,
     406: _NOT_ACCEPTED,
-    407: (
-        ErrorCode.CONNECTION_ERROR,
-        "the proxy requires authentication (407). Put its user and password into HTTPS_PROXY.",
-    ),
+    407: "the proxy requires authentication (407). Put its user and password into HTTPS_PROXY.",
     410: _NOT_FOUND,
     415: _NOT_ACCEPTED,
     426: _NOT_ACCEPTED,
     501: _NOT_FOUND,
 }
+_CODES_OF_REFUSALS = {402: ErrorCode.RATE_LIMITED, 407: ErrorCode.CONNECTION_ERROR}
 
 #: Services say "too long" for embeddings in words only; the one case in which words count.
 TOO_LONG_WORDS = re.compile(
@@ -156,11 +136,12 @@ def classify(reply: Reply) -> Outcome:
     detail = " ".join(part for part in (code, f"parameter {param}" if param else "") if part)
     if status in CONTENT_STATUSES or (status == 403 and code in CONTENT_CODES):
         return content_outcome(body, status, code, param, detail)
-    exhausted = status == 429 and code in EXHAUSTED_CODES
-    refusal = REDIRECTED if status < 400 else REFUSALS_OF_ALL.get(402 if exhausted else status)
+    kind = 300 if status < 400 else 402 if status == 429 and code in EXHAUSTED_CODES else status
+    refusal = REFUSALS_OF_ALL.get(kind)
     if refusal is not None:
         action = Action.RENEW_TOKEN if status == 401 else Action.STOP
-        return Outcome(action, refusal[0], refusal[1].format(status_text(status, detail)), status)
+        cause = _CODES_OF_REFUSALS.get(kind, ErrorCode.INVALID_REQUEST)
+        return Outcome(action, cause, refusal.format(status_text(status, detail)), status)
     # 408, 409, 5xx, and gateways' own (424, 499): none is the row's fault.
     failure = ErrorCode.RATE_LIMITED if status == 429 else ErrorCode.SERVER_ERROR
     return Outcome(Action.RETRY, failure, error_text(failure, status, detail), status)
@@ -183,10 +164,7 @@ def content_outcome(body: dict[str, Any], status: int, code: str, param: str, de
 
 
 def fitting_part(message: str) -> float | None:
-    """Return limit / requested if a message names both.
-
-    As in "... maximum context length is 8192 tokens, however you requested 10000 tokens ...".
-    """
+    """Return limit / requested if a message names both ("is 8192 tokens, however you requested 10000 …")."""
     counts = TOKEN_COUNTS.search(message)
     if counts is None:
         return None
@@ -196,11 +174,8 @@ def fitting_part(message: str) -> float | None:
 
 def failure_outcome(code: ErrorCode, detail: str = "", *, needs_action: bool = False) -> Outcome:
     """Return what a timeout, a broken connection or an unusable reply means."""
-    text = ERROR_TEXTS[code]
-    if not text.endswith("."):
-        text = f"{text}: {detail}" if detail else text
-        text = text if text.endswith("?") else f"{text}."
-    return Outcome(Action.RETRY, code, text, needs_action=needs_action)
+    text = f"{ERROR_TEXTS[code]}: {detail}" if detail else ERROR_TEXTS[code]
+    return Outcome(Action.RETRY, code, text if text.endswith("?") else f"{text}.", needs_action=needs_action)
 
 
 def refused_alone(outcome: Outcome) -> Outcome:
