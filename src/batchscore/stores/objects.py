@@ -107,7 +107,11 @@ def _azure(bucket: StoredPath, environ: Mapping[str, str]) -> pafs.FileSystem:
     if environ.get("AZURE_STORAGE_ACCOUNT", account) == account:
         key, token = environ.get("AZURE_STORAGE_KEY"), environ.get("AZURE_STORAGE_SAS_TOKEN")
         if key:
-            _refuse_other_than_base64("AZURE_STORAGE_KEY", key)
+            try:
+                base64.b64decode(key, validate=True)
+            except ValueError:
+                reason = "AZURE_STORAGE_KEY is not the key of a storage account: copy it again"
+                raise SettingsError(reason) from None
             return pafs.AzureFileSystem(account_key=key, **options)
         if token:
             return pafs.AzureFileSystem(sas_token=f"?{token.removeprefix('?')}", **options)
@@ -120,13 +124,6 @@ _BUILDERS: dict[str, Callable[[StoredPath, Mapping[str, str]], Any]] = {
     "gs": _google,
     "abfss": _azure,
 }
-
-
-def _refuse_other_than_base64(name: str, key: str) -> None:
-    try:
-        base64.b64decode(key, validate=True)
-    except ValueError:
-        raise SettingsError(f"{name} is not the key of a storage account: copy it again") from None
 
 
 def _first(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
