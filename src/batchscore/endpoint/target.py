@@ -46,12 +46,12 @@ _NOT_CUSTOM = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the requests of one task go. `key` and `headers` may be secret; the rest may be shown."""
+    """Where the requests of one task go. `key` and `headers` may be secret; its repr shows only the rest."""
 
     #: The full address, with `?api-version=` if the surface has one.
     url: str
     #: Everything but authorization.
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     #: The body's `model`: the deployment's name on Azure. Sent on every surface, as the SDK does.
     body_model: str
     #: `azure-deployments`, `azure-v1` or `openai`.
@@ -61,15 +61,11 @@ class Target:
     #: `api-key` (deployments surface) or `Authorization` (the value then starts with `Bearer `).
     key_header: str
     #: The key; with `auth="entra"` a token from a variable, or None: then it is fetched.
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     #: The Key Vault secret that holds the key; then `auth` is `key`, and `key` is None.
     key_from: VaultSecret | None = None
     #: For endpoint, api_version, deployment, key and auth, if set: the name of the source that won.
     sources: Mapping[str, str] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        key = None if self.key is None else "***"
-        return f"Target({self.url!r}, surface={self.surface!r}, auth={self.auth!r}, key={key!r})"
 
 
 def resolve_target(

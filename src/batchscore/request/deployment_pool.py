@@ -154,20 +154,19 @@ class DeploymentPool:
                 return
             if not announced and now - down_at > 2 * FIRST_PROBE_SECONDS:
                 announced = True
-                self.notice(self.outage_notice(deployment))
+                self.announce_outage(deployment)
             self.judge_outage(now)
             if health.state is not State.DOWN:
                 return
 
-    def outage_notice(self, deployment: Deployment) -> str:
-        """Return the notice for the beginning of an outage."""
+    def announce_outage(self, deployment: Deployment) -> None:
+        """Send a notice of the beginning of an outage."""
         last = deployment.health.last_outcome
         reason = f" ({last.reason.rstrip('.')})" if last is not None else ""
+        rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
         if self.others_up(deployment):
             rest = "Other deployments do its work until it responds."
-        else:
-            rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
-        return f"{deployment.name} does not respond{reason}. {rest}"
+        self.notice(f"{deployment.name} does not respond{reason}. {rest}")
 
     def longest_outage(self, deployment: Deployment) -> float:
         """Return how many seconds an outage of this deployment may last."""

@@ -290,10 +290,9 @@ class StoredStream(io.RawIOBase):
         super().__init__()
         self._file = StoredFile(place)
         self._range = _FIRST_RANGE
-        self._started = False
         self._buffer = memoryview(b"")
         self._ahead: Future[bytes] | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread = ThreadPoolExecutor(1, "batchscore-read-ahead")
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes: `size` of them, fewer only at the end."""
@@ -317,12 +316,10 @@ class StoredStream(io.RawIOBase):
 
     def _read_range(self) -> bytes:
         data = self._file.read(self._range) if self._ahead is None else self._ahead.result()
+        is_first = self._range == _FIRST_RANGE  # a reader of the header needs no more
         self._range = min(2 * self._range, _LARGEST_RANGE)
-        if self._started and data:  # after the first range: a reader of the header needs no more
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, "batchscore-read-ahead")
+        if data and not is_first:
             self._ahead = self._thread.submit(self._file.read, self._range)
-        self._started = True
         return data
 
     def readable(self) -> bool:
@@ -333,8 +330,7 @@ class StoredStream(io.RawIOBase):
         """Close it, after the range in flight has arrived."""
         if not self.closed:
             super().close()
-            if self._thread is not None:
-                self._thread.shutdown(cancel_futures=True)
+            self._thread.shutdown(cancel_futures=True)
             self._file.close()
 
 
