@@ -1,4 +1,4 @@
-"""Which host, URL surface, deployment and API version does an endpoint's text name?
+"""Which setting or variable names the endpoint, and which host, surface, deployment and version does it name?
 
 It sends nothing and knows no keys; it never quotes an unreadable text, which may be a pasted key.
 """

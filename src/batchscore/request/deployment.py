@@ -1,4 +1,4 @@
-"""One deployment as the engine uses it: its connection, its quota, its health, and who sends next.
+"""One deployment as the engine uses it: is it answering, what is its quota, and which worker sends next?
 
 It sends any bytes and knows neither prompts nor other deployments. Turns are first come, first served: the
 worker whose turn it is reserves quota and waits for its start. So a large request waits as long as it must

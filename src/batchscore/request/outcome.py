@@ -1,8 +1,9 @@
-"""What does a reply mean for the rows of its request?
+"""What does a reply mean: for the rows of its request, for the wait before the next one, and for the quota?
 
-A pure table from status and code to one of a few outcomes. It judges by status and code, never by the
-words of a message, with one exception that says so. Messages for records are our own: the service's may
-quote the input.
+A pure table from status and code to one of a few outcomes. It judges by status and code, never by the words
+of a message, with one exception that says so. Messages for records are our own: the service's may quote the
+input. In headers, absent, unreadable and negative values mean "unknown". Zero does too, except in a remaining
+amount: Azure sends -1 and 0 if it does not know (facts seen 2026-09).
 """
 
 from __future__ import annotations
@@ -291,8 +292,7 @@ class LimitHeaders:
 def limit_headers(headers: Mapping[str, str]) -> LimitHeaders:
     """Return the `x-ratelimit-*` of a reply. Never raises.
 
-    A limit of zero or less means "unknown"; so does a remaining amount below zero. A remaining amount without
-    its limit is ignored, since services that send placeholders send both.
+    A remaining amount without its limit is ignored, since services that send placeholders send both.
     """
     tokens = positive(headers.get("x-ratelimit-limit-tokens"))
     requests = positive(headers.get("x-ratelimit-limit-requests"))

@@ -1,5 +1,7 @@
-"""What does a store hold at a place, and how are its bytes read, written and removed?
+"""How are a store's objects listed, read, written and removed, with credentials from the environment alone?
 
+Each store's own library finds credentials as its other tools do; the variables that it does not read are
+added here. Each bucket has one connection, which all threads use.
 Every failure is a `StoreFailure`, or a `FileNotFoundError` if the object does not exist. Reading is by
 ranges of growing size; the next one is requested while the current one is used, so memory is bounded.
 """
