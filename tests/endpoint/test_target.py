@@ -16,7 +16,7 @@ from typing import Any
 import openai
 import pytest
 
-from batchscore.endpoint.target import Target, resolve_target
+from batchscore.endpoint.target import Target, endpoints_of, resolve_target
 from batchscore.endpoint.url import PRECEDENCE
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.settings.declare import as_flag
@@ -515,3 +515,20 @@ def test_the_docs_have_a_command_for_each_of_the_six() -> None:
     for part in ("openai/deployments/", "openai/v1/", "api.openai.com", "inference.ml.azure.com"):
         assert part in urls
     assert {"localhost:8000", "localhost:11434", "localhost:8080"} <= set(re.findall(r"localhost:\d+", urls))
+
+
+def test_each_deployment_of_a_run_may_have_a_vault_of_its_own() -> None:
+    table = {"endpoint": "https://a.openai.azure.com"}
+    settings = endpoint_settings(
+        model="m",
+        api_key_from="https://all.vault.azure.net/secrets/a",
+        deployments=(
+            table,
+            {**table, "api_key_from": "https://own.vault.azure.net/secrets/b"},
+            {**table, "key_variable": "MY_KEY"},
+        ),
+    )
+    targets = [endpoint.target for endpoint in endpoints_of(settings, {"MY_KEY": "k"}, None)]
+    vaults = [target.key_from.url if target.key_from else target.key for target in targets]
+    own = "https://own.vault.azure.net/secrets/b"
+    assert vaults == ["https://all.vault.azure.net/secrets/a", own, "k"]

@@ -22,7 +22,7 @@ from threading import Thread
 from typing import TypeVar
 
 from batchscore.azureml.host import errors_name_variables, host_of, name_variables, settings_of
-from batchscore.endpoint.from_settings import endpoints_of
+from batchscore.endpoint.target import endpoints_of
 from batchscore.errors import (
     BatchscoreError,
     BoundReached,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from batchscore.endpoint.credentials import credentials_for
-from batchscore.endpoint.from_settings import Endpoint
+from batchscore.endpoint.target import Endpoint
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates

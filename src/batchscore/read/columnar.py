@@ -226,14 +226,6 @@ def _cells(column: pa.Array) -> list[Any]:
     return list(column.to_pylist())
 
 
-def _size(value: object) -> int:
-    """Return about how many bytes a cell or a row takes as text."""
-    if isinstance(value, str):
-        return len(value.encode())
-    if isinstance(value, bytes):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(map(_size, value.values()))
-    if isinstance(value, list):
-        return sum(map(_size, value))
-    return 8
+def _size(values: dict[str, Any]) -> int:
+    """Return about how many bytes a row's cells take as text."""
+    return sum(len(cell if isinstance(cell, bytes) else str(cell).encode()) for cell in values.values())

@@ -91,8 +91,8 @@ def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str 
         before, skipped = len(search.seen_files), len(search.skipped)
         files.extend(search.run(source))
         if len(search.seen_files) == before and not search.known_again:
-            raise _error_of_no_files(tree, source, search.skipped[skipped:])
-    return FoundFiles(tuple(files), tuple(search.skipped))
+            raise _error_of_no_files(tree, source, [*search.skipped.values()][skipped:])
+    return FoundFiles(tuple(files), tuple(search.skipped.values()))
 
 
 def digest(place: Place) -> str:
@@ -175,12 +175,11 @@ class _Search:
     def __init__(self, tree: Tree, root: str, output: Place | None) -> None:
         self._tree = tree
         self._prefix = os.path.join(root, "")
-        self.skipped: list[SkippedFile] = []
+        self.skipped: dict[str, SkippedFile] = {}
         self.seen_files: set[str] = set()
         self.known_again = False  # the last INPUT reached a file of an earlier INPUT
         self._seen_folders: set[str] = set()
         self._seen_globs: set[tuple[str, tuple[str, ...]]] = set()
-        self._skipped_names: set[str] = set()
         self._output = tree.within(output)
 
     def run(self, source: _Source) -> Iterator[InputFile]:
@@ -284,9 +283,7 @@ class _Search:
 
     def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
         name = self._name(path) + ("/" if folder else "")
-        if name not in self._skipped_names:
-            self._skipped_names.add(name)
-            self.skipped.append(SkippedFile(name, reason))
+        self.skipped.setdefault(name, SkippedFile(name, reason))
 
     def _name(self, path: str) -> str:
         return path_text(path[len(self._prefix) :] or ".")

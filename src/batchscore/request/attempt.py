@@ -7,6 +7,7 @@ Whether to send again is decided in `retry`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -184,7 +185,8 @@ class Requester(Generic[T]):
             if not flight.overdue or self.closed or self.stop.is_set():
                 self.listen(Attempt(0, None, waited, "interrupted", deployment=deployment.name))
                 raise
-            undo_cancel(flight.task)
+            if sys.version_info >= (3, 11):
+                flight.task.uncancel()  # it was our timeout; older Pythons do not count cancels
             return failure_outcome(ErrorCode.TIMEOUT, f"waited {duration_text(waited)}")
 
     def judge_lost(
@@ -312,10 +314,3 @@ def cause_of(outcome: Outcome) -> str:
     if outcome.action is Action.STOP and outcome.code is ErrorCode.INVALID_REQUEST:
         return "not_found"
     return outcome.code.value
-
-
-def undo_cancel(task: asyncio.Task[object]) -> None:
-    """Withdraw a cancel that was our timeout, if Python counts them (3.11)."""
-    uncancel = getattr(task, "uncancel", None)
-    if uncancel is not None:
-        uncancel()
