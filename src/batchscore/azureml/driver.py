@@ -22,7 +22,7 @@ from threading import Thread
 from typing import TypeVar
 
 from batchscore.azureml.host import errors_name_variables, host_of, name_variables, settings_of
-from batchscore.endpoint.from_settings import endpoints_of
+from batchscore.endpoint.target import endpoints_of
 from batchscore.errors import (
     BatchscoreError,
     BoundReached,
@@ -32,7 +32,7 @@ from batchscore.errors import (
     UsageError,
 )
 from batchscore.prompts.spec import parse_spec
-from batchscore.read import find_files
+from batchscore.read.files import find_files
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import Watch
 from batchscore.report.run_end import RunEnd

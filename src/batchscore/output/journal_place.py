@@ -24,8 +24,7 @@ from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
 from batchscore.output.locks.flock import EXCLUSIVE, SYSTEM, close_quietly, has_name, try_lock
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import TEMPORARY
-from batchscore.stores.temporary import own_folder
+from batchscore.stores.storage import TEMPORARY, own_folder
 
 #: The errors of a file system that can never do something, whatever process tries it.
 UNABLE = {

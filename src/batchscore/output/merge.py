@@ -28,7 +28,7 @@ from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.records.formats import FILE_SUFFIXES, format_of
 from batchscore.output.records.jsonl import DAMAGED, encode_scores
 from batchscore.output.records.schema import RecordSchema, first_record, schema_of
-from batchscore.read import digest
+from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath

@@ -19,7 +19,7 @@ from batchscore.output.conflicts import (
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.spec import Output, fingerprint_of, output_spec
 from batchscore.plan.survey import Survey
-from batchscore.read import digest
+from batchscore.read.files import digest
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, RecordSettings, cut
 

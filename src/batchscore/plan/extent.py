@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchscore.read import InputFile
+from batchscore.read.files import InputFile
 
 #: The size of a compressed text, as a multiple of its compressed size.
 INFLATION = 4

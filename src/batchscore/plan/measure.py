@@ -31,7 +31,8 @@ from batchscore.plan.vocabulary import (
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE, Estimator
-from batchscore.read import InputFile, rows_in_footer
+from batchscore.read.columnar import rows_in_footer
+from batchscore.read.files import InputFile
 from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.request.quota.windows import SMOOTHING_SECONDS
 from batchscore.rows import Prompt, Row, RowError, Score, Settled, UnreadableRow

@@ -14,7 +14,8 @@ from batchscore.errors import InputError, UnreadableFile, UsageError, setting_na
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import PromptBuilder, builder_for
 from batchscore.prompts.spec import parse_spec, shorten_names
-from batchscore.read import InputFile, ReadOptions, SkippedFile, find_files, open_table
+from batchscore.read.files import InputFile, SkippedFile, find_files
+from batchscore.read.open import ReadOptions, open_table
 from batchscore.rows import Table
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut
@@ -54,9 +55,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     Raises `InputError` if nothing can be scored, `UsageError` if a template or `--keep` cannot be used.
     """
     spec = parse_spec(cut(PromptSettings, settings))
-    options = ReadOptions(
-        txt="document" if settings.txt == "document" else "lines", max_row_bytes=settings.max_row_bytes
-    )
+    options = ReadOptions(settings.txt, settings.max_row_bytes)
     found = find_files(inputs, output=output, root=settings.base_dir)
     ready: list[ReadyFile] = []
     problems: list[SkippedFile] = []

@@ -14,7 +14,7 @@ from batchscore.output.incremental.carry_over import index_answers
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import Survey, open_rows
-from batchscore.read import digest
+from batchscore.read.files import digest
 from batchscore.rows import Listen, Notice
 from batchscore.stores.address import Place
 

@@ -16,7 +16,7 @@ from itertools import count
 
 import orjson
 
-from batchscore.endpoint.from_settings import Endpoint
+from batchscore.endpoint.target import Endpoint
 from batchscore.errors import name_settings
 from batchscore.report.json_text import json_safe
 from batchscore.report.timeline import Timeline

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 
-from batchscore.endpoint.from_settings import Endpoint, endpoints_of, start_simulator
+from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
 from batchscore.errors import OutputError, SettingsError, setting_name

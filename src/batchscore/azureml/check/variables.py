@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from batchscore.azureml.host import TEXT_COLUMN, column_of, errors_name_variables, name_variables
-from batchscore.endpoint.from_settings import endpoints_of
+from batchscore.endpoint.target import endpoints_of
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.prompts.spec import parse_spec
 from batchscore.settings.checks import check, check_deployments
