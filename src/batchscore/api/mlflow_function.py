@@ -88,7 +88,7 @@ class ScoringModel:
 
     def settings(self, params: Mapping[str, Any]) -> Settings:
         """Return the settings of a call: params > overrides > variables > the model."""
-        given = gather(
+        given, _ = gather(
             {**self.given, **parameters(params), "output": "unused"},
             environ=without_settings(os.environ, NOT_FOR_FRAMES),
         )

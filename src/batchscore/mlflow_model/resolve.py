@@ -20,7 +20,7 @@ from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.prices import add_prices
-from batchscore.settings.sources import gather, sources_of
+from batchscore.settings.sources import gather
 
 if TYPE_CHECKING:
     from batchscore.mlflow_model.read import SavedModel
@@ -62,8 +62,7 @@ def resolve_settings(
     contradict each other, `SettingsError` if the model or the file cannot be read.
     """
     file = config_file(None, environ) if config is None else config
-    given = gather(flags, environ=environ, file=file)
-    sources = sources_of(flags, environ=environ, file=file)
+    given, sources = gather(flags, environ=environ, file=file)
     model = given.get("model")
     if isinstance(model, str) and is_address_or_path(model):
         with saved_model(model) as saved:

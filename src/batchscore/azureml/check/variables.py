@@ -144,7 +144,7 @@ def start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) -
         try:
             with errors_name_variables(environ):
                 settings = Settings(
-                    **gather({**given, "task": task}, environ=environ, file=ConfigFile(settings=in_file))
+                    **gather({**given, "task": task}, environ=environ, file=ConfigFile(settings=in_file))[0]
                 )
                 parse_spec(cut(PromptSettings, settings))
                 endpoints_of(cut(EndpointSettings, settings), environ, None)
@@ -159,7 +159,7 @@ def _setting_problem(name: str, value: str) -> str | None:
     declared = _DECLARED.get(name)
     if declared is None:
         return None if name in OTHER_VARIABLES else f"{name}: there is no such setting."
-    if declared.metadata["only_flag"] or declared.metadata["only_file"]:
+    if declared.metadata["only"] is not None:
         return f"{name} is not read: this setting cannot be a variable."
     try:
         check(declared, parse(declared, value, name))
