@@ -23,7 +23,7 @@ import pandas as pd
 
 from batchscore.api.score_rows import NOT_FOR_ROWS, Scored, results_of
 from batchscore.errors import ErrorCode, RowFailed, UsageError
-from batchscore.mlflow_model.layout import ANSWERS
+from batchscore.mlflow_model.folder import ANSWERS, check_answers
 from batchscore.mlflow_model.read import SavedModel, own_settings, parameters, read_saved
 from batchscore.mlflow_model.resolve import settings_below
 from batchscore.prompts.prompt import builder_for, text_column
@@ -74,9 +74,7 @@ class ScoringModel:
             if value is not None and stored.get(name) != value
         }
         answer = {name: given.pop(name, self.saved.config.get(name)) or ANSWERS[name][0] for name in ANSWERS}
-        for name, choices in ANSWERS.items():
-            if answer[name] not in choices:
-                raise UsageError(f"{name} is {answer[name]!r}; it must be one of {', '.join(choices)}.")
+        check_answers(answer)
         frame = frame_of(data)
         settings = self.settings(given)
         if len(frame):

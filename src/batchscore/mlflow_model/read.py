@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from batchscore.errors import SettingsError, UsageError
-from batchscore.mlflow_model.layout import ANSWERS, EARLIER_NAMES, FLAVOR, MLMODEL, NOT_SENT, STORED
+from batchscore.mlflow_model.folder import ANSWERS, EARLIER_NAMES, FLAVOR, MLMODEL, NOT_SENT, STORED
 from batchscore.prompts.messages import columns_of
 from batchscore.settings.secrets import SECRET
 from batchscore.task import TASKS

@@ -141,8 +141,7 @@ def settings_below(saved: SavedModel, given: Mapping[str, Any], environ: Mapping
     elif "column" in given and any(name in settings for name in TEMPLATES) and "text_field" not in settings:
         raise UsageError(
             f"{setting_name('column')}: the template of {where} uses several columns. Leave it out, or "
-            "replace "
-            f"the whole template with {setting_name('prompt')}."
+            f"replace the whole template with {setting_name('prompt')}."
         )
     elif "system" in given and "messages" in settings:
         raise UsageError(
