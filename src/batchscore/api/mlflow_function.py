@@ -26,8 +26,7 @@ from batchscore.errors import ErrorCode, RowFailed, UsageError
 from batchscore.mlflow_model.folder import ANSWERS, check_answers
 from batchscore.mlflow_model.read import SavedModel, own_settings, parameters, read_saved
 from batchscore.mlflow_model.resolve import settings_below
-from batchscore.prompts.prompt import builder_for, text_column
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import builder_for, parse_spec, text_column
 from batchscore.rows import TEXT_COLUMN, Table
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut

@@ -21,8 +21,7 @@ from batchscore.engine import end_task
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.prompts.prompt import PromptBuilder, builder_for
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.template import NO_TEXT, is_blank
 from batchscore.rows import TEXT_COLUMN, Event, Prompt, Row, RowError, Settled, Table
 from batchscore.settings.arguments import FileSettings, RowSettings, check_names, show_settings

@@ -31,7 +31,7 @@ from batchscore.mlflow_model.folder import (
     replace_folder,
 )
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import parse_spec
 from batchscore.rows import TEXT_COLUMN
 from batchscore.settings.arguments import (
     FileSettings,

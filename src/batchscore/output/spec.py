@@ -14,7 +14,7 @@ from batchscore.output.layout import Layout
 from batchscore.output.place import Output
 from batchscore.output.records.formats import Format, format_named
 from batchscore.output.records.schema import RecordSchema
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import parse_spec
 from batchscore.settings.secrets import without_secrets
 from batchscore.settings.slices import OutputSettings, RecordSettings
 

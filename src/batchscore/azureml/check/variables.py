@@ -16,7 +16,7 @@ from typing import Any
 from batchscore.azureml.host import TEXT_COLUMN, column_of, errors_name_variables, name_variables
 from batchscore.endpoint.from_settings import endpoints_of
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import parse_spec
 from batchscore.settings.checks import check, check_deployments
 from batchscore.settings.config_file import ConfigFile
 from batchscore.settings.deadline import parse_deadline
