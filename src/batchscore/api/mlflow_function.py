@@ -21,20 +21,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from batchscore.api.score_rows import NOT_FOR_ROWS, Scored, results_of
+from batchscore.api.score_rows import FOR_ROWS, Scored, results_of
 from batchscore.errors import ErrorCode, RowFailed, UsageError
 from batchscore.mlflow_model.folder import ANSWERS, check_answers
 from batchscore.mlflow_model.read import SavedModel, own_settings, parameters, read_saved
 from batchscore.mlflow_model.resolve import settings_below
 from batchscore.prompts.prompt import builder_for, parse_spec, text_column
 from batchscore.rows import TEXT_COLUMN, Table
+from batchscore.settings.arguments import FileSettings
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut
 from batchscore.settings.sources import gather, without_settings
 from batchscore.task import TASKS
 
 #: Settings whose variables a host may have for other runs, about files or records.
-NOT_FOR_FRAMES = NOT_FOR_ROWS | {"model", "usage", "raw"}
+NOT_FOR_FRAMES = {"output", "model", "usage", "raw", *FileSettings.__annotations__.keys() - FOR_ROWS}
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> ScoringModel:
@@ -139,19 +140,17 @@ def unnest_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 def rows_of(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
     """Return each row's cells by column, with None for missing values of pandas."""
-    columns = [
-        [None if missing else json_cell(cell) for cell, missing in zip(column, absent, strict=True)]
-        for column, absent in (
-            (frame.iloc[:, number].tolist(), frame.iloc[:, number].isna().tolist())
-            for number in range(frame.shape[1])
-        )
-    ]
+    columns = []
+    for number in range(frame.shape[1]):
+        column = frame.iloc[:, number]
+        cells = zip(column.tolist(), column.isna().tolist(), strict=True)
+        columns.append([None if missing else json_cell(cell) for cell, missing in cells])
     names = list(frame.columns)
     return (dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True))
 
 
 def json_cell(cell: Any) -> Any:
-    """Return a cell as in JSON: pandas and Arrow turn a conversation into an array."""
+    """Return a cell or an answer as in JSON; pandas and Arrow turn a conversation into an array."""
     return cell.tolist() if isinstance(cell, np.ndarray) else cell
 
 
@@ -178,9 +177,7 @@ def is_failure(scored: Scored) -> bool:
 
 def values_of(results: Iterable[Scored]) -> list[Any]:
     """Return only the answers, as MLflow's own flavour does; None for a failed row."""
-    return [
-        scored.value.tolist() if isinstance(scored.value, np.ndarray) else scored.value for scored in results
-    ]
+    return [json_cell(scored.value) for scored in results]
 
 
 def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) -> pd.DataFrame:
@@ -192,7 +189,7 @@ def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) 
         columns["finish_reason"] = [without_null(scored.finish_reason, many=many) for scored in results]
     columns["error"] = [scored.error.code.value if scored.error else "" for scored in results]
     columns["error_message"] = [scored.error.message if scored.error else "" for scored in results]
-    filled = {name: object_column(cells) for name, cells in columns.items()}
+    filled = {name: pd.Series(cells, index=index, dtype=object) for name, cells in columns.items()}
     frame: pd.DataFrame = pd.DataFrame(filled, index=index)
     return frame
 
@@ -202,11 +199,3 @@ def without_null(text: Any, *, many: bool) -> Any:
     if many:
         return [each or "" for each in text or ()]
     return text or ""
-
-
-def object_column(cells: list[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
-    """Return cells as a column in which each vector is one cell."""
-    column = np.empty(len(cells), dtype=object)
-    for number, cell in enumerate(cells):
-        column[number] = cell
-    return column

@@ -20,20 +20,19 @@ from batchscore.endpoint.from_settings import endpoints_of, start_simulator
 from batchscore.engine import end_task
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
-from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.template import NO_TEXT, is_blank
-from batchscore.rows import TEXT_COLUMN, Event, Prompt, Row, RowError, Settled, Table
-from batchscore.settings.arguments import FileSettings, RowSettings, check_names, show_settings
+from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table
+from batchscore.settings.arguments import RowSettings, show_settings
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import EndpointSettings, PromptSettings, RequestSettings, cut
-from batchscore.settings.sources import without_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: Settings that apply to files only.
-NOT_FOR_ROWS = frozenset({"output", *FileSettings.__annotations__} - RowSettings.__annotations__.keys())
+#: Settings that apply to rows.
+FOR_ROWS = frozenset({"task", "model", *RowSettings.__annotations__})
 
 #: Maximum number of result lists that wait between the engine and the caller.
 MOST_LISTS_WAITING = 4
@@ -74,7 +73,8 @@ async def stream_rows(
     Closing the generator ends the work; requests that were already sent are billed. If you leave an
     `async for` early, call `aclose()` (`contextlib.aclosing`), since Python closes it only some time later.
     """
-    async with aclosing(lists_of_results(rows, settings_of(task=task, model=model, **settings))) as lists:
+    chosen = settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS)
+    async with aclosing(lists_of_results(rows, chosen)) as lists:
         async for results in lists:
             for result in results:
                 yield result
@@ -89,7 +89,7 @@ def score_rows(
     The work happens in a thread with its own event loop, so it does not matter if a loop is already running,
     as in a notebook. `rows` is iterated in that thread.
     """
-    return results_of(rows, settings_of(task=task, model=model, **settings))
+    return results_of(rows, settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS))
 
 
 def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Generator[Scored, None, None]:
@@ -203,26 +203,12 @@ async def score_lists(
             endpoints,
             prompts_of(rows, settings),
             environ=os.environ,
-            listen=ignore,
+            listen=lambda _event: None,
             stop=asyncio.Event(),
         )
         async with engine as running, aclosing(running.settled()) as settled:
             async for results in settled:
                 yield [to_scored(result) for result in results]
-
-
-def ignore(event: Event) -> None:
-    """Ignore an event: the caller sees the results."""
-    del event
-
-
-def settings_of(**given: Any) -> Settings:
-    """Return checked settings; raises `UsageError` for an unknown name."""
-    check_names(given, {"task", "model", *RowSettings.__annotations__})
-    if "deployments" in given:
-        given["deployments"] = tuple(given["deployments"])
-    environ = without_settings(os.environ, NOT_FOR_ROWS)
-    return resolve_settings({**given, "output": "unused"}, environ=environ).settings
 
 
 def refuse_non_rows(rows: Any) -> None:
@@ -261,12 +247,10 @@ def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> I
 
 def builder_like(first: Any, settings: Settings) -> PromptBuilder:
     """Return the builder for rows like the first."""
-    columns = tuple(first) if isinstance(first, Mapping) else ()
-    texts = tuple(name for name in columns if isinstance(first[name], str))
-    headerless = not isinstance(first, Mapping)
-    if headerless:
-        columns = texts = (TEXT_COLUMN,)
-    table = Table(columns, texts, headerless, iter(()))
+    table = Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=iter(()))
+    if isinstance(first, Mapping):
+        texts = tuple(name for name, cell in first.items() if isinstance(cell, str))
+        table = Table(tuple(first), texts, headerless=False, rows=iter(()))
     return builder_for(table, parse_spec(cut(PromptSettings, settings)))
 
 

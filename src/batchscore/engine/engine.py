@@ -293,7 +293,9 @@ class Engine:
             # An unfinished attempt is not an error of a row.
             return False
         if len(prompts) == 1:
-            shorter = self.truncated(prompts[0], result.outcome)
+            shorter = None
+            if self.truncate is not None and result.outcome.code is ErrorCode.INPUT_TOO_LONG:
+                shorter = self.truncate(prompts[0], result.outcome.fitting)
             if shorter is not None:
                 await self.send_again([shorter], request.budget)
             else:
@@ -338,12 +340,6 @@ class Engine:
         first = await self.send_again(prompts[:middle], budget.for_half())
         second = await self.send_again(prompts[middle:], budget.for_half())
         return first and second
-
-    def truncated(self, prompt: Prompt, outcome: Outcome) -> Prompt | None:
-        """Return a shorter prompt if the row was too long and may be truncated."""
-        if self.truncate is None or outcome.code is not ErrorCode.INPUT_TOO_LONG:
-            return None
-        return self.truncate(prompt, outcome.fitting)
 
     def rename(self) -> bool:
         """Use `max_completion_tokens`; another worker may have done so while a request was in flight."""

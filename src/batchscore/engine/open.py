@@ -18,7 +18,7 @@ from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, b
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
-from batchscore.request.clock import REAL_CLOCK, Clock
+from batchscore.request.clock import REAL_CLOCK
 from batchscore.request.concurrency import Concurrency, ThreadLoad
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
@@ -53,7 +53,7 @@ async def open_engine(
     """
     async with AsyncExitStack() as stack:
         members = [
-            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen, clock=REAL_CLOCK)
+            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen)
             for endpoint in endpoints
         ]
         reader = ReplyReader(
@@ -111,13 +111,12 @@ async def open_deployment(
     *,
     environ: Mapping[str, str],
     listen: Listen,
-    clock: Clock,
 ) -> Deployment:
     """Open the connection to one deployment, and the file that shares its quota."""
     target = endpoint.target
     credentials = credentials_for(target, environ)
     send = await stack.enter_async_context(open_wire(target.url, target.headers, credentials.headers))
-    schedule = stack.enter_context(open_schedule(endpoint.quota_name, clock.monotonic()))
+    schedule = stack.enter_context(open_schedule(endpoint.quota_name, REAL_CLOCK.monotonic()))
     return Deployment(
         name=endpoint.name,
         model=target.body_model,
@@ -128,8 +127,8 @@ async def open_deployment(
         notice=lambda text: listen(Notice(text)),
         concurrency=Concurrency(
             settings.max_concurrency,
-            ThreadLoad(clock).share,
+            ThreadLoad(REAL_CLOCK).share,
             settings.batch_size if settings.task.packs_many else 1,
         ),
-        clock=clock,
+        clock=REAL_CLOCK,
     )

@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
+from batchscore.settings.arguments import FileSettings, check_names
 from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.prices import add_prices
-from batchscore.settings.sources import gather
+from batchscore.settings.sources import gather, without_settings
 
 if TYPE_CHECKING:
     from batchscore.mlflow_model.read import SavedModel
@@ -72,6 +73,16 @@ def resolve_settings(
                 sources |= dict.fromkeys(from_model.keys() - given.keys(), saved.where)
                 given = from_model | {name: value for name, value in given.items() if name != "param"}
     return ResolvedSettings(Settings(**add_prices(given)), sources)
+
+
+def settings_without_output(given: Mapping[str, Any], known: Collection[str]) -> Settings:
+    """Return checked settings for a caller that writes no output and takes only the `known` settings.
+
+    The variables of other settings are ignored. Raises `UsageError` for an unknown name.
+    """
+    check_names(given, known)
+    environ = without_settings(os.environ, {"output", *FileSettings.__annotations__} - set(known))
+    return resolve_settings({**given, "output": "unused"}, environ=environ).settings
 
 
 def is_address_or_path(model: str) -> bool:

@@ -7,7 +7,6 @@ credentials come from the environment where the model runs.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,20 +29,13 @@ from batchscore.mlflow_model.folder import (
     check_answers,
     replace_folder,
 )
-from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.prompt import parse_spec
 from batchscore.rows import TEXT_COLUMN
-from batchscore.settings.arguments import (
-    FileSettings,
-    StoredSettings,
-    check_names,
-    show_parameters,
-    show_settings,
-)
+from batchscore.settings.arguments import StoredSettings, show_parameters, show_settings
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import secret_in
 from batchscore.settings.slices import PromptSettings, cut
-from batchscore.settings.sources import without_settings
 from batchscore.task import TASKS
 from batchscore.version import VERSION
 
@@ -138,13 +130,9 @@ def log_model(
 def settings_of(given: Mapping[str, Any]) -> Settings:
     """Return checked settings; raises `UsageError` for a setting that models do not store."""
     given = dict(given)
-    known = {"task", "model", *StoredSettings.__annotations__}
-    check_names(given, known)
     if isinstance(given.get("messages"), (list, tuple)):
         given["messages"] = orjson.dumps(given["messages"]).decode()
-    # Variables of other settings must not prevent saving.
-    environ = without_settings(os.environ, {"output", *FileSettings.__annotations__} - known)
-    settings = resolve_settings({**given, "output": "unused"}, environ=environ).settings
+    settings = settings_without_output(given, {"task", "model", *StoredSettings.__annotations__})
     secret = secret_in(settings.param)
     if secret is not None:
         raise UsageError(

@@ -46,7 +46,7 @@ def gather(
         flag, text = flags.get(name), environ.get(variable, "").strip()
         key = next((key for key in (name, name.replace("_", "-")) if key in file.settings), None)
         if flag is not None and flag not in ((), {}, []):
-            given[name] = flag
+            given[name] = tuple(flag) if kind_of(declared) in {"many", "tables"} else flag
         elif text and declared.metadata["only"] is None:
             given[name], sources[name] = parse(declared, text, variable), variable
         elif key is not None:
