@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-#: What a service writes for a completion without `max_tokens` (OpenAI's API reference, seen 2026-09).
-COMPLETIONS_DEFAULT_TOKENS = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -57,7 +54,7 @@ COMPLETIONS = Task(
     answer="text",
     packs_many=False,
     takes_messages=False,
-    default_answer_tokens=COMPLETIONS_DEFAULT_TOKENS,
+    default_answer_tokens=16,  # OpenAI's API reference, seen 2026-09
     simulated_input_tokens=128_000,
     mlflow_name="completions",
 )

@@ -81,7 +81,8 @@ class ScoringModel:
             settings = with_column(settings, frame)
         results = score_frame(frame, settings, stop_at_failure=answer["on_error"] == "raise")
         if answer["returns"] == "values":
-            return values_of(results)
+            # Only the answers, as MLflow's own flavour does; None for a failed row.
+            return [json_cell(scored.value) for scored in results]
         return frame_from(results, settings, frame.index)
 
     def settings(self, params: Mapping[str, Any]) -> Settings:
@@ -101,9 +102,9 @@ def score_frame(frame: pd.DataFrame, settings: Settings, *, stop_at_failure: boo
     results: dict[int, Scored] = {}
     with closing(results_of(rows_of(frame), settings)) as settled:
         for scored in settled:
-            if stop_at_failure and is_failure(scored):
-                assert scored.error is not None
-                raise RowFailed(f"row {scored.row}: {scored.error.code.value}: {scored.error.message}")
+            error = scored.error
+            if stop_at_failure and error is not None and error.code is not ErrorCode.EMPTY_INPUT:
+                raise RowFailed(f"row {scored.row}: {error.code.value}: {error.message}")
             results[scored.row] = scored
     return [results[row] for row in range(len(frame))]
 
@@ -168,16 +169,6 @@ def with_column(settings: Settings, frame: pd.DataFrame) -> Settings:
 def is_text_column(column: pd.Series[Any]) -> bool:
     """Whether a column holds a text, or is empty."""
     return any(isinstance(cell, str) for cell in column) or bool(column.isna().all())
-
-
-def is_failure(scored: Scored) -> bool:
-    """Whether a row has failed; an empty row has not."""
-    return scored.error is not None and scored.error.code is not ErrorCode.EMPTY_INPUT
-
-
-def values_of(results: Iterable[Scored]) -> list[Any]:
-    """Return only the answers, as MLflow's own flavour does; None for a failed row."""
-    return [json_cell(scored.value) for scored in results]
 
 
 def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) -> pd.DataFrame:

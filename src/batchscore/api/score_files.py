@@ -15,6 +15,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from batchscore.api.score_rows import POLL_SECONDS
 from batchscore.errors import ExitCode, name_settings
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Event, Notice
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 LOG = logging.getLogger("batchscore")
-
-#: Seconds between two checks for Ctrl-C while the run works in a thread.
-POLL_SECONDS = 0.2
 
 T = TypeVar("T")
 

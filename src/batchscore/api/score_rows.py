@@ -11,7 +11,7 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -94,13 +94,6 @@ def score_rows(
 
 def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Generator[Scored, None, None]:
     """Yield the result of each row as `score_rows` does, with checked settings."""
-    return run_in_thread(lambda: lists_of_results(rows, settings))
-
-
-def run_in_thread(
-    lists_from: Callable[[], AsyncGenerator[list[Scored], None]],
-) -> Generator[Scored, None, None]:
-    """Yield what an asynchronous generator yields, run in a thread with its own event loop."""
     waiting: queue.Queue[list[Scored] | BaseException | None] = queue.Queue(MOST_LISTS_WAITING)
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
     abandoned = threading.Event()
@@ -121,7 +114,7 @@ def run_in_thread(
         running.append((asyncio.get_running_loop(), task))
         if abandoned.is_set():
             return
-        async with aclosing(lists_from()) as lists:
+        async with aclosing(lists_of_results(rows, settings)) as lists:
             async for results in lists:
                 if not await asyncio.to_thread(hand_over, results):
                     return
@@ -137,7 +130,15 @@ def run_in_thread(
     thread = threading.Thread(target=work, name="batchscore", daemon=True)
     thread.start()
     try:
-        while (item := next_item(waiting)) is not None:
+        while True:
+            try:
+                item = waiting.get(
+                    timeout=POLL_SECONDS
+                )  # in short steps, so that Ctrl-C works on every system
+            except queue.Empty:
+                continue
+            if item is None:
+                break
             if isinstance(item, BaseException):
                 raise item
             yield from item
@@ -149,17 +150,6 @@ def run_in_thread(
         # A generator that was not closed may be garbage-collected in any thread, also in its own.
         if thread is not threading.current_thread():
             thread.join()
-
-
-def next_item(
-    waiting: queue.Queue[list[Scored] | BaseException | None],
-) -> list[Scored] | BaseException | None:
-    """Return the next item; waits in short steps, so that Ctrl-C works on every system."""
-    while True:
-        try:
-            return waiting.get(timeout=POLL_SECONDS)
-        except queue.Empty:
-            continue
 
 
 async def lists_of_results(

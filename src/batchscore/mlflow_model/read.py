@@ -135,9 +135,11 @@ def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def parameters(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the API parameters in a flat mapping as settings; null values are not sent."""
-    params = {name: value for name, value in data.items() if is_sent(name) and value is not None}
-    for name in ANSWERS:
-        params.pop(name, None)
+    params = {
+        name: value
+        for name, value in data.items()
+        if is_sent(name) and value is not None and name not in ANSWERS
+    }
     settings: dict[str, Any] = {}
     for name in ("dimensions", "max_tokens"):
         if isinstance(params.get(name), int):
