@@ -10,7 +10,7 @@ import pytest
 
 from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.extent import EVERYTHING, Budget
-from batchscore.plan.figures import Totals
+from batchscore.plan.figures import PlanTotals
 from batchscore.plan.make import measure_requests, measurement_for, token_counter_of
 from batchscore.plan.survey import survey
 from batchscore.settings.fields import Settings
@@ -37,7 +37,7 @@ WORDS = [
 ]
 
 
-def found_in(inputs: list[str], budget: Budget, **more: object) -> Totals:
+def found_in(inputs: list[str], budget: Budget, **more: object) -> PlanTotals:
     settings = Settings(task="embeddings", model="text-embedding-3-small", output="o", column="text", **more)  # type: ignore[arg-type]
     surveyed = survey(inputs, settings, output=None)
     return measure_requests(

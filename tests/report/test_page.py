@@ -17,7 +17,7 @@ from batchscore.report.page.answers import answer_of, answer_stats, histogram
 from batchscore.report.page.markup import data, html, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, TaskData
 from batchscore.report.page.page import page, source
-from batchscore.report.page.runs import Run, run_from
+from batchscore.report.page.runs import RecordedRun, run_from
 from batchscore.report.page.time_axis import time_axis
 from batchscore.report.page.vectors import Origin, map_of
 from batchscore.report.page.verdict import verdict
@@ -81,9 +81,9 @@ def record(name: str = "d", *, at: str = "2026-11-20T10:00:00+00:00", **more: An
     }
 
 
-def run(**more: Any) -> Run:
+def run(**more: Any) -> RecordedRun:
     found = run_from("x.json", orjson.dumps(record(**more)))
-    assert isinstance(found, Run)
+    assert isinstance(found, RecordedRun)
     return found
 
 
@@ -195,7 +195,7 @@ def test_the_page_loads_nothing_and_runs_only_its_own_scripts() -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_run_or_a_reason(found: bytes) -> None:
-    assert isinstance(run_from("x", found), (Run, str))
+    assert isinstance(run_from("x", found), (RecordedRun, str))
 
 
 @given(
@@ -204,7 +204,7 @@ def test_any_bytes_are_a_run_or_a_reason(found: bytes) -> None:
 )
 def test_a_record_with_any_odd_value_still_gives_a_page(key: str, value: Any) -> None:
     found = run_from("x.json", orjson.dumps(record() | {key: value}))
-    if isinstance(found, Run):
+    if isinstance(found, RecordedRun):
         assert page(PageData("out", 0.0, [TaskData("embeddings", [found], [])], found.problems))
 
 

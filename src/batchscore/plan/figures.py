@@ -84,7 +84,7 @@ class FileFigures:
 
 
 @dataclass(slots=True)
-class Totals:
+class PlanTotals:
     """The figures of all files, and the `requests` that hold the `packed` of the `taken` prompts.
 
     Fewer prompts are packed than taken if duplicates are sent once; their bytes are `packed_bytes` and

@@ -17,7 +17,7 @@ from batchscore.output.place import Output, output_of
 from batchscore.output.spec import part_format
 from batchscore.plan.already_scored import AlreadyScored, find_already_scored
 from batchscore.plan.extent import EVERYTHING, FOR_A_PLAN, Budget
-from batchscore.plan.figures import Totals
+from batchscore.plan.figures import PlanTotals
 from batchscore.plan.measure import Measurement
 from batchscore.plan.meter import Meter
 from batchscore.plan.output_size import dimensions_of, most_input_tokens, output_bytes
@@ -50,7 +50,7 @@ class Plan:
     settings: Settings
     output: Output | None
     survey: Survey
-    totals: Totals
+    totals: PlanTotals
     scored: AlreadyScored
     counter: TokenCounter
     bounded: bool
@@ -142,7 +142,7 @@ def measurement_for(
     return Measurement(survey, meter, scored, budget, limit=settings.limit)
 
 
-def measure_requests(settings: Settings, measurement: Measurement) -> Totals:
+def measure_requests(settings: Settings, measurement: Measurement) -> PlanTotals:
     """Measure, with prompts packed into requests as the engine packs them."""
     rates = [each.tpm / 60 for each in rate_limits_of(settings) if each.tpm is not None]
     # Each of several deployments has its own size of request; the larger ones take more of the work.

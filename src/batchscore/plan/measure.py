@@ -16,7 +16,7 @@ from threading import Event
 from batchscore.errors import UnreadableFile
 from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.extent import COLUMNAR, EVERYTHING, Budget, cut_file, part_given, shares
-from batchscore.plan.figures import FileFigures, Totals
+from batchscore.plan.figures import FileFigures, PlanTotals
 from batchscore.plan.meter import Meter
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
 from batchscore.prompts.batches import Packer
@@ -45,11 +45,11 @@ class Measurement:
     clock: Callable[[], float] = time.monotonic
     stop: Event = field(default_factory=Event)
     estimator: Estimator = field(default_factory=Estimator)
-    totals: Totals = field(default_factory=Totals)
+    totals: PlanTotals = field(default_factory=PlanTotals)
     ends: float = inf
     rows_left: float = inf
 
-    def measure(self, *, most_rows: int, smooth_tokens: float, dedup: bool) -> Totals:
+    def measure(self, *, most_rows: int, smooth_tokens: float, dedup: bool) -> PlanTotals:
         """Read and pack; a request holds at most `most_rows` and about `smooth_tokens`."""
         if self.budget.seconds is not None:
             self.ends = self.clock() + self.budget.seconds

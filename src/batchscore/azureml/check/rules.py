@@ -114,20 +114,25 @@ def whole_number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _script_path(document: Document, scoring: Scoring) -> Path | None:
+    """Return the path of the scoring script; `None` if it is not set, or not on this machine."""
+    code, script = document.get(*scoring.code), document.get(*scoring.script)
+    if not isinstance(code, str) or not isinstance(script, str) or ":" in code:
+        return None
+    return document.path.parent / code / script
+
+
 def _settings_file(document: Document, scoring: Scoring) -> tuple[Mapping[str, Any], list[str]]:
     """Return the settings of the file that BATCHSCORE_CONFIG names, and the mistakes in it.
 
-    The file is in the code folder; one that is elsewhere cannot be read here.
+    The file is beside the script; one that is elsewhere cannot be read here.
     """
     named = document.table(*scoring.variables).get(CONFIG_VARIABLE)
-    code, script = document.get(*scoring.code), document.get(*scoring.script)
-    if not isinstance(named, str) or not named.strip() or os.path.isabs(named):  # noqa: PTH117
+    script = _script_path(document, scoring)
+    if script is None or not isinstance(named, str) or not named.strip() or Path(named).is_absolute():
         return {}, []
-    if not isinstance(code, str) or not isinstance(script, str) or ":" in code:
-        return {}, []
-    folder = (document.path.parent / code / script).parent
     try:
-        found = read_toml(folder / named, f"{CONFIG_VARIABLE} {named}", beside_script=True)
+        found = read_toml(script.parent / named, f"{CONFIG_VARIABLE} {named}", beside_script=True)
     except SettingsError as error:
         return {}, [str(error)]
     return found, list(file_problems(found, named))
@@ -156,18 +161,18 @@ def _script_findings(document: Document, scoring: Scoring) -> Iterator[Finding]:
         if document.get(*keys) is None:
             message = f"{keys[-1]} is not set: {scoring.what} would not run batchscore's script."
             yield document.finding(message, *keys)
-    if not isinstance(code, str) or not isinstance(script, str) or ":" in code:
+    path = _script_path(document, scoring)
+    if path is None:
         return
-    folder = document.path.parent / code
     if Path(script).is_absolute() or ".." in Path(script).parts:
         message = f"{script} is outside of the code folder, and only that folder is uploaded."
         yield document.finding(message, *scoring.script)
-    elif not folder.is_dir():
+    elif not (document.path.parent / code).is_dir():
         yield document.finding(f"{code}: there is no such folder.", *scoring.code)
-    elif not (folder / script).is_file():
+    elif not path.is_file():
         yield document.finding(f"{script}: there is no such file in {code}.", *scoring.script)
-    elif problem := script_problem(folder / script):
-        yield Finding(Path(os.path.normpath(folder / script)), *problem)
+    elif problem := script_problem(path):
+        yield Finding(Path(os.path.normpath(path)), *problem)
 
 
 def _deployment_findings(document: Document) -> Iterator[Finding]:

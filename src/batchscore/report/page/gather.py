@@ -24,7 +24,7 @@ from batchscore.output.manifest import (
 )
 from batchscore.output.verify_parts import refuse_odd
 from batchscore.report.page.model import FileAccount, PartAccount
-from batchscore.report.page.runs import Run, items, number, run_from
+from batchscore.report.page.runs import RecordedRun, items, number, run_from
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
 
@@ -57,7 +57,7 @@ class TimeLimit:
         return self.ends is not None and time.monotonic() >= self.ends
 
 
-def read_runs(folder: Place, until: TimeLimit) -> tuple[list[Run], list[str]]:
+def read_runs(folder: Place, until: TimeLimit) -> tuple[list[RecordedRun], list[str]]:
     """Return an output's runs, the earliest first, and problems with their records."""
     names = [name for name in visible_names(folder / "runs") if name.endswith(".json")]
     latest = names[-MOST_RUNS:]
@@ -65,14 +65,14 @@ def read_runs(folder: Place, until: TimeLimit) -> tuple[list[Run], list[str]]:
     if len(names) > len(latest):
         older = len(names) - len(latest)
         problems.append(f"{older:,} earlier runs were left out: only the latest {MOST_RUNS:,} are read.")
-    runs: list[Run] = []
+    runs: list[RecordedRun] = []
     places = [folder / "runs" / name for name in reversed(latest)]
     read = 0
     # Thousands of runs may each name thousands of files; `files_of_last_run` needs the latest only.
     through: set[str] = set()
     for place, found in each_of(places, read_run, until):
         read += 1
-        if isinstance(found, Run):
+        if isinstance(found, RecordedRun):
             runs.append(without_files(found) if found.task in through else found)
             if not found.shared:
                 through.add(found.task)
@@ -84,12 +84,12 @@ def read_runs(folder: Place, until: TimeLimit) -> tuple[list[Run], list[str]]:
     return sorted(runs, key=lambda run: (run.started, run.name)), problems
 
 
-def without_files(run: Run) -> Run:
+def without_files(run: RecordedRun) -> RecordedRun:
     """Return a run without the list of its files."""
     return replace(run, record={key: each for key, each in run.record.items() if key != "files"})
 
 
-def read_run(place: Place) -> Run | str:
+def read_run(place: Place) -> RecordedRun | str:
     """Return a run, or why its record cannot be used."""
     size = storage.size_of(place)
     if size is not None and size > MOST_RECORD_BYTES:
@@ -154,7 +154,7 @@ def part_of(commit: Commit) -> PartAccount:
     )
 
 
-def files_of_last_run(runs: Sequence[Run], known: Iterable[str]) -> list[FileAccount]:
+def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list[FileAccount]:
     """Return the files that only the latest records name: not started, unreadable, or left out."""
     accounts: dict[str, FileAccount] = {}
     seen = set(known)

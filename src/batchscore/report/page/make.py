@@ -22,7 +22,7 @@ from batchscore.report.page.gather import (
 )
 from batchscore.report.page.model import Failures, PageData, TaskData
 from batchscore.report.page.page import page
-from batchscore.report.page.runs import Run
+from batchscore.report.page.runs import RecordedRun
 from batchscore.report.page.sample import (
     THOROUGH,
     SampleSize,
@@ -101,7 +101,9 @@ def gather(folder: Place, named: str, task: str | None, effort: Effort) -> PageD
     return PageData(named, time.time(), tasks, problems)
 
 
-def gather_task(folder: Place, task: str, runs: Sequence[Run], effort: Effort) -> tuple[TaskData, list[str]]:
+def gather_task(
+    folder: Place, task: str, runs: Sequence[RecordedRun], effort: Effort
+) -> tuple[TaskData, list[str]]:
     """Read what the page shows of one task; return it with the problems."""
     until = TimeLimit.within(effort.seconds)
     files, unread, problems = read_accounts(folder, task, until)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from batchscore.report.page.answers import AnswerStats
-from batchscore.report.page.runs import Run
+from batchscore.report.page.runs import RecordedRun
 from batchscore.report.page.vectors import VectorMap
 from batchscore.rows import FileTotals
 
@@ -65,7 +65,7 @@ class TaskData:
     """
 
     task: str
-    runs: Sequence[Run]
+    runs: Sequence[RecordedRun]
     files: Sequence[FileAccount]
     unread: int = 0
     failures: Failures = field(default_factory=Failures)

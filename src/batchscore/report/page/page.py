@@ -20,9 +20,9 @@ from batchscore.report.page import answers, requests, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
 from batchscore.report.page.model import PageData, TaskData
-from batchscore.report.page.runs import Run, counts
+from batchscore.report.page.runs import counts
 from batchscore.report.page.time_axis import TimeAxis, time_axis
-from batchscore.report.page.verdict import RowCounts, Spending, quota_used, rows_of, spending, verdict
+from batchscore.report.page.verdict import quota_used, spending, total_of, verdict
 from batchscore.report.timeline import percentile
 from batchscore.report.words import (
     code_text,
@@ -110,7 +110,7 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
         note = "Times without a run are left out of the axis." if axis.gaps else ""
         note = note if drawn else "There are too few requests for charts."
         parts.append(element("p", note, class_="note") if note else Html(""))
-        parts.append(placed(drawn, charts))
+        parts.append(place_charts(drawn, charts))
     parts += [
         sample(task, charts),
         element("h2", "Requests"),
@@ -129,7 +129,7 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
     return element("section", concat(parts), id=task.task, class_="task")
 
 
-def placed(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
+def place_charts(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
     """Return the elements of some charts, and add them to all charts."""
     shown = []
     if len(wanted) % 2 and not wanted[-1].wide:
@@ -164,7 +164,7 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
         [
             element("div", concat(block), class_=f"verdict {result.kind}"),
             element("ul", concat(listed), class_="findings") if listed else Html(""),
-            figures(rows_of(task), spending(task.runs), axis, task.runs, len(task.files)),
+            figures(task, axis),
         ]
     )
 
@@ -181,11 +181,12 @@ def findings_of(task: TaskData) -> list[tuple[str, str]]:
     return found
 
 
-def figures(rows: RowCounts, spent: Spending, axis: TimeAxis | None, runs: Sequence[Run], files: int) -> Html:
+def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     """Return the key figures."""
+    runs, rows, spent = task.runs, total_of(task), spending(task.runs)
     empty = f"{rows.empty:,} more are empty" if rows.empty else "none is empty"
     shown: list[tuple[str, str, str]] = [
-        ("Scored", count_text(rows.ok, "row"), f"of {rows.rows:,} in {count_text(files, 'file')}"),
+        ("Scored", count_text(rows.ok, "row"), f"of {rows.rows:,} in {count_text(len(task.files), 'file')}"),
         ("Failed", count_text(rows.failed, "row"), empty),
     ]
     if rows.not_reached:
@@ -244,10 +245,7 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
         low, median, high = mapped.lengths or (0.0, 0.0, 0.0)
         there = count_text(scored, "vector")
         rows = [
-            (
-                "read",
-                f"{mapped.sampled:,} of {there} with {mapped.dimensions:,} dimensions",
-            ),
+            ("read", f"{mapped.sampled:,} of {there} with {mapped.dimensions:,} dimensions"),
             ("zero, or not finite", f"{mapped.zero:,} and {mapped.odd:,}"),
             (
                 "near duplicates",
@@ -257,11 +255,13 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
             ("mean cosine", NOTHING if mapped.alike is None else f"{mapped.alike:.3f}"),
         ]
         caption = "A fixed sample over all files; `batchscore report` reads a larger one"
-        drawn = placed([vector_map(mapped)], charts) if len(mapped.origins) > 1 else Html("")
+        drawn = place_charts([vector_map(mapped)], charts) if len(mapped.origins) > 1 else Html("")
         facts = table(caption, ("property", "value"), rows)
         return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
-        return concat([head, reasons(task), placed([lengths(each) for each in task.answers.lengths], charts)])
+        return concat(
+            [head, reasons(task), place_charts([lengths(each) for each in task.answers.lengths], charts)]
+        )
     why = task.no_sample or f"No {what} {'could be read' if scored else 'yet'}."
     return concat([head, element("p", why, class_="note")])
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 from batchscore.errors import duration_text
 from batchscore.report.page.markup import NOTHING, Html, bar, element, name, table
-from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
+from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.words import code_text
 
 MOST_SLOWEST = 10
 MOST_CAUSES = 50
 
 
-def deployments(runs: Sequence[Run]) -> Html:
+def deployments(runs: Sequence[RecordedRun]) -> Html:
     """Return the table of deployments, for all runs."""
     totals: dict[str, Counter[str]] = {}
     last: dict[str, tuple[str, str]] = {}
@@ -57,7 +57,7 @@ def deployments(runs: Sequence[Run]) -> Html:
     return table("Deployments, in all runs", heads, rows, figures="tnnnnnnno") if rows else Html("")
 
 
-def retries(runs: Sequence[Run]) -> Html:
+def retries(runs: Sequence[RecordedRun]) -> Html:
     """Return the table of failed requests by cause."""
     causes: Counter[tuple[str, str]] = Counter()
     for run in runs:
@@ -86,7 +86,7 @@ def retries(runs: Sequence[Run]) -> Html:
     )
 
 
-def slowest(runs: Sequence[Run]) -> Html:
+def slowest(runs: Sequence[RecordedRun]) -> Html:
     """Return the table of the slowest requests of all runs."""
     requests = [
         each for run in runs if run.timeline is not None for each in items(run.timeline.record.get("slowest"))

@@ -43,7 +43,7 @@ class RunTimeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RecordedRun:
     """One run: `started` is in seconds since 1970; `problems` say what of its record cannot be used."""
 
     name: str
@@ -80,7 +80,7 @@ class Run:
         return token_cost(self.task, price_in, price_out, *tokens)
 
 
-def run_from(name: str, data: bytes) -> Run | str:
+def run_from(name: str, data: bytes) -> RecordedRun | str:
     """Return the run of a record, or why the record cannot be used."""
     try:
         record = orjson.loads(data)
@@ -96,7 +96,7 @@ def run_from(name: str, data: bytes) -> Run | str:
     if started.tzinfo is None:
         started = started.replace(tzinfo=timezone.utc)
     timeline, problem = timeline_from(record.get("timeline"))
-    return Run(
+    return RecordedRun(
         name=name,
         task=task,
         started=started.timestamp(),

@@ -13,7 +13,7 @@ from batchscore.errors import EXIT_MEANINGS, ExitCode, duration_text, name_setti
 from batchscore.report.advice import advice
 from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
-from batchscore.report.page.runs import Run, counts, is_number, items, mapping, number, text
+from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import VectorMap
 from batchscore.report.words import (
     code_text,
@@ -143,7 +143,7 @@ def state_of(file: FileAccount) -> str:
     return STATES.get(file.state, code_text(file.state))
 
 
-def runs_table(runs: Sequence[Run]) -> Html:
+def runs_table(runs: Sequence[RecordedRun]) -> Html:
     """Return the runs, the latest first."""
     rows = [
         (
@@ -175,7 +175,7 @@ def runs_table(runs: Sequence[Run]) -> Html:
     return table(caption, heads, rows, figures="ontnnnnnl") if rows else Html("")
 
 
-def result_text(run: Run) -> str:
+def result_text(run: RecordedRun) -> str:
     """Return how a run ended."""
     code = run.record.get("exit_code")
     shown = NOTHING
@@ -193,7 +193,7 @@ def settings(task: TaskData) -> Html:
         return Html("")
     run = task.runs[-1]
     values = [
-        (code_text(key), shown(value, UNITS.get(key, "")))
+        (code_text(key), setting_value(value, UNITS.get(key, "")))
         for key, value in run.settings.items()
         if value not in (None, "", [], {}, False)
     ]
@@ -219,7 +219,7 @@ def settings(task: TaskData) -> Html:
     return details("Settings, endpoints and versions of the last run", concat(parts))
 
 
-def shown(value: Any, unit: str) -> Html:
+def setting_value(value: Any, unit: str) -> Html:
     """Return a setting's value with its unit, cut if it is long."""
     words = value if isinstance(value, str) else repr(value)
     if value is True:
@@ -229,7 +229,7 @@ def shown(value: Any, unit: str) -> Html:
     return name(words if len(words) <= LONGEST_SETTING else words[: LONGEST_SETTING - 1] + "…")
 
 
-def notices(runs: Sequence[Run]) -> Html:
+def notices(runs: Sequence[RecordedRun]) -> Html:
     """Return the notices of the runs."""
     rows = [
         (moment_text(run.started + run.timeline.after + number(each, "second")), str(each.get("text", "")))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from batchscore.errors import duration_text
-from batchscore.report.page.runs import Run, RunTimeline
+from batchscore.report.page.runs import RecordedRun, RunTimeline
 from batchscore.report.timeline import SUMS, percentile
 
 #: Number of spans in a chart; fewer if a span would have fewer requests than this, which shows only noise.
@@ -82,7 +82,7 @@ class TimeAxis:
         return used / (allowed + used / max(requests, 1.0)) if allowed else None
 
 
-def time_axis(runs: Sequence[Run]) -> TimeAxis | None:
+def time_axis(runs: Sequence[RecordedRun]) -> TimeAxis | None:
     """Put the timelines of runs on one axis; return `None` if no run has one."""
     timed = [(run, run.timeline) for run in runs if run.timeline is not None]
     if not timed:
@@ -107,7 +107,7 @@ def time_axis(runs: Sequence[Run]) -> TimeAxis | None:
     return TimeAxis(spans, labels_of(spans, clock), clock, len(busy) - 1)
 
 
-def span_of(run: Run, timeline: RunTimeline) -> tuple[float, float]:
+def span_of(run: RecordedRun, timeline: RunTimeline) -> tuple[float, float]:
     """Return the start and the end of a run's timeline, in seconds since 1970."""
     begun = run.started + timeline.after
     return begun, begun + max(timeline.bins * timeline.width, 0.001)
@@ -124,7 +124,7 @@ def merge_spans(spans: Sequence[tuple[float, float]], gap: float = LONGEST_GAP) 
     return merged
 
 
-def add_to_spans(run: Run, timeline: RunTimeline, spans: Sequence[Span]) -> None:
+def add_to_spans(run: RecordedRun, timeline: RunTimeline, spans: Sequence[Span]) -> None:
     """Add a run's bins to the spans that they overlap, each by its share."""
     at = 0
     for place in range(timeline.bins):
