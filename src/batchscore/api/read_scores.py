@@ -117,11 +117,9 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
 
     with open_arrow_file(path) as opened:
         if path.suffix.lower() == ".parquet":
-            with pq.ParquetFile(opened) as file:
-                table = file.read()
+            table = pq.ParquetFile(opened).read()
         else:
-            with pa.ipc.open_file(opened) as file:
-                table = file.read_all()
+            table = pa.ipc.open_file(opened).read_all()
     task = task or _task_of(table.column_names)
     columns: _Columns = {}
     for name in table.column_names:

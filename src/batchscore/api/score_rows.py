@@ -250,10 +250,5 @@ def to_scored(settled: Settled) -> Scored:
     if isinstance(result, RowError):
         return Scored(settled.row, error=result)
     return Scored(
-        settled.row,
-        result.value,
-        result.finish_reason,
-        result.usage,
-        result.raw,
-        truncated=settled.truncated,
+        settled.row, result.value, result.finish_reason, result.usage, result.raw, truncated=settled.truncated
     )

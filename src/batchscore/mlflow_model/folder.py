@@ -71,7 +71,10 @@ def replace_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
             yield Path(new)
             target.mkdir(parents=True, exist_ok=True)
             for old in target.iterdir():
-                remove(old)
+                if old.is_dir() and not old.is_symlink():
+                    shutil.rmtree(old)
+                else:
+                    old.unlink()
             # The file that makes the folder a model comes last.
             for file in sorted(Path(new).iterdir(), key=lambda file: file.name == MLMODEL):
                 shutil.move(file, target / file.name)
@@ -95,11 +98,3 @@ def refuse_other_files(folder: Path, *, overwrite: bool) -> None:
             f"{folder} holds other files than a model: {others}. They would be lost. Move them away, or name "
             "another folder."
         )
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with its content."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

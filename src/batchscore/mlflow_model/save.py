@@ -100,12 +100,7 @@ NOT_SETTINGS = frozenset(
     for each in signature(save_model).parameters.values()
     if each.name not in {"path", "overwrite", "mlflow_model"}
 )
-def log_model(
-    name: str,
-    *,
-    registered_model_name: str | None = None,
-    **arguments: Any,
-) -> ModelInfo:
+def log_model(name: str, *, registered_model_name: str | None = None, **arguments: Any) -> ModelInfo:
     """Write an MLflow model into the tracking store, in the active run if there is one.
 
     `arguments` are those of `save_model`. With `registered_model_name`, the model is registered as well. The
@@ -119,10 +114,7 @@ def log_model(
     three = "name" in signature(Model.log).parameters
     place = {"artifact_path": None, "name": name} if three else {"artifact_path": name}
     info: ModelInfo = Model.log(
-        **place,
-        flavor=sys.modules[__name__],
-        registered_model_name=registered_model_name,
-        **arguments,
+        **place, flavor=sys.modules[__name__], registered_model_name=registered_model_name, **arguments
     )
     return info
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +29,7 @@ from batchscore.prompts.template import (
 )
 from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table, UnreadableRow
 from batchscore.settings.slices import PromptSettings
+from batchscore.settings.sources import read_text
 from batchscore.task import Task
 
 NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
@@ -90,13 +90,7 @@ def parse_messages(given: str) -> list[dict[str, Any]]:
     if given.lstrip().startswith("["):
         return read_messages(given, where=where)
     where = f"{where} {given}"
-    try:
-        text = Path(given).read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{where} is not UTF-8 text.") from None
-    except OSError as error:
-        raise UsageError(f"{where} cannot be read: {error.strerror}.") from None
-    return read_messages(text, where=where)
+    return read_messages(read_text(given, where), where=where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +133,7 @@ def builder_for(table: Table, spec: PromptSpec) -> PromptBuilder:
     if not empty and spec.id is not None:
         require_columns(table, [spec.id], "id")
     return PromptBuilder(
-        render=(lambda _: NO_TEXT) if empty else render_for(table, spec),
-        id=spec.id,
-        keep=spec.keep,
+        render=(lambda _: NO_TEXT) if empty else render_for(table, spec), id=spec.id, keep=spec.keep
     )
 
 

@@ -17,7 +17,6 @@ from batchscore.settings.declare import setting
 from batchscore.settings.prices import token_cost
 from batchscore.task import TASKS
 
-FORMATS = ("jsonl", "parquet")
 #: Names of models that refuse `max_tokens` (Azure's page on reasoning models, seen 2026-09).
 COMPLETION_TOKEN_MODELS = re.compile(r"(^|[/:])(o\d|gpt-5)", re.IGNORECASE)
 
@@ -94,7 +93,9 @@ class Settings:
     keep: tuple[str, ...] = of_records(
         "Column to copy into every record, or '*' for all. Repeatable.", default=(), metavar="COLUMN"
     )
-    format: str = of_records("File format of the output parts.", choices=FORMATS, default="jsonl")
+    format: str = of_records(
+        "File format of the output parts.", choices=("jsonl", "parquet"), default="jsonl"
+    )
     usage: bool = of_records("Add each answer's token usage to its record.", default=False)
     raw: bool = of_records("Add the service's complete reply to the record.", default=False)
     rows_per_part: int = of_records("Rows per output part.", default=2000, lowest=1)

@@ -149,6 +149,15 @@ def parse_params(value: Any) -> dict[str, Any]:
     return value
 
 
+def read_text(name: str, where: str) -> str:
+    """Return the text of a file that a setting names; raises `UsageError`."""
+    try:
+        return Path(name).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{where} cannot be read: {reason}.") from None
+
+
 def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
     """Parse `NAME=JSON` and `NAME=@FILE`; a bare word that is not JSON is a text.
 
@@ -161,16 +170,11 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise UsageError(f"{param} {one!r}: write NAME=JSON, for example temperature=0.2")
         where = f"{param} {name}"
+        start = text.lstrip()[:1]
+        must_be_json = start in {"{", "[", '"', ""} or start.isdigit() or text.startswith("@")
         if text.startswith("@"):
-            where = f"{param} {name}: {text[1:]}"
-            try:
-                text = Path(text[1:]).read_text("utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-                raise UsageError(f"{where} cannot be read: {reason}.") from None
-            must_be_json = True
-        else:
-            must_be_json = text.lstrip()[:1] in {"{", "[", '"', ""} or text.lstrip()[:1].isdigit()
+            where = f"{where}: {text[1:]}"
+            text = read_text(text[1:], where)
         try:
             params[name.strip()] = json.loads(text)
         except ValueError as error:
