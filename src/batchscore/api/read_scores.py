@@ -127,14 +127,11 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
             columns[name] = vectors_of(table[name])
         else:
             columns[name] = table[name].to_pylist()
-    for name, convert in (("usage", counts_of), ("raw", _parsed)):
-        if name in columns:
-            columns[name] = [convert(cell) for cell in columns[name]]
+    if "usage" in columns:
+        columns["usage"] = [counts_of(cell) for cell in columns["usage"]]
+    if "raw" in columns:
+        columns["raw"] = [None if text is None else orjson.loads(text) for text in columns["raw"]]
     return task, columns
-
-
-def _parsed(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
 
 
 def _extend(columns: _Columns, more: _Columns) -> None:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchscore.endpoint.from_settings import endpoints_of, start_simulator
-from batchscore.engine import end_task
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
 from batchscore.mlflow_model.resolve import settings_without_output
@@ -132,9 +131,8 @@ def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> G
     try:
         while True:
             try:
-                item = waiting.get(
-                    timeout=POLL_SECONDS
-                )  # in short steps, so that Ctrl-C works on every system
+                # In short steps, so that Ctrl-C works on every system.
+                item = waiting.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 continue
             if item is None:
@@ -153,35 +151,6 @@ def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> G
 
 
 async def lists_of_results(
-    rows: Iterable[str | Mapping[str, Any]], settings: Settings
-) -> AsyncGenerator[list[Scored], None]:
-    """Yield lists of results as they complete.
-
-    The work is a task of its own, so that it ends in order if the loop of the caller ends early.
-    """
-    waiting: asyncio.Queue[list[Scored] | None] = asyncio.Queue()
-    room = asyncio.Semaphore(MOST_LISTS_WAITING)
-
-    async def produce() -> None:
-        try:
-            async with aclosing(score_lists(rows, settings)) as lists:
-                async for results in lists:
-                    await room.acquire()
-                    waiting.put_nowait(results)
-        finally:
-            waiting.put_nowait(None)
-
-    task = asyncio.create_task(produce())
-    try:
-        while (results := await waiting.get()) is not None:
-            room.release()
-            yield results
-        await task
-    finally:
-        await end_task.end(task)
-
-
-async def score_lists(
     rows: Iterable[str | Mapping[str, Any]], settings: Settings
 ) -> AsyncGenerator[list[Scored], None]:
     """Run an engine over the rows and yield its results."""
