@@ -13,7 +13,7 @@ from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import Layout
 from batchscore.output.records.formats import FILE_SUFFIXES, Format, format_named
 from batchscore.output.records.schema import RecordSchema
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import parse_spec
 from batchscore.settings.secrets import without_secrets
 from batchscore.settings.slices import OutputSettings, RecordSettings
 from batchscore.stores import storage

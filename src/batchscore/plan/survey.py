@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from batchscore.errors import InputError, UnreadableFile, UsageError, setting_name
 from batchscore.output.records.schema import RecordSchema
-from batchscore.prompts.prompt import PromptBuilder, builder_for
-from batchscore.prompts.spec import parse_spec, shorten_names
+from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec, shorten_names
 from batchscore.read.files import InputFile, SkippedFile, find_files
 from batchscore.read.open import ReadOptions, open_table
 from batchscore.rows import Table
