@@ -39,7 +39,7 @@ from batchscore.report.run_end import RunEnd
 from batchscore.report.tracking.follow import TrackingRun
 from batchscore.report.words import count_text
 from batchscore.rows import Event, FileFinished, Notice
-from batchscore.run.result import RunResult
+from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.fields import Settings
@@ -168,22 +168,19 @@ def score(process: ProcessSettings, paths: Sequence[str]) -> list[str]:
     """Score files, and return the paths of those that are settled."""
     settings = with_base_dir(process.settings, paths)
     names, problem = names_in_records(paths, settings)
-    settled = {path for path, files in names.items() if not files}
     wanted = [path for path, files in names.items() if files]
-    if not wanted:
-        if problem is not None:
-            raise problem
-        return [path for path in paths if path in settled]
+    if not wanted and problem is not None:
+        raise problem
     with errors_name_variables(process.environ):
-        complete, reason = score_wanted(process, settings, wanted)
+        complete, reason = score_wanted(process, settings, wanted) if wanted else (set(), None)
         left = {path for path in wanted if not complete.issuperset(names[path])}
         if left and reason is not None and not isinstance(reason, (BoundReached, OutputOverwritten)):
             # The host shows an error, but only counts a short answer.
             raise reason
     if reason is not None:
         LOG.error("Stopped: %s", name_variables(reason.text, process.environ))
-    settled.update(path for path in wanted if path not in left)
-    LOG.info("%s of this mini-batch settled, %s.", count_text(len(settled), "file"), f"{len(left)} left")
+    settled = names.keys() - left
+    LOG.info("%s of this mini-batch settled, %d left.", count_text(len(settled), "file"), len(left))
     return [path for path in paths if path in settled]
 
 

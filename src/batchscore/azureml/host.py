@@ -13,15 +13,14 @@ pipelines", seen 2026-11. Anything that these pages do not mention is used if pr
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from typing import Any
 
-from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, UsageError, name_settings
+from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, name_settings
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.settings.config_file import config_file
 from batchscore.settings.declare import as_flag, variable_of
@@ -49,12 +48,14 @@ class Host:
     timeout_seconds: float | None
 
 
-class _Arguments(argparse.ArgumentParser):
-    """A parser that raises instead of ending the process, which is the host's."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise `UsageError`."""
-        raise UsageError(f"the arguments of the scoring script: {message}")
+def arguments_of(words: Sequence[str]) -> dict[str, str]:
+    """Return the arguments of a command line by name; the value of one without a value is empty."""
+    given: dict[str, str] = {}
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            given[name] = value if equals else "" if after.startswith("--") else after
+    return given
 
 
 def host_of(arguments: Sequence[str], environ: Mapping[str, str]) -> Host:
@@ -62,13 +63,10 @@ def host_of(arguments: Sequence[str], environ: Mapping[str, str]) -> Host:
 
     Raises `SettingsError` if it names no model or no output.
     """
-    parser = _Arguments(add_help=False, allow_abbrev=False)
-    for name in ARGUMENTS:
-        # The host's argument may have no value in some versions.
-        parser.add_argument(name, nargs="?")
-    given = vars(parser.parse_known_args(list(arguments))[0])
-    model = given["batchscore_model"] or environ.get("AZUREML_MODEL_DIR", "").strip()
-    output = given["batchscore_output"] or environ.get("AZUREML_BI_OUTPUT_PATH", "").strip()
+    given = arguments_of(arguments)
+    model, output, base_dir, timeout = (given.get(name, "") for name in ARGUMENTS)
+    model = model or environ.get("AZUREML_MODEL_DIR", "").strip()
+    output = output or environ.get("AZUREML_BI_OUTPUT_PATH", "").strip()
     if not model:
         raise SettingsError(
             "no model: AZUREML_MODEL_DIR is not set. A batch deployment needs a registered model; for a "
@@ -79,13 +77,12 @@ def host_of(arguments: Sequence[str], environ: Mapping[str, str]) -> Host:
             "no output: AZUREML_BI_OUTPUT_PATH is not set. For a parallel step add --batchscore-output "
             "${{outputs.score}} to its program_arguments."
         )
-    base_dir = given["batchscore_base_dir"]
     return Host(
         model=os.path.abspath(model),  # noqa: PTH100 - links in it are not resolved
         output=os.path.abspath(output),  # noqa: PTH100
-        base_dir=None if base_dir is None else os.path.abspath(base_dir),  # noqa: PTH100
+        base_dir=os.path.abspath(base_dir) if base_dir else None,  # noqa: PTH100
         machines=max(1, int(positive_number(environ.get("AZUREML_NODE_COUNT")) or 1)),
-        timeout_seconds=positive_number(given["run_invocation_timeout"]),
+        timeout_seconds=positive_number(timeout),
     )
 
 

@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.azureml.check.document import Finding, Section
-from batchscore.azureml.host import ARGUMENTS, TEXT_COLUMN, column_of, errors_name_variables, name_variables
+from batchscore.azureml.host import (
+    ARGUMENTS,
+    TEXT_COLUMN,
+    arguments_of,
+    column_of,
+    errors_name_variables,
+    name_variables,
+)
 from batchscore.endpoint.from_settings import endpoints_of
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.prompts.spec import parse_spec
@@ -200,11 +207,7 @@ def _argument_problems(text: object) -> Iterator[str]:
     except ValueError:
         yield "program_arguments: a quote is not closed."
         return
-    given: dict[str, str] = {}
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        name, equals, value = word.partition("=")
-        if name.startswith("--"):
-            given[name] = value if equals else "" if after.startswith("--") else after
+    given = arguments_of(words)
     for name, what in NEEDED.items():
         if not given.get(name):
             yield f"{name} is missing among program_arguments: {what}."
