@@ -18,11 +18,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
-from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, name_settings
+from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, UsageError, name_settings
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.settings.config_file import config_file
+from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import as_flag, variable_of
 from batchscore.settings.fields import Settings
 
@@ -51,7 +54,7 @@ class Host:
 def arguments_of(words: Sequence[str]) -> dict[str, str]:
     """Return the arguments of a command line by name; the value of one without a value is empty."""
     given: dict[str, str] = {}
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in pairwise([*words, ""]):
         name, equals, value = word.partition("=")
         if name.startswith("--"):
             given[name] = value if equals else "" if after.startswith("--") else after
@@ -129,6 +132,14 @@ def call_deadline(timeout_seconds: float) -> str:
     """Return the deadline of a call that the host kills after this many seconds."""
     seconds = timeout_seconds - min(timeout_seconds * ENDING_SHARE, MOST_ENDING_SECONDS)
     return f"{seconds:.0f}s" if seconds >= MINUTE_SECONDS else f"{max(seconds, 0.01):.2f}s"
+
+
+def deadline_seconds(deadline: object) -> float | None:
+    """Return how long a call may take by its own deadline; `None` if that is not a duration."""
+    with suppress(UsageError):
+        found = parse_deadline(str(deadline))
+        return found.total_seconds() if isinstance(found, timedelta) else None
+    return None
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def check_files(named: Sequence[Path]) -> Checked:
             findings.add(document)
         elif document.kind:
             documents.append(document)
-        elif path in named or document.is_azureml:
+        elif path in named or "azuremlschemas" in document.text or "endpoint_name" in document.values:
             message = f"$schema is missing, or it names none of what can be checked ({', '.join(KINDS)})."
             findings.add(document.finding(message, "$schema"))
     if not documents and not findings:

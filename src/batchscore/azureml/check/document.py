@@ -23,9 +23,6 @@ KINDS: Mapping[str, str] = {
     "data": "data",
 }
 
-#: Keys that occur only in Azure ML's files.
-AZUREML_KEYS = {"endpoint_name", "code_configuration", "create_job", "auth_mode", "experiment_name"}
-
 #: The beginnings of a deployment's keys, and of the keys of a parallel step that hold the same.
 IN_A_STEP = {
     "settings.": "",
@@ -67,11 +64,6 @@ class Document:
         schema = str(self.values.get("$schema"))
         match = re.search(r"azuremlschemas\.azureedge\.net/.*?(\w+)\.schema\.json$", schema)
         return KINDS.get(match.group(1), "") if match else ""
-
-    @property
-    def is_azureml(self) -> bool:
-        """Whether the file claims to be Azure ML's, or has keys that only its files have."""
-        return "azuremlschemas" in str(self.values.get("$schema")) or bool(AZUREML_KEYS & self.values.keys())
 
     def sections(self) -> Iterator[Section]:
         """Give the file as a whole, and each parallel step of a pipeline."""

@@ -26,6 +26,7 @@ from batchscore.azureml.host import (
     TEXT_COLUMN,
     arguments_of,
     column_of,
+    deadline_seconds,
     errors_name_variables,
     name_variables,
 )
@@ -112,7 +113,7 @@ def script_findings(section: Section) -> Iterator[Finding]:
     if timeout and "BATCHSCORE_DEADLINE" not in variables and "deadline" not in in_file:
         message = f"BATCHSCORE_DEADLINE is not set: the host would kill the process after {timeout} s."
         yield section.finding(f"{message} Set a shorter one.", VARIABLES)
-    seconds = _deadline_seconds(variables, in_file)
+    seconds = deadline_seconds(variables.get("BATCHSCORE_DEADLINE", in_file.get("deadline")))
     if seconds is not None and seconds >= timeout > 0:
         message = f"the host kills the process after {timeout} s, before its own deadline of {seconds:g} s."
         yield section.finding(message, TIMEOUT)
@@ -281,15 +282,6 @@ def _file_problems(in_file: Mapping[str, Any], name: str) -> Iterator[str]:
         check_deployments(tables, rates=any(rate in in_file for rate in ("rpm", "tpm")))
     except (UsageError, SettingsError) as error:
         yield str(error)
-
-
-def _deadline_seconds(variables: Mapping[str, object], in_file: Mapping[str, Any]) -> float | None:
-    """Return how long a call may take by its own deadline; `None` if that is not a duration."""
-    try:
-        found = parse_deadline(str(variables.get("BATCHSCORE_DEADLINE", in_file.get("deadline", ""))))
-    except UsageError:
-        return None
-    return found.total_seconds() if isinstance(found, timedelta) else None
 
 
 def _start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) -> str | None:
