@@ -20,9 +20,9 @@ from batchscore.report.page import answers, requests, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
 from batchscore.report.page.model import PageData, TaskData
-from batchscore.report.page.runs import RecordedRun, counts
+from batchscore.report.page.runs import counts
 from batchscore.report.page.time_axis import TimeAxis, time_axis
-from batchscore.report.page.verdict import RowCounts, Spending, quota_used, rows_of, spending, verdict
+from batchscore.report.page.verdict import quota_used, spending, total_of, verdict
 from batchscore.report.timeline import percentile
 from batchscore.report.words import (
     code_text,
@@ -164,7 +164,7 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
         [
             element("div", concat(block), class_=f"verdict {result.kind}"),
             element("ul", concat(listed), class_="findings") if listed else Html(""),
-            figures(rows_of(task), spending(task.runs), axis, task.runs, len(task.files)),
+            figures(task, axis),
         ]
     )
 
@@ -181,13 +181,12 @@ def findings_of(task: TaskData) -> list[tuple[str, str]]:
     return found
 
 
-def figures(
-    rows: RowCounts, spent: Spending, axis: TimeAxis | None, runs: Sequence[RecordedRun], files: int
-) -> Html:
+def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     """Return the key figures."""
+    runs, rows, spent = task.runs, total_of(task), spending(task.runs)
     empty = f"{rows.empty:,} more are empty" if rows.empty else "none is empty"
     shown: list[tuple[str, str, str]] = [
-        ("Scored", count_text(rows.ok, "row"), f"of {rows.rows:,} in {count_text(files, 'file')}"),
+        ("Scored", count_text(rows.ok, "row"), f"of {rows.rows:,} in {count_text(len(task.files), 'file')}"),
         ("Failed", count_text(rows.failed, "row"), empty),
     ]
     if rows.not_reached:

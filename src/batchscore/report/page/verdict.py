@@ -16,17 +16,7 @@ from batchscore.report.page.model import TaskData
 from batchscore.report.page.runs import RecordedRun, number
 from batchscore.report.page.time_axis import TimeAxis, merge_spans
 from batchscore.report.words import count_text, percent_text
-
-
-@dataclass(frozen=True, slots=True)
-class RowCounts:
-    """Rows of all files."""
-
-    rows: int
-    ok: int
-    failed: int
-    empty: int
-    not_reached: int
+from batchscore.rows import FileTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +29,15 @@ class TaskVerdict:
     next_step: NextStep | None
 
 
-def rows_of(task: TaskData) -> RowCounts:
-    """Return the rows of all files together."""
-    names = ("rows", "ok", "failed", "empty", "not_reached")
-    return RowCounts(**{name: sum(getattr(each, name) for each in task.files) for name in names})
+def total_of(task: TaskData) -> FileTotals:
+    """Return the totals of all files together."""
+    names = ("rows", "ok", "errors", "empty")
+    return FileTotals("", "", **{name: sum(getattr(each, name) for each in task.files) for name in names})
 
 
 def verdict(task: TaskData, output: str) -> TaskVerdict:
     """Return how a task ended, and the next step."""
-    rows = rows_of(task)
+    rows = total_of(task)
     record = task.runs[-1].record if task.runs else {}
     reason = record.get("reason")
     reason = reason[:1].upper() + reason[1:] if isinstance(reason, str) else ""
@@ -95,7 +85,7 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     return TaskVerdict("good", f"Complete: {scored}", "", step)
 
 
-def scored_text(rows: RowCounts) -> str:
+def scored_text(rows: FileTotals) -> str:
     """Return how many rows have a score."""
     if rows.rows == rows.ok:
         return f"{rows.rows:,} of {count_text(rows.rows, 'row')} scored"
