@@ -37,7 +37,6 @@ ARGUMENTS = ("--batchscore-model", "--batchscore-output", "--batchscore-base-dir
 #: The share of the host's timeout that is kept for requests in flight and for writing, and its maximum.
 ENDING_SHARE = 0.1
 MOST_ENDING_SECONDS = 300.0
-MINUTE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ def column_of(environ: Mapping[str, str]) -> str | None:
 def call_deadline(timeout_seconds: float) -> str:
     """Return the deadline of a call that the host kills after this many seconds."""
     seconds = timeout_seconds - min(timeout_seconds * ENDING_SHARE, MOST_ENDING_SECONDS)
-    return f"{seconds:.0f}s" if seconds >= MINUTE_SECONDS else f"{max(seconds, 0.01):.2f}s"
+    return f"{max(seconds, 0.01):g}s"
 
 
 def deadline_seconds(deadline: object) -> float | None:

@@ -68,7 +68,12 @@ class Job:
         prompts = self.source.prompts()
         try:
             await self.source.digest_complete_files()
-            engine = self.open_engine(prompts, self.charge_and_listen, self.stop, self.ledger.dimensions)
+            engine = self.open_engine(
+                prompts,
+                listen=self.charge_and_listen,
+                stop=self.stop.event,
+                dimensions=self.ledger.dimensions,
+            )
             # Closed here, so that an output that fails ends the requests at once and not some time later.
             async with engine as running, aclosing(running.settled()) as settled:
                 running.drain_seconds = self.drain_seconds

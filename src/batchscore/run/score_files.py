@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from batchscore.endpoint.from_settings import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
@@ -30,7 +31,7 @@ from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
-from batchscore.rows import Attempt, Event, Listen, Notice, Prompt, RowError, Settled
+from batchscore.rows import Attempt, Event, Listen, Notice, Prompt, RowError
 from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
 from batchscore.run.expected import announce_expected
 from batchscore.run.incremental import Changes, carry_over, drop_empty_files, hidden_input, write_changes
@@ -177,19 +178,10 @@ class Run:
         # A condition that was met by the very last rows has stopped nothing.
         return end if stop.failed or end.unfinished else replace(end, stopped_by=None)
 
-    def open_engine(
-        self, source: Iterator[Prompt | Settled], listen: Listen, stop: Stop, dimensions: int | None
-    ) -> AbstractAsyncContextManager[Engine]:
-        """Return the engine over a source of prompts, not yet open."""
-        return open_engine(
-            cut(RequestSettings, self.settings),
-            self.endpoints,
-            source,
-            environ=self.environ,
-            listen=listen,
-            stop=stop.event,
-            dimensions=dimensions,
-        )
+    @property
+    def open_engine(self) -> Callable[..., AbstractAsyncContextManager[Engine]]:
+        """The function that opens this run's engine over a source of prompts."""
+        return partial(open_engine, cut(RequestSettings, self.settings), self.endpoints, environ=self.environ)
 
     def require_answer(self) -> None:
         """Send one short text with the run's own parameters before paid scores are discarded for new ones.
@@ -218,7 +210,7 @@ class Run:
         with stop_on_signals(stop, self.hear):
             async with (
                 conditions.watch_deadline(self.hear),
-                self.open_engine(source, without_rows, stop, None) as engine,
+                self.open_engine(source, listen=without_rows, stop=stop.event, dimensions=None) as engine,
                 aclosing(engine.settled()) as settled,
             ):
                 async for rows in settled:
