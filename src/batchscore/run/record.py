@@ -78,7 +78,7 @@ def write_record(
     statistics, outcome = result.statistics, result.outcome
     record = {
         "version": VERSION,
-        "started": utc(started).isoformat(timespec="seconds"),
+        "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(result.seconds, 3),
         # The record's name is the start and the worker.
         "worker": result.record.name.removesuffix(".json").partition("-")[2],
@@ -118,19 +118,15 @@ def write_record(
     storage.write_whole(result.record, orjson.dumps(json_safe(record), option=options, default=str))
 
 
-def utc(started: float) -> datetime:
-    """Return a time in UTC."""
-    return datetime.fromtimestamp(started, timezone.utc)
-
-
-def worker_name(*, shared_output: bool) -> str:
-    """Return a name that no other run that writes to the same output has."""
-    name = f"{platform.node() or 'host'}-{os.getpid()}"
+def run_name(started: float, *, shared_output: bool) -> str:
+    """Return a name that no other run that writes to the same output has: start in UTC and worker."""
+    worker = f"{platform.node() or 'host'}-{os.getpid()}"
     if shared_output:
         # Machines of a cluster may share a name and a process number.
-        return f"{name}-{secrets.token_hex(4)}"
-    number = next(_runs)
-    return name if number == 1 else f"{name}-{number}"
+        worker += f"-{secrets.token_hex(4)}"
+    elif (number := next(_runs)) > 1:
+        worker += f"-{number}"
+    return f"{datetime.fromtimestamp(started, timezone.utc):%Y%m%dT%H%M%SZ}-{worker}"
 
 
 #: Packages that send, read and write; their versions are recorded.

@@ -37,7 +37,7 @@ from batchscore.run.expected import announce_expected
 from batchscore.run.incremental import Changes, carry_over, drop_empty_files, hidden_input, write_changes
 from batchscore.run.job import Job
 from batchscore.run.prompt_source import PromptSource
-from batchscore.run.record import RunResult, utc, worker_name, write_record
+from batchscore.run.record import RunResult, run_name, write_record
 from batchscore.run.stop import Stop, StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import (
@@ -97,8 +97,7 @@ def prepare(
     output = output_of(cut(OutputSettings, settings))
     surveyed = survey(inputs, settings, output=output.named)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
-    worker = worker_name(shared_output=settings.shared_output)
-    name = f"{utc(conditions.started):%Y%m%dT%H%M%SZ}-{worker}"
+    name = run_name(conditions.started, shared_output=settings.shared_output)
     return Run(name, settings, environ, listen, output, surveyed, endpoints, conditions)
 
 
