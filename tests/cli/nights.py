@@ -15,7 +15,7 @@ import numpy as np
 
 from batchscore import read_scores
 from batchscore.output.verify import verify_output
-from batchscore.run.result import RunResult
+from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
 from simulated import Deployment

@@ -15,7 +15,7 @@ import pytest
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Event, Notice
 from batchscore.run.expected import expected
-from batchscore.run.result import RunResult
+from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
 
 if TYPE_CHECKING:

@@ -42,21 +42,18 @@ async def announce_expected(settings: Settings, survey: Survey, listen: Listen) 
     measurement = Measurement(settings, survey, scored, FOR_A_RUN, clock=time.thread_time)
     files = [ready.file for ready in survey.ready]
     # A store takes its time, however little is read.
-    if sum(map(bytes_to_read, files)) <= SMALL_BYTES and all(isinstance(file.path, Path) for file in files):
-        found = expected(measurement)
-        if found is not None:
-            listen(found)
-        yield
-        return
+    small = sum(map(bytes_to_read, files)) <= SMALL_BYTES and all(isinstance(one.path, Path) for one in files)
 
     async def look() -> None:
-        await asyncio.sleep(LOOK_AFTER_SECONDS)
+        await asyncio.sleep(0 if small else LOOK_AFTER_SECONDS)
         found = await asyncio.to_thread(expected, measurement)
         if found is not None:
             listen(found)
 
     looking = asyncio.create_task(look())
     try:
+        if small:
+            await looking
         yield
     finally:
         measurement.stop.set()

@@ -99,10 +99,9 @@ def hidden_input(survey: Survey, ledger: NextLedger) -> tuple[str, str] | None:
     Such a place is a folder that cannot be listed, or a link to a place that is not mounted.
     """
     removed = removed_inputs(survey, ledger)
-    for skipped in survey.skipped if removed else ():
-        place = skipped.name.rstrip("/")
+    for skipped in survey.skipped:
         for file in removed:
-            if file == place or file.startswith(f"{place}/"):
+            if f"{file}/".startswith(f"{skipped.name.rstrip('/')}/"):
                 return file, f"{skipped.name}: {skipped.reason}"
     return None
 
