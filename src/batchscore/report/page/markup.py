@@ -50,9 +50,9 @@ def html(value: Any) -> str:
     return escape(visible(str(value)), quote=True)
 
 
-def name(text: str) -> Html:
-    """Return a name of others, which may be written from right to left."""
-    return Html(f"<bdi>{html(text)}</bdi>")
+def name(text: str | None) -> Html | None:
+    """Return a name of others, which may be written from right to left; `None` if there is none."""
+    return None if text is None else Html(f"<bdi>{html(text)}</bdi>")
 
 
 def data(value: Any) -> str:
@@ -76,37 +76,40 @@ def concat(parts: Iterable[Any], between: str = "") -> Html:
     return Html(between.join(html(part) for part in parts))
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, figures: str = "") -> Html:
-    """Return a table that scrolls if it is too wide.
+def table(caption: str, columns: str, rows: Sequence[Sequence[Any]]) -> Html:
+    """Return a table that scrolls if it is too wide, or nothing if it has no rows.
 
-    `figures` has a letter for each column: `n` for numbers, which are right-aligned, `o` for text on one
-    line, `l` for sentences.
+    `columns` are their heads, separated by `, `. A head may end in `:` and a key of `KINDS`.
     """
-    kinds = figures.ljust(len(heads), "t")
+    if not rows:
+        return Html("")
+    heads = [(head, kind) for head, _, kind in (each.partition(":") for each in columns.split(", "))]
     head = concat(
-        element("th", text, scope="col", class_="figure" if kind == "n" else "words")
-        for text, kind in zip(heads, kinds, strict=True)
+        element("th", text, scope="col", class_="figure" if kind == "n" else "words") for text, kind in heads
     )
     body = concat(
-        element("tr", concat(cell(value, kind) for value, kind in zip(row, kinds, strict=True)))
+        element("tr", concat(cell(value, kind) for value, (_, kind) in zip(row, heads, strict=True)))
         for row in rows
     )
-    inner = concat(
-        [
-            element("caption", caption),
-            element("thead", element("tr", head)),
-            element("tbody", body),
-        ]
-    )
+    inner = [element("caption", caption), element("thead", element("tr", head)), element("tbody", body)]
     return element(
-        "div", element("table", inner), class_="scroll", tabindex="0", role="region", aria_label=caption
+        "div",
+        element("table", concat(inner)),
+        class_="scroll",
+        tabindex="0",
+        role="region",
+        aria_label=caption,
     )
+
+
+#: Classes of cells: numbers, which are right-aligned, text on one line, and sentences.
+KINDS = {"n": "figure", "o": "once", "l": "long"}
 
 
 def cell(value: Any, kind: str) -> Html:
-    """Return one cell of a kind."""
-    kinds = {"n": "figure", "o": "once", "l": "long"}
-    return element("td", value, class_=kinds[kind]) if kind in kinds else element("td", value)
+    """Return one cell; counts get their separators."""
+    shown = NOTHING if value is None else f"{value:,}" if isinstance(value, int) else value
+    return element("td", shown, class_=KINDS[kind]) if kind else element("td", shown)
 
 
 def bar(share: float) -> Html:

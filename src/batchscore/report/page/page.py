@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,7 +17,7 @@ from importlib.resources import files as resources
 from string import Template
 
 from batchscore.errors import duration_text, name_settings, setting_name
-from batchscore.report.page import answers, requests, tables, vectors
+from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
 from batchscore.report.page.model import PageData, TaskData
@@ -114,9 +115,9 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
     parts += [
         sample(task, charts),
         element("h2", "Requests"),
-        requests.deployments(task.runs),
-        requests.retries(task.runs),
-        requests.slowest(task.runs),
+        tables.deployments(task.runs),
+        tables.retries(task.runs),
+        tables.slowest(task.runs),
         element("h2", "Failed rows"),
         tables.failures(task.failures),
         element("h2", "Files"),
@@ -215,7 +216,7 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     failed = refused + int(axis.total("failed_requests"))
     counts = f"{failed:,} retried or failed, {refused:,} with 429"
     shown.append(("Requests", large_count_text(spent.requests), counts))
-    p50, p95 = (percentile(axis.steps, share) for share in (0.5, 0.95))
+    p50, p95 = (percentile(sum(axis.steps, Counter[int]()), share) for share in (0.5, 0.95))
     if p50 is not None and p95 is not None:
         shown.append(("Latency", duration_text(p50), f"median; p95 {duration_text(p95)}"))
     return cells(shown)
@@ -256,7 +257,7 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
         ]
         caption = "A fixed sample over all files; `batchscore report` reads a larger one"
         drawn = place_charts([vector_map(mapped)], charts) if len(mapped.origins) > 1 else Html("")
-        facts = table(caption, ("property", "value"), rows)
+        facts = table(caption, "property, value", rows)
         return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
         return concat(
@@ -276,7 +277,7 @@ def reasons(task: TaskData) -> Html:
     found = of_runs or task.answers.finish_reasons
     whole = sum(found.values()) or 1
     rows = [
-        (code_text(reason), f"{count:,}", percent_text(count, whole, decimals=1), bar(count / whole))
+        (code_text(reason), count, percent_text(count, whole, decimals=1), bar(count / whole))
         for reason, count in sorted(found.items(), key=lambda item: -item[1])[:20]
     ]
     seen = task.answers
@@ -284,4 +285,4 @@ def reasons(task: TaskData) -> Html:
         f"Finish reasons of {'all runs' if of_runs else 'the sample'}; "
         f"of {seen.sampled:,} answers read, {seen.empty:,} are empty and {seen.different:,} are different"
     )
-    return table(caption, ("finish_reason", "answers", "share", ""), rows, figures="tnnt")
+    return table(caption, "finish_reason, answers:n, share:n, ", rows)
