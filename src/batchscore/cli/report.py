@@ -27,7 +27,8 @@ workers. It is one file that works offline. It contains no text of the input.
 )
 def report(out: str, task: str | None, *, no_vectors: bool) -> None:
     """Run `batchscore report`."""
-    from batchscore.report.page.make import THOROUGHLY, WITHOUT_SAMPLE, write_report  # noqa: PLC0415
+    from batchscore.report.page.make import write_report  # noqa: PLC0415 - loads numpy
+    from batchscore.report.page.sample import THOROUGHLY, WITHOUT_SAMPLE  # noqa: PLC0415
 
     effort = WITHOUT_SAMPLE if no_vectors else THOROUGHLY
     say(f"report: {write_report(place_of(out), task=task, effort=effort)}")

@@ -25,7 +25,8 @@ from batchscore.output.open import open_ledger
 from batchscore.output.place import Output, lock_output, output_of
 from batchscore.output.spec import fingerprint_of, output_spec
 from batchscore.plan.survey import Survey, survey
-from batchscore.report.page.make import quickly, write_report
+from batchscore.report.page.make import write_report
+from batchscore.report.page.sample import quickly
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline

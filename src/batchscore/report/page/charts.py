@@ -18,7 +18,7 @@ from batchscore.errors import duration_text
 from batchscore.report.page.answers import Histogram
 from batchscore.report.page.markup import Html, concat, element, visible
 from batchscore.report.page.time_axis import TimeAxis
-from batchscore.report.page.vectors import VectorMap, points_by_file, rounded
+from batchscore.report.page.vectors import VectorMap, points_by_file
 from batchscore.report.timeline import percentile
 from batchscore.report.words import large_count_text, percent_text
 
@@ -197,6 +197,11 @@ def vector_map(vectors: VectorMap) -> Chart:
         wide=True,
         tall=True,
     )
+
+
+def rounded(value: float) -> float:
+    """Return a figure with the digits that a chart shows."""
+    return float(f"{value:.4g}")
 
 
 def tip(vectors: VectorMap, index: int) -> Sequence[Any]:

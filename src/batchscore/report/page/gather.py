@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -16,14 +16,14 @@ from batchscore.errors import BatchscoreError
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
     NOT_A_MANIFEST,
-    Commit,
     Manifest,
+    PartFile,
     manifest_paths,
     read_manifest,
     visible_names,
 )
 from batchscore.output.verify_parts import refuse_odd
-from batchscore.report.page.model import FileAccount, PartAccount
+from batchscore.report.page.model import FileAccount, StoredPart
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
@@ -40,24 +40,7 @@ _AT_ONCE = 16
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLimit:
-    """The time by which reading must end, on the monotonic clock; `None` is never."""
-
-    ends: float | None = None
-
-    @classmethod
-    def within(cls, seconds: float | None) -> TimeLimit:
-        """Return the limit this many seconds from now."""
-        return cls(None if seconds is None else time.monotonic() + seconds)
-
-    @property
-    def over(self) -> bool:
-        """Whether time is up."""
-        return self.ends is not None and time.monotonic() >= self.ends
-
-
-def read_runs(folder: Place, until: TimeLimit) -> tuple[list[RecordedRun], list[str]]:
+def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]]:
     """Return an output's runs, the earliest first, and problems with their records."""
     names = [name for name in visible_names(folder / "runs") if name.endswith(".json")]
     latest = names[-MOST_RUNS:]
@@ -100,7 +83,7 @@ def read_run(place: Place) -> RecordedRun | str:
         return f"cannot be read: {error}"
 
 
-def read_accounts(folder: Place, task: str, until: TimeLimit) -> tuple[list[FileAccount], int, list[str]]:
+def read_accounts(folder: Place, task: str, until: float) -> tuple[list[FileAccount], int, list[str]]:
     """Return a task's files by name, how many were left out for lack of time, and problems."""
     places = manifest_paths(Layout(folder, task, ""))
     files: list[FileAccount] = []
@@ -128,29 +111,27 @@ def read_account(place: Place) -> FileAccount | str:
 
 def account_of(manifest: Manifest) -> FileAccount:
     """Return what a page shows of a manifest."""
+    commits = [manifest.parts[number] for number in sorted(manifest.parts)]
+    figures: dict[str, Any] = {name: getattr(manifest, name) for name in ("rows", "ok", "errors", "empty")}
     return FileAccount(
-        file=manifest.file,
-        state=manifest.state,
-        problem=manifest.problem,
-        rows=manifest.rows,
-        ok=manifest.ok,
-        errors=manifest.errors,
-        empty=manifest.empty,
+        manifest.file,
+        manifest.state,
+        **figures,
         **manifest.costs,
-        parts=tuple(part_of(manifest.parts[number]) for number in sorted(manifest.parts)),
+        problem=manifest.problem,
+        scores=stored_parts(manifest.task, [(commit.scores, commit.ok) for commit in commits]),
+        error_parts=stored_parts(
+            f"errors/{manifest.task}", [(commit.error_records, commit.errors) for commit in commits]
+        ),
     )
 
 
-def part_of(commit: Commit) -> PartAccount:
-    """Return the sizes of one part."""
-    named = commit.scores or commit.error_records
-    return PartAccount(
-        # A manifest may come from anywhere: a name must not lead to another folder.
-        name=PurePosixPath(named.name).name if named else "",
-        bytes=commit.scores.bytes if commit.scores else 0,
-        ok=commit.ok if commit.scores else 0,
-        error_bytes=commit.error_records.bytes if commit.error_records else 0,
-        errors=commit.errors if commit.error_records else 0,
+def stored_parts(folder: str, found: Sequence[tuple[PartFile | None, int]]) -> tuple[StoredPart, ...]:
+    """Return the parts that exist; a manifest may come from anywhere, so no name leads to another folder."""
+    return tuple(
+        StoredPart(f"{folder}/{PurePosixPath(file.name).name}", file.bytes, rows)
+        for file, rows in found
+        if file is not None and rows
     )
 
 
@@ -182,46 +163,34 @@ def account_in_record(name: str, fields: Mapping[str, Any]) -> FileAccount:
     )
 
 
-def each_of(
-    places: Sequence[Place], read: Callable[[Place], T], until: TimeLimit
-) -> Iterator[tuple[Place, T]]:
+def each_of(places: Sequence[Place], read: Callable[[Place], T], until: float) -> Iterator[tuple[Place, T]]:
     """Yield what is read at each place, in order, several at a time in a store, until time is up."""
     if not places or not isinstance(places[0], StoredPath):
         for place in places:
-            if until.over:
+            if time.monotonic() >= until:
                 return
             yield place, read(place)
         return
     with ThreadPoolExecutor(_AT_ONCE, "batchscore-report") as pool:
         for start in range(0, len(places), _AT_ONCE):
-            if until.over:
+            if time.monotonic() >= until:
                 return
             some = places[start : start + _AT_ONCE]
             yield from zip(some, pool.map(read, some), strict=True)
 
 
-def damaged_parts(folder: Place, task: str, files: Sequence[FileAccount], until: TimeLimit) -> list[str]:
+def damaged_parts(folder: Place, files: Sequence[FileAccount], until: float) -> list[str]:
     """Return which parts are missing or differ in size from their manifest, until time is up.
 
     `batchscore verify` reads parts. In a store nothing is checked: each part would take a request.
     """
     problems: list[str] = []
-    names = {
-        name: size
-        for each in files
-        for part in each.parts
-        for name, size in (
-            (f"{task}/{part.name}", part.bytes),
-            (f"errors/{task}/{part.name}", part.error_bytes),
-        )
-        if part.name and size
-    }
-    for name, size in names.items() if isinstance(folder, Path) else ():
-        if until.over:
+    for part in (part for each in files for part in (*each.scores, *each.error_parts)):
+        if time.monotonic() >= until or not isinstance(folder, Path):
             break
-        there = storage.size_of(folder / name)
+        there = storage.size_of(folder / part.name)
         if there is None:
-            problems.append(f"{name} is missing.")
-        elif there != size:
-            problems.append(f"{name} has {there:,} bytes instead of {size:,}.")
+            problems.append(f"{part.name} is missing.")
+        elif there != part.bytes:
+            problems.append(f"{part.name} has {there:,} bytes instead of {part.bytes:,}.")
     return problems

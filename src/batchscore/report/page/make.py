@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import islice
 
 from batchscore.errors import InputError
 from batchscore.output.find import output_folder, tasks_in
-from batchscore.report.page.failures import read_failures
-from batchscore.report.page.gather import (
-    TimeLimit,
-    damaged_parts,
-    files_of_last_run,
-    read_accounts,
-    read_runs,
-)
+from batchscore.report.page.gather import damaged_parts, files_of_last_run, read_accounts, read_runs
 from batchscore.report.page.model import Failures, PageData, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun
 from batchscore.report.page.sample import (
-    THOROUGH,
-    SampleSize,
+    THOROUGHLY,
+    Effort,
     answers_of_sample,
-    at_the_end,
     map_of_sample,
+    read_failures,
+    read_sample,
 )
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -36,26 +30,6 @@ from batchscore.task import EMBEDDINGS, TASKS
 
 #: The page's name in the output folder.
 NAME = "report.html"
-
-#: Seconds of reading for the page at the end of a run, half of them for records and manifests.
-SECONDS_AT_THE_END = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much is read for a page: `seconds` in total, `None` for no limit, and a `sample` of the scores."""
-
-    seconds: float | None = None
-    sample: SampleSize | None = THOROUGH
-
-
-THOROUGHLY = Effort()
-WITHOUT_SAMPLE = Effort(sample=None)
-
-
-def quickly(rows: int) -> Effort:
-    """Return the effort at the end of a run with this many scores."""
-    return Effort(SECONDS_AT_THE_END, at_the_end(rows))
 
 
 def write_report(
@@ -83,7 +57,8 @@ def folder_of(named: Place) -> Place:
 
 def gather(folder: Place, named: str, task: str | None, effort: Effort) -> PageData:
     """Read what the page shows; raises `InputError` if there is no such task."""
-    until = TimeLimit.within(None if effort.seconds is None else effort.seconds / 2)
+    # The scores get at least half of the time.
+    until = time.monotonic() + effort.seconds / 2
     runs, problems = read_runs(folder, until)
     there = [each for each in TASKS if each in tasks_in(folder) or any(run.task == each for run in runs)]
     if task is not None and task not in there:
@@ -105,24 +80,25 @@ def gather_task(
     folder: Place, task: str, runs: Sequence[RecordedRun], effort: Effort
 ) -> tuple[TaskData, list[str]]:
     """Read what the page shows of one task; return it with the problems."""
-    until = TimeLimit.within(effort.seconds)
+    until = time.monotonic() + effort.seconds
     files, unread, problems = read_accounts(folder, task, until)
     more = files_of_last_run(runs, (each.file for each in files))
     files = [*files, *more]
-    failures = read_failures(folder, task, files, until) if any(each.errors for each in files) else Failures()
+    failures = read_failures(folder, files, until) if any(each.errors for each in files) else Failures()
     no_sample = ""
     vectors = answers = None
-    if effort.sample is None:
+    sample = islice(read_sample(folder, task, files, effort, until), effort.records)
+    if not effort.records:
         no_sample = "It was not requested."
-    elif until.over:
+    elif time.monotonic() >= until:
         no_sample = "There was not enough time at the end of the run. To make it, run `batchscore report`."
     elif task == EMBEDDINGS.name:
-        vectors = map_of_sample(folder, files, effort.sample, until)
+        vectors = map_of_sample(sample)
     else:
-        answers = answers_of_sample(folder, task, files, effort.sample, until)
+        answers = answers_of_sample(sample, task)
     # For a file whose manifest was left out, the run's record has the same facts.
     unknown = max(unread - len(more), 0)
-    problems += damaged_parts(folder, task, files, until)
+    problems += damaged_parts(folder, files, until)
     return TaskData(
         task, runs, files, unknown, failures, vectors, answers, no_sample, bool(problems)
     ), problems

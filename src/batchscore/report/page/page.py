@@ -21,9 +21,9 @@ from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
 from batchscore.report.page.model import PageData, TaskData
-from batchscore.report.page.runs import counts
-from batchscore.report.page.time_axis import TimeAxis, time_axis
-from batchscore.report.page.verdict import quota_used, spending, total_of, verdict
+from batchscore.report.page.runs import counts, number
+from batchscore.report.page.time_axis import TimeAxis, merge_spans, time_axis
+from batchscore.report.page.verdict import quota_used, total_of, verdict
 from batchscore.report.timeline import percentile
 from batchscore.report.words import (
     code_text,
@@ -184,7 +184,7 @@ def findings_of(task: TaskData) -> list[tuple[str, str]]:
 
 def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     """Return the key figures."""
-    runs, rows, spent = task.runs, total_of(task), spending(task.runs)
+    runs, rows = task.runs, total_of(task)
     empty = f"{rows.empty:,} more are empty" if rows.empty else "none is empty"
     shown: list[tuple[str, str, str]] = [
         ("Scored", count_text(rows.ok, "row"), f"of {rows.rows:,} in {count_text(len(task.files), 'file')}"),
@@ -194,29 +194,34 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
         shown.append(("Remaining", count_text(rows.not_reached, "row"), "read but not scored"))
     if not runs:
         return cells([*shown, ("Duration, tokens, requests", "unknown", "no run record could be read")])
-    speed = f"{large_count_text(spent.ok / spent.busy * 60)} rows per minute" if spent.busy else ""
-    shown.append(("Duration", duration_text(spent.busy), speed))
-    kept = f"{percent_text(spent.kept, spent.billed, decimals=1)} kept in records" if spent.billed else ""
-    shown.append(("Tokens billed", large_count_text(spent.billed), kept or "the service reported none"))
-    if spent.cost is None:
+    ok, requests, kept, *tokens = (
+        int(sum(number(run.this_run, name) for run in runs))
+        for name in ("ok", "requests", "tokens_kept", "prompt_tokens", "completion_tokens")
+    )
+    spans = merge_spans([(run.started, run.started + run.seconds) for run in runs], gap=0.0)
+    busy, billed = sum(end - start for start, end in spans), sum(tokens)
+    speed = f"{large_count_text(ok / busy * 60)} rows per minute" if busy else ""
+    shown.append(("Duration", duration_text(busy), speed))
+    share = f"{percent_text(kept, billed, decimals=1)} kept in records" if billed else ""
+    shown.append(("Tokens billed", large_count_text(billed), share or "the service reported none"))
+    costs = [cost for run in runs if (cost := run.cost) is not None]
+    if not costs:
         prices = f"{setting_name('price_in')} and {setting_name('price_out')}"
         shown.append(("Cost", "unknown", name_settings(f"set {prices}")))
     else:
-        each = f"{money_text(spent.cost / spent.ok * 1000)} per 1,000 rows" if spent.ok else "no row scored"
-        missing = (
-            f"; {count_text(len(runs) - spent.priced, 'run')} without prices"
-            if spent.priced < len(runs)
-            else ""
-        )
-        shown.append(("Cost at the given prices", money_text(spent.cost), each + missing))
+        each = f"{money_text(sum(costs) / ok * 1000)} per 1,000 rows" if ok else "no row scored"
+        without = len(runs) - len(costs)
+        missing = f"; {count_text(without, 'run')} without prices" if without else ""
+        shown.append(("Cost at the given prices", money_text(sum(costs)), each + missing))
     shown.append(("Quota used", *quota_used(axis)))
     if axis is None:
-        return cells([*shown, ("Requests", large_count_text(spent.requests), "")])
+        return cells([*shown, ("Requests", large_count_text(requests), "")])
     refused = int(axis.total("refused"))
     failed = refused + int(axis.total("failed_requests"))
-    counts = f"{failed:,} retried or failed, {refused:,} with 429"
-    shown.append(("Requests", large_count_text(spent.requests), counts))
-    p50, p95 = (percentile(sum(axis.steps, Counter[int]()), share) for share in (0.5, 0.95))
+    counted = f"{failed:,} retried or failed, {refused:,} with 429"
+    shown.append(("Requests", large_count_text(requests), counted))
+    latencies = sum(axis.steps, Counter[int]())
+    p50, p95 = (percentile(latencies, share) for share in (0.5, 0.95))
     if p50 is not None and p95 is not None:
         shown.append(("Latency", duration_text(p50), f"median; p95 {duration_text(p95)}"))
     return cells(shown)

@@ -63,7 +63,9 @@ def failures(failed: Failures) -> Html:
     if not failed.total:
         return element("p", "No row failed.", class_="note")
     bounded = (
-        "" if failed.all_read else f" The first {failed.read:,} of {failed.total:,} error records were read."
+        ""
+        if failed.read >= failed.total
+        else f" The first {failed.read:,} of {failed.total:,} error records were read."
     )
     blocks = [
         details(
