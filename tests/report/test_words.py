@@ -13,10 +13,8 @@ from batchscore.cli.panel import panel
 from batchscore.errors import ErrorCode, duration_text
 from batchscore.report.advice import ADVICE, advice
 from batchscore.report.progress.eta import Eta
-from batchscore.report.progress.line import eta_text, status_line
-from batchscore.report.progress.rates import Totals
-from batchscore.report.progress.view import View
-from batchscore.report.progress.waiting import waiting_for
+from batchscore.report.progress.line import eta_text, status_line, waiting_for
+from batchscore.report.progress.view import Totals, View
 from batchscore.report.tally import Tally
 from batchscore.report.words import percent_text, rough_duration_text, short_name
 from batchscore.rows import Attempt, DeploymentState, Heartbeat, RowsSettled

@@ -15,14 +15,17 @@ from rich.cells import cell_len, set_cell_size
 from batchscore.errors import duration_text
 from batchscore.report.progress.line import (
     costs_and_files,
+    deployment_state,
     elapsed,
     eta_parts,
     failed_requests,
+    is_healthy,
     request_counts,
     row_counts,
+    waiting_for,
+    worst_first,
 )
 from batchscore.report.progress.view import View
-from batchscore.report.progress.waiting import deployment_state, is_healthy, waiting_for, worst_first
 from batchscore.report.words import count_text, counts_text, percent_text, rate_text, short_name
 
 #: Greatest width of the bar.
