@@ -56,7 +56,7 @@ def view_of(*deployments: DeploymentState, total: int | None = 50_000, **facts: 
 
 
 def lines_of(view: View, width: int = 80, height: int = 24, *, verbose: bool = False) -> list[str]:
-    return ["".join(piece.text for piece in line) for line in panel(view, width, height, verbose=verbose)]
+    return [line.plain for line in panel(view, width, height, verbose=verbose)]
 
 
 def test_one_line_holds_every_fact() -> None:

@@ -62,12 +62,7 @@ class Progress:
         self.verbose = verbose
         self.watch = Watch(answer_tokens, cost)
         self.console = Console(file=self.stream)
-        unicode = self.console.encoding.lower().startswith("utf")
-        self.canvas = (
-            Canvas(self.stream, colours=not self.console.no_color, unicode=unicode)
-            if in_place and is_terminal(self.stream)
-            else None
-        )
+        self.canvas = Canvas(self.console) if in_place and is_terminal(self.stream) else None
         self.notices: deque[str] = deque(maxlen=MOST_NOTICES)
         self.view: View | None = None
         self.viewed_at = 0.0

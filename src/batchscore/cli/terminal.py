@@ -1,6 +1,6 @@
 """How are lines redrawn in place on a terminal, and text printed above them?
 
-It writes to a stream and knows nothing of runs. Each drawing is one write and starts where the last one
+It writes to a console and knows nothing of runs. Each drawing is one write and starts where the last one
 started. The cursor is never hidden, so a killed process leaves the terminal as it was.
 """
 
@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
 
-from rich.cells import cell_len
-from rich.color import ColorSystem
-from rich.style import Style
-
-from batchscore.cli.panel import Piece
+from rich.console import Console
+from rich.text import Text
 
 #: Replacements for a terminal without Unicode.
 PLAIN = str.maketrans({"·": "|", "█": "#", "▓": "x", "░": "-", "…": "~"})
@@ -25,40 +21,26 @@ HOME, CLEAR_RIGHT, CLEAR_BELOW = "\r", "\x1b[K", "\x1b[J"
 
 @dataclass(slots=True)
 class Canvas:
-    """The last lines of a terminal; `colours` and `unicode` say what it can show."""
+    """The last lines of a terminal."""
 
-    stream: TextIO
-    colours: bool = True
-    unicode: bool = True
+    console: Console
     widths: list[int] = field(default_factory=list)
 
-    def draw(self, lines: Sequence[Sequence[Piece]], width: int, *, above: Sequence[str] = ()) -> None:
+    def draw(self, lines: Sequence[Text], width: int, *, above: Sequence[str] = ()) -> None:
         """Replace the last drawing with these lines, below any text that stays. Raises `OSError`."""
-        drawn = [self.start(width), *(f"{self.shown(text)}{CLEAR_RIGHT}\r\n" for text in above)]
-        drawn += [f"{''.join(map(self.styled, line))}{CLEAR_RIGHT}\r\n" for line in lines]
-        self.widths = [sum(cell_len(piece.text) for piece in line) for line in lines]
-        self.stream.write("".join([*drawn, CLEAR_BELOW]))
-        self.stream.flush()
+        # A terminal that has become narrower has wrapped its lines.
+        up = sum(max(1, -(-each // max(width, 1))) for each in self.widths)
+        start = f"{HOME}\x1b[{up}A" if up else HOME
+        with self.console.capture() as styled:
+            self.console.print(*lines, sep="\n", soft_wrap=True)
+        below = styled.get().split("\n")[: len(lines)]
+        drawn = "".join(f"{line}{CLEAR_RIGHT}\r\n" for line in (*above, *below))
+        if not self.console.encoding.lower().startswith("utf"):
+            drawn = drawn.translate(PLAIN)
+        self.widths = [line.cell_len for line in lines]
+        self.console.file.write(f"{start}{drawn}{CLEAR_BELOW}")
+        self.console.file.flush()
 
     def forget(self) -> None:
         """Start the next drawing below what other programs have written."""
         self.widths = []
-
-    def start(self, width: int) -> str:
-        """Return the control codes that go to the start of the last drawing.
-
-        A terminal that has become narrower has wrapped its lines.
-        """
-        up = sum(max(1, -(-each // max(width, 1))) for each in self.widths)
-        return f"{HOME}\x1b[{up}A" if up else HOME
-
-    def styled(self, piece: Piece) -> str:
-        """Return a piece with its style."""
-        style = Style.parse(piece.style)
-        if not self.colours:
-            style = style.without_color
-        return style.render(self.shown(piece.text), color_system=ColorSystem.STANDARD)
-
-    def shown(self, text: str) -> str:
-        """Return a text as this terminal can show it."""
-        return text if self.unicode else text.translate(PLAIN)
