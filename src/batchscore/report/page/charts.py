@@ -16,7 +16,7 @@ import numpy as np
 
 from batchscore.errors import duration_text
 from batchscore.report.page.answers import Histogram
-from batchscore.report.page.markup import Html, concat, element, visible
+from batchscore.report.page.markup import Html, element, visible
 from batchscore.report.page.time_axis import TimeAxis
 from batchscore.report.page.vectors import VectorMap, points_by_file
 from batchscore.report.timeline import percentile
@@ -45,8 +45,8 @@ class Chart:
         """Return the element in which it is drawn."""
         kinds = " ".join(kind for kind, wanted in (("wide", self.wide), ("tall", self.tall)) if wanted)
         canvas = element("canvas", "", id=number, role="img", aria_label=f"{self.title}. {self.says}")
-        caption = element("figcaption", concat([self.title, element("small", self.says)]))
-        return element("figure", concat([caption, element("div", canvas, class_="canvas")]), class_=kinds)
+        caption = element("figcaption", self.title, element("small", self.says))
+        return element("figure", caption, element("div", canvas, class_="canvas"), class_=kinds)
 
 
 def over_time(axis: TimeAxis) -> list[Chart]:

@@ -56,7 +56,8 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
     for place, found in each_of(places, read_run, until):
         read += 1
         if isinstance(found, RecordedRun):
-            runs.append(without_files(found) if found.task in through else found)
+            seen = found.task in through
+            runs.append(replace(found, record={**found.record, "files": []}) if seen else found)
             if not found.shared:
                 through.add(found.task)
             problems += [f"runs/{place.name} {problem}." for problem in found.problems]
@@ -65,11 +66,6 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
     if read < len(places):
         problems.append(f"{len(places) - read:,} earlier runs were left out for lack of time.")
     return sorted(runs, key=lambda run: (run.started, run.name)), problems
-
-
-def without_files(run: RecordedRun) -> RecordedRun:
-    """Return a run without the list of its files."""
-    return replace(run, record={key: each for key, each in run.record.items() if key != "files"})
 
 
 def read_run(place: Place) -> RecordedRun | str:

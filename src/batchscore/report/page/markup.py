@@ -63,12 +63,12 @@ def data(value: Any) -> str:
     return found.decode().replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
 
 
-def element(tag: str, content: Any, **attributes: str) -> Html:
+def element(tag: str, *content: Any, **attributes: str) -> Html:
     """Return an element; `class_` loses its last `_`, other `_` become `-`."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html(value)}"' for key, value in attributes.items()
     )
-    return Html(f"<{tag}{written}>{html(content)}</{tag}>")
+    return Html(f"<{tag}{written}>{concat(content)}</{tag}>")
 
 
 def concat(parts: Iterable[Any], between: str = "") -> Html:
@@ -84,22 +84,16 @@ def table(caption: str, columns: str, rows: Sequence[Sequence[Any]]) -> Html:
     if not rows:
         return Html("")
     heads = [(head, kind) for head, _, kind in (each.partition(":") for each in columns.split(", "))]
-    head = concat(
+    head = (
         element("th", text, scope="col", class_="figure" if kind == "n" else "words") for text, kind in heads
     )
-    body = concat(
-        element("tr", concat(cell(value, kind) for value, (_, kind) in zip(row, heads, strict=True)))
+    body = (
+        element("tr", *(cell(value, kind) for value, (_, kind) in zip(row, heads, strict=True)))
         for row in rows
     )
-    inner = [element("caption", caption), element("thead", element("tr", head)), element("tbody", body)]
-    return element(
-        "div",
-        element("table", concat(inner)),
-        class_="scroll",
-        tabindex="0",
-        role="region",
-        aria_label=caption,
-    )
+    top = element("caption", caption), element("thead", element("tr", *head))
+    inner = element("table", *top, element("tbody", *body))
+    return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
 #: Classes of cells: numbers, which are right-aligned, text on one line, and sentences.

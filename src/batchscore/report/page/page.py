@@ -87,8 +87,8 @@ def navigation(tasks: Sequence[TaskData]) -> Html:
     """Return links to the tasks, if there are several."""
     if len(tasks) < 2:
         return Html("")
-    links = concat(element("li", element("a", task.task, href=f"#{task.task}")) for task in tasks)
-    return element("nav", element("ul", links), aria_label="Tasks")
+    links = (element("li", element("a", task.task, href=f"#{task.task}")) for task in tasks)
+    return element("nav", element("ul", *links), aria_label="Tasks")
 
 
 def problems(messages: Sequence[str]) -> Html:
@@ -96,23 +96,27 @@ def problems(messages: Sequence[str]) -> Html:
     if not messages:
         return Html("")
     more = [f"and {len(messages) - MOST_PROBLEMS:,} more"] if len(messages) > MOST_PROBLEMS else []
-    listed = concat(element("li", each) for each in [*messages[:MOST_PROBLEMS], *more])
-    return concat([element("h2", "Damaged, or left out of this page"), element("ul", listed, class_="notes")])
+    listed = (element("li", each) for each in [*messages[:MOST_PROBLEMS], *more])
+    return concat(
+        [element("h2", "Damaged, or left out of this page"), element("ul", *listed, class_="notes")]
+    )
 
 
 def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
     """Return all of one task."""
     axis = time_axis(task.runs)
-    parts: list[Html] = [first_screen(task, content.output, axis), element("h2", "Timeline")]
+    drawn = [] if axis is None else over_time(axis)
     if axis is None:
-        parts.append(element("p", "No run has a timeline.", class_="note"))
+        note = "No run has a timeline."
+    elif not drawn:
+        note = "There are too few requests for charts."
     else:
-        drawn = over_time(axis)
         note = "Times without a run are left out of the axis." if axis.gaps else ""
-        note = note if drawn else "There are too few requests for charts."
-        parts.append(element("p", note, class_="note") if note else Html(""))
-        parts.append(place_charts(drawn, charts))
-    parts += [
+    parts = [
+        first_screen(task, content.output, axis),
+        element("h2", "Timeline"),
+        element("p", note, class_="note") if note else Html(""),
+        place_charts(drawn, charts),
         sample(task, charts),
         element("h2", "Requests"),
         tables.deployments(task.runs),
@@ -127,7 +131,7 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
         tables.notices(task.runs),
         tables.settings(task),
     ]
-    return element("section", concat(parts), id=task.task, class_="task")
+    return element("section", *parts, id=task.task, class_="task")
 
 
 def place_charts(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
@@ -139,7 +143,7 @@ def place_charts(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
     for chart in wanted:
         shown.append(chart.figure(f"chart-{len(charts)}"))
         charts.append(chart)
-    return element("div", concat(shown), class_="charts")
+    return element("div", *shown, class_="charts")
 
 
 def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
@@ -148,7 +152,7 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
     kind = [task.task, *(name(str(run.settings.get("model", ""))) for run in task.runs[-1:])]
     simulated = any(run.simulated for run in task.runs)
     badge = element("span", "simulated", class_="badge") if simulated else Html("")
-    block = [element("p", concat([concat(kind, " · "), badge]), class_="kind"), element("h1", result.title)]
+    block = [element("p", concat(kind, " · "), badge, class_="kind"), element("h1", result.title)]
     if result.reason:
         block.append(element("p", result.reason))
     if result.next_step is not None:
@@ -163,8 +167,8 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
     listed = [element("li", name_settings(words), class_=kind) for kind, words in findings]
     return concat(
         [
-            element("div", concat(block), class_=f"verdict {result.kind}"),
-            element("ul", concat(listed), class_="findings") if listed else Html(""),
+            element("div", *block, class_=f"verdict {result.kind}"),
+            element("ul", *listed, class_="findings") if listed else Html(""),
             figures(task, axis),
         ]
     )
@@ -229,16 +233,11 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
 
 def cells(shown: Sequence[tuple[str, str, str]]) -> Html:
     """Return figures: for each its name, the figure, and a remark."""
-    pieces = concat(
-        element(
-            "div",
-            concat(
-                [element("dt", head), element("dd", main, class_="main"), element("dd", more, class_="more")]
-            ),
-        )
+    pieces = (
+        (element("dt", head), element("dd", main, class_="main"), element("dd", more, class_="more"))
         for head, main, more in shown
     )
-    return element("dl", pieces, class_="figures")
+    return element("dl", *(element("div", *each) for each in pieces), class_="figures")
 
 
 def sample(task: TaskData, charts: list[Chart]) -> Html:

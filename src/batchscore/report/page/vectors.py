@@ -115,19 +115,10 @@ def near_pairs(unit: Floats, rows: Sequence[Origin]) -> tuple[int, int, list[Pai
     for start in range(0, len(unit), _BLOCK):
         cosines = unit[start : start + _BLOCK] @ unit[start:].T
         # Each pair once: only the entries above the diagonal.
-        found = np.triu(cosines > NEAR, k=1)
-        count = int(found.sum())
-        if not count:
-            continue
-        near += count
-        involved[start : start + _BLOCK] |= found.any(axis=1)
-        involved[start:] |= found.any(axis=0)
-        left, right = np.nonzero(found)
-        for one, two in zip(
-            left[: MOST_EXAMPLES - len(examples)].tolist(),
-            right[: MOST_EXAMPLES - len(examples)].tolist(),
-            strict=True,
-        ):
+        found = np.argwhere(np.triu(cosines > NEAR, k=1))
+        near += len(found)
+        involved[found + start] = True
+        for one, two in found[: MOST_EXAMPLES - len(examples)].tolist():
             examples.append(Pair(rows[start + one], rows[start + two], min(float(cosines[one, two]), 1.0)))
     return near, int(involved.sum()), examples
 
