@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batchscore.cli.json_events import JsonEvents
 from batchscore.report.advice import without_flag
-from batchscore.report.page.gather import read_runs
+from batchscore.report.page.make import read_runs
 from batchscore.report.page.model import StoredPart
 from batchscore.report.page.runs import run_from
 from batchscore.report.page.sample import SMALL_BYTES, records_of
