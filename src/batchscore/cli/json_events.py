@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from batchscore.errors import BatchscoreError, ExitCode, name_settings
-from batchscore.report.json_text import json_safe
 from batchscore.report.tally import Statistics, Tally
+from batchscore.report.words import json_safe
 from batchscore.rows import Event, FileFinished, Notice
 from batchscore.settings.declare import as_flag
 

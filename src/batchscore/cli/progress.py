@@ -20,8 +20,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from batchscore.cli.panel import panel
-from batchscore.cli.terminal import Canvas
+from batchscore.cli.panel import Canvas, panel
 from batchscore.errors import name_settings
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import View, Watch

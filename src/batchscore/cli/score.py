@@ -14,7 +14,7 @@ from batchscore.cli.options import GroupedHelp, config_option, settings_options
 from batchscore.cli.say import say
 from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
-from batchscore.report.json_text import json_safe
+from batchscore.report.words import json_safe
 from batchscore.rows import Event, Listen, Notice
 from batchscore.settings.config_file import config_file
 from batchscore.settings.declare import as_flag

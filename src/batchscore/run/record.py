@@ -18,8 +18,8 @@ import orjson
 
 from batchscore.endpoint.from_settings import Endpoint
 from batchscore.errors import name_settings
-from batchscore.report.json_text import json_safe
 from batchscore.report.timeline import Timeline
+from batchscore.report.words import json_safe
 from batchscore.run.result import RunResult
 from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
