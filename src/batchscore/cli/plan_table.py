@@ -13,17 +13,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from batchscore.cli.plan_files import NOT_SCORED, files_table
+from batchscore.cli.say import limited_list
 from batchscore.errors import duration_text, name_settings, setting_name
 from batchscore.plan.estimates import RateLimits
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
-from batchscore.report.words import count_text, money_text, size_text
+from batchscore.report.words import count_text, money_text, short_name, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.task import EMBEDDINGS, TASKS
 
-#: How many problems and skipped files are listed before "N more".
-MOST_LISTED = 5
+#: Up to this many files are all listed; of more, only the largest and those with problems.
+MOST_SHOWN = 20
+LARGEST_SHOWN = 8
+WRONG_SHOWN = 8
+
+COLUMNS = ("rows", "empty", "oversized", "unreadable", "prompt tokens")
+
+#: Reasons why rows are not scored; a column of zeros is left out.
+NOT_SCORED = ("empty", "oversized", "unreadable")
+
+#: Names of files are cut to fit, but not to less than this.
+SHORTEST_NAME = 8
 
 #: Width of a limit or a duration in characters.
 MOST_PACE = 11
@@ -137,6 +147,49 @@ def output_text(plan: Plan) -> str:
     return f"unknown: {setting_name('usage')} and {setting_name('raw')} store what the service returns"
 
 
+def files_table(files: Sequence[FileFigures], width: int) -> Table:
+    """Return the files with their figures and the total; reasons that no row has are left out."""
+    shown = files_to_list(files)
+    rest = [figures for figures in files if not any(figures is one for one in shown)]
+    groups = [[figures] for figures in shown] + ([rest] if rest else []) + ([files] if len(files) > 1 else [])
+    columns = [name for name in COLUMNS if name not in NOT_SCORED or any(getattr(one, name) for one in files)]
+    cells = [[cell(group, name) for name in columns] for group in groups]
+    widths = [max(map(len, figures)) for figures in zip(columns, *cells, strict=True)]
+    room = max(SHORTEST_NAME, width - sum(widths) - 3 * len(widths))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("file", no_wrap=True)
+    for name, *figures in zip(columns, *cells, strict=True):
+        # In a narrow terminal heads take two lines and names are cut, but never figures.
+        table.add_column(name, justify="right", min_width=max(map(len, (*name.split(), *figures))))
+    for one, row in zip(shown, cells, strict=False):
+        table.add_row(Text(short_name(one.file, room)), *row)
+    if rest:
+        table.add_row(Text(f"{len(rest):,} more files", style="italic"), *cells[len(shown)])
+    if len(files) > 1:
+        table.add_section()
+        table.add_row(Text("all files"), *cells[-1], style="bold")
+    return table
+
+
+def files_to_list(files: Sequence[FileFigures]) -> list[FileFigures]:
+    """Return the files that the table lists, in input order."""
+    if len(files) <= MOST_SHOWN:
+        return list(files)
+    largest = sorted(files, key=lambda one: -(one.tokens or one.all_rows))[:LARGEST_SHOWN]
+    wrong = [one for one in files if one.problem or one.oversized or one.unreadable][:WRONG_SHOWN]
+    return [one for one in files if any(one is other for other in (*largest, *wrong))]
+
+
+def cell(files: Sequence[FileFigures], name: str) -> str:
+    """Return the total of a figure over files."""
+    if name == "rows":
+        exact = all(figures.exact for figures in files)
+        return f"{'' if exact else '~'}{sum(figures.all_rows for figures in files):,}"
+    if name in NOT_SCORED:
+        return f"{sum(one.total(name) for one in files):,}"
+    return f"{sum(one.tokens for one in files):,.0f}"
+
+
 def paces_table(plan: Plan) -> Table:
     """Return the duration at common limits of deployments."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -176,16 +229,9 @@ def notes(plan: Plan) -> Iterator[str]:
             yield remark.format(count_text(rows, "row"))
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
     unreadable += [(each.name, each.reason) for each in plan.survey.problems]
-    yield from limited_list("cannot be scored (completely)", unreadable)
-    yield from limited_list("skipped", [(each.name, each.reason) for each in plan.survey.skipped])
-
-
-def limited_list(what: str, named: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield names with reasons, only the first if there are many."""
-    for name, reason in named[:MOST_LISTED]:
-        yield f"{what}: {name}: {reason}"
-    if len(named) > MOST_LISTED:
-        yield f"{what}: {len(named) - MOST_LISTED:,} more files; --json lists all"
+    yield from limited_list("cannot be scored (completely)", unreadable, "--json lists all")
+    skipped = [(each.name, each.reason) for each in plan.survey.skipped]
+    yield from limited_list("skipped", skipped, "--json lists all")
 
 
 def limits_text(limits: RateLimits) -> str:
@@ -210,11 +256,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "duplicates": round(found.prompts - found.sent),
         **{name: sum(one.total(name) for one in found.files) for name in NOT_SCORED},
         "prompt_tokens": found.tokens,
-        "counted": {
-            "how": plan.counter.how,
-            "accuracy": plan.counter.accuracy,
-            "vocabulary": plan.counter.vocabulary,
-        },
+        "counted": {name: getattr(plan.counter, name) for name in ("how", "accuracy", "vocabulary")},
         "answer_tokens": plan.answer_tokens,
         "answer_tokens_bounded": settings.answer_tokens is not None,
         "requests": found.all_requests,

@@ -25,7 +25,8 @@ from batchscore.output.merge import write_one_file
 from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
 from batchscore.plan.survey import Survey, survey
-from batchscore.report.page.make import quickly, write_report
+from batchscore.report.page.make import write_report
+from batchscore.report.page.sample import quickly
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
