@@ -258,6 +258,7 @@ def test_another_scope_or_identity_has_a_token_of_its_own(
     assert len(service.asked) == 4
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("status", "body"),
     [

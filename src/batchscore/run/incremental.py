@@ -89,7 +89,7 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
 
 def removed_inputs(survey: Survey, ledger: NextLedger) -> list[str]:
     """Return the files that have scores in the output and are no longer among the inputs."""
-    present = {ready.file.name for ready in survey.ready} | {each.file for each in survey.problems}
+    present = {ready.file.name for ready in survey.ready} | {each.name for each in survey.problems}
     return sorted(ledger.visible.manifests.keys() - present)
 
 

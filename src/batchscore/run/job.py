@@ -52,7 +52,7 @@ class Job:
     async def run(self) -> tuple[FileFinished, ...]:
         """Score everything and return each file's figures; an error that ends the run goes to `stop`."""
         for problem in self.source.survey.problems:
-            self.finish_unreadable(problem.file, problem.reason)
+            self.finish_unreadable(problem.name, problem.reason)
         prompts = self.source.prompts()
         try:
             await self.source.digest_complete_files()
