@@ -123,7 +123,9 @@ class Journals:
         with explain_errors(self.path(name), "read"):
             self.close_file(name)
             with self.path(name).open("rb") as file:
-                end = self.read_header(file.read(HEADER.size), name)
+                header = file.read(HEADER.size)
+                seed = int.from_bytes(header[-8:], "little")
+                end = JournalEnd(seed) if header == self.header(name, seed) else None
                 if end is not None:
                     for of_frame, cost, position in read_frames(file, end.seed):
                         end.position = position
@@ -189,7 +191,7 @@ class Journals:
             descriptor = os.open(self.path(name), flags, 0o600)
             if new:
                 end = self.ends[name] = JournalEnd(secrets.randbits(64))
-                os.write(descriptor, HEADER.pack(MAGIC, self.digest_of_owner(name), end.seed))
+                os.write(descriptor, self.header(name, end.seed))
             self.present.add(name)
             self.open[name] = descriptor
             return descriptor
@@ -202,16 +204,10 @@ class Journals:
             with explain_errors(self.path(name), "write"):
                 os.close(descriptor)
 
-    def digest_of_owner(self, name: str) -> bytes:
-        """Return a digest of the run's settings and the journal's name."""
-        return xxhash.xxh3_128_digest(f"{self.identity}\n{name}".encode())
-
-    def read_header(self, header: bytes, name: str) -> JournalEnd | None:
-        """Return the end of the header; `None` if the journal has another name or is of other settings."""
-        if len(header) < HEADER.size:
-            return None
-        magic, digest, seed = HEADER.unpack(header)
-        return JournalEnd(seed) if (magic, digest) == (MAGIC, self.digest_of_owner(name)) else None
+    def header(self, name: str, seed: int) -> bytes:
+        """Return the first bytes of a journal; they depend on the run's settings and the journal's name."""
+        owner = xxhash.xxh3_128_digest(f"{self.identity}\n{name}".encode())
+        return HEADER.pack(MAGIC, owner, seed)
 
 
 def encode_frame(entries: Sequence[JournalEntry], seed: int, spent: Cost | None = None) -> list[bytes]:

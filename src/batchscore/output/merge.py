@@ -177,7 +177,8 @@ def _merge_lines(parts: Sequence[Place], destination: Place, schema: RecordSchem
     def count_rows() -> Iterator[bytes]:
         nonlocal rows
         for part in parts:
-            for chunk in _copy(part) if part.suffix.lower() == ".jsonl" else _convert(part, schema):
+            converted = (chunk for batch in _batches(part, schema) for chunk in encode_scores(batch, schema))
+            for chunk in _copy(part) if part.suffix.lower() == ".jsonl" else converted:
                 rows += chunk.count(b"\n")
                 yield chunk
 
@@ -191,11 +192,6 @@ def _copy(part: Place) -> Iterator[bytes]:
         yield chunk
     if not chunk.endswith(b"\n"):
         raise OutputError(f"{part}: its last line is incomplete; {DAMAGED}.")
-
-
-def _convert(part: Place, schema: RecordSchema) -> Iterator[bytes]:
-    for batch in _batches(part, schema):
-        yield from encode_scores(batch, schema)
 
 
 def _merge_columns(parts: Sequence[Place], destination: Place, schema: RecordSchema, suffix: str) -> int:

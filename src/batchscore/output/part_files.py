@@ -20,6 +20,7 @@ from batchscore.output.row_digests import encode_digests
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,34 +131,28 @@ def damage_of(path: Place, part: PartFile) -> str | None:
     if part.name != path.name:
         return f"is not the file that its manifest names: {part.name}"
     try:
-        size = path.stat().st_size if isinstance(path, Path) else storage.size_of(path)
-    except FileNotFoundError:
-        size = None
-    except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror}.") from None
-    if size is None:
-        return "is missing"
-    if size != part.bytes:
-        return f"has {size:,} bytes instead of {part.bytes:,}"
-    return None if storage.digest_file(path) == part.digest else "was changed: its digest is not the same"
+        with explain_errors(path, "read"):
+            size = path.stat().st_size if isinstance(path, Path) else storage.size_of(path)
+        if size is None:
+            return "is missing"
+        if size != part.bytes:
+            return f"has {size:,} bytes instead of {part.bytes:,}"
+        return None if storage.digest_file(path) == part.digest else "was changed: its digest is not the same"
+    except OutputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return "is missing"
+        raise
 
 
 def intact(layout: Layout, commit: Commit) -> bool:
     """Whether a part's files are as its commit record says, to the byte, and it has no other file."""
     named = commit.scores or commit.error_records
-    if named is None:
-        return True
-    try:
-        return all(
-            not storage.exists(folder / named.name)
-            if part is None
-            else damage_of(folder / part.name, part) is None
-            for folder, part in part_files_of(layout, commit)
-        )
-    except OutputError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return False  # removed between two calls
-        raise
+    return named is None or all(
+        not storage.exists(folder / named.name)
+        if part is None
+        else damage_of(folder / part.name, part) is None
+        for folder, part in part_files_of(layout, commit)
+    )
 
 
 def read_part(

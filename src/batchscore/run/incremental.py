@@ -78,7 +78,7 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
             reused += known
         ledger.switch_complete()
     finally:
-        answers.unpacked.close()
+        answers.close()
     if not changed:
         return
     text = f"{changed:,} of {len(survey.ready):,} files new or changed; {reused:,} of their rows reused"

@@ -100,13 +100,14 @@ def carry_over_part(
         ledger.commit(encoded)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KnownAnswers:
     """The answers of earlier runs by the digests of their prompts.
 
     `first` and `second` are the halves of digests, sorted; `indexes` and `rows` give the part and row of each
     answer. `without_digests` counts the rows of parts whose digests are missing, so that their prompts are
-    unknown.
+    unknown. A part is unpacked into `file` when its first record is needed; `positions` has its rows in order
+    and the positions of their records: 16 bytes a row.
     """
 
     parts: Sequence[tuple[PartFiles, Commit]]
@@ -115,7 +116,9 @@ class KnownAnswers:
     indexes: np.ndarray[Any, Any]
     rows: np.ndarray[Any, Any]
     without_digests: int
-    unpacked: UnpackedRecords
+    folder: Path
+    file: BinaryIO | None = None
+    positions: dict[int, np.ndarray[Any, np.dtype[np.int64]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.first.size)
@@ -126,29 +129,16 @@ class KnownAnswers:
         at = int(np.searchsorted(self.first, pair[0]))
         while at < len(self) and self.first[at] == pair[0]:
             if self.second[at] == pair[1]:
-                part = int(self.indexes[at])
-                record = self.unpacked.record(part, *self.parts[part], int(self.rows[at]))
+                record = self.record(int(self.indexes[at]), int(self.rows[at]))
                 if record is not None and is_final(record, retry_errors=retry_errors):
                     return record
             at += 1
         return None
 
-
-@dataclass(slots=True)
-class UnpackedRecords:
-    """Records of parts, each part unpacked when its first record is needed.
-
-    `positions` has, for each part, its rows in order and the positions of their records: 16 bytes a row.
-    """
-
-    folder: Path
-    file: BinaryIO | None = None
-    positions: dict[int, np.ndarray[Any, np.dtype[np.int64]]] = field(default_factory=dict)
-
-    def record(self, index: int, files: PartFiles, commit: Commit, row: int) -> Settled | None:
+    def record(self, index: int, row: int) -> Settled | None:
         """Return one record of a part; a damaged part has none."""
         if index not in self.positions:
-            self.positions[index] = self.unpack(files, commit)
+            self.positions[index] = self.unpack(*self.parts[index])
         rows, positions = self.positions[index]
         at = int(np.searchsorted(rows, row))
         if at == rows.size or rows[at] != row:
@@ -194,7 +184,7 @@ def index_answers(
 ) -> KnownAnswers:
     """Return the answers of these manifests; `folder` takes unpacked records."""
     parts: list[tuple[PartFiles, Commit]] = []
-    firsts, seconds, indexes, rows = [], [], [], []
+    asked, indexes, rows = [np.empty((0, 2), np.uint64)], [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
     without_digests = 0
     files = {layout: PartFiles(layout, spec.format, spec.schema) for layout, _ in accounts}
     for layout, manifest in accounts:
@@ -204,24 +194,18 @@ def index_answers(
             if digests is None:
                 without_digests += commit.ok
                 continue
-            firsts.append(digests.asked[:, 0])
-            seconds.append(digests.asked[:, 1])
+            asked.append(digests.asked)
             rows.append(digests.rows)
             indexes.append(np.full(digests.rows.size, len(parts), np.uint32))
             parts.append((files[layout], commit))
-    first, second = concatenate(firsts, np.uint64), concatenate(seconds, np.uint64)
-    order = np.argsort(first, kind="stable")
+    halves_of_all = np.concatenate(asked)
+    order = np.argsort(halves_of_all[:, 0], kind="stable")
     return KnownAnswers(
         parts=tuple(parts),
-        first=first[order],
-        second=second[order],
-        indexes=concatenate(indexes, np.uint32)[order],
-        rows=concatenate(rows, np.int64)[order],
+        first=halves_of_all[order, 0],
+        second=halves_of_all[order, 1],
+        indexes=np.concatenate(indexes)[order],
+        rows=np.concatenate(rows)[order],
         without_digests=without_digests,
-        unpacked=UnpackedRecords(folder),
+        folder=folder,
     )
-
-
-def concatenate(arrays: Sequence[Any], kind: Any) -> np.ndarray[Any, Any]:
-    """Return arrays as one, of this kind if there are none."""
-    return np.concatenate(arrays) if arrays else np.empty(0, kind)
