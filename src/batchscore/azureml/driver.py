@@ -31,7 +31,7 @@ from batchscore.errors import (
     OutputOverwritten,
     UsageError,
 )
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import parse_spec
 from batchscore.read.files import find_files
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import Watch

@@ -73,5 +73,5 @@ def cell(files: Sequence[FileFigures], name: str) -> str:
         exact = all(figures.exact for figures in files)
         return f"{'' if exact else '~'}{sum(figures.all_rows for figures in files):,}"
     if name in NOT_SCORED:
-        return f"{sum(getattr(one, name) for one in files):,}"
+        return f"{sum(one.total(name) for one in files):,}"
     return f"{sum(one.tokens for one in files):,.0f}"

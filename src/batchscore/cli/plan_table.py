@@ -15,9 +15,9 @@ from rich.text import Text
 
 from batchscore.cli.plan_files import NOT_SCORED, files_table
 from batchscore.errors import duration_text, name_settings, setting_name
+from batchscore.plan.estimates import RateLimits
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
-from batchscore.plan.pace import RateLimits
 from batchscore.report.words import count_text, money_text, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.task import EMBEDDINGS, TASKS
@@ -37,6 +37,18 @@ REMARKS = {
     "truncated": f"{{}} too long: they would be truncated ({setting_name('on_long_input')} truncate).",
     "with_pictures": "{} with images, audio or files, whose tokens are not counted.",
 }
+
+
+#: The counts of rows of each file in JSON.
+ROW_COUNTS = (
+    "empty",
+    "oversized",
+    "row_too_large",
+    "input_too_long",
+    "above_quota",
+    "truncated",
+    "unreadable",
+)
 
 
 def show(plan: Plan, console: Console) -> None:
@@ -88,7 +100,7 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "duration", f"at least {duration_text(pace.minutes * 60)} at {limits_text(limits)}{share}{by}"
     yield "output", output_text(plan)
     if plan.cost is not None:
-        most = "" if vectors else "at most " if plan.bounded else "with that estimate "
+        most = "" if vectors else "at most " if settings.answer_tokens is not None else "with that estimate "
         prices = f"input {settings.price_in:g}" + ("" if vectors else f", output {settings.price_out:g}")
         yield "estimated cost", f"{most}{money_text(plan.cost)} ({prices} per 1M tokens)"
     elif settings.prices is not None:
@@ -105,7 +117,7 @@ def enumeration(words: Sequence[str]) -> str:
 
 def answer_tokens_text(plan: Plan) -> str:
     """Return the number of answer tokens, and how certain it is."""
-    if plan.bounded:
+    if plan.settings.answer_tokens is not None:
         return f"{plan.answer_tokens:,} at most, as limited by the settings"
     default = TASKS[plan.settings.task].default_answer_tokens
     limit = setting_name("max_tokens")
@@ -159,11 +171,11 @@ def notes(plan: Plan) -> Iterator[str]:
         changed = count_text(len(scored.changed), "file")
         yield f"{changed} changed since scored: all rows are planned, but unchanged rows are not sent again."
     for name, remark in REMARKS.items():
-        rows = round(sum(getattr(one, name) * one.scale for one in found.files))
+        rows = sum(one.total(name) for one in found.files)
         if rows:
             yield remark.format(count_text(rows, "row"))
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
-    unreadable += [(each.file, each.reason) for each in plan.survey.problems]
+    unreadable += [(each.name, each.reason) for each in plan.survey.problems]
     yield from limited_list("cannot be scored (completely)", unreadable)
     yield from limited_list("skipped", [(each.name, each.reason) for each in plan.survey.skipped])
 
@@ -196,9 +208,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "known": found.known,
         "to_ask": found.prompts,
         "duplicates": round(found.prompts - found.sent),
-        "empty": sum(one.empty for one in found.files),
-        "oversized": sum(one.oversized for one in found.files),
-        "unreadable": sum(one.unreadable for one in found.files),
+        **{name: sum(one.total(name) for one in found.files) for name in NOT_SCORED},
         "prompt_tokens": found.tokens,
         "counted": {
             "how": plan.counter.how,
@@ -206,7 +216,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "vocabulary": plan.counter.vocabulary,
         },
         "answer_tokens": plan.answer_tokens,
-        "answer_tokens_bounded": plan.bounded,
+        "answer_tokens_bounded": settings.answer_tokens is not None,
         "requests": found.all_requests,
         "limits_given": plan.given,
         "times": [
@@ -227,7 +237,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "limited": found.limited,
         "discarded": plan.scored.discarded,
         "files": [file_fields(one) for one in found.files],
-        "unreadable_files": [{"file": one.file, "problem": one.reason} for one in plan.survey.problems],
+        "unreadable_files": [{"file": one.name, "problem": one.reason} for one in plan.survey.problems],
         "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
         "seconds": round(plan.seconds, 3),
     }
@@ -235,21 +245,14 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 def file_fields(figures: FileFigures) -> dict[str, Any]:
     """Return the figures of one file."""
-    scale = figures.scale
     return {
         "file": figures.file,
         "rows": figures.all_rows,
         "rows_exact": figures.exact,
         "read": round(figures.read, 4),
-        "known": round(figures.known * scale),
-        "to_ask": round(figures.prompts * scale),
-        "empty": figures.empty,
-        "oversized": figures.oversized,
-        "row_too_large": round(figures.row_too_large * scale),
-        "input_too_long": round(figures.input_too_long * scale),
-        "above_quota": round(figures.above_quota * scale),
-        "truncated": round(figures.truncated * scale),
-        "unreadable": figures.unreadable,
+        "known": figures.total("known"),
+        "to_ask": figures.total("prompts"),
+        **{name: figures.total(name) for name in ROW_COUNTS},
         "prompt_tokens": round(figures.tokens),
         "problem": figures.problem,
     }

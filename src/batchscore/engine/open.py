@@ -25,7 +25,7 @@ from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.shared_file import open_schedule
 from batchscore.request.quota.windows import Quota
 from batchscore.request.retry import AttemptLoop
-from batchscore.request.timeouts import REAL_CLOCK, Clock, Timeouts
+from batchscore.request.timeouts import REAL_CLOCK, Timeouts
 from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.slices import RequestSettings
@@ -52,7 +52,7 @@ async def open_engine(
     """
     async with AsyncExitStack() as stack:
         members = [
-            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen, clock=REAL_CLOCK)
+            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen)
             for endpoint in endpoints
         ]
         reader = ReplyReader(
@@ -110,13 +110,12 @@ async def open_deployment(
     *,
     environ: Mapping[str, str],
     listen: Listen,
-    clock: Clock,
 ) -> Deployment:
     """Open the connection to one deployment, and the file that shares its quota."""
     target = endpoint.target
     credentials = credentials_for(target, environ)
     send = await stack.enter_async_context(open_wire(target.url, target.headers, credentials.headers))
-    schedule = stack.enter_context(open_schedule(endpoint.quota_name, clock.monotonic()))
+    schedule = stack.enter_context(open_schedule(endpoint.quota_name, REAL_CLOCK.monotonic()))
     return Deployment(
         name=endpoint.name,
         model=target.body_model,
@@ -127,8 +126,8 @@ async def open_deployment(
         notice=lambda text: listen(Notice(text)),
         concurrency=Concurrency(
             settings.max_concurrency,
-            thread_load(clock),
+            thread_load(REAL_CLOCK),
             settings.batch_size if settings.task.packs_many else 1,
         ),
-        clock=clock,
+        clock=REAL_CLOCK,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from batchscore.errors import ExitCode
 from batchscore.output.layout import Layout
-from batchscore.output.place import Output
+from batchscore.output.spec import Output
 from batchscore.plan.survey import Survey
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Statistics

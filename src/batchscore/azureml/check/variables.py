@@ -16,7 +16,7 @@ from typing import Any
 from batchscore.azureml.host import TEXT_COLUMN, column_of, errors_name_variables, name_variables
 from batchscore.endpoint.target import endpoints_of
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import parse_spec
 from batchscore.settings.checks import check, check_deployments
 from batchscore.settings.config_file import ConfigFile
 from batchscore.settings.deadline import parse_deadline
@@ -144,7 +144,7 @@ def start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) -
         try:
             with errors_name_variables(environ):
                 settings = Settings(
-                    **gather({**given, "task": task}, environ=environ, file=ConfigFile(settings=in_file))
+                    **gather({**given, "task": task}, environ=environ, file=ConfigFile(settings=in_file))[0]
                 )
                 parse_spec(cut(PromptSettings, settings))
                 endpoints_of(cut(EndpointSettings, settings), environ, None)
@@ -159,7 +159,7 @@ def _setting_problem(name: str, value: str) -> str | None:
     declared = _DECLARED.get(name)
     if declared is None:
         return None if name in OTHER_VARIABLES else f"{name}: there is no such setting."
-    if declared.metadata["only_flag"] or declared.metadata["only_file"]:
+    if declared.metadata["only"] is not None:
         return f"{name} is not read: this setting cannot be a variable."
     try:
         check(declared, parse(declared, value, name))

@@ -17,7 +17,6 @@ from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
     NOT_A_MANIFEST,
     Commit,
-    Manifest,
     manifest_paths,
     read_manifest,
     visible_names,
@@ -120,25 +119,11 @@ def read_account(place: Place) -> FileAccount | str:
     try:
         manifest = read_manifest(place)
         refuse_odd(manifest, place, place.parent.parent.parent, place.parent.name)
-        return account_of(manifest)
+        parts = tuple(part_of(manifest.parts[number]) for number in sorted(manifest.parts))
+        return FileAccount(**manifest.totals(), parts=parts)
     except (BatchscoreError, *NOT_A_MANIFEST) as error:
         reason = str(error).partition("; ")[0].partition(". ")[0]
         return f"cannot be used: {reason}"
-
-
-def account_of(manifest: Manifest) -> FileAccount:
-    """Return what a page shows of a manifest."""
-    return FileAccount(
-        file=manifest.file,
-        state=manifest.state,
-        problem=manifest.problem,
-        rows=manifest.rows,
-        ok=manifest.ok,
-        errors=manifest.errors,
-        empty=manifest.empty,
-        **manifest.costs,
-        parts=tuple(part_of(manifest.parts[number]) for number in sorted(manifest.parts)),
-    )
 
 
 def part_of(commit: Commit) -> PartAccount:
