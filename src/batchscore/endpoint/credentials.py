@@ -165,10 +165,8 @@ def fetch_token(scope: str, *, client_id: str | None = None) -> Token:
         raise ServiceRefused(sign_in_failure(scope, tried, str(error), os.environ)) from None
     except ValueError as error:
         # Its own settings: AZURE_TOKEN_CREDENTIALS, AZURE_AUTHORITY_HOST, and the like.
-        kind = type(error).__name__
-        raise SettingsError(
-            f"azure-identity cannot be used with these settings ({kind}). Check the AZURE_… variables."
-        ) from None
+        text = "azure-identity cannot be used with these settings"
+        raise SettingsError(f"{text} ({type(error).__name__}). Check the AZURE_… variables.") from None
     if not re.fullmatch(r"[!-~]+", token.token):
         raise ServiceRefused(f"The token service returned something that is not a token (for {scope}).")
     return Token(token.token, float(token.expires_on))

@@ -91,18 +91,15 @@ def read_key(secret: VaultSecret, token: Callable[[str], str]) -> str:
             response = client.send_request(request, connection_timeout=10, read_timeout=20)
             status, content = response.status_code, response.read()
     except AzureError as error:
-        kind = type(error).__name__
-        raise ServiceRefused(
-            f"The key could not be read from {secret.url}: the vault does not respond ({kind})."
-        ) from None
+        text = f"the vault does not respond ({type(error).__name__})."
+        raise ServiceRefused(f"The key could not be read from {secret.url}: {text}") from None
     try:
         document = orjson.loads(content)
     except ValueError:
         document = None
     if status != 200:
-        raise ServiceRefused(
-            f"The key could not be read from {secret.url} ({status}): {_advice(status, document)}"
-        )
+        text = _advice(status, document)
+        raise ServiceRefused(f"The key could not be read from {secret.url} ({status}): {text}")
     value = document.get("value") if isinstance(document, dict) else None
     if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value.strip()):
         raise ServiceRefused(f"{secret.url} does not hold a key: it is empty, or has spaces in it.")

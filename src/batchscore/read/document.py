@@ -95,7 +95,7 @@ def _object_table(file: InputFile, limit: int) -> Table:
             "write it as jsonl, one object per line",
         )
     text = data.decode(errors="surrogateescape")
-    value = _parsed(file, text)
+    value = _parse_object(file, text)
     rows = _object_rows(file, value)
     if rows is None and len(data.strip()) > limit:
         return Table(tuple(value), (), headerless=False, rows=iterate([too_large_row(file.name, 0, limit)]))
@@ -111,18 +111,16 @@ def _object_table(file: InputFile, limit: int) -> Table:
     return Table(columns or tuple(value), texts, headerless=False, rows=iterate(read))
 
 
-def _parsed(file: InputFile, text: str) -> dict[str, Any]:
+def _parse_object(file: InputFile, text: str) -> dict[str, Any]:
     try:
         value = DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":
-            reason = "several JSON documents in a row: write one per line, and name it .jsonl"
-        else:
-            reason = f"not valid JSON at line {error.lineno}, or it breaks off"
-        raise UnreadableFile(file.name, reason) from None
     except (ValueError, RecursionError) as error:
         reason = "its JSON is nested too deeply, or holds too long a number"
-        raise UnreadableFile(file.name, reason) from error
+        if isinstance(error, json.JSONDecodeError):
+            reason = f"not valid JSON at line {error.lineno}, or it breaks off"
+            if error.msg == "Extra data":
+                reason = "several JSON documents in a row: write one per line, and name it .jsonl"
+        raise UnreadableFile(file.name, reason) from None
     assert isinstance(value, dict)  # it starts with a brace
     if _is_suspect(text) and not is_text(list(value)):
         raise UnreadableFile(file.name, "a column's name is not UTF-8: convert the file")

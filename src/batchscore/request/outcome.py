@@ -225,17 +225,11 @@ def wait_seconds(headers: Mapping[str, str], *, limited: bool, now: float) -> fl
     with decimals, or an HTTP date (RFC 9110, 10.2.3). Resets are in every reply, so they count only if that
     quota was the reason (`limited`), and only for what is used up. The longer of two counts. Never raises.
     """
-    seconds = positive(headers.get("retry-after-ms"), unit_seconds=0.001)
-    if seconds is not None:
+    after = headers.get("retry-after", "")
+    seconds = positive(headers.get("retry-after-ms"), unit_seconds=0.001) or positive(after)
+    seconds = seconds or until_date(after, now)
+    if seconds is not None or not limited:
         return seconds
-    after = headers.get("retry-after")
-    seconds = positive(after)
-    if seconds is None and after:
-        seconds = until_date(after, now)
-    if seconds is not None:
-        return seconds
-    if not limited:
-        return None
     lower = {name.lower(): value for name, value in headers.items()}
     resets = {name: value for name, value in lower.items() if name.startswith(RESET)}
     used_up = [name for name in resets if number(lower.get(name.replace(RESET, REMAINING))) == 0]
@@ -269,15 +263,12 @@ def until_date(text: str, now: float) -> float | None:
 
 def duration(text: str) -> float | None:
     """Return the seconds of `1s`, `6m0s`, `120ms` or a bare number, else `None`."""
-    bare = positive(text)
-    if bare is not None:
-        return bare
     match = DURATION.match(text.strip())
-    if match is None or not text.strip():
-        return None
+    if match is None:
+        return positive(text)
     hours, minutes, seconds, milliseconds = (float(group or 0) for group in match.groups())
     total = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-    return total if math.isfinite(total) and total > 0 else None
+    return total if 0 < total < math.inf else None
 
 
 @dataclass(frozen=True, slots=True)

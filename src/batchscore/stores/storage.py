@@ -277,9 +277,7 @@ def open_raw(path: Place) -> io.RawIOBase:
 
 def open_file(path: Place) -> BinaryIO:
     """Open a file to read it from start to end; failures are an `OSError`."""
-    if isinstance(path, StoredPath):
-        return io.BufferedReader(objects.StoredStream(path), _READ_BYTES)
-    return path.open("rb")
+    return io.BufferedReader(open_raw(path), _READ_BYTES)
 
 
 def chunks(path: Place) -> Iterator[bytes]:

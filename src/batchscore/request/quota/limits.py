@@ -52,7 +52,6 @@ class QuotaShare:
     rises: int = 0
 
     def __post_init__(self) -> None:
-        """Begin with the share."""
         self.part = self.share
 
     def observe(self, left: float, rate: float, now: float) -> bool:
@@ -138,7 +137,6 @@ class Limits:
     most_tokens: float = inf
 
     def __post_init__(self) -> None:
-        """Begin with the share."""
         self.quota_share = QuotaShare(self.share) if self.share < 1 else None
         self.update_rates()
 
