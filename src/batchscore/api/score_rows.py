@@ -16,7 +16,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchscore.endpoint.from_settings import endpoints_of, start_simulator
+from batchscore.endpoint.target import endpoints_of, start_simulator
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
 from batchscore.mlflow_model.resolve import settings_without_output

@@ -114,7 +114,7 @@ def simulator_options(command: Command) -> Command:
     """Give a command one option for every simulator setting."""
     for declared in reversed(fields(SimulatorSettings)):
         facts = declared.metadata
-        flag = facts["flag"] or "--" + declared.name.replace("_", "-")
+        flag = "--" + declared.name.replace("_", "-")
         attributes: dict[str, Any] = {"help": facts["help"], "default": None}
         if facts["kind"] is bool:
             attributes["is_flag"] = True
