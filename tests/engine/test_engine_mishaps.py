@@ -328,7 +328,7 @@ def test_each_deployment_may_renew_its_own_token() -> None:
     assert not [notice for notice in notices if "not used any more" in notice]
 
 
-@pytest.mark.parametrize("fails", ["signing in", "signing in anew"])
+@pytest.mark.parametrize("fails", ["signing in", "signing in again"])
 def test_a_deployment_that_cannot_sign_in_leaves_its_work_to_the_others(fails: str) -> None:
     notices: list[str] = []
 

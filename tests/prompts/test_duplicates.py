@@ -36,7 +36,7 @@ def test_an_error_is_shared_with_waiting_duplicates_and_not_remembered() -> None
         duplicates.add(prompt(row, "bad"), [])
     error = RowError(ErrorCode.CONTENT_FILTER, "no")
     assert resolved(duplicates, prompt(0, "bad"), error) == {0: error, 1: error}
-    assert not duplicates.add(prompt(2, "bad"), []), "it is asked anew"
+    assert not duplicates.add(prompt(2, "bad"), []), "it is sent again"
 
 
 def test_duplicates_of_a_truncated_prompt_get_its_answer() -> None:

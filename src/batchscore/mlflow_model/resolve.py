@@ -35,11 +35,8 @@ PATH = re.compile(r"(/|\./|\.\./|~/)|.*/$")
 TEMPLATES = ("prompt", "messages")
 
 #: Settings and parameters that replace each other: the answer's limit has several spellings.
-SAME = {
-    "max_tokens": ("max_tokens", "max_completion_tokens"),
-    "max_completion_tokens": ("max_tokens", "max_completion_tokens"),
-    "dimensions": ("dimensions",),
-}
+LIMITS = ("max_tokens", "max_completion_tokens")
+SAME = {**dict.fromkeys(LIMITS, LIMITS), "dimensions": ("dimensions",)}
 
 
 @dataclass(frozen=True, slots=True)

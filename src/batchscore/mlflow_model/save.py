@@ -90,9 +90,7 @@ def save_model(
 
 
 #: Arguments of `save_model` that are not settings.
-NOT_SETTINGS = frozenset(
-    {"on_error", "returns", "pip_requirements", "metadata", "overwrite", "mlflow_model", "path"}
-)
+NOT_SETTINGS = {"on_error", "returns", "pip_requirements", "metadata", "overwrite", "mlflow_model"}
 
 
 @show_parameters(

@@ -39,7 +39,7 @@ def render_messages_file(messages: Sequence[Mapping[str, Any]], names: Mapping[s
         try:
             if all(is_blank(values[name]) for name in columns):
                 return NO_TEXT
-            return json_bytes(map_texts(templates, lambda template: template.fill(values, cell_text)))
+            return json_bytes([fill_texts(message, values) for message in templates])
         except KeyError as missing:
             return missing_column(missing.args[0])
 
@@ -122,12 +122,21 @@ def columns_of(value: Any, *, where: str = "the messages file") -> tuple[str, ..
     return tuple(found)
 
 
-def map_texts(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return a part of messages with each text or template changed, except roles."""
-    if isinstance(value, (str, Template)):
+def map_texts(value: Any, change: Callable[[str], Any]) -> Any:
+    """Return a part of messages with each text changed, except roles."""
+    if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
         return {key: item if key == "role" else map_texts(item, change) for key, item in value.items()}
     if isinstance(value, list):
         return [map_texts(item, change) for item in value]
     return value
+
+
+def fill_texts(value: Any, values: Mapping[str, Any]) -> Any:
+    """Return a message with its templates filled in."""
+    if isinstance(value, Template):
+        return value.fill(values, cell_text)
+    if isinstance(value, dict):
+        return {key: fill_texts(item, values) for key, item in value.items()}
+    return [fill_texts(item, values) for item in value] if isinstance(value, list) else value

@@ -100,11 +100,12 @@ class ReplyReader:
             raise InvalidReply("the reply has no choices")
         if len(choices) < self.answers_per_row:
             raise InvalidReply(f"the reply has {len(choices)} of {self.answers_per_row} choices")
-        if len(choices) > 1 and all(isinstance(choice.get("index"), int) for choice in choices):
+        if len(choices) == 1:
+            return Score(self.text(choices[0]), finish_reason(choices[0]))
+        if all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))
         values = [self.text(choice) for choice in choices]
-        found = [choice.get("finish_reason") for choice in choices]
-        reasons = [reason if isinstance(reason, str) else None for reason in found]
+        reasons = [finish_reason(choice) for choice in choices]
         return Score(values, reasons) if self.answers_per_row > 1 else Score(values[0], reasons[0])
 
     def text(self, choice: Mapping[str, Any]) -> str | None:
@@ -189,6 +190,12 @@ def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise InvalidReply(f"the reply has no {name}")
     return found
+
+
+def finish_reason(choice: Mapping[str, Any]) -> str | None:
+    """Return why the answer ended, if the service says so."""
+    reason = choice.get("finish_reason")
+    return reason if isinstance(reason, str) else None
 
 
 def token_count(count: Any) -> int:
