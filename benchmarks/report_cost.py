@@ -24,7 +24,8 @@ from rig import CLIENT_CORE, build_stub, make_rows, running_stub, write_input
 
 from batchscore.cli.progress import Progress
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.report.page.make import quickly, write_report
+from batchscore.report.page.make import write_report
+from batchscore.report.page.sample import quickly
 from batchscore.report.timeline import Timeline
 from batchscore.rows import Event
 from batchscore.run.score_files import score_files

@@ -27,7 +27,8 @@ import pytest
 import hypothesis_profiles  # noqa: F401 - selects the number of examples before any test is imported
 import prefork
 from batchscore.endpoint.token_cache import forget_tokens
-from batchscore.simulator import Deployment, Running, start
+from batchscore.simulator import Running, start
+from simulated import Deployment
 
 #: More fixtures, which only some tests need.
 pytest_plugins = ["buckets", "cloud"]
@@ -111,7 +112,7 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Running]:
     """One server process for all tests, on a free port."""
-    with start(dimensions=16, hang_seconds=5, key=KEY) as running:
+    with start(dimensions=16, hang_seconds=5, key=KEY, record_last=10_000) as running:
         yield running
 
 
@@ -120,7 +121,7 @@ def deployment(simulator: Running, request: pytest.FixtureRequest) -> Deployment
     """One name per test, so that scripts and counts don't collide."""
     digest = hashlib.blake2b(request.node.nodeid.encode(), digest_size=4).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:48].strip("-")
-    return simulator.deployment(f"{readable}-{digest}")
+    return Deployment(simulator.endpoint, f"{readable}-{digest}")
 
 
 @dataclass

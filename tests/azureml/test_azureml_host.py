@@ -23,8 +23,9 @@ from batchscore.azureml import driver as azureml
 from batchscore.azureml.host import TEXT_COLUMN, Host, call_deadline, host_of, name_variables, settings_of
 from batchscore.errors import InputError, OutputError, SettingsError, UsageError, setting_name
 from batchscore.settings.deadline import parse_deadline
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
 from conftest import KEY
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Files

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.report.progress.eta import Eta, Forecast, WorkDone, remaining_work
-from batchscore.report.progress.rates import GRAIN_SECONDS, WINDOW_SECONDS, RateWindow, Totals
-from batchscore.report.progress.view import Watch
+from batchscore.report.progress.view import GRAIN_SECONDS, WINDOW_SECONDS, RateWindow, Totals, Watch
 from batchscore.rows import Attempt, DeploymentState, Expected, Heartbeat, RowsSettled
 
 UP = DeploymentState("one", "up", 4, 1, 0, 600.0, 60_000.0, 0.0, for_quota=True)
@@ -73,7 +72,7 @@ def middle(eta: Eta | None) -> float:
 
 def end_of(forecast: Forecast, standing: DeploymentState, expected: Expected = EXPECTED) -> float:
     assert forecast.done is not None
-    left = forecast.remaining(expected, forecast.done)
+    left = remaining_work(expected, forecast.done)
     assert left is not None
     return middle(forecast.eta(left, [standing]))
 
@@ -142,14 +141,6 @@ def test_repeated_pauses_count_for_the_throughput() -> None:
         forecast.observe(float(second), done_by(rows), [UP if asking else paused])
     without_limits = replace(UP, tpm=None, rpm=None)
     assert end_of(forecast, without_limits) == pytest.approx((ROWS - rows) / 5, rel=0.15)
-
-
-def test_rows_that_differ_from_the_rest_do_not_change_its_estimate() -> None:
-    """The first half of the rows holds nine times as many tokens as the other."""
-    for done in (ROWS / 5, ROWS / 2):
-        left = remaining_work(EXPECTED, done_by(done, per_row=180.0))
-        assert left is not None
-        assert left.tokens == pytest.approx(ROWS * 100 - done * 180, rel=0.05)
 
 
 @given(st.floats(0.3, 3.0), st.floats(0.1, 0.9))

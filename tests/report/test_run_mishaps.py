@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from batchscore.cli.json_events import JsonEvents
 from batchscore.report.advice import without_flag
-from batchscore.report.page.gather import TimeLimit, read_runs
-from batchscore.report.page.read_parts import SMALL_BYTES, some_records
+from batchscore.report.page.make import read_runs
+from batchscore.report.page.model import StoredPart
 from batchscore.report.page.runs import run_from
+from batchscore.report.page.sample import SMALL_BYTES, records_of
 from batchscore.report.page.verdict import words_of
 from batchscore.report.timeline import Timeline
 from batchscore.settings.secrets import shown_command, without_secrets
@@ -32,16 +34,17 @@ def test_the_file_lists_of_earlier_runs_are_not_kept_in_memory(tmp_path: Path) -
             "files": [{"file": f"{hour}.csv"}],
         }
         (tmp_path / "runs" / f"{hour}.json").write_text(json.dumps(record))
-    runs, _ = read_runs(tmp_path, TimeLimit())
-    assert ["files" in run.record for run in runs] == [False, False, True, True]
+    runs, _ = read_runs(tmp_path, inf)
+    assert [bool(run.record["files"]) for run in runs] == [False, False, True, True]
 
 
 def test_a_record_is_read_once_however_uneven_the_lines_are(tmp_path: Path) -> None:
     part = tmp_path / "part.jsonl"
     lines = [{"row": row, "text": "x" * (4000 if row < 400 else 1000)} for row in range(1600)]
     part.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert part.stat().st_size > SMALL_BYTES
-    found = [each["row"] for each in some_records(part, part.stat().st_size, 1600, 1590, ("row",))]
+    stored = StoredPart(part.name, part.stat().st_size, 1600)
+    assert stored.bytes > SMALL_BYTES
+    found = [each["row"] for each in records_of(tmp_path, stored, 1590, ("row",))]
     assert len(found) == len(set(found)) > 800
 
 

@@ -13,10 +13,8 @@ from batchscore.cli.panel import panel
 from batchscore.errors import ErrorCode, duration_text
 from batchscore.report.advice import ADVICE, advice
 from batchscore.report.progress.eta import Eta
-from batchscore.report.progress.line import eta_text, status_line
-from batchscore.report.progress.rates import Totals
-from batchscore.report.progress.view import View
-from batchscore.report.progress.waiting import waiting_for
+from batchscore.report.progress.line import eta_text, status_line, waiting_for
+from batchscore.report.progress.view import Totals, View
 from batchscore.report.tally import Tally
 from batchscore.report.words import percent_text, rough_duration_text, short_name
 from batchscore.rows import Attempt, DeploymentState, Heartbeat, RowsSettled
@@ -58,7 +56,7 @@ def view_of(*deployments: DeploymentState, total: int | None = 50_000, **facts: 
 
 
 def lines_of(view: View, width: int = 80, height: int = 24, *, verbose: bool = False) -> list[str]:
-    return ["".join(piece.text for piece in line) for line in panel(view, width, height, verbose=verbose)]
+    return [line.plain for line in panel(view, width, height, verbose=verbose)]
 
 
 def test_one_line_holds_every_fact() -> None:

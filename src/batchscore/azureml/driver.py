@@ -27,7 +27,7 @@ from batchscore.azureml.host import (
     name_variables,
     settings_of,
 )
-from batchscore.endpoint.from_settings import endpoints_of
+from batchscore.endpoint.target import endpoints_of
 from batchscore.errors import (
     BatchscoreError,
     BoundReached,
@@ -36,8 +36,8 @@ from batchscore.errors import (
     OutputOverwritten,
     UsageError,
 )
-from batchscore.prompts.spec import parse_spec
-from batchscore.read import find_files
+from batchscore.prompts.prompt import parse_spec
+from batchscore.read.files import find_files
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import Watch
 from batchscore.report.run_end import RunEnd

@@ -157,7 +157,7 @@ def name_variables(text: str, environ: Mapping[str, str]) -> str:
     names = {
         declared.name: variable_of(declared)
         for declared in fields(Settings)
-        if not (declared.metadata["only_flag"] or declared.metadata["only_file"])
+        if declared.metadata["only"] is None
     }
     if not environ.get(names["column"], "").strip():
         names["column"] = TEXT_COLUMN

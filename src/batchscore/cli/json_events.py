@@ -7,20 +7,27 @@ cell of the input and no secret. A reader that has gone away changes nothing for
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
 from batchscore.errors import BatchscoreError, ExitCode, name_settings
-from batchscore.report.json_text import json_safe
 from batchscore.report.tally import Statistics, Tally
+from batchscore.report.words import json_safe
 from batchscore.rows import Event, FileFinished, Notice
 from batchscore.settings.declare import as_flag
 
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 10.0
+
+#: What is shown of a finished file, and of the run so far.
+FILE_FIELDS = ("file", "state", "rows", "ok", "errors", "empty", "known", "not_reached")
+PROGRESS_FIELDS = (
+    *("ok", "failed", "known", "files_finished", "requests"),
+    *("prompt_tokens", "completion_tokens"),
+)
 
 
 class JsonEvents:
@@ -53,12 +60,6 @@ class JsonEvents:
         except OSError:
             self.write = None
 
-    def start(self, *, task: str, model: str, simulated: bool, inputs: Sequence[str], output: str) -> None:
-        """Write the line of a run that starts."""
-        self.write_line(
-            "started", task=task, model=model, simulated=simulated, inputs=list(inputs), output=output
-        )
-
     @contextmanager
     def report_failure(self) -> Iterator[None]:
         """Write the line `failed` if an error ends the run before it has a result."""
@@ -77,29 +78,11 @@ class JsonEvents:
 
 def file_fields(file: FileFinished) -> Mapping[str, Any]:
     """Return the fields of a finished file."""
-    fields = {
-        "file": file.file,
-        "state": file.state,
-        "rows": file.rows,
-        "ok": file.ok,
-        "errors": file.errors,
-        "empty": file.empty,
-        "known": file.known,
-        "not_reached": file.not_reached,
-    }
+    fields = {name: getattr(file, name) for name in FILE_FIELDS}
     return fields | ({"problem": name_settings(file.problem, as_flag)} if file.problem else {})
 
 
 def progress_fields(now: Statistics) -> Mapping[str, Any]:
     """Return the figures of this run so far."""
-    return {
-        "ok": now.ok,
-        "errors": sum(now.errors.values()),
-        "failed": now.failed,
-        "known": now.known,
-        "files_finished": now.files_finished,
-        "requests": now.requests,
-        "retried": sum(now.retried.values()),
-        "prompt_tokens": now.prompt_tokens,
-        "completion_tokens": now.completion_tokens,
-    }
+    figures = {name: getattr(now, name) for name in PROGRESS_FIELDS}
+    return figures | {"errors": now.errors.total(), "retried": now.retried.total()}

@@ -13,13 +13,11 @@ from typing import Any, NoReturn
 import click
 
 from batchscore.cli.check import check
-from batchscore.cli.merge import merge
 from batchscore.cli.model import model
+from batchscore.cli.outputs import merge, report, verify
 from batchscore.cli.plan import plan
-from batchscore.cli.report import report
 from batchscore.cli.score import score
 from batchscore.cli.simulate import simulate
-from batchscore.cli.verify import verify
 from batchscore.errors import BatchscoreError, ExitCode, name_settings
 from batchscore.settings.declare import as_flag
 

@@ -1,28 +1,33 @@
-"""How is a run's state shown in a few lines of a terminal, of any width and height?
+"""How is a run's state shown in a few lines of a terminal, of any width and height, and redrawn in place?
 
-Pure: a view and a size in, lines out. If there are too many lines, the least important are left out. No line
-is wider than the terminal.
+If there are too many lines, the least important are left out. No line is wider than the terminal. Each
+drawing is one write and starts where the last one started. The cursor is never hidden, so a killed process
+leaves the terminal as it was.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
 
 from batchscore.errors import duration_text
 from batchscore.report.progress.line import (
     costs_and_files,
+    deployment_state,
     elapsed,
     eta_parts,
     failed_requests,
+    is_healthy,
     request_counts,
     row_counts,
+    waiting_for,
+    worst_first,
 )
 from batchscore.report.progress.view import View
-from batchscore.report.progress.waiting import deployment_state, is_healthy, waiting_for, worst_first
 from batchscore.report.words import count_text, counts_text, percent_text, rate_text, short_name
 
 #: Greatest width of the bar.
@@ -33,61 +38,55 @@ MOST_DEPLOYMENTS = 8
 
 SEPARATOR = " · "
 
+#: Replacements for a terminal without Unicode.
+PLAIN = str.maketrans({"·": "|", "█": "#", "▓": "x", "░": "-", "…": "~"})
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some characters in one style of rich."""
-
-    text: str
-    style: str = ""
+#: Go to the start of the line; clear right of the cursor; clear below it.
+HOME, CLEAR_RIGHT, CLEAR_BELOW = "\r", "\x1b[K", "\x1b[J"
 
 
-#: A line: its importance (the least important is left out first), and its pieces.
-Line = tuple[int, list[Piece]]
+#: A line, and its importance: the least important is left out first.
+Line = tuple[int, Text]
 
 
-def panel(view: View, width: int, height: int, *, verbose: bool = False) -> list[list[Piece]]:
+def panel(view: View, width: int, height: int, *, verbose: bool = False) -> list[Text]:
     """Return the lines to show: at most `height`, none with more than `width` characters."""
-    lines: list[Line] = []
-    if view.total:
-        lines.append((3, bar(view, width)))
-    lines.append((9, with_dots(counts(view), width)))
-    times = [Piece(text, "bold") for text in eta_parts(view)]
-    times += [Piece(text) for text in costs_and_files(view)]
-    lines.append((8, with_dots([*times, Piece(elapsed(view), "dim")], width)))
-    lines += speeds(view)
-    lines.append((6, with_dots([Piece(text) for text in request_counts(view)], width)))
-    lines += [(5, [Piece(text)]) for text in failed_requests(view)]
-    lines += [(5, line) for line in deployments(view, width, height)]
+    first, failed, *others = row_counts(view, share=False)
+    counts = [Text(first, "bold"), Text(failed, "red" if view.statistics.failed else ""), *map(Text, others)]
+    times = [Text(eta, "bold") for eta in eta_parts(view)]
+    times += [*map(Text, costs_and_files(view)), Text(elapsed(view), "dim")]
+    lines: list[Line] = [
+        *([(3, bar(view, width))] if view.total else []),
+        (9, with_dots(counts, width)),
+        (8, with_dots(times, width)),
+        *speeds(view),
+        (6, with_dots([*map(Text, request_counts(view))], width)),
+        *((5, Text(each)) for each in failed_requests(view)),
+        *((5, line) for line in deployments(view, width, height)),
+    ]
     if view.pulse is not None and view.pulse.stopping:
-        lines.append((10, [Piece(stopping(view), "yellow")]))
+        lines.append((10, Text(stopping(view), "yellow")))
     elif verbose:
-        lines.append((7, [Piece(waiting_for(view), "dim")]))
+        lines.append((7, Text(waiting_for(view), "dim")))
     kept = sorted(range(len(lines)), key=lambda place: -lines[place][0])[: max(1, height)]
-    return [cropped(lines[place][1], width) for place in sorted(kept)]
+    shown = [lines[place][1] for place in sorted(kept)]
+    for line in shown:
+        line.truncate(width, overflow="ellipsis")
+    return shown
 
 
-def bar(view: View, width: int) -> list[Piece]:
+def bar(view: View, width: int) -> Text:
     """Return the bar of done, failed and remaining rows, and the share that is done."""
     total = view.total or 1
-    share = percent_text(view.rows, total)
     cells = max(1, min(width, WIDEST_BAR) - 6)
     bad = -(-view.statistics.failed * cells // total)
-    through = min(cells, view.rows * cells // total)
-    good = max(0, through - bad)
-    return [
-        Piece("█" * good, "green"),
-        Piece("▓" * min(bad, cells - good), "red"),
-        Piece("░" * max(0, cells - good - bad), "dim"),
-        Piece(f"{share:>6}", "bold"),
-    ]
-
-
-def counts(view: View) -> list[Piece]:
-    """Return the numbers of rows, the most important first."""
-    first, failed, *others = row_counts(view, share=False)
-    style = "red" if view.statistics.failed else ""
-    return [Piece(first, "bold"), Piece(failed, style), *(Piece(text) for text in others)]
+    good = max(0, min(cells, view.rows * cells // total) - bad)
+    return Text.assemble(
+        ("█" * good, "green"),
+        ("▓" * min(bad, cells - good), "red"),
+        ("░" * max(0, cells - good - bad), "dim"),
+        (f"{percent_text(view.rows, total):>6}", "bold"),
+    )
 
 
 def speeds(view: View) -> list[Line]:
@@ -97,78 +96,79 @@ def speeds(view: View) -> list[Line]:
         return []
     rows = (("tokens/min", now.tokens, view.tpm, 7), ("requests/min", now.requests, view.rpm, 4))
     amounts = max(len(rate_text(amount)) for _, amount, _, _ in rows)
-    limits = (
-        max(len(rate_text(limit)) for _, _, limit, _ in rows if limit is not None)
-        if any(limit is not None for _, _, limit, _ in rows)
-        else 0
-    )
+    limits = max(0 if limit is None else len(rate_text(limit)) for _, _, limit, _ in rows)
     lines: list[Line] = []
     for unit, amount, limit, importance in rows:
-        pieces = [Piece(f"{unit:<12} "), Piece(f"{rate_text(amount):>{amounts}}", "bold")]
+        line = Text.assemble(f"{unit:<12} ", (f"{rate_text(amount):>{amounts}}", "bold"))
         if limit is not None:
-            pieces.append(Piece(f" of {rate_text(limit):>{limits}}"))
-            pieces.append(Piece(f"{percent_text(amount, limit):>7}", "cyan"))
+            line.append(f" of {rate_text(limit):>{limits}}")
+            line.append(f"{percent_text(amount, limit):>7}", "cyan")
         elif limits:
-            pieces.append(Piece(f"    {'':>{limits}} limit unknown", "dim"))
-        lines.append((importance, pieces))
+            line.append(f"    {'':>{limits}} limit unknown", "dim")
+        lines.append((importance, line))
     return lines
 
 
-def deployments(view: View, width: int, height: int) -> list[list[Piece]]:
+def deployments(view: View, width: int, height: int) -> list[Text]:
     """Return a line for each deployment, if there are several or the only one is not healthy."""
-    standings = worst_first(view.deployments)
-    if len(standings) == 1 and is_healthy(standings[0]):
+    states = worst_first(view.deployments)
+    if len(states) == 1 and is_healthy(states[0]):
         return []
     most = max(1, min(MOST_DEPLOYMENTS, height - 7))
-    shown = standings if len(standings) <= most else standings[: most - 1]
-    longest = max(12, width - 52)
-    names = [short_name(each.deployment, longest) for each in shown]
-    column = max([len(name) for name in names], default=0)
+    shown = states if len(states) <= most else states[: most - 1]
+    names = [short_name(each.deployment, max(12, width - 52)) for each in shown]
+    column = max(map(len, names), default=0)
     lines = []
     for each, name in zip(shown, names, strict=True):
         style = "green" if is_healthy(each) else "yellow" if each.state == "up" else "red"
-        lines.append([Piece(f"{name:<{column}}  "), Piece(deployment_state(each), style)])
-    rest = Counter(each.state for each in standings[len(shown) :])
+        lines.append(Text.assemble(f"{name:<{column}}  ", (deployment_state(each), style)))
+    rest = Counter(each.state for each in states[len(shown) :])
     if rest:
         text = f"and {count_text(rest.total(), 'more deployment')}: {counts_text(rest)}"
-        lines.append([Piece(text, "dim")])
+        lines.append(Text(text, "dim"))
     return lines
 
 
 def stopping(view: View) -> str:
     """Return what a run that is stopping is still waiting for."""
-    if not view.in_flight:
+    if not view.in_flight or view.pulse is None:
         return "Stopping: saving completed rows"
-    assert view.pulse is not None
     oldest = duration_text(view.pulse.oldest_seconds)
     return f"Stopping: {count_text(view.in_flight, 'request')} in flight, the oldest for {oldest}"
 
 
-def with_dots(pieces: Sequence[Piece], width: int) -> list[Piece]:
+def with_dots(pieces: Sequence[Text], width: int) -> Text:
     """Return the pieces that fit, at least the first, with dots between them."""
-    line: list[Piece] = []
-    used = 0
-    for piece in pieces:
-        needed = len(piece.text) + (len(SEPARATOR) if line else 0)
-        if line and used + needed > width:
+    line = pieces[0].copy()
+    for piece in pieces[1:]:
+        if line.cell_len + len(SEPARATOR) + piece.cell_len > width:
             break
-        if line:
-            line.append(Piece(SEPARATOR, "dim"))
-        line.append(piece)
-        used += needed
+        line = Text.assemble(line, (SEPARATOR, "dim"), piece)
     return line
 
 
-def cropped(line: Sequence[Piece], width: int) -> list[Piece]:
-    """Return a line that is not wider than the terminal."""
-    if sum(cell_len(piece.text) for piece in line) <= width:
-        return list(line)
-    kept: list[Piece] = []
-    left = max(0, width - 1)
-    for piece in line:
-        if cell_len(piece.text) >= left:
-            kept.append(Piece(set_cell_size(piece.text, left), piece.style))
-            break
-        kept.append(piece)
-        left -= cell_len(piece.text)
-    return [*kept, Piece("…", "dim")]
+@dataclass(slots=True)
+class Canvas:
+    """The last lines of a terminal."""
+
+    console: Console
+    widths: list[int] = field(default_factory=list)
+
+    def draw(self, lines: Sequence[Text], width: int, *, above: Sequence[str] = ()) -> None:
+        """Replace the last drawing with these lines, below any text that stays. Raises `OSError`."""
+        # A terminal that has become narrower has wrapped its lines.
+        up = sum(max(1, -(-each // max(width, 1))) for each in self.widths)
+        start = f"{HOME}\x1b[{up}A" if up else HOME
+        with self.console.capture() as styled:
+            self.console.print(*lines, sep="\n", soft_wrap=True)
+        below = styled.get().split("\n")[: len(lines)]
+        drawn = "".join(f"{line}{CLEAR_RIGHT}\r\n" for line in (*above, *below))
+        if not self.console.encoding.lower().startswith("utf"):
+            drawn = drawn.translate(PLAIN)
+        self.widths = [line.cell_len for line in lines]
+        self.console.file.write(f"{start}{drawn}{CLEAR_BELOW}")
+        self.console.file.flush()
+
+    def forget(self) -> None:
+        """Start the next drawing below what other programs have written."""
+        self.widths = []

@@ -13,17 +13,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from batchscore.cli.plan_files import NOT_SCORED, files_table
+from batchscore.cli.say import limited_list
 from batchscore.errors import duration_text, name_settings, setting_name
+from batchscore.plan.estimates import RateLimits
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
-from batchscore.plan.pace import RateLimits
-from batchscore.report.words import count_text, money_text, size_text
+from batchscore.report.words import count_text, money_text, short_name, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.task import EMBEDDINGS, TASKS
 
-#: How many problems and skipped files are listed before "N more".
-MOST_LISTED = 5
+#: Up to this many files are all listed; of more, only the largest and those with problems.
+MOST_SHOWN = 20
+LARGEST_SHOWN = 8
+WRONG_SHOWN = 8
+
+COLUMNS = ("rows", "empty", "oversized", "unreadable", "prompt tokens")
+
+#: Reasons why rows are not scored; a column of zeros is left out.
+NOT_SCORED = ("empty", "oversized", "unreadable")
+
+#: Names of files are cut to fit, but not to less than this.
+SHORTEST_NAME = 8
 
 #: Width of a limit or a duration in characters.
 MOST_PACE = 11
@@ -37,6 +47,18 @@ REMARKS = {
     "truncated": f"{{}} too long: they would be truncated ({setting_name('on_long_input')} truncate).",
     "with_pictures": "{} with images, audio or files, whose tokens are not counted.",
 }
+
+
+#: The counts of rows of each file in JSON.
+ROW_COUNTS = (
+    "empty",
+    "oversized",
+    "row_too_large",
+    "input_too_long",
+    "above_quota",
+    "truncated",
+    "unreadable",
+)
 
 
 def show(plan: Plan, console: Console) -> None:
@@ -88,7 +110,7 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "duration", f"at least {duration_text(pace.minutes * 60)} at {limits_text(limits)}{share}{by}"
     yield "output", output_text(plan)
     if plan.cost is not None:
-        most = "" if vectors else "at most " if plan.bounded else "with that estimate "
+        most = "" if vectors else "at most " if settings.answer_tokens is not None else "with that estimate "
         prices = f"input {settings.price_in:g}" + ("" if vectors else f", output {settings.price_out:g}")
         yield "estimated cost", f"{most}{money_text(plan.cost)} ({prices} per 1M tokens)"
     elif settings.prices is not None:
@@ -105,7 +127,7 @@ def enumeration(words: Sequence[str]) -> str:
 
 def answer_tokens_text(plan: Plan) -> str:
     """Return the number of answer tokens, and how certain it is."""
-    if plan.bounded:
+    if plan.settings.answer_tokens is not None:
         return f"{plan.answer_tokens:,} at most, as limited by the settings"
     default = TASKS[plan.settings.task].default_answer_tokens
     limit = setting_name("max_tokens")
@@ -123,6 +145,49 @@ def output_text(plan: Plan) -> str:
     if vectors and plan.dimensions is None:
         return f"unknown: the vector length of this model is not known ({setting_name('dimensions')})"
     return f"unknown: {setting_name('usage')} and {setting_name('raw')} store what the service returns"
+
+
+def files_table(files: Sequence[FileFigures], width: int) -> Table:
+    """Return the files with their figures and the total; reasons that no row has are left out."""
+    shown = files_to_list(files)
+    rest = [figures for figures in files if not any(figures is one for one in shown)]
+    groups = [[figures] for figures in shown] + ([rest] if rest else []) + ([files] if len(files) > 1 else [])
+    columns = [name for name in COLUMNS if name not in NOT_SCORED or any(getattr(one, name) for one in files)]
+    cells = [[cell(group, name) for name in columns] for group in groups]
+    widths = [max(map(len, figures)) for figures in zip(columns, *cells, strict=True)]
+    room = max(SHORTEST_NAME, width - sum(widths) - 3 * len(widths))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("file", no_wrap=True)
+    for name, *figures in zip(columns, *cells, strict=True):
+        # In a narrow terminal heads take two lines and names are cut, but never figures.
+        table.add_column(name, justify="right", min_width=max(map(len, (*name.split(), *figures))))
+    for one, row in zip(shown, cells, strict=False):
+        table.add_row(Text(short_name(one.file, room)), *row)
+    if rest:
+        table.add_row(Text(f"{len(rest):,} more files", style="italic"), *cells[len(shown)])
+    if len(files) > 1:
+        table.add_section()
+        table.add_row(Text("all files"), *cells[-1], style="bold")
+    return table
+
+
+def files_to_list(files: Sequence[FileFigures]) -> list[FileFigures]:
+    """Return the files that the table lists, in input order."""
+    if len(files) <= MOST_SHOWN:
+        return list(files)
+    largest = sorted(files, key=lambda one: -(one.tokens or one.all_rows))[:LARGEST_SHOWN]
+    wrong = [one for one in files if one.problem or one.oversized or one.unreadable][:WRONG_SHOWN]
+    return [one for one in files if any(one is other for other in (*largest, *wrong))]
+
+
+def cell(files: Sequence[FileFigures], name: str) -> str:
+    """Return the total of a figure over files."""
+    if name == "rows":
+        exact = all(figures.exact for figures in files)
+        return f"{'' if exact else '~'}{sum(figures.all_rows for figures in files):,}"
+    if name in NOT_SCORED:
+        return f"{sum(one.total(name) for one in files):,}"
+    return f"{sum(one.tokens for one in files):,.0f}"
 
 
 def paces_table(plan: Plan) -> Table:
@@ -159,21 +224,14 @@ def notes(plan: Plan) -> Iterator[str]:
         changed = count_text(len(scored.changed), "file")
         yield f"{changed} changed since scored: all rows are planned, but unchanged rows are not sent again."
     for name, remark in REMARKS.items():
-        rows = round(sum(getattr(one, name) * one.scale for one in found.files))
+        rows = sum(one.total(name) for one in found.files)
         if rows:
             yield remark.format(count_text(rows, "row"))
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
-    unreadable += [(each.file, each.reason) for each in plan.survey.problems]
-    yield from limited_list("cannot be scored (completely)", unreadable)
-    yield from limited_list("skipped", [(each.name, each.reason) for each in plan.survey.skipped])
-
-
-def limited_list(what: str, named: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield names with reasons, only the first if there are many."""
-    for name, reason in named[:MOST_LISTED]:
-        yield f"{what}: {name}: {reason}"
-    if len(named) > MOST_LISTED:
-        yield f"{what}: {len(named) - MOST_LISTED:,} more files; --json lists all"
+    unreadable += [(each.name, each.reason) for each in plan.survey.problems]
+    yield from limited_list("cannot be scored (completely)", unreadable, "--json lists all")
+    skipped = [(each.name, each.reason) for each in plan.survey.skipped]
+    yield from limited_list("skipped", skipped, "--json lists all")
 
 
 def limits_text(limits: RateLimits) -> str:
@@ -196,17 +254,11 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "known": found.known,
         "to_ask": found.prompts,
         "duplicates": round(found.prompts - found.sent),
-        "empty": sum(one.empty for one in found.files),
-        "oversized": sum(one.oversized for one in found.files),
-        "unreadable": sum(one.unreadable for one in found.files),
+        **{name: sum(one.total(name) for one in found.files) for name in NOT_SCORED},
         "prompt_tokens": found.tokens,
-        "counted": {
-            "how": plan.counter.how,
-            "accuracy": plan.counter.accuracy,
-            "vocabulary": plan.counter.vocabulary,
-        },
+        "counted": {name: getattr(plan.counter, name) for name in ("how", "accuracy", "vocabulary")},
         "answer_tokens": plan.answer_tokens,
-        "answer_tokens_bounded": plan.bounded,
+        "answer_tokens_bounded": settings.answer_tokens is not None,
         "requests": found.all_requests,
         "limits_given": plan.given,
         "times": [
@@ -227,7 +279,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "limited": found.limited,
         "discarded": plan.scored.discarded,
         "files": [file_fields(one) for one in found.files],
-        "unreadable_files": [{"file": one.file, "problem": one.reason} for one in plan.survey.problems],
+        "unreadable_files": [{"file": one.name, "problem": one.reason} for one in plan.survey.problems],
         "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
         "seconds": round(plan.seconds, 3),
     }
@@ -235,21 +287,14 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 def file_fields(figures: FileFigures) -> dict[str, Any]:
     """Return the figures of one file."""
-    scale = figures.scale
     return {
         "file": figures.file,
         "rows": figures.all_rows,
         "rows_exact": figures.exact,
         "read": round(figures.read, 4),
-        "known": round(figures.known * scale),
-        "to_ask": round(figures.prompts * scale),
-        "empty": figures.empty,
-        "oversized": figures.oversized,
-        "row_too_large": round(figures.row_too_large * scale),
-        "input_too_long": round(figures.input_too_long * scale),
-        "above_quota": round(figures.above_quota * scale),
-        "truncated": round(figures.truncated * scale),
-        "unreadable": figures.unreadable,
+        "known": figures.total("known"),
+        "to_ask": figures.total("prompts"),
+        **{name: figures.total(name) for name in ROW_COUNTS},
         "prompt_tokens": round(figures.tokens),
         "problem": figures.problem,
     }

@@ -20,8 +20,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from batchscore.cli.panel import panel
-from batchscore.cli.terminal import Canvas
+from batchscore.cli.panel import Canvas, panel
 from batchscore.errors import name_settings
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import View, Watch
@@ -62,12 +61,7 @@ class Progress:
         self.verbose = verbose
         self.watch = Watch(answer_tokens, cost)
         self.console = Console(file=self.stream)
-        unicode = self.console.encoding.lower().startswith("utf")
-        self.canvas = (
-            Canvas(self.stream, colours=not self.console.no_color, unicode=unicode)
-            if in_place and is_terminal(self.stream)
-            else None
-        )
+        self.canvas = Canvas(self.console) if in_place and is_terminal(self.stream) else None
         self.notices: deque[str] = deque(maxlen=MOST_NOTICES)
         self.view: View | None = None
         self.viewed_at = 0.0

@@ -11,8 +11,9 @@ import click
 from batchscore.errors import OutputError, name_settings
 from batchscore.settings.declare import as_flag
 
-#: How many lines of a list are shown before "and N more".
+#: How many lines of a list are shown before "and N more", and how many files for each reason.
 MOST_LISTED = 10
+MOST_FILES = 5
 
 
 def say(text: str | bytes, *, err: bool = False) -> None:
@@ -35,3 +36,10 @@ def bullets(lines: Sequence[str]) -> str:
     shown = [f"  {line}" for line in lines[:MOST_LISTED]]
     more = [f"  and {len(lines) - MOST_LISTED:,} more"] if len(lines) > MOST_LISTED else []
     return "\n".join([*shown, *more])
+
+
+def limited_list(what: str, files: Sequence[tuple[str, str]], others: str) -> list[str]:
+    """Return a line for each file with its reason; of many only the first, and what lists the `others`."""
+    lines = [f"{what}: {name}: {reason}" for name, reason in files[:MOST_FILES]]
+    more = len(files) - MOST_FILES
+    return [*lines, f"{what}: {more:,} more files; {others}"] if more > 0 else lines

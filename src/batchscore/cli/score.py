@@ -13,8 +13,8 @@ import orjson
 from batchscore.cli.options import GroupedHelp, config_option, settings_options
 from batchscore.cli.say import say
 from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings
-from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.report.json_text import json_safe
+from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
+from batchscore.report.words import json_safe
 from batchscore.rows import Event, Listen, Notice
 from batchscore.settings.config_file import config_file
 from batchscore.settings.declare import as_flag
@@ -71,37 +71,29 @@ def score(
     events = JsonEvents(click.echo if as_json else None)
     with events.report_failure():
         flags["param"] = parse_param_flags(flags.get("param") or ())
-        exit_code = score_and_show(inputs, config, events, flags, quiet=quiet, verbose=verbose)
-    sys.exit(int(exit_code))
+        chosen = resolve_settings(
+            flags, environ=os.environ, config=config_file(config, os.environ, here=True)
+        )
+        finished = score_and_show(inputs, chosen, events, quiet=quiet, verbose=verbose)
+    sys.exit(int(finished))
 
 
 def score_and_show(
-    inputs: tuple[str, ...],
-    config: str | None,
-    events: JsonEvents,
-    flags: dict[str, Any],
-    *,
-    quiet: bool,
-    verbose: bool,
+    inputs: tuple[str, ...], chosen: ResolvedSettings, events: JsonEvents, *, quiet: bool, verbose: bool
 ) -> ExitCode:
     """Score files, show progress and summary, and return the exit code."""
-    file = config_file(config, os.environ, here=True)
-    chosen = resolve_settings(flags, environ=os.environ, config=file)
-    settings = chosen.settings
     from batchscore.cli.progress import Progress  # noqa: PLC0415 - rich is slow to load
     from batchscore.cli.summary import summary, to_json  # noqa: PLC0415
     from batchscore.run.score_files import score_files  # noqa: PLC0415
 
-    events.start(
-        task=settings.task,
-        model=settings.model,
-        simulated=settings.simulate,
-        inputs=inputs,
-        output=settings.output,
-    )
-    in_place = not (events.enabled and sys.stdout.isatty())
+    settings = chosen.settings
+    facts = {"simulated": settings.simulate, "inputs": list(inputs), "output": settings.output}
+    events.write_line("started", task=settings.task, model=settings.model, **facts)
     progress = Progress(
-        in_place=in_place, verbose=verbose, answer_tokens=settings.charged_answer_tokens, cost=settings.cost
+        in_place=not (events.enabled and sys.stdout.isatty()),
+        verbose=verbose,
+        answer_tokens=settings.charged_answer_tokens,
+        cost=settings.cost,
     )
     with nullcontext() if quiet else progress:
         listeners: list[Listen] = [*([] if quiet else [progress]), *([events] if events.enabled else [])]
@@ -116,15 +108,11 @@ def score_and_show(
         # The same command with --overwrite would start from scratch instead of resuming.
         command = shown_command(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
         finished = score_files(
-            settings,
-            inputs,
-            environ=os.environ,
-            listen=listen,
-            named=chosen.sources,
-            command=command,
+            settings, inputs, environ=os.environ, listen=listen, named=chosen.sources, command=command
         )
+    failed = finished.exit_code is not ExitCode.DONE
     if events.enabled:
         say(orjson.dumps(json_safe(to_json(finished))))
-    elif not quiet or finished.exit_code is not ExitCode.DONE:
-        say(summary(finished, words=sys.argv[1:]), err=finished.exit_code is not ExitCode.DONE)
+    elif failed or not quiet:
+        say(summary(finished, words=sys.argv[1:]), err=failed)
     return finished.exit_code

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from batchscore.cli.say import limited_list
 from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, duration_text, name_settings, setting_name
 from batchscore.report.advice import RunState, advice, next_step
 from batchscore.report.words import code_text, count_text, counts_text, money_text
@@ -26,10 +27,11 @@ def summary(run: RunResult, *, words: Sequence[str]) -> str:
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
     lines += requests_and_cost(run)
-    lines += limited_list(
-        "cannot be scored", [f"{each.file}: {each.problem}" for each in end.unreadable], run
-    )
-    lines += limited_list("skipped", [f"{each.name}: {each.reason}" for each in run.survey.skipped], run)
+    others = f"all are listed in {run.record}"
+    unreadable = [(each.file, each.problem) for each in end.unreadable]
+    skipped = [(each.name, each.reason) for each in run.survey.skipped]
+    lines += [f"  {line}" for line in limited_list("cannot be scored", unreadable, others)]
+    lines += [f"  {line}" for line in limited_list("skipped", skipped, others)]
     lines += changes(run)
     if end.repeated_ids:
         have = "row has" if end.repeated_ids == 1 else "rows have"
@@ -143,14 +145,6 @@ def some(files: Sequence[str]) -> str:
     """Return names of files, only the first if there are many."""
     more = f" and {len(files) - MOST_LISTED:,} more" if len(files) > MOST_LISTED else ""
     return ", ".join(files[:MOST_LISTED]) + more
-
-
-def limited_list(what: str, found: Sequence[str], run: RunResult) -> list[str]:
-    """Return a line for each, only the first if there are many, and where all are listed."""
-    lines = [f"  {what}: {each}" for each in found[:MOST_LISTED]]
-    if len(found) > MOST_LISTED:
-        lines.append(f"  {what}: {len(found) - MOST_LISTED:,} more files; all are listed in {run.record}")
-    return lines
 
 
 def state_of(run: RunResult, command: Sequence[str]) -> RunState:

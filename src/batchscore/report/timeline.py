@@ -16,7 +16,7 @@ from math import log2
 from typing import Any
 
 from batchscore.errors import ErrorCode, name_settings
-from batchscore.report.json_text import json_safe
+from batchscore.report.words import json_safe
 from batchscore.rows import Attempt, DeploymentState, Event, Heartbeat, Notice, RowsSettled
 
 #: The version of the format of `record()`.

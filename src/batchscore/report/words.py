@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from typing import Any
 
 from batchscore.errors import duration_text
 
@@ -89,3 +90,12 @@ def short_name(name: str, most: int = LONGEST_NAME) -> str:
         return name
     head = (most - 1) // 2
     return f"{name[:head]}…{name[head + 1 - most :]}"
+
+
+def json_safe(value: Any) -> Any:
+    """Return a value whose texts can be written as JSON: bytes in paths that are not UTF-8 are escaped."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {str(json_safe(key)): json_safe(each) for key, each in value.items()}
+    return [json_safe(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -51,7 +51,7 @@ class Job:
     async def run(self) -> tuple[FileFinished, ...]:
         """Score everything and return each file's figures; an error that ends the run goes to `stop`."""
         for each in self.source.survey.problems:
-            figures = FileFinished(each.file, "unreadable", 0, 0, 0, 0, problem=each.reason, complete=False)
+            figures = FileFinished(each.name, "unreadable", 0, 0, 0, 0, problem=each.reason, complete=False)
             self.finish(figures)
         with self.stop.keep_error():
             await self.settle_all()
@@ -206,15 +206,6 @@ class Job:
     def figures(self, name: str, state: str, unscored: int = 0, *, complete: bool) -> FileFinished:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it does not hold."""
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.task.name, {})
-        return FileFinished(
-            file=name,
-            state=state,
-            rows=manifest.rows + unscored,
-            ok=manifest.ok,
-            errors=manifest.errors,
-            empty=manifest.empty,
-            known=self.source.known.get(name, self.source.settled_rows(manifest)),
-            problem=manifest.problem,
-            complete=complete,
-            **manifest.costs,
-        )
+        figures = manifest.totals() | {"state": state, "rows": manifest.rows + unscored}
+        known = self.source.known.get(name, self.source.settled_rows(manifest))
+        return FileFinished(**figures, known=known, complete=complete)

@@ -18,15 +18,15 @@ from itertools import count
 
 import orjson
 
-from batchscore.endpoint.from_settings import Endpoint
+from batchscore.endpoint.target import Endpoint
 from batchscore.errors import ExitCode, name_settings
 from batchscore.output.layout import Layout
-from batchscore.output.place import Output
+from batchscore.output.spec import Output
 from batchscore.plan.survey import Survey
-from batchscore.report.json_text import json_safe
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Statistics
 from batchscore.report.timeline import Timeline
+from batchscore.report.words import json_safe
 from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import without_secrets

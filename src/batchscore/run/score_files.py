@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from batchscore.endpoint.from_settings import Endpoint, endpoints_of, start_simulator
+from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
 from batchscore.errors import BatchscoreError, OutputError, ServiceRefused, SettingsError, setting_name
@@ -21,12 +21,12 @@ from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import Lock
-from batchscore.output.one_file import write_one_file
-from batchscore.output.open import open_ledger
-from batchscore.output.place import Output, lock_output, output_of
-from batchscore.output.spec import fingerprint_of, output_spec
+from batchscore.output.merge import write_one_file
+from batchscore.output.open import lock_output, open_ledger
+from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
 from batchscore.plan.survey import Survey, survey
-from batchscore.report.page.make import quickly, write_report
+from batchscore.report.page.make import write_report
+from batchscore.report.page.sample import quickly
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline

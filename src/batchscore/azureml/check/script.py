@@ -30,9 +30,9 @@ from batchscore.azureml.host import (
     errors_name_variables,
     name_variables,
 )
-from batchscore.endpoint.from_settings import endpoints_of
+from batchscore.endpoint.target import endpoints_of
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import parse_spec
 from batchscore.settings.checks import check, check_deployments
 from batchscore.settings.config_file import ConfigFile, read_toml
 from batchscore.settings.deadline import parse_deadline
@@ -297,7 +297,7 @@ def _start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) 
         try:
             with errors_name_variables(environ):
                 settings = Settings(
-                    **gather({**given, "task": task}, environ=environ, file=ConfigFile(settings=in_file))
+                    **gather({**given, "task": task}, environ=environ, file=ConfigFile(settings=in_file))[0]
                 )
                 parse_spec(cut(PromptSettings, settings))
                 endpoints_of(cut(EndpointSettings, settings), environ, None)
@@ -310,7 +310,7 @@ def _setting_problem(name: str, value: str) -> str | None:
     declared = _DECLARED.get(name)
     if declared is None:
         return None if name in OTHER_VARIABLES else f"{name}: there is no such setting."
-    if declared.metadata["only_flag"] or declared.metadata["only_file"]:
+    if declared.metadata["only"] is not None:
         return f"{name} is not read: this setting cannot be a variable."
     try:
         check(declared, parse(declared, value, name))

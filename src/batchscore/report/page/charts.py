@@ -6,15 +6,19 @@ because light and dark mode have their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 from typing import Any
+
+import numpy as np
 
 from batchscore.errors import duration_text
 from batchscore.report.page.answers import Histogram
-from batchscore.report.page.markup import Html, concat, element, visible
-from batchscore.report.page.time_axis import Span, TimeAxis
-from batchscore.report.page.vectors import VectorMap, points_by_file, rounded
+from batchscore.report.page.markup import Html, element, visible
+from batchscore.report.page.time_axis import TimeAxis
+from batchscore.report.page.vectors import VectorMap, points_by_file
 from batchscore.report.timeline import percentile
 from batchscore.report.words import large_count_text, percent_text
 
@@ -41,8 +45,8 @@ class Chart:
         """Return the element in which it is drawn."""
         kinds = " ".join(kind for kind, wanted in (("wide", self.wide), ("tall", self.tall)) if wanted)
         canvas = element("canvas", "", id=number, role="img", aria_label=f"{self.title}. {self.says}")
-        caption = element("figcaption", concat([self.title, element("small", self.says)]))
-        return element("figure", concat([caption, element("div", canvas, class_="canvas")]), class_=kinds)
+        caption = element("figcaption", self.title, element("small", self.says))
+        return element("figure", caption, element("div", canvas, class_="canvas"), class_=kinds)
 
 
 def over_time(axis: TimeAxis) -> list[Chart]:
@@ -57,106 +61,90 @@ def rate(axis: TimeAxis, kind: str) -> Chart | None:
     """Return the chart of tokens or requests per minute and their limit."""
     names = ("prompt_tokens", "completion_tokens") if kind == "tpm" else ("requests",)
     what = "tokens" if kind == "tpm" else "requests"
-    total = sum(axis.total(name) for name in names)
+    total = axis.total(*names)
     if not total:
         return None
-    values = [rounded(each.per_minute(*names)) for each in axis.spans]
-    limits = [None if (limit := each.limit(kind)) is None else rounded(limit) for each in axis.spans]
-    series = [{**line(f"{what} per minute", values, "c1"), "fill": True}]
-    mean = total * 60 / sum(each.seconds for each in axis.spans)
-    says = f"{large_count_text(total)} {what}, {large_count_text(mean)} per minute on average"
+    shown = [series(f"{what} per minute", axis.per_minute(*names), "c1", type="line", fill=True)]
+    mean = large_count_text(total * 60 / axis.seconds.sum())
+    says = f"{large_count_text(total)} {what}, {mean} per minute on average"
     used = axis.used(kind)
     if used is None:
         says += "; the limit is unknown"
     else:
-        series.append({**line("limit", limits, "limit"), "dashed": True, "order": -1})
+        shown.append(series("limit", axis.limits[kind], "limit", type="line", dashed=True, order=-1))
         says += f", {percent_text(used, decimals=1)} of the limit over the whole run"
     y = {"title": f"{what} per minute", "unit": "per minute"}
-    return over_axis(axis, f"{what.capitalize()} per minute and their limit", f"{says}.", series, y)
+    return over_axis(axis, f"{what.capitalize()} per minute and their limit", f"{says}.", shown, y)
 
 
-def line(label: str, values: Sequence[float | None], colour: str) -> dict[str, Any]:
-    """Return the series of a line."""
-    return {"label": label, "data": list(values), "colour": colour, "type": "line"}
+def series(label: str, values: Iterable[float], colour: str, **more: Any) -> dict[str, Any]:
+    """Return one series of a chart; `nan` is unknown."""
+    figures = [None if isnan(value) else rounded(value) for value in values]
+    return {"label": label, "data": figures, "colour": colour, **more}
 
 
 def over_axis(
-    axis: TimeAxis, title: str, says: str, series: Sequence[dict[str, Any]], y: dict[str, Any], **more: Any
+    axis: TimeAxis, title: str, says: str, shown: Sequence[dict[str, Any]], y: dict[str, Any], **more: Any
 ) -> Chart:
     """Return a chart over time."""
     x = "time since the start" if axis.clock == "elapsed" else "time (UTC)"
-    kind = series[0].get("type", "bar")
-    return Chart(
-        title, says, {"labels": list(axis.labels), "x": x, "type": kind, "series": series, "y": y, **more}
-    )
+    kind = shown[0].get("type", "bar")
+    spec = {"labels": list(axis.labels), "x": x, "type": kind, "series": shown, "y": y, **more}
+    return Chart(title, says, spec)
 
 
 def rows(axis: TimeAxis) -> Chart | None:
     """Return the chart of scored and failed rows per minute."""
     kinds = (("ok", "scored", "c3"), ("failed", "failed", "limit"), ("empty", "empty", "c8"))
-    shown = [(name, label, colour) for name, label, colour in kinds if axis.total(name)]
-    if not shown:
+    found = [kind for kind in kinds if axis.total(kind[0])]
+    if not found:
         return None
-    series = [
-        {"label": label, "data": [rounded(each.per_minute(name)) for each in axis.spans], "colour": colour}
-        for name, label, colour in shown
-    ]
-    counts = ", ".join(f"{axis.total(name):,.0f} {label}" for name, label, _ in shown)
+    shown = [series(label, axis.per_minute(name), colour) for name, label, colour in found]
+    counts = ", ".join(f"{axis.total(name):,.0f} {label}" for name, label, _ in found)
     y = {"title": "rows per minute", "unit": "per minute", "stacked": True}
-    return over_axis(axis, "Rows per minute", f"Rows that got a record: {counts}.", series, y)
+    return over_axis(axis, "Rows per minute", f"Rows that got a record: {counts}.", shown, y)
 
 
 def latency(axis: TimeAxis) -> Chart | None:
     """Return the chart of latency percentiles."""
-    steps = axis.steps
-    if not steps:
+    overall = sum(axis.steps, Counter[int]())
+    if not overall:
         return None
     shares = (("p50", 0.5, "c1"), ("p95", 0.95, "c5"), ("p99", 0.99, "c6"))
-    values = [[each.percentile(share) for each in axis.spans] for _, share, _ in shares]
-    series = [
-        line(label, [None if value is None else rounded(value) for value in each], colour)
-        for (label, _, colour), each in zip(shares, values, strict=True)
+    shown = [
+        series(label, [percentile(each, share) or nan for each in axis.steps], colour, type="line")
+        for label, share, colour in shares
     ]
-    known = [value for each in values for value in each if value is not None]
-    y = {
-        "title": "latency",
-        "unit": "seconds",
-        "log": True,
-        "least": rounded(min(known) / 1.5),
-        "most": rounded(max(known) * 1.5),
-    }
-    overall = [f"{label} {duration_text(percentile(steps, share) or 0.0)}" for label, share, _ in shares]
-    says = f"All requests: {', '.join(overall)}. The axis is logarithmic."
-    return over_axis(axis, "Latency of requests", says, series, y)
+    known = [value for each in shown for value in each["data"] if value is not None]
+    limits = {"least": rounded(min(known) / 1.5), "most": rounded(max(known) * 1.5)}
+    y = {"title": "latency", "unit": "seconds", "log": True, **limits}
+    all_in_all = [f"{label} {duration_text(percentile(overall, share) or 0.0)}" for label, share, _ in shares]
+    says = f"All requests: {', '.join(all_in_all)}. The axis is logarithmic."
+    return over_axis(axis, "Latency of requests", says, shown, y)
 
 
 def trouble(axis: TimeAxis) -> Chart | None:
     """Return the chart of failed requests, and of the time in which no request could be sent."""
-    refused, failed = axis.total("refused"), axis.total("failed_requests")
-    paused, down = axis.total("paused"), axis.total("down")
-    if not (refused or failed or paused or down):
-        return None
-
-    def share_of_time(span: Span, name: str) -> float:
-        return float(rounded(min(span.sums[name] / max(span.sums["watched"], 0.001), 1) * 100))
-
-    kinds = (("refused", "429s", "c2"), ("failed_requests", "other failures", "limit"))
-    series: list[dict[str, Any]] = [
-        {"label": label, "data": [rounded(each.sums[name]) for each in axis.spans], "colour": colour}
-        for name, label, colour in kinds
+    counts = (("refused", "429s", "c2"), ("failed_requests", "other failures", "limit"))
+    times = (("paused", "time paused by the service", "c4"), ("down", "time not responding", "c6"))
+    shown = [series(label, axis.sums[name], colour) for name, label, colour in counts if axis.total(name)]
+    watched = np.maximum(axis.sums["watched"], 0.001)
+    in_trouble = [
+        series(label, np.minimum(axis.sums[name] / watched, 1) * 100, colour, type="line", axis="y2")
+        for name, label, colour in times
         if axis.total(name)
     ]
-    more: dict[str, Any] = {}
-    for name, label, colour in (("paused", "paused by the service", "c4"), ("down", "not responding", "c6")):
-        if axis.total(name):
-            data = [share_of_time(each, name) for each in axis.spans]
-            series.append({**line(f"time {label}", data, colour), "axis": "y2"})
-            more["y2"] = {"title": "% of the time", "unit": "% of the time", "most": 100}
+    if not shown and not in_trouble:
+        return None
+    refused, failed, paused, down = (axis.total(name) for name, _, _ in (*counts, *times))
     says = f"{refused:,.0f} 429s, {failed:,.0f} other failures"
     says += f", {duration_text(paused)} paused by the service" if paused else ""
     says += f", {duration_text(down)} without responses" if down else ""
     y = {"title": "requests", "unit": "requests", "stacked": True}
-    return over_axis(axis, "429s, failures and pauses", f"{says}.", series, y, **{**more, "type": "bar"})
+    more: dict[str, Any] = {"type": "bar"}
+    if in_trouble:
+        more["y2"] = {"title": "% of the time", "unit": "% of the time", "most": 100}
+    return over_axis(axis, "429s, failures and pauses", f"{says}.", [*shown, *in_trouble], y, **more)
 
 
 def in_flight(axis: TimeAxis) -> Chart | None:
@@ -164,23 +152,22 @@ def in_flight(axis: TimeAxis) -> Chart | None:
     total = axis.total("watched")
     if not total or not axis.total("in_flight"):
         return None
-    values = [rounded(each.sums["in_flight"] / each.seconds) for each in axis.spans]
-    mean = axis.total("in_flight") / sum(each.seconds for each in axis.spans)
+    values = axis.sums["in_flight"] / axis.seconds
+    mean = axis.total("in_flight") / axis.seconds.sum()
     waited = percent_text(axis.total("for_quota"), total, decimals=1)
-    return over_axis(
-        axis,
-        "Requests in flight",
-        f"{mean:,.1f} on average, at most {max(values):,.0f}. Requests waited for quota {waited} of the run.",
-        [{**line("in flight", values, "c7"), "fill": True}],
-        {"title": "requests in flight", "unit": "in flight"},
+    says = (
+        f"{mean:,.1f} on average, at most {values.max():,.0f}. Requests waited for quota {waited} of the run."
     )
+    shown = [series("in flight", values, "c7", type="line", fill=True)]
+    y = {"title": "requests in flight", "unit": "in flight"}
+    return over_axis(axis, "Requests in flight", says, shown, y)
 
 
 def vector_map(vectors: VectorMap) -> Chart:
     """Return the map of vectors, by file."""
     groups = points_by_file(vectors, MOST_FILES)
     others = len({origin.file for origin in vectors.origins}) > MOST_FILES
-    series = [
+    shown = [
         {
             "label": visible(file),
             "colour": REST if others and number == len(groups) - 1 else COLOURS[number],
@@ -202,7 +189,7 @@ def vector_map(vectors: VectorMap) -> Chart:
         says,
         {
             "type": "scatter",
-            "series": series,
+            "series": shown,
             "points": len(vectors.origins),
             "x": f"first component ({shares[0]})",
             "y": {"title": f"second component ({shares[1]})"},
@@ -210,6 +197,11 @@ def vector_map(vectors: VectorMap) -> Chart:
         wide=True,
         tall=True,
     )
+
+
+def rounded(value: float) -> float:
+    """Return a figure with the digits that a chart shows."""
+    return float(f"{value:.4g}")
 
 
 def tip(vectors: VectorMap, index: int) -> Sequence[Any]:

@@ -1,61 +1,59 @@
 """How is the page of an output made?
 
 It reads run records, manifests, error parts and some scores, and writes `report.html` next to them. It
-changes nothing else. The page lists what could not be read.
+changes nothing else. The page lists what could not be read within the time limit, or at all.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
-from batchscore.errors import InputError
+from batchscore.errors import BatchscoreError, InputError
 from batchscore.output.find import output_folder, tasks_in
-from batchscore.report.page.failures import read_failures
-from batchscore.report.page.gather import (
-    TimeLimit,
-    damaged_parts,
-    files_of_last_run,
-    read_accounts,
-    read_runs,
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import (
+    NOT_A_MANIFEST,
+    Manifest,
+    PartFile,
+    manifest_paths,
+    read_manifest,
+    visible_names,
 )
-from batchscore.report.page.model import Failures, PageData, TaskData
+from batchscore.output.verify_parts import refuse_odd
+from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
-from batchscore.report.page.runs import RecordedRun
+from batchscore.report.page.runs import RecordedRun, items, number, run_from
 from batchscore.report.page.sample import (
-    THOROUGH,
-    SampleSize,
+    THOROUGHLY,
+    Effort,
     answers_of_sample,
-    at_the_end,
     map_of_sample,
+    read_failures,
+    read_sample,
 )
 from batchscore.stores import storage
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, StoredPath
 from batchscore.task import EMBEDDINGS, TASKS
 
 #: The page's name in the output folder.
 NAME = "report.html"
 
-#: Seconds of reading for the page at the end of a run, half of them for records and manifests.
-SECONDS_AT_THE_END = 1.0
+#: Greatest number of runs that are read, the latest first; an Azure ML job may have one for each call.
+MOST_RUNS = 2000
 
+#: Larger records are not read.
+MOST_RECORD_BYTES = 64 * 2**20
 
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much is read for a page: `seconds` in total, `None` for no limit, and a `sample` of the scores."""
+#: Concurrent requests to a store.
+_AT_ONCE = 16
 
-    seconds: float | None = None
-    sample: SampleSize | None = THOROUGH
-
-
-THOROUGHLY = Effort()
-WITHOUT_SAMPLE = Effort(sample=None)
-
-
-def quickly(rows: int) -> Effort:
-    """Return the effort at the end of a run with this many scores."""
-    return Effort(SECONDS_AT_THE_END, at_the_end(rows))
+T = TypeVar("T")
 
 
 def write_report(
@@ -83,7 +81,8 @@ def folder_of(named: Place) -> Place:
 
 def gather(folder: Place, named: str, task: str | None, effort: Effort) -> PageData:
     """Read what the page shows; raises `InputError` if there is no such task."""
-    until = TimeLimit.within(None if effort.seconds is None else effort.seconds / 2)
+    # The scores get at least half of the time.
+    until = time.monotonic() + effort.seconds / 2
     runs, problems = read_runs(folder, until)
     there = [each for each in TASKS if each in tasks_in(folder) or any(run.task == each for run in runs)]
     if task is not None and task not in there:
@@ -105,24 +104,172 @@ def gather_task(
     folder: Place, task: str, runs: Sequence[RecordedRun], effort: Effort
 ) -> tuple[TaskData, list[str]]:
     """Read what the page shows of one task; return it with the problems."""
-    until = TimeLimit.within(effort.seconds)
+    until = time.monotonic() + effort.seconds
     files, unread, problems = read_accounts(folder, task, until)
     more = files_of_last_run(runs, (each.file for each in files))
     files = [*files, *more]
-    failures = read_failures(folder, task, files, until) if any(each.errors for each in files) else Failures()
+    failures = read_failures(folder, files, until) if any(each.errors for each in files) else Failures()
     no_sample = ""
     vectors = answers = None
-    if effort.sample is None:
+    sample = islice(read_sample(folder, task, files, effort, until), effort.records)
+    if not effort.records:
         no_sample = "It was not requested."
-    elif until.over:
+    elif time.monotonic() >= until:
         no_sample = "There was not enough time at the end of the run. To make it, run `batchscore report`."
     elif task == EMBEDDINGS.name:
-        vectors = map_of_sample(folder, files, effort.sample, until)
+        vectors = map_of_sample(sample)
     else:
-        answers = answers_of_sample(folder, task, files, effort.sample, until)
+        answers = answers_of_sample(sample, task)
     # For a file whose manifest was left out, the run's record has the same facts.
     unknown = max(unread - len(more), 0)
-    problems += damaged_parts(folder, task, files, until)
+    problems += damaged_parts(folder, files, until)
     return TaskData(
         task, runs, files, unknown, failures, vectors, answers, no_sample, bool(problems)
     ), problems
+
+
+def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]]:
+    """Return an output's runs, the earliest first, and problems with their records."""
+    names = [name for name in visible_names(folder / "runs") if name.endswith(".json")]
+    latest = names[-MOST_RUNS:]
+    problems: list[str] = []
+    if len(names) > len(latest):
+        older = len(names) - len(latest)
+        problems.append(f"{older:,} earlier runs were left out: only the latest {MOST_RUNS:,} are read.")
+    runs: list[RecordedRun] = []
+    places = [folder / "runs" / name for name in reversed(latest)]
+    read = 0
+    # Thousands of runs may each name thousands of files; `files_of_last_run` needs the latest only.
+    through: set[str] = set()
+    for place, found in each_of(places, read_run, until):
+        read += 1
+        if isinstance(found, RecordedRun):
+            seen = found.task in through
+            runs.append(replace(found, record={**found.record, "files": []}) if seen else found)
+            if not found.shared:
+                through.add(found.task)
+            problems += [f"runs/{place.name} {problem}." for problem in found.problems]
+        else:
+            problems.append(f"runs/{place.name} {found}.")
+    if read < len(places):
+        problems.append(f"{len(places) - read:,} earlier runs were left out for lack of time.")
+    return sorted(runs, key=lambda run: (run.started, run.name)), problems
+
+
+def read_run(place: Place) -> RecordedRun | str:
+    """Return a run, or why its record cannot be used."""
+    size = storage.size_of(place)
+    if size is not None and size > MOST_RECORD_BYTES:
+        return f"is too large to be read here ({size / 2**20:,.0f} MiB)"
+    try:
+        return run_from(place.name, b"".join(storage.chunks(place)))
+    except BatchscoreError as error:
+        return f"cannot be read: {error}"
+
+
+def read_accounts(folder: Place, task: str, until: float) -> tuple[list[FileAccount], int, list[str]]:
+    """Return a task's files by name, how many were left out for lack of time, and problems."""
+    places = manifest_paths(Layout(folder, task, ""))
+    files: list[FileAccount] = []
+    problems: list[str] = []
+    read = 0
+    for place, found in each_of(places, read_account, until):
+        read += 1
+        if isinstance(found, FileAccount):
+            files.append(found)
+        else:
+            problems.append(f"manifest/{task}/{place.name} {found}.")
+    return sorted(files, key=lambda each: each.file.split("/")), len(places) - read, problems
+
+
+def read_account(place: Place) -> FileAccount | str:
+    """Return the file of a manifest, or why the manifest cannot be used."""
+    try:
+        manifest = read_manifest(place)
+        refuse_odd(manifest, place, place.parent.parent.parent, place.parent.name)
+        return account_of(manifest)
+    except (BatchscoreError, *NOT_A_MANIFEST) as error:
+        reason = str(error).partition("; ")[0].partition(". ")[0]
+        return f"cannot be used: {reason}"
+
+
+def account_of(manifest: Manifest) -> FileAccount:
+    """Return what a page shows of a manifest."""
+    commits = [manifest.parts[number] for number in sorted(manifest.parts)]
+    return FileAccount(
+        **manifest.totals(),
+        scores=stored_parts(manifest.task, [(commit.scores, commit.ok) for commit in commits]),
+        error_parts=stored_parts(
+            f"errors/{manifest.task}", [(commit.error_records, commit.errors) for commit in commits]
+        ),
+    )
+
+
+def stored_parts(folder: str, found: Sequence[tuple[PartFile | None, int]]) -> tuple[StoredPart, ...]:
+    """Return the parts that exist; a manifest may come from anywhere, so no name leads to another folder."""
+    return tuple(
+        StoredPart(f"{folder}/{PurePosixPath(file.name).name}", file.bytes, rows)
+        for file, rows in found
+        if file is not None and rows
+    )
+
+
+def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list[FileAccount]:
+    """Return the files that only the latest records name: not started, unreadable, or left out."""
+    accounts: dict[str, FileAccount] = {}
+    seen = set(known)
+    for run in reversed(runs):
+        for each in items(run.record.get("files")):
+            name = each.get("file")
+            if isinstance(name, str) and name not in seen:
+                seen.add(name)
+                accounts[name] = account_in_record(name, each)
+        if not run.shared:
+            break
+    return list(accounts.values())
+
+
+def account_in_record(name: str, fields: Mapping[str, Any]) -> FileAccount:
+    """Return a file as a run's record describes it."""
+    names = ("rows", "ok", "errors", "empty", "attempts", "tokens_billed", "tokens_kept")
+    figures: dict[str, Any] = {key: int(number(fields, key)) for key in names}
+    state, problem = fields.get("state"), fields.get("problem")
+    return FileAccount(
+        file=name,
+        state=state if isinstance(state, str) else "unknown",
+        problem=problem if isinstance(problem, str) else "",
+        **figures,
+    )
+
+
+def each_of(places: Sequence[Place], read: Callable[[Place], T], until: float) -> Iterator[tuple[Place, T]]:
+    """Yield what is read at each place, in order, several at a time in a store, until time is up."""
+    if not places or not isinstance(places[0], StoredPath):
+        for place in places:
+            if time.monotonic() >= until:
+                return
+            yield place, read(place)
+        return
+    with ThreadPoolExecutor(_AT_ONCE, "batchscore-report") as pool:
+        for start in range(0, len(places), _AT_ONCE):
+            if time.monotonic() >= until:
+                return
+            some = places[start : start + _AT_ONCE]
+            yield from zip(some, pool.map(read, some), strict=True)
+
+
+def damaged_parts(folder: Place, files: Sequence[FileAccount], until: float) -> list[str]:
+    """Return which parts are missing or differ in size from their manifest, until time is up.
+
+    `batchscore verify` reads parts. In a store nothing is checked: each part would take a request.
+    """
+    problems: list[str] = []
+    for part in (part for each in files for part in (*each.scores, *each.error_parts)):
+        if time.monotonic() >= until or not isinstance(folder, Path):
+            break
+        there = storage.size_of(folder / part.name)
+        if there is None:
+            problems.append(f"{part.name} is missing.")
+        elif there != part.bytes:
+            problems.append(f"{part.name} has {there:,} bytes instead of {part.bytes:,}.")
+    return problems

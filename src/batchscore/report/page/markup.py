@@ -50,9 +50,9 @@ def html(value: Any) -> str:
     return escape(visible(str(value)), quote=True)
 
 
-def name(text: str) -> Html:
-    """Return a name of others, which may be written from right to left."""
-    return Html(f"<bdi>{html(text)}</bdi>")
+def name(text: str | None) -> Html | None:
+    """Return a name of others, which may be written from right to left; `None` if there is none."""
+    return None if text is None else Html(f"<bdi>{html(text)}</bdi>")
 
 
 def data(value: Any) -> str:
@@ -63,12 +63,12 @@ def data(value: Any) -> str:
     return found.decode().replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
 
 
-def element(tag: str, content: Any, **attributes: str) -> Html:
+def element(tag: str, *content: Any, **attributes: str) -> Html:
     """Return an element; `class_` loses its last `_`, other `_` become `-`."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html(value)}"' for key, value in attributes.items()
     )
-    return Html(f"<{tag}{written}>{html(content)}</{tag}>")
+    return Html(f"<{tag}{written}>{concat(content)}</{tag}>")
 
 
 def concat(parts: Iterable[Any], between: str = "") -> Html:
@@ -76,37 +76,34 @@ def concat(parts: Iterable[Any], between: str = "") -> Html:
     return Html(between.join(html(part) for part in parts))
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Any]], *, figures: str = "") -> Html:
-    """Return a table that scrolls if it is too wide.
+def table(caption: str, columns: str, rows: Sequence[Sequence[Any]]) -> Html:
+    """Return a table that scrolls if it is too wide, or nothing if it has no rows.
 
-    `figures` has a letter for each column: `n` for numbers, which are right-aligned, `o` for text on one
-    line, `l` for sentences.
+    `columns` are their heads, separated by `, `. A head may end in `:` and a key of `KINDS`.
     """
-    kinds = figures.ljust(len(heads), "t")
-    head = concat(
-        element("th", text, scope="col", class_="figure" if kind == "n" else "words")
-        for text, kind in zip(heads, kinds, strict=True)
+    if not rows:
+        return Html("")
+    heads = [(head, kind) for head, _, kind in (each.partition(":") for each in columns.split(", "))]
+    head = (
+        element("th", text, scope="col", class_="figure" if kind == "n" else "words") for text, kind in heads
     )
-    body = concat(
-        element("tr", concat(cell(value, kind) for value, kind in zip(row, kinds, strict=True)))
+    body = (
+        element("tr", *(cell(value, kind) for value, (_, kind) in zip(row, heads, strict=True)))
         for row in rows
     )
-    inner = concat(
-        [
-            element("caption", caption),
-            element("thead", element("tr", head)),
-            element("tbody", body),
-        ]
-    )
-    return element(
-        "div", element("table", inner), class_="scroll", tabindex="0", role="region", aria_label=caption
-    )
+    top = element("caption", caption), element("thead", element("tr", *head))
+    inner = element("table", *top, element("tbody", *body))
+    return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+#: Classes of cells: numbers, which are right-aligned, text on one line, and sentences.
+KINDS = {"n": "figure", "o": "once", "l": "long"}
 
 
 def cell(value: Any, kind: str) -> Html:
-    """Return one cell of a kind."""
-    kinds = {"n": "figure", "o": "once", "l": "long"}
-    return element("td", value, class_=kinds[kind]) if kind in kinds else element("td", value)
+    """Return one cell; counts get their separators."""
+    shown = NOTHING if value is None else f"{value:,}" if isinstance(value, int) else value
+    return element("td", shown, class_=KINDS[kind]) if kind else element("td", shown)
 
 
 def bar(share: float) -> Html:

@@ -12,21 +12,20 @@ from batchscore.rows import FileTotals
 
 
 @dataclass(frozen=True, slots=True)
-class PartAccount:
-    """One part: bytes and rows of its score file and its error file, 0 if there is none."""
+class StoredPart:
+    """One file of records: its name within the output, its bytes and rows."""
 
     name: str
     bytes: int
-    ok: int
-    error_bytes: int
-    errors: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
 class FileAccount(FileTotals):
     """The results of one input file, with its parts."""
 
-    parts: tuple[PartAccount, ...] = ()
+    scores: tuple[StoredPart, ...] = ()
+    error_parts: tuple[StoredPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,6 @@ class Failures:
     total: int = 0
     by_code: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[FailedRow]] = field(default_factory=dict)
-
-    @property
-    def all_read(self) -> bool:
-        """Whether all records were read."""
-        return self.read >= self.total
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,13 +17,13 @@ from importlib.resources import files as resources
 from string import Template
 
 from batchscore.errors import duration_text, name_settings, setting_name
-from batchscore.report.page import answers, requests, tables, vectors
+from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
 from batchscore.report.page.model import PageData, TaskData
-from batchscore.report.page.runs import counts
-from batchscore.report.page.time_axis import TimeAxis, time_axis
-from batchscore.report.page.verdict import quota_used, spending, total_of, verdict
+from batchscore.report.page.runs import counts, number
+from batchscore.report.page.time_axis import TimeAxis, merge_spans, time_axis
+from batchscore.report.page.verdict import quota_used, total_of, verdict
 from batchscore.report.timeline import percentile
 from batchscore.report.words import (
     code_text,
@@ -86,8 +87,8 @@ def navigation(tasks: Sequence[TaskData]) -> Html:
     """Return links to the tasks, if there are several."""
     if len(tasks) < 2:
         return Html("")
-    links = concat(element("li", element("a", task.task, href=f"#{task.task}")) for task in tasks)
-    return element("nav", element("ul", links), aria_label="Tasks")
+    links = (element("li", element("a", task.task, href=f"#{task.task}")) for task in tasks)
+    return element("nav", element("ul", *links), aria_label="Tasks")
 
 
 def problems(messages: Sequence[str]) -> Html:
@@ -95,28 +96,32 @@ def problems(messages: Sequence[str]) -> Html:
     if not messages:
         return Html("")
     more = [f"and {len(messages) - MOST_PROBLEMS:,} more"] if len(messages) > MOST_PROBLEMS else []
-    listed = concat(element("li", each) for each in [*messages[:MOST_PROBLEMS], *more])
-    return concat([element("h2", "Damaged, or left out of this page"), element("ul", listed, class_="notes")])
+    listed = (element("li", each) for each in [*messages[:MOST_PROBLEMS], *more])
+    return concat(
+        [element("h2", "Damaged, or left out of this page"), element("ul", *listed, class_="notes")]
+    )
 
 
 def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
     """Return all of one task."""
     axis = time_axis(task.runs)
-    parts: list[Html] = [first_screen(task, content.output, axis), element("h2", "Timeline")]
+    drawn = [] if axis is None else over_time(axis)
     if axis is None:
-        parts.append(element("p", "No run has a timeline.", class_="note"))
+        note = "No run has a timeline."
+    elif not drawn:
+        note = "There are too few requests for charts."
     else:
-        drawn = over_time(axis)
         note = "Times without a run are left out of the axis." if axis.gaps else ""
-        note = note if drawn else "There are too few requests for charts."
-        parts.append(element("p", note, class_="note") if note else Html(""))
-        parts.append(place_charts(drawn, charts))
-    parts += [
+    parts = [
+        first_screen(task, content.output, axis),
+        element("h2", "Timeline"),
+        element("p", note, class_="note") if note else Html(""),
+        place_charts(drawn, charts),
         sample(task, charts),
         element("h2", "Requests"),
-        requests.deployments(task.runs),
-        requests.retries(task.runs),
-        requests.slowest(task.runs),
+        tables.deployments(task.runs),
+        tables.retries(task.runs),
+        tables.slowest(task.runs),
         element("h2", "Failed rows"),
         tables.failures(task.failures),
         element("h2", "Files"),
@@ -126,7 +131,7 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
         tables.notices(task.runs),
         tables.settings(task),
     ]
-    return element("section", concat(parts), id=task.task, class_="task")
+    return element("section", *parts, id=task.task, class_="task")
 
 
 def place_charts(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
@@ -138,7 +143,7 @@ def place_charts(wanted: Sequence[Chart], charts: list[Chart]) -> Html:
     for chart in wanted:
         shown.append(chart.figure(f"chart-{len(charts)}"))
         charts.append(chart)
-    return element("div", concat(shown), class_="charts")
+    return element("div", *shown, class_="charts")
 
 
 def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
@@ -147,7 +152,7 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
     kind = [task.task, *(name(str(run.settings.get("model", ""))) for run in task.runs[-1:])]
     simulated = any(run.simulated for run in task.runs)
     badge = element("span", "simulated", class_="badge") if simulated else Html("")
-    block = [element("p", concat([concat(kind, " · "), badge]), class_="kind"), element("h1", result.title)]
+    block = [element("p", concat(kind, " · "), badge, class_="kind"), element("h1", result.title)]
     if result.reason:
         block.append(element("p", result.reason))
     if result.next_step is not None:
@@ -162,8 +167,8 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
     listed = [element("li", name_settings(words), class_=kind) for kind, words in findings]
     return concat(
         [
-            element("div", concat(block), class_=f"verdict {result.kind}"),
-            element("ul", concat(listed), class_="findings") if listed else Html(""),
+            element("div", *block, class_=f"verdict {result.kind}"),
+            element("ul", *listed, class_="findings") if listed else Html(""),
             figures(task, axis),
         ]
     )
@@ -183,7 +188,7 @@ def findings_of(task: TaskData) -> list[tuple[str, str]]:
 
 def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     """Return the key figures."""
-    runs, rows, spent = task.runs, total_of(task), spending(task.runs)
+    runs, rows = task.runs, total_of(task)
     empty = f"{rows.empty:,} more are empty" if rows.empty else "none is empty"
     shown: list[tuple[str, str, str]] = [
         ("Scored", count_text(rows.ok, "row"), f"of {rows.rows:,} in {count_text(len(task.files), 'file')}"),
@@ -193,29 +198,34 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
         shown.append(("Remaining", count_text(rows.not_reached, "row"), "read but not scored"))
     if not runs:
         return cells([*shown, ("Duration, tokens, requests", "unknown", "no run record could be read")])
-    speed = f"{large_count_text(spent.ok / spent.busy * 60)} rows per minute" if spent.busy else ""
-    shown.append(("Duration", duration_text(spent.busy), speed))
-    kept = f"{percent_text(spent.kept, spent.billed, decimals=1)} kept in records" if spent.billed else ""
-    shown.append(("Tokens billed", large_count_text(spent.billed), kept or "the service reported none"))
-    if spent.cost is None:
+    ok, requests, kept, *tokens = (
+        int(sum(number(run.this_run, name) for run in runs))
+        for name in ("ok", "requests", "tokens_kept", "prompt_tokens", "completion_tokens")
+    )
+    spans = merge_spans([(run.started, run.started + run.seconds) for run in runs], gap=0.0)
+    busy, billed = sum(end - start for start, end in spans), sum(tokens)
+    speed = f"{large_count_text(ok / busy * 60)} rows per minute" if busy else ""
+    shown.append(("Duration", duration_text(busy), speed))
+    share = f"{percent_text(kept, billed, decimals=1)} kept in records" if billed else ""
+    shown.append(("Tokens billed", large_count_text(billed), share or "the service reported none"))
+    costs = [cost for run in runs if (cost := run.cost) is not None]
+    if not costs:
         prices = f"{setting_name('price_in')} and {setting_name('price_out')}"
         shown.append(("Cost", "unknown", name_settings(f"set {prices}")))
     else:
-        each = f"{money_text(spent.cost / spent.ok * 1000)} per 1,000 rows" if spent.ok else "no row scored"
-        missing = (
-            f"; {count_text(len(runs) - spent.priced, 'run')} without prices"
-            if spent.priced < len(runs)
-            else ""
-        )
-        shown.append(("Cost at the given prices", money_text(spent.cost), each + missing))
+        each = f"{money_text(sum(costs) / ok * 1000)} per 1,000 rows" if ok else "no row scored"
+        without = len(runs) - len(costs)
+        missing = f"; {count_text(without, 'run')} without prices" if without else ""
+        shown.append(("Cost at the given prices", money_text(sum(costs)), each + missing))
     shown.append(("Quota used", *quota_used(axis)))
     if axis is None:
-        return cells([*shown, ("Requests", large_count_text(spent.requests), "")])
+        return cells([*shown, ("Requests", large_count_text(requests), "")])
     refused = int(axis.total("refused"))
     failed = refused + int(axis.total("failed_requests"))
-    counts = f"{failed:,} retried or failed, {refused:,} with 429"
-    shown.append(("Requests", large_count_text(spent.requests), counts))
-    p50, p95 = (percentile(axis.steps, share) for share in (0.5, 0.95))
+    counted = f"{failed:,} retried or failed, {refused:,} with 429"
+    shown.append(("Requests", large_count_text(requests), counted))
+    latencies = sum(axis.steps, Counter[int]())
+    p50, p95 = (percentile(latencies, share) for share in (0.5, 0.95))
     if p50 is not None and p95 is not None:
         shown.append(("Latency", duration_text(p50), f"median; p95 {duration_text(p95)}"))
     return cells(shown)
@@ -223,16 +233,11 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
 
 def cells(shown: Sequence[tuple[str, str, str]]) -> Html:
     """Return figures: for each its name, the figure, and a remark."""
-    pieces = concat(
-        element(
-            "div",
-            concat(
-                [element("dt", head), element("dd", main, class_="main"), element("dd", more, class_="more")]
-            ),
-        )
+    pieces = (
+        (element("dt", head), element("dd", main, class_="main"), element("dd", more, class_="more"))
         for head, main, more in shown
     )
-    return element("dl", pieces, class_="figures")
+    return element("dl", *(element("div", *each) for each in pieces), class_="figures")
 
 
 def sample(task: TaskData, charts: list[Chart]) -> Html:
@@ -256,7 +261,7 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
         ]
         caption = "A fixed sample over all files; `batchscore report` reads a larger one"
         drawn = place_charts([vector_map(mapped)], charts) if len(mapped.origins) > 1 else Html("")
-        facts = table(caption, ("property", "value"), rows)
+        facts = table(caption, "property, value", rows)
         return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
         return concat(
@@ -276,7 +281,7 @@ def reasons(task: TaskData) -> Html:
     found = of_runs or task.answers.finish_reasons
     whole = sum(found.values()) or 1
     rows = [
-        (code_text(reason), f"{count:,}", percent_text(count, whole, decimals=1), bar(count / whole))
+        (code_text(reason), count, percent_text(count, whole, decimals=1), bar(count / whole))
         for reason, count in sorted(found.items(), key=lambda item: -item[1])[:20]
     ]
     seen = task.answers
@@ -284,4 +289,4 @@ def reasons(task: TaskData) -> Html:
         f"Finish reasons of {'all runs' if of_runs else 'the sample'}; "
         f"of {seen.sampled:,} answers read, {seen.empty:,} are empty and {seen.different:,} are different"
     )
-    return table(caption, ("finish_reason", "answers", "share", ""), rows, figures="tnnt")
+    return table(caption, "finish_reason, answers:n, share:n, ", rows)

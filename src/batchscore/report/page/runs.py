@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypeGuard
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from batchscore.report.timeline import MOST_BINS, MOST_STEP, SUMS
 from batchscore.report.timeline import VERSION as TIMELINE_VERSION
@@ -22,22 +24,26 @@ from batchscore.task import TASKS
 #: Longer names of deployments and causes are cut.
 LONGEST_NAME = 120
 
-#: A record of a longer run is damaged.
+#: A record of a longer run, or with shorter bins, is damaged.
 LONGEST_SECONDS = 10 * 366 * 86400.0
+SHORTEST_BIN = 0.001
+
+#: The kinds of limits: requests and tokens per minute.
+LIMITS = ("rpm", "tpm")
 
 
 @dataclass(frozen=True, slots=True)
 class RunTimeline:
-    """A run's timeline: `columns` and `limits` have one figure for each of `bins`.
+    """A run's timeline; it starts `after` seconds after the run, and has `bins` of `width` seconds.
 
-    It starts `after` seconds after the run.
+    Each of the `columns` is `(bins,)`. `limits` are `(2, bins)` for each deployment, `nan` if unknown.
     """
 
     after: float
     width: float
     bins: int
-    columns: Mapping[str, Sequence[float]]
-    limits: Mapping[str, Mapping[str, Sequence[float | None]]]
+    columns: Mapping[str, NDArray[np.float64]]
+    limits: Mapping[str, NDArray[np.float64]]
     round_trips: Sequence[Mapping[int, int]]
     record: Mapping[str, Any]
 
@@ -113,50 +119,33 @@ def timeline_from(data: Any) -> tuple[RunTimeline | None, str]:
     """Return the timeline, or why it cannot be used."""
     if data is None:
         return None, "has no timeline: it was written by an earlier version"
-    version = mapping(data).get("version")
-    if is_number(version) and version > TIMELINE_VERSION:
-        return None, "has a timeline of a later version of batchscore"
     try:
-        width = data["bin_seconds"]
-        columns = {name: numbers(data["columns"][name]) for name in SUMS}
-        bins = len(columns["requests"])
+        if data["version"] > TIMELINE_VERSION:
+            return None, "has a timeline of a later version of batchscore"
+        after, width = float(data["after_seconds"]), float(data["bin_seconds"])
+        columns = np.array([data["columns"][name] for name in SUMS], float)
         limits = {
-            text(name): {kind: limits_from(each[kind], bins) for kind in ("rpm", "tpm")}
+            text(name): np.array([each[kind] for kind in LIMITS], float)
             for name, each in data["limits"].items()
         }
         round_trips = [{int(step): int(count) for step, count in each} for each in data["round_trips"]]
-        after = number(data, "after_seconds")
-        sound = (
-            is_number(width)
-            and width > 0
-            and 0 < bins <= 10 * MOST_BINS
-            and 0 <= after < LONGEST_SECONDS
-            and width * bins < LONGEST_SECONDS
-            and len(round_trips) == bins
-            and all(len(each) == bins for each in columns.values())
-            and all(
-                0 <= step <= MOST_STEP and count >= 0 for each in round_trips for step, count in each.items()
-            )
-        )
-        if not sound:
-            return None, "has a damaged timeline"
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None, "has a damaged timeline"
-    return RunTimeline(after, float(width), bins, columns, limits, round_trips, data), ""
-
-
-def limits_from(column: Any, bins: int) -> list[float | None]:
-    """Return a column of limits; raises `ValueError` if it is not one."""
-    if not isinstance(column, list) or len(column) != bins:
-        raise ValueError("not a column of limits")
-    return [float(each) if is_number(each) and each > 0 else None for each in column]
-
-
-def numbers(column: Any) -> list[float]:
-    """Return a column of figures; raises `ValueError` if it is not one."""
-    if not isinstance(column, list) or not all(is_number(each) and each >= 0 for each in column):
-        raise ValueError("not a column of figures")
-    return column
+    bins = len(round_trips)
+    sound = (
+        0 < bins <= 10 * MOST_BINS
+        and 0 <= after < LONGEST_SECONDS
+        and SHORTEST_BIN <= width < LONGEST_SECONDS / bins
+        and columns.shape == (len(SUMS), bins)
+        and bool((np.isfinite(columns) & (columns >= 0)).all())
+        and all(each.shape == (len(LIMITS), bins) for each in limits.values())
+        and all(0 <= step <= MOST_STEP and count >= 0 for each in round_trips for step, count in each.items())
+    )
+    if not sound:
+        return None, "has a damaged timeline"
+    limits = {name: np.where(each > 0, each, np.nan) for name, each in limits.items()}
+    by_name = dict(zip(SUMS, columns, strict=True))
+    return RunTimeline(after, width, bins, by_name, limits, round_trips, data), ""
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -1,80 +1,91 @@
-"""Which few thousand scores represent an output of any size?
+"""Which few thousand records represent an output of any size?
 
 The choice is the same every time: by a hash, spread over files and parts. However large the output is, only
-some parts are opened, and only some stripes of large parts are read.
+some parts are opened. Of large JSON Lines parts a few stripes are read, of Parquet the required columns.
+Records are not validated: each field is checked where it is used.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
+from math import inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from batchscore.report.page.answers import Answer, AnswerStats, answer_of, answer_stats
-from batchscore.report.page.gather import TimeLimit
-from batchscore.report.page.model import FileAccount, PartAccount
-from batchscore.report.page.read_parts import bytes_for, some_records, vector_of
-from batchscore.report.page.runs import is_number, text
+from batchscore.report.page.model import FailedRow, Failures, FileAccount, StoredPart
+from batchscore.report.page.runs import is_number, mapping, text
 from batchscore.report.page.vectors import Origin, VectorMap, map_of
+from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.objects import StoredFile
 from batchscore.task import EMBEDDINGS
 
+#: Parts up to this size are read completely.
+SMALL_BYTES = 2 * 2**20
+
+#: Number of stripes that are read of a larger part, and their greatest length.
+STRIPES = 4
+LONGEST_STRIPE = 16 * 2**20
+
+#: Greatest numbers of error records and of bytes of their parts, and of rows that are shown for each code.
+MOST_ERRORS = 50_000
+MOST_ERROR_BYTES = 64 * 2**20
+MOST_EXAMPLES = 30
+
+LONGEST_MESSAGE = 400
 LONGEST_FILE_NAME = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class SampleSize:
-    """How much is read: the greatest numbers of records, parts and bytes."""
+class Effort:
+    """How much is read for a page: `seconds` in total, and at most this many records, parts and bytes."""
 
+    seconds: float = inf
     records: int = 3000
     parts: int = 64
     bytes: int = 512 * 2**20
 
 
-#: What `batchscore report` reads.
-THOROUGH = SampleSize()
-
-#: At the end of a run the user should not wait, and reading a score costs as much as making two or three.
-ROWS_PER_RECORD = 150
-FEWEST_AT_THE_END, MOST_AT_THE_END = 150, 1000
+THOROUGHLY = Effort()
+WITHOUT_SAMPLE = Effort(records=0)
 
 
-def at_the_end(rows: int) -> SampleSize:
-    """Return how much is read at the end of a run with this many rows."""
-    records = max(FEWEST_AT_THE_END, min(rows // ROWS_PER_RECORD, MOST_AT_THE_END))
-    return SampleSize(records=records, parts=24, bytes=48 * 2**20)
+def quickly(rows: int) -> Effort:
+    """Return the effort at the end of a run with this many scores.
+
+    The user should not wait then, and reading a score costs as much as making two or three.
+    """
+    return Effort(seconds=1.0, records=max(150, min(rows // 150, 1000)), parts=24, bytes=48 * 2**20)
 
 
-@dataclass(frozen=True, slots=True)
-class SampledPart:
-    """A part, and how many of its records to read."""
-
-    part: PartAccount
-    wanted: int
-
-
-def parts_to_read(files: Sequence[FileAccount], size: SampleSize) -> list[SampledPart]:
-    """Return the parts to read: one of each file in turn, in the order of a hash.
+def parts_to_read(files: Sequence[FileAccount], effort: Effort) -> list[tuple[StoredPart, int]]:
+    """Return the parts to read, and how many records of each: one part of each file in turn, by a hash.
 
     If some parts have few rows, more are read of the others.
     """
     having = [
-        sorted((part for part in each.parts if part.ok), key=lambda part: hash_order(part.name))
+        sorted(each.scores, key=lambda part: hash_order(part.name))
         for each in sorted(files, key=lambda each: hash_order(each.file))
     ]
     turns = chain.from_iterable(zip_longest(*having))
-    parts = list(islice((part for part in turns if part is not None), size.parts))
-    left, found = size.records, list[SampledPart]()
-    for number, part in enumerate(sorted(parts, key=lambda part: part.ok)):
-        wanted = min(part.ok, -(-left // (len(parts) - number)))
+    parts = list(islice((part for part in turns if part is not None), effort.parts))
+    left, found = effort.records, list[tuple[StoredPart, int]]()
+    for number, part in enumerate(sorted(parts, key=lambda part: part.rows)):
+        wanted = min(part.rows, -(-left // (len(parts) - number)))
         left -= wanted
         if wanted:
-            found.append(SampledPart(part, wanted))
-    return found
+            found.append((part, wanted))
+    return sorted(found, key=lambda each: hash_order(each[0].name))
 
 
 def hash_order(name: str) -> bytes:
@@ -83,53 +94,148 @@ def hash_order(name: str) -> bytes:
 
 
 def read_sample(
-    folder: Place, task: str, files: Sequence[FileAccount], size: SampleSize, until: TimeLimit
+    folder: Place, task: str, files: Sequence[FileAccount], effort: Effort, until: float
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the records; parts that cannot be read are skipped, and reading ends in time."""
     columns = ("file", "row", "id", task, *(() if task == EMBEDDINGS.name else ("finish_reason", "usage")))
     read = 0
-    for each in sorted(parts_to_read(files, size), key=lambda each: hash_order(each.part.name)):
-        place = folder / task / each.part.name
-        read += bytes_for(place, each.part.bytes, each.part.ok, each.wanted)
-        if until.over or (read > size.bytes and read > each.part.bytes):
+    for part, wanted in parts_to_read(files, effort):
+        size = bytes_for(part, wanted)
+        read += size
+        if time.monotonic() >= until or (read > effort.bytes and read > size):
             return
-        try:
-            yield from some_records(place, each.part.bytes, each.part.ok, each.wanted, columns)
-        except Exception:  # noqa: S112 - `verify` reports damaged parts
-            continue
+        yield from records_of(folder, part, wanted, columns)
 
 
-def map_of_sample(
-    folder: Place, files: Sequence[FileAccount], size: SampleSize, until: TimeLimit
-) -> VectorMap | None:
+def map_of_sample(records: Iterator[Mapping[str, Any]]) -> VectorMap | None:
     """Return the map of some vectors; `None` if there are none."""
     vectors: list[np.ndarray[Any, np.dtype[np.float32]]] = []
     origins: list[Origin] = []
-    for record in islice(read_sample(folder, EMBEDDINGS.name, files, size, until), size.records):
+    for record in records:
         vector = vector_of(record.get(EMBEDDINGS.name))
         if vector is None or (vectors and len(vector) != len(vectors[0])):
             continue
         vectors.append(vector)
-        origins.append(origin_of(record))
+        origins.append(Origin(*row_of(record)))
     return map_of(np.stack(vectors), origins) if vectors else None
 
 
-def answers_of_sample(
-    folder: Place, task: str, files: Sequence[FileAccount], size: SampleSize, until: TimeLimit
-) -> AnswerStats | None:
+def vector_of(value: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+    """Return a vector `(d,)` float32; `None` if it is not a vector."""
+    try:
+        vector = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        return None
+    return vector if vector.ndim == 1 and len(vector) else None
+
+
+def answers_of_sample(records: Iterator[Mapping[str, Any]], task: str) -> AnswerStats | None:
     """Return the statistics of some answers; `None` if there are none."""
     found: list[Answer] = [
-        answer_of(record.get(task), record.get("finish_reason"), record.get("usage"))
-        for record in islice(read_sample(folder, task, files, size, until), size.records)
+        answer_of(record.get(task), record.get("finish_reason"), record.get("usage")) for record in records
     ]
     return answer_stats(found) if found else None
 
 
-def origin_of(record: Mapping[str, Any]) -> Origin:
-    """Return the row of a record."""
+def read_failures(folder: Place, files: Sequence[FileAccount], until: float) -> Failures:
+    """Return error records by code; parts that cannot be read are skipped."""
+    by_code: Counter[str] = Counter()
+    examples: dict[str, list[FailedRow]] = {}
+    size = 0
+    # The first part with errors of every file, then the second, and so on.
+    turns = chain.from_iterable(zip_longest(*(each.error_parts for each in files)))
+    for part in (part for part in turns if part is not None):
+        size += part.bytes
+        if by_code.total() >= MOST_ERRORS or size > MOST_ERROR_BYTES or time.monotonic() >= until:
+            break
+        for record in records_of(folder, part, part.rows, ("file", "row", "id", "error")):
+            error = mapping(record.get("error"))
+            code = text(error.get("code")) or "unknown"
+            by_code[code] += 1
+            shown = examples.setdefault(code, [])
+            if len(shown) < MOST_EXAMPLES:
+                shown.append(failed_row(record, error))
+    total = sum(each.errors for each in files)
+    return Failures(by_code.total(), total, dict(by_code.most_common()), examples)
+
+
+def failed_row(record: Mapping[str, Any], error: Mapping[str, Any]) -> FailedRow:
+    """Return the fields of an error record that a page shows."""
+    status, attempts, message = error.get("status"), error.get("attempts"), error.get("message")
+    return FailedRow(
+        *row_of(record),
+        message=message[:LONGEST_MESSAGE] if isinstance(message, str) else "",
+        status=int(status) if is_number(status) else None,
+        attempts=int(attempts) if is_number(attempts) else 0,
+    )
+
+
+def row_of(record: Mapping[str, Any]) -> tuple[str, int, str | None]:
+    """Return the file, the row and the id of a record."""
     file, row = record.get("file"), record.get("row")
-    return Origin(
+    return (
         file[:LONGEST_FILE_NAME] if isinstance(file, str) else "",
         int(row) if is_number(row) else -1,
         text(record.get("id")) or None,
     )
+
+
+def records_of(
+    folder: Place, part: StoredPart, wanted: int, columns: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield about `wanted` records of a part, spread over it, always the same."""
+    place = folder / part.name
+    # A part may be missing or damaged in any way; `verify` reports that.
+    with suppress(Exception):
+        if place.suffix.lower() == ".parquet":
+            yield from parquet_records(place, wanted, columns)
+        else:
+            records = map(orjson.loads, some_lines(place, part, wanted))
+            yield from (record for record in records if isinstance(record, dict))
+
+
+def bytes_for(part: StoredPart, wanted: int) -> int:
+    """Return about how many bytes `records_of` reads."""
+    if part.bytes <= SMALL_BYTES or part.name.lower().endswith(".parquet") or wanted >= part.rows:
+        return part.bytes
+    return min(part.bytes, (wanted + 2 * STRIPES) * (part.bytes // part.rows + 1))
+
+
+def some_lines(place: Place, part: StoredPart, wanted: int) -> list[bytes]:
+    """Return about `wanted` complete lines of a file, spread over it."""
+    size = part.bytes
+    if size <= SMALL_BYTES or wanted >= part.rows:
+        with storage.open_file(place) as file:
+            lines = file.read(max(size, SMALL_BYTES)).splitlines()
+        step = max(len(lines) / max(wanted, 1), 1.0)
+        return [lines[int(number * step)] for number in range(min(wanted, len(lines)))]
+    each = -(-wanted // STRIPES)
+    # Stripes must not overlap, or records would be read twice.
+    stripe = min(int((each + 2) * 1.1 * size / part.rows), LONGEST_STRIPE, size // STRIPES)
+    found: list[bytes] = []
+    with place.open("rb") if isinstance(place, Path) else StoredFile(place) as file:
+        for number in range(STRIPES):
+            start = number * size // STRIPES
+            file.seek(start)
+            lines = file.read(stripe).split(b"\n")
+            # The first and the last line are incomplete, except the first line of the file.
+            found += lines[1 if start else 0 : -1][:each]
+    return [line for line in found if line]
+
+
+def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield some records of a Parquet part, evenly spread."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - 0.1 s that JSON Lines does not need
+
+    from batchscore.output.records.columnar import vectors_of  # noqa: PLC0415
+    from batchscore.stores.objects import open_arrow_file  # noqa: PLC0415
+
+    with pq.ParquetFile(open_arrow_file(place)) as file:
+        having = [name for name in columns if name in file.schema_arrow.names]
+        rows = file.metadata.num_rows
+        step = max(rows / max(wanted, 1), 1.0)
+        table = file.read(columns=having).take([int(number * step) for number in range(min(wanted, rows))])
+        cells = [
+            vectors_of(table[name]) if name == EMBEDDINGS.name else table[name].to_pylist() for name in having
+        ]
+        yield from (dict(zip(having, values, strict=True)) for values in zip(*cells, strict=True))

@@ -6,12 +6,13 @@ Pure. The length of each is limited; the table says how many rows were left out,
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from batchscore.errors import EXIT_MEANINGS, ExitCode, duration_text, name_settings
 from batchscore.report.advice import advice
-from batchscore.report.page.markup import NOTHING, Html, concat, details, element, name, table, visible
+from batchscore.report.page.markup import Html, bar, concat, details, element, name, table, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
 from batchscore.report.page.vectors import VectorMap
@@ -27,6 +28,8 @@ from batchscore.report.words import (
 MOST_FILES = 200
 MOST_RUNS = 100
 MOST_NOTICES = 40
+MOST_SLOWEST = 10
+MOST_CAUSES = 50
 LONGEST_SETTING = 300
 
 #: Units of settings whose names do not say it.
@@ -60,7 +63,9 @@ def failures(failed: Failures) -> Html:
     if not failed.total:
         return element("p", "No row failed.", class_="note")
     bounded = (
-        "" if failed.all_read else f" The first {failed.read:,} of {failed.total:,} error records were read."
+        ""
+        if failed.read >= failed.total
+        else f" The first {failed.read:,} of {failed.total:,} error records were read."
     )
     blocks = [
         details(
@@ -82,22 +87,17 @@ def failures(failed: Failures) -> Html:
 def rows_failed(code: str, examples: Sequence[FailedRow], count: int) -> Html:
     """Return some rows with one error code."""
     rows = [
-        (
-            name(each.file),
-            f"{each.row:,}",
-            name(each.id) if each.id is not None else NOTHING,
-            each.message,
-            NOTHING if each.status is None else each.status,
-            each.attempts,
-        )
+        (name(each.file), each.row, name(each.id), each.message, each.status, each.attempts)
         for each in examples
     ]
     caption = f"{code_text(code).capitalize()}: {len(rows):,} of {count_text(count, 'row')}"
-    return table(caption, ("file", "row", "id", "message", "HTTP status", "attempts"), rows, figures="tntlnn")
+    return table(caption, "file, row:n, id, message:l, HTTP status:n, attempts:n", rows)
 
 
 def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     """Return the input files and their state, those with problems first."""
+    if not accounts:
+        return element("p", "No file was started.", class_="note")
     ordered = sorted(accounts, key=lambda each: (each.state == "complete", -each.failed, -each.not_reached))
     rows = [
         (
@@ -105,37 +105,19 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
             f"{state_of(each)}: {visible(each.problem)}"
             if each.problem
             else element("span", state_of(each), class_="once"),
-            f"{each.rows:,}",
-            f"{each.ok:,}",
-            f"{each.failed:,}",
-            f"{each.empty:,}",
-            f"{each.not_reached:,}",
-            f"{each.tokens_billed:,}",
-            percent_text(each.tokens_kept, each.tokens_billed, decimals=1) if each.tokens_billed else NOTHING,
+            *(each.rows, each.ok, each.failed, each.empty, each.not_reached, each.tokens_billed),
+            percent_text(each.tokens_kept, each.tokens_billed, decimals=1) if each.tokens_billed else None,
         )
         for each in ordered[:MOST_FILES]
     ]
-    if not rows:
-        return element("p", "No file was started.", class_="note")
-    heads = (
-        "file",
-        "state",
-        "rows",
-        "scored",
-        "failed",
-        "empty",
-        "remaining",
-        "tokens billed",
-        "kept in records",
+    columns = (
+        "file, state, rows:n, scored:n, failed:n, empty:n, remaining:n, tokens billed:n, kept in records:n"
     )
-    more = (
-        [f"{len(accounts) - MOST_FILES:,} more files are in manifest/"] if len(accounts) > MOST_FILES else []
-    )
-    more += [f"{unread:,} files were left out for lack of time"] if unread else []
-    caption = f"{count_text(len(accounts), 'file')}, those with problems first" + "".join(
-        f"; {each}" for each in more
-    )
-    return table(caption, heads, rows, figures="ttnnnnnnn")
+    left_out = len(accounts) - MOST_FILES
+    caption = f"{count_text(len(accounts), 'file')}, those with problems first"
+    caption += f"; {left_out:,} more files are in manifest/" if left_out > 0 else ""
+    caption += f"; {unread:,} files were left out for lack of time" if unread else ""
+    return table(caption, columns, rows)
 
 
 def state_of(file: FileAccount) -> str:
@@ -150,41 +132,33 @@ def runs_table(runs: Sequence[RecordedRun]) -> Html:
             moment_text(run.started),
             duration_text(run.seconds),
             name(text(run.record.get("worker")) or run.host),
-            f"{number(run.this_run, 'ok'):,.0f}",
-            f"{sum(counts(run.this_run.get('errors')).values()):,}",
-            f"{number(run.this_run, 'requests'):,.0f}",
-            f"{number(run.this_run, 'tokens_billed'):,.0f}",
-            NOTHING if (cost := run.cost) is None else money_text(cost),
+            int(number(run.this_run, "ok")),
+            sum(counts(run.this_run.get("errors")).values()),
+            int(number(run.this_run, "requests")),
+            int(number(run.this_run, "tokens_billed")),
+            None if (cost := run.cost) is None else money_text(cost),
             result_text(run),
         )
         for run in list(reversed(runs))[:MOST_RUNS]
     ]
-    heads = (
-        "started",
-        "duration",
-        "worker",
-        "scored",
-        "errors",
-        "requests",
-        "tokens billed",
-        "cost",
-        "result",
+    columns = (
+        "started:o, duration:n, worker, scored:n, errors:n, requests:n, tokens billed:n, cost:n, result:l"
     )
     more = f"; {len(runs) - MOST_RUNS:,} more are in runs/" if len(runs) > MOST_RUNS else ""
-    caption = f"{count_text(len(runs), 'run')}, the latest first{more}"
-    return table(caption, heads, rows, figures="ontnnnnnl") if rows else Html("")
+    return table(f"{count_text(len(runs), 'run')}, the latest first{more}", columns, rows)
 
 
-def result_text(run: RecordedRun) -> str:
+def result_text(run: RecordedRun) -> str | None:
     """Return how a run ended."""
-    code = run.record.get("exit_code")
-    shown = NOTHING
+    code, reason = run.record.get("exit_code"), run.record.get("reason")
+    said = []
     if code in [each.value for each in ExitCode]:
         # The first words of the meaning are enough here.
         meaning = name_settings(EXIT_MEANINGS[ExitCode(code)][0])
-        shown = f"{code}: {re.split('[:;(]', meaning)[0].strip()}"
-    reason = run.record.get("reason")
-    return f"{shown}; {visible(reason[:LONGEST_SETTING])}" if isinstance(reason, str) else shown
+        said.append(f"{code}: {re.split('[:;(]', meaning)[0].strip()}")
+    if isinstance(reason, str):
+        said.append(visible(reason[:LONGEST_SETTING]))
+    return "; ".join(said) or None
 
 
 def settings(task: TaskData) -> Html:
@@ -210,16 +184,16 @@ def settings(task: TaskData) -> Html:
         for each in items(run.record.get("endpoints"))
     ]
     versions = [(key, text(value)) for key, value in mapping(run.record.get("versions")).items()]
-    parts = [table("Settings of the last run", ("setting", "value"), values)]
-    if endpoints:
-        heads = ("endpoint", "URL", "authentication", "requests per minute", "tokens per minute")
-        parts.append(table("Endpoints, and their limits if set", heads, endpoints, figures="tttnn"))
-    if versions:
-        parts.append(table("Versions", ("package", "version"), versions))
+    columns = "endpoint, URL, authentication, requests per minute:n, tokens per minute:n"
+    parts = [
+        table("Settings of the last run", "setting, value", values),
+        table("Endpoints, and their limits if set", columns, endpoints),
+        table("Versions", "package, version", versions),
+    ]
     return details("Settings, endpoints and versions of the last run", concat(parts))
 
 
-def setting_value(value: Any, unit: str) -> Html:
+def setting_value(value: Any, unit: str) -> Html | None:
     """Return a setting's value with its unit, cut if it is long."""
     words = value if isinstance(value, str) else repr(value)
     if value is True:
@@ -237,27 +211,88 @@ def notices(runs: Sequence[RecordedRun]) -> Html:
         if run.timeline is not None
         for each in items(run.timeline.record.get("notices"))
     ][:MOST_NOTICES]
-    if not rows:
-        return Html("")
-    return details(
-        f"{count_text(len(rows), 'notice')} during the runs",
-        table("The latest runs first", ("time", "notice"), rows, figures="ol"),
-    )
+    shown = table("The latest runs first", "time:o, notice:l", rows)
+    return details(f"{count_text(len(rows), 'notice')} during the runs", shown) if rows else shown
 
 
 def pairs(vectors: VectorMap) -> Html:
     """Return rows with almost equal vectors."""
-    if not vectors.examples:
-        return Html("")
     rows = [
-        (
-            name(pair.first.file),
-            f"{pair.first.row:,}",
-            name(pair.second.file),
-            f"{pair.second.row:,}",
-            f"{pair.cosine:.5f}",
-        )
+        (name(pair.first.file), pair.first.row, name(pair.second.file), pair.second.row, f"{pair.cosine:.5f}")
         for pair in vectors.examples
     ]
     caption = f"{len(rows):,} of {count_text(vectors.near, 'pair')} of near duplicates in the sample"
-    return table(caption, ("file", "row", "other file", "other row", "cosine"), rows, figures="tntnn")
+    return table(caption, "file, row:n, other file, other row:n, cosine:n", rows)
+
+
+def deployments(runs: Sequence[RecordedRun]) -> Html:
+    """Return the deployments, with the totals of all runs."""
+    totals: dict[str, Counter[str]] = {}
+    last: dict[str, str] = {}
+    for run in runs:
+        for label, each in mapping(run.timeline.record.get("deployments") if run.timeline else None).items():
+            sums, found = totals.setdefault(label, Counter()), mapping(each)
+            sums.update({key: value for key, value in found.items() if is_number(value)})
+            last[label] = " ".join(filter(None, (text(found.get("state")), text(found.get("last_failure")))))
+    rows = [
+        (
+            name(label or "(no name)"),
+            int(sums["requests"]),
+            int(sums["prompt_tokens"] + sums["completion_tokens"]),
+            duration_text(sums["seconds"] / sums["requests"]) if sums["requests"] else None,
+            int(sums["refused"]),
+            int(sums["failed_requests"]),
+            *(duration_text(sums[key]) if sums[key] else None for key in ("paused", "down")),
+            code_text(last[label]) or None,
+        )
+        for label, sums in totals.items()
+    ]
+    columns = (
+        "deployment, requests:n, tokens:n, mean latency:n, 429s:n, other failures:n, paused:n, down:n, "
+        "at the end:o"
+    )
+    return table("Deployments, in all runs", columns, rows)
+
+
+def retries(runs: Sequence[RecordedRun]) -> Html:
+    """Return the failed requests by cause."""
+    causes: Counter[tuple[str, str | None]] = Counter()
+    for run in runs:
+        if run.timeline is None:
+            for cause, count in counts(run.this_run.get("retried")).items():
+                causes[cause, None] += count
+            continue
+        for each in items(run.timeline.record.get("retries")):
+            status = each.get("status")
+            key = (text(each.get("cause")), str(status) if is_number(status) else "no response")
+            causes[key] += int(number(each, "count"))
+    if not causes:
+        words = "No request failed." if runs else "No record of a run could be read."
+        return element("p", words, class_="note")
+    most = max(causes.values())
+    rows = [
+        (code_text(cause), status, count, bar(count / most))
+        for (cause, status), count in causes.most_common(MOST_CAUSES)
+    ]
+    columns = "cause, HTTP status:n, requests:n, "
+    return table("Requests that were retried or failed, by cause", columns, rows)
+
+
+def slowest(runs: Sequence[RecordedRun]) -> Html:
+    """Return the slowest requests of all runs."""
+    requests = [each for run in runs if run.timeline for each in items(run.timeline.record.get("slowest"))]
+    requests.sort(key=lambda each: -number(each, "seconds"))
+    rows = [
+        (
+            duration_text(number(each, "seconds")),
+            name(str(each.get("file", ""))),
+            int(number(each, "row")),
+            None if each.get("id") is None else name(str(each["id"])),
+            int(number(each, "rows")),
+            code_text(text(each.get("cause"))) or "ok",
+            name(text(each.get("deployment"))),
+        )
+        for each in requests[:MOST_SLOWEST]
+    ]
+    columns = "latency:n, file, first row:n, id, rows:n, outcome, deployment"
+    return table("The slowest requests", columns, rows)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,19 +115,10 @@ def near_pairs(unit: Floats, rows: Sequence[Origin]) -> tuple[int, int, list[Pai
     for start in range(0, len(unit), _BLOCK):
         cosines = unit[start : start + _BLOCK] @ unit[start:].T
         # Each pair once: only the entries above the diagonal.
-        found = np.triu(cosines > NEAR, k=1)
-        count = int(found.sum())
-        if not count:
-            continue
-        near += count
-        involved[start : start + _BLOCK] |= found.any(axis=1)
-        involved[start:] |= found.any(axis=0)
-        left, right = np.nonzero(found)
-        for one, two in zip(
-            left[: MOST_EXAMPLES - len(examples)].tolist(),
-            right[: MOST_EXAMPLES - len(examples)].tolist(),
-            strict=True,
-        ):
+        found = np.argwhere(np.triu(cosines > NEAR, k=1))
+        near += len(found)
+        involved[found + start] = True
+        for one, two in found[: MOST_EXAMPLES - len(examples)].tolist():
             examples.append(Pair(rows[start + one], rows[start + two], min(float(cosines[one, two]), 1.0)))
     return near, int(involved.sum()), examples
 
@@ -150,7 +140,7 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     width = min(10, *centred.shape)
     basis = np.random.default_rng(0).standard_normal((centred.shape[1], width)).astype(np.float32)
     for _ in range(_ROUNDS):
-        basis = orthonormal(centred.T @ (centred @ basis))
+        basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
     scores = (centred @ basis).astype(np.float64)
     # With so few columns the products give the same as a full decomposition.
     variances, turn = np.linalg.eigh(scores.T @ scores)
@@ -163,15 +153,6 @@ def principal(vectors: Floats) -> tuple[Floats, tuple[float, float]]:
     shares = [max(float(variances[place]), 0.0) / total for place in order] + [0.0]
     most = float(np.finfo(np.float32).max)
     return np.clip(places * scale, -most, most).astype(np.float32), (shares[0], shares[1])
-
-
-def orthonormal(basis: Floats) -> Floats:
-    """Return orthonormal columns with the same span, without columns of length zero."""
-    wide = basis.astype(np.float64)
-    squares, turn = np.linalg.eigh(wide.T @ wide)
-    kept = squares > squares.max() * 1e-10
-    found: Floats = (wide @ turn[:, kept] / np.sqrt(squares[kept])).astype(np.float32)
-    return found
 
 
 def points_by_file(vectors: VectorMap, most: int) -> list[tuple[str, list[int]]]:
@@ -210,8 +191,3 @@ def findings(vectors: VectorMap) -> list[tuple[str, str]]:
         return [("look", problem) for problem in problems]
     pairs = f"{vectors.near:,} {'pair' if vectors.near == 1 else 'pairs'} of near duplicates"
     return [("fine", f"No problems found: of {vectors.sampled:,} vectors read, none is zero; {pairs}.")]
-
-
-def rounded(value: Any) -> Any:
-    """Return a figure with the digits that a chart shows."""
-    return float(f"{value:.4g}")

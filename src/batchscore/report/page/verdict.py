@@ -6,15 +6,13 @@ Pure. Figures of rows come from the manifests, which count each row once. Costs 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import TRANSIENT, ExitCode, name_settings
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.report.advice import NextStep, RunState, next_step
 from batchscore.report.page.model import TaskData
-from batchscore.report.page.runs import RecordedRun, number
-from batchscore.report.page.time_axis import TimeAxis, merge_spans
+from batchscore.report.page.time_axis import TimeAxis
 from batchscore.report.words import count_text, percent_text
 from batchscore.rows import FileTotals
 
@@ -110,42 +108,6 @@ def missing(task: TaskData) -> str:
     pieces += [f"{count_text(unread, 'file')} not read completely"] if unread else []
     pieces += [f"{count_text(unstarted, 'file')} not started"] if unstarted else []
     return ", ".join(pieces) + "." if pieces else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """What runs have spent; `kept` tokens are those of answers that are in records.
-
-    `cost` is that of the runs with prices, `None` if there are none; `priced` is their number. `busy` are the
-    seconds in which at least one run worked.
-    """
-
-    requests: int
-    billed: int
-    kept: int
-    ok: int
-    cost: float | None
-    priced: int
-    busy: float
-
-
-def spending(runs: Sequence[RecordedRun]) -> Spending:
-    """Return what the runs have spent together."""
-
-    def total(name: str) -> int:
-        return int(sum(number(run.this_run, name) for run in runs))
-
-    costs = [cost for run in runs if (cost := run.cost) is not None]
-    spans = merge_spans([(run.started, run.started + run.seconds) for run in runs], gap=0.0)
-    return Spending(
-        requests=total("requests"),
-        billed=total("prompt_tokens") + total("completion_tokens"),
-        kept=total("tokens_kept"),
-        ok=total("ok"),
-        cost=sum(costs) if costs else None,
-        priced=len(costs),
-        busy=sum(end - start for start, end in spans),
-    )
 
 
 def quota_used(axis: TimeAxis | None) -> tuple[str, str]:

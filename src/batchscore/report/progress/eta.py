@@ -28,11 +28,6 @@ LONGEST_MEMORY_SECONDS = 900.0
 #: A shorter pause is part of the normal pace.
 SHORT_PAUSE_SECONDS = 2.0
 
-#: If rows are longer or shorter than expected by the first ratio, the estimate is considered wrong; from the
-#: second on, this part of the input is considered different. The same for recent rows and earlier ones.
-BAD_ESTIMATE, UNLIKE = 1.2, 1.5
-STEADY, DRIFTING = 1.05, 1.2
-
 #: Two estimates with a smaller ratio are shown as one.
 SAME_RATIO = 1.3
 
@@ -72,25 +67,17 @@ class Eta:
     high: float | None
 
 
-def remaining_work(expected: Expected, done: WorkDone, drift: float = 1.0) -> Remaining | None:
-    """Return the remaining work; `None` if there are more rows than expected.
-
-    `drift` is the ratio of the length of recent rows to that of all rows so far.
-    """
+def remaining_work(expected: Expected, done: WorkDone) -> Remaining | None:
+    """Return the remaining work; `None` if there are more rows than expected."""
     rows = float(expected.rows - done.known - done.rows)
     if rows < 0 or (rows == 0 and not expected.exact):
         return None
     share = rows / expected.rows if expected.rows else 0.0
     requests, prompt_tokens = expected.requests * share, expected.prompt_tokens * share
     if done.answered and done.rows:
-        requests = rows * done.answered / done.rows
-        unknown = expected.rows - done.known
-        bytes_left = expected.prompt_bytes * unknown / expected.rows - done.prompt_bytes
-        by_rows = rows * done.prompt_tokens / done.rows
-        whole = expected.prompt_tokens * (1 - done.known / expected.rows) if expected.rows else 0.0
-        prompt_tokens = blend(by_rows, max(0.0, whole - done.prompt_tokens), prompt_tokens, drift)
+        requests, prompt_tokens = (rows * each / done.rows for each in (done.answered, done.prompt_tokens))
+        bytes_left = expected.prompt_bytes * (1 - done.known / expected.rows) - done.prompt_bytes
         if expected.prompt_bytes and done.prompt_bytes and bytes_left >= 0:
-            # The tokens per byte and the remaining bytes are known.
             prompt_tokens = bytes_left * done.prompt_tokens / done.prompt_bytes
     answers = (
         rows * (done.tokens - done.prompt_tokens) / max(done.rows, 1)
@@ -98,27 +85,6 @@ def remaining_work(expected: Expected, done: WorkDone, drift: float = 1.0) -> Re
         else requests * done.answer_tokens
     )
     return Remaining(rows, requests, prompt_tokens + answers)
-
-
-def blend(by_rows: float, by_difference: float, expected: float, drift: float) -> float:
-    """Return the remaining prompt tokens, from the rows so far or from the expected total.
-
-    If rows are somewhat longer than expected, the estimate was wrong for all rows. If they are much longer,
-    or become shorter over time, the rest probably differs from them.
-    """
-    if by_rows <= 0 or expected <= 0:
-        return by_rows
-    like = 1 - deviation(by_rows / expected, BAD_ESTIMATE, UNLIKE)
-    like *= 1 - deviation(drift, STEADY, DRIFTING)
-    return by_rows * like + by_difference * (1 - like)
-
-
-def deviation(ratio: float, little: float, much: float) -> float:
-    """Return how far a ratio is from 1, above or below: 0 up to `little`, 1 from `much` on."""
-    if ratio <= 0:
-        return 1.0
-    off = abs(math.log(ratio))
-    return min(1.0, max(0.0, (off - math.log(little)) / math.log(much / little)))
 
 
 def seconds_at_limits(left: Remaining, deployments: Sequence[DeploymentState]) -> float | None:
@@ -147,12 +113,11 @@ def tokens_bind(left: Remaining, deployments: Sequence[DeploymentState]) -> bool
 class Forecast:
     """The observed throughput and the ETA from it. Old sums decay, so that the last half weighs most."""
 
-    began: float | None = None
+    began: float = 0.0
     at: float = 0.0
     done: WorkDone | None = None
     rows: float = 0.0
     tokens: float = 0.0
-    prompt_tokens: float = 0.0
     seconds: float = 0.0
     limited_seconds: float = 0.0
     stalled_seconds: float = 0.0
@@ -163,7 +128,7 @@ class Forecast:
         """Add the work done so far and the state of the deployments. O(deployments)."""
         before, passed = self.done, now - self.at
         self.at, self.done = now, done
-        if before is None or self.began is None or not before.rows:
+        if before is None or not before.rows:
             # Before the first responses there is no throughput, only latency.
             self.began = now
             return
@@ -171,7 +136,6 @@ class Forecast:
         decay = math.exp(-passed / memory)
         self.rows = self.rows * decay + done.rows - before.rows
         self.tokens = self.tokens * decay + done.tokens - before.tokens
-        self.prompt_tokens = self.prompt_tokens * decay + done.prompt_tokens - before.prompt_tokens
         stalled = is_stalled(deployments)
         self.stalls += stalled and not self.stalled
         self.stalled = stalled
@@ -179,13 +143,6 @@ class Forecast:
         self.stalled_seconds = self.stalled_seconds * decay + (passed if stalled else 0.0)
         limited = not stalled and any(each.for_quota for each in deployments if each.state == "up")
         self.limited_seconds = self.limited_seconds * decay + (passed if limited else 0.0)
-
-    def remaining(self, expected: Expected, done: WorkDone) -> Remaining | None:
-        """Return the remaining work, from what was expected and what was observed."""
-        drift = 1.0
-        if self.rows > 0 and self.prompt_tokens > 0 and done.rows and done.prompt_tokens:
-            drift = (self.prompt_tokens / self.rows) / (done.prompt_tokens / done.rows)
-        return remaining_work(expected, done, drift)
 
     def eta(self, left: Remaining, deployments: Sequence[DeploymentState]) -> Eta | None:
         """Return the ETA, if it is known."""

@@ -7,11 +7,11 @@ once a second. It knows nothing of terminals.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from batchscore.report.progress.eta import Eta, Forecast, WorkDone
-from batchscore.report.progress.rates import RateWindow, Totals
+from batchscore.report.progress.eta import Eta, Forecast, WorkDone, remaining_work
 from batchscore.report.tally import Statistics, Tally
 from batchscore.rows import (
     Attempt,
@@ -26,6 +26,56 @@ from batchscore.rows import (
 
 #: A pulse comes once a second while requests are sent; after this many seconds the last one is stale.
 STALE_SECONDS = 3.0
+
+#: Seconds over which rates are measured.
+WINDOW_SECONDS = 60.0
+
+#: Least seconds between two stored totals, which limits the memory.
+GRAIN_SECONDS = 1.0
+
+#: Fewer seconds give no useful rate.
+LEAST_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A run's totals since its start: rows settled, requests sent, tokens charged."""
+
+    rows: float = 0.0
+    requests: float = 0.0
+    tokens: float = 0.0
+
+
+@dataclass(slots=True)
+class RateWindow:
+    """A window over running totals."""
+
+    seconds: float = WINDOW_SECONDS
+    stored: deque[tuple[float, Totals]] = field(default_factory=deque)
+    latest: Totals = field(default_factory=Totals)
+
+    def add(self, now: float, totals: Totals) -> None:
+        """Add the totals of this moment. O(1) amortised; stores at most `seconds` / `GRAIN_SECONDS` + 2."""
+        self.latest = totals
+        if not self.stored or now - self.stored[-1][0] >= GRAIN_SECONDS:
+            self.stored.append((now, totals))
+        # The last totals before the window stay: rates are counted from them.
+        while len(self.stored) > 1 and self.stored[1][0] <= now - self.seconds:
+            self.stored.popleft()
+
+    def per_minute(self, now: float) -> Totals | None:
+        """Return the rates per minute in the window up to `now`; `None` if it is too short."""
+        if not self.stored:
+            return None
+        since, then = self.stored[0]
+        if now - since < LEAST_SECONDS:
+            return None
+        scale = 60 / (now - since)
+        return Totals(
+            (self.latest.rows - then.rows) * scale,
+            (self.latest.requests - then.requests) * scale,
+            (self.latest.tokens - then.tokens) * scale,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +204,7 @@ class Watch:
         deployments = () if pulse is None else pulse.deployments
         rows = statistics.rows + statistics.known
         known_total = expected is not None and expected.rows >= rows
-        left = (
-            self.forecast.remaining(expected, self.done()) if expected is not None and known_total else None
-        )
+        left = remaining_work(expected, self.done()) if expected is not None and known_total else None
         return View(
             at=now,
             seconds=now - self.started,

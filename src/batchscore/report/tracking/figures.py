@@ -11,11 +11,11 @@ logs what it has added, and the sum of all points is the total.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from batchscore.report.progress.view import total_limit
 from batchscore.report.tally import Statistics
 from batchscore.rows import DeploymentState
 from batchscore.settings.secrets import HIDDEN, without_secrets
@@ -96,13 +96,10 @@ def rates(
         found["in_flight"] = sum(one.in_flight for one in deployments)
         found["deployments_up"] = sum(one.state == "up" for one in deployments)
         limits = {
-            "requests_per_minute_limit": [one.rpm for one in deployments],
-            "tokens_per_minute_limit": [one.tpm for one in deployments],
+            "requests_per_minute_limit": total_limit([one.rpm for one in deployments]),
+            "tokens_per_minute_limit": total_limit([one.tpm for one in deployments]),
         }
-        for name, each in limits.items():
-            known = [limit for limit in each if limit is not None and math.isfinite(limit)]
-            if len(known) == len(each):
-                found[name] = sum(known)
+        found |= {name: limit for name, limit in limits.items() if limit is not None}
     return found
 
 

@@ -1,0 +1,102 @@
+"""The commands that read an output folder: `batchscore merge`, `verify` and `report`.
+
+What they load beyond this is loaded when they run: readers of parts and numpy are slow to load.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import orjson
+
+from batchscore.cli.options import task_option
+from batchscore.cli.say import bullets, say
+from batchscore.errors import ExitCode
+from batchscore.report.words import count_text
+from batchscore.stores.address import place_of
+
+MERGE_HELP = """Write the scores of the output folder OUT to one FILE, in input order.
+
+\b
+FILE ends in .jsonl, .parquet or .arrow. Memory use does not grow with the number of rows.
+
+\b
+  batchscore merge scores/ embeddings.parquet
+
+\b
+Exit codes: 0 merged; 4 merged, but the scores are not complete yet: resume the score command,
+then merge again; 1 error: fix OUT or FILE; 2 usage error.
+"""
+
+
+@click.command(help=MERGE_HELP, short_help="Write the scores of a folder to one file.")
+@click.argument("out")
+@click.argument("file")
+@task_option("The task to merge. Required if OUT holds several.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+def merge(out: str, file: str, task: str | None, *, overwrite: bool) -> None:
+    """Run `batchscore merge`."""
+    from batchscore.output.merge import merge_output  # noqa: PLC0415 - loads the readers of parts
+
+    merged = merge_output(place_of(out), place_of(file), task=task, overwrite=overwrite)
+    errors = f"; {count_text(merged.errors, 'row')} with an error record instead" if merged.errors else ""
+    say(f"{merged.task}: {merged.rows:,} scores in {file}{errors}")
+    if merged.missing:
+        say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
+        sys.exit(int(ExitCode.CONTINUE_LATER))
+
+
+VERIFY_HELP = """Check row by row that the output folder OUT holds what its manifests say.
+
+\b
+With --repair, damaged and leftover files are removed. Then run the same score command
+again to score the missing rows.
+
+\b
+  batchscore verify scores/
+
+\b
+Exit codes: 0 complete and correct; 4 correct, but incomplete: resume the score command;
+1 damaged or missing parts, or an unreadable input file; 2 usage error; 5 a run is writing to OUT.
+"""
+
+
+@click.command(help=VERIFY_HELP, short_help="Check an output folder, and repair it.")
+@click.argument("out")
+@task_option("The task to check. Required if OUT holds several.")
+@click.option("--repair", is_flag=True, help="Remove damaged and leftover files.")
+@click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output at the end.")
+def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
+    """Run `batchscore verify`."""
+    from batchscore.output.verify import verify_output  # noqa: PLC0415
+
+    result = verify_output(place_of(out), task=task, repair=repair, notice=lambda text: say(text, err=True))
+    say(orjson.dumps(result.to_json()) if as_json else result.to_text())
+    sys.exit(int(result.exit_code))
+
+
+REPORT_HELP = """Write OUT/report.html again, from the records, manifests and some scores in OUT.
+
+\b
+The page shows how the runs went and which problems there are, also for a job with many
+workers. It is one file that works offline. It contains no text of the input.
+
+\b
+  batchscore report scores/
+"""
+
+
+@click.command(help=REPORT_HELP, short_help="Write the report page of an output.")
+@click.argument("out")
+@task_option("Show only this task. Default: all tasks in OUT.")
+@click.option(
+    "--no-vectors", is_flag=True, help="Read no scores: no map of the vectors, no lengths of answers."
+)
+def report(out: str, task: str | None, *, no_vectors: bool) -> None:
+    """Run `batchscore report`."""
+    from batchscore.report.page.make import write_report  # noqa: PLC0415 - loads numpy
+    from batchscore.report.page.sample import THOROUGHLY, WITHOUT_SAMPLE  # noqa: PLC0415
+
+    effort = WITHOUT_SAMPLE if no_vectors else THOROUGHLY
+    say(f"report: {write_report(place_of(out), task=task, effort=effort)}")
