@@ -71,8 +71,8 @@ def write_record(
     settings = {each.name: getattr(result.settings, each.name) for each in fields(result.settings)}
     settings["param"] = without_secrets(settings["param"])
     called = [
-        {name: getattr(each, name) for name in ("name", "rpm", "tpm")}
-        | {"url": each.target.url, "auth": each.target.auth, "from": each.target.sources}
+        {"name": each.name, "url": each.target.url, "auth": each.target.auth, "from": each.target.sources}
+        | {"rpm": each.rpm, "tpm": each.tpm}
         for each in endpoints
     ]
     statistics, outcome = result.statistics, result.outcome

@@ -169,10 +169,11 @@ def own_findings(documents: Sequence[Document]) -> Iterator[Finding]:
             if match and not key.endswith(("$schema", "description")):
                 message = f"{match.group()} is used literally; no program replaces it here."
                 yield document.finding(message, key)
-        for section in document.sections():
-            yield from _section_findings(section)
-    yield from _conda_findings(documents)
-    yield from _cross_file_findings(documents)
+    sections = [section for document in documents for section in document.sections()]
+    for section in sections:
+        yield from _section_findings(section)
+    yield from _conda_findings(sections)
+    yield from _cross_file_findings(sections)
 
 
 def _section_findings(section: Section) -> Iterator[Finding]:
@@ -198,13 +199,13 @@ def _section_findings(section: Section) -> Iterator[Finding]:
         yield from script_findings(section)
 
 
-def _conda_findings(documents: Sequence[Document]) -> Iterator[Finding]:
+def _conda_findings(sections: Sequence[Section]) -> Iterator[Finding]:
     """Check each conda file once; the SDK checks that it exists."""
     brings: dict[Path, bool] = {}
-    for section in (section for document in documents for section in document.sections()):
+    for section in sections:
         folder = section.document.path.parent
         alone = section.kind == "environment"
-        named = section.document.values.get("conda_file") if alone else section.get("environment.conda_file")
+        named = section.get("conda_file" if alone else "environment.conda_file")
         if isinstance(named, str) and (folder / named).is_file():
             file = Path(os.path.normpath(folder / named))
             code = folder / str(section.get("code_configuration.code"))
@@ -217,15 +218,15 @@ def _conda_findings(documents: Sequence[Document]) -> Iterator[Finding]:
             yield from conda_findings(conda, brings_package=brought)
 
 
-def _cross_file_findings(documents: Sequence[Document]) -> Iterator[Finding]:
+def _cross_file_findings(sections: Sequence[Section]) -> Iterator[Finding]:
     """Give names that no file describes, or two, and nodes and identities that a cluster lacks.
 
     A kind of thing that no file describes may still exist in the workspace.
     """
-    clusters = {each.values.get("name"): each for each in documents if each.kind == "compute"}
-    endpoints = {each.values.get("name") for each in documents if each.kind == "endpoint"}
+    clusters = {each.get("name"): each for each in sections if each.kind == "compute"}
+    endpoints = {each.get("name") for each in sections if each.kind == "endpoint"}
     first: dict[tuple[object, ...], Document] = {}
-    for section in (section for document in documents for section in document.sections()):
+    for section in sections:
         document, kind = section.document, section.kind
         endpoint, name = section.get("endpoint_name"), section.get("name")
         if endpoints and endpoint is not None and endpoint not in endpoints:
@@ -243,11 +244,11 @@ def _cross_file_findings(documents: Sequence[Document]) -> Iterator[Finding]:
         if cluster is None:
             yield section.finding(f"no file describes a cluster named {wanted}.", "compute")
             continue
-        nodes, most = section.get("resources.instance_count"), cluster.values.get("max_instances")
+        nodes, most = section.get("resources.instance_count"), cluster.get("max_instances")
         if isinstance(nodes, int) and isinstance(most, int) and nodes > most > 0:
             message = f"instance_count is {nodes}, but the cluster {wanted} has at most {most} nodes."
             yield section.finding(message, "resources.instance_count")
         entra = signs_in_by_entra(section.table("settings.environment_variables"))
-        if entra and "identity.type" not in cluster.values:
+        if entra and not cluster.get("identity.type"):
             message = "identity is not set: nodes without one cannot sign in by Entra ID. Add"
             yield cluster.finding(f"{message} type: system_assigned below identity.", "identity")
