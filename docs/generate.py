@@ -21,7 +21,6 @@ from batchscore.settings.declare import (
     CONFIG_FILE,
     CONFIG_VARIABLE,
     as_flag,
-    flag_of,
     shown_default,
     variable_of,
 )
@@ -71,9 +70,9 @@ def settings_page() -> str:
     groups: dict[str, list[str]] = {}
     for declared in fields(Settings):
         facts = declared.metadata
-        names = f"`{flag_of(declared)}`" + (f" `{facts['flag']}`" if facts["flag"] else "")
-        variable = "flag only" if facts["only_flag"] else f"`{variable_of(declared)}`"
-        if facts["only_file"]:
+        names = f"`{as_flag(declared.name)}`" + (f" `{facts['flag']}`" if facts["flag"] else "")
+        variable = "flag only" if facts["only"] == "flag" else f"`{variable_of(declared)}`"
+        if facts["only"] == "file":
             names, variable = f"`[[{declared.name}]]`", "file only"
         shown = shown_default(declared)
         default = f" Default: `{shown}`." if shown else ""

@@ -27,7 +27,8 @@ import pytest
 import hypothesis_profiles  # noqa: F401 - selects the number of examples before any test is imported
 import prefork
 from batchscore.endpoint.token_cache import forget_tokens
-from batchscore.simulator import Deployment, Running, start
+from batchscore.simulator import Running, start
+from simulated import Deployment
 
 #: More fixtures, which only some tests need.
 pytest_plugins = ["buckets", "cloud"]
@@ -60,28 +61,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Fail a test of `make quick` that starts a process: it needs the marker `process`."""
-    _guard.active = not any(item.get_closest_marker(name) for name in ("process", "slow"))
-    try:
-        return (yield)
-    finally:
-        _guard.active = False
+    STARTED.clear()
+    result = yield
+    if STARTED and not any(item.get_closest_marker(name) for name in ("process", "slow")):
+        pytest.fail(f"this test starts a process ({STARTED[0]}): mark it with @pytest.mark.process")
+    return result
 
 
-class _ProcessGuard:
-    """An audit hook, which Python can't remove. It works only while `active`."""
-
-    active = False
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        # Python's `platform` calls uname once per process, in whichever test first needs it.
-        if event == "subprocess.Popen" and arguments[0] == "uname":
-            return
-        if self.active and event in {"subprocess.Popen", "os.fork", "os.posix_spawn"}:
-            raise AssertionError("this test starts a process: mark it with @pytest.mark.process")
+#: What the current test has started, noted by an audit hook.
+STARTED: list[str] = []
 
 
-_guard = _ProcessGuard()
-sys.addaudithook(_guard)
+def _note_process(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in {"subprocess.Popen", "os.fork", "os.posix_spawn"}:
+        STARTED.append(str(arguments[0] if arguments else event))
+
+
+sys.addaudithook(_note_process)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -116,7 +112,7 @@ def golden(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Running]:
     """One server process for all tests, on a free port."""
-    with start(dimensions=16, hang_seconds=5, key=KEY) as running:
+    with start(dimensions=16, hang_seconds=5, key=KEY, record_last=10_000) as running:
         yield running
 
 
@@ -125,7 +121,7 @@ def deployment(simulator: Running, request: pytest.FixtureRequest) -> Deployment
     """One name per test, so that scripts and counts don't collide."""
     digest = hashlib.blake2b(request.node.nodeid.encode(), digest_size=4).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[:48].strip("-")
-    return simulator.deployment(f"{readable}-{digest}")
+    return Deployment(simulator.endpoint, f"{readable}-{digest}")
 
 
 @dataclass

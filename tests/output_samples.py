@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,16 @@ from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.storage import write_whole
 
 FAILED = RowError(ErrorCode.INPUT_TOO_LONG, "9000 tokens, the model takes 8192", status=400, attempts=1)
+
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="batchscore-records-")
+
+
+def stored(data: bytes) -> Path:
+    """Write records to a file, which the next call replaces."""
+    path = Path(_FOLDER.name) / "records"
+    path.write_bytes(data)
+    return path
 
 
 def vector(*numbers: float) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -16,7 +16,7 @@ from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.request.attempt import Requester
-from batchscore.request.concurrency import Concurrency, ThreadLoad
+from batchscore.request.concurrency import Concurrency, thread_load
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.quota.limits import Limits
@@ -101,7 +101,7 @@ def deployment_of(
         renew_token=renew_token or no_token,
         limits=Limits(rpm, tpm),
         quota=Quota(LocalSchedule.begin(LOOP_CLOCK.monotonic())),
-        concurrency=Concurrency(concurrency, ThreadLoad(LOOP_CLOCK).share),
+        concurrency=Concurrency(concurrency, thread_load(LOOP_CLOCK)),
         notice=[].append,
         clock=LOOP_CLOCK,
     )

@@ -7,7 +7,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from batchscore.request.clock import Clock
+from batchscore.request.timeouts import Clock
 
 T = TypeVar("T")
 

@@ -68,10 +68,7 @@ def duration_text(seconds: float) -> str:
 EXIT_MEANINGS = {
     ExitCode.DONE: ("done: all rows have a record, and no more failed than allowed", "nobody"),
     ExitCode.ACTION_NEEDED: ("error: fix key, deployment, input, output or settings", "you"),
-    ExitCode.USAGE: (
-        "usage error: the command line or the settings are invalid",
-        "you",
-    ),
+    ExitCode.USAGE: ("usage error: the command line or the settings are invalid", "you"),
     ExitCode.ROWS_FAILED: (
         f"more rows failed than {setting_name('error_threshold')} allows; all others are scored",
         "you: see the error records",

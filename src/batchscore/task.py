@@ -9,11 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-#: What a service writes for a completion without `max_tokens` (OpenAI's API reference, seen 2026-09).
-COMPLETIONS_DEFAULT_TOKENS = 16
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """One kind of scoring.
 
@@ -28,50 +25,40 @@ class Task:
     name: str
     path: str
     input_key: str
-    probe: bytes
-    answer: Literal["vector", "text"]
-    packs_many: bool
-    takes_messages: bool
-    default_answer_tokens: int | None
-    simulated_input_tokens: int
     mlflow_name: str
+    default_answer_tokens: int | None
+    probe: bytes = b'"ping"'
+    answer: Literal["vector", "text"] = "text"
+    packs_many: bool = False
+    takes_messages: bool = False
+    simulated_input_tokens: int = 128_000
 
 
 EMBEDDINGS = Task(
     name="embeddings",
     path="embeddings",
     input_key="input",
-    probe=b'"ping"',
+    mlflow_name="embeddings",
+    default_answer_tokens=0,
     answer="vector",
     packs_many=True,
-    takes_messages=False,
-    default_answer_tokens=0,
     simulated_input_tokens=8192,
-    mlflow_name="embeddings",
 )
 COMPLETIONS = Task(
     name="completions",
     path="completions",
     input_key="prompt",
-    probe=b'"ping"',
-    answer="text",
-    packs_many=False,
-    takes_messages=False,
-    default_answer_tokens=COMPLETIONS_DEFAULT_TOKENS,
-    simulated_input_tokens=128_000,
     mlflow_name="completions",
+    default_answer_tokens=16,  # OpenAI's API reference, seen 2026-09
 )
 CHAT = Task(
     name="chat",
     path="chat/completions",
     input_key="messages",
-    probe=b'[{"role":"user","content":"ping"}]',
-    answer="text",
-    packs_many=False,
-    takes_messages=True,
-    default_answer_tokens=None,
-    simulated_input_tokens=128_000,
     mlflow_name="chat.completions",
+    default_answer_tokens=None,
+    probe=b'[{"role":"user","content":"ping"}]',
+    takes_messages=True,
 )
 
 #: All tasks by name, in the order in which help and reports list them.

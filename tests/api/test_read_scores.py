@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 
 from batchscore.api.read_scores import read_scores
 from batchscore.errors import InputError
-from batchscore.output.records.merge_parts import merge_parts
+from batchscore.output.manifest import Commit, Manifest, PartFile, write_manifest
+from batchscore.output.merge import merge_parts
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
 from output_samples import answered, embedded, write_folder
@@ -28,11 +28,13 @@ FILES = {
 
 def commit(root: Path, task: str, file: str, parts: list[Path]) -> None:
     """Write a manifest, as far as readers look at it."""
-    folder = root / "manifest" / task
-    folder.mkdir(parents=True, exist_ok=True)
-    records = [{"part": number, "scores": {"name": part.name}} for number, part in enumerate(parts)]
-    record = {"file": file, "parts": [*records, {"part": 99, "scores": None}]}
-    (folder / f"{file.replace('/', '_')}.json").write_bytes(orjson.dumps(record))
+    commits = {
+        number: Commit(number, 1, 1, 0, 0, whole=True, inputs="", scores=PartFile(part.name, 0, ""))
+        for number, part in enumerate(parts)
+    }
+    commits[99] = Commit(99, 1, 0, 1, 0, whole=True, inputs="")
+    path = root / "manifest" / task / f"{file.replace('/', '_')}.json"
+    write_manifest(path, Manifest(file, task, {}, parts=commits))
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
@@ -155,5 +157,5 @@ def test_a_missing_part_or_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"00001\.jsonl is missing \(1 of 2 parts\)"):
         read_scores(tmp_path)
     (tmp_path / "manifest" / "chat" / "a.json").write_text("{}")
-    with pytest.raises(InputError, match="cannot be read as a manifest"):
+    with pytest.raises(InputError, match="is not a manifest that batchscore can read"):
         read_scores(tmp_path)

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from batchscore import ErrorCode, InputError, Scored, SettingsError, UsageError, score_rows, stream_rows
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
+from simulated import Deployment
 
 
 @pytest.fixture(autouse=True)

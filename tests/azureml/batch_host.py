@@ -26,7 +26,7 @@ from typing import Any
 import worker
 
 import prefork
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Folders that `mlflow.openai.save_model` wrote.

@@ -17,8 +17,9 @@ import prefork
 from batchscore import read_scores
 from batchscore.errors import ExitCode
 from batchscore.output.verify import verify_output
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
 from conftest import KEY
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from cloud import Cloud
@@ -188,7 +189,7 @@ def test_a_file_beside_the_script_names_two_deployments_whose_quotas_add_up(
     files: Files, hosted: Hosts, simulator: Running, deployment: Deployment
 ) -> None:
     """The working folder of a process is a temporary one, and holds no such file."""
-    other = simulator.deployment(deployment.name + "-west")
+    other = Deployment(simulator.endpoint, deployment.name + "-west")
     files.texts("data/a.csv", [f"row {row}" for row in range(60)])
     files.bytes("code/batch_driver.py", (ROOT / "src" / "batch_driver.py").read_bytes())
     tables = "".join(

@@ -12,12 +12,8 @@ from pathlib import Path
 import pytest
 
 from azureml_tree import copy_of_the_tree
-from batchscore.azureml.check.check_files import check_files
-from batchscore.azureml.check.conda import conda_findings
-from batchscore.azureml.check.cross_file import cross_file_findings
-from batchscore.azureml.check.document import Document, Finding, read_document
-from batchscore.azureml.check.kinds import KINDS, kind_of, scorings
-from batchscore.azureml.check.rules import document_findings, scoring_findings
+from batchscore.azureml.check.check_files import check_files, own_findings
+from batchscore.azureml.check.document import KINDS, Document, Finding, read_document
 from batchscore.azureml.check.script import script_problem
 from batchscore.azureml.check.sdk import LOADERS
 from batchscore.errors import InputError
@@ -99,12 +95,12 @@ CONDA = "environment/conda.yml"
 #: File, pattern, replacement, and the finding.
 WRONG = [
     # Mistakes that azure-ai-ml finds.
-    (DEPLOYMENT, "summary_only", "append", r"chat.yml:\d+: output_action: Value 'append' .* not in set"),
+    (DEPLOYMENT, "summary_only", "append", r"chat.yml:\d+: .*output_action is 'append'; write summary_only"),
     (
         DEPLOYMENT,
         "mini_batch_size: 1",
         "mini_batch_size: one",
-        r"chat.yml:\d+: mini_batch_size: Not a valid int",
+        r"chat.yml:\d+: .*mini_batch_size is 'one'; set 1",
     ),
     (DEPLOYMENT, "^description", "descripton", r"chat.yml:\d+: descripton: Unknown field"),
     (DEPLOYMENT, "conda.yml", "conds.yml", r"chat.yml:\d+: environment: No such file .*conds.yml"),
@@ -123,22 +119,32 @@ WRONG = [
         "deployment/schedule.yml",
         "UTC",
         "Europe/Berlin",
-        r"schedule.yml:\d+: .*Europe/Berlin is not a Windows time zone",
+        r"schedule.yml:\d+: .*Europe/Berlin'; write a Windows time zone",
     ),
     # Mistakes that it accepts.
     (DEPLOYMENT, "  mini_batch_size: 1\n", "", r"chat.yml:\d+: settings.mini_batch_size is not set"),
-    (DEPLOYMENT, "    timeout: .*\n", "", r"chat.yml:\d+: .*timeout is not set .*30 seconds"),
+    (DEPLOYMENT, "    timeout: .*\n", "", r"chat.yml:\d+: .*timeout is not set; .*default is 30"),
     (DEPLOYMENT, "timeout: 21600", "timeout: 600", r"chat.yml:\d+: the host kills the process after 600 s"),
     (DEPLOYMENT, "    BATCHSCORE_DEADLINE: .*\n", "", r"chat.yml:\d+: BATCHSCORE_DEADLINE is not set"),
     (DEPLOYMENT, "DEADLINE: 5h45m", 'DEADLINE: "6:30"', r"chat.yml:\d+: BATCHSCORE_DEADLINE is a moment"),
-    (DEPLOYMENT, "error_threshold: 0", "error_threshold: -1", r"chat.yml:\d+: error_threshold is not 0"),
+    (
+        DEPLOYMENT,
+        "error_threshold: 0",
+        "error_threshold: -1",
+        r"chat.yml:\d+: settings.error_threshold is -1; set 0",
+    ),
     (
         DEPLOYMENT,
         "^resources",
         "error_threshold: 0\nresources",
-        r"chat.yml:\d+: error_threshold is not read here",
+        r"chat.yml:\d+: error_threshold is 0; it is not read here",
     ),
-    (DEPLOYMENT, "summary_only", "append_row", r"chat.yml:\d+: output_action is append_row"),
+    (
+        DEPLOYMENT,
+        "summary_only",
+        "append_row",
+        r"chat.yml:\d+: .*output_action is 'append_row'; write summary_only",
+    ),
     (DEPLOYMENT, "^type: model\n", "", r"chat.yml:\d+: type is not set"),
     (DEPLOYMENT, '"120000"', "120000", r"chat.yml:\d+: BATCHSCORE_TPM is not text"),
     (DEPLOYMENT, '"120000"', '"many"', r"chat.yml:\d+: BATCHSCORE_TPM is 'many'"),
@@ -174,7 +180,7 @@ WRONG = [
     (DEPLOYMENT, "code: ../src", "code: ../srcs", r"chat.yml:\d+: ../srcs: there is no such folder"),
     (DEPLOYMENT, "batch_driver.py$", "driver.py", r"chat.yml:\d+: driver.py: there is no such file"),
     (DEPLOYMENT, "^model: .*\n", "", r"chat.yml:\d+: model is not set"),
-    (DEPLOYMENT, "^name: chat", "name: my_chat", r"chat.yml:\d+: 'my_chat': a name has"),
+    (DEPLOYMENT, "^name: chat", "name: my_chat", r"chat.yml:\d+: name is 'my_chat'; a name has"),
     (DEPLOYMENT, "^name: chat", "name: chat\nname: talk", r"chat.yml:\d+: name occurs twice"),
     (
         DEPLOYMENT,
@@ -193,13 +199,28 @@ WRONG = [
         "deployment/endpoint.yml",
         "aad_token",
         "key",
-        r"endpoint.yml:\d+: auth_mode: batch endpoints support only",
+        r"endpoint.yml:\d+: auth_mode is 'key'; .* only aad_token",
     ),
-    (PIPELINE, "      timeout: .*\n", "", r"pipeline.yml:\d+: .*timeout is not set .*60 seconds"),
+    (PIPELINE, "      timeout: .*\n", "", r"pipeline.yml:\d+: .*timeout is not set; .*default is 60"),
     (PIPELINE, "max_retries", "max_retrys", r"pipeline.yml:\d+: max_retrys: there is no such key"),
-    (PIPELINE, "entry_script", "scoring_script", r"pipeline.yml:\d+: entry_script is not set"),
-    (PIPELINE, "error_threshold: 0", "error_threshold: 9", r"pipeline.yml:\d+: error_threshold is not 0"),
-    ("deployment/schedule.yml", '"30 2 . . ."', '"30 2 1 * *"', r"schedule.yml:\d+: .*days and months"),
+    (
+        PIPELINE,
+        "entry_script",
+        "scoring_script",
+        r"pipeline.yml:\d+: jobs.score.task.entry_script is not set",
+    ),
+    (
+        PIPELINE,
+        "error_threshold: 0",
+        "error_threshold: 9",
+        r"pipeline.yml:\d+: jobs.score.error_threshold is 9; set 0",
+    ),
+    (
+        "deployment/schedule.yml",
+        '"30 2 . . ."',
+        '"30 2 1 * *"',
+        r"schedule.yml:\d+: trigger.expression is '30 2 1 .*ignores days",
+    ),
     ("deployment/schedule.yml", '"30 2 . . ."', '"at night"', r"schedule.yml:\d+: .*five fields"),
     (CONDA, "      - azureml-core.*\n", "", r"conda.yml:\d+: azureml-core is missing"),
     (CONDA, r"\[fuse\]", "", r"conda.yml:\d+: write azureml-dataset-runtime\[fuse\]"),
@@ -258,9 +279,14 @@ OURS = [
         DEPLOYMENT,
         "mini_batch_size: 1",
         "mini_batch_size: 0",
-        r"chat.yml:\d+: mini_batch_size is 0; .* at least 1",
+        r"chat.yml:\d+: settings.mini_batch_size is 0; set 1",
     ),
-    (DEPLOYMENT, "instance_count: 1", "instance_count: 9", r"chat.yml:\d+: .* wants 9 nodes, .* at most 4"),
+    (
+        DEPLOYMENT,
+        "instance_count: 1",
+        "instance_count: 9",
+        r"chat.yml:\d+: instance_count is 9, .* at most 4 nodes",
+    ),
     (
         DEPLOYMENT,
         "batch_driver.py$",
@@ -271,10 +297,15 @@ OURS = [
         DEPLOYMENT,
         "-chat@latest",
         "-chat",
-        r"chat.yml:\d+: model is azureml:batchscore-chat, without a version",
+        r"chat.yml:\d+: model is 'azureml:batchscore-chat'; .* with a version",
     ),
     (DEPLOYMENT, "  image: .*\n", "", r"chat.yml:\d+: image is missing"),
-    (DEPLOYMENT, "openmpi4.1.0-ubuntu22.04", "curated/sklearn", r"chat.yml:\d+: curated images"),
+    (
+        DEPLOYMENT,
+        "openmpi4.1.0-ubuntu22.04",
+        "curated/sklearn",
+        r"chat.yml:\d+: environment.image .*; curated images",
+    ),
     ("deployment/compute.yml", "identity:\n  type: .*\n", "", r"compute.yml:1: identity is not set"),
     (
         "deployment/compute.yml",
@@ -308,7 +339,7 @@ OURS = [
         PIPELINE,
         'mini_batch_size: "1"',
         "mini_batch_size: 10kb",
-        r"pipeline.yml:\d+: mini_batch_size is '10kb'",
+        r"pipeline.yml:\d+: .*mini_batch_size is '10kb'",
     ),
     (
         PIPELINE,
@@ -316,8 +347,18 @@ OURS = [
         "entry_script: batch_driver.py\n      append_row_to: ${{outputs.score}}",
         r"append_row_to",
     ),
-    (PIPELINE, "    type: parallel\n", "", r"pipeline.yml:\d+: type is not set; a step with a task"),
-    ("deployment/schedule.yml", '"30 2', '"30 25', r"schedule.yml:\d+: expression: 25 is not a valid hour"),
+    (
+        PIPELINE,
+        "    type: parallel\n",
+        "",
+        r"pipeline.yml:\d+: jobs.score.type is not set; write type: parallel",
+    ),
+    (
+        "deployment/schedule.yml",
+        '"30 2',
+        '"30 25',
+        r"schedule.yml:\d+: trigger.expression is '30 25 .*; write .*hour \(0-23\)",
+    ),
     (CONDA, "      - aiohttp.*\n", "", r"conda.yml:\d+: aiohttp is missing; batchscore imports it"),
     (CONDA, "openai==.*", "openai==0.27.8", r"conda.yml:\d+: openai==0.27.8: batchscore needs openai>="),
     (
@@ -329,21 +370,16 @@ OURS = [
 ]
 
 
+def own_findings_in(*paths: Path) -> list[str]:
+    documents = [document for path in paths if isinstance(document := read_document(path), Document)]
+    assert len(documents) == len(paths)
+    return sorted({str(finding) for finding in own_findings(documents)})
+
+
 @pytest.mark.parametrize(("file", "before", "after", "said"), OURS)
 def test_our_own_rules_find_each_mistake(tree: Path, file: str, before: str, after: str, said: str) -> None:
     replace(tree / file, before, after)
-    documents, conda = [], read_document(tree / CONDA)
-    for path in sorted((tree / "deployment").glob("*.yml")):
-        document = read_document(path)
-        assert isinstance(document, Document)
-        documents.append((document, kind_of(document) or ""))
-    assert isinstance(conda, Document)
-    findings = [*cross_file_findings(documents), *conda_findings(conda, brings_package=True)]
-    for document, kind in documents:
-        findings += document_findings(document, kind)
-        for scoring in scorings(document, kind):
-            findings += scoring_findings(document, scoring)
-    found = sorted({str(finding) for finding in findings})
+    found = own_findings_in(*sorted((tree / "deployment").glob("*.yml")))
     assert any(re.search(said, line) for line in found), found
     assert all("\n" not in line and "HUSH" not in line for line in found)
     assert len(found) <= 3, found
@@ -365,16 +401,11 @@ def test_arguments_of_a_step_may_be_written_in_every_way_that_the_host_reads(tre
     path = tree / PIPELINE
     replace(path, r"batchscore-model \$\{\{inputs.model\}\}", "batchscore-model=${{ inputs.model }}")
     replace(path, "https://my.*", "${{parent.inputs.address}}")
-    document = read_document(path)
-    assert isinstance(document, Document)
-    (scoring,) = scorings(document, "pipeline")
-    assert not [*document_findings(document, "pipeline"), *scoring_findings(document, scoring)]
+    assert own_findings_in(path) == []
     replace(path, "--batchscore-output", "--batchscore-base-dir --batchscore-output")
     replace(path, "inputs.model }}", 'inputs.model }} "')
-    document = read_document(path)
-    assert isinstance(document, Document)
-    (finding,) = document_findings(document, "pipeline")
-    assert "a quote is not closed" in finding.message
+    (finding,) = own_findings_in(path)
+    assert "a quote is not closed" in finding
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import numpy as np
 
 from batchscore import read_scores
 from batchscore.output.verify import verify_output
-from batchscore.run.result import RunResult
+from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Direct

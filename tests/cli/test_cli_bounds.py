@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_records import codes, records, whole
 
-from batchscore.simulator import CONTENT_FILTER_TRIGGER, Behaviour, Deployment, Running
+from batchscore.simulator import Running
+from batchscore.simulator.script import Behaviour
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files
@@ -31,7 +34,7 @@ def test_a_budget_stops_the_run_and_the_same_command_resumes_with_a_new_budget(
 ) -> None:
     """Nothing is paid for twice, whatever the number of runs; the one file appears when it is complete."""
     files.texts("a.csv", [f"row {row}" for row in range(ROWS)])
-    priced = simulator.deployment(f"{deployment.name}-priced")
+    priced = Deployment(simulator.endpoint, f"{deployment.name}-priced")
     tokens = score("out", deployment, "--max-total-tokens", "100", "--rows-per-part", "5")
     money = score("out.jsonl", priced, "--max-spend", "100", *PRICES)
     first, spent = batchscore.together(tokens, money)
@@ -95,7 +98,7 @@ def test_too_many_errors_stop_the_run_early(
     """The user must act, unless the threshold allows the failures: then the next run may have as many."""
     texts = ["", "one", *[f"{row} {CONTENT_FILTER_TRIGGER}" for row in range(6)], *["more"] * 4]
     files.texts("a.csv", texts)
-    allowed = simulator.deployment(f"{deployment.name}-allowed")
+    allowed = Deployment(simulator.endpoint, f"{deployment.name}-allowed")
     strict = score("strict", deployment, "--max-errors", "2")
     tolerant = score("tolerant", allowed, "--max-errors", "2", "--error-threshold", "6")
     looked_at, resumed = batchscore.together(strict, tolerant)
@@ -124,7 +127,7 @@ def test_a_deadline_ends_the_run_in_time_whatever_hangs(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(300)])
-    hanging = simulator.deployment(f"{deployment.name}-hanging")
+    hanging = Deployment(simulator.endpoint, f"{deployment.name}-hanging")
     deployment.will_be_slow(0.1, times=None)
     hanging.will(Behaviour(times=3), Behaviour(hang=60.0, times=None))
     slow = score("slow", deployment, "--deadline", "3s")

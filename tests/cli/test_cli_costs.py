@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from cli_records import manifests
 
-from batchscore.simulator import Behaviour, Deployment
+from batchscore.simulator.script import Behaviour
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_records import codes, same, whole
 
-from batchscore.simulator import CONTENT_FILTER_TRIGGER, Behaviour, Deployment, Running, start
+from batchscore.simulator import Running, start
+from batchscore.simulator.script import Behaviour
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Direct, Files
@@ -75,13 +78,15 @@ def test_invalid_responses_are_rejected(
 def test_a_server_with_a_smaller_batch_limit(batchscore: Cli, files: Files) -> None:
     """It refuses one request; the batches after it are not larger."""
     files.texts("a.csv", [f"row {row}" for row in range(200)])
-    with start(dimensions=4, max_inputs=16) as small:
+    with start(dimensions=4, max_inputs=16, record_last=100) as small:
         run = batchscore(
             *("score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text", "-m", "small"),
             *("--batch-size", "64"),
             env={"OPENAI_BASE_URL": f"{small.endpoint}/v1", "OPENAI_API_KEY": small.key},
         )
-        asked = [(one.status, len(one.body["input"])) for one in small.deployment("small").requests()]
+        asked = [
+            (one.status, len(one.body["input"])) for one in Deployment(small.endpoint, "small").requests()
+        ]
     assert run.exit_code == 0, run
     assert len(whole("out", "embeddings")[0]) == 200
     refused = [size for status, size in asked if status == 400]

@@ -17,7 +17,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 from cli_records import Place, codes, manifests, records, same, whole
 
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Direct, Files

@@ -13,7 +13,9 @@ import pytest
 from cli_records import codes, lines, whole
 
 from batchscore import read_scores
-from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment, Running
+from batchscore.simulator import Running
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files
@@ -74,7 +76,7 @@ def test_another_model_is_an_error_and_overwrite_keeps_old_scores_until_new_ones
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
     files.texts("in/a.csv", ["one", "two", "three"])
-    other = simulator.deployment(deployment.name + "-2")
+    other = Deployment(simulator.endpoint, deployment.name + "-2")
     assert batchscore(*command(deployment)).exit_code == 0
     before = whole("out", "chat")
     refused = batchscore(*command(other))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from cli_records import whole
 
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Direct, Files

@@ -13,7 +13,8 @@ import pytest
 from cli_records import records
 from test_large_files import MEASURE
 
-from batchscore.simulator import Deployment, Running, start
+from batchscore.simulator import Running, start
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files
@@ -53,10 +54,10 @@ def test_memory_does_not_grow_with_rows_and_a_finished_run_sends_nothing(tmp_pat
         many = measured(simulator, tmp_path, MANY)
         # A hundred bytes a row would be 80 megabytes; so much does the allocator keep, more or less.
         assert many["megabytes"] < few["megabytes"] + 40
-        asked = simulator.deployment("any").statistics().count
+        asked = Deployment(simulator.endpoint, "any").statistics().count
         again = measured(simulator, tmp_path, MANY)
         assert again["summary"]["ok"] == MANY
-        assert simulator.deployment("any").statistics().count == asked
+        assert Deployment(simulator.endpoint, "any").statistics().count == asked
 
 
 def measured(simulator: Running, folder: Path, rows: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from batchscore.output.locks.flock import SYSTEM
 from batchscore.output.locks.lock import Lock
 from batchscore.rows import Event, Notice, RowsSettled
 from batchscore.run.score_files import prepare
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

@@ -11,7 +11,7 @@ import pytest
 from cli_records import answers, lines
 
 import batchscore as library
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_records import codes, manifests, whole
 
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files, Finished
@@ -261,7 +262,7 @@ def test_standard_output_that_cannot_be_written(
 ) -> None:
     """A closed pipe does not fail a successful run; a full disk does."""
     files.texts("a.csv", ["one"])
-    lost = simulator.deployment(deployment.name + "-2")
+    lost = Deployment(simulator.endpoint, deployment.name + "-2")
     command = ["score", "a.csv", "--task", "chat", "--column", "text", "--json"]
     with (
         Path("/dev/full").open("w") as full,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cli_records import records
 
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Direct, Files

@@ -17,8 +17,10 @@ from nights import Files, Output, edited, write_inputs
 from batchscore.output.incremental.switch import run_name_after
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.verify import verify_output
-from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment, Running
+from batchscore.simulator import Running
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
 from hypothesis_profiles import examples
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Direct

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from nights import Files, Output, edited, write_inputs
 
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Direct

@@ -15,7 +15,8 @@ import pytest
 from cli_records import Place, lines, same, whole
 
 from batchscore import read_scores
-from batchscore.simulator import EMPTY_REPLY_TRIGGER, Deployment
+from batchscore.simulator.words import EMPTY_REPLY_TRIGGER
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Direct, Files

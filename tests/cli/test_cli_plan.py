@@ -14,8 +14,8 @@ from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
 
 if TYPE_CHECKING:
-    from batchscore.simulator import Deployment
     from conftest import Cli, Files
+    from simulated import Deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 

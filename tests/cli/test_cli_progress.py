@@ -18,7 +18,7 @@ import pytest
 
 from batchscore.cli.progress import PLAIN_SECONDS, Progress
 from batchscore.rows import DeploymentState, Heartbeat, Notice, RowsSettled
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

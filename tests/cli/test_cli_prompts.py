@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 from cli_records import codes, whole
 
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Direct, Files
@@ -28,7 +29,7 @@ def test_a_template_takes_cells_and_literal_braces(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
     files.csv("a.csv", [{"who": "Ada", "what": "tides"}, {"who": "Bo {what}", "what": ""}])
-    with_system = simulator.deployment(deployment.name + "-chat")
+    with_system = Deployment(simulator.endpoint, deployment.name + "-chat")
     shared = ["score", "a.csv", "--prompt", 'Answer {{"q": "{who} on { what }"}}']
     completions, chat = batchscore.together(
         [*shared, "-o", "completions", "--task", "completions", "-m", deployment.name],
@@ -166,8 +167,8 @@ def test_max_tokens_has_the_name_that_the_model_accepts(
     """The model's name decides, else the service's 400: then one request is lost, not one per row."""
     files.texts("a.csv", [f"Long row {number} about the harbour and the tide." for number in range(8)])
     # The simulator goes by the deployment's name, we by the model's.
-    hidden = simulator.deployment(f"o3-{deployment.name}")
-    shown = simulator.deployment(f"o4-{deployment.name}")
+    hidden = Deployment(simulator.endpoint, f"o3-{deployment.name}")
+    shown = Deployment(simulator.endpoint, f"o4-{deployment.name}")
     command = ["score", "a.csv", "--task", "chat", "--column", "text", "--max-tokens", "80"]
     runs = batchscore.together(
         [*command, "-o", "shown", "-m", "o4-mini", "--deployment", shown.name],
@@ -192,7 +193,7 @@ def test_parameters_are_sent_unchanged(
         "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}}},
     }
     files.json("form.json", form)
-    stopping = simulator.deployment(deployment.name + "-2")
+    stopping = Deployment(simulator.endpoint, deployment.name + "-2")
     command = ["score", "a.csv", "--task", "chat", "--column", "text"]
     given = [
         *(

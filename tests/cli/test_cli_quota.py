@@ -10,7 +10,9 @@ import pytest
 from cli_records import codes, whole
 
 from batchscore import read_scores
-from batchscore.simulator import Behaviour, Deployment, Running, start
+from batchscore.simulator import Running, start
+from batchscore.simulator.script import Behaviour
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files
@@ -49,7 +51,7 @@ def test_processes_on_one_quota_keep_it_together_and_one_may_be_killed(batchscor
              *("-m", "shared", "--rpm", "2400", "--max-tokens", "5", "--json")]
         )  # fmt: skip
     with start(rpm=2400, burst_seconds=1.0) as strict:
-        shared = strict.deployment("shared")
+        shared = Deployment(strict.endpoint, "shared")
         processes = [batchscore.start(*each, env=told(strict)) for each in command]
         shared.wait_for(40)
         with processes[2] as killed:
@@ -72,7 +74,7 @@ def test_processes_on_one_quota_keep_it_together_and_one_may_be_killed(batchscor
 def test_all_deployments_of_the_file_are_used_except_a_dead_one(
     batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
 ) -> None:
-    others = [simulator.deployment(f"{deployment.name}-{name}") for name in ("east", "gone")]
+    others = [Deployment(simulator.endpoint, f"{deployment.name}-{name}") for name in ("east", "gone")]
     deployment.will_be_slow(0.05, times=None)
     others[0].will_be_slow(0.05, times=None)
     others[1].will(Behaviour(status=404, times=None))

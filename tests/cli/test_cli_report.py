@@ -12,9 +12,9 @@ import pytest
 from browser import CHROMIUM, look_at
 
 if TYPE_CHECKING:
-    from batchscore.simulator import Deployment
     from buckets import Bucket
     from conftest import Cli, Files
+    from simulated import Deployment
 
 HOSTILE = '</script><script>x="1" onerror=alert(1).csv'
 SECRET = "a text that stands nowhere"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_records import codes, manifests, whole
 
-from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from cli_records import codes, whole
 
-from batchscore.simulator import CONTENT_FILTER_TRIGGER, Behaviour, Deployment, Running
+from batchscore.simulator import Running
+from batchscore.simulator.script import Behaviour
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from cli_records import whole
 
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files
@@ -21,7 +22,7 @@ def test_a_flag_beats_a_variable_beats_the_file(
 ) -> None:
     """Without a flag the variable counts; with an empty variable, the file."""
     files.csv("a.csv", [{"id": "7", "text": "one", "lang": "en"}])
-    named = simulator.deployment(deployment.name + "-named")
+    named = Deployment(simulator.endpoint, deployment.name + "-named")
     toml = (
         'task = "chat"\noutput = "OUT"\ncolumn = "text"\nsystem = "file"\nmax-tokens = 1\nkeep = ["lang"]\n'
     )

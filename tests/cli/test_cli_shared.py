@@ -21,8 +21,9 @@ from batchscore.errors import ExitCode
 from batchscore.output.verify import verify_output
 from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
 from conftest import KEY
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Direct, Files

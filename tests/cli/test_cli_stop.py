@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from cli_records import records, whole
 
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files
@@ -25,7 +26,7 @@ def test_a_first_signal_waits_for_responses_and_the_same_command_finishes(
 ) -> None:
     files.texts("a.csv", [f"row {row}" for row in range(ROWS)])
     signals = (signal.SIGINT, signal.SIGTERM)
-    deployments = [simulator.deployment(f"{deployment.name}-{number.name}") for number in signals]
+    deployments = [Deployment(simulator.endpoint, f"{deployment.name}-{number.name}") for number in signals]
     commands = [
         [*("score", "a.csv", "-o", one.name, "--task", "chat", "-m", one.name, "--column", "text"),
          *("--max-concurrency", "2", "--rows-per-part", "4")]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_records import whole
 
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

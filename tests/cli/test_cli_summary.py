@@ -7,7 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli, Files

@@ -19,12 +19,14 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from batchscore.endpoint.credentials import (
+    ADVICE,
     DEFAULT_SCOPE,
     FixedCredentials,
     TokenCredentials,
     credentials_for,
     fetch_token,
     scope_of,
+    sign_in_failure,
 )
 from batchscore.endpoint.target import resolve_target
 from batchscore.errors import ServiceRefused, SettingsError
@@ -258,6 +260,7 @@ def test_another_scope_or_identity_has_a_token_of_its_own(
     assert len(service.asked) == 4
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -300,3 +303,18 @@ def test_a_library_setting_that_is_wrong_is_a_setting_error(
 def test_azure_identity_is_imported_only_when_a_token_is_fetched() -> None:
     code = "import sys, batchscore.endpoint.credentials; sys.exit('azure.identity' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("code", ADVICE)
+def test_a_code_of_entra_id_gets_its_advice(code: str) -> None:
+    message = sign_in_failure("s/.default", ["Environment"], f"{code}: HUSH", {})
+    assert f"({code})" in message
+    assert ADVICE[code][1:] in message
+    assert "HUSH" not in message
+
+
+def test_a_service_principal_that_is_refused_is_named() -> None:
+    principal = {"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "c", "AZURE_CLIENT_SECRET": "HUSH"}
+    message = sign_in_failure("s/.default", ["Environment"], "no connection", principal)
+    assert "The service principal in AZURE_TENANT_ID" in message
+    assert "HUSH" not in message

@@ -16,8 +16,8 @@ from typing import Any
 import openai
 import pytest
 
-from batchscore.endpoint.precedence import PRECEDENCE
-from batchscore.endpoint.target import Target, resolve_target
+from batchscore.endpoint.target import Target, endpoints_of, resolve_target
+from batchscore.endpoint.url import PRECEDENCE
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.settings.declare import as_flag
 from endpoint_settings import endpoint_settings
@@ -476,21 +476,12 @@ def test_a_target_is_what_the_official_sdk_sends(
     assert {key: ours[key] for key in theirs} == {key: headers[key] for key in theirs}
 
 
-def precedence_table() -> str:
-    """Return `PRECEDENCE` as the Markdown table of the docs, with settings as flags."""
-    lines = ["| setting | first of these that is set |", "| --- | --- |"]
+def test_the_docs_list_the_sources_in_the_order_of_the_code() -> None:
+    page = (DOCS / "endpoints.md").read_text(encoding="utf-8")
     for value, sources in PRECEDENCE.items():
-        cells = []
-        for source in sources:
-            name = as_flag(source.name) if source.is_setting else source.name
-            cells.append((name if " " in name else f"`{name}`") + (source.remark and f" ({source.remark})"))
-        lines.append(f"| {value.replace('_', ' ')} | {'<br>'.join(cells)} |")
-    return "\n".join(lines)
-
-
-def test_the_docs_print_the_table_of_the_code() -> None:
-    assert precedence_table() in (DOCS / "endpoints.md").read_text(encoding="utf-8")
-    assert len(PRECEDENCE) == 5
+        (row,) = re.findall(rf"^\| {value.replace('_', ' ')} \| (.*) \|$", page, re.MULTILINE)
+        named = [as_flag(name) if name.isidentifier() and name.islower() else name for name in sources]
+        assert [cell.replace("`", "").split(" (")[0] for cell in row.split("<br>")] == named
 
 
 def _commands() -> list[tuple[dict[str, str], dict[str, str]]]:
@@ -524,3 +515,20 @@ def test_the_docs_have_a_command_for_each_of_the_six() -> None:
     for part in ("openai/deployments/", "openai/v1/", "api.openai.com", "inference.ml.azure.com"):
         assert part in urls
     assert {"localhost:8000", "localhost:11434", "localhost:8080"} <= set(re.findall(r"localhost:\d+", urls))
+
+
+def test_each_deployment_of_a_run_may_have_a_vault_of_its_own() -> None:
+    table = {"endpoint": "https://a.openai.azure.com"}
+    settings = endpoint_settings(
+        model="m",
+        api_key_from="https://all.vault.azure.net/secrets/a",
+        deployments=(
+            table,
+            {**table, "api_key_from": "https://own.vault.azure.net/secrets/b"},
+            {**table, "key_variable": "MY_KEY"},
+        ),
+    )
+    targets = [endpoint.target for endpoint in endpoints_of(settings, {"MY_KEY": "k"}, None)]
+    vaults = [target.key_from.url if target.key_from else target.key for target in targets]
+    own = "https://own.vault.azure.net/secrets/b"
+    assert vaults == ["https://all.vault.azure.net/secrets/a", own, "k"]

@@ -18,8 +18,8 @@ import yaml
 from batchscore import BatchscoreError, InputError, SettingsError, UsageError, log_model, save_model
 from batchscore.errors import OutputError, RowFailed
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.simulator import Deployment
 from batchscore.version import VERSION
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Cli

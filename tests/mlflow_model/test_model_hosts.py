@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from batchscore import save_model
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("endpoint"), pytest.mark.timeout(180)]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from batchscore import save_model
-from batchscore.simulator import Deployment
+from simulated import Deployment
 
 if TYPE_CHECKING:
     from conftest import Direct

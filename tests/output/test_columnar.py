@@ -25,11 +25,12 @@ from batchscore.output.records.columnar import (
     encode_errors,
     encode_scores,
     open_writer,
+    score_table,
 )
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
 from batchscore.stores.storage import replace_file
-from output_samples import FAILED, all_comparable, answered, embedded, vector
+from output_samples import FAILED, all_comparable, answered, embedded, stored, vector
 
 EMBEDDINGS = RecordSchema("embeddings", dimensions=3)
 CHAT = RecordSchema("chat")
@@ -110,7 +111,7 @@ def test_kept_cells_of_other_types_become_json_text() -> None:
 def test_rows_come_back_as_they_were(tmp_path: Path, schema: RecordSchema, rows: Sequence[Settled]) -> None:
     data = encode_scores(rows, schema)
     (tmp_path / "x.parquet").write_bytes(data)
-    assert all_comparable(list(decode_scores(data, schema))) == all_comparable(rows)
+    assert all_comparable(list(decode_scores(stored(data), schema))) == all_comparable(rows)
     assert all_comparable(list(decode_scores(tmp_path / "x.parquet", schema))) == all_comparable(rows)
 
 
@@ -121,12 +122,12 @@ def test_errors_come_back_as_they_were() -> None:
         Settled("a", 2, replace(FAILED, status=None), None, {"k": None}),
     ]
     data = encode_errors([embedded(0), *rows], schema)
-    assert list(decode_errors(data, schema)) == rows
+    assert list(decode_errors(stored(data), schema)) == rows
 
 
 def test_the_length_of_the_vectors_need_not_be_known_to_read_them() -> None:
     data = encode_scores([embedded(0)], EMBEDDINGS)
-    assert len(list(decode_scores(data, replace(EMBEDDINGS, dimensions=None)))) == 1
+    assert len(list(decode_scores(stored(data), replace(EMBEDDINGS, dimensions=None)))) == 1
 
 
 @settings(deadline=None)
@@ -144,7 +145,9 @@ def test_the_length_of_the_vectors_need_not_be_known_to_read_them() -> None:
 def test_any_vector_comes_back_bit_for_bit(numbers: list[list[float]]) -> None:
     schema = RecordSchema("embeddings", dimensions=len(numbers[0]))
     rows = [Settled("a", number, Score(vector(*row))) for number, row in enumerate(numbers)]
-    assert all_comparable(list(decode_scores(encode_scores(rows, schema), schema))) == all_comparable(rows)
+    assert all_comparable(list(decode_scores(stored(encode_scores(rows, schema)), schema))) == all_comparable(
+        rows
+    )
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -159,7 +162,7 @@ def test_any_text_id_and_kept_text_survives(
     id_, answer, reason, kept = texts
     schema = RecordSchema("chat", with_id=True, keep=("k",))
     row = Settled(file, number, Score(answer, reason), id_, {"k": kept})
-    assert list(decode_scores(encode_scores([row], schema), schema)) == [row]
+    assert list(decode_scores(stored(encode_scores([row], schema)), schema)) == [row]
 
 
 @pytest.mark.parametrize(
@@ -195,9 +198,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
 def test_a_file_of_other_columns_is_refused() -> None:
     data = encode_scores([answered(0, "x")], CHAT)
     with pytest.raises(OutputError, match="columns are not those of this run"):
-        list(decode_scores(data, RecordSchema("chat", with_id=True)))
+        list(decode_scores(stored(data), RecordSchema("chat", with_id=True)))
     with pytest.raises(OutputError):
-        list(decode_scores(data, RecordSchema("embeddings")))
+        list(decode_scores(stored(data), RecordSchema("embeddings")))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
@@ -206,10 +209,9 @@ def test_a_file_has_groups_of_some_thousand_rows_for_any_batches(
 ) -> None:
     path = tmp_path / f"x.{kind}"
     rows = [embedded(row) for row in range(10_000)]
-    with replace_file(path) as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as stream:
+    with replace_file(path) as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as append:
         for start, end in ((0, 1), (1, 1), (1, 9000), (9000, 10_000)):
-            stream.append(rows[start:end])
-        assert stream.rows == 10_000
+            append(score_table(rows[start:end], EMBEDDINGS))
     if kind == "parquet":
         with pq.ParquetFile(path) as file:
             groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
@@ -226,8 +228,8 @@ def test_a_file_has_groups_of_some_thousand_rows_for_any_batches(
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_a_failed_write_leaves_nothing(tmp_path: Path, kind: Literal["parquet", "arrow"]) -> None:
     def break_off() -> None:
-        with replace_file(tmp_path / "x") as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as stream:
-            stream.append([embedded(row) for row in range(5000)])
+        with replace_file(tmp_path / "x") as sink, open_writer(sink, EMBEDDINGS, f".{kind}") as append:
+            append(score_table([embedded(row) for row in range(5000)], EMBEDDINGS))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -22,7 +22,7 @@ from batchscore.errors import BrokenInvariant, OutputError, UsageError
 from batchscore.output.records.jsonl import decode_errors, decode_scores, encode_errors, encode_scores
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
-from output_samples import FAILED, all_comparable, answered, embedded, vector
+from output_samples import FAILED, all_comparable, answered, embedded, stored, vector
 
 EMBEDDINGS = RecordSchema("embeddings")
 CHAT = RecordSchema("chat")
@@ -91,9 +91,9 @@ def test_scores_and_errors_are_separated() -> None:
     rows = [answered(0, "x"), Settled("a.csv", 1, FAILED), answered(2, "y")]
     scores = b"".join(encode_scores(rows, CHAT))
     errors = b"".join(encode_errors(rows, CHAT))
-    assert list(decode_scores(scores, CHAT)) == [rows[0], rows[2]]
-    assert list(decode_errors(errors, CHAT)) == [rows[1]]
-    assert list(encode_scores([], CHAT)) == list(decode_scores(b"", CHAT)) == []
+    assert list(decode_scores(stored(scores), CHAT)) == [rows[0], rows[2]]
+    assert list(decode_errors(stored(errors), CHAT)) == [rows[1]]
+    assert list(encode_scores([], CHAT)) == list(decode_scores(stored(b""), CHAT)) == []
 
 
 def test_chunks_are_whole_lines_of_about_a_megabyte() -> None:
@@ -101,14 +101,14 @@ def test_chunks_are_whole_lines_of_about_a_megabyte() -> None:
     chunks = list(encode_scores(rows, EMBEDDINGS))
     assert len(chunks) == 2
     assert all(chunk.endswith(b"\n") and len(chunk) < 1.1 * 2**20 for chunk in chunks)
-    assert all_comparable(list(decode_scores(b"".join(chunks), EMBEDDINGS))) == all_comparable(rows)
+    assert all_comparable(list(decode_scores(stored(b"".join(chunks)), EMBEDDINGS))) == all_comparable(rows)
 
 
 def test_long_lines_are_chunks_of_their_own() -> None:
     rows = [embedded(row, dimensions=1536) for row in range(20)]
     chunks = list(encode_scores(rows, EMBEDDINGS))
     assert [chunk.count(b"\n") for chunk in chunks] == [1] * 20
-    assert all_comparable(list(decode_scores(b"".join(chunks), EMBEDDINGS))) == all_comparable(rows)
+    assert all_comparable(list(decode_scores(stored(b"".join(chunks)), EMBEDDINGS))) == all_comparable(rows)
 
 
 @settings(deadline=None)
@@ -116,7 +116,7 @@ def test_long_lines_are_chunks_of_their_own() -> None:
 def test_any_vector_comes_back_bit_for_bit(numbers: list[float]) -> None:
     rows = [Settled("a.csv", 0, Score(vector(*numbers)))]
     assert all_comparable(
-        list(decode_scores(text(encode_scores(rows, EMBEDDINGS)).encode(), EMBEDDINGS))
+        list(decode_scores(stored(text(encode_scores(rows, EMBEDDINGS)).encode()), EMBEDDINGS))
     ) == (all_comparable(rows))
 
 
@@ -216,14 +216,14 @@ def test_a_cell_nested_too_deeply_for_other_readers_becomes_text() -> None:
 def test_a_cell_nested_as_deeply_as_json_allows_does_not_stop_the_run() -> None:
     schema = RecordSchema("chat", keep=("k",))
     row = answered(0, "x", kept={"k": orjson.loads(b"[" * 1000 + b"]" * 1000)})
-    (back,) = decode_scores(text(encode_scores([row], schema)).encode(), schema)
+    (back,) = decode_scores(stored(text(encode_scores([row], schema)).encode()), schema)
     assert back.result == row.result
 
 
 def test_lone_surrogates_are_replaced_in_all_text() -> None:
     schema = RecordSchema("chat", with_id=True)
     row = Settled("\udc80.csv", 0, Score("a\ud800", "stop"), id="\udcff")
-    assert list(decode_scores(text(encode_scores([row], schema)).encode(), schema)) == [
+    assert list(decode_scores(stored(text(encode_scores([row], schema)).encode()), schema)) == [
         Settled("\ufffd.csv", 0, Score("a\ufffd", "stop"), id="\ufffd")
     ]
 
@@ -248,7 +248,7 @@ def test_any_text_id_and_kept_value_survives(
     kept, raw = cells
     schema = RecordSchema("chat", with_id=True, keep=None, with_raw=True)
     row = Settled(file, number, Score(answer, None, raw=raw), id_, {"k": kept})
-    assert list(decode_scores(text(encode_scores([row], schema)).encode(), schema)) == [row]
+    assert list(decode_scores(stored(text(encode_scores([row], schema)).encode()), schema)) == [row]
 
 
 @pytest.mark.parametrize(

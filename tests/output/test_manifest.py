@@ -16,7 +16,6 @@ from batchscore.output.manifest import (
     copy_of,
     manifest_from_json,
     manifest_paths,
-    read_and_restore,
     read_manifest,
     write_manifest,
 )
@@ -55,7 +54,7 @@ def test_a_torn_manifest_is_restored_from_its_copy(tmp_path: Path) -> None:
     assert manifest_paths(layout) == [path]
     path.parent.mkdir(parents=True)
     path.write_bytes(MANIFEST.to_json()[:40])
-    assert read_and_restore(path) == MANIFEST
+    assert read_manifest(path, restore=True) == MANIFEST
     copy_of(path).unlink()
     assert read_manifest(path) == MANIFEST
     path.write_bytes(b"{}")

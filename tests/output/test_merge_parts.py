@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from batchscore.errors import OutputError, UsageError
+from batchscore.output.merge import merge_parts
 from batchscore.output.records import columnar, jsonl
-from batchscore.output.records.merge_parts import merge_parts
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Settled
-from output_samples import all_comparable, answered, embedded, write_folder
+from output_samples import all_comparable, answered, embedded, stored, write_folder
 
 SCHEMA = RecordSchema("embeddings", with_id=True, keep=("k",), dimensions=3)
 FILES = {
@@ -36,7 +36,7 @@ def read_back(path: Path, schema: RecordSchema) -> list[Settled]:
         table = file.read_all()
     sink = pa.BufferOutputStream()
     pa.parquet.write_table(table, sink)
-    return list(columnar.decode_scores(sink.getvalue().to_pybytes(), schema))
+    return list(columnar.decode_scores(stored(sink.getvalue().to_pybytes()), schema))
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
@@ -110,7 +110,7 @@ _FULL = """
 import resource, sys
 from pathlib import Path
 from batchscore.errors import OutputError
-from batchscore.output.records.merge_parts import merge_parts
+from batchscore.output.merge import merge_parts
 from batchscore.output.records.schema import RecordSchema
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 destination, *parts = map(Path, sys.argv[1:])
@@ -140,7 +140,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, suffix: str) -> Non
 
 @pytest.mark.process
 def test_json_lines_never_load_pyarrow() -> None:
-    modules = "batchscore.output.records.merge_parts, batchscore.api.read_scores"
+    modules = "batchscore.output.merge, batchscore.api.read_scores"
     code = f"import sys, {modules}; print({{'pyarrow', 'pandas'}} & {{*sys.modules}})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.plan.extent import Budget, CutFile, Stretches, cut_file, shares
-from batchscore.read import InputFile
+from batchscore.read.files import InputFile
 
 SIZES = st.lists(st.integers(0, 10**9), min_size=1, max_size=60)
 
@@ -24,10 +23,9 @@ def test_stretches_of_lines_are_whole_lines_of_the_file(lines: list[str], first:
     numbered = [f"{number}{line}\n" for number, line in enumerate(lines)]
     data = "".join(numbered).encode()
     spans = [(0, length), (length + first, 2 * length + first)]
-    given_bytes: Counter[str] = Counter()
-    stream = Stretches(io.BytesIO(data), spans, given_bytes, at_lines=True)  # type: ignore[arg-type]
-    found = stream.read()
-    assert given_bytes["bytes"] == len(found)
+    file = CutFile(Path("a"), "a", ".txt", None, len(data), stretches=tuple(spans), at_lines=True)
+    found = Stretches(io.BytesIO(data), file).read()  # type: ignore[arg-type]
+    assert file.given["bytes"] == len(found)
     if b"\n" in data[: spans[0][1]]:
         got = found.decode().splitlines(keepends=True)
         assert set(got) <= set(numbered)

@@ -11,7 +11,7 @@ import pytest
 from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.extent import EVERYTHING, Budget
 from batchscore.plan.figures import PlanTotals
-from batchscore.plan.make import measure_requests, measurement_for, token_counter_of
+from batchscore.plan.measure import Measurement
 from batchscore.plan.survey import survey
 from batchscore.settings.fields import Settings
 
@@ -40,9 +40,7 @@ WORDS = [
 def found_in(inputs: list[str], budget: Budget, **more: object) -> PlanTotals:
     settings = Settings(task="embeddings", model="text-embedding-3-small", output="o", column="text", **more)  # type: ignore[arg-type]
     surveyed = survey(inputs, settings, output=None)
-    return measure_requests(
-        settings, measurement_for(settings, surveyed, AlreadyScored(2000), token_counter_of(settings), budget)
-    )
+    return Measurement(settings, surveyed, AlreadyScored(2000), budget).measure()
 
 
 def texts(rows: int) -> list[str]:

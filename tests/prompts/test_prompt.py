@@ -9,8 +9,7 @@ import orjson
 import pytest
 
 from batchscore.errors import ErrorCode, InputError
-from batchscore.prompts.prompt import builder_for
-from batchscore.prompts.spec import PromptSpec, shorten_names
+from batchscore.prompts.prompt import PromptSpec, builder_for, shorten_names
 from batchscore.prompts.template import parse_template
 from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table, UnreadableRow
 from batchscore.task import EMBEDDINGS, TASKS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchscore.errors import InputError, UnreadableFile
-from batchscore.read import digest, find_files
+from batchscore.read.files import digest, find_files
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ MEGABYTE = 1 << 20
 PEAK = """
 import resource, sys
 import pyarrow, pyarrow.parquet
-from batchscore.read import ReadOptions, find_files, open_table
+from batchscore.read.files import find_files
+from batchscore.read.open import ReadOptions, open_table
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

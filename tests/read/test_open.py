@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 from read_samples import input_file, opened, outcome, written, zstd
 
-from batchscore.errors import SettingsError, UnreadableFile
-from batchscore.read import InputFile, ReadOptions, open_table
+from batchscore.errors import UnreadableFile
 from batchscore.read import files as found_files
 from batchscore.read import open as opening
+from batchscore.read.files import InputFile
+from batchscore.read.open import ReadOptions, open_table
 from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, UnreadableRow
 
@@ -347,13 +348,6 @@ def test_a_damaged_page_leaves_the_rows_before_it(tmp_path: Path) -> None:
     assert "damaged" in (found.problem or "")
     assert [values["text"] for values in found.cells] == texts[: len(found.rows)]
     assert len(found.rows) > 10_000 - 256  # the batch that meets the damage is lost with it
-
-
-def test_options_out_of_bounds_are_reported_with_their_value() -> None:
-    with pytest.raises(SettingsError, match="max_row_bytes is 0"):
-        ReadOptions(max_row_bytes=0)
-    with pytest.raises(SettingsError, match="'pages'"):
-        ReadOptions(txt="pages")  # type: ignore[arg-type]
 
 
 def test_reading_csv_never_lowers_the_field_limit_of_the_process(tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ from batchscore.report.tracking.figures import (
 from batchscore.report.tracking.follow import TrackingRun
 from batchscore.rows import Attempt, DeploymentState, Event, FileFinished, Listen, Notice, RowsSettled
 from batchscore.settings.fields import Settings
-from batchscore.simulator import Deployment, Running
+from batchscore.simulator import Running
 from conftest import KEY
+from simulated import Deployment
 from tracking_server import TrackingServer, tracking_server
 
 if TYPE_CHECKING:

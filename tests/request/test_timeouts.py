@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from batchscore.request.timeouts import SHORTEST_SECONDS, UNKNOWN_SECONDS, RoundTrips, Timeouts
+from batchscore.request.timeouts import SHORTEST_SECONDS, UNKNOWN_SECONDS, Timeouts
 from virtual_time import LOOP_CLOCK, run_virtual
 
 
 def test_the_timeout_fits_the_latency_of_similar_requests() -> None:
     timeouts = Timeouts(LOOP_CLOCK)
     assert timeouts.timeout(1, 0) == UNKNOWN_SECONDS
-    trips = timeouts.by_size[1] = RoundTrips()
-    for _ in range(100):
-        trips.add(0.5)
+    timeouts.latencies[1].extend([0.5] * 100)
     assert timeouts.timeout(1, 0) == SHORTEST_SECONDS
-    slow = timeouts.by_size[4] = RoundTrips()
-    for _ in range(100):
-        slow.add(30)
-    assert 120 <= timeouts.timeout(4, 0) <= 150
+    timeouts.latencies[4].extend([30.0] * 99 + [500.0])
+    assert timeouts.timeout(4, 0) == 120
     assert timeouts.timeout(4, 1) == 2 * timeouts.timeout(4, 0)
     assert timeouts.timeout(7, 0) == timeouts.timeout(4, 0), "unlike any: as the slowest"
     assert Timeouts(LOOP_CLOCK, 3.0).timeout(1, 2) == 12

@@ -15,7 +15,7 @@ import pytest
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Event, Notice
 from batchscore.run.expected import expected
-from batchscore.run.result import RunResult
+from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
 
 if TYPE_CHECKING:
@@ -103,7 +103,4 @@ def test_a_failed_estimate_does_not_fail_the_run() -> None:
         def measure(self, **_: object) -> None:
             raise RuntimeError("unexpected")
 
-    settings = resolve_settings(
-        {"task": "chat", "model": "m", "output": "out", "column": "text"}, environ={}
-    ).settings
-    assert expected(settings, cast("Measurement", Failing())) is None
+    assert expected(cast("Measurement", Failing())) is None

@@ -6,19 +6,20 @@ from typing import Any
 import openai
 import pytest
 
-from batchscore.simulator import Deployment, Running, start
+from batchscore.simulator import Running, start
+from simulated import Deployment
 
 
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Running]:
-    with start(dimensions=32, tokens=("entra-token",), hang_seconds=5) as running:
+    with start(dimensions=32, token=("entra-token",), hang_seconds=5, record_last=100) as running:
         yield running
 
 
 @pytest.fixture
 def deployment(simulator: Running, request: pytest.FixtureRequest) -> Deployment:
     """One name per test, so that tests can run in parallel."""
-    return simulator.deployment(request.node.name.replace("/", "-"))
+    return Deployment(simulator.endpoint, request.node.name.replace("/", "-"))
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ import aiohttp
 import openai
 import pytest
 
-from batchscore.simulator import Behaviour, Deployment, Running, start
+from batchscore.simulator import Running, start
+from batchscore.simulator.script import Behaviour
+from simulated import Deployment
 
 APIError = openai.APIConnectionError
 
@@ -174,9 +176,7 @@ def test_requests_in_flight_can_be_awaited_and_counted(simulator: Running, deplo
         deployment.wait_for(9, timeout_s=0.01)
 
 
-def test_a_behaviour_out_of_bounds_is_refused_on_both_sides(
-    simulator: Running, deployment: Deployment
-) -> None:
+def test_a_behaviour_out_of_bounds_is_refused(deployment: Deployment) -> None:
     for wrong in (
         {"status": 99},
         {"times": 0},
@@ -187,24 +187,21 @@ def test_a_behaviour_out_of_bounds_is_refused_on_both_sides(
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             deployment.will(**wrong)
-    from batchscore.simulator.remote import call  # noqa: PLC0415
-
-    url = f"{simulator.endpoint}/_simulator/deployments/x/behaviours"
-    with pytest.raises(ValueError, match="unknown fields of a behaviour: colour"):
-        call("POST", url, {"colour": "red"})
+    with pytest.raises(ValueError, match="colour"):
+        deployment.will(colour="red")
 
 
 @pytest.mark.process
 def test_random_faults_are_the_same_for_the_same_seed() -> None:
     def series(seed: int) -> list[int]:
         with (
-            start(dimensions=4, fail_500=0.3, fail_503=0.2, reset=0.1, seed=seed) as running,
+            start(dimensions=4, fail_500=0.3, fail_503=0.2, reset=0.1, seed=seed, record_last=40) as running,
             openai.OpenAI(base_url=running.endpoint + "/v1", api_key=running.key, max_retries=0) as client,
         ):
             for _ in range(40):
                 with contextlib.suppress(openai.APIError):
                     client.embeddings.create(model="emb", input="a")
-            return [one.status or 0 for one in running.deployment("emb").requests()]
+            return [one.status or 0 for one in Deployment(running.endpoint, "emb").requests()]
 
     first = series(1)
     assert set(first) == {200, 500, 503, 0}

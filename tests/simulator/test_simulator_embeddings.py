@@ -9,9 +9,9 @@ import numpy as np
 import openai
 import pytest
 
-from batchscore.simulator import CONTENT_FILTER_TRIGGER, Deployment
-from batchscore.simulator.vectors import Vectors
-from batchscore.simulator.words import count_tokens
+from batchscore.simulator.embeddings import Vectors
+from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
+from simulated import Deployment
 
 Refused = Callable[..., dict[str, Any]]
 SUGAR = "The Senate passed a bill that taxes drinks with sugar."

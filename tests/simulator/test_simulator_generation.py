@@ -7,13 +7,13 @@ from typing import Any
 import openai
 import pytest
 
-from batchscore.simulator import (
+from batchscore.simulator.words import (
     CONTENT_FILTER_TRIGGER,
     EMPTY_REPLY_TRIGGER,
     FILTERED_REPLY_TRIGGER,
     PARTLY_FILTERED_REPLY_TRIGGER,
+    count_tokens,
 )
-from batchscore.simulator.words import count_tokens
 
 Refused = Callable[..., dict[str, Any]]
 TEXT = "The Senate passed a bill that taxes sugar. Farmers objected to the tax. Sugar prices rose."

@@ -3,9 +3,9 @@ from __future__ import annotations
 import openai
 import pytest
 
-from batchscore.simulator import Deployment
 from batchscore.simulator.error_replies import Surface
-from batchscore.simulator.limits import DeploymentLimits
+from batchscore.simulator.state import DeploymentLimits
+from simulated import Deployment
 
 
 def limits(

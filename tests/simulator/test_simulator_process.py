@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -15,7 +16,6 @@ import pytest
 
 import batchscore.simulator
 from batchscore.simulator import SimulatorSettings, start
-from batchscore.simulator.settings import flag_of
 
 COMMAND = [sys.executable, "-m", "batchscore", "simulate"]
 FOLDER = Path(batchscore.simulator.__file__).parent
@@ -56,19 +56,26 @@ def test_it_ends_with_its_parent_if_requested() -> None:
 
 def test_a_hanging_request_does_not_keep_it_from_ending() -> None:
     code = (
-        "import sys, threading, urllib.request as u\n"
+        "import threading, urllib.request as u\n"
         "from batchscore.simulator import start\n"
-        "r = start(dimensions=4)\n"
-        "r.deployment('d').will_hang()\n"
+        "from simulated import Deployment\n"
         "def call():\n"
         '    try: u.urlopen(u.Request(r.endpoint + \'/v1/embeddings\', b\'{"model":"d","input":"a"}\',\n'
         "                             {'api-key': r.key}))\n"
         "    except OSError: pass\n"
-        "t = threading.Thread(target=call); t.start()\n"
-        "r.deployment('d').wait_for(1); r.stop(); t.join(); print('ended')\n"
+        "with start(dimensions=4) as r:\n"
+        "    d = Deployment(r.endpoint, 'd'); d.will_hang()\n"
+        "    t = threading.Thread(target=call); t.start()\n"
+        "    d.wait_for(1)\n"
+        "t.join(); print('ended')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
     assert done.stdout == "ended\n", done.stderr
 
@@ -77,9 +84,9 @@ def test_it_ends_when_its_parent_is_killed() -> None:
     code = (
         "from batchscore.simulator import start\n"
         "import time\n"
-        "r = start(dimensions=4)\n"
-        "print(r.pid, r.endpoint, flush=True)\n"
-        "time.sleep(60)\n"
+        "with start(dimensions=4) as r:\n"
+        "    print(r.pid, r.endpoint, flush=True)\n"
+        "    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -90,7 +97,7 @@ def test_it_ends_when_its_parent_is_killed() -> None:
         assert time.monotonic() < deadline, "the simulator outlived its parent"
         time.sleep(0.01)
     with pytest.raises(URLError):
-        urlopen(endpoint + "/_simulator")
+        urlopen(endpoint)
 
 
 def _alive(pid: int) -> bool:
@@ -107,16 +114,10 @@ def test_a_taken_port_is_reported_in_one_line() -> None:
         )
         assert (done.returncode, done.stdout) == (1, "")
         assert f"the simulator cannot listen on port {port}" in done.stderr
-        with pytest.raises(RuntimeError, match="cannot listen on port"):
-            start(port=int(port))
-
-
-def test_stopping_twice_is_harmless() -> None:
-    running = start(SimulatorSettings(dimensions=4))
-    running.stop()
-    running.stop()
+        with pytest.raises(RuntimeError, match="cannot listen on port"), start(port=int(port)):
+            pass
     with pytest.raises(URLError):
-        urlopen(running.endpoint + "/_simulator")
+        urlopen(running.endpoint)
 
 
 def test_its_import_loads_no_server_and_no_other_room() -> None:
@@ -138,7 +139,7 @@ def test_every_setting_has_help_and_names_may_be_separated_by_commas() -> None:
     for names in (("one, two",), ("one", "two"), ["one,two,"]):
         assert SimulatorSettings(deployments=tuple(names)).deployments == ("one", "two")
     for item in fields(SimulatorSettings):
-        assert item.metadata["help"].endswith("."), flag_of(item)
+        assert item.metadata["help"].endswith("."), item.name
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from urllib.request import Request, urlopen
 import openai
 import pytest
 
-from batchscore.simulator import Deployment, Running, start
+from batchscore.simulator import Running, start
+from simulated import Deployment
 
 BODY = {"model": "emb", "input": "text"}
 
@@ -158,7 +159,7 @@ def test_a_deployment_name_may_hold_any_character(simulator: Running) -> None:
         azure_endpoint=simulator.endpoint, api_key=simulator.key, api_version="1"
     ) as client:
         assert client.embeddings.create(model="größe 3.5%", input="a").model == "simulator:größe 3.5%"
-    assert simulator.deployment("größe 3.5%").statistics().count == 1
+    assert Deployment(simulator.endpoint, "größe 3.5%").statistics().count == 1
 
 
 @pytest.mark.process
@@ -180,6 +181,7 @@ def test_an_unknown_url_is_not_found(simulator: Running) -> None:
 
 
 def test_the_control_surface_is_closed_to_web_pages(simulator: Running) -> None:
-    assert send(simulator, "/_simulator", headers={}, method="GET")[0] == 200
-    assert send(simulator, "/_simulator", headers={"Origin": "http://evil.example"}, method="GET")[0] == 403
-    assert send(simulator, "/_simulator", headers={"Host": "evil.example"}, method="GET")[0] == 403
+    path = "/_simulator/deployments/any"
+    assert send(simulator, path, headers={}, method="GET")[0] == 200
+    assert send(simulator, path, headers={"Origin": "http://evil.example"}, method="GET")[0] == 403
+    assert send(simulator, path, headers={"Host": "evil.example"}, method="GET")[0] == 403

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchscore.errors import InputError, UnreadableFile
-from batchscore.read import ReadOptions, digest, find_files, open_table
+from batchscore.read.files import digest, find_files
+from batchscore.read.open import ReadOptions, open_table
 from batchscore.stores.address import stored_path
 from buckets import Bucket
 from read.read_samples import outcome

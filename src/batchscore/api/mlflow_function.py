@@ -21,21 +21,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from batchscore.api.score_rows import NOT_FOR_ROWS, Scored, results_of
+from batchscore.api.score_rows import FOR_ROWS, Scored, results_of
 from batchscore.errors import ErrorCode, RowFailed, UsageError
-from batchscore.mlflow_model.layout import ANSWERS
+from batchscore.mlflow_model.folder import ANSWERS, check_answers
 from batchscore.mlflow_model.read import SavedModel, own_settings, parameters, read_saved
 from batchscore.mlflow_model.resolve import settings_below
-from batchscore.prompts.prompt import builder_for, text_column
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import builder_for, parse_spec, text_column
 from batchscore.rows import TEXT_COLUMN, Table
+from batchscore.settings.arguments import FileSettings
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut
 from batchscore.settings.sources import gather, without_settings
 from batchscore.task import TASKS
 
 #: Settings whose variables a host may have for other runs, about files or records.
-NOT_FOR_FRAMES = NOT_FOR_ROWS | {"model", "usage", "raw"}
+NOT_FOR_FRAMES = {"output", "model", "usage", "raw", *FileSettings.__annotations__.keys() - FOR_ROWS}
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> ScoringModel:
@@ -74,21 +74,20 @@ class ScoringModel:
             if value is not None and stored.get(name) != value
         }
         answer = {name: given.pop(name, self.saved.config.get(name)) or ANSWERS[name][0] for name in ANSWERS}
-        for name, choices in ANSWERS.items():
-            if answer[name] not in choices:
-                raise UsageError(f"{name} is {answer[name]!r}; it must be one of {', '.join(choices)}.")
+        check_answers(answer)
         frame = frame_of(data)
         settings = self.settings(given)
         if len(frame):
             settings = with_column(settings, frame)
         results = score_frame(frame, settings, stop_at_failure=answer["on_error"] == "raise")
         if answer["returns"] == "values":
-            return values_of(results)
+            # Only the answers, as MLflow's own flavour does; None for a failed row.
+            return [json_cell(scored.value) for scored in results]
         return frame_from(results, settings, frame.index)
 
     def settings(self, params: Mapping[str, Any]) -> Settings:
         """Return the settings of a call: params > overrides > variables > the model."""
-        given = gather(
+        given, _ = gather(
             {**self.given, **parameters(params), "output": "unused"},
             environ=without_settings(os.environ, NOT_FOR_FRAMES),
         )
@@ -103,9 +102,9 @@ def score_frame(frame: pd.DataFrame, settings: Settings, *, stop_at_failure: boo
     results: dict[int, Scored] = {}
     with closing(results_of(rows_of(frame), settings)) as settled:
         for scored in settled:
-            if stop_at_failure and is_failure(scored):
-                assert scored.error is not None
-                raise RowFailed(f"row {scored.row}: {scored.error.code.value}: {scored.error.message}")
+            error = scored.error
+            if stop_at_failure and error is not None and error.code is not ErrorCode.EMPTY_INPUT:
+                raise RowFailed(f"row {scored.row}: {error.code.value}: {error.message}")
             results[scored.row] = scored
     return [results[row] for row in range(len(frame))]
 
@@ -142,19 +141,17 @@ def unnest_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 def rows_of(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
     """Return each row's cells by column, with None for missing values of pandas."""
-    columns = [
-        [None if missing else json_cell(cell) for cell, missing in zip(column, absent, strict=True)]
-        for column, absent in (
-            (frame.iloc[:, number].tolist(), frame.iloc[:, number].isna().tolist())
-            for number in range(frame.shape[1])
-        )
-    ]
+    columns = []
+    for number in range(frame.shape[1]):
+        column = frame.iloc[:, number]
+        cells = zip(column.tolist(), column.isna().tolist(), strict=True)
+        columns.append([None if missing else json_cell(cell) for cell, missing in cells])
     names = list(frame.columns)
     return (dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True))
 
 
 def json_cell(cell: Any) -> Any:
-    """Return a cell as in JSON: pandas and Arrow turn a conversation into an array."""
+    """Return a cell or an answer as in JSON; pandas and Arrow turn a conversation into an array."""
     return cell.tolist() if isinstance(cell, np.ndarray) else cell
 
 
@@ -174,18 +171,6 @@ def is_text_column(column: pd.Series[Any]) -> bool:
     return any(isinstance(cell, str) for cell in column) or bool(column.isna().all())
 
 
-def is_failure(scored: Scored) -> bool:
-    """Whether a row has failed; an empty row has not."""
-    return scored.error is not None and scored.error.code is not ErrorCode.EMPTY_INPUT
-
-
-def values_of(results: Iterable[Scored]) -> list[Any]:
-    """Return only the answers, as MLflow's own flavour does; None for a failed row."""
-    return [
-        scored.value.tolist() if isinstance(scored.value, np.ndarray) else scored.value for scored in results
-    ]
-
-
 def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) -> pd.DataFrame:
     """Return the answers and errors as a frame."""
     columns: dict[str, list[Any]] = {settings.task: [scored.value for scored in results]}
@@ -195,7 +180,7 @@ def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) 
         columns["finish_reason"] = [without_null(scored.finish_reason, many=many) for scored in results]
     columns["error"] = [scored.error.code.value if scored.error else "" for scored in results]
     columns["error_message"] = [scored.error.message if scored.error else "" for scored in results]
-    filled = {name: object_column(cells) for name, cells in columns.items()}
+    filled = {name: pd.Series(cells, index=index, dtype=object) for name, cells in columns.items()}
     frame: pd.DataFrame = pd.DataFrame(filled, index=index)
     return frame
 
@@ -205,11 +190,3 @@ def without_null(text: Any, *, many: bool) -> Any:
     if many:
         return [each or "" for each in text or ()]
     return text or ""
-
-
-def object_column(cells: list[Any]) -> np.ndarray[Any, np.dtype[np.object_]]:
-    """Return cells as a column in which each vector is one cell."""
-    column = np.empty(len(cells), dtype=object)
-    for number, cell in enumerate(cells):
-        column[number] = cell
-    return column

@@ -117,11 +117,9 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
 
     with open_arrow_file(path) as opened:
         if path.suffix.lower() == ".parquet":
-            with pq.ParquetFile(opened) as file:
-                table = file.read()
+            table = pq.ParquetFile(opened).read()
         else:
-            with pa.ipc.open_file(opened) as file:
-                table = file.read_all()
+            table = pa.ipc.open_file(opened).read_all()
     task = task or _task_of(table.column_names)
     columns: _Columns = {}
     for name in table.column_names:
@@ -129,14 +127,11 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
             columns[name] = vectors_of(table[name])
         else:
             columns[name] = table[name].to_pylist()
-    for name, convert in (("usage", counts_of), ("raw", _parsed)):
-        if name in columns:
-            columns[name] = [convert(cell) for cell in columns[name]]
+    if "usage" in columns:
+        columns["usage"] = [counts_of(cell) for cell in columns["usage"]]
+    if "raw" in columns:
+        columns["raw"] = [None if text is None else orjson.loads(text) for text in columns["raw"]]
     return task, columns
-
-
-def _parsed(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
 
 
 def _extend(columns: _Columns, more: _Columns) -> None:

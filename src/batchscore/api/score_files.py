@@ -11,9 +11,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from batchscore.api.score_rows import POLL_SECONDS
 from batchscore.errors import ExitCode, name_settings
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Event, Notice
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 LOG = logging.getLogger("batchscore")
-
-#: Seconds between two checks for Ctrl-C while the run works in a thread.
-POLL_SECONDS = 0.2
 
 T = TypeVar("T")
 
@@ -75,9 +74,6 @@ def score_files(
     """
     given = {**settings, "output": os.fspath(output), "model": model, "task": task}
     check_names(settings, FileSettings.__annotations__)
-    for name in ("keep", "deployments"):
-        if name in given:
-            given[name] = tuple(given[name])  # type: ignore[arg-type]
     resolved = resolve_settings(given, environ=os.environ)
     paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     interrupted = threading.Event()
@@ -124,25 +120,21 @@ def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:
     """
     if not is_loop_running():
         return work()
-    results: list[T] = []
-    errors: list[BaseException] = []
+    future: Future[T] = Future()
 
     def target() -> None:
         try:
-            results.append(work())
+            future.set_result(work())
         except BaseException as error:
-            errors.append(error)
+            future.set_exception(error)
 
-    thread = threading.Thread(target=target, name="batchscore", daemon=True)
-    thread.start()
-    while thread.is_alive():
+    threading.Thread(target=target, name="batchscore", daemon=True).start()
+    while not future.done():
         try:
-            thread.join(POLL_SECONDS)
+            wait([future], POLL_SECONDS)
         except KeyboardInterrupt:
             interrupted.set()
-    if errors:
-        raise errors[0]
-    return results[0]
+    return future.result()
 
 
 def is_loop_running() -> bool:

@@ -11,30 +11,27 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchscore.endpoint.from_settings import endpoints_of, start_simulator
-from batchscore.engine import end_task
+from batchscore.endpoint.target import endpoints_of, start_simulator
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
-from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.prompts.prompt import PromptBuilder, builder_for
-from batchscore.prompts.spec import parse_spec
+from batchscore.mlflow_model.resolve import settings_without_output
+from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.template import NO_TEXT, is_blank
-from batchscore.rows import TEXT_COLUMN, Event, Prompt, Row, RowError, Settled, Table
-from batchscore.settings.arguments import FileSettings, RowSettings, check_names, show_settings
+from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table
+from batchscore.settings.arguments import RowSettings, show_settings
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import EndpointSettings, PromptSettings, RequestSettings, cut
-from batchscore.settings.sources import without_settings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: Settings that apply to files only.
-NOT_FOR_ROWS = frozenset({"output", *FileSettings.__annotations__} - RowSettings.__annotations__.keys())
+#: Settings that apply to rows.
+FOR_ROWS = frozenset({"task", "model", *RowSettings.__annotations__})
 
 #: Maximum number of result lists that wait between the engine and the caller.
 MOST_LISTS_WAITING = 4
@@ -75,7 +72,8 @@ async def stream_rows(
     Closing the generator ends the work; requests that were already sent are billed. If you leave an
     `async for` early, call `aclose()` (`contextlib.aclosing`), since Python closes it only some time later.
     """
-    async with aclosing(lists_of_results(rows, settings_of(task=task, model=model, **settings))) as lists:
+    chosen = settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS)
+    async with aclosing(lists_of_results(rows, chosen)) as lists:
         async for results in lists:
             for result in results:
                 yield result
@@ -90,18 +88,11 @@ def score_rows(
     The work happens in a thread with its own event loop, so it does not matter if a loop is already running,
     as in a notebook. `rows` is iterated in that thread.
     """
-    return results_of(rows, settings_of(task=task, model=model, **settings))
+    return results_of(rows, settings_without_output({**settings, "task": task, "model": model}, FOR_ROWS))
 
 
 def results_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> Generator[Scored, None, None]:
     """Yield the result of each row as `score_rows` does, with checked settings."""
-    return run_in_thread(lambda: lists_of_results(rows, settings))
-
-
-def run_in_thread(
-    lists_from: Callable[[], AsyncGenerator[list[Scored], None]],
-) -> Generator[Scored, None, None]:
-    """Yield what an asynchronous generator yields, run in a thread with its own event loop."""
     waiting: queue.Queue[list[Scored] | BaseException | None] = queue.Queue(MOST_LISTS_WAITING)
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
     abandoned = threading.Event()
@@ -122,7 +113,7 @@ def run_in_thread(
         running.append((asyncio.get_running_loop(), task))
         if abandoned.is_set():
             return
-        async with aclosing(lists_from()) as lists:
+        async with aclosing(lists_of_results(rows, settings)) as lists:
             async for results in lists:
                 if not await asyncio.to_thread(hand_over, results):
                     return
@@ -138,7 +129,14 @@ def run_in_thread(
     thread = threading.Thread(target=work, name="batchscore", daemon=True)
     thread.start()
     try:
-        while (item := next_item(waiting)) is not None:
+        while True:
+            try:
+                # In short steps, so that Ctrl-C works on every system.
+                item = waiting.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if item is None:
+                break
             if isinstance(item, BaseException):
                 raise item
             yield from item
@@ -152,47 +150,7 @@ def run_in_thread(
             thread.join()
 
 
-def next_item(
-    waiting: queue.Queue[list[Scored] | BaseException | None],
-) -> list[Scored] | BaseException | None:
-    """Return the next item; waits in short steps, so that Ctrl-C works on every system."""
-    while True:
-        try:
-            return waiting.get(timeout=POLL_SECONDS)
-        except queue.Empty:
-            continue
-
-
 async def lists_of_results(
-    rows: Iterable[str | Mapping[str, Any]], settings: Settings
-) -> AsyncGenerator[list[Scored], None]:
-    """Yield lists of results as they complete.
-
-    The work is a task of its own, so that it ends in order if the loop of the caller ends early.
-    """
-    waiting: asyncio.Queue[list[Scored] | None] = asyncio.Queue()
-    room = asyncio.Semaphore(MOST_LISTS_WAITING)
-
-    async def produce() -> None:
-        try:
-            async with aclosing(score_lists(rows, settings)) as lists:
-                async for results in lists:
-                    await room.acquire()
-                    waiting.put_nowait(results)
-        finally:
-            waiting.put_nowait(None)
-
-    task = asyncio.create_task(produce())
-    try:
-        while (results := await waiting.get()) is not None:
-            room.release()
-            yield results
-        await task
-    finally:
-        await end_task.end(task)
-
-
-async def score_lists(
     rows: Iterable[str | Mapping[str, Any]], settings: Settings
 ) -> AsyncGenerator[list[Scored], None]:
     """Run an engine over the rows and yield its results."""
@@ -204,26 +162,12 @@ async def score_lists(
             endpoints,
             prompts_of(rows, settings),
             environ=os.environ,
-            listen=ignore,
+            listen=lambda _event: None,
             stop=asyncio.Event(),
         )
         async with engine as running, aclosing(running.settled()) as settled:
             async for results in settled:
                 yield [to_scored(result) for result in results]
-
-
-def ignore(event: Event) -> None:
-    """Ignore an event: the caller sees the results."""
-    del event
-
-
-def settings_of(**given: Any) -> Settings:
-    """Return checked settings; raises `UsageError` for an unknown name."""
-    check_names(given, {"task", "model", *RowSettings.__annotations__})
-    if "deployments" in given:
-        given["deployments"] = tuple(given["deployments"])
-    environ = without_settings(os.environ, NOT_FOR_ROWS)
-    return resolve_settings({**given, "output": "unused"}, environ=environ).settings
 
 
 def refuse_non_rows(rows: Any) -> None:
@@ -262,12 +206,10 @@ def prompts_of(rows: Iterable[str | Mapping[str, Any]], settings: Settings) -> I
 
 def builder_like(first: Any, settings: Settings) -> PromptBuilder:
     """Return the builder for rows like the first."""
-    columns = tuple(first) if isinstance(first, Mapping) else ()
-    texts = tuple(name for name in columns if isinstance(first[name], str))
-    headerless = not isinstance(first, Mapping)
-    if headerless:
-        columns = texts = (TEXT_COLUMN,)
-    table = Table(columns, texts, headerless, iter(()))
+    table = Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=iter(()))
+    if isinstance(first, Mapping):
+        texts = tuple(name for name, cell in first.items() if isinstance(cell, str))
+        table = Table(tuple(first), texts, headerless=False, rows=iter(()))
     return builder_for(table, parse_spec(cut(PromptSettings, settings)))
 
 
@@ -277,10 +219,5 @@ def to_scored(settled: Settled) -> Scored:
     if isinstance(result, RowError):
         return Scored(settled.row, error=result)
     return Scored(
-        settled.row,
-        result.value,
-        result.finish_reason,
-        result.usage,
-        result.raw,
-        truncated=settled.truncated,
+        settled.row, result.value, result.finish_reason, result.usage, result.raw, truncated=settled.truncated
     )

@@ -15,14 +15,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from batchscore.azureml.host import errors_name_variables, host_of, name_variables, settings_of
-from batchscore.endpoint.from_settings import endpoints_of
+from batchscore.azureml.host import (
+    deadline_seconds,
+    errors_name_variables,
+    host_of,
+    name_variables,
+    settings_of,
+)
+from batchscore.endpoint.target import endpoints_of
 from batchscore.errors import (
     BatchscoreError,
     BoundReached,
@@ -31,17 +36,16 @@ from batchscore.errors import (
     OutputOverwritten,
     UsageError,
 )
-from batchscore.prompts.spec import parse_spec
-from batchscore.read import find_files
+from batchscore.prompts.prompt import parse_spec
+from batchscore.read.files import find_files
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import Watch
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tracking.follow import TrackingRun
 from batchscore.report.words import count_text
-from batchscore.rows import Event, FileFinished, Notice
-from batchscore.run.result import RunResult
+from batchscore.rows import Event, FileFinished, Listen, Notice
+from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
-from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import EndpointSettings, PromptSettings, cut
 from batchscore.settings.sources import unread_variables
@@ -122,7 +126,7 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSett
     for name in ("BATCHSCORE_MODEL", "BATCHSCORE_OUTPUT"):
         if environ.get(name, "").strip():
             LOG.warning("The variable %s is not read here: the host says which model and output.", name)
-    ends, killed = end_of_call(settings, 0.0), host.timeout_seconds
+    ends, killed = deadline_seconds(settings.deadline), host.timeout_seconds
     if ends is not None and killed is not None and ends >= killed:
         LOG.warning(
             "A call stops after %g s, but the host kills the process after %g s; requests in flight are lost "
@@ -135,7 +139,7 @@ def prepare(arguments: Sequence[str], environ: Mapping[str, str]) -> ProcessSett
         settings.deadline or "none",
     )
     # Calls are many and short, so MLflow has one listener per process.
-    log = LogProgress(environ, Watch(settings.charged_answer_tokens, settings.cost))
+    log = progress_log(settings, environ)
     tracking = TrackingRun(settings, environ, log, f"{platform.node() or 'host'}-{os.getpid()}")
     return ProcessSettings(replace(settings, track=False), environ, chosen.sources, tracking)
 
@@ -168,22 +172,19 @@ def score(process: ProcessSettings, paths: Sequence[str]) -> list[str]:
     """Score files, and return the paths of those that are settled."""
     settings = with_base_dir(process.settings, paths)
     names, problem = names_in_records(paths, settings)
-    settled = {path for path, files in names.items() if not files}
     wanted = [path for path, files in names.items() if files]
-    if not wanted:
-        if problem is not None:
-            raise problem
-        return [path for path in paths if path in settled]
+    if not wanted and problem is not None:
+        raise problem
     with errors_name_variables(process.environ):
-        complete, reason = score_wanted(process, settings, wanted)
+        complete, reason = score_wanted(process, settings, wanted) if wanted else (set(), None)
         left = {path for path in wanted if not complete.issuperset(names[path])}
         if left and reason is not None and not isinstance(reason, (BoundReached, OutputOverwritten)):
             # The host shows an error, but only counts a short answer.
             raise reason
     if reason is not None:
         LOG.error("Stopped: %s", name_variables(reason.text, process.environ))
-    settled.update(path for path in wanted if path not in left)
-    LOG.info("%s of this mini-batch settled, %s.", count_text(len(settled), "file"), f"{len(left)} left")
+    settled = names.keys() - left
+    LOG.info("%s of this mini-batch settled, %d left.", count_text(len(settled), "file"), len(left))
     return [path for path in paths if path in settled]
 
 
@@ -238,17 +239,17 @@ def score_wanted(
     process: ProcessSettings, settings: Settings, paths: Sequence[str]
 ) -> tuple[set[str], BatchscoreError | None]:
     """Score files; return the names of those that are settled, and what stopped the run, if anything did."""
-    ends = end_of_call(settings, time.monotonic())
+    seconds, started = deadline_seconds(settings.deadline), time.monotonic()
     tracking = process.tracking
     for tries_left in reversed(range(TRIES)):
-        log = LogProgress(process.environ, Watch(settings.charged_answer_tokens, settings.cost))
+        log = progress_log(settings, process.environ)
 
-        def listen(event: Event, log: LogProgress = log) -> None:
+        def listen(event: Event, log: Listen = log) -> None:
             log(event)
             tracking.follow(event)
 
         result = score_files(settings, paths, environ=process.environ, listen=listen, named=process.named)
-        left = None if ends is None else ends - time.monotonic()
+        left = None if seconds is None else started + seconds - time.monotonic()
         again = isinstance(result.outcome.stopped_by, OutputOverwritten)
         if not again or not tries_left or (left is not None and left < 1):
             break
@@ -258,12 +259,6 @@ def score_wanted(
     log_files(result, process.environ)
     complete = {file.file for file in result.outcome.files if is_settled(file, settings.error_threshold)}
     return complete, result.outcome.stopped_by
-
-
-def end_of_call(settings: Settings, now: float) -> float | None:
-    """Return when a call must end, on the clock of `now`; `None` if no duration is set."""
-    found = None if settings.deadline is None else parse_deadline(settings.deadline)
-    return now + found.total_seconds() if isinstance(found, timedelta) else None
 
 
 def is_settled(file: FileFinished, error_threshold: float) -> bool:
@@ -285,27 +280,22 @@ def log_files(result: RunResult, environ: Mapping[str, str]) -> None:
         elif file.problem:
             LOG.error("%s cannot be scored: %s", file.file, name_variables(file.problem, environ))
         else:
-            LOG.error(
-                "%s: %s so far. These are saved; the next delivery of the file resumes it.",
-                file.file,
-                figures,
-            )
+            text = "%s: %s so far. These are saved; the next delivery of the file resumes it."
+            LOG.error(text, file.file, figures)
 
 
-@dataclass(slots=True)
-class LogProgress:
-    """A listener that logs the progress of a call. Cost: O(1) an event, no I/O in most."""
+def progress_log(settings: Settings, environ: Mapping[str, str]) -> Listen:
+    """Return a listener that logs the progress of a call. Cost: O(1) an event, no I/O in most."""
+    watch, last = Watch(settings.charged_answer_tokens, settings.cost), time.monotonic()
 
-    environ: Mapping[str, str]
-    watch: Watch
-    last: float = field(default_factory=time.monotonic)
-
-    def __call__(self, event: Event) -> None:
-        """Take one event."""
-        self.watch(event)
+    def log(event: Event) -> None:
+        nonlocal last
+        watch(event)
         now = time.monotonic()
         if isinstance(event, Notice):
-            LOG.info("%s", name_variables(event.text, self.environ))
-        elif now - self.last >= LOG_SECONDS:
-            self.last = now
-            LOG.info("%s", status_line(self.watch.view(now)))
+            LOG.info("%s", name_variables(event.text, environ))
+        elif now - last >= LOG_SECONDS:
+            last = now
+            LOG.info("%s", status_line(watch.view(now)))
+
+    return log

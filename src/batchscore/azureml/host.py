@@ -13,17 +13,19 @@ pipelines", seen 2026-11. Anything that these pages do not mention is used if pr
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
 
 from batchscore.errors import BatchscoreError, SettingsError, UnreadableFile, UsageError, name_settings
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.settings.config_file import config_file
+from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import as_flag, variable_of
 from batchscore.settings.fields import Settings
 
@@ -35,7 +37,6 @@ ARGUMENTS = ("--batchscore-model", "--batchscore-output", "--batchscore-base-dir
 #: The share of the host's timeout that is kept for requests in flight and for writing, and its maximum.
 ENDING_SHARE = 0.1
 MOST_ENDING_SECONDS = 300.0
-MINUTE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,14 @@ class Host:
     timeout_seconds: float | None
 
 
-class _Arguments(argparse.ArgumentParser):
-    """A parser that raises instead of ending the process, which is the host's."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise `UsageError`."""
-        raise UsageError(f"the arguments of the scoring script: {message}")
+def arguments_of(words: Sequence[str]) -> dict[str, str]:
+    """Return the arguments of a command line by name; the value of one without a value is empty."""
+    given: dict[str, str] = {}
+    for word, after in pairwise([*words, ""]):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            given[name] = value if equals else "" if after.startswith("--") else after
+    return given
 
 
 def host_of(arguments: Sequence[str], environ: Mapping[str, str]) -> Host:
@@ -62,13 +65,10 @@ def host_of(arguments: Sequence[str], environ: Mapping[str, str]) -> Host:
 
     Raises `SettingsError` if it names no model or no output.
     """
-    parser = _Arguments(add_help=False, allow_abbrev=False)
-    for name in ARGUMENTS:
-        # The host's argument may have no value in some versions.
-        parser.add_argument(name, nargs="?")
-    given = vars(parser.parse_known_args(list(arguments))[0])
-    model = given["batchscore_model"] or environ.get("AZUREML_MODEL_DIR", "").strip()
-    output = given["batchscore_output"] or environ.get("AZUREML_BI_OUTPUT_PATH", "").strip()
+    given = arguments_of(arguments)
+    model, output, base_dir, timeout = (given.get(name, "") for name in ARGUMENTS)
+    model = model or environ.get("AZUREML_MODEL_DIR", "").strip()
+    output = output or environ.get("AZUREML_BI_OUTPUT_PATH", "").strip()
     if not model:
         raise SettingsError(
             "no model: AZUREML_MODEL_DIR is not set. A batch deployment needs a registered model; for a "
@@ -79,13 +79,12 @@ def host_of(arguments: Sequence[str], environ: Mapping[str, str]) -> Host:
             "no output: AZUREML_BI_OUTPUT_PATH is not set. For a parallel step add --batchscore-output "
             "${{outputs.score}} to its program_arguments."
         )
-    base_dir = given["batchscore_base_dir"]
     return Host(
         model=os.path.abspath(model),  # noqa: PTH100 - links in it are not resolved
         output=os.path.abspath(output),  # noqa: PTH100
-        base_dir=None if base_dir is None else os.path.abspath(base_dir),  # noqa: PTH100
+        base_dir=os.path.abspath(base_dir) if base_dir else None,  # noqa: PTH100
         machines=max(1, int(positive_number(environ.get("AZUREML_NODE_COUNT")) or 1)),
-        timeout_seconds=positive_number(given["run_invocation_timeout"]),
+        timeout_seconds=positive_number(timeout),
     )
 
 
@@ -131,7 +130,15 @@ def column_of(environ: Mapping[str, str]) -> str | None:
 def call_deadline(timeout_seconds: float) -> str:
     """Return the deadline of a call that the host kills after this many seconds."""
     seconds = timeout_seconds - min(timeout_seconds * ENDING_SHARE, MOST_ENDING_SECONDS)
-    return f"{seconds:.0f}s" if seconds >= MINUTE_SECONDS else f"{max(seconds, 0.01):.2f}s"
+    return f"{max(seconds, 0.01):g}s"
+
+
+def deadline_seconds(deadline: object) -> float | None:
+    """Return how long a call may take by its own deadline; `None` if that is not a duration."""
+    with suppress(UsageError):
+        found = parse_deadline(str(deadline))
+        return found.total_seconds() if isinstance(found, timedelta) else None
+    return None
 
 
 @contextmanager
@@ -150,7 +157,7 @@ def name_variables(text: str, environ: Mapping[str, str]) -> str:
     names = {
         declared.name: variable_of(declared)
         for declared in fields(Settings)
-        if not (declared.metadata["only_flag"] or declared.metadata["only_file"])
+        if declared.metadata["only"] is None
     }
     if not environ.get(names["column"], "").strip():
         names["column"] = TEXT_COLUMN

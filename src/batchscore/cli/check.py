@@ -29,11 +29,11 @@ Exit codes: 0 no errors; 1 errors, one per line; 2 usage error.
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object on standard output at the end.")
 def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Run `batchscore check`."""
-    from batchscore.azureml.check.check_files import check_files, to_json  # noqa: PLC0415 - loads a YAML parser
+    from batchscore.azureml.check.check_files import check_files  # noqa: PLC0415 - loads a YAML parser
 
     checked = check_files(paths)
     if as_json:
-        say(orjson.dumps(to_json(checked)))
+        say(orjson.dumps(checked, default=str))
     elif checked.findings:
         say("\n".join(map(str, checked.findings)), err=True)
     else:

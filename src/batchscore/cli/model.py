@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from batchscore.cli.options import GroupedHelp, options_of
-from batchscore.mlflow_model.layout import ANSWERS, STORED
+from batchscore.mlflow_model.folder import ANSWERS, STORED
 from batchscore.settings.sources import parse_param_flags
 
 SAVE_HELP = """Write an MLflow model into the folder PATH.
@@ -59,11 +59,9 @@ def model() -> None:
 def save(path: Path, *, pip_requirements: tuple[str, ...], overwrite: bool, **given: Any) -> None:
     """Run `batchscore model save`."""
     given["param"] = parse_param_flags(given.get("param") or ())
-    answers = {name: given.pop(name) or choices[0] for name, choices in ANSWERS.items()}
+    given |= {name: given[name] or choices[0] for name, choices in ANSWERS.items()}
 
-    from batchscore.mlflow_model.save import settings_of, write_model  # noqa: PLC0415 - loads the prompt code
+    from batchscore.mlflow_model.save import save_model  # noqa: PLC0415 - loads the prompt code
 
-    write_model(
-        path, settings_of(given), answers, pip_requirements=pip_requirements or None, overwrite=overwrite
-    )
+    save_model(path, **given, pip_requirements=pip_requirements or None, overwrite=overwrite)
     click.echo(f"Saved {path}. To score with it, run: batchscore score INPUT -o OUT --model {path}")

@@ -16,7 +16,7 @@ from batchscore.settings.declare import (
     CONFIG_FILE,
     CONFIG_VARIABLE,
     REQUIRED,
-    flag_of,
+    as_flag,
     kind_of,
     shown_default,
 )
@@ -60,7 +60,7 @@ def options_of(names: Collection[str]) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         for declared in reversed(fields(Settings)):
-            if declared.name in names and not declared.metadata["only_file"]:
+            if declared.name in names and declared.metadata["only"] != "file":
                 command = click.option(*names_of(declared), **attributes_of(declared))(command)
         return command
 
@@ -70,7 +70,7 @@ def options_of(names: Collection[str]) -> Callable[[Command], Command]:
 def names_of(declared: Field[Any]) -> list[str]:
     """Return an option's spellings."""
     short = declared.metadata["flag"]
-    return [declared.name, *([short] if short else []), flag_of(declared)]
+    return [declared.name, *([short] if short else []), as_flag(declared.name)]
 
 
 def attributes_of(declared: Field[Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def attributes_of(declared: Field[Any]) -> dict[str, Any]:
     attributes: dict[str, Any] = {"help": facts["help"] + default + needed, "default": None}
     if kind == "flag":
         return {**attributes, "is_flag": True}
-    attributes["metavar"] = facts["metavar"] or ("N" if kind in {"int", "float"} else None)
+    attributes["metavar"] = facts["metavar"] or ("N" if kind in {"int", "float"} else "NAME")
     if kind == "choice":
         attributes["type"] = click.Choice(facts["choices"])
         attributes["metavar"] = "|".join(facts["choices"])
@@ -114,7 +114,7 @@ def simulator_options(command: Command) -> Command:
     """Give a command one option for every simulator setting."""
     for declared in reversed(fields(SimulatorSettings)):
         facts = declared.metadata
-        flag = facts["flag"] or "--" + declared.name.replace("_", "-")
+        flag = "--" + declared.name.replace("_", "-")
         attributes: dict[str, Any] = {"help": facts["help"], "default": None}
         if facts["kind"] is bool:
             attributes["is_flag"] = True

@@ -50,7 +50,7 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
         raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
     flags["param"] = parse_param_flags(flags.get("param") or ())
     file = config_file(config, os.environ, here=True)
-    said = gather(flags, environ=os.environ, file=file)
+    said, _ = gather(flags, environ=os.environ, file=file)
     with_output = said.get("output") is not None
     if not with_output:
         flags["output"] = NOWHERE

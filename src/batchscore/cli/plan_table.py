@@ -15,9 +15,9 @@ from rich.text import Text
 
 from batchscore.cli.say import limited_list
 from batchscore.errors import duration_text, name_settings, setting_name
+from batchscore.plan.estimates import RateLimits
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
-from batchscore.plan.pace import RateLimits
 from batchscore.report.words import count_text, money_text, short_name, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.task import EMBEDDINGS, TASKS
@@ -47,6 +47,18 @@ REMARKS = {
     "truncated": f"{{}} too long: they would be truncated ({setting_name('on_long_input')} truncate).",
     "with_pictures": "{} with images, audio or files, whose tokens are not counted.",
 }
+
+
+#: The counts of rows of each file in JSON.
+ROW_COUNTS = (
+    "empty",
+    "oversized",
+    "row_too_large",
+    "input_too_long",
+    "above_quota",
+    "truncated",
+    "unreadable",
+)
 
 
 def show(plan: Plan, console: Console) -> None:
@@ -98,7 +110,7 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "duration", f"at least {duration_text(pace.minutes * 60)} at {limits_text(limits)}{share}{by}"
     yield "output", output_text(plan)
     if plan.cost is not None:
-        most = "" if vectors else "at most " if plan.bounded else "with that estimate "
+        most = "" if vectors else "at most " if settings.answer_tokens is not None else "with that estimate "
         prices = f"input {settings.price_in:g}" + ("" if vectors else f", output {settings.price_out:g}")
         yield "estimated cost", f"{most}{money_text(plan.cost)} ({prices} per 1M tokens)"
     elif settings.prices is not None:
@@ -115,7 +127,7 @@ def enumeration(words: Sequence[str]) -> str:
 
 def answer_tokens_text(plan: Plan) -> str:
     """Return the number of answer tokens, and how certain it is."""
-    if plan.bounded:
+    if plan.settings.answer_tokens is not None:
         return f"{plan.answer_tokens:,} at most, as limited by the settings"
     default = TASKS[plan.settings.task].default_answer_tokens
     limit = setting_name("max_tokens")
@@ -174,7 +186,7 @@ def cell(files: Sequence[FileFigures], name: str) -> str:
         exact = all(figures.exact for figures in files)
         return f"{'' if exact else '~'}{sum(figures.all_rows for figures in files):,}"
     if name in NOT_SCORED:
-        return f"{sum(getattr(one, name) for one in files):,}"
+        return f"{sum(one.total(name) for one in files):,}"
     return f"{sum(one.tokens for one in files):,.0f}"
 
 
@@ -212,11 +224,11 @@ def notes(plan: Plan) -> Iterator[str]:
         changed = count_text(len(scored.changed), "file")
         yield f"{changed} changed since scored: all rows are planned, but unchanged rows are not sent again."
     for name, remark in REMARKS.items():
-        rows = round(sum(getattr(one, name) * one.scale for one in found.files))
+        rows = sum(one.total(name) for one in found.files)
         if rows:
             yield remark.format(count_text(rows, "row"))
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
-    unreadable += [(each.file, each.reason) for each in plan.survey.problems]
+    unreadable += [(each.name, each.reason) for each in plan.survey.problems]
     yield from limited_list("cannot be scored (completely)", unreadable, "--json lists all")
     skipped = [(each.name, each.reason) for each in plan.survey.skipped]
     yield from limited_list("skipped", skipped, "--json lists all")
@@ -242,11 +254,11 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "known": found.known,
         "to_ask": found.prompts,
         "duplicates": round(found.prompts - found.sent),
-        **{name: sum(getattr(one, name) for one in found.files) for name in NOT_SCORED},
+        **{name: sum(one.total(name) for one in found.files) for name in NOT_SCORED},
         "prompt_tokens": found.tokens,
         "counted": {name: getattr(plan.counter, name) for name in ("how", "accuracy", "vocabulary")},
         "answer_tokens": plan.answer_tokens,
-        "answer_tokens_bounded": plan.bounded,
+        "answer_tokens_bounded": settings.answer_tokens is not None,
         "requests": found.all_requests,
         "limits_given": plan.given,
         "times": [
@@ -267,23 +279,22 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "limited": found.limited,
         "discarded": plan.scored.discarded,
         "files": [file_fields(one) for one in found.files],
-        "unreadable_files": [{"file": one.file, "problem": one.reason} for one in plan.survey.problems],
+        "unreadable_files": [{"file": one.name, "problem": one.reason} for one in plan.survey.problems],
         "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
         "seconds": round(plan.seconds, 3),
     }
 
 
 def file_fields(figures: FileFigures) -> dict[str, Any]:
-    """Return the figures of one file; those of a sample are scaled."""
-    scaled = ("known", "row_too_large", "input_too_long", "above_quota", "truncated")
+    """Return the figures of one file."""
     return {
         "file": figures.file,
         "rows": figures.all_rows,
         "rows_exact": figures.exact,
         "read": round(figures.read, 4),
-        "to_ask": round(figures.prompts * figures.scale),
-        **{name: getattr(figures, name) for name in NOT_SCORED},
-        **{name: round(getattr(figures, name) * figures.scale) for name in scaled},
+        "known": figures.total("known"),
+        "to_ask": figures.total("prompts"),
+        **{name: figures.total(name) for name in ROW_COUNTS},
         "prompt_tokens": round(figures.tokens),
         "problem": figures.problem,
     }

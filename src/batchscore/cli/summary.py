@@ -13,7 +13,7 @@ from batchscore.cli.say import limited_list
 from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, duration_text, name_settings, setting_name
 from batchscore.report.advice import RunState, advice, next_step
 from batchscore.report.words import code_text, count_text, counts_text, money_text
-from batchscore.run.result import RunResult
+from batchscore.run.record import RunResult
 from batchscore.settings.declare import as_flag
 
 #: How many files or problems are listed before "and N more".

@@ -1,7 +1,8 @@
-"""Where does a request of this task go, and with which headers?
+"""Which deployments does a run use, where do their requests go, and with which headers?
 
 It sends nothing and knows no rows. It is pure except for the `openai` SDK, which builds the base address, the
-query and the headers. All of the SDK's arguments are given, so that it reads nothing else.
+query and the headers. All of the SDK's arguments are given, so that it reads nothing else. For a rehearsal it
+starts the simulator.
 
 Facts of the field (learn.microsoft.com, Azure OpenAI "API version lifecycle", seen 2026-11; the SDK's own
 requests, compared in tests/endpoint/test_target.py):
@@ -16,17 +17,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from urllib.parse import quote, urlencode
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
+from batchscore import simulator
 from batchscore.endpoint.key_vault import VaultSecret, vault_secret
-from batchscore.endpoint.precedence import AZURE_TYPES, ENTRA_TYPES, OPENAI_TYPES, Values
 from batchscore.endpoint.url import (
     AZURE_HOST,
+    AZURE_TYPES,
+    ENTRA_TYPES,
     ML_HOST,
     OPENAI_HOST,
+    OPENAI_TYPES,
     UNREADABLE,
     EndpointUrl,
+    Values,
     check_plain_http,
     has_origin_of,
     parse_endpoint,
@@ -43,12 +50,12 @@ _NOT_CUSTOM = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the requests of one task go. `key` and `headers` may be secret; the rest may be shown."""
+    """Where the requests of one task go. `key` and `headers` may be secret; its repr shows only the rest."""
 
     #: The full address, with `?api-version=` if the surface has one.
     url: str
     #: Everything but authorization.
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     #: The body's `model`: the deployment's name on Azure. Sent on every surface, as the SDK does.
     body_model: str
     #: `azure-deployments`, `azure-v1` or `openai`.
@@ -58,15 +65,11 @@ class Target:
     #: `api-key` (deployments surface) or `Authorization` (the value then starts with `Bearer `).
     key_header: str
     #: The key; with `auth="entra"` a token from a variable, or None: then it is fetched.
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     #: The Key Vault secret that holds the key; then `auth` is `key`, and `key` is None.
     key_from: VaultSecret | None = None
     #: For endpoint, api_version, deployment, key and auth, if set: the name of the source that won.
     sources: Mapping[str, str] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        key = None if self.key is None else "***"
-        return f"Target({self.url!r}, surface={self.surface!r}, auth={self.auth!r}, key={key!r})"
 
 
 def resolve_target(
@@ -251,3 +254,77 @@ def _custom_headers(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not re.fullmatch(r"[ -~\t]*", value):
             raise SettingsError("OPENAI_CUSTOM_HEADERS holds a line that is not `Name: value` in ASCII.")
         yield name, value
+
+
+#: The settings that a table of `[[deployments]]` may replace; its own limits replace none.
+_OF_A_TABLE = ("model", "deployment", "endpoint", "api_version", "auth", "api_key_from")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one deployment is, and its limits per minute if they are known."""
+
+    name: str
+    target: Target
+    rpm: float | None = None
+    tpm: float | None = None
+
+    @property
+    def quota_name(self) -> str:
+        """The name that distinguishes its quota from others. Secret: it holds the key."""
+        return f"{self.target.url} {self.target.body_model} {self.target.key}"
+
+
+def endpoints_of(
+    settings: EndpointSettings, environ: Mapping[str, str], origins: Mapping[str, str] | None
+) -> list[Endpoint]:
+    """Return the endpoints of a run: one deployment, or several.
+
+    `origins` says for some settings where their values come from, such as a variable or a file.
+    """
+    return [
+        endpoint_of(table, settings, environ, origins or {})
+        for table in settings.deployments or ({"rpm": settings.rpm, "tpm": settings.tpm},)
+    ]
+
+
+def endpoint_of(
+    table: Mapping[str, Any],
+    settings: EndpointSettings,
+    environ: Mapping[str, str],
+    origins: Mapping[str, str],
+) -> Endpoint:
+    """Return the endpoint of one deployment: its table's values, else those of the settings."""
+    variable = table.get("key_variable")
+    if variable is not None:
+        if not environ.get(variable, "").strip():
+            raise SettingsError(f"[[deployments]] names {variable} as key_variable, but it is not set.")
+        environ = {**environ, "BATCHSCORE_API_KEY": environ[variable]}
+        # A table's own key takes precedence over the vault of the whole run.
+        settings = replace(settings, api_key_from=None)
+    settings = replace(settings, **{name: table[name] for name in _OF_A_TABLE if name in table})
+    file = origins.get("deployments")
+    here = f"[[deployments]] in {file}" if file else "[[deployments]]"
+    target = resolve_target(settings, environ, {**origins, **dict.fromkeys(table, here)})
+    if variable is not None:
+        sources = {
+            name: variable if source == "BATCHSCORE_API_KEY" else source
+            for name, source in target.sources.items()
+        }
+        target = replace(target, sources=sources)
+    name = table.get("name") or f"{target.body_model} at {urlsplit(target.url).netloc}"
+    return Endpoint(name, target, table.get("rpm"), table.get("tpm"))
+
+
+@contextmanager
+def start_simulator(settings: EndpointSettings) -> Iterator[Endpoint | None]:
+    """Run the simulator while the block runs, if the settings ask for it; yield its endpoint."""
+    if not settings.simulate:
+        yield None
+        return
+    with simulator.start() as running:
+        target = resolve_target(
+            replace(settings, endpoint=running.endpoint, auth=None, api_key_from=None),
+            {"BATCHSCORE_API_KEY": running.key},
+        )
+        yield Endpoint("the simulator", target, settings.rpm, settings.tpm)

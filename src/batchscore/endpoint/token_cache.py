@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock, Thread
 
 #: A token is renewed this long before its end, or in the last twelfth of a life shorter than an hour.
@@ -40,11 +40,8 @@ FORCED_COVERS_SHARE = 1 / 4
 class Token:
     """A bearer token, or a key, and when it expires (seconds since 1970). Its repr hides it."""
 
-    text: str
+    text: str = field(repr=False)
     expires_at: float
-
-    def __repr__(self) -> str:
-        return f"Token(***, expires_at={self.expires_at})"
 
 
 #: Returns a new token, blocking; raises ServiceRefused or SettingsError.
@@ -58,13 +55,10 @@ class CachedToken:
     At `renew_at` a renewal begins, which fetches at `fetch_at`; from `wait_at` on, requests wait for it.
     """
 
-    text: str
+    text: str = field(repr=False)
     renew_at: float
     fetch_at: float
     wait_at: float
-
-    def __repr__(self) -> str:
-        return f"CachedToken(***, renew_at={self.renew_at}, fetch_at={self.fetch_at}, wait_at={self.wait_at})"
 
 
 NO_TOKEN = CachedToken("", 0.0, 0.0, 0.0)

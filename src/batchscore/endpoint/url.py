@@ -1,4 +1,4 @@
-"""Which host, URL surface, deployment and API version does an endpoint's text name?
+"""Which setting or variable names the endpoint, and which host, surface, deployment and version does it name?
 
 It sends nothing and knows no keys; it never quotes an unreadable text, which may be a pasted key.
 """
@@ -11,9 +11,66 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from batchscore.endpoint.precedence import AZURE_TYPES, OPENAI_TYPES, Values
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.task import TASKS, Task
+
+#: For each value the settings (in small letters), the variables and the parts of the endpoint that may give
+#: it, in order: the first one that is set (an empty variable is not) and applies wins. The table in
+#: `docs/how-to/endpoints.md` says when each applies.
+PRECEDENCE: Mapping[str, tuple[str, ...]] = {
+    "endpoint": ("endpoint", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_BASE"),
+    "api_version": ("api_version", "?api-version= of the endpoint", "OPENAI_API_VERSION"),
+    "deployment": (
+        "deployment",
+        "/deployments/ of the endpoint",
+        "OPENAI_DEPLOYMENT_NAME",
+        "OPENAI_ENGINE",
+        "model",
+    ),
+    "key": ("api_key_from", "BATCHSCORE_API_KEY", "AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"),
+}
+
+AZURE_TYPES = frozenset({"azure", "azure_ad", "azuread"})
+ENTRA_TYPES = frozenset({"azure_ad", "azuread"})
+OPENAI_TYPES = frozenset({"open_ai", "openai"})
+
+
+class Values:
+    """The settings and variables of one endpoint, looked up in the order of `PRECEDENCE`.
+
+    `origins` says for some settings where their values come from, such as a variable or a file.
+    """
+
+    def __init__(
+        self, settings: Mapping[str, str | None], environ: Mapping[str, str], origins: Mapping[str, str]
+    ) -> None:
+        self.settings = {name: value.strip() for name, value in settings.items() if value and value.strip()}
+        self.environ = {name: value.strip() for name, value in environ.items() if value.strip()}
+        self.origins = origins
+        self.api_type = self.environ.get("OPENAI_API_TYPE", "").lower()
+        if self.api_type and self.api_type not in AZURE_TYPES | OPENAI_TYPES:
+            raise SettingsError(
+                f"OPENAI_API_TYPE is {self.api_type!r}. It must be azure, azure_ad or open_ai, or unset."
+            )
+
+    def first(
+        self, value_name: str, more: Mapping[str, str | None] | None = None, skip: tuple[str, ...] = ()
+    ) -> tuple[str | None, str]:
+        """Return the value that wins and the name of its source; (None, "") if none is set.
+
+        `more` gives values by the names of sources in the endpoint's own text.
+        """
+        for name in PRECEDENCE[value_name]:
+            given = self.settings if name.islower() else self.environ
+            value = given.get(name) or (more or {}).get(name)
+            if value and name not in skip:
+                return value, self.origin(name) if name in self.settings else name
+        return None, ""
+
+    def origin(self, setting: str) -> str:
+        """Return where a setting's value comes from, for messages: the setting, a variable or a file."""
+        return self.origins.get(setting, setting_name(setting))
+
 
 AZURE_HOST = re.compile(r".+\.(openai|cognitiveservices|services\.ai)\.azure\.(com|us|cn)")
 ML_HOST = re.compile(r".+\.inference\.ml\.azure\.(com|us|cn)")

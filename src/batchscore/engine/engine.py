@@ -21,10 +21,13 @@ from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.replies import ReplyScores
 from batchscore.request.attempt import Request, RetryBudget
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Action, Outcome
+from batchscore.request.outcome import Action
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry import AttemptLoop
 from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
+
+#: Codes of refusals whose cause may be that the request held too many rows.
+ABOUT_SIZE = frozenset({ErrorCode.INVALID_REQUEST, ErrorCode.INPUT_TOO_LONG})
 
 #: Maximum number of refused rows whose errors are held back, since a wrong parameter may be the cause.
 MOST_SUSPECTS = 256
@@ -278,7 +281,10 @@ class Engine:
             deployment.quota.refund(ticket)
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         result = await self.attempt_loop.run(request, deployment, ticket)
-        if result.outcome.action is Action.RENAME and self.rename():
+        # Another worker may have renamed the parameter while this request was in flight.
+        forms = self.forms.values() if result.outcome.action is Action.RENAME else ()
+        renamed = [form.rename_max_tokens() for form in forms]
+        if any(renamed):
             result = await self.attempt_loop.run(
                 request, *await self.attempt_loop.deployments.admit(request.tokens)
             )
@@ -293,13 +299,16 @@ class Engine:
             # An unfinished attempt is not an error of a row.
             return False
         if len(prompts) == 1:
-            shorter = self.truncated(prompts[0], result.outcome)
+            shorter = None
+            if self.truncate is not None and result.outcome.code is ErrorCode.INPUT_TOO_LONG:
+                shorter = self.truncate(prompts[0], result.outcome.fitting)
             if shorter is not None:
                 await self.send_again([shorter], request.budget)
             else:
                 self.give_error(prompts[0], result.outcome.error(request.budget.attempts), deployment)
             return False
-        if await self.send_halves(prompts, request.budget) and about_size(result.outcome):
+        answered = await self.send_halves(prompts, request.budget)
+        if answered and result.outcome.action is Action.SPLIT and result.outcome.code in ABOUT_SIZE:
             # No row is bad, so the request held too many rows.
             self.packer.shrink((len(prompts) + 1) // 2)
         return False
@@ -339,17 +348,6 @@ class Engine:
         second = await self.send_again(prompts[middle:], budget.for_half())
         return first and second
 
-    def truncated(self, prompt: Prompt, outcome: Outcome) -> Prompt | None:
-        """Return a shorter prompt if the row was too long and may be truncated."""
-        if self.truncate is None or outcome.code is not ErrorCode.INPUT_TOO_LONG:
-            return None
-        return self.truncate(prompt, outcome.fitting)
-
-    def rename(self) -> bool:
-        """Use `max_completion_tokens`; another worker may have done so while a request was in flight."""
-        renamed = [form.rename_max_tokens() or form.renamed for form in self.forms.values()]
-        return any(renamed)
-
     def give(self, prompts: Sequence[Prompt], results: Sequence[Score | RowError]) -> None:
         """Settle the row of each prompt, and the rows with the same prompt."""
         settled = [
@@ -360,11 +358,3 @@ class Engine:
             self.packer.duplicates.resolve(prompts, settled)
             self.resolved.set()
         self.results.put(settled)
-
-
-def about_size(outcome: Outcome) -> bool:
-    """Whether the cause of a refusal may be that the request held too many inputs."""
-    return outcome.action is Action.SPLIT and outcome.code in {
-        ErrorCode.INVALID_REQUEST,
-        ErrorCode.INPUT_TOO_LONG,
-    }

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from batchscore.endpoint.credentials import credentials_for
-from batchscore.endpoint.from_settings import Endpoint
+from batchscore.endpoint.target import Endpoint
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
@@ -18,15 +18,14 @@ from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, b
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
-from batchscore.request.clock import REAL_CLOCK, Clock
-from batchscore.request.concurrency import Concurrency, ThreadLoad
+from batchscore.request.concurrency import Concurrency, thread_load
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.shared_file import open_schedule
 from batchscore.request.quota.windows import Quota
 from batchscore.request.retry import AttemptLoop
-from batchscore.request.timeouts import Timeouts
+from batchscore.request.timeouts import REAL_CLOCK, Timeouts
 from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
 from batchscore.settings.slices import RequestSettings
@@ -53,7 +52,7 @@ async def open_engine(
     """
     async with AsyncExitStack() as stack:
         members = [
-            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen, clock=REAL_CLOCK)
+            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen)
             for endpoint in endpoints
         ]
         reader = ReplyReader(
@@ -111,13 +110,12 @@ async def open_deployment(
     *,
     environ: Mapping[str, str],
     listen: Listen,
-    clock: Clock,
 ) -> Deployment:
     """Open the connection to one deployment, and the file that shares its quota."""
     target = endpoint.target
     credentials = credentials_for(target, environ)
     send = await stack.enter_async_context(open_wire(target.url, target.headers, credentials.headers))
-    schedule = stack.enter_context(open_schedule(endpoint.quota_name, clock.monotonic()))
+    schedule = stack.enter_context(open_schedule(endpoint.quota_name, REAL_CLOCK.monotonic()))
     return Deployment(
         name=endpoint.name,
         model=target.body_model,
@@ -128,8 +126,8 @@ async def open_deployment(
         notice=lambda text: listen(Notice(text)),
         concurrency=Concurrency(
             settings.max_concurrency,
-            ThreadLoad(clock).share,
+            thread_load(REAL_CLOCK),
             settings.batch_size if settings.task.packs_many else 1,
         ),
-        clock=clock,
+        clock=REAL_CLOCK,
     )

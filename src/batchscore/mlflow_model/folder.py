@@ -1,18 +1,45 @@
-"""How is a model's folder written completely, or not at all?
+"""What does an MLflow model's folder hold, and how is it written completely, or not at all?
 
-It knows the file names of MLflow models, not their content.
+Credentials and the client settings of other writers are not stored.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from batchscore.errors import OutputError, setting_name
-from batchscore.mlflow_model.layout import MLMODEL
+from batchscore.errors import OutputError, UsageError, setting_name
+from batchscore.settings.arguments import StoredSettings
+
+MLMODEL = "MLmodel"
+FLAVOR = "openai"
+#: The module that loads our models for MLflow. Its name is in each saved model, so it must not change.
+LOADER = "batchscore.api.mlflow_function"
+
+#: Entries of a model for its client, which are not sent to the service. The host decides on address and rate,
+#: and credentials come only from the environment.
+NOT_SENT = frozenset(
+    {
+        *("model", "task", "messages", "prompt", "input", "engine", "deployment_id", "deployment_name"),
+        *("api_base", "base_url", "azure_endpoint", "api_key", "api_key_path", "api_type", "api_version"),
+        *("azure_ad_token", "organization", "project", "headers", "extra_headers", "default_headers"),
+        *("batch_size", "max_retries", "timeout", "request_timeout", "stream", "stream_options"),
+    }
+)
+
+#: Settings that a model stores; parameters of the API are stored apart.
+STORED = tuple(
+    name for name in StoredSettings.__annotations__ if name not in {"param", "dimensions", "max_tokens"}
+)
+
+#: Names of settings in models that were saved before 0.1.0.
+EARLIER_NAMES = {"share": "quota_share", "concurrency": "max_concurrency", "retries": "max_retries"}
+
+#: Options of `predict`; each may also be given in its `params`.
+ANSWERS = {"on_error": ("record", "raise"), "returns": ("rows", "values")}
 
 #: Files of models, MLflow's and ours; a folder with other files is more than a model.
 MODEL_FILES = frozenset(
@@ -22,6 +49,13 @@ MODEL_FILES = frozenset(
         *("openai.yaml", "auxiliary.yaml", ".amlignore", ".amlignore.amltmp"),
     }
 )
+
+
+def check_answers(given: Mapping[str, str]) -> None:
+    """Raise `UsageError` for an option of `predict` with an unknown value."""
+    for name, choices in ANSWERS.items():
+        if given[name] not in choices:
+            raise UsageError(f"{name} is {given[name]!r}; it must be one of {', '.join(choices)}.")
 
 
 @contextmanager
@@ -37,7 +71,10 @@ def replace_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
             yield Path(new)
             target.mkdir(parents=True, exist_ok=True)
             for old in target.iterdir():
-                remove(old)
+                if old.is_dir() and not old.is_symlink():
+                    shutil.rmtree(old)
+                else:
+                    old.unlink()
             # The file that makes the folder a model comes last.
             for file in sorted(Path(new).iterdir(), key=lambda file: file.name == MLMODEL):
                 shutil.move(file, target / file.name)
@@ -52,25 +89,12 @@ def refuse_other_files(folder: Path, *, overwrite: bool) -> None:
             raise OutputError(f"{folder} cannot be written: it is a file. Name a folder.")
         return
     names = sorted(file.name for file in folder.iterdir())
-    if not names:
-        return
-    if not overwrite or MLMODEL not in names:
-        raise OutputError(
-            f"{folder} is not empty. Name another folder, or replace a model with "
-            f"{setting_name('overwrite')}."
-        )
-    others = [name for name in names if name not in MODEL_FILES]
+    if names and (not overwrite or MLMODEL not in names):
+        replace = setting_name("overwrite")
+        raise OutputError(f"{folder} is not empty. Name another folder, or replace a model with {replace}.")
+    others = ", ".join([name for name in names if name not in MODEL_FILES][:5])
     if others:
         raise OutputError(
-            f"{folder} holds other files than a model: {', '.join(others[:5])}. They would be lost. Move "
-            "them "
-            "away, or name another folder."
+            f"{folder} holds other files than a model: {others}. They would be lost. Move them away, or name "
+            "another folder."
         )
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a link, or a folder with its content."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

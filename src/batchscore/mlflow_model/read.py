@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from batchscore.errors import SettingsError, UsageError
-from batchscore.mlflow_model.layout import ANSWERS, EARLIER_NAMES, FLAVOR, MLMODEL, NOT_SENT, STORED
+from batchscore.mlflow_model.folder import ANSWERS, EARLIER_NAMES, FLAVOR, MLMODEL, NOT_SENT, STORED
 from batchscore.prompts.messages import columns_of
 from batchscore.settings.secrets import SECRET
 from batchscore.task import TASKS
@@ -100,7 +100,9 @@ def read_saved(
     settings: dict[str, Any] = {"task": task, "model": model}
     if deployment is not None:
         settings["deployment"] = str(deployment)
-    params = {**defaults_of_params(mlmodel), **data}
+    # MLflow sends the defaults of the signature's params with every request.
+    specs = [spec for spec in in_signature(mlmodel, "params") if isinstance(spec, dict)]
+    params = {str(spec.get("name")): spec.get("default") for spec in specs} | data
     check_parameters(params, where)
     settings |= parameters(params)
     function = flavors.get("python_function")
@@ -135,9 +137,11 @@ def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def parameters(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the API parameters in a flat mapping as settings; null values are not sent."""
-    params = {name: value for name, value in data.items() if is_sent(name) and value is not None}
-    for name in ANSWERS:
-        params.pop(name, None)
+    params = {
+        name: value
+        for name, value in data.items()
+        if is_sent(name) and value is not None and name not in ANSWERS
+    }
     settings: dict[str, Any] = {}
     for name in ("dimensions", "max_tokens"):
         if isinstance(params.get(name), int):
@@ -164,12 +168,6 @@ def check_parameters(data: Mapping[Any, Any], where: str) -> None:
                 f"{where}: its parameter {name} cannot be sent ({type(value).__name__}). "
                 "Write it as a text or a number, in quotes if it looks like a date."
             )
-
-
-def defaults_of_params(mlmodel: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the defaults of the signature's params, which MLflow sends with every request."""
-    specs = in_signature(mlmodel, "params")
-    return {str(spec.get("name")): spec.get("default") for spec in specs if isinstance(spec, dict)}
 
 
 def in_signature(mlmodel: Mapping[str, Any], part: str) -> list[Any]:

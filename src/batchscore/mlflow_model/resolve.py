@@ -10,17 +10,17 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
+from batchscore.settings.arguments import FileSettings, check_names
 from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.prices import add_prices
-from batchscore.settings.sources import gather, sources_of
+from batchscore.settings.sources import gather, without_settings
 
 if TYPE_CHECKING:
     from batchscore.mlflow_model.read import SavedModel
@@ -51,10 +51,7 @@ class ResolvedSettings:
 
 
 def resolve_settings(
-    flags: Mapping[str, Any],
-    *,
-    environ: Mapping[str, str],
-    config: ConfigFile | None = None,
+    flags: Mapping[str, Any], *, environ: Mapping[str, str], config: ConfigFile | None = None
 ) -> ResolvedSettings:
     """Merge flag > variable > file > MLflow model > default into checked settings.
 
@@ -62,39 +59,43 @@ def resolve_settings(
     contradict each other, `SettingsError` if the model or the file cannot be read.
     """
     file = config_file(None, environ) if config is None else config
-    given = gather(flags, environ=environ, file=file)
-    sources = sources_of(flags, environ=environ, file=file)
+    given, sources = gather(flags, environ=environ, file=file)
     model = given.get("model")
-    if isinstance(model, str) and is_address_or_path(model):
-        with saved_model(model) as saved:
-            if saved is not None:
-                del given["model"]
-                from_model = settings_below(saved, given, environ)
-                sources |= dict.fromkeys(from_model.keys() - given.keys(), saved.where)
-                given = from_model | {name: value for name, value in given.items() if name != "param"}
+    saved = saved_model(model) if isinstance(model, str) else None
+    if saved is not None:
+        del given["model"]
+        from_model = settings_below(saved, given, environ)
+        sources |= dict.fromkeys(from_model.keys() - given.keys(), saved.where)
+        given = from_model | {name: value for name, value in given.items() if name != "param"}
     return ResolvedSettings(Settings(**add_prices(given)), sources)
 
 
-def is_address_or_path(model: str) -> bool:
-    """Whether a value of `model` may be an MLflow model; a folder may have the name of a model."""
-    if ADDRESS.match(model) or PATH.match(model):
-        return True
-    return os.path.isdir(model)  # noqa: PTH112 - pathlib raises for names that no folder can have
+def settings_without_output(given: Mapping[str, Any], known: Collection[str]) -> Settings:
+    """Return checked settings for a caller that writes no output and takes only the `known` settings.
+
+    The variables of other settings are ignored. Raises `UsageError` for an unknown name.
+    """
+    check_names(given, known)
+    environ = without_settings(os.environ, {"output", *FileSettings.__annotations__} - set(known))
+    return resolve_settings({**given, "output": "unused"}, environ=environ).settings
 
 
-@contextmanager
-def saved_model(model: str) -> Iterator[SavedModel | None]:
-    """Give the MLflow model with this address or path; `None` for a folder that is not an MLflow model."""
+def saved_model(model: str) -> SavedModel | None:
+    """Return the MLflow model with this address or path; `None` for a name, or a folder without a model."""
+    # A folder may have the name of a model. pathlib raises for names that no folder can have.
+    if not (ADDRESS.match(model) or PATH.match(model) or os.path.isdir(model)):  # noqa: PTH112
+        return None
     from batchscore.mlflow_model.read import folder_of, folders_below, read_saved  # noqa: PLC0415 - few runs need YAML
 
     if ADDRESS.match(model):
         with tempfile.TemporaryDirectory(prefix="batchscore-model-") as into:
             downloaded = download(model, into)
-            yield read_saved(folder_of(downloaded) or downloaded, where=model)
-        return
+            return read_saved(folder_of(downloaded) or downloaded, where=model)
     path = Path(os.path.expanduser(model))  # noqa: PTH111 - pathlib raises for an unknown user's ~
     folder = folder_of(path)
-    if folder is None and PATH.match(model):
+    if folder is not None:
+        return read_saved(folder, where=model)
+    if PATH.match(model):
         several = ", ".join(below.name for below in folders_below(path))
         if several:
             raise SettingsError(f"{model} holds several MLflow models: {several}. Name one of them.")
@@ -102,7 +103,7 @@ def saved_model(model: str) -> Iterator[SavedModel | None]:
             f"{model} is not an MLflow model (a folder with a file MLmodel). Save one with batchscore model "
             "save, or give the model's name at the service."
         )
-    yield None if folder is None else read_saved(folder, where=model)
+    return None
 
 
 def download(address: str, into: str) -> Path:
@@ -112,14 +113,13 @@ def download(address: str, into: str) -> Path:
     except ImportError as error:
         raise SettingsError(f"{address}: MLflow cannot be loaded ({error}). pip install mlflow") from None
     try:
-        downloaded = Path(download_artifacts(artifact_uri=address, dst_path=into))
+        return Path(download_artifacts(artifact_uri=address, dst_path=into))
     except Exception as error:
         # Each kind of store has its own errors.
         reason = str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
         raise SettingsError(
             f"{address} cannot be downloaded: {reason}. MLFLOW_TRACKING_URI names the store."
         ) from None
-    return downloaded
 
 
 def settings_below(saved: SavedModel, given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -142,8 +142,7 @@ def settings_below(saved: SavedModel, given: Mapping[str, Any], environ: Mapping
     elif "column" in given and any(name in settings for name in TEMPLATES) and "text_field" not in settings:
         raise UsageError(
             f"{setting_name('column')}: the template of {where} uses several columns. Leave it out, or "
-            "replace "
-            f"the whole template with {setting_name('prompt')}."
+            f"replace the whole template with {setting_name('prompt')}."
         )
     elif "system" in given and "messages" in settings:
         raise UsageError(

@@ -7,7 +7,6 @@ credentials come from the environment where the model runs.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,22 +20,22 @@ import orjson
 import yaml
 
 from batchscore.errors import UsageError, setting_name
-from batchscore.mlflow_model.folder import replace_folder
-from batchscore.mlflow_model.layout import ANSWERS, FLAVOR, LOADER, MLMODEL, STORED
-from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.prompts.spec import PromptSpec, parse_spec
-from batchscore.rows import TEXT_COLUMN
-from batchscore.settings.arguments import (
-    FileSettings,
-    StoredSettings,
-    check_names,
-    show_parameters,
-    show_settings,
+from batchscore.mlflow_model.folder import (
+    ANSWERS,
+    FLAVOR,
+    LOADER,
+    MLMODEL,
+    STORED,
+    check_answers,
+    replace_folder,
 )
+from batchscore.mlflow_model.resolve import settings_without_output
+from batchscore.prompts.prompt import parse_spec
+from batchscore.rows import TEXT_COLUMN
+from batchscore.settings.arguments import StoredSettings, show_parameters, show_settings
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import secret_in
 from batchscore.settings.slices import PromptSettings, cut
-from batchscore.settings.sources import without_settings
 from batchscore.task import TASKS
 from batchscore.version import VERSION
 
@@ -79,35 +78,15 @@ def save_model(
     (unless `overwrite`) or cannot be written.
     """
     chosen = settings_of({"task": task, "model": model, **settings})
+    answers = {"on_error": on_error, "returns": returns}
+    check_answers(answers)
     if isinstance(pip_requirements, str):
         raise UsageError("pip_requirements is a text; give a list of texts.")
-    write_model(
-        Path(path),
-        chosen,
-        answers_of(on_error=on_error, returns=returns),
-        pip_requirements=pip_requirements,
-        metadata=metadata,
-        overwrite=overwrite,
-        mlflow_model=mlflow_model,
-    )
-
-
-def write_model(
-    folder: Path,
-    settings: Settings,
-    answers: Mapping[str, str],
-    *,
-    pip_requirements: Sequence[str] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-    mlflow_model: Model | None = None,
-) -> None:
-    """Write a model with checked settings; raises `OutputError` and `UsageError`."""
     if any(not str(requirement).strip() for requirement in pip_requirements or ()):
         name = setting_name("requirement")
         raise UsageError(f"{name} is empty; give a package for pip, such as batchscore==1.2.0.")
-    with replace_folder(folder, overwrite=overwrite) as new:
-        write_files(new, settings, answers, pip_requirements, metadata, mlflow_model)
+    with replace_folder(Path(path), overwrite=overwrite) as new:
+        write_files(new, chosen, answers, pip_requirements, metadata, mlflow_model)
 
 
 #: Arguments of `save_model` that are not settings.
@@ -121,12 +100,7 @@ NOT_SETTINGS = frozenset(
     for each in signature(save_model).parameters.values()
     if each.name not in {"path", "overwrite", "mlflow_model"}
 )
-def log_model(
-    name: str,
-    *,
-    registered_model_name: str | None = None,
-    **arguments: Any,
-) -> ModelInfo:
+def log_model(name: str, *, registered_model_name: str | None = None, **arguments: Any) -> ModelInfo:
     """Write an MLflow model into the tracking store, in the active run if there is one.
 
     `arguments` are those of `save_model`. With `registered_model_name`, the model is registered as well. The
@@ -140,10 +114,7 @@ def log_model(
     three = "name" in signature(Model.log).parameters
     place = {"artifact_path": None, "name": name} if three else {"artifact_path": name}
     info: ModelInfo = Model.log(
-        **place,
-        flavor=sys.modules[__name__],
-        registered_model_name=registered_model_name,
-        **arguments,
+        **place, flavor=sys.modules[__name__], registered_model_name=registered_model_name, **arguments
     )
     return info
 
@@ -151,34 +122,17 @@ def log_model(
 def settings_of(given: Mapping[str, Any]) -> Settings:
     """Return checked settings; raises `UsageError` for a setting that models do not store."""
     given = dict(given)
-    known = {"task", "model", *StoredSettings.__annotations__}
-    check_names(given, known)
     if isinstance(given.get("messages"), (list, tuple)):
         given["messages"] = orjson.dumps(given["messages"]).decode()
-    # Variables of other settings must not prevent saving.
-    environ = without_settings(os.environ, {"output", *FileSettings.__annotations__} - known)
-    settings = resolve_settings({**given, "output": "unused"}, environ=environ).settings
+    settings = settings_without_output(given, {"task", "model", *StoredSettings.__annotations__})
     secret = secret_in(settings.param)
     if secret is not None:
         raise UsageError(
             f"{setting_name('param')} {secret}: a model stores no secrets. Keys and headers come from the "
             "environment where the model runs."
         )
-    prompt_spec(settings)  # raises if the template is invalid
+    parse_spec(cut(PromptSettings, settings))  # raises if the template is invalid
     return settings
-
-
-def prompt_spec(settings: Settings) -> PromptSpec:
-    """Return the parsed templates of the settings."""
-    return parse_spec(cut(PromptSettings, settings))
-
-
-def answers_of(**given: str) -> dict[str, str]:
-    """Return the options of `predict`; raises `UsageError`."""
-    for name, value in given.items():
-        if value not in ANSWERS[name]:
-            raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(ANSWERS[name])}.")
-    return given
 
 
 def write_files(
@@ -193,16 +147,17 @@ def write_files(
     import mlflow.pyfunc  # noqa: PLC0415 - it takes seconds
     from mlflow.models import Model  # noqa: PLC0415
 
-    messages = messages_of(settings)
-    fields_of_template = template_fields(settings)
+    spec = parse_spec(cut(PromptSettings, settings))
+    messages = None if spec.messages is None else [dict(message) for message in spec.messages]
+    system = spec.system.columns if spec.system is not None else ()
+    template = tuple(dict.fromkeys((*spec.fields, *system)))
     config = {name: getattr(settings, name) for name in STORED} | dict(answers)
     config |= {"messages": messages, "simulate": False}
     # A column that only the system message uses is not the text's.
-    has_template = settings.prompt is not None or settings.messages is not None
-    if settings.text_field is None and has_template and len(fields_of_template) == 1:
-        config["text_field"] = fields_of_template[0]
+    if settings.text_field is None and spec.fields and len(template) == 1:
+        config["text_field"] = template[0]
     described = mlflow_model if mlflow_model is not None else Model()
-    described.signature = signature_of(settings, config, fields_of_template)
+    described.signature = signature_of(settings, config, template)
     if metadata is not None:
         described.metadata = {**(described.metadata or {}), **metadata}
     mlflow.pyfunc.add_to_model(
@@ -217,19 +172,6 @@ def write_files(
     write_yaml(folder / DATA, flavor_data(settings, messages))
     write_environment(folder, list(pip_requirements or default_requirements()))
     described.save(str(folder / MLMODEL))
-
-
-def messages_of(settings: Settings) -> list[dict[str, Any]] | None:
-    """Return the conversation that a model stores, if the settings have one."""
-    messages = prompt_spec(settings).messages
-    return None if messages is None else [dict(message) for message in messages]
-
-
-def template_fields(settings: Settings) -> tuple[str, ...]:
-    """Return the fields of the templates, each once."""
-    spec = prompt_spec(settings)
-    system = spec.system.columns if spec.system is not None else ()
-    return tuple(dict.fromkeys((*spec.fields, *system)))
 
 
 def flavor_data(settings: Settings, messages: list[dict[str, Any]] | None) -> dict[str, Any]:
@@ -257,12 +199,12 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
     column = settings.column
     renamed = {config["text_field"]: column} if column is not None else {}
     names = [renamed.get(name) or name for name in template]
+    task = TASKS[settings.task]
+    kinds: dict[str, Any] = {}
     if settings.prompt is None and settings.messages is None:
         names = [column or TEXT_COLUMN, *names]
-    task = TASKS[settings.task]
-    # A column of conversations holds lists, or their JSON.
-    ready = task.takes_messages and settings.prompt is None and settings.messages is None
-    kinds: dict[str, Any] = {task.input_key: AnyType()} if ready else {}
+        # A column of conversations holds lists, or their JSON.
+        kinds = {task.input_key: AnyType()} if task.takes_messages else {}
     inputs = [ColSpec(kinds.get(name, "string"), name) for name in dict.fromkeys(names)]
     text: Any = Array(DataType.string) if settings.answers_per_row > 1 else DataType.string
     outputs = [ColSpec(DataType.string, "error"), ColSpec(DataType.string, "error_message")]

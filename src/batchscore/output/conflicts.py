@@ -1,18 +1,32 @@
-"""What can the user do if an output holds scores of other settings, or of an older version of a file?
+"""What in an output conflicts with a run, and what can the user do about it?
 
-Pure. A run that has the output for itself can replace old scores; one of several workers must not. New
-scores can wait beside old ones only on a disk.
+Scores of other settings, of an older version of a file or of other inputs, foreign files, and leftovers of
+killed runs. A run that has the output for itself can replace old scores; one of several workers must not.
+New scores can wait beside old ones only on a disk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from batchscore.errors import OutputError, setting_name
-from batchscore.output.layout import stem_of
-from batchscore.output.manifest import Manifest
+from batchscore.output.journal import Journals
+from batchscore.output.layout import Layout, stem_of
+from batchscore.output.manifest import (
+    Manifest,
+    list_files,
+    manifest_paths,
+    named_files,
+    read_manifests,
+    readable_manifests,
+    remove_manifest,
+)
 from batchscore.output.spec import OutputSpec
+from batchscore.stores import storage
+from batchscore.stores.address import Place
 
 OVERWRITE = f"discard the old scores with {setting_name('overwrite')}"
 
@@ -64,3 +78,85 @@ def advice_on_change(spec: OutputSpec, file: str) -> str:
         f"old scores: the files with {stem_of(file)} in their names in {layout.task}/, errors/{layout.task}/ "
         f"and manifest/{layout.task}/ of the output.{namesake}"
     )
+
+
+def refuse_foreign_file(spec: OutputSpec, file: Place) -> None:
+    """Raise `OutputError` if the output file exists and batchscore did not write it for this task."""
+    if storage.exists(file) and not storage.exists(spec.layout.readme):
+        raise OutputError(
+            f"{file} exists already and batchscore did not write it. Choose another name, or replace it with "
+            f"{setting_name('overwrite')}."
+        )
+    for layout in layouts_of_other_tasks(spec):
+        if any(manifest.ok for manifest in read_manifests(layout)):
+            raise OutputError(
+                f"{file} is for the {layout.task} scores of another run, and one file holds one task. "
+                f"Choose another file name, or {OVERWRITE}."
+            )
+
+
+def layouts_of_other_tasks(spec: OutputSpec) -> list[Layout]:
+    """Return the places of other tasks in the same folder."""
+    folder = spec.layout.manifests.parent
+    tasks = storage.names(folder) if storage.is_folder(folder) else []
+    return [replace(spec.layout, task=task) for task in tasks if task != spec.layout.task]
+
+
+def refuse_to_lose(manifests: Mapping[str, Manifest], file: Place, inputs: Iterable[str]) -> None:
+    """Raise `OutputError` if the file would lose scores of files that are not among `inputs`."""
+    present = set(inputs)
+    lost = sorted(name for name, manifest in manifests.items() if manifest.ok and name not in present)
+    if lost:
+        others = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise OutputError(
+            f"{file} also holds the scores of {lost[0]}{others}, which are not among the inputs, so they "
+            f"would be lost. Name all inputs again, choose another file name, or {OVERWRITE}."
+        )
+
+
+def sweep(layout: Layout, *, shared: bool = False) -> None:
+    """Remove half-written files of killed runs; only old ones where another run may be writing now."""
+    for folder in (layout.scores, layout.errors, layout.manifests):
+        storage.sweep(folder, older_seconds=storage.STALE_SECONDS if shared else 0.0)
+    for folder in (layout.marker, layout.runs):
+        storage.sweep(folder, older_seconds=storage.STALE_SECONDS)
+
+
+def discard_scores(layout: Layout, journals: Journals) -> int:
+    """Remove a task's parts, manifests and journals; return the number of scores that they held."""
+    journals.clear()
+    scores = sum(manifest.ok for manifest in readable_manifests(layout))
+    # First the parts: if this is interrupted, each remaining part is named by a manifest.
+    for folder in (layout.scores, layout.errors, layout.manifests):
+        for path in list_files(folder):
+            if path.name.startswith("part-"):
+                storage.remove(path)
+    for path in manifest_paths(layout):
+        remove_manifest(path)
+    return scores
+
+
+def remove_uncommitted(layout: Layout, manifests: Sequence[Manifest]) -> None:
+    """Remove files of parts that their input's manifest does not name: a killed run left them.
+
+    A part without any manifest may be a user's copy, and stays. A store is left alone, since another machine
+    may be writing there.
+    """
+    stems = {stem_of(each.file) for each in manifests}
+    named = {path for each in manifests for path in named_files(layout, each)}
+    for folder in (layout.scores, layout.errors):
+        for path in list_files(folder) if isinstance(folder, Path) else ():
+            stem = path.name.removeprefix("part-").rpartition("-")[0]
+            if path not in named and stem in stems and not storage.is_folder(path):
+                storage.remove(path)
+
+
+def refuse_foreign_files(layout: Layout) -> None:
+    """Raise `OutputError` if the folders that other tools read hold files that are not ours."""
+    for folder in (layout.scores, layout.errors):
+        foreign = [path.name for path in list_files(folder) if not path.name.startswith("part-")]
+        if foreign:
+            raise OutputError(
+                f"{folder} holds files that are not batchscore's, such as {foreign[0]}. "
+                "Choose another output folder."
+            )

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import orjson
 
 from batchscore.errors import InputError, setting_name
-from batchscore.output.layout import MARKER
+from batchscore.output.layout import MARKER, Layout
+from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.temporary import own_folder
+from batchscore.stores.storage import own_folder
 from batchscore.task import TASKS
 
 _PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")
@@ -129,14 +131,17 @@ def incomplete_files(folder: Place, task: str) -> dict[str, Incomplete]:
 def score_parts(out: Place, task: str) -> list[Place]:
     """Return the score parts of a task in input order; raises `InputError` if one is missing, or all.
 
-    If there are manifests, only parts with a commit record count.
+    If there are manifests, only parts with a commit record count; raises `OutputError` if one is damaged.
     """
     folder = out / task
     names = set(storage.names(folder))
     if storage.is_folder(out / "manifest"):
-        parts = _committed_parts(out, task)
+        layout = Layout(out, task, "")
+        parts = score_files(layout, sorted(read_manifests(layout), key=lambda each: each.file.split("/")))
     else:
-        parts = sorted((folder / name for name in names if _PART.fullmatch(name)), key=_part_order)
+        found = [match for name in names if (match := _PART.fullmatch(name))]
+        found.sort(key=lambda match: (match["name"], int(match["number"])))
+        parts = [folder / match.string for match in found]
     missing = [part for part in parts if part.name not in names]
     if missing:
         raise InputError(
@@ -150,24 +155,12 @@ def score_parts(out: Place, task: str) -> list[Place]:
     return parts
 
 
-def _committed_parts(out: Place, task: str) -> list[Place]:
-    folder = out / "manifest" / task
-    manifests = [folder / name for name in storage.names(folder) if name.endswith(".json")]
-    by_input = sorted(_parts_of_manifest(path, out / task) for path in manifests)
-    return [part for _, parts in by_input for part in parts]
-
-
-def _parts_of_manifest(manifest: Place, folder: Place) -> tuple[list[str], list[Place]]:
-    """Return the input's path as a list of names, which sorts as a walk does, and its parts."""
-    try:
-        record = orjson.loads(b"".join(storage.chunks(manifest)))
-        names = [part["scores"]["name"] for part in record["parts"] if part.get("scores")]
-        parts = sorted((folder / PurePosixPath(name).name for name in names), key=_part_order)
-        return record["file"].split("/"), parts
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{manifest}: cannot be read as a manifest ({error!r}).") from error
-
-
-def _part_order(part: Place) -> tuple[str, int]:
-    match = _PART.fullmatch(part.name)
-    return (match["name"], int(match["number"])) if match else (part.name, 0)
+def score_files(layout: Layout, manifests: Iterable[Manifest]) -> list[Place]:
+    """Return the score files of manifests, in their order."""
+    return [
+        # A manifest may come from anywhere: a name must not lead to another folder.
+        layout.scores / PurePosixPath(part.name).name
+        for manifest in manifests
+        for number in sorted(manifest.parts)
+        if (part := manifest.parts[number].scores) is not None
+    ]

@@ -30,7 +30,7 @@ import numpy as np
 import orjson
 import xxhash
 
-from batchscore.output.cost import Cost
+from batchscore.output.manifest import Cost
 from batchscore.output.records.jsonl import error_fields, error_from, json_bytes
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.errors import explain_errors

@@ -2,6 +2,10 @@
 
 They are beside the output if it can hold journals. Otherwise they are on a disk of this machine: in the
 scratch folder of the settings, or in this user's own temporary folder. This module knows no parts.
+
+Several processes of one machine may work on one input file at once, so each has its own journals there. A
+lock of the kernel shows whose folder is in use: it ends with its process, however that ends. So the folder
+must be on a disk of this machine, never on a mount.
 """
 
 from __future__ import annotations
@@ -9,18 +13,18 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
 
 from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
-from batchscore.output.locks.claims import abandoned_folders, claim_folder
+from batchscore.output.locks.flock import EXCLUSIVE, SYSTEM, close_quietly, has_name, try_lock
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import TEMPORARY
-from batchscore.stores.temporary import own_folder
+from batchscore.stores.storage import TEMPORARY, own_folder
 
 #: The errors of a file system that can never do something, whatever process tries it.
 UNABLE = {
@@ -34,6 +38,11 @@ UNABLE = {
     errno.EXDEV,
     errno.EIO,
 }
+
+
+#: The suffixes of a folder's lock, and of a lock before it is held.
+SUFFIX = ".lock"
+_NEW = ".begun"
 
 
 def journal_folder(layout: Layout, scratch: Path | None) -> Path:
@@ -110,38 +119,86 @@ def can_hold_journals(folder: Path) -> bool:
     """Whether files in this folder can be appended to and renamed; it is created. Raises `OutputError`."""
     probe = folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
     other = probe.with_name(f"{TEMPORARY}{secrets.token_hex(8)}.tmp")
-
-    def append() -> bool:
-        write_at(probe, 0, len(b"begun, "), b"continued")
-        return probe.read_bytes() == b"begun, continued"
-
     with explain_errors(folder, "write"):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            write_at(probe, os.O_CREAT | os.O_EXCL, 0, b"begun, ")
-            return succeeds(append) and succeeds(lambda: probe.replace(other).exists())
+            probe.write_bytes(b"begun, ")
+            try:
+                with probe.open("r+b", buffering=0) as file:
+                    file.seek(len(b"begun, "))
+                    file.write(b"continued")
+                probe.replace(other)
+                return other.read_bytes() == b"begun, continued"
+            except OSError as error:
+                # Other errors do not answer the question.
+                if error.errno not in UNABLE:
+                    raise
+                return False
         finally:
             for each in (probe, other):
                 with suppress(OSError):
                     each.unlink()
 
 
-def succeeds(attempt: Callable[[], bool]) -> bool:
-    """Whether the file system can do something; errors that do not answer this are raised."""
-    try:
-        return attempt()
-    except OSError as error:
-        if error.errno not in UNABLE:
-            raise
-        return False
+@dataclass(frozen=True, slots=True)
+class ClaimedFolder:
+    """A folder that is ours while `descriptor`, which holds the lock, is open."""
+
+    folder: Path
+    lock: Path
+    descriptor: int
+
+    def release(self) -> None:
+        """Release the folder; if it is empty, remove it."""
+        with suppress(OSError):
+            self.folder.rmdir()
+        if not self.folder.exists():
+            # While it is still locked: a process that waits for it sees that it has no name any more.
+            with suppress(OSError):
+                self.lock.unlink()
+        close_quietly(self.descriptor)
+        with suppress(OSError):
+            self.lock.parent.rmdir()
 
 
-def write_at(path: Path, flags: int, position: int, data: bytes) -> None:
-    """Write at a position of a file."""
-    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | flags, 0o600)
-    try:
-        if position:
-            os.lseek(descriptor, position, os.SEEK_SET)
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
+def claim_folder(home: Path) -> ClaimedFolder:
+    """Claim a new folder below `home`; raises `OutputError` if the disk fails."""
+    token = f"{os.getpid()}-{secrets.token_hex(4)}"
+    lock = home / f"{token}{SUFFIX}"
+    new = home / f"{token}{_NEW}"
+    with explain_errors(home, "write"):
+        while True:
+            # Another process that ends may just now remove the empty folder.
+            with suppress(FileNotFoundError):
+                home.mkdir(parents=True, exist_ok=True, mode=0o700)
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+                descriptor = os.open(new, flags, 0o600)
+                break
+        # The file gets its name after it is locked, so that nobody takes it for an abandoned one.
+        if SYSTEM.flock is not None:
+            with suppress(OSError):  # without locks, nobody takes over what a killed process leaves
+                try_lock(descriptor, EXCLUSIVE, SYSTEM)
+        new.replace(lock)
+    return ClaimedFolder(home / token, lock, descriptor)
+
+
+def abandoned_folders(home: Path) -> Iterator[ClaimedFolder]:
+    """Yield the folders of ended processes, each claimed until the next."""
+    if SYSTEM.flock is None or not home.is_dir():
+        return
+    for lock in sorted(home.glob(f"*{SUFFIX}")):
+        try:
+            descriptor = os.open(lock, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        except FileNotFoundError:
+            continue
+        claim = ClaimedFolder(lock.with_suffix(""), lock, descriptor)
+        free = False
+        with suppress(OSError):
+            free = try_lock(descriptor, EXCLUSIVE, SYSTEM)
+        if not free or not has_name(descriptor, lock):
+            close_quietly(descriptor)
+            continue
+        try:
+            yield claim
+        finally:
+            claim.release()

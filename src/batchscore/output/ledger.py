@@ -1,4 +1,4 @@
-"""What does a run call to record its results, and what do all kinds of ledger share?
+"""How does a run record its results?
 
 A ledger joins manifests, journals and parts of one task in one output. It knows nothing of requests. A result
 is in a journal at once. A part is complete on disk before the manifest names it, and its journal is removed
@@ -8,21 +8,28 @@ after that, so that a crash at any moment costs no result.
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from batchscore.output.conflicts import advice_on_change, error_of_change, refuse_other_settings
-from batchscore.output.cost import split_by_part
+from batchscore.output.conflicts import (
+    advice_on_change,
+    discard_scores,
+    error_of_change,
+    refuse_foreign_files,
+    refuse_other_settings,
+    remove_uncommitted,
+    sweep,
+)
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
 from batchscore.output.layout import journal_name
-from batchscore.output.leftovers import discard_scores, refuse_foreign_files, remove_uncommitted, sweep
-from batchscore.output.manifest import Commit, Manifest, manifest_paths, read_and_restore, write_manifest
+from batchscore.output.manifest import Commit, Manifest, read_manifests, write_manifest
 from batchscore.output.part_files import EncodedPart, PartFiles
-from batchscore.output.parts import FileInParts, Part, TakeOver
+from batchscore.output.parts import FileInParts, Part, is_final, split_by_part
 from batchscore.output.spec import OutputSpec
-from batchscore.rows import Prompt, Settled
+from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores import storage
 
 README_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
@@ -35,8 +42,8 @@ MAX_HELD_BYTES = 96 * 2**20
 
 
 @dataclass(slots=True)
-class Ledger(ABC):
-    """The records of one task in one output, as a run sees them.
+class Ledger:
+    """The records of one task in one output; this run has the output for itself.
 
     `publish` and `finish` do I/O and may run in a worker thread, one at a time. All else is for the event
     loop's thread. `saved_at` is when each manifest was written. `published` names the journals whose parts
@@ -59,25 +66,133 @@ class Ledger(ABC):
         self.journals = Journals(journal_folder(spec.layout, spec.scratch), spec.identity)
         self.parts = PartFiles(spec.layout, spec.format, spec.schema, spec.shared)
 
-    @abstractmethod
+    def read_output(self, visible: OutputSpec, *, overwrite: bool) -> int:
+        """Read what the output holds, or discard it; return the number of discarded scores.
+
+        The results of a run with other settings that scored nothing, because they were wrong, are discarded
+        without a question. Raises `OutputError` if the folder holds another run's results or foreign files,
+        or cannot be written. Messages name the `visible` output.
+        """
+        spec = self.spec
+        discarded = discard_scores(spec.layout, self.journals) if overwrite else 0
+        refuse_foreign_files(spec.layout)
+        sweep(spec.layout)
+        storage.write_whole(spec.layout.readme, README_TEXT)
+        manifests = read_manifests(spec.layout, restore=True)
+        self.journals, self.journals_moved_to = open_journals(spec.layout, spec.scratch, spec.identity)
+        if overwrite:
+            self.journals.clear()
+        if any(manifest.ok for manifest in manifests) or self.journals.present:
+            for manifest in manifests:
+                refuse_other_settings(visible, manifest)
+        elif any(manifest.fingerprint != spec.fingerprint for manifest in manifests):
+            discard_scores(spec.layout, self.journals)
+            manifests = []
+        remove_uncommitted(spec.layout, manifests)
+        self.manifests = {manifest.file: manifest for manifest in manifests}
+        return discarded
+
     def start(self, file: str, digest: str) -> FileInParts | None:
-        """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
+        """Begin with an input file; `None` if nothing is left to do.
 
-    @abstractmethod
+        Raises `OutputError` if the input has changed since it was scored completely.
+        """
+        spec, retry_errors = self.spec, self.spec.retry_errors
+        manifest = self.manifest_of(file)
+        if manifest.state == "complete" and manifest.input != digest:
+            raise error_of_change(spec, file)
+        committed = manifest.parts
+        manifest.parts = {number: commit for number, commit in committed.items() if self.is_there(commit)}
+        damaged = committed.keys() - manifest.parts.keys()
+        for number, commit in manifest.parts.items():
+            if commit.is_done(retry_errors=retry_errors):
+                # A run that was killed after publishing did not remove this.
+                self.journals.remove(journal_name(file, number))
+        if manifest.is_done(retry_errors=retry_errors) and not damaged:
+            return None
+        manifest.input, manifest.state, manifest.problem = digest, "partial", ""
+        if manifest.reported == "yes":
+            manifest.reported = "off"
+        self.open[file] = FileInParts(
+            file=file,
+            rows_per_part=spec.rows_per_part,
+            committed=committed,
+            take_over=self.take_over,
+            journals=self.journals,
+            damaged=frozenset(damaged),
+            retry_errors=retry_errors,
+            advice=advice_on_change(spec, file),
+        )
+        return self.open[file]
+
+    def manifest_of(self, file: str) -> Manifest:
+        """Return a file's manifest; a new one if it has none."""
+        if file not in self.manifests:
+            self.manifests[file] = Manifest(file, self.spec.layout.task, self.spec.fingerprint)
+        return self.manifests[file]
+
+    def is_there(self, commit: Commit) -> bool:
+        """Whether the files of a published part are as its commit record says."""
+        return self.parts.are_there(commit)
+
+    def load(self, commit: Commit) -> Mapping[int, Settled]:
+        """Return the records of a published part by row."""
+        return self.parts.load(commit)
+
+    def take_over(self, part: Part, commit: Commit, rows: AbstractSet[int]) -> None:
+        """Settle those of the `rows` whose published record is final."""
+        for row, old in self.load(commit).items():
+            if row in rows and is_final(old, retry_errors=self.spec.retry_errors):
+                part.settle(old)
+        scored = sum(isinstance(old.result, Score) for old in part.settled.values())
+        part.cost = commit.cost_of(scored)
+        part.in_journal = not part.settled
+
     def encode(self, part: Part) -> EncodedPart | None:
-        """Return the content of a part's files; `None` if the part is empty."""
+        """Return the content of a part's files, with what only its journal holds; `None` if it is empty."""
+        if part.spilled:
+            part.recall(self.journals.replay(journal_name(part.file, part.number)))
+        return self.parts.encode(part)
 
-    @abstractmethod
+    def commit(self, encoded: EncodedPart) -> None:
+        """Write a part's files, and note its commit record in the manifest."""
+        part = encoded.part
+        if not part.in_journal:
+            # Until the manifest names the new files, only the journal holds what was in the old ones.
+            name = journal_name(part.file, part.number)
+            digests = part.prompt_digests
+            self.journals.replay(name)
+            self.journals.append(
+                name, [JournalEntry(row, digests[row.row]) for row in part.in_order() if row.row in digests]
+            )
+            part.in_journal = True
+        manifest = self.manifests[part.file]
+        manifest.dimensions = encoded.dimensions or manifest.dimensions
+        manifest.parts[part.number] = self.parts.write(encoded)
+
     def publish(self, encoded: EncodedPart | None) -> None:
-        """Write a part's files, then its commit record into the manifest."""
+        """Commit a part, and write the manifest unless that was done a moment ago."""
+        if encoded is None:
+            return
+        part = encoded.part
+        self.commit(encoded)
+        self.published.setdefault(part.file, []).append(journal_name(part.file, part.number))
+        if time.monotonic() - self.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
+            self.write_manifest(part.file)
 
-    @abstractmethod
+    def save_manifest(self, file: str) -> None:
+        """Write a file's manifest."""
+        write_manifest(self.spec.layout.manifest(file), self.manifests[file])
+        self.saved_at[file] = time.monotonic()
+
     def write_manifest(self, file: str) -> None:
-        """Write a file's manifest, and remove the journals that it makes superfluous."""
+        """Write a file's manifest, and remove the journals of the parts that it names."""
+        self.save_manifest(file)
+        self.remove_published_journals(file)
 
-    @abstractmethod
     def finish(self, file: str) -> None:
         """Write a file's last manifest."""
+        self.write_manifest(file)
 
     def needs_digest(self, file: str) -> bool:
         """Whether `start` needs an input's digest: if it was scored completely, or may have changed."""
@@ -91,14 +206,10 @@ class Ledger(ABC):
 
     def settle(self, rows: Iterable[Settled]) -> list[Part]:
         """Take results, and return the parts that are ready to publish."""
-        new: dict[tuple[str, int], list[Settled]] = {}
+        new: dict[tuple[str, int], list[Settled]] = defaultdict(list)
         rows_per_part = self.spec.rows_per_part
         for settled in rows:
-            key = settled.file, settled.row // rows_per_part
-            if key in new:
-                new[key].append(settled)
-            else:
-                new[key] = [settled]
+            new[settled.file, settled.row // rows_per_part].append(settled)
         for (file, number), of_one_part in new.items():
             part = self.open[file].open[number]
             entries = part.settle_all(of_one_part)
@@ -138,108 +249,3 @@ class Ledger(ABC):
         """Remove the journals of parts that the manifest names."""
         for name in self.published.pop(file, ()):
             self.journals.remove(name)
-
-
-def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
-    """Read what an output that this run has for itself holds, or discard it; return the discarded scores.
-
-    A run with other settings that scored nothing, because they were wrong, is discarded without a question.
-    Raises `OutputError` if the folder holds another run's results or foreign files, or cannot be written.
-    Messages name the `visible` output.
-    """
-    spec = ledger.spec
-    discarded = discard_scores(spec.layout, ledger.journals) if overwrite else 0
-    refuse_foreign_files(spec.layout)
-    sweep(spec.layout)
-    storage.write_whole(spec.layout.readme, README_TEXT)
-    manifests = [read_and_restore(path) for path in manifest_paths(spec.layout)]
-    ledger.journals, ledger.journals_moved_to = open_journals(spec.layout, spec.scratch, spec.identity)
-    if overwrite:
-        ledger.journals.clear()
-    if any(manifest.ok for manifest in manifests) or ledger.journals.present:
-        for manifest in manifests:
-            refuse_other_settings(visible, manifest)
-    elif any(manifest.fingerprint != spec.fingerprint for manifest in manifests):
-        discard_scores(spec.layout, ledger.journals)
-        manifests = []
-    remove_uncommitted(spec.layout, manifests)
-    ledger.manifests = {manifest.file: manifest for manifest in manifests}
-    return discarded
-
-
-def begin_file(
-    ledger: Ledger, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver
-) -> FileInParts | None:
-    """Begin with an input file; `None` if nothing is left to do.
-
-    `is_there` says whether the files of a published part are as its commit record says. Raises `OutputError`
-    if the input has changed since it was scored completely.
-    """
-    spec, retry_errors = ledger.spec, ledger.spec.retry_errors
-    manifest = ledger.manifests.get(file)
-    if manifest is None:
-        manifest = ledger.manifests[file] = Manifest(file, spec.layout.task, spec.fingerprint)
-    if manifest.state == "complete" and manifest.input != digest:
-        raise error_of_change(spec, file)
-    committed = manifest.parts
-    manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
-    damaged = committed.keys() - manifest.parts.keys()
-    for number, commit in manifest.parts.items():
-        if commit.is_done(retry_errors=retry_errors):
-            # A run that was killed after publishing did not remove this.
-            ledger.journals.remove(journal_name(file, number))
-    if manifest.is_done(retry_errors=retry_errors) and not damaged:
-        return None
-    manifest.input, manifest.state, manifest.problem = digest, "partial", ""
-    if manifest.reported == "yes":
-        manifest.reported = "off"
-    ledger.open[file] = FileInParts(
-        file=file,
-        rows_per_part=spec.rows_per_part,
-        committed=committed,
-        take_over=take_over,
-        journals=ledger.journals,
-        damaged=frozenset(damaged),
-        retry_errors=retry_errors,
-        advice=advice_on_change(spec, file),
-    )
-    return ledger.open[file]
-
-
-def encode_part(ledger: Ledger, part: Part) -> EncodedPart | None:
-    """Return the content of a part's files, with the results that only its journal holds."""
-    if part.spilled:
-        part.recall(ledger.journals.replay(journal_name(part.file, part.number)))
-    return ledger.parts.encode(part)
-
-
-def commit_part(ledger: Ledger, encoded: EncodedPart) -> None:
-    """Write a part's files, and note its commit record in the manifest."""
-    part = encoded.part
-    if not part.in_journal:
-        # Until the manifest names the new files, only the journal holds what was in the old ones.
-        name = journal_name(part.file, part.number)
-        digests = part.prompt_digests
-        ledger.journals.replay(name)
-        ledger.journals.append(
-            name, [JournalEntry(row, digests[row.row]) for row in part.in_order() if row.row in digests]
-        )
-        part.in_journal = True
-    manifest = ledger.manifests[part.file]
-    manifest.dimensions = encoded.dimensions or manifest.dimensions
-    manifest.parts[part.number] = ledger.parts.write(encoded)
-
-
-def publish_part(ledger: Ledger, encoded: EncodedPart) -> None:
-    """Commit a part, and write the manifest unless that was done a moment ago."""
-    part = encoded.part
-    commit_part(ledger, encoded)
-    ledger.published.setdefault(part.file, []).append(journal_name(part.file, part.number))
-    if time.monotonic() - ledger.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
-        ledger.write_manifest(part.file)
-
-
-def save_manifest(ledger: Ledger, file: str) -> None:
-    """Write a file's manifest."""
-    write_manifest(ledger.spec.layout.manifest(file), ledger.manifests[file])
-    ledger.saved_at[file] = time.monotonic()

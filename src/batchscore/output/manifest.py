@@ -6,7 +6,7 @@ is plain JSON, written atomically. It holds no cell of the input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,6 +37,35 @@ class PartFile:
     digest: str
 
 
+@dataclass(slots=True)
+class Cost:
+    """`attempts` are requests sent, `billed` the tokens that the service reported for them.
+
+    `kept` of these are the tokens of answers that became records.
+    """
+
+    attempts: int = 0
+    billed: int = 0
+    kept: int = 0
+
+    def add(self, other: Cost) -> None:
+        """Add another cost to this one."""
+        self.attempts += other.attempts
+        self.billed += other.billed
+        self.kept += other.kept
+
+    def take(self) -> Cost:
+        """Return the present cost and set this one to zero."""
+        cost = Cost(self.attempts, self.billed, self.kept)
+        self.attempts = self.billed = self.kept = 0
+        return cost
+
+
+def share(total: int, rows: int, of: int) -> int:
+    """Return the share of `rows` among `of` rows, rounded down."""
+    return total * rows // of if of else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """The commit record of one part: rows `[part x rows_per_part, ...)`, as far as they were read.
@@ -61,6 +90,10 @@ class Commit:
     tokens_kept: int = 0
     scores: PartFile | None = None
     error_records: PartFile | None = None
+
+    def cost_of(self, scored: int) -> Cost:
+        """Return the cost of this part if `scored` of its scores stay in records."""
+        return Cost(self.attempts, self.tokens_billed, share(self.tokens_kept, scored, self.ok))
 
     def retried(self, *, retry_errors: bool) -> int:
         """Return the number of errors that a run retries: transient ones, or all but empty rows."""
@@ -122,6 +155,11 @@ class Manifest:
         names = ("attempts", "tokens_billed", "tokens_kept")
         return {name: sum(getattr(commit, name) for commit in self.parts.values()) for name in names}
 
+    def totals(self) -> dict[str, Any]:
+        """Return the fields of `FileTotals`."""
+        names = ("file", "state", "rows", "ok", "errors", "empty", "problem")
+        return {name: getattr(self, name) for name in names} | self.costs
+
     def final_rows(self, *, retry_errors: bool) -> int:
         """Return the number of rows whose record is final, so that no run scores them again."""
         retried = sum(commit.retried(retry_errors=retry_errors) for commit in self.parts.values())
@@ -159,6 +197,17 @@ class Manifest:
         )
 
 
+def part_files_of(layout: Layout, commit: Commit) -> tuple[tuple[Place, PartFile | None], ...]:
+    """Return the two folders of a part's files, each with the file that the commit record names there."""
+    return (layout.scores, commit.scores), (layout.errors, commit.error_records)
+
+
+def named_files(layout: Layout, manifest: Manifest) -> set[Place]:
+    """Return the files of all parts that a manifest names."""
+    pairs = [pair for commit in manifest.parts.values() for pair in part_files_of(layout, commit)]
+    return {folder / part.name for folder, part in pairs if part is not None}
+
+
 def copy_of(path: Place) -> Place:
     """Return the place of a manifest's copy, which exists if the file system cannot rename.
 
@@ -184,6 +233,11 @@ def visible_names(folder: Place) -> list[str]:
         raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
 
 
+def list_files(folder: Place, suffix: str = "") -> list[Place]:
+    """Return the visible files of a folder, sorted; none if there is no folder. Raises `OutputError`."""
+    return [folder / name for name in visible_names(folder) if name.endswith(suffix)]
+
+
 def remove_manifest(path: Place) -> None:
     """Remove a manifest and its copy."""
     storage.remove(path)
@@ -199,47 +253,63 @@ def write_manifest(path: Place, manifest: Manifest) -> None:
     storage.write_whole(path, text)
 
 
-def read_manifest(path: Place) -> Manifest:
-    """Read a manifest, or its copy; raises `OutputError` if it is damaged or of another version."""
+def read_manifest(path: Place, *, restore: bool = False) -> Manifest:
+    """Read a manifest, or its copy; raises `OutputError` if it is damaged or of another version.
+
+    With `restore`, a manifest that was torn while it was written in place is written again from its copy.
+    """
     try:
-        return parse_manifest(path)
+        return manifest_from_json(read_fields(path))
     except (OutputError, *NOT_A_MANIFEST) as error:
         if isinstance(error, OutputError) and not isinstance(error.__cause__, FileNotFoundError):
             raise
         with suppress(*NOT_A_MANIFEST):
             if storage.exists(copy_of(path)):
-                return parse_manifest(copy_of(path))
+                manifest = manifest_from_json(read_fields(copy_of(path)))
+                if restore:
+                    storage.write_whole(path, manifest.to_json())
+                return manifest
         raise OutputError(
             f"{path} is not a manifest that batchscore can read. To score that file again, remove the "
             "manifest, or run `batchscore verify --repair`."
         ) from None
 
 
-def read_and_restore(path: Place) -> Manifest:
-    """Read a manifest; if it was torn while it was written in place, write it again from its copy."""
-    manifest = read_manifest(path)
-    if isinstance(path, Path) and storage.exists(copy_of(path)):
-        try:
-            parse_manifest(path)
-        except (OutputError, *NOT_A_MANIFEST):
-            storage.write_whole(path, manifest.to_json())
-    return manifest
+def read_manifests(layout: Layout, *, restore: bool = False) -> list[Manifest]:
+    """Return all manifests of a task; raises like `read_manifest`."""
+    return [read_manifest(path, restore=restore) for path in manifest_paths(layout)]
 
 
-def parse_manifest(path: Place) -> Manifest:
-    """Read a manifest without its copy; raises `OutputError`, or an error of `NOT_A_MANIFEST`."""
-    fields = orjson.loads(b"".join(storage.chunks(path)))
+def readable_manifests(layout: Layout) -> Iterator[Manifest]:
+    """Yield the manifests of a task, except damaged ones."""
+    for path in manifest_paths(layout):
+        with suppress(OutputError):
+            yield read_manifest(path)
+
+
+def read_fields(path: Place) -> dict[str, Any]:
+    """Return the JSON of a manifest without its copy.
+
+    Raises `OutputError` if it cannot be read or is of another version, or an error of `NOT_A_MANIFEST`.
+    """
+    fields: dict[str, Any] = orjson.loads(b"".join(storage.chunks(path)))
     if fields["version"] != VERSION:
         raise OutputError(
-            f"{path} was written by another version of batchscore. Use another folder, or "
+            f"{path} was written by another version of batchscore. Use that version, another folder, or "
             f"{setting_name('overwrite')}."
         )
-    return manifest_from_json(fields)
+    return fields
 
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
     """Return a manifest from its JSON; raises an error of `NOT_A_MANIFEST`."""
-    commits = [commit_from_json(part) for part in fields["parts"]]
+    commits = [
+        Commit(
+            **part
+            | {name: PartFile(**part[name]) for name in ("scores", "error_records") if part[name] is not None}
+        )
+        for part in fields["parts"]
+    ]
     reported = fields.get("reported", "no")
     return Manifest(
         file=fields["file"],
@@ -253,12 +323,3 @@ def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
         place=fields.get("place", ""),
         parts={commit.part: commit for commit in commits},
     )
-
-
-def commit_from_json(fields: Mapping[str, Any]) -> Commit:
-    """Return a commit record from its JSON."""
-    files = {
-        name: PartFile(**fields[name]) if fields[name] is not None else None
-        for name in ("scores", "error_records")
-    }
-    return Commit(**{**fields, **files})

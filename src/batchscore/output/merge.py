@@ -1,31 +1,39 @@
-"""How does an output folder become one file after its run?
+"""How do the parts of an output become one file, at the end of a run or later?
 
-It finds the parts that count and puts them in input order; `records.merge_parts` writes the file. It does not
-change the folder, and reports what the output still lacks.
+It finds the parts that count and writes them in input order, in constant memory. It does not change the
+folder, and reports what the output still lacks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
-from batchscore.errors import OutputError, OutputLocked, setting_name
+from batchscore.errors import OutputError, OutputLocked, UsageError, setting_name
 from batchscore.output.find import (
     Incomplete,
     folder_of_locks,
     incomplete_files,
     output_folder,
+    score_files,
     score_parts,
     task_of,
 )
-from batchscore.output.leftovers import list_files
+from batchscore.output.layout import Layout
+from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
-from batchscore.output.manifest import read_manifest
-from batchscore.output.records.infer_schema import first_record, schema_of
-from batchscore.output.records.merge_parts import merge_parts, refuse_other_suffix
-from batchscore.read import digest
+from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.records.formats import FILE_SUFFIXES, format_of
+from batchscore.output.records.jsonl import DAMAGED, encode_scores
+from batchscore.output.records.schema import RecordSchema, first_record, schema_of
+from batchscore.read.files import digest
+from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
+
+_BATCH_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +60,9 @@ def merge_output(
     refuse_other_suffix(file)
     folder = output_folder(named)
     task = task_of(folder, named, task)
-    errors, missing, keep = _check_parts(folder, task)
-    _refuse_target(folder, task, file, overwrite=overwrite)
+    manifests = read_manifests(Layout(folder, task, ""))
+    errors, missing, keep = _check_parts(folder, task, manifests)
+    _refuse_target(folder, manifests, file, overwrite=overwrite)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
@@ -62,7 +71,9 @@ def merge_output(
     return MergeResult(task, merge_parts(parts, file, schema), errors, missing)
 
 
-def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
+def _check_parts(
+    folder: Place, task: str, manifests: Sequence[Manifest]
+) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
     """Return the rows with errors, what is missing, and the names of the kept columns, if they are known.
 
     Raises `OutputError` if a part has another size than its manifest says.
@@ -70,8 +81,7 @@ def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[
     errors = not_reached = 0
     keep: tuple[str, ...] | None = None
     incomplete = incomplete_files(folder, task)
-    for path in list_files(folder / "manifest" / task, ".json"):
-        manifest = read_manifest(path)
+    for manifest in manifests:
         errors += manifest.errors
         not_reached += manifest.rows - manifest.ok - manifest.errors
         if manifest.state == "complete":
@@ -97,7 +107,7 @@ def _check_parts(folder: Place, task: str) -> tuple[int, tuple[str, ...], tuple[
     return errors, tuple(missing), keep
 
 
-def _refuse_target(folder: Place, task: str, file: Place, *, overwrite: bool) -> None:
+def _refuse_target(folder: Place, manifests: Sequence[Manifest], file: Place, *, overwrite: bool) -> None:
     """Raise `OutputError` if the file would be in the output folder, or would replace something else."""
     if _is_within(file, folder):
         raise OutputError(f"{file} is in the output folder {folder} itself. Choose another folder for it.")
@@ -110,8 +120,7 @@ def _refuse_target(folder: Place, task: str, file: Place, *, overwrite: bool) ->
     if storage.is_folder(file) or (isinstance(file, Path) and not file.is_file()):
         raise OutputError(f"{file} is not a file. Choose another name.")
     found = digest(file)
-    for path in list_files(folder / "manifest" / task, ".json"):
-        manifest = read_manifest(path)
+    for manifest in manifests:
         if manifest.input == found:
             raise OutputError(f"{file} is the input {manifest.file} of these scores. Choose another name.")
 
@@ -121,3 +130,110 @@ def _is_within(file: Place, folder: Place) -> bool:
     if isinstance(file, StoredPath) or isinstance(folder, StoredPath):
         return f"{file}/".startswith(f"{folder}/")
     return file.resolve().is_relative_to(folder.resolve())
+
+
+def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimensions: int | None) -> None:
+    """Write the scores of `inputs`, in their order, to one file.
+
+    `dimensions` is the vectors' length in the settings. Without scores and without a length there is no file,
+    since a column of vectors has a length.
+    """
+    manifests = [ledger.manifests[name] for name in inputs if name in ledger.manifests]
+    parts = score_files(ledger.spec.layout, manifests)
+    schema = ledger.spec.schema
+    if not parts and schema.is_vector and file.suffix.lower() != ".jsonl":
+        if dimensions is None:
+            storage.remove(file)
+            return
+        schema = replace(schema, dimensions=dimensions)
+    merge_parts(parts, file, schema)
+
+
+def merge_parts(parts: Iterable[Place], destination: Place, schema: RecordSchema) -> int:
+    """Write the records of score parts, in the given order, to one file; return their number.
+
+    The suffix of `destination` decides the format. JSON Lines parts are copied byte by byte into JSON Lines;
+    all else is converted. The file is written completely or not at all. If the destination has columns and
+    `schema` lacks the vectors' length or the kept columns' names, the parts are read once before.
+    """
+    paths = list(parts)
+    suffix = refuse_other_suffix(destination)
+    if suffix == ".jsonl":
+        return _merge_lines(paths, destination, schema)
+    return _merge_columns(paths, destination, schema, suffix)
+
+
+def refuse_other_suffix(file: Place) -> str:
+    """Return the suffix of a single file of scores; raises `UsageError` if it is not a format."""
+    suffix = file.suffix.lower()
+    if suffix not in FILE_SUFFIXES:
+        raise UsageError(f"{file}: the name of a file of scores must end in {', '.join(FILE_SUFFIXES)}.")
+    return suffix
+
+
+def _merge_lines(parts: Sequence[Place], destination: Place, schema: RecordSchema) -> int:
+    rows = 0
+
+    def count_rows() -> Iterator[bytes]:
+        nonlocal rows
+        for part in parts:
+            for chunk in _copy(part) if part.suffix.lower() == ".jsonl" else _convert(part, schema):
+                rows += chunk.count(b"\n")
+                yield chunk
+
+    storage.write_whole(destination, count_rows())
+    return rows
+
+
+def _copy(part: Place) -> Iterator[bytes]:
+    chunk = b"\n"
+    for chunk in storage.chunks(part):
+        yield chunk
+    if not chunk.endswith(b"\n"):
+        raise OutputError(f"{part}: its last line is incomplete; {DAMAGED}.")
+
+
+def _convert(part: Place, schema: RecordSchema) -> Iterator[bytes]:
+    for batch in _batches(part, schema):
+        yield from encode_scores(batch, schema)
+
+
+def _merge_columns(parts: Sequence[Place], destination: Place, schema: RecordSchema, suffix: str) -> int:
+    from batchscore.output.records import columnar  # noqa: PLC0415 - pyarrow takes a while to load
+
+    schema = _complete_schema(parts, schema)
+    rows = 0
+    with storage.replace_file(destination) as sink, columnar.open_writer(sink, schema, suffix) as append:
+        for part in parts:
+            if part.suffix.lower() == ".parquet":
+                tables = columnar.score_tables(part, schema)
+            else:
+                tables = (columnar.score_table(batch, schema) for batch in _batches(part, schema))
+            for table in tables:
+                rows += table.num_rows
+                append(table)
+    return rows
+
+
+def _batches(part: Place, schema: RecordSchema) -> Iterator[list[Settled]]:
+    rows = format_of(part).decode_scores(part, schema)
+    while batch := list(islice(rows, _BATCH_ROWS)):
+        yield batch
+
+
+def _complete_schema(parts: Sequence[Place], schema: RecordSchema) -> RecordSchema:
+    """Return the schema with what a columnar file must know before its first row."""
+    if schema.keep is None:
+        names: dict[str, None] = {}
+        for part in parts:
+            for row in format_of(part).decode_scores(part, schema):
+                names.update(dict.fromkeys(row.kept))
+        schema = replace(schema, keep=tuple(names))
+    if schema.is_vector and schema.dimensions is None:
+        first = next(
+            (row.result for part in parts for row in format_of(part).decode_scores(part, schema)), None
+        )
+        if not isinstance(first, Score):
+            raise OutputError("there are no scores to merge")
+        schema = replace(schema, dimensions=len(first.value))
+    return schema

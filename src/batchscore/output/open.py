@@ -1,16 +1,23 @@
 """Which ledger does a run work on, and may it?
 
-A ledger is single (the run has the output for itself), shared (several workers write it), or of next versions
-(`--incremental`). This is the one place that chooses.
+Another run may hold the lock of the output. A ledger is single (the run has the output for itself), shared
+(several workers write it), or of next versions (`--incremental`). This is the one place that chooses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from batchscore.errors import OutputError, setting_name
+from batchscore.errors import setting_name
+from batchscore.output.conflicts import (
+    discard_scores,
+    layouts_of_other_tasks,
+    refuse_foreign_file,
+    refuse_to_lose,
+)
+from batchscore.output.find import folder_of_locks
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import (
     drop_reported_scores,
@@ -21,15 +28,12 @@ from batchscore.output.incremental.switch import (
 )
 from batchscore.output.journal import Journals
 from batchscore.output.journal_place import journal_folder
-from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
-from batchscore.output.leftovers import discard_scores
-from batchscore.output.manifest import manifest_paths, read_manifest
-from batchscore.output.one_file import layouts_of_other_tasks, refuse_foreign_file, refuse_to_lose
-from batchscore.output.place import Output
+from batchscore.output.locks.flock import SYSTEM
+from batchscore.output.locks.lock import Lock, hold_lock, refuse_locked
+from batchscore.output.manifest import readable_manifests
 from batchscore.output.shared_ledger import SharedLedger
-from batchscore.output.single_ledger import SingleLedger
-from batchscore.output.spec import OutputSpec
+from batchscore.output.spec import Output, OutputSpec
 from batchscore.rows import Listen, Notice
 from batchscore.settings.slices import OutputSettings
 from batchscore.stores import storage
@@ -54,7 +58,11 @@ def open_ledger(
         if not overwrite:
             refuse_foreign_file(spec, output.file)
     other_tasks = layouts_of_other_tasks(spec) if overwrite and output.file is not None else []
-    if overwrite and not settings.incremental and any(map(holds_scores, [layout, *other_tasks])):
+    if (
+        overwrite
+        and not settings.incremental
+        and any(manifest.ok for each in (layout, *other_tasks) for manifest in readable_manifests(each))
+    ):
         before_discarding()
     discarded = sum(
         discard_scores(other, Journals(journal_folder(other, spec.scratch), "")) for other in other_tasks
@@ -64,46 +72,61 @@ def open_ledger(
         shared = SharedLedger(spec)
         shared.prepare()
         return shared
+    ledger = Ledger(spec)
     if settings.incremental:
         hidden = replace(spec, layout=next_layout(layout))
-        following = NextLedger(hidden, visible=SingleLedger(spec), run=run_name_after(layout, run))
+        ledger = following = NextLedger(hidden, visible=ledger, run=run_name_after(layout, run))
         discarded += following.prepare(overwrite=overwrite)
-        text = f"replaces {discarded:,} scores of {output.named}, file by file" if discarded else ""
-        notify(following.journals_moved_to, text, output, listen)
-        return following
-    if overwrite:
-        discarded += drop_reported_scores(layout, run_name_after(layout, run))
-    single = SingleLedger(spec)
-    discarded += single.prepare(overwrite=overwrite)
-    if output.file is not None and not overwrite:
-        refuse_to_lose(single.manifests, output.file, spec.files)
-    elif output.file is not None:
-        # Until the new run has finished, no file may look like its result.
-        storage.remove(output.file)
-    if overwrite:
-        remove_next_versions(layout)
-    text = f"discarded {discarded:,} scores that {output.named} held" if discarded else ""
-    notify(single.journals_moved_to, text, output, listen)
-    return single
-
-
-def notify(moved_to: str, discarded: str, output: Output, listen: Listen) -> None:
-    """Tell the listener where the journals are, if not in the output, and what is `discarded`."""
-    if moved_to:
+        effect = f"replaces {discarded:,} scores of {output.named}, file by file"
+    else:
+        if overwrite:
+            discarded += drop_reported_scores(layout, run_name_after(layout, run))
+        discarded += ledger.read_output(spec, overwrite=overwrite)
+        if output.file is not None and not overwrite:
+            refuse_to_lose(ledger.manifests, output.file, spec.files)
+        elif output.file is not None:
+            # Until the new run has finished, no file may look like its result.
+            storage.remove(output.file)
+        if overwrite:
+            remove_next_versions(layout)
+        effect = f"discarded {discarded:,} scores that {output.named} held"
+    if ledger.journals_moved_to:
         listen(
             Notice(
                 f"{output.folder} cannot hold journals (its file system cannot append or rename), so they "
-                f"are kept in {moved_to}. Choose another folder with {setting_name('scratch_dir')}."
+                f"are kept in {ledger.journals_moved_to}. Choose another folder with "
+                f"{setting_name('scratch_dir')}."
             )
         )
     if discarded:
-        listen(Notice(f"{setting_name('overwrite')} {discarded}."))
+        listen(Notice(f"{setting_name('overwrite')} {effect}."))
+    return ledger
 
 
-def holds_scores(layout: Layout) -> bool:
-    """Whether an overwriting run would discard scores."""
-    for path in manifest_paths(layout):
-        with suppress(OutputError):  # a damaged manifest keeps nobody from overwriting
-            if read_manifest(path).ok:
-                return True
-    return False
+@contextmanager
+def lock_output(settings: OutputSettings, output: Output, listen: Listen) -> Iterator[Lock]:
+    """Keep other runs of this task away from the output; raises `OutputLocked` if one is at work.
+
+    A single file holds one task, so there runs of other tasks are kept away, too. Stores have no locks: there
+    a lock in the temporary folder keeps away the runs of this machine only.
+    """
+    folder, task = folder_of_locks(output.folder), settings.task.name
+    what = f"{output.named} ({task})"
+    if settings.shared_output:
+        # One of many workers takes no lock. Only a run that has the output for itself keeps it away.
+        refuse_locked(folder, task, what=what)
+        yield Lock(folder, b"", None, SYSTEM)
+        return
+    names = {task: what} if output.file is None else {"file": f"{output.file}", task: what}
+    with ExitStack() as stack:
+        for name, text in names.items():
+            lock = stack.enter_context(
+                hold_lock(
+                    folder,
+                    name,
+                    what=text,
+                    command=f"batchscore score --task {task}",
+                    notice=lambda text: listen(Notice(text)),
+                )
+            )
+        yield lock

@@ -1,20 +1,21 @@
 """How do the records of a part get to disk and back?
 
-It joins layout, formats and digests. It knows no journals, and no files beyond their parts.
+It joins layout, formats and digests, and compares files with their commit records. It knows no journals, and
+no files beyond their parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from batchscore.errors import TRANSIENT, ErrorCode, OutputError
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import Commit, PartFile
-from batchscore.output.parts import Part, count_results
-from batchscore.output.read_part import read_part
-from batchscore.output.records.formats import Format
-from batchscore.output.records.schema import RecordSchema
+from batchscore.output.manifest import Commit, PartFile, part_files_of
+from batchscore.output.parts import Part
+from batchscore.output.records.formats import Format, format_of
+from batchscore.output.records.schema import RecordSchema, schema_of
 from batchscore.output.row_digests import encode_digests
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores import storage
@@ -23,10 +24,13 @@ from batchscore.stores.address import Place
 
 @dataclass(frozen=True, slots=True)
 class EncodedPart:
-    """A part that only has to be written; the content of a file is `None` if there must be none."""
+    """A part that only has to be written, with its `commit` record but for the files.
+
+    The content of a file is `None` if there must be none.
+    """
 
     part: Part
-    counts: tuple[int, int, int, int]
+    commit: Commit
     dimensions: int | None
     scores: bytes | Iterable[bytes] | None
     errors: bytes | Iterable[bytes] | None
@@ -53,8 +57,10 @@ class PartFiles:
 
     def are_there(self, commit: Commit) -> bool:
         """Whether the files of a commit record are there, in the size that it says."""
-        places = ((self.layout.scores, commit.scores), (self.layout.errors, commit.error_records))
-        return all(part is None or self.size_of(folder, part.name) == part.bytes for folder, part in places)
+        return all(
+            part is None or self.size_of(folder, part.name) == part.bytes
+            for folder, part in part_files_of(self.layout, commit)
+        )
 
     def load(self, commit: Commit) -> dict[int, Settled]:
         """Return the records of a published part by row; a damaged file counts as missing."""
@@ -68,12 +74,25 @@ class PartFiles:
             return None
         scores = [row for row in settled if isinstance(row.result, Score)]
         errors = [row for row in settled if isinstance(row.result, RowError)]
+        codes = [row.result.code for row in errors if isinstance(row.result, RowError)]
         schema = self.schema
         if scores and schema.is_vector:
             schema = replace(schema, dimensions=int(scores[0].result.value.size))  # type: ignore[union-attr]
         return EncodedPart(
             part=part,
-            counts=count_results(settled),
+            commit=Commit(
+                part=part.number,
+                rows=part.read,
+                ok=len(scores),
+                errors=len(errors),
+                transient=sum(code in TRANSIENT for code in codes),
+                empty=codes.count(ErrorCode.EMPTY_INPUT),
+                whole=part.fully_read,
+                inputs=part.inputs,
+                attempts=part.cost.attempts,
+                tokens_billed=part.cost.billed,
+                tokens_kept=part.cost.kept,
+            ),
             dimensions=schema.dimensions,
             scores=self.format.encode_scores(scores, schema) if scores else None,
             errors=self.format.encode_errors(errors, schema) if errors else None,
@@ -84,22 +103,11 @@ class PartFiles:
         """Write a part's files and return its commit record, which goes into the manifest afterwards."""
         part = encoded.part
         name = self.layout.part_name(part.file, part.number)
-        ok, failed, transient, empty = encoded.counts
         digests = self.layout.digests(part.file, part.number)
         if isinstance(digests, Path):  # only an output on a disk needs them
             storage.write_whole(digests, encoded.digests)
-        return Commit(
-            part=part.number,
-            rows=part.read,
-            ok=ok,
-            errors=failed,
-            transient=transient,
-            empty=empty,
-            whole=part.fully_read,
-            inputs=part.inputs,
-            attempts=part.cost.attempts,
-            tokens_billed=part.cost.billed,
-            tokens_kept=part.cost.kept,
+        return replace(
+            encoded.commit,
             scores=self.write_file(self.layout.scores, name, encoded.scores),
             error_records=self.write_file(self.layout.errors, name, encoded.errors),
         )
@@ -115,3 +123,55 @@ class PartFiles:
         if folder in self.sizes:
             self.sizes[folder][name] = written.bytes
         return PartFile(name, written.bytes, written.digest)
+
+
+def damage_of(path: Place, part: PartFile) -> str | None:
+    """Return how a part's file differs from its commit record; raises `OutputError` if it cannot be read."""
+    if part.name != path.name:
+        return f"is not the file that its manifest names: {part.name}"
+    try:
+        size = path.stat().st_size if isinstance(path, Path) else storage.size_of(path)
+    except FileNotFoundError:
+        size = None
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}.") from None
+    if size is None:
+        return "is missing"
+    if size != part.bytes:
+        return f"has {size:,} bytes instead of {part.bytes:,}"
+    return None if storage.digest_file(path) == part.digest else "was changed: its digest is not the same"
+
+
+def intact(layout: Layout, commit: Commit) -> bool:
+    """Whether a part's files are as its commit record says, to the byte, and it has no other file."""
+    named = commit.scores or commit.error_records
+    if named is None:
+        return True
+    try:
+        return all(
+            not storage.exists(folder / named.name)
+            if part is None
+            else damage_of(folder / part.name, part) is None
+            for folder, part in part_files_of(layout, commit)
+        )
+    except OutputError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return False  # removed between two calls
+        raise
+
+
+def read_part(
+    layout: Layout, commit: Commit, schema: RecordSchema | None = None, *, skip_damaged: bool = False
+) -> Iterator[Iterator[Settled]]:
+    """Yield the records of a part's error file, then those of its score file, each in the file's order.
+
+    Without a `schema` each file's first record shows it. Raises `BatchscoreError` if a file cannot be read.
+    """
+    if commit.error_records is not None:
+        path = layout.errors / commit.error_records.name
+        if not (skip_damaged and damage_of(path, commit.error_records)):
+            yield format_of(path).decode_errors(path, schema or schema_of(path, layout.task, errors=True))
+    if commit.scores is not None:
+        path = layout.scores / commit.scores.name
+        if not (skip_damaged and damage_of(path, commit.scores)):
+            yield format_of(path).decode_scores(path, schema or schema_of(path, layout.task))

@@ -17,10 +17,9 @@ import numpy as np
 import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, OutputError
-from batchscore.output.cost import Cost, share
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
-from batchscore.output.manifest import Commit
+from batchscore.output.manifest import Commit, Cost, share
 from batchscore.rows import Prompt, RowError, Score, Settled
 
 #: The approximate memory of a result besides its value.
@@ -250,18 +249,6 @@ class FileInParts:
         return complete
 
 
-def take_over_records(
-    part: Part, commit: Commit, records: Mapping[int, Settled], rows: AbstractSet[int], *, retry_errors: bool
-) -> None:
-    """Settle those of the `rows` whose published record is final."""
-    for row, old in records.items():
-        if row in rows and is_final(old, retry_errors=retry_errors):
-            part.settle(old)
-    scored = sum(isinstance(old.result, Score) for old in part.settled.values())
-    part.cost = Cost(commit.attempts, commit.tokens_billed, share(commit.tokens_kept, scored, commit.ok))
-    part.in_journal = not part.settled
-
-
 def is_final(settled: Settled, *, retry_errors: bool) -> bool:
     """Whether a record is not retried: a score, an empty row, or a permanent error without `retry_errors`."""
     if isinstance(settled.result, Score) or settled.result.code is ErrorCode.EMPTY_INPUT:
@@ -269,9 +256,24 @@ def is_final(settled: Settled, *, retry_errors: bool) -> bool:
     return not retry_errors and settled.result.code not in TRANSIENT
 
 
-def count_results(settled: list[Settled]) -> tuple[int, int, int, int]:
-    """Return the number of scores, errors, transient errors and errors of empty rows."""
-    errors = [row.result for row in settled if isinstance(row.result, RowError)]
-    transient = sum(error.code in TRANSIENT for error in errors)
-    empty = sum(error.code is ErrorCode.EMPTY_INPUT for error in errors)
-    return len(settled) - len(errors), len(errors), transient, empty
+def split_by_part(
+    prompts: Sequence[Prompt], tokens: int, rows_per_part: int, *, kept: bool
+) -> Iterator[tuple[str, int, Cost]]:
+    """Yield each part (file and number) of one request with its cost: the tokens are shared by rows.
+
+    In each file the request counts once. O(1) if all rows are of one part, as nearly always.
+    """
+    first, last = prompts[0], prompts[-1]
+    if (first.file, first.row // rows_per_part) == (last.file, last.row // rows_per_part):
+        yield first.file, first.row // rows_per_part, Cost(1, tokens, tokens if kept else 0)
+        return
+    rows: dict[tuple[str, int], int] = {}
+    for prompt in prompts:
+        part = prompt.file, prompt.row // rows_per_part
+        rows[part] = rows.get(part, 0) + 1
+    left, files = tokens, set[str]()
+    for count, ((file, number), rows_of_part) in enumerate(rows.items(), 1):
+        billed = left if count == len(rows) else share(tokens, rows_of_part, len(prompts))
+        left -= billed
+        yield file, number, Cost(int(file not in files), billed, billed if kept else 0)
+        files.add(file)

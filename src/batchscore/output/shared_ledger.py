@@ -11,28 +11,17 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchscore.errors import TRANSIENT, OutputError, OutputOverwritten, setting_name
-from batchscore.output.conflicts import refuse_other_settings
-from batchscore.output.cost import Cost, share
+from batchscore.output.conflicts import refuse_foreign_files, refuse_other_settings, sweep
 from batchscore.output.journal_place import open_shared_journals
 from batchscore.output.layout import journal_name, stem_of
-from batchscore.output.ledger import (
-    README_TEXT,
-    Ledger,
-    begin_file,
-    encode_part,
-    publish_part,
-    save_manifest,
-)
-from batchscore.output.leftovers import refuse_foreign_files, sweep
-from batchscore.output.manifest import Commit, Manifest, copy_of, read_and_restore, read_manifest
-from batchscore.output.part_files import EncodedPart
-from batchscore.output.parts import FileInParts, Part, take_over_records
-from batchscore.output.read_part import intact
+from batchscore.output.ledger import README_TEXT, Ledger
+from batchscore.output.manifest import Commit, Cost, Manifest, copy_of, read_manifest, share
+from batchscore.output.part_files import EncodedPart, intact
+from batchscore.output.parts import FileInParts, Part
 from batchscore.output.row_digests import read_digests
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
@@ -68,7 +57,7 @@ class SharedLedger(Ledger):
         for file in self.spec.files:
             present = self.on_disk(file)
             if present is not None:
-                self.manifests[file] = read_and_restore(layout.manifest(file))
+                self.manifests[file] = read_manifest(layout.manifest(file), restore=True)
                 self.checked |= {commit for commit in present.parts.values() if intact(layout, commit)}
         self.journals = open_shared_journals(
             layout, self.spec.scratch, self.spec.identity, map(stem_of, self.spec.files)
@@ -105,13 +94,13 @@ class SharedLedger(Ledger):
                 present.state = "partial"
             self.manifests[file] = present
         before = set(present.parts) if present is not None else set[int]()
-        progress = begin_file(self, file, digest, self.is_intact, self.take_over)
+        progress = Ledger.start(self, file, digest)
         self.manifests[file].place = self.spec.place_of_namesake(file) or ""
         self.begun[file] = dict(self.manifests[file].parts)
         self.own[file] = before - self.begun[file].keys()
         return progress
 
-    def is_intact(self, commit: Commit) -> bool:
+    def is_there(self, commit: Commit) -> bool:
         """Whether the files of a commit record are as it says, to the byte: a worker may have been killed."""
         return commit in self.checked or intact(self.spec.layout, commit)
 
@@ -126,18 +115,13 @@ class SharedLedger(Ledger):
                 raise
             return {}
 
-    def take_over(self, part: Part, commit: Commit, rows: AbstractSet[int]) -> None:
-        """Settle the rows whose published record is final."""
-        records = self.load(commit)
-        take_over_records(part, commit, records, rows, retry_errors=self.spec.retry_errors)
-
     def encode(self, part: Part) -> EncodedPart | None:
         """Return the content of a part's files, with the digests of rows that another worker has read."""
         if part.settled.keys() - part.prompt_digests.keys():
             digests = read_digests(self.spec.layout.digests(part.file, part.number))
             if digests is not None:
                 part.prompt_digests = digests.asked_by_row() | part.prompt_digests
-        return encode_part(self, part)
+        return Ledger.encode(self, part)
 
     def publish(self, encoded: EncodedPart | None) -> None:
         """Write a part's files, with what others have published of it, and its commit record."""
@@ -147,9 +131,8 @@ class SharedLedger(Ledger):
         mine, present = self.manifests[part.file], self.on_disk(part.file)
         theirs = None if present is None else present.parts.get(part.number)
         known, wider = self.begun[part.file].get(part.number), None
-        if theirs is not None and theirs != known and intact(self.spec.layout, theirs):
-            if present is not None:
-                mine.dimensions = mine.dimensions or present.dimensions
+        if present and theirs and theirs != known and intact(self.spec.layout, theirs):
+            mine.dimensions = mine.dimensions or present.dimensions
             self.refuse_other_rows(part)
             if not merge_published(part, theirs, self.load(theirs)):
                 cost = part.cost
@@ -166,8 +149,7 @@ class SharedLedger(Ledger):
                 wider, part.read, part.fully_read = theirs, theirs.rows, theirs.whole
             encoded = self.encode(part)
         self.own[part.file].add(part.number)
-        if encoded is not None:
-            publish_part(self, encoded)
+        Ledger.publish(self, encoded)
         if wider is not None:
             mine.parts[part.number] = replace(mine.parts[part.number], inputs=wider.inputs)
 
@@ -188,7 +170,7 @@ class SharedLedger(Ledger):
             if present.state == "complete" and mine.state == "partial" and has_all_records(mine):
                 mine.state, mine.input = "complete", present.input
             mine.dimensions = mine.dimensions or present.dimensions
-        save_manifest(self, file)
+        self.save_manifest(file)
 
     def finish(self, file: str) -> None:
         """Write a file's last manifest, and check that all parts are as it says, of any worker.
@@ -239,11 +221,9 @@ class SharedLedger(Ledger):
             self.own[file].discard(number)
             return
         if part.settled:
-            part.cost = Cost(widest.attempts, widest.tokens_billed, widest.tokens_kept)
-            encoded = self.encode(part)
-            assert encoded is not None
+            part.cost = widest.cost_of(widest.ok)
             self.own[file].add(number)
-            publish_part(self, encoded)
+            Ledger.publish(self, self.encode(part))
             mine.parts[number] = replace(mine.parts[number], inputs=widest.inputs)
         elif give_up:
             lost = replace(widest, ok=0, errors=0, transient=0, empty=0, tokens_kept=0)

@@ -9,14 +9,41 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import UsageError, setting_name
+from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import Layout
-from batchscore.output.place import Output
-from batchscore.output.records.formats import Format, format_named
+from batchscore.output.records.formats import FILE_SUFFIXES, Format, format_named
 from batchscore.output.records.schema import RecordSchema
-from batchscore.prompts.spec import parse_spec
+from batchscore.prompts.prompt import parse_spec
 from batchscore.settings.secrets import without_secrets
 from batchscore.settings.slices import OutputSettings, RecordSettings
+from batchscore.stores import storage
+from batchscore.stores.address import Place, place_of
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where scores go: always a `folder` of parts, and one `file` made of them if the user named a file."""
+
+    folder: Place
+    file: Place | None = None
+
+    @property
+    def named(self) -> Place:
+        """The place that the user named."""
+        return self.file or self.folder
+
+
+def output_of(settings: OutputSettings) -> Output:
+    """Return where the scores go; raises `OutputError` if a file has the name of the output folder."""
+    path = place_of(settings.output)
+    folder = storage.is_folder(path)
+    if path.suffix.lower() in FILE_SUFFIXES and not folder:
+        return Output(path.with_name(path.name + ".batchscore"), path)
+    if not folder and storage.exists(path):
+        raise OutputError(
+            f"{path} is a file. Give a folder, or a new file ending in {', '.join(FILE_SUFFIXES)}."
+        )
+    return Output(path)
 
 
 @dataclass(frozen=True, slots=True)

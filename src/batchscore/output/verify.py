@@ -20,9 +20,8 @@ from batchscore.output.find import (
     task_of,
 )
 from batchscore.output.layout import Layout
-from batchscore.output.leftovers import list_files
 from batchscore.output.locks.lock import hold_lock, refuse_locked
-from batchscore.output.manifest import copy_of, manifest_paths
+from batchscore.output.manifest import copy_of, list_files, manifest_paths, named_files
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -145,14 +144,14 @@ def verify_output(
 def _check_folder(folder: Place, task: str, result: Verification) -> Verification:
     """Check a folder that no other run is working on."""
     layout = Layout(folder, task, "")
-    named: set[tuple[str, str]] = set()
-    sound: set[tuple[str, str]] = set()
+    named: set[Place] = set()
+    sound: set[Place] = set()
     incomplete = incomplete_files(folder, task)
     fingerprints: dict[str, str] = {}
     for path in manifest_paths(layout):
         checked = check_manifest(path, folder, task)
         result.problems += checked.problems
-        named |= checked.named
+        named |= named_files(layout, checked.stated) if checked.stated is not None else set()
         _add_file(checked, result, incomplete)
         if checked.sound is None:
             if result.repaired:
@@ -160,26 +159,23 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
                 result.remove(copy_of(path))
             continue
         fingerprints.setdefault(str(checked.sound.fingerprint), str(path))
-        for commit in checked.sound.parts.values():
-            sound |= {("scores", commit.scores.name)} if commit.scores else set()
-            sound |= {("errors", commit.error_records.name)} if commit.error_records else set()
+        sound |= named_files(layout, checked.sound)
         if result.repaired and checked.problems:
             # Before its parts are removed: if this is interrupted, the leftovers are found again.
             storage.write_whole(path, checked.sound.to_json())
     if len(fingerprints) > 1:
         first, second, *_ = fingerprints.values()
         result.unrepaired.append(OutputProblem(second, f"was written with other settings than {first}"))
-    for kind, parts in (("scores", layout.scores), ("errors", layout.errors)):
-        for path in list_files(parts, ""):
-            if not path.name.startswith("part-") or storage.is_folder(path):
-                result.unrepaired.append(
-                    OutputProblem(str(path), "is not batchscore's; move it to another folder")
-                )
-                continue
-            if (kind, path.name) not in named:
-                result.problems.append(OutputProblem(str(path), "is left over: no manifest names it"))
-            if result.repaired and (kind, path.name) not in sound:
-                result.remove(path)
+    for path in (*list_files(layout.scores), *list_files(layout.errors)):
+        if not path.name.startswith("part-") or storage.is_folder(path):
+            result.unrepaired.append(
+                OutputProblem(str(path), "is not batchscore's; move it to another folder")
+            )
+            continue
+        if path not in named:
+            result.problems.append(OutputProblem(str(path), "is left over: no manifest names it"))
+        if result.repaired and path not in sound:
+            result.remove(path)
     result.problems += result.unrepaired
     result.missing += [f"{file}: {incomplete[file]}" for file in sorted(incomplete)]
     result.unreadable = sum(each.unreadable for each in incomplete.values())
@@ -191,9 +187,7 @@ def _add_file(checked: CheckedManifest, result: Verification, incomplete: dict[s
     manifest, stated = checked.sound, checked.stated
     if manifest is None or stated is None:
         return
-    totals = FileTotals(
-        *(manifest.file, manifest.state, manifest.rows, manifest.ok, manifest.errors, manifest.empty)
-    )
+    totals = FileTotals(**manifest.totals())
     result.files.append(totals)
     result.lost += stated.ok + stated.errors - manifest.ok - manifest.errors
     incomplete.pop(manifest.file, None)

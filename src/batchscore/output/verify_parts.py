@@ -7,25 +7,25 @@ the manifest that would be correct without the damaged records.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from heapq import merge
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import orjson
 
 from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, OutputError
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
     NOT_A_MANIFEST,
-    VERSION,
     Commit,
     Manifest,
     copy_of,
     manifest_from_json,
+    part_files_of,
+    read_fields,
 )
-from batchscore.output.read_part import damage_of, read_part
+from batchscore.output.part_files import damage_of, read_part
 from batchscore.output.records.jsonl import DAMAGED
 from batchscore.rows import RowError
 from batchscore.stores import storage
@@ -49,14 +49,12 @@ class CheckedManifest:
     """A manifest after it was compared with its records.
 
     `stated` is the manifest as written, `None` if it cannot be read; `sound` the one of the sound records,
-    the same object if there is no damage. `named` are the part files that it names, scores and errors apart.
+    the same object if there is no damage.
     """
 
-    path: Place
     stated: Manifest | None
     sound: Manifest | None
-    problems: tuple[OutputProblem, ...]
-    named: frozenset[tuple[str, str]]
+    problems: list[OutputProblem]
 
 
 def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
@@ -75,25 +73,20 @@ def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
             )
         except NOT_A_MANIFEST:
             what = f"is not a manifest of batchscore; it was changed or cut ({error})"
-            return CheckedManifest(path, None, None, (OutputProblem(str(path), what),), frozenset())
+            return CheckedManifest(None, None, [OutputProblem(str(path), what)])
     layout = Layout(root, task, f".{stated.fingerprint['format']}")
     parts: dict[int, Commit] = {}
     for number in sorted(stated.parts):
-        found, sound = _check_commit(layout, stated, stated.parts[number])
+        found, commit = _check_commit(layout, stated, stated.parts[number])
         problems += found
-        if sound is not None:
-            parts[number] = sound
-    problems += [OutputProblem(str(path), what, stated.file) for what in _contradictions(stated, totals)]
-    named = frozenset(
-        (kind, part.name)
-        for commit in stated.parts.values()
-        for kind, part in (("scores", commit.scores), ("errors", commit.error_records))
-        if part is not None
-    )
-    if not problems or (parts == stated.parts and all(each.what.startswith("was cut") for each in problems)):
-        return CheckedManifest(path, stated, stated, tuple(problems), named)
-    remaining = replace(stated, state="partial", problem="", parts=parts)
-    return CheckedManifest(path, stated, remaining, tuple(problems), named)
+        if commit is not None:
+            parts[number] = commit
+    contradictions = list(_contradictions(stated, totals))
+    problems += [OutputProblem(str(path), what, stated.file) for what in contradictions]
+    sound = stated
+    if contradictions or parts != stated.parts:
+        sound = replace(stated, state="partial", problem="", parts=parts)
+    return CheckedManifest(stated, sound, problems)
 
 
 def _read_stated(place: Place, path: Place, root: Place, task: str) -> tuple[Manifest, dict[str, Any]]:
@@ -102,14 +95,11 @@ def _read_stated(place: Place, path: Place, root: Place, task: str) -> tuple[Man
     Raises `ValueError` and similar errors if it is not a manifest, `OutputError` if another version wrote it.
     """
     try:
-        totals = orjson.loads(b"".join(storage.chunks(place)))
+        totals = read_fields(place)
     except OutputError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
         raise ValueError("it is missing") from None
-    version = totals.get("version")
-    if type(version) is int and version != VERSION:
-        raise OutputError(f"{path} was written by another version of batchscore. Check it with that version.")
     stated = manifest_from_json(totals)
     refuse_odd(stated, path, root, task)
     return stated, totals
@@ -118,14 +108,8 @@ def _read_stated(place: Place, path: Place, root: Place, task: str) -> tuple[Man
 def refuse_odd(stated: Any, path: Place, root: Place, task: str) -> None:
     """Raise `ValueError` if a manifest has values that no run writes."""
     commits = stated.parts.values()
-    figures = [
-        figure
-        for commit in commits
-        for figure in (
-            *(commit.part, commit.rows, commit.ok, commit.errors, commit.transient, commit.empty),
-            *(commit.attempts, commit.tokens_billed, commit.tokens_kept),
-        )
-    ]
+    names = [each.name for each in fields(Commit) if each.type == "int"]
+    figures = [getattr(commit, name) for commit in commits for name in names]
     files = [part for commit in commits for part in (commit.scores, commit.error_records) if part is not None]
     valid = (
         isinstance(stated.file, str)
@@ -146,13 +130,12 @@ def refuse_odd(stated: Any, path: Place, root: Place, task: str) -> None:
 
 def _contradictions(stated: Manifest, totals: Mapping[str, Any]) -> Iterator[str]:
     """Yield the faults of a manifest that are not in a single part."""
-    counted = (stated.rows, stated.ok, stated.errors, stated.rows - stated.ok - stated.errors)
-    if tuple(totals.get(name) for name in ("rows", "ok", "errors", "not_reached")) != counted or len(
-        totals["parts"]
-    ) != len(stated.parts):
+    not_reached = stated.rows - stated.ok - stated.errors
+    sums = stated.totals() | {"not_reached": not_reached}
+    if len(totals["parts"]) != len(stated.parts) or any(
+        totals.get(name, total) != total for name, total in sums.items()
+    ):
         yield "its totals are not the sums of its parts"
-    elif any(totals.get(name, total) != total for name, total in stated.costs.items()):
-        yield "its attempts and tokens are not the sums of its parts"
     elif stated.costs["tokens_kept"] > stated.costs["tokens_billed"]:
         yield "it states more kept tokens than billed ones"
     if stated.state != "complete":
@@ -185,7 +168,7 @@ def _check_commit(
     name = layout.part_name(stated.file, commit.part)
     problems: list[OutputProblem] = []
     sound = commit
-    for folder, part in ((layout.scores, commit.scores), (layout.errors, commit.error_records)):
+    for folder, part in part_files_of(layout, commit):
         what = None if part is None else damage_of(folder / name, part)
         if what is None:
             continue

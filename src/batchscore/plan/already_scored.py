@@ -6,18 +6,20 @@ plan with the same message. Answers in a killed run's journals are not counted; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batchscore.errors import UnreadableFile
-from batchscore.output.conflicts import error_of_change, refuse_other_settings
-from batchscore.output.leftovers import refuse_foreign_files
-from batchscore.output.manifest import Manifest, manifest_paths, read_manifest
-from batchscore.output.one_file import refuse_foreign_file, refuse_to_lose
-from batchscore.output.place import Output
-from batchscore.output.spec import OutputSpec, fingerprint_of, output_spec
+from batchscore.output.conflicts import (
+    error_of_change,
+    refuse_foreign_file,
+    refuse_foreign_files,
+    refuse_other_settings,
+    refuse_to_lose,
+)
+from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.spec import Output, fingerprint_of, output_spec
 from batchscore.plan.survey import Survey
-from batchscore.read import digest
+from batchscore.read.files import digest
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import OutputSettings, RecordSettings, cut
 
@@ -32,9 +34,9 @@ class AlreadyScored:
 
     rows_per_part: int
     retry_errors: bool = False
-    manifests: Mapping[str, Manifest] = field(default_factory=dict)
-    finished: frozenset[str] = frozenset()
-    changed: frozenset[str] = frozenset()
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
     dimensions: int | None = None
     discarded: int = 0
 
@@ -50,53 +52,41 @@ class AlreadyScored:
 
 def find_already_scored(settings: Settings, survey: Survey, output: Output | None) -> AlreadyScored:
     """Return what the output holds; raises `OutputError` if a run would refuse to resume there."""
-    nothing = AlreadyScored(settings.rows_per_part, settings.retry_errors)
+    scored = AlreadyScored(settings.rows_per_part, settings.retry_errors)
     if output is None:
-        return nothing
+        return scored
     fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
     spec = output_spec(cut(OutputSettings, settings), output, fingerprint, survey.schema, survey.places)
-    manifests = {found.file: found for found in map(read_manifest, manifest_paths(spec.layout))}
+    manifests = {found.file: found for found in read_manifests(spec.layout)}
+    ok = sum(found.ok for found in manifests.values())
     if settings.overwrite:
-        nothing.discarded = sum(manifest.ok for manifest in manifests.values())
-        return nothing
+        scored.discarded = ok
+        return scored
     if output.file is not None:
         refuse_foreign_file(spec, output.file)
     refuse_foreign_files(spec.layout)
-    if any(manifest.ok for manifest in manifests.values()):
-        for manifest in manifests.values():
-            refuse_other_settings(spec, manifest)
+    if ok:
+        for found in manifests.values():
+            refuse_other_settings(spec, found)
     same = {name: found for name, found in manifests.items() if found.fingerprint == spec.fingerprint}
     if output.file is not None and not settings.incremental:
         refuse_to_lose(same, output.file, [ready.file.name for ready in survey.ready])
-    return compare_inputs(settings, survey, spec, same)
-
-
-def compare_inputs(
-    settings: Settings, survey: Survey, spec: OutputSpec, manifests: Mapping[str, Manifest]
-) -> AlreadyScored:
-    """Return what is scored of the files that have not changed since."""
-    finished: set[str] = set()
-    changed: set[str] = set()
+    scored.manifests = same
+    scored.dimensions = next((found.dimensions for found in same.values() if found.dimensions), None)
     for ready in survey.ready:
         name = ready.file.name
-        manifest = manifests.get(name)
+        manifest = same.get(name)
         if manifest is None or (manifest.state != "complete" and not settings.incremental):
             continue
         try:
-            same = digest(ready.file.path) == manifest.input
+            unchanged = digest(ready.file.path) == manifest.input
         except UnreadableFile:
-            same = True  # reading the file reports what is wrong with it
-        if not same and not settings.incremental:
+            unchanged = True  # reading the file reports what is wrong with it
+        if not unchanged and not settings.incremental:
             raise error_of_change(spec, name)
-        if not same:
-            changed.add(name)
+        if not unchanged:
+            scored.changed.add(name)
+            del same[name]
         elif manifest.is_done(retry_errors=settings.retry_errors):
-            finished.add(name)
-    return AlreadyScored(
-        rows_per_part=settings.rows_per_part,
-        retry_errors=settings.retry_errors,
-        manifests={name: found for name, found in manifests.items() if name not in changed},
-        finished=frozenset(finished),
-        changed=frozenset(changed),
-        dimensions=next((found.dimensions for found in manifests.values() if found.dimensions), None),
-    )
+            scored.finished.add(name)
+    return scored

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchscore.read import InputFile
+from batchscore.read.files import InputFile
 
 #: The size of a compressed text, as a multiple of its compressed size.
 INFLATION = 4
@@ -61,28 +61,20 @@ class CutFile(InputFile):
 
     def open(self) -> io.RawIOBase:
         """Open the stretches as one stream of bytes."""
-        return Stretches(super().open(), self.stretches, self.given, at_lines=self.at_lines)
+        return Stretches(super().open(), self)
 
 
 class Stretches(io.RawIOBase):
     """Some stretches of a file as one stream; a stretch that begins within a line skips to the next."""
 
-    def __init__(
-        self,
-        raw: io.RawIOBase,
-        stretches: Sequence[tuple[int, int]],
-        given: Counter[str],
-        *,
-        at_lines: bool,
-    ) -> None:
+    def __init__(self, raw: io.RawIOBase, file: CutFile) -> None:
         super().__init__()
         self.raw = raw
-        self.left = list(stretches)
-        self.given = given
-        self.at_lines = at_lines
+        self.file = file
+        self.left = list(file.stretches)
         # A view, since the rest of a stretch is sliced many times.
         self.held = memoryview(b"")
-        self.given.clear()
+        file.given.clear()
 
     def readable(self) -> bool:
         """Return that it can be read."""
@@ -92,14 +84,14 @@ class Stretches(io.RawIOBase):
         """Give the next bytes."""
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         while not self.held and self.left:
-            self.held = memoryview(self.stretch(*self.left.pop(0)))
+            self.held = memoryview(self.read_stretch(*self.left.pop(0)))
         given = self.held[: min(len(view), GRAIN)]
         view[: len(given)] = given
         self.held = self.held[len(given) :]
-        self.given["bytes"] += len(given)
+        self.file.given["bytes"] += len(given)
         return len(given)
 
-    def stretch(self, first: int, last: int) -> bytes:
+    def read_stretch(self, first: int, last: int) -> bytes:
         """Read one stretch."""
         if first:
             self.raw.seek(first)
@@ -108,7 +100,7 @@ class Stretches(io.RawIOBase):
             pieces.append(piece)
             wanted -= len(piece)
         found = b"".join(pieces)
-        if self.at_lines:
+        if self.file.at_lines:
             start = found.find(b"\n") + 1 if first else 0
             found = found[start : found.rfind(b"\n") + 1 or (0 if first else None)]
         return found

@@ -5,13 +5,7 @@ It holds numbers and names, and does not know how they were found.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
-
-from batchscore.errors import ErrorCode
-
-#: Codes that are counted on their own; all others count as unreadable.
-COUNTED_APART = (ErrorCode.EMPTY_INPUT, ErrorCode.ROW_TOO_LARGE)
 
 
 @dataclass(slots=True)
@@ -20,10 +14,10 @@ class FileFigures:
 
     If not all of the file was read, multiply each count by `scale`. `read` is the share that was read (0:
     estimated from other files). Of the `rows` read, `known` have records from earlier runs. The others send
-    `prompts` texts of `prompt_bytes` of JSON; `counted_bytes` of these have `counted_tokens`. `errors` counts
-    rows that send nothing, by code; `input_too_long` exceed the model's input, `above_quota` a minute's
-    tokens. `rows_in_footer` is the count in a Parquet or Arrow file's footer. `record_bytes` are those of ids
-    and columns in records. `problem`: why the file cannot be scored completely.
+    `prompts` texts of `prompt_bytes` of JSON; `counted_bytes` of these have `counted_tokens`. These rows send
+    nothing: `empty`, `unreadable`, `row_too_large` to be read, `input_too_long` for the model, `above_quota`
+    of a minute. `rows_in_footer` is the count in a Parquet or Arrow file's footer. `record_bytes` are those
+    of ids and columns in records. `problem`: why the file cannot be scored completely.
     """
 
     file: str
@@ -38,11 +32,13 @@ class FileFigures:
     counted_tokens: float = 0.0
     with_pictures: int = 0
     truncated: int = 0
+    empty: int = 0
+    unreadable: int = 0
+    row_too_large: int = 0
     input_too_long: int = 0
     above_quota: int = 0
     record_bytes: int = 0
     problem: str = ""
-    errors: Counter[ErrorCode] = field(default_factory=Counter)
 
     @property
     def all_rows(self) -> int:
@@ -55,25 +51,14 @@ class FileFigures:
         return self.read >= 1 or self.rows_in_footer is not None
 
     @property
-    def empty(self) -> int:
-        """Rows without text."""
-        return round(self.errors[ErrorCode.EMPTY_INPUT] * self.scale)
-
-    @property
-    def row_too_large(self) -> int:
-        """Rows that are too large to be read."""
-        return self.errors[ErrorCode.ROW_TOO_LARGE]
-
-    @property
     def oversized(self) -> int:
         """Rows that are too large to be read, too long for the model, or above a minute's quota."""
-        return round((self.row_too_large + self.input_too_long + self.above_quota) * self.scale)
+        return self.row_too_large + self.input_too_long + self.above_quota
 
-    @property
-    def unreadable(self) -> int:
-        """Rows that cannot be read, or from which no prompt can be made."""
-        counts = (count for code, count in self.errors.items() if code not in COUNTED_APART)
-        return round(sum(counts) * self.scale)
+    def total(self, name: str) -> int:
+        """Return a count of the whole file."""
+        count: float = getattr(self, name)
+        return round(count * self.scale)
 
     @property
     def tokens(self) -> float:
@@ -115,11 +100,6 @@ class PlanTotals:
     def sampled(self) -> bool:
         """Whether any file was not read as a whole."""
         return any(file.read < 1 for file in self.files)
-
-    @property
-    def counted_in_part(self) -> bool:
-        """Whether only some prompts of any file were counted."""
-        return any(file.counted_bytes < file.prompt_bytes for file in self.files)
 
     @property
     def known(self) -> int:

@@ -1,4 +1,4 @@
-"""What do the files of a survey hold, and how many requests does that take?
+"""What do the files of a survey hold, and how many requests and tokens does that take?
 
 The rows pass the same reader, prompt builder and packer as in a run, and end there. It knows neither output
 nor endpoint; `AlreadyScored` says what earlier runs left.
@@ -9,57 +9,106 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from math import ceil, inf
 from threading import Event
 
-from batchscore.errors import UnreadableFile
+import orjson
+
+from batchscore.errors import ErrorCode, UnreadableFile
 from batchscore.plan.already_scored import AlreadyScored
+from batchscore.plan.estimates import most_input_tokens, rate_limits_of
 from batchscore.plan.extent import COLUMNAR, EVERYTHING, Budget, cut_file, part_given, shares
 from batchscore.plan.figures import FileFigures, PlanTotals
-from batchscore.plan.meter import Meter
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
+from batchscore.plan.vocabulary import (
+    NOT_TEXT,
+    TokenCounter,
+    parameter_tokens,
+    prompt_tokens,
+    token_counter_for,
+)
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.token_estimate import Estimator
-from batchscore.read import InputFile, rows_in_footer
+from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE, Estimator
+from batchscore.read.columnar import rows_in_footer
+from batchscore.read.files import InputFile
 from batchscore.request.deployment import FIRST_TOKENS
-from batchscore.rows import Prompt, Row, Score, Settled, UnreadableRow
+from batchscore.request.quota.windows import SMOOTHING_SECONDS
+from batchscore.rows import Prompt, Row, RowError, Score, Settled, UnreadableRow
+from batchscore.settings.fields import Settings
+from batchscore.simulator.words import count_tokens
+from batchscore.task import TASKS
+
+#: How the simulator counts; a rehearsal gets the simulator's usage.
+SIMULATED = TokenCounter("as the simulator counts", "exact for what it answers", "simulator", count_tokens)
 
 #: Rows between two looks at the clock.
 LOOK_ROWS = 64
+
+#: After the first bytes of a file one part in 16 is counted.
+COUNTED_PART = 16
+
+#: The counts of rows without a prompt, by error code; all others are unreadable.
+COUNTED_APART = {ErrorCode.EMPTY_INPUT: "empty", ErrorCode.ROW_TOO_LARGE: "row_too_large"}
 
 #: The answer that duplicates of a prompt get.
 ANSWERED = Score(None)
 
 
-@dataclass(slots=True)
 class Measurement:
-    """One measurement of all files; `stop` ends it early from another thread."""
+    """One measurement of all files; `stop` ends it early from another thread.
 
-    survey: Survey
-    meter: Meter
-    scored: AlreadyScored
-    budget: Budget
-    limit: int | None = None
-    clock: Callable[[], float] = time.monotonic
-    stop: Event = field(default_factory=Event)
-    estimator: Estimator = field(default_factory=Estimator)
-    totals: PlanTotals = field(default_factory=PlanTotals)
-    ends: float = inf
-    rows_left: float = inf
+    Counting tokens is expensive. So after the first bytes of a file only one part in 16 is counted, evenly
+    over the rest; the tokens per byte of these parts are used for all.
+    """
 
-    def measure(self, *, most_rows: int, smooth_tokens: float, dedup: bool) -> PlanTotals:
-        """Read and pack; a request holds at most `most_rows` and about `smooth_tokens`."""
+    def __init__(
+        self,
+        settings: Settings,
+        survey: Survey,
+        scored: AlreadyScored,
+        budget: Budget,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.survey = survey
+        self.scored = scored
+        self.clock = clock
+        self.task = TASKS[settings.task]
+        self.counter = token_counter_of(settings)
+        self.extra_tokens = (
+            parameter_tokens(settings.param, self.counter.count) if self.task.takes_messages else 0.0
+        )
+        self.answer_tokens = (settings.answer_tokens or 0.0) * settings.answers_per_row
+        self.most_tokens = most_input_tokens(settings)
+        self.rates = [each.tpm for each in rate_limits_of(settings)]
+        quotas = [rate / settings.quota_share for rate in self.rates if rate is not None]
+        #: The largest minute's quota of a whole deployment, if all of them have one.
+        self.quota_tokens = max(quotas) if len(quotas) == len(self.rates) else None
+        self.budget = budget
+        self.rows_left = inf if settings.limit is None else settings.limit
+        self.ends = inf
+        self.stop = Event()
+        self.estimator = Estimator()
+        self.totals = PlanTotals()
+
+    def measure(self) -> PlanTotals:
+        """Read all files, and pack their prompts into requests as the engine does."""
         if self.budget.seconds is not None:
             self.ends = self.clock() + self.budget.seconds
-        duplicates = Duplicates() if dedup else None
+        rates = [tpm / 60 for tpm in self.rates if tpm is not None]
+        # Each of several deployments has its own size of request; the larger ones take more of the work.
+        smooth = sum(rate * rate for rate in rates) / sum(rates) * SMOOTHING_SECONDS if rates else inf
+        most_rows = self.settings.batch_size if self.task.packs_many else 1
+        duplicates = Duplicates() if self.settings.dedup else None
         packer = Packer(self.prompts(), most_rows, self.estimator, duplicates)
         latest = 0
         while True:
             # Before the first response the limit is unknown.
             first = FIRST_TOKENS if not self.totals.requests else inf
-            pack = packer.take(smooth_tokens if smooth_tokens < inf else first)
+            pack = packer.take(max(1.0, smooth) if rates else first)
             if pack.prompts:
                 self.totals.middle += latest if self.totals.requests > 1 else 0
                 latest = len(pack.prompts)
@@ -77,8 +126,7 @@ class Measurement:
     def prompts(self) -> Iterator[Prompt | Settled]:
         """Give the prompts that are left to send, and count what is read on the way."""
         ready = self.survey.ready
-        self.rows_left = inf if self.limit is None else self.limit
-        budget = self.budget if self.limit is None else EVERYTHING
+        budget = self.budget if self.settings.limit is None else EVERYTHING
         for each, share in zip(ready, shares([one.file for one in ready], budget), strict=True):
             if self.rows_left <= 0:
                 self.totals.limited = True
@@ -86,25 +134,20 @@ class Measurement:
             figures = FileFigures(each.file.name)
             self.totals.files.append(figures)
             if each.file.name in self.scored.finished:
-                self.take_known(figures)
+                figures.rows = self.scored.manifests[each.file.name].rows
+                figures.known = figures.rows
+                self.rows_left -= figures.rows
             elif share <= 0 or self.over:
                 figures.read = 0.0
             else:
-                yield from self.of_file(each, figures, share)
+                yield from self.prompts_of_file(each, figures, share)
 
     @property
     def over(self) -> bool:
         """Whether reading must end."""
         return self.stop.is_set() or self.clock() >= self.ends
 
-    def take_known(self, figures: FileFigures) -> None:
-        """Take the figures of a file that is scored already from its manifest."""
-        manifest = self.scored.manifests[figures.file]
-        figures.rows = manifest.rows
-        figures.known = manifest.rows
-        self.rows_left -= manifest.rows
-
-    def of_file(self, ready: ReadyFile, figures: FileFigures, share: float) -> Iterator[Prompt]:
+    def prompts_of_file(self, ready: ReadyFile, figures: FileFigures, share: float) -> Iterator[Prompt]:
         """Give the prompts of one file."""
         columnar = ready.file.suffix in COLUMNAR
         in_part = share < 1
@@ -119,14 +162,14 @@ class Measurement:
                 rows: Iterable[Row | UnreadableRow] = table.rows
                 if in_part and not columnar:
                     rows = without_last(rows)  # it may have been cut
-                yield from self.of_rows(rows, ready, figures, most, in_part=in_part)
+                yield from self.prompts_of_rows(rows, ready, figures, most, in_part=in_part)
         except UnreadableFile as error:
             # A file that was cut breaks off.
             if not in_part or columnar:
                 figures.problem = error.reason
         self.close(figures, file, columnar=columnar)
 
-    def of_rows(
+    def prompts_of_rows(
         self,
         rows: Iterable[Row | UnreadableRow],
         ready: ReadyFile,
@@ -136,7 +179,7 @@ class Measurement:
         in_part: bool,
     ) -> Iterator[Prompt]:
         """Give the prompts of at most `most` rows."""
-        scored, meter, estimator = self.scored, self.meter, self.estimator
+        scored, estimator = self.scored, self.estimator
         has_records = figures.file in scored.manifests and not in_part
         owed = 0.0
         for row in rows:
@@ -156,7 +199,7 @@ class Measurement:
                     continue
                 owed -= 1
             item = ready.builder.build(row)
-            if not meter.take(figures, item):
+            if not self.take(figures, item):
                 continue
             if figures.counted_bytes:
                 estimator.ratio = figures.counted_tokens / figures.counted_bytes
@@ -164,6 +207,61 @@ class Measurement:
             self.totals.taken += 1
             self.totals.taken_bytes += len(item.body)
             yield item
+
+    def take(self, figures: FileFigures, item: Prompt | Settled) -> bool:
+        """Add a row that is left to score; return whether it will be sent."""
+        if self.settings.id or self.settings.keep:
+            figures.record_bytes += (
+                len(item.id or "")
+                + 8
+                + sum(
+                    len(name) + 6 + len(value if isinstance(value, str) else orjson.dumps(value, default=str))
+                    for name, value in item.kept.items()
+                )
+            )
+        if isinstance(item, Settled):
+            assert isinstance(item.result, RowError)
+            name = COUNTED_APART.get(item.result.code, "unreadable")
+            setattr(figures, name, getattr(figures, name) + 1)
+            return False
+        truncate = self.settings.on_long_input == "truncate"
+        size = len(item.body)
+        tokens: float | None = None
+        # A token has at least one byte, so short prompts fit without being counted.
+        if self.most_tokens is not None and size > self.most_tokens:
+            tokens = self.tokens(item)
+            if tokens > self.most_tokens and not truncate:
+                figures.input_too_long += 1
+                return False
+            figures.truncated += tokens > self.most_tokens
+            tokens = min(tokens, float(self.most_tokens))
+        if (
+            self.quota_tokens is not None
+            and size * LEAST_TOKENS_PER_BYTE + self.answer_tokens > self.quota_tokens
+        ):
+            room = self.quota_tokens - self.answer_tokens
+            if not truncate or room <= 0:
+                figures.above_quota += 1
+                return False
+            figures.truncated += 1
+            tokens = min(self.tokens(item) if tokens is None else tokens, room)
+        figures.prompts += 1
+        figures.prompt_bytes += size
+        if self.task.takes_messages and NOT_TEXT.search(item.body):
+            figures.with_pictures += 1
+        counted = figures.counted_bytes
+        if tokens is None and (
+            counted < self.budget.counted_bytes or figures.prompt_bytes > counted * COUNTED_PART
+        ):
+            tokens = self.tokens(item)
+        if tokens is not None:
+            figures.counted_bytes += size
+            figures.counted_tokens += tokens
+        return True
+
+    def tokens(self, prompt: Prompt) -> float:
+        """Count the tokens of one prompt."""
+        return prompt_tokens(prompt.body, self.task, self.counter.count) + self.extra_tokens
 
     def close(self, figures: FileFigures, file: InputFile, *, columnar: bool) -> None:
         """Compute which share of the file was read."""
@@ -182,18 +280,13 @@ class Measurement:
         if figures.read < 1:
             total = figures.rows_in_footer
             figures.scale = total / figures.rows if total else 1 / max(figures.read, 1e-9)
-            self.without_known(figures)
-
-    def without_known(self, figures: FileFigures) -> None:
-        """Subtract the scored rows of a file that was read in part, so that its rows were not compared."""
-        manifest = self.scored.manifests.get(figures.file)
-        if manifest is None:
-            return
-        settled = manifest.final_rows(retry_errors=self.scored.retry_errors)
-        left = max(0.0, 1 - settled / max(figures.all_rows, 1))
-        figures.known = settled / figures.scale
-        figures.prompts *= left
-        figures.prompt_bytes *= left
+            manifest = self.scored.manifests.get(figures.file)
+            if manifest is not None:  # its rows were not compared with their records
+                settled = manifest.final_rows(retry_errors=self.scored.retry_errors)
+                left = max(0.0, 1 - settled / max(figures.all_rows, 1))
+                figures.known = settled / figures.scale
+                figures.prompts *= left
+                figures.prompt_bytes *= left
 
     def estimate_unread(self) -> None:
         """Estimate the files that were not read from those that were, by size and format."""
@@ -215,9 +308,6 @@ class Measurement:
             for name in ADDED:
                 setattr(figures, name, sum(getattr(one, name) * one.scale for one in group))
             figures.rows = sum(one.all_rows for one in group)
-            for one in group:
-                for code, count in one.errors.items():
-                    figures.errors[code] += round(count * one.scale)
             figures.scale = file.size / seen
 
 
@@ -225,8 +315,13 @@ class Measurement:
 ADDED = tuple(
     declared.name
     for declared in fields(FileFigures)
-    if declared.name not in {"file", "read", "scale", "rows", "rows_in_footer", "problem", "errors"}
+    if declared.name not in {"file", "read", "scale", "rows", "rows_in_footer", "problem"}
 )
+
+
+def token_counter_of(settings: Settings) -> TokenCounter:
+    """Return how this run's tokens are counted."""
+    return SIMULATED if settings.simulate else token_counter_for(settings.model, TASKS[settings.task])
 
 
 def without_last(rows: Iterable[Row | UnreadableRow]) -> Iterator[Row | UnreadableRow]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from batchscore.errors import InputError, UnreadableFile, UsageError, setting_name
 from batchscore.output.records.schema import RecordSchema
-from batchscore.prompts.prompt import PromptBuilder, builder_for
-from batchscore.prompts.spec import parse_spec, shorten_names
-from batchscore.read import InputFile, ReadOptions, SkippedFile, find_files, open_table
+from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec, shorten_names
+from batchscore.read.files import InputFile, SkippedFile, find_files
+from batchscore.read.open import ReadOptions, open_table
 from batchscore.rows import Table
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut
@@ -33,19 +33,11 @@ class ReadyFile:
 
 
 @dataclass(frozen=True, slots=True)
-class UnusableFile:
-    """A file that cannot be scored; `reason` is for a person and quotes no cell."""
-
-    file: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Survey:
     """What a run will score, what not and why; `schema` is that of its records."""
 
     ready: tuple[ReadyFile, ...]
-    problems: tuple[UnusableFile, ...]
+    problems: tuple[SkippedFile, ...]
     skipped: tuple[SkippedFile, ...]
     options: ReadOptions
     schema: RecordSchema
@@ -62,13 +54,11 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     Raises `InputError` if nothing can be scored, `UsageError` if a template or `--keep` cannot be used.
     """
     spec = parse_spec(cut(PromptSettings, settings))
-    options = ReadOptions(
-        txt="document" if settings.txt == "document" else "lines", max_row_bytes=settings.max_row_bytes
-    )
+    options = ReadOptions(settings.txt, settings.max_row_bytes)
     found = find_files(inputs, output=output, root=settings.base_dir)
     ready: list[ReadyFile] = []
-    problems: list[UnusableFile] = []
-    unfit: list[UnusableFile] = []
+    problems: list[SkippedFile] = []
+    unfit: list[SkippedFile] = []
     headed = 0
     columns: dict[str, None] = {}
     for file in found.files:
@@ -78,9 +68,9 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
                 columns.update(dict.fromkeys(table.columns))
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
-            problems.append(UnusableFile(error.name, error.reason))
+            problems.append(SkippedFile(error.name, error.reason))
         except InputError as error:
-            problems.append(UnusableFile(file.name, error.text))
+            problems.append(SkippedFile(file.name, error.text))
             unfit.append(problems[-1])
     # Bare texts fit any column name, so they do not show that the name is right.
     if not ready or (unfit and not headed):
@@ -89,14 +79,14 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     return Survey(tuple(ready), tuple(problems), found.skipped, options, schema)
 
 
-def no_usable_file(problems: Sequence[UnusableFile], *, bare: int) -> InputError:
+def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
     """Return the error of a run of which no file fits the settings, except perhaps `bare` files of texts."""
     first = problems[0]
     more = len(problems) - 1
     others = f" {more} other file{'' if more == 1 else 's'} cannot be scored, either." if more else ""
     if bare:
         others += " The others hold bare texts, which fit any column name, so the name may be misspelt."
-    return InputError(f"{first.file}: {first.reason}{others}")
+    return InputError(f"{first.name}: {first.reason}{others}")
 
 
 @contextmanager
@@ -147,7 +137,7 @@ def columns_to_keep(
             f"{setting_name('keep')} '*' would keep the column {clashing[0]!r}, a name that records use "
             f"themselves{hint}. Name the columns to keep instead."
         )
-    if not columnar_output(settings):
+    if settings.format == "jsonl" and not settings.output.lower().endswith((".parquet", ".arrow")):
         return None
     loose = next((each.file.name for each in ready if each.file.suffix not in FIXED_COLUMNS), None)
     if loose is not None:
@@ -156,8 +146,3 @@ def columns_to_keep(
             "differ in their columns. Name the columns to keep."
         )
     return tuple(name for name in columns if name not in taken)
-
-
-def columnar_output(settings: Settings) -> bool:
-    """Whether the records' columns must be known before the first row."""
-    return settings.format != "jsonl" or settings.output.lower().endswith((".parquet", ".arrow"))

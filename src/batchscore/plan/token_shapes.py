@@ -117,21 +117,13 @@ def class_of(code: int) -> str:
         return "a" if char.islower() else "A" if char.isupper() else "0" if char.isdigit() else "."
     for first, last, letter in BLOCKS:
         if first <= code <= last:
-            return "z" if letter == "h" and not is_common(char) else letter
+            # Characters in daily use are those of GB 2312. Traditional forms are not, and cost more.
+            return "z" if letter == "h" and not char.encode("gb2312", "ignore") else letter
     if char.isspace():
         return " "
     if unicodedata.category(char)[0] in "LM":
         return "l" if code < 0x370 else "o"
     return "." if code < 0x100 else "s"
-
-
-def is_common(char: str) -> bool:
-    """Whether a Chinese character is in daily use: of GB 2312. Traditional forms are not, and cost more."""
-    try:
-        char.encode("gb2312")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 CLASSES = Classes()
@@ -164,8 +156,12 @@ def parts_of(shape: str) -> Counter[str]:
         else:
             parts["lines" if "\n" in shape else "space"] = 1
     elif WHOLLY_MIXED.fullmatch(body):
+        # Letters among digits are not words.
         for run in RUN.findall(body):
-            add_mixed(parts, run)
+            parts["digits"] += run[0] == "0"
+            for word in WORD.findall(run):
+                parts["letters among digits"] += 1
+                parts["letter among digits beyond 1"] += len(word) - 1
     elif body[0] == "0":
         parts["digits"] = 1
     elif body[0] in "aAl":
@@ -174,16 +170,6 @@ def parts_of(shape: str) -> Counter[str]:
     else:
         parts.update(body)
     return parts
-
-
-def add_mixed(parts: Counter[str], run: str) -> None:
-    """Price letters or digits of a string that mixes them: such letters are not words."""
-    if run[0] == "0":
-        parts["digits"] += 1
-        return
-    for word in WORD.findall(run):
-        parts["letters among digits"] += 1
-        parts["letter among digits beyond 1"] += len(word) - 1
 
 
 def add_word(parts: Counter[str], word: str, *, before: str | None) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from batchscore.plan.token_shapes import count_tokens
+from batchscore.rows import replace_surrogates
 from batchscore.task import Task
 
 #: Which vocabulary a model uses, by its name (tiktoken's table of models, version 0.14).
@@ -45,8 +46,8 @@ ANSWER_TOKENS = 3
 #: Of a longer text only this many characters are counted, at its beginning, middle and end.
 MOST_COUNTED = 300_000
 
-#: Parts of a message that cost tokens but are not text.
-NOT_TEXT = frozenset({"image_url", "input_audio", "file"})
+#: Parts of a message that cost tokens but are not text. Within a text the quotes would be escaped.
+NOT_TEXT = re.compile(rb'"type":"(?:image_url|input_audio|file)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,17 @@ def from_disk(vocabulary: str) -> Callable[[str], float] | None:
     """Return tiktoken's count; `None` if it is not installed or would have to download."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
     place = Path(tempfile.gettempdir()) / "data-gym-cache" if folder is None else Path(folder)
-    kept = place / hashlib.sha1(ADDRESS.format(vocabulary).encode(), usedforsecurity=False).hexdigest()
+    file = place / hashlib.sha1(ADDRESS.format(vocabulary).encode(), usedforsecurity=False).hexdigest()
     try:
         # With other bytes tiktoken would delete the file and download it.
-        if folder == "" or hashlib.sha256(kept.read_bytes()).hexdigest() != DIGESTS[vocabulary]:
+        if folder == "" or hashlib.sha256(file.read_bytes()).hexdigest() != DIGESTS[vocabulary]:
             return None
         import tiktoken  # type: ignore[import-not-found, unused-ignore] # noqa: PLC0415 - few have it
     except (ImportError, OSError):
         return None
     encoding = tiktoken.get_encoding(vocabulary)
     # Lone surrogates cannot be encoded.
-    return lambda text: float(len(encoding.encode_ordinary(text.encode("utf-8", "replace").decode())))
+    return lambda text: float(len(encoding.encode_ordinary(replace_surrogates(text))))
 
 
 def prompt_tokens(body: bytes, task: Task, count: Callable[[str], float]) -> float:
@@ -121,27 +122,13 @@ def texts_of(message: Mapping[str, Any]) -> list[str]:
     for key, value in message.items():
         if key == "role" or value is None:
             continue
-        if isinstance(value, str):
-            found.append(value)
-        elif key == "content" and isinstance(value, list):
+        if key == "content" and isinstance(value, list):
             found += [
                 part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str)
             ]
         else:
-            found.append(orjson.dumps(value).decode())
+            found.append(value if isinstance(value, str) else orjson.dumps(value).decode())
     return found
-
-
-def holds_more_than_text(body: bytes) -> bool:
-    """Whether a chat prompt has pictures, sound or files, whose tokens are unknown here."""
-    if not any(name.encode() in body for name in NOT_TEXT):
-        return False
-    return any(
-        isinstance(part, dict) and part.get("type") in NOT_TEXT
-        for message in orjson.loads(body)
-        if isinstance(message, dict) and isinstance(message.get("content"), list)
-        for part in message["content"]
-    )
 
 
 def parameter_tokens(params: Mapping[str, Any], count: Callable[[str], float]) -> float:

@@ -61,14 +61,13 @@ class BodyFormat:
         return b"".join((self.head, prompts[0].body, self.tail))
 
     def rename_max_tokens(self) -> bool:
-        """Use `max_completion_tokens` from now on; return False if that is already so."""
-        if not self.may_rename or "max_tokens" not in self.params:
-            return False
-        params = dict(self.params)
-        params["max_completion_tokens"] = params.pop("max_tokens")
-        self.params, self.renamed = params, True
-        self.__post_init__()
-        return True
+        """Use `max_completion_tokens` from now on, if that is allowed; return whether it is used."""
+        if self.may_rename and "max_tokens" in self.params:
+            params = dict(self.params)
+            params["max_completion_tokens"] = params.pop("max_tokens")
+            self.params, self.renamed = params, True
+            self.__post_init__()
+        return self.renamed
 
 
 @dataclass(slots=True)

@@ -31,11 +31,11 @@ class Duplicates:
 
     def add(self, prompt: Prompt, settled: list[Settled]) -> bool:
         """Return whether the prompt is a duplicate, which is settled now or with the other's answer."""
-        key = digest(prompt)
+        key = hashlib.blake2b(prompt.body, digest_size=16).digest()
         answer = self.answers.get(key)
         if answer is not None:
             self.answers.move_to_end(key)
-            settled.append(result_of(prompt, answer))
+            settled.append(Settled(prompt.file, prompt.row, answer, prompt.id, prompt.kept))
         elif key in self.following:
             self.following[key].append(prompt)
             self.waiting += 1
@@ -60,13 +60,3 @@ class Duplicates:
                 self.answers[key] = found.result
                 if len(self.answers) > REMEMBERED:
                     self.answers.popitem(last=False)
-
-
-def digest(prompt: Prompt) -> bytes:
-    """Return the digest that duplicates share."""
-    return hashlib.blake2b(prompt.body, digest_size=16).digest()
-
-
-def result_of(prompt: Prompt, score: Score) -> Settled:
-    """Return the row of a prompt with a score."""
-    return Settled(prompt.file, prompt.row, score, prompt.id, prompt.kept)

@@ -5,7 +5,7 @@ It knows chat messages and cells, not tasks, tables or requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -29,13 +29,17 @@ from batchscore.rows import RowError
 def render_messages_file(messages: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Render:
     """Render a list of messages whose texts are templates."""
     columns = tuple(names.get(name, name) for name in columns_of(messages))
-    templates = [parse_texts(message, names) for message in messages]
+
+    def parse(text: str) -> Template:
+        return rename_columns(parse_template(text, where="the messages file"), names)
+
+    templates = map_texts(list(messages), parse)
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
             if all(is_blank(values[name]) for name in columns):
                 return NO_TEXT
-            return json_bytes([fill_texts(message, values) for message in templates])
+            return json_bytes(map_texts(templates, lambda template: template.fill(values, cell_text)))
         except KeyError as missing:
             return missing_column(missing.args[0])
 
@@ -112,33 +116,18 @@ def read_messages(text: str, *, where: str) -> list[dict[str, Any]]:
 
 
 def columns_of(value: Any, *, where: str = "the messages file") -> tuple[str, ...]:
-    """Return the columns that the texts of a message use, each once."""
-    if isinstance(value, str):
-        return parse_template(value, where=where).columns
-    if isinstance(value, Mapping):
-        value = [item for key, item in value.items() if key != "role"]
-    if isinstance(value, (list, tuple)):
-        return tuple(dict.fromkeys(name for item in value for name in columns_of(item, where=where)))
-    return ()
+    """Return the columns that the texts of messages use, each once."""
+    found: dict[str, None] = {}
+    map_texts(value, lambda text: found.update(dict.fromkeys(parse_template(text, where=where).columns)))
+    return tuple(found)
 
 
-def parse_texts(value: Any, names: Mapping[str, str]) -> Any:
-    """Return a message with its texts parsed into templates."""
-    if isinstance(value, str):
-        return rename_columns(parse_template(value, where="the messages file"), names)
-    if isinstance(value, Mapping):
-        return {key: item if key == "role" else parse_texts(item, names) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [parse_texts(item, names) for item in value]
-    return value
-
-
-def fill_texts(value: Any, values: Mapping[str, Any]) -> Any:
-    """Return a message with its templates filled in."""
-    if isinstance(value, Template):
-        return value.fill(values, cell_text)
+def map_texts(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a part of messages with each text or template changed, except roles."""
+    if isinstance(value, (str, Template)):
+        return change(value)
     if isinstance(value, dict):
-        return {key: fill_texts(item, values) for key, item in value.items()}
+        return {key: item if key == "role" else map_texts(item, change) for key, item in value.items()}
     if isinstance(value, list):
-        return [fill_texts(item, values) for item in value]
+        return [map_texts(item, change) for item in value]
     return value

@@ -1,20 +1,19 @@
-"""What is the prompt of one row?
+"""Which prompt do the settings describe, and what is the prompt of one row?
 
-It knows the task's shape and the row's columns, not files, requests or endpoints. A row without a valid
-prompt gets its error here, and no request is sent for it.
+It knows the task's shape and the row's columns, not files, requests or endpoints. Templates are parsed before
+any row is read. A row without a valid prompt gets its error here, and no request is sent for it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from batchscore.errors import ErrorCode, InputError, setting_name
-from batchscore.prompts.messages import render_messages_file, render_ready_messages
-from batchscore.prompts.spec import PromptSpec, shorten_names
+from batchscore.errors import ErrorCode, InputError, UsageError, setting_name
+from batchscore.prompts.messages import columns_of, read_messages, render_messages_file, render_ready_messages
 from batchscore.prompts.template import (
     NO_TEXT,
     Column,
@@ -25,11 +24,73 @@ from batchscore.prompts.template import (
     is_blank,
     json_bytes,
     missing_column,
+    parse_template,
     rename_columns,
 )
 from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table, UnreadableRow
+from batchscore.settings.slices import PromptSettings
+from batchscore.settings.sources import read_text
+from batchscore.task import Task
 
 NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSpec:
+    """The parsed settings of the prompt: at most one of `column`, `prompt` and `messages` is set.
+
+    `prompt` and `system` are templates; `messages` is a list of chat messages whose texts are templates. With
+    `text_field`, the template's field of that name holds the text, and `column` may name its column. `id` and
+    `keep` name the columns that go into records; `keep == ("*",)` means all.
+    """
+
+    task: Task
+    column: str | None = None
+    prompt: Template | None = None
+    system: Template | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
+    id: str | None = None
+    keep: tuple[str, ...] = ()
+    text_field: str | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of the template or of the messages, each once."""
+        if self.messages is not None:
+            return columns_of(self.messages)
+        return self.prompt.columns if self.prompt is not None else ()
+
+
+def parse_spec(settings: PromptSettings) -> PromptSpec:
+    """Return the prompt that the settings describe; raises `UsageError`."""
+    prompt, system = setting_name("prompt"), setting_name("system")
+    spec = PromptSpec(
+        task=settings.task,
+        column=settings.column,
+        text_field=settings.text_field,
+        prompt=None if settings.prompt is None else parse_template(settings.prompt, where=prompt),
+        system=None if settings.system is None else parse_template(settings.system, where=system),
+        messages=None if settings.messages is None else parse_messages(settings.messages),
+        id=settings.id,
+        keep=settings.keep,
+    )
+    if spec.prompt is not None and not spec.fields:
+        raise UsageError(f"{prompt} uses no {{column}}, so the prompt of all rows would be the same.")
+    if spec.text_field is not None and spec.text_field not in spec.fields:
+        raise UsageError(
+            f"{setting_name('text_field')} {spec.text_field}: the template's fields are "
+            f"{shorten_names(spec.fields)}."
+        )
+    return spec
+
+
+def parse_messages(given: str) -> list[dict[str, Any]]:
+    """Return the messages of a JSON text, or of the file with that name; raises `UsageError`."""
+    where = setting_name("messages")
+    if given.lstrip().startswith("["):
+        return read_messages(given, where=where)
+    where = f"{where} {given}"
+    return read_messages(read_text(given, where), where=where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,48 +133,34 @@ def builder_for(table: Table, spec: PromptSpec) -> PromptBuilder:
     if not empty and spec.id is not None:
         require_columns(table, [spec.id], "id")
     return PromptBuilder(
-        render=render_nothing if empty else render_for(table, spec),
-        id=spec.id,
-        keep=spec.keep,
+        render=(lambda _: NO_TEXT) if empty else render_for(table, spec), id=spec.id, keep=spec.keep
     )
 
 
 def render_for(table: Table, spec: PromptSpec) -> Render:
     """Return the function that renders a row's JSON, for this spec and this table's columns."""
     column = text_column(table, spec)
+    system = spec.system.columns if spec.system is not None else ()
     names: Mapping[str, str] = {}
     if spec.text_field is not None and column is not None and not table.headerless:
         names = {spec.text_field: column}
-    system_columns = columns_read(spec.system, names)
-    if spec.messages is not None:
-        require_columns(table, [names.get(name, name) for name in spec.fields], "messages")
-        return render_messages_file(spec.messages, {**names, **headerless_names(table, spec.fields)})
-    if spec.prompt is not None:
-        columns = columns_read(spec.prompt, names)
-        require_columns(table, columns, "prompt")
-        # A headerless text fills only one column, which prompt and system message may both name.
-        both = (*columns, *system_columns)
-        require_columns(table, both if table.headerless else system_columns, "system")
-        names = {**names, **headerless_names(table, both)}
-        if not spec.task.takes_messages and len(spec.prompt.pieces) == 1:
-            return render_column(names.get(columns[0], columns[0]))
-        return render_template(spec, spec.prompt, names)
-    assert column is not None
-    require_columns(table, system_columns, "system")
-    if spec.task.takes_messages and column == spec.task.input_key and not table.headerless:
-        return render_ready_messages(column, spec.system)
+    own, of_system = ([names.get(name, name) for name in columns] for columns in (spec.fields, system))
+    require_columns(table, own, "prompt" if spec.messages is None else "messages")
+    # A headerless text fills only one column, which prompt and system message may both name.
+    require_columns(table, [*own, *of_system] if table.headerless else of_system, "system")
     if table.headerless:
-        column = TEXT_COLUMN
-    if not spec.task.takes_messages:
-        return render_column(column)
-    return render_template(
-        spec, Template((Column(column),)), headerless_names(table, (column, *system_columns))
-    )
-
-
-def columns_read(template: Template | None, names: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the columns that a template reads, with the names that the table gives them."""
-    return rename_columns(template, names).columns if template is not None else ()
+        names = dict.fromkeys((*own, *of_system, column or TEXT_COLUMN), TEXT_COLUMN)
+    if spec.messages is not None:
+        return render_messages_file(spec.messages, names)
+    template = spec.prompt
+    if template is None:
+        assert column is not None
+        if spec.task.takes_messages and column == spec.task.input_key and not table.headerless:
+            return render_ready_messages(column, spec.system)
+        template = Template((Column(column),))
+    if not spec.task.takes_messages and len(template.pieces) == 1:
+        return render_column(rename_columns(template, names).columns[0])
+    return render_template(spec, template, names)
 
 
 def text_column(table: Table, spec: PromptSpec) -> str | None:
@@ -167,17 +214,6 @@ def require_columns(table: Table, names: Iterable[str], setting: str) -> None:
             )
 
 
-def headerless_names(table: Table, names: Iterable[str]) -> Mapping[str, str]:
-    """Return the column that each name stands for in a headerless table: its only text."""
-    return dict.fromkeys(names, TEXT_COLUMN) if table.headerless else {}
-
-
-def render_nothing(values: Mapping[str, Any]) -> bytes | RowError:
-    """Render a row of a table without columns."""
-    del values
-    return NO_TEXT
-
-
 def render_column(column: str) -> Render:
     """Render one column unchanged: the fast path of embeddings and completions."""
 
@@ -216,3 +252,15 @@ def render_template(spec: PromptSpec, template: Template, names: Mapping[str, st
         )
 
     return render
+
+
+def shorten_names(names: Sequence[str], most: int = 20) -> str:
+    """Return column names for a message; cut if there are many, or if one is so long that it is a cell."""
+    shown = ", ".join(shorten_name(name) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def shorten_name(name: str, most: int = 40) -> str:
+    """Return a column's name without control characters, cut to a usual length."""
+    printable = "".join(char if char.isprintable() else "\ufffd" for char in name[: most + 1])
+    return printable if len(printable) <= most else printable[: most - 1] + "\u2026"

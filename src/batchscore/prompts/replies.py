@@ -100,15 +100,12 @@ class ReplyReader:
             raise InvalidReply("the reply has no choices")
         if len(choices) < self.answers_per_row:
             raise InvalidReply(f"the reply has {len(choices)} of {self.answers_per_row} choices")
-        if len(choices) == 1:
-            return Score(self.text(choices[0]), finish_reason(choices[0]))
-        if all(isinstance(choice.get("index"), int) for choice in choices):
+        if len(choices) > 1 and all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))
         values = [self.text(choice) for choice in choices]
-        reasons = [finish_reason(choice) for choice in choices]
-        if self.answers_per_row > 1:
-            return Score(values, reasons)
-        return Score(values[0], reasons[0])
+        found = [choice.get("finish_reason") for choice in choices]
+        reasons = [reason if isinstance(reason, str) else None for reason in found]
+        return Score(values, reasons) if self.answers_per_row > 1 else Score(values[0], reasons[0])
 
     def text(self, choice: Mapping[str, Any]) -> str | None:
         """Return a choice's text; `None` if the model gave none."""
@@ -170,25 +167,20 @@ def billed_tokens(body: bytes) -> tuple[int, int]:
 
 def vector_from(embedding: Any) -> Block:
     """Return one vector from base64 or from JSON numbers; raises `InvalidReply`."""
+    wrong = "a vector is neither base64 nor numbers"
     try:
-        if isinstance(embedding, str):
-            vector = np.frombuffer(b64decode(embedding, validate=True), dtype="<f4")
-        else:
-            vector = from_numbers(embedding)
+        is_text = isinstance(embedding, str)
+        vector = (
+            np.frombuffer(b64decode(embedding, validate=True), "<f4") if is_text else np.asarray(embedding)
+        )
     except (ValueError, TypeError):
-        raise InvalidReply("a vector is neither base64 nor numbers") from None
+        raise InvalidReply(wrong) from None
+    if vector.dtype.kind not in "iuf":
+        raise InvalidReply(wrong)
     if vector.ndim != 1 or not vector.size:
         raise InvalidReply("a vector is empty")
-    return vector
-
-
-def from_numbers(numbers: Any) -> Block:
-    """Return JSON numbers as float32; raises `ValueError` for anything else."""
-    found = np.asarray(numbers)
-    if found.dtype.kind not in "iuf":
-        raise ValueError
     with np.errstate(over="ignore"):  # a number that is too large becomes infinite, and the caller refuses it
-        return found.astype(np.float32)
+        return vector.astype(np.float32, copy=False)
 
 
 def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
@@ -197,12 +189,6 @@ def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise InvalidReply(f"the reply has no {name}")
     return found
-
-
-def finish_reason(choice: Mapping[str, Any]) -> str | None:
-    """Return why the answer ended, if the service says so."""
-    reason = choice.get("finish_reason")
-    return reason if isinstance(reason, str) else None
 
 
 def token_count(count: Any) -> int:

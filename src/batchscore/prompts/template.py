@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from batchscore.rows import RowError, replace_surrogates
 Render = Callable[[Mapping[str, Any]], "bytes | RowError"]
 
 NO_TEXT = RowError(ErrorCode.EMPTY_INPUT, "The row has no text, so no request was sent.")
+
+BRACES = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 
 
 class UnreadableCellError(ValueError):
@@ -55,39 +58,22 @@ class Template:
 def parse_template(text: str, *, where: str) -> Template:
     """Parse `{column}`, `{{` and `}}`; raises `UsageError`, which names `where`, for a single brace."""
     pieces: list[str | Column] = []
-    literal: list[str] = []
-    at = 0
-    while at < len(text):
-        char = text[at]
-        if char in "{}" and text[at : at + 2] == char * 2:
-            literal.append(char)
-            at += 2
-        elif char == "{":
-            end = text.find("}", at)
-            name = text[at + 1 : end].strip() if end > at else ""
-            if not name or "{" in name:
-                raise UsageError(
-                    f"{where}: the brace at character {at + 1} does not enclose a column; write "
-                    f"{{{{ for a brace."
-                )
-            if literal:
-                pieces.append("".join(literal))
-                literal = []
-            pieces.append(Column(name))
-            at = end + 1
-        elif char == "}":
-            raise UsageError(
-                f"{where}: the brace at character {at + 1} has no opening brace; write }}}} for a brace."
-            )
+    literal, at = "", 0
+    for found in BRACES.finditer(text):
+        literal += text[at : found.start()]
+        at = found.end()
+        brace, name = found[0][0], (found[1] or "").strip()
+        if name:
+            pieces += [literal, Column(name)] if literal else [Column(name)]
+            literal = ""
+        elif found[0] == 2 * brace:
+            literal += brace
         else:
-            end = min(
-                (found for found in (text.find("{", at), text.find("}", at)) if found >= 0), default=len(text)
-            )
-            literal.append(text[at:end])
-            at = end
-    if literal:
-        pieces.append("".join(literal))
-    return Template(tuple(pieces))
+            problem = "does not enclose a column" if brace == "{" else "has no opening brace"
+            character = f"the brace at character {found.start() + 1}"
+            raise UsageError(f"{where}: {character} {problem}; write {2 * brace} for a brace.")
+    literal += text[at:]
+    return Template(tuple([*pieces, literal] if literal else pieces))
 
 
 def cell_text(value: Any) -> str:

@@ -6,7 +6,6 @@ prompt is still too long, it is cut again. This module knows the JSON of a promp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,39 +30,25 @@ def truncate(prompt: Prompt, fitting: float | None) -> Prompt | None:
     """
     fraction = DEFAULT_FRACTION if fitting is None else min(fitting * MARGIN, MARGIN)
     body = orjson.loads(prompt.body)
-    if isinstance(body, str):
-        cut = keep_beginning(body, fraction)
-        return None if cut is None else replace(prompt, body=orjson.dumps(cut), truncated=True)
-    texts = list(texts_of(body))
+    messages = body if isinstance(body, list) else [{"content": body}]
+    texts = texts_of(messages)
     if not texts:
         return None
-    text, replace_text = max(texts, key=lambda found: len(found[0]))
-    cut = keep_beginning(text, fraction)
-    if cut is None:
+    holder, name = max(texts, key=lambda place: len(place[0][place[1]]))
+    length = int(len(holder[name]) * fraction)
+    if length < FEWEST_CHARACTERS:
         return None
-    replace_text(cut)
-    return replace(prompt, body=orjson.dumps(body), truncated=True)
+    holder[name] = holder[name][:length]
+    shorter = body if isinstance(body, list) else messages[0]["content"]
+    return replace(prompt, body=orjson.dumps(shorter), truncated=True)
 
 
-def keep_beginning(text: str, fraction: float) -> str | None:
-    """Return the beginning of a text, or `None` if that is too short."""
-    length = int(len(text) * fraction)
-    return text[:length] if length >= FEWEST_CHARACTERS else None
-
-
-def texts_of(messages: Any) -> list[tuple[str, Callable[[str], None]]]:
-    """Return each text of chat messages with a function that replaces it."""
-    found: list[tuple[str, Callable[[str], None]]] = []
-
-    def add(holder: dict[str, Any], name: str) -> None:
-        found.append((holder[name], lambda text: holder.__setitem__(name, text)))
-
+def texts_of(messages: Any) -> list[tuple[dict[str, Any], str]]:
+    """Return each dictionary that holds a text of chat messages, and the text's key."""
+    found = [(message, "content") for message in messages if isinstance(message.get("content"), str)]
     for message in messages:
         content = message.get("content")
-        if isinstance(content, str):
-            add(message, "content")
-        elif isinstance(content, list):
-            for part in content:
-                if isinstance(part, dict) and isinstance(part.get("text"), str):
-                    add(part, "text")
+        parts = content if isinstance(content, list) else []
+        parts = [part for part in parts if isinstance(part, dict)]
+        found += [(part, "text") for part in parts if isinstance(part.get("text"), str)]
     return found

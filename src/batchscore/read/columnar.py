@@ -102,15 +102,6 @@ def _open_checked(file: InputFile, what: str) -> Iterator[bytes]:
             ) from error
 
 
-def _open_stream(file: InputFile) -> Any:
-    """Open a file to read from start to end."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    return (
-        pa.PythonFile(file.open(), "r") if isinstance(file.path, StoredPath) else open_arrow_file(file.path)
-    )
-
-
 @contextmanager
 def _parquet(file: InputFile) -> Iterator[Any]:
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -150,26 +141,20 @@ def _arrow(file: InputFile) -> Iterator[Any]:
         what = looks_like(head)
         if what is not None and not head.startswith(ARROW_STREAM):
             raise _wrong_format(file, what, "an Arrow file")
-        source = stack.enter_context(_open_stream(file))
-        yield stack.enter_context(pa.ipc.open_stream(source))
+        stored = isinstance(file.path, StoredPath)
+        stream = pa.PythonFile(file.open(), "r") if stored else open_arrow_file(file.path)
+        yield stack.enter_context(pa.ipc.open_stream(stack.enter_context(stream)))
 
 
 def _arrow_batches(file: InputFile) -> Batches:
     """Yield small slices of each record batch; the format needs a full batch in memory."""
     with _arrow(file) as reader:
-        for batch in _record_batches(reader):
+        count = getattr(reader, "num_record_batches", None)  # a stream has none
+        for batch in reader if count is None else map(reader.get_batch, range(count)):
             step = _rows_at_once(batch.nbytes / (batch.num_rows or 1)) if _is_sound(batch) else 1
             for start in range(0, batch.num_rows, step):
                 yield batch.slice(start, step)
             del batch  # before the next one is decompressed
-
-
-def _record_batches(reader: Any) -> Batches:
-    if hasattr(reader, "num_record_batches"):
-        for place in range(reader.num_record_batches):
-            yield reader.get_batch(place)
-    else:
-        yield from reader
 
 
 def _is_sound(batch: pa.RecordBatch) -> bool:
@@ -241,14 +226,6 @@ def _cells(column: pa.Array) -> list[Any]:
     return list(column.to_pylist())
 
 
-def _size(value: object) -> int:
-    """Return about how many bytes a cell or a row takes as text."""
-    if isinstance(value, str):
-        return len(value.encode())
-    if isinstance(value, bytes):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(map(_size, value.values()))
-    if isinstance(value, list):
-        return sum(map(_size, value))
-    return 8
+def _size(values: dict[str, Any]) -> int:
+    """Return about how many bytes a row's cells take as text."""
+    return sum(len(cell if isinstance(cell, bytes) else str(cell).encode()) for cell in values.values())

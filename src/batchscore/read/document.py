@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import InputFile
 from batchscore.read.lines import (
@@ -81,10 +79,6 @@ def _is_json_lines(file: InputFile, limit: int) -> bool:
 
 
 def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(orjson.loads(line), dict)
-    except orjson.JSONDecodeError:
-        pass
     try:
         return isinstance(DECODER.decode(line.decode()), dict)
     except (ValueError, RecursionError):

@@ -12,9 +12,10 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import translate
+from fnmatch import fnmatchcase
+from itertools import dropwhile
 
 from batchscore.errors import InputError, UnreadableFile
 from batchscore.read.trees import FolderEntry, Tree, tree_of
@@ -32,6 +33,7 @@ OUTPUT_MARK = ".batchscore"
 
 _FORMATS = f"{' '.join(TEXT_SUFFIXES)} (also with .gz or .zst) {' '.join(BINARY_SUFFIXES)}"
 _MAGIC = re.compile(r"[*?[]")
+_ANY_FOLDERS = "**"
 _SHOWN = 5
 
 
@@ -89,8 +91,8 @@ def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str 
         before, skipped = len(search.seen_files), len(search.skipped)
         files.extend(search.run(source))
         if len(search.seen_files) == before and not search.known_again:
-            raise _error_of_no_files(tree, source, search.skipped[skipped:])
-    return FoundFiles(tuple(files), tuple(search.skipped))
+            raise _error_of_no_files(tree, source, [*search.skipped.values()][skipped:])
+    return FoundFiles(tuple(files), tuple(search.skipped.values()))
 
 
 def digest(place: Place) -> str:
@@ -173,12 +175,11 @@ class _Search:
     def __init__(self, tree: Tree, root: str, output: Place | None) -> None:
         self._tree = tree
         self._prefix = os.path.join(root, "")
-        self.skipped: list[SkippedFile] = []
+        self.skipped: dict[str, SkippedFile] = {}
         self.seen_files: set[str] = set()
         self.known_again = False  # the last INPUT reached a file of an earlier INPUT
         self._seen_folders: set[str] = set()
-        self._seen_globs: set[tuple[str, tuple[_Pattern, ...]]] = set()
-        self._skipped_names: set[str] = set()
+        self._seen_globs: set[tuple[str, tuple[str, ...]]] = set()
         self._output = tree.within(output)
 
     def run(self, source: _Source) -> Iterator[InputFile]:
@@ -192,8 +193,7 @@ class _Search:
         elif source.kind == "folder":
             yield from self._walk(source.base, self._tree.real(source.base))
         else:
-            patterns = tuple(_pattern(part) for part in source.parts)
-            found = self._glob(source.base, self._tree.real(source.base), patterns)
+            found = self._glob(source.base, self._tree.real(source.base), source.parts)
             yield from sorted(found, key=lambda file: os.fsencode(str(file.path)))
 
     def _file(self, path: str, real: str) -> Iterator[InputFile]:
@@ -223,20 +223,19 @@ class _Search:
     def _entry(self, entry: _WalkEntry) -> Iterator[InputFile]:
         return self._walk(entry.path, entry.real) if entry.folder else self._file(entry.path, entry.real)
 
-    def _glob(self, path: str, real: str, patterns: tuple[_Pattern, ...]) -> Iterator[InputFile]:
+    def _glob(self, path: str, real: str, patterns: tuple[str, ...]) -> Iterator[InputFile]:
         """Yield the matching files below `path`, and all files below a folder that matches completely."""
         if (real, patterns) in self._seen_globs:
             return
         self._seen_globs.add((real, patterns))
-        ahead = _without_stars(patterns)
-        for entry in self._entries(path, real, hidden=bool(ahead) and ahead[0].hidden):
+        # `**` is any number of folders: also none, so the pattern behind it is tried, too.
+        ahead = tuple(dropwhile(_ANY_FOLDERS.__eq__, patterns))
+        for entry in self._entries(path, real, hidden="".join(ahead).startswith(".")):
             # `rests`: what may remain to match below this entry; `**` gives two possibilities.
-            rests = {ahead[1:]} if ahead and ahead[0].matches(entry.name) else set()
-            if patterns[0].stars and not entry.name.startswith("."):
+            rests = {ahead[1:]} if ahead and _matches(ahead[0], entry.name) else set()
+            if patterns[0] == _ANY_FOLDERS and not entry.name.startswith("."):
                 rests.add(patterns)
-            if not rests:
-                continue
-            if any(all(pattern.stars for pattern in rest) for rest in rests):
+            if any(set(rest) <= {_ANY_FOLDERS} for rest in rests):
                 yield from self._entry(entry)
             elif entry.folder:
                 for rest in sorted(rests, key=len):
@@ -284,9 +283,7 @@ class _Search:
 
     def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
         name = self._name(path) + ("/" if folder else "")
-        if name not in self._skipped_names:
-            self._skipped_names.add(name)
-            self.skipped.append(SkippedFile(name, reason))
+        self.skipped.setdefault(name, SkippedFile(name, reason))
 
     def _name(self, path: str) -> str:
         return path_text(path[len(self._prefix) :] or ".")
@@ -304,28 +301,9 @@ class _WalkEntry:
         return os.fsencode(self.name) + (b"/" if self.folder else b"")
 
 
-@dataclass(frozen=True)
-class _Pattern:
-    text: str
-    regex: re.Pattern[str]
-    stars: bool  # `**`: any number of folders
-    hidden: bool
-
-    def matches(self, name: str) -> bool:
-        return name == self.text or (
-            name.startswith(".") <= self.hidden and self.regex.match(name) is not None
-        )
-
-
-def _pattern(text: str) -> _Pattern:
-    return _Pattern(text, re.compile(translate(text)), text == "**", text.startswith("."))
-
-
-def _without_stars(patterns: tuple[_Pattern, ...]) -> tuple[_Pattern, ...]:
-    """Return the rest to match if a leading `**` matches no folder at all."""
-    while patterns and patterns[0].stars:
-        patterns = patterns[1:]
-    return patterns
+def _matches(pattern: str, name: str) -> bool:
+    """Whether one part of a glob matches a name; only a pattern with a leading dot matches hidden files."""
+    return name == pattern or (name.startswith(".") <= pattern.startswith(".") and fnmatchcase(name, pattern))
 
 
 def _suffix(path: str) -> tuple[str, str | None] | None:
@@ -351,9 +329,8 @@ def _error_of_no_files(tree: Tree, source: _Source, skipped: Sequence[SkippedFil
             "matched only by a pattern that starts with a dot)"
         )
     what = "matches no file" if source.kind == "glob" else "holds no file"
-    named = "; ".join(f"{skip.name}: {skip.reason}" for skip in skipped[:_SHOWN])
-    more = f"; and {len(skipped) - _SHOWN} more" if len(skipped) > _SHOWN else ""
-    left = f". Skipped: {named}{more}" if skipped else ""
+    left = _first_of([f"{skip.name}: {skip.reason}" for skip in skipped], "; ")
+    left = f". Skipped: {left}" if skipped else ""
     return InputError(f"{path_text(source.text)} {what} that batchscore reads: {_FORMATS}{left}")
 
 
@@ -371,11 +348,10 @@ def _missing_text(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str
     by_folded = {name.casefold(): name for name in names}
     near = [by_folded[name] for name in difflib.get_close_matches(parts[0].casefold(), by_folded, _SHOWN)]
     if near:
-        return f"{message}. In {tree.shown(base)} there is {_name_list(near)}"
-    return f"{message}. {tree.shown(base)} holds {_name_list(names) if names else 'nothing'}"
+        return f"{message}. In {tree.shown(base)} there is {_first_of([*map(path_text, near)], ', ')}"
+    return f"{message}. {tree.shown(base)} holds {_first_of([*map(path_text, names)], ', ') or 'nothing'}"
 
 
-def _name_list(names: Iterable[str]) -> str:
-    shown = [path_text(name) for name in names]
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more
+def _first_of(texts: Sequence[str], separator: str) -> str:
+    more = [f"and {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
+    return separator.join([*texts[:_SHOWN], *more])

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
-from batchscore.errors import SettingsError, setting_name
 from batchscore.read.columnar import arrow_table, parquet_table
 from batchscore.read.delimited import delimited_table
 from batchscore.read.document import json_table
@@ -20,18 +18,12 @@ from batchscore.rows import Table
 class ReadOptions:
     """How files are read.
 
-    `txt`: whether each line of a txt file is a row, or the whole file. `max_row_bytes`: a larger row gets an
-    error; it also bounds a reader's memory.
+    `txt`: a row of a txt file is one of its "lines", or the whole "document". `max_row_bytes`: a larger row
+    gets an error; it also bounds a reader's memory.
     """
 
-    txt: Literal["lines", "document"] = "lines"
+    txt: str = "lines"
     max_row_bytes: int = 16 * 2**20
-
-    def __post_init__(self) -> None:
-        if self.max_row_bytes < 1:
-            raise SettingsError(f"{setting_name('max_row_bytes')} is {self.max_row_bytes}: use at least 1")
-        if self.txt not in {"lines", "document"}:
-            raise SettingsError(f"{setting_name('txt')} is {self.txt!r}: use 'lines' or 'document'")
 
 
 _READERS: dict[str, Callable[[InputFile, int], Table]] = {

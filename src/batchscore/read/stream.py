@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from io import RawIOBase
 
 from batchscore.errors import UnreadableFile
@@ -83,26 +84,21 @@ def explain_read_errors(name: str) -> Iterator[None]:
     """Turn every failure of the system or a decompressor into `UnreadableFile`."""
     try:
         yield
-    except UnreadableFile:
-        raise
     except EOFError as error:
-        raise UnreadableFile(
-            name, "the compressed data breaks off: copy or compress the file again"
-        ) from error
+        reason = "the compressed data breaks off: copy or compress the file again"
+        raise UnreadableFile(name, reason) from error
     except zlib.error as error:
-        raise UnreadableFile(
-            name, "its name says gzip, but it is not, or is damaged: compress it again, or remove the .gz"
-        ) from error
-    except StoreFailure as error:
-        raise UnreadableFile(name, f"{error.reason}; {error.advice}") from error
-    except PermissionError as error:
-        raise UnreadableFile(name, "no permission to read it: check its owner and mode") from error
+        reason = "its name says gzip, but it is not, or is damaged: compress it again, or remove the .gz"
+        raise UnreadableFile(name, reason) from error
     except OSError as error:
-        if error.errno is None:  # raised by pyarrow's zstd decompressor
-            raise UnreadableFile(
-                name, "its name says zstd, but it is not, is damaged or breaks off: compress it again"
-            ) from error
-        raise UnreadableFile(name, f"the system reports: {error.strerror}") from error
+        reason = f"the system reports: {error.strerror}"
+        if isinstance(error, StoreFailure):
+            reason = f"{error.reason}; {error.advice}"
+        elif isinstance(error, PermissionError):
+            reason = "no permission to read it: check its owner and mode"
+        elif error.errno is None:  # raised by pyarrow's zstd decompressor
+            reason = "its name says zstd, but it is not, is damaged or breaks off: compress it again"
+        raise UnreadableFile(name, reason) from error
 
 
 @contextmanager
@@ -114,11 +110,6 @@ def text_blocks(file: InputFile, *, size: int = BLOCK, cap: int | None = None) -
     """
     with explain_read_errors(file.name), file.open() as raw:
         yield _cut_blocks(_check_text(file, _OPENERS[file.compression](file, raw)), min(size, BLOCK), cap)
-
-
-def _read_plain(_: InputFile, raw: RawIOBase) -> Iterator[bytes]:
-    while block := raw.read(BLOCK):
-        yield block
 
 
 def _gunzip(_: InputFile, raw: RawIOBase) -> Iterator[bytes]:
@@ -175,7 +166,7 @@ def _zstd_blocks(raw: RawIOBase, sizes: Iterable[int]) -> Iterator[bytes]:
 
 
 _OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = {
-    None: _read_plain,
+    None: lambda _, raw: iter(partial(raw.read, BLOCK), b""),
     "gz": _gunzip,
     "zst": _unzstd,
 }

@@ -5,7 +5,7 @@ skipped.
 """
 
 # Paths are strings: a Path for each entry would take longer than the walk.
-# ruff: noqa: PTH100, PTH114, PTH116
+# ruff: noqa: PTH100, PTH116
 
 from __future__ import annotations
 
@@ -28,7 +28,15 @@ FolderEntry = os.DirEntry[str] | StoredEntry
 
 
 class LocalTree:
-    """The folders of this machine. Failures raise `OSError`, with the reason as its `strerror`."""
+    """The folders of this machine. Failures raise `OSError`, with the reason as its `strerror`.
+
+    `size` is in bytes, `place` is what opens a file, `shown` is a path as text that UTF-8 can encode.
+    """
+
+    is_link = staticmethod(os.path.islink)
+    size = staticmethod(os.path.getsize)
+    place = Path
+    shown = staticmethod(path_text)
 
     def absolute(self, text: str) -> str:
         """Return the path of an INPUT."""
@@ -43,10 +51,6 @@ class LocalTree:
             return None
         return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
 
-    def is_link(self, path: str) -> bool:
-        """Whether there is a link, also a broken one."""
-        return os.path.islink(path)
-
     def real(self, path: str) -> str:
         """Return the path with links resolved."""
         return os.path.realpath(path)
@@ -59,18 +63,6 @@ class LocalTree:
         """List a folder, unsorted."""
         with os.scandir(folder) as scan:
             return list(scan)
-
-    def size(self, path: str) -> int:
-        """Return a file's size in bytes."""
-        return os.stat(path).st_size
-
-    def place(self, path: str) -> Path:
-        """Return the place of a file, to open it."""
-        return Path(path)
-
-    def shown(self, path: str) -> str:
-        """Return a path as text that UTF-8 can encode."""
-        return path_text(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +119,15 @@ Tree = LocalTree | StoredTree
 
 def tree_of(inputs: Iterable[str]) -> Tree:
     """Return the tree that holds all INPUTs; raises `InputError` if there are several."""
-    trees: list[Tree] = []
-    for text in inputs:
-        tree = StoredTree(stored_path(text).at("")) if is_uri(text) else LOCAL
-        if tree not in trees:
-            trees.append(tree)
+    found = (StoredTree(stored_path(text).at("")) if is_uri(text) else LOCAL for text in inputs)
+    trees: list[Tree] = list(dict.fromkeys(found))
     if len(trees) > 1:
         names = [str(tree.bucket) if isinstance(tree, StoredTree) else "this machine" for tree in trees]
         raise InputError(
             f"the INPUTs are in {' and '.join(names)}, so their files have no common folder: "
             "score them in separate runs, each with its own output"
         )
-    return trees[0] if trees else LOCAL
+    return trees[0]
 
 
 LOCAL = LocalTree()

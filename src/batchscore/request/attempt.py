@@ -7,18 +7,25 @@ Whether to send again is decided in `retry`.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, duration_text
-from batchscore.request.clock import Clock
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
-from batchscore.request.outcome import ANSWERED, Action, Outcome, classify, failure_outcome, refused_alone
+from batchscore.request.outcome import (
+    ANSWERED,
+    Action,
+    Outcome,
+    classify,
+    failure_outcome,
+    refused_alone,
+    wait_seconds,
+)
 from batchscore.request.quota.windows import Ticket
-from batchscore.request.reply_headers import wait_seconds
-from batchscore.request.timeouts import Flight, Timeouts
+from batchscore.request.timeouts import Clock, Flight, Timeouts
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply
 
@@ -175,16 +182,12 @@ class Requester(Generic[T]):
             return Outcome(Action.STOP, ErrorCode.CONNECTION_ERROR, reason.text, needs_action=True)
         except asyncio.CancelledError:
             waited = self.clock.monotonic() - flight.started
-            if not flight.overdue or self.ending:
+            if not flight.overdue or self.closed or self.stop.is_set():
                 self.listen(Attempt(0, None, waited, "interrupted", deployment=deployment.name))
                 raise
-            undo_cancel(flight.task)
+            if sys.version_info >= (3, 11):
+                flight.task.uncancel()  # it was our timeout; older Pythons do not count cancels
             return failure_outcome(ErrorCode.TIMEOUT, f"waited {duration_text(waited)}")
-
-    @property
-    def ending(self) -> bool:
-        """Whether a cancelled task should really end."""
-        return self.closed or self.stop.is_set()
 
     def judge_lost(
         self, request: Request, deployment: Deployment, started: float, outcome: Outcome
@@ -231,23 +234,20 @@ class Requester(Generic[T]):
 
     async def is_for_one_request(self, deployment: Deployment, outcome: Outcome) -> bool:
         """Whether a refusal of everything is for this request only, as from a firewall that reads it."""
-        answers = deployment.health.last_success is not None and outcome.code is not ErrorCode.RATE_LIMITED
-        return answers and not self.ending and (await self.probe(deployment)).action is Action.KEEP
+        if deployment.health.last_success is None or outcome.code is ErrorCode.RATE_LIMITED:
+            return False
+        stopping = self.closed or self.stop.is_set()
+        return not stopping and (await self.probe(deployment)).action is Action.KEEP
 
     async def judge_long_wait(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T]:
         """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too."""
         wait = duration_text(seconds)
         if (await self.probe(deployment)).action is not Action.RETRY:
-            return Result(
-                Outcome(
-                    Action.SPLIT,
-                    ErrorCode.OVER_QUOTA,
-                    f"The service asks to wait {wait} for this request alone: it is larger than the "
-                    "deployment's limit ever allows.",
-                    outcome.status,
-                    "never fits",
-                )
+            text = (
+                f"The service asks to wait {wait} for this request alone: it is larger than the deployment's "
+                "limit ever allows."
             )
+            return Result(Outcome(Action.SPLIT, ErrorCode.OVER_QUOTA, text, outcome.status, "never fits"))
         longest = self.deployments.most_outage_seconds
         if seconds <= longest or self.deployments.others_up(deployment):
             deployment.pause(seconds)
@@ -314,10 +314,3 @@ def cause_of(outcome: Outcome) -> str:
     if outcome.action is Action.STOP and outcome.code is ErrorCode.INVALID_REQUEST:
         return "not_found"
     return outcome.code.value
-
-
-def undo_cancel(task: asyncio.Task[object]) -> None:
-    """Withdraw a cancel that was our timeout, if Python counts them (3.11)."""
-    uncancel = getattr(task, "uncancel", None)
-    if uncancel is not None:
-        uncancel()

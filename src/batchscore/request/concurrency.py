@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from batchscore.request.clock import Clock
+from batchscore.request.timeouts import Clock
 
 #: In flight after the first reply: few, since all may be refused. If the reply named the quota, twice what
 #: latency times rate needs, up to a bound above which it grows only while that helps.
@@ -41,31 +41,23 @@ MOST_ROWS = 16_384
 FEWEST_BY_MEMORY = 4
 
 
-@dataclass(slots=True)
-class ThreadLoad:
-    """How busy the thread that sends the requests is."""
+def thread_load(clock: Clock) -> Callable[[], float]:
+    """Return a function that gives the part of the time since its last call in which this thread worked."""
+    before = clock.monotonic(), time.thread_time()
 
-    clock: Clock
-    measured_at: float = field(init=False)
-    worked: float = field(default_factory=time.thread_time)
+    def load() -> float:
+        nonlocal before
+        (then, worked), before = before, (clock.monotonic(), time.thread_time())
+        return (before[1] - worked) / max(before[0] - then, 1e-9)
 
-    def __post_init__(self) -> None:
-        """Begin now."""
-        self.measured_at = self.clock.monotonic()
-
-    def share(self) -> float:
-        """Return the part of the time since the last call in which this thread worked."""
-        now, worked = self.clock.monotonic(), time.thread_time()
-        share = (worked - self.worked) / max(now - self.measured_at, 1e-9)
-        self.measured_at, self.worked = now, worked
-        return share
+    return load
 
 
 @dataclass(slots=True)
 class Concurrency:
     """The bound of one deployment: at most `most`, at least 1. `rows` is the number in a full request.
 
-    `busy` gives the part of the time since its last call in which this thread worked.
+    `busy` is the function of `thread_load`.
     """
 
     most: int

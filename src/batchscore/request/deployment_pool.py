@@ -12,11 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from batchscore.errors import BatchscoreError, BrokenInvariant, Outage, ServiceRefused, duration_text
-from batchscore.request.clock import Clock
-from batchscore.request.deployment import Deployment
-from batchscore.request.health import FIRST_PROBE_SECONDS, State
+from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, State
 from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
+from batchscore.request.timeouts import Clock
 
 #: Sends a small request of our own to a deployment and judges the reply.
 Probe = Callable[[Deployment], Awaitable[Outcome]]
@@ -155,20 +154,19 @@ class DeploymentPool:
                 return
             if not announced and now - down_at > 2 * FIRST_PROBE_SECONDS:
                 announced = True
-                self.notice(self.outage_notice(deployment))
+                self.announce_outage(deployment)
             self.judge_outage(now)
             if health.state is not State.DOWN:
                 return
 
-    def outage_notice(self, deployment: Deployment) -> str:
-        """Return the notice for the beginning of an outage."""
+    def announce_outage(self, deployment: Deployment) -> None:
+        """Send a notice of the beginning of an outage."""
         last = deployment.health.last_outcome
         reason = f" ({last.reason.rstrip('.')})" if last is not None else ""
+        rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
         if self.others_up(deployment):
             rest = "Other deployments do its work until it responds."
-        else:
-            rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
-        return f"{deployment.name} does not respond{reason}. {rest}"
+        self.notice(f"{deployment.name} does not respond{reason}. {rest}")
 
     def longest_outage(self, deployment: Deployment) -> float:
         """Return how many seconds an outage of this deployment may last."""
@@ -179,21 +177,19 @@ class DeploymentPool:
     def judge_outage(self, now: float) -> None:
         """End the run if every remaining deployment has been down for too long."""
         remaining = [member for member in self.members if member.health.state is not State.STOPPED]
+        since = [member.health.failing_since or now for member in remaining]
         if not all(
-            member.health.state is State.DOWN
-            and now - (member.health.failing_since or now) >= self.longest_outage(member)
-            for member in remaining
+            member.health.state is State.DOWN and now - began >= self.longest_outage(member)
+            for member, began in zip(remaining, since, strict=True)
         ):
             return
-        since = min(member.health.failing_since or now for member in remaining)
-        last = remaining[0].health.last_outcome
-        text = (
-            f"the service has not responded for {duration_text(now - since)}. {last.reason if last else ''}"
-        )
+        last = {member.name: member.health.last_outcome for member in remaining}
+        reasons = {name: outcome.reason for name, outcome in last.items() if outcome is not None}
+        who, why = "the service has not", " ".join(reasons.values())
         if len(remaining) > 1:
-            reasons = [(member.name, member.health.last_outcome) for member in remaining]
-            each = " ".join(f"{name}: {outcome.reason}" for name, outcome in reasons if outcome is not None)
-            text = f"no deployment has responded for {duration_text(now - since)}. {each}"
+            who = "no deployment has"
+            why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        text = f"{who} responded for {duration_text(now - min(since))}. {why}"
         permanent = all(member.health.needs_action for member in remaining)
         self.end_run(ServiceRefused(text) if permanent else Outage(text))
 

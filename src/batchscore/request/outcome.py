@@ -1,14 +1,19 @@
-"""What does a reply mean for the rows of its request?
+"""What does a reply mean: for the rows of its request, for the wait before the next one, and for the quota?
 
-A pure table from status and code to one of a few outcomes. It judges by status and code, never by the
-words of a message, with one exception that says so. Messages for records are our own: the service's may
-quote the input.
+A pure table from status and code to one of a few outcomes. It judges by status and code, never by the words
+of a message, with one exception that says so. Messages for records are our own: the service's may quote the
+input. In headers, absent, unreadable and negative values mean "unknown". Zero does too, except in a remaining
+amount: Azure sends -1 and 0 if it does not know (facts seen 2026-09).
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timezone
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -81,53 +86,33 @@ CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
 #: 429 codes that waiting does not help (OpenAI's error codes page, seen 2026-09).
 EXHAUSTED_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 
-REDIRECTED = (
-    ErrorCode.INVALID_REQUEST,
-    "the endpoint redirects requests ({}). Check its address: redirects are not followed.",
-)
 _NOT_FOUND = (
-    ErrorCode.INVALID_REQUEST,
-    (
-        f"no such model, deployment or path ({{}}). Check {setting_name('model')}, "
-        f"{setting_name('deployment')}, {setting_name('api_version')} and the endpoint's path."
-    ),
+    f"no such model, deployment or path ({{}}). Check {setting_name('model')}, {setting_name('deployment')}, "
+    f"{setting_name('api_version')} and the endpoint's path."
 )
-_NOT_ACCEPTED = (
-    ErrorCode.INVALID_REQUEST,
-    "the endpoint does not accept such requests at all ({}). Check its address.",
-)
+_NOT_ACCEPTED = "the endpoint does not accept such requests at all ({}). Check its address."
 
-#: Statuses with which a deployment refuses every request; the braces are for the status and its code.
+#: Statuses (300: any redirect) with which a deployment refuses every request. The braces are for the status
+#: and its code.
 REFUSALS_OF_ALL = {
-    401: (
-        ErrorCode.INVALID_REQUEST,
-        (
-            "the service refused the credentials (401). Check the key or the sign-in, and that they belong "
-            "to this endpoint. If none was given, set the variable BATCHSCORE_API_KEY."
-        ),
-    ),
+    300: "the endpoint redirects requests ({}). Check its address: redirects are not followed.",
+    401: "the service refused the credentials (401). Check the key or the sign-in, and that they belong to "
+    "this endpoint. If none was given, set the variable BATCHSCORE_API_KEY.",
     # Services with prepaid credit say 402 (DeepSeek's and OpenRouter's error pages).
-    402: (ErrorCode.RATE_LIMITED, "the quota is exhausted ({}). Add credit or request a higher quota."),
-    403: (
-        ErrorCode.INVALID_REQUEST,
-        (
-            "access is denied ({}). Check that the key or identity may use this model; on Azure with Entra "
-            "ID it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a "
-            "suspended resource gives the same reply."
-        ),
-    ),
+    402: "the quota is exhausted ({}). Add credit or request a higher quota.",
+    403: "access is denied ({}). Check that the key or identity may use this model; on Azure with Entra ID "
+    "it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a suspended resource "
+    "gives the same reply.",
     404: _NOT_FOUND,
     405: _NOT_FOUND,
     406: _NOT_ACCEPTED,
-    407: (
-        ErrorCode.CONNECTION_ERROR,
-        "the proxy requires authentication (407). Put its user and password into HTTPS_PROXY.",
-    ),
+    407: "the proxy requires authentication (407). Put its user and password into HTTPS_PROXY.",
     410: _NOT_FOUND,
     415: _NOT_ACCEPTED,
     426: _NOT_ACCEPTED,
     501: _NOT_FOUND,
 }
+_CODES_OF_REFUSALS = {402: ErrorCode.RATE_LIMITED, 407: ErrorCode.CONNECTION_ERROR}
 
 #: Services say "too long" for embeddings in words only; the one case in which words count.
 TOO_LONG_WORDS = re.compile(
@@ -152,11 +137,12 @@ def classify(reply: Reply) -> Outcome:
     detail = " ".join(part for part in (code, f"parameter {param}" if param else "") if part)
     if status in CONTENT_STATUSES or (status == 403 and code in CONTENT_CODES):
         return content_outcome(body, status, code, param, detail)
-    exhausted = status == 429 and code in EXHAUSTED_CODES
-    refusal = REDIRECTED if status < 400 else REFUSALS_OF_ALL.get(402 if exhausted else status)
+    kind = 300 if status < 400 else 402 if status == 429 and code in EXHAUSTED_CODES else status
+    refusal = REFUSALS_OF_ALL.get(kind)
     if refusal is not None:
         action = Action.RENEW_TOKEN if status == 401 else Action.STOP
-        return Outcome(action, refusal[0], refusal[1].format(status_text(status, detail)), status)
+        cause = _CODES_OF_REFUSALS.get(kind, ErrorCode.INVALID_REQUEST)
+        return Outcome(action, cause, refusal.format(status_text(status, detail)), status)
     # 408, 409, 5xx, and gateways' own (424, 499): none is the row's fault.
     failure = ErrorCode.RATE_LIMITED if status == 429 else ErrorCode.SERVER_ERROR
     return Outcome(Action.RETRY, failure, error_text(failure, status, detail), status)
@@ -179,10 +165,7 @@ def content_outcome(body: dict[str, Any], status: int, code: str, param: str, de
 
 
 def fitting_part(message: str) -> float | None:
-    """Return limit / requested if a message names both.
-
-    As in "... maximum context length is 8192 tokens, however you requested 10000 tokens ...".
-    """
+    """Return limit / requested if a message names both ("is 8192 tokens, however you requested 10000 …")."""
     counts = TOKEN_COUNTS.search(message)
     if counts is None:
         return None
@@ -192,11 +175,8 @@ def fitting_part(message: str) -> float | None:
 
 def failure_outcome(code: ErrorCode, detail: str = "", *, needs_action: bool = False) -> Outcome:
     """Return what a timeout, a broken connection or an unusable reply means."""
-    text = ERROR_TEXTS[code]
-    if not text.endswith("."):
-        text = f"{text}: {detail}" if detail else text
-        text = text if text.endswith("?") else f"{text}."
-    return Outcome(Action.RETRY, code, text, needs_action=needs_action)
+    text = f"{ERROR_TEXTS[code]}: {detail}" if detail else ERROR_TEXTS[code]
+    return Outcome(Action.RETRY, code, text if text.endswith("?") else f"{text}.", needs_action=needs_action)
 
 
 def refused_alone(outcome: Outcome) -> Outcome:
@@ -230,3 +210,91 @@ def status_text(status: int, detail: str) -> str:
 def error_text(code: ErrorCode, status: int, detail: str) -> str:
     """Return our message for a code, with the status and the service's own code."""
     return f"{ERROR_TEXTS[code]} ({status_text(status, detail)})."
+
+
+DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
+
+RESET = "x-ratelimit-reset-"
+REMAINING = "x-ratelimit-remaining-"
+
+
+def wait_seconds(headers: Mapping[str, str], *, limited: bool, now: float) -> float | None:
+    """Return the seconds to wait by `retry-after-ms`, `retry-after`, else `x-ratelimit-reset-*`.
+
+    `headers` are looked up by lower-case names; `now` is in seconds since 1970. `retry-after` may be seconds,
+    with decimals, or an HTTP date (RFC 9110, 10.2.3). Resets are in every reply, so they count only if that
+    quota was the reason (`limited`), and only for what is used up. The longer of two counts. Never raises.
+    """
+    seconds = positive(headers.get("retry-after-ms"), unit_seconds=0.001)
+    if seconds is not None:
+        return seconds
+    after = headers.get("retry-after")
+    seconds = positive(after)
+    if seconds is None and after:
+        seconds = until_date(after, now)
+    if seconds is not None:
+        return seconds
+    if not limited:
+        return None
+    lower = {name.lower(): value for name, value in headers.items()}
+    resets = {name: value for name, value in lower.items() if name.startswith(RESET)}
+    used_up = [name for name in resets if number(lower.get(name.replace(RESET, REMAINING))) == 0]
+    waits = [duration(resets[name]) for name in used_up or resets]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def number(text: str | None) -> float | None:
+    """Return a finite number that is not negative, else `None`."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def positive(text: str | None, *, unit_seconds: float = 1.0) -> float | None:
+    """Return a positive finite number, in seconds if it has a unit, else `None`."""
+    return (number(text) or 0.0) * unit_seconds or None
+
+
+def until_date(text: str, now: float) -> float | None:
+    """Return the seconds until an HTTP date; `None` if it has passed or is not a date."""
+    try:
+        then = parsedate_to_datetime(text)
+        seconds = (then if then.tzinfo else then.replace(tzinfo=timezone.utc)).timestamp() - now
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return seconds if seconds > 0 else None
+
+
+def duration(text: str) -> float | None:
+    """Return the seconds of `1s`, `6m0s`, `120ms` or a bare number, else `None`."""
+    bare = positive(text)
+    if bare is not None:
+        return bare
+    match = DURATION.match(text.strip())
+    if match is None or not text.strip():
+        return None
+    hours, minutes, seconds, milliseconds = (float(group or 0) for group in match.groups())
+    total = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+    return total if math.isfinite(total) and total > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitHeaders:
+    """The quota in a reply's headers: limits and what remains, each `None` if unknown."""
+
+    tokens: float | None = None
+    requests: float | None = None
+    remaining_tokens: float | None = None
+
+
+def limit_headers(headers: Mapping[str, str]) -> LimitHeaders:
+    """Return the `x-ratelimit-*` of a reply. Never raises.
+
+    A remaining amount without its limit is ignored, since services that send placeholders send both.
+    """
+    tokens = positive(headers.get("x-ratelimit-limit-tokens"))
+    requests = positive(headers.get("x-ratelimit-limit-requests"))
+    remaining = number(headers.get("x-ratelimit-remaining-tokens")) if tokens is not None else None
+    return LimitHeaders(tokens, requests, remaining)

@@ -126,14 +126,6 @@ class AttemptLoop(Generic[T]):
             last = unjudged.pop() if unjudged else await self.send_anywhere(request)
             return last
 
-        def is_enough(state: tenacity.RetryCallState) -> bool:
-            del state
-            return self.stop.is_set() or self.is_used_up(request.budget) or self.should_halve(request, *last)
-
-        def give_up(state: tenacity.RetryCallState) -> tuple[Deployment, Result[T]]:
-            del state
-            return last
-
         async def back_off(seconds: float) -> None:
             deployment.backing_off += 1
             try:
@@ -147,13 +139,15 @@ class AttemptLoop(Generic[T]):
 
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_result(lambda result: result[1].outcome.action is Action.RETRY),
-            stop=is_enough,
+            stop=lambda _: (
+                self.stop.is_set() or self.is_used_up(request.budget) or self.should_halve(request, *last)
+            ),
             wait=wait,
-            retry_error_callback=give_up,
+            retry_error_callback=lambda _: last,
             sleep=back_off,
         )
-        final: tuple[Deployment, Result[T]] = await retrying(next_result)
-        return final
+        await retrying(next_result)
+        return last
 
     def is_used_up(self, budget: RetryBudget) -> bool:
         """Whether a request has had its attempts."""

@@ -150,23 +150,21 @@ def describe_error(error: BaseException) -> str:
     """Return what failed, in a few words without request content."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return "the TLS handshake failed; is a certificate authority missing (SSL_CERT_FILE)?"
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return f"cannot connect to the proxy at {error.host}:{error.port} ({os_error_text(error.os_error)})"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy refused ({error.status})"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the host name cannot be resolved"
     if isinstance(error, aiohttp.ClientConnectorError):
-        if isinstance(error.os_error, ConnectionRefusedError):
-            return f"nothing listens at {error.host}:{error.port}"
-        return f"cannot connect to {error.host}:{error.port} ({os_error_text(error.os_error)})"
+        what, cause = f"{error.host}:{error.port}", error.os_error
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            what = f"the proxy at {what}"
+        elif isinstance(cause, ConnectionRefusedError):
+            return f"nothing listens at {what}"
+        # The error's own text may hold addresses.
+        number = cause.errno or 0
+        return f"cannot connect to {what} ({os.strerror(number) if number > 0 else type(cause).__name__})"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
         return "the service closed the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the reply was cut off"
     return type(error).__name__
-
-
-def os_error_text(error: OSError) -> str:
-    """Return the system's text for an error, without addresses."""
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else type(error).__name__

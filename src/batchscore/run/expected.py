@@ -16,7 +16,6 @@ from pathlib import Path
 from batchscore.engine import end_task
 from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.extent import FOR_A_RUN, bytes_to_read
-from batchscore.plan.make import measure_requests, measurement_for, token_counter_of
 from batchscore.plan.measure import Measurement
 from batchscore.plan.survey import Survey
 from batchscore.rows import Expected, Listen
@@ -40,35 +39,31 @@ async def announce_expected(settings: Settings, survey: Survey, listen: Listen) 
         yield
         return
     scored = AlreadyScored(settings.rows_per_part)
-    measurement = measurement_for(settings, survey, scored, token_counter_of(settings), FOR_A_RUN)
-    measurement.clock = time.thread_time
+    measurement = Measurement(settings, survey, scored, FOR_A_RUN, clock=time.thread_time)
     files = [ready.file for ready in survey.ready]
     # A store takes its time, however little is read.
-    if sum(map(bytes_to_read, files)) <= SMALL_BYTES and all(isinstance(file.path, Path) for file in files):
-        found = expected(settings, measurement)
-        if found is not None:
-            listen(found)
-        yield
-        return
+    small = sum(map(bytes_to_read, files)) <= SMALL_BYTES and all(isinstance(one.path, Path) for one in files)
 
     async def look() -> None:
-        await asyncio.sleep(LOOK_AFTER_SECONDS)
-        found = await asyncio.to_thread(expected, settings, measurement)
+        await asyncio.sleep(0 if small else LOOK_AFTER_SECONDS)
+        found = await asyncio.to_thread(expected, measurement)
         if found is not None:
             listen(found)
 
     looking = asyncio.create_task(look())
     try:
+        if small:
+            await looking
         yield
     finally:
         measurement.stop.set()
         await end_task.end(looking)
 
 
-def expected(settings: Settings, measurement: Measurement) -> Expected | None:
+def expected(measurement: Measurement) -> Expected | None:
     """Return the expected work; `None` if the look failed, since the run itself reports what is wrong."""
     try:
-        totals = measure_requests(settings, measurement)
+        totals = measurement.measure()
     except Exception:
         return None
     return Expected(

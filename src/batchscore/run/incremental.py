@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from batchscore.errors import UnreadableFile, setting_name
 from batchscore.output.incremental.carry_over import carry_over as carry_over_file
-from batchscore.output.incremental.known_answers import index_answers
+from batchscore.output.incremental.carry_over import index_answers
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import Survey, open_rows
-from batchscore.read import digest
+from batchscore.read.files import digest
 from batchscore.rows import Listen, Notice
 from batchscore.stores.address import Place
 
@@ -89,7 +89,7 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
 
 def removed_inputs(survey: Survey, ledger: NextLedger) -> list[str]:
     """Return the files that have scores in the output and are no longer among the inputs."""
-    present = {ready.file.name for ready in survey.ready} | {each.file for each in survey.problems}
+    present = {ready.file.name for ready in survey.ready} | {each.name for each in survey.problems}
     return sorted(ledger.visible.manifests.keys() - present)
 
 
@@ -99,10 +99,9 @@ def hidden_input(survey: Survey, ledger: NextLedger) -> tuple[str, str] | None:
     Such a place is a folder that cannot be listed, or a link to a place that is not mounted.
     """
     removed = removed_inputs(survey, ledger)
-    for skipped in survey.skipped if removed else ():
-        place = skipped.name.rstrip("/")
+    for skipped in survey.skipped:
         for file in removed:
-            if file == place or file.startswith(f"{place}/"):
+            if f"{file}/".startswith(f"{skipped.name.rstrip('/')}/"):
                 return file, f"{skipped.name}: {skipped.reason}"
     return None
 

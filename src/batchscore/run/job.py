@@ -8,18 +8,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 
 from batchscore.engine import end_task
 from batchscore.engine.engine import Engine
-from batchscore.errors import BatchscoreError, OutputError
+from batchscore.errors import OutputError
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import Part
 from batchscore.rows import Attempt, Event, FileFinished, Listen, RowError, RowsSettled, Score, Settled
-from batchscore.run.preflight import OpenEngine
 from batchscore.run.prompt_source import PromptSource
 from batchscore.run.stop import Stop
 from batchscore.task import Task
@@ -41,7 +40,7 @@ class Job:
     task: Task
     source: PromptSource
     ledger: Ledger
-    open_engine: OpenEngine
+    open_engine: Callable[..., AbstractAsyncContextManager[Engine]]
     listen: Listen
     stop: Stop
     drain_seconds: float
@@ -51,12 +50,30 @@ class Job:
 
     async def run(self) -> tuple[FileFinished, ...]:
         """Score everything and return each file's figures; an error that ends the run goes to `stop`."""
-        for problem in self.source.survey.problems:
-            self.finish_unreadable(problem.file, problem.reason)
+        for each in self.source.survey.problems:
+            figures = FileFinished(each.name, "unreadable", 0, 0, 0, 0, problem=each.reason, complete=False)
+            self.finish(figures)
+        with self.stop.keep_error():
+            await self.settle_all()
+        through = self.source.through
+        for name in [*through, *(name for name in self.ledger.open if name not in through)]:
+            with self.stop.keep_error():
+                await self.close(name)
+        with self.stop.keep_error():
+            self.ledger.close()
+        return *self.finished, *self.unfinished()
+
+    async def settle_all(self) -> None:
+        """Send what is not settled, and take the results until there are no more or the run must stop."""
         prompts = self.source.prompts()
         try:
             await self.source.digest_complete_files()
-            engine = self.open_engine(prompts, self.charge_and_listen, self.stop, self.ledger.dimensions)
+            engine = self.open_engine(
+                prompts,
+                listen=self.charge_and_listen,
+                stop=self.stop.event,
+                dimensions=self.ledger.dimensions,
+            )
             # Closed here, so that an output that fails ends the requests at once and not some time later.
             async with engine as running, aclosing(running.settled()) as settled:
                 running.drain_seconds = self.drain_seconds
@@ -72,24 +89,11 @@ class Job:
                 finally:
                     await end_task.end(pulse)
             await self.write_behind(0)
-        except BatchscoreError as error:
-            self.stop.fail(error)
         finally:
             prompts.close()
             if self.writer is not None:
                 # What it could not write is tried again when its file is closed.
                 await asyncio.wait([self.writer])
-        through = self.source.through
-        for name in [*through, *(name for name in self.ledger.open if name not in through)]:
-            try:
-                await self.close(name)
-            except BatchscoreError as error:
-                self.stop.fail(error)
-        try:
-            self.ledger.close()
-        except BatchscoreError as error:
-            self.stop.fail(error)
-        return *self.finished, *self.unfinished()
 
     def charge_and_listen(self, event: Event) -> None:
         """Charge a request's tokens to its rows, and pass the event on."""
@@ -108,11 +112,10 @@ class Job:
         """Report settled rows to the listener."""
         errors = Counter(row.result.code for row in rows if isinstance(row.result, RowError))
         reasons: Counter[str] = Counter()
-        if self.task.answer == "text":
-            for row in rows:
-                if isinstance(row.result, Score):
-                    found = row.result.finish_reason
-                    reasons.update(str(each) for each in (found if isinstance(found, list) else [found]))
+        for row in rows if self.task.answer == "text" else ():
+            if isinstance(row.result, Score):
+                found = row.result.finish_reason
+                reasons.update(str(each) for each in (found if isinstance(found, list) else [found]))
         self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons))
 
     async def publish(self, part: Part) -> None:
@@ -178,15 +181,14 @@ class Job:
             await asyncio.to_thread(self.ledger.finish, name)
         source.digests.pop(name, None)
         ended = manifest.state == "complete" or (progress is not None and progress.ended)
-        self.finished.append(self.figures(name, manifest.state, unscored, complete=ended))
-        self.listen(self.finished[-1])
+        self.finish(self.figures(name, manifest.state, unscored, complete=ended))
         if failure is not None:
             raise failure
 
-    def finish_unreadable(self, name: str, reason: str) -> None:
-        """Report the figures of a file that cannot be opened for scoring."""
-        self.finished.append(FileFinished(name, "unreadable", 0, 0, 0, 0, problem=reason, complete=False))
-        self.listen(self.finished[-1])
+    def finish(self, file: FileFinished) -> None:
+        """Report a file's figures."""
+        self.finished.append(file)
+        self.listen(file)
 
     def unfinished(self) -> Iterator[FileFinished]:
         """Give the figures of the files that the run did not reach, or could not close."""
@@ -196,25 +198,14 @@ class Job:
             before = self.ledger.manifests.get(name)
             if name in reported:
                 continue
-            if place < self.source.files_opened:
-                yield self.figures(name, "partial", complete=False)
-            elif before is not None and before.is_done(retry_errors=self.source.retry_errors):
-                yield self.figures(name, "complete", complete=True)
-            else:
-                yield self.figures(name, "not_started", complete=False)
+            done = before is not None and before.is_done(retry_errors=self.source.retry_errors)
+            opened = place < self.source.files_opened
+            state = "partial" if opened else "complete" if done else "not_started"
+            yield self.figures(name, state, complete=state == "complete")
 
     def figures(self, name: str, state: str, unscored: int = 0, *, complete: bool) -> FileFinished:
         """Return a file's figures: those of its manifest, and the `unscored` rows that it does not hold."""
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.task.name, {})
-        return FileFinished(
-            file=name,
-            state=state,
-            rows=manifest.rows + unscored,
-            ok=manifest.ok,
-            errors=manifest.errors,
-            empty=manifest.empty,
-            known=self.source.known.get(name, self.source.settled_rows(manifest)),
-            problem=manifest.problem,
-            complete=complete,
-            **manifest.costs,
-        )
+        figures = manifest.totals() | {"state": state, "rows": manifest.rows + unscored}
+        known = self.source.known.get(name, self.source.settled_rows(manifest))
+        return FileFinished(**figures, known=known, complete=complete)

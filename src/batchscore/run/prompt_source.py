@@ -14,7 +14,7 @@ from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import FileInParts
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
-from batchscore.read import digest
+from batchscore.read.files import digest
 from batchscore.rows import FileOpened, Listen, Notice, Prompt, Settled
 
 #: Ids of at most this many rows are compared, so that memory stays bounded.

@@ -1,6 +1,7 @@
-"""What does a run record about itself? One file, `runs/<start>-<worker>.json`; the report is made from it.
+"""How did a run end, and what does it record about itself?
 
-It holds settings, counts and versions, never a cell or a secret.
+The record is one file, `runs/<start>-<worker>.json`, from which the report is made. It holds settings, counts
+and versions, never a cell or a secret.
 """
 
 from __future__ import annotations
@@ -9,31 +10,58 @@ import os
 import platform
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 
 import orjson
 
-from batchscore.endpoint.from_settings import Endpoint
-from batchscore.errors import name_settings
+from batchscore.endpoint.target import Endpoint
+from batchscore.errors import ExitCode, name_settings
+from batchscore.output.layout import Layout
+from batchscore.output.spec import Output
+from batchscore.plan.survey import Survey
+from batchscore.report.run_end import RunEnd
+from batchscore.report.tally import Statistics
 from batchscore.report.timeline import Timeline
 from batchscore.report.words import json_safe
-from batchscore.run.result import RunResult
+from batchscore.run.incremental import Changes
+from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
+from batchscore.stores.address import Place
 from batchscore.version import VERSION
 
 #: What is recorded of each file, and of this run alone.
-FILE_FIELDS = (
-    *("file", "state", "complete", "rows", "ok", "errors", "empty"),
-    *("attempts", "tokens_billed", "tokens_kept"),
-)
+COST_FIELDS = ("attempts", "tokens_billed", "tokens_kept")
+FILE_FIELDS = ("file", "state", "complete", "rows", "ok", "errors", "empty", *COST_FIELDS)
 RUN_FIELDS = ("ok", "errors", "finish_reasons", "requests", "retried", "prompt_tokens", "completion_tokens")
 
 #: Runs of this process so far; runs that begin within the same second must not share a name.
 _runs = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A run that ended, successfully or not.
+
+    `with_file`: the one output file that was requested exists. `report` is the run's page, if it was made.
+    """
+
+    outcome: RunEnd
+    statistics: Statistics
+    survey: Survey
+    settings: Settings
+    output: Output
+    layout: Layout
+    record: Place
+    seconds: float
+    exit_code: ExitCode
+    with_file: bool
+    changes: Changes | None = None
+    report: Place | None = None
 
 
 def write_record(
@@ -43,14 +71,14 @@ def write_record(
     settings = {each.name: getattr(result.settings, each.name) for each in fields(result.settings)}
     settings["param"] = without_secrets(settings["param"])
     called = [
-        {"name": name, "url": target.url, "auth": target.auth, "from": target.sources, "rpm": rpm, "tpm": tpm}
-        for name, target, rpm, tpm in ((each.name, each.target, each.rpm, each.tpm) for each in endpoints)
+        {name: getattr(each, name) for name in ("name", "rpm", "tpm")}
+        | {"url": each.target.url, "auth": each.target.auth, "from": each.target.sources}
+        for each in endpoints
     ]
-    statistics = result.statistics
-    outcome = result.outcome
+    statistics, outcome = result.statistics, result.outcome
     record = {
         "version": VERSION,
-        "started": utc(started).isoformat(timespec="seconds"),
+        "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(result.seconds, 3),
         # The record's name is the start and the worker.
         "worker": result.record.name.removesuffix(".json").partition("-")[2],
@@ -65,9 +93,7 @@ def write_record(
         "errors": outcome.errors,
         "empty": outcome.errors - outcome.failed,
         "not_reached": outcome.not_reached,
-        "attempts": sum(file.attempts for file in outcome.files),
-        "tokens_billed": sum(file.tokens_billed for file in outcome.files),
-        "tokens_kept": sum(file.tokens_kept for file in outcome.files),
+        **{name: sum(getattr(file, name) for file in outcome.files) for name in COST_FIELDS},
         "this_run": {name: getattr(statistics, name) for name in RUN_FIELDS}
         | {
             "tokens_billed": statistics.prompt_tokens + statistics.completion_tokens,
@@ -92,19 +118,15 @@ def write_record(
     storage.write_whole(result.record, orjson.dumps(json_safe(record), option=options, default=str))
 
 
-def utc(started: float) -> datetime:
-    """Return a time in UTC."""
-    return datetime.fromtimestamp(started, timezone.utc)
-
-
-def worker_name(*, shared_output: bool) -> str:
-    """Return a name that no other run that writes to the same output has."""
-    name = f"{platform.node() or 'host'}-{os.getpid()}"
+def run_name(started: float, *, shared_output: bool) -> str:
+    """Return a name that no other run that writes to the same output has: start in UTC and worker."""
+    worker = f"{platform.node() or 'host'}-{os.getpid()}"
     if shared_output:
         # Machines of a cluster may share a name and a process number.
-        return f"{name}-{secrets.token_hex(4)}"
-    number = next(_runs)
-    return name if number == 1 else f"{name}-{number}"
+        worker += f"-{secrets.token_hex(4)}"
+    elif (number := next(_runs)) > 1:
+        worker += f"-{number}"
+    return f"{datetime.fromtimestamp(started, timezone.utc):%Y%m%dT%H%M%SZ}-{worker}"
 
 
 #: Packages that send, read and write; their versions are recorded.
@@ -115,8 +137,6 @@ def versions() -> dict[str, str]:
     """Return the versions of batchscore, Python, the system and the packages that matter."""
     found = {"batchscore": VERSION, "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from batchscore.endpoint.from_settings import Endpoint, endpoints_of, start_simulator
+from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
-from batchscore.errors import OutputError, SettingsError, setting_name
+from batchscore.errors import BatchscoreError, OutputError, ServiceRefused, SettingsError, setting_name
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import Lock
-from batchscore.output.one_file import write_one_file
-from batchscore.output.open import open_ledger
-from batchscore.output.place import Output, lock_output, output_of
-from batchscore.output.spec import fingerprint_of, output_spec
+from batchscore.output.merge import write_one_file
+from batchscore.output.open import lock_output, open_ledger
+from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
 from batchscore.plan.survey import Survey, survey
 from batchscore.report.page.make import write_report
 from batchscore.report.page.sample import quickly
@@ -31,17 +31,14 @@ from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Tally
 from batchscore.report.timeline import Timeline
 from batchscore.report.tracking.follow import tracked
-from batchscore.rows import Event, Listen, Notice, Prompt, Settled
+from batchscore.rows import Attempt, Event, Listen, Notice, Prompt, RowError
 from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
 from batchscore.run.expected import announce_expected
 from batchscore.run.incremental import Changes, carry_over, drop_empty_files, hidden_input, write_changes
 from batchscore.run.job import Job
-from batchscore.run.preflight import require_an_answer
 from batchscore.run.prompt_source import PromptSource
-from batchscore.run.record import utc, worker_name, write_record
-from batchscore.run.result import RunResult
-from batchscore.run.stop import Stop
-from batchscore.run.stop_conditions import StopConditions, stop_conditions
+from batchscore.run.record import RunResult, run_name, write_record
+from batchscore.run.stop import Stop, StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import (
     EndpointSettings,
@@ -77,14 +74,8 @@ def score_files(
         with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
             run.score(lock)
         result = run.finish(command)
-        tracking.finished(
-            result.outcome,
-            result.exit_code,
-            result.seconds,
-            result.layout,
-            result.record,
-            result.report,
-        )
+        places = result.layout, result.record, result.report
+        tracking.finished(result.outcome, result.exit_code, result.seconds, *places)
         return result
 
 
@@ -106,8 +97,7 @@ def prepare(
     output = output_of(cut(OutputSettings, settings))
     surveyed = survey(inputs, settings, output=output.named)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
-    worker = worker_name(shared_output=settings.shared_output)
-    name = f"{utc(conditions.started):%Y%m%dT%H%M%SZ}-{worker}"
+    name = run_name(conditions.started, shared_output=settings.shared_output)
     return Run(name, settings, environ, listen, output, surveyed, endpoints, conditions)
 
 
@@ -140,9 +130,8 @@ class Run:
         ledger = open_ledger(spec, for_output, self.output, self.listen, self.name, self.require_answer)
         if survey.problems:
             total = len(survey.problems) + len(survey.ready)
-            self.listen(
-                Notice(f"{len(survey.problems)} of {total} files cannot be scored; the summary says why.")
-            )
+            text = f"{len(survey.problems)} of {total} files cannot be scored; the summary says why."
+            self.listen(Notice(text))
         if isinstance(ledger, NextLedger):
             self.survey = drop_empty_files(survey, ledger, self.listen)
             carry_over(self.survey, ledger, self.listen)
@@ -165,28 +154,19 @@ class Run:
         """Run the job on this loop, with everything that may stop it."""
         conditions, stop, settings = self.conditions, self.conditions.stop, self.settings
         loop = asyncio.get_running_loop()
-
-        def stop_without_lock() -> None:
-            self.hear(Notice("Stopping: the lock of the output was removed, or another run has taken it."))
-            stop.request()
+        lost = Notice("Stopping: the lock of the output was removed, or another run has taken it.")
 
         def on_lost_lock() -> None:
             # This is another thread's call, and the loop may have ended meanwhile.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(stop_without_lock)
+                loop.call_soon_threadsafe(self.hear, lost)
+                loop.call_soon_threadsafe(stop.request)
 
         lock.when_lost = on_lost_lock
         listen = conditions.before(self.hear)
         source = PromptSource(self.survey, ledger, listen, settings.retry_errors, settings.limit)
-        job = Job(
-            task=TASKS[settings.task],
-            source=source,
-            ledger=ledger,
-            open_engine=self.open_engine,
-            listen=listen,
-            stop=stop,
-            drain_seconds=conditions.drain_seconds,
-        )
+        task, seconds = TASKS[settings.task], conditions.drain_seconds
+        job = Job(task, source, ledger, self.open_engine, listen, stop, seconds)
         with stop_on_signals(stop, self.hear):
             async with (
                 conditions.watch_deadline(self.hear),
@@ -197,24 +177,45 @@ class Run:
         # A condition that was met by the very last rows has stopped nothing.
         return end if stop.failed or end.unfinished else replace(end, stopped_by=None)
 
-    def open_engine(
-        self, source: Iterator[Prompt | Settled], listen: Listen, stop: Stop, dimensions: int | None
-    ) -> AbstractAsyncContextManager[Engine]:
-        """Return the engine over a source of prompts, not yet open."""
-        return open_engine(
-            cut(RequestSettings, self.settings),
-            self.endpoints,
-            source,
-            environ=self.environ,
-            listen=listen,
-            stop=stop.event,
-            dimensions=dimensions,
-        )
+    @property
+    def open_engine(self) -> Callable[..., AbstractAsyncContextManager[Engine]]:
+        """The function that opens this run's engine over a source of prompts."""
+        return partial(open_engine, cut(RequestSettings, self.settings), self.endpoints, environ=self.environ)
 
     def require_answer(self) -> None:
-        """Raise a `BatchscoreError` if the service does not answer."""
-        if self.endpoints:
-            require_an_answer(self.open_engine, self.hear, self.conditions)
+        """Send one short text with the run's own parameters before paid scores are discarded for new ones.
+
+        Raises a `BatchscoreError` if it is not answered, and `KeyboardInterrupt` if a signal came first.
+        """
+        if not self.endpoints:
+            return
+        try:
+            reason = run_on_fast_loop(self.refusal())
+        except BatchscoreError as error:
+            raise type(error)(f"{error.text} Nothing was discarded.") from None
+        if reason is not None:
+            raise ServiceRefused(f"the service refused a short test text, so nothing was discarded: {reason}")
+
+    async def refusal(self) -> str | None:
+        """Return why a short text was refused; `None` if it was answered."""
+        stop = Stop()  # the run's own stop event will belong to another loop
+        conditions = replace(self.conditions, stop=stop)
+        source = iter([Prompt("", 0, conditions.settings.task.probe)])
+
+        def without_rows(event: Event) -> None:
+            # The request is billed, but it held no row, and no record keeps the answer.
+            self.hear(replace(event, rows=0, prompts=()) if isinstance(event, Attempt) else event)
+
+        with stop_on_signals(stop, self.hear):
+            async with (
+                conditions.watch_deadline(self.hear),
+                self.open_engine(source, listen=without_rows, stop=stop.event, dimensions=None) as engine,
+                aclosing(engine.settled()) as settled,
+            ):
+                async for rows in settled:
+                    result = rows[0].result
+                    return result.message if isinstance(result, RowError) else None
+        raise stop.reason or asyncio.CancelledError
 
     def hear(self, event: Event) -> None:
         """Count an event for the record, and pass it on."""
@@ -228,9 +229,8 @@ class Run:
         hidden = hidden_input(self.survey, ledger)
         if hidden is not None and prune:
             file, reason = hidden
-            self.listen(
-                Notice(f"{setting_name('prune')} removes nothing: {file} may still exist ({reason}).")
-            )
+            text = f"{setting_name('prune')} removes nothing: {file} may still exist ({reason})."
+            self.listen(Notice(text))
         complete = not (end.unfinished or end.unreadable or end.stopped_by is not None or hidden is not None)
         try:
             self.changes = write_changes(self.survey, ledger, complete=complete, prune=prune)
@@ -267,9 +267,9 @@ class Run:
         try:
             return write_report(self.output.folder, shown=shown, effort=quickly(ok))
         except (Exception, KeyboardInterrupt) as error:
-            # The scores are saved. A page that fails must not fail the run, nor may it turn a finished run
-            # into an interrupted one.
-            why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-            why = why or type(error).__name__
+            # The scores are saved. A page that fails must not change how the run ended.
+            why = (
+                "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+            )
             self.listen(Notice(f"The run's page was not written ({why}); `batchscore report` makes it."))
             return None

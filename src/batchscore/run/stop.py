@@ -1,14 +1,38 @@
 """Must a run end early, and why? The one place that keeps both.
 
-Signals, stop conditions and a lost lock request the stop; the engine only reads the event.
+Signals and a lost lock request the stop, and so does a limit that the user set: failed rows, tokens, cost,
+time. The engine only reads the event.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
-from batchscore.errors import BatchscoreError
+from batchscore.engine import end_task
+from batchscore.engine.open import DRAIN_SECONDS
+from batchscore.errors import (
+    BatchscoreError,
+    BoundReached,
+    ErrorCode,
+    SettingsError,
+    TooManyErrors,
+    setting_name,
+)
+from batchscore.report.words import money_text
+from batchscore.rows import Attempt, Event, Listen, Notice, RowsSettled
+from batchscore.settings.deadline import moment_of, parse_deadline
+from batchscore.settings.slices import StopSettings
+
+#: Seconds before a deadline that are kept for writing parts and manifests after the last response.
+WRITING_SECONDS = 10.0
+
+#: Seconds between two looks at the clock: a machine may sleep, or somebody may set its clock.
+LOOK_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -35,7 +59,144 @@ class Stop:
         self.event.set()
         return True
 
-    def fail(self, error: BatchscoreError) -> None:
-        """Record the error that ended the run; the first one counts, and more than any request."""
-        if not self.failed:
-            self.reason, self.failed = error, True
+    @contextmanager
+    def keep_error(self) -> Iterator[None]:
+        """Keep an error of the block, which ends the run; the first one counts, and more than any request."""
+        try:
+            yield
+        except BatchscoreError as error:
+            if not self.failed:
+                self.reason, self.failed = error, True
+
+
+@dataclass(slots=True)
+class StopConditions:
+    """The stop conditions of one run, and how close the run is to them. O(1) an event.
+
+    `started` and `stops_at`, when the run stops sending to meet its deadline, are seconds since the epoch.
+    Every condition counts this run alone, so that a resumed run has a new budget.
+    """
+
+    settings: StopSettings
+    started: float
+    stops_at: float | None = None
+    drain_seconds: float = DRAIN_SECONDS
+    stop: Stop = field(default_factory=Stop)
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that the service has billed, as its replies say."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def before(self, listen: Listen) -> Listen:
+        """Return a listener that counts every event before it passes it to `listen`."""
+
+        def count_and_pass(event: Event) -> None:
+            reason = self.count(event)
+            listen(event)
+            if reason is not None:
+                self.end(reason, listen)
+
+        return count_and_pass
+
+    def count(self, event: Event) -> BatchscoreError | None:
+        """Count one event; return the reason to stop if a limit is reached."""
+        if isinstance(event, RowsSettled):
+            self.failed += sum(
+                count for code, count in event.errors.items() if code is not ErrorCode.EMPTY_INPUT
+            )
+            return self.too_many_errors()
+        if isinstance(event, Attempt):
+            self.prompt_tokens += event.prompt_tokens
+            self.completion_tokens += event.completion_tokens
+            # A probe has no rows.
+            answered = event.rows > 0 and not event.cause
+            return self.no_usage() if answered and not self.tokens else self.budget_used_up()
+        return None
+
+    def too_many_errors(self) -> TooManyErrors | None:
+        """Return the reason to stop if too many rows have failed."""
+        most = self.settings.max_errors
+        if most is None or self.failed < most:
+            return None
+        rows = "1 row of this run has" if self.failed == 1 else f"{self.failed:,} rows of this run have"
+        return TooManyErrors(
+            f"{rows} failed, and {setting_name('max_errors')} is {most:,}. The error records say why; "
+            f"{setting_name('retry_errors')} scores these rows again."
+        )
+
+    def budget_used_up(self) -> BoundReached | None:
+        """Return the reason to stop if the budget of tokens or cost is used up."""
+        most_tokens, most_spent = self.settings.max_total_tokens, self.settings.max_spend
+        if most_tokens is not None and self.tokens >= most_tokens:
+            return BoundReached(
+                f"this run has used {self.tokens:,} tokens, and {setting_name('max_total_tokens')} is "
+                f"{most_tokens:,}."
+            )
+        if most_spent is None:
+            return None
+        spent = self.settings.cost(self.prompt_tokens, self.completion_tokens)
+        if spent is None or spent < most_spent:
+            return None
+        return BoundReached(
+            f"this run has cost {money_text(spent)}, and {setting_name('max_spend')} is {most_spent:g}."
+        )
+
+    def no_usage(self) -> SettingsError | None:
+        """Return the reason to stop if there is a budget that cannot be enforced."""
+        budgets = {"max_total_tokens": self.settings.max_total_tokens, "max_spend": self.settings.max_spend}
+        names = [setting_name(name) for name, most in budgets.items() if most is not None]
+        if not names:
+            return None
+        return SettingsError(
+            f"the service does not report billed tokens (its reply has no usage), so {' and '.join(names)} "
+            f"cannot be enforced. Leave that out, or set {setting_name('limit')} instead."
+        )
+
+    def end(self, reason: BatchscoreError, listen: Listen) -> None:
+        """Stop the run for this reason, unless it stops already."""
+        if self.stop.request(reason):
+            listen(Notice(f"Stopping: {reason.text} Waiting for requests in flight."))
+
+    @asynccontextmanager
+    async def watch_deadline(
+        self, listen: Listen, now: Callable[[], float] = time.time
+    ) -> AsyncIterator[None]:
+        """Stop the run in time for its deadline while the block runs."""
+        watch = asyncio.create_task(self.wait_for_deadline(listen, now))
+        try:
+            yield
+        finally:
+            await end_task.end(watch)
+
+    async def wait_for_deadline(self, listen: Listen, now: Callable[[], float]) -> None:
+        """Wait until the run must stop, then stop it."""
+        if self.stops_at is None:
+            return
+        while (left := self.stops_at - now()) > 0:  # noqa: ASYNC110 - no event reports the wall clock
+            await asyncio.sleep(min(left, LOOK_SECONDS))
+        text = str(self.settings.deadline)
+        # A date does not come again, as a duration does.
+        later = " To resume, set a later one." if isinstance(parse_deadline(text), datetime) else ""
+        self.end(BoundReached(f"the run must end by {setting_name('deadline')} {text}.{later}"), listen)
+
+
+def stop_conditions(settings: StopSettings, started: float) -> StopConditions:
+    """Return the stop conditions of a run that began at `started`, seconds since the epoch.
+
+    If the deadline is so near that waiting for responses would take most of the time, half of it is left for
+    sending. Raises `UsageError` if the deadline has passed.
+    """
+    if settings.deadline is None:
+        return StopConditions(settings, started)
+    ends = moment_of(settings.deadline, datetime.fromtimestamp(started, timezone.utc)).timestamp()
+    ending_seconds = min(DRAIN_SECONDS + WRITING_SECONDS, (ends - started) / 2)
+    return StopConditions(
+        settings,
+        started,
+        stops_at=ends - ending_seconds,
+        drain_seconds=ending_seconds * DRAIN_SECONDS / (DRAIN_SECONDS + WRITING_SECONDS),
+    )

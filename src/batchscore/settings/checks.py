@@ -24,16 +24,9 @@ RESERVED_PARAMS = ("model", "input", "prompt", "messages", "stream", "stream_opt
 
 #: The keys of a `[[deployments]]` table; a missing key means the value of the run.
 DEPLOYMENT_KEYS: Mapping[str, Any] = {
-    "name": str,
-    "endpoint": str,
-    "deployment": str,
-    "model": str,
-    "api_version": str,
-    "auth": str,
-    "api_key_from": str,
-    "key_variable": str,
-    "rpm": (int, float),
-    "tpm": (int, float),
+    **dict.fromkeys(("name", "endpoint", "deployment", "model", "api_version"), str),
+    **dict.fromkeys(("auth", "api_key_from", "key_variable"), str),
+    **dict.fromkeys(("rpm", "tpm"), (int, float)),
 }
 
 #: Texts that go into requests or records, which are UTF-8; paths may hold any bytes.
@@ -65,21 +58,16 @@ def check(declared: Field[Any], value: Any) -> None:
         shown["choices"] = ", ".join(facts["choices"])
         refuse(value not in facts["choices"], "{name} is {value!r}; it must be one of {choices}.", **shown)
     if kind in {"int", "float"}:
-        check_number(name, kind, value)
+        # NaN passes any comparison, and a boolean is an integer in Python.
+        shown["wanted"] = "a whole number" if kind == "int" else "a number"
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = is_number and abs(value) < math.inf and (kind == "float" or value == int(value))
+        refuse(not fits, "{name} is {value!r}; it must be {wanted}.", **shown)
     if facts["lowest"] is not None:
         refuse(value < facts["lowest"], "{name} is {value}; it must be at least {lowest}.", **shown)
     if facts["highest"] is not None:
         refuse(value > facts["highest"], "{name} is {value}; it must be at most {highest:g}.", **shown)
     refuse(kind == "text" and not str(value).strip(), "{name} is empty.", name=name)
-
-
-def check_number(name: str, kind: str, value: Any) -> None:
-    """Raise `UsageError` if a value is not a number, not finite (NaN passes any comparison) or not whole."""
-    wanted = "a whole number" if kind == "int" else "a number"
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    finite = isinstance(value, float) and math.isfinite(value)
-    fits = whole or (finite and (kind == "float" or value.is_integer()))
-    refuse(not fits, "{name} is {value!r}; it must be {wanted}.", name=name, value=value, wanted=wanted)
 
 
 def check_together(chosen: Settings) -> None:
@@ -90,11 +78,10 @@ def check_together(chosen: Settings) -> None:
     check_prompt(chosen)
     check_output(chosen)
     if chosen.simulate:
-        message = "{simulate} and {endpoint} contradict each other; give one of them."
-        refuse(chosen.endpoint is not None, message)
         refuse(chosen.deployments, "{simulate} has only one deployment; leave out [[deployments]].")
-        refuse(chosen.auth is not None, "{simulate} needs no {auth}.")
-        refuse(chosen.api_key_from is not None, "{simulate} needs no {api_key_from}.")
+        for field in ("endpoint", "auth", "api_key_from"):
+            message = f"{{simulate}} and {{{field}}} contradict each other; give one of them."
+            refuse(getattr(chosen, field) is not None, message)
     check_bounds(chosen)
     check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
     for name in chosen.param:
@@ -127,36 +114,23 @@ def check_prompt(chosen: Settings) -> None:
 
 def check_output(chosen: Settings) -> None:
     """Raise `UsageError` if the settings of the output contradict each other."""
-    refuse(
-        TASKS[chosen.task].packs_many and (chosen.usage or chosen.raw) and chosen.batch_size > 1,
-        "{usage} and {raw} describe one reply, and an embeddings reply holds many rows; set {batch_size} to "
-        "1 "
-        "(slower).",
-    )
-    refuse(
-        chosen.shared_output and chosen.incremental,
-        "{shared_output} and {incremental}: only a single run can find out what has changed; leave out one "
-        "of "
-        "them.",
-    )
-    refuse(
-        chosen.shared_output and chosen.overwrite,
-        "{shared_output} and {overwrite}: another worker may be writing; remove the old output first.",
-    )
-    refuse(
-        chosen.error_threshold > 1 and chosen.error_threshold != int(chosen.error_threshold),
-        "{error_threshold} is {value}; it must be a fraction below 1, such as 0.05, or a whole number of "
-        "rows.",
-        value=chosen.error_threshold,
-    )
+    many = TASKS[chosen.task].packs_many and chosen.batch_size > 1
+    message = "{usage} and {raw} describe one reply, which holds many rows; set {batch_size} to 1 (slower)."
+    refuse(many and (chosen.usage or chosen.raw), message)
+    message = "{shared_output} and {incremental}: only a single run can find out what has changed; omit one."
+    refuse(chosen.shared_output and chosen.incremental, message)
+    message = "{shared_output} and {overwrite}: another worker may be writing; remove the old output first."
+    refuse(chosen.shared_output and chosen.overwrite, message)
+    most = chosen.error_threshold
+    message = "{error_threshold} is {value}; it must be a fraction below 1, such as 0.05, or a whole number."
+    refuse(most > 1 and most != int(most), message, value=most)
     message = "{prune} removes the scores of deleted files, and needs {incremental}."
     refuse(chosen.prune and not chosen.incremental, message)
-    refuse(
-        chosen.incremental and chosen.limit is not None,
+    message = (
         "{limit} leaves files incomplete, and {incremental} publishes complete files only. To try a few "
-        "rows, "
-        "leave out {incremental} and choose another output.",
+        "rows, leave out {incremental} and choose another output."
     )
+    refuse(chosen.incremental and chosen.limit is not None, message)
 
 
 def check_bounds(chosen: Settings) -> None:
@@ -181,11 +155,8 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
         for name, value in table.items():
             wanted = DEPLOYMENT_KEYS.get(name)
             if wanted is None:
-                hint = (
-                    " API keys belong into the environment; key_variable names the variable."
-                    if "key" in name
-                    else ""
-                )
+                hint = " API keys belong into the environment; key_variable names the variable."
+                hint = hint if "key" in name else ""
                 raise UsageError(f"{where}: {name} is not one of {', '.join(DEPLOYMENT_KEYS)}.{hint}")
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
             if not fits or (wanted is not str and not 0 < value < math.inf):

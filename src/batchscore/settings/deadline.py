@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time, timedelta
-from typing import TypeAlias
 
 from batchscore.errors import UsageError, setting_name
-
-#: A duration from now, a time of day, or a date with a time.
-Deadline: TypeAlias = "timedelta | time | datetime"
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
@@ -27,7 +23,7 @@ CLOCK = re.compile(r"\d{1,2}:\d\d(:\d\d)?", re.ASCII)
 DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{3}(\d{3})?)?)?([+-]\d\d:\d\d|Z)?", re.ASCII)
 
 
-def parse_deadline(text: str) -> Deadline:
+def parse_deadline(text: str) -> timedelta | time | datetime:
     """Return the meaning of a deadline; raises `UsageError` if the text cannot be read."""
     word = text.strip()
     try:
@@ -46,8 +42,7 @@ def parse_deadline(text: str) -> Deadline:
         pass
     raise UsageError(
         f"{setting_name('deadline')} is {text!r}; give a duration such as 2h, 90m, 45s or 1h30m, a time such "
-        "as 6:30, or a "
-        "date with a time such as 2026-11-22T06:30."
+        "as 6:30, or a date with a time such as 2026-11-22T06:30."
     )
 
 

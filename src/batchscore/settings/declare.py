@@ -5,7 +5,6 @@ The declarations are in `fields`; flags, docs and checks are made from them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import Field, field
 from typing import Any
 
@@ -36,43 +35,22 @@ KINDS = {
 }
 
 
-def setting(
-    help_text: str,
-    *,
-    default: Any = None,
-    flag: str | None = None,
-    metavar: str | None = None,
-    choices: Sequence[str] = (),
-    lowest: float | None = None,
-    highest: float | None = None,
-    group: str = "Work",
-    only_flag: bool = False,
-    only_file: bool = False,
-) -> Any:
-    """Declare one setting: its help and range, and the group that shows it. Its type gives its kind."""
-    facts = {
-        "help": help_text,
-        "flag": flag,
-        "metavar": metavar,
-        "choices": tuple(choices),
-        "lowest": lowest,
-        "highest": highest,
-        "group": group,
-        "only_flag": only_flag,
-        "only_file": only_file,
-    }
+#: What the declaration of a setting may say besides group, help and default. `lowest` and `highest` are its
+#: range; `only` is "flag" or "file" if it has no other source; `flag` is the short flag.
+FACTS = dict.fromkeys(("metavar", "choices", "lowest", "highest", "only", "flag"))
+
+
+def setting(group: str, help_text: str, *, default: Any = None, **facts: Any) -> Any:
+    """Declare one setting, with some of `FACTS`. Its type gives its kind."""
+    assert facts.keys() <= FACTS.keys()
+    metadata = {"group": group, "help": help_text, **FACTS, **facts}
     if isinstance(default, dict):
-        return field(default_factory=dict, metadata=facts)
-    return field(default=default, metadata=facts)
-
-
-def flag_of(declared: Field[Any]) -> str:
-    """Return the long flag of a setting."""
-    return as_flag(declared.name)
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def as_flag(name: str) -> str:
-    """Return the long flag of the setting with this name, for messages on the command line."""
+    """Return the long flag of the setting with this name."""
     return "--" + name.replace("_", "-")
 
 

@@ -78,12 +78,10 @@ class OutputSettings:
     rows_per_part: int
     overwrite: bool
     incremental: bool
-    prune: bool
     retry_errors: bool
     shared_output: bool
     scratch_dir: str | None
     base_dir: str | None
-    dimensions: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,8 +105,6 @@ class StopSettings:
     """What ends a run before its work is done; `cost` is that of prompt and answer tokens by the prices."""
 
     task: Task
-    limit: int | None
-    error_threshold: float
     max_errors: int | None
     max_total_tokens: int | None
     max_spend: float | None

@@ -19,60 +19,40 @@ from batchscore.settings.declare import (
     CONFIG_FILE,
     OTHER_VARIABLES,
     VARIABLE_PREFIX,
-    flag_of,
+    as_flag,
     kind_of,
     variable_of,
 )
 from batchscore.settings.fields import Settings
 
+#: How people write true and false in variables.
+TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+
 
 def gather(
     flags: Mapping[str, Any], *, environ: Mapping[str, str], file: ConfigFile = EMPTY_FILE
-) -> dict[str, Any]:
-    """Return the settings given by flag, variable or file, without defaults and not checked together.
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the given settings, without defaults and not checked together, and the sources of some.
 
-    A flag that is `None` or empty counts as not given, and so does an empty variable. Raises `UsageError`, or
-    `SettingsError` for an unknown name in the file.
+    The sources are the names of the variable or file, for settings without a flag. A flag that is `None` or
+    empty counts as not given, and so does an empty variable. Raises `UsageError`, or `SettingsError` for an
+    unknown name in the file.
     """
     refuse_unknown(file)
     given: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     for declared in fields(Settings):
-        value = flags.get(declared.name)
-        if is_given(value):
-            given[declared.name] = value
-        elif (source := source_of(declared, environ, file)) is not None:
-            given[declared.name] = parse(declared, *source)
-    return given
-
-
-def sources_of(
-    flags: Mapping[str, Any], *, environ: Mapping[str, str], file: ConfigFile = EMPTY_FILE
-) -> dict[str, str]:
-    """Return the variable or file that gives each setting its value; flags and defaults are left out."""
-    found: dict[str, str] = {}
-    for declared in fields(Settings):
-        source = source_of(declared, environ, file)
-        if source is not None and not is_given(flags.get(declared.name)):
-            found[declared.name] = source[1] if source[1] == variable_of(declared) else file.name
-    return found
-
-
-def is_given(flag: Any) -> bool:
-    """Whether a flag has a value; `None` and empty values are those of flags that were not used."""
-    return flag is not None and flag not in ((), {}, [])
-
-
-def source_of(declared: Field[Any], environ: Mapping[str, str], file: ConfigFile) -> tuple[Any, str] | None:
-    """Return a setting's raw value and where it is, from its variable, otherwise from the config file."""
-    if declared.metadata["only_flag"]:
-        return None
-    text = environ.get(variable_of(declared), "").strip()
-    if text and not declared.metadata["only_file"]:
-        return text, variable_of(declared)
-    for spelling in (declared.name, declared.name.replace("_", "-")):
-        if spelling in file.settings:
-            return file.settings[spelling], f"{spelling} in {file.name}"
-    return None
+        name, variable = declared.name, variable_of(declared)
+        flag, text = flags.get(name), environ.get(variable, "").strip()
+        key = next((key for key in (name, name.replace("_", "-")) if key in file.settings), None)
+        if flag is not None and flag not in ((), {}, []):
+            given[name] = tuple(flag) if kind_of(declared) in {"many", "tables"} else flag
+        elif text and declared.metadata["only"] is None:
+            given[name], sources[name] = parse(declared, text, variable), variable
+        elif key is not None:
+            given[name] = parse(declared, file.settings[key], f"{key} in {file.name}")
+            sources[name] = file.name
+    return given, sources
 
 
 def without_settings(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
@@ -83,19 +63,18 @@ def without_settings(environ: Mapping[str, str], names: Collection[str]) -> dict
 
 def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """Return a warning for each `BATCHSCORE_…` variable that has no effect."""
-    declared = {variable_of(one): one for one in fields(Settings)}
-    only_flag = {name for name, one in declared.items() if one.metadata["only_flag"]}
-    only_file = {name for name, one in declared.items() if one.metadata["only_file"]}
-    keys = {str(table.get("key_variable")) for table in settings.deployments}
-    readable = {*declared, *OTHER_VARIABLES, *keys} - only_flag - only_file
+    only = {variable_of(declared): declared.metadata["only"] for declared in fields(Settings)}
+    keys = (str(table.get("key_variable")) for table in settings.deployments)
+    readable = {*OTHER_VARIABLES, *keys, *(name for name, source in only.items() if source is None)}
     sentences = []
     for name in sorted(environ):
         if not name.startswith(VARIABLE_PREFIX) or name in readable or not environ[name].strip():
             continue
         near = difflib.get_close_matches(name, readable, n=1, cutoff=0.75)
-        if name in only_flag:
-            why = f"it can only be set as a flag, {flag_of(declared[name])}."
-        elif name in only_file:
+        if only.get(name) == "flag":
+            flag = as_flag(name.removeprefix(VARIABLE_PREFIX).lower())
+            why = f"it can only be set as a flag, {flag}."
+        elif only.get(name) == "file":
             why = f"it can only be set in {CONFIG_FILE}."
         else:
             why = f"did you mean {near[0]}?" if near else "there is no such setting."
@@ -113,8 +92,8 @@ def refuse_unknown(file: ConfigFile) -> None:
             hint = f"; did you mean {near[0]}?" if near else ""
             secret = " API keys belong into the environment." if "key" in key.lower() else ""
             raise SettingsError(f"{file.name}: {key} is not a setting{hint or '.'}{secret}")
-        if declared.metadata["only_flag"]:
-            raise SettingsError(f"{file.name}: {key} can only be given as a flag, {flag_of(declared)}.")
+        if declared.metadata["only"] == "flag":
+            raise SettingsError(f"{file.name}: {key} can only be given as a flag, {as_flag(declared.name)}.")
 
 
 def parse(declared: Field[Any], value: Any, where: str) -> Any:
@@ -122,7 +101,7 @@ def parse(declared: Field[Any], value: Any, where: str) -> Any:
     parser, kind_name = PARSERS[kind_of(declared)]
     try:
         return parser(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, LookupError):
         raise UsageError(f"{where} is {value!r}, which is not {kind_name}.") from None
 
 
@@ -141,21 +120,15 @@ def parse_int(value: Any) -> int:
 
 
 def parse_float(value: Any) -> float:
-    """Return a finite number, given as text or number."""
-    number = float(value)
-    if isinstance(value, bool) or number != number or number in (float("inf"), float("-inf")):  # noqa: PLR0124
-        raise ValueError
-    return number
+    """Return a number, given as text or number; `checks` refuses infinite ones."""
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value)
 
 
 def parse_flag(value: Any) -> bool:
     """Return true or false, given as in TOML or as people write it in variables."""
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
-        raise ValueError
-    return word in {"1", "true", "yes", "on"}
+    return TRUTHS[str(value).strip().lower()]
 
 
 def parse_many(value: Any) -> tuple[str, ...]:
@@ -176,6 +149,15 @@ def parse_params(value: Any) -> dict[str, Any]:
     return value
 
 
+def read_text(name: str, where: str) -> str:
+    """Return the text of a file that a setting names; raises `UsageError`."""
+    try:
+        return Path(name).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"{where} cannot be read: {reason}.") from None
+
+
 def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
     """Parse `NAME=JSON` and `NAME=@FILE`; a bare word that is not JSON is a text.
 
@@ -188,16 +170,11 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.strip():
             raise UsageError(f"{param} {one!r}: write NAME=JSON, for example temperature=0.2")
         where = f"{param} {name}"
+        start = text.lstrip()[:1]
+        must_be_json = start in {"{", "[", '"', ""} or start.isdigit() or text.startswith("@")
         if text.startswith("@"):
-            where = f"{param} {name}: {text[1:]}"
-            try:
-                text = Path(text[1:]).read_text("utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-                raise UsageError(f"{where} cannot be read: {reason}.") from None
-            must_be_json = True
-        else:
-            must_be_json = text.lstrip()[:1] in {"{", "[", '"', ""} or text.lstrip()[:1].isdigit()
+            where = f"{where}: {text[1:]}"
+            text = read_text(text[1:], where)
         try:
             params[name.strip()] = json.loads(text)
         except ValueError as error:

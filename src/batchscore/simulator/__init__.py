@@ -7,27 +7,6 @@ neither aiohttp nor numpy, which only the server's own process needs.
 from __future__ import annotations
 
 from batchscore.simulator.process import Running, run, start
-from batchscore.simulator.remote import Deployment, DeploymentStatistics, SentRequest
-from batchscore.simulator.script import Behaviour
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.words import (
-    CONTENT_FILTER_TRIGGER,
-    EMPTY_REPLY_TRIGGER,
-    FILTERED_REPLY_TRIGGER,
-    PARTLY_FILTERED_REPLY_TRIGGER,
-)
 
-__all__ = [
-    "CONTENT_FILTER_TRIGGER",
-    "EMPTY_REPLY_TRIGGER",
-    "FILTERED_REPLY_TRIGGER",
-    "PARTLY_FILTERED_REPLY_TRIGGER",
-    "Behaviour",
-    "Deployment",
-    "DeploymentStatistics",
-    "Running",
-    "SentRequest",
-    "SimulatorSettings",
-    "run",
-    "start",
-]
+__all__ = ["Running", "SimulatorSettings", "run", "start"]

@@ -2,11 +2,10 @@
 
 It must not know how a request is answered: it reads and writes only the deployments' state.
 
-    GET    /_simulator                                    the name and all statistics
     GET    /_simulator/deployments/NAME                   statistics; ?count=N&timeout=S waits for N requests
     DELETE /_simulator/deployments/NAME                   reset: script, records, limits
-    POST   /_simulator/deployments/NAME/behaviours        add one behaviour (an object) or several (an array)
-    GET    /_simulator/deployments/NAME/requests          the last requests; ?last=N
+    POST   /_simulator/deployments/NAME/behaviours        add an array of behaviours
+    GET    /_simulator/deployments/NAME/requests          the last requests
     PUT    /_simulator/deployments/NAME/limits            {"rpm", "tpm", "burst_seconds"}; null means no limit
 """
 
@@ -21,7 +20,7 @@ from aiohttp import web
 
 from batchscore.simulator.script import Behaviour
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import DeploymentState, DeploymentStates
+from batchscore.simulator.state import SimulatedDeployment, SimulatedDeployments
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ONE = "/_simulator/deployments/{deployment}"
@@ -48,15 +47,11 @@ def _guard(handler: _Handler) -> _Handler:
     return guard
 
 
-def control_routes(settings: SimulatorSettings, states: DeploymentStates) -> list[web.RouteDef]:
+def control_routes(states: SimulatedDeployments) -> list[web.RouteDef]:
     """Return the routes of the control API."""
 
-    def state_of(request: web.Request) -> DeploymentState:
+    def state_of(request: web.Request) -> SimulatedDeployment:
         return states.get(request.match_info["deployment"])
-
-    async def about(_: web.Request) -> web.StreamResponse:
-        counts = {name: state.statistics() for name, state in states.by_name.items()}
-        return _reply({"simulator": "batchscore", "dimensions": settings.dimensions, "deployments": counts})
 
     async def statistics(request: web.Request) -> web.StreamResponse:
         state = state_of(request)
@@ -69,31 +64,20 @@ def control_routes(settings: SimulatorSettings, states: DeploymentStates) -> lis
         return _reply({})
 
     async def add(request: web.Request) -> web.StreamResponse:
-        sent = orjson.loads(await request.read())
-        behaviours = [Behaviour.from_json(one) for one in (sent if isinstance(sent, list) else [sent])]
-        script = state_of(request).script
+        behaviours = [Behaviour(**one) for one in orjson.loads(await request.read())]
         for behaviour in behaviours:
-            script.add(behaviour)
-        return _reply({"behaviours_left": len(script)}, 201)
+            state_of(request).script.add(behaviour)
+        return _reply({}, 201)
 
     async def requests(request: web.Request) -> web.StreamResponse:
-        records = list(state_of(request).records)
-        last = request.query.get("last")
-        chosen = records if last is None else records[max(0, len(records) - int(last)) :]
-        return _reply([record.to_json() for record in chosen])
+        return _reply([record.to_json() for record in state_of(request).records])
 
     async def limits(request: web.Request) -> web.StreamResponse:
-        sent = orjson.loads(await request.read())
-        checked = SimulatorSettings(
-            rpm=sent.get("rpm"),
-            tpm=sent.get("tpm"),
-            burst_seconds=sent.get("burst_seconds") or settings.burst_seconds,
-        )
+        checked = SimulatorSettings(**orjson.loads(await request.read()))
         state_of(request).set_limits(checked.rpm, checked.tpm, checked.burst_seconds)
         return _reply({})
 
     return [
-        web.get("/_simulator", _guard(about)),
         web.get(_ONE, _guard(statistics)),
         web.delete(_ONE, _guard(reset)),
         web.post(_ONE + "/behaviours", _guard(add)),

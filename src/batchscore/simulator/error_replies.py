@@ -7,10 +7,16 @@ langchain and Azure-Samples, read in 2026) and in the services' reference pages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import orjson
+
+#: The content filter's results by category, and that of one that it refuses.
+SAFE = {name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")}
+FILTERED = {"filtered": True, "severity": "medium"}
 REFERENCE = "Please check the API reference: https://platform.openai.com/docs/api-reference."
 
 
@@ -23,16 +29,22 @@ class Surface(Enum):
 
 
 @dataclass(frozen=True)
-class ErrorReply:
-    """An error reply: the HTTP status and the whole JSON body."""
+class ServiceReply:
+    """A whole reply. `tokens` counts the billed tokens."""
 
     status: int
-    body: Any
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tokens: int = 0
 
 
-def _azure_error(status: int, code: str, message: str) -> ErrorReply:
+def _error(status: int, /, **error: Any) -> ServiceReply:
+    return ServiceReply(status, orjson.dumps({"error": error}))
+
+
+def _azure_error(status: int, code: str, message: str) -> ServiceReply:
     """Return an error in the shape of Azure's own front end."""
-    return ErrorReply(status, {"error": {"code": code, "message": message}})
+    return _error(status, code=code, message=message)
 
 
 def invalid_request(
@@ -42,22 +54,22 @@ def invalid_request(
     code: str | None = None,
     status: int = 400,
     kind: str = "invalid_request_error",
-) -> ErrorReply:
+) -> ServiceReply:
     """Return an error in the shape of the model behind both services."""
-    return ErrorReply(status, {"error": {"message": message, "type": kind, "param": param, "code": code}})
+    return _error(status, message=message, type=kind, param=param, code=code)
 
 
-def resource_not_found() -> ErrorReply:
+def resource_not_found() -> ServiceReply:
     """Return Azure's reply to an unknown URL or one without `api-version`."""
     return _azure_error(404, "404", "Resource not found")
 
 
-def unknown_url(method: str, path: str) -> ErrorReply:
+def unknown_url(method: str, path: str) -> ServiceReply:
     """Return OpenAI's reply to an unknown URL."""
     return invalid_request(f"Invalid URL ({method} {path})", status=404)
 
 
-def unauthorized(surface: Surface, *, presented: str | None) -> ErrorReply:
+def unauthorized(surface: Surface, *, presented: str | None) -> ServiceReply:
     """Return the reply to a wrong key or token. `presented` is "key", "bearer" or None."""
     if surface is Surface.OPENAI:
         if presented is None:
@@ -82,7 +94,7 @@ def unauthorized(surface: Surface, *, presented: str | None) -> ErrorReply:
     )
 
 
-def deployment_not_found(surface: Surface, name: str) -> ErrorReply:
+def deployment_not_found(surface: Surface, name: str) -> ServiceReply:
     """Return the reply to an unknown model or deployment."""
     if surface is Surface.OPENAI:
         return invalid_request(
@@ -98,7 +110,7 @@ def deployment_not_found(surface: Surface, name: str) -> ErrorReply:
     )
 
 
-def rate_limited(surface: Surface, name: str, *, operation: str, limit: str, seconds: float) -> ErrorReply:
+def rate_limited(surface: Surface, name: str, *, operation: str, limit: str, seconds: float) -> ServiceReply:
     """Return the reply to a request over the limit of "tokens" or "requests" per minute."""
     whole = max(1, round(seconds + 0.5))
     if surface is Surface.OPENAI:
@@ -147,7 +159,7 @@ _DEFAULT_ERRORS: dict[int, tuple[str, str, str | None, str]] = {
 
 def default_error(
     surface: Surface, status: int, *, code: str | None = None, message: str | None = None
-) -> ErrorReply:
+) -> ServiceReply:
     """Return the service's error for a status, with `code` and `message` in it if given."""
     other = ("Unknown", "api_error", None, f"The service answered {status}.")
     azure_code, kind, openai_code, text = _DEFAULT_ERRORS.get(status, other)
@@ -156,7 +168,7 @@ def default_error(
     return _azure_error(status, code or azure_code, message or text)
 
 
-def content_filtered(surface: Surface) -> ErrorReply:
+def content_filtered(surface: Surface) -> ServiceReply:
     """Return the reply to a prompt that the content filter refuses."""
     message = (
         "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
@@ -165,32 +177,30 @@ def content_filtered(surface: Surface) -> ErrorReply:
     )
     if surface is Surface.OPENAI:
         return invalid_request(message, param="prompt", code="content_filter")
-    result = {
-        "hate": {"filtered": False, "severity": "safe"},
-        "jailbreak": {"filtered": False, "detected": False},
-        "self_harm": {"filtered": False, "severity": "safe"},
-        "sexual": {"filtered": False, "severity": "safe"},
-        "violence": {"filtered": True, "severity": "medium"},
-    }
-    error = {
-        "message": message,
-        "type": None,
-        "param": "prompt",
-        "code": "content_filter",
-        "status": 400,
-        "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": result},
-    }
-    return ErrorReply(400, {"error": error})
+    result = {**SAFE, "jailbreak": {"filtered": False, "detected": False}, "violence": FILTERED}
+    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": result}
+    fixed = {"type": None, "param": "prompt", "code": "content_filter", "status": 400}
+    return _error(400, message=message, **fixed, innererror=inner)
 
 
-def unknown_parameter(surface: Surface, operation: str, name: str) -> ErrorReply:
+def unknown_parameter(surface: Surface, operation: str, name: str) -> ServiceReply:
     """Return the reply to a parameter that the operation does not have."""
     if operation == "chat/completions" and surface is not Surface.AZURE:
         return invalid_request(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
     return invalid_request(f"Unrecognized request argument supplied: {name}")
 
 
-def wrong_type(name: str, expected: str, value: Any) -> ErrorReply:
+def too_many_elements(name: str, limit: int, length: int) -> ServiceReply:
+    """Return the reply to an array with more elements than the limit."""
+    return invalid_request(
+        f"Invalid '{name}': array too long. Expected an array with maximum length {limit}, but got an array"
+        f" with length {length} instead.",
+        param=name,
+        code="array_above_max_length",
+    )
+
+
+def wrong_type(name: str, expected: str, value: Any) -> ServiceReply:
     """Return the reply to a parameter of the wrong JSON type."""
     names = {str: "a string", bool: "a boolean", int: "an integer", float: "a decimal", list: "an array"}
     got = "null" if value is None else names.get(type(value), "an object")

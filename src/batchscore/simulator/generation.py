@@ -9,23 +9,60 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import orjson
 
-from batchscore.simulator.answers import AnswerOptions, GeneratedText, write_answer
 from batchscore.simulator.error_replies import (
+    FILTERED,
     REFERENCE,
-    ErrorReply,
+    SAFE,
+    ServiceReply,
     Surface,
     content_filtered,
     invalid_request,
+    too_many_elements,
+    unknown_parameter,
     wrong_type,
 )
-from batchscore.simulator.parameters import check_parameters
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.words import CONTENT_FILTER_TRIGGER, count_tokens
+from batchscore.simulator.words import (
+    CONTENT_FILTER_TRIGGER,
+    AnswerOptions,
+    GeneratedText,
+    count_tokens,
+    write_answer,
+)
 
+_BOTH = """frequency_penalty logit_bias logprobs max_tokens model n presence_penalty seed stop stream
+stream_options temperature top_p user"""
+_KNOWN = {
+    "completions": frozenset(f"{_BOTH} best_of echo prompt suffix".split()),
+    "chat/completions": frozenset(
+        f"""{_BOTH} audio data_sources function_call functions max_completion_tokens messages metadata
+        modalities parallel_tool_calls prediction prompt_cache_key prompt_cache_retention reasoning_effort
+        response_format safety_identifier service_tier store tool_choice tools top_logprobs
+        user_security_context verbosity web_search_options""".split()
+    ),
+}
+#: Name -> type, minimum and maximum. Pages of both operations, seen 2026.
+_BOUNDS: dict[str, tuple[str, float, float]] = {
+    "temperature": ("decimal", 0, 2),
+    "top_p": ("decimal", 0, 1),
+    "frequency_penalty": ("decimal", -2, 2),
+    "presence_penalty": ("decimal", -2, 2),
+    "max_tokens": ("integer", 0, inf),
+    "max_completion_tokens": ("integer", 1, inf),
+    "n": ("integer", 1, 128),
+    "best_of": ("integer", 1, 20),
+    "seed": ("integer", -inf, inf),
+}
+#: Parameters that reasoning models accept only with this value.
+_FIXED = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "n": None}
+_MAX_STOPS = 4
+
+#: Names of reasoning models, which reject `max_tokens`.
 _REASONING = re.compile(r"(o1|o3|o4|gpt-5)")
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _REASONING_TOKENS = 64
@@ -33,9 +70,6 @@ _REASONING_TOKENS = 64
 _COMPLETION_TOKENS = 16
 _TOKENS_PER_MESSAGE = 4
 _NO_EXTRAS: dict[str, Any] = {"refusal": None, "annotations": []}
-_SAFE = {
-    name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")
-}
 
 
 @dataclass(frozen=True)
@@ -49,14 +83,9 @@ class GenerationRequest:
     echo: bool = False
 
 
-def is_reasoning_model(name: str) -> bool:
-    """Whether the name is that of a reasoning model, which rejects `max_tokens`."""
-    return _REASONING.match(name) is not None
-
-
 def check_chat(
     body: dict[str, Any], *, name: str, surface: Surface, settings: SimulatorSettings
-) -> tuple[int, GenerationRequest | ErrorReply]:
+) -> tuple[int, GenerationRequest | ServiceReply]:
     """Return the tokens to charge (prompt + max. tokens * n), and the valid request or an error reply."""
     messages = body.get("messages")
     problem = _check_messages(messages)
@@ -65,8 +94,9 @@ def check_chat(
     assert isinstance(messages, list)
     texts = [_message_text(message.get("content")) for message in messages]
     prompt_tokens = sum(_TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
-    problem = check_parameters(
-        body, operation="chat/completions", surface=surface, reasoning=is_reasoning_model(name)
+    reasoning = _REASONING.match(name) is not None
+    problem = _check_parameters(
+        body, operation="chat/completions", surface=surface, reasoning=reasoning
     ) or _check_json_mode(body, texts)
     if problem is not None:
         return prompt_tokens, problem
@@ -88,7 +118,7 @@ def check_chat(
         stop=_stop_words(body),
         as_json=response_format.get("type") in {"json_object", "json_schema"},
         schema=(response_format.get("json_schema") or {}).get("schema"),
-        reasoning_tokens=_REASONING_TOKENS if is_reasoning_model(name) else 0,
+        reasoning_tokens=_REASONING_TOKENS if reasoning else 0,
     )
     user_texts = [text for text, one in zip(texts, messages, strict=True) if one["role"] == "user"]
     return charged, GenerationRequest([(user_texts or texts)[-1]], choices, options, prompt_tokens)
@@ -96,7 +126,7 @@ def check_chat(
 
 def check_completions(
     body: dict[str, Any], *, surface: Surface, settings: SimulatorSettings
-) -> tuple[int, GenerationRequest | ErrorReply]:
+) -> tuple[int, GenerationRequest | ServiceReply]:
     """Return the tokens to charge (prompts + `max_tokens` * n each), and the valid request or an error."""
     prompts = body.get("prompt", "<|endoftext|>")
     if isinstance(prompts, list) and prompts and all(type(token) is int for token in prompts):
@@ -106,7 +136,7 @@ def check_completions(
     if not texts or not all(isinstance(text, str) for text in texts):
         return 0, invalid_request(f"'$.prompt' is invalid. {REFERENCE}")
     counts = [count_tokens(text) for text in texts]
-    problem = check_parameters(body, operation="completions", surface=surface, reasoning=False)
+    problem = _check_parameters(body, operation="completions", surface=surface, reasoning=False)
     if problem is not None:
         return sum(counts), problem
     max_tokens = body["max_tokens"] if body.get("max_tokens") is not None else _COMPLETION_TOKENS
@@ -126,7 +156,108 @@ def check_completions(
     return charged, GenerationRequest(texts, choices, options, sum(counts), echo=bool(body.get("echo")))
 
 
-def _check_messages(messages: Any) -> ErrorReply | None:
+def _check_parameters(
+    body: dict[str, Any], *, operation: str, surface: Surface, reasoning: bool
+) -> ServiceReply | None:
+    """Return the first error, in the order of the body's parameters."""
+    for name, value in body.items():
+        if name not in _KNOWN[operation]:
+            return unknown_parameter(surface, operation, name)
+        if value is None:
+            continue
+        problem = (_check_reasoning(name, value) if reasoning else None) or _check_value(name, value)
+        if problem is not None:
+            return problem
+    if operation == "chat/completions" and body.get("max_tokens") == 0:
+        return _check_number("max_tokens", 0, "integer", 1, inf)
+    if body.get("stream"):
+        return invalid_request("The simulator does not stream; leave out 'stream'.", param="stream")
+    if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
+        return invalid_request(
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+            code="invalid_parameter_combination",
+        )
+    return None
+
+
+def _check_reasoning(name: str, value: Any) -> ServiceReply | None:
+    """Return the error of reasoning models (Azure's page on them, seen 2026)."""
+    if name in {"max_tokens", "logprobs", "top_logprobs", "logit_bias"}:
+        instead = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
+        return invalid_request(
+            f"Unsupported parameter: '{name}' is not supported with this model.{instead}",
+            param=name,
+            code="unsupported_parameter",
+        )
+    fixed = _FIXED.get(name)
+    if fixed is not None and value != fixed:
+        return invalid_request(
+            f"Unsupported value: '{name}' does not support {value} with this model. Only the default"
+            f" ({fixed}) value is supported.",
+            param=name,
+            code="unsupported_value",
+        )
+    return None
+
+
+def _check_value(name: str, value: Any) -> ServiceReply | None:
+    if name in _BOUNDS:
+        return _check_number(name, value, *_BOUNDS[name])
+    if name == "stop":
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            return wrong_type(name, "one of an array of strings or string", value)
+        return too_many_elements(name, _MAX_STOPS, len(words)) if len(words) > _MAX_STOPS else None
+    return _check_response_format(value) if name == "response_format" else None
+
+
+def _check_number(name: str, value: Any, kind: str, low: float, high: float) -> ServiceReply | None:
+    if type(value) is not int and (kind == "integer" or type(value) is not float):
+        return wrong_type(name, "an integer" if kind == "integer" else "a decimal", value)
+    if low <= value <= high:
+        return None
+    side, sign, bound = ("below min", ">=", low) if value < low else ("above max", "<=", high)
+    return invalid_request(
+        f"Invalid '{name}': {kind} {side}imum value. Expected a value {sign} {bound}, but got {value}"
+        " instead.",
+        param=name,
+        code=f"{kind}_{side.replace(' ', '_')}_value",
+    )
+
+
+def _check_response_format(value: Any) -> ServiceReply | None:
+    if not isinstance(value, dict):
+        return wrong_type("response_format", "an object", value)
+    kind = value.get("type")
+    if kind not in ("text", "json_object", "json_schema"):
+        return invalid_request(
+            f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
+            param="response_format.type",
+            code="invalid_value",
+        )
+    if kind != "json_schema":
+        return None
+    form = value.get("json_schema")
+    if not isinstance(form, dict) or not _is_usable_schema(form.get("schema")):
+        return invalid_request("Invalid schema for response_format.", param="response_format")
+    return None
+
+
+def _is_usable_schema(schema: Any) -> bool:
+    """Whether the parts of a JSON schema that answers use have valid types."""
+    if not isinstance(schema, dict):
+        return False
+    lists = [schema[word] for word in ("enum", "anyOf", "oneOf") if word in schema]
+    if not all(isinstance(one, list) and one for one in lists):
+        return False
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict):
+        return False
+    inner = [*properties.values(), *schema.get("anyOf", []), *schema.get("oneOf", [])]
+    return all(_is_usable_schema(one) for one in [*inner, *([schema["items"]] if "items" in schema else [])])
+
+
+def _check_messages(messages: Any) -> ServiceReply | None:
     if messages is None:
         return invalid_request(
             "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
@@ -162,7 +293,7 @@ def _check_messages(messages: Any) -> ErrorReply | None:
     return None
 
 
-def _check_json_mode(body: dict[str, Any], texts: list[str]) -> ErrorReply | None:
+def _check_json_mode(body: dict[str, Any], texts: list[str]) -> ServiceReply | None:
     response_format = body.get("response_format")
     if not isinstance(response_format, dict) or response_format.get("type") != "json_object":
         return None
@@ -187,10 +318,11 @@ def _stop_words(body: dict[str, Any]) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def encode_reply(
+def write_reply(
     request: GenerationRequest, *, chat: bool, model: str, identifier: str, surface: Surface
-) -> tuple[bytes, int]:
-    """Return the body of a reply with status 200, with `n` choices per prompt, and the billed tokens."""
+) -> ServiceReply:
+    """Return the reply, with `n` choices per prompt."""
+    azure = surface is not Surface.OPENAI
     answers: list[GeneratedText] = []
     choices: list[dict[str, Any]] = []
     for prompt in request.prompts:
@@ -200,11 +332,18 @@ def encode_reply(
             content: dict[str, Any] = {"text": (prompt if request.echo else "") + (answer.text or "")}
             if chat:
                 content = {"message": {"role": "assistant", "content": answer.text, **_NO_EXTRAS}}
-            choice = {"index": len(choices), **content, "logprobs": None}
-            choices.append(
-                choice | {"finish_reason": answer.finish_reason} | _filter_results(answer, surface)
-            )
-    usage = _usage(request, answers, details=chat)
+            ending = {"logprobs": None, "finish_reason": answer.finish_reason}
+            choice = {"index": len(choices), **content, **ending}
+            if azure:
+                filtered = {"violence": FILTERED} if answer.finish_reason == "content_filter" else {}
+                choice["content_filter_results"] = SAFE | filtered
+            choices.append(choice)
+    answer_tokens = sum(one.tokens for one in answers)
+    usage: dict[str, Any] = {
+        "prompt_tokens": request.prompt_tokens,
+        "completion_tokens": answer_tokens,
+        "total_tokens": request.prompt_tokens + answer_tokens,
+    }
     reply = {
         "id": f"{'chatcmpl' if chat else 'cmpl'}-{identifier}",
         "object": "chat.completion" if chat else "text_completion",
@@ -215,17 +354,6 @@ def encode_reply(
     }
     if chat:
         reply["system_fingerprint"] = "fp_simulator"
-    return orjson.dumps(reply | _prompt_results(len(request.prompts), surface)), usage["total_tokens"]
-
-
-def _usage(request: GenerationRequest, answers: list[GeneratedText], *, details: bool) -> dict[str, Any]:
-    answer_tokens = sum(one.tokens for one in answers)
-    usage: dict[str, Any] = {
-        "prompt_tokens": request.prompt_tokens,
-        "completion_tokens": answer_tokens,
-        "total_tokens": request.prompt_tokens + answer_tokens,
-    }
-    if details:
         usage["prompt_tokens_details"] = {"cached_tokens": 0, "audio_tokens": 0}
         usage["completion_tokens_details"] = {
             "reasoning_tokens": sum(one.reasoning_tokens for one in answers),
@@ -233,21 +361,8 @@ def _usage(request: GenerationRequest, answers: list[GeneratedText], *, details:
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         }
-    return usage
-
-
-def _filter_results(answer: GeneratedText, surface: Surface) -> dict[str, Any]:
-    """Return the fields that Azure adds to a choice."""
-    if surface is Surface.OPENAI:
-        return {}
-    if answer.finish_reason == "content_filter":
-        return {"content_filter_results": {**_SAFE, "violence": {"filtered": True, "severity": "medium"}}}
-    return {"content_filter_results": _SAFE}
-
-
-def _prompt_results(prompts: int, surface: Surface) -> dict[str, Any]:
-    """Return the fields that Azure adds to a reply."""
-    if surface is Surface.OPENAI:
-        return {}
-    results = [{"prompt_index": index, "content_filter_results": _SAFE} for index in range(prompts)]
-    return {"prompt_filter_results": results}
+    if azure:
+        reply["prompt_filter_results"] = [
+            {"prompt_index": index, "content_filter_results": SAFE} for index in range(len(request.prompts))
+        ]
+    return ServiceReply(200, orjson.dumps(reply), tokens=usage["total_tokens"])

@@ -11,16 +11,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
-from batchscore.simulator.remote import Deployment
 from batchscore.simulator.settings import SimulatorSettings
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # part of typing from Python 3.11
 
 
 def run(settings: SimulatorSettings) -> None:
@@ -35,84 +32,54 @@ def run(settings: SimulatorSettings) -> None:
     asyncio.run(serve(settings))
 
 
+@dataclass(frozen=True)
 class Running:
-    """A simulator in its own process. It ends with `stop`, with the `with` block or with its parent."""
+    """A simulator in its own process."""
 
-    def __init__(self, endpoint: str, key: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        self.endpoint = endpoint
-        self.key = key
-        self._process = process
-        self._log = log
-
-    @property
-    def pid(self) -> int:
-        """The process ID, for tests that check it from outside."""
-        return self._process.pid
-
-    def deployment(self, name: str) -> Deployment:
-        """Return the controls of one deployment."""
-        return Deployment(self.endpoint, name)
-
-    def stop(self) -> None:
-        """Stop the process and wait for its end. A second call does nothing."""
-        _terminate(self._process)
-        self._log.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    endpoint: str
+    key: str
+    pid: int
 
 
-def start(settings: SimulatorSettings | None = None, /, **options: Any) -> Running:
-    """Start a simulator and wait until it serves. Options are the fields of `SimulatorSettings`.
+@contextmanager
+def start(**options: Any) -> Iterator[Running]:
+    """Run a simulator while the block runs. Options are the fields of `SimulatorSettings`.
 
-    It listens on a free port unless one is given. Raise RuntimeError, with its output, if it does not start.
+    It listens on a free port unless one is given, and ends with its parent at the latest. Raise RuntimeError,
+    with its output, if it does not start.
     """
-    if settings is None:
-        settings = SimulatorSettings(**options)
-    elif options:
-        raise TypeError("start() takes settings or options, not both")
-    argument = json.dumps(asdict(settings) | {"exit_with_parent": True})
-    log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Running.stop
-    process = subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
-        [sys.executable, "-m", "batchscore.simulator", argument],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        # Ctrl-C in a terminal goes to the whole group; requests in flight must still get their responses.
-        start_new_session=True,
-        env=_child_environment(),
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        _terminate(process)
-        with log:
-            log.seek(0)
-            output = log.read().decode("utf-8", "replace").strip()
-        raise RuntimeError(f"the simulator did not start: {output}")
-    return Running(**json.loads(line), process=process, log=log)
+    argument = json.dumps(asdict(SimulatorSettings(**options, exit_with_parent=True)))
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
+            [sys.executable, "-m", "batchscore.simulator", argument],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            # Ctrl-C in a terminal goes to the whole group; requests in flight must still get their responses.
+            start_new_session=True,
+            env=_child_environment(),
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                process.wait(5)
+                log.seek(0)
+                output = log.read().decode("utf-8", "replace").strip()
+                raise RuntimeError(f"the simulator did not start: {output}")
+            yield Running(**json.loads(line), pid=process.pid)
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _child_environment() -> dict[str, str]:
     """Return an environment in which the child imports the same batchscore."""
     home = str(Path(__file__).resolve().parents[2])
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": home if not path else home + os.pathsep + path}
-
-
-def _terminate(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
+    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

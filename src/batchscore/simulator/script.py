@@ -1,13 +1,16 @@
-"""Which faults does a test script for a deployment's next requests?
+"""Which fault does the next request get, by a test's script or at random?
 
-It must not know HTTP nor aiohttp: the client that writes a script and the server that runs it share it.
+It must not know HTTP nor aiohttp: a client that writes a script and the server that runs it share it.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
+
+from batchscore.simulator.settings import SimulatorSettings
 
 #: The faults of vectors in a response with status 200: see `Behaviour.vectors`.
 VECTOR_FAULTS = ("shuffled", "missing", "duplicated", "wrong_dimension", "floats", "not_finite")
@@ -21,7 +24,7 @@ class Behaviour:
     `latency` (seconds) comes first and combines with all the others. At most one of the rest is set.
     Without any, the deployment sends the correct response:
 
-    - `status`, with `headers`, and `body` (JSON) or `text` (of `content_type`). Without a body it is the
+    - `status`, with `headers`, and `body` (JSON) or `text` (HTML). Without a body it is the
       service's error body for that status, with `code` and `message` in it. `retry_after` in seconds sets
       `retry-after` and `retry-after-ms`.
     - `drop`: the connection is reset "before" the body is read (if the URL names the deployment) or "after".
@@ -40,7 +43,6 @@ class Behaviour:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     text: str | None = None
-    content_type: str = "text/html"
     code: str | None = None
     message: str | None = None
     retry_after: float | None = None
@@ -71,21 +73,6 @@ class Behaviour:
         """Whether it sends no correct response at all."""
         return self.status is not None or self.drop is not None or self.hang is not None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields that differ from their defaults, and `times`."""
-        values = asdict(self).items()
-        return {name: value for name, value in values if name == "times" or value not in (None, {})}
-
-    @classmethod
-    def from_json(cls, value: Any) -> Behaviour:
-        """Return the behaviour of `to_json`. ValueError names an unknown field or one out of bounds."""
-        if not isinstance(value, dict):
-            raise ValueError("a behaviour must be a JSON object")  # noqa: TRY004 - becomes a reply with status 400
-        unknown = set(value) - {item.name for item in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown fields of a behaviour: {', '.join(sorted(unknown))}")
-        return cls(**value)
-
 
 class Script:
     """The pending behaviours. A request takes the first one that matches."""
@@ -99,10 +86,6 @@ class Script:
     def add(self, behaviour: Behaviour) -> None:
         """Append one."""
         self._pending.append((behaviour, behaviour.times))
-
-    def clear(self) -> None:
-        """Remove all pending behaviours."""
-        self._pending.clear()
 
     def take_before_body(self) -> Behaviour | None:
         """Take the first one if it needs only the URL."""
@@ -131,3 +114,36 @@ class Script:
             else:
                 self._pending[place] = (behaviour, left - 1)
         return behaviour
+
+
+class RandomFaults:
+    """Draws the latency and the fault of each request. The same seed gives the same series."""
+
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self._settings = settings
+        self._random = random.Random(settings.seed)  # noqa: S311 - not for secrets
+        self._table = (
+            (settings.fail_500, Behaviour(status=500)),
+            (settings.fail_503, Behaviour(status=503)),
+            (settings.fail_429, Behaviour(status=429, retry_after=1.0)),
+            (settings.reset, Behaviour(drop="after")),
+            (settings.hang, Behaviour(hang=settings.hang_seconds)),
+            (settings.truncate, Behaviour(truncate=0.5)),
+        )
+        self._any = any(share for share, _ in self._table)
+
+    def draw(self) -> Behaviour | None:
+        """Return the fault of the next request; mostly None."""
+        if not self._any:
+            return None
+        rest = self._random.random()
+        for share, behaviour in self._table:
+            rest -= share
+            if rest < 0:
+                return behaviour
+        return None
+
+    def latency(self) -> float:
+        """Return the seconds to wait before a response."""
+        jitter = self._settings.latency_jitter
+        return self._settings.latency + (jitter * self._random.random() if jitter else 0.0)

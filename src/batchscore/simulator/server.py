@@ -1,43 +1,44 @@
 """Which deployment does a URL address, is the client authorized, and what happens in which order?
 
-It must not know the correct reply (`service`), nor how to send it (`sending`).
+It must not know the correct reply: `service` returns it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import re
 import signal
+import socket
+import struct
 import sys
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from os import read
-from typing import Any
 
 import orjson
 from aiohttp import web
 
-from batchscore.simulator import error_replies, sending
+from batchscore.simulator import error_replies
 from batchscore.simulator.control import control_routes
-from batchscore.simulator.error_replies import ErrorReply, Surface
-from batchscore.simulator.faults import RandomFaults
-from batchscore.simulator.limits import retry_after_headers
-from batchscore.simulator.script import Behaviour
-from batchscore.simulator.service import (
-    OPERATIONS,
-    Service,
-    ServiceReply,
-    encode_error,
-    parse_body,
-    prompt_text,
-)
+from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.script import Behaviour, RandomFaults
+from batchscore.simulator.service import OPERATIONS, Service, ServiceCall, parse_body, prompt_text
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import DeploymentState, DeploymentStates, RequestRecord
+from batchscore.simulator.state import (
+    RequestRecord,
+    SimulatedDeployment,
+    SimulatedDeployments,
+    retry_after_headers,
+)
 
 _MAX_BODY_BYTES = 256 * 1024 * 1024
+#: Pieces of a response that is sent slowly.
+_PIECES = 20
 _OPERATION = "|".join(re.escape(name) for name in OPERATIONS)
 
 
@@ -46,10 +47,10 @@ class Simulator:
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self.settings = settings
-        self.states = DeploymentStates(settings)
+        self.states = SimulatedDeployments(settings)
         self._service = Service(settings)
         self._random_faults = RandomFaults(settings)
-        self._secrets = [secret.encode() for secret in (settings.key, *settings.tokens)]
+        self._secrets = [secret.encode() for secret in (settings.key, *settings.token)]
 
     def application(self) -> web.Application:
         """Return the application with all routes."""
@@ -61,7 +62,7 @@ class Simulator:
             )
         for path in ("/v1/models", "/openai/v1/models", "/openai/models"):
             router.add_get(path, self._models)
-        router.add_routes(control_routes(self.settings, self.states))
+        router.add_routes(control_routes(self.states))
         router.add_route("*", "/{anything:.*}", self._unknown)
         return application
 
@@ -73,13 +74,13 @@ class Simulator:
         unread = self.states.get(name).script.take_before_body() if name is not None and allowed else None
         if unread is None:
             record.raw = await request.read()
-        parsed = parse_body(record.raw)
-        error: ErrorReply | None = None
+        body = parse_body(record.raw)
+        error: ServiceReply | None = None
         if name is None:
-            model = parsed.get("model") if isinstance(parsed, dict) else None
+            model = body.get("model") if isinstance(body, dict) else None
             name = model if isinstance(model, str) else ""
-            if isinstance(parsed, ErrorReply):
-                error = parsed
+            if isinstance(body, ServiceReply):
+                error = body
             elif not name:
                 error = error_replies.invalid_request("you must provide a model parameter")
         state = self.states.get(name)
@@ -92,9 +93,10 @@ class Simulator:
             elif error is None and not self._service.has_deployment(name):
                 error = error_replies.deployment_not_found(surface, name)
             if error is not None and unread is None:
-                return self._send(record, encode_error(error))
-            behaviour = unread or state.script.take(lambda: prompt_text(parsed) or str(parsed))
-            return await self._answer(request, record, state, behaviour, (parsed, name, surface))
+                return _send(record, error)
+            behaviour = unread or state.script.take(lambda: prompt_text(body) or str(body))
+            call = ServiceCall(surface, request.match_info["operation"], name, body)
+            return await self._answer(request, record, state, behaviour, call)
         finally:
             state.record_end(record)
 
@@ -102,51 +104,33 @@ class Simulator:
         self,
         request: web.Request,
         record: RequestRecord,
-        state: DeploymentState,
+        state: SimulatedDeployment,
         behaviour: Behaviour | None,
-        parts: tuple[dict[str, Any] | ErrorReply, str, Surface],
+        call: ServiceCall,
     ) -> web.StreamResponse:
         """Answer by the script, or else by the limits, the random faults and the model.
 
         The limits are not charged for a scripted reply. They are charged before a random fault.
         """
-        parsed, name, surface = parts
         if behaviour is not None and behaviour.replaces_answer:
             await asyncio.sleep(behaviour.latency)
-            return await self._replace_reply(request, record, behaviour, surface)
-        operation = request.match_info["operation"]
-        admitted = self._service.admit(parsed, name=name, operation=operation, surface=surface, state=state)
-        if isinstance(admitted, ServiceReply):
-            return self._send(record, admitted)
+            return await _replace_reply(request, record, behaviour, call.surface)
+        work, headers = self._service.admit(call, state)
+        if isinstance(work, ServiceReply) and work.status == 429:
+            return _send(record, replace(work, headers=headers))
         latency = self._random_faults.latency() + (behaviour.latency if behaviour else 0.0)
         if latency:
             await asyncio.sleep(latency)
         behaviour = behaviour or self._random_faults.draw()
         if behaviour is not None and behaviour.replaces_answer:
-            return await self._replace_reply(request, record, behaviour, surface)
-        reply = await self._service.answer(admitted, vector_fault=behaviour.vectors if behaviour else None)
-        record.tokens, record.status = reply.tokens, reply.status
+            return await _replace_reply(request, record, behaviour, call.surface)
+        reply = await self._service.answer(call, work, vector_fault=behaviour.vectors if behaviour else None)
+        reply = replace(reply, headers=headers)
+        record.tokens = reply.tokens
         if behaviour is not None and (behaviour.drip is not None or behaviour.truncate is not None):
-            response = web.StreamResponse(status=reply.status, headers=_headers(reply))
-            if behaviour.drip is not None:
-                return await sending.send_slowly(request, response, reply.body, behaviour.drip)
-            return await sending.send_part(request, response, reply.body, behaviour.truncate or 0.0)
-        return _response(reply)
-
-    async def _replace_reply(
-        self, request: web.Request, record: RequestRecord, behaviour: Behaviour, surface: Surface
-    ) -> web.StreamResponse:
-        """Send a behaviour's error, or break the connection, instead of a reply."""
-        if behaviour.drop is not None:
-            return sending.reset_connection(request)
-        if behaviour.hang is not None:
-            await asyncio.sleep(behaviour.hang)
-            return sending.close_connection(request)
-        return self._send(record, _scripted_reply(behaviour, surface))
-
-    def _send(self, record: RequestRecord, reply: ServiceReply) -> web.Response:
-        record.status = reply.status
-        return _response(reply)
+            record.status = reply.status
+            return await _send_badly(request, reply, behaviour)
+        return _send(record, reply)
 
     def _authenticate(self, request: web.Request) -> tuple[str | None, bool]:
         """Return the kind of authentication ("key", "bearer", None), and whether the client is authorized."""
@@ -163,7 +147,7 @@ class Simulator:
         surface = Surface.OPENAI if request.path.startswith("/v1") else Surface.AZURE
         authentication, allowed = self._authenticate(request)
         if not allowed:
-            return _response(encode_error(error_replies.unauthorized(surface, presented=authentication)))
+            return _response(error_replies.unauthorized(surface, presented=authentication))
         called = [name for name in self.states.by_name if name and self._service.has_deployment(name)]
         names = sorted(self.settings.deployments or called)
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "simulator"} for name in names]
@@ -171,29 +155,61 @@ class Simulator:
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/openai/"):
-            return _response(encode_error(error_replies.resource_not_found()))
-        return _response(encode_error(error_replies.unknown_url(request.method, request.path)))
+            return _response(error_replies.resource_not_found())
+        return _response(error_replies.unknown_url(request.method, request.path))
 
 
-def _scripted_reply(behaviour: Behaviour, surface: Surface) -> ServiceReply:
+async def _replace_reply(
+    request: web.Request, record: RequestRecord, behaviour: Behaviour, surface: Surface
+) -> web.StreamResponse:
+    """Send a behaviour's error, or break the connection, instead of a reply."""
+    if behaviour.status is not None:
+        return _send(record, _scripted_reply(behaviour, behaviour.status, surface))
+    if behaviour.hang is not None:
+        await asyncio.sleep(behaviour.hang)
+    transport = request.transport
+    if transport is not None and behaviour.hang is not None:
+        transport.close()
+    elif transport is not None:
+        with contextlib.suppress(OSError, AttributeError):
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    return web.Response()  # never sent
+
+
+def _scripted_reply(behaviour: Behaviour, status: int, surface: Surface) -> ServiceReply:
     """Return the reply that a behaviour defines."""
-    assert behaviour.status is not None
-    headers = {} if behaviour.retry_after is None else retry_after_headers(behaviour.retry_after)
+    headers = dict(behaviour.headers)
+    if behaviour.retry_after is not None:
+        headers = retry_after_headers(behaviour.retry_after) | headers
     if behaviour.text is not None:
-        kind = {"content-type": behaviour.content_type}
-        return ServiceReply(
-            behaviour.status, behaviour.text.encode(), {**kind, **headers, **behaviour.headers}
-        )
+        return ServiceReply(status, behaviour.text.encode(), {"content-type": "text/html", **headers})
     if behaviour.body is not None:
-        body = orjson.dumps(behaviour.body)
-    elif behaviour.status < 400:
-        body = b""
-    else:
-        error = error_replies.default_error(
-            surface, behaviour.status, code=behaviour.code, message=behaviour.message
-        )
-        body = orjson.dumps(error.body)
-    return ServiceReply(behaviour.status, body, {**headers, **behaviour.headers})
+        return ServiceReply(status, orjson.dumps(behaviour.body), headers)
+    if status < 400:
+        return ServiceReply(status, b"", headers)
+    error = error_replies.default_error(surface, status, code=behaviour.code, message=behaviour.message)
+    return replace(error, headers=headers)
+
+
+async def _send_badly(request: web.Request, reply: ServiceReply, behaviour: Behaviour) -> web.StreamResponse:
+    """Announce the whole body in `content-length`; then send it slowly, or only a part of it."""
+    response = web.StreamResponse(status=reply.status, headers=_headers(reply))
+    length = response.content_length = len(reply.body)
+    await response.prepare(request)
+    if behaviour.drip is not None:
+        step = max(1, -(-length // _PIECES))
+        for start in range(0, length, step):
+            await asyncio.sleep(behaviour.drip / _PIECES)
+            await response.write(reply.body[start : start + step])
+        await response.write_eof()
+        return response
+    share = behaviour.truncate or 0.0
+    await response.write(reply.body[: max(1, int(length * share))] if share else b"")
+    if request.transport is not None:
+        request.transport.close()
+    return response
 
 
 def _headers(reply: ServiceReply) -> dict[str, str]:
@@ -212,15 +228,18 @@ def _response(reply: ServiceReply) -> web.Response:
     return web.Response(status=reply.status, body=reply.body, headers=_headers(reply))
 
 
+def _send(record: RequestRecord, reply: ServiceReply) -> web.Response:
+    record.status = reply.status
+    return _response(reply)
+
+
 def _when_stdin_ends(act: Callable[[], object]) -> None:
     """Call `act` from its own thread when standard input is closed."""
 
     def watch() -> None:
-        try:
+        with contextlib.suppress(OSError):
             while read(0, 4096):
                 pass
-        except OSError:
-            pass
         act()
 
     threading.Thread(target=watch, daemon=True, name="parent").start()

@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from batchscore.simulator import embeddings, error_replies, generation
-from batchscore.simulator.embeddings import EmbeddingsRequest
-from batchscore.simulator.error_replies import ErrorReply, Surface
+from batchscore.simulator.embeddings import EmbeddingsRequest, Vectors
+from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.generation import GenerationRequest
 from batchscore.simulator.settings import SimulatorSettings
-from batchscore.simulator.state import DeploymentState
-from batchscore.simulator.vectors import Vectors
+from batchscore.simulator.state import SimulatedDeployment
+
+#: What the limits admit: a valid request, or an error reply.
+Work = EmbeddingsRequest | GenerationRequest | ServiceReply
 
 OPERATIONS = {
     "embeddings": "Embeddings_Create",
@@ -33,33 +35,16 @@ _UNKNOWN_PREFIX = "no-such-"
 
 
 @dataclass(frozen=True)
-class ServiceReply:
-    """A whole reply. `tokens` counts the billed tokens."""
+class ServiceCall:
+    """One request. `body` is its JSON object, or the error reply to a body that is none."""
 
-    status: int
-    body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
-    tokens: int = 0
-
-
-@dataclass(frozen=True)
-class AdmittedRequest:
-    """A request that the limits admitted. `work` may still be an error reply."""
-
-    name: str
-    operation: str
     surface: Surface
-    work: EmbeddingsRequest | GenerationRequest | ErrorReply
-    headers: dict[str, str]
-    parsed: dict[str, Any] | ErrorReply
+    operation: str
+    name: str
+    body: dict[str, Any] | ServiceReply
 
 
-def encode_error(error: ErrorReply, headers: dict[str, str] | None = None) -> ServiceReply:
-    """Return an error reply as status, bytes and headers."""
-    return ServiceReply(error.status, orjson.dumps(error.body), headers or {})
-
-
-def parse_body(raw: bytes) -> dict[str, Any] | ErrorReply:
+def parse_body(raw: bytes) -> dict[str, Any] | ServiceReply:
     """Return the JSON object of a body, or the service's error reply."""
     try:
         body = orjson.loads(raw)
@@ -101,53 +86,40 @@ class Service:
             return False
         return not self._settings.deployments or name in self._settings.deployments
 
-    def admit(
-        self,
-        parsed: dict[str, Any] | ErrorReply,
-        *,
-        name: str,
-        operation: str,
-        surface: Surface,
-        state: DeploymentState,
-    ) -> AdmittedRequest | ServiceReply:
-        """Check a request and charge the limits, even if it is invalid. A ServiceReply refuses it."""
-        tokens, work = self._check(parsed, name=name, operation=operation, surface=surface)
-        admission = state.limits.admit(tokens, time.monotonic(), surface)
+    def admit(self, call: ServiceCall, state: SimulatedDeployment) -> tuple[Work, dict[str, str]]:
+        """Check a request and charge the limits, even if it is invalid. Status 429: the limits refuse it."""
+        tokens, work = self._check(call)
+        admission = state.limits.admit(tokens, time.monotonic(), call.surface)
         limit, seconds = admission.refused_by, admission.wait_seconds
-        if limit is None:
-            return AdmittedRequest(name, operation, surface, work, admission.headers, parsed)
-        error = error_replies.rate_limited(
-            surface, name, operation=OPERATIONS[operation], limit=limit, seconds=seconds
-        )
-        return encode_error(error, admission.headers)
+        if limit is not None:
+            operation = OPERATIONS[call.operation]
+            work = error_replies.rate_limited(
+                call.surface, call.name, operation=operation, limit=limit, seconds=seconds
+            )
+        return work, admission.headers
 
-    async def answer(self, admitted: AdmittedRequest, *, vector_fault: str | None = None) -> ServiceReply:
+    async def answer(self, call: ServiceCall, work: Work, *, vector_fault: str | None) -> ServiceReply:
         """Return the reply. Other requests get their turns between the vectors of a large one."""
-        work, headers, surface = admitted.work, admitted.headers, admitted.surface
-        if isinstance(work, ErrorReply):
-            return encode_error(work, headers)
-        model = f"simulator:{admitted.name}"
+        if isinstance(work, ServiceReply):
+            return work
+        model = f"simulator:{call.name}"
         if isinstance(work, EmbeddingsRequest):
-            return ServiceReply(200, await self._embed(work, model, vector_fault), headers, work.tokens)
-        chat = admitted.operation == "chat/completions"
-        identifier = hashlib.blake2b(orjson.dumps(admitted.parsed), digest_size=12).hexdigest()
-        body, billed = generation.encode_reply(
-            work, chat=chat, model=model, identifier=identifier, surface=surface
+            return await self._embed(work, model, vector_fault)
+        identifier = hashlib.blake2b(orjson.dumps(call.body), digest_size=12).hexdigest()
+        chat = call.operation == "chat/completions"
+        return generation.write_reply(
+            work, chat=chat, model=model, identifier=identifier, surface=call.surface
         )
-        return ServiceReply(200, body, headers, billed)
 
-    def _check(
-        self, parsed: dict[str, Any] | ErrorReply, *, name: str, operation: str, surface: Surface
-    ) -> tuple[int, EmbeddingsRequest | GenerationRequest | ErrorReply]:
-        if isinstance(parsed, ErrorReply):
-            return 0, parsed
-        if operation == "embeddings":
-            return embeddings.check_embeddings(parsed, name=name, surface=surface, settings=self._settings)
-        if operation == "completions":
-            return generation.check_completions(parsed, surface=surface, settings=self._settings)
-        return generation.check_chat(parsed, name=name, surface=surface, settings=self._settings)
+    def _check(self, call: ServiceCall) -> tuple[int, Work]:
+        if isinstance(call.body, ServiceReply):
+            return 0, call.body
+        if call.operation == "completions":
+            return generation.check_completions(call.body, surface=call.surface, settings=self._settings)
+        check = embeddings.check_embeddings if call.operation == "embeddings" else generation.check_chat
+        return check(call.body, name=call.name, surface=call.surface, settings=self._settings)
 
-    async def _embed(self, work: EmbeddingsRequest, model: str, fault: str | None) -> bytes:
+    async def _embed(self, work: EmbeddingsRequest, model: str, fault: str | None) -> ServiceReply:
         as_base64 = work.as_base64 and fault != "floats"
         items: list[bytes] = []
         for index, text in enumerate(work.texts):
@@ -158,4 +130,4 @@ class Service:
         items = embeddings.spoil_items(
             fault, items, lambda at: self._vectors.embed(work.texts[at], work.dimensions), as_base64=as_base64
         )
-        return embeddings.encode_reply(items, model=model, tokens=work.tokens)
+        return embeddings.write_reply(items, model=model, tokens=work.tokens)

@@ -6,25 +6,18 @@ It must not know click or aiohttp: each door reads this one table in its own way
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from math import inf
 from typing import Any
 
 #: The width of text-embedding-3-large, the widest of the simulated models.
 WIDEST = 3072
 
 
-def _setting(
-    default: Any,
-    help_text: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    flag: str | None = None,
-) -> Any:
-    """Return a field with its help. `flag` is given if it is not the field's name with dashes."""
+def _setting(default: Any, help_text: str, *, low: float = -inf, high: float = inf) -> Any:
     many = isinstance(default, tuple)
     # Only rates have no default.
     kind = str if many else float if default is None else type(default)
-    facts = {"help": help_text, "low": low, "high": high, "flag": flag, "kind": kind, "many": many}
+    facts = {"help": help_text, "low": low, "high": high, "kind": kind, "many": many}
     return field(default=default, metadata=facts)
 
 
@@ -32,22 +25,22 @@ def _setting(
 class SimulatorSettings:
     """The settings of a simulator. ValueError names a setting that is out of its bounds.
 
-    Each field's metadata: `help`, `low`, `high`, `flag` (or None), `kind` (int, float, str, bool) and
-    `many` (a tuple of texts; on a command line repeatable and comma-separated).
+    Each field's metadata: `help`, `low`, `high`, `kind` (int, float, str, bool) and `many` (a tuple of
+    texts; on a command line repeatable and comma-separated).
     It has over 15 fields because each is one flag of `batchscore simulate`.
     """
 
     port: int = _setting(0, "Port on 127.0.0.1. Default: 0, any free port.", low=0, high=65535)
     key: str = _setting("simulator", "The API key that clients must send.")
-    tokens: tuple[str, ...] = _setting((), "A bearer token to accept besides the key.", flag="--token")
+    token: tuple[str, ...] = _setting((), "A bearer token to accept besides the key.")
     deployments: tuple[str, ...] = _setting(
         (), "Names of the deployments to serve, separated by commas. Default: any name."
     )
     dimensions: int = _setting(
         1536, "Length of a vector if the request does not set one.", low=1, high=WIDEST
     )
-    rpm: float | None = _setting(None, "Requests per minute of each deployment. Default: no limit.", low=0)
-    tpm: float | None = _setting(None, "Tokens per minute of each deployment. Default: no limit.", low=0)
+    rpm: float | None = _setting(None, "Requests per minute of each deployment. Default: no limit.", low=1)
+    tpm: float | None = _setting(None, "Tokens per minute of each deployment. Default: no limit.", low=1)
     burst_seconds: float = _setting(
         10.0, "Largest burst: the number of seconds whose rate may arrive at once.", low=0.01, high=60
     )
@@ -68,9 +61,7 @@ class SimulatorSettings:
     context_tokens: int = _setting(
         128_000, "Context length of the completions and chat models, in tokens.", low=16
     )
-    record_last: int = _setting(
-        10_000, "Number of requests to record for each deployment. All requests are counted.", low=0
-    )
+    record_last: int = _setting(0, "Number of requests of each deployment to record. Default: 0.", low=0)
     exit_with_parent: bool = _setting(default=False, help_text="Exit when standard input is closed.")
 
     def __post_init__(self) -> None:
@@ -80,21 +71,11 @@ class SimulatorSettings:
             if item.metadata["many"]:
                 names = tuple(name.strip() for text in value for name in text.split(",") if name.strip())
                 object.__setattr__(self, item.name, names)
-            elif isinstance(value, (int, float)) and not (
-                (low is None or value >= low) and (high is None or value <= high)
-            ):
-                bounds = f"at least {low}" if high is None else f"between {low} and {high}"
-                raise ValueError(f"{flag_of(item)} must be {bounds}, not {value}")
+            elif isinstance(value, (int, float)) and not low <= value <= high:
+                bounds = f"at least {low}" if high == inf else f"between {low} and {high}"
+                raise ValueError(f"--{item.name.replace('_', '-')} must be {bounds}, not {value}")
         if not self.key:
             raise ValueError("--key must not be empty")
-        for name, rate in (("--rpm", self.rpm), ("--tpm", self.tpm)):
-            if rate is not None and rate == 0:
-                raise ValueError(f"{name} must be more than 0; omit it for no limit")
         shares = self.fail_500 + self.fail_503 + self.fail_429 + self.reset + self.hang + self.truncate
         if shares > 1:
             raise ValueError(f"the shares of faults add up to {shares:g}; they must not exceed 1")
-
-
-def flag_of(item: Any) -> str:
-    """Return the command-line flag of a field of `SimulatorSettings`."""
-    return str(item.metadata["flag"]) if item.metadata["flag"] else "--" + item.name.replace("_", "-")

@@ -1,11 +1,13 @@
-"""What has each deployment received and sent, and what is scripted next?
+"""What do a deployment's limits admit, what has it received and sent, and what is scripted next?
 
 It must not know HTTP: the server reports each request and its end.
+Like Azure, the limits charge an estimate at admission, failures included (docs: quota pages, seen 09/2026).
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -14,13 +16,95 @@ from typing import Any
 
 import orjson
 
-from batchscore.simulator.limits import DeploymentLimits
+from batchscore.simulator.error_replies import Surface
 from batchscore.simulator.script import Script
 from batchscore.simulator.settings import SimulatorSettings
 
-#: Memory for recorded bodies; the oldest are dropped first. Every request is counted.
-_MAX_BODY_BYTES = 128 * 1024 * 1024
 _SECRET_HEADERS = frozenset({"api-key", "authorization", "cookie", "ocp-apim-subscription-key"})
+
+
+class Bucket:
+    """The level of one limit. It refills by `per_minute` / 60 per second, up to `burst_seconds` of it."""
+
+    def __init__(self, per_minute: float, burst_seconds: float, now: float) -> None:
+        self.per_minute = per_minute
+        self.per_second = per_minute / 60
+        self.capacity = max(1.0, self.per_second * burst_seconds)
+        self.level = self.capacity
+        self._at = now
+
+    def seconds_until(self, amount: float, now: float) -> float:
+        """Return the seconds until `amount` fits. More than the capacity fits a full bucket."""
+        if now > self._at:
+            self.level = min(self.capacity, self.level + (now - self._at) * self.per_second)
+            self._at = now
+        missing = min(amount, self.capacity) - self.level
+        # Rounding of the clock must not refuse a client that waited exactly as long as required.
+        return missing / self.per_second if missing > 1e-6 * self.capacity else 0.0
+
+
+@dataclass(frozen=True)
+class Admission:
+    """`wait_seconds` is 0 for an admitted request. `refused_by` is "requests", "tokens" or None."""
+
+    wait_seconds: float
+    refused_by: str | None
+    headers: dict[str, str]
+
+
+class DeploymentLimits:
+    """The RPM and TPM of one deployment. None means no limit."""
+
+    def __init__(
+        self, rpm: float | None, tpm: float | None, burst_seconds: float, *, charge_refused: bool, now: float
+    ) -> None:
+        self._requests = None if rpm is None else Bucket(rpm, burst_seconds, now)
+        self._tokens = None if tpm is None else Bucket(tpm, burst_seconds, now)
+        self._charge_refused = charge_refused
+
+    def admit(self, tokens: int, now: float, surface: Surface) -> Admission:
+        """Charge one request and its tokens, or refuse it, in constant time.
+
+        A refused request charges one request (never below zero) and no tokens.
+        """
+        requests, budget = self._requests, self._tokens
+        request_wait = requests.seconds_until(1, now) if requests else 0.0
+        token_wait = budget.seconds_until(tokens, now) if budget else 0.0
+        refused = request_wait > 0 or token_wait > 0
+        if requests and not refused:
+            requests.level -= 1
+        elif requests and self._charge_refused:
+            requests.level = max(min(requests.level, 0.0), requests.level - 1)
+            request_wait = requests.seconds_until(1, now)
+        if budget and not refused:
+            budget.level -= tokens
+        wait = max(request_wait, token_wait) if refused else 0.0
+        headers: dict[str, str] = {}
+        for name, bucket in (("requests", requests), ("tokens", budget)):
+            if bucket:
+                headers[f"x-ratelimit-limit-{name}"] = f"{bucket.per_minute:.0f}"
+                headers[f"x-ratelimit-remaining-{name}"] = str(max(0, math.floor(bucket.level)))
+                refill = (bucket.capacity - bucket.level) / bucket.per_second
+                headers[f"x-ratelimit-reset-{name}"] = _duration(refill, surface)
+        if refused:
+            headers |= retry_after_headers(wait)
+        refused_by = ("tokens" if token_wait >= request_wait else "requests") if refused else None
+        return Admission(wait, refused_by, headers)
+
+
+def retry_after_headers(seconds: float) -> dict[str, str]:
+    """Return both headers: whole seconds and milliseconds, both rounded up."""
+    return {"retry-after": str(math.ceil(seconds)), "retry-after-ms": str(math.ceil(seconds * 1000))}
+
+
+def _duration(seconds: float, surface: Surface) -> str:
+    """Return whole seconds (Azure), or a duration in Go's notation such as `1m3.5s` (OpenAI)."""
+    if surface is not Surface.OPENAI:
+        return str(math.ceil(seconds))
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms"
+    minutes, rest = divmod(round(seconds, 3), 60)
+    return (f"{minutes:.0f}m" if minutes else "") + f"{rest:g}s"
 
 
 @dataclass(slots=True)
@@ -45,20 +129,17 @@ class RequestRecord:
         return {name: getattr(self, name) for name in names} | {"body": body}
 
 
-class DeploymentState:
+class SimulatedDeployment:
     """The state of one deployment: its limits, its script and its requests."""
 
-    def __init__(self, settings: SimulatorSettings, bodies: BodyMemory) -> None:
+    def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
-        self._bodies = bodies
-        self.script = Script()
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self.reset()
 
     def reset(self) -> None:
         """Clear the records and restore the limits that the simulator was started with."""
-        self.script.clear()
-        self.records: deque[RequestRecord] = deque()
+        self.script = Script()
+        self.records: deque[RequestRecord] = deque(maxlen=self._settings.record_last)
         self.count = 0
         self.in_flight = 0
         self.max_in_flight = 0
@@ -76,15 +157,7 @@ class DeploymentState:
         self.count += 1
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
-        if self._settings.record_last:
-            self.records.append(record)
-            self._bodies.add(record)
-            if len(self.records) > self._settings.record_last:
-                self.records.popleft()
-        for waiter in [one for one in self._waiting if one[0] <= self.count]:
-            self._waiting.remove(waiter)
-            if not waiter[1].done():
-                waiter[1].set_result(None)
+        self.records.append(record)
 
     def record_end(self, record: RequestRecord) -> None:
         """Record the end of a request, with or without a response."""
@@ -96,15 +169,10 @@ class DeploymentState:
 
     async def wait_for(self, count: int, timeout_s: float) -> bool:
         """Wait for this many requests since the last reset. Return False if the wait times out."""
-        if self.count >= count:
-            return True
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, future))
-        try:
-            await asyncio.wait_for(future, timeout_s)
-        except asyncio.TimeoutError:
-            return False
-        return True
+        ends = time.monotonic() + timeout_s
+        while self.count < count and time.monotonic() < ends:  # noqa: ASYNC110 - only tests wait
+            await asyncio.sleep(0.002)
+        return self.count >= count
 
     def statistics(self) -> dict[str, Any]:
         """Return a snapshot. Status "0" in `statuses` counts requests without a response."""
@@ -118,37 +186,18 @@ class DeploymentState:
         }
 
 
-class BodyMemory:
-    """Limits the total size of the recorded bodies."""
-
-    def __init__(self, max_bytes: int = _MAX_BODY_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._order: deque[tuple[RequestRecord, int]] = deque()
-
-    def add(self, record: RequestRecord) -> None:
-        """Add a body, and drop the oldest bodies above the limit."""
-        self._order.append((record, len(record.raw)))
-        self._bytes += len(record.raw)
-        while self._bytes > self._max_bytes or len(self._order) > 200_000:
-            oldest, size = self._order.popleft()
-            oldest.raw = b""
-            self._bytes -= size
-
-
-class DeploymentStates:
+class SimulatedDeployments:
     """The states of all deployments, each created on its first request."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self._settings = settings
-        self._bodies = BodyMemory()
         self._started = time.monotonic()
-        self.by_name: dict[str, DeploymentState] = {}
+        self.by_name: dict[str, SimulatedDeployment] = {}
 
-    def get(self, name: str) -> DeploymentState:
+    def get(self, name: str) -> SimulatedDeployment:
         """Return the state of a deployment."""
         if name not in self.by_name:
-            self.by_name[name] = DeploymentState(self._settings, self._bodies)
+            self.by_name[name] = SimulatedDeployment(self._settings)
         return self.by_name[name]
 
     def new_record(self, path: str, headers: Mapping[str, str], authentication: str | None) -> RequestRecord:

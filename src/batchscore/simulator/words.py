@@ -1,11 +1,16 @@
-"""How many tokens has a text, and which of its words describe its subject?
+"""How does the simulated model count a text, and what does it answer?
 
-It must not know vectors nor replies: both use it.
+It must not know HTTP: a prompt and options in, a text and a finish reason out, deterministically.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 #: In a prompt or input: the service refuses it with status 400, `content_filter`.
 CONTENT_FILTER_TRIGGER = "simulate-content-filter"
@@ -25,6 +30,10 @@ COMMON = frozenset(
     under up upon us was we were what when which who will with within would you your""".split()  # noqa: SIM905 - a list of words reads best as text
 )
 
+_SENTENCE_END = re.compile(r"(?<=[.!?。\uff01\uff1f])\s+|\n+")
+_LONGEST_SENTENCE = 240
+_DEEPEST_SCHEMA = 8
+
 
 def count_tokens(text: str) -> int:
     """Estimate tokens: the larger of bytes / 4 and words (spaces + 1) * 4 / 3, rounded up; at least 1.
@@ -33,3 +42,113 @@ def count_tokens(text: str) -> int:
     """
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return max(1, -(-size // 4), -(-(text.count(" ") + 1) * 4 // 3))
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """The request parameters that change an answer. `max_tokens` counts answer tokens."""
+
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    as_json: bool = False
+    schema: Any = None
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """`text` is None if the model gives none. `tokens` counts the text and the reasoning."""
+
+    text: str | None
+    finish_reason: str
+    tokens: int
+    reasoning_tokens: int = 0
+
+
+def write_answer(prompt: str, options: AnswerOptions, *, choice: int = 0) -> GeneratedText:
+    """Return the answer with this index: a sentence of the prompt and its key words."""
+    if EMPTY_REPLY_TRIGGER in prompt:
+        return GeneratedText(None, "stop", 0)
+    text = _write_json(prompt, options.schema, choice) if options.as_json else _write_prose(prompt, choice)
+    if FILTERED_REPLY_TRIGGER in prompt:
+        if PARTLY_FILTERED_REPLY_TRIGGER in prompt:
+            half = text[: len(text) // 2]
+            return GeneratedText(half, "content_filter", count_tokens(half))
+        return GeneratedText(None, "content_filter", 0)
+    ends = [at for at in (text.find(word) for word in options.stop) if at >= 0]
+    if ends:
+        text = text[: min(ends)]
+    reasoning = options.reasoning_tokens
+    if options.max_tokens is not None and reasoning + count_tokens(text) > options.max_tokens:
+        reasoning = min(reasoning, options.max_tokens)
+        text = _truncate_to_tokens(text, options.max_tokens - reasoning)
+        return GeneratedText(text, "length", options.max_tokens, reasoning)
+    return GeneratedText(text, "stop", reasoning + count_tokens(text), reasoning)
+
+
+def _truncate_to_tokens(text: str, tokens: int) -> str:
+    """Return the longest prefix that counts at most `tokens`."""
+    low, high = 0, len(text) if tokens else 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if count_tokens(text[:middle]) <= tokens else (low, middle - 1)
+    return text[:low]
+
+
+def _pick_sentence(text: str, choice: int) -> str:
+    sentences = [part.strip() for part in _SENTENCE_END.split(text[:20_000]) if part and part.strip()]
+    if not sentences:
+        return "Nothing was said."
+    sentence = sentences[choice % len(sentences)]
+    if len(sentence) > _LONGEST_SENTENCE:
+        sentence = sentence[:_LONGEST_SENTENCE].rsplit(" ", 1)[0] + "…"
+    return sentence if sentence[-1] in ".!?…。\uff01\uff1f" else sentence + "."
+
+
+def _find_key_words(text: str) -> list[str]:
+    words = (word for word in WORD.findall(text[:20_000].lower()) if len(word) > 3 and word not in COMMON)
+    return [word for word, _ in Counter(words).most_common(5)]
+
+
+def _write_prose(text: str, choice: int) -> str:
+    words = _find_key_words(text)
+    about = f" Key words: {', '.join(words)}." if words else ""
+    return _pick_sentence(text, choice) + about
+
+
+def _write_json(text: str, schema: Any, choice: int) -> str:
+    if schema is None:
+        value: Any = {"summary": _pick_sentence(text, choice), "keywords": _find_key_words(text)}
+    else:
+        value = _fill_schema(schema, text, choice, depth=0)
+    return orjson.dumps(value).decode()
+
+
+def _fill_schema(schema: Any, text: str, choice: int, *, depth: int) -> Any:
+    """Return a value that a common JSON schema accepts. `$ref` and `pattern` are ignored."""
+    if not isinstance(schema, dict) or depth > _DEEPEST_SCHEMA:
+        return None
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        mentioned = [one for one in schema["enum"] if isinstance(one, str) and one.lower() in text.lower()]
+        return (mentioned or schema["enum"])[0]
+    for word in ("anyOf", "oneOf"):
+        if schema.get(word):
+            return _fill_schema(schema[word][0], text, choice, depth=depth + 1)
+    kind = schema.get("type", "object" if "properties" in schema else "null")
+    kind = kind[0] if isinstance(kind, list) and kind else kind
+    if kind == "object":
+        properties = schema.get("properties", {})
+        return {
+            name: _fill_schema(inner, text, choice, depth=depth + 1) for name, inner in properties.items()
+        }
+    if kind == "array":
+        return [_fill_schema(schema.get("items"), text, choice, depth=depth + 1)]
+    simple = {
+        "string": _pick_sentence(text, choice),
+        "integer": len(text.split()),
+        "number": 0.5,
+        "boolean": True,
+    }
+    return simple.get(str(kind))

@@ -38,23 +38,20 @@ _BUSY = ("the store is busy or failing", "wait a while")
 _REGION = ("the bucket is in another region", "set AWS_REGION to the bucket's region")
 
 #: Codes in texts of AWS's, Azure's and Google's libraries → what happened, what to do; the first counts.
-_CAUSES: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = tuple(
-    (re.compile(codes), cause)
-    for codes, cause in (
-        (r"NO_SUCH_BUCKET|\[ContainerNotFound\]|\[FilesystemNotFound\]|\[ResourceNotFound\]", _NO_BUCKET),
-        (r"HTTP status 301|PermanentRedirect|AuthorizationHeaderMalformed", _REGION),
-        (r"Failed to get token|AuthenticationException|Could not load credentials", _NO_IDENTITY),
-        (r"OAuth2|oauth2|Default Credentials|metadata\.google", _NO_IDENTITY),
-        (r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|EXPIRED_TOKEN", _REFUSED),
-        (r"HTTP status 40[13]\b|\] 40[13] |PERMISSION_DENIED|UNAUTHENTICATED|FORBIDDEN", _REFUSED),
-        (r"NETWORK_CONNECTION|new connection|resolve host|curlCode|CURL error|Couldn't connect", _UNREACHED),
-        (r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|HTTP status 5\d\d|\] 5\d\d ", _BUSY),
-        (r"UNAVAILABLE|DEADLINE_EXCEEDED|timed? ?out", _UNREACHED),
-        (
-            r"No such file|NO_SUCH_KEY|RESOURCE_NOT_FOUND|\[BlobNotFound\]|HTTP status 404|\] 404 |NOT_FOUND",
-            _GONE,
-        ),
-    )
+_CAUSES = (
+    (r"NO_SUCH_BUCKET|\[ContainerNotFound\]|\[FilesystemNotFound\]|\[ResourceNotFound\]", _NO_BUCKET),
+    (r"HTTP status 301|PermanentRedirect|AuthorizationHeaderMalformed", _REGION),
+    (r"Failed to get token|AuthenticationException|Could not load credentials", _NO_IDENTITY),
+    (r"OAuth2|oauth2|Default Credentials|metadata\.google", _NO_IDENTITY),
+    (r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|EXPIRED_TOKEN", _REFUSED),
+    (r"HTTP status 40[13]\b|\] 40[13] |PERMISSION_DENIED|UNAUTHENTICATED|FORBIDDEN", _REFUSED),
+    (r"NETWORK_CONNECTION|new connection|resolve host|curlCode|CURL error|Couldn't connect", _UNREACHED),
+    (r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|HTTP status 5\d\d|\] 5\d\d ", _BUSY),
+    (r"UNAVAILABLE|DEADLINE_EXCEEDED|timed? ?out", _UNREACHED),
+    (
+        r"No such file|NO_SUCH_KEY|RESOURCE_NOT_FOUND|\[BlobNotFound\]|HTTP status 404|\] 404 |NOT_FOUND",
+        _GONE,
+    ),
 )
 _CODE = re.compile(r"AWS Error ([A-Z_]+)|Azure Error: \[(\w+)\]|\bStatus\(([A-Z_]+):|HTTP status (\d{3})")
 
@@ -100,11 +97,9 @@ class StoreFailure(OSError):  # noqa: N818 - named for what it is, as the tree i
 def store_failure(place: StoredPath, text: str) -> StoreFailure:
     """Return the failure that a library's text describes."""
     for codes, (reason, advice) in _CAUSES:
-        if codes.search(text):
-            return StoreFailure(
-                reason,
-                advice.format(credentials=CREDENTIALS[place.scheme], endpoint=ENDPOINTS[place.scheme]),
-            )
+        if re.search(codes, text):
+            credentials, endpoint = CREDENTIALS[place.scheme], ENDPOINTS[place.scheme]
+            return StoreFailure(reason, advice.format(credentials=credentials, endpoint=endpoint))
     code = _CODE.search(text)
     named = f" with {next(filter(None, code.groups()))}" if code else ""
     return StoreFailure(f"the store failed{named}", "check the same path with the store's own tools")

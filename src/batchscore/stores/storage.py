@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -128,7 +129,8 @@ def replace_file(path: Place) -> Iterator[Sink]:
         temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
         if is_in_place(path.parent):
             temporary = path
-        descriptor = _create(temporary, os.O_TRUNC if temporary is path else os.O_EXCL)
+        how = os.O_TRUNC if temporary is path else os.O_EXCL
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | how, 0o666)
     sink = Sink(descriptor, path)
     try:
         yield sink
@@ -149,10 +151,6 @@ def is_in_place(folder: Path) -> bool:
     return bool(_WITHOUT_RENAME) and folder.stat().st_dev in _WITHOUT_RENAME
 
 
-def _create(path: Path, how: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | how, 0o666)
-
-
 def _rename(temporary: Path, path: Path) -> None:
     """Give a complete file its name; copy it if the file system cannot rename."""
     try:
@@ -161,16 +159,11 @@ def _rename(temporary: Path, path: Path) -> None:
         if error.errno not in _NO_RENAME:
             raise
         _WITHOUT_RENAME.add(path.parent.stat().st_dev)
-        descriptor = _create(path, os.O_TRUNC)
         try:
-            with temporary.open("rb", buffering=0) as file:
-                while chunk := file.read(_WRITE_BYTES):
-                    write_pieces(descriptor, [chunk])
+            shutil.copyfile(temporary, path)
         except BaseException:
-            path.unlink()
+            path.unlink(missing_ok=True)
             raise
-        finally:
-            os.close(descriptor)
         temporary.unlink()
 
 
@@ -331,3 +324,26 @@ def unwritten(pieces: list[bytes], written: int) -> list[bytes]:
             return [piece[written:], *pieces[place + 1 :]]
         written -= len(piece)
     return []
+
+
+def own_folder() -> Path:
+    """Return this user's folder in the temporary folder, and create it if needed.
+
+    Raises `OSError` if there is no temporary folder, or if another user owns a folder of that name: files
+    that others can exchange must not be trusted.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / f"batchscore-{'user' if user is None else user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if user is not None and (found.st_uid != user or not folder.is_dir() or folder.is_symlink()):
+        raise PermissionError(13, "another user owns this folder", str(folder))
+    return folder
+
+
+def boot_id() -> str:
+    """Return the id that the system gave to its latest start; empty if it gives none (only Linux does)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""

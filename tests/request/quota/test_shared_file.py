@@ -134,7 +134,7 @@ def test_a_schedule_whose_file_fails_continues_locally(tmp_path: Path) -> None:
     assert starts == sorted(starts)
     assert starts[-1] - starts[0] == pytest.approx(1.5)
     assert starts[0] >= first
-    schedule.close()
+    os.close(schedule.descriptor)
 
 
 def test_a_schedule_whose_file_was_deleted_follows_the_others_to_the_new_one(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from batchscore.azureml.check.document import Document, Finding, Keys
+from batchscore.azureml.check.document import Document, Finding, flatten
 from batchscore.errors import SettingsError
 
 #: What the SDK adds to a finding for every other form that the field could have.
@@ -56,12 +56,6 @@ def _load(kind: str, path: str) -> None:
             raise ValueError(json.dumps(dict(result.error_messages)))
     if builder:
         getattr(loaded, builder)(*arguments)
-    if kind == "schedule":
-        zones = {str(known.value) for known in import_module("azure.ai.ml.constants").TimeZone}
-        zone = getattr(loaded.trigger, "time_zone", None)
-        if isinstance(zone, str) and zone not in zones:
-            message = f"{zone} is not a Windows time zone name, such as W. Europe Standard Time."
-            raise ValueError(json.dumps({"trigger": {"time_zone": [message]}}))
 
 
 def require_sdk() -> None:
@@ -74,18 +68,17 @@ def require_sdk() -> None:
         raise SettingsError(INSTALL) from None
 
 
-def sdk_findings(document: Document, kind: str) -> list[Finding]:
-    """Return what the SDK finds wrong in a file of this kind."""
+def sdk_findings(document: Document) -> list[Finding]:
+    """Return what the SDK finds wrong in a file."""
     try:
         with _silence():
-            _load(kind, str(document.path))
+            _load(document.kind, str(document.path))
     except Exception as error:
         # Its own exceptions, marshmallow's, and others: TypeError for a missing field.
         text = str(error)
-        found = [document.finding(message, *keys) for keys, message in _entries(text) if message] or [
+        return [document.finding(message, key) for key, message in _entries(text) if message] or [
             Finding(document.path, _line_quoted(document, text), _shorten(text) or type(error).__name__)
         ]
-        return list(dict.fromkeys(found))
     return []
 
 
@@ -106,42 +99,32 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def _entries(text: str) -> list[tuple[Keys, str]]:
-    """Return the keys and messages in the JSON within the text; empty if there is none."""
-    start = text.find("{")
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    """Give the keys and messages in the JSON within the text; none if there is none."""
     try:
-        found, _ = json.JSONDecoder().raw_decode(text[start:]) if start >= 0 else (None, 0)
+        found, _ = json.JSONDecoder().raw_decode(text[text.index("{") :])
     except ValueError:
-        return []
-    if not isinstance(found, dict):
-        return []
+        return
     if not isinstance(found.get("errors"), list):
-        return list(_walk(found, ()))
-    entries: list[tuple[Keys, str]] = []
+        yield from _walk(found, "")
+        return
     for one in found["errors"]:
         message = str(one.get("message", ""))
-        keys = tuple(key for key in str(one.get("path", "")).split(".") if key != "*")
-        entries += _entries(message) or [(keys, _shorten(message))]
-    return entries
+        key = ".".join(name for name in str(one.get("path", "")).split(".") if name != "*")
+        yield from list(_entries(message)) or [(key, _shorten(message))]
 
 
-def _walk(value: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:
+def _walk(value: Any, key: str) -> Iterator[tuple[str, str]]:
     """Give one message for each field."""
     if isinstance(value, dict) and "_schema" not in value:
-        for key, below in value.items():
-            yield from _walk(below, keys if key == "None" else (*keys, *str(key).split(".")))
+        for name, below in value.items():
+            yield from _walk(below, key if name == "None" else f"{key}.{name}".lstrip("."))
         return
-    name = f"{keys[-1]}: " if keys else ""
-    texts = [text for text in _texts(value) if not _BOILERPLATE.search(text)]
+    name = f"{key.rpartition('.')[2]}: " if key else ""
+    leaves = (str(below) for _, below in flatten("", value) if not isinstance(below, (dict, list)))
+    text = _shorten("; ".join(dict.fromkeys(leaf for leaf in leaves if not _BOILERPLATE.search(leaf))))
     unknown = "this is not a reference that Azure ML knows, such as azureml:NAME@latest or azureml:NAME:1."
-    yield keys, name + (_shorten("; ".join(dict.fromkeys(texts))) if texts else unknown)
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, (dict, list)):
-        below = value.values() if isinstance(value, dict) else value
-        return [text for each in below for text in _texts(each)]
-    return [str(value)]
+    yield key, name + (text or unknown)
 
 
 def _shorten(text: str) -> str:
@@ -154,10 +137,8 @@ def _shorten(text: str) -> str:
     return line if len(line) <= _MOST_CHARACTERS else line[:_MOST_CHARACTERS] + " …"
 
 
-def _line_quoted(document: Document, text: str) -> int:
+def _line_quoted(document: Document, text: str) -> int | None:
     """Return the line that holds what the message quotes: an expression, or a word in quotes."""
-    for quoted in re.findall(r"\$\{\{[^}]*\}\}|'[^'\n]+'", text):
-        for number, line in enumerate(document.text.splitlines(), 1):
-            if quoted.strip("'") in line:
-                return number
-    return 0
+    quoted = [found.strip("'") for found in re.findall(r"\$\{\{[^}]*\}\}|'[^'\n]+'", text)]
+    lines = document.text.splitlines()
+    return next((number for each in quoted for number, line in enumerate(lines, 1) if each in line), None)

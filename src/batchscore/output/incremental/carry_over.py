@@ -1,20 +1,39 @@
 """What do earlier runs already know of a file's new version?
 
-Rows whose prompts were answered before are settled, part by part. A part that is the same as before is used
-as it is. The run then finds only the rest missing. Nothing is sent here.
+Rows whose prompts were answered before, in whichever row, are settled, part by part. A part that is the same
+as before is used as it is. The run then finds only the rest missing. Nothing is sent here.
+
+Known answers are found by an index of digests over the parts of several manifests, 32 bytes a row. The
+answers stay on disk: a part whose answers are needed is unpacked into a nameless file, so that any order of
+access costs the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import struct
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
+from pathlib import Path
+from typing import Any, BinaryIO
 
-from batchscore.output.incremental.known_answers import KnownAnswers
+import numpy as np
+import orjson
+
 from batchscore.output.incremental.next_ledger import NextLedger
-from batchscore.output.ledger import commit_part
-from batchscore.output.manifest import Manifest
+from batchscore.output.journal import row_to_json, settled_from_json
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import Commit, Manifest
+from batchscore.output.part_files import PartFiles
 from batchscore.output.parts import Part, copy_answer, is_final
-from batchscore.rows import Prompt, Settled
+from batchscore.output.records.jsonl import json_bytes
+from batchscore.output.row_digests import halves, read_digests
+from batchscore.output.spec import OutputSpec
+from batchscore.rows import Prompt, Score, Settled
+from batchscore.stores.errors import explain_errors
+
+LENGTHS = struct.Struct("<II")
 
 
 def carry_over(
@@ -24,11 +43,9 @@ def carry_over(
 
     Memory: one part's rows, and the answers to them.
     """
-    before = None if file in ledger.replaced.files else ledger.visible.manifests.get(file)
+    before = None if file in ledger.replaced else ledger.visible.manifests.get(file)
     spec = ledger.spec
-    manifest = ledger.manifests.get(file)
-    if manifest is None:
-        manifest = ledger.manifests[file] = Manifest(file, spec.layout.task, spec.fingerprint)
+    manifest = ledger.manifest_of(file)
     if before is not None:
         manifest.dimensions = manifest.dimensions or before.dimensions
     manifest.input, manifest.state = digest, "partial"
@@ -80,4 +97,131 @@ def carry_over_part(
     encoded = ledger.encode(part)
     if encoded is not None:
         # No journal holds any of it, so none may be removed for it.
-        commit_part(ledger, encoded)
+        ledger.commit(encoded)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswers:
+    """The answers of earlier runs by the digests of their prompts.
+
+    `first` and `second` are the halves of digests, sorted; `indexes` and `rows` give the part and row of each
+    answer. `without_digests` counts the rows of parts whose digests are missing, so that their prompts are
+    unknown.
+    """
+
+    parts: Sequence[tuple[PartFiles, Commit]]
+    first: np.ndarray[Any, Any]
+    second: np.ndarray[Any, Any]
+    indexes: np.ndarray[Any, Any]
+    rows: np.ndarray[Any, Any]
+    without_digests: int
+    unpacked: UnpackedRecords
+
+    def __len__(self) -> int:
+        return int(self.first.size)
+
+    def find(self, prompt_digest: bytes, *, retry_errors: bool) -> Settled | None:
+        """Return a final record for this prompt, `None` if there is none."""
+        (pair,) = halves([prompt_digest])
+        at = int(np.searchsorted(self.first, pair[0]))
+        while at < len(self) and self.first[at] == pair[0]:
+            if self.second[at] == pair[1]:
+                part = int(self.indexes[at])
+                record = self.unpacked.record(part, *self.parts[part], int(self.rows[at]))
+                if record is not None and is_final(record, retry_errors=retry_errors):
+                    return record
+            at += 1
+        return None
+
+
+@dataclass(slots=True)
+class UnpackedRecords:
+    """Records of parts, each part unpacked when its first record is needed.
+
+    `positions` has, for each part, its rows in order and the positions of their records: 16 bytes a row.
+    """
+
+    folder: Path
+    file: BinaryIO | None = None
+    positions: dict[int, np.ndarray[Any, np.dtype[np.int64]]] = field(default_factory=dict)
+
+    def record(self, index: int, files: PartFiles, commit: Commit, row: int) -> Settled | None:
+        """Return one record of a part; a damaged part has none."""
+        if index not in self.positions:
+            self.positions[index] = self.unpack(files, commit)
+        rows, positions = self.positions[index]
+        at = int(np.searchsorted(rows, row))
+        if at == rows.size or rows[at] != row:
+            return None
+        file = self.open_file()
+        with explain_errors(self.folder, "read"):
+            file.seek(int(positions[at]))
+            text_bytes, vector_bytes = LENGTHS.unpack(file.read(LENGTHS.size))
+            text, vector = file.read(text_bytes), file.read(vector_bytes)
+        return settled_from_json(orjson.loads(text), iter([np.frombuffer(vector, np.float32)]))
+
+    def unpack(self, files: PartFiles, commit: Commit) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Write a part's records into the file; return the rows and the records' positions: `(2, n)`."""
+        file, positions = self.open_file(), dict[int, int]()
+        for settled in files.load(commit).values():
+            value = settled.result.value if isinstance(settled.result, Score) else None
+            vector = value.tobytes() if isinstance(value, np.ndarray) else b""
+            text = json_bytes(row_to_json(replace(settled, kept={})))
+            with explain_errors(self.folder, "write"):
+                positions[settled.row] = file.seek(0, 2)
+                file.write(LENGTHS.pack(len(text), len(vector)) + text + vector)
+        rows = sorted(positions)
+        return np.array([rows, [positions[row] for row in rows]], np.int64)
+
+    def open_file(self) -> BinaryIO:
+        """Return the file, created if needed; no other process can see it."""
+        if self.file is None:
+            with explain_errors(self.folder, "use"):
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - lives as long as this
+        return self.file
+
+    def close(self) -> None:
+        """Discard all records."""
+        self.positions.clear()
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+def index_answers(
+    accounts: Sequence[tuple[Layout, Manifest]], spec: OutputSpec, folder: Path
+) -> KnownAnswers:
+    """Return the answers of these manifests; `folder` takes unpacked records."""
+    parts: list[tuple[PartFiles, Commit]] = []
+    firsts, seconds, indexes, rows = [], [], [], []
+    without_digests = 0
+    files = {layout: PartFiles(layout, spec.format, spec.schema) for layout, _ in accounts}
+    for layout, manifest in accounts:
+        for number in sorted(manifest.parts):
+            commit = manifest.parts[number]
+            digests = read_digests(layout.digests(manifest.file, number))
+            if digests is None:
+                without_digests += commit.ok
+                continue
+            firsts.append(digests.asked[:, 0])
+            seconds.append(digests.asked[:, 1])
+            rows.append(digests.rows)
+            indexes.append(np.full(digests.rows.size, len(parts), np.uint32))
+            parts.append((files[layout], commit))
+    first, second = concatenate(firsts, np.uint64), concatenate(seconds, np.uint64)
+    order = np.argsort(first, kind="stable")
+    return KnownAnswers(
+        parts=tuple(parts),
+        first=first[order],
+        second=second[order],
+        indexes=concatenate(indexes, np.uint32)[order],
+        rows=concatenate(rows, np.int64)[order],
+        without_digests=without_digests,
+        unpacked=UnpackedRecords(folder),
+    )
+
+
+def concatenate(arrays: Sequence[Any], kind: Any) -> np.ndarray[Any, Any]:
+    """Return arrays as one, of this kind if there are none."""
+    return np.concatenate(arrays) if arrays else np.empty(0, kind)

@@ -51,9 +51,13 @@ class Version:
         return np.concatenate(rows), np.concatenate(keys), np.concatenate(versions)
 
     def records(self) -> Iterator[tuple[int, str | None]]:
-        """Yield row and id of all score records, in order."""
+        """Yield row and id of all score records, in order; without an id column these are `None`."""
         for digests in self.digests():
-            yield from rows_and_ids(digests)
+            rows = digests.rows.tolist()
+            ids = digests.ids or [None] * len(rows)
+            for row, identity, scored in zip(rows, ids, digests.scored.tolist(), strict=True):
+                if scored:
+                    yield row, identity
 
 
 def differences(old: Version, new: Version, *, other_settings: bool = False) -> Iterator[bytes]:
@@ -87,15 +91,6 @@ def differences(old: Version, new: Version, *, other_settings: bool = False) -> 
             yield change_line("changed", new.file, row, identity, was)
         elif was != row:
             yield change_line("moved", new.file, row, identity, was)
-
-
-def rows_and_ids(digests: Digests) -> Iterator[tuple[int, str | None]]:
-    """Yield row and id of a part's score records; without ids these are `None`."""
-    rows = digests.rows.tolist()
-    ids = digests.ids or [None] * len(rows)
-    for row, identity, scored in zip(rows, ids, digests.scored.tolist(), strict=True):
-        if scored:
-            yield row, identity
 
 
 def change_line(change: str, file: str, row: int, identity: str | None, was: int | None = None) -> bytes:

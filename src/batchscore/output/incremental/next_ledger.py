@@ -8,43 +8,42 @@ is scored. A complete version replaces the old one. This module knows the digest
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
+import orjson
+
 from batchscore.errors import OutputOverwritten
-from batchscore.output.conflicts import refuse_other_settings
-from batchscore.output.cost import Cost, share
+from batchscore.output.conflicts import refuse_foreign_files, refuse_other_settings, remove_uncommitted, sweep
 from batchscore.output.incremental.changes import Version, differences
-from batchscore.output.incremental.replaced import ReplacedFiles
-from batchscore.output.incremental.set_aside import read_set_aside, set_journals_aside, set_version_aside
 from batchscore.output.incremental.switch import (
     SWITCH,
+    copy_part,
     decide,
     drop_records,
     remove_next_versions,
+    remove_part,
     report_records,
     version_of,
     write_changes,
 )
-from batchscore.output.layout import Layout
-from batchscore.output.ledger import (
-    README_TEXT,
-    Ledger,
-    begin_file,
-    encode_part,
-    publish_part,
-    read_output,
-    save_manifest,
+from batchscore.output.layout import Layout, stem_of
+from batchscore.output.ledger import README_TEXT, Ledger
+from batchscore.output.manifest import (
+    Commit,
+    Manifest,
+    read_manifests,
+    remove_manifest,
+    visible_names,
+    write_manifest,
 )
-from batchscore.output.leftovers import list_files, refuse_foreign_files, remove_uncommitted, sweep
-from batchscore.output.manifest import Commit, Manifest, read_manifest
-from batchscore.output.part_files import EncodedPart
+from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, is_final
 from batchscore.output.row_digests import read_digests
-from batchscore.output.single_ledger import SingleLedger
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
+from batchscore.stores.address import Place
 
 
 @dataclass(slots=True)
@@ -56,9 +55,9 @@ class NextLedger(Ledger):
     by their file's name. `changed` counts the records in the run's changes file by kind.
     """
 
-    visible: SingleLedger = field(kw_only=True)
+    visible: Ledger = field(kw_only=True)
     run: str = field(kw_only=True)
-    replaced: ReplacedFiles = field(init=False)
+    replaced: set[str] = field(default_factory=set, kw_only=True)
     unchanged: set[str] = field(default_factory=set, kw_only=True)
     visible_commits: dict[str, Commit] = field(default_factory=dict, kw_only=True)
     changed: Counter[str] = field(default_factory=Counter, kw_only=True)
@@ -68,13 +67,13 @@ class NextLedger(Ledger):
         visible, layout = self.visible, self.visible.spec.layout
         refuse_foreign_files(layout)
         sweep(layout)
-        manifests = [read_manifest(path) for path in list_files(layout.manifests, ".json")]
+        manifests = read_manifests(layout)
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()
         remove_uncommitted(layout, manifests)
         if overwrite:
             remove_next_versions(layout)
-        read_output(self, visible.spec, overwrite=overwrite)
+        self.read_output(visible.spec, overwrite=overwrite)
         self.visible_commits = {
             part.name: commit
             for manifest in manifests
@@ -83,28 +82,45 @@ class NextLedger(Ledger):
         }
         self.find_replaced(overwrite=overwrite)
         for manifest in manifests:
-            if manifest.file not in self.replaced.files:
+            if manifest.file not in self.replaced:
                 refuse_other_settings(visible.spec, manifest)
         storage.write_whole(layout.readme, README_TEXT)
         return sum(manifest.ok for manifest in manifests) if overwrite else 0
 
     def find_replaced(self, *, overwrite: bool) -> None:
         """Find the files to replace: all if the run overwrites, or if another run scored nothing."""
-        self.replaced = ReplacedFiles(self.spec)
         journals, manifests = self.visible.journals, self.visible.manifests
-        nothing_scored = not journals.present and not any(each.ok for each in manifests.values())
         if overwrite:
             journals.clear()
-            self.replaced.files = set(manifests)
-            self.replaced.write()
-        elif nothing_scored:
-            self.replaced.files = {
-                manifest.file
-                for manifest in manifests.values()
-                if manifest.fingerprint != self.spec.fingerprint
-            }
+            self.replaced = set(manifests)
+            self.write_replaced()
+        elif not journals.present and not any(each.ok for each in manifests.values()):
+            fingerprint = self.spec.fingerprint
+            self.replaced = {file for file, each in manifests.items() if each.fingerprint != fingerprint}
+        elif storage.exists(self.replaced_path):
+            # An overwriting run of the same settings was killed.
+            written = orjson.loads(b"".join(storage.chunks(self.replaced_path)))
+            if written["fingerprint"] == self.spec.fingerprint:
+                self.replaced = set(written["files"]) & set(manifests)
+
+    @property
+    def replaced_path(self) -> Place:
+        """The file that keeps the names of replaced files for a later run; absent if there are none."""
+        return self.spec.layout.root / "replaced.json"
+
+    def write_replaced(self) -> None:
+        """Write the names of the files that still must be replaced."""
+        if self.replaced:
+            names = {"fingerprint": self.spec.fingerprint, "files": sorted(self.replaced)}
+            storage.write_whole(self.replaced_path, orjson.dumps(names))
         else:
-            self.replaced.read(manifests)
+            storage.remove(self.replaced_path)
+
+    def forget_replaced(self, file: str) -> None:
+        """Note that a file has been replaced or dropped."""
+        if file in self.replaced:
+            self.replaced.discard(file)
+            self.write_replaced()
 
     def compare(self, inputs: Mapping[str, str]) -> None:
         """Find the changed files by their digests; set aside what was made for other inputs."""
@@ -127,7 +143,7 @@ class NextLedger(Ledger):
         """Whether no row of a file is left to score."""
         return (
             before.input == digest
-            and before.file not in self.replaced.files
+            and before.file not in self.replaced
             and before.is_done(retry_errors=self.spec.retry_errors)
             and all(self.is_reusable(before.file, commit) for commit in before.parts.values())
         )
@@ -144,7 +160,7 @@ class NextLedger(Ledger):
         present = [
             (visible.spec.layout, manifest)
             for file, manifest in visible.manifests.items()
-            if file not in self.unchanged and file not in self.replaced.files
+            if file not in self.unchanged and file not in self.replaced
         ]
         return present + [
             (layout, manifest)
@@ -162,7 +178,7 @@ class NextLedger(Ledger):
         """Begin with a file, on top of what was carried over; `None` if nothing is left to do."""
         if file in self.unchanged:
             return None
-        return begin_file(self, file, digest, self.is_there, self.take_over)
+        return Ledger.start(self, file, digest)
 
     def is_there(self, commit: Commit) -> bool:
         """Whether a part's files are there: its own, or those of the old version if they are the same."""
@@ -183,8 +199,7 @@ class NextLedger(Ledger):
         else:
             scored = set(digests.rows[digests.scored].tolist()) if commit.scores is not None else set()
         part.spilled = scored & rows
-        kept = share(commit.tokens_kept, len(part.spilled), commit.ok)
-        part.cost = Cost(commit.attempts, commit.tokens_billed, kept)
+        part.cost = commit.cost_of(len(part.spilled))
         part.in_journal = False
         for row, old in records.items():
             error = row in rows and isinstance(old.result, RowError)
@@ -199,17 +214,7 @@ class NextLedger(Ledger):
                 if row in part.spilled and row not in part.settled:
                     part.settled[row] = settled
             part.spilled -= part.settled.keys()
-        return encode_part(self, part)
-
-    def publish(self, encoded: EncodedPart | None) -> None:
-        """Write a part's files, then its commit record into the manifest."""
-        if encoded is not None:
-            publish_part(self, encoded)
-
-    def write_manifest(self, file: str) -> None:
-        """Write a file's manifest, and remove the journals of the parts that it names."""
-        save_manifest(self, file)
-        self.remove_published_journals(file)
+        return Ledger.encode(self, part)
 
     def finish(self, file: str) -> None:
         """Write the manifest of a version, and put a complete one in place.
@@ -238,14 +243,14 @@ class NextLedger(Ledger):
         lines = differences(
             version_of(old, layout) if old is not None else Version(file),
             version_of(manifest, self.spec.layout, over=(before, layout)),
-            other_settings=file in self.replaced.files or (old is not None and old.reported != "yes"),
+            other_settings=file in self.replaced or (old is not None and old.reported != "yes"),
         )
         decide(layout, self.run, file, SWITCH, lines)
         manifest.reported = "yes"
         visible.manifests[file] = manifest
         visible.parts.sizes.clear()
         self.unchanged.add(file)
-        self.replaced.discard(file)
+        self.forget_replaced(file)
 
     def end(self, vanished: Iterable[str], *, whole: bool, prune: bool) -> list[str]:
         """Write what the run has changed; with `prune`, drop `vanished` files; return the dropped ones."""
@@ -253,15 +258,75 @@ class NextLedger(Ledger):
         dropped = []
         for file in vanished:
             manifest = visible.manifests[file]
-            if whole and (prune or file in self.replaced.files):
+            if whole and (prune or file in self.replaced):
                 drop_records(layout, self.run, manifest)
                 del visible.manifests[file]
-                self.replaced.discard(file)
+                self.forget_replaced(file)
                 dropped.append(file)
-            elif manifest.reported != "yes" and file not in self.replaced.files:
+            elif manifest.reported != "yes" and file not in self.replaced:
                 report_records(layout, self.run, manifest)
         self.changed = write_changes(layout, self.run)
         visible.journals.close()
         if whole:
             remove_next_versions(layout)
         return dropped
+
+
+def read_set_aside(layout: Layout) -> Iterator[tuple[Layout, Manifest]]:
+    """Yield the manifests that were set aside, each with its places."""
+    for number in numbers_set_aside(layout):
+        place = replace(layout, root=layout.root / "aside" / str(number))
+        yield from ((place, manifest) for manifest in read_manifests(place))
+
+
+def numbers_set_aside(layout: Layout) -> list[int]:
+    """Return the numbers of the folders that were set aside, in order."""
+    return sorted(int(name) for name in visible_names(layout.root / "aside") if name.isdigit())
+
+
+def new_layout_set_aside(layout: Layout) -> Layout:
+    """Return the places of a folder that is still empty."""
+    number = max(numbers_set_aside(layout), default=-1) + 1
+    return replace(layout, root=layout.root / "aside" / str(number))
+
+
+def set_version_aside(ledger: Ledger, file: str) -> None:
+    """Set aside the answers of a version whose input has changed since, and remove the version."""
+    set_journals_aside(ledger, ledger, file)
+    layout = ledger.spec.layout
+    manifest, target = ledger.manifests.pop(file), new_layout_set_aside(layout)
+    own = {
+        number: commit
+        for number, commit in manifest.parts.items()
+        if storage.exists(layout.digests(file, number))
+    }
+    for commit in own.values():
+        copy_part(layout, target, file, commit)
+    if own:
+        write_manifest(target.manifest(file), replace(manifest, parts=own))
+    for commit in own.values():
+        remove_part(layout, file, commit)
+    remove_manifest(layout.manifest(file))
+
+
+def set_journals_aside(source: Ledger, ledger: Ledger, file: str) -> None:
+    """Set aside the answers of a file in the journals of `source`, as parts beside those of `ledger`."""
+    names = [name for name in source.journals.present if name.rpartition("-")[0] == stem_of(file)]
+    if not names:
+        return
+    spec, layout = ledger.spec, new_layout_set_aside(ledger.spec.layout)
+    parts = PartFiles(layout, spec.format, spec.schema)
+    manifest = Manifest(file, layout.task, spec.fingerprint)
+    for name in names:
+        part = Part(file, int(name.rpartition("-")[2]))
+        for row, entry in source.journals.replay(name).items():
+            part.prompt_digests[row] = entry.prompt_digest
+            part.settle(entry.settled)
+            part.read += 1
+        encoded = parts.encode(part)
+        if encoded is not None:
+            manifest.dimensions = encoded.dimensions or manifest.dimensions
+            manifest.parts[part.number] = parts.write(encoded)
+    write_manifest(layout.manifest(file), manifest)
+    for name in names:
+        source.journals.remove(name)

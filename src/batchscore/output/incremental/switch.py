@@ -18,14 +18,16 @@ from pathlib import Path
 
 import orjson
 
-from batchscore.errors import OutputError
 from batchscore.output.incremental.changes import Version, combine_changes, differences
 from batchscore.output.layout import Layout, stem_of
-from batchscore.output.leftovers import list_files
 from batchscore.output.manifest import (
     Commit,
     Manifest,
+    list_files,
+    part_files_of,
     read_manifest,
+    read_manifests,
+    readable_manifests,
     remove_manifest,
     visible_names,
     write_manifest,
@@ -135,16 +137,7 @@ def put_in_place(layout: Layout, stem: str) -> None:
     for number, commit in new.parts.items():
         if before.get(number) == commit:
             continue
-        name = part_name_of(layout, new.file, commit)
-        for source, target, part in (
-            (hidden.scores, layout.scores, commit.scores),
-            (hidden.errors, layout.errors, commit.error_records),
-        ):
-            if part is None:
-                storage.remove(target / name)
-            else:
-                link_or_copy(source / name, target / name)
-        link_or_copy(hidden.digests(new.file, number), layout.digests(new.file, number))
+        copy_part(hidden, layout, new.file, commit)
     for number, commit in before.items():
         if number not in new.parts:
             remove_part(layout, new.file, commit)
@@ -158,6 +151,17 @@ def put_in_place(layout: Layout, stem: str) -> None:
     for commit in new.parts.values():
         remove_part(hidden, new.file, commit)
     remove_manifest(path)
+
+
+def copy_part(source: Layout, target: Layout, file: str, commit: Commit) -> None:
+    """Give the files of a part a second name in another layout; remove what the part does not have."""
+    name = part_name_of(source, file, commit)
+    for (folder, part), to in zip(part_files_of(source, commit), (target.scores, target.errors), strict=True):
+        if part is None:
+            storage.remove(to / name)
+        elif storage.exists(folder / name):  # a lost one is damage, which the next run repairs
+            link_or_copy(folder / name, to / name)
+    link_or_copy(source.digests(file, commit.part), target.digests(file, commit.part))
 
 
 def link_or_copy(source: Place, target: Place) -> None:
@@ -205,8 +209,7 @@ def write_changes(layout: Layout, run: str) -> Counter[str]:
     target = changes_file(layout, run)
     storage.sweep(target.parent)
     if not storage.exists(target):
-        manifests = (read_manifest(path) for path in list_files(layout.manifests, ".json"))
-        lines = combine_changes(pieces, ((layout, manifest) for manifest in manifests))
+        lines = combine_changes(pieces, ((layout, manifest) for manifest in read_manifests(layout)))
         storage.write_whole(target, count_changes(lines, counts))
     for piece in pieces:
         storage.remove(piece)
@@ -232,12 +235,10 @@ def drop_reported_scores(layout: Layout, run: str) -> int:
     if not isinstance(folder, Path) or not any(folder.glob(f"*/{layout.task}.jsonl")):
         return 0
     scores = 0
-    for path in list_files(layout.manifests, ".json"):
-        with suppress(OutputError):
-            manifest = read_manifest(path)
-            if manifest.reported != "no":
-                scores += manifest.ok
-                drop_records(layout, run, manifest)
+    for manifest in readable_manifests(layout):
+        if manifest.reported != "no":
+            scores += manifest.ok
+            drop_records(layout, run, manifest)
     write_changes(layout, run)
     return scores
 

@@ -59,18 +59,17 @@ def probe_locks(folder: Path, locking: Locking) -> tuple[bool, float]:
     descriptor = open_or_create(probe)
     try:
         ahead = os.fstat(descriptor).st_mtime - time.time()
-        try:
-            return locking.flock is not None and try_lock(descriptor, EXCLUSIVE, locking), ahead
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return False, ahead
-            with explain_errors(folder, "lock"):
-                raise
+        with explain_errors(folder, "lock"):
+            try:
+                return locking.flock is not None and try_lock(descriptor, EXCLUSIVE, locking), ahead
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+        return False, ahead
     finally:
         close_quietly(descriptor)
         with suppress(OSError):
             probe.unlink()
-    return False, 0.0
 
 
 def open_or_create(path: Path) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from batchscore.stores.temporary import boot_id
+from batchscore.stores.storage import boot_id
 
 _PROC = Path("/proc")
 
@@ -102,16 +102,8 @@ def is_running(holder: Holder, here: Holder) -> bool | None:
 def start_of(pid: int) -> int | None:
     """Return the start of a process in clock ticks since the system's; 0 if it has ended."""
     # proc(5): "pid (name) state ...", the start is field 22; the name may hold brackets and blanks.
-    fields = read_text(_PROC / str(pid) / "stat").rpartition(")")[2].split()
     try:
+        fields = (_PROC / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
         return 0 if fields[0] in "ZX" else int(fields[19])
-    except (IndexError, ValueError):
+    except (OSError, IndexError, ValueError):
         return None
-
-
-def read_text(path: Path) -> str:
-    """Return the content of one of the system's files; empty if there is none."""
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""

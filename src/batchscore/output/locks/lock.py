@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,6 +104,10 @@ class Obstacle:
     passing: bool
 
 
+#: Another process has released the lock, or removed its file, during an attempt.
+NOBODY = Obstacle(None, 0.0, passing=True)
+
+
 @dataclass(frozen=True, slots=True)
 class LockAttempt:
     """One attempt to take a lock; `ahead_seconds` is how far the file system's clock is ahead of ours."""
@@ -117,16 +121,15 @@ class LockAttempt:
 
     def by_kernel(self) -> Lock | Obstacle:
         """Take the lock where the kernel has locks."""
-        descriptor = open_or_create(self.path)
-        taken = False
-        try:
+        with ExitStack() as undo:
+            descriptor = open_or_create(self.path)
+            undo.callback(close_quietly, descriptor)
             if not try_lock(descriptor, EXCLUSIVE, self.locking):
                 holder, seconds = self.look(descriptor)
-                return Obstacle(
-                    holder, seconds, passing=holder is None or is_running(holder, self.me) is False
-                )
+                passing = holder is None or is_running(holder, self.me) is False
+                return Obstacle(holder, seconds, passing=passing)
             if not has_name(descriptor, self.path):
-                return Obstacle(None, 0.0, passing=True)
+                return NOBODY
             holder, seconds = self.look(descriptor)
             if holder is not None and is_elsewhere(holder, self.me):
                 if seconds < self.locking.stale_seconds:
@@ -136,11 +139,8 @@ class LockAttempt:
                 os.ftruncate(descriptor, 0)
                 if os.pwrite(descriptor, self.me.record, 0) < len(self.me.record):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            taken = True
+            undo.pop_all()
             return Lock(self.path, self.me.record, descriptor, self.locking)
-        finally:
-            if not taken:
-                close_quietly(descriptor)
 
     def by_record(self) -> Lock | Obstacle:
         """Take the lock where only the content of its file counts."""
@@ -152,13 +152,13 @@ class LockAttempt:
                 holder, seconds = self.look(file.fileno())
         except FileNotFoundError:
             # It was released meanwhile, or its folder was.
-            return Obstacle(None, 0.0, passing=True)
+            return NOBODY
         if may_be_alive(holder, self.me, seconds, self.locking):
             return Obstacle(holder, seconds, passing=holder is None)
         if self.succeed(record):
             self.announce_succession(holder)
             return Lock(self.path, self.me.record, None, self.locking)
-        return Obstacle(None, 0.0, passing=True)
+        return NOBODY
 
     def look(self, descriptor: int) -> tuple[Holder | None, float]:
         """Return the holder in the file, and the record's age in seconds by the file system's clock."""

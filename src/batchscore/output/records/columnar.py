@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -36,33 +37,18 @@ _ERROR = pa.struct(
     [("code", pa.string()), ("message", pa.string()), ("status", pa.int64()), ("attempts", pa.int64())]
 )
 
+#: Name and type of a column, and its value of a row with its result; `None`: vectors, which are one block.
+_Column: TypeAlias = tuple[str, Any, Callable[[Settled, Any], Any] | None]
+
 
 def arrow_schema(schema: RecordSchema) -> pa.Schema:
-    """Return the columns of score records.
-
-    Vectors' items are declared not null, which halves the time to read them.
-    """
-    fields = _head_fields(schema)
-    if schema.is_vector:
-        if schema.dimensions is None:
-            raise BrokenInvariant("the length of the vectors is unknown; please report this")
-        item = pa.field("element", pa.float32(), nullable=False)
-        fields.append((schema.task, pa.list_(item, schema.dimensions)))
-    else:
-        text = pa.list_(pa.string()) if schema.many else pa.string()
-        fields += [(schema.task, text), ("finish_reason", text)]
-    if schema.with_truncated:
-        fields.append(("truncated", pa.bool_()))
-    if schema.with_usage:
-        fields.append(("usage", _USAGE))
-    if schema.with_raw:
-        fields.append(("raw", pa.string()))
-    return pa.schema(fields)
+    """Return the columns of score records."""
+    return pa.schema([column[:2] for column in _score_columns(schema)])
 
 
 def arrow_error_schema(schema: RecordSchema) -> pa.Schema:
     """Return the columns of error records."""
-    return pa.schema([*_head_fields(schema), ("error", _ERROR)])
+    return pa.schema([column[:2] for column in _error_columns(schema)])
 
 
 def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
@@ -73,12 +59,10 @@ def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
 def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
     """Return a Parquet file of the error records of the rows with an error."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, RowError)]
-    columns = _head_columns([row for row, _ in rows], schema)
-    columns["error"] = [error_fields(error) for _, error in rows]
-    return _parquet_file(_table(columns, arrow_error_schema(schema)))
+    return _parquet_file(_table(rows, _error_columns(schema), schema))
 
 
-def decode_scores(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet score file, batch by batch; vectors are equal to those written.
 
     Kept columns come back as the text in the file, `usage` with its three counts. Raises `OutputError` if
@@ -88,7 +72,7 @@ def decode_scores(source: Place | bytes, schema: RecordSchema) -> Iterator[Settl
         yield from _rows(table, schema, _scores_of)
 
 
-def decode_errors(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_errors(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet error file; raises `OutputError` like `decode_scores`."""
     for table in _read_tables(source, lambda _: arrow_error_schema(schema)):
         yield from _rows(table, schema, _errors_of)
@@ -97,23 +81,10 @@ def decode_errors(source: Place | bytes, schema: RecordSchema) -> Iterator[Settl
 def score_table(settled: Sequence[Settled], schema: RecordSchema) -> pa.Table:
     """Return the score records of the rows with a score, as one table."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, Score)]
-    columns = _head_columns([row for row, _ in rows], schema)
-    arrow = arrow_schema(schema)
-    if schema.is_vector:
-        columns[schema.task] = _vector_array(rows, schema, arrow.field(schema.task).type)
-    else:
-        columns[schema.task] = [_clean(score.value) for _, score in rows]
-        columns["finish_reason"] = [_clean(score.finish_reason) for _, score in rows]
-    if schema.with_truncated:
-        columns["truncated"] = [row.truncated for row, _ in rows]
-    if schema.with_usage:
-        columns["usage"] = [_usage(score.usage) for _, score in rows]
-    if schema.with_raw:
-        columns["raw"] = [None if score.raw is None else json_text(score.raw) for _, score in rows]
-    return _table(columns, arrow)
+    return _table(rows, _score_columns(schema), schema)
 
 
-def score_tables(source: Place | bytes, schema: RecordSchema) -> Iterator[pa.Table]:
+def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
     """Yield a Parquet score file as tables of some thousand rows; raises like `decode_scores`."""
 
     def expected(found: pa.Schema) -> pa.Schema:
@@ -124,52 +95,33 @@ def score_tables(source: Place | bytes, schema: RecordSchema) -> Iterator[pa.Tab
     return _read_tables(source, expected)
 
 
-class ColumnarWriter:
-    """One Parquet or Arrow file that grows by batches, in constant memory; opened by `open_writer`."""
-
-    def __init__(self, writer: Any, schema: RecordSchema) -> None:
-        self._writer = writer
-        self._schema = schema
-        self._pending: list[pa.Table] = []
-        self.rows = 0
-
-    def append(self, settled: Sequence[Settled]) -> None:
-        """Add the score records of the rows with a score."""
-        self.append_table(score_table(settled, self._schema))
-
-    def append_table(self, table: pa.Table) -> None:
-        """Add records in columns, with the types of `arrow_schema`."""
-        self.rows += table.num_rows
-        self._pending.append(table)
-        while sum(pending.num_rows for pending in self._pending) >= _ROW_GROUP:
-            self._write(_ROW_GROUP)
-
-    def finish(self) -> None:
-        """Write the pending rows."""
-        if any(pending.num_rows for pending in self._pending):
-            self._write(_ROW_GROUP)
-
-    def _write(self, rows: int) -> None:
-        pending = pa.concat_tables(self._pending)
-        self._writer.write_table(pending.slice(0, rows).combine_chunks())
-        self._pending = [pending.slice(rows)]
-
-
 @contextmanager
-def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[ColumnarWriter]:
-    """Give a writer into `sink`, whose file is complete if the block succeeds.
+def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Give a function that adds a table to the file in `sink`, which is complete if the block succeeds.
 
-    `suffix` is `.parquet` or `.arrow`. Row groups (in Arrow: record batches) have 4,096 rows at most.
+    `suffix` is `.parquet` or `.arrow`. Row groups (in Arrow: record batches) have 4,096 rows at most. Memory:
+    one of them.
     """
     arrow = arrow_schema(schema)
     if suffix == ".parquet":
         writer = pq.ParquetWriter(sink, arrow, **_options(arrow))
     else:
         writer = pa.ipc.new_file(sink, arrow)
-    batches = ColumnarWriter(writer, schema)
+    pending: list[pa.Table] = []
+
+    def write(least: int) -> None:
+        while sum(table.num_rows for table in pending) >= least:
+            rows = pa.concat_tables(pending)
+            writer.write_table(rows.slice(0, _ROW_GROUP).combine_chunks())
+            pending[:] = [rows.slice(_ROW_GROUP)]
+
+    def append(table: pa.Table) -> None:
+        pending.append(table)
+        write(_ROW_GROUP)
+
     try:
-        yield batches
-        batches.finish()
+        yield append
+        write(1)
         writer.close()
     except BaseException:
         # Else the garbage collector would write the footer: a valid file with missing rows.
@@ -180,33 +132,53 @@ def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[Colum
 # --- out
 
 
-def _head_fields(schema: RecordSchema) -> list[Any]:
-    if schema.keep is None:
-        raise BrokenInvariant("Parquet and Arrow need the names of kept columns; please report this")
-    fields = [("file", pa.string()), ("row", pa.int64())]
-    if schema.with_id:
-        fields.append(("id", pa.string()))
-    return fields + [(name, pa.string()) for name in schema.keep]
-
-
-def _head_columns(rows: Sequence[Settled], schema: RecordSchema) -> dict[str, Any]:
-    columns: dict[str, Any] = {
-        "file": [replace_surrogates(row.file) for row in rows],
-        "row": [row.row for row in rows],
-    }
-    if schema.with_id:
-        columns["id"] = [_clean(row.id) for row in rows]
-    for name in schema.keep or ():
-        columns[name] = [_cell_text(row.kept.get(name)) for row in rows]
+def _score_columns(schema: RecordSchema) -> list[_Column]:
+    columns = _head_columns(schema)
+    if schema.is_vector:
+        if schema.dimensions is None:
+            raise BrokenInvariant("the length of the vectors is unknown; please report this")
+        # Items that are declared not null halve the time to read vectors.
+        item = pa.field("element", pa.float32(), nullable=False)
+        columns.append((schema.task, pa.list_(item, schema.dimensions), None))
+    else:
+        text = pa.list_(pa.string()) if schema.many else pa.string()
+        columns.append((schema.task, text, lambda _, score: _clean(score.value)))
+        columns.append(("finish_reason", text, lambda _, score: _clean(score.finish_reason)))
+    if schema.with_truncated:
+        columns.append(("truncated", pa.bool_(), lambda row, _: row.truncated))
+    if schema.with_usage:
+        columns.append(("usage", _USAGE, lambda _, score: _usage(score.usage)))
+    if schema.with_raw:
+        columns.append(
+            ("raw", pa.string(), lambda _, score: None if score.raw is None else json_text(score.raw))
+        )
     return columns
 
 
-def _table(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
-    arrays = [
-        pa.array(values, type=field.type) if isinstance(values, list) else values
-        for field, values in zip(schema, (columns[name] for name in schema.names), strict=True)
+def _error_columns(schema: RecordSchema) -> list[_Column]:
+    return [*_head_columns(schema), ("error", _ERROR, lambda _, error: error_fields(error))]
+
+
+def _head_columns(schema: RecordSchema) -> list[_Column]:
+    if schema.keep is None:
+        raise BrokenInvariant("Parquet and Arrow need the names of kept columns; please report this")
+    columns: list[_Column] = [
+        ("file", pa.string(), lambda row, _: replace_surrogates(row.file)),
+        ("row", pa.int64(), lambda row, _: row.row),
     ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    if schema.with_id:
+        columns.append(("id", pa.string(), lambda row, _: _clean(row.id)))
+    return columns + [(name, pa.string(), partial(_kept_text, name)) for name in schema.keep]
+
+
+def _table(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> pa.Table:
+    arrays = [
+        _vector_array(rows, schema, kind)
+        if value is None
+        else pa.array([value(row, result) for row, result in rows], type=kind)
+        for _, kind, value in columns
+    ]
+    return pa.Table.from_arrays(arrays, schema=pa.schema([column[:2] for column in columns]))
 
 
 def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, kind: pa.DataType) -> pa.Array:
@@ -222,7 +194,8 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     return pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), type=kind)
 
 
-def _cell_text(value: Any) -> str | None:
+def _kept_text(name: str, row: Settled, _: Any) -> str | None:
+    value = row.kept.get(name)
     if value is None:
         return None
     if isinstance(value, str):
@@ -272,23 +245,17 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 # --- and back
 
 
-def _read_tables(source: Place | bytes, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
-    name = "these records" if isinstance(source, bytes) else source
+def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(open_source(source)) as file:
+        with pq.ParquetFile(open_arrow_file(source)) as file:
             if not file.schema_arrow.equals(expected(file.schema_arrow)):
-                raise OutputError(f"{name}: its columns are not those of this run")
+                raise OutputError(f"{source}: its columns are not those of this run")
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 yield pa.Table.from_batches([batch])
     except StoreFailure as error:
-        raise OutputError(f"cannot read {name}: {error.strerror}") from error
+        raise OutputError(f"cannot read {source}: {error.strerror}") from error
     except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
-        raise OutputError(f"{name}: cannot be read as Parquet ({error}); {DAMAGED}") from error
-
-
-def open_source(source: Place | bytes) -> Any:
-    """Return a path, bytes or a store's file in a form that pyarrow opens."""
-    return pa.BufferReader(source) if isinstance(source, bytes) else open_arrow_file(source)
+        raise OutputError(f"{source}: cannot be read as Parquet ({error}); {DAMAGED}") from error
 
 
 def _rows(

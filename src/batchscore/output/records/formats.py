@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from batchscore.errors import BrokenInvariant
 from batchscore.output.records import jsonl
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Settled
 from batchscore.stores.address import Place
 
 Encode = Callable[[Sequence[Settled], RecordSchema], bytes | Iterable[bytes]]
-Decode = Callable[[Place | bytes, RecordSchema], Iterator[Settled]]
+Decode = Callable[[Place, RecordSchema], Iterator[Settled]]
 
 #: The suffixes that a single file of scores may have.
 FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
@@ -34,20 +34,11 @@ class Format:
 
 def format_named(name: str) -> Format:
     """Return the format of a name that the setting `format` may have."""
-    if name == "jsonl":
-        return Format(
-            ".jsonl", jsonl.encode_scores, jsonl.encode_errors, jsonl.decode_scores, jsonl.decode_errors
-        )
-    if name != "parquet":
-        raise BrokenInvariant(f"there is no format {name!r}; please report this")
-    from batchscore.output.records import columnar  # noqa: PLC0415 - pyarrow takes a while to load
-
+    module: Any = jsonl
+    if name != "jsonl":
+        from batchscore.output.records import columnar as module  # noqa: PLC0415 - pyarrow loads slowly
     return Format(
-        ".parquet",
-        columnar.encode_scores,
-        columnar.encode_errors,
-        columnar.decode_scores,
-        columnar.decode_errors,
+        f".{name}", module.encode_scores, module.encode_errors, module.decode_scores, module.decode_errors
     )
 
 

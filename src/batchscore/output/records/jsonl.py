@@ -8,7 +8,6 @@ rest of a record).
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
@@ -49,7 +48,7 @@ def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[
     """
     vectors = _VectorEncoder()
     return _join_lines(
-        _line(_score_record(row, row.result, schema, vectors))
+        _dumps(_score_record(row, row.result, schema, vectors), _LINE)
         for row in settled
         if isinstance(row.result, Score)
     )
@@ -58,11 +57,13 @@ def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[
 def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> Iterator[bytes]:
     """Yield the error records of the rows with an error, in the same chunks."""
     return _join_lines(
-        _line(_error_record(row, row.result, schema)) for row in settled if isinstance(row.result, RowError)
+        _dumps(_head_fields(row, schema) | {"error": error_fields(row.result)}, _LINE)
+        for row in settled
+        if isinstance(row.result, RowError)
     )
 
 
-def decode_scores(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a score file, line by line; vectors are equal to those written, bit by bit.
 
     Raises `OutputError` at a line that is not a score record of this schema.
@@ -72,7 +73,7 @@ def decode_scores(source: Place | bytes, schema: RecordSchema) -> Iterator[Settl
     )
 
 
-def decode_errors(source: Place | bytes, schema: RecordSchema) -> Iterator[Settled]:
+def decode_errors(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of an error file; raises `OutputError` at a line that is not an error record."""
     return _decode_lines(
         source, "an error", lambda record: _settled_row(record, error_from(record["error"]), schema)
@@ -184,10 +185,6 @@ def _has_unsafe(vector: Vector) -> bool:
     return bool(np.count_nonzero(np.abs(vector) == _UNSAFE))
 
 
-def _error_record(row: Settled, error: RowError, schema: RecordSchema) -> dict[str, Any]:
-    return _head_fields(row, schema) | {"error": error_fields(error)}
-
-
 def _head_fields(row: Settled, schema: RecordSchema) -> dict[str, Any]:
     record: dict[str, Any] = {"file": row.file, "row": row.row}
     if schema.with_id:
@@ -200,10 +197,6 @@ def _head_fields(row: Settled, schema: RecordSchema) -> dict[str, Any]:
 def _safe_text(vector: Vector) -> orjson.Fragment:
     text = orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY)
     return orjson.Fragment(text.replace(_SHORTEST_TEXT, _SAFE_TEXT))
-
-
-def _line(record: dict[str, Any]) -> bytes:
-    return _dumps(record, _LINE)
 
 
 def _dumps(value: Any, option: int) -> bytes:
@@ -277,19 +270,19 @@ def _join_lines(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _decode_lines(
-    source: Place | bytes, kind: str, decode: Callable[[Mapping[str, Any]], Settled]
+    source: Place, kind: str, decode: Callable[[Mapping[str, Any]], Settled]
 ) -> Iterator[Settled]:
     line = 1
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else storage.open_file(source) as lines:
+        with storage.open_file(source) as lines:
             for text in lines:
                 yield decode(orjson.loads(text))
                 line += 1
     except OSError as error:
-        raise OutputError(f"cannot read {_name(source)}: {error.strerror}") from error
+        raise OutputError(f"cannot read {source}: {error.strerror}") from error
     except (KeyError, ValueError, TypeError) as error:
         raise OutputError(
-            f"{_name(source)}, line {line} is not {kind} record of this run ({error}); {DAMAGED}"
+            f"{source}, line {line} is not {kind} record of this run ({error}); {DAMAGED}"
         ) from error
 
 
@@ -326,10 +319,6 @@ def _check_type(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {type(value).__name__}")
     return value
-
-
-def _name(source: Place | bytes) -> str:
-    return "these records" if isinstance(source, bytes) else str(source)
 
 
 def _of(row: Settled) -> str:

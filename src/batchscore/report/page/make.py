@@ -196,13 +196,8 @@ def read_account(place: Place) -> FileAccount | str:
 def account_of(manifest: Manifest) -> FileAccount:
     """Return what a page shows of a manifest."""
     commits = [manifest.parts[number] for number in sorted(manifest.parts)]
-    figures: dict[str, Any] = {name: getattr(manifest, name) for name in ("rows", "ok", "errors", "empty")}
     return FileAccount(
-        manifest.file,
-        manifest.state,
-        **figures,
-        **manifest.costs,
-        problem=manifest.problem,
+        **manifest.totals(),
         scores=stored_parts(manifest.task, [(commit.scores, commit.ok) for commit in commits]),
         error_parts=stored_parts(
             f"errors/{manifest.task}", [(commit.error_records, commit.errors) for commit in commits]

@@ -12,9 +12,82 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
-from batchscore.request.quota.share import QuotaShare
+from batchscore.request.outcome import LimitHeaders
 from batchscore.request.quota.windows import QuotaRates
-from batchscore.request.reply_headers import LimitHeaders
+
+#: Seconds between two looks at the remaining quota.
+EVERY_SECONDS = 0.35
+
+#: The remaining quota should reach this part of its observed maximum, within this many seconds.
+TARGET_LEFT = 0.6
+HORIZON_SECONDS = 2.0
+
+#: The part of the difference that each look corrects, and how many rises in a row make the steps larger.
+GAIN = 0.2
+MOST_RISES = 6
+
+#: If nearly all quota is left, its change means nothing; then at least this part of the quota counts as free.
+FULL = 0.9
+FREE_WHEN_FULL = 0.6
+
+SHARE_CUT = 0.95
+LEAST_SHARE = 0.02
+
+
+@dataclass(slots=True)
+class QuotaShare:
+    """One worker's part of a quota that workers on other machines, which it cannot see, use too.
+
+    It begins with `share` and changes between almost none and all. The service reports how much quota is left
+    to all workers; the change of that figure shows how much nobody uses, or how far all exceed it. Each
+    worker takes of the free quota in equal steps, which grow while quota stays free, and gives way in
+    proportion to its part, so that the parts become equal.
+    """
+
+    share: float
+    part: float = field(init=False)
+    most_left: float = 0.0
+    left: float | None = None
+    looked_at: float = 0.0
+    rises: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with the share."""
+        self.part = self.share
+
+    def observe(self, left: float, rate: float, now: float) -> bool:
+        """Note that `left` tokens remain of a quota of `rate` per second; return whether the part changed."""
+        # A quota holds at least one second's worth; a late worker would aim at the little that it sees.
+        self.most_left = max(self.most_left, left, rate)
+        before, passed = self.left, now - self.looked_at
+        if before is None or passed > 10 * EVERY_SECONDS:
+            self.left, self.looked_at = left, now
+            return False
+        if passed < EVERY_SECONDS:
+            return False
+        self.left, self.looked_at = left, now
+        free = (left - before) / (rate * passed)
+        filled = left / self.most_left
+        if filled > FULL and free > -0.1:
+            free = max(free, FREE_WHEN_FULL)
+        self.adjust(free + (filled - TARGET_LEFT) * self.most_left / rate / HORIZON_SECONDS)
+        return True
+
+    def adjust(self, change: float) -> None:
+        """Take more or less; `change` is what all workers together should add."""
+        change = max(-1.0, min(change, 1.0))
+        if change > 0:
+            self.rises = min(self.rises + 1, MOST_RISES)
+            self.part = min(1.0, self.part + self.share * change * GAIN * self.rises)
+        else:
+            self.rises = 0
+            self.part = max(LEAST_SHARE * self.share, self.part * (1 + change * GAIN))
+
+    def cut(self) -> None:
+        """Take less after a 429."""
+        self.rises = 0
+        self.part = max(LEAST_SHARE * self.share, self.part * SHARE_CUT)
+
 
 #: The part of the rate that remains after a burst of 429s, and the part of the limit regained each second.
 CUT = 0.93

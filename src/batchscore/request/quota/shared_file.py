@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from batchscore.request.quota.windows import LocalSchedule, QuotaRates, Schedule
-from batchscore.stores.temporary import boot_id, own_folder
+from batchscore.request.quota.windows import LocalSchedule, QuotaRates
+from batchscore.stores.storage import boot_id, own_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -44,7 +44,7 @@ SLICE_SECONDS = 0.05
 
 @dataclass(slots=True)
 class SharedSchedule:
-    """A schedule in the file that is open as `descriptor`; same promises as `windows.LocalSchedule`.
+    """A schedule in the file that is open as `descriptor`, with the promises of `windows.LocalSchedule`.
 
     Many small requests share one look into the file: `tokens` and `requests` are drawn and not yet used,
     valid from `start` until `expires`. A negative amount is owed. If the file fails, `local` replaces it.
@@ -130,10 +130,6 @@ class SharedSchedule:
                 return LocalSchedule(*times)
         return LocalSchedule.begin(now)
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self.descriptor)
-
 
 def lock(descriptor: int) -> None:
     """Lock a file; raise `OSError` if that is impossible."""
@@ -165,7 +161,7 @@ def quota_file(identity: str) -> Path:
 
 
 @contextmanager
-def open_schedule(identity: str, now: float) -> Iterator[Schedule]:
+def open_schedule(identity: str, now: float) -> Iterator[LocalSchedule | SharedSchedule]:
     """Yield the schedule that all processes of this user share for one quota; a local one if that fails."""
     shared = None
     if sys.platform != "win32":
@@ -176,7 +172,7 @@ def open_schedule(identity: str, now: float) -> Iterator[Schedule]:
         yield shared or LocalSchedule.begin(now)
     finally:
         if shared is not None:
-            shared.close()
+            os.close(shared.descriptor)
 
 
 def open_descriptor(path: Path) -> int:

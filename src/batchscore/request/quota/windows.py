@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchscore.request.quota.shared_file import SharedSchedule
 
 #: A request that starts late may catch up this much; a larger request waits for the part above it.
 SMOOTHING_SECONDS = 0.25
@@ -45,25 +48,9 @@ class QuotaRates:
         return min((rate for rate in (by_tokens, self.requests) if rate is not None), default=None)
 
 
-class Schedule(Protocol):
-    """The even spread of a quota's charges, in this process or shared by several."""
-
-    def reserve(self, now: float, tokens: float, rates: QuotaRates) -> float:
-        """Charge one request of this many tokens; return when it may start, `now` at the earliest."""
-
-    def correct(self, tokens: float, requests: float, rates: QuotaRates) -> None:
-        """Charge this much more, or less if negative, for requests that have started already."""
-
-    def pause(self, now: float, until: float) -> None:
-        """Let no request start before `until`, and then begin without a burst."""
-
-    def release(self, now: float, seconds: float) -> None:
-        """Let this many seconds of quota be used at once, at most `SMOOTHING_SECONDS`: it is unused."""
-
-
 @dataclass(slots=True)
 class LocalSchedule:
-    """When a steady stream would have paid off the charges: tokens and requests, each separately.
+    """The even spread of a quota's charges: when a steady stream would have paid off tokens and requests.
 
     It starts empty: its first seconds admit no more than the rate plus one request.
     """
@@ -94,7 +81,7 @@ class LocalSchedule:
         return start
 
     def correct(self, tokens: float, requests: float, rates: QuotaRates) -> None:
-        """Charge this much more, or less if negative."""
+        """Charge this much more, or less if negative, for requests that have started already."""
         if rates.tokens is not None:
             self.tokens_due += tokens / rates.tokens
         if rates.requests is not None:
@@ -107,7 +94,7 @@ class LocalSchedule:
         self.requests_due = max(self.requests_due, until + SMOOTHING_SECONDS)
 
     def release(self, now: float, seconds: float) -> None:
-        """Let this many seconds of quota be used at once, unless they are saved up already."""
+        """Let this many seconds of unused quota be used at once, unless they are saved up already."""
         saved = min(seconds, SMOOTHING_SECONDS)
         self.tokens_due = max(self.tokens_due - saved, min(self.tokens_due, now))
         self.requests_due = max(self.requests_due - saved, min(self.requests_due, now))
@@ -228,7 +215,7 @@ class Ticket:
 class Quota:
     """The quota of one deployment as this process sees it."""
 
-    schedule: Schedule
+    schedule: LocalSchedule | SharedSchedule
     tokens: Windows = field(default_factory=Windows)
     requests: Windows = field(default_factory=Windows)
     latest: float = 0.0

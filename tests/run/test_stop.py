@@ -21,7 +21,7 @@ from batchscore.errors import (
 from batchscore.report.run_end import RunEnd
 from batchscore.report.words import money_text
 from batchscore.rows import Attempt, Event, FileFinished, Notice, RowsSettled
-from batchscore.run.stop_conditions import LOOK_SECONDS, StopConditions, stop_conditions
+from batchscore.run.stop import LOOK_SECONDS, StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import StopSettings, cut
 from virtual_time import run_virtual

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from batchscore.plan.pace import RateLimits, pace, rate_limits_of
+from batchscore.plan.estimates import RateLimits, pace, rate_limits_of
 from batchscore.settings.fields import Settings
 
 LIMIT = st.none() | st.floats(1, 1e8)

@@ -1,13 +1,13 @@
-"""How does a test script a deployment and read the requests it received?
+"""How does a test script a simulated deployment and read the requests it received?
 
-It must not know the server's internals: it calls the control API with the standard library only.
+It calls the simulator's control API with the standard library only.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -51,7 +51,7 @@ class DeploymentStatistics:
 def call(method: str, url: str, body: Any = None, *, timeout_s: float = 30.0) -> Any:
     """Return the JSON reply of the control API. Raise ValueError with the reason if it refuses."""
     data = None if body is None else json.dumps(body).encode()
-    request = Request(url, data=data, method=method)  # noqa: S310 - our own loopback address
+    request = Request(url, data=data, method=method)
     try:
         with _direct.open(request, timeout=timeout_s) as reply:
             return json.loads(reply.read())
@@ -71,10 +71,8 @@ class Deployment:
 
         `deployment.will(status=429, retry_after=0.2, times=3)`
         """
-        script = [one.to_json() for one in behaviours]
-        if fields:
-            script.append(Behaviour(**fields).to_json())
-        call("POST", self._url + "/behaviours", script)
+        script = [asdict(one) for one in behaviours]
+        call("POST", self._url + "/behaviours", [*script, fields] if fields else script)
 
     def will_drop(self, *, before_reading: bool = False, **when: Any) -> None:
         """Reset the connection. `when` takes `times` and `when_input_contains`, here and below."""
@@ -105,15 +103,14 @@ class Deployment:
         self.will(status=status, text="<html><body>gateway</body></html>", **when)
 
     def set_limits(
-        self, *, rpm: float | None = None, tpm: float | None = None, burst_seconds: float | None = None
+        self, *, rpm: float | None = None, tpm: float | None = None, burst_seconds: float = 10.0
     ) -> None:
         """Replace this deployment's limits until a reset. None means no limit."""
         call("PUT", self._url + "/limits", {"rpm": rpm, "tpm": tpm, "burst_seconds": burst_seconds})
 
     def requests(self, last: int | None = None) -> list[SentRequest]:
         """Return the last requests, oldest first."""
-        query = "" if last is None else f"?last={last}"
-        return [SentRequest(**one) for one in call("GET", f"{self._url}/requests{query}")]
+        return [SentRequest(**one) for one in call("GET", f"{self._url}/requests")][-(last or 0) :]
 
     def statistics(self) -> DeploymentStatistics:
         """Return the counts."""

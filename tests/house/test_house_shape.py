@@ -1,0 +1,119 @@
+"""How large may things be, and how are they named? Functions, dataclasses, classes, settings in messages."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import batchscore
+from batchscore.settings.fields import Settings
+
+SOURCE = Path(batchscore.__file__).parent
+
+#: A function with more parameters should take an object.
+MOST_PARAMETERS = 7
+MORE_PARAMETERS = {
+    "save_model": "public: its settings are keywords, as in `score_files`",
+    "setting": "a declaration: each keyword is one fact about a setting",
+}
+
+#: A dataclass with more fields should be two.
+MOST_FIELDS = 15
+WIDER = {
+    "Settings": "every setting is a field; stages get slices of it",
+    "Engine": "half of its fields are the state of the running engine, which no one sets",
+    "FileFigures": "each field is one count of what was read",
+    "Deployment": "it joins quota, health, concurrency and the queue of workers",
+    "Limits": "each source of a limit has a state of its own",
+    "Behaviour": "each field is one thing that a test may make the simulator do",
+    "SimulatorSettings": "each field is one flag of `batchscore simulate`",
+}
+
+#: Class names that two modules share on purpose.
+SHARED_NAMES = {"Deployment": "the simulator's handle in tests, and a deployment that requests go to"}
+
+#: Names in messages that are no settings: an argument of `save_model`, and the file that holds settings.
+ARGUMENTS = {"requirement", "config"}
+
+#: What words flags: the command line, the simulator's own, help, advice with commands, recorded commands.
+OF_THE_COMMAND_LINE = ("cli/", "simulator/", "settings/fields.py", "settings/secrets.py", "report/advice.py")
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        yield path.relative_to(SOURCE).as_posix(), ast.parse(path.read_text("utf-8"))
+
+
+def test_functions_take_few_parameters() -> None:
+    found = []
+    for module, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                count = len([name for name in names if name not in {"self", "cls"}])
+                if count > MOST_PARAMETERS and node.name not in MORE_PARAMETERS:
+                    found.append(f"{module}: {node.name} takes {count}")
+    assert not found
+
+
+def test_dataclasses_are_narrow() -> None:
+    found = []
+    for module, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and any(
+                "dataclass" in ast.unparse(one) for one in node.decorator_list
+            ):
+                count = sum(
+                    isinstance(one, ast.AnnAssign) and "ClassVar" not in ast.unparse(one.annotation)
+                    for one in node.body
+                )
+                if count > MOST_FIELDS and node.name not in WIDER:
+                    found.append(f"{module}: {node.name} has {count}")
+    assert not found
+
+
+def test_a_class_name_means_one_thing() -> None:
+    found: dict[str, list[str]] = defaultdict(list)
+    for module, tree in trees():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(module)
+    assert not {
+        name: places for name, places in found.items() if len(places) > 1 and name not in SHARED_NAMES
+    }
+
+
+def test_messages_name_settings_that_exist() -> None:
+    known = {declared.name for declared in fields(Settings)} | ARGUMENTS
+    for module, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "setting_name":
+                (name,) = node.args
+                if isinstance(name, ast.Constant):
+                    assert name.value in known, f"{module}: {name.value} is not a setting"
+
+
+def test_only_the_command_line_speaks_of_flags() -> None:
+    """Elsewhere a message names a setting by `setting_name`, and each door words it."""
+    flags = {"--" + declared.name.replace("_", "-") for declared in fields(Settings)}
+    found = []
+    for module, tree in trees():
+        if module.startswith(OF_THE_COMMAND_LINE):
+            continue
+        docstrings = {
+            id(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+                continue
+            # A whole command, as in the record of a lock, is no message.
+            if id(node) not in docstrings and not node.value.startswith("batchscore "):
+                named = flags & set(re.findall(r"--[a-z][a-z-]*[a-z]", node.value))
+                found += [f"{module}:{node.lineno} {name}" for name in sorted(named)]
+    assert not found
