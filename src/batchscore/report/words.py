@@ -1,4 +1,4 @@
-"""How are figures written: counts, durations, shares, amounts? The terminal, the page and the docs agree.
+"""How are figures and names written? The terminal, the page and the docs agree.
 
 Pure. Every figure has its unit beside it.
 """

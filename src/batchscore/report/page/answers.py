@@ -5,10 +5,13 @@ Pure. It counts and measures; no answer is stored or shown.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from batchscore.errors import setting_name
 from batchscore.report.words import percent_text
@@ -72,26 +75,20 @@ def histogram(unit: str, lengths: Sequence[int]) -> Histogram | None:
     """Return the histogram of lengths with bars of a round width; `None` if there are no lengths."""
     if not lengths:
         return None
-    ordered = sorted(lengths)
+    ordered = np.sort(lengths)
     # A few very long answers would squeeze all others into one bar: the last bar counts them.
-    top = ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)] + 1
-    width = round_up(top / MOST_BARS)
-    count = min((ordered[-1] // width) + 1, MOST_BARS + 1)
-    found = [0] * count
-    for length in ordered:
-        found[min(length // width, count - 1)] += 1
-    starts = [place * width for place in range(count)]
-    return Histogram(unit, starts, found, ordered[len(ordered) // 2], ordered[-1])
-
-
-def round_up(width: float) -> int:
-    """Return the next of 1, 2, 5, 10, 20, 50, …"""
-    size = 1
-    while True:
-        for step in (1, 2, 5):
-            if step * size >= width:
-                return step * size
-        size *= 10
+    top = int(ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)]) + 1
+    # A round width: 1, 2, 5, 10, 20, 50, …
+    width = next(
+        step * 10**power
+        for power in itertools.count()
+        for step in (1, 2, 5)
+        if step * 10**power * MOST_BARS >= top
+    )
+    longest = int(ordered[-1])
+    bars = min(longest // width + 1, MOST_BARS + 1)
+    counts = np.bincount(np.minimum(ordered // width, bars - 1), minlength=bars).tolist()
+    return Histogram(unit, range(0, bars * width, width), counts, int(ordered[len(ordered) // 2]), longest)
 
 
 def findings(stats: AnswerStats) -> list[tuple[str, str]]:

@@ -107,8 +107,8 @@ def rows(axis: TimeAxis) -> Chart | None:
 
 def latency(axis: TimeAxis) -> Chart | None:
     """Return the chart of latency percentiles."""
-    overall = sum(axis.steps, Counter[int]())
-    if not overall:
+    counted = sum(axis.steps, Counter[int]())
+    if not counted:
         return None
     shares = (("p50", 0.5, "c1"), ("p95", 0.95, "c5"), ("p99", 0.99, "c6"))
     shown = [
@@ -118,8 +118,8 @@ def latency(axis: TimeAxis) -> Chart | None:
     known = [value for each in shown for value in each["data"] if value is not None]
     limits = {"least": rounded(min(known) / 1.5), "most": rounded(max(known) * 1.5)}
     y = {"title": "latency", "unit": "seconds", "log": True, **limits}
-    all_in_all = [f"{label} {duration_text(percentile(overall, share) or 0.0)}" for label, share, _ in shares]
-    says = f"All requests: {', '.join(all_in_all)}. The axis is logarithmic."
+    overall = [f"{label} {duration_text(percentile(counted, share) or 0.0)}" for label, share, _ in shares]
+    says = f"All requests: {', '.join(overall)}. The axis is logarithmic."
     return over_axis(axis, "Latency of requests", says, shown, y)
 
 

@@ -6,7 +6,7 @@ added over machines; the processes of one machine share one quota, so there the 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -91,21 +91,22 @@ def time_axis(runs: Sequence[RecordedRun]) -> TimeAxis | None:
     starts, seconds = np.array(spans).T
     sums = np.zeros((len(SUMS), len(starts)))
     steps = [Counter[int]() for _ in starts]
-    limits: dict[tuple[str, str], Figures] = {}
-    for start, (run, timeline) in zip(begun, timed, strict=True):
+    limits: dict[tuple[str, str], Figures] = defaultdict(lambda: np.full((len(LIMITS), len(starts)), np.nan))
+    for start, end, (run, timeline) in zip(begun, ends, timed, strict=True):
+        first, last = np.searchsorted(starts + seconds, start, "right"), np.searchsorted(starts, end)
+        near = slice(first, last)
         bins = start + np.arange(timeline.bins)[:, None] * timeline.width
-        overlap = np.minimum(bins + timeline.width, starts + seconds) - np.maximum(bins, starts)
+        overlap = np.minimum(bins + timeline.width, (starts + seconds)[near]) - np.maximum(bins, starts[near])
         overlap[overlap < LEAST_OVERLAP] = 0.0
         # Each bin is added to the spans that it overlaps, by its share; its latencies to one of them.
-        sums += np.array([timeline.columns[name] for name in SUMS]) @ (
-            overlap / overlap.sum(axis=1, keepdims=True)
-        )
+        shares = overlap / overlap.sum(axis=1, keepdims=True)
+        sums[:, near] += np.array([timeline.columns[name] for name in SUMS]) @ shares
         for place, counted in zip(overlap.argmax(axis=1), timeline.round_trips, strict=True):
-            steps[place].update(counted)
+            steps[first + place].update(counted)
         for deployment, figures in timeline.limits.items():
-            found = np.fmax.reduce(np.where(overlap > 0, figures[:, :, None], np.nan), axis=1)
-            key = run.host, deployment
-            limits[key] = np.fmax(limits[key], found) if key in limits else found
+            found = limits[run.host, deployment][:, near]
+            highest = np.fmax.reduce(np.where(overlap > 0, figures[:, :, None], np.nan), axis=1)
+            np.fmax(found, highest, out=found)
     of_all = np.array(list(limits.values())).reshape(-1, len(LIMITS), len(starts))
     totals = np.where(np.isnan(of_all).all(axis=0), np.nan, np.nansum(of_all, axis=0))
     clock = "elapsed" if len(timed) == 1 else "UTC"

@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from threading import Lock
-from typing import TypeAlias
 
 from batchscore.errors import BatchscoreError, ExitCode, name_settings
 from batchscore.output.layout import Layout
@@ -37,9 +36,6 @@ from batchscore.settings.fields import Settings
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.version import VERSION
-
-#: Of a metric: its name, value, milliseconds since 1970, and seconds since the run started.
-Point: TypeAlias = tuple[str, float, int, int]
 
 #: Up to this many manifests are logged; for more files only the table of files.
 MOST_MANIFESTS = 50
@@ -148,8 +144,11 @@ class TrackingRun:
             self.next = self.started + seconds_to_next(0.0)
             self.process = process
 
-    def points(self, more: Mapping[str, float] | None = None) -> list[Point]:
-        """Return the current figures and `more`; the next ones are compared with them."""
+    def points(self, more: Mapping[str, float] | None = None) -> list[tuple[str, float, int, int]]:
+        """Return the current figures and `more`; the next ones are compared with them.
+
+        Of each: its name, value, milliseconds since 1970, and seconds since the run started.
+        """
         now = time.monotonic()
         age, since = now - self.started, now - self.last
         statistics = self.tally.statistics()
