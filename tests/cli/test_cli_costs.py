@@ -85,4 +85,4 @@ def test_verify_reports_costs_that_do_not_add_up(
     path.write_text(text.replace(f'"tokens_billed": {billed}', f'"tokens_billed": {billed + 1}', 1))
     verified = batchscore("verify", "out")
     assert verified.exit_code == 1
-    assert "its attempts and tokens are not the sums of its parts" in verified.stdout
+    assert "its totals are not the sums of its parts" in verified.stdout

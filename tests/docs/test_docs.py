@@ -200,6 +200,7 @@ def generator() -> dict[str, Any]:
     return runpy.run_path(str(DOCS / "generate.py"))
 
 
+@pytest.mark.process
 def test_the_made_pages_are_what_the_code_says(generator: dict[str, Any]) -> None:
     old = [name for name, make in generator["PAGES"].items() if (DOCS / name).read_text("utf-8") != make()]
     assert not old, "run python docs/generate.py"
