@@ -18,7 +18,6 @@ SOURCE = Path(batchscore.__file__).parent
 MOST_PARAMETERS = 7
 MORE_PARAMETERS = {
     "save_model": "public: its settings are keywords, as in `score_files`",
-    "setting": "a declaration: each keyword is one fact about a setting",
 }
 
 #: A dataclass with more fields should be two.
@@ -34,7 +33,7 @@ WIDER = {
 }
 
 #: Class names that two modules share on purpose.
-SHARED_NAMES = {"Deployment": "the simulator's handle in tests, and a deployment that requests go to"}
+SHARED_NAMES: dict[str, str] = {}
 
 #: Names in messages that are no settings: an argument of `save_model`, and the file that holds settings.
 ARGUMENTS = {"requirement", "config"}
