@@ -192,7 +192,7 @@ def begin_file(
     return ledger.open[file]
 
 
-def take_over_with(ledger: Ledger, load: Callable[[Commit], Mapping[int, Settled]]) -> TakeOver:
+def settle_from(ledger: Ledger, load: Callable[[Commit], Mapping[int, Settled]]) -> TakeOver:
     """Return a function that settles the rows of a part whose published record is final."""
 
     def take_over(part: Part, commit: Commit, rows: AbstractSet[int]) -> None:

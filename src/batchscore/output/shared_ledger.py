@@ -26,7 +26,7 @@ from batchscore.output.ledger import (
     publish_part,
     remove_published_journals,
     save_manifest,
-    take_over_with,
+    settle_from,
 )
 from batchscore.output.manifest import Commit, Cost, Manifest, copy_of, read_manifest, share
 from batchscore.output.part_files import EncodedPart, intact
@@ -103,7 +103,7 @@ class SharedLedger(Ledger):
                 present.state = "partial"
             self.manifests[file] = present
         before = set(present.parts) if present is not None else set[int]()
-        progress = begin_file(self, file, digest, self.is_intact, take_over_with(self, self.load))
+        progress = begin_file(self, file, digest, self.is_intact, settle_from(self, self.load))
         self.manifests[file].place = self.spec.place_of_namesake(file) or ""
         self.begun[file] = dict(self.manifests[file].parts)
         self.own[file] = before - self.begun[file].keys()

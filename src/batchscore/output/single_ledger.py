@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchscore.output.ledger import (
-    Ledger,
-    begin_file,
-    encode_part,
-    publish_part,
-    save_manifest,
-    take_over_with,
-)
+from batchscore.output.ledger import Ledger, begin_file, encode_part, publish_part, save_manifest, settle_from
 from batchscore.output.part_files import EncodedPart
 from batchscore.output.parts import FileInParts, Part
 
@@ -22,7 +15,7 @@ class SingleLedger(Ledger):
 
     def start(self, file: str, digest: str) -> FileInParts | None:
         """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
-        return begin_file(self, file, digest, self.parts.are_there, take_over_with(self, self.parts.load))
+        return begin_file(self, file, digest, self.parts.are_there, settle_from(self, self.parts.load))
 
     def encode(self, part: Part) -> EncodedPart | None:
         """Return the content of a part's files; `None` if the part is empty."""
