@@ -25,6 +25,7 @@ from batchscore.errors import BatchscoreError
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.journal import row_to_json, settled_from_json
 from batchscore.output.layout import Layout
+from batchscore.output.ledger import commit_part
 from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.part_files import read_part
 from batchscore.output.parts import Part, copy_answer, is_final
@@ -45,7 +46,7 @@ def carry_over(
     """
     before = None if file in ledger.replaced else ledger.visible.manifests.get(file)
     spec = ledger.spec
-    manifest = ledger.manifest_of(file)
+    manifest = ledger.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
     if before is not None:
         manifest.dimensions = manifest.dimensions or before.dimensions
     manifest.input, manifest.state = digest, "partial"
@@ -97,7 +98,7 @@ def carry_over_part(
     encoded = ledger.encode(part)
     if encoded is not None:
         # No journal holds any of it, so none may be removed for it.
-        ledger.commit(encoded)
+        commit_part(ledger, encoded)
 
 
 @dataclass(slots=True)
