@@ -35,8 +35,8 @@ ENOUGH_ANSWERS = 20
 UNKNOWN_SECONDS = 120.0
 LONGEST_SECONDS = 600.0
 
-#: Latencies are counted in steps of a quarter, and the counts are halved at times. Many short answers must not
-#: let slow ones be forgotten, since these would then time out and be paid for again.
+#: Latencies are counted in steps of a quarter, and the counts are halved at times. Short answers must not
+#: make slow ones forgotten, since these would then time out and be paid for again.
 STEP = math.log(1.25)
 HALVED_AT = 10_000
 
