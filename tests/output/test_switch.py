@@ -46,7 +46,7 @@ def test_a_version_that_lost_a_part_is_not_put_in_place(tmp_path: Path, lost: in
     new = write_version(layout, 2)
     scores = new.parts[lost].scores
     assert scores is not None
-    path = next_layout(layout).scores / scores.name
+    path = Path(str(next_layout(layout).scores)) / scores.name
     path.rename(tmp_path / "lost")
 
     with pytest.raises(OutputError, match=f"a.csv: .*{path.name} is missing"):
