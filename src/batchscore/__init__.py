@@ -71,5 +71,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return all names, also those that are not loaded yet, for completion."""
-    return sorted({*globals(), *__all__})
+    """Return the supported names, also those that are not loaded yet, for completion."""
+    return sorted(__all__)

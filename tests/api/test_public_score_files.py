@@ -79,6 +79,48 @@ def test_errors_name_arguments(score: Callable[..., batchscore.RunSummary]) -> N
         score(task=None)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (None, "inputs is None; give the path"),
+        (3, "inputs is 3; give the path"),
+        (b"in.csv", "inputs is a bytes; give the path"),
+        ({"in.csv": 1}, "inputs is a dict; give the path"),
+        (["in.csv", None], "inputs holds None; each input must be"),
+    ],
+)
+def test_inputs_that_are_not_paths_are_refused(inputs: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        batchscore.score_files(inputs, output="out", model="any", task="chat", simulate=True)
+
+
+def test_a_text_is_not_true_and_discards_no_scores(score: Callable[..., batchscore.RunSummary]) -> None:
+    done = score(column="text")
+    for name in ("overwrite", "retry_errors", "simulate"):
+        with pytest.raises(UsageError, match=rf"^{name} is 'false'; it must be true or false\.$"):
+            score(column="text", **{name: "false"})
+    again = score(column="text", keep=None)
+    assert (again.ok, again.prompt_tokens, done.ok) == (2, 0, 2)
+
+
+@pytest.mark.process
+def test_paths_may_be_objects_and_keep_a_single_name(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("lang,text\nen,the tide turns\n")
+    done = batchscore.score_files(
+        (path for path in [tmp_path / "in.csv"]),  # type: ignore[arg-type]
+        output=tmp_path / "out",
+        model="any",
+        task="embeddings",
+        simulate=True,
+        column="text",
+        keep="lang",
+        scratch_dir=tmp_path / "scratch",
+        base_dir=tmp_path,
+    )
+    assert done.ok == 1
+    assert batchscore.read_scores(tmp_path / "out")["lang"].tolist() == ["en"]
+
+
 def test_an_argument_of_false_beats_a_variable(
     score: Callable[..., batchscore.RunSummary], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from batchscore.api.read_scores import read_scores
-from batchscore.errors import InputError
+from batchscore.errors import InputError, UsageError
 from batchscore.output.manifest import Commit, Manifest, PartFile, write_manifest
 from batchscore.output.merge import merge_parts
 from batchscore.output.records.schema import RecordSchema
@@ -159,3 +160,11 @@ def test_a_missing_part_or_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "manifest" / "chat" / "a.json").write_text("{}")
     with pytest.raises(InputError, match="is not a manifest that batchscore can read"):
         read_scores(tmp_path)
+
+
+def test_arguments_of_another_type_are_refused() -> None:
+    for out in (None, 3, ["out"]):
+        with pytest.raises(UsageError, match=r"^out is .*; give the path of an output folder"):
+            read_scores(cast("Any", out))
+    with pytest.raises(UsageError, match=r"^task is a list; it must be one of embeddings"):
+        read_scores("out", task=cast("Any", ["chat"]))

@@ -88,6 +88,8 @@ def test_wrong_arguments_raise_at_the_call(deployment: Deployment, monkeypatch: 
         list(score_rows(["a", 1], task="chat", model=deployment.name))  # type: ignore[list-item]
     with pytest.raises(InputError, match="no column 'b'"):
         list(score_rows([{"a": "x"}], task="chat", model=deployment.name, column="b"))
+    with pytest.raises(UsageError, match=r"^messages is a list; it must be text\.$"):
+        score_rows(["a"], task="chat", model="m", messages=[{"role": "user"}])  # type: ignore[arg-type]
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(SettingsError, match="No endpoint is set"):
         list(score_rows(["a"], task="chat", model="m"))

@@ -11,17 +11,18 @@ import pytest
 import batchscore
 from batchscore.settings.arguments import FileSettings, RowSettings, StoredSettings
 from batchscore.settings.fields import Settings
+from batchscore.settings.sources import PATHS
 
 #: Settings with a parameter of their own.
 EXPLICIT = {"task", "model", "output"}
-#: Arguments that accept any sequence, since lists are convenient.
-SEQUENCES = {"keep", "deployments"}
+#: Arguments that accept more than the settings: any sequence, a single name, or a path as an object.
+CONVENIENT = {"keep", "deployments", *PATHS}
 
 
 def test_the_arguments_are_the_settings_with_the_same_types() -> None:
     settings, arguments = get_type_hints(Settings), get_type_hints(FileSettings)
     assert arguments.keys() == {one.name for one in fields(Settings)} - EXPLICIT
-    for name in arguments.keys() - SEQUENCES:
+    for name in arguments.keys() - CONVENIENT:
         assert arguments[name] == settings[name], name
 
 
@@ -44,7 +45,7 @@ def test_a_signature_shows_every_setting_with_its_default(name: str, kind: type)
 
 
 def test_completion_shows_all_public_names_before_they_are_loaded() -> None:
-    assert set(batchscore.__all__) <= set(dir(batchscore))
+    assert set(batchscore.__all__) == set(dir(batchscore))
     names: dict[str, object] = {}
     exec("from batchscore import *", names)
     assert set(batchscore.__all__) <= names.keys()

@@ -6,6 +6,7 @@ on the first call.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from batchscore.errors import InputError, OutputError
+from batchscore.errors import InputError, OutputError, UsageError
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.records.formats import FILE_SUFFIXES
+from batchscore.settings.checks import shown
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
 from batchscore.stores.errors import StoreFailure
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 _Columns = dict[str, list[Any]]
 
 
-def read_scores(out: str | Path, task: str | None = None) -> pd.DataFrame:
+def read_scores(out: str | os.PathLike[str], task: str | None = None) -> pd.DataFrame:
     """Return the score records of an output folder, or of one merged file, in input order.
 
     `row` is int64. All other columns hold objects as written, without type inference: `file`, `id` and
@@ -39,10 +41,15 @@ def read_scores(out: str | Path, task: str | None = None) -> pd.DataFrame:
 
     All scores are read into memory: 4 bytes per dimension and about 300 per row, plus the text of one file
     (of a merged Parquet file, all of it twice). Raises `InputError` if there are no scores, or if a part that
-    the manifests name is missing; `SettingsError` for a URI that cannot be used.
+    the manifests name is missing; `UsageError` for an argument of another type; `SettingsError` for a URI
+    that cannot be used.
     """
+    if not isinstance(out, (str, os.PathLike)):
+        raise UsageError(f"out is {shown(out)}; give the path of an output folder or of one merged file.")
+    if not isinstance(task, str | None):
+        raise UsageError(f"task is {shown(task)}; it must be one of {', '.join(TASKS)}.")
     try:
-        return _frame(out if isinstance(out, Path) else place_of(out), task)
+        return _frame(Path(out) if isinstance(out, os.PathLike) else place_of(out), task)
     except OutputError as error:  # of a store; its reason is for people
         raise InputError(str(error)) from error
     except StoreFailure as error:

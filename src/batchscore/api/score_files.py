@@ -10,17 +10,18 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchscore.api.score_rows import POLL_SECONDS
-from batchscore.errors import ExitCode, name_settings
+from batchscore.errors import ExitCode, UsageError, name_settings
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Event, Notice
 from batchscore.run import score_files as run
 from batchscore.settings.arguments import FileSettings, check_names, show_settings
+from batchscore.settings.checks import shown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -67,15 +68,18 @@ def score_files(
 ) -> RunSummary:
     """Score all rows of files, folders or globs into `output`, and return a summary of the run.
 
-    `settings` are those of the command line, with its `BATCHSCORE_…` variables and with API keys from the
-    environment. `task` may be left out if `model` is an MLflow model. The same call resumes a run that
-    stopped. Raises a `BatchscoreError` for problems found before the first request. A run that stops later
-    returns: see `exit_code` and `reason`. Notices go to the logger `batchscore`.
+    Most calls set `task`, `model` and `column` or `prompt`; `simulate=True` is a free rehearsal. The
+    signature shows all settings, and `batchscore score --help` explains them. `BATCHSCORE_…` variables apply,
+    too, and API keys come from the environment. `task` may be left out if `model` is an MLflow model.
+
+    The same call resumes a run that stopped. Raises a `BatchscoreError` for problems found before the first
+    request. A run that stops later returns: see `exit_code` and `reason`. Notices go to the logger
+    `batchscore`.
     """
-    given = {**settings, "output": os.fspath(output), "model": model, "task": task}
+    paths = paths_of(inputs)
+    given = {**settings, "output": output, "model": model, "task": task}
     check_names(settings, FileSettings.__annotations__)
     resolved = resolve_settings(given, environ=os.environ)
-    paths = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs
     interrupted = threading.Event()
 
     def listen(event: Event) -> None:
@@ -87,7 +91,7 @@ def score_files(
     result = work_outside_loop(
         lambda: run.score_files(
             resolved.settings,
-            [os.fspath(path) for path in paths],
+            paths,
             environ=os.environ,
             listen=listen,
             named=resolved.sources,
@@ -111,6 +115,20 @@ def score_files(
         record=str(result.record),
         report=None if result.report is None else str(result.report),
     )
+
+
+def paths_of(inputs: Any) -> list[str]:
+    """Return the paths as texts; raises `UsageError` for anything else than a path or several."""
+    single = isinstance(inputs, (str, os.PathLike))
+    if not single and (isinstance(inputs, (bytes, Mapping)) or not isinstance(inputs, Iterable)):
+        raise UsageError(f"inputs is {shown(inputs)}; give the path of a file or folder, or a list of paths.")
+    paths = []
+    for each in [inputs] if single else inputs:
+        path = os.fspath(each) if isinstance(each, os.PathLike) else each
+        if not isinstance(path, str):
+            raise UsageError(f"inputs holds {shown(path)}; each input must be the path of a file or folder.")
+        paths.append(path)
+    return paths
 
 
 def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:

@@ -64,10 +64,13 @@ async def stream_rows(
 ) -> AsyncGenerator[Scored, None]:
     """Yield the result of each row, in the order in which they complete.
 
-    A row is a text, or a mapping of columns for `column`, `prompt` or `messages`; `None` is an empty row. The
-    `settings` are those of the command line, with its `BATCHSCORE_…` variables and with API keys from the
-    environment. Raises `UsageError` and `SettingsError` at once; `ServiceRefused` and `Outage` after the
-    results that came before.
+    A row is a text, or a mapping of columns for `column`, `prompt` or `messages`; `None` is an empty row.
+    Most calls set `task`, `model` and `column` or `prompt`; `simulate=True` is a free rehearsal. The
+    signature shows all settings, and `batchscore score --help` explains them. `BATCHSCORE_…` variables apply,
+    too, and API keys come from the environment.
+
+    Raises `UsageError` and `SettingsError` at once; `ServiceRefused` and `Outage` after the results that came
+    before.
 
     Closing the generator ends the work; requests that were already sent are billed. If you leave an
     `async for` early, call `aclose()` (`contextlib.aclosing`), since Python closes it only some time later.
@@ -84,6 +87,10 @@ def score_rows(
     rows: Iterable[str | Mapping[str, Any]], *, task: str, model: str, **settings: Unpack[RowSettings]
 ) -> Generator[Scored, None, None]:
     """Yield the result of each row, as `stream_rows` does, to code that is not asynchronous.
+
+    A row is a text, or a mapping of columns. Most calls set `task`, `model` and `column` or `prompt`;
+    `simulate=True` is a free rehearsal. The signature shows all settings, and `batchscore score --help`
+    explains them.
 
     The work happens in a thread with its own event loop, so it does not matter if a loop is already running,
     as in a notebook. `rows` is iterated in that thread.

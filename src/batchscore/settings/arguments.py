@@ -7,6 +7,7 @@ a setting of the same name in `fields`, with the same type unless a sequence is 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from inspect import Parameter, signature
@@ -25,7 +26,7 @@ class StoredSettings(TypedDict, total=False):
     column: str | None
     prompt: str | None
     system: str | None
-    messages: str | None
+    messages: str | os.PathLike[str] | None
     text_field: str | None
     param: Mapping[str, Any]
     dimensions: int | None
@@ -61,7 +62,7 @@ class FileSettings(RowSettings, total=False):
 
     txt: str
     id: str | None
-    keep: Sequence[str]
+    keep: str | Sequence[str]
     format: str
     rows_per_part: int
     overwrite: bool
@@ -69,8 +70,8 @@ class FileSettings(RowSettings, total=False):
     prune: bool
     retry_errors: bool
     shared_output: bool
-    scratch_dir: str | None
-    base_dir: str | None
+    scratch_dir: str | os.PathLike[str] | None
+    base_dir: str | os.PathLike[str] | None
     limit: int | None
     error_threshold: float
     max_errors: int | None
@@ -78,7 +79,7 @@ class FileSettings(RowSettings, total=False):
     max_spend: float | None
     price_in: float | None
     price_out: float | None
-    prices: str | Mapping[str, Any] | None
+    prices: str | os.PathLike[str] | Mapping[str, Any] | None
     deadline: str | None
     track: bool | None
 

@@ -7,9 +7,12 @@ came from. Messages name settings with `setting_name`, so that each door words t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from batchscore.errors import UsageError, setting_name
 from batchscore.settings.deadline import parse_deadline
@@ -46,6 +49,68 @@ class _Names(dict[str, Any]):
         return setting_name(name)
 
 
+def is_names(value: Any) -> bool:
+    """Whether a value is a sequence of texts."""
+    return isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
+
+
+def is_parameters(value: Any) -> bool:
+    """Whether a value maps texts to anything."""
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+def is_tables(value: Any) -> bool:
+    """Whether a value is a sequence of mappings."""
+    return isinstance(value, (list, tuple)) and all(isinstance(each, Mapping) for each in value)
+
+
+#: For each kind of setting but numbers and choices, whether a value has its type, and what it must be.
+TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "text": (lambda value: isinstance(value, str), "text"),
+    "flag": (lambda value: isinstance(value, bool), "true or false"),
+    "many": (is_names, "a list of names, which are text"),
+    "params": (is_parameters, 'a mapping of parameters, such as {"temperature": 0.2}'),
+    "tables": (is_tables, "a list of tables"),
+    "prices": (
+        lambda value: isinstance(value, (str, Mapping)),
+        "the name of a file, or a table for each model",
+    ),
+}
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, or its type if the value may be long."""
+    if value is None or isinstance(value, (str, float)):
+        return repr(value)
+    if isinstance(value, int) and abs(value) <= sys.float_info.max:  # Python refuses to print longer ones
+        return repr(value)
+    kind = "list" if isinstance(value, tuple) else type(value).__name__
+    return f"{'an' if kind[:1].lower() in set('aeiou') else 'a'} {kind}"
+
+
+def check_type(declared: Field[Any], value: Any) -> None:
+    """Raise `UsageError` if a value, which is not `None`, does not have the type of its setting."""
+    name, kind = setting_name(declared.name), kind_of(declared)
+    message = "{name} is {value}; it must be {wanted}."
+    if kind == "choice":
+        choices = declared.metadata["choices"]
+        fits, wanted = isinstance(value, str) and value in choices, f"one of {', '.join(choices)}"
+    elif kind in {"int", "float"}:
+        # NaN passes any comparison, and a boolean is an integer in Python.
+        wanted = "a whole number" if kind == "int" else "a number"
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = is_number and abs(value) <= sys.float_info.max and (kind == "float" or value == int(value))
+    else:
+        has_type, wanted = TYPES[kind]
+        fits = has_type(value)
+    refuse(not fits, message, name=name, value=shown(value), wanted=wanted)
+    for key, parameter in value.items() if kind == "params" else ():
+        try:
+            orjson.dumps(parameter)
+        except TypeError as error:
+            raise UsageError(f"{name} {key} cannot be sent as JSON: {error}.") from None
+
+
 def check(declared: Field[Any], value: Any) -> None:
     """Raise `UsageError` if a value does not match its declaration."""
     facts, name, kind = declared.metadata, setting_name(declared.name), kind_of(declared)
@@ -53,21 +118,13 @@ def check(declared: Field[Any], value: Any) -> None:
         way = f"Set it directly, with {variable_of(declared)} or in {CONFIG_FILE}."
         refuse(declared.name in REQUIRED, "{name} is missing. {way}", name=name, way=way)
         return
-    shown = {**facts, "name": name, "value": value}
-    if kind == "choice":
-        shown["choices"] = ", ".join(facts["choices"])
-        refuse(value not in facts["choices"], "{name} is {value!r}; it must be one of {choices}.", **shown)
-    if kind in {"int", "float"}:
-        # NaN passes any comparison, and a boolean is an integer in Python.
-        shown["wanted"] = "a whole number" if kind == "int" else "a number"
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        fits = is_number and abs(value) < math.inf and (kind == "float" or value == int(value))
-        refuse(not fits, "{name} is {value!r}; it must be {wanted}.", **shown)
+    check_type(declared, value)
+    values = {**facts, "name": name, "value": value}
     if facts["lowest"] is not None:
-        refuse(value < facts["lowest"], "{name} is {value}; it must be at least {lowest}.", **shown)
+        refuse(value < facts["lowest"], "{name} is {value}; it must be at least {lowest}.", **values)
     if facts["highest"] is not None:
-        refuse(value > facts["highest"], "{name} is {value}; it must be at most {highest:g}.", **shown)
-    refuse(kind == "text" and not str(value).strip(), "{name} is empty.", name=name)
+        refuse(value > facts["highest"], "{name} is {value}; it must be at most {highest:g}.", **values)
+    refuse(kind == "text" and not value.strip(), "{name} is empty.", name=name)
 
 
 def check_together(chosen: Settings) -> None:
@@ -156,10 +213,10 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
             wanted = DEPLOYMENT_KEYS.get(name)
             if wanted is None:
                 hint = " API keys belong into the environment; key_variable names the variable."
-                hint = hint if "key" in name else ""
+                hint = hint if "key" in str(name) else ""
                 raise UsageError(f"{where}: {name} is not one of {', '.join(DEPLOYMENT_KEYS)}.{hint}")
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
             if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"
-                raise UsageError(f"{where}: {name} is {value!r}; it must be {kind}.")
+                raise UsageError(f"{where}: {name} is {shown(value)}; it must be {kind}.")
     refuse(tables and rates, "{rpm} and {tpm}: with [[deployments]], set rpm and tpm in each table.")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
+from batchscore.settings.checks import check_type
 from batchscore.settings.config_file import EMPTY_FILE, ConfigFile
 from batchscore.settings.declare import (
     CONFIG_FILE,
@@ -28,6 +30,12 @@ from batchscore.settings.fields import Settings
 #: How people write true and false in variables.
 TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
+#: Kinds whose empty values count as not given.
+COLLECTIONS = frozenset({"many", "params", "tables", "prices"})
+
+#: Settings that name a file or folder, which Python may give as an object.
+PATHS = frozenset({"output", "scratch_dir", "base_dir", "messages", "prices"})
+
 
 def gather(
     flags: Mapping[str, Any], *, environ: Mapping[str, str], file: ConfigFile = EMPTY_FILE
@@ -35,8 +43,8 @@ def gather(
     """Return the given settings, without defaults and not checked together, and the sources of some.
 
     The sources are the names of the variable or file, for settings without a flag. A flag that is `None` or
-    empty counts as not given, and so does an empty variable. Raises `UsageError`, or `SettingsError` for an
-    unknown name in the file.
+    empty list counts as not given, and so does an empty variable. Raises `UsageError`, also for a flag with
+    a value of another type, or `SettingsError` for an unknown name in the file.
     """
     refuse_unknown(file)
     given: dict[str, Any] = {}
@@ -45,14 +53,36 @@ def gather(
         name, variable = declared.name, variable_of(declared)
         flag, text = flags.get(name), environ.get(variable, "").strip()
         key = next((key for key in (name, name.replace("_", "-")) if key in file.settings), None)
-        if flag is not None and flag not in ((), {}, []):
-            given[name] = tuple(flag) if kind_of(declared) in {"many", "tables"} else flag
+        if flag is not None and not (kind_of(declared) in COLLECTIONS and is_empty(flag)):
+            given[name] = argument(declared, flag)
         elif text and declared.metadata["only"] is None:
             given[name], sources[name] = parse(declared, text, variable), variable
         elif key is not None:
             given[name] = parse(declared, file.settings[key], f"{key} in {file.name}")
             sources[name] = file.name
     return given, sources
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value is a list or a mapping without entries."""
+    return isinstance(value, (list, tuple, Mapping)) and not value
+
+
+def argument(declared: Field[Any], value: Any) -> Any:
+    """Return the value of a flag or an argument in the setting's type; raises `UsageError`.
+
+    A path may be an object, a single name counts as a list, and any iterable may hold names or tables.
+    """
+    kind = kind_of(declared)
+    if declared.name in PATHS and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if kind == "many" and isinstance(value, str):
+        value = (value,)
+    elif kind in {"many", "tables"} and isinstance(value, Iterable):
+        # The keys of a mapping are not meant, and a text is not a list of letters.
+        value = value if isinstance(value, (str, bytes, Mapping)) else tuple(value)
+    check_type(declared, value)
+    return int(value) if kind == "int" else value
 
 
 def without_settings(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

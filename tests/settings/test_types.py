@@ -1,0 +1,117 @@
+"""A value of a wrong type, which only Python can give, is refused with a sentence before anything happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.errors import UsageError, name_settings, setting_name
+from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.settings.declare import kind_of
+from batchscore.settings.fields import Settings
+from batchscore.settings.sources import PATHS, gather
+
+VALID: Mapping[str, Any] = {"task": "chat", "model": "any", "output": "out"}
+
+DECLARED = {declared.name: declared for declared in fields(Settings)}
+
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**5000, -(10**400)])
+TEXTS = st.text() | st.sampled_from(["false", "no", "yes", "true", "0", "1", ""])
+OTHERS = (
+    st.binary()
+    | st.complex_numbers()
+    | st.builds(object)
+    | st.just(dict)
+    | st.sets(st.integers(), min_size=1)
+)
+LISTS = st.lists(NUMBERS | st.none() | st.lists(TEXTS), min_size=1)
+TABLES = st.dictionaries(st.integers(), TEXTS, min_size=1)
+NOT_JSON = st.dictionaries(st.text("abc", min_size=1), st.builds(object), min_size=1)
+
+#: For each kind of setting, values that are not of its type.
+WRONG: Mapping[str, st.SearchStrategy[Any]] = {
+    "text": st.booleans() | NUMBERS | OTHERS | LISTS | st.lists(TEXTS) | TABLES,
+    "choice": st.booleans() | NUMBERS | OTHERS | LISTS | st.lists(TEXTS) | TABLES | st.just("other"),
+    "flag": NUMBERS | TEXTS | OTHERS | LISTS | st.lists(TEXTS) | TABLES,
+    "int": st.booleans()
+    | st.just(10**5000)
+    | TEXTS
+    | OTHERS
+    | LISTS
+    | st.lists(TEXTS)
+    | TABLES
+    | st.just(0.5),
+    "float": st.booleans()
+    | st.just(10**400)
+    | TEXTS
+    | OTHERS
+    | LISTS
+    | st.lists(TEXTS)
+    | TABLES
+    | st.just(float("nan")),
+    "many": st.booleans() | NUMBERS | OTHERS | LISTS | TABLES,
+    "params": st.booleans() | NUMBERS | TEXTS | OTHERS | LISTS | TABLES | NOT_JSON,
+    "tables": st.booleans() | NUMBERS | TEXTS.filter(bool) | OTHERS | LISTS | TABLES,
+    "prices": st.booleans() | NUMBERS | OTHERS | LISTS,
+}
+
+
+@pytest.mark.parametrize("declared", DECLARED.values(), ids=DECLARED)
+@given(data=st.data())
+def test_a_value_of_another_type_is_refused_for_every_setting(
+    declared: Field[Any], data: st.DataObject
+) -> None:
+    value = data.draw(WRONG[kind_of(declared)])
+    arguments = {**VALID, declared.name: value}
+    for construct in (lambda: Settings(**arguments), lambda: resolve_settings(arguments, environ={})):
+        with pytest.raises(UsageError) as raised:
+            construct()
+        assert raised.value.text.startswith(setting_name(declared.name)), raised.value.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"overwrite": "false"}, "overwrite is 'false'; it must be true or false."),
+        ({"retry_errors": 0}, "retry_errors is 0; it must be true or false."),
+        ({"column": ["text"]}, "column is a list; it must be text."),
+        ({"deadline": 60}, "deadline is 60; it must be text."),
+        ({"output": Path}, "output is a type; it must be text."),
+        ({"id": object()}, "id is an object; it must be text."),
+        ({"task": ["chat"]}, "task is a list; it must be one of embeddings, completions, chat."),
+        ({"keep": [1]}, "keep is a list; it must be a list of names, which are text."),
+        (
+            {"param": ["a=1"]},
+            'param is a list; it must be a mapping of parameters, such as {"temperature": 0.2}.',
+        ),
+        ({"param": {"a": {1}}}, "param a cannot be sent as JSON: Type is not JSON serializable: set."),
+        ({"prices": 5}, "prices is 5; it must be the name of a file, or a table for each model."),
+        ({"deployments": [{5: "a"}]}, "[[deployments]] number 1: 5 is not one of name, "),
+    ],
+)
+def test_the_message_names_setting_value_and_type(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        resolve_settings({**VALID, **wrong}, environ={})
+    assert name_settings(raised.value.text).startswith(message)
+
+
+def test_a_single_name_is_a_list_with_one_name() -> None:
+    assert gather({"keep": "id"}, environ={})[0] == {"keep": ("id",)}
+    assert gather({"keep": {"id": 0, "lang": 0}.keys()}, environ={})[0] == {"keep": ("id", "lang")}
+
+
+def test_a_path_may_be_an_object_and_a_whole_number_a_fraction() -> None:
+    paths = {name: Path("a", name) for name in PATHS}
+    assert gather(paths, environ={})[0] == {name: str(path) for name, path in paths.items()}
+    limit = gather({"limit": 5.0}, environ={})[0]["limit"]
+    assert (limit, type(limit)) == (5, int)
+
+
+def test_an_empty_list_counts_as_not_given() -> None:
+    assert gather({"keep": (), "param": {}, "deployments": [], "column": None}, environ={})[0] == {}
