@@ -22,12 +22,11 @@ import numpy as np
 import orjson
 
 from batchscore.output.incremental.next_ledger import NextLedger
-from batchscore.output.journal import row_to_json, settled_from_json
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.part_files import PartFiles
 from batchscore.output.parts import Part, copy_answer, is_final
-from batchscore.output.records.jsonl import json_bytes
+from batchscore.output.records.jsonl import json_bytes, row_to_json, settled_from_json
 from batchscore.output.row_digests import halves, read_digests
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
