@@ -14,14 +14,14 @@ from batchscore.read.input_file import InputFile
 from batchscore.read.lines import json_lines_table, text_table
 from batchscore.rows import Table
 
-Layout: TypeAlias = Literal["lines", "records", "document", "footer"]
+RowLayout: TypeAlias = Literal["lines", "records", "document", "footer"]
 
 #: Suffixes of compressed files; the suffix of the format is before them.
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 
 
 @dataclass(frozen=True)
-class Format:
+class InputFormat:
     """How files with one suffix are read.
 
     `reader` opens a file, given the size in bytes of the largest row. `layout` says how a plan may read a
@@ -32,21 +32,21 @@ class Format:
     """
 
     reader: Callable[[InputFile, int], Table]
-    layout: Layout
+    layout: RowLayout
     compressible: bool
     same_columns: bool
 
 
-_CSV = Format(partial(delimited_table, delimiter=","), "records", compressible=True, same_columns=True)
-_TSV = Format(partial(delimited_table, delimiter="\t"), "records", compressible=True, same_columns=True)
-_JSON = Format(json_table, "document", compressible=True, same_columns=False)
-_JSON_LINES = Format(json_lines_table, "lines", compressible=True, same_columns=False)
-_TEXT = Format(text_table, "lines", compressible=True, same_columns=True)
-_PARQUET = Format(parquet_table, "footer", compressible=False, same_columns=True)
-_ARROW = Format(arrow_table, "footer", compressible=False, same_columns=True)
+_CSV = InputFormat(partial(delimited_table, delimiter=","), "records", compressible=True, same_columns=True)
+_TSV = InputFormat(partial(delimited_table, delimiter="\t"), "records", compressible=True, same_columns=True)
+_JSON = InputFormat(json_table, "document", compressible=True, same_columns=False)
+_JSON_LINES = InputFormat(json_lines_table, "lines", compressible=True, same_columns=False)
+_TEXT = InputFormat(text_table, "lines", compressible=True, same_columns=True)
+_PARQUET = InputFormat(parquet_table, "footer", compressible=False, same_columns=True)
+_ARROW = InputFormat(arrow_table, "footer", compressible=False, same_columns=True)
 
 #: The formats, in the order of messages.
-FORMATS: dict[str, Format] = {
+FORMATS: dict[str, InputFormat] = {
     ".csv": _CSV,
     ".tsv": _TSV,
     ".json": _JSON,
