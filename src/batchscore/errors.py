@@ -91,11 +91,13 @@ class BatchscoreError(Exception):
     exit_code = ExitCode.ACTION_NEEDED
 
     def __init__(self, text: str = "") -> None:
-        super().__init__(text)
+        super().__init__(name_settings(text))
         self.text = text
 
-    def __str__(self) -> str:
-        return name_settings(self.text)
+
+def message_of(error: BaseException) -> str:
+    """Return an error's message as part of another one: setting names stay marked, and it is never empty."""
+    return error.text if isinstance(error, BatchscoreError) else str(error) or type(error).__name__
 
 
 class UsageError(BatchscoreError):

@@ -294,3 +294,20 @@ def test_an_unnamed_part_is_removed_when_its_rows_are_deleted(
     }
     assert {path.name for path in Path("out/chat").iterdir()} == named
     assert batchscore("verify", "out").exit_code == (0 if more else 4)
+
+
+@pytest.mark.parametrize("columns", [["id", "text", "new"], ["id", "text"]])
+def test_known_answers_are_reused_if_the_kept_columns_change(
+    batchscore: Cli, files: Files, deployment: Deployment, columns: list[str]
+) -> None:
+    """Parquet parts hold the columns of their own time."""
+    rows = [{"id": f"{number}", "text": f"text {number}", "old": "o", "new": "n"} for number in range(3)]
+    more = ["--keep", "*", "--format", "parquet"]
+    score = command(deployment, *more)
+    files.csv("in/a.csv", [{name: row[name] for name in ("id", "text", "old")} for row in rows])
+    assert batchscore(*score).exit_code == 0
+    asked(deployment)
+    files.csv("in/a.csv", [{name: row[name] for name in columns} for row in rows])
+    run = batchscore(*score)
+    assert run.exit_code == 0, run.stderr
+    assert asked(deployment) == []

@@ -35,6 +35,9 @@ WIDER = {
 #: Class names that two modules share on purpose.
 SHARED_NAMES: dict[str, str] = {}
 
+#: Methods that are written twice on purpose.
+OVERRIDES = {"CutFile.open overrides that of InputFile": "a file that gives only some stretches"}
+
 #: Names in messages that are no settings: an argument of `save_model`, and the file that holds settings.
 ARGUMENTS = {"requirement", "config"}
 
@@ -84,6 +87,34 @@ def test_a_class_name_means_one_thing() -> None:
     assert not {
         name: places for name, places in found.items() if len(places) > 1 and name not in SHARED_NAMES
     }
+
+
+def test_no_method_overrides_one_that_does_something() -> None:
+    """A class implements what its base leaves abstract; other differences are arguments or functions."""
+    classes = {
+        node.name: node for _, tree in trees() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    }
+    found = []
+    for node in classes.values():
+        own = {one.name for one in functions_of(node) if not one.name.startswith("__")}
+        above = [ast.unparse(base) for base in node.bases]
+        while above:
+            base = classes.get(above.pop())
+            if base is not None and "Protocol" not in map(ast.unparse, base.bases):
+                above += map(ast.unparse, base.bases)
+                written = {one.name for one in functions_of(base) if not is_abstract(one)}
+                found += [
+                    f"{node.name}.{name} overrides that of {base.name}" for name in sorted(own & written)
+                ]
+    assert set(found) == OVERRIDES.keys()
+
+
+def functions_of(node: ast.ClassDef) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [one for one in node.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def is_abstract(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any("abstract" in ast.unparse(one) for one in function.decorator_list)
 
 
 def test_messages_name_settings_that_exist() -> None:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from batchscore.request.timeouts import SHORTEST_SECONDS, UNKNOWN_SECONDS, Timeouts
 from virtual_time import LOOP_CLOCK, run_virtual
+
+
+def add(timeouts: Timeouts, size: int, latencies: list[float]) -> None:
+    for seconds in latencies:
+        timeouts.by_size[size].add(seconds)
 
 
 def test_the_timeout_fits_the_latency_of_similar_requests() -> None:
     timeouts = Timeouts(LOOP_CLOCK)
     assert timeouts.timeout(1, 0) == UNKNOWN_SECONDS
-    timeouts.latencies[1].extend([0.5] * 100)
+    add(timeouts, 1, [0.5] * 100)
     assert timeouts.timeout(1, 0) == SHORTEST_SECONDS
-    timeouts.latencies[4].extend([30.0] * 99 + [500.0])
-    assert timeouts.timeout(4, 0) == 120
+    add(timeouts, 4, [30.0] * 99 + [500.0])
+    assert timeouts.timeout(4, 0) == pytest.approx(120, rel=0.25)
     assert timeouts.timeout(4, 1) == 2 * timeouts.timeout(4, 0)
     assert timeouts.timeout(7, 0) == timeouts.timeout(4, 0), "unlike any: as the slowest"
     assert Timeouts(LOOP_CLOCK, 3.0).timeout(1, 2) == 12
+
+
+def test_short_answers_do_not_make_slow_ones_forgotten() -> None:
+    """Chat has one size class: a stretch of short answers must not cost the long ones behind it."""
+    timeouts = Timeouts(LOOP_CLOCK)
+    add(timeouts, 1, [40.0] * 500 + [1.0] * 1_000)
+    assert timeouts.timeout(1, 0) > 150
 
 
 def test_only_the_overdue_request_is_cancelled() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from batchscore.errors import InputError, OutputError
-from batchscore.output.find import output_folder, score_parts, task_of
+from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -54,7 +54,9 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
 
     if storage.is_folder(path):
         folder = output_folder(path)
-        task = task_of(folder, path, task)
+        scored = [name for name in tasks_in(folder) if storage.is_folder(folder / name)]
+        # A task that has error records alone has no scores to choose from.
+        task = scored[0] if task is None and len(scored) == 1 else task_of(folder, path, task)
         files = score_parts(folder, task)
     elif storage.exists(path):
         files = [path]

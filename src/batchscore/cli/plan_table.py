@@ -279,7 +279,9 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "limited": found.limited,
         "discarded": plan.scored.discarded,
         "files": [file_fields(one) for one in found.files],
-        "unreadable_files": [{"file": one.name, "problem": one.reason} for one in plan.survey.problems],
+        "unreadable_files": [
+            {"file": one.name, "problem": name_settings(one.reason, as_flag)} for one in plan.survey.problems
+        ],
         "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
         "seconds": round(plan.seconds, 3),
     }

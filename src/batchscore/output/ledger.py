@@ -1,4 +1,4 @@
-"""How does a run record its results?
+"""What does a run call to record its results, and what do all kinds of ledger share?
 
 A ledger joins manifests, journals and parts of one task in one output. It knows nothing of requests. A result
 is in a journal at once. A part is complete on disk before the manifest names it, and its journal is removed
@@ -8,8 +8,9 @@ after that, so that a crash at any moment costs no result.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -27,7 +28,7 @@ from batchscore.output.journal_place import journal_folder, open_journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Manifest, read_manifests, write_manifest
 from batchscore.output.part_files import EncodedPart, PartFiles
-from batchscore.output.parts import FileInParts, Part, is_final, split_by_part
+from batchscore.output.parts import FileInParts, Part, TakeOver, is_final, split_by_part
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores import storage
@@ -42,13 +43,13 @@ MAX_HELD_BYTES = 96 * 2**20
 
 
 @dataclass(slots=True)
-class Ledger:
-    """The records of one task in one output; this run has the output for itself.
+class Ledger(ABC):
+    """The records of one task in one output, as a run sees them.
 
     `publish` and `finish` do I/O and may run in a worker thread, one at a time. All else is for the event
     loop's thread. `saved_at` is when each manifest was written. `published` names the journals whose parts
     are on disk, and maybe not in the manifest yet. `journals_moved_to` is set if the output cannot hold
-    journals.
+    journals. A run calls all methods but `write_manifest`, which the functions here need.
     """
 
     spec: OutputSpec
@@ -66,133 +67,25 @@ class Ledger:
         self.journals = Journals(journal_folder(spec.layout, spec.scratch), spec.identity)
         self.parts = PartFiles(spec.layout, spec.format, spec.schema, spec.shared)
 
-    def read_output(self, visible: OutputSpec, *, overwrite: bool) -> int:
-        """Read what the output holds, or discard it; return the number of discarded scores.
-
-        The results of a run with other settings that scored nothing, because they were wrong, are discarded
-        without a question. Raises `OutputError` if the folder holds another run's results or foreign files,
-        or cannot be written. Messages name the `visible` output.
-        """
-        spec = self.spec
-        discarded = discard_scores(spec.layout, self.journals) if overwrite else 0
-        refuse_foreign_files(spec.layout)
-        sweep(spec.layout)
-        storage.write_whole(spec.layout.readme, README_TEXT)
-        manifests = read_manifests(spec.layout, restore=True)
-        self.journals, self.journals_moved_to = open_journals(spec.layout, spec.scratch, spec.identity)
-        if overwrite:
-            self.journals.clear()
-        if any(manifest.ok for manifest in manifests) or self.journals.present:
-            for manifest in manifests:
-                refuse_other_settings(visible, manifest)
-        elif any(manifest.fingerprint != spec.fingerprint for manifest in manifests):
-            discard_scores(spec.layout, self.journals)
-            manifests = []
-        remove_uncommitted(spec.layout, manifests)
-        self.manifests = {manifest.file: manifest for manifest in manifests}
-        return discarded
-
+    @abstractmethod
     def start(self, file: str, digest: str) -> FileInParts | None:
-        """Begin with an input file; `None` if nothing is left to do.
+        """Begin with an input file; `None` if nothing is left to do. Raises `OutputError` if it changed."""
 
-        Raises `OutputError` if the input has changed since it was scored completely.
-        """
-        spec, retry_errors = self.spec, self.spec.retry_errors
-        manifest = self.manifest_of(file)
-        if manifest.state == "complete" and manifest.input != digest:
-            raise error_of_change(spec, file)
-        committed = manifest.parts
-        manifest.parts = {number: commit for number, commit in committed.items() if self.is_there(commit)}
-        damaged = committed.keys() - manifest.parts.keys()
-        for number, commit in manifest.parts.items():
-            if commit.is_done(retry_errors=retry_errors):
-                # A run that was killed after publishing did not remove this.
-                self.journals.remove(journal_name(file, number))
-        if manifest.is_done(retry_errors=retry_errors) and not damaged:
-            return None
-        manifest.input, manifest.state, manifest.problem = digest, "partial", ""
-        if manifest.reported == "yes":
-            manifest.reported = "off"
-        self.open[file] = FileInParts(
-            file=file,
-            rows_per_part=spec.rows_per_part,
-            committed=committed,
-            take_over=self.take_over,
-            journals=self.journals,
-            damaged=frozenset(damaged),
-            retry_errors=retry_errors,
-            advice=advice_on_change(spec, file),
-        )
-        return self.open[file]
-
-    def manifest_of(self, file: str) -> Manifest:
-        """Return a file's manifest; a new one if it has none."""
-        if file not in self.manifests:
-            self.manifests[file] = Manifest(file, self.spec.layout.task, self.spec.fingerprint)
-        return self.manifests[file]
-
-    def is_there(self, commit: Commit) -> bool:
-        """Whether the files of a published part are as its commit record says."""
-        return self.parts.are_there(commit)
-
-    def load(self, commit: Commit) -> Mapping[int, Settled]:
-        """Return the records of a published part by row."""
-        return self.parts.load(commit)
-
-    def take_over(self, part: Part, commit: Commit, rows: AbstractSet[int]) -> None:
-        """Settle those of the `rows` whose published record is final."""
-        for row, old in self.load(commit).items():
-            if row in rows and is_final(old, retry_errors=self.spec.retry_errors):
-                part.settle(old)
-        scored = sum(isinstance(old.result, Score) for old in part.settled.values())
-        part.cost = commit.cost_of(scored)
-        part.in_journal = not part.settled
-
+    @abstractmethod
     def encode(self, part: Part) -> EncodedPart | None:
-        """Return the content of a part's files, with what only its journal holds; `None` if it is empty."""
-        if part.spilled:
-            part.recall(self.journals.replay(journal_name(part.file, part.number)))
-        return self.parts.encode(part)
+        """Return the content of a part's files; `None` if the part is empty."""
 
-    def commit(self, encoded: EncodedPart) -> None:
-        """Write a part's files, and note its commit record in the manifest."""
-        part = encoded.part
-        if not part.in_journal:
-            # Until the manifest names the new files, only the journal holds what was in the old ones.
-            name = journal_name(part.file, part.number)
-            digests = part.prompt_digests
-            self.journals.replay(name)
-            self.journals.append(
-                name, [JournalEntry(row, digests[row.row]) for row in part.in_order() if row.row in digests]
-            )
-            part.in_journal = True
-        manifest = self.manifests[part.file]
-        manifest.dimensions = encoded.dimensions or manifest.dimensions
-        manifest.parts[part.number] = self.parts.write(encoded)
-
+    @abstractmethod
     def publish(self, encoded: EncodedPart | None) -> None:
-        """Commit a part, and write the manifest unless that was done a moment ago."""
-        if encoded is None:
-            return
-        part = encoded.part
-        self.commit(encoded)
-        self.published.setdefault(part.file, []).append(journal_name(part.file, part.number))
-        if time.monotonic() - self.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
-            self.write_manifest(part.file)
+        """Write a part's files, then its commit record into the manifest."""
 
-    def save_manifest(self, file: str) -> None:
-        """Write a file's manifest."""
-        write_manifest(self.spec.layout.manifest(file), self.manifests[file])
-        self.saved_at[file] = time.monotonic()
-
+    @abstractmethod
     def write_manifest(self, file: str) -> None:
-        """Write a file's manifest, and remove the journals of the parts that it names."""
-        self.save_manifest(file)
-        self.remove_published_journals(file)
+        """Write a file's manifest."""
 
+    @abstractmethod
     def finish(self, file: str) -> None:
         """Write a file's last manifest."""
-        self.write_manifest(file)
 
     def needs_digest(self, file: str) -> bool:
         """Whether `start` needs an input's digest: if it was scored completely, or may have changed."""
@@ -219,7 +112,7 @@ class Ledger:
                 self.saved_at[file] = float("-inf")
             self.journals.append(journal_name(file, number), entries, part.cost_not_in_journal.take())
         complete = [part for file in {file for file, _ in new} for part in self.open[file].completed()]
-        self.spill()
+        spill(self)
         return complete
 
     def charge(self, prompts: Sequence[Prompt], tokens: int, *, kept: bool) -> None:
@@ -230,22 +123,144 @@ class Ledger:
             if part is not None:
                 part.charge(cost)
 
-    def spill(self) -> None:
-        """Drop results that are in journals from memory, oldest parts first, if memory runs short."""
-        parts = [part for progress in self.open.values() for part in progress.open.values()]
-        held = sum(part.held_bytes for part in parts)
-        if held <= MAX_HELD_BYTES:
-            return
-        for part in parts:
-            if part.in_journal and held > MAX_HELD_BYTES / 2:
-                held -= part.held_bytes
-                part.spill()
-
     def close(self) -> None:
         """Close the journals; their content stays."""
         self.journals.close()
 
-    def remove_published_journals(self, file: str) -> None:
-        """Remove the journals of parts that the manifest names."""
-        for name in self.published.pop(file, ()):
-            self.journals.remove(name)
+
+def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
+    """Read what the output holds, or discard it; return the number of discarded scores.
+
+    The results of a run with other settings that scored nothing, because they were wrong, are discarded
+    without a question. Raises `OutputError` if the folder holds another run's results or foreign files,
+    or cannot be written. Messages name the `visible` output.
+    """
+    spec = ledger.spec
+    discarded = discard_scores(spec.layout, ledger.journals) if overwrite else 0
+    refuse_foreign_files(spec.layout)
+    sweep(spec.layout)
+    storage.write_whole(spec.layout.readme, README_TEXT)
+    manifests = read_manifests(spec.layout, restore=True)
+    ledger.journals, ledger.journals_moved_to = open_journals(spec.layout, spec.scratch, spec.identity)
+    if overwrite:
+        ledger.journals.clear()
+    if any(manifest.ok for manifest in manifests) or ledger.journals.present:
+        for manifest in manifests:
+            refuse_other_settings(visible, manifest)
+    elif any(manifest.fingerprint != spec.fingerprint for manifest in manifests):
+        discard_scores(spec.layout, ledger.journals)
+        manifests = []
+    remove_uncommitted(spec.layout, manifests)
+    ledger.manifests = {manifest.file: manifest for manifest in manifests}
+    return discarded
+
+
+def begin_file(
+    ledger: Ledger, file: str, digest: str, is_there: Callable[[Commit], bool], take_over: TakeOver
+) -> FileInParts | None:
+    """Begin with an input file; `None` if nothing is left to do.
+
+    `is_there` says whether the files of a published part are as its commit record says. Raises `OutputError`
+    if the input has changed since it was scored completely.
+    """
+    spec, retry_errors = ledger.spec, ledger.spec.retry_errors
+    manifest = ledger.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
+    if manifest.state == "complete" and manifest.input != digest:
+        raise error_of_change(spec, file)
+    committed = manifest.parts
+    manifest.parts = {number: commit for number, commit in committed.items() if is_there(commit)}
+    damaged = committed.keys() - manifest.parts.keys()
+    for number, commit in manifest.parts.items():
+        if commit.is_done(retry_errors=retry_errors):
+            # A run that was killed after publishing did not remove this.
+            ledger.journals.remove(journal_name(file, number))
+    if manifest.is_done(retry_errors=retry_errors) and not damaged:
+        return None
+    manifest.input, manifest.state, manifest.problem = digest, "partial", ""
+    if manifest.reported == "yes":
+        manifest.reported = "off"
+    ledger.open[file] = FileInParts(
+        file=file,
+        rows_per_part=spec.rows_per_part,
+        committed=committed,
+        take_over=take_over,
+        journals=ledger.journals,
+        damaged=frozenset(damaged),
+        retry_errors=retry_errors,
+        advice=advice_on_change(spec, file),
+    )
+    return ledger.open[file]
+
+
+def settle_from(ledger: Ledger, load: Callable[[Commit], Mapping[int, Settled]]) -> TakeOver:
+    """Return a function that settles the rows of a part whose published record is final."""
+
+    def take_over(part: Part, commit: Commit, rows: AbstractSet[int]) -> None:
+        for row, old in load(commit).items():
+            if row in rows and is_final(old, retry_errors=ledger.spec.retry_errors):
+                part.settle(old)
+        part.cost = commit.cost_of(sum(isinstance(old.result, Score) for old in part.settled.values()))
+        part.in_journal = not part.settled
+
+    return take_over
+
+
+def encode_part(ledger: Ledger, part: Part) -> EncodedPart | None:
+    """Return the content of a part's files, with what only its journal holds; `None` if it is empty."""
+    if part.spilled:
+        part.recall(ledger.journals.replay(journal_name(part.file, part.number)))
+    return ledger.parts.encode(part)
+
+
+def commit_part(ledger: Ledger, encoded: EncodedPart) -> None:
+    """Write a part's files, and note its commit record in the manifest."""
+    part = encoded.part
+    if not part.in_journal:
+        # Until the manifest names the new files, only the journal holds what was in the old ones.
+        name = journal_name(part.file, part.number)
+        digests = part.prompt_digests
+        ledger.journals.replay(name)
+        ledger.journals.append(
+            name, [JournalEntry(row, digests[row.row]) for row in part.in_order() if row.row in digests]
+        )
+        part.in_journal = True
+    manifest = ledger.manifests[part.file]
+    manifest.dimensions = encoded.dimensions or manifest.dimensions
+    manifest.parts[part.number] = ledger.parts.write(encoded)
+
+
+def publish_part(ledger: Ledger, encoded: EncodedPart | None) -> None:
+    """Commit a part, and write the manifest unless that was done a moment ago."""
+    if encoded is None:
+        return
+    part = encoded.part
+    commit_part(ledger, encoded)
+    ledger.published.setdefault(part.file, []).append(journal_name(part.file, part.number))
+    if time.monotonic() - ledger.saved_at.get(part.file, 0.0) >= MANIFEST_SECONDS:
+        ledger.write_manifest(part.file)
+
+
+def save_manifest(ledger: Ledger, file: str, *, keep_journals: bool = False) -> None:
+    """Write a file's manifest, and remove the journals of the parts that it names, unless `keep_journals`."""
+    write_manifest(ledger.spec.layout.manifest(file), ledger.manifests[file])
+    ledger.saved_at[file] = time.monotonic()
+    if not keep_journals:
+        remove_published_journals(ledger, file)
+
+
+def remove_published_journals(ledger: Ledger, file: str) -> None:
+    """Remove the journals of parts that the manifest names."""
+    for name in ledger.published.pop(file, ()):
+        ledger.journals.remove(name)
+
+
+def spill(ledger: Ledger) -> None:
+    """Drop results that are in journals from memory, oldest parts first, if memory runs short."""
+    parts = [part for progress in ledger.open.values() for part in progress.open.values()]
+    held = sum(part.held_bytes for part in parts)
+    if held <= MAX_HELD_BYTES:
+        return
+    for part in parts:
+        if part.in_journal and held > MAX_HELD_BYTES / 2:
+            held -= part.held_bytes
+            part.spill()

@@ -28,11 +28,12 @@ from batchscore.output.incremental.switch import (
 )
 from batchscore.output.journal import Journals
 from batchscore.output.journal_place import journal_folder
-from batchscore.output.ledger import Ledger
+from batchscore.output.ledger import Ledger, read_output
 from batchscore.output.locks.flock import SYSTEM
 from batchscore.output.locks.lock import Lock, hold_lock, refuse_locked
 from batchscore.output.manifest import readable_manifests
 from batchscore.output.shared_ledger import SharedLedger
+from batchscore.output.single_ledger import SingleLedger
 from batchscore.output.spec import Output, OutputSpec
 from batchscore.rows import Listen, Notice
 from batchscore.settings.slices import OutputSettings
@@ -72,16 +73,17 @@ def open_ledger(
         shared = SharedLedger(spec)
         shared.prepare()
         return shared
-    ledger = Ledger(spec)
+    single = SingleLedger(spec)
+    ledger: Ledger = single
     if settings.incremental:
         hidden = replace(spec, layout=next_layout(layout))
-        ledger = following = NextLedger(hidden, visible=ledger, run=run_name_after(layout, run))
+        ledger = following = NextLedger(hidden, visible=single, run=run_name_after(layout, run))
         discarded += following.prepare(overwrite=overwrite)
         effect = f"replaces {discarded:,} scores of {output.named}, file by file"
     else:
         if overwrite:
             discarded += drop_reported_scores(layout, run_name_after(layout, run))
-        discarded += ledger.read_output(spec, overwrite=overwrite)
+        discarded += read_output(single, spec, overwrite=overwrite)
         if output.file is not None and not overwrite:
             refuse_to_lose(ledger.manifests, output.file, spec.files)
         elif output.file is not None:

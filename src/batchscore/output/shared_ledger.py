@@ -18,7 +18,16 @@ from batchscore.errors import TRANSIENT, OutputError, OutputOverwritten, setting
 from batchscore.output.conflicts import refuse_foreign_files, refuse_other_settings, sweep
 from batchscore.output.journal_place import open_shared_journals
 from batchscore.output.layout import journal_name, stem_of
-from batchscore.output.ledger import README_TEXT, Ledger
+from batchscore.output.ledger import (
+    README_TEXT,
+    Ledger,
+    begin_file,
+    encode_part,
+    publish_part,
+    remove_published_journals,
+    save_manifest,
+    settle_from,
+)
 from batchscore.output.manifest import Commit, Cost, Manifest, copy_of, read_manifest, share
 from batchscore.output.part_files import EncodedPart, intact
 from batchscore.output.parts import FileInParts, Part
@@ -94,13 +103,13 @@ class SharedLedger(Ledger):
                 present.state = "partial"
             self.manifests[file] = present
         before = set(present.parts) if present is not None else set[int]()
-        progress = Ledger.start(self, file, digest)
+        progress = begin_file(self, file, digest, self.is_intact, settle_from(self, self.load))
         self.manifests[file].place = self.spec.place_of_namesake(file) or ""
         self.begun[file] = dict(self.manifests[file].parts)
         self.own[file] = before - self.begun[file].keys()
         return progress
 
-    def is_there(self, commit: Commit) -> bool:
+    def is_intact(self, commit: Commit) -> bool:
         """Whether the files of a commit record are as it says, to the byte: a worker may have been killed."""
         return commit in self.checked or intact(self.spec.layout, commit)
 
@@ -121,7 +130,7 @@ class SharedLedger(Ledger):
             digests = read_digests(self.spec.layout.digests(part.file, part.number))
             if digests is not None:
                 part.prompt_digests = digests.asked_by_row() | part.prompt_digests
-        return Ledger.encode(self, part)
+        return encode_part(self, part)
 
     def publish(self, encoded: EncodedPart | None) -> None:
         """Write a part's files, with what others have published of it, and its commit record."""
@@ -149,7 +158,7 @@ class SharedLedger(Ledger):
                 wider, part.read, part.fully_read = theirs, theirs.rows, theirs.whole
             encoded = self.encode(part)
         self.own[part.file].add(part.number)
-        Ledger.publish(self, encoded)
+        publish_part(self, encoded)
         if wider is not None:
             mine.parts[part.number] = replace(mine.parts[part.number], inputs=wider.inputs)
 
@@ -170,7 +179,7 @@ class SharedLedger(Ledger):
             if present.state == "complete" and mine.state == "partial" and has_all_records(mine):
                 mine.state, mine.input = "complete", present.input
             mine.dimensions = mine.dimensions or present.dimensions
-        self.save_manifest(file)
+        save_manifest(self, file, keep_journals=True)
 
     def finish(self, file: str) -> None:
         """Write a file's last manifest, and check that all parts are as it says, of any worker.
@@ -194,7 +203,7 @@ class SharedLedger(Ledger):
                 f"{file}: other workers wrote the same parts at the same time, and some records are lost. "
                 "Run the same command again to score their rows."
             )
-        self.remove_published_journals(file)
+        remove_published_journals(self, file)
 
     def wrong_parts(self, file: str) -> list[int]:
         """Return the parts that are not as the present manifest says, or that it lacks."""
@@ -223,7 +232,7 @@ class SharedLedger(Ledger):
         if part.settled:
             part.cost = widest.cost_of(widest.ok)
             self.own[file].add(number)
-            Ledger.publish(self, self.encode(part))
+            publish_part(self, self.encode(part))
             mine.parts[number] = replace(mine.parts[number], inputs=widest.inputs)
         elif give_up:
             lost = replace(widest, ok=0, errors=0, transient=0, empty=0, tokens_kept=0)

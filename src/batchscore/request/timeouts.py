@@ -10,11 +10,11 @@ could not listen (a slow source of rows, a laptop asleep) is not counted.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,39 @@ ENOUGH_ANSWERS = 20
 UNKNOWN_SECONDS = 120.0
 LONGEST_SECONDS = 600.0
 
-#: This many latest latencies of each size class are known.
-LATEST = 1000
+#: Latencies are counted in steps of a quarter, and the counts are halved at times. Short answers must not
+#: make slow ones forgotten, since these would then time out and be paid for again.
+STEP = math.log(1.25)
+HALVED_AT = 10_000
 
 WATCH_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class RoundTrips:
+    """The latency of similar requests: a histogram that forgets slowly."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+    total: int = 0
+
+    def add(self, seconds: float) -> None:
+        """Count one answer. O(1)."""
+        self.counts[math.ceil(math.log(max(seconds, 1e-3)) / STEP)] += 1
+        self.total += 1
+        if self.total >= HALVED_AT:
+            self.counts = Counter({step: count // 2 for step, count in self.counts.items() if count > 1})
+            self.total = self.counts.total()
+
+    def p99(self) -> float | None:
+        """Return the seconds within which 99 of 100 were answered; `None` if there are too few."""
+        if self.total < ENOUGH_ANSWERS:
+            return None
+        beyond = self.total // 100
+        for step in sorted(self.counts, reverse=True):
+            if beyond < self.counts[step]:
+                return math.exp(step * STEP)
+            beyond -= self.counts[step]
+        return None
 
 
 @dataclass(slots=True, eq=False)
@@ -55,17 +84,12 @@ class Flight:
 
 @dataclass(slots=True)
 class Timeouts:
-    """The requests in flight of one run, and when each times out.
-
-    `seconds` sets the first timeout. `latencies` are the latest of each size class, in seconds.
-    """
+    """The requests in flight of one run, and when each times out. `seconds` sets the first timeout."""
 
     clock: Clock
     seconds: float | None = None
     flights: dict[Flight, None] = field(default_factory=dict)
-    latencies: dict[int, deque[float]] = field(
-        default_factory=lambda: defaultdict(partial(deque, maxlen=LATEST))
-    )
+    by_size: dict[int, RoundTrips] = field(default_factory=lambda: defaultdict(RoundTrips))
 
     def start(self, rows: int, earlier_timeouts: int) -> Flight:
         """Note that the current task sends a request now."""
@@ -85,7 +109,7 @@ class Timeouts:
 
     def note_answer(self, flight: Flight, seconds: float) -> None:
         """Learn from an answer."""
-        self.latencies[flight.size].append(seconds)
+        self.by_size[flight.size].add(seconds)
 
     def timeout(self, size: int, earlier_timeouts: int) -> float:
         """Return the timeout in seconds of a request of this size class."""
@@ -97,10 +121,10 @@ class Timeouts:
 
     def typical_p99(self, size: int) -> float | None:
         """Return the p99 of similar requests, else the largest that is known, `None` if there is none."""
-        similar = self.latencies[size]
-        alike = [similar] if len(similar) >= ENOUGH_ANSWERS else list(self.latencies.values())
-        known = (sorted(each) for each in alike if len(each) >= ENOUGH_ANSWERS)
-        return max((latest[-1 - len(latest) // 100] for latest in known), default=None)
+        known = self.by_size[size].p99()
+        if known is not None:
+            return known
+        return max(filter(None, (other.p99() for other in self.by_size.values())), default=None)
 
     async def watch(self) -> None:
         """Cancel overdue requests, for ever; `Flight.overdue` gives their tasks the reason."""

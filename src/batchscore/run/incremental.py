@@ -58,7 +58,7 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
         except UnreadableFile:
             continue  # the run meets it, too, and reports it
     ledger.compare(inputs)
-    answers = index_answers(ledger.accounts(), ledger.spec, ledger.journals.folder)
+    answers = index_answers(ledger.accounts(), ledger.journals.folder)
     changed = reused = 0
     try:
         for ready in survey.ready:

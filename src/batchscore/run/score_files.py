@@ -16,7 +16,14 @@ from functools import partial
 from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
-from batchscore.errors import BatchscoreError, OutputError, ServiceRefused, SettingsError, setting_name
+from batchscore.errors import (
+    BatchscoreError,
+    OutputError,
+    ServiceRefused,
+    SettingsError,
+    message_of,
+    setting_name,
+)
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
@@ -73,7 +80,9 @@ def score_files(
         run.listen = tracking.listener
         with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
             run.score(lock)
-        result = run.finish(command)
+            # Whoever takes the lock next reads from the record which files are not complete.
+            result = run.finish(command)
+        result = replace(result, report=run.write_page(result.statistics.ok))
         places = result.layout, result.record, result.report
         tracking.finished(result.outcome, result.exit_code, result.seconds, *places)
         return result
@@ -238,7 +247,7 @@ class Run:
             self.outcome = replace(end, stopped_by=end.stopped_by or error)
 
     def finish(self, command: str) -> RunResult:
-        """Write the run's record and page, and return the result; neither can make the run fail."""
+        """Write the run's record and return its result; a record that fails does not fail the run."""
         result = RunResult(
             outcome=self.outcome,
             statistics=self.tally.statistics(),
@@ -256,8 +265,10 @@ class Run:
         try:
             write_record(result, self.endpoints, self.conditions.started, self.timeline, command)
         except Exception as error:
-            self.listen(Notice(f"The run's record cannot be written; its scores are saved: {error}."))
-        return replace(result, report=self.write_page(result.statistics.ok))
+            self.listen(
+                Notice(f"The run's record cannot be written; its scores are saved: {message_of(error)}.")
+            )
+        return result
 
     def write_page(self, ok: int) -> Place | None:
         """Write the page; `None` if it failed, or if other workers may still write to the output."""
@@ -268,8 +279,6 @@ class Run:
             return write_report(self.output.folder, shown=shown, effort=quickly(ok))
         except (Exception, KeyboardInterrupt) as error:
             # The scores are saved. A page that fails must not change how the run ended.
-            why = (
-                "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
-            )
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else message_of(error)
             self.listen(Notice(f"The run's page was not written ({why}); `batchscore report` makes it."))
             return None

@@ -130,7 +130,7 @@ def replace_file(path: Place) -> Iterator[Sink]:
         if is_in_place(path.parent):
             temporary = path
         how = os.O_TRUNC if temporary is path else os.O_EXCL
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | how, 0o666)
+        descriptor = _open_to_write(temporary, how)
     sink = Sink(descriptor, path)
     try:
         yield sink
@@ -146,6 +146,10 @@ def replace_file(path: Place) -> Iterator[Sink]:
         raise
 
 
+def _open_to_write(path: Path, how: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | how, 0o666)
+
+
 def is_in_place(folder: Path) -> bool:
     """Whether files of a folder are written in place, because its file system is known not to rename."""
     return bool(_WITHOUT_RENAME) and folder.stat().st_dev in _WITHOUT_RENAME
@@ -159,11 +163,14 @@ def _rename(temporary: Path, path: Path) -> None:
         if error.errno not in _NO_RENAME:
             raise
         _WITHOUT_RENAME.add(path.parent.stat().st_dev)
-        try:
-            shutil.copyfile(temporary, path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        # If the target cannot be opened, what it holds stays.
+        with temporary.open("rb") as source, os.fdopen(_open_to_write(path, os.O_TRUNC), "wb") as target:
+            try:
+                shutil.copyfileobj(source, target)
+                target.flush()
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
         temporary.unlink()
 
 

@@ -147,6 +147,21 @@ def test_a_schedule_whose_file_was_deleted_follows_the_others_to_the_new_one(tmp
     assert starts[-1] - starts[0] == pytest.approx(1.9)
 
 
+def test_a_schedule_whose_folder_was_removed_follows_the_others_once_it_is_back(tmp_path: Path) -> None:
+    folder, rates = tmp_path / "quotas", QuotaRates(1000.0)
+    folder.mkdir()
+    first = shared(folder / "quota")
+    first.reserve(START, 100, rates)
+    (folder / "quota").unlink()
+    folder.rmdir()
+    first.reserve(START, 100, rates)
+    folder.mkdir()
+    second = shared(folder / "quota")
+    starts = [(first, second)[number % 2].reserve(START, 100, rates) for number in range(20)]
+    assert starts == sorted(starts)
+    assert starts[-1] - starts[0] == pytest.approx(1.9)
+
+
 def test_a_worker_suspended_with_the_lock_delays_no_other(tmp_path: Path) -> None:
     other = os.open(tmp_path / "quota", os.O_RDWR | os.O_CREAT)
     fcntl.flock(other, fcntl.LOCK_EX)

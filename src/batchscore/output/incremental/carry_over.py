@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -21,14 +21,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import orjson
 
+from batchscore.errors import BatchscoreError
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.layout import Layout
+from batchscore.output.ledger import commit_part
 from batchscore.output.manifest import Commit, Manifest
-from batchscore.output.part_files import PartFiles
+from batchscore.output.part_files import read_part
 from batchscore.output.parts import Part, copy_answer, is_final
 from batchscore.output.records.jsonl import json_bytes, row_to_json, settled_from_json
 from batchscore.output.row_digests import halves, read_digests
-from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores.errors import explain_errors
 
@@ -44,7 +45,7 @@ def carry_over(
     """
     before = None if file in ledger.replaced else ledger.visible.manifests.get(file)
     spec = ledger.spec
-    manifest = ledger.manifest_of(file)
+    manifest = ledger.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
     if before is not None:
         manifest.dimensions = manifest.dimensions or before.dimensions
     manifest.input, manifest.state = digest, "partial"
@@ -96,7 +97,7 @@ def carry_over_part(
     encoded = ledger.encode(part)
     if encoded is not None:
         # No journal holds any of it, so none may be removed for it.
-        ledger.commit(encoded)
+        commit_part(ledger, encoded)
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ class KnownAnswers:
     and the positions of their records: 16 bytes a row.
     """
 
-    parts: Sequence[tuple[PartFiles, Commit]]
+    parts: Sequence[tuple[Layout, Commit]]
     first: np.ndarray[Any, Any]
     second: np.ndarray[Any, Any]
     indexes: np.ndarray[Any, Any]
@@ -149,10 +150,10 @@ class KnownAnswers:
             text, vector = file.read(text_bytes), file.read(vector_bytes)
         return settled_from_json(orjson.loads(text), iter([np.frombuffer(vector, np.float32)]))
 
-    def unpack(self, files: PartFiles, commit: Commit) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def unpack(self, layout: Layout, commit: Commit) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Write a part's records into the file; return the rows and the records' positions: `(2, n)`."""
         file, positions = self.open_file(), dict[int, int]()
-        for settled in files.load(commit).values():
+        for settled in records_of(layout, commit):
             value = settled.result.value if isinstance(settled.result, Score) else None
             vector = value.tobytes() if isinstance(value, np.ndarray) else b""
             text = json_bytes(row_to_json(replace(settled, kept={})))
@@ -178,14 +179,20 @@ class KnownAnswers:
             self.file = None
 
 
-def index_answers(
-    accounts: Sequence[tuple[Layout, Manifest]], spec: OutputSpec, folder: Path
-) -> KnownAnswers:
+def records_of(layout: Layout, commit: Commit) -> Iterator[Settled]:
+    """Yield the records of a part by its own columns, which the input may have changed; none if damaged."""
+    try:
+        for records in read_part(layout, commit, skip_damaged=True):
+            yield from records
+    except BatchscoreError:
+        return
+
+
+def index_answers(accounts: Sequence[tuple[Layout, Manifest]], folder: Path) -> KnownAnswers:
     """Return the answers of these manifests; `folder` takes unpacked records."""
-    parts: list[tuple[PartFiles, Commit]] = []
+    parts: list[tuple[Layout, Commit]] = []
     asked, indexes, rows = [np.empty((0, 2), np.uint64)], [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
     without_digests = 0
-    files = {layout: PartFiles(layout, spec.format, spec.schema) for layout, _ in accounts}
     for layout, manifest in accounts:
         for number in sorted(manifest.parts):
             commit = manifest.parts[number]
@@ -196,7 +203,7 @@ def index_answers(
             asked.append(digests.asked)
             rows.append(digests.rows)
             indexes.append(np.full(digests.rows.size, len(parts), np.uint32))
-            parts.append((files[layout], commit))
+            parts.append((layout, commit))
     halves_of_all = np.concatenate(asked)
     order = np.argsort(halves_of_all[:, 0], kind="stable")
     return KnownAnswers(

@@ -29,7 +29,15 @@ from batchscore.output.incremental.switch import (
     write_changes,
 )
 from batchscore.output.layout import Layout, stem_of
-from batchscore.output.ledger import README_TEXT, Ledger
+from batchscore.output.ledger import (
+    README_TEXT,
+    Ledger,
+    begin_file,
+    encode_part,
+    publish_part,
+    read_output,
+    save_manifest,
+)
 from batchscore.output.manifest import (
     Commit,
     Manifest,
@@ -41,6 +49,7 @@ from batchscore.output.manifest import (
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, is_final
 from batchscore.output.row_digests import read_digests
+from batchscore.output.single_ledger import SingleLedger
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -55,7 +64,7 @@ class NextLedger(Ledger):
     by their file's name. `changed` counts the records in the run's changes file by kind.
     """
 
-    visible: Ledger = field(kw_only=True)
+    visible: SingleLedger = field(kw_only=True)
     run: str = field(kw_only=True)
     replaced: set[str] = field(default_factory=set, kw_only=True)
     unchanged: set[str] = field(default_factory=set, kw_only=True)
@@ -73,7 +82,7 @@ class NextLedger(Ledger):
         remove_uncommitted(layout, manifests)
         if overwrite:
             remove_next_versions(layout)
-        self.read_output(visible.spec, overwrite=overwrite)
+        read_output(self, visible.spec, overwrite=overwrite)
         self.visible_commits = {
             part.name: commit
             for manifest in manifests
@@ -178,7 +187,7 @@ class NextLedger(Ledger):
         """Begin with a file, on top of what was carried over; `None` if nothing is left to do."""
         if file in self.unchanged:
             return None
-        return Ledger.start(self, file, digest)
+        return begin_file(self, file, digest, self.is_there, self.take_over)
 
     def is_there(self, commit: Commit) -> bool:
         """Whether a part's files are there: its own, or those of the old version if they are the same."""
@@ -214,7 +223,15 @@ class NextLedger(Ledger):
                 if row in part.spilled and row not in part.settled:
                     part.settled[row] = settled
             part.spilled -= part.settled.keys()
-        return Ledger.encode(self, part)
+        return encode_part(self, part)
+
+    def publish(self, encoded: EncodedPart | None) -> None:
+        """Write a part's files, then its commit record into the manifest."""
+        publish_part(self, encoded)
+
+    def write_manifest(self, file: str) -> None:
+        """Write a file's manifest, and remove the journals of the parts that it names."""
+        save_manifest(self, file)
 
     def finish(self, file: str) -> None:
         """Write the manifest of a version, and put a complete one in place.

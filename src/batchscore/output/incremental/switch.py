@@ -18,6 +18,7 @@ from pathlib import Path
 
 import orjson
 
+from batchscore.errors import OutputError
 from batchscore.output.incremental.changes import Version, combine_changes, differences
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import (
@@ -126,7 +127,7 @@ def carry_out(layout: Layout, stem: str, decision: str) -> None:
 
 
 def put_in_place(layout: Layout, stem: str) -> None:
-    """Replace the old version by the new one; its manifest comes last."""
+    """Replace the old version by the new one, its manifest last; raises `OutputError` if a file is lost."""
     hidden = next_layout(layout)
     path = hidden.manifests / f"{stem}.json"
     if not storage.exists(path):
@@ -134,9 +135,14 @@ def put_in_place(layout: Layout, stem: str) -> None:
     new = read_manifest(path)
     place = layout.manifests / f"{stem}.json"
     before: dict[int, Commit] = read_manifest(place).parts if storage.exists(place) else {}
-    for number, commit in new.parts.items():
-        if before.get(number) == commit:
-            continue
+    changed = [commit for number, commit in new.parts.items() if before.get(number) != commit]
+    needed = [folder / part.name for each in changed for folder, part in part_files_of(hidden, each) if part]
+    if lost := [path for path in needed if not storage.exists(path)]:
+        raise OutputError(
+            f"{new.file}: its new scores were not put in place, since {lost[0]} is missing. "
+            "Restore that file, or score into another folder."
+        )
+    for commit in changed:
         copy_part(hidden, layout, new.file, commit)
     for number, commit in before.items():
         if number not in new.parts:
@@ -159,7 +165,7 @@ def copy_part(source: Layout, target: Layout, file: str, commit: Commit) -> None
     for (folder, part), to in zip(part_files_of(source, commit), (target.scores, target.errors), strict=True):
         if part is None:
             storage.remove(to / name)
-        elif storage.exists(folder / name):  # a lost one is damage, which the next run repairs
+        elif storage.exists(folder / name):  # a lost one was damaged before it was set aside
             link_or_copy(folder / name, to / name)
     link_or_copy(source.digests(file, commit.part), target.digests(file, commit.part))
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from batchscore.errors import ErrorCode
 from batchscore.report.page.answers import Answer, AnswerStats, answer_of, answer_stats
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, StoredPart
 from batchscore.report.page.runs import is_number, mapping, text
@@ -137,6 +138,14 @@ def answers_of_sample(records: Iterator[Mapping[str, Any]], task: str) -> Answer
     return answer_stats(found) if found else None
 
 
+def current_code(name: str) -> str:
+    """Return an error code by its name of today; records of earlier versions have others."""
+    try:
+        return ErrorCode(name).value
+    except ValueError:
+        return name or "unknown"
+
+
 def read_failures(folder: Place, files: Sequence[FileAccount], until: float) -> Failures:
     """Return error records by code; parts that cannot be read are skipped."""
     by_code: Counter[str] = Counter()
@@ -150,7 +159,7 @@ def read_failures(folder: Place, files: Sequence[FileAccount], until: float) -> 
             break
         for record in records_of(folder, part, part.rows, ("file", "row", "id", "error")):
             error = mapping(record.get("error"))
-            code = text(error.get("code")) or "unknown"
+            code = current_code(text(error.get("code")))
             by_code[code] += 1
             shown = examples.setdefault(code, [])
             if len(shown) < MOST_EXAMPLES:

@@ -110,10 +110,11 @@ class SharedSchedule:
         """Lock the file and return its schedule; if that fails, a local one from now on."""
         try:
             if os.fstat(self.descriptor).st_nlink == 0:
-                # A cleaner of temporary files deleted it; other processes have created a new one.
-                fresh = open_descriptor(self.path)
-                os.close(self.descriptor)
-                self.descriptor = fresh
+                # A cleaner of temporary files deleted it; other processes have created a new one, or will.
+                with suppress(OSError):
+                    fresh = open_descriptor(self.path)
+                    os.close(self.descriptor)
+                    self.descriptor = fresh
             lock(self.descriptor)
             return self.read(now)
         except OSError:
