@@ -218,6 +218,16 @@ def test_every_error_code_says_what_to_do() -> None:
     assert {code for code in ErrorCode if f"### `{code.value}`" in standing} == set(ErrorCode) - TRANSIENT
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/explanation/architecture.md"])
+def test_every_module_that_a_map_of_the_code_names_exists(page: str) -> None:
+    source = ROOT / "src" / "batchscore"
+    named = re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py)?)`", (ROOT / page).read_text("utf-8"))
+    ours = [name for name in named if (source / name.split("/")[0]).is_dir()]
+    assert ours
+    lost = [name for name in ours if not any((source / f"{name}{end}").exists() for end in ("", ".py"))]
+    assert not lost
+
+
 def test_every_flag_that_the_docs_name_exists(generator: dict[str, Any]) -> None:
     known = {
         flag

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.plan.extent import Budget, CutFile, Stretches, cut_file, shares
-from batchscore.read.files import InputFile
+from batchscore.read.input_file import InputFile
 
 SIZES = st.lists(st.integers(0, 10**9), min_size=1, max_size=60)
 

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.files import InputFile, find_files
+from batchscore.read.files import find_files
+from batchscore.read.input_file import InputFile
 from batchscore.read.open import ReadOptions, open_table
 from batchscore.rows import Row, Table
 

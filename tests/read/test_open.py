@@ -20,9 +20,8 @@ import pytest
 from read_samples import input_file, opened, outcome, written, zstd
 
 from batchscore.errors import UnreadableFile
-from batchscore.read import files as found_files
-from batchscore.read import open as opening
-from batchscore.read.files import InputFile
+from batchscore.read.formats import FORMATS
+from batchscore.read.input_file import InputFile
 from batchscore.read.open import ReadOptions, open_table
 from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, UnreadableRow
@@ -71,11 +70,7 @@ def test_every_format_and_compression_gives_the_same_rows(tmp_path: Path) -> Non
         assert found.rows == [(number, {"text": f"text {number}"}) for number in range(1000)], path.name
         assert found.headerless is path.name.startswith("a.txt"), path.name
     suffixes = {input_file(path).suffix for path in paths}
-    assert suffixes == set(found_files.TEXT_SUFFIXES + found_files.BINARY_SUFFIXES)
-
-
-def test_every_supported_suffix_has_a_reader() -> None:
-    assert set(opening._READERS) == set(found_files.TEXT_SUFFIXES + found_files.BINARY_SUFFIXES)
+    assert suffixes == set(FORMATS)
 
 
 def test_no_file_is_left_open_by_a_table_that_is_unread_partly_read_or_read(tmp_path: Path) -> None:
@@ -114,7 +109,7 @@ def test_a_file_without_permission_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_place_of_a_file_is_reported(tmp_path: Path) -> None:
-    for suffix in opening._READERS:
+    for suffix in FORMATS:
         with pytest.raises(UnreadableFile, match="Is a directory"):
             open_table(InputFile(tmp_path, "folder", suffix, None, 0), ReadOptions())
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 SCORE_HELP = """Score every row of INPUT: files, folders or globs.
 
 \b
-Formats: csv, tsv, parquet, json, jsonl, arrow and txt; text formats also compressed
-(.gz, .zst). The prompt of a row is a column (--column), a template with columns
-(--prompt "Summarise: {text}"), or chat messages.
+Formats: csv, tsv, json, jsonl, ndjson and txt, also compressed (.gz, .zst); parquet,
+arrow, feather and ipc. The prompt of a row is a column (--column), a template with
+columns (--prompt "Summarise: {text}"), or chat messages.
 
 \b
   batchscore score data/ -o scores/ --task embeddings -m text-embedding-3-small --column text

@@ -20,7 +20,7 @@ import secrets
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +31,8 @@ import orjson
 import xxhash
 
 from batchscore.output.manifest import Cost
-from batchscore.output.records.jsonl import error_fields, error_from, json_bytes
-from batchscore.rows import RowError, Score, Settled
+from batchscore.output.records.jsonl import json_bytes, row_to_json, settled_from_json
+from batchscore.rows import Score, Settled
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.storage import write_pieces
 
@@ -255,40 +255,3 @@ def read_frames(file: Any, seed: int) -> Iterator[tuple[list[JournalEntry], Cost
             Cost(*(rows[n] if len(rows) > n else ())),
             file.tell(),
         )
-
-
-def row_to_json(settled: Settled) -> dict[str, Any]:
-    """Return a row's result as JSON, without its vector."""
-    row: dict[str, Any] = {"file": settled.file, "row": settled.row}
-    if settled.id is not None:
-        row["id"] = settled.id
-    if settled.kept:
-        row["kept"] = settled.kept
-    if settled.truncated:
-        row["truncated"] = True
-    result = settled.result
-    if isinstance(result, RowError):
-        row["error"] = error_fields(result)
-    else:
-        if result.finish_reason is not None:
-            row["finish_reason"] = result.finish_reason
-        if result.usage is not None:
-            row["usage"] = result.usage
-        if result.raw is not None:
-            row["raw"] = result.raw
-        if not isinstance(result.value, np.ndarray):
-            row["text"] = result.value
-    return row
-
-
-def settled_from_json(row: Mapping[str, Any], vectors: Iterator[Any]) -> Settled:
-    """Return a result from its JSON and, if that has no text, the next vector."""
-    result: Score | RowError
-    if "error" in row:
-        result = error_from(row["error"])
-    else:
-        value = row["text"] if "text" in row else next(vectors)
-        result = Score(value, row.get("finish_reason"), row.get("usage"), row.get("raw"))
-    return Settled(
-        row["file"], row["row"], result, row.get("id"), row.get("kept", {}), row.get("truncated", False)
-    )

@@ -12,16 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batchscore.read.files import InputFile
+from batchscore.read.formats import FORMATS
+from batchscore.read.input_file import InputFile
 
 #: The size of a compressed text, as a multiple of its compressed size.
 INFLATION = 4
-
-#: Formats in which every line is a row, so that reading may begin at any line.
-LINES = (".jsonl", ".ndjson", ".txt")
-
-#: Formats whose footer says how many rows they have; they are read by rows and not by bytes.
-COLUMNAR = (".parquet", ".arrow", ".feather", ".ipc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +126,13 @@ def shares(files: Sequence[InputFile], budget: Budget) -> list[float]:
 
 def cut_file(file: InputFile, share: float) -> InputFile:
     """Return the file as it should be read: its beginning, and if lines are rows its middle and end."""
-    if file.suffix in COLUMNAR:
+    layout = FORMATS[file.suffix].layout
+    if layout == "footer":
         return file
     wanted = file.size if share >= 1 else max(1, int(file.size * share))
     stretches: tuple[tuple[int, int], ...] = ((0, wanted),)
-    at_lines = share < 1 and file.compression is None and file.suffix != ".json"
-    if at_lines and file.suffix in LINES and isinstance(file.path, Path):
+    at_lines = share < 1 and file.compression is None and layout != "document"
+    if at_lines and layout == "lines" and isinstance(file.path, Path):
         third = max(1, wanted // 3)
         middle = (file.size - third) // 2
         if third < middle:

@@ -18,7 +18,7 @@ import orjson
 from batchscore.errors import ErrorCode, UnreadableFile
 from batchscore.plan.already_scored import AlreadyScored
 from batchscore.plan.estimates import most_input_tokens, rate_limits_of
-from batchscore.plan.extent import COLUMNAR, EVERYTHING, Budget, cut_file, part_given, shares
+from batchscore.plan.extent import EVERYTHING, Budget, cut_file, part_given, shares
 from batchscore.plan.figures import FileFigures, PlanTotals
 from batchscore.plan.survey import ReadyFile, Survey, open_rows
 from batchscore.plan.vocabulary import (
@@ -32,7 +32,8 @@ from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE, Estimator
 from batchscore.read.columnar import rows_in_footer
-from batchscore.read.files import InputFile
+from batchscore.read.formats import FORMATS
+from batchscore.read.input_file import InputFile
 from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.request.quota.windows import SMOOTHING_SECONDS
 from batchscore.rows import Prompt, Row, RowError, Score, Settled, UnreadableRow
@@ -149,7 +150,7 @@ class Measurement:
 
     def prompts_of_file(self, ready: ReadyFile, figures: FileFigures, share: float) -> Iterator[Prompt]:
         """Give the prompts of one file."""
-        columnar = ready.file.suffix in COLUMNAR
+        columnar = FORMATS[ready.file.suffix].layout == "footer"
         in_part = share < 1
         # If nothing ends the reading early, the file is read as the run reads it.
         file = cut_file(ready.file, share) if in_part or self.ends < inf else ready.file

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from batchscore.errors import InputError, UnreadableFile, UsageError, setting_name
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec, shorten_names
-from batchscore.read.files import InputFile, SkippedFile, find_files
+from batchscore.read.files import SkippedFile, find_files
+from batchscore.read.formats import FORMATS
+from batchscore.read.input_file import InputFile
 from batchscore.read.open import ReadOptions, open_table
 from batchscore.rows import Table
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut
 from batchscore.stores.address import Place
-
-#: Formats with the same columns in every row.
-FIXED_COLUMNS = (".csv", ".tsv", ".parquet", ".arrow", ".feather", ".ipc", ".txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ def columns_to_keep(
         )
     if settings.format == "jsonl" and not settings.output.lower().endswith((".parquet", ".arrow")):
         return None
-    loose = next((each.file.name for each in ready if each.file.suffix not in FIXED_COLUMNS), None)
+    loose = next((each.file.name for each in ready if not FORMATS[each.file.suffix].same_columns), None)
     if loose is not None:
         raise UsageError(
             f"{setting_name('keep')} '*' cannot go into Parquet or Arrow, because the rows of {loose} may "

@@ -3,6 +3,11 @@
 It reads the body of a successful reply and returns one score per prompt, in the order of the prompts. It
 trusts nothing: `index`, count, length and finiteness are checked, and a reply that does not match is an
 `InvalidReply`, never a guess.
+
+Nothing else judges the body of a 200. `InvalidReply` is about the whole reply: `request/attempt.py` counts it
+as the service's failure, and it is retried. No body of a 200 is an error of one row yet: a filtered or cut
+answer is a score with its `finish_reason`. An error of one row would be a `RowError` in that row's place in
+`ReplyScores.scores`, which the engine gives to the row without a retry.
 """
 
 from __future__ import annotations

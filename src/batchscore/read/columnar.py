@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.files import InputFile
+from batchscore.read.input_file import InputFile
 from batchscore.read.problems import Rows, too_large_row, unique_names, unreadable_row
 from batchscore.read.stream import ARROW_STREAM, explain_read_errors, looks_like
 from batchscore.rows import Row, Table

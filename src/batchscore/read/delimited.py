@@ -16,7 +16,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.files import InputFile
+from batchscore.read.input_file import InputFile
 from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unique_names, unreadable_row
 from batchscore.read.stream import BLOCK, BlockKind, line_blocks, text_blocks
 from batchscore.rows import Row, Table

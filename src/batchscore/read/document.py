@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.files import InputFile
+from batchscore.read.input_file import InputFile
 from batchscore.read.lines import (
     DECODER,
     HALF_CHARACTER,

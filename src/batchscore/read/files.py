@@ -9,7 +9,6 @@ It opens no file and knows a format only by its suffix, so a folder of a million
 from __future__ import annotations
 
 import difflib
-import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -18,43 +17,19 @@ from fnmatch import fnmatchcase
 from itertools import dropwhile
 
 from batchscore.errors import InputError, UnreadableFile
+from batchscore.read.formats import COMPRESSIONS, FORMATS, formats_text
+from batchscore.read.input_file import InputFile
 from batchscore.read.trees import FolderEntry, Tree, tree_of
 from batchscore.stores.address import Place, path_text
 from batchscore.stores.errors import StoreFailure
-from batchscore.stores.storage import digest_of, open_raw
-
-#: Suffixes of text formats, which may be compressed, and of formats that have their own compression.
-TEXT_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
-BINARY_SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
-COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+from batchscore.stores.storage import digest_of
 
 #: A folder with an entry of this name is an output of ours; so is `X` beside `X.batchscore`.
 OUTPUT_MARK = ".batchscore"
 
-_FORMATS = f"{' '.join(TEXT_SUFFIXES)} (also with .gz or .zst) {' '.join(BINARY_SUFFIXES)}"
 _MAGIC = re.compile(r"[*?[]")
 _ANY_FOLDERS = "**"
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class InputFile:
-    r"""One file to read.
-
-    `name` is its path below the base folder, with `/`, as in records (bytes that are not UTF-8 as `\xff`).
-    `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`, `"zst"`
-    or `None`. `size` is in bytes, as stored.
-    """
-
-    path: Place
-    name: str
-    suffix: str
-    compression: str | None
-    size: int
-
-    def open(self) -> io.RawIOBase:
-        """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""
-        return open_raw(self.path)
 
 
 @dataclass(frozen=True)
@@ -187,7 +162,7 @@ class _Search:
         if source.kind == "file":
             if _suffix(source.base) is None:
                 raise InputError(
-                    f"{path_text(source.text)}: {_unknown(source.base)}; batchscore reads {_FORMATS}"
+                    f"{path_text(source.text)}: {_unknown(source.base)}; batchscore reads {formats_text()}"
                 )
             yield from self._file(source.base, self._tree.real(source.base))
         elif source.kind == "folder":
@@ -309,10 +284,13 @@ def _matches(pattern: str, name: str) -> bool:
 def _suffix(path: str) -> tuple[str, str | None] | None:
     """Return format and compression by the name, or None."""
     stem, suffix = os.path.splitext(os.path.basename(path).lower())
-    if suffix in COMPRESSIONS:
-        inner = os.path.splitext(stem)[1]
-        return (inner, COMPRESSIONS[suffix]) if inner in TEXT_SUFFIXES else None
-    return (suffix, None) if suffix in TEXT_SUFFIXES + BINARY_SUFFIXES else None
+    compression = COMPRESSIONS.get(suffix)
+    if compression is not None:
+        suffix = os.path.splitext(stem)[1]
+    known = FORMATS.get(suffix)
+    if known is None or (compression is not None and not known.compressible):
+        return None
+    return suffix, compression
 
 
 def _unknown(path: str) -> str:
@@ -331,7 +309,7 @@ def _error_of_no_files(tree: Tree, source: _Source, skipped: Sequence[SkippedFil
     what = "matches no file" if source.kind == "glob" else "holds no file"
     left = _first_of([f"{skip.name}: {skip.reason}" for skip in skipped], "; ")
     left = f". Skipped: {left}" if skipped else ""
-    return InputError(f"{path_text(source.text)} {what} that batchscore reads: {_FORMATS}{left}")
+    return InputError(f"{path_text(source.text)} {what} that batchscore reads: {formats_text()}{left}")
 
 
 def _missing_text(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str:

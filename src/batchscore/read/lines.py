@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.files import InputFile
+from batchscore.read.input_file import InputFile
 from batchscore.read.problems import Rows, not_utf8_row, too_large_row, unreadable_row
 from batchscore.read.stream import BlockKind, line_blocks, text_blocks
 from batchscore.rows import TEXT_COLUMN, Row, Table, UnreadableRow

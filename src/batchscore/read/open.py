@@ -1,16 +1,12 @@
-"""Which reader opens a file? One table decides by the suffix."""
+"""How is one file opened? `read/formats.py` says which reader does it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
-from batchscore.read.columnar import arrow_table, parquet_table
-from batchscore.read.delimited import delimited_table
-from batchscore.read.document import json_table
-from batchscore.read.files import InputFile
-from batchscore.read.lines import json_lines_table, text_table
+from batchscore.read.formats import FORMATS
+from batchscore.read.input_file import InputFile
+from batchscore.read.lines import text_table
 from batchscore.rows import Table
 
 
@@ -26,20 +22,6 @@ class ReadOptions:
     max_row_bytes: int = 16 * 2**20
 
 
-_READERS: dict[str, Callable[[InputFile, int], Table]] = {
-    ".csv": partial(delimited_table, delimiter=","),
-    ".tsv": partial(delimited_table, delimiter="\t"),
-    ".json": json_table,
-    ".jsonl": json_lines_table,
-    ".ndjson": json_lines_table,
-    ".txt": text_table,
-    ".parquet": parquet_table,
-    ".arrow": arrow_table,
-    ".feather": arrow_table,
-    ".ipc": arrow_table,
-}
-
-
 def open_table(file: InputFile, options: ReadOptions) -> Table:
     """Open one file and read only as much as its columns need; iterating its rows opens it again.
 
@@ -48,4 +30,4 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     """
     if file.suffix == ".txt":
         return text_table(file, options.max_row_bytes, document=options.txt == "document")
-    return _READERS[file.suffix](file, options.max_row_bytes)
+    return FORMATS[file.suffix].reader(file, options.max_row_bytes)

@@ -16,7 +16,7 @@ from functools import partial
 from io import RawIOBase
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.files import InputFile
+from batchscore.read.input_file import InputFile
 from batchscore.stores.errors import StoreFailure
 
 #: Bytes of one read: enough for a network file system, small beside the largest row.

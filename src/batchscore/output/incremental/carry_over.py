@@ -23,13 +23,12 @@ import orjson
 
 from batchscore.errors import BatchscoreError
 from batchscore.output.incremental.next_ledger import NextLedger
-from batchscore.output.journal import row_to_json, settled_from_json
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import commit_part
 from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.part_files import read_part
 from batchscore.output.parts import Part, copy_answer, is_final
-from batchscore.output.records.jsonl import json_bytes
+from batchscore.output.records.jsonl import json_bytes, row_to_json, settled_from_json
 from batchscore.output.row_digests import halves, read_digests
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores.errors import explain_errors

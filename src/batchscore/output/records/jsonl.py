@@ -119,6 +119,43 @@ def error_fields(error: RowError) -> dict[str, Any]:
     }
 
 
+def row_to_json(settled: Settled) -> dict[str, Any]:
+    """Return a row's result as a journal stores it: JSON without its vector."""
+    row: dict[str, Any] = {"file": settled.file, "row": settled.row}
+    if settled.id is not None:
+        row["id"] = settled.id
+    if settled.kept:
+        row["kept"] = settled.kept
+    if settled.truncated:
+        row["truncated"] = True
+    result = settled.result
+    if isinstance(result, RowError):
+        row["error"] = error_fields(result)
+    else:
+        if result.finish_reason is not None:
+            row["finish_reason"] = result.finish_reason
+        if result.usage is not None:
+            row["usage"] = result.usage
+        if result.raw is not None:
+            row["raw"] = result.raw
+        if not isinstance(result.value, np.ndarray):
+            row["text"] = result.value
+    return row
+
+
+def settled_from_json(row: Mapping[str, Any], vectors: Iterator[Any]) -> Settled:
+    """Return a result from its JSON and, if that has no text, the next vector."""
+    result: Score | RowError
+    if "error" in row:
+        result = error_from(row["error"])
+    else:
+        value = row["text"] if "text" in row else next(vectors)
+        result = Score(value, row.get("finish_reason"), row.get("usage"), row.get("raw"))
+    return Settled(
+        row["file"], row["row"], result, row.get("id"), row.get("kept", {}), row.get("truncated", False)
+    )
+
+
 # --- out
 
 

@@ -1,0 +1,67 @@
+"""Which formats can be read? One table by suffix: to add a format, write its reader and add a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeAlias
+
+from batchscore.read.columnar import arrow_table, parquet_table
+from batchscore.read.delimited import delimited_table
+from batchscore.read.document import json_table
+from batchscore.read.input_file import InputFile
+from batchscore.read.lines import json_lines_table, text_table
+from batchscore.rows import Table
+
+RowLayout: TypeAlias = Literal["lines", "records", "document", "footer"]
+
+#: Suffixes of compressed files; the suffix of the format is before them.
+COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """How files with one suffix are read.
+
+    `reader` opens a file, given the size in bytes of the largest row. `layout` says how a plan may read a
+    part of a file. "lines": every line is a row, so reading may begin at any line. "records": a row ends at a
+    line end. "document": the file is one value. "footer": a footer says how many rows there are, and the file
+    is read by rows and not by bytes. `compressible`: it may also be compressed (`COMPRESSIONS`).
+    `same_columns`: all rows of a file have the same columns.
+    """
+
+    reader: Callable[[InputFile, int], Table]
+    layout: RowLayout
+    compressible: bool
+    same_columns: bool
+
+
+_CSV = InputFormat(partial(delimited_table, delimiter=","), "records", compressible=True, same_columns=True)
+_TSV = InputFormat(partial(delimited_table, delimiter="\t"), "records", compressible=True, same_columns=True)
+_JSON = InputFormat(json_table, "document", compressible=True, same_columns=False)
+_JSON_LINES = InputFormat(json_lines_table, "lines", compressible=True, same_columns=False)
+_TEXT = InputFormat(text_table, "lines", compressible=True, same_columns=True)
+_PARQUET = InputFormat(parquet_table, "footer", compressible=False, same_columns=True)
+_ARROW = InputFormat(arrow_table, "footer", compressible=False, same_columns=True)
+
+#: The formats, in the order of messages.
+FORMATS: dict[str, InputFormat] = {
+    ".csv": _CSV,
+    ".tsv": _TSV,
+    ".json": _JSON,
+    ".jsonl": _JSON_LINES,
+    ".ndjson": _JSON_LINES,
+    ".txt": _TEXT,
+    ".parquet": _PARQUET,
+    ".arrow": _ARROW,
+    ".feather": _ARROW,
+    ".ipc": _ARROW,
+}
+
+
+def formats_text() -> str:
+    """Return all suffixes, as in a message."""
+    plain = " ".join(suffix for suffix, known in FORMATS.items() if not known.compressible)
+    compressible = " ".join(suffix for suffix, known in FORMATS.items() if known.compressible)
+    return f"{compressible} (also with {' or '.join(COMPRESSIONS)}) {plain}"

@@ -1,0 +1,29 @@
+"""What is one file to read?"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from batchscore.stores.address import Place
+from batchscore.stores.storage import open_raw
+
+
+@dataclass(frozen=True)
+class InputFile:
+    r"""One file to read.
+
+    `name` is its path below the base folder, with `/`, as in records (bytes that are not UTF-8 as `\xff`).
+    `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`, `"zst"`
+    or `None`. `size` is in bytes, as stored.
+    """
+
+    path: Place
+    name: str
+    suffix: str
+    compression: str | None
+    size: int
+
+    def open(self) -> io.RawIOBase:
+        """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""
+        return open_raw(self.path)
