@@ -265,6 +265,10 @@ def test_saving_refuses_secrets_other_settings_and_a_full_folder(deployment: Dep
         save_model("m", task="chat", model="m", endpoint="https://user:pw@host")
     with pytest.raises(UsageError, match="task is missing"):
         save_model("m", model="m")
+    wrong: dict[str, Any] = {"overwrite": "no", "dedup": "no", "column": ["text"], "path": None}
+    for name, value in wrong.items():
+        with pytest.raises(UsageError, match=f"^{name} is "):
+            save_model(**{"path": "m", "task": "chat", "model": "m", name: value})
     assert not Path("m").exists()
     save_model("m", task="chat", model="m")
     with pytest.raises(OutputError, match="m is not empty"):

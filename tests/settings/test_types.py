@@ -90,6 +90,7 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
             {"param": ["a=1"]},
             'param is a list; it must be a mapping of parameters, such as {"temperature": 0.2}.',
         ),
+        ({"param": '{"api_key": "x"}'}, "param is a str; it must be a mapping of parameters, such as "),
         ({"param": {"a": {1}}}, "param a cannot be sent as JSON: Type is not JSON serializable: set."),
         ({"prices": 5}, "prices is 5; it must be the name of a file, or a table for each model."),
         ({"deployments": [{5: "a"}]}, "[[deployments]] number 1: 5 is not one of name, "),

@@ -7,6 +7,7 @@ credentials come from the environment where the model runs.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.prompt import parse_spec
 from batchscore.rows import TEXT_COLUMN
 from batchscore.settings.arguments import StoredSettings, show_parameters, show_settings
+from batchscore.settings.checks import shown
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import secret_in
 from batchscore.settings.slices import PromptSettings, cut
@@ -58,7 +60,7 @@ FRACTIONS = frozenset({"temperature", "top_p", "frequency_penalty", "presence_pe
 
 @show_settings(StoredSettings)
 def save_model(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     task: str | None = None,
     model: str | None = None,
@@ -80,6 +82,10 @@ def save_model(
     chosen = settings_of({"task": task, "model": model, **settings})
     answers = {"on_error": on_error, "returns": returns}
     check_answers(answers)
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"path is {shown(path)}; give the path of a folder.")
+    if not isinstance(overwrite, bool):
+        raise UsageError(f"overwrite is {shown(overwrite)}; it must be true or false.")
     if isinstance(pip_requirements, str):
         raise UsageError("pip_requirements is a text; give a list of texts.")
     if any(not str(requirement).strip() for requirement in pip_requirements or ()):

@@ -84,6 +84,11 @@ def shown(value: Any) -> str:
         return repr(value)
     if isinstance(value, int) and abs(value) <= sys.float_info.max:  # Python refuses to print longer ones
         return repr(value)
+    return type_name(value)
+
+
+def type_name(value: Any) -> str:
+    """Return the type of a value with its article."""
     kind = "list" if isinstance(value, tuple) else type(value).__name__
     return f"{'an' if kind[:1].lower() in set('aeiou') else 'a'} {kind}"
 
@@ -91,7 +96,6 @@ def shown(value: Any) -> str:
 def check_type(declared: Field[Any], value: Any) -> None:
     """Raise `UsageError` if a value, which is not `None`, does not have the type of its setting."""
     name, kind = setting_name(declared.name), kind_of(declared)
-    message = "{name} is {value}; it must be {wanted}."
     if kind == "choice":
         choices = declared.metadata["choices"]
         fits, wanted = isinstance(value, str) and value in choices, f"one of {', '.join(choices)}"
@@ -103,7 +107,9 @@ def check_type(declared: Field[Any], value: Any) -> None:
     else:
         has_type, wanted = TYPES[kind]
         fits = has_type(value)
-    refuse(not fits, message, name=name, value=shown(value), wanted=wanted)
+    # Parameters may hold secrets.
+    what = type_name(value) if kind == "params" else shown(value)
+    refuse(not fits, "{name} is {value}; it must be {wanted}.", name=name, value=what, wanted=wanted)
     for key, parameter in value.items() if kind == "params" else ():
         try:
             orjson.dumps(parameter)
