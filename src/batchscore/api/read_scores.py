@@ -17,7 +17,7 @@ import orjson
 from batchscore.errors import InputError, OutputError, UsageError
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.records.formats import FILE_SUFFIXES
-from batchscore.settings.checks import shown
+from batchscore.settings.checks import value_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
 from batchscore.stores.errors import StoreFailure
@@ -45,9 +45,11 @@ def read_scores(out: str | os.PathLike[str], task: str | None = None) -> pd.Data
     that cannot be used.
     """
     if not isinstance(out, (str, os.PathLike)):
-        raise UsageError(f"out is {shown(out)}; give the path of an output folder or of one merged file.")
+        raise UsageError(
+            f"out is {value_text(out)}; give the path of an output folder or of one merged file."
+        )
     if not isinstance(task, str | None):
-        raise UsageError(f"task is {shown(task)}; it must be one of {', '.join(TASKS)}.")
+        raise UsageError(f"task is {value_text(task)}; it must be one of {', '.join(TASKS)}.")
     try:
         return _frame(Path(out) if isinstance(out, os.PathLike) else place_of(out), task)
     except OutputError as error:  # of a store; its reason is for people

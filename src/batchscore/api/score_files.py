@@ -21,7 +21,7 @@ from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Event, Notice
 from batchscore.run import score_files as run
 from batchscore.settings.arguments import FileSettings, check_names, show_settings
-from batchscore.settings.checks import shown
+from batchscore.settings.checks import value_text
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -121,12 +121,16 @@ def paths_of(inputs: Any) -> list[str]:
     """Return the paths as texts; raises `UsageError` for anything else than a path or several."""
     single = isinstance(inputs, (str, os.PathLike))
     if not single and (isinstance(inputs, (bytes, Mapping)) or not isinstance(inputs, Iterable)):
-        raise UsageError(f"inputs is {shown(inputs)}; give the path of a file or folder, or a list of paths.")
+        raise UsageError(
+            f"inputs is {value_text(inputs)}; give the path of a file or folder, or a list of paths."
+        )
     paths = []
     for each in [inputs] if single else inputs:
         path = os.fspath(each) if isinstance(each, os.PathLike) else each
         if not isinstance(path, str):
-            raise UsageError(f"inputs holds {shown(path)}; each input must be the path of a file or folder.")
+            raise UsageError(
+                f"inputs holds {value_text(path)}; each input must be the path of a file or folder."
+            )
         paths.append(path)
     return paths
 

@@ -34,7 +34,7 @@ from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.prompt import parse_spec
 from batchscore.rows import TEXT_COLUMN
 from batchscore.settings.arguments import StoredSettings, show_parameters, show_settings
-from batchscore.settings.checks import shown
+from batchscore.settings.checks import value_text
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import secret_in
 from batchscore.settings.slices import PromptSettings, cut
@@ -83,9 +83,9 @@ def save_model(
     answers = {"on_error": on_error, "returns": returns}
     check_answers(answers)
     if not isinstance(path, (str, os.PathLike)):
-        raise UsageError(f"path is {shown(path)}; give the path of a folder.")
+        raise UsageError(f"path is {value_text(path)}; give the path of a folder.")
     if not isinstance(overwrite, bool):
-        raise UsageError(f"overwrite is {shown(overwrite)}; it must be true or false.")
+        raise UsageError(f"overwrite is {value_text(overwrite)}; it must be true or false.")
     if isinstance(pip_requirements, str):
         raise UsageError("pip_requirements is a text; give a list of texts.")
     if any(not str(requirement).strip() for requirement in pip_requirements or ()):

@@ -78,7 +78,7 @@ TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a value for a message, or its type if the value may be long."""
     if value is None or isinstance(value, (str, float)):
         return repr(value)
@@ -108,7 +108,7 @@ def check_type(declared: Field[Any], value: Any) -> None:
         has_type, wanted = TYPES[kind]
         fits = has_type(value)
     # Parameters may hold secrets.
-    what = type_name(value) if kind == "params" else shown(value)
+    what = type_name(value) if kind == "params" else value_text(value)
     refuse(not fits, "{name} is {value}; it must be {wanted}.", name=name, value=what, wanted=wanted)
     for key, parameter in value.items() if kind == "params" else ():
         try:
@@ -224,5 +224,5 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
             if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"
-                raise UsageError(f"{where}: {name} is {shown(value)}; it must be {kind}.")
+                raise UsageError(f"{where}: {name} is {value_text(value)}; it must be {kind}.")
     refuse(tables and rates, "{rpm} and {tpm}: with [[deployments]], set rpm and tpm in each table.")
