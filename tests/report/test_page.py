@@ -280,6 +280,13 @@ def test_the_verdict_has_the_next_step() -> None:
     failures = Failures(2, 2, {"content_filter": 2})
     assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == "batchscore score d --retry-errors"
     failures = Failures(2, 2, {"unreadable_row": 2})
+    unknown = verdict(
+        TaskData(
+            "embeddings", [run(command=None)], [FileAccount("a", "complete", 10, 8, 2, 0)], failures=failures
+        ),
+        "out",
+    )
+    assert str(unknown.next_step).endswith("run the same command again with --incremental.")
     shared = {"settings": {"task": "embeddings", "shared_output": True}}
     assert said(FileAccount("a", "complete", 10, 8, 2, 0), **shared)[2] == ""
     changed = {"exit_code": 1, "reason": "a has changed since it was scored. Add incremental"}

@@ -105,7 +105,7 @@ def next_step(state: RunState) -> NextStep:
     if state.stopped and state.limited:
         return run_again("To score all rows", without_flag(command, "--limit"))
     if state.stopped and state.changed:
-        return after_edit(state, "To score new or changed rows", [*command])
+        return after_edit(state, "To score new or changed rows", command)
     if state.stopped:
         return run_again("Fix this. To resume" if state.must_act else "To resume", command)
     if state.unreadable:
@@ -128,32 +128,28 @@ def after_failures(state: RunState, command: Sequence[str]) -> NextStep:
     """Return the next step if rows failed that the same command does not retry."""
     edited = BY_EDIT.intersection(state.codes)
     # A changed setting can help the others, too, and then their input stays the same.
-    retry = not edited or any(code not in ONLY_BY_EDIT for code in state.codes)
-    command = with_flag(command, "--retry-errors") if retry else command
+    flags = [] if edited and ONLY_BY_EDIT.issuperset(state.codes) else ["--retry-errors"]
     if not edited:
-        return run_again("Fix the causes. To retry all failed rows", command)
-    return after_edit(state, "Fix the causes. To score these rows again", command)
+        return run_again("Fix the causes. To retry all failed rows", command, flags)
+    return after_edit(state, "Fix the causes. To score these rows again", command, flags)
 
 
-def after_edit(state: RunState, purpose: str, command: Sequence[str]) -> NextStep:
+def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
     """Return how to score an input file that is changed: the same command would refuse it."""
     if state.takes_incremental:
-        return run_again(purpose, with_flag(command, "--incremental"))
-    shared = "--shared-output" in state.command
-    other = "" if shared else ", or replace this one with --overwrite"
+        return run_again(purpose, command, [*flags, "--incremental"])
+    other = "" if "--shared-output" in command else ", or replace this one with --overwrite"
     return NextStep(f"Score changed input files into a new output{other}")
 
 
-def with_flag(command: Sequence[str], flag: str) -> Sequence[str]:
-    """Return a command's words with a flag, none if they are unknown."""
-    return command if flag in command or not command else [*command, flag]
-
-
-def run_again(purpose: str, command: Sequence[str]) -> NextStep:
-    """Return the step that runs this command, or the same command again if it is unknown."""
+def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
+    """Return the step that runs this command with these flags, or the same command again if it is unknown."""
     if command:
-        return NextStep(f"{purpose}, run", shlex.join(command))
-    return NextStep(f"{purpose}, run the same command again")
+        return NextStep(
+            f"{purpose}, run", shlex.join([*command, *(each for each in flags if each not in command)])
+        )
+    more = f" with {' and '.join(flags)}" if flags else ""
+    return NextStep(f"{purpose}, run the same command again{more}")
 
 
 def without_flag(words: Sequence[str], flag: str) -> list[str]:
