@@ -9,6 +9,7 @@ Nothing here knows how an error came about; the code that raises it knows the fi
     │   └── UnreadableFile    one file that cannot be read, or not completely
     ├── OutputError           the output cannot be written, or holds other results        exit 1
     │   ├── OutputLocked      another run is writing to this output                       exit 5
+    │   ├── InputChanged      an input file has changed since it was scored              exit 1
     │   └── OutputOverwritten another process overwrote records; run again to resume      exit 4
     ├── ServiceRefused        the service refuses all requests: key, deployment, quota    exit 1
     ├── Outage                the service does not respond; run again to resume           exit 4
@@ -134,6 +135,10 @@ class OutputLocked(OutputError):  # noqa: N818
     """Another run is writing to the same output."""
 
     exit_code = ExitCode.OUTPUT_LOCKED
+
+
+class InputChanged(OutputError):  # noqa: N818
+    """An input file has changed since it was scored."""
 
 
 class OutputOverwritten(OutputError):  # noqa: N818

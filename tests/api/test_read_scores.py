@@ -137,7 +137,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"errors/chat says why rows failed"):
         read_scores(tmp_path)
     (tmp_path / "m.csv").touch()
-    with pytest.raises(InputError, match=r"scores are in \.jsonl, \.parquet, \.arrow files"):
+    with pytest.raises(InputError, match=r"scores are in \.jsonl, \.parquet or \.arrow files"):
         read_scores(tmp_path / "m.csv")
     for name in ("m.parquet", "m.arrow"):
         (tmp_path / name).touch()

@@ -539,5 +539,5 @@ def test_without_the_extra_it_says_what_to_install(
         f"sys.argv = ['batchscore', 'check', {str(tree)!r}]; from batchscore.cli.main import main; main()"
     )
     assert done.returncode == 1
-    assert "pip install 'batchscore[azureml]'" in done.stderr
+    assert "pip install '.[azureml]'" in done.stderr
     assert "Traceback" not in done.stderr

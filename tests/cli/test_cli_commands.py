@@ -51,6 +51,10 @@ def test_help_is_as_reviewed(batchscore: Cli, golden: Callable[[str, str], None]
     golden("help.txt", "\n".join(run.stdout for run in runs[:-2]))
     assert version("batchscore") in runs[-2].stdout
     assert (runs[-1].exit_code, "Usage:" in runs[-1].said) == (2, True)
+    for name in ("AZURE_OPENAI_API_KEY", "OPENAI_API_KEY", "BATCHSCORE_API_KEY"):
+        assert name in runs[1].stdout
+    assert [runs[place].stdout.count("[required]") for place in (1, 4)] == [3, 2]
+    assert not re.search(r" (TEXT|FLOAT|INTEGER)\b", runs[2].stdout)
     codes = re.search(r"Exit codes:\n(.*?)\n\n", runs[1].stdout, re.DOTALL)
     assert codes is not None
     said = " ".join(codes[1].split())
@@ -71,6 +75,7 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
         "UnreadableFile": 1,
         "OutputError": 1,
         "OutputLocked": 5,
+        "InputChanged": 1,
         "OutputOverwritten": 4,
         "ServiceRefused": 1,
         "Outage": 4,
@@ -111,3 +116,4 @@ def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:
         assert (run.exit_code, run.stdout) == (0, "")
         assert run.stderr.startswith("This is a simulator: answers are made up")
         assert run.stderr.endswith("Press Ctrl-C to stop.\n")
+        assert " AZURE_OPENAI_API_KEY=mine\n" in run.stderr

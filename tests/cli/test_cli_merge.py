@@ -116,7 +116,10 @@ def test_files_that_must_not_be_written_or_do_not_exist(
         ("out", "in/a.jsonl", "--overwrite"): "in/a.jsonl is the input a.jsonl of these scores",
         ("empty", "all.jsonl"): "empty is not an output of batchscore",
         ("nowhere", "all.jsonl"): "nowhere: there is no such output folder",
-        ("cut", "all.jsonl"): "was changed after it was written",
+        (
+            "cut",
+            "all.jsonl",
+        ): "To see all damage, run: batchscore verify cut/out\n",
     }
     runs = batchscore.together(*(["merge", *words] for words in expected), ["merge", "out", "all.csv"])
     assert runs.pop().exit_code == 2

@@ -36,6 +36,7 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
     Path("empty").mkdir()
     expected = {
         "im": f"im does not exist. {Path.cwd()} holds empty, in, lines, notes.pdf",
+        "none/*.csv": "none/*.csv matches no file. ",
         "empty": "empty holds no file that batchscore reads: .csv",
         "notes.pdf": "notes.pdf: suffix .pdf is not one that batchscore reads",
         "in/b.csv": "b.csv: several columns hold text: body, subject, lang. Choose one with --column",
@@ -43,7 +44,7 @@ def test_input_that_cannot_be_scored_is_found_before_the_first_request(batchscor
         "in/b.csv --prompt {bodi}": "b.csv: no column 'bodi' (--prompt); its columns are body, ",
         "lines --column Subjekt": "b.csv: no column 'Subjekt' (--column); its columns are subject, "
         "body, lang. The others hold bare texts, which fit any column name, so the name may be misspelt.",
-        "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); there are body",
+        "in/b.csv --column body --keep no": "no file has a column 'no' (--keep); the columns are body",
     }
     command = ["score", "-o", "out", "--task", "chat", "-m", "m", "--simulate"]
     runs = batchscore.together(*([*command, *more.split()] for more in expected))
@@ -70,6 +71,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
     expected = {
         ("score", *chat[2:]): "INPUT is missing",
         (*chat[:4],): "--task is missing. Set it directly, with BATCHSCORE_TASK or in batchscore.toml",
+        (*chat[:4], "-m", "summries"): "(summries is not a folder of a saved model.)",
         (*chat, "--limit", "0"): "--limit is 0; it must be at least 1",
         (*chat, "--max-concurrency", "many"): "'many' is not a valid integer",
         (*chat[:-1], "chats"): "'chats' is not one of 'embeddings', 'completions', 'chat'",

@@ -129,7 +129,10 @@ def test_a_plan_fits_the_terminal(command_line: Cli, files: Files) -> None:
         env={"COLUMNS": "80"},
     )
     assert shown.exit_code == 0, shown.stderr
-    assert max(map(len, shown.stdout.splitlines())) <= 80
+    lines = shown.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines == [line.rstrip() for line in lines]
+    assert lines[lines.index("") - 1].startswith("all files")
     text = " ".join(shown.stdout.split())
     assert "chat with gpt-4o: 42,000 rows in 30 files" in text
     assert "22 more files 30,800 15,400" in text

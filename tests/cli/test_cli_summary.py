@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
@@ -44,6 +45,41 @@ def test_the_last_line_is_the_next_command_and_it_works(
 
     fine = batchscore(*command, "--error-threshold", "1")
     assert next_command(fine.stdout)[-1] == "--retry-errors"
+
+
+def test_the_next_command_works_after_the_input_is_fixed(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """With `--incremental`; an output that cannot have it needs another way."""
+    broken, fixed = "id,text\n1,one\n2,two,more\n3,four\n", "id,text\n1,one\n2,two\n3,four\n"
+    Path("a.csv").write_text(broken)
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    first = batchscore(*command)
+    assert next_command(first.stderr) == ["batchscore", *command, "--incremental"]
+    limited = [word.replace("out", "few") for word in command] + ["--limit", "3"]
+    few = batchscore(*limited)
+    assert few.stderr.splitlines()[-1] == (
+        "Score changed input files into a new output, or replace this one with --overwrite."
+    )
+
+    Path("a.csv").write_text(fixed)
+    refused = batchscore(*command)
+    assert (refused.exit_code, next_command(refused.stderr)) == (1, ["batchscore", *command, "--incremental"])
+    assert "Fix this" not in refused.stderr
+    done = batchscore(*next_command(refused.stderr)[1:])
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (
+        0,
+        "chat: 3 rows of 1 file: 3 scored, 0 failed, 2 done by earlier runs",
+    )
+
+
+def test_names_of_files_do_not_act_as_names_of_settings(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a\x02task\x03.csv", ["one"])
+    command = ["score", "a\x02task\x03.csv", "-o", "out", "--task", "chat", "-m", deployment.name]
+    run = batchscore(*command, "--column", "none")
+    assert r"a\x02task\x03.csv: no column 'none'" in run.stderr
 
 
 def test_after_a_successful_run_the_next_command_shows_the_scores(

@@ -486,7 +486,7 @@ odd("pdf-in-truth.txt", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", [], problem="a 
 
 # --- Parquet and Arrow
 odd("empty.parquet", b"", [], problem="it is empty, not a Parquet file")
-odd("csv-in-truth.parquet", b"id,text\n1,a\n", [], problem="not a Parquet file, by its first bytes")
+odd("csv-in-truth.parquet", b"id,text\n1,a\n", [], problem="its first bytes are not those of a Parquet file")
 odd("arrow-in-truth.parquet", arrow(TABLE, "lz4"), [], problem="but an Arrow file")
 odd("cut.parquet", parquet(TABLE)[:-20], [], problem="damaged or not complete")
 odd("plain.parquet", parquet(TABLE), ID_TEXT, TABLE_ROWS)

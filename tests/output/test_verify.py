@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,10 @@ def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
     assert any(said in problem.what for problem in result.problems), result.problems
     assert all("f03" in problem.place for problem in result.problems)
     assert result.lost == lost
+    unknown = result.problems[0].what.startswith("is not a manifest of")
+    assert ("Damaged: the rows of 1 file are unknown. To remove" in result.to_text()) == unknown
+    command = shlex.join(["batchscore", "verify", str(out), "--repair"])
+    assert f"To remove the damage, run: {command}\n" in result.to_text()
     assert tree(out) == before
     json.dumps(result.to_json())
 

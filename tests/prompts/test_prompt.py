@@ -109,6 +109,11 @@ def test_a_missing_column_is_named_with_similar_ones_first(spec: PromptSpec, set
     assert str(caught.value) == f"no column 'txet' ({setting}); its columns are text, zzz."
 
 
+def test_names_of_columns_with_spaces_at_an_end_are_quoted() -> None:
+    with pytest.raises(InputError, match="its columns are 'text ', a b, ''"):
+        builder_for(table("text ", "a b", ""), wish(column="text"))
+
+
 def test_a_missing_system_column_is_reported_beside_a_prompt_too() -> None:
     with pytest.raises(InputError, match=r"\(system\)"):
         builder_for(table("text"), wish("chat", prompt="{text}", system="{nope}"))

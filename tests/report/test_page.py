@@ -273,7 +273,24 @@ def test_the_verdict_has_the_next_step() -> None:
     kind, title, command = said(FileAccount("a", "complete", 10, 8, 2, 0))
     assert (kind, title[:20], command) == ("look", "2 rows failed (20 %)", "batchscore score d")
     failures = Failures(2, 2, {"input_too_long": 2})
+    edited = "batchscore score d --retry-errors --incremental"
+    assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == edited
+    failures = Failures(2, 2, {"unreadable_row": 2})
+    assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == "batchscore score d --incremental"
+    failures = Failures(2, 2, {"content_filter": 2})
     assert said(FileAccount("a", "complete", 10, 8, 2, 0))[2] == "batchscore score d --retry-errors"
+    failures = Failures(2, 2, {"unreadable_row": 2})
+    unknown = verdict(
+        TaskData(
+            "embeddings", [run(command=None)], [FileAccount("a", "complete", 10, 8, 2, 0)], failures=failures
+        ),
+        "out",
+    )
+    assert str(unknown.next_step).endswith("run the same command again with --incremental.")
+    shared = {"settings": {"task": "embeddings", "shared_output": True}}
+    assert said(FileAccount("a", "complete", 10, 8, 2, 0), **shared)[2] == ""
+    changed = {"exit_code": 1, "reason": "a has changed since it was scored. Add incremental"}
+    assert said(FileAccount("a", "partial", 9, 3, 0, 0), **changed)[2] == "batchscore score d --incremental"
     assert said(FileAccount("a", "not_started", 0, 0, 0, 0))[:2] == ("look", "No row was scored")
     assert said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=1)[0] == "bad"
     assert said()[0] == "bad"

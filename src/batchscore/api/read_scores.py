@@ -16,7 +16,7 @@ import orjson
 
 from batchscore.errors import InputError, OutputError, UsageError
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
-from batchscore.output.records.formats import FILE_SUFFIXES
+from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT
 from batchscore.settings.checks import value_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -90,7 +90,7 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
 def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     suffix = path.suffix.lower()
     if suffix not in FILE_SUFFIXES:
-        raise InputError(f"{path}: scores are in {', '.join(FILE_SUFFIXES)} files")
+        raise InputError(f"{path}: scores are in {SUFFIXES_TEXT} files")
     try:
         return _from_lines(path, task) if suffix == ".jsonl" else _from_arrow(path, task)
     except (OSError, ValueError, TypeError, AttributeError) as error:

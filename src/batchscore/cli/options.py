@@ -44,6 +44,11 @@ def settings_options(command: Command) -> Command:
     return options_of({declared.name for declared in fields(Settings)})(command)
 
 
+def options_of_plan(command: Command) -> Command:
+    """Give a command one option for every declared setting; the output is not required."""
+    return options_of({declared.name for declared in fields(Settings)}, optional={"output"})(command)
+
+
 def config_option(command: Command) -> Command:
     """Give a command the option that names the file of settings."""
     help_text = f"File of settings. Default: ${CONFIG_VARIABLE}, or ./{CONFIG_FILE}."
@@ -55,13 +60,17 @@ def task_option(help_text: str) -> Callable[[Command], Command]:
     return click.option("--task", type=click.Choice(list(TASKS)), help=help_text)
 
 
-def options_of(names: Collection[str]) -> Callable[[Command], Command]:
-    """Give a command one option for each of these settings, in the order of their declaration."""
+def options_of(names: Collection[str], optional: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Give a command one option for each of these settings, in the order of their declaration.
+
+    The help marks required settings, except the `optional` ones.
+    """
 
     def decorate(command: Command) -> Command:
         for declared in reversed(fields(Settings)):
             if declared.name in names and declared.metadata["only"] != "file":
-                command = click.option(*names_of(declared), **attributes_of(declared))(command)
+                needed = declared.name in REQUIRED and declared.name not in optional
+                command = click.option(*names_of(declared), **attributes_of(declared, needed=needed))(command)
         return command
 
     return decorate
@@ -73,13 +82,13 @@ def names_of(declared: Field[Any]) -> list[str]:
     return [declared.name, *([short] if short else []), as_flag(declared.name)]
 
 
-def attributes_of(declared: Field[Any]) -> dict[str, Any]:
+def attributes_of(declared: Field[Any], *, needed: bool) -> dict[str, Any]:
     """Return an option's help and type. It has no default, so that a missing flag can be recognised."""
     facts = declared.metadata
     kind, shown = kind_of(declared), shown_default(declared)
     default = f"  [default: {shown}]" if shown else ""
-    needed = "  [required]" if declared.name in REQUIRED else ""
-    attributes: dict[str, Any] = {"help": facts["help"] + default + needed, "default": None}
+    required = "  [required]" if needed else ""
+    attributes: dict[str, Any] = {"help": facts["help"] + default + required, "default": None}
     if kind == "flag":
         return {**attributes, "is_flag": True}
     attributes["metavar"] = facts["metavar"] or ("N" if kind in {"int", "float"} else "NAME")
@@ -120,6 +129,6 @@ def simulator_options(command: Command) -> Command:
             attributes["is_flag"] = True
             flag = f"{flag}/--no-{flag[2:]}"
         else:
-            attributes.update(type=facts["kind"], multiple=facts["many"])
+            attributes.update(type=facts["kind"], multiple=facts["many"], metavar=facts["metavar"])
         command = click.option(declared.name, flag, **attributes)(command)
     return command

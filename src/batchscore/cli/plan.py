@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import click
 import orjson
 
-from batchscore.cli.options import GroupedHelp, config_option, settings_options
+from batchscore.cli.options import GroupedHelp, config_option, options_of_plan
 from batchscore.cli.say import say
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.config_file import config_file
@@ -40,7 +41,7 @@ NOWHERE = "nowhere"
 
 @click.command(help=PLAN_HELP, short_help="Show what a run would do and cost, at no cost.", cls=GroupedHelp)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@settings_options
+@options_of_plan
 @config_option
 @click.option("as_json", "--json", is_flag=True, help="Print one JSON object instead of tables.")
 @click.option("--exact", is_flag=True, help="Read all files completely, however large they are.")
@@ -70,4 +71,5 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     console = Console(highlight=False)
     with console.capture() as capture:
         show(made, console)
-    say(capture.get().rstrip("\n"))
+    # Tables pad their last column; a style ends behind the padding.
+    say(re.sub(r" +((?:\x1b\[[0-9;]*m)*)$", r"\1", capture.get().rstrip("\n"), flags=re.MULTILINE))

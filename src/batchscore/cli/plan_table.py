@@ -166,7 +166,6 @@ def files_table(files: Sequence[FileFigures], width: int) -> Table:
     if rest:
         table.add_row(Text(f"{len(rest):,} more files", style="italic"), *cells[len(shown)])
     if len(files) > 1:
-        table.add_section()
         table.add_row(Text("all files"), *cells[-1], style="bold")
     return table
 

@@ -40,7 +40,8 @@ columns (--prompt "Summarise: {text}"), or chat messages.
 
 \b
 The endpoint is --endpoint, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL. Keys are read from
-the environment only. Each flag is also a variable (BATCHSCORE_MAX_TOKENS) and a key of
+the environment only: AZURE_OPENAI_API_KEY, OPENAI_API_KEY, or BATCHSCORE_API_KEY for any
+endpoint. Each flag is also a variable (BATCHSCORE_MAX_TOKENS) and a key of
 batchscore.toml (max_tokens). A flag overrides a variable, a variable overrides the file.
 To resume a run that stopped, run the same command again.
 

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from batchscore.cli.say import limited_list
-from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, duration_text, name_settings, setting_name
+from batchscore.errors import (
+    TRANSIENT,
+    ErrorCode,
+    ExitCode,
+    InputChanged,
+    duration_text,
+    name_settings,
+    setting_name,
+)
 from batchscore.report.advice import RunState, advice, next_step
 from batchscore.report.words import code_text, count_text, counts_text, money_text
 from batchscore.run.record import RunResult
@@ -157,11 +166,18 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
         command=command,
         stopped=end.stopped_by is not None or end.interrupted or (end.limited and end.unfinished),
         must_act=end.stopped_by is not None and run.exit_code is not ExitCode.CONTINUE_LATER,
+        changed=isinstance(end.stopped_by, InputChanged),
         limited=end.limited and end.stopped_by is None and not end.interrupted,
         unreadable=bool(end.unreadable),
         failed=end.failed,
         # Rows that failed in earlier runs and were not retried have permanent errors.
         transient=sum(run.statistics.errors[code] for code in failed if ErrorCode(code) in TRANSIENT),
+        codes=failed,
+        takes_incremental=(
+            isinstance(run.output.folder, Path)
+            and run.settings.limit is None
+            and not run.settings.shared_output
+        ),
         ok=end.ok,
         one_file=run.output.file is not None,
     )

@@ -68,6 +68,8 @@ class Target:
     key: str | None = field(default=None, repr=False)
     #: The Key Vault secret that holds the key; then `auth` is `key`, and `key` is None.
     key_from: VaultSecret | None = None
+    #: What to say of key variables that are set but not sent, if the service refuses the credentials.
+    unused_keys: str = ""
     #: For endpoint, api_version, deployment, key and auth, if set: the name of the source that won.
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -121,12 +123,45 @@ def resolve_target(
         key_header="api-key" if surface == "azure-deployments" and kind == "key" else "Authorization",
         key=key if key_from is None else None,
         key_from=key_from,
+        unused_keys=unused_keys_text(values, url),
         sources={
             value_name: name_settings(source)
             for value_name, source in {**sources, **credential}.items()
             if source and (value_name != "api_version" or url.api_version)
         },
     )
+
+
+def _kind_of_host(values: Values, url: EndpointUrl) -> tuple[bool, bool]:
+    """Return whether the host is OpenAI's, and whether it is Azure's or that of Azure's variable."""
+    openai = bool(OPENAI_HOST.fullmatch(url.host))
+    of_variable = has_origin_of(url, values.environ.get("AZURE_OPENAI_ENDPOINT"))
+    return openai, not openai and (bool(AZURE_HOST.fullmatch(url.host)) or of_variable)
+
+
+def _withheld_keys(values: Values, url: EndpointUrl) -> list[str]:
+    """Return the key variables that belong to other services than this host's."""
+    openai_host, azure_host = _kind_of_host(values, url)
+    sister = any(
+        has_origin_of(url, values.environ.get(name)) for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+    )
+    if values.api_type in AZURE_TYPES:
+        openai_key_fits = azure_host or (sister and not openai_host)
+    elif values.api_type in OPENAI_TYPES:
+        openai_key_fits = openai_host or (sister and not azure_host)
+    else:
+        openai_key_fits = openai_host or sister
+    withheld = [] if azure_host else ["AZURE_OPENAI_API_KEY"]
+    return withheld + ([] if openai_key_fits else ["OPENAI_API_KEY"])
+
+
+def unused_keys_text(values: Values, url: EndpointUrl) -> str:
+    """Return a sentence about key variables that are set but belong to another service; empty if none are."""
+    unused = [name for name in _withheld_keys(values, url) if name in values.environ]
+    if not unused:
+        return ""
+    are, belong = ("is", "belongs") if len(unused) == 1 else ("are", "belong")
+    return f"{' and '.join(unused)} {are} set, but {belong} to another service and {are} not sent there."
 
 
 def _credential(values: Values, url: EndpointUrl) -> tuple[str, str | None, dict[str, str]]:
@@ -136,20 +171,8 @@ def _credential(values: Values, url: EndpointUrl) -> tuple[str, str | None, dict
     names; only BATCHSCORE_API_KEY goes to any endpoint.
     """
     host, environ = url.host, values.environ
-    openai_host = bool(OPENAI_HOST.fullmatch(host))
-    azure_host = not openai_host and (
-        bool(AZURE_HOST.fullmatch(host)) or has_origin_of(url, environ.get("AZURE_OPENAI_ENDPOINT"))
-    )
-    sister = any(has_origin_of(url, environ.get(name)) for name in ("OPENAI_BASE_URL", "OPENAI_API_BASE"))
-    if values.api_type in AZURE_TYPES:
-        openai_key_fits = azure_host or (sister and not openai_host)
-    elif values.api_type in OPENAI_TYPES:
-        openai_key_fits = openai_host or (sister and not azure_host)
-    else:
-        openai_key_fits = openai_host or sister
-
-    withheld = [] if azure_host else ["AZURE_OPENAI_API_KEY"]
-    withheld += [] if openai_key_fits else ["OPENAI_API_KEY"]
+    openai_host, azure_host = _kind_of_host(values, url)
+    withheld = _withheld_keys(values, url)
     key, key_source = values.first("key", skip=tuple(withheld))
     auth, auth_source = values.settings.get("auth", "").lower(), values.origin("auth")
     if auth not in {"", "key", "entra", "none"}:
@@ -173,7 +196,7 @@ def _credential(values: Values, url: EndpointUrl) -> tuple[str, str | None, dict
     if auth == "none" or (not auth and not key and key_optional):
         return "none", None, {"auth": auth_source if auth else "no key"}
     if not key:
-        raise SettingsError(_no_key(host, withheld, environ, azure=azure_host, openai=openai_host))
+        raise SettingsError(_no_key(url, values, azure=azure_host, openai=openai_host))
     if not re.fullmatch(r"[!-~]+", key):
         raise SettingsError(f"{key_source} holds a space or a character that no key has. Copy it again.")
     return "key", key, {"key": key_source, "auth": auth_source if auth else key_source}
@@ -190,17 +213,15 @@ def _token_from_variable(values: Values, key: str | None, key_source: str) -> tu
     return token, source
 
 
-def _no_key(host: str, withheld: list[str], environ: Mapping[str, str], *, azure: bool, openai: bool) -> str:
-    """Return the message for a missing key; `withheld` variables belong to another service."""
+def _no_key(url: EndpointUrl, values: Values, *, azure: bool, openai: bool) -> str:
+    """Return the message for a missing key."""
     ways = ["BATCHSCORE_API_KEY"]
     ways += ["AZURE_OPENAI_API_KEY"] if azure else []
     ways += ["OPENAI_API_KEY"] if openai else []
-    message = f"No key is set for {host}. Put it into the variable {' or '.join(ways)}"
+    message = f"No key is set for {url.host}. Put it into the variable {' or '.join(ways)}"
     message += "." if openai else f", or use Entra ID ({setting_name('auth')} entra)."
-    unused = [name for name in withheld if name in environ]
-    if unused:
-        message += f" ({', '.join(unused)} is set, but belongs to another service and is not sent there.)"
-    return message
+    unused = unused_keys_text(values, url)
+    return f"{message} {unused}".rstrip()
 
 
 def _ask_sdk(

@@ -119,6 +119,7 @@ async def open_deployment(
     return Deployment(
         name=endpoint.name,
         model=target.body_model,
+        unused_keys=target.unused_keys,
         send=send,
         renew_token=credentials.refresh,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),

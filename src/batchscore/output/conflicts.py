@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import OutputError, setting_name
+from batchscore.errors import InputChanged, OutputError, setting_name
 from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import (
@@ -55,9 +55,9 @@ def shorten(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def error_of_change(spec: OutputSpec, file: str) -> OutputError:
+def error_of_change(spec: OutputSpec, file: str) -> InputChanged:
     """Return the error for an input file that has changed since it was scored."""
-    return OutputError(f"{file} has changed since it was scored. {advice_on_change(spec, file)}")
+    return InputChanged(f"{file} has changed since it was scored. {advice_on_change(spec, file)}")
 
 
 def advice_on_change(spec: OutputSpec, file: str) -> str:

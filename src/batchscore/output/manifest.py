@@ -271,7 +271,7 @@ def read_manifest(path: Place, *, restore: bool = False) -> Manifest:
                 return manifest
         raise OutputError(
             f"{path} is not a manifest that batchscore can read. To score that file again, remove the "
-            "manifest, or run `batchscore verify --repair`."
+            "manifest, or run: batchscore verify OUT --repair"
         ) from None
 
 

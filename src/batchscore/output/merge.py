@@ -20,12 +20,13 @@ from batchscore.output.find import (
     score_files,
     score_parts,
     task_of,
+    verify_command,
 )
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import Manifest, read_manifests
-from batchscore.output.records.formats import FILE_SUFFIXES, format_of
+from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, format_of
 from batchscore.output.records.jsonl import DAMAGED, encode_scores
 from batchscore.output.records.schema import RecordSchema, first_record, schema_of
 from batchscore.read.files import digest
@@ -96,7 +97,7 @@ def _check_parts(
             if part is not None and storage.size_of(folder / task / part.name) not in {None, part.bytes}:
                 raise OutputError(
                     f"{folder / task / part.name} was changed after it was written. "
-                    "`batchscore verify` shows all damage."
+                    f"To see all damage, run: {verify_command(folder)}"
                 )
     missing = [f"{not_reached:,} rows that were read have no record"] if not_reached else []
     missing += [f"{file}: {why}" for file, why in sorted(incomplete.items())]
@@ -167,7 +168,7 @@ def refuse_other_suffix(file: Place) -> str:
     """Return the suffix of a single file of scores; raises `UsageError` if it is not a format."""
     suffix = file.suffix.lower()
     if suffix not in FILE_SUFFIXES:
-        raise UsageError(f"{file}: the name of a file of scores must end in {', '.join(FILE_SUFFIXES)}.")
+        raise UsageError(f"{file}: the name of a file of scores must end in {SUFFIXES_TEXT}.")
     return suffix
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import xxhash
 
-from batchscore.errors import TRANSIENT, ErrorCode, OutputError
+from batchscore.errors import TRANSIENT, ErrorCode, InputChanged
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
@@ -194,7 +194,7 @@ class FileInParts:
             return
         if part.inputs != commit.inputs or (commit.whole and len(items) > commit.rows):
             first = commit.part * self.rows_per_part
-            raise OutputError(
+            raise InputChanged(
                 f"{self.file} has changed since it was scored (at row {first} or soon after). {self.advice}"
             )
         if commit.is_done(retry_errors=self.retry_errors) and commit.part not in self.damaged:

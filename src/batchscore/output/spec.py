@@ -11,7 +11,7 @@ import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import Layout
-from batchscore.output.records.formats import FILE_SUFFIXES, Format, format_named
+from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, Format, format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import parse_spec
 from batchscore.settings.secrets import without_secrets
@@ -40,9 +40,7 @@ def output_of(settings: OutputSettings) -> Output:
     if path.suffix.lower() in FILE_SUFFIXES and not folder:
         return Output(path.with_name(path.name + ".batchscore"), path)
     if not folder and storage.exists(path):
-        raise OutputError(
-            f"{path} is a file. Give a folder, or a new file ending in {', '.join(FILE_SUFFIXES)}."
-        )
+        raise OutputError(f"{path} is a file. Give a folder, or a new file ending in {SUFFIXES_TEXT}.")
     return Output(path)
 
 

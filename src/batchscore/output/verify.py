@@ -18,6 +18,8 @@ from batchscore.output.find import (
     incomplete_files,
     output_folder,
     task_of,
+    tasks_in,
+    verify_command,
 )
 from batchscore.output.layout import Layout
 from batchscore.output.locks.lock import hold_lock, refuse_locked
@@ -37,8 +39,9 @@ _TOTALS = ("rows", "ok", "errors", "empty", "not_reached")
 class Verification:
     """The result of a check. `missing` says in words what a score command would still score.
 
-    `unreadable` counts the files that must be fixed first. `lost` rows had a record that is damaged. After a
-    repair: the `removed` files, and the `unrepaired` problems.
+    `unreadable` counts the files that must be fixed first. `lost` rows had a record that is damaged; the rows
+    of `unknown` files are not known, since their manifests cannot be read. `repair` is the command for a
+    repair. After it: the `removed` files, and the `unrepaired` problems.
     """
 
     output: str
@@ -49,6 +52,8 @@ class Verification:
     missing: list[str] = field(default_factory=list)
     unreadable: int = 0
     lost: int = 0
+    unknown: int = 0
+    repair: str = ""
     removed: list[str] = field(default_factory=list)
     unrepaired: list[OutputProblem] = field(default_factory=list)
 
@@ -82,7 +87,10 @@ class Verification:
 
     def conclusion(self) -> str:
         """Return the result in a sentence, and what to do next."""
-        lost = f"{_row_count(self.lost)} lost {'its' if self.lost == 1 else 'their'} record"
+        files = f"{self.unknown:,} file{'s' if self.unknown != 1 else ''}"
+        unknown = [f"the rows of {files} are unknown"] if self.unknown else []
+        known = f"{_row_count(self.lost)} lost {'its' if self.lost == 1 else 'their'} record"
+        lost = ", ".join([known, *unknown] if self.lost or not unknown else unknown)
         if self.repaired and self.problems:
             more = " Remove foreign files and scores of other settings yourself." if self.unrepaired else ""
             return (
@@ -91,8 +99,8 @@ class Verification:
             )
         if self.problems:
             return (
-                f"Damaged: {lost}. Run `batchscore verify --repair` to remove the damage, then the same "
-                "score command again."
+                f"Damaged: {lost}. To remove the damage, run: {self.repair}\n"
+                "Then run the same score command again."
             )
         if self.unreadable:
             files = "these files" if len(self.missing) == self.unreadable else "the unreadable files"
@@ -138,7 +146,9 @@ def verify_output(
         refuse_locked(locks, task, what=what)
     lock = hold_lock(locks, task, what=what, command="batchscore verify --repair", notice=notice)
     with lock if repair else nullcontext():
-        return _check_folder(folder, task, Verification(str(named), task, repair))
+        several = len(tasks_in(folder)) > 1
+        command = verify_command(named, task if several else "", repair=True)
+        return _check_folder(folder, task, Verification(str(named), task, repair, repair=command))
 
 
 def _check_folder(folder: Place, task: str, result: Verification) -> Verification:
@@ -154,6 +164,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         named |= named_files(layout, checked.stated) if checked.stated is not None else set()
         _add_file(checked, result, incomplete)
         if checked.sound is None:
+            result.unknown += 1
             if result.repaired:
                 result.remove(path)
                 result.remove(copy_of(path))

@@ -119,7 +119,8 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
     for name in settings.keep:
         if columns and name != "*" and name not in columns:
             raise InputError(
-                f"no file has a column {name!r} ({setting_name('keep')}); there are {shorten_names(columns)}."
+                f"no file has a column {name!r} ({setting_name('keep')}); the columns are "
+                f"{shorten_names(columns)}."
             )
     return schema
 

@@ -261,6 +261,10 @@ def shorten_names(names: Sequence[str], most: int = 20) -> str:
 
 
 def shorten_name(name: str, most: int = 40) -> str:
-    """Return a column's name without control characters, cut to a usual length."""
+    """Return a column's name without control characters, cut to a usual length.
+
+    It is quoted if it is empty or has spaces at an end.
+    """
     printable = "".join(char if char.isprintable() else "\ufffd" for char in name[: most + 1])
-    return printable if len(printable) <= most else printable[: most - 1] + "\u2026"
+    shown = printable if len(printable) <= most else printable[: most - 1] + "\u2026"
+    return shown if shown and shown == shown.strip() else repr(shown)

@@ -169,8 +169,8 @@ def _is_sound(batch: pa.RecordBatch) -> bool:
 
 
 def _wrong_format(file: InputFile, what: str | None, expected: str) -> UnreadableFile:
-    reason = f"but {what}" if what else "by its first bytes"
-    return UnreadableFile(file.name, f"it is not {expected}, {reason}")
+    reason = f"it is not {expected}, but {what}" if what else f"its first bytes are not those of {expected}"
+    return UnreadableFile(file.name, reason)
 
 
 def _rows_at_once(row_bytes: float) -> int:

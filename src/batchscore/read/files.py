@@ -66,7 +66,7 @@ def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str 
         before, skipped = len(search.seen_files), len(search.skipped)
         files.extend(search.run(source))
         if len(search.seen_files) == before and not search.known_again:
-            raise _error_of_no_files(tree, source, [*search.skipped.values()][skipped:])
+            raise _error_of_no_files(source, [*search.skipped.values()][skipped:])
     return FoundFiles(tuple(files), tuple(search.skipped.values()))
 
 
@@ -300,11 +300,11 @@ def _unknown(path: str) -> str:
     return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
 
 
-def _error_of_no_files(tree: Tree, source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
+def _error_of_no_files(source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
     if source.kind == "glob" and not skipped:
         return InputError(
-            f"{path_text(source.text)} matches nothing below {tree.shown(source.base)} (hidden files are "
-            "matched only by a pattern that starts with a dot)"
+            f"{path_text(source.text)} matches no file (hidden files are matched only by a pattern that "
+            "starts with a dot)"
         )
     what = "matches no file" if source.kind == "glob" else "holds no file"
     left = _first_of([f"{skip.name}: {skip.reason}" for skip in skipped], "; ")
@@ -316,7 +316,7 @@ def _missing_text(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str
     """Return a message with the nearest names in `base`, the part of the missing path that exists."""
     if not parts:
         return "an INPUT is empty: name a file, a folder or a glob"
-    message = f"{path_text(text)} does not exist"
+    message = f"{path_text(text)} {'matches no file' if _MAGIC.search(text) else 'does not exist'}"
     if tree.kind(base) != "folder":
         return f"{message}: {tree.shown(base)} is a file, not a folder"
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import ErrorCode, setting_name
@@ -27,7 +27,7 @@ ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ),
     ErrorCode.CONTENT_FILTER: ("reword the text: the service refuses it", "A retry gives the same result."),
     ErrorCode.INVALID_REQUEST: (
-        "see the error record for the service's message",
+        "see the status and code in the error record",
         f"After a fix, retry these rows with {setting_name('retry_errors')}.",
     ),
     ErrorCode.OVER_QUOTA: (
@@ -40,6 +40,11 @@ ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.CONNECTION_ERROR: (RETRY, ""),
     ErrorCode.INVALID_RESPONSE: (RETRY, ""),
 }
+
+
+#: Codes of rows whose remedy is to edit the input; a setting may help some of them instead.
+ONLY_BY_EDIT = frozenset({"unreadable_row", "missing_column", "invalid_messages"})
+BY_EDIT = ONLY_BY_EDIT | {"row_too_large", "input_too_long"}
 
 
 def advice(code: str, *, in_full: bool = False) -> str:
@@ -56,8 +61,9 @@ class RunState:
     """The facts about an output and its last run that decide the next step.
 
     `command` are the run's words as typed, none if they are unknown. `stopped`: the run ended early, for a
-    reason that the user must fix if `must_act`. `transient` of the `failed` rows are retried by the same
-    command. `one_file`: the output is one file, not a folder.
+    reason that the user must fix if `must_act`; `changed`: because an input file has changed. `codes` are the
+    error codes of the `failed` rows; `transient` of these are retried by the same command.
+    `takes_incremental`: the command may have --incremental. `one_file`: the output is a file, not a folder.
     """
 
     task: str
@@ -65,10 +71,13 @@ class RunState:
     command: Sequence[str]
     stopped: bool = False
     must_act: bool = False
+    changed: bool = False
     limited: bool = False
     unreadable: bool = False
     failed: int = 0
     transient: int = 0
+    codes: Collection[str] = ()
+    takes_incremental: bool = True
     ok: int = 0
     one_file: bool = False
 
@@ -95,6 +104,8 @@ def next_step(state: RunState) -> NextStep:
     command = [word for word in state.command if word != "--overwrite"]
     if state.stopped and state.limited:
         return run_again("To score all rows", without_flag(command, "--limit"))
+    if state.stopped and state.changed:
+        return after_edit(state, "To score new or changed rows", command)
     if state.stopped:
         return run_again("Fix this. To resume" if state.must_act else "To resume", command)
     if state.unreadable:
@@ -102,8 +113,7 @@ def next_step(state: RunState) -> NextStep:
     if state.transient:
         return run_again("To retry transient errors", command)
     if state.failed:
-        retry = [] if "--retry-errors" in command or not command else ["--retry-errors"]
-        return run_again("Fix the causes. To retry all failed rows", [*command, *retry])
+        return after_failures(state, command)
     if not state.ok:
         return run_again("Nothing was scored. When the input has rows", command)
     if state.one_file:
@@ -114,11 +124,32 @@ def next_step(state: RunState) -> NextStep:
     return NextStep("To merge the scores into one file, run", shlex.join(merge))
 
 
-def run_again(purpose: str, command: Sequence[str]) -> NextStep:
-    """Return the step that runs this command, or the same command again if it is unknown."""
+def after_failures(state: RunState, command: Sequence[str]) -> NextStep:
+    """Return the next step if rows failed that the same command does not retry."""
+    edited = BY_EDIT.intersection(state.codes)
+    # A changed setting can help the others, too, and then their input stays the same.
+    flags = [] if edited and ONLY_BY_EDIT.issuperset(state.codes) else ["--retry-errors"]
+    if not edited:
+        return run_again("Fix the causes. To retry all failed rows", command, flags)
+    return after_edit(state, "Fix the causes. To score these rows again", command, flags)
+
+
+def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
+    """Return how to score an input file that is changed: the same command would refuse it."""
+    if state.takes_incremental:
+        return run_again(purpose, command, [*flags, "--incremental"])
+    other = "" if "--shared-output" in command else ", or replace this one with --overwrite"
+    return NextStep(f"Score changed input files into a new output{other}")
+
+
+def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
+    """Return the step that runs this command with these flags, or the same command again if it is unknown."""
     if command:
-        return NextStep(f"{purpose}, run", shlex.join(command))
-    return NextStep(f"{purpose}, run the same command again")
+        return NextStep(
+            f"{purpose}, run", shlex.join([*command, *(each for each in flags if each not in command)])
+        )
+    more = f" with {' and '.join(flags)}" if flags else ""
+    return NextStep(f"{purpose}, run the same command again{more}")
 
 
 def without_flag(words: Sequence[str], flag: str) -> list[str]:

@@ -75,7 +75,8 @@ class AttemptLoop(Generic[T]):
                 continue
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
-                self.deployments.stop(deployment, ServiceRefused(result.outcome.reason))
+                hint = deployment.unused_keys if action is Action.RENEW_TOKEN else ""
+                self.deployments.stop(deployment, ServiceRefused(f"{result.outcome.reason} {hint}".rstrip()))
                 deployment, result = await self.send_anywhere(request)
                 continue
             if action is Action.SPLIT and request.rows == 1:

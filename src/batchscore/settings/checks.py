@@ -117,12 +117,17 @@ def check_type(declared: Field[Any], value: Any) -> None:
             raise UsageError(f"{name} {key} cannot be sent as JSON: {error}.") from None
 
 
+def missing_text(declared: Field[Any]) -> str:
+    """Return the message for a required setting that is missing."""
+    way = f"Set it directly, with {variable_of(declared)} or in {CONFIG_FILE}."
+    return f"{setting_name(declared.name)} is missing. {way}"
+
+
 def check(declared: Field[Any], value: Any) -> None:
     """Raise `UsageError` if a value does not match its declaration."""
     facts, name, kind = declared.metadata, setting_name(declared.name), kind_of(declared)
     if value is None:
-        way = f"Set it directly, with {variable_of(declared)} or in {CONFIG_FILE}."
-        refuse(declared.name in REQUIRED, "{name} is missing. {way}", name=name, way=way)
+        refuse(declared.name in REQUIRED, "{text}", text=missing_text(declared))
         return
     check_type(declared, value)
     values = {**facts, "name": name, "value": value}

@@ -17,7 +17,9 @@ def _setting(default: Any, help_text: str, *, low: float = -inf, high: float = i
     many = isinstance(default, tuple)
     # Only rates have no default.
     kind = str if many else float if default is None else type(default)
-    facts = {"help": help_text, "low": low, "high": high, "kind": kind, "many": many}
+    # A share, which is at most 1, is never in seconds.
+    metavar = "NAME" if kind is str else "SECONDS" if "econds" in help_text and high > 1 else "N"
+    facts = {"help": help_text, "low": low, "high": high, "kind": kind, "many": many, "metavar": metavar}
     return field(default=default, metadata=facts)
 
 
@@ -25,8 +27,8 @@ def _setting(default: Any, help_text: str, *, low: float = -inf, high: float = i
 class SimulatorSettings:
     """The settings of a simulator. ValueError names a setting that is out of its bounds.
 
-    Each field's metadata: `help`, `low`, `high`, `kind` (int, float, str, bool) and `many` (a tuple of
-    texts; on a command line repeatable and comma-separated).
+    Each field's metadata: `help`, `low`, `high`, `kind` (int, float, str, bool), `many` (a tuple of
+    texts; on a command line repeatable and comma-separated) and `metavar`.
     It has over 15 fields because each is one flag of `batchscore simulate`.
     """
 

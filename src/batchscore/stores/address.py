@@ -121,5 +121,9 @@ def stored_path(text: str) -> StoredPath:
 
 
 def path_text(path: str) -> str:
-    r"""Return a path as text that UTF-8 can encode: other bytes, which Linux allows, become `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""Return a path as text that UTF-8 can encode: other bytes, which Linux allows, become `\xff`.
+
+    The two characters that mark a setting's name in a message are written `\x02` and `\x03`, too.
+    """
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text.replace("\x02", r"\x02").replace("\x03", r"\x03")

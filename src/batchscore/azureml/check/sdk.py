@@ -30,7 +30,7 @@ _BOILERPLATE = re.compile(
 _ALLOWED_VALUES = re.compile(r"Value '[^']*' passed is not in set \[[^]]*\]")
 _MOST_CHARACTERS = 300
 
-INSTALL = "batchscore check needs azure-ai-ml: pip install 'batchscore[azureml]'"
+INSTALL = "batchscore check needs azure-ai-ml: in a clone, run pip install '.[azureml]'"
 
 _PUBLIC, _PRIVATE = "azure.ai.ml", "azure.ai.ml.entities._load_functions"
 

@@ -19,6 +19,7 @@ Decode = Callable[[Place, RecordSchema], Iterator[Settled]]
 
 #: The suffixes that a single file of scores may have.
 FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
+SUFFIXES_TEXT = f"{', '.join(FILE_SUFFIXES[:-1])} or {FILE_SUFFIXES[-1]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ Vector: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 
 #: The end of a message about a damaged file of records.
 DAMAGED = (
-    "the file was changed or cut after it was written. Run `batchscore verify --repair` to remove it, then "
-    "the same score command to score the missing rows"
+    "the file was changed or cut after it was written. Run `batchscore verify OUT --repair` to remove it, "
+    "then the same score command to score the missing rows"
 )
 
 _CHUNK_BYTES = 1 << 20

@@ -6,6 +6,7 @@ each turn a `RecordSchema` into their own terms.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,7 +86,16 @@ def first_record(part: Place) -> Mapping[str, Any]:
         reason = "its first record is not an object"
     except (OSError, ValueError, StopIteration, IndexError) as error:
         reason = str(error) or "it is empty"
-    raise InputError(f"{part}: cannot be read as scores ({reason}). `batchscore verify` shows all damage.")
+    raise InputError(f"{part}: cannot be read as scores ({reason}).{all_damage(part)}")
+
+
+def all_damage(part: Place) -> str:
+    """Return how to see all damage of a part's output; nothing for a file that is in none."""
+    folder = part.parent.parent
+    if part.parent.name not in TASKS:
+        return ""
+    out = folder.parent if folder.name == "errors" else folder
+    return f" To see all damage, run: {shlex.join(['batchscore', 'verify', str(out)])}"
 
 
 def schema_of(
@@ -101,9 +111,7 @@ def schema_of(
     answer = "error" if errors else task
     absent = [name for name in ("file", "row", answer) if name not in record]
     if absent:
-        raise InputError(
-            f"{part}: its first record has no {absent[0]}. `batchscore verify` shows all damage."
-        )
+        raise InputError(f"{part}: its first record has no {absent[0]}.{all_damage(part)}")
     schema = RecordSchema(task)
     value = record.get(task)
     others = tuple(name for name in record if name not in schema.own_names)

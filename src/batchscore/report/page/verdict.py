@@ -8,13 +8,15 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from batchscore.errors import TRANSIENT, ExitCode, name_settings
+from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, name_settings
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.report.advice import NextStep, RunState, next_step
 from batchscore.report.page.model import TaskData
+from batchscore.report.page.runs import mapping
 from batchscore.report.page.time_axis import TimeAxis
 from batchscore.report.words import count_text, percent_text
 from batchscore.rows import FileTotals
+from batchscore.stores.address import is_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     """Return how a task ended, and the next step."""
     rows = total_of(task)
     record = task.runs[-1].record if task.runs else {}
+    settings = mapping(record.get("settings"))
     reason = record.get("reason")
     reason = reason[:1].upper() + reason[1:] if isinstance(reason, str) else ""
     unfinished = rows.not_reached or any(each.state not in {"complete", "unreadable"} for each in task.files)
@@ -47,10 +50,13 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         command=words_of(record.get("command")),
         stopped=bool(unfinished or not task.files),
         must_act=record.get("exit_code") == ExitCode.ACTION_NEEDED,
+        changed="has changed since it was scored" in reason,
         limited=reason.lower().removeprefix("--").startswith("limit was"),
         unreadable=bool(unreadable),
         failed=rows.failed,
         transient=sum(task.failures.by_code.get(code.value, 0) for code in TRANSIENT),
+        codes=[code for code in task.failures.by_code if code != ErrorCode.EMPTY_INPUT.value],
+        takes_incremental=not (is_uri(output) or settings.get("limit") or settings.get("shared_output")),
         ok=rows.ok,
         one_file=output.endswith(FILE_SUFFIXES),
     )
