@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import batchscore
@@ -45,9 +45,10 @@ ARGUMENTS = {"requirement", "config"}
 OF_THE_COMMAND_LINE = ("cli/", "simulator/", "settings/fields.py", "settings/secrets.py", "report/advice.py")
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        yield path.relative_to(SOURCE).as_posix(), ast.parse(path.read_text("utf-8"))
+@cache
+def trees() -> tuple[tuple[str, ast.Module], ...]:
+    paths = sorted(SOURCE.rglob("*.py"))
+    return tuple((path.relative_to(SOURCE).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths)
 
 
 def test_functions_take_few_parameters() -> None:
