@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -67,6 +68,9 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
         pytest.fail(f"this test starts a process ({STARTED[0]}): mark it with @pytest.mark.process")
     return result
 
+
+# The first look at the processor starts `uname`, in whichever test loads the SDK first.
+platform.processor()
 
 #: What the current test has started, noted by an audit hook.
 STARTED: list[str] = []

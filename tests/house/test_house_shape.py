@@ -51,10 +51,15 @@ def trees() -> tuple[tuple[str, ast.Module], ...]:
     return tuple((path.relative_to(SOURCE).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths)
 
 
+@cache
+def nodes_of(tree: ast.Module) -> list[ast.AST]:
+    return list(ast.walk(tree))
+
+
 def test_functions_take_few_parameters() -> None:
     found = []
     for module, tree in trees():
-        for node in ast.walk(tree):
+        for node in nodes_of(tree):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
                 count = len([name for name in names if name not in {"self", "cls"}])
@@ -66,7 +71,7 @@ def test_functions_take_few_parameters() -> None:
 def test_dataclasses_are_narrow() -> None:
     found = []
     for module, tree in trees():
-        for node in ast.walk(tree):
+        for node in nodes_of(tree):
             if isinstance(node, ast.ClassDef) and any(
                 "dataclass" in ast.unparse(one) for one in node.decorator_list
             ):
@@ -93,7 +98,7 @@ def test_a_class_name_means_one_thing() -> None:
 def test_no_method_overrides_one_that_does_something() -> None:
     """A class implements what its base leaves abstract; other differences are arguments or functions."""
     classes = {
-        node.name: node for _, tree in trees() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+        node.name: node for _, tree in trees() for node in nodes_of(tree) if isinstance(node, ast.ClassDef)
     }
     found = []
     for node in classes.values():
@@ -121,8 +126,8 @@ def is_abstract(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def test_messages_name_settings_that_exist() -> None:
     known = {declared.name for declared in fields(Settings)} | ARGUMENTS
     for module, tree in trees():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "setting_name":
+        for node in nodes_of(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setting_name":
                 (name,) = node.args
                 if isinstance(name, ast.Constant):
                     assert name.value in known, f"{module}: {name.value} is not a setting"
@@ -137,10 +142,10 @@ def test_only_the_command_line_speaks_of_flags() -> None:
             continue
         docstrings = {
             id(node.value)
-            for node in ast.walk(tree)
+            for node in nodes_of(tree)
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         }
-        for node in ast.walk(tree):
+        for node in nodes_of(tree):
             if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
                 continue
             # A whole command, as in the record of a lock, is no message.
