@@ -353,6 +353,7 @@ def test_a_deployment_that_cannot_sign_in_leaves_its_work_to_the_others(fails: s
     assert notices == ["a is no longer used: No Entra ID token"]
 
 
+@pytest.mark.slow
 def test_a_deployment_that_requests_minutes_of_pause_recovers() -> None:
     timed = Timed(lambda _, seconds: reply(503, {}, retry_after="700") if 1 < seconds < 3 else None)
 

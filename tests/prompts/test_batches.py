@@ -215,6 +215,7 @@ def test_rows_before_a_failure_of_the_stream_are_taken_first() -> None:
             packer.take()
 
 
+@pytest.mark.slow
 def test_no_more_rows_are_taken_while_many_wait_for_their_duplicate() -> None:
     """With an endless stream of duplicates, memory stays bounded, and the first can be answered."""
     duplicates = Duplicates()
