@@ -65,7 +65,8 @@ def test_a_table_is_the_same_in_every_format(
     columns = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if not (";" in "".join(names) and "," not in as_csv(names, [], "\n", ",", quoting)):
+        # A header with another separator and without a comma can be meant in two ways.
+        if "," in as_csv(names, [], "\n", ",", quoting) or not {";", "\t"} & set("".join(names)):
             written(folder, "a.csv", mark + as_csv(names, cells, newline, ",", quoting))
         written(folder, "a.tsv", mark + as_csv(names, cells, newline, "\t", quoting))
         written(folder, "a.jsonl", mark + newline.join(lines))
