@@ -33,7 +33,8 @@ oldest: $(OLDEST)/.ready     ## the tests that use libraries, with the oldest re
 
 # Two files' tests are left out since they import MLflow and the Azure ML SDK, which takes seconds.
 quick: $(READY)              ## the tests that need no server and no process, in seconds
-	$(BIN)/pytest -n 2 -m "not slow and not process" --ignore tests/mlflow_model --ignore tests/azureml/test_check.py
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not process" \
+	    --ignore tests/mlflow_model --ignore tests/azureml/test_check.py
 
 lint: $(READY)               ## check style and formatting
 	$(BIN)/ruff check .

@@ -203,7 +203,8 @@ def test_a_file_of_other_columns_is_refused() -> None:
         list(decode_scores(stored(data), RecordSchema("embeddings")))
 
 
-@pytest.mark.parametrize("kind", ["parquet", pytest.param("arrow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_a_file_has_groups_of_some_thousand_rows_for_any_batches(
     tmp_path: Path, kind: Literal["parquet", "arrow"]
 ) -> None:
