@@ -168,3 +168,9 @@ def test_arguments_of_another_type_are_refused() -> None:
             read_scores(cast("Any", out))
     with pytest.raises(UsageError, match=r"^task is a list; it must be one of embeddings"):
         read_scores("out", task=cast("Any", ["chat"]))
+
+
+def test_a_task_with_error_records_alone_is_not_one_to_choose(tmp_path: Path) -> None:
+    write_folder(tmp_path, CHAT, "jsonl", {"a.csv": [[answered(0, "one")]]})
+    (tmp_path / "errors" / "completions").mkdir(parents=True)
+    assert len(read_scores(tmp_path)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import batchscore
+from batchscore.errors import setting_name
 
 #: The supported names of `batchscore`.
 PUBLIC = [
@@ -51,3 +52,11 @@ def test_the_codes_of_error_records() -> None:
         "connection_error",
         "invalid_response",
     ]
+
+
+def test_errors_show_setting_names_and_no_marks() -> None:
+    """Notebooks and asyncio print the repr."""
+    error = batchscore.UsageError(f"{setting_name('max_spend')} needs {setting_name('price_in')}.")
+    assert str(error) == "max_spend needs price_in."
+    assert repr(error) == "UsageError('max_spend needs price_in.')"
+    assert "\x02" in error.text, "another message can still mark the names"
