@@ -116,4 +116,4 @@ def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:
         assert (run.exit_code, run.stdout) == (0, "")
         assert run.stderr.startswith("This is a simulator: answers are made up")
         assert run.stderr.endswith("Press Ctrl-C to stop.\n")
-        assert " AZURE_OPENAI_API_KEY=mine\n" in run.stderr
+        assert " AZURE_OPENAI_API_KEY=mine\n" in run.said
