@@ -18,8 +18,12 @@ from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.task import TASKS
 
+#: The fields of `Settled` with which every record begins, scores and errors, in all formats and the journal.
+#: The types are those of their values; the first decides the type of the column.
+ROW_FIELDS: Mapping[str, tuple[type, ...]] = {"file": (str,), "row": (int,), "id": (str, type(None))}
+
 #: The names of a record's own fields, besides the task's name; kept columns may not have them.
-OWN_NAMES = ("file", "row", "id", "error", "finish_reason", "truncated", "usage", "raw")
+OWN_NAMES = (*ROW_FIELDS, "error", "finish_reason", "truncated", "usage", "raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,8 @@ class RecordSchema:
     `keep` names the kept columns in order; `None` keeps all columns of a row except those with a name of
     the record's own (JSON Lines only). `many`: several answers per row, so the answer and its finish_reason
     are lists. `dimensions` is the length of every vector, if known. `is_vector`: the answer is a vector and
-    has no finish_reason; a field, since it is read for every row.
+    has no finish_reason. It and `row_fields`, the names of `ROW_FIELDS` in these records, are read for every
+    row, so they are fields.
     """
 
     task: str
@@ -41,9 +46,12 @@ class RecordSchema:
     with_raw: bool = False
     dimensions: int | None = None
     is_vector: bool = field(init=False, repr=False, compare=False)
+    row_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_vector", TASKS[self.task].answer == "vector")
+        names = tuple(name for name in ROW_FIELDS if name != "id" or self.with_id)
+        object.__setattr__(self, "row_fields", names)
         keep = self.keep or ()
         for position, name in enumerate(keep):
             if name in self.own_names:
