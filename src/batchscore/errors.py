@@ -85,8 +85,9 @@ EXIT_MEANINGS = {
 class BatchscoreError(Exception):
     """The base class of all errors that batchscore raises on purpose. Its text is written for people.
 
-    `text` is the message with its setting names still marked; use it if the message becomes part of another
-    one. `str()` gives the message with the names that Python callers use.
+    `text` is the message with its setting names still marked; use it (`message_of`) if the message becomes
+    part of another one or of a result, which a door words later. `str()` gives the message with the names
+    that Python callers use; a record, a page and MLflow hold that.
     """
 
     exit_code = ExitCode.ACTION_NEEDED

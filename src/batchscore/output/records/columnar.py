@@ -20,8 +20,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
-from batchscore.output.records.jsonl import DAMAGED, check_vector, error_fields, error_from, json_text
-from batchscore.output.records.schema import ROW_FIELDS, RecordSchema
+from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text
+from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
@@ -257,7 +257,7 @@ def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> I
     except StoreFailure as error:
         raise OutputError(f"cannot read {source}: {error.strerror}") from error
     except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
-        raise OutputError(f"{source}: cannot be read as Parquet ({error}); {DAMAGED}") from error
+        raise OutputError(f"{source}: cannot be read as Parquet ({error}); {damage_text(source)}") from error
 
 
 def _rows(

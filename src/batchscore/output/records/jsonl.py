@@ -17,18 +17,12 @@ import numpy as np
 import orjson
 
 from batchscore.errors import BrokenInvariant, ErrorCode, OutputError
-from batchscore.output.records.schema import ROW_FIELDS, RecordSchema
+from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
 Vector: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
-
-#: The end of a message about a damaged file of records.
-DAMAGED = (
-    "the file was changed or cut after it was written. Run `batchscore verify OUT --repair` to remove it, "
-    "then the same score command to score the missing rows"
-)
 
 _CHUNK_BYTES = 1 << 20
 _LONG_LINE = 8192
@@ -320,7 +314,7 @@ def _decode_lines(
         raise OutputError(f"cannot read {source}: {error.strerror}") from error
     except (KeyError, ValueError, TypeError) as error:
         raise OutputError(
-            f"{source}, line {line} is not {kind} record of this run ({error}); {DAMAGED}"
+            f"{source}, line {line} is not {kind} record of this run ({error}); {damage_text(source)}"
         ) from error
 
 

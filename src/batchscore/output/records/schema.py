@@ -6,7 +6,6 @@ each turn a `RecordSchema` into their own terms.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +13,13 @@ from typing import Any
 import orjson
 
 from batchscore.errors import InputError, UsageError, setting_name
+from batchscore.output.layout import verify_command
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.task import TASKS
+
+#: What a message says of a damaged part.
+DAMAGED = "the file was changed or cut after it was written."
 
 #: The fields of `Settled` with which every record begins, scores and errors, in all formats and the journal.
 #: The types are those of their values; the first decides the type of the column.
@@ -99,11 +102,22 @@ def first_record(part: Place) -> Mapping[str, Any]:
 
 def all_damage(part: Place) -> str:
     """Return how to see all damage of a part's output; nothing for a file that is in none."""
-    folder = part.parent.parent
-    if part.parent.name not in TASKS:
+    command = _verify_command(part)
+    return f" To see all damage, run: {command}" if command else ""
+
+
+def damage_text(part: Place) -> str:
+    """Return the end of a message about a damaged part, with the command that repairs its output."""
+    command = _verify_command(part, repair=True)
+    how = f" To remove it, so that the same score command scores its rows again, run: {command}"
+    return DAMAGED + how if command else DAMAGED
+
+
+def _verify_command(part: Place, *, repair: bool = False) -> str:
+    task, folder = part.parent.name, part.parent.parent
+    if task not in TASKS:
         return ""
-    out = folder.parent if folder.name == "errors" else folder
-    return f" To see all damage, run: {shlex.join(['batchscore', 'verify', str(out)])}"
+    return verify_command(folder.parent if folder.name == "errors" else folder, task, repair=repair)
 
 
 def schema_of(
