@@ -15,6 +15,7 @@ import orjson
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from batchscore.errors import ExitCode
 from batchscore.report.page import answers, vectors
 from batchscore.report.page.answers import answer_of, answer_stats, histogram
 from batchscore.report.page.markup import data, html, visible
@@ -295,7 +296,10 @@ def test_the_verdict_has_the_next_step() -> None:
     changed = {"exit_code": 1, "reason": "a has changed since it was scored. Add incremental"}
     assert said(FileAccount("a", "partial", 9, 3, 0, 0), **changed)[2] == "batchscore score d --incremental"
     assert said(FileAccount("a", "not_started", 0, 0, 0, 0))[:2] == ("look", "No row was scored")
-    assert said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=1)[0] == "bad"
+    for code in ExitCode:
+        # The terminal decides by the same words.
+        kind, _, _ = said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=int(code))
+        assert kind == ("bad" if code in {1, 2, 3} else "look"), code
     assert said()[0] == "bad"
     limited = {
         "reason": "--limit was reached",
