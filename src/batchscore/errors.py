@@ -91,9 +91,8 @@ EXIT_MEANINGS = {
 class BatchscoreError(Exception):
     """The base class of all errors that batchscore raises on purpose. Its text is written for people.
 
-    `text` is the message with its setting names still marked; use it (`message_of`) if the message becomes
-    part of another one or of a result, which a door words later. `str()` gives the message with the names
-    that Python callers use; a record, a page and MLflow hold that.
+    `text` is the message with its setting names still marked; use it if the message becomes part of another
+    one. `str()` gives the message with the names that Python callers use.
     """
 
     exit_code = ExitCode.ACTION_NEEDED
@@ -104,7 +103,10 @@ class BatchscoreError(Exception):
 
 
 def message_of(error: BaseException) -> str:
-    """Return an error's message as part of another one: setting names stay marked, and it is never empty."""
+    """Return an error's message as part of another one, or of a result that a door words later.
+
+    Setting names stay marked, and it is never empty. Records, pages and MLflow have no door: they hold `str()`.
+    """
     return error.text if isinstance(error, BatchscoreError) else str(error) or type(error).__name__
 
 
