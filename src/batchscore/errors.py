@@ -105,7 +105,8 @@ class BatchscoreError(Exception):
 def message_of(error: BaseException) -> str:
     """Return an error's message as part of another one, or of a result that a door words later.
 
-    Setting names stay marked, and it is never empty. Records, pages and MLflow have no door: they hold `str()`.
+    Setting names stay marked, and it is never empty. Records, pages and MLflow, which have no door, hold
+    `str()`.
     """
     return error.text if isinstance(error, BatchscoreError) else str(error) or type(error).__name__
 
