@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def one_message(run: Finished) -> str:
     """Return the only line of output."""
     assert not run.stdout
-    (line,) = run.stdout.splitlines()
+    (line,) = run.stderr.splitlines()
     return line.removeprefix("batchscore: ")
 
 
@@ -70,7 +70,9 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
     vectors = [*chat[:-1], "embeddings"]
     expected = {
         ("score", *chat[2:]): "INPUT is missing",
-        (*chat[:4],): "--task and --model are missing. Set them directly, with BATCHSCORE_TASK and BATCHSCORE_MODEL or in",
+        (
+            *chat[:4],
+        ): "--task and --model are missing. Set them directly, with BATCHSCORE_TASK and BATCHSCORE_MODEL",
         (*chat[:4], "-m", "summries"): "(summries is not a folder of a saved model.)",
         (*chat, "--limit", "0"): "--limit is 0; it must be at least 1",
         (*chat, "--max-concurrency", "many"): "'many' is not a valid integer",

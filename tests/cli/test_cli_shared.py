@@ -186,7 +186,7 @@ def test_a_worker_that_finds_a_changed_file_says_what_to_do(
         assert "--incremental" not in said
         assert "--overwrite" not in said
     # Whoever does as it says is through.
-    named = re.search(r"with (\S+) in their names in (\S+), (\S+) and (\S+) of the output", changed.stderr)
+    named = re.search(r"with (\S+) in their names in (\S+), (\S+) and (\S+) of the output", changed.said)
     assert named is not None, changed
     for folder in named.groups()[1:]:
         for path in Path("out", folder).glob(f"*{named[1]}*"):
