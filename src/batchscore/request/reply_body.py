@@ -21,7 +21,7 @@ ACCEPTED_ENCODINGS = "gzip, deflate"
 MOST_ERROR_BYTES = 2**20
 
 #: The unfinished replies of a run hold about this much; beyond it, they are read one after the other.
-MOST_HELD_BYTES = 64 * 2**20
+MOST_HELD_BYTES = 32 * 2**20
 
 #: JSON has at least this many bytes per value, except to fill memory: a value takes about 60 bytes there.
 BYTES_PER_VALUE = 16

@@ -40,7 +40,8 @@ CONNECT_SECONDS = 30.0
 #: Azure closes idle connections after about a minute; one must not be used at the moment it closes.
 KEEP_ALIVE_SECONDS = 45.0
 
-#: A reply with vectors has megabytes; a small buffer would pause and resume reading many times.
+#: A reply with vectors has megabytes, so a small buffer pauses and resumes reading many times; but each of
+#: several hundred connections may fill a large one.
 READ_BYTES = 2**17
 
 #: A reply has a few headers of a few words, but policies and cookies of gateways are long.
