@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -19,7 +20,8 @@ from batchscore.report.page.markup import data, html, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, TaskData
 from batchscore.report.page.page import page, source
 from batchscore.report.page.runs import RecordedRun, run_from
-from batchscore.report.page.time_axis import time_axis
+from batchscore.report.page.tables import state_text
+from batchscore.report.page.time_axis import ticks_of, time_axis
 from batchscore.report.page.vectors import Origin, map_of
 from batchscore.report.page.verdict import verdict
 from batchscore.report.timeline import Timeline
@@ -234,6 +236,43 @@ def test_runs_on_one_axis_lose_nothing(starts: list[tuple[int, int]]) -> None:
     assert round(found.total("requests")) == sum(seconds * 10 for _, seconds in starts)
     assert sum(map(Counter.total, found.steps)) == sum(seconds * 10 for _, seconds in starts)
     assert len(found.labels) == len(found.seconds)
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "clock", "ticks"),
+    [
+        (6, 0.25, "elapsed", ["0 s", "0.25 s", "0.5 s", "0.75 s", "1 s", "1.25 s"]),
+        (16, 0.25, "elapsed", ["0 s", "0.5 s", "1 s", "1.5 s", "2 s", "2.5 s", "3 s", "3.5 s"]),
+        (
+            120,
+            1.0,
+            "elapsed",
+            ["0 s", "15 s", "30 s", "45 s", "1 min", "1 min 15 s", "1 min 30 s", "1 min 45 s"],
+        ),
+        (100, 33.0, "elapsed", ["0 s", "10 min", "20 min", "30 min", "40 min", "50 min"]),
+        (
+            120,
+            7.0,
+            "UTC",
+            ["10:02:00", "10:04:00", "10:06:00", "10:08:00", "10:10:00", "10:12:00", "10:14:00"],
+        ),
+    ],
+)
+def test_ticks_are_at_round_times(count: int, width: float, clock: str, ticks: list[str]) -> None:
+    first = 0.0 if clock == "elapsed" else 1_795_168_873.0  # 10:01:13
+    found = ticks_of(first + width * np.arange(count), np.full(count, width), clock)
+    assert len(found) == count
+    assert [each for each in found if each] == ticks
+
+
+def test_a_deployment_that_answered_nothing_is_not_up() -> None:
+    assert (
+        state_text({"state": "up", "requests": 3, "failed_requests": 2, "refused": 1})
+        == "no request succeeded"
+    )
+    assert state_text({"state": "up", "requests": 3, "failed_requests": 2}) == "up"
+    assert state_text({"state": "up", "requests": 0}) == "up"
+    assert state_text({"state": "down", "last_failure": "timeout", "requests": 1}) == "down timeout"
 
 
 def test_limits_add_up_over_machines_and_not_over_processes_of_one() -> None:
