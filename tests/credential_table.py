@@ -57,6 +57,7 @@ CREDENTIALS: dict[str, tuple[tuple[str, str, str, str], bool]] = {
     "`OPENAI_CUSTOM_HEADERS`": ((YES, YES, YES, YES), False),
     "Entra ID token, by `--auth entra`": ((YES, YES, NO, TYPED), False),
     "Entra ID token, by `auth` in the file": ((YES, YES, NO, TYPED), True),
+    "Entra ID token, by `OPENAI_API_TYPE=azure_ad`": ((YES, NO, NO, TYPED), False),
     "Key Vault secret, by `--api-key-from`": ((YES, YES, TYPED, TYPED), False),
     "Key Vault secret, by `api_key_from` in the file": ((YES, YES, TYPED, TYPED), True),
     "`BATCHSCORE_EAST_KEY`, by `key_variable`": ((YES, YES, YES, YES), True),

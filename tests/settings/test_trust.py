@@ -48,6 +48,8 @@ def test_every_setting_of_the_endpoint_is_decided_on() -> None:
         ({"param": {"temperature": 0, "response_format": {"$schema": "https://json-schema.org/x"}}}, set()),
         ({"param": {"tools": [{"type": "mcp", "server_url": "https://a.example"}]}}, {"param.tools"}),
         ({"param": {"data_sources": [{"environment": "a"}]}}, {"param.data_sources"}),
+        ({"model": "models:/m/3"}, {"model"}),
+        ({"model": "."}, {"model"}),
         ({"api-version": "v1", "auth": "none"}, {"api_version", "auth"}),
         ({"deployments": [{"rpm": 3}]}, {"deployments"}),
     ],

@@ -38,7 +38,7 @@ def settings_file(config: str | None, flags: Mapping[str, Any]) -> ConfigFile:
         trusted, problem = Path(os.devnull), error
     if problem is None and is_trusted(file, trusted):
         return file
-    names = ", ".join("[[deployments]]" if name == "deployments" else name for name in decisive)
+    names = ", ".join("[[deployments]]" if name == "deployments" else ascii(name)[1:-1] for name in decisive)
     reason = f"./{file.name} decides where requests go or what signs them ({names}), and nobody named it."
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise SettingsError(f"{reason} {how_to_name(file)}")

@@ -91,6 +91,11 @@ def value_text(value: Any) -> str:
     return type_name(value)
 
 
+def name_text(name: object) -> str:
+    """Return a name from a file for a message, with what a terminal would obey escaped."""
+    return repr(name)[1:-1] if isinstance(name, str) else str(name)
+
+
 def type_name(value: Any) -> str:
     """Return the type of a value with its article."""
     kind = "list" if isinstance(value, tuple) else type(value).__name__
@@ -229,7 +234,8 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
             if wanted is None:
                 hint = " API keys belong into the environment; key_variable names the variable."
                 hint = hint if "key" in str(name) else ""
-                raise UsageError(f"{where}: {name} is not one of {', '.join(DEPLOYMENT_KEYS)}.{hint}")
+                known = ", ".join(DEPLOYMENT_KEYS)
+                raise UsageError(f"{where}: {name_text(name)} is not one of {known}.{hint}")
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
             if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"

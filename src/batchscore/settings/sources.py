@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
-from batchscore.settings.checks import check_type
+from batchscore.settings.checks import KEY_VARIABLE, check_type, name_text
 from batchscore.settings.config_file import EMPTY_FILE, ConfigFile
 from batchscore.settings.declare import (
     CONFIG_FILE,
@@ -87,7 +87,7 @@ def drop_overridden(given: dict[str, Any], sources: dict[str, str], file: Config
     """
     of_file = {name for name, source in sources.items() if source == file.name}
     stronger = given.keys() - of_file
-    unused = (NEED_TRUST | {"deployment"}) & of_file if given.get("simulate") else set()
+    unused = NEED_TRUST & of_file if given.get("simulate") else set()
     if "deployments" in of_file - unused:
         tables = given["deployments"]
         if any(name in table for name in stronger.intersection(OTHER_SERVICE) for table in tables):
@@ -142,7 +142,9 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
         if not name.startswith(VARIABLE_PREFIX) or name in readable or not environ[name].strip():
             continue
         near = difflib.get_close_matches(name, readable, n=1, cutoff=0.75)
-        if only.get(name) == "flag":
+        if KEY_VARIABLE.fullmatch(name):
+            why = "no [[deployments]] table of this run names it as key_variable."
+        elif only.get(name) == "flag":
             flag = as_flag(name.removeprefix(VARIABLE_PREFIX).lower())
             why = f"it can only be set as a flag, {flag}."
         elif only.get(name) == "file":
@@ -162,7 +164,7 @@ def refuse_unknown(file: ConfigFile) -> None:
             near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             secret = " API keys belong into the environment." if "key" in key.lower() else ""
-            raise SettingsError(f"{file.name}: {key} is not a setting{hint or '.'}{secret}")
+            raise SettingsError(f"{file.name}: {name_text(key)} is not a setting{hint or '.'}{secret}")
         if declared.metadata["only"] == "flag":
             raise SettingsError(f"{file.name}: {key} can only be given as a flag, {as_flag(declared.name)}.")
 

@@ -38,6 +38,10 @@ def settings_to_trust(
     of_file = {name: value for name, value in given.items() if sources.get(name) == file.name}
     found = {name: value for name, value in of_file.items() if name in NEED_TRUST}
     found |= {name: of_file[name] for name in PLACES if names_host(of_file.get(name))}
+    model = of_file.get("model", "")
+    if ":/" in model or os.path.isdir(model):  # noqa: PTH112 - pathlib raises for names that no folder can have
+        # A saved model has parameters of its own.
+        found["model"] = model
     params = of_file.get("param", {})
     found |= {f"param.{key}": value for key, value in params.items() if names_host({key: value})}
     return found
