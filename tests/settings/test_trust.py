@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from batchscore.errors import SettingsError, UsageError
+from batchscore.settings.arguments import StoredSettings
 from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.sources import NEED_TRUST, gather
@@ -29,6 +30,8 @@ def test_every_setting_of_the_endpoint_is_decided_on() -> None:
         name for name, one in Settings.__dataclass_fields__.items() if one.metadata["group"] == "Endpoint"
     }
     assert of_endpoint == NEED_TRUST | scoring
+    # A saved model sets none of them.
+    assert not NEED_TRUST & StoredSettings.__annotations__.keys()
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,7 @@ def test_every_setting_of_the_endpoint_is_decided_on() -> None:
         ({"model": "."}, {"model"}),
         ({"api-version": "v1", "auth": "none"}, {"api_version", "auth"}),
         ({"deployments": [{"rpm": 3}]}, {"deployments"}),
+        ({"deployments": []}, set()),
     ],
 )
 def test_only_what_decides_about_hosts_and_credentials_needs_trust(
@@ -93,6 +97,12 @@ def test_flags_override_the_keys_of_tables(flags: dict[str, Any], left: object) 
     given, sources = gather(flags, environ={}, file=file)
     assert given.get("deployments") == left
     assert ("deployments" in sources) == (left is not None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are those of POSIX")
+def test_a_folder_or_a_pipe_is_not_read_unless_it_is_named() -> None:
+    os.mkfifo("batchscore.toml")
+    assert config_file(None, {}, here=True) == ConfigFile()
 
 
 def test_a_file_in_a_parent_folder_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

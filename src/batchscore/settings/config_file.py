@@ -48,7 +48,7 @@ def config_file(
     by = setting_name("config")
     if named is None:
         named, by = environ.get(CONFIG_VARIABLE, "").strip() or None, CONFIG_VARIABLE
-    if named is None and here and Path(CONFIG_FILE).exists():
+    if named is None and here and Path(CONFIG_FILE).is_file():
         named, by = CONFIG_FILE, ""
     if named is None:
         return EMPTY_FILE

@@ -36,7 +36,7 @@ def settings_to_trust(
     if not file.is_implicit:
         return {}
     of_file = {name: value for name, value in given.items() if sources.get(name) == file.name}
-    found = {name: value for name, value in of_file.items() if name in NEED_TRUST}
+    found = {name: value for name, value in of_file.items() if name in NEED_TRUST and value}
     found |= {name: of_file[name] for name in PLACES if names_host(of_file.get(name))}
     model = of_file.get("model", "")
     if ":/" in model or os.path.isdir(model):  # noqa: PTH112 - pathlib raises for names that no folder can have
