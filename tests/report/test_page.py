@@ -6,6 +6,8 @@ import json
 import shlex
 from collections import Counter
 from html.parser import HTMLParser
+from math import inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from batchscore.errors import ExitCode
 from batchscore.report.page import answers, vectors
 from batchscore.report.page.answers import answer_of, answer_stats, histogram
 from batchscore.report.page.markup import data, html, visible
-from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, TaskData
+from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page, source
 from batchscore.report.page.runs import RecordedRun, run_from
+from batchscore.report.page.sample import read_failures
 from batchscore.report.page.tables import state_text
 from batchscore.report.page.time_axis import ticks_of, time_axis
 from batchscore.report.page.vectors import Origin, map_of
@@ -331,7 +335,10 @@ def test_the_verdict_has_the_next_step() -> None:
     changed = {"exit_code": 1, "reason": "a has changed since it was scored. Add incremental"}
     assert said(FileAccount("a", "partial", 9, 3, 0, 0), **changed)[2] == "batchscore score d --incremental"
     assert said(FileAccount("a", "not_started", 0, 0, 0, 0))[:2] == ("look", "No row was scored")
-    assert said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=1)[0] == "bad"
+    for code in ExitCode:
+        # The terminal decides by the same words.
+        kind, _, _ = said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=int(code))
+        assert kind == ("bad" if code in {1, 2, 3} else "look"), code
     assert said()[0] == "bad"
     limited = {
         "reason": "--limit was reached",
@@ -408,3 +415,20 @@ def test_every_length_is_in_one_bar(lengths: list[int]) -> None:
     assert found is not None
     assert sum(found.counts) == len(lengths)
     assert len(found.starts) == len(found.counts) <= answers.MOST_BARS + 1
+
+
+def test_error_codes_of_earlier_versions_are_counted_under_their_present_names(tmp_path: Path) -> None:
+    codes = ["bad_reply", "invalid_response", "too_long", "connection", "of_a_later_version", "", None]
+    lines = [{"file": "a.csv", "row": row, "error": {"code": code}} for row, code in enumerate(codes)]
+    text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+    (tmp_path / "part.jsonl").write_bytes(text)
+    part = StoredPart("part.jsonl", len(text), len(lines))
+    account = FileAccount("a.csv", "complete", 7, 0, 7, 0, error_parts=(part,))
+    found = read_failures(tmp_path, [account], until=inf)
+    assert found.by_code == {
+        "invalid_response": 2,
+        "input_too_long": 1,
+        "connection_error": 1,
+        "of_a_later_version": 1,
+        "unknown": 2,
+    }
