@@ -39,9 +39,12 @@ def settings_to_trust(
     found = {name: value for name, value in of_file.items() if name in NEED_TRUST and value}
     found |= {name: of_file[name] for name in PLACES if names_host(of_file.get(name))}
     model = of_file.get("model", "")
-    if ":/" in model or os.path.isdir(model):  # noqa: PTH112 - pathlib raises for names that no folder can have
-        # A saved model has parameters of its own.
+    # A saved model has parameters of its own. pathlib raises for names that no folder can have.
+    if ":/" in model or os.path.isdir(os.path.expanduser(model)):  # noqa: PTH111, PTH112
         found["model"] = model
+    if of_file.get("track"):
+        # Without MLFLOW_TRACKING_URI, files of the working folder say where MLflow uploads to.
+        found["track"] = True
     params = of_file.get("param", {})
     found |= {f"param.{key}": value for key, value in params.items() if names_host({key: value})}
     return found
