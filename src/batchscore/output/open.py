@@ -38,6 +38,7 @@ from batchscore.output.spec import Output, OutputSpec
 from batchscore.rows import Listen, Notice
 from batchscore.settings.slices import OutputSettings
 from batchscore.stores import storage
+from batchscore.stores.links import through_link
 
 
 def open_ledger(
@@ -88,7 +89,7 @@ def open_ledger(
             refuse_to_lose(ledger.manifests, output.file, spec.files)
         elif output.file is not None:
             # Until the new run has finished, no file may look like its result.
-            storage.remove(output.file)
+            storage.remove(through_link(output.file))
         if overwrite:
             remove_next_versions(layout)
         effect = f"discarded {discarded:,} scores that {output.named} held"

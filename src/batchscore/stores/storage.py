@@ -26,6 +26,7 @@ from batchscore.errors import BrokenInvariant
 from batchscore.stores import objects
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
+from batchscore.stores.links import open_own, refuse_link
 
 #: The prefix of files that are being written.
 TEMPORARY = ".batchscore-"
@@ -147,7 +148,7 @@ def replace_file(path: Place) -> Iterator[Sink]:
 
 
 def _open_to_write(path: Path, how: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | how, 0o666)
+    return open_own(path, os.O_WRONLY | os.O_CREAT | how)
 
 
 def is_in_place(folder: Path) -> bool:
@@ -272,7 +273,9 @@ def sizes(folder: Place) -> dict[str, int]:
             return {entry.name: entry.size for entry in objects.list_entries(folder) if entry.is_file()}
         try:
             with os.scandir(folder) as scan:
-                return {entry.name: entry.stat().st_size for entry in scan if entry.is_file()}
+                # A link is no file of ours.
+                found = (entry for entry in scan if entry.is_file(follow_symlinks=False))
+                return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in found}
         except FileNotFoundError:
             return {}
 
@@ -283,8 +286,10 @@ def open_raw(path: Place) -> io.RawIOBase:
 
 
 def open_file(path: Place) -> BinaryIO:
-    """Open a file to read it from start to end; failures are an `OSError`."""
-    return io.BufferedReader(open_raw(path), _READ_BYTES)
+    """Open a file of ours to read it from start to end; failures are an `OSError`."""
+    if isinstance(path, StoredPath):
+        return io.BufferedReader(open_raw(path), _READ_BYTES)
+    return open(path, "rb", buffering=_READ_BYTES, opener=open_own)
 
 
 def chunks(path: Place) -> Iterator[bytes]:
@@ -306,6 +311,8 @@ def digest_of(path: Place) -> str:
 def digest_file(path: Place) -> str:
     """Return the digest of a file of ours; raises `OutputError`."""
     with explain_errors(path, "read"):
+        if isinstance(path, Path):
+            refuse_link(path)
         return digest_of(path)
 
 

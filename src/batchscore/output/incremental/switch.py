@@ -176,7 +176,7 @@ def link_or_copy(source: Place, target: Place) -> None:
         temporary = target.parent / f"{storage.TEMPORARY}{secrets.token_hex(8)}.tmp"
         with suppress(OSError):
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(source, temporary)
+            os.link(source, temporary, follow_symlinks=False)
             temporary.replace(target)
             # If both names are one file already, nothing was replaced.
             temporary.unlink(missing_ok=True)
