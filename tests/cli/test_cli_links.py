@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,3 +109,30 @@ def test_the_users_own_links_are_followed(batchscore: Cli, scored: list[str]) ->
     assert all(Path(name).is_symlink() for name in ("out", "s.jsonl", "m.parquet"))
     assert Path("real/s.jsonl").read_text().count("\n") == 2
     assert len(read_scores("s.jsonl")) == len(read_scores("m.parquet")) == len(read_scores("out")) == 2
+
+
+def test_the_end_says_which_links_of_the_input_were_followed(batchscore: Cli, scored: list[str]) -> None:
+    for name in ("data/sub", "private"):
+        Path(name).mkdir(parents=True)
+        Path(name, "a.csv").write_text("text\none\n")
+    Path("data/pics").symlink_to("../private")
+    Path("data/within").symlink_to("sub")
+    command = ["score", "data", *scored[2:]]
+    plain, followed, planned = batchscore.together(
+        [*command, "plain"], [*command, "all", "--follow-links", "--json"], ["plan", *command[1:], "p"]
+    )
+    assert [run.exit_code for run in (plain, followed, planned)] == [0, 0, 0]
+    out = "pics/: a link out of the input; --follow-links follows it"
+    assert f"skipped: {out}" in plain.stdout
+    assert f"skipped: {out}" in planned.stdout
+    assert "private" not in plain.stdout
+    private = {"name": "pics/", "target": str(Path("private").resolve())}
+    end = json.loads(followed.stdout.splitlines()[-1])
+    assert (end["rows"], end["links_followed"]) == (2, [private])
+    (record,) = (json.loads(path.read_bytes()) for path in Path("plain/runs").iterdir())
+    assert record["skipped"] == [
+        {"name": "pics/", "reason": out.partition(": ")[2].replace("--follow-links", "follow_links")}
+    ]
+    assert record["links_followed"] == []
+    (record,) = (json.loads(path.read_bytes()) for path in Path("all/runs").iterdir())
+    assert record["links_followed"] == [private]
