@@ -23,7 +23,7 @@ from batchscore.settings.declare import as_flag
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import own_folder
+from batchscore.stores.this_machine import own_folder
 from batchscore.task import TASKS
 
 _PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")

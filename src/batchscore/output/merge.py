@@ -33,6 +33,7 @@ from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.links import through_link
 
 _BATCH_ROWS = 1024
@@ -60,6 +61,7 @@ def merge_output(
     there or a part is not as its manifest says, `InputError` if there are no scores.
     """
     refuse_other_suffix(file)
+    sweep_abandoned(through_link(file).parent)
     folder = output_folder(named)
     task = task_of(folder, named, task)
     manifests = read_manifests(Layout(folder, task, ""))

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscore.stores.errors import explain_errors
+from batchscore.stores.half_written import TEMPORARY
 from batchscore.stores.links import open_own, read_own
-from batchscore.stores.storage import TEMPORARY
 
 try:
     import fcntl

@@ -31,6 +31,7 @@ from batchscore.report.tracking.figures import (
     text_of,
     totals,
 )
+from batchscore.report.words import csv_cell
 from batchscore.rows import DeploymentState, Event, FileFinished, Heartbeat, Listen, Notice
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import mask_text
@@ -272,7 +273,8 @@ class TrackingRun:
 def write_table(files: Sequence[FileFinished], path: Path) -> Path:
     """Write the results of the files as a table that MLflow can show."""
     with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as sink:
-        writer = csv.writer(sink)
+        # In quotes: some spreadsheets split cells at semicolons.
+        writer = csv.writer(sink, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(COLUMNS)
-        writer.writerows([getattr(file, column) for column in COLUMNS] for file in files[:MOST_LINES])
+        writer.writerows([csv_cell(getattr(file, name)) for name in COLUMNS] for file in files[:MOST_LINES])
     return path
