@@ -13,6 +13,14 @@ from batchscore.errors import duration_text
 
 FORMULA_STARTS = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
 
+#: Of OpenAI and Azure, vLLM and TGI, Anthropic, Mistral, Google and DeepSeek; `None` and `several` are ours.
+_REASONS = """
+stop length content_filter tool_calls function_call abort eos_token stop_sequence end_turn max_tokens
+tool_use refusal model_length error STOP MAX_TOKENS SAFETY RECITATION OTHER insufficient_system_resource eos
+None several
+"""
+FINISH_REASONS = frozenset(_REASONS.split())
+
 #: Names of deployments are shortened to this many characters.
 LONGEST_NAME = 32
 
@@ -34,6 +42,11 @@ def csv_cell(value: Any) -> Any:
     Those are `=`, `+`, `-` and `@` (also in full width), tab and line breaks; a `'` before them shows them.
     """
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def finish_reason_text(reason: str) -> str:
+    """Return a finish reason that services are known to give; any other may be a word of the prompt."""
+    return reason if reason in FINISH_REASONS else "other"
 
 
 def large_count_text(count: float) -> str:
