@@ -103,9 +103,9 @@ def test_a_secret_parameter_is_shown_nowhere(batchscore: Cli, files: Files, depl
         [*command, *params, "-o", "json", "--json"],
     )
     assert (plain.exit_code, events.exit_code) == (3, 3)
-    assert "(put the secret in the place of ***)" in plain.stderr
-    assert "--param 'pwd=***'" in plain.stderr
-    assert "--param seed=7" in plain.stderr
+    assert "(put the secret in the place of ***)" in plain.said
+    assert "--param 'pwd=***'" in plain.said
+    assert "--param seed=7" in plain.said
     assert MARKER not in plain.said + events.said
     for path in [path for folder in ("out", "json") for path in Path(folder).rglob("*") if path.is_file()]:
         assert MARKER.encode() not in path.read_bytes(), path
