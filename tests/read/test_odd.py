@@ -26,6 +26,8 @@ def test_an_odd_file_gives_what_its_expectation_says(name: str) -> None:
     assert list(found.columns) == expected["columns"]
     assert list(found.text_columns) == expected.get("text_columns", expected["columns"])
     assert found.headerless is expected.get("headerless", False)
+    if "notes" in expected:
+        assert list(found.notes) == expected["notes"]
 
 
 def test_every_odd_file_has_its_expectation() -> None:

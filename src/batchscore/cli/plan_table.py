@@ -226,6 +226,8 @@ def notes(plan: Plan) -> Iterator[str]:
         rows = sum(one.total(name) for one in found.files)
         if rows:
             yield remark.format(count_text(rows, "row"))
+    said = [(name, text) for text, name in plan.survey.said]
+    yield from limited_list("read", said, "--json lists all")
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
     unreadable += [(each.name, each.reason) for each in plan.survey.problems]
     yield from limited_list("cannot be scored (completely)", unreadable, "--json lists all")
@@ -282,6 +284,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             {"file": one.name, "problem": name_settings(one.reason, as_flag)} for one in plan.survey.problems
         ],
         "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
+        "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in plan.survey.said],
         "seconds": round(plan.seconds, 3),
     }
 

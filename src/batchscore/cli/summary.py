@@ -32,7 +32,7 @@ MOST_LISTED = 5
 def summary(run: RunResult, *, words: Sequence[str]) -> str:
     """Return the closing lines; the last one has the next command. `words` are those after `batchscore`."""
     end, now = run.outcome, run.statistics
-    lines = [headline(run), *failures(run)]
+    lines = [headline(run), *readings(run), *failures(run)]
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
     lines += requests_and_cost(run)
@@ -83,6 +83,12 @@ def headline(run: RunResult) -> str:
     if unstarted:
         counts.append(f"{count_text(unstarted, 'file')} not started")
     return f"{task}: {count_text(done, 'row')} done, {', '.join(counts)}"
+
+
+def readings(run: RunResult) -> list[str]:
+    """Return how files were read if that is not plain, and which column was taken by itself."""
+    said = [(name, text) for text, name in run.survey.said]
+    return [f"  {line}" for line in limited_list("read", said, f"all are listed in {run.record}")]
 
 
 def failures(run: RunResult) -> list[str]:
@@ -207,6 +213,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
             {"file": file.file, "problem": name_settings(file.problem, as_flag)} for file in end.unreadable
         ],
         "skipped": [{"name": each.name, "reason": each.reason} for each in run.survey.skipped],
+        "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in run.survey.said],
         "errors_by_code": dict(now.errors),
         "finish_reasons": dict(now.finish_reasons),
         "requests": now.requests,

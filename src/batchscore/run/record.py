@@ -105,6 +105,7 @@ def write_record(
             for file in outcome.files
         ],
         "skipped": [{"name": each.name, "reason": each.reason} for each in result.survey.skipped],
+        "read_as": [{"files": name, "how": name_settings(text)} for text, name in result.survey.said],
         "repeated_ids": outcome.repeated_ids,
         "versions": versions(),
         # Hundreds of figures on one line.

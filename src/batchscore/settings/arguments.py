@@ -55,12 +55,20 @@ class RowSettings(StoredSettings, total=False):
     usage: bool
     raw: bool
     max_row_bytes: int
+    drop_last_assistant: bool
 
 
 class FileSettings(RowSettings, total=False):
     """Settings for files: all but `task`, `model` and `output`."""
 
     txt: str
+    encoding: str
+    delimiter: str
+    quote: str
+    escape: str
+    no_header: bool
+    skip_lines: int | None
+    records: str | None
     id: str | None
     keep: str | Sequence[str]
     format: str
