@@ -213,7 +213,8 @@ def lines(files: Iterable[Path]) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for one in sorted(files, reverse=True)
-        for line in one.read_text("utf-8").splitlines()
+        for line in one.read_text("utf-8").split("\n")
+        if line
     ]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchscore.report.advice import RunState, next_step
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
 from simulated import Deployment
 
@@ -71,6 +73,14 @@ def test_the_next_command_works_after_the_input_is_fixed(
         0,
         "chat: 3 rows of 1 file: 3 scored, 0 failed, 2 done by earlier runs",
     )
+
+
+def test_after_edits_the_next_command_is_incremental_also_beside_unreadable_files() -> None:
+    state = RunState(task="chat", output="out", command=["batchscore", "score"], unreadable=True)
+    assert next_step(state).command == "batchscore score"
+    edited = replace(state, failed=1, codes=["unreadable_row"])
+    assert next_step(edited).command == "batchscore score --incremental"
+    assert next_step(replace(edited, takes_incremental=False)).command == ""
 
 
 def test_names_of_files_do_not_act_as_names_of_settings(

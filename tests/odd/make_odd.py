@@ -224,7 +224,7 @@ odd(
     ID_TEXT,
     two(("1", "caf\xe9")),
     options={"encoding": "windows-1252"},
-    notes=["encoding cp1252"],
+    notes=["encoding windows-1252"],
 )
 for suffix, data in {
     "csv": b"id,text\n1,tea\n2,caf\xe9\n",

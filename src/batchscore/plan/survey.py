@@ -14,6 +14,7 @@ from batchscore.errors import InputError, UnreadableFile, UsageError, setting_na
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.columns import path_of, resolve, shorten_names
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
+from batchscore.read.encoding import with_encoding
 from batchscore.read.files import SkippedFile, find_files
 from batchscore.read.formats import FORMATS
 from batchscore.read.input_file import InputFile
@@ -86,8 +87,11 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     unfit: list[SkippedFile] = []
     headed = 0
     columns: dict[str, None] = {}
-    for file in found.files:
+    for listed in found.files:
+        file = listed
         try:
+            if FORMATS[file.suffix].layout != "footer":
+                file = with_encoding(file, options)
             with open_rows(file, options) as table:
                 ready.append(ReadyFile(file, builder_for(table, spec, reserved), table.notes))
                 columns.update(dict.fromkeys(table.columns))
@@ -127,7 +131,8 @@ def has_late_column(file: InputFile, options: ReadOptions, name: str) -> bool:
     """Whether rows after the first ones have a column of this name."""
     try:
         with open_rows(file, options) as table:
-            return table.varies and name in resolve(table, [(name, "keep")], table.rows) | {name: ""}
+            resolve(table, [(name, "keep")], table.rows)
+            return True
     except (InputError, UnreadableFile):
         return False
 

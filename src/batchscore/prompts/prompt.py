@@ -183,8 +183,9 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         names = {spec.text_field: choice.column}
     own = [names.get(name, name) for name in spec.fields]
     of_system = [names.get(name, name) for name in spec.of_system]
-    paths: dict[str, str] = {}
+    of_id = [] if spec.id is None else [(spec.id, "id")]
     if table.headerless:
+        paths = resolve(table, of_id, ())
         refuse_two_columns(table, own, "prompt" if spec.messages is None else "messages")
         # A headerless text fills only one column, which prompt and system message may both name.
         refuse_two_columns(table, [*own, *of_system], "system")
@@ -193,11 +194,9 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         of_prompt = "prompt" if spec.messages is None else "messages"
         wanted = [(choice.column, "column")] if choice is not None else []
         wanted += [(name, of_prompt) for name in own] + [(name, "system") for name in of_system]
-        paths = resolve(table, wanted, rows)
+        paths = resolve(table, wanted + of_id, rows)
         paths |= {name: path for name in spec.keep if (path := path_of(table, name)) not in {None, name}}
         paths |= {name: name for name in spec.keep if "." in name}
-    if spec.id is not None:
-        paths |= resolve(table, [(spec.id, "id")], rows)
     column = None if choice is None else choice.column
     return PromptBuilder(
         render=render_for(spec, column, names, is_ready=is_ready(table, spec, column, sample)),

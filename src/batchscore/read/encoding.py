@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from batchscore.errors import UnreadableFile, setting_name
 from batchscore.read.input_file import UTF_8, InputFile
-from batchscore.read.options import AUTO
+from batchscore.read.options import AUTO, ReadOptions
 from batchscore.read.stream import BLOCK, UTF_16_TEXT, beginning, is_cut_utf8, looks_like, raw_blocks
 
 #: First bytes → encoding; UTF-32 before UTF-16, because it starts with the same mark.
@@ -26,13 +26,19 @@ _MARKS = (
 _NOT_WINDOWS = frozenset(b"\x81\x8d\x8f\x90\x9d")
 
 
-def with_encoding(file: InputFile, wanted: str) -> InputFile:
-    """Return the file with its encoding, read from its beginning unless `wanted` names it.
+def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
+    """Return a text file with its encoding, read from its beginning unless the options name it.
 
     Raises `UnreadableFile` if the beginning is in none of the encodings that can be recognized.
     """
-    if wanted != AUTO:
-        return replace(file, encoding=codecs.lookup(wanted).name)
+    if file.encoding is not None:
+        return file
+    if options.encoding != AUTO:
+        name = codecs.lookup(options.encoding).name
+        name = (
+            UTF_8 if name.startswith(UTF_8) else name if name.startswith("utf") else options.encoding.lower()
+        )
+        return replace(file, encoding=name)
     with raw_blocks(file) as blocks:
         head, whole = beginning(blocks, BLOCK)
     mark = next((name for mark, name in _MARKS if head.startswith(mark)), None)
@@ -40,7 +46,7 @@ def with_encoding(file: InputFile, wanted: str) -> InputFile:
         return replace(file, encoding=mark)
     if is_cut_utf8(head, whole=whole):
         wide = _wide(head[:4096])
-        return file if wide is None else replace(file, encoding=wide)
+        return replace(file, encoding=wide or UTF_8)
     if looks_like(head) not in {None, UTF_16_TEXT}:
         return file  # reading it says what it is
     wide = _wide(head[:4096])

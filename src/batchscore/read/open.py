@@ -20,8 +20,8 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     known = FORMATS[file.suffix]
     if known.layout == "footer":
         return known.reader(file, options)
-    file = with_encoding(file, options.encoding)
+    file = with_encoding(file, options)
     table = known.reader(file, options)
-    if file.encoding != UTF_8:
+    if file.encoding not in {None, UTF_8}:
         table = replace(table, notes=(f"encoding {file.encoding}", *table.notes))
     return table

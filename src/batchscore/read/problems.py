@@ -22,10 +22,10 @@ def unreadable_row(file: str, number: int, message: str) -> UnreadableRow:
     return UnreadableRow(file, number, RowError(ErrorCode.UNREADABLE_ROW, text))
 
 
-def not_utf8_row(file: str, number: int, encoding: str = UTF_8) -> UnreadableRow:
+def not_utf8_row(file: str, number: int, encoding: str | None = UTF_8) -> UnreadableRow:
     """Return the error of a row in another encoding."""
     message = "it holds bytes that are not UTF-8: convert the file, for example with iconv"
-    if encoding != UTF_8:
+    if encoding not in {None, UTF_8}:
         message = f"it holds bytes that are not {encoding}"
     return unreadable_row(file, number, message)
 

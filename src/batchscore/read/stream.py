@@ -135,20 +135,20 @@ def text_blocks(file: InputFile, *, size: int = BLOCK, cap: int | None = None) -
     file.
     """
     with raw_blocks(file) as blocks:
-        text = blocks if file.encoding == UTF_8 else _to_utf8(file, blocks)
+        text = blocks if file.encoding in {None, UTF_8} else _to_utf8(file, file.encoding, blocks)
         yield _cut_blocks(_check_text(file, text), min(size, BLOCK), cap)
 
 
-def _to_utf8(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    wide = file.encoding.startswith(("utf-16", "utf-32"))
+def _to_utf8(file: InputFile, encoding: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    wide = encoding.startswith(("utf-16", "utf-32"))
     errors = "surrogatepass" if wide else "surrogateescape"
-    decode = codecs.getincrementaldecoder(file.encoding)(errors).decode
+    decode = codecs.getincrementaldecoder(encoding)(errors).decode
     try:
         for block in blocks:
             yield decode(block).encode(errors=errors)
         yield decode(b"", final=True).encode(errors=errors)
     except UnicodeError as error:
-        raise UnreadableFile(file.name, f"it is not {file.encoding}, or breaks off") from error
+        raise UnreadableFile(file.name, f"it is not {encoding}, or breaks off") from error
 
 
 def _gunzip(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:

@@ -108,6 +108,8 @@ def next_step(state: RunState) -> NextStep:
         return after_edit(state, "To score new or changed rows", command)
     if state.stopped:
         return run_again("Fix this. To resume" if state.must_act else "To resume", command)
+    if state.unreadable and BY_EDIT.intersection(state.codes):
+        return after_edit(state, "Fix or remove these files, and fix the failed rows. To resume", command)
     if state.unreadable:
         return run_again("Fix or remove these files. To resume", command)
     if state.transient:
