@@ -177,8 +177,9 @@ def test_plain_texts_in_messages_are_sent_only_if_the_column_is_named() -> None:
 
 def test_the_answer_at_the_end_of_a_conversation_is_not_sent() -> None:
     file = {"a.jsonl": [{"messages": TALK}]}
-    assert "--drop_last_assistant leaves it out" in refused(file, "chat")
+    assert "Give --drop_last_assistant to leave it out" in refused(file, "chat")
     assert sent(surveyed(file, "chat", drop_last_assistant=True)) == [TALK[:1]]
+    assert sent(surveyed(file, "chat", drop_last_assistant=False)) == [TALK]
     late = {"a.jsonl": [*({"messages": TALK[:1]} for _ in range(150)), {"messages": TALK}]}
     assert sent(surveyed(late, "chat"))[-1] == "invalid_messages"
 

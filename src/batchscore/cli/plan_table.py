@@ -300,5 +300,5 @@ def file_fields(figures: FileFigures) -> dict[str, Any]:
         "to_ask": figures.total("prompts"),
         **{name: figures.total(name) for name in ROW_COUNTS},
         "prompt_tokens": round(figures.tokens),
-        "problem": figures.problem,
+        "problem": name_settings(figures.problem, as_flag),
     }

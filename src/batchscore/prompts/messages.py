@@ -65,7 +65,7 @@ def render_messages_file(messages: Sequence[Mapping[str, Any]], names: Mapping[s
 
 
 def render_ready_messages(
-    column: str, system: Template | None, *, drop_last_assistant: bool = False
+    column: str, system: Template | None, *, drop_last_assistant: bool | None = None
 ) -> Render:
     """Render a column of whole conversations: lists of messages, or their JSON."""
 
@@ -84,11 +84,9 @@ def render_ready_messages(
         reason = why_invalid(messages)
         if reason or not isinstance(messages, list):
             return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column {reason}.")
-        if messages[-1]["role"] == ASSISTANT:
+        if drop_last_assistant is not False and messages[-1]["role"] == ASSISTANT:
             if not drop_last_assistant:
-                message = (
-                    f"The {column} column ends with the assistant's message (drop_last_assistant omits it)."
-                )
+                message = f"The {column} column ends with the assistant's message (see drop_last_assistant)."
                 return RowError(ErrorCode.INVALID_MESSAGES, message)
             # `weight` is for training, and services refuse it.
             messages = [{key: item for key, item in one.items() if key != "weight"} for one in messages[:-1]]

@@ -58,7 +58,7 @@ class PromptSpec:
     `prompt` and `system` are templates; `messages` is a list of chat messages whose texts are templates. With
     `text_field`, the template's field of that name holds the text, and `column` may name its column. `id` and
     `keep` name the columns that go into records; `keep == ("*",)` means all. `drop_last_assistant`:
-    conversations are sent without the answer at their end.
+    whether conversations are sent without the answer at their end; `None` if that is an error.
     """
 
     task: Task
@@ -69,7 +69,7 @@ class PromptSpec:
     id: str | None = None
     keep: tuple[str, ...] = ()
     text_field: str | None = None
-    drop_last_assistant: bool = False
+    drop_last_assistant: bool | None = None
 
     @property
     def of_system(self) -> tuple[str, ...]:
@@ -245,10 +245,11 @@ def is_ready(table: Table, spec: PromptSpec, column: str | None, sample: Sequenc
     cells = [named_row(values, {column: column}).get(column) for values in sample]
     if not holds_conversations(cells):
         return False
-    if not spec.drop_last_assistant and any(map(ends_with_answer, cells)):
+    if spec.drop_last_assistant is None and any(map(ends_with_answer, cells)):
         raise InputError(
-            f"conversations in its column {column!r} end with the assistant's message, which would be sent "
-            f"along: {setting_name('drop_last_assistant')} leaves it out."
+            f"conversations in its column {column!r} end with the assistant's message. Give "
+            f"{setting_name('drop_last_assistant')} to leave it out, or set that to false in a "
+            "settings file or a variable to send it along."
         )
     return True
 

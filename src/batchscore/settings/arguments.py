@@ -55,7 +55,7 @@ class RowSettings(StoredSettings, total=False):
     usage: bool
     raw: bool
     max_row_bytes: int
-    drop_last_assistant: bool
+    drop_last_assistant: bool | None
 
 
 class FileSettings(RowSettings, total=False):

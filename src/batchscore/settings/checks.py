@@ -183,7 +183,7 @@ def check_prompt(chosen: Settings) -> None:
     message = "{max_tokens} is for completions and chat; embeddings have no answer to limit."
     refuse(vectors and chosen.max_tokens is not None, message)
     message = "{drop_last_assistant} is for {task} chat, not {own}."
-    refuse(chosen.drop_last_assistant and not task.takes_messages, message, own=task.name)
+    refuse(chosen.drop_last_assistant is not None and not task.takes_messages, message, own=task.name)
     refuse(not vectors and chosen.dimensions is not None, "{dimensions} is for {task} embeddings.")
 
 

@@ -45,7 +45,7 @@ class PromptSettings:
     text_field: str | None
     id: str | None
     keep: tuple[str, ...]
-    drop_last_assistant: bool
+    drop_last_assistant: bool | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
