@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from batchscore.errors import InputError, OutputError, UsageError
+from batchscore.errors import InputError, OutputError, UsageError, message_of
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT
 from batchscore.settings.checks import value_text
@@ -53,7 +53,7 @@ def read_scores(out: str | os.PathLike[str], task: str | None = None) -> pd.Data
     try:
         return _frame(Path(out) if isinstance(out, os.PathLike) else place_of(out), task)
     except OutputError as error:  # of a store; its reason is for people
-        raise InputError(str(error)) from error
+        raise InputError(message_of(error)) from error
     except StoreFailure as error:
         raise InputError(f"{out}: {error.strerror}") from error
 

@@ -51,6 +51,7 @@ class OutputSpec:
     `fingerprint` holds what determines a record. `shared`: several workers write at the same time. `files`
     are the places of the input files by their names in records, in input order; with `base_dir` these names
     alone tell two files apart. `inputs_change`: a file that was scored may have new or changed rows.
+    `limited`: the run scores some rows only.
     """
 
     layout: Layout
@@ -62,6 +63,7 @@ class OutputSpec:
     scratch: Path | None = None
     shared: bool = False
     inputs_change: bool = False
+    limited: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     base_dir: bool = True
 
@@ -99,6 +101,7 @@ def output_spec(
         scratch=None if settings.scratch_dir is None else Path(settings.scratch_dir),
         shared=settings.shared_output,
         inputs_change=settings.incremental,
+        limited=settings.limit is not None,
         files=files,
         base_dir=settings.base_dir is not None,
     )
