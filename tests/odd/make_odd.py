@@ -296,6 +296,34 @@ odd(
     two(("1", "a"), ("2", "b")),
     notes=["the delimiter at the end of each row left out"],
 )
+odd(
+    "delimiters-at-the-end-of-rows.csv",
+    b"id,text\n1,a,,\n2,,,\n",
+    ID_TEXT,
+    two(("1", "a"), ("2", "")),
+    notes=["the delimiter at the end of each row left out"],
+)
+odd(
+    "delimiter-at-the-end-of-the-header.csv",
+    b"id,text,\n1,a\n2,b\n",
+    ID_TEXT,
+    two(("1", "a"), ("2", "b")),
+    notes=["the delimiter at the end of the header left out"],
+)
+odd(
+    "decimal-commas.csv",
+    b"id;text\n1;3,5\n2;4,5\n",
+    ID_TEXT,
+    two(("1", "3,5"), ("2", "4,5")),
+    notes=SEMICOLONS,
+)
+odd(
+    "quotes-at-the-start-of-texts.tsv",
+    b'id\ttext\n1\t"quoted" start\n2\t"unclosed\n',
+    ID_TEXT,
+    two(("1", '"quoted" start'), ("2", '"unclosed')),
+    notes=["quote none"],
+)
 SEP = ["delimiter ;, 1 line before the header left out"]
 odd("sep-line-saved-again.csv", b"sep=;;\r\nid;text\r\n1;a\r\n", ID_TEXT, two(("1", "a")), notes=SEP)
 odd("sep-line-saved-with-commas.csv", b'"sep=;",\r\nid;text\r\n1;a\r\n', ID_TEXT, two(("1", "a")), notes=SEP)
@@ -769,6 +797,12 @@ wrapped(
     {"schema": {"fields": [{"name": "id"}, {"name": "text"}]}, "data": RECORDS},
     "records in 'data'",
 )
+wrapped(
+    "wrapped-columns.json",
+    {"v": "1", "data": {"id": ["a", "b"], "text": ["one", "two"]}},
+    "records in 'data'",
+)
+wrapped("list-of-more-text.json", {"v": "1", "texts": ["one", "two"]}, problem="name the list with")
 KEYED = "an object of records, whose keys are the column 'key'"
 wrapped(
     "map-of-records.json",

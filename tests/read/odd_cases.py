@@ -12,7 +12,13 @@ CASES: dict[str, tuple[str, ...]] = {
         f"{SURVEY}test_in_a_folder_each_file_may_have_the_column_late_or_not_at_all",
     ),
     "02 quotes that are part of texts": (
-        *("quotes-in-texts.tsv", "quotes-in-texts.csv", "quotes-none.tsv", "quotes-meant.tsv"),
+        *(
+            "quotes-in-texts.tsv",
+            "quotes-in-texts.csv",
+            "quotes-none.tsv",
+            "quotes-meant.tsv",
+            "quotes-at-the-start-of-texts.tsv",
+        ),
         *("late-quotes-in-texts.tsv", "letters-over-several-lines.csv", "quote-inside-a-cell.csv"),
     ),
     "03 quotes after a backslash": ("escaped-quotes.csv", "path-at-the-end-of-a-quote.csv"),
@@ -21,7 +27,14 @@ CASES: dict[str, tuple[str, ...]] = {
     "15 records in a member": (
         *("wrapped-data.json", "wrapped-deep.json", "wrapped-beside-nothing.json", "wrapped-alone.json"),
         *("wrapped-nothing.json", "wrapped-twice.json", "wrapped-or-a-row.json", "wrapped-texts.json"),
-        *("wrapped-arrays.json", "named-records.json", "named-nothing.json", "named-itself.json"),
+        *(
+            "wrapped-arrays.json",
+            "wrapped-columns.json",
+            "list-of-more-text.json",
+            "named-records.json",
+            "named-nothing.json",
+            "named-itself.json",
+        ),
     ),
     "16 requests for the Batch API": (f"{SURVEY}test_a_batch_file_is_known_and_its_inner_column_is_taken",),
     "17 conversations with their answers": (
@@ -31,10 +44,17 @@ CASES: dict[str, tuple[str, ...]] = {
         f"{SURVEY}test_an_id_or_a_mostly_empty_column_is_not_taken_by_itself",
         f"{SURVEY}test_a_column_taken_by_itself_is_said_and_a_named_one_is_not",
     ),
-    "20 a comma in a header of semicolons": ("comma-in-a-quoted-name.csv", "comma-in-a-name.csv"),
+    "20 a comma in a header of semicolons": (
+        "comma-in-a-quoted-name.csv",
+        "comma-in-a-name.csv",
+        "decimal-commas.csv",
+    ),
     "21 pipes and other delimiters": ("pipes.csv", "pipes.tsv", "commas.tsv", "named-delimiter.csv"),
     "22 a blank after the delimiter": ("blanks-before-quotes.csv",),
-    "23 a delimiter at the end of rows": ("delimiter-at-the-end-of-rows.csv",),
+    "23 a delimiter at the end of rows": (
+        *("delimiter-at-the-end-of-rows.csv", "delimiters-at-the-end-of-rows.csv"),
+        "delimiter-at-the-end-of-the-header.csv",
+    ),
     "24 a line sep= that was saved again": ("sep-line-saved-again.csv", "sep-line-saved-with-commas.csv"),
     "25 two byte order marks": ("two-boms.csv",),
     "29 decomposed letters": (f"{SURVEY}test_a_name_may_be_written_with_letters_composed_or_not",),

@@ -92,7 +92,7 @@ def _header(file: InputFile, dialect: Dialect, limit: int) -> tuple[tuple[str, .
         if cells is None:
             return None
         if not dialect.header:
-            return tuple(unnamed(len(cells) - dialect.trailing)), ()
+            return tuple(unnamed(len(cells))), ()
         if _ESCAPED.search("".join(cells)):
             raise UnreadableFile(
                 file.name,
@@ -100,6 +100,8 @@ def _header(file: InputFile, dialect: Dialect, limit: int) -> tuple[tuple[str, .
             )
     if dialect.is_prepared:
         cells = [dialect.restore(cell) for cell in cells]
+    if dialect.trailing < 0:
+        cells.pop()
     if dialect.spaced:
         cells = [cell.strip(" ") for cell in cells]
     # pandas writes an unnamed index as an unnamed column.
@@ -108,7 +110,8 @@ def _header(file: InputFile, dialect: Dialect, limit: int) -> tuple[tuple[str, .
 
 
 def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: int) -> Rows:
-    name, width, trailing = file.name, len(columns), dialect.trailing
+    name, width = file.name, len(columns)
+    wider = width + dialect.trailing if dialect.trailing > 0 else -1
     number = -1 if dialect.header else 0
     with text_blocks(file, size=limit) as blocks:
         lines = _Lines(without_lines(blocks, dialect.skipped), dialect, limit)
@@ -132,7 +135,7 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                         cells = checked  # noqa: PLW2901
                     if line - done > 1 and spans_rows(dialect, cells, width):
                         yield unreadable_row(name, number, SPANS_ROWS)
-                    elif len(cells) == width or (trailing and len(cells) == width + 1 and not cells[-1]):
+                    elif len(cells) == width or (len(cells) == wider and not any(cells[width:])):
                         yield Row(name, number, dict(zip(columns, cells)))  # noqa: B905 - just compared
                     elif not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t")):
                         done = line

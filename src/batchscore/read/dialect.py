@@ -22,7 +22,7 @@ _RECORDS = 200
 _DELIMITERS = (",", ";", "\t", "|")
 
 #: A line before the header that gives Excel the delimiter; programs that save it again add delimiters.
-_PREFACE = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;|\t]*')
+_PREFACE = re.compile(r'(?i)"?sep=([^\w\s"]|\t)"?[,;|\t]*')
 _LINE = re.compile(r"([^\r\n]*)(\r\n|\n|\r|$)")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,:/-]*")
 
@@ -37,7 +37,8 @@ class Dialect:
     """How records are written; `own` is the delimiter that the suffix promises.
 
     `skipped` lines stand before the header. `spaced`: blanks may stand between a delimiter and a quote.
-    `trailing`: each record ends with one delimiter more than the header. `sure`: the user named the quote.
+    `trailing`: so many delimiters more than the header each record ends with, or -1 if it is the header that
+    ends with one more. `sure`: the user named the quote.
     """
 
     own: str
@@ -47,7 +48,7 @@ class Dialect:
     header: bool = True
     skipped: int = 0
     spaced: bool = False
-    trailing: bool = False
+    trailing: int = 0
     sure: bool = False
 
     @property
@@ -99,7 +100,9 @@ class Dialect:
         if self.spaced:
             said.append("blanks before quotes left out")
         if self.trailing:
-            said.append("the delimiter at the end of each row left out")
+            said.append(
+                f"the delimiter at the end of {'each row' if self.trailing > 0 else 'the header'} left out"
+            )
         if not self.header:
             said.append("no header")
         return ", ".join(said)
@@ -159,7 +162,7 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
     if not readings:
         return found
     best = max(readings, key=lambda reading: reading.rank)
-    if not options.no_header:
+    if not options.no_header and not (best.width > 1 and best.fit):
         _refuse_preamble(name, [best, *readings])
     for number, cells in enumerate(best.records):
         if spans_rows(best.dialect, cells, best.width):
@@ -209,8 +212,10 @@ def _read(dialect: Dialect, text: str, *, cut: bool) -> _Reading:
         records = [[dialect.restore(cell) for cell in cells] for cells in records]
     widths = [len(cells) for cells in records[1:]]
     width = len(records[0]) if records else 0
-    if widths and set(widths) == {width + 1} and not any(cells[-1] for cells in records[1:]):
-        return _Reading(replace(dialect, trailing=True), records, errors, 1 - errors / (len(widths) + errors))
+    more = widths[0] - width if len(set(widths)) == 1 else 0
+    ends = [cells[width:] for cells in records[1:]] if more > 0 else [records[0][-1:]] if more == -1 else []
+    if ends and not any(map(any, ends)):
+        return _Reading(replace(dialect, trailing=more), records, errors, 1 - errors / (len(widths) + errors))
     fit = widths.count(width) / (len(widths) + errors) if widths or errors else 1.0
     return _Reading(dialect, records, errors, fit)
 
@@ -228,18 +233,26 @@ def _refine(plain: _Reading, text: str, options: ReadOptions, *, cut: bool) -> _
         return plain
     if options.escape == AUTO and f"\\{dialect.quote}" in text:
         others.append(replace(dialect, escape="\\"))
+    if options.quote == AUTO and not plain.is_perfect and dialect.delimiter == "\t":
+        others.append(replace(dialect, quote=None))
     if re.search(rf"{re.escape(dialect.delimiter)} +{re.escape(dialect.quote)}", text):
         others += [replace(each, spaced=True) for each in (dialect, *others)]
     elif others and others[0].quote == "'":
         others.append(replace(others[0], spaced=True))
     for other in others:
         reading = _read(other, text, cut=cut)
-        merged = len(reading.records) < len(plain.records) and plain.is_perfect
-        if reading.is_perfect and not merged:
+        wrong = len(reading.records) < len(plain.records) and plain.is_perfect
+        if other.quote is None:
+            wrong = any(_is_enclosed(cell, dialect.quote) for cells in reading.records for cell in cells)
+        if reading.is_perfect and not wrong:
             return reading
         if (reading.fit, -reading.errors) > (plain.fit, -plain.errors) and other.quote == dialect.quote:
             plain = reading
     return plain
+
+
+def _is_enclosed(cell: str, quote: str) -> bool:
+    return len(cell) > 1 and cell.startswith(quote) and cell.endswith(quote)
 
 
 def _refuse_preamble(name: str, readings: Iterable[_Reading]) -> None:

@@ -110,7 +110,7 @@ def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
                     try:
                         value = loads(line)
                     except orjson.JSONDecodeError:
-                        if not line.strip():
+                        if not line.strip(_BETWEEN_BYTES):
                             continue
                     else:
                         yield Row(name, number, value) if type(value) is dict else row_of(name, number, value)
@@ -152,6 +152,7 @@ def _values(text: str) -> list[Any]:
 
 #: What may stand between objects that follow each other: also commas, and the separator of RFC 7464.
 BETWEEN = " \t\r\n,\x1e"
+_BETWEEN_BYTES = BETWEEN.encode()
 
 #: A string of JSON may be cut between the two halves of a character beyond 16 bits.
 HALF_CHARACTER = "half a character: a \\ud800 to \\udfff without its other half"

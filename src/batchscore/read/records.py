@@ -176,6 +176,8 @@ def _wrapped(value: dict[str, Any]) -> Records:
     only = [path for path, _ in tables if path.count(".") == shallow]
     if len(value) == len(only) == len(tables) == 1:
         return Records(tables[0][1], f"records in {only[0]!r}")
+    if not tables and not filled and _letters([*_lists_of(value)]) > _letters(value, lists=False):
+        filled = [(name, member) for name, member in value.items() if isinstance(member, list)]
     if tables or filled:
         paths = ", ".join(path[:80] for path, _ in (tables or filled)[:5])
         raise AmbiguousObjectError(
@@ -189,15 +191,33 @@ def _lists(value: Mapping[str, Any], before: str, depth: int) -> Iterator[tuple[
     """Give the lists within that may be records, with their paths."""
     for name, member in value.items():
         path = f"{before}{name}"
-        if isinstance(member, dict) and depth and not is_chat(member):
+        inner = None
+        if isinstance(member, dict) and name in _WRAPPERS:
+            inner = _table(member) or _columns(member) or _map(member)
+        if inner is not None and inner.rows:
+            yield path, inner.rows
+        elif isinstance(member, dict) and depth and not is_chat(member):
             yield from _lists(member, f"{path}.", depth - 1)
         elif isinstance(member, list) and (_is_records(member) or (name in _WRAPPERS and _is_plain(member))):
             yield path, member
 
 
+def _lists_of(value: Mapping[str, Any]) -> Iterator[list[Any]]:
+    return (member for member in value.values() if isinstance(member, list) and len(member) > 1)
+
+
+def _letters(value: Any, *, lists: bool = True) -> int:
+    """Return the length of all texts within, or of those that are not in lists."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(_letters(item, lists=lists) for item in value.values())
+    return sum(map(_letters, value)) if isinstance(value, list) and lists else 0
+
+
 def _is_records(rows: Any) -> bool:
     """Whether a value is a list of objects, and no conversation."""
-    return bool(rows) and all(isinstance(row, dict) and _ROLE not in row for row in rows)
+    return any(rows) and all(row is None or (isinstance(row, dict) and _ROLE not in row) for row in rows)
 
 
 def _is_plain(rows: list[Any]) -> bool:

@@ -89,8 +89,8 @@ class Settings:
         "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.", lowest=1
     )
     drop_last_assistant: bool | None = of_prompt(
-        "Send conversations without the assistant's message at their end (chat only). Default: a conversation "
-        "that ends with one is an error, unless this is false in a file or a variable."
+        "Send conversations without the assistant's message at their end (chat only). Default: such a "
+        "conversation is an error, unless this is false in a file or a variable."
     )
 
     encoding: str = of_input(
