@@ -219,6 +219,20 @@ for name, text, encoding in [
     found = encoding if "without" in name else encoding[:6]
     odd(name, text.encode(encoding), ID_TEXT, two(("1", "\u00fc")), notes=[f"encoding {found}"])
 odd(
+    "cut-utf-16.csv",
+    "\ufeffid,text\n1,a\n2,b\n".encode("utf-16-le")[:-1],
+    ID_TEXT,
+    two(("1", "a")),
+    problem="it is not utf-16, or breaks off",
+)
+odd(
+    "half-a-character.jsonl.gz",
+    gzip.compress('{"text":"a\ud800"}\n{"text":"b"}\n'.encode("utf-16", "surrogatepass"), mtime=0),
+    ["text"],
+    [[1, {"text": "b"}]],
+    [[0, BAD]],
+)
+odd(
     "named-encoding.csv",
     "id,text\n1,caf\xe9\n".encode("latin-1"),
     ID_TEXT,

@@ -237,7 +237,7 @@ def beginning(blocks: Iterator[bytes], size: int) -> tuple[bytes, bool]:
                 whole = True
                 break
             parts.append(block)
-    except (OSError, EOFError, zlib.error):
+    except (UnreadableFile, OSError, EOFError, zlib.error):
         if not parts:
             raise
     return b"".join(parts), whole

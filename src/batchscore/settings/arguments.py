@@ -28,6 +28,7 @@ class StoredSettings(TypedDict, total=False):
     system: str | None
     messages: str | os.PathLike[str] | None
     text_field: str | None
+    drop_last_assistant: bool | None
     param: Mapping[str, Any]
     dimensions: int | None
     max_tokens: int | None
@@ -55,7 +56,6 @@ class RowSettings(StoredSettings, total=False):
     usage: bool
     raw: bool
     max_row_bytes: int
-    drop_last_assistant: bool | None
 
 
 class FileSettings(RowSettings, total=False):
