@@ -27,8 +27,8 @@ def test_bad_rows_in_a_batch_fail_alone(
         *("score", "a.csv", "-o", "out", "--task", "embeddings", "--column", "text", "-m", deployment.name)
     )
     assert run.exit_code == 3, run
-    assert "1 content filter" in run.stderr
-    assert "1 input too long" in run.stderr
+    assert "1 content filter" in run.said
+    assert "1 input too long" in run.said
     scores, errors = whole("out", "embeddings")
     assert codes(errors) == {("a.csv", 11): "content_filter", ("a.csv", 23): "input_too_long"}
     assert errors["a.csv", 11]["error"]["status"] == 400

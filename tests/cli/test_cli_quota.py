@@ -91,7 +91,7 @@ def test_all_deployments_of_the_file_are_used_except_a_dead_one(
     )
     assert run.exit_code == 0, run
     assert len(whole("out", "chat")[0]) == 100
-    assert "gone is no longer used" in run.stderr
+    assert "gone is no longer used" in run.said
     asked = [one.statistics().statuses.get("200", 0) for one in (deployment, *others)]
     assert sum(asked) == 100
     assert min(asked[:2]) >= 20
@@ -112,7 +112,7 @@ def test_invalid_deployment_tables_are_refused(batchscore: Cli, files: Files) ->
         files.text(f"{number}.toml", base + table)
         run = batchscore("score", "a.csv", "-o", "out", "--config", f"{number}.toml")
         assert run.exit_code in {1, 2}, run
-        assert said in run.stderr
+        assert said in run.said
         assert "secret-value" not in run.said
 
 
@@ -155,5 +155,5 @@ def test_a_wrong_parameter_is_not_a_million_row_errors(
         *("--param", "temperature=77"),
     )
     assert run.exit_code == 1, run
-    assert "20 rows for the same reason" in run.stderr
+    assert "20 rows for the same reason" in run.said
     assert deployment.statistics().count == 20

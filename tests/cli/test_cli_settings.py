@@ -183,10 +183,8 @@ def test_no_key_is_sent_if_none_is_wanted(batchscore: Cli, files: Files, deploym
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     run = batchscore(*command, "--auth", "none")
     assert run.exit_code == 1
-    assert "401" in run.stderr
-    assert "another service" not in run.stderr
+    assert "401" in run.said
+    assert "another service" not in run.said
     unused = batchscore(*command, "--auth", "none", env={"AZURE_OPENAI_API_KEY": "x"})
-    assert (
-        "AZURE_OPENAI_API_KEY is set, but belongs to another service and is not sent there" in unused.stderr
-    )
+    assert "AZURE_OPENAI_API_KEY is set, but belongs to another service and is not sent there" in unused.said
     assert not any(one.headers.keys() & {"authorization", "api-key"} for one in deployment.requests())

@@ -110,6 +110,5 @@ CASES: dict[str, tuple[str, ...]] = {
     "a ragged row that its owner has fixed": (
         "ragged.csv",
         "cli/test_cli_summary.py::test_the_next_command_works_after_the_input_is_fixed",
-        "cli/test_cli_summary.py::test_after_edits_the_next_command_is_incremental_also_beside_unreadable_files",
     ),
 }

@@ -17,7 +17,7 @@ import orjson
 
 from batchscore.errors import UsageError, setting_name
 from batchscore.settings.deadline import parse_deadline
-from batchscore.settings.declare import CONFIG_FILE, REQUIRED, kind_of, variable_of
+from batchscore.settings.declare import CONFIG_FILE, REQUIRED, VARIABLE_PREFIX, kind_of
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
@@ -121,17 +121,22 @@ def check_type(declared: Field[Any], value: Any) -> None:
             raise UsageError(f"{name} {key} cannot be sent as JSON: {error}.") from None
 
 
-def missing_text(declared: Field[Any]) -> str:
-    """Return the message for a required setting that is missing."""
-    way = f"Set it directly, with {variable_of(declared)} or in {CONFIG_FILE}."
-    return f"{setting_name(declared.name)} is missing. {way}"
+def check_required(given: Mapping[str, Any], more: str = "") -> None:
+    """Raise `UsageError` with all required settings that are missing, and with more words."""
+    missing = [name for name in REQUIRED if given.get(name) is None]
+    names, variables = (
+        " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+        for words in ([*map(setting_name, missing)], [VARIABLE_PREFIX + name.upper() for name in missing])
+    )
+    be, them = ("is", "it") if len(missing) == 1 else ("are", "them")
+    message = "{names} {be} missing. Set {them} directly, with {variables} or in {file}.{more}"
+    refuse(missing, message, names=names, be=be, them=them, variables=variables, file=CONFIG_FILE, more=more)
 
 
 def check(declared: Field[Any], value: Any) -> None:
     """Raise `UsageError` if a value does not match its declaration."""
     facts, name, kind = declared.metadata, setting_name(declared.name), kind_of(declared)
     if value is None:
-        refuse(declared.name in REQUIRED, "{text}", text=missing_text(declared))
         return
     check_type(declared, value)
     values = {**facts, "name": name, "value": value}

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from batchscore.settings.checks import check, check_together
-from batchscore.settings.declare import setting
+from batchscore.settings.checks import check, check_required, check_together
+from batchscore.settings.declare import REQUIRED, setting
 from batchscore.settings.prices import token_cost
 from batchscore.task import TASKS
 
@@ -248,6 +248,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check each value, then all values together."""
+        check_required({name: getattr(self, name) for name in REQUIRED})
         for declared in fields(self):
             check(declared, getattr(self, declared.name))
         check_together(self)
