@@ -49,6 +49,7 @@ from batchscore.settings.sources import read_text
 from batchscore.task import Task
 
 NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
+NO_NAMES: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +140,12 @@ class PromptBuilder:
             return Settled(row.file, row.number, row.error)
         values = row.values
         identity = None
-        kept = NOTHING_KEPT
+        kept, clash = NOTHING_KEPT, NO_NAMES
         if self.paths:
             values = named_row(values, self.paths)
         if self.keep:
             kept = row.values if self.keep == ("*",) else {name: values.get(name) for name in self.keep}
+            clash = self.clash(kept) if self.reserved else NO_NAMES
         try:
             if self.id is not None:
                 cell = values.get(self.id)
@@ -153,7 +155,7 @@ class PromptBuilder:
             body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be sent.")
         except UnreadableCellError as error:
             body = RowError(ErrorCode.UNREADABLE_ROW, f"The row cannot be sent: a cell holds {error}.")
-        if self.reserved and (clash := self.clash(kept)):
+        if clash:
             kept = {name: value for name, value in kept.items() if name not in clash}
             body = RowError(
                 ErrorCode.UNREADABLE_ROW,
@@ -163,9 +165,9 @@ class PromptBuilder:
             return Settled(row.file, row.number, body, identity, kept)
         return Prompt(row.file, row.number, body, identity, kept)
 
-    def clash(self, kept: Mapping[str, Any]) -> list[str]:
+    def clash(self, kept: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the kept columns that have a reserved name."""
-        return [name for name in kept if name.lower() in self.reserved]
+        return tuple(name for name in kept if name.lower() in self.reserved)
 
 
 def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) -> PromptBuilder:
