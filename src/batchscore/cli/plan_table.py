@@ -227,6 +227,8 @@ def notes(plan: Plan) -> Iterator[str]:
         rows = sum(one.total(name) for one in found.files)
         if rows:
             yield remark.format(count_text(rows, "row"))
+    said = [(name, text) for text, name in plan.survey.said]
+    yield from limited_list("read", said, "--json lists all")
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
     unreadable += [(each.name, each.reason) for each in plan.survey.problems]
     yield from limited_list("cannot be scored (completely)", unreadable, "--json lists all")
@@ -288,6 +290,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             {"name": one.name, "reason": name_settings(one.reason, as_flag)} for one in plan.survey.skipped
         ],
         "links_followed": [asdict(one) for one in plan.survey.followed],
+        "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in plan.survey.said],
         "seconds": round(plan.seconds, 3),
     }
 
@@ -303,5 +306,5 @@ def file_fields(figures: FileFigures) -> dict[str, Any]:
         "to_ask": figures.total("prompts"),
         **{name: figures.total(name) for name in ROW_COUNTS},
         "prompt_tokens": round(figures.tokens),
-        "problem": figures.problem,
+        "problem": name_settings(figures.problem, as_flag),
     }

@@ -35,7 +35,7 @@ def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None =
     `expected` is the size of the whole run, if that is known.
     """
     end, now = run.outcome, run.statistics
-    lines = [headline(run, expected), *failures(run)]
+    lines = [headline(run, expected), *readings(run), *failures(run)]
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
     lines += requests_and_cost(run)
@@ -89,6 +89,12 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     if unstarted:
         counts.append(f"{count_text(unstarted, 'file')} not started")
     return f"{task}: {count_text(done, 'row')} done, {', '.join(counts)}"
+
+
+def readings(run: RunResult) -> list[str]:
+    """Return how files were read if that is not plain, and which column was taken by itself."""
+    said = [(name, text) for text, name in run.survey.said]
+    return [f"  {line}" for line in limited_list("read", said, f"all are listed in {run.record}")]
 
 
 def failures(run: RunResult) -> list[str]:
@@ -217,6 +223,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
             {"name": each.name, "reason": name_settings(each.reason, as_flag)} for each in run.survey.skipped
         ],
         "links_followed": [asdict(each) for each in run.survey.followed],
+        "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in run.survey.said],
         "errors_by_code": dict(now.errors),
         "finish_reasons": dict(now.finish_reasons),
         "requests": now.requests,

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError, setting_name
+from batchscore.errors import OutputError, name_settings, setting_name
 from batchscore.output.layout import MARKER, Layout
 from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
@@ -181,7 +181,7 @@ class Manifest:
                 "file": self.file,
                 "task": self.task,
                 "state": self.state,
-                "problem": self.problem,
+                "problem": name_settings(self.problem),
                 "rows": self.rows,
                 "ok": self.ok,
                 "errors": self.errors,

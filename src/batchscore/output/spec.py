@@ -122,22 +122,29 @@ def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
     """Return what determines a record: runs with different fingerprints cannot share an output."""
     messages = parse_spec(settings).messages
     text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
-    return text_field | {
-        "model": settings.model,
-        "deployment": settings.deployment,
-        # A secret does not determine records, and may change.
-        "params": without_secrets(settings.api_params),
-        "on_long_input": settings.on_long_input,
-        "column": settings.column,
-        "prompt": settings.prompt,
-        "system": settings.system,
-        "messages": list(messages) if messages is not None else None,
-        "txt": settings.txt,
-        "id": settings.id,
-        "keep": list(settings.keep),
-        "usage": settings.usage,
-        "raw": settings.raw,
-        "format": part_format(settings.format, output),
-        "rows_per_part": settings.rows_per_part,
-        "simulated": settings.simulate,
-    }
+    # Settings that outputs of earlier versions do not know are there only if they change what is sent.
+    drop = {"drop_last_assistant": True} if settings.drop_last_assistant else {}
+    return (
+        text_field
+        | drop
+        | dict(settings.reading)
+        | {
+            "model": settings.model,
+            "deployment": settings.deployment,
+            # A secret does not determine records, and may change.
+            "params": without_secrets(settings.api_params),
+            "on_long_input": settings.on_long_input,
+            "column": settings.column,
+            "prompt": settings.prompt,
+            "system": settings.system,
+            "messages": list(messages) if messages is not None else None,
+            "txt": settings.txt,
+            "id": settings.id,
+            "keep": list(settings.keep),
+            "usage": settings.usage,
+            "raw": settings.raw,
+            "format": part_format(settings.format, output),
+            "rows_per_part": settings.rows_per_part,
+            "simulated": settings.simulate,
+        }
+    )
