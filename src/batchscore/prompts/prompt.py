@@ -13,16 +13,13 @@ from types import MappingProxyType
 from typing import Any
 
 from batchscore.errors import ErrorCode, InputError, UsageError, setting_name
+from batchscore.prompts.cells import UnreadableCellError, cell_text, id_text, is_blank, json_bytes
 from batchscore.prompts.messages import columns_of, read_messages, render_messages_file, render_ready_messages
 from batchscore.prompts.template import (
     NO_TEXT,
     Column,
     Render,
     Template,
-    UnreadableCellError,
-    cell_text,
-    is_blank,
-    json_bytes,
     missing_column,
     parse_template,
     rename_columns,
@@ -31,6 +28,10 @@ from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table, 
 from batchscore.settings.slices import PromptSettings
 from batchscore.settings.sources import read_text
 from batchscore.task import Task
+
+#: The name that keeps all columns, and the column that is the id then.
+EVERY_COLUMN = "*"
+ID_COLUMN = "id"
 
 NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
 
@@ -95,11 +96,12 @@ def parse_messages(given: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class PromptBuilder:
-    """Builds the prompts of one file's rows."""
+    """Builds the prompts of one file's rows; it needs these `columns` of a row, or all of them (`None`)."""
 
     render: Render
     id: str | None
     keep: tuple[str, ...]
+    columns: frozenset[str] | None = None
 
     def build(self, row: Row | UnreadableRow) -> Prompt | Settled:
         """Return the row's prompt, or its error if it has none."""
@@ -109,16 +111,19 @@ class PromptBuilder:
         identity = None
         kept = NOTHING_KEPT
         if self.keep:
-            kept = values if self.keep == ("*",) else {name: values.get(name) for name in self.keep}
+            kept = values if self.keep == (EVERY_COLUMN,) else {name: values.get(name) for name in self.keep}
         try:
             if self.id is not None:
                 cell = values.get(self.id)
-                identity = cell if cell is None or type(cell) is str else cell_text(cell)
+                identity = cell if cell is None or type(cell) is str else id_text(cell)
             body = self.render(values)
         except RecursionError:  # JSON cells may be nested a thousand levels deep
             body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be sent.")
         except UnreadableCellError as error:
             body = RowError(ErrorCode.UNREADABLE_ROW, f"The row cannot be sent: a cell holds {error}.")
+        except Exception as error:  # a cell may be an object of any library
+            message = f"The row cannot be sent: a cell has no text ({type(error).__name__})."
+            body = RowError(ErrorCode.UNREADABLE_ROW, message)
         if isinstance(body, RowError):
             return Settled(row.file, row.number, body, identity, kept)
         return Prompt(row.file, row.number, body, identity, kept)
@@ -130,15 +135,21 @@ def builder_for(table: Table, spec: PromptSpec) -> PromptBuilder:
     A table without columns has no rows either, so any spec fits it.
     """
     empty = not table.columns and not table.headerless
-    if not empty and spec.id is not None:
-        require_columns(table, [spec.id], "id")
-    return PromptBuilder(
-        render=(lambda _: NO_TEXT) if empty else render_for(table, spec), id=spec.id, keep=spec.keep
-    )
+    everything = spec.keep == (EVERY_COLUMN,)
+    # With all columns, the column of this name is the id, which records have a field for.
+    own_id = ID_COLUMN if everything and ID_COLUMN in table.columns else None
+    identity = own_id if spec.id is None else spec.id
+    if not empty and identity is not None:
+        require_columns(table, [identity], "id")
+    names = set(spec.keep) | ({identity} if identity is not None else set())
+    if empty:
+        return PromptBuilder(lambda _: NO_TEXT, identity, spec.keep)
+    render, used = render_for(table, spec)
+    return PromptBuilder(render, identity, spec.keep, None if everything else frozenset({*names, *used}))
 
 
-def render_for(table: Table, spec: PromptSpec) -> Render:
-    """Return the function that renders a row's JSON, for this spec and this table's columns."""
+def render_for(table: Table, spec: PromptSpec) -> tuple[Render, Iterable[str]]:
+    """Return the function that renders a row's JSON for this spec, and the columns that it uses."""
     column = text_column(table, spec)
     system = spec.system.columns if spec.system is not None else ()
     names: Mapping[str, str] = {}
@@ -148,19 +159,20 @@ def render_for(table: Table, spec: PromptSpec) -> Render:
     require_columns(table, own, "prompt" if spec.messages is None else "messages")
     # A headerless text fills only one column, which prompt and system message may both name.
     require_columns(table, [*own, *of_system] if table.headerless else of_system, "system")
+    used = [*own, *of_system, *([column] if column is not None else [])]
     if table.headerless:
-        names = dict.fromkeys((*own, *of_system, column or TEXT_COLUMN), TEXT_COLUMN)
+        names = dict.fromkeys((*used, TEXT_COLUMN), TEXT_COLUMN)
     if spec.messages is not None:
-        return render_messages_file(spec.messages, names)
+        return render_messages_file(spec.messages, names), used
     template = spec.prompt
     if template is None:
         assert column is not None
         if spec.task.takes_messages and column == spec.task.input_key and not table.headerless:
-            return render_ready_messages(column, spec.system)
+            return render_ready_messages(column, spec.system), used
         template = Template((Column(column),))
     if not spec.task.takes_messages and len(template.pieces) == 1:
-        return render_column(rename_columns(template, names).columns[0])
-    return render_template(spec, template, names)
+        return render_column(rename_columns(template, names).columns[0]), used
+    return render_template(spec, template, names), used
 
 
 def text_column(table: Table, spec: PromptSpec) -> str | None:
