@@ -1,6 +1,7 @@
 """Which files does a run read, in which order, and what is each file's name in records?
 
-It opens no file and knows a format only by its suffix, so a folder of a million files costs one walk.
+It opens no file (but for the log of a table) and knows a format only by its suffix, so a folder of a million
+files costs one walk.
 """
 
 # Paths are strings: a Path for each entry would take longer than the walk.
@@ -17,9 +18,10 @@ from fnmatch import fnmatchcase
 from itertools import dropwhile
 
 from batchscore.errors import InputError, UnreadableFile
+from batchscore.read import dataset_folders as foreign
 from batchscore.read.formats import COMPRESSIONS, FORMATS, formats_text
 from batchscore.read.input_file import InputFile
-from batchscore.read.trees import FolderEntry, Tree, tree_of
+from batchscore.read.trees import FolderEntry, LocalTree, Tree, tree_of
 from batchscore.stores.address import Place, path_text
 from batchscore.stores.errors import StoreFailure
 from batchscore.stores.storage import digest_of
@@ -42,10 +44,14 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """The files of a run in the order of the INPUTs, and within each INPUT in bytewise order of names."""
+    """The files of a run in the order of the INPUTs, and within each INPUT in bytewise order of names.
+
+    `problems` are those that may hold rows and cannot be read, so the run is not complete without them.
+    """
 
     files: tuple[InputFile, ...]
     skipped: tuple[SkippedFile, ...]
+    problems: tuple[SkippedFile, ...] = ()
 
 
 def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str | None = None) -> FoundFiles:
@@ -63,11 +69,12 @@ def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str 
     search = _Search(tree, _root(sources) if root is None else _named_root(tree, root, sources), output)
     files: list[InputFile] = []
     for source in sources:
-        before, skipped = len(search.seen_files), len(search.skipped)
+        before, skipped, problems = len(search.seen_files), len(search.skipped), len(search.problems)
         files.extend(search.run(source))
         if len(search.seen_files) == before and not search.known_again:
-            raise _error_of_no_files(source, [*search.skipped.values()][skipped:])
-    return FoundFiles(tuple(files), tuple(search.skipped.values()))
+            of_source = [*search.problems.values()][problems:], [*search.skipped.values()][skipped:]
+            raise _error_of_no_files(source, *of_source)
+    return FoundFiles(tuple(files), tuple(search.skipped.values()), tuple(search.problems.values()))
 
 
 def digest(place: Place) -> str:
@@ -151,10 +158,12 @@ class _Search:
         self._tree = tree
         self._prefix = os.path.join(root, "")
         self.skipped: dict[str, SkippedFile] = {}
+        self.problems: dict[str, SkippedFile] = {}
         self.seen_files: set[str] = set()
         self.known_again = False  # the last INPUT reached a file of an earlier INPUT
         self._seen_folders: set[str] = set()
         self._seen_globs: set[tuple[str, tuple[str, ...]]] = set()
+        self._tables = foreign.Tables()
         self._output = tree.within(output)
 
     def run(self, source: _Source) -> Iterator[InputFile]:
@@ -165,7 +174,11 @@ class _Search:
                     f"{path_text(source.text)}: {_unknown(source.base)}; batchscore reads {formats_text()}"
                 )
             yield from self._file(source.base, self._tree.real(source.base))
-        elif source.kind == "folder":
+            return
+        table = foreign.table_above(source.base, self._exists)
+        if table is not None and not self._open_table(table, "Delta Lake"):
+            return
+        if source.kind == "folder":
             yield from self._walk(source.base, self._tree.real(source.base))
         else:
             found = self._glob(source.base, self._tree.real(source.base), source.parts)
@@ -181,10 +194,17 @@ class _Search:
             try:
                 size = self._tree.size(path)
             except OSError as error:
-                self._skip(path, error.strerror or "cannot be read")
+                self._report(path, error.strerror or "cannot be read")
                 return
             self.seen_files.add(real)
-            yield InputFile(self._tree.place(path), self._name(path), kind[0], kind[1], size)
+            yield InputFile(
+                self._tree.place(path),
+                self._name(path),
+                kind[0],
+                kind[1],
+                size,
+                partitions=foreign.partitions_of(path, self._prefix),
+            )
 
     def _walk(self, path: str, real: str) -> Iterator[InputFile]:
         """Yield all files below a folder; nothing if a link leads to it a second time."""
@@ -205,7 +225,7 @@ class _Search:
         self._seen_globs.add((real, patterns))
         # `**` is any number of folders: also none, so the pattern behind it is tried, too.
         ahead = tuple(dropwhile(_ANY_FOLDERS.__eq__, patterns))
-        for entry in self._entries(path, real, hidden="".join(ahead).startswith(".")):
+        for entry in self._entries(path, real, pattern="".join(ahead[:1])):
             # `rests`: what may remain to match below this entry; `**` gives two possibilities.
             rests = {ahead[1:]} if ahead and _matches(ahead[0], entry.name) else set()
             if patterns[0] == _ANY_FOLDERS and not entry.name.startswith("."):
@@ -216,29 +236,56 @@ class _Search:
                 for rest in sorted(rests, key=len):
                     yield from self._glob(entry.path, entry.real, rest)
 
-    def _entries(self, folder: str, real: str, *, hidden: bool = False) -> list[_WalkEntry]:
-        """Return a folder's entries without our own outputs, in the order of the files' names in records."""
+    def _entries(self, folder: str, real: str, *, pattern: str = "") -> list[_WalkEntry]:
+        """Return a folder's entries that may hold data, in the order of the files' names in records.
+
+        `pattern` is the next part of a glob; without one all entries are wanted.
+        """
         try:
             found = self._tree.scan(folder)
         except OSError as error:
-            self._skip(folder, f"folder cannot be listed: {error.strerror}", folder=True)
+            self._report(folder, f"folder cannot be listed: {error.strerror}", folder=True)
             return []
         names = {entry.name for entry in found}
         if OUTPUT_MARK in names:
             self._skip(folder, "an output folder of batchscore", folder=True)
             return []
+        kind = foreign.table_kind(names)
+        if kind is not None and not self._open_table(folder, kind):
+            return []
+        current = self._tables.current_in(folder)
+        states = foreign.state_files(names, lambda below: self._exists(os.path.join(folder, below)))
         entries = []
         for entry in found:
-            if entry.name.startswith(".") and not hidden:
+            if entry.name.startswith(".") and not pattern.startswith("."):
+                continue
+            if current is not None and os.path.join(folder, entry.name) not in current:
+                continue
+            if entry.name in states:
+                self._skip(entry.path, "it describes the Hugging Face dataset in its folder")
                 continue
             try:
                 shown = self._judge(entry, real, names)
             except OSError as error:
-                self._skip(entry.path, error.strerror or "cannot be read")
+                self._report(entry.path, error.strerror or "cannot be read")
                 continue
-            if shown is not None:
-                entries.append(shown)
+            if shown is None:
+                continue
+            # A pattern that a file's name matches means the file.
+            by_pattern = pattern.startswith("_") or (pattern and not shown.folder)
+            if foreign.is_marked(entry.name) and not by_pattern:
+                reason = "a leading _ marks what is not data, as in Spark; to score it, name it as INPUT"
+                self._skip(entry.path, reason, folder=shown.folder)
+                continue
+            entries.append(shown)
         return sorted(entries, key=_WalkEntry.order)
+
+    def _open_table(self, folder: str, kind: str) -> bool:
+        """Find out which files of a table are current; report a table for which that is not known."""
+        reason = self._tables.open(folder, kind, on_disk=isinstance(self._tree, LocalTree))
+        if reason:
+            self._report(folder, reason, folder=True)
+        return not reason
 
     def _judge(self, entry: FolderEntry, real_folder: str, names: set[str]) -> _WalkEntry | None:
         link = entry.is_symlink()
@@ -252,13 +299,24 @@ class _Search:
         elif not folder and not entry.is_file():
             reason = "a link to a file that does not exist" if link else "not a regular file"
         if reason is not None:
-            self._skip(entry.path, reason, folder=folder)
+            _, suffix = os.path.splitext(entry.name)
+            # What a broken link led to may have been a folder of data.
+            lost = link and not folder and not entry.is_file() and (not suffix or _suffix(entry.path))
+            (self._report if lost else self._skip)(entry.path, reason, folder=folder)
             return None
         return _WalkEntry(entry.name, entry.path, real, folder)
 
     def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
         name = self._name(path) + ("/" if folder else "")
         self.skipped.setdefault(name, SkippedFile(name, reason))
+
+    def _exists(self, path: str) -> bool:
+        return self._tree.kind(path) is not None
+
+    def _report(self, path: str, reason: str, *, folder: bool = False) -> None:
+        """Report what may hold rows and cannot be read."""
+        name = self._name(path) + ("/" if folder else "")
+        self.problems.setdefault(name, SkippedFile(name, reason))
 
     def _name(self, path: str) -> str:
         return path_text(path[len(self._prefix) :] or ".")
@@ -300,7 +358,12 @@ def _unknown(path: str) -> str:
     return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
 
 
-def _error_of_no_files(source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
+def _error_of_no_files(
+    source: _Source, problems: Sequence[SkippedFile], skipped: Sequence[SkippedFile]
+) -> InputError:
+    if len(problems) == 1 and problems[0].name == "./":
+        return InputError(f"{path_text(source.text)}: {problems[0].reason}")
+    skipped = [*problems, *skipped]
     if source.kind == "glob" and not skipped:
         return InputError(
             f"{path_text(source.text)} matches no file (hidden files are matched only by a pattern that "

@@ -15,7 +15,8 @@ class InputFile:
 
     `name` is its path below the base folder, with `/`, as in records (bytes that are not UTF-8 as `\xff`).
     `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`, `"zst"`
-    or `None`. `size` is in bytes, as stored.
+    or `None`. `size` is in bytes, as stored. `partitions` are the columns that its folders (`lang=en`)
+    stand for, with their text.
     """
 
     path: Place
@@ -23,6 +24,7 @@ class InputFile:
     suffix: str
     compression: str | None
     size: int
+    partitions: tuple[tuple[str, str | None], ...] = ()
 
     def open(self) -> io.RawIOBase:
         """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""
