@@ -43,7 +43,7 @@ def output_folder(named: Place) -> Place:
 
     Raises `InputError` if there is none.
     """
-    beside = named.with_name(named.name + MARKER)
+    beside = named.parent / f"{named.name}{MARKER}"
     if not storage.is_folder(named) and storage.exists(named) and storage.is_folder(beside):
         return beside
     if not storage.is_folder(named):

@@ -143,7 +143,7 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
     schema = ledger.spec.schema
     if not parts and schema.is_vector and file.suffix.lower() != ".jsonl":
         if dimensions is None:
-            storage.remove(file)
+            storage.remove(storage.link_target(file))
             return
         schema = replace(schema, dimensions=dimensions)
     merge_parts(parts, file, schema)
@@ -158,6 +158,7 @@ def merge_parts(parts: Iterable[Place], destination: Place, schema: RecordSchema
     """
     paths = list(parts)
     suffix = refuse_other_suffix(destination)
+    destination = storage.link_target(destination)
     if suffix == ".jsonl":
         return _merge_lines(paths, destination, schema)
     return _merge_columns(paths, destination, schema, suffix)

@@ -88,7 +88,7 @@ def open_ledger(
             refuse_to_lose(ledger.manifests, output.file, spec.files)
         elif output.file is not None:
             # Until the new run has finished, no file may look like its result.
-            storage.remove(output.file)
+            storage.remove(storage.link_target(output.file))
         if overwrite:
             remove_next_versions(layout)
         effect = f"discarded {discarded:,} scores that {output.named} held"

@@ -7,6 +7,7 @@ directory.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,8 +47,9 @@ def config_file(
     if named is None:
         return EMPTY_FILE
     # An absolute path stays the same when it is joined to a folder.
-    candidates = (Path(folder, named) for folder in folders)
-    file = next((path for path in candidates if path.is_file()), Path(named))
+    path = os.path.expanduser(named)  # noqa: PTH111
+    candidates = (Path(folder, path) for folder in folders)
+    file = next((each for each in candidates if each.is_file()), Path(path))
     beside_script = bool(folders) and not file.is_absolute()
     return ConfigFile(named, read_toml(file, f"{by} {named}".lstrip(), beside_script=beside_script))
 

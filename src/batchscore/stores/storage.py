@@ -216,6 +216,13 @@ def sweep(folder: Place, *, older_seconds: float = 0.0) -> None:
                     path.unlink()
 
 
+def link_target(path: Place) -> Place:
+    """Return the file that a link leads to, which is written in its place; any other path as it is."""
+    if isinstance(path, Path) and path.is_symlink():
+        return Path(os.path.realpath(path))
+    return path
+
+
 def remove(path: Place) -> bool:
     """Remove a file; return whether there was one."""
     with explain_errors(path, "remove"):
