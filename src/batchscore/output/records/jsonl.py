@@ -18,7 +18,7 @@ import orjson
 
 from batchscore.errors import BrokenInvariant, ErrorCode, OutputError
 from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
-from batchscore.prompts.cells import UnreadableCellError, key_text, plain
+from batchscore.prompts.cells import key_text, plain
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -246,8 +246,16 @@ def _from_other_type(value: Any) -> Any:
     """Return the JSON form of a cell of a type that orjson does not know: as it is sent, else in base64."""
     try:
         return plain(value)
-    except UnreadableCellError:
+    except Exception:  # a cell that cannot be kept must not stop the run
         return base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else None
+
+
+def _key_text(key: Any) -> str:
+    """Return the key of an object that is not text, with the same rules."""
+    try:
+        return key_text(key)
+    except Exception:  # as above
+        return str(_from_other_type(key))
 
 
 def _simplify(value: Any, depth: int = 0) -> Any:
@@ -262,7 +270,7 @@ def _simplify(value: Any, depth: int = 0) -> Any:
         return _deep_text(value)
     if isinstance(value, Mapping):
         return {
-            _simplify(key) if isinstance(key, (str, int)) else key_text(key): _simplify(item, depth + 1)
+            _simplify(key) if isinstance(key, (str, int)) else _key_text(key): _simplify(item, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
