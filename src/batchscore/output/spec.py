@@ -12,6 +12,7 @@ import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import Layout
+from batchscore.output.links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, Format, format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import parse_spec
@@ -48,8 +49,8 @@ class Output:
 def output_of(settings: OutputSettings) -> Output:
     """Return where the scores go.
 
-    Raises `UsageError` for the name of a file of another kind, and `OutputError` if a file has the name of
-    the output folder.
+    Raises `UsageError` for the name of a file of another kind, and `OutputError` if the folder is a file, or
+    holds planted links.
     """
     what = f"{setting_name('output')} {settings.output}"
     if settings.output == "-":
@@ -58,7 +59,9 @@ def output_of(settings: OutputSettings) -> Output:
     folder = storage.is_folder(path)
     names_folder = settings.output.endswith(("/", os.sep))
     if path.suffix.lower() in FILE_SUFFIXES and not folder and not names_folder:
-        return Output(path.with_name(path.name + ".batchscore"), path)
+        output = Output(path.with_name(path.name + ".batchscore"), path)
+        refuse_links(output.folder)
+        return output
     if not folder and storage.exists(path):
         raise OutputError(f"{path} is a file. Give a folder, or a new file ending in {SUFFIXES_TEXT}.")
     if not folder and is_name_of_file(path.name):
@@ -66,6 +69,7 @@ def output_of(settings: OutputSettings) -> Output:
         if names_folder:
             why = "the slash means a folder, but the name is that of a file"
         raise UsageError(f"{what}: {why}. {OR_A_FOLDER}")
+    refuse_links(path)
     return Output(path)
 
 

@@ -5,22 +5,21 @@ files costs one walk.
 """
 
 # Paths are strings: a Path for each entry would take longer than the walk.
-# ruff: noqa: PTH118, PTH119, PTH120, PTH122
+# ruff: noqa: PTH118, PTH120, PTH122
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import dropwhile
 
-from batchscore.errors import InputError, UnreadableFile
+from batchscore.errors import InputError, UnreadableFile, setting_name
 from batchscore.read import dataset_folders as foreign
-from batchscore.read.formats import COMPRESSIONS, FORMATS, formats_text
+from batchscore.read.formats import formats_text, suffix_of, unknown_suffix
 from batchscore.read.input_file import InputFile
+from batchscore.read.missing import GLOB_MAGIC, SkippedFile, error_of_no_files, missing_text
 from batchscore.read.trees import FolderEntry, LocalTree, Tree, tree_of
 from batchscore.stores.address import Place, path_text
 from batchscore.stores.errors import StoreFailure
@@ -29,17 +28,15 @@ from batchscore.stores.storage import digest_of
 #: A folder with an entry of this name is an output of ours; so is `X` beside `X.batchscore`.
 OUTPUT_MARK = ".batchscore"
 
-_MAGIC = re.compile(r"[*?[]")
 _ANY_FOLDERS = "**"
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class SkippedFile:
-    """A file or folder (its name ends with `/`) that was found but is not read, and why."""
+class FollowedLink:
+    """A link to a file or folder (its name ends with `/`) that was followed, and its real path."""
 
     name: str
-    reason: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -51,30 +48,46 @@ class FoundFiles:
 
     files: tuple[InputFile, ...]
     skipped: tuple[SkippedFile, ...]
+    followed: tuple[FollowedLink, ...] = ()
     problems: tuple[SkippedFile, ...] = ()
 
 
-def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str | None = None) -> FoundFiles:
+def find_files(
+    inputs: Sequence[str],
+    *,
+    output: Place | None = None,
+    root: str | None = None,
+    follow_links: bool = False,
+) -> FoundFiles:
     """Find the files of INPUTs (files, folders, globs); a file that several INPUTs reach is found once.
 
     Names begin below `root`, by default below the common folder of all INPUTs. A path that exists is taken
-    literally, even if it has glob characters. Raises `InputError` if an INPUT is missing, a named file has
-    no supported format, or no readable file is found, and `SettingsError` for an invalid URI.
+    literally, even if it has glob characters. An INPUT may be a link; below one, only links to places within
+    the INPUTs or a given `root` are followed, or all with `follow_links`. Raises `InputError` if an INPUT is
+    missing, a named file has no supported format, or no readable file is found, and `SettingsError` for an
+    invalid URI.
     """
     texts = list(dict.fromkeys(inputs))
     if not texts:
         raise InputError("no INPUT: name a file, a folder or a glob")
     tree = tree_of(texts)
     sources = [_source(tree, text, output) for text in texts]
-    search = _Search(tree, _root(sources) if root is None else _named_root(tree, root, sources), output)
+    prefix = _root(sources) if root is None else _named_root(tree, root, sources)
+    within = [source.base for source in sources if source.kind != "file"] + ([] if root is None else [prefix])
+    search = _Search(tree, prefix, output, None if follow_links else [tree.real(each) for each in within])
     files: list[InputFile] = []
     for source in sources:
         before, skipped, problems = len(search.seen_files), len(search.skipped), len(search.problems)
         files.extend(search.run(source))
         if len(search.seen_files) == before and not search.known_again:
             of_source = [*search.problems.values()][problems:], [*search.skipped.values()][skipped:]
-            raise _error_of_no_files(source, *of_source)
-    return FoundFiles(tuple(files), tuple(search.skipped.values()), tuple(search.problems.values()))
+            raise error_of_no_files(source.text, source.kind, *of_source)
+    return FoundFiles(
+        tuple(files),
+        tuple(search.skipped.values()),
+        tuple(search.followed.values()),
+        tuple(search.problems.values()),
+    )
 
 
 def digest(place: Place) -> str:
@@ -127,9 +140,9 @@ def _resolve(tree: Tree, text: str, output: Place | None) -> _Source:
     while base != os.path.dirname(base) and tree.kind(base) is None:
         base, part = os.path.split(base)
         parts.insert(0, part)
-    if parts and _MAGIC.search(parts[0]) and tree.kind(base) == "folder":
+    if parts and GLOB_MAGIC.search(parts[0]) and tree.kind(base) == "folder":
         return _Source(text, base, "glob", tuple(parts))
-    raise InputError(_missing_text(tree, text, base, parts))
+    raise InputError(missing_text(tree, text, base, parts))
 
 
 def _root(sources: Sequence[_Source]) -> str:
@@ -154,11 +167,14 @@ def _named_root(tree: Tree, text: str, sources: Sequence[_Source]) -> str:
 class _Search:
     """One walk over all INPUTs; it remembers real paths, so links and overlaps give a file only once."""
 
-    def __init__(self, tree: Tree, root: str, output: Place | None) -> None:
+    def __init__(self, tree: Tree, root: str, output: Place | None, within: Sequence[str] | None) -> None:
         self._tree = tree
         self._prefix = os.path.join(root, "")
+        #: The real folders that links may lead to; `None`: any.
+        self._within = within
         self.skipped: dict[str, SkippedFile] = {}
         self.problems: dict[str, SkippedFile] = {}
+        self.followed: dict[str, FollowedLink] = {}
         self.seen_files: set[str] = set()
         self.known_again = False  # the last INPUT reached a file of an earlier INPUT
         self._seen_folders: set[str] = set()
@@ -169,25 +185,33 @@ class _Search:
     def run(self, source: _Source) -> Iterator[InputFile]:
         self.known_again = False
         if source.kind == "file":
-            if _suffix(source.base) is None:
-                raise InputError(
-                    f"{path_text(source.text)}: {_unknown(source.base)}; batchscore reads {formats_text()}"
-                )
-            yield from self._file(source.base, self._tree.real(source.base))
+            if suffix_of(source.base) is None:
+                why = unknown_suffix(source.base)
+                raise InputError(f"{path_text(source.text)}: {why}; batchscore reads {formats_text()}")
+            yield from self._named(source, self._file)
             return
         table = foreign.table_above(source.base, self._exists)
         if table is not None and not self._open_table(table, "Delta Lake"):
             return
         if source.kind == "folder":
-            yield from self._walk(source.base, self._tree.real(source.base))
+            yield from self._named(source, self._walk)
         else:
             found = self._glob(source.base, self._tree.real(source.base), source.parts)
             yield from sorted(found, key=lambda file: os.fsencode(str(file.path)))
 
+    def _named(
+        self, source: _Source, search: Callable[[str, str], Iterator[InputFile]]
+    ) -> Iterator[InputFile]:
+        """Yield the files of a named path, which may be a link."""
+        real = self._tree.real(source.base)
+        entry = _WalkEntry("", source.base, real, folder=source.kind == "folder", link=False)
+        found = search(source.base, real)
+        return self._noted(entry, found) if self._tree.is_link(source.base) else found
+
     def _file(self, path: str, real: str) -> Iterator[InputFile]:
-        kind = _suffix(path)
+        kind = suffix_of(path)
         if kind is None:
-            self._skip(path, _unknown(path))
+            self._skip(path, unknown_suffix(path))
         elif real in self.seen_files:
             self.known_again = True
         else:
@@ -216,7 +240,15 @@ class _Search:
             yield from self._entry(entry)
 
     def _entry(self, entry: _WalkEntry) -> Iterator[InputFile]:
-        return self._walk(entry.path, entry.real) if entry.folder else self._file(entry.path, entry.real)
+        found = self._walk(entry.path, entry.real) if entry.folder else self._file(entry.path, entry.real)
+        return self._noted(entry, found) if entry.link else found
+
+    def _noted(self, entry: _WalkEntry, found: Iterator[InputFile]) -> Iterator[InputFile]:
+        """Yield the files behind a link, and note it with the first."""
+        for file in found:
+            name = self._name(entry.path) + ("/" if entry.folder else "")
+            self.followed.setdefault(name, FollowedLink(name, path_text(entry.real)))
+            yield file
 
     def _glob(self, path: str, real: str, patterns: tuple[str, ...]) -> Iterator[InputFile]:
         """Yield the matching files below `path`, and all files below a folder that matches completely."""
@@ -234,7 +266,8 @@ class _Search:
                 yield from self._entry(entry)
             elif entry.folder:
                 for rest in sorted(rests, key=len):
-                    yield from self._glob(entry.path, entry.real, rest)
+                    below = self._glob(entry.path, entry.real, rest)
+                    yield from self._noted(entry, below) if entry.link else below
 
     def _entries(self, folder: str, real: str, *, pattern: str = "") -> list[_WalkEntry]:
         """Return a folder's entries that may hold data, in the order of the files' names in records.
@@ -298,13 +331,20 @@ class _Search:
             reason = "an output of batchscore"
         elif not folder and not entry.is_file():
             reason = "a link to a file that does not exist" if link else "not a regular file"
+        elif link and (folder or suffix_of(entry.path) is not None) and not self._may_follow(real):
+            reason = f"a link out of the input; {setting_name('follow_links')} follows it"
         if reason is not None:
             _, suffix = os.path.splitext(entry.name)
             # What a broken link led to may have been a folder of data.
-            lost = link and not folder and not entry.is_file() and (not suffix or _suffix(entry.path))
+            lost = link and not folder and not entry.is_file() and (not suffix or suffix_of(entry.path))
             (self._report if lost else self._skip)(entry.path, reason, folder=folder)
             return None
-        return _WalkEntry(entry.name, entry.path, real, folder)
+        return _WalkEntry(entry.name, entry.path, real, folder, link)
+
+    def _may_follow(self, real: str) -> bool:
+        return self._within is None or any(
+            f"{real}/".startswith(os.path.join(folder, "")) for folder in self._within
+        )
 
     def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
         name = self._name(path) + ("/" if folder else "")
@@ -328,6 +368,7 @@ class _WalkEntry:
     path: str
     real: str
     folder: bool
+    link: bool
 
     def order(self) -> bytes:
         """Return the sort key: with the `/` of a folder, `a.csv` is before `a/b.csv`, as in full names."""
@@ -337,62 +378,3 @@ class _WalkEntry:
 def _matches(pattern: str, name: str) -> bool:
     """Whether one part of a glob matches a name; only a pattern with a leading dot matches hidden files."""
     return name == pattern or (name.startswith(".") <= pattern.startswith(".") and fnmatchcase(name, pattern))
-
-
-def _suffix(path: str) -> tuple[str, str | None] | None:
-    """Return format and compression by the name, or None."""
-    stem, suffix = os.path.splitext(os.path.basename(path).lower())
-    compression = COMPRESSIONS.get(suffix)
-    if compression is not None:
-        suffix = os.path.splitext(stem)[1]
-    known = FORMATS.get(suffix)
-    if known is None or (compression is not None and not known.compressible):
-        return None
-    return suffix, compression
-
-
-def _unknown(path: str) -> str:
-    stem, suffix = os.path.splitext(os.path.basename(path))
-    if suffix.lower() in COMPRESSIONS:
-        suffix = os.path.splitext(stem)[1] + suffix
-    return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
-
-
-def _error_of_no_files(
-    source: _Source, problems: Sequence[SkippedFile], skipped: Sequence[SkippedFile]
-) -> InputError:
-    if len(problems) == 1 and problems[0].name == "./":
-        return InputError(f"{path_text(source.text)}: {problems[0].reason}")
-    skipped = [*problems, *skipped]
-    if source.kind == "glob" and not skipped:
-        return InputError(
-            f"{path_text(source.text)} matches no file (hidden files are matched only by a pattern that "
-            "starts with a dot)"
-        )
-    what = "matches no file" if source.kind == "glob" else "holds no file"
-    left = _first_of([f"{skip.name}: {skip.reason}" for skip in skipped], "; ")
-    left = f". Skipped: {left}" if skipped else ""
-    return InputError(f"{path_text(source.text)} {what} that batchscore reads: {formats_text()}{left}")
-
-
-def _missing_text(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str:
-    """Return a message with the nearest names in `base`, the part of the missing path that exists."""
-    if not parts:
-        return "an INPUT is empty: name a file, a folder or a glob"
-    message = f"{path_text(text)} {'matches no file' if _MAGIC.search(text) else 'does not exist'}"
-    if tree.kind(base) != "folder":
-        return f"{message}: {tree.shown(base)} is a file, not a folder"
-    try:
-        names = sorted(entry.name for entry in tree.scan(base) if not entry.name.startswith("."))
-    except OSError as error:
-        return f"{message}, or is not accessible: {tree.shown(base)}: {error.strerror}"
-    by_folded = {name.casefold(): name for name in names}
-    near = [by_folded[name] for name in difflib.get_close_matches(parts[0].casefold(), by_folded, _SHOWN)]
-    if near:
-        return f"{message}. In {tree.shown(base)} there is {_first_of([*map(path_text, near)], ', ')}"
-    return f"{message}. {tree.shown(base)} holds {_first_of([*map(path_text, names)], ', ') or 'nothing'}"
-
-
-def _first_of(texts: Sequence[str], separator: str) -> str:
-    more = [f"and {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
-    return separator.join([*texts[:_SHOWN], *more])

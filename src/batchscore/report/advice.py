@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.settings.secrets import HIDDEN
 from batchscore.stores.address import command_word
 
 RETRY = "run the same command again to retry"
@@ -158,10 +159,11 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
 def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
     """Return the step that runs this command with these flags, or the same command again if it is unknown."""
     if command:
-        # Behind `--` there are only names.
+        # A shown command has no secret. Behind `--` there are only names.
+        hidden = f" (put the secret in the place of {HIDDEN})" if HIDDEN in " ".join(command) else ""
         end = command.index("--") if "--" in command else len(command)
         new = [each for each in flags if each not in command]
-        return NextStep(f"{purpose}, run", shlex.join([*command[:end], *new, *command[end:]]))
+        return NextStep(f"{purpose}, run{hidden}", shlex.join([*command[:end], *new, *command[end:]]))
     more = f" with {' and '.join(flags)}" if flags else ""
     return NextStep(f"{purpose}, run the same command again{more}")
 
