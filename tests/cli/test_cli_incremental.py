@@ -218,7 +218,7 @@ def test_files_that_may_still_exist_are_not_pruned(
     before = whole("out", "chat")
     Path("elsewhere").rename("gone")
     missing = batchscore(*command(deployment, "--prune", "--follow-links"))
-    assert missing.exit_code == 0
+    assert missing.exit_code == 1
     assert "--prune removes nothing: mounted/b.csv may still exist" in missing.said
     assert whole("out", "chat") == before
     Path("gone").rename("elsewhere")

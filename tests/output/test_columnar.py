@@ -81,11 +81,12 @@ def test_types_do_not_depend_on_the_data() -> None:
 
 
 def test_kept_cells_of_other_types_become_json_text() -> None:
-    cells = ["007", 7, 1.5, None, float("nan"), True, {"a": [1]}, date(2024, 1, 2), b"\x00", "a\ud800"]
+    cells: list[Any] = ["007", 7, 1.5, None, float("nan"), True, {"a": [1]}, date(2024, 1, 2), b"\xff"]
+    cells += [b"text", "a\ud800"]
     schema = RecordSchema("chat", keep=("k",))
     table = written(encode_scores([answered(0, "x", kept={"k": cell}) for cell in cells], schema))
     assert table["k"].to_pylist() == [
-        "007", "7", "1.5", None, None, "true", '{"a":[1]}', "2024-01-02", "AA==", "a\ufffd",
+        "007", "7", "1.5", None, None, "true", '{"a":[1]}', "2024-01-02", "/w==", "text", "a\ufffd",
     ]  # fmt: skip
 
 

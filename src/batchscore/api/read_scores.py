@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def read_scores(out: str | os.PathLike[str], task: str | None = None) -> pd.Data
     if not isinstance(task, str | None):
         raise UsageError(f"task is {value_text(task)}; it must be one of {', '.join(TASKS)}.")
     try:
-        return _frame(Path(out) if isinstance(out, os.PathLike) else place_of(out), task)
+        return _frame(place_of(os.fspath(out)), task)
     except OutputError as error:  # of a store; its reason is for people
         raise InputError(message_of(error)) from error
     except StoreFailure as error:

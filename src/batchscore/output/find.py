@@ -50,7 +50,7 @@ def output_folder(named: Place) -> Place:
 
 
 def _output_folder(named: Place) -> Place:
-    beside = named.with_name(named.name + MARKER)
+    beside = named.parent / f"{named.name}{MARKER}"
     if not storage.is_folder(named) and storage.exists(named) and storage.is_folder(beside):
         return beside
     if not storage.is_folder(named):

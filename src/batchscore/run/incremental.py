@@ -70,7 +70,7 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
             if not len(answers) and before is None and name not in ledger.manifests:
                 continue
             try:
-                with open_rows(ready.file, survey.options) as table:
+                with open_rows(ready.file, survey.options, ready.builder.columns) as table:
                     items = (ready.builder.build(row) for row in table.rows)
                     _, known = carry_over_file(ledger, name, inputs[name], items, answers)
             except UnreadableFile:
@@ -99,7 +99,7 @@ def hidden_input(survey: Survey, ledger: NextLedger) -> tuple[str, str] | None:
     Such a place is a folder that cannot be listed, or a link to a place that is not mounted.
     """
     removed = removed_inputs(survey, ledger)
-    for skipped in survey.skipped:
+    for skipped in (*survey.problems, *survey.skipped):
         for file in removed:
             if f"{file}/".startswith(f"{skipped.name.rstrip('/')}/"):
                 return file, f"{skipped.name}: {skipped.reason}"

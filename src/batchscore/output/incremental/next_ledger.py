@@ -276,7 +276,7 @@ class NextLedger(Ledger):
         for file in vanished:
             manifest = visible.manifests[file]
             if whole and (prune or file in self.replaced):
-                drop_records(layout, self.run, manifest)
+                drop_records(layout, self.run, manifest, other_settings=file in self.replaced)
                 del visible.manifests[file]
                 self.forget_replaced(file)
                 dropped.append(file)

@@ -101,11 +101,15 @@ def report_records(layout: Layout, run: str, manifest: Manifest) -> None:
     manifest.reported = "yes"
 
 
-def drop_records(layout: Layout, run: str, manifest: Manifest) -> None:
-    """Remove the records of a file, and write changes if earlier ones describe them."""
+def drop_records(layout: Layout, run: str, manifest: Manifest, *, other_settings: bool = False) -> None:
+    """Remove the records of a file, and write changes if earlier ones describe them.
+
+    `other_settings`: its records are not what this run would write.
+    """
     nothing = Version(manifest.file)
     old = version_of(manifest, layout) if manifest.reported != "no" else nothing
-    decide(layout, run, manifest.file, DROP, differences(old, nothing))
+    lines = differences(old, nothing, other_settings=other_settings)
+    decide(layout, run, manifest.file, DROP, lines)
 
 
 def carry_out(layout: Layout, stem: str, decision: str) -> None:

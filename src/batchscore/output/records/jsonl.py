@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import datetime, time
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ import orjson
 
 from batchscore.errors import BrokenInvariant, ErrorCode, OutputError
 from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
+from batchscore.prompts.cells import key_text, plain
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -242,16 +243,19 @@ def _dumps(value: Any, option: int) -> bytes:
 
 
 def _from_other_type(value: Any) -> Any:
-    """Return the JSON form of a cell of a type that orjson does not know."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(value).decode()
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    if isinstance(value, (date, time)):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return dict(value)
-    return replace_surrogates(str(value))
+    """Return the JSON form of a cell of a type that orjson does not know: as it is sent, else in base64."""
+    try:
+        return plain(value)
+    except Exception:  # a cell that cannot be kept must not stop the run
+        return base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else None
+
+
+def _key_text(key: Any) -> str:
+    """Return the key of an object that is not text, with the same rules."""
+    try:
+        return key_text(key)
+    except Exception:  # as above
+        return str(_from_other_type(key))
 
 
 def _simplify(value: Any, depth: int = 0) -> Any:
@@ -266,7 +270,7 @@ def _simplify(value: Any, depth: int = 0) -> Any:
         return _deep_text(value)
     if isinstance(value, Mapping):
         return {
-            _simplify(key) if isinstance(key, (str, int)) else key: _simplify(item, depth + 1)
+            _simplify(key) if isinstance(key, (str, int)) else _key_text(key): _simplify(item, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -320,7 +324,8 @@ def _decode_lines(
 
 def _settled_row(record: Mapping[str, Any], result: Score | RowError, schema: RecordSchema) -> Settled:
     return Settled(
-        **{name: _check_type(record[name], ROW_FIELDS[name], name) for name in schema.row_fields},
+        # Files without a column for the id may have been scored before others with one.
+        **{name: _check_type(record.get(name), ROW_FIELDS[name], name) for name in schema.row_fields},
         result=result,
         kept=schema.kept(record),
         truncated=schema.with_truncated and record.get("truncated") is True,

@@ -75,7 +75,7 @@ def folder_of(named: Place) -> Place:
     """Return the folder of an output; a folder with only run records is one, too."""
     if storage.is_folder(named / "runs"):
         return named
-    beside = named.with_name(named.name + ".batchscore")
+    beside = named.parent / f"{named.name}.batchscore"
     if not storage.is_folder(named) and storage.is_folder(beside):
         return beside
     return output_folder(named)

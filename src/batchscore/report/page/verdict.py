@@ -17,7 +17,7 @@ from batchscore.report.page.time_axis import TimeAxis
 from batchscore.report.words import count_text, percent_text
 from batchscore.rows import FileTotals
 from batchscore.settings.secrets import shown_words
-from batchscore.stores.address import is_uri
+from batchscore.stores.address import command_word, is_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         return TaskVerdict("look", title, why, step)
     if task.unread:
         title = f"{count_text(task.unread, 'file')} not shown here; of the others, {scored}"
-        step = NextStep("To show all files, run", shlex.join(["batchscore", "report", output]))
+        step = NextStep("To show all files, run", shlex.join(["batchscore", "report", command_word(output)]))
         return TaskVerdict("look", title, reason, step)
     if rows.failed:
         kind = "bad" if rows.failed > rows.rows / 2 else "look"
