@@ -48,22 +48,19 @@ class VaultSecret:
     scope: str
 
 
-def vault_secret(text: str, *, source: str, emulator: bool = True) -> VaultSecret:
-    """Return the secret that a setting names; `source` is the setting. Raises `SettingsError`.
-
-    `emulator`: the address may be on this machine. The token for the vault goes to that host.
-    """
+def vault_secret(text: str, *, source: str) -> VaultSecret:
+    """Return the secret that a setting names; `source` is the setting. Raises `SettingsError`."""
     try:
         split = urlsplit(text)
         host = split.hostname or ""
     except ValueError:
         split, host = urlsplit(""), ""
     scope = scope_of_host(host, VAULT_SCOPES)
-    if scope is None and emulator and is_loopback(host):
+    if scope is None and is_loopback(host):  # an emulator
         scope = VAULT_SCOPES[".vault.azure.net"]
     elif split.scheme != "https":
         scope = None
-    if scope is None or not _PATH.fullmatch(split.path) or split.query or "@" in split.netloc:
+    if scope is None or not _PATH.fullmatch(split.path) or split.query or split.username:
         # Not quoted: it may be the key itself.
         raise SettingsError(
             f"{source} is not the address of a Key Vault secret. Write https://VAULT.vault.azure.net/secrets/NAME"

@@ -16,7 +16,6 @@ OTHER_VARIABLES = (
     "BATCHSCORE_API_KEY",
     "BATCHSCORE_ALLOW_PLAIN_HTTP",
     "BATCHSCORE_ENTRA_SCOPE",
-    "BATCHSCORE_TRUSTED_HOSTS",
     CONFIG_VARIABLE,
 )
 
@@ -37,9 +36,8 @@ KINDS = {
 
 
 #: What the declaration of a setting may say besides group, help and default. `lowest` and `highest` are its
-#: range; `only` is "flag" or "file" if it has no other source; `flag` is the short flag; `needs_trust`: it
-#: decides where requests go or what signs them, so a file that nobody named must be trusted first.
-FACTS = dict.fromkeys(("metavar", "choices", "lowest", "highest", "only", "flag", "needs_trust"))
+#: range; `only` is "flag" or "file" if it has no other source; `flag` is the short flag.
+FACTS = dict.fromkeys(("metavar", "choices", "lowest", "highest", "only", "flag"))
 
 
 def setting(group: str, help_text: str, *, default: Any = None, **facts: Any) -> Any:

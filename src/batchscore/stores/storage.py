@@ -12,6 +12,7 @@ import io
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -26,6 +27,7 @@ from batchscore.errors import BrokenInvariant
 from batchscore.stores import objects
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
+from batchscore.stores.local import refuse_no_file
 
 #: The prefix of files that are being written.
 TEMPORARY = ".batchscore-"
@@ -255,9 +257,10 @@ def size_of(path: Place) -> int | None:
         entry = _find_entry(path)
         return None if entry is None else entry.size
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:
         return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _find_entry(path: StoredPath) -> objects.StoredEntry | None:
@@ -279,7 +282,10 @@ def sizes(folder: Place) -> dict[str, int]:
 
 def open_raw(path: Place) -> io.RawIOBase:
     """Open a file without a buffer, to read it from start to end; failures are an `OSError`."""
-    return objects.StoredStream(path) if isinstance(path, StoredPath) else path.open("rb", buffering=0)
+    if isinstance(path, StoredPath):
+        return objects.StoredStream(path)
+    refuse_no_file(path)
+    return path.open("rb", buffering=0)
 
 
 def open_file(path: Place) -> BinaryIO:

@@ -222,7 +222,7 @@ def some_lines(place: Place, part: StoredPart, wanted: int) -> list[bytes]:
     # Stripes must not overlap, or records would be read twice.
     stripe = min(int((each + 2) * 1.1 * size / part.rows), LONGEST_STRIPE, size // STRIPES)
     found: list[bytes] = []
-    with place.open("rb") if isinstance(place, Path) else StoredFile(place) as file:
+    with storage.open_file(place) if isinstance(place, Path) else StoredFile(place) as file:
         for number in range(STRIPES):
             start = number * size // STRIPES
             file.seek(start)
