@@ -241,7 +241,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, kind: Literal["parquet", 
 def test_counts_that_a_column_cannot_hold_are_left_out() -> None:
     """A service may report any number."""
     schema = RecordSchema("chat", with_usage=True)
-    usage = {"prompt_tokens": 2**64 - 1, "completion_tokens": -(2**70), "total_tokens": 5}
+    usage = {"prompt_tokens": 2**64 - 1, "completion_tokens": True, "total_tokens": 5}
     data = encode_scores([Settled("a", 0, Score("x", "stop", usage))], schema)
     (row,) = decode_scores(stored(data), schema)
     assert isinstance(row.result, Score)

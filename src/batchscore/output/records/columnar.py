@@ -220,7 +220,7 @@ def _usage(usage: Mapping[str, Any] | None) -> dict[str, int] | None:
         return None
     counts = {name: usage.get(name) for name in _COUNTS}
     # A service may report any number, but a column has 64 bits.
-    return {name: count for name, count in counts.items() if isinstance(count, int) and abs(count) < 2**63}
+    return {name: count for name, count in counts.items() if type(count) is int and abs(count) < 2**63}
 
 
 def _parquet_file(table: pa.Table) -> bytes:

@@ -365,9 +365,9 @@ def _check_type(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
 
 
 def _check_number(value: Any, name: str) -> int:
-    if not 0 <= _check_type(value, int, name) < 2**63:
-        raise ValueError(f"{name} is out of range")
-    return int(value)
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{name} is no number of a record")
+    return value
 
 
 def _check_text(value: Any, name: str) -> Any:
