@@ -152,6 +152,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "files[].empty": "Of the errors, empty rows.",
             "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
             "skipped": "Skipped files, each with `name` and `reason`.",
+            "links_followed": "Links in the input that were followed, each with `name` and `target`.",
             "repeated_ids": "Rows with a duplicate id; the first row with an id does not count.",
             "versions": "Versions of batchscore, Python, the system and the main packages, by name.",
             "timeline": "The figures of the run over time, for the [report](../how-to/report.md).",

@@ -325,6 +325,10 @@ def test_a_damaged_lock(output: Damaged, count: int) -> None:
     for number, _ in enumerate(damaged_versions(path, count)):
         output.read(hold if number % 2 else look)
     path.unlink()
+    os.mkfifo(path)
+    for reader in (look, hold):
+        output.read(reader)
+    path.unlink()
     output.check_bounds()
 
 

@@ -6,6 +6,7 @@ Pure except for the given console. It shows no cell of the input and no secret.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -231,6 +232,8 @@ def notes(plan: Plan) -> Iterator[str]:
     yield from limited_list("cannot be scored (completely)", unreadable, "--json lists all")
     skipped = [(each.name, each.reason) for each in plan.survey.skipped]
     yield from limited_list("skipped", skipped, "--json lists all")
+    followed = [(each.name, each.target) for each in plan.survey.followed]
+    yield from limited_list("link followed", followed, "--json lists all")
 
 
 def limits_text(limits: RateLimits) -> str:
@@ -281,7 +284,10 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "unreadable_files": [
             {"file": one.name, "problem": name_settings(one.reason, as_flag)} for one in plan.survey.problems
         ],
-        "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
+        "skipped": [
+            {"name": one.name, "reason": name_settings(one.reason, as_flag)} for one in plan.survey.skipped
+        ],
+        "links_followed": [asdict(one) for one in plan.survey.followed],
         "seconds": round(plan.seconds, 3),
     }
 

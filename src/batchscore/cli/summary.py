@@ -44,6 +44,8 @@ def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None =
     skipped = [(each.name, each.reason) for each in run.survey.skipped]
     lines += [f"  {line}" for line in limited_list("cannot be scored", unreadable, others)]
     lines += [f"  {line}" for line in limited_list("skipped", skipped, others)]
+    followed = [(each.name, each.target) for each in run.survey.followed]
+    lines += [f"  {line}" for line in limited_list("link followed", followed, others)]
     lines += changes(run)
     if end.repeated_ids:
         have = "row has" if end.repeated_ids == 1 else "rows have"
@@ -211,7 +213,10 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "unreadable": [
             {"file": file.file, "problem": name_settings(file.problem, as_flag)} for file in end.unreadable
         ],
-        "skipped": [{"name": each.name, "reason": each.reason} for each in run.survey.skipped],
+        "skipped": [
+            {"name": each.name, "reason": name_settings(each.reason, as_flag)} for each in run.survey.skipped
+        ],
+        "links_followed": [asdict(each) for each in run.survey.followed],
         "errors_by_code": dict(now.errors),
         "finish_reasons": dict(now.finish_reasons),
         "requests": now.requests,

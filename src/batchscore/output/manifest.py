@@ -17,6 +17,7 @@ import orjson
 from batchscore.errors import OutputError, setting_name
 from batchscore.output.layout import MARKER, Layout, verify_command
 from batchscore.output.manifest_check import MOST, contradictions, refuse_odd
+from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
@@ -320,6 +321,11 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
     return dict(fields)
 
 
+def shown_fingerprint(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a fingerprint as a run compares it: earlier versions hid fewer parameters."""
+    return {**stated, "params": without_secrets(stated["params"])} if "params" in stated else stated
+
+
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
     """Return a manifest from its JSON, whose types are right."""
     commits = [
@@ -334,7 +340,7 @@ def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
     return Manifest(
         file=fields["file"],
         task=fields["task"],
-        fingerprint=fields["fingerprint"],
+        fingerprint=shown_fingerprint(fields["fingerprint"]),
         input=fields["input"],
         state=fields["state"],
         problem=fields["problem"],

@@ -34,6 +34,8 @@ from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.half_written import sweep_abandoned
+from batchscore.stores.links import through_link
 
 #: The score files to merge, in order, each with what its commit record says of it, if there is one.
 Parts: TypeAlias = Mapping[Place, PartFile | None]
@@ -63,6 +65,7 @@ def merge_output(
     there or a part is not as its manifest says, `InputError` if there are no scores.
     """
     refuse_other_suffix(file)
+    sweep_abandoned(through_link(file).parent)
     folder = output_folder(named)
     task = task_of(folder, named, task)
     manifests = read_manifests(Layout(folder, task, ""))
@@ -141,7 +144,7 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
     schema = ledger.spec.schema
     if not parts and schema.is_vector and file.suffix.lower() != ".jsonl":
         if dimensions is None:
-            storage.remove(file)
+            storage.remove(through_link(file))
             return
         schema = replace(schema, dimensions=dimensions)
     merge_parts(parts, file, schema)
@@ -156,6 +159,7 @@ def merge_parts(parts: Parts, destination: Place, schema: RecordSchema) -> int:
     length or the kept columns' names, the parts are read once before.
     """
     suffix = refuse_other_suffix(destination)
+    destination = through_link(destination)
     if suffix == ".jsonl":
         return _merge_lines(parts, destination, schema)
     return _merge_columns(parts, destination, schema, suffix)

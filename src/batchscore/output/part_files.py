@@ -140,6 +140,8 @@ def damage_of(path: Place, part: PartFile) -> str | None:
     if part.name != path.name:
         return f"is not the file that its manifest names: {part.name}"
     try:
+        if isinstance(path, Path) and path.is_symlink():
+            return "is a link, not a file"
         with explain_errors(path, "read"):
             if isinstance(path, Path):
                 refuse_no_file(path)

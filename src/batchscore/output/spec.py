@@ -11,6 +11,7 @@ import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import Layout
+from batchscore.output.links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, Format, format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import parse_spec
@@ -34,13 +35,16 @@ class Output:
 
 
 def output_of(settings: OutputSettings) -> Output:
-    """Return where the scores go; raises `OutputError` if a file has the name of the output folder."""
+    """Return where the scores go; raises `OutputError` if the folder is a file, or holds planted links."""
     path = place_of(settings.output)
     folder = storage.is_folder(path)
     if path.suffix.lower() in FILE_SUFFIXES and not folder:
-        return Output(path.with_name(path.name + ".batchscore"), path)
+        output = Output(path.with_name(path.name + ".batchscore"), path)
+        refuse_links(output.folder)
+        return output
     if not folder and storage.exists(path):
         raise OutputError(f"{path} is a file. Give a folder, or a new file ending in {SUFFIXES_TEXT}.")
+    refuse_links(path)
     return Output(path)
 
 

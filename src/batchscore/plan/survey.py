@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from batchscore.errors import InputError, UnreadableFile, UsageError, setting_name
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec, shorten_names
-from batchscore.read.files import SkippedFile, find_files
+from batchscore.read.files import FollowedLink, SkippedFile, find_files
 from batchscore.read.formats import FORMATS
 from batchscore.read.input_file import InputFile
 from batchscore.read.open import ReadOptions, open_table
@@ -40,6 +40,7 @@ class Survey:
     skipped: tuple[SkippedFile, ...]
     options: ReadOptions
     schema: RecordSchema
+    followed: tuple[FollowedLink, ...] = ()
 
     @property
     def places(self) -> dict[str, str]:
@@ -54,7 +55,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     """
     spec = parse_spec(cut(PromptSettings, settings))
     options = ReadOptions(settings.txt, settings.max_row_bytes)
-    found = find_files(inputs, output=output, root=settings.base_dir)
+    found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
     ready: list[ReadyFile] = []
     problems: list[SkippedFile] = []
     unfit: list[SkippedFile] = []
@@ -75,7 +76,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     if not ready or (unfit and not headed):
         raise no_usable_file(unfit or problems, bare=len(ready))
     schema = schema_for(settings, tuple(columns), ready)
-    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema)
+    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema, found.followed)
 
 
 def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:

@@ -72,6 +72,7 @@ class FileSettings(RowSettings, total=False):
     shared_output: bool
     scratch_dir: str | os.PathLike[str] | None
     base_dir: str | os.PathLike[str] | None
+    follow_links: bool
     limit: int | None
     error_threshold: float
     max_errors: int | None

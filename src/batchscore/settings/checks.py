@@ -107,9 +107,11 @@ def check_type(declared: Field[Any], value: Any) -> None:
     else:
         has_type, wanted = TYPES[kind]
         fits = has_type(value)
-    # Parameters may hold secrets.
-    what = type_name(value) if kind == "params" else value_text(value)
-    refuse(not fits, "{name} is {value}; it must be {wanted}.", name=name, value=what, wanted=wanted)
+    # A text is not quoted, for it may be a pasted key; a parameter may hold a secret.
+    what = type_name(value) if kind == "params" or isinstance(value, str) else value_text(value)
+    is_other = kind == "choice" and isinstance(value, str)
+    message = "{name} must be {wanted}." if is_other else "{name} is {value}; it must be {wanted}."
+    refuse(not fits, message, name=name, value=what, wanted=wanted)
     for key, parameter in value.items() if kind == "params" else ():
         try:
             orjson.dumps(parameter)

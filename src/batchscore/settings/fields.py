@@ -127,6 +127,12 @@ class Settings:
         metavar="FOLDER",
     )
 
+    follow_links: bool = of_records(
+        "Follow links in the input that lead out of its folder. Default: only links within it.",
+        default=False,
+        only="flag",
+    )
+
     rpm: float | None = of_pace(
         "Rate limit in requests per minute. Default: read from response headers.", lowest=0.001
     )

@@ -26,6 +26,7 @@ from batchscore.settings.declare import (
     variable_of,
 )
 from batchscore.settings.fields import Settings
+from batchscore.settings.secrets import HIDDEN, mask_text
 
 #: How people write true and false in variables.
 TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
@@ -132,7 +133,8 @@ def parse(declared: Field[Any], value: Any, where: str) -> Any:
     try:
         return parser(value)
     except (ValueError, TypeError, LookupError):
-        raise UsageError(f"{where} is {value!r}, which is not {kind_name}.") from None
+        # Not quoted: it may be a pasted key.
+        raise UsageError(f"{where} is not {kind_name}.") from None
 
 
 def parse_text(value: Any) -> str:
@@ -198,8 +200,8 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
     for one in given:
         name, equals, text = one.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"{param} {one!r}: write NAME=JSON, for example temperature=0.2")
-        where = f"{param} {name}"
+            raise UsageError(f"{param}: write NAME=JSON, for example temperature=0.2")
+        where = f"{param} {mask_text(name)}"
         start = text.lstrip()[:1]
         must_be_json = start in {"{", "[", '"', ""} or start.isdigit() or text.startswith("@")
         if text.startswith("@"):
@@ -211,6 +213,8 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
             if must_be_json:
                 raise UsageError(f"{where} is not JSON ({error}).") from None
             params[name.strip()] = text
+        if params[name.strip()] == HIDDEN:
+            raise UsageError(f"{where}: {HIDDEN} hides a secret in a shown command. Put the secret there.")
     return params
 
 
