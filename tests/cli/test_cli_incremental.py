@@ -185,7 +185,7 @@ def test_json_events(batchscore: Cli, files: Files, deployment: Deployment) -> N
     assert (counts["new"], counts["deleted"], counts["vanished"]) == (2, 0, [])
     failed = batchscore(*command(deployment, "--max-tokens", "9", "--json"))
     assert failed.exit_code == 1
-    assert [event["event"] for event in failed.events] == ["started", "failed"]
+    assert [event["event"] for event in failed.events] == ["started", "notice", "failed"]
     assert failed.events[-1]["exit_code"] == 1
     assert "max_tokens" in failed.events[-1]["reason"]
 

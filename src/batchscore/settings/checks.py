@@ -7,6 +7,7 @@ came from. Messages name settings with `setting_name`, so that each door words t
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
@@ -31,6 +32,9 @@ DEPLOYMENT_KEYS: Mapping[str, Any] = {
     **dict.fromkeys(("auth", "api_key_from", "key_variable"), str),
     **dict.fromkeys(("rpm", "tpm"), (int, float)),
 }
+
+#: Names of variables that a table may name as its key: those made for this, never a provider's.
+KEY_VARIABLE = re.compile(r"BATCHSCORE_[A-Za-z0-9_]+_KEY")
 
 #: Texts that go into requests or records, which are UTF-8; paths may hold any bytes.
 TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
@@ -85,6 +89,11 @@ def value_text(value: Any) -> str:
     if isinstance(value, int) and abs(value) <= sys.float_info.max:  # Python refuses to print longer ones
         return repr(value)
     return type_name(value)
+
+
+def name_text(name: object) -> str:
+    """Return a name from a file for a message, with what a terminal would obey escaped."""
+    return repr(name)[1:-1] if isinstance(name, str) else str(name)
 
 
 def type_name(value: Any) -> str:
@@ -232,9 +241,16 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
             if wanted is None:
                 hint = " API keys belong into the environment; key_variable names the variable."
                 hint = hint if "key" in str(name) else ""
-                raise UsageError(f"{where}: {name} is not one of {', '.join(DEPLOYMENT_KEYS)}.{hint}")
+                known = ", ".join(DEPLOYMENT_KEYS)
+                raise UsageError(f"{where}: {name_text(name)} is not one of {known}.{hint}")
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
             if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"
                 raise UsageError(f"{where}: {name} is {value_text(value)}; it must be {kind}.")
+        if not KEY_VARIABLE.fullmatch(table.get("key_variable", "BATCHSCORE_A_KEY")):
+            # Not quoted: it may be the key itself.
+            raise UsageError(
+                f"{where}: key_variable must be the name of a variable that begins with BATCHSCORE_ and ends "
+                "in _KEY, such as BATCHSCORE_EAST_KEY. Other variables may hold the keys of other services."
+            )
     refuse(tables and rates, "{rpm} and {tpm}: with [[deployments]], set rpm and tpm in each table.")
