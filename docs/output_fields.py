@@ -103,6 +103,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "parts[].whole": "Whether all rows of the part were read.",
             "parts[].inputs": "A checksum of the prompts of its rows.",
             "parts[].scores": "The score file: `name`, `bytes`, `digest`; null if no row was scored.",
+            "parts[].row_digests": "A checksum of the part's `.rows` file; empty if it has none.",
             "parts[].error_records": "The file of error records: `name`, `bytes`, `digest`; null if none.",
         }
         | {f"parts[].{name}": text.replace("of the file", "of the part") for name, text in COSTS.items()},

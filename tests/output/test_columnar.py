@@ -237,3 +237,13 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, kind: Literal["parquet", 
     with pytest.raises(KeyboardInterrupt):
         break_off()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_counts_that_a_column_cannot_hold_are_left_out() -> None:
+    """A service may report any number."""
+    schema = RecordSchema("chat", with_usage=True)
+    usage = {"prompt_tokens": 2**64 - 1, "completion_tokens": True, "total_tokens": 5}
+    data = encode_scores([Settled("a", 0, Score("x", "stop", usage))], schema)
+    (row,) = decode_scores(stored(data), schema)
+    assert isinstance(row.result, Score)
+    assert row.result.usage == {"total_tokens": 5}

@@ -15,6 +15,7 @@ import orjson
 
 from batchscore.errors import InputError, OutputError, UsageError, message_of
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
+from batchscore.output.part_files import refuse_damaged
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT
 from batchscore.settings.checks import value_text
 from batchscore.stores import storage
@@ -40,9 +41,9 @@ def read_scores(out: str | os.PathLike[str], task: str | None = None) -> pd.Data
     the folder has only one.
 
     All scores are read into memory: 4 bytes per dimension and about 300 per row, plus the text of one file
-    (of a merged Parquet file, all of it twice). Raises `InputError` if there are no scores, or if a part that
-    the manifests name is missing; `UsageError` for an argument of another type; `SettingsError` for a URI
-    that cannot be used.
+    (of a merged Parquet file, all of it twice). Raises `InputError` if there are no scores, or if a part is
+    missing or not as the manifests say, to the byte; `UsageError` for an argument of another type;
+    `SettingsError` for a URI that cannot be used.
     """
     if not isinstance(out, (str, os.PathLike)):
         raise UsageError(
@@ -68,11 +69,12 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
         task = scored[0] if task is None and len(scored) == 1 else task_of(folder, path, task)
         files = score_parts(folder, task)
     elif storage.exists(path):
-        files = [through_link(path)]
+        files = {through_link(path): None}
     else:
         raise InputError(f"{path}: no such file or folder")
     columns: _Columns = {}
-    for file in files:
+    for file, part in files.items():
+        refuse_damaged(file, part)
         task, more = _read(file, task)
         _extend(columns, more)
     if task not in columns:

@@ -10,14 +10,14 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import orjson
 
 from batchscore.errors import InputError, setting_name
-from batchscore.output.layout import MARKER, Layout
+from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
 from batchscore.output.links import refuse_links
-from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.manifest import Manifest, PartFile, read_manifests
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
@@ -135,20 +135,25 @@ def incomplete_files(folder: Place, task: str) -> dict[str, Incomplete]:
     return incomplete
 
 
-def score_parts(out: Place, task: str) -> list[Place]:
-    """Return the score parts of a task in input order; raises `InputError` if one is missing, or all.
+def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
+    """Return the score parts of a task in input order, each with what its commit record says of it.
 
-    If there are manifests, only parts with a commit record count; raises `OutputError` if one is damaged.
+    If there are manifests, only parts with a commit record count; without any, nothing is known of the parts.
+    Raises `InputError` if a part is missing, or all, or if a manifest is missing beside its parts, and
+    `OutputError` if a manifest is damaged.
     """
     folder = out / task
     names = set(storage.names(folder))
+    found = [match for name in names if (match := _PART.fullmatch(name))]
+    parts: dict[Place, PartFile | None]
     if storage.is_folder(out / "manifest"):
         layout = Layout(out, task, "")
-        parts = score_files(layout, sorted(read_manifests(layout), key=lambda each: each.file.split("/")))
+        manifests = sorted(read_manifests(layout), key=lambda each: each.file.split("/"))
+        _refuse_lost_manifests(layout, manifests, {match["name"] for match in found})
+        parts = dict(score_files(layout, manifests))
     else:
-        found = [match for name in names if (match := _PART.fullmatch(name))]
         found.sort(key=lambda match: (match["name"], int(match["number"])))
-        parts = [folder / match.string for match in found]
+        parts = dict.fromkeys(folder / match.string for match in found)
     missing = [part for part in parts if part.name not in names]
     if missing:
         raise InputError(
@@ -162,12 +167,29 @@ def score_parts(out: Place, task: str) -> list[Place]:
     return parts
 
 
-def score_files(layout: Layout, manifests: Iterable[Manifest]) -> list[Place]:
+def score_files(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place, PartFile]:
     """Return the score files of manifests, in their order."""
-    return [
-        # A manifest may come from anywhere: a name must not lead to another folder.
-        layout.scores / PurePosixPath(part.name).name
+    return {
+        layout.scores / part.name: part
         for manifest in manifests
         for number in sorted(manifest.parts)
         if (part := manifest.parts[number].scores) is not None
-    ]
+    }
+
+
+def _refuse_lost_manifests(layout: Layout, manifests: Iterable[Manifest], stems: set[str]) -> None:
+    """Raise `InputError` if there are parts of a file whose manifest was lost.
+
+    A run writes a file's manifest before its first part. Only a switch to a new version puts the parts in
+    place first, and the hidden manifest of that version is there until then.
+    """
+    next_versions = layout.marker / f"next-{layout.task}" / "manifest" / layout.task
+    unknown = stems - {f"part-{stem_of(manifest.file)}" for manifest in manifests}
+    for stem in sorted(unknown):
+        name = f"{stem.removeprefix('part-')}.json"
+        if not storage.exists(next_versions / name):
+            raise InputError(
+                f"{layout.manifests / name} is missing, but there are parts that it should name, such as "
+                f"{layout.scores / stem}-…. Run the same score command to score that file again. To remove "
+                f"these parts, run: {verify_command(layout.root, layout.task, repair=True)}"
+            )

@@ -19,6 +19,7 @@ from batchscore.output.conflicts import (
     discard_scores,
     error_of_change,
     refuse_foreign_files,
+    refuse_other_length,
     refuse_other_settings,
     remove_uncommitted,
     sweep,
@@ -150,6 +151,7 @@ def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
     elif any(manifest.fingerprint != spec.fingerprint for manifest in manifests):
         discard_scores(spec.layout, ledger.journals)
         manifests = []
+    refuse_other_length(spec.layout, manifests)
     remove_uncommitted(spec.layout, manifests)
     ledger.manifests = {manifest.file: manifest for manifest in manifests}
     return discarded

@@ -20,9 +20,9 @@ from batchscore.output.find import (
     task_of,
     tasks_in,
 )
-from batchscore.output.layout import Layout, verify_command
+from batchscore.output.layout import DIGESTS, Layout, verify_command
 from batchscore.output.locks.lock import hold_lock, refuse_locked
-from batchscore.output.manifest import copy_of, list_files, manifest_paths, named_files
+from batchscore.output.manifest import Manifest, copy_of, list_files, manifest_paths, named_files
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -162,7 +162,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     for path in manifest_paths(layout):
         checked = check_manifest(path, folder, task)
         result.problems += checked.problems
-        named |= named_files(layout, checked.stated) if checked.stated is not None else set()
+        named |= files_of(layout, checked.stated) if checked.stated is not None else set()
         _add_file(checked, result, incomplete)
         if checked.sound is None:
             result.unknown += 1
@@ -171,14 +171,19 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
                 result.remove(copy_of(path))
             continue
         fingerprints.setdefault(str(checked.sound.fingerprint), str(path))
-        sound |= named_files(layout, checked.sound)
+        damaged = {problem.place for problem in checked.problems}
+        sound |= {place for place in files_of(layout, checked.sound) if str(place) not in damaged}
         if result.repaired and checked.problems:
             # Before its parts are removed: if this is interrupted, the leftovers are found again.
             storage.write_whole(path, checked.sound.to_json())
     if len(fingerprints) > 1:
         first, second, *_ = fingerprints.values()
         result.unrepaired.append(OutputProblem(second, f"was written with other settings than {first}"))
-    for path in (*list_files(layout.scores), *list_files(layout.errors)):
+    for path in (
+        *list_files(layout.scores),
+        *list_files(layout.errors),
+        *list_files(layout.manifests, DIGESTS),
+    ):
         if not path.name.startswith("part-") or storage.is_folder(path):
             result.unrepaired.append(
                 OutputProblem(str(path), "is not batchscore's; move it to another folder")
@@ -192,6 +197,12 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     result.missing += [f"{file}: {incomplete[file]}" for file in sorted(incomplete)]
     result.unreadable = sum(each.unreadable for each in incomplete.values())
     return result
+
+
+def files_of(layout: Layout, manifest: Manifest) -> set[Place]:
+    """Return the files of all parts that a manifest names, and those of their rows' digests."""
+    digests = {layout.digests(manifest.file, number) for number in manifest.parts}
+    return named_files(layout, manifest) | digests
 
 
 def _add_file(checked: CheckedManifest, result: Verification, incomplete: dict[str, Incomplete]) -> None:

@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,6 +27,7 @@ from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import open_temporary
 from batchscore.stores.links import open_own, refuse_link
+from batchscore.stores.local import refuse_no_file
 
 _READ_BYTES = 1 << 20
 
@@ -236,9 +238,10 @@ def size_of(path: Place) -> int | None:
         entry = _find_entry(path)
         return None if entry is None else entry.size
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:
         return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _find_entry(path: StoredPath) -> objects.StoredEntry | None:
@@ -262,7 +265,10 @@ def sizes(folder: Place) -> dict[str, int]:
 
 def open_raw(path: Place) -> io.RawIOBase:
     """Open a file without a buffer, to read it from start to end; failures are an `OSError`."""
-    return objects.StoredStream(path) if isinstance(path, StoredPath) else path.open("rb", buffering=0)
+    if isinstance(path, StoredPath):
+        return objects.StoredStream(path)
+    refuse_no_file(path)
+    return path.open("rb", buffering=0)
 
 
 def open_file(path: Place) -> BinaryIO:

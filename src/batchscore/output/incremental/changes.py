@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import Manifest
+from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.records.jsonl import json_bytes
 from batchscore.output.row_digests import Digests, Halves, read_digests
 from batchscore.stores import storage
@@ -27,15 +27,15 @@ Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 @dataclass(slots=True)
 class Version:
-    """The score records of one version of a file's output: `parts` are the digests of its parts, in order."""
+    """The score records of one version of a file's output: where the digests of its parts are, in order."""
 
     file: str
-    parts: list[Place] = field(default_factory=list)
+    parts: list[tuple[Place, Commit]] = field(default_factory=list)
 
     def digests(self) -> Iterator[Digests]:
         """Yield the digests of each part, in order."""
-        for place in self.parts:
-            digests = read_digests(place)
+        for place, commit in self.parts:
+            digests = read_digests(place, commit)
             if digests is not None:
                 yield digests
 
@@ -198,7 +198,8 @@ def places_of_ids(
     """Return the file and row of each of these ids that the output holds."""
     found: dict[str, tuple[str, int]] = {}
     for layout, manifest in manifests if ids else ():
-        version = Version(manifest.file, [layout.digests(manifest.file, n) for n in sorted(manifest.parts)])
+        parts = [(layout.digests(manifest.file, n), manifest.parts[n]) for n in sorted(manifest.parts)]
+        version = Version(manifest.file, parts)
         found |= {str(each): (manifest.file, row) for row, each in version.records() if each in ids}
     return found
 

@@ -15,7 +15,13 @@ from dataclasses import dataclass, field, replace
 import orjson
 
 from batchscore.errors import OutputOverwritten
-from batchscore.output.conflicts import refuse_foreign_files, refuse_other_settings, remove_uncommitted, sweep
+from batchscore.output.conflicts import (
+    refuse_foreign_files,
+    refuse_other_length,
+    refuse_other_settings,
+    remove_uncommitted,
+    sweep,
+)
 from batchscore.output.incremental.changes import Version, differences
 from batchscore.output.incremental.switch import (
     SWITCH,
@@ -28,7 +34,7 @@ from batchscore.output.incremental.switch import (
     version_of,
     write_changes,
 )
-from batchscore.output.layout import Layout, stem_of
+from batchscore.output.layout import Layout, journal_name, stem_of
 from batchscore.output.ledger import (
     README_TEXT,
     Ledger,
@@ -48,7 +54,7 @@ from batchscore.output.manifest import (
 )
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, is_final
-from batchscore.output.row_digests import read_digests
+from batchscore.output.row_digests import damage_of_digests, read_digests
 from batchscore.output.single_ledger import SingleLedger
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
@@ -79,6 +85,8 @@ class NextLedger(Ledger):
         manifests = read_manifests(layout)
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()
+        if not overwrite:
+            refuse_other_length(layout, manifests)
         remove_uncommitted(layout, manifests)
         if overwrite:
             remove_next_versions(layout)
@@ -158,10 +166,13 @@ class NextLedger(Ledger):
         )
 
     def is_reusable(self, file: str, commit: Commit) -> bool:
-        """Whether a part of the old version is complete, and the digests of its prompts are there."""
+        """Whether a part of the old version is complete, and so is its file of prompts' digests."""
         layout, parts = self.visible.spec.layout, self.visible.parts
-        known = parts.size_of(layout.manifests, layout.digests(file, commit.part).name) is not None
-        return known and commit.is_done(retry_errors=self.spec.retry_errors) and parts.are_there(commit)
+        if not commit.is_done(retry_errors=self.spec.retry_errors) or not parts.are_there(commit):
+            return False
+        digests = layout.digests(file, commit.part)
+        known = parts.size_of(layout.manifests, digests.name) is not None
+        return known and damage_of_digests(digests, commit) is None
 
     def accounts(self) -> list[tuple[Layout, Manifest]]:
         """Return the manifests whose answers may be used for changed files, each with its places."""
@@ -201,7 +212,7 @@ class NextLedger(Ledger):
         The scores stay on disk until their part is complete: if one row in a thousand has changed, many parts
         are open at once.
         """
-        digests = read_digests(self.spec.layout.digests(part.file, commit.part))
+        digests = read_digests(self.spec.layout.digests(part.file, commit.part), commit)
         records = self.parts.load(commit if digests is None else replace(commit, scores=None))
         if digests is None:
             scored = {row for row, settled in records.items() if isinstance(settled.result, Score)}
@@ -320,7 +331,7 @@ def set_version_aside(ledger: Ledger, file: str) -> None:
     for commit in own.values():
         copy_part(layout, target, file, commit)
     if own:
-        write_manifest(target.manifest(file), replace(manifest, parts=own))
+        write_manifest(target.manifest(file), replace(manifest, parts=own, state="partial"))
     for commit in own.values():
         remove_part(layout, file, commit)
     remove_manifest(layout.manifest(file))
@@ -328,15 +339,18 @@ def set_version_aside(ledger: Ledger, file: str) -> None:
 
 def set_journals_aside(source: Ledger, ledger: Ledger, file: str) -> None:
     """Set aside the answers of a file in the journals of `source`, as parts beside those of `ledger`."""
-    names = [name for name in source.journals.present if name.rpartition("-")[0] == stem_of(file)]
-    if not names:
+    present = [name.rpartition("-") for name in source.journals.present]
+    numbers = [int(number) for stem, _, number in present if stem == stem_of(file) and number.isdecimal()]
+    if not numbers:
         return
     spec, layout = ledger.spec, new_layout_set_aside(ledger.spec.layout)
     parts = PartFiles(layout, spec.format, spec.schema)
     manifest = Manifest(file, layout.task, spec.fingerprint)
-    for name in names:
-        part = Part(file, int(name.rpartition("-")[2]))
-        for row, entry in source.journals.replay(name).items():
+    for number in numbers:
+        part = Part(file, number)
+        for row, entry in source.journals.replay(journal_name(file, number)).items():
+            if row // spec.rows_per_part != number:
+                continue
             part.prompt_digests[row] = entry.prompt_digest
             part.settle(entry.settled)
             part.read += 1
@@ -345,5 +359,5 @@ def set_journals_aside(source: Ledger, ledger: Ledger, file: str) -> None:
             manifest.dimensions = encoded.dimensions or manifest.dimensions
             manifest.parts[part.number] = parts.write(encoded)
     write_manifest(layout.manifest(file), manifest)
-    for name in names:
-        source.journals.remove(name)
+    for number in numbers:
+        source.journals.remove(journal_name(file, number))

@@ -82,8 +82,8 @@ def version_of(
     return Version(
         manifest.file,
         [
-            (beneath if same.get(number) == manifest.parts[number] else layout).digests(manifest.file, number)
-            for number in sorted(manifest.parts)
+            ((beneath if same.get(number) == commit else layout).digests(manifest.file, number), commit)
+            for number, commit in sorted(manifest.parts.items())
         ],
     )
 
@@ -171,7 +171,11 @@ def copy_part(source: Layout, target: Layout, file: str, commit: Commit) -> None
             storage.remove(to / name)
         elif storage.exists(folder / name):  # a lost one was damaged before it was set aside
             link_or_copy(folder / name, to / name)
-    link_or_copy(source.digests(file, commit.part), target.digests(file, commit.part))
+    digests = source.digests(file, commit.part), target.digests(file, commit.part)
+    if storage.exists(digests[0]):
+        link_or_copy(*digests)
+    else:
+        storage.remove(digests[1])
 
 
 def link_or_copy(source: Place, target: Place) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, time
 from typing import Any, TypeAlias
 
@@ -99,8 +99,8 @@ def error_from(value: Mapping[str, Any]) -> RowError:
     return RowError(
         code=ErrorCode(value["code"]),
         message=_check_type(value["message"], str, "error.message"),
-        status=_check_type(value["status"], (int, type(None)), "error.status"),
-        attempts=_check_type(value["attempts"], int, "error.attempts"),
+        status=None if value["status"] is None else _check_number(value["status"], "error.status"),
+        attempts=_check_number(value["attempts"], "error.attempts"),
     )
 
 
@@ -139,18 +139,25 @@ def row_to_json(settled: Settled) -> dict[str, Any]:
 
 
 def settled_from_json(row: Mapping[str, Any], vectors: Iterator[Any]) -> Settled:
-    """Return a result from its JSON and, if that has no text, the next vector."""
+    """Return a result from its JSON and, if that has no text, the next vector.
+
+    Raises `ValueError`, `KeyError`, `TypeError` or `StopIteration` if it is not the JSON of a result.
+    """
     result: Score | RowError
     if "error" in row:
         result = error_from(row["error"])
     else:
-        value = row["text"] if "text" in row else next(vectors)
-        result = Score(value, row.get("finish_reason"), row.get("usage"), row.get("raw"))
+        result = Score(
+            value=_check_text(row["text"], "text") if "text" in row else next(vectors),
+            finish_reason=_check_text(row.get("finish_reason"), "finish_reason"),
+            usage=_check_type(row.get("usage"), (dict, type(None)), "usage"),
+            raw=row.get("raw"),
+        )
     return Settled(
-        **{name: row[name] for name in ROW_FIELDS if name in row},
+        **_row_fields(row, [name for name in ROW_FIELDS if name in row]),
         result=result,
-        kept=row.get("kept", {}),
-        truncated=row.get("truncated", False),
+        kept=_check_type(row.get("kept", {}), dict, "kept"),
+        truncated=row.get("truncated") is True,
     )
 
 
@@ -324,12 +331,18 @@ def _decode_lines(
 
 def _settled_row(record: Mapping[str, Any], result: Score | RowError, schema: RecordSchema) -> Settled:
     return Settled(
-        # Files without a column for the id may have been scored before others with one.
-        **{name: _check_type(record.get(name), ROW_FIELDS[name], name) for name in schema.row_fields},
+        **_row_fields(record, schema.row_fields),
         result=result,
         kept=schema.kept(record),
         truncated=schema.with_truncated and record.get("truncated") is True,
     )
+
+
+def _row_fields(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    # Files without a column for the id may have been scored before others with one.
+    found = {name: _check_type(record.get(name), ROW_FIELDS[name], name) for name in names}
+    _check_number(found["row"], "row")
+    return found
 
 
 def _score(record: Mapping[str, Any], schema: RecordSchema) -> Score:
@@ -353,6 +366,18 @@ def _score(record: Mapping[str, Any], schema: RecordSchema) -> Score:
 def _check_type(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {type(value).__name__}")
+    return value
+
+
+def _check_number(value: Any, name: str) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{name} is no number of a record")
+    return value
+
+
+def _check_text(value: Any, name: str) -> Any:
+    for each in value if isinstance(value, list) else [value]:
+        _check_type(each, (str, type(None)), name)
     return value
 
 

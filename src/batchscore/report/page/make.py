@@ -19,14 +19,12 @@ from batchscore.output.find import output_folder, tasks_in
 from batchscore.output.layout import Layout
 from batchscore.output.links import refuse_links
 from batchscore.output.manifest import (
-    NOT_A_MANIFEST,
     Manifest,
     PartFile,
     manifest_paths,
     read_manifest,
     visible_names,
 )
-from batchscore.output.verify_parts import refuse_odd
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
@@ -187,10 +185,8 @@ def read_accounts(folder: Place, task: str, until: float) -> tuple[list[FileAcco
 def read_account(place: Place) -> FileAccount | str:
     """Return the file of a manifest, or why the manifest cannot be used."""
     try:
-        manifest = read_manifest(place)
-        refuse_odd(manifest, place, place.parent.parent.parent, place.parent.name)
-        return account_of(manifest)
-    except (BatchscoreError, *NOT_A_MANIFEST) as error:
+        return account_of(read_manifest(place))
+    except BatchscoreError as error:
         reason = str(error).partition("; ")[0].partition(". ")[0]
         return f"cannot be used: {reason}"
 

@@ -138,7 +138,7 @@ def timeline_from(data: Any) -> tuple[RunTimeline | None, str]:
         and SHORTEST_BIN <= width < LONGEST_SECONDS / bins
         and columns.shape == (len(SUMS), bins)
         and bool((np.isfinite(columns) & (columns >= 0)).all())
-        and all(each.shape == (len(LIMITS), bins) for each in limits.values())
+        and all(each.shape == (len(LIMITS), bins) and not np.isinf(each).any() for each in limits.values())
         and all(0 <= step <= MOST_STEP and count >= 0 for each in round_trips for step, count in each.items())
     )
     if not sound:
