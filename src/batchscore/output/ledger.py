@@ -26,12 +26,20 @@ from batchscore.output.conflicts import (
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
 from batchscore.output.layout import journal_name
-from batchscore.output.manifest import Commit, Manifest, read_manifests, write_manifest
+from batchscore.output.manifest import (
+    Commit,
+    Manifest,
+    part_files_of,
+    read_manifests,
+    visible_names,
+    write_manifest,
+)
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, TakeOver, is_final, split_by_part
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores import storage
+from batchscore.stores.address import Place
 
 README_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
 
@@ -122,6 +130,11 @@ class Ledger(ABC):
             part = None if progress is None else progress.open.get(number)
             if part is not None:
                 part.charge(cost)
+
+    def own_commits(self, file: str) -> list[Commit]:
+        """Return the commit records of a file's parts that only this run can have changed."""
+        manifest = self.manifests.get(file)
+        return [] if manifest is None else list(manifest.parts.values())
 
     def close(self) -> None:
         """Close the journals; their content stays."""
@@ -252,6 +265,37 @@ def remove_published_journals(ledger: Ledger, file: str) -> None:
     """Remove the journals of parts that the manifest names."""
     for name in ledger.published.pop(file, ()):
         ledger.journals.remove(name)
+
+
+def removed_parts(ledger: Ledger, files: Iterable[str]) -> dict[str, list[tuple[Place, Commit]]]:
+    """Return the published parts of these files that somebody has removed since, each with a missing file."""
+    layout, shared = ledger.spec.layout, ledger.spec.shared
+    listed: dict[Place, set[str]] = {}
+
+    def is_there(place: Place) -> bool:
+        if shared:
+            # A folder of many workers takes long to list, and has few parts of this one.
+            return storage.exists(place)
+        folder = place.parent
+        if folder not in listed:
+            listed[folder] = set(visible_names(folder))
+        return place.name in listed[folder]
+
+    removed: dict[str, list[tuple[Place, Commit]]] = {}
+    for file in files:
+        commits = ledger.own_commits(file)
+        needed = [
+            (place, commit)
+            for commit in commits
+            for place in (
+                layout.manifest(file),
+                *(folder / part.name for folder, part in part_files_of(layout, commit) if part),
+            )
+        ]
+        gone = {commit.part: (place, commit) for place, commit in needed if not is_there(place)}
+        if gone:
+            removed[file] = [gone[number] for number in sorted(gone)]
+    return removed
 
 
 def spill(ledger: Ledger) -> None:

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from batchscore.errors import OutputError, OutputLocked, UsageError, setting_name
 from batchscore.output.find import (
-    Incomplete,
     folder_of_locks,
-    incomplete_files,
     output_folder,
     score_files,
     score_parts,
@@ -26,6 +24,7 @@ from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.missing import error_of_missing, missing_files
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, format_of
 from batchscore.output.records.jsonl import DAMAGED, encode_scores
 from batchscore.output.records.schema import RecordSchema, first_record, schema_of
@@ -64,6 +63,8 @@ def merge_output(
     manifests = read_manifests(Layout(folder, task, ""))
     errors, missing, keep = _check_parts(folder, task, manifests)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
+    if missing and not storage.is_folder(folder / task):
+        raise error_of_missing(str(named), missing)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
@@ -79,16 +80,10 @@ def _check_parts(
 
     Raises `OutputError` if a part has another size than its manifest says.
     """
-    errors = not_reached = 0
+    errors = 0
     keep: tuple[str, ...] | None = None
-    incomplete = incomplete_files(folder, task)
     for manifest in manifests:
         errors += manifest.errors
-        not_reached += manifest.rows - manifest.ok - manifest.errors
-        if manifest.state == "complete":
-            incomplete.pop(manifest.file, None)
-        else:
-            incomplete[manifest.file] = Incomplete(manifest.problem or "not read to its end")
         names = manifest.fingerprint.get("keep")
         if isinstance(names, list) and "*" not in names:
             keep = tuple(names)
@@ -99,8 +94,7 @@ def _check_parts(
                     f"{folder / task / part.name} was changed after it was written. "
                     f"To see all damage, run: {verify_command(folder)}"
                 )
-    missing = [f"{not_reached:,} rows that were read have no record"] if not_reached else []
-    missing += [f"{file}: {why}" for file, why in sorted(incomplete.items())]
+    missing = missing_files(folder, task, manifests)
     try:
         refuse_locked(folder_of_locks(folder), task, what=str(folder))
     except OutputLocked as error:

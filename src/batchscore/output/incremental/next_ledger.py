@@ -24,6 +24,7 @@ from batchscore.output.incremental.switch import (
     drop_records,
     remove_next_versions,
     remove_part,
+    replaced_place,
     report_records,
     version_of,
     write_changes,
@@ -115,7 +116,7 @@ class NextLedger(Ledger):
     @property
     def replaced_path(self) -> Place:
         """The file that keeps the names of replaced files for a later run; absent if there are none."""
-        return self.spec.layout.root / "replaced.json"
+        return replaced_place(self.visible.spec.layout)
 
     def write_replaced(self) -> None:
         """Write the names of the files that still must be replaced."""

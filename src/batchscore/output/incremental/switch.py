@@ -49,6 +49,11 @@ def next_layout(layout: Layout) -> Layout:
     return replace(layout, root=layout.marker / f"next-{layout.task}")
 
 
+def replaced_place(layout: Layout) -> Place:
+    """Return the place of the names of the files whose complete scores are to be replaced."""
+    return next_layout(layout).root / "replaced.json"
+
+
 def decisions_folder(layout: Layout, run: str) -> Place:
     """Return the folder of a run's decisions that are not in its changes file yet."""
     return next_layout(layout).root / "changes" / run
@@ -65,7 +70,12 @@ def run_name_after(layout: Layout, wanted: str) -> str:
     After one wrong clock every run needs this, so the name must not grow each time.
     """
     with explain_errors(layout.root / "changes", "list"):
-        last = max(storage.names(layout.root / "changes"), default="")
+        return name_after(storage.names(layout.root / "changes"), wanted)
+
+
+def name_after(names: Iterable[str], wanted: str) -> str:
+    """Return a name, changed if needed to sort after all of `names`."""
+    last = max(names, default="")
     if wanted > last:
         return wanted
     before, _, count = last.rpartition("-")
