@@ -73,7 +73,7 @@ class Ledger(ABC):
         """Name the journals by what determines a record."""
         spec = self.spec
         self.journals = Journals(journal_folder(spec.layout, spec.scratch), spec.identity)
-        self.parts = PartFiles(spec.layout, spec.format, spec.schema, spec.shared)
+        self.parts = PartFiles(spec.layout, spec.format, spec.schema, spec.shared, spec.sync)
 
     @abstractmethod
     def start(self, file: str, digest: str) -> FileInParts | None:
@@ -255,7 +255,7 @@ def publish_part(ledger: Ledger, encoded: EncodedPart | None) -> None:
 
 def save_manifest(ledger: Ledger, file: str, *, keep_journals: bool = False) -> None:
     """Write a file's manifest, and remove the journals of the parts that it names, unless `keep_journals`."""
-    write_manifest(ledger.spec.layout.manifest(file), ledger.manifests[file])
+    write_manifest(ledger.spec.layout.manifest(file), ledger.manifests[file], sync=ledger.spec.sync)
     ledger.saved_at[file] = time.monotonic()
     if not keep_journals:
         remove_published_journals(ledger, file)

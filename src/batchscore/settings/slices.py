@@ -80,6 +80,7 @@ class OutputSettings:
     incremental: bool
     retry_errors: bool
     shared_output: bool
+    sync: bool
     scratch_dir: str | None
     base_dir: str | None
 
