@@ -111,7 +111,7 @@ def main() -> None:
         "retried": dict(finished.statistics.retried),
         "peak_mib": peak_mib(),
     }
-    rename(finished.layout.scores, finished.layout.errors, task, Path(given.output))
+    rename(Path(str(finished.layout.scores)), Path(str(finished.layout.errors)), task, Path(given.output))
     shutil.rmtree(folder)
     print(json.dumps(measured))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import sys
 import tempfile
 import threading
 import time
@@ -25,7 +26,11 @@ from batchscore.report.progress.eta import Eta
 from batchscore.report.progress.view import Watch
 from batchscore.rows import Event, Expected, Notice, RowsSettled
 from batchscore.run.score_files import score_files
-from batchscore.simulator import Deployment, start
+from batchscore.simulator import start
+
+# The client that scripts a deployment of the simulator belongs to the tests.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+from simulated import Deployment
 
 LOOKED_AT = (0.02, 0.1, 0.2, 0.5)
 
@@ -46,8 +51,8 @@ class Case:
     fault: dict[str, Any] | None = None
 
 
-SLOW = {"latency": 0.5, "latency_jitter": 2.0}
-EMB = {"task": "embeddings", "server": {"latency": 0.1, "latency_jitter": 0.2}}
+SLOW: dict[str, Any] = {"latency": 0.5, "latency_jitter": 2.0}
+EMB: dict[str, Any] = {"task": "embeddings", "server": {"latency": 0.1, "latency_jitter": 0.2}}
 
 CASES = {
     "embeddings, tokens": Case(**EMB, rows=4000, tpm=300_000),
@@ -130,7 +135,7 @@ def run(name: str, off: float) -> str:
         }
         settings = resolve_settings(flags, environ={}).settings
         watch = Watch(settings.charged_answer_tokens)
-        observer = Observer(case, running.deployment("any"), off, watch)
+        observer = Observer(case, Deployment(running.endpoint, "any"), off, watch)
         environ = {**os.environ, "BATCHSCORE_API_KEY": "k"}
         begun = time.monotonic()
         finished = score_files(settings, [str(source)], environ=environ, listen=observer)

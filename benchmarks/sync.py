@@ -37,7 +37,7 @@ def measure(source: Path, output: Path, url: str, flags: dict[str, object]) -> f
     begun = time.perf_counter()
     end = score_files(settings, [str(source)], environ=environ, listen=lambda _: None)
     seconds = time.perf_counter() - begun
-    assert end.exit_code == 0
+    assert end.exit_code == 0, end.outcome.reason
     shutil.rmtree(output)
     return seconds
 

@@ -37,6 +37,11 @@ class ExitCode(int, Enum):
     CONTINUE_LATER = 4
     OUTPUT_LOCKED = 5
 
+    @property
+    def user_must_act(self) -> bool:
+        """Whether the same command would end like this again, unless the user changes something."""
+        return EXIT_MEANINGS[self][1].startswith("you")
+
 
 #: What encloses a setting's name in a message, so that each door can write the name as its users know it.
 _NAME = re.compile("\x02([a-z_]+)\x03")
@@ -66,7 +71,8 @@ def duration_text(seconds: float) -> str:
     return f"{whole} s"
 
 
-#: What each exit code means, and who must act. Setting names are marked (`name_settings`).
+#: What each exit code means, and who must act, which decides the advice after a run. Setting names are marked
+#: (`name_settings`).
 EXIT_MEANINGS = {
     ExitCode.DONE: ("done: all rows have a record, and no more failed than allowed", "nobody"),
     ExitCode.ACTION_NEEDED: ("error: fix key, deployment, input, output or settings", "you"),
@@ -98,7 +104,11 @@ class BatchscoreError(Exception):
 
 
 def message_of(error: BaseException) -> str:
-    """Return an error's message as part of another one: setting names stay marked, and it is never empty."""
+    """Return an error's message as part of another one, or of a result that a door words later.
+
+    Setting names stay marked, and it is never empty. Records, pages and MLflow, which have no door, hold
+    `str()`.
+    """
     return error.text if isinstance(error, BatchscoreError) else str(error) or type(error).__name__
 
 

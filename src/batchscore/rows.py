@@ -8,7 +8,7 @@ four times slower.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from batchscore.errors import ErrorCode
@@ -122,6 +122,11 @@ class Prompt:
     id: str | None = None
     kept: Mapping[str, Any] = field(default_factory=dict)
     truncated: bool = False
+
+
+def copy_answer(item: Prompt | Settled, known: Settled) -> Settled:
+    """Return the result of a row whose answer is known, maybe from another row."""
+    return replace(known, file=item.file, row=item.row, id=item.id, kept=item.kept)
 
 
 @dataclass(slots=True)

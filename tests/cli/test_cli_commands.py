@@ -115,5 +115,6 @@ def test_simulate_serves_until_a_signal(batchscore: Cli) -> None:
             run = process.finish()
         assert (run.exit_code, run.stdout) == (0, "")
         assert run.stderr.startswith("This is a simulator: answers are made up")
-        assert run.stderr.endswith("Press Ctrl-C to stop.\n")
-        assert " AZURE_OPENAI_API_KEY=mine\n" in run.stderr
+        assert run.stderr.splitlines()[-1] == (
+            f"export AZURE_OPENAI_ENDPOINT={announced['endpoint']} AZURE_OPENAI_API_KEY=mine"
+        ), "a whole line can be copied"

@@ -51,6 +51,10 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     assert "b.csv has changed since it was scored" in input_changed.stderr
     for way in ("--incremental", "another folder", "--overwrite"):
         assert way in input_changed.stderr
+    limited = batchscore(*command, "--limit", "12")
+    assert (limited.exit_code, limited.stderr.count("has changed since it was scored")) == (1, 1)
+    assert "Add --incremental" not in limited.stderr, "the two cannot be combined"
+    assert "--incremental cannot be used with --limit" in limited.stderr
     assert deployment.statistics().count == 12
     assert len(whole("out", "chat")[0]) == 12
 

@@ -131,6 +131,38 @@ def test_a_disk_without_rename_may_fail_at_any_change(faults: Faults, first: int
     check(faults("EDQUOT-short", refuses=REFUSES, first=first, step=step), more_than=30 // step)
 
 
+@pytest.mark.process
+def test_a_file_that_cannot_be_opened_keeps_its_content_where_renaming_fails(
+    strange: dict[str, str | None], tmp_path: Path
+) -> None:
+    """A program that runs cannot be opened for writing, not even by root."""
+    busy = tmp_path / "mount" / "busy"
+    shutil.copy(shutil.which("sleep") or "", busy)
+    code = """
+import sys
+from pathlib import Path
+from batchscore.stores.storage import write_whole
+for _ in range(2):
+    try:
+        write_whole(Path(sys.argv[1]), b"new")
+    except Exception as error:
+        print(error)
+"""
+    with subprocess.Popen([busy, "60"]) as running:
+        found = subprocess.run(
+            [sys.executable, "-c", code, busy],
+            env=os.environ | {name: value for name, value in strange.items() if value},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        running.kill()
+    # The first time it was to be copied, the second time written in place.
+    assert found.stdout.count(f"cannot write {busy}: Text file busy") == 2, found
+    assert busy.read_bytes() == Path(shutil.which("sleep") or "").read_bytes()
+    assert [*busy.parent.iterdir()] == [busy]
+
+
 @pytest.mark.slow
 def test_a_mount_that_neither_appends_nor_renames_nor_seeks(
     batchscore: Cli, files: Files, deployment: Deployment, strange: dict[str, str | None], tmp_path: Path

@@ -6,30 +6,22 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-import batchscore
 from import_table import MAY_IMPORT, NOUNS, TOP
+from source_trees import SOURCE, nodes_of, trees
 
-SOURCE = Path(batchscore.__file__).parent
 
-
-@cache
-def modules() -> list[tuple[str, ast.Module]]:
-    """Return each module's name and syntax tree; they are parsed once."""
-    found = []
-    for path in sorted(SOURCE.rglob("*.py")):
-        name = path.relative_to(SOURCE).with_suffix("").as_posix().replace("/", ".")
-        found.append((name.removesuffix(".__init__"), ast.parse(path.read_text("utf-8"))))
-    return found
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Give each module's name below `batchscore`, and its syntax tree."""
+    for path, tree in trees().items():
+        yield path.removesuffix(".py").removesuffix("/__init__").replace("/", "."), tree
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
     """Give the modules of ours that a module imports, wherever in it, below `batchscore`."""
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports hide what is imported"
             package, _, module = (node.module or "").partition(".")
@@ -46,8 +38,8 @@ def test_only_nouns_and_rooms_are_at_the_top() -> None:
 
 
 def test_every_room_opens_with_its_question() -> None:
-    for init in SOURCE.rglob("__init__.py"):
-        assert ast.get_docstring(ast.parse(init.read_text("utf-8"))), init
+    for module, tree in trees().items():
+        assert not module.endswith("__init__.py") or ast.get_docstring(tree), module
 
 
 def test_imports_run_one_way() -> None:

@@ -6,13 +6,9 @@ import ast
 import re
 from collections import defaultdict
 from dataclasses import fields
-from functools import cache
-from pathlib import Path
 
-import batchscore
 from batchscore.settings.fields import Settings
-
-SOURCE = Path(batchscore.__file__).parent
+from source_trees import nodes_of, trees
 
 #: A function with more parameters should take an object.
 MOST_PARAMETERS = 7
@@ -45,20 +41,9 @@ ARGUMENTS = {"requirement", "config"}
 OF_THE_COMMAND_LINE = ("cli/", "simulator/", "settings/fields.py", "settings/secrets.py", "report/advice.py")
 
 
-@cache
-def trees() -> tuple[tuple[str, ast.Module], ...]:
-    paths = sorted(SOURCE.rglob("*.py"))
-    return tuple((path.relative_to(SOURCE).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths)
-
-
-@cache
-def nodes_of(tree: ast.Module) -> list[ast.AST]:
-    return list(ast.walk(tree))
-
-
 def test_functions_take_few_parameters() -> None:
     found = []
-    for module, tree in trees():
+    for module, tree in trees().items():
         for node in nodes_of(tree):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
@@ -70,7 +55,7 @@ def test_functions_take_few_parameters() -> None:
 
 def test_dataclasses_are_narrow() -> None:
     found = []
-    for module, tree in trees():
+    for module, tree in trees().items():
         for node in nodes_of(tree):
             if isinstance(node, ast.ClassDef) and any(
                 "dataclass" in ast.unparse(one) for one in node.decorator_list
@@ -86,7 +71,7 @@ def test_dataclasses_are_narrow() -> None:
 
 def test_a_class_name_means_one_thing() -> None:
     found: dict[str, list[str]] = defaultdict(list)
-    for module, tree in trees():
+    for module, tree in trees().items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
                 found[node.name].append(module)
@@ -98,7 +83,10 @@ def test_a_class_name_means_one_thing() -> None:
 def test_no_method_overrides_one_that_does_something() -> None:
     """A class implements what its base leaves abstract; other differences are arguments or functions."""
     classes = {
-        node.name: node for _, tree in trees() for node in nodes_of(tree) if isinstance(node, ast.ClassDef)
+        node.name: node
+        for tree in trees().values()
+        for node in nodes_of(tree)
+        if isinstance(node, ast.ClassDef)
     }
     found = []
     for node in classes.values():
@@ -125,7 +113,7 @@ def is_abstract(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def test_messages_name_settings_that_exist() -> None:
     known = {declared.name for declared in fields(Settings)} | ARGUMENTS
-    for module, tree in trees():
+    for module, tree in trees().items():
         for node in nodes_of(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setting_name":
                 (name,) = node.args
@@ -137,7 +125,7 @@ def test_only_the_command_line_speaks_of_flags() -> None:
     """Elsewhere a message names a setting by `setting_name`, and each door words it."""
     flags = {"--" + declared.name.replace("_", "-") for declared in fields(Settings)}
     found = []
-    for module, tree in trees():
+    for module, tree in trees().items():
         if module.startswith(OF_THE_COMMAND_LINE):
             continue
         docstrings = {

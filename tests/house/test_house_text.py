@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from source_trees import trees
+
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Folders that hold what we wrote.
@@ -49,9 +51,8 @@ def test_modules_are_short() -> None:
 
 
 def test_every_module_opens_with_what_it_answers() -> None:
-    for path in (ROOT / "src").rglob("*.py"):
-        text = path.read_text("utf-8")
-        if text:
-            opening = ast.get_docstring(ast.parse(text))
-            assert opening, f"{path} has no docstring"
-            assert opening.splitlines()[0].endswith((".", "?", ":")), path
+    for module, tree in trees().items():
+        if tree.body:
+            opening = ast.get_docstring(tree)
+            assert opening, f"{module} has no docstring"
+            assert opening.splitlines()[0].endswith((".", "?", ":")), module

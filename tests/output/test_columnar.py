@@ -191,7 +191,7 @@ def test_columns_need_the_length_of_vectors_and_the_names() -> None:
 def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "part.parquet"
     path.write_bytes(encode_scores([embedded(0)], EMBEDDINGS)[:cut])
-    with pytest.raises(OutputError, match=r"part\.parquet: .* `batchscore verify OUT --repair`"):
+    with pytest.raises(OutputError, match=r"part\.parquet: .*; the file was changed or cut"):
         list(decode_scores(path, EMBEDDINGS))
 
 

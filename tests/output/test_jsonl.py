@@ -269,7 +269,7 @@ def test_any_text_id_and_kept_value_survives(
 def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "part.jsonl"
     path.write_bytes(b'{"file":"a.csv","row":0,"embeddings":[1.0]}\n' + line + b"\n")
-    with pytest.raises(OutputError, match=r"part\.jsonl, line 2 is not .* `batchscore verify OUT --repair`"):
+    with pytest.raises(OutputError, match=r"part\.jsonl, line 2 is not .*; the file was changed or cut"):
         list(decode_scores(path, replace(EMBEDDINGS, dimensions=1)))
 
 

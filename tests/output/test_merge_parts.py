@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -70,6 +71,24 @@ def test_the_columns_are_found_in_the_parts(tmp_path: Path, suffix: str) -> None
         {"x": None, "y": "2"},
         {"x": None, "y": None},
     ]
+
+
+@pytest.mark.parametrize("folder", ["", "errors"])
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_the_message_about_a_damaged_part_ends_with_the_command_that_repairs_it(
+    tmp_path: Path, form: str, folder: str
+) -> None:
+    out = tmp_path / "my scores"
+    (part,) = write_folder(out / folder, SCHEMA, form, {"a.csv": [[embedded(0)]]})
+    part.write_bytes(part.read_bytes()[:-5])
+    with pytest.raises(OutputError) as raised:
+        merge_parts([part], tmp_path / "merged.jsonl", SCHEMA)
+    command = shlex.join(["batchscore", "verify", str(out), "--task", SCHEMA.task, "--repair"])
+    assert str(raised.value).endswith(f" run: {command}")
+    loose = part.rename(tmp_path / part.name)
+    with pytest.raises(OutputError) as raised:
+        merge_parts([loose], tmp_path / "merged.jsonl", SCHEMA)
+    assert str(raised.value).endswith("cut after it was written."), "it is in no output"
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".arrow"])

@@ -16,9 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.errors import BatchscoreError, ExitCode, InputError, OutputError, OutputLocked
+from batchscore.errors import (
+    BatchscoreError,
+    ExitCode,
+    InputError,
+    OutputError,
+    OutputLocked,
+    setting_name,
+)
 from batchscore.output.locks.lock import hold_lock
 from batchscore.output.verify import Verification, verify_output
+from batchscore.output.verify_parts import OutputProblem
+from batchscore.settings.declare import as_flag
 from batchscore.stores.storage import digest_file
 
 if TYPE_CHECKING:
@@ -402,3 +411,12 @@ def test_a_part_with_any_changed_bytes_is_found(
     result = verify_output(out)
     assert result.lost == (0 if changed == data else 3)
     shutil.rmtree(out)
+
+
+def test_the_json_of_a_check_names_settings_as_its_door_does() -> None:
+    marked = f"set {setting_name('base_dir')}"
+    found = Verification(
+        "out", "chat", repaired=False, problems=[OutputProblem("a", marked)], missing=[marked]
+    )
+    fields = found.to_json(as_flag)
+    assert (fields["problems"][0]["what"], fields["missing"]) == ("set --base-dir", ["set --base-dir"])

@@ -56,3 +56,17 @@ def test_the_oldest_answers_are_forgotten() -> None:
         resolved(duplicates, prompt(row, f"text {row}"), Score(str(row)))
     assert len(duplicates.answers) == REMEMBERED
     assert not duplicates.add(prompt(0, "text 0"), [])
+
+
+def test_all_facts_of_an_answer_go_to_duplicates_and_kept_cells_stay_with_their_row() -> None:
+    duplicates, known = Duplicates(), []
+    kept = [{"label": each} for each in "abc"]
+    asked = [replace(prompt(row, "same"), kept=kept[row]) for row in range(3)]
+    for each in asked[:2]:
+        duplicates.add(each, [])
+    settled = [Settled("f", 0, Score("answer"), "0", kept[0])]
+    duplicates.resolve(asked[:1], settled)
+    assert [row.kept for row in settled] == kept[:2]
+    assert not any(row.kept for row in duplicates.answers.values()), "they may be large"
+    duplicates.add(asked[2], known)
+    assert known == [replace(settled[0], row=2, id="2", kept=kept[2])]

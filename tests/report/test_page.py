@@ -6,20 +6,26 @@ import json
 import shlex
 from collections import Counter
 from html.parser import HTMLParser
+from math import inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from batchscore.errors import ExitCode
 from batchscore.report.page import answers, vectors
 from batchscore.report.page.answers import answer_of, answer_stats, histogram
 from batchscore.report.page.markup import data, html, visible
-from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, TaskData
+from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page, source
 from batchscore.report.page.runs import RecordedRun, run_from
-from batchscore.report.page.time_axis import time_axis
+from batchscore.report.page.sample import read_failures
+from batchscore.report.page.tables import state_text
+from batchscore.report.page.time_axis import ticks_of, time_axis
 from batchscore.report.page.vectors import Origin, map_of
 from batchscore.report.page.verdict import verdict
 from batchscore.report.timeline import Timeline
@@ -236,6 +242,43 @@ def test_runs_on_one_axis_lose_nothing(starts: list[tuple[int, int]]) -> None:
     assert len(found.labels) == len(found.seconds)
 
 
+@pytest.mark.parametrize(
+    ("count", "width", "clock", "ticks"),
+    [
+        (6, 0.25, "elapsed", ["0 s", "0.25 s", "0.5 s", "0.75 s", "1 s", "1.25 s"]),
+        (16, 0.25, "elapsed", ["0 s", "0.5 s", "1 s", "1.5 s", "2 s", "2.5 s", "3 s", "3.5 s"]),
+        (
+            120,
+            1.0,
+            "elapsed",
+            ["0 s", "15 s", "30 s", "45 s", "1 min", "1 min 15 s", "1 min 30 s", "1 min 45 s"],
+        ),
+        (100, 33.0, "elapsed", ["0 s", "10 min", "20 min", "30 min", "40 min", "50 min"]),
+        (
+            120,
+            7.0,
+            "UTC",
+            ["10:02:00", "10:04:00", "10:06:00", "10:08:00", "10:10:00", "10:12:00", "10:14:00"],
+        ),
+    ],
+)
+def test_ticks_are_at_round_times(count: int, width: float, clock: str, ticks: list[str]) -> None:
+    first = 0.0 if clock == "elapsed" else 1_795_168_873.0  # 10:01:13
+    found = ticks_of(first + width * np.arange(count), np.full(count, width), clock)
+    assert len(found) == count
+    assert [each for each in found if each] == ticks
+
+
+def test_a_deployment_that_answered_nothing_is_not_up() -> None:
+    assert (
+        state_text({"state": "up", "requests": 3, "failed_requests": 2, "refused": 1})
+        == "no request succeeded"
+    )
+    assert state_text({"state": "up", "requests": 3, "failed_requests": 2}) == "up"
+    assert state_text({"state": "up", "requests": 0}) == "up"
+    assert state_text({"state": "down", "last_failure": "timeout", "requests": 1}) == "down timeout"
+
+
 def test_limits_add_up_over_machines_and_not_over_processes_of_one() -> None:
     def limits(*hosts: str) -> set[float]:
         found = time_axis([run(host=host) for host in hosts])
@@ -292,7 +335,10 @@ def test_the_verdict_has_the_next_step() -> None:
     changed = {"exit_code": 1, "reason": "a has changed since it was scored. Add incremental"}
     assert said(FileAccount("a", "partial", 9, 3, 0, 0), **changed)[2] == "batchscore score d --incremental"
     assert said(FileAccount("a", "not_started", 0, 0, 0, 0))[:2] == ("look", "No row was scored")
-    assert said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=1)[0] == "bad"
+    for code in ExitCode:
+        # The terminal decides by the same words.
+        kind, _, _ = said(FileAccount("a", "partial", 9, 3, 0, 0), exit_code=int(code))
+        assert kind == ("bad" if code in {1, 2, 3} else "look"), code
     assert said()[0] == "bad"
     limited = {
         "reason": "--limit was reached",
@@ -369,3 +415,20 @@ def test_every_length_is_in_one_bar(lengths: list[int]) -> None:
     assert found is not None
     assert sum(found.counts) == len(lengths)
     assert len(found.starts) == len(found.counts) <= answers.MOST_BARS + 1
+
+
+def test_error_codes_of_earlier_versions_are_counted_under_their_present_names(tmp_path: Path) -> None:
+    codes = ["bad_reply", "invalid_response", "too_long", "connection", "of_a_later_version", "", None]
+    lines = [{"file": "a.csv", "row": row, "error": {"code": code}} for row, code in enumerate(codes)]
+    text = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+    (tmp_path / "part.jsonl").write_bytes(text)
+    part = StoredPart("part.jsonl", len(text), len(lines))
+    account = FileAccount("a.csv", "complete", 7, 0, 7, 0, error_parts=(part,))
+    found = read_failures(tmp_path, [account], until=inf)
+    assert found.by_code == {
+        "invalid_response": 2,
+        "input_too_long": 1,
+        "connection_error": 1,
+        "of_a_later_version": 1,
+        "unknown": 2,
+    }

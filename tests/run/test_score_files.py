@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from batchscore.errors import OutputLocked
 from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.output.find import folder_of_locks
+from batchscore.output.locks.lock import refuse_locked
 from batchscore.rows import Event, Notice
 from batchscore.run.expected import expected
 from batchscore.run.record import RunResult
@@ -61,6 +64,29 @@ def test_runs_within_one_second_write_a_record_each_without_secrets(
     assert any(finished.record.name.endswith(f"Z-{record['worker']}.json") for record in records)
     assert records[0]["settings"]["scratch_dir"] == "caf\\udce9"
     assert not [path for path in Path("out").rglob("*") if path.is_file() and b"HUSH" in path.read_bytes()]
+
+
+@pytest.mark.process
+def test_the_record_is_written_under_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text("text\none\n")
+    Path("out").mkdir()
+    Path("out/runs").write_text("a file, so that the record cannot be written and a notice says so")
+    locked: list[bool] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Notice) and "record cannot be written" in event.text:
+            try:
+                refuse_locked(folder_of_locks(Path("out")), "chat", what="out")
+                locked.append(False)
+            except OutputLocked:
+                locked.append(True)
+
+    given = {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True}
+    settings = resolve_settings(given, environ={}).settings
+    assert score_files(settings, ["in.csv"], environ={}, listen=listen).exit_code == 0
+    assert locked == [True]
+    refuse_locked(folder_of_locks(Path("out")), "chat", what="out")
 
 
 @pytest.mark.slow

@@ -102,6 +102,21 @@ def test_the_message_names_setting_value_and_type(wrong: dict[str, Any], message
     assert name_settings(raised.value.text).startswith(message)
 
 
+RANGES = [each for each in DECLARED.values() if each.metadata["lowest"] is not None]
+
+
+@pytest.mark.parametrize("declared", RANGES, ids=lambda declared: declared.name)
+def test_a_number_out_of_its_range_is_refused_with_the_range(declared: Field[Any]) -> None:
+    """The stages, such as readers, rely on it and check no number again."""
+    lowest, highest = declared.metadata["lowest"], declared.metadata["highest"]
+    for number in [lowest - 1, *([] if highest is None else [highest + 1])]:
+        with pytest.raises(UsageError) as raised:
+            resolve_settings({**VALID, declared.name: number}, environ={})
+        assert name_settings(raised.value.text).startswith(f"{declared.name} is {number}; it must be "), (
+            declared
+        )
+
+
 def test_a_single_name_is_a_list_with_one_name() -> None:
     assert gather({"keep": "id"}, environ={})[0] == {"keep": ("id",)}
     assert gather({"keep": {"id": 0, "lang": 0}.keys()}, environ={})[0] == {"keep": ("id", "lang")}

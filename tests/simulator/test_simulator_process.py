@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -163,3 +163,18 @@ def test_a_wrong_flag_is_a_usage_error() -> None:
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
     assert "--latency must be at least 0, not -1.0" in errors
+
+
+def test_every_setting_reaches_a_process_as_json() -> None:
+    """`start` gives them to its child as one JSON object."""
+    every = fields(SimulatorSettings)
+    given = {"key": "k", "token": ("a", "b"), "deployments": ("x",)}
+    given |= {item.name: not item.default for item in every if item.metadata["kind"] is bool}
+    given |= {
+        item.name: item.metadata["kind"](0.125 if item.metadata["high"] == 1 else 17)
+        for item in every
+        if item.metadata["kind"] in {int, float}
+    }
+    settings = SimulatorSettings(**given)
+    assert all(getattr(settings, item.name) != item.default for item in every)
+    assert SimulatorSettings(**json.loads(json.dumps(asdict(settings)))) == settings

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from batchscore.errors import InputError, OutputError, OutputIncomplete, UsageError
+from batchscore.errors import InputError, OutputError, OutputIncomplete, UsageError, message_of
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import read_manifests
@@ -61,7 +61,7 @@ def read_scores(
     except OutputIncomplete:
         raise
     except OutputError as error:  # of a store; its reason is for people
-        raise InputError(str(error)) from error
+        raise InputError(message_of(error)) from error
     except StoreFailure as error:
         raise InputError(f"{out}: {error.strerror}") from error
 

@@ -14,6 +14,7 @@ from batchscore.cli.options import task_option
 from batchscore.cli.say import bullets, say
 from batchscore.errors import ExitCode
 from batchscore.report.words import count_text
+from batchscore.settings.declare import as_flag
 from batchscore.stores.address import place_of
 
 MERGE_HELP = """Write the scores of the output folder OUT to one FILE, in input order.
@@ -72,7 +73,7 @@ def verify(out: str, task: str | None, *, repair: bool, as_json: bool) -> None:
     from batchscore.output.verify import verify_output  # noqa: PLC0415
 
     result = verify_output(place_of(out), task=task, repair=repair, notice=lambda text: say(text, err=True))
-    say(orjson.dumps(result.to_json()) if as_json else result.to_text())
+    say(orjson.dumps(result.to_json(as_flag)) if as_json else result.to_text())
     sys.exit(int(result.exit_code))
 
 

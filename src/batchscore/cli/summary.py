@@ -14,7 +14,6 @@ from batchscore.cli.say import limited_list
 from batchscore.errors import (
     TRANSIENT,
     ErrorCode,
-    ExitCode,
     InputChanged,
     duration_text,
     name_settings,
@@ -165,7 +164,7 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
         output=str(run.output.named),
         command=command,
         stopped=end.stopped_by is not None or end.interrupted or (end.limited and end.unfinished),
-        must_act=end.stopped_by is not None and run.exit_code is not ExitCode.CONTINUE_LATER,
+        must_act=end.stopped_by is not None and run.exit_code.user_must_act,
         changed=isinstance(end.stopped_by, InputChanged),
         limited=end.limited and end.stopped_by is None and not end.interrupted,
         unreadable=bool(end.unreadable),

@@ -63,6 +63,9 @@ def error_of_change(spec: OutputSpec, file: str) -> InputChanged:
 def advice_on_change(spec: OutputSpec, file: str) -> str:
     """Return what the user can do if an input file has changed since it was scored."""
     layout, incremental = spec.layout, setting_name("incremental")
+    if not spec.shared and spec.limited:
+        limit = setting_name("limit")
+        return f"Score it into another folder, or {OVERWRITE} ({incremental} cannot be used with {limit})."
     if not spec.shared and isinstance(layout.root, Path):
         return (
             f"Add {incremental} to score new or changed rows, score the file into another folder, or "

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -17,7 +16,6 @@ from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.missing import run_records
 from batchscore.output.records.formats import FILE_SUFFIXES
-from batchscore.settings.declare import as_flag
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
@@ -25,12 +23,6 @@ from batchscore.stores.storage import own_folder
 from batchscore.task import TASKS
 
 _PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")
-
-
-def verify_command(output: Place, task: str = "", *, repair: bool = False) -> str:
-    """Return the command that shows or removes an output's damage. Several tasks in it need `task`."""
-    words = ["batchscore", "verify", str(output), *([as_flag("task"), task] if task else [])]
-    return shlex.join([*words, "--repair"] if repair else words)
 
 
 def folder_of_locks(output: Place) -> Path:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import unicodedata
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from batchscore.settings.declare import as_flag
 from batchscore.stores.address import Place
 
 #: Marks a folder as an output of ours, so that a walk over inputs skips it.
@@ -42,6 +44,12 @@ def stem_of(file: str) -> str:
 def journal_name(file: str, number: int) -> str:
     """Return the name of a part's journal."""
     return f"{stem_of(file)}-{number:05d}"
+
+
+def verify_command(output: Place, task: str = "", *, repair: bool = False) -> str:
+    """Return the command that shows or removes an output's damage. Several tasks in it need `task`."""
+    words = ["batchscore", "verify", str(output), *([as_flag("task"), task] if task else [])]
+    return shlex.join([*words, "--repair"] if repair else words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,23 +11,22 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from batchscore.errors import OutputError, OutputLocked, UsageError, setting_name
+from batchscore.errors import OutputError, OutputLocked, UsageError, message_of, setting_name
 from batchscore.output.find import (
     folder_of_locks,
     output_folder,
     score_files,
     score_parts,
     task_of,
-    verify_command,
 )
-from batchscore.output.layout import Layout
+from batchscore.output.layout import Layout, verify_command
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.missing import error_of_missing, missing_files
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, format_of
-from batchscore.output.records.jsonl import DAMAGED, encode_scores
-from batchscore.output.records.schema import RecordSchema, first_record, schema_of
+from batchscore.output.records.jsonl import encode_scores
+from batchscore.output.records.schema import RecordSchema, damage_text, first_record, schema_of
 from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
@@ -98,7 +97,7 @@ def _check_parts(
     try:
         refuse_locked(folder_of_locks(folder), task, what=str(folder))
     except OutputLocked as error:
-        missing.append(str(error).partition(". ")[0])
+        missing.append(message_of(error).partition(". ")[0])
     return errors, tuple(missing), keep
 
 
@@ -186,7 +185,7 @@ def _copy(part: Place) -> Iterator[bytes]:
     for chunk in storage.chunks(part):
         yield chunk
     if not chunk.endswith(b"\n"):
-        raise OutputError(f"{part}: its last line is incomplete; {DAMAGED}.")
+        raise OutputError(f"{part}: its last line is incomplete; {damage_text(part)}")
 
 
 def _merge_columns(parts: Sequence[Place], destination: Place, schema: RecordSchema, suffix: str) -> int:

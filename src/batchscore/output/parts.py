@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ from batchscore.errors import TRANSIENT, ErrorCode, InputChanged
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
-from batchscore.rows import Prompt, RowError, Score, Settled
+from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
 #: The approximate memory of a result besides its value.
 ROW_BYTES = 400
@@ -117,11 +117,6 @@ def digest_of_prompt(item: Prompt | Settled) -> bytes:
         return xxhash.xxh3_128_digest(item.body)
     code = item.result.code.value if isinstance(item.result, RowError) else ""
     return xxhash.xxh3_128_digest(b"\0" + code.encode())
-
-
-def copy_answer(item: Prompt | Settled, known: Settled) -> Settled:
-    """Return the record of a row whose answer is known, maybe from another row."""
-    return replace(known, file=item.file, row=item.row, id=item.id, kept=item.kept)
 
 
 def memory_of(settled: Settled) -> int:

@@ -52,6 +52,7 @@ class OutputSpec:
     what is published is on the device before anything that it replaces is removed. `files`
     are the places of the input files by their names in records, in input order; with `base_dir` these names
     alone tell two files apart. `inputs_change`: a file that was scored may have new or changed rows.
+    `limited`: the run scores some rows only.
     """
 
     layout: Layout
@@ -64,6 +65,7 @@ class OutputSpec:
     shared: bool = False
     sync: bool = False
     inputs_change: bool = False
+    limited: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     base_dir: bool = True
 
@@ -102,6 +104,7 @@ def output_spec(
         shared=settings.shared_output,
         sync=settings.sync,
         inputs_change=settings.incremental,
+        limited=settings.limit is not None,
         files=files,
         base_dir=settings.base_dir is not None,
     )

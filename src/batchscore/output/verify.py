@@ -11,16 +11,15 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from batchscore.errors import ExitCode, InputError
+from batchscore.errors import ExitCode, InputError, name_settings
 from batchscore.output.find import (
     folder_of_locks,
     one_file_of,
     output_folder,
     task_of,
     tasks_in,
-    verify_command,
 )
-from batchscore.output.layout import Layout
+from batchscore.output.layout import Layout, verify_command
 from batchscore.output.locks.lock import hold_lock, refuse_locked
 from batchscore.output.manifest import copy_of, list_files, manifest_paths, named_files
 from batchscore.output.missing import Incomplete, RecordedFiles, recorded_files
@@ -29,7 +28,7 @@ from batchscore.rows import FileTotals
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
-#: The number of problems list_files in the text before "and N more".
+#: The number of problems listed in the text before "and N more".
 MOST_LISTED = 50
 
 _TOTALS = ("rows", "ok", "errors", "empty", "not_reached")
@@ -109,8 +108,8 @@ class Verification:
             return "Correct but incomplete. Run the same score command again to continue."
         return "Correct and complete."
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the whole result as one JSON object."""
+    def to_json(self, word: Callable[[str], str] = str) -> dict[str, Any]:
+        """Return the whole result as one JSON object, in which `word` has written each setting's name."""
         return {
             "exit_code": int(self.exit_code),
             "output": self.output,
@@ -118,8 +117,10 @@ class Verification:
             **{name: self.total(name) for name in _TOTALS},
             "lost": self.lost,
             "repaired": self.repaired,
-            "problems": [asdict(problem) for problem in self.problems],
-            "missing": self.missing,
+            "problems": [
+                asdict(problem) | {"what": name_settings(problem.what, word)} for problem in self.problems
+            ],
+            "missing": [name_settings(what, word) for what in self.missing],
             "unreadable": self.unreadable,
             "removed": self.removed,
             "files": [

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, OutputError
+from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, OutputError, message_of
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
     NOT_A_MANIFEST,
@@ -26,7 +26,7 @@ from batchscore.output.manifest import (
     read_fields,
 )
 from batchscore.output.part_files import damage_of, read_part
-from batchscore.output.records.jsonl import DAMAGED
+from batchscore.output.records.schema import DAMAGED
 from batchscore.rows import RowError
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -180,7 +180,7 @@ def _check_commit(
     try:
         what = _compare_records(layout, stated, sound)
     except BatchscoreError as error:
-        what = str(error).partition(f"; {DAMAGED}")[0]
+        what = message_of(error).partition(f"; {DAMAGED}")[0]
     except Exception as error:
         # A file may be changed in ways that its reader never expects.
         what = f"cannot be read: {error}"

@@ -56,7 +56,9 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     options = ReadOptions(settings.txt, settings.max_row_bytes)
     found = find_files(inputs, output=output, root=settings.base_dir)
     ready: list[ReadyFile] = []
-    problems: list[SkippedFile] = []
+    # What the system refuses to list or to look at may hold rows.
+    problems = [each for each in found.skipped if each.unreadable]
+    skipped = tuple(each for each in found.skipped if not each.unreadable)
     unfit: list[SkippedFile] = []
     headed = 0
     columns: dict[str, None] = {}
@@ -75,7 +77,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     if not ready or (unfit and not headed):
         raise no_usable_file(unfit or problems, bare=len(ready))
     schema = schema_for(settings, tuple(columns), ready)
-    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema)
+    return Survey(tuple(ready), tuple(problems), skipped, options, schema)
 
 
 def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:

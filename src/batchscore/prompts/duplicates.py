@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from batchscore.rows import Prompt, Score, Settled
+from batchscore.rows import Prompt, Score, Settled, copy_answer
 
 #: Rows that may wait for the answer to their duplicate before no more rows are taken.
 MOST_WAITING = 8192
@@ -26,7 +26,7 @@ class Duplicates:
 
     following: dict[bytes, list[Prompt]] = field(default_factory=dict)
     leaders: dict[tuple[str, int], bytes] = field(default_factory=dict)
-    answers: OrderedDict[bytes, Score] = field(default_factory=OrderedDict)
+    answers: OrderedDict[bytes, Settled] = field(default_factory=OrderedDict)
     waiting: int = 0
 
     def add(self, prompt: Prompt, settled: list[Settled]) -> bool:
@@ -35,7 +35,7 @@ class Duplicates:
         answer = self.answers.get(key)
         if answer is not None:
             self.answers.move_to_end(key)
-            settled.append(Settled(prompt.file, prompt.row, answer, prompt.id, prompt.kept))
+            settled.append(copy_answer(prompt, answer))
         elif key in self.following:
             self.following[key].append(prompt)
             self.waiting += 1
@@ -52,11 +52,9 @@ class Duplicates:
             key = self.leaders.pop((prompt.file, prompt.row), b"")
             followers = self.following.pop(key, [])
             self.waiting -= len(followers)
-            settled += [
-                Settled(other.file, other.row, found.result, other.id, other.kept, found.truncated)
-                for other in followers
-            ]
+            settled += [copy_answer(other, found) for other in followers]
             if isinstance(found.result, Score) and not found.truncated:
-                self.answers[key] = found.result
+                # Kept cells may be large, and are the row's own.
+                self.answers[key] = replace(found, kept={}) if found.kept else found
                 if len(self.answers) > REMEMBERED:
                     self.answers.popitem(last=False)

@@ -34,10 +34,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class SkippedFile:
-    """A file or folder (its name ends with `/`) that was found but is not read, and why."""
+    """A file or folder (its name ends with `/`) that was found but is not read, and why.
+
+    `unreadable`: it was to be read, but the system refused.
+    """
 
     name: str
     reason: str
+    unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ class _Search:
             try:
                 size = self._tree.size(path)
             except OSError as error:
-                self._skip(path, error.strerror or "cannot be read")
+                self._skip(path, error.strerror or "cannot be read", unreadable=True)
                 return
             self.seen_files.add(real)
             yield InputFile(self._tree.place(path), self._name(path), kind[0], kind[1], size)
@@ -221,7 +225,7 @@ class _Search:
         try:
             found = self._tree.scan(folder)
         except OSError as error:
-            self._skip(folder, f"folder cannot be listed: {error.strerror}", folder=True)
+            self._skip(folder, f"folder cannot be listed: {error.strerror}", folder=True, unreadable=True)
             return []
         names = {entry.name for entry in found}
         if OUTPUT_MARK in names:
@@ -234,7 +238,7 @@ class _Search:
             try:
                 shown = self._judge(entry, real, names)
             except OSError as error:
-                self._skip(entry.path, error.strerror or "cannot be read")
+                self._skip(entry.path, error.strerror or "cannot be read", unreadable=True)
                 continue
             if shown is not None:
                 entries.append(shown)
@@ -256,9 +260,9 @@ class _Search:
             return None
         return _WalkEntry(entry.name, entry.path, real, folder)
 
-    def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
+    def _skip(self, path: str, reason: str, *, folder: bool = False, unreadable: bool = False) -> None:
         name = self._name(path) + ("/" if folder else "")
-        self.skipped.setdefault(name, SkippedFile(name, reason))
+        self.skipped.setdefault(name, SkippedFile(name, reason, unreadable))
 
     def _name(self, path: str) -> str:
         return path_text(path[len(self._prefix) :] or ".")

@@ -150,7 +150,7 @@ class Timeline:
         served.completion_tokens += event.completion_tokens
         seconds = event.seconds
         served.seconds += seconds
-        step = min(int(log2(seconds * 1000) * STEPS_A_DOUBLING) + 1, MOST_STEP) if seconds > 0.001 else 0
+        step = step_of(seconds)
         into.steps[step] = into.steps.get(step, 0) + 1
         if event.cause:
             self.retries[event.cause, event.status] += 1
@@ -305,6 +305,11 @@ class Timeline:
 def rounded(figure: Any) -> Any:
     """Return a figure, rounded to thousandths."""
     return round(figure, 3) if isinstance(figure, float) else figure
+
+
+def step_of(seconds: float) -> int:
+    """Return the step of a latency in seconds."""
+    return min(int(log2(seconds * 1000) * STEPS_A_DOUBLING) + 1, MOST_STEP) if seconds > 0.001 else 0
 
 
 def seconds_of(step: int) -> float:

@@ -1,9 +1,10 @@
 """What does a reply mean: for the rows of its request, for the wait before the next one, and for the quota?
 
-A pure table from status and code to one of a few outcomes. It judges by status and code, never by the words
-of a message, with one exception that says so. Messages for records are our own: the service's may quote the
-input. In headers, absent, unreadable and negative values mean "unknown". Zero does too, except in a remaining
-amount: Azure sends -1 and 0 if it does not know (facts seen 2026-09).
+A pure table from status and code to one of a few outcomes. Every failure is retried, unless its status is in
+`CONTENT_STATUSES` (the row's fault) or `REFUSALS_OF_ALL` (a fault of every request). It judges by status and
+code, never by the words of a message, with one exception that says so. Messages for records are our own: the
+service's may quote the input. In headers, absent, unreadable and negative values mean "unknown". Zero does
+too, except in a remaining amount: Azure sends -1 and 0 if it does not know (facts seen 2026-09).
 """
 
 from __future__ import annotations

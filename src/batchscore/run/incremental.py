@@ -105,7 +105,7 @@ def hidden_input(survey: Survey, ledger: NextLedger) -> tuple[str, str] | None:
     Such a place is a folder that cannot be listed, or a link to a place that is not mounted.
     """
     removed = removed_inputs(survey, ledger)
-    for skipped in survey.skipped:
+    for skipped in (*survey.skipped, *survey.problems):
         for file in removed:
             if f"{file}/".startswith(f"{skipped.name.rstrip('/')}/"):
                 return file, f"{skipped.name}: {skipped.reason}"

@@ -78,6 +78,7 @@ class OutputSettings:
     rows_per_part: int
     overwrite: bool
     incremental: bool
+    limit: int | None
     retry_errors: bool
     shared_output: bool
     sync: bool

@@ -276,9 +276,9 @@ def _hints(port: int, settings: SimulatorSettings) -> str:
     return (
         "This is a simulator: answers are made up, nothing leaves this machine.\n"
         f"  Azure OpenAI endpoint   http://127.0.0.1:{port}\n"
-        f"  variables               export AZURE_OPENAI_ENDPOINT=http://127.0.0.1:{port} "
-        f"AZURE_OPENAI_API_KEY={shlex.quote(settings.key)}\n"
         f"  OpenAI base URL         http://127.0.0.1:{port}/v1\n"
         f"  limits per deployment   {', '.join(limits) or 'none'}\n"
-        "Press Ctrl-C to stop.\n"
+        "Press Ctrl-C to stop. To use it, run in another terminal:\n"
+        f"export AZURE_OPENAI_ENDPOINT=http://127.0.0.1:{port} "
+        f"AZURE_OPENAI_API_KEY={shlex.quote(settings.key)}\n"
     )

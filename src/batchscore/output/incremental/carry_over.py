@@ -27,10 +27,10 @@ from batchscore.output.layout import Layout
 from batchscore.output.ledger import commit_part
 from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.part_files import read_part
-from batchscore.output.parts import Part, copy_answer, is_final
+from batchscore.output.parts import Part, is_final
 from batchscore.output.records.jsonl import json_bytes, row_to_json, settled_from_json
 from batchscore.output.row_digests import halves, read_digests
-from batchscore.rows import Prompt, Score, Settled
+from batchscore.rows import Prompt, Score, Settled, copy_answer
 from batchscore.stores.errors import explain_errors
 
 LENGTHS = struct.Struct("<II")

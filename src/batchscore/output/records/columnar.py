@@ -20,8 +20,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
-from batchscore.output.records.jsonl import DAMAGED, check_vector, error_fields, error_from, json_text
-from batchscore.output.records.schema import RecordSchema
+from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text
+from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
@@ -31,6 +31,7 @@ from batchscore.stores.storage import Sink
 _ROW_GROUP = 4096
 _BATCH_ROWS = 2048
 
+_ROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _USAGE = pa.struct([(name, pa.int64()) for name in _COUNTS])
 _ERROR = pa.struct(
@@ -163,11 +164,8 @@ def _head_columns(schema: RecordSchema) -> list[_Column]:
     if schema.keep is None:
         raise BrokenInvariant("Parquet and Arrow need the names of kept columns; please report this")
     columns: list[_Column] = [
-        ("file", pa.string(), lambda row, _: replace_surrogates(row.file)),
-        ("row", pa.int64(), lambda row, _: row.row),
+        (name, _ROW_TYPES[ROW_FIELDS[name][0]], partial(_row_value, name)) for name in schema.row_fields
     ]
-    if schema.with_id:
-        columns.append(("id", pa.string(), lambda row, _: _clean(row.id)))
     return columns + [(name, pa.string(), partial(_kept_text, name)) for name in schema.keep]
 
 
@@ -192,6 +190,10 @@ def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, k
     if block.dtype != np.float32 or block.shape[1:] != (schema.dimensions,) or not np.isfinite(block).all():
         block = np.stack([check_vector(score.value, row, schema.dimensions) for row, score in rows])
     return pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), type=kind)
+
+
+def _row_value(name: str, row: Settled, _: Any) -> Any:
+    return _clean(getattr(row, name))
 
 
 def _kept_text(name: str, row: Settled, _: Any) -> str | None:
@@ -255,27 +257,24 @@ def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> I
     except StoreFailure as error:
         raise OutputError(f"cannot read {source}: {error.strerror}") from error
     except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
-        raise OutputError(f"{source}: cannot be read as Parquet ({error}); {DAMAGED}") from error
+        raise OutputError(f"{source}: cannot be read as Parquet ({error}); {damage_text(source)}") from error
 
 
 def _rows(
     table: pa.Table, schema: RecordSchema, results: Callable[[pa.Table, RecordSchema], Iterator[Any]]
 ) -> Iterator[Settled]:
     nothing = [None] * table.num_rows
-    ids = table["id"].to_pylist() if schema.with_id else nothing
+    heads = zip(*(table[name].to_pylist() for name in schema.row_fields), strict=True)
     names = schema.keep or ()
     kept = zip(*(table[name].to_pylist() for name in names), strict=True) if names else nothing
     cut = table["truncated"].to_pylist() if "truncated" in table.column_names else [False] * table.num_rows
-    for file, row, result, id_, cells, truncated in zip(
-        table["file"].to_pylist(),
-        table["row"].to_pylist(),
-        results(table, schema),
-        ids,
-        kept,
-        cut,
-        strict=True,
-    ):
-        yield Settled(file, row, result, id_, dict(zip(names, cells or (), strict=True)), truncated)
+    for head, result, cells, truncated in zip(heads, results(table, schema), kept, cut, strict=True):
+        yield Settled(
+            **dict(zip(schema.row_fields, head, strict=True)),
+            result=result,
+            kept=dict(zip(names, cells, strict=True)) if cells else {},
+            truncated=truncated,
+        )
 
 
 def _errors_of(table: pa.Table, _: RecordSchema) -> Iterator[RowError]:

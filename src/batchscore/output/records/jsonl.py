@@ -17,18 +17,12 @@ import numpy as np
 import orjson
 
 from batchscore.errors import BrokenInvariant, ErrorCode, OutputError
-from batchscore.output.records.schema import RecordSchema
+from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
 Vector: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
-
-#: The end of a message about a damaged file of records.
-DAMAGED = (
-    "the file was changed or cut after it was written. Run `batchscore verify OUT --repair` to remove it, "
-    "then the same score command to score the missing rows"
-)
 
 _CHUNK_BYTES = 1 << 20
 _LONG_LINE = 8192
@@ -121,9 +115,9 @@ def error_fields(error: RowError) -> dict[str, Any]:
 
 def row_to_json(settled: Settled) -> dict[str, Any]:
     """Return a row's result as a journal stores it: JSON without its vector."""
-    row: dict[str, Any] = {"file": settled.file, "row": settled.row}
-    if settled.id is not None:
-        row["id"] = settled.id
+    row: dict[str, Any] = {
+        name: value for name in ROW_FIELDS if (value := getattr(settled, name)) is not None
+    }
     if settled.kept:
         row["kept"] = settled.kept
     if settled.truncated:
@@ -152,7 +146,10 @@ def settled_from_json(row: Mapping[str, Any], vectors: Iterator[Any]) -> Settled
         value = row["text"] if "text" in row else next(vectors)
         result = Score(value, row.get("finish_reason"), row.get("usage"), row.get("raw"))
     return Settled(
-        row["file"], row["row"], result, row.get("id"), row.get("kept", {}), row.get("truncated", False)
+        **{name: row[name] for name in ROW_FIELDS if name in row},
+        result=result,
+        kept=row.get("kept", {}),
+        truncated=row.get("truncated", False),
     )
 
 
@@ -223,9 +220,7 @@ def _has_unsafe(vector: Vector) -> bool:
 
 
 def _head_fields(row: Settled, schema: RecordSchema) -> dict[str, Any]:
-    record: dict[str, Any] = {"file": row.file, "row": row.row}
-    if schema.with_id:
-        record["id"] = row.id
+    record: dict[str, Any] = {name: getattr(row, name) for name in schema.row_fields}
     if schema.keep != ():
         record |= schema.kept(row.kept)
     return record
@@ -319,16 +314,14 @@ def _decode_lines(
         raise OutputError(f"cannot read {source}: {error.strerror}") from error
     except (KeyError, ValueError, TypeError) as error:
         raise OutputError(
-            f"{source}, line {line} is not {kind} record of this run ({error}); {DAMAGED}"
+            f"{source}, line {line} is not {kind} record of this run ({error}); {damage_text(source)}"
         ) from error
 
 
 def _settled_row(record: Mapping[str, Any], result: Score | RowError, schema: RecordSchema) -> Settled:
     return Settled(
-        file=_check_type(record["file"], str, "file"),
-        row=_check_type(record["row"], int, "row"),
+        **{name: _check_type(record[name], ROW_FIELDS[name], name) for name in schema.row_fields},
         result=result,
-        id=_check_type(record["id"], (str, type(None)), "id") if schema.with_id else None,
         kept=schema.kept(record),
         truncated=schema.with_truncated and record.get("truncated") is True,
     )

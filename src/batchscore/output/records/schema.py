@@ -6,7 +6,6 @@ each turn a `RecordSchema` into their own terms.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +13,20 @@ from typing import Any
 import orjson
 
 from batchscore.errors import InputError, UsageError, setting_name
+from batchscore.output.layout import verify_command
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.task import TASKS
 
+#: What a message says of a damaged part.
+DAMAGED = "the file was changed or cut after it was written."
+
+#: The fields of `Settled` with which every record begins, scores and errors, in all formats and the journal.
+#: The types are those of their values; the first decides the type of the column.
+ROW_FIELDS: Mapping[str, tuple[type, ...]] = {"file": (str,), "row": (int,), "id": (str, type(None))}
+
 #: The names of a record's own fields, besides the task's name; kept columns may not have them.
-OWN_NAMES = ("file", "row", "id", "error", "finish_reason", "truncated", "usage", "raw")
+OWN_NAMES = (*ROW_FIELDS, "error", "finish_reason", "truncated", "usage", "raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,8 @@ class RecordSchema:
     `keep` names the kept columns in order; `None` keeps all columns of a row except those with a name of
     the record's own (JSON Lines only). `many`: several answers per row, so the answer and its finish_reason
     are lists. `dimensions` is the length of every vector, if known. `is_vector`: the answer is a vector and
-    has no finish_reason; a field, since it is read for every row.
+    has no finish_reason. It and `row_fields`, the names of `ROW_FIELDS` in these records, are read for every
+    row, so they are fields.
     """
 
     task: str
@@ -41,9 +49,12 @@ class RecordSchema:
     with_raw: bool = False
     dimensions: int | None = None
     is_vector: bool = field(init=False, repr=False, compare=False)
+    row_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_vector", TASKS[self.task].answer == "vector")
+        names = tuple(name for name in ROW_FIELDS if name != "id" or self.with_id)
+        object.__setattr__(self, "row_fields", names)
         keep = self.keep or ()
         for position, name in enumerate(keep):
             if name in self.own_names:
@@ -91,11 +102,22 @@ def first_record(part: Place) -> Mapping[str, Any]:
 
 def all_damage(part: Place) -> str:
     """Return how to see all damage of a part's output; nothing for a file that is in none."""
-    folder = part.parent.parent
-    if part.parent.name not in TASKS:
+    command = _verify_command(part)
+    return f" To see all damage, run: {command}" if command else ""
+
+
+def damage_text(part: Place) -> str:
+    """Return the end of a message about a damaged part, with the command that repairs its output."""
+    command = _verify_command(part, repair=True)
+    how = f" To remove it, so that the same score command scores its rows again, run: {command}"
+    return DAMAGED + how if command else DAMAGED
+
+
+def _verify_command(part: Place, *, repair: bool = False) -> str:
+    task, folder = part.parent.name, part.parent.parent
+    if task not in TASKS:
         return ""
-    out = folder.parent if folder.name == "errors" else folder
-    return f" To see all damage, run: {shlex.join(['batchscore', 'verify', str(out)])}"
+    return verify_command(folder.parent if folder.name == "errors" else folder, task, repair=repair)
 
 
 def schema_of(

@@ -89,7 +89,16 @@ def over_axis(
     """Return a chart over time."""
     x = "time since the start" if axis.clock == "elapsed" else "time (UTC)"
     kind = shown[0].get("type", "bar")
-    spec = {"labels": list(axis.labels), "x": x, "type": kind, "series": shown, "y": y, **more}
+    ticks = list(axis.ticks)
+    spec = {
+        "labels": list(axis.labels),
+        "ticks": ticks,
+        "x": x,
+        "type": kind,
+        "series": shown,
+        "y": y,
+        **more,
+    }
     return Chart(title, says, spec)
 
 
@@ -110,15 +119,20 @@ def latency(axis: TimeAxis) -> Chart | None:
     counted = sum(axis.steps, Counter[int]())
     if not counted:
         return None
-    shares = (("p50", 0.5, "c1"), ("p95", 0.95, "c5"), ("p99", 0.99, "c6"))
+    # p99 is dotted and on top: where it equals p95, both show.
+    shares: tuple[tuple[str, float, str, dict[str, Any]], ...] = (
+        ("p50", 0.5, "c1", {}),
+        ("p95", 0.95, "c5", {}),
+        ("p99", 0.99, "c6", {"dotted": True, "order": -1}),
+    )
     shown = [
-        series(label, [percentile(each, share) or nan for each in axis.steps], colour, type="line")
-        for label, share, colour in shares
+        series(label, [percentile(each, share) or nan for each in axis.steps], colour, type="line", **more)
+        for label, share, colour, more in shares
     ]
     known = [value for each in shown for value in each["data"] if value is not None]
     limits = {"least": rounded(min(known) / 1.5), "most": rounded(max(known) * 1.5)}
     y = {"title": "latency", "unit": "seconds", "log": True, **limits}
-    overall = [f"{label} {duration_text(percentile(counted, share) or 0.0)}" for label, share, _ in shares]
+    overall = [f"{label} {duration_text(percentile(counted, share) or 0.0)}" for label, share, *_ in shares]
     says = f"All requests: {', '.join(overall)}. The axis is logarithmic."
     return over_axis(axis, "Latency of requests", says, shown, y)
 
@@ -140,7 +154,7 @@ def trouble(axis: TimeAxis) -> Chart | None:
     says = f"{refused:,.0f} 429s, {failed:,.0f} other failures"
     says += f", {duration_text(paused)} paused by the service" if paused else ""
     says += f", {duration_text(down)} without responses" if down else ""
-    y = {"title": "requests", "unit": "requests", "stacked": True}
+    y = {"title": "requests", "unit": "requests", "stacked": True, "whole": True}
     more: dict[str, Any] = {"type": "bar"}
     if in_trouble:
         more["y2"] = {"title": "% of the time", "unit": "% of the time", "most": 100}
@@ -227,6 +241,6 @@ def lengths(histogram: Histogram) -> Chart:
             "series": [{"label": "answers", "data": list(histogram.counts), "colour": "c1"}],
             "apart": 0.9,
             "x": f"{histogram.unit}, from",
-            "y": {"title": "answers", "unit": "answers"},
+            "y": {"title": "answers", "unit": "answers", "whole": True},
         },
     )

@@ -91,9 +91,12 @@ def table(caption: str, columns: str, rows: Sequence[Sequence[Any]]) -> Html:
         element("tr", *(cell(value, kind) for value, (_, kind) in zip(row, heads, strict=True)))
         for row in rows
     )
-    top = element("caption", caption), element("thead", element("tr", *head))
-    inner = element("table", *top, element("tbody", *body))
-    return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    inner = element(
+        "table", element("thead", element("tr", *head)), element("tbody", *body), aria_label=caption
+    )
+    scroll = element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    # The caption is outside of what scrolls: in it, a wide table would cut the caption on a narrow screen.
+    return element("div", element("p", caption, class_="caption"), scroll, class_="card")
 
 
 #: Classes of cells: numbers, which are right-aligned, text on one line, and sentences.

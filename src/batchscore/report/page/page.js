@@ -65,7 +65,7 @@
       found.type = "line";
       found.pointStyle = "line";
       found.borderWidth = series.dashed ? 1.5 : 2;
-      found.borderDash = series.dashed ? [6, 4] : [];
+      found.borderDash = series.dashed ? [6, 4] : series.dotted ? [3, 3] : [];
       // A point without neighbours has no line, so it gets a dot.
       found.pointRadius = function (context) {
         var at = context.dataIndex, data = series.data;
@@ -98,13 +98,19 @@
         }
       },
       border: { display: false },
-      ticks: { color: colour("soft"), callback: tick(kind), autoSkip: !kind.log, maxTicksLimit: kind.log ? 60 : 7, padding: 6 }
+      ticks: { color: colour("soft"), callback: tick(kind), precision: kind.whole ? 0 : undefined, autoSkip: !kind.log, maxTicksLimit: kind.log ? 60 : 7, padding: 6 }
     };
   }
 
   function draw(spec) {
     var canvas = document.getElementById(spec.id);
     var scatter = spec.type === "scatter";
+    // The spans with a round time have a label; a narrow chart shows every second one.
+    var labelled = (spec.ticks || []).reduce(function (found, text, at) { return text ? found.concat(at) : found; }, []);
+    function timeTick(value) {
+      var place = labelled.indexOf(value);
+      return place % (this.chart.width < 420 ? 2 : 1) === 0 ? spec.ticks[value] : "";
+    }
     var scales = {
       x: {
         type: scatter ? "linear" : "category",
@@ -112,13 +118,13 @@
         grid: { color: scatter ? colour("grid") : "transparent", drawTicks: false },
         border: { color: colour("line") },
         stacked: Boolean(spec.y.stacked),
-        ticks: { color: colour("soft"), maxRotation: 0, autoSkip: true, autoSkipPadding: 18, maxTicksLimit: 9, padding: 6,
-                 callback: scatter ? short : undefined }
+        ticks: { color: colour("soft"), maxRotation: 0, autoSkip: !spec.ticks, autoSkipPadding: 18, maxTicksLimit: 9, padding: 6,
+                 callback: scatter ? short : timeTick }
       },
       y: axis(spec.y, "left")
     };
     if (scatter) scales.y.beginAtZero = false;
-    if (!scatter) delete scales.x.ticks.callback;
+    if (!scatter && !spec.ticks) delete scales.x.ticks.callback;
     if (spec.y2) scales.y2 = axis(spec.y2, "right");
     return new Chart(canvas, {
       type: scatter ? "scatter" : "bar",
@@ -135,6 +141,7 @@
             display: scatter || spec.series.length > 1,
             labels: { color: colour("ink"), boxHeight: 7, padding: 12, usePointStyle: true,
               pointStyleWidth: scatter ? 9 : 22,
+              sort: scatter ? undefined : function (one, other) { return one.datasetIndex - other.datasetIndex; },
               generateLabels: function (chart) {
                 return Chart.defaults.plugins.legend.labels.generateLabels(chart).map(function (each) {
                   if (each.text.length > 34) each.text = each.text.slice(0, 15) + "…" + each.text.slice(-16);

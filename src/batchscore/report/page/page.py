@@ -190,8 +190,9 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     """Return the key figures."""
     runs, rows = task.runs, total_of(task)
     empty = f"{rows.empty:,} more are empty" if rows.empty else "none is empty"
+    of_all = f"of {rows.rows:,} " if rows.rows else ""
     shown: list[tuple[str, str, str]] = [
-        ("Scored", count_text(rows.ok, "row"), f"of {rows.rows:,} in {count_text(len(task.files), 'file')}"),
+        ("Scored", count_text(rows.ok, "row"), f"{of_all}in {count_text(len(task.files), 'file')}"),
         ("Failed", count_text(rows.failed, "row"), empty),
     ]
     if rows.not_reached:
@@ -225,9 +226,9 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     counted = f"{failed:,} retried or failed, {refused:,} with 429"
     shown.append(("Requests", large_count_text(requests), counted))
     latencies = sum(axis.steps, Counter[int]())
-    p50, p95 = (percentile(latencies, share) for share in (0.5, 0.95))
-    if p50 is not None and p95 is not None:
-        shown.append(("Latency", duration_text(p50), f"median; p95 {duration_text(p95)}"))
+    if latencies:
+        p50, p95, p99 = (duration_text(percentile(latencies, share) or 0.0) for share in (0.5, 0.95, 0.99))
+        shown.append(("Latency", p50, f"median; p95 {p95}, p99 {p99}"))
     return cells(shown)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batchscore.errors import EXIT_MEANINGS, ExitCode, duration_text, name_settings
@@ -233,7 +233,7 @@ def deployments(runs: Sequence[RecordedRun]) -> Html:
         for label, each in mapping(run.timeline.record.get("deployments") if run.timeline else None).items():
             sums, found = totals.setdefault(label, Counter()), mapping(each)
             sums.update({key: value for key, value in found.items() if is_number(value)})
-            last[label] = " ".join(filter(None, (text(found.get("state")), text(found.get("last_failure")))))
+            last[label] = state_text(found)
     rows = [
         (
             name(label or "(no name)"),
@@ -252,6 +252,15 @@ def deployments(runs: Sequence[RecordedRun]) -> Html:
         "at the end:o"
     )
     return table("Deployments, in all runs", columns, rows)
+
+
+def state_text(deployment: Mapping[str, Any]) -> str:
+    """Return the state of a deployment at the end of a run. One that answered no request is not up."""
+    requests = number(deployment, "requests")
+    failed = number(deployment, "refused") + number(deployment, "failed_requests")
+    if text(deployment.get("state")) == "up" and 0 < requests <= failed:
+        return "no request succeeded"
+    return " ".join(filter(None, (text(deployment.get("state")), text(deployment.get("last_failure")))))
 
 
 def retries(runs: Sequence[RecordedRun]) -> Html:

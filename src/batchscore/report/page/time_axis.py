@@ -6,6 +6,7 @@ added over machines; the processes of one machine share one quota, so there the 
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,16 @@ LONGEST_GAP = 30.0
 #: A shorter overlap, in seconds, is a rounding error.
 LEAST_OVERLAP = 1e-5
 
+#: A time axis shows about so few ticks, at multiples of one of these steps in seconds, or of whole days.
+MOST_TICKS = 8
+ROUND_STEPS = (
+    *(0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
+    *(60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 10800.0, 21600.0, 43200.0, 86400.0),
+)
+
+#: Shorter elapsed times are shown in seconds alone: 0.25 s, 1.25 s, 45 s.
+LONGEST_IN_SECONDS = 60.0
+
 Figures = NDArray[np.float64]
 
 
@@ -37,7 +48,8 @@ class TimeAxis:
     """The axis: `seconds` of each span, and one figure or one counter of latencies per span.
 
     `limits` per minute are of all deployments and machines, `nan` if unknown. `labels` show elapsed time or
-    UTC, as `clock` says. `gaps` without a run are left out.
+    UTC, as `clock` says; `ticks` are the few round times among them, "" for all other spans. `gaps` without
+    a run are left out.
     """
 
     seconds: Figures
@@ -45,6 +57,7 @@ class TimeAxis:
     limits: Mapping[str, Figures]
     steps: Sequence[Counter[int]]
     labels: Sequence[str]
+    ticks: Sequence[str]
     clock: str
     gaps: int
 
@@ -115,7 +128,8 @@ def time_axis(runs: Sequence[RecordedRun]) -> TimeAxis | None:
         sums=dict(zip(SUMS, sums, strict=True)),
         limits=dict(zip(LIMITS, totals, strict=True)),
         steps=steps,
-        labels=labels_of(starts, clock),
+        labels=labels_of(starts - starts[0] if clock == "elapsed" else starts, clock),
+        ticks=ticks_of(starts - starts[0] if clock == "elapsed" else starts, seconds, clock),
         clock=clock,
         gaps=len(busy) - 1,
     )
@@ -132,9 +146,23 @@ def merge_spans(spans: Sequence[tuple[float, float]], gap: float) -> list[tuple[
     return merged
 
 
-def labels_of(starts: Figures, clock: str) -> list[str]:
-    """Return the labels of the axis: time since the start, or time of day."""
+def labels_of(times: Figures, clock: str) -> list[str]:
+    """Return the labels of times: elapsed time, or time of day."""
     if clock == "elapsed":
-        return [duration_text(each) for each in starts - starts[0]]
-    form = "%m-%d %H:%M" if starts[-1] - starts[0] > 20 * 3600 else "%H:%M:%S"
-    return [datetime.fromtimestamp(each, timezone.utc).strftime(form) for each in starts]
+        return [f"{each:.4g} s" if each < LONGEST_IN_SECONDS else duration_text(each) for each in times]
+    form = "%m-%d %H:%M" if times[-1] - times[0] > 20 * 3600 else "%H:%M:%S"
+    return [datetime.fromtimestamp(each, timezone.utc).strftime(form) for each in times]
+
+
+def ticks_of(times: Figures, seconds: Figures, clock: str) -> list[str]:
+    """Return the label of each span in which a round time lies, and "" for the others.
+
+    Round times are multiples of the shortest of `ROUND_STEPS` that gives at most `MOST_TICKS` of them.
+    """
+    wanted = max(seconds.sum() / MOST_TICKS, seconds.max())
+    step = next((each for each in ROUND_STEPS if each >= wanted), 86400.0 * math.ceil(wanted / 86400))
+    # The first multiple at or after the start of each span; it is shown if it lies in the span.
+    multiples = np.maximum(np.ceil(times / step - 1e-6), 0.0) * step
+    labels = labels_of(multiples, clock)
+    inside = multiples < times + seconds - 1e-6
+    return [label if shown else "" for label, shown in zip(labels, inside, strict=True)]

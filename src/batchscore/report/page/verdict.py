@@ -47,14 +47,15 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         reason = "The last run was killed, or is still working: it did not end."
     unfinished = rows.not_reached or any(each.state not in {"complete", "unreadable"} for each in task.files)
     unreadable = [each for each in task.files if each.state == "unreadable"]
+    limited = reason.lower().removeprefix("--").startswith("limit was")
     state = RunState(
         task=task.task,
         output=output,
         command=words_of(record.get("command")),
         stopped=bool(unfinished or not task.files or not ended),
-        must_act=record.get("exit_code") == ExitCode.ACTION_NEEDED,
+        must_act=not limited and record.get("exit_code") in [code for code in ExitCode if code.user_must_act],
         changed="has changed since it was scored" in reason,
-        limited=reason.lower().removeprefix("--").startswith("limit was"),
+        limited=limited,
         unreadable=bool(unreadable),
         failed=rows.failed,
         transient=sum(task.failures.by_code.get(code.value, 0) for code in TRANSIENT),

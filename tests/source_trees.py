@@ -1,0 +1,26 @@
+"""The syntax trees of our modules, for the tests of the house. Each worker parses them once."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import batchscore
+
+SOURCE = Path(batchscore.__file__).parent
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Return the tree of each module by its path below `batchscore`, such as `read/lines.py`."""
+    return {
+        path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8"))
+        for path in sorted(SOURCE.rglob("*.py"))
+    }
+
+
+@cache
+def nodes_of(tree: ast.Module) -> list[ast.AST]:
+    """Return all nodes of a tree, which several tests look at."""
+    return list(ast.walk(tree))
