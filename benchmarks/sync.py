@@ -1,4 +1,4 @@
-"""What does it cost to force published files to the disk? sync.py [--runs N] [--folder FOLDER] [--only NAME ...].
+"""What does it cost to force published files to the disk? sync.py [--runs N] [--folder FOLDER] [--only NAME].
 
 Runs with and without the setting `sync` alternate, in one process, over the same input, against the stub. The
 figures are medians of the seconds of a run, and their ratio. FOLDER is on the disk to be measured.

@@ -131,11 +131,6 @@ class Ledger(ABC):
             if part is not None:
                 part.charge(cost)
 
-    def own_commits(self, file: str) -> list[Commit]:
-        """Return the commit records of a file's parts that only this run can have changed."""
-        manifest = self.manifests.get(file)
-        return [] if manifest is None else list(manifest.parts.values())
-
     def close(self) -> None:
         """Close the journals; their content stays."""
         self.journals.close()
@@ -255,7 +250,10 @@ def publish_part(ledger: Ledger, encoded: EncodedPart | None) -> None:
 
 def save_manifest(ledger: Ledger, file: str, *, keep_journals: bool = False) -> None:
     """Write a file's manifest, and remove the journals of the parts that it names, unless `keep_journals`."""
-    write_manifest(ledger.spec.layout.manifest(file), ledger.manifests[file], sync=ledger.spec.sync)
+    manifest = ledger.manifests[file]
+    # Without parts it only says that the file is known, and is written while requests wait.
+    sync = ledger.spec.sync and bool(manifest.parts)
+    write_manifest(ledger.spec.layout.manifest(file), manifest, sync=sync)
     ledger.saved_at[file] = time.monotonic()
     if not keep_journals:
         remove_published_journals(ledger, file)
@@ -267,13 +265,18 @@ def remove_published_journals(ledger: Ledger, file: str) -> None:
         ledger.journals.remove(name)
 
 
-def removed_parts(ledger: Ledger, files: Iterable[str]) -> dict[str, list[tuple[Place, Commit]]]:
-    """Return the published parts of these files that somebody has removed since, each with a missing file."""
-    layout, shared = ledger.spec.layout, ledger.spec.shared
+def removed_parts(
+    ledger: Ledger, files: Iterable[str], own: Mapping[str, set[int]] | None
+) -> dict[str, list[tuple[Place, Commit]]]:
+    """Return the published parts of files that somebody has removed since, each with a missing file.
+
+    `own` are the numbers of the parts of each file that only this run writes; `None`: all.
+    """
+    layout = ledger.spec.layout
     listed: dict[Place, set[str]] = {}
 
     def is_there(place: Place) -> bool:
-        if shared:
+        if own is not None:
             # A folder of many workers takes long to list, and has few parts of this one.
             return storage.exists(place)
         folder = place.parent
@@ -281,20 +284,16 @@ def removed_parts(ledger: Ledger, files: Iterable[str]) -> dict[str, list[tuple[
             listed[folder] = set(visible_names(folder))
         return place.name in listed[folder]
 
-    removed: dict[str, list[tuple[Place, Commit]]] = {}
+    removed: dict[str, list[tuple[Place, Commit]]] = defaultdict(list)
     for file in files:
-        commits = ledger.own_commits(file)
-        needed = [
-            (place, commit)
-            for commit in commits
-            for place in (
-                layout.manifest(file),
-                *(folder / part.name for folder, part in part_files_of(layout, commit) if part),
-            )
-        ]
-        gone = {commit.part: (place, commit) for place, commit in needed if not is_there(place)}
-        if gone:
-            removed[file] = [gone[number] for number in sorted(gone)]
+        manifest = ledger.manifests.get(file)
+        for number, commit in sorted(manifest.parts.items()) if manifest is not None else ():
+            if own is not None and number not in own.get(file, ()):
+                continue
+            parts = [folder / part.name for folder, part in part_files_of(layout, commit) if part]
+            gone = [place for place in (*parts, layout.manifest(file)) if not is_there(place)]
+            if gone:
+                removed[file].append((gone[0], commit))
     return removed
 
 

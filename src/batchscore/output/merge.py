@@ -140,21 +140,24 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
             storage.remove(file)
             return
         schema = replace(schema, dimensions=dimensions)
-    merge_parts(parts, file, schema)
+    merge_parts(parts, file, schema, sync=ledger.spec.sync)
 
 
-def merge_parts(parts: Iterable[Place], destination: Place, schema: RecordSchema) -> int:
+def merge_parts(
+    parts: Iterable[Place], destination: Place, schema: RecordSchema, *, sync: bool = False
+) -> int:
     """Write the records of score parts, in the given order, to one file; return their number.
 
     The suffix of `destination` decides the format. JSON Lines parts are copied byte by byte into JSON Lines;
-    all else is converted. The file is written completely or not at all. If the destination has columns and
-    `schema` lacks the vectors' length or the kept columns' names, the parts are read once before.
+    all else is converted. The file is written completely or not at all, with `sync` to the device. If the
+    destination has columns and `schema` lacks the vectors' length or the kept columns' names, the parts are
+    read once before.
     """
     paths = list(parts)
     suffix = refuse_other_suffix(destination)
     if suffix == ".jsonl":
-        return _merge_lines(paths, destination, schema)
-    return _merge_columns(paths, destination, schema, suffix)
+        return _merge_lines(paths, destination, schema, sync=sync)
+    return _merge_columns(paths, destination, schema, sync=sync)
 
 
 def refuse_other_suffix(file: Place) -> str:
@@ -165,7 +168,7 @@ def refuse_other_suffix(file: Place) -> str:
     return suffix
 
 
-def _merge_lines(parts: Sequence[Place], destination: Place, schema: RecordSchema) -> int:
+def _merge_lines(parts: Sequence[Place], destination: Place, schema: RecordSchema, *, sync: bool) -> int:
     rows = 0
 
     def count_rows() -> Iterator[bytes]:
@@ -176,7 +179,7 @@ def _merge_lines(parts: Sequence[Place], destination: Place, schema: RecordSchem
                 rows += chunk.count(b"\n")
                 yield chunk
 
-    storage.write_whole(destination, count_rows())
+    storage.write_whole(destination, count_rows(), sync=sync)
     return rows
 
 
@@ -188,12 +191,15 @@ def _copy(part: Place) -> Iterator[bytes]:
         raise OutputError(f"{part}: its last line is incomplete; {damage_text(part)}")
 
 
-def _merge_columns(parts: Sequence[Place], destination: Place, schema: RecordSchema, suffix: str) -> int:
+def _merge_columns(parts: Sequence[Place], destination: Place, schema: RecordSchema, *, sync: bool) -> int:
     from batchscore.output.records import columnar  # noqa: PLC0415 - pyarrow takes a while to load
 
     schema = _complete_schema(parts, schema)
-    rows = 0
-    with storage.replace_file(destination) as sink, columnar.open_writer(sink, schema, suffix) as append:
+    rows, suffix = 0, destination.suffix.lower()
+    with (
+        storage.replace_file(destination, sync=sync) as sink,
+        columnar.open_writer(sink, schema, suffix) as append,
+    ):
         for part in parts:
             if part.suffix.lower() == ".parquet":
                 tables = columnar.score_tables(part, schema)

@@ -205,12 +205,6 @@ class SharedLedger(Ledger):
             )
         remove_published_journals(self, file)
 
-    def own_commits(self, file: str) -> list[Commit]:
-        """Return the commit records of the parts of a file that this worker has published."""
-        mine = self.manifests.get(file)
-        own = self.own.get(file, set())
-        return [] if mine is None else [commit for number, commit in mine.parts.items() if number in own]
-
     def wrong_parts(self, file: str) -> list[int]:
         """Return the parts that are not as the present manifest says, or that it lacks."""
         mine, present = self.manifests[file], self.on_disk(file)

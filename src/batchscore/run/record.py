@@ -73,6 +73,15 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RunCall:
+    """How a run was called; `name` is its start and its worker, `command` its words, empty if unknown."""
+
+    name: str
+    inputs: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunStart:
     """What a run's record says from its start on; `inputs` and `fingerprint` are checksums.
 
@@ -80,9 +89,8 @@ class RunStart:
     """
 
     record: Place
-    name: str
+    call: RunCall
     started: float
-    command: str
     settings: Settings
     inputs: str
     fingerprint: str
@@ -95,10 +103,9 @@ class RunStart:
         return {
             "version": VERSION,
             "started": datetime.fromtimestamp(self.started, timezone.utc).isoformat(timespec="seconds"),
-            # A run's name is the start and the worker.
-            "worker": self.name.partition("-")[2],
+            "worker": self.call.name.partition("-")[2],
             "host": platform.node() or "host",
-            "command": self.command,
+            "command": self.call.command,
             "inputs": self.inputs,
             "fingerprint": self.fingerprint,
             "settings": settings,

@@ -33,6 +33,7 @@ from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.merge import write_one_file
 from batchscore.output.missing import RecordedFile, still_missing
 from batchscore.output.open import lock_output, open_ledger
+from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, OutputSpec, fingerprint_of, output_of, output_spec
 from batchscore.plan.survey import Survey, survey
 from batchscore.report.page.make import write_report
@@ -55,6 +56,7 @@ from batchscore.run.incremental import (
 from batchscore.run.job import Job
 from batchscore.run.prompt_source import PromptSource
 from batchscore.run.record import (
+    RunCall,
     RunResult,
     RunStart,
     checksum,
@@ -96,7 +98,7 @@ def score_files(
     SIGINT or SIGTERM stops the run gracefully, the second one at once (`KeyboardInterrupt`).
     """
     run = prepare(settings, inputs, environ=environ, listen=listen, named=named, command=command)
-    with tracked(settings, environ, listen, run.name) as tracking:
+    with tracked(settings, environ, listen, run.call.name) as tracking:
         run.listen = tracking.listener
         with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
             run.score(lock)
@@ -128,14 +130,15 @@ def prepare(
     surveyed = survey(inputs, settings, output=output.named)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
     name = run_name(conditions.started, shared_output=settings.shared_output)
-    return Run(name, settings, environ, listen, output, surveyed, endpoints, conditions, inputs, command)
+    call = RunCall(name, tuple(inputs), command)
+    return Run(call, settings, environ, listen, output, surveyed, endpoints, conditions)
 
 
 @dataclass(slots=True)
 class Run:
     """One run over files: `score` works on the output, `finish` leaves the record and the page."""
 
-    name: str
+    call: RunCall
     settings: Settings
     environ: Mapping[str, str]
     listen: Listen
@@ -143,15 +146,12 @@ class Run:
     survey: Survey
     endpoints: Sequence[Endpoint]
     conditions: StopConditions
-    inputs: Sequence[str]
-    command: str
     tally: Tally = field(default_factory=Tally)
     timeline: Timeline = field(default_factory=Timeline)
     layout: Layout = field(init=False)
     start: RunStart = field(init=False)
     outcome: RunEnd = field(init=False)
     changes: Changes | None = None
-    with_file: bool = False
     file_written: bool = False
 
     def score(self, lock: Lock) -> None:
@@ -161,7 +161,7 @@ class Run:
         fingerprint = fingerprint_of(cut(RecordSettings, settings), self.output)
         spec = output_spec(for_output, self.output, fingerprint, survey.schema, survey.places)
         self.layout = spec.layout
-        ledger = open_ledger(spec, for_output, self.output, self.listen, self.name, self.require_answer)
+        ledger = open_ledger(spec, for_output, self.output, self.listen, self.call.name, self.require_answer)
         if survey.problems:
             total = len(survey.problems) + len(survey.ready)
             text = f"{len(survey.problems)} of {total} files cannot be scored; the summary says why."
@@ -180,16 +180,14 @@ class Run:
         visible, names = ledger, list(self.survey.places)
         if isinstance(ledger, NextLedger):
             visible = ledger.visible
-        self.outcome = without_removed(self.outcome, removed_parts(visible, names), self.output)
+        own = visible.own if isinstance(visible, SharedLedger) else None
+        self.outcome = without_removed(self.outcome, removed_parts(visible, names, own), self.output)
         if isinstance(ledger, NextLedger):
             self.finish_changes(ledger)
             names += self.changes.vanished if self.changes is not None else ()
-        if self.output.file is not None:
-            if self.outcome.stopped_by is None and not self.outcome.interrupted:
-                write_one_file(visible, self.output.file, names, settings.dimensions)
-                self.file_written = True
-            with suppress(OutputError):
-                self.with_file = storage.exists(self.output.file)
+        if self.output.file is not None and self.outcome.stopped_by is None and not self.outcome.interrupted:
+            write_one_file(visible, self.output.file, names, settings.dimensions)
+            self.file_written = True
 
     def begin(
         self,
@@ -201,7 +199,7 @@ class Run:
         """Write down which files the run is going to read; raises `OutputError`."""
         settings, layout = self.settings, spec.layout
         files = files_at_start(self.survey, digests, done)
-        inputs, fingerprint = checksum_of_inputs(self.inputs), checksum(spec.identity)
+        inputs, fingerprint = checksum_of_inputs(self.call.inputs), checksum(spec.identity)
         earlier: list[RecordedFile] = []
         # One of many workers says nothing of the others. What is discarded leaves nothing to do.
         if not (settings.shared_output or settings.overwrite or settings.prune):
@@ -209,13 +207,14 @@ class Run:
             left = still_missing(layout, manifests, inputs=inputs, fingerprint=fingerprint)
             earlier = [each for each in left if each.file not in own]
         names = {name.removesuffix(".json") for name in visible_names(layout.runs)}
-        self.start = RunStart(
+        name = self.call.name
+        if not settings.shared_output:
             # The last record counts, also if the clock was set back.
-            record=layout.runs
-            / f"{self.name if settings.shared_output else name_after(names, self.name)}.json",
-            name=self.name,
+            name = name_after(names, name)
+        self.start = RunStart(
+            record=layout.runs / f"{name}.json",
+            call=self.call,
             started=self.conditions.started,
-            command=self.command,
             settings=settings,
             inputs=inputs,
             fingerprint=fingerprint,
@@ -312,6 +311,10 @@ class Run:
 
     def finish(self) -> RunResult:
         """Write the run's record and return its result; a record that fails does not fail the run."""
+        with_file = False
+        if self.output.file is not None:
+            with suppress(OutputError):
+                with_file = storage.exists(self.output.file)
         result = RunResult(
             outcome=self.outcome,
             statistics=self.tally.statistics(),
@@ -323,7 +326,7 @@ class Run:
             # A clock that was set back must not make the run end before it began.
             seconds=max(time.time() - self.conditions.started, 0.0),
             exit_code=self.outcome.exit_code(self.settings.error_threshold),
-            with_file=self.with_file,
+            with_file=with_file,
             file_written=self.file_written,
             changes=self.changes,
         )
