@@ -265,6 +265,7 @@ def test_a_folder_without_permission_is_skipped_with_the_reason(tmp_path: Path) 
     (tmp_path / "closed").mkdir(mode=0)
     try:
         assert skipped(tmp_path) == {"closed/": "folder cannot be listed: Permission denied"}
+        assert [each.name for each in find_files([str(tmp_path)]).skipped if each.unreadable] == ["closed/"]
     finally:
         (tmp_path / "closed").chmod(0o700)
 
