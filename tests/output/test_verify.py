@@ -349,7 +349,7 @@ def test_damaged_run_records_are_named_and_removed_only_if_nothing_is_lost(
             assert result.exit_code == ExitCode.ACTION_NEEDED
             (problem,) = result.problems
             assert problem.place == str(record)
-            assert "The files that this run was to read are not known" in problem.what
+            assert "the files that its run was to read are not known" in problem.what
     assert command_line(*COMMAND, cwd=tmp_path).exit_code == 0
     result = verify_output(tmp_path / "out", repair=True)
     assert result.removed == [str(record)]

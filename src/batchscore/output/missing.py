@@ -26,6 +26,10 @@ from batchscore.task import TASKS
 _NOT_A_RECORD = (ValueError, KeyError, TypeError, AttributeError)
 
 
+#: What is lost with the latest record.
+DAMAGED = "is damaged, so the files that its run was to read are not known"
+
+
 @dataclass(frozen=True, slots=True)
 class Incomplete:
     """A file that is not fully scored: `why` in words; `unreadable`: the user must fix it first."""
@@ -135,6 +139,9 @@ def missing_files(folder: Place, task: str, manifests: Iterable[Manifest]) -> li
         if incomplete is not None:
             missing[manifest.file] = incomplete
     missing |= recorded.without_manifest(known)
+    missing |= {
+        str(place): Incomplete(DAMAGED) for place, harmless in recorded.damaged.items() if not harmless
+    }
     return [f"{file}: {missing[file]}" for file in sorted(missing)]
 
 

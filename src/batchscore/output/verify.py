@@ -22,7 +22,7 @@ from batchscore.output.find import (
 from batchscore.output.layout import Layout, verify_command
 from batchscore.output.locks.lock import hold_lock, refuse_locked
 from batchscore.output.manifest import copy_of, list_files, manifest_paths, named_files
-from batchscore.output.missing import Incomplete, RecordedFiles, recorded_files
+from batchscore.output.missing import DAMAGED, Incomplete, RecordedFiles, recorded_files
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -208,14 +208,12 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
 def _check_records(recorded: RecordedFiles, result: Verification) -> None:
     """Add the damaged records of runs; a repair removes those of which later records say all."""
     for place, harmless in recorded.damaged.items():
-        what = "is not a run record; it was changed or cut"
-        if harmless:
-            result.problems.append(OutputProblem(str(place), what))
-            if result.repaired:
-                result.remove(place)
+        if not harmless:
+            result.unrepaired.append(OutputProblem(str(place), f"{DAMAGED}; run the same command again"))
             continue
-        what += ". The files that this run was to read are not known; run the same score command again"
-        result.unrepaired.append(OutputProblem(str(place), what))
+        result.problems.append(OutputProblem(str(place), "is not a run record; it was changed or cut"))
+        if result.repaired:
+            result.remove(place)
 
 
 def _compare_counts(path: Place, checked: CheckedManifest, recorded: RecordedFiles) -> CheckedManifest:
