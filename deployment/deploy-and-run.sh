@@ -19,7 +19,15 @@ TASK=${TASK:-embeddings}                          # embeddings, chat or completi
 INPUT=${INPUT:-$(dirname "$0")/../data}            # a local folder or file, or an azureml: URI; subfolders are not read
 COLUMN=${COLUMN:-text}                            # the column with the text, or instead of it
 PROMPT=${PROMPT:-}                                # a template over columns, for example Summarise: {text}
-MODEL=${MODEL:-text-embedding-3-small}
+MODEL=${MODEL:-}                                  # default: the model of the task, below
+MODEL_VERSION=${MODEL_VERSION:-}
+case $TASK in
+  embeddings) DEFAULT=(text-embedding-3-small 1) ;;
+  chat) DEFAULT=(gpt-4o-mini 2024-07-18) ;;
+  completions) DEFAULT=(gpt-35-turbo-instruct 0914) ;;
+  *) DEFAULT=("" "") ;;
+esac
+[[ -n $MODEL ]] || { MODEL=${DEFAULT[0]} MODEL_VERSION=${MODEL_VERSION:-${DEFAULT[1]}}; }
 MODEL_VERSION=${MODEL_VERSION:-1}
 OPENAI_DEPLOYMENT=${OPENAI_DEPLOYMENT:-$MODEL}    # the name of the Azure OpenAI deployment
 CAPACITY=${CAPACITY:-120}                         # its quota, in thousands of tokens per minute
@@ -72,6 +80,10 @@ done
 case $TASK in
   embeddings | chat | completions) ;;
   *) fail "TASK is $TASK. It must be embeddings, chat or completions." ;;
+esac
+case $TASK:$MODEL in
+  chat:*embedding* | completions:*embedding*) fail "MODEL is $MODEL, an embeddings model, but TASK is $TASK." ;;
+  embeddings:gpt-*) fail "MODEL is $MODEL, which has no embeddings, but TASK is $TASK." ;;
 esac
 [[ $ENDPOINT =~ ^[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]$ ]] ||
   fail "ENDPOINT is $ENDPOINT. A name has 3 to 32 letters, digits and dashes, and starts with a letter."

@@ -43,12 +43,12 @@ def test_a_budget_stops_the_run_and_the_same_command_resumes_with_a_new_budget(
         (spent, ", and --max-spend is 100."),
     ):
         assert run.exit_code == 4, run
-        assert "Waiting for requests in flight." in run.stderr
-        stopped, next_step = run.stderr.splitlines()[-2:]
+        assert "Waiting for requests in flight." in run.said
+        stopped, next_step = run.stdout.splitlines()[-2:]
         assert stopped.startswith("Stopped: this run has ")
         assert stopped.endswith(words)
         assert next_step.startswith("To resume, run: batchscore score a.csv ")
-    assert " at the given prices" in spent.stderr
+    assert " at the given prices" in spent.said
     assert not Path("out.jsonl").exists()
     assert 1 <= len(records(Path("out/chat"))) == deployment.statistics().count < ROWS
     runs = 0
@@ -87,8 +87,8 @@ def test_a_budget_that_cannot_be_counted(batchscore: Cli, files: Files, deployme
     deployment.will(status=200, body={"choices": [choice]}, times=None)
     run = batchscore(*score("out", deployment, "--max-total-tokens", "1000"))
     assert run.exit_code == 1
-    assert "Stopped: the service does not report billed tokens" in run.stderr
-    assert "Fix this. To resume, run: batchscore score" in run.stderr.splitlines()[-1]
+    assert "Stopped: the service does not report billed tokens" in run.said
+    assert "Fix this. To resume, run: batchscore score" in run.stdout.splitlines()[-1]
     assert len(records(Path("out/chat"))) == deployment.statistics().count < ROWS
 
 
@@ -107,8 +107,8 @@ def test_too_many_errors_stop_the_run_early(
         (looked_at, "strict", "Fix this. To resume"),
         (resumed, "tolerant", "To resume"),
     ):
-        assert "rows of this run have failed, and --max-errors is 2." in run.stderr
-        assert run.stderr.splitlines()[-1].startswith(f"{act}, run: batchscore score a.csv")
+        assert "rows of this run have failed, and --max-errors is 2." in run.said
+        assert run.stdout.splitlines()[-1].startswith(f"{act}, run: batchscore score a.csv")
         failed = codes(records(Path(out, "errors", "chat")))
         assert set(failed.values()) == {"empty_input", "content_filter"}
         assert 2 <= sum(code == "content_filter" for code in failed.values()) < 6

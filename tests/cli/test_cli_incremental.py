@@ -81,8 +81,8 @@ def test_another_model_is_an_error_and_overwrite_keeps_old_scores_until_new_ones
     before = whole("out", "chat")
     refused = batchscore(*command(other))
     assert refused.exit_code == 1
-    assert "model was" in refused.stderr
-    assert "--overwrite" in refused.stderr
+    assert "model was" in refused.said
+    assert "--overwrite" in refused.said
     other.will(status=401, times=None)
     no_key = batchscore(*command(other, "--overwrite"))
     assert no_key.exit_code == 1
@@ -185,7 +185,7 @@ def test_json_events(batchscore: Cli, files: Files, deployment: Deployment) -> N
     assert (counts["new"], counts["deleted"], counts["vanished"]) == (2, 0, [])
     failed = batchscore(*command(deployment, "--max-tokens", "9", "--json"))
     assert failed.exit_code == 1
-    assert [event["event"] for event in failed.events] == ["started", "failed"]
+    assert [event["event"] for event in failed.events] == ["started", "notice", "failed"]
     assert failed.events[-1]["exit_code"] == 1
     assert "max_tokens" in failed.events[-1]["reason"]
 
@@ -201,9 +201,9 @@ def test_settings_that_contradict_incremental_are_refused_at_once(
         command(deployment, out="s3://bucket/scores"),
     )
     assert [run.exit_code for run in runs] == [2, 2, 1]
-    assert "--incremental" in runs[0].stderr
-    assert "--limit" in runs[1].stderr
-    assert "store" in runs[2].stderr
+    assert "--incremental" in runs[0].said
+    assert "--limit" in runs[1].said
+    assert "store" in runs[2].said
     assert deployment.statistics().count == 0
 
 
@@ -219,13 +219,13 @@ def test_files_that_may_still_exist_are_not_pruned(
     Path("elsewhere").rename("gone")
     missing = batchscore(*command(deployment, "--prune"))
     assert missing.exit_code == 0
-    assert "--prune removes nothing: mounted/b.csv may still exist" in missing.stderr
+    assert "--prune removes nothing: mounted/b.csv may still exist" in missing.said
     assert whole("out", "chat") == before
     Path("gone").rename("elsewhere")
     Path("in/a.csv").write_text("")
     emptied = batchscore(*command(deployment))
     assert emptied.exit_code == 0
-    assert "a.csv was scored and is empty now" in emptied.stderr
+    assert "a.csv was scored and is empty now" in emptied.said
     assert "scores kept (use --prune to remove): a.csv" in emptied.stdout
     assert whole("out", "chat") == before
     assert [told for told in changes() if told] == [[("new", "000"), ("new", "001"), ("new", "000")]]
@@ -258,7 +258,7 @@ def test_a_plain_overwrite_is_in_the_changes(batchscore: Cli, files: Files, depl
     plain = [word for word in command(deployment, "--overwrite") if word != "--incremental"]
     run = batchscore(*plain)
     assert run.exit_code == 0
-    assert "--overwrite discarded 2 scores" in run.stderr
+    assert "--overwrite discarded 2 scores" in run.said
     assert changes()[1:] == [[("deleted", "000"), ("deleted", "001")]]
     assert batchscore(*command(deployment)).exit_code == 0
     assert changes()[2:] == [[("new", "000")]]

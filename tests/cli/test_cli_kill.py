@@ -105,7 +105,7 @@ def test_other_settings_do_not_discard_the_journal_of_a_killed_run(
         process.interrupt(signal.SIGKILL)
     run = batchscore(*command, "--max-tokens", "7")
     assert run.exit_code == 1, run
-    assert "max_tokens" in run.stderr
+    assert "max_tokens" in run.said
     run = batchscore(*command, "--max-tokens", "7", "--overwrite")
     assert run.exit_code == 0, run
     assert len(whole("out", "chat")[0]) == 400

@@ -37,7 +37,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone(
             refused.append(batchscore(*("completions" if word == "chat" else word for word in command)))
         for run in refused:
             assert run.exit_code == 5, run
-            (line,) = run.stderr.splitlines()
+            _, line = run.stderr.splitlines()
             what = output if output == "out.jsonl" else "out (chat)"
             assert line.startswith(f"batchscore: {what} is held by `batchscore score --task chat`")
             assert f"process {first.popen.pid}" in line
@@ -52,7 +52,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone(
     # What was answered is in the journal, so that other settings are not welcome.
     run = batchscore(*command)
     assert run.exit_code == 1, run
-    assert "of another run (system was" in run.stderr
+    assert "of another run (system was" in run.said
     run = batchscore(*command, "--system", "S3CRET")
     assert run.exit_code == 0, run
     assert not lock.exists()
@@ -100,9 +100,9 @@ def test_a_running_output_can_be_merged_but_not_verified(
             ["merge", "out", "all.jsonl"], ["verify", "out"], ["verify", "out", "--repair"]
         )
         assert merged.exit_code == 4
-        assert f"process {process.popen.pid}" in merged.stderr
+        assert f"process {process.popen.pid}" in merged.said
         assert [verified.exit_code, repaired.exit_code] == [5, 5]
-        assert f"process {process.popen.pid}" in verified.stderr
+        assert f"process {process.popen.pid}" in verified.said
 
 
 @pytest.mark.process

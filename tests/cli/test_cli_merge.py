@@ -68,7 +68,7 @@ def test_an_output_that_is_not_complete_is_merged_with_a_warning(
     assert run.exit_code == 4
     assert run.stdout == "chat: 3 scores in all.jsonl; 1 row with an error record instead\n"
     assert run.stderr.startswith("all.jsonl is not complete:\n  a.csv: not read to its end\n")
-    assert "not started" in run.stderr
+    assert "not started" in run.said
     assert len(lines(Path("all.jsonl"))) == 3
     assert batchscore(*command[:-2]).exit_code == 0
     again = batchscore("merge", "out", "all.jsonl", "--overwrite")
@@ -91,8 +91,8 @@ def test_several_tasks_and_a_single_files_own_folder(
         ["merge", "one.jsonl", "one.arrow"],
     )
     assert unclear.exit_code == absent.exit_code == 1
-    assert "out holds embeddings and chat. Choose one with --task." in unclear.stderr
-    assert "out holds no completions, only embeddings and chat." in absent.stderr
+    assert "out holds embeddings and chat. Choose one with --task." in unclear.said
+    assert "out holds no completions, only embeddings and chat." in absent.said
     assert (chosen.exit_code, single.exit_code) == (0, 0), (chosen, single)
     assert list(library.read_scores("chat.parquet")["chat"]) == answers("out", "chat")
     assert list(library.read_scores("one.arrow")["chat"]) == answers("out", "chat")
@@ -124,7 +124,7 @@ def test_files_that_must_not_be_written_or_do_not_exist(
     runs = batchscore.together(*(["merge", *words] for words in expected), ["merge", "out", "all.csv"])
     assert runs.pop().exit_code == 2
     for run, (words, said) in zip(runs, expected.items(), strict=True):
-        assert (run.exit_code, said in run.stderr) == (1, True), (words, run)
+        assert (run.exit_code, said in run.said) == (1, True), (words, run)
     assert Path("mine.jsonl").read_text("utf-8") == "my own\n"
     assert json.loads(Path("in/a.jsonl").read_text("utf-8").splitlines()[0]) == {"text": "one"}
     assert not Path("all.jsonl").exists()

@@ -51,8 +51,8 @@ def test_a_model_of_the_old_sample_needs_a_column_if_several_hold_text(
         ("score", "one.jsonl", "-o", "one", *model),
     )
     assert unnamed.exit_code == 1
-    assert "several columns hold text: text, summary, title." in unnamed.stderr
-    assert "--column" in unnamed.stderr
+    assert "several columns hold text: text, summary, title." in unnamed.said
+    assert "--column" in unnamed.said
     assert (named.exit_code, only.exit_code) == (0, 0)
     assert len(records(Path("named/embeddings"))) == len(records(Path("one/embeddings"))) == 1
 
@@ -87,7 +87,7 @@ def test_a_model_with_another_column_is_another_output(
     assert batchscore(*command).exit_code == 0
     again = batchscore(*command, "--column", "body")
     assert again.exit_code == 1
-    assert "column" in again.stderr
+    assert "column" in again.said
 
 
 def test_invalid_models_are_refused(batchscore: Cli, files: Files) -> None:
@@ -100,12 +100,12 @@ def test_invalid_models_are_refused(batchscore: Cli, files: Files) -> None:
         ("model", "save", "m", "--task", "chat", "--model", "m", "--param", "api_key=s3cret"),
         ("model", "save", "other", "--task", "chat", "--model", "gpt-4o"),
     )
-    assert (foreign.exit_code, "without the openai flavour (it has: sklearn)" in foreign.stderr) == (1, True)
-    assert (contradicted.exit_code, "was saved for embeddings" in contradicted.stderr) == (2, True)
-    assert (nowhere.exit_code, "is not an MLflow model" in nowhere.stderr) == (1, True)
-    assert (secret.exit_code, "stores no secrets" in secret.stderr) == (2, True)
+    assert (foreign.exit_code, "without the openai flavour (it has: sklearn)" in foreign.said) == (1, True)
+    assert (contradicted.exit_code, "was saved for embeddings" in contradicted.said) == (2, True)
+    assert (nowhere.exit_code, "is not an MLflow model" in nowhere.said) == (1, True)
+    assert (secret.exit_code, "stores no secrets" in secret.said) == (2, True)
     assert "s3cret" not in secret.said
-    assert (full.exit_code, "other is not empty" in full.stderr) == (1, True)
+    assert (full.exit_code, "other is not empty" in full.said) == (1, True)
 
 
 def test_scoring_with_a_folder_does_not_load_mlflow(

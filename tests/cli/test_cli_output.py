@@ -154,8 +154,8 @@ def test_one_file_is_not_replaced_by_less_or_by_another_task(
     fewer = batchscore("score", "in/b.csv", *shared, "--task", "chat")
     another = batchscore("score", "in", *shared, "--task", "embeddings")
     assert (fewer.exit_code, another.exit_code) == (1, 1)
-    assert "out.jsonl also holds the scores of a.csv, which are not among the inputs" in fewer.stderr
-    assert "out.jsonl is for the chat scores of another run, and one file holds one task" in another.stderr
+    assert "out.jsonl also holds the scores of a.csv, which are not among the inputs" in fewer.said
+    assert "out.jsonl is for the chat scores of another run, and one file holds one task" in another.said
     assert Path("out.jsonl").read_bytes() == before
     assert deployment.statistics().count == 3
 
@@ -164,5 +164,5 @@ def test_one_file_is_not_replaced_by_less_or_by_another_task(
     assert (more.exit_code, more.report["known"], len(lines(Path("out.jsonl")))) == (0, 3, 4)
     anew = batchscore("score", "in/b.csv", *shared, "--task", "embeddings", "--overwrite")
     assert (anew.exit_code, len(lines(Path("out.jsonl")))) == (0, 1)
-    assert "--overwrite discarded 4 scores that out.jsonl held" in anew.stderr
+    assert "--overwrite discarded 4 scores that out.jsonl held" in anew.said
     assert batchscore("score", "in/b.csv", *shared, "--task", "embeddings").exit_code == 0

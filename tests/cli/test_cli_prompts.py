@@ -58,8 +58,8 @@ def test_a_bad_template_is_found_before_the_first_request(
         batchscore.together(*([*command, template] for template in words)), words.values(), strict=True
     ):
         assert run.exit_code == 2
-        assert "--prompt" in run.stderr
-        assert expected in run.stderr
+        assert "--prompt" in run.said
+        assert expected in run.said
     assert deployment.statistics().count == 0
     assert not Path("out").exists()
 
@@ -132,7 +132,7 @@ def test_ids_and_kept_columns_are_in_scores_and_errors(
         [*command, "in", "-o", "loose", "--keep", "*", "--format", "parquet"],
     )
     assert [run.exit_code for run in (named, everything, loose)] == [0, 0, 2], named
-    assert "b.jsonl may differ in their columns" in loose.stderr
+    assert "b.jsonl may differ in their columns" in loose.said
     assert "1 row has a duplicate id" in named.stdout
     scores, errors = whole("named", "chat")
     record = scores["a.csv", 0]
@@ -154,7 +154,7 @@ def test_usage_and_raw_replies_of_embeddings_need_one_row_a_request(
     command += ["--usage", "--raw"]
     many, one = batchscore.together([*command, "-o", "many"], [*command, "-o", "one", "--batch-size", "1"])
     assert (many.exit_code, one.exit_code) == (2, 0)
-    assert "--batch-size to 1" in many.stderr
+    assert "--batch-size to 1" in many.said
     assert not Path("many").exists()
     for record in whole("one", "embeddings")[0].values():
         assert record["usage"]["prompt_tokens"] >= 1

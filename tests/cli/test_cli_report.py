@@ -130,7 +130,7 @@ def test_a_page_that_cannot_be_written_does_not_fail_the_run(batchscore: Cli, fi
     Path("out/report.html/x").write_text("")
     done = batchscore("score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text")
     assert done.exit_code == 0
-    assert "The run's page was not written" in done.stderr
+    assert "The run's page was not written" in done.said
 
 
 def test_a_page_in_a_store(batchscore: Cli, files: Files, bucket: Bucket) -> None:

@@ -47,20 +47,20 @@ def test_a_limit_then_all_then_another_run(batchscore: Cli, files: Files, deploy
     input_changed = batchscore(*command, "--max-concurrency", "2", "--max-retries", "1")
     assert (settings_changed.exit_code, input_changed.exit_code) == (1, 1)
     for change in ("id was not set, is now 'id'", "params was {}, is now {'max_tokens': 9}", "--overwrite"):
-        assert change in settings_changed.stderr
-    assert "b.csv has changed since it was scored" in input_changed.stderr
+        assert change in settings_changed.said
+    assert "b.csv has changed since it was scored" in input_changed.said
     for way in ("--incremental", "another folder", "--overwrite"):
-        assert way in input_changed.stderr
+        assert way in input_changed.said
     limited = batchscore(*command, "--limit", "12")
-    assert (limited.exit_code, limited.stderr.count("has changed since it was scored")) == (1, 1)
-    assert "Add --incremental" not in limited.stderr, "the two cannot be combined"
-    assert "--incremental cannot be used with --limit" in limited.stderr
+    assert (limited.exit_code, limited.said.count("has changed since it was scored")) == (1, 1)
+    assert "Add --incremental" not in limited.said, "the two cannot be combined"
+    assert "--incremental cannot be used with --limit" in limited.said
     assert deployment.statistics().count == 12
     assert len(whole("out", "chat")[0]) == 12
 
     anew = batchscore(*command, "--max-tokens", "9", "--overwrite")
     assert anew.exit_code == 0
-    assert "--overwrite discarded 12 scores" in anew.stderr
+    assert "--overwrite discarded 12 scores" in anew.said
     # One more for the word that is asked before the old scores go.
     assert deployment.statistics().count == 25
     assert len(whole("out", "chat")[0]) == 12
@@ -83,8 +83,8 @@ def test_overwrite_discards_nothing_before_the_first_response(
         deployment.will(status=status, times=None)
         refused = batchscore(*command, *out, "--max-tokens", "9", "--overwrite")
         assert refused.exit_code == 1
-        assert said in refused.stderr
-        assert "discarded" in refused.stderr
+        assert said in refused.said
+        assert "discarded" in refused.said
         deployment.reset()
     assert whole("out", "chat") == before
     assert Path("out.jsonl").read_bytes() == one_file

@@ -179,14 +179,14 @@ def test_a_worker_that_finds_a_changed_file_says_what_to_do(
     changed = batchscore(*command, "a.csv")
     other = batchscore(*command, "a.csv", "--max-tokens", "9")
     assert (changed.exit_code, other.exit_code) == (1, 1)
-    assert "a.csv has changed since it was scored" in changed.stderr
-    assert "holds chat of another run" in other.stderr
-    for said in (changed.stderr, other.stderr):
+    assert "a.csv has changed since it was scored" in changed.said
+    assert "holds chat of another run" in other.said
+    for said in (changed.said, other.said):
         assert "another output folder" in said
         assert "--incremental" not in said
         assert "--overwrite" not in said
     # Whoever does as it says is through.
-    named = re.search(r"with (\S+) in their names in (\S+), (\S+) and (\S+) of the output", changed.stderr)
+    named = re.search(r"with (\S+) in their names in (\S+), (\S+) and (\S+) of the output", changed.said)
     assert named is not None, changed
     for folder in named.groups()[1:]:
         for path in Path("out", folder).glob(f"*{named[1]}*"):
@@ -252,7 +252,7 @@ def test_what_several_workers_cannot_do_is_refused(
         *more,
     )
     assert run.exit_code == 2
-    assert told in run.stderr
+    assert told in run.said
 
 
 def test_names_in_records_are_relative_to_the_base_dir(
@@ -280,7 +280,7 @@ def test_names_in_records_are_relative_to_the_base_dir(
     assert deployment.statistics().count == 2
     outside = batchscore(*command, "--base-dir", "in/a", "in/b/x.csv")
     assert outside.exit_code == 1
-    assert "is not below the folder in/a" in outside.stderr
+    assert "is not below the folder in/a" in outside.said
 
 
 @pytest.mark.slow

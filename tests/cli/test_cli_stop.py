@@ -43,10 +43,10 @@ def test_a_first_signal_waits_for_responses_and_the_same_command_finishes(
         with process:
             run = process.finish()
         assert run.exit_code == 4, run
-        assert "Interrupted. Completed rows are saved." in run.stderr
+        assert "Interrupted. Completed rows are saved." in run.said
         done = len(records(tmp_path / one.name / "chat"))
-        assert re.search(rf"chat: {done} (of \d+ )?rows done, 0 failed, ", run.stderr)
-        assert "To resume, run: batchscore score a.csv" in run.stderr
+        assert re.search(rf"chat: {done} (of \d+ )?rows done, 0 failed, ", run.stdout)
+        assert "To resume, run: batchscore score a.csv" in run.said
         answered = one.statistics().statuses["200"]
         assert 4 <= answered < ROWS
         assert len(records(tmp_path / one.name / "chat")) == answered
@@ -81,8 +81,8 @@ def test_a_run_that_stopped_counts_the_remaining_work(
         ([*command[:3], "new", *command[4:]], refused), ([*command, "--json"], refused)
     )
     assert (fresh.exit_code, again.exit_code) == (1, 1)
-    assert "chat: 0 rows done, 0 failed, " in fresh.stderr
-    assert " read but not scored" in fresh.stderr
+    assert "chat: 0 rows done, 0 failed, " in fresh.said
+    assert " remaining" in fresh.said
     assert (again.report["ok"], again.report["known"]) == (ROWS + 2, ROWS + 2)
     assert again.report["rows"] == ROWS + 2 + again.report["not_reached"]
 
@@ -98,12 +98,13 @@ def test_a_signal_that_is_delivered_twice_discards_nothing(
     ) as process:
         deployment.wait_for(1)
         process.interrupt(signal.SIGTERM)
+        assert process.stderr.readline().startswith("Requests go to ")
         assert "send SIGTERM again to quit now" in process.stderr.readline()
         process.interrupt(signal.SIGTERM)
         process.interrupt(signal.SIGINT)
         run = process.finish()
     assert run.exit_code in {0, 4}, run
-    assert "Aborted" not in run.stderr
+    assert "Aborted" not in run.said
     assert len(records(Path("out/chat"))) == deployment.statistics().statuses["200"] >= 1
 
 
@@ -122,6 +123,7 @@ def test_a_second_signal_quits_at_once(batchscore: Cli, files: Files, deployment
     ) as process:
         deployment.wait_for(4)
         process.interrupt()
+        assert process.stderr.readline().startswith("Requests go to ")
         assert "press Ctrl-C again to quit now" in process.stderr.readline()
         process.interrupt()
         # The same once more, as far as anybody can tell: it is not heard as a second wish.

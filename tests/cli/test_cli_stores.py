@@ -62,7 +62,7 @@ def test_an_azure_store_that_refuses_is_reported_in_a_sentence(batchscore: Cli, 
     all_done = batchscore.each(*(([*SCORE, uri, "-o", f"out{n}"], env) for n, (env, _) in enumerate(REFUSED)))
     for done, (_, told) in zip(all_done, REFUSED, strict=True):
         assert done.exit_code == 1
-        assert told in done.stderr
+        assert told in done.said
         assert not [secret for secret in (SECRET, OTHER_KEY, ACCOUNT_KEY) if secret in done.said]
 
 
@@ -80,7 +80,7 @@ def test_an_input_that_cannot_be_read_is_reported_in_a_sentence(
 ) -> None:
     done = batchscore(*SCORE, inputs.format(uri=s3.uri, secret=SECRET), "-o", "out")
     assert done.exit_code == 1
-    assert told in done.stderr
+    assert told in done.said
     assert SECRET not in done.said
 
 
@@ -88,7 +88,7 @@ def test_a_missing_s3_server_is_reported_in_a_sentence(batchscore: Cli, s3: Buck
     env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
     done = batchscore(*SCORE, f"{s3.uri}/a.csv", "-o", "out", env=env)
     assert done.exit_code == 1
-    assert "the store cannot be reached; check the network, the address and AWS_ENDPOINT_URL" in done.stderr
+    assert "the store cannot be reached; check the network, the address and AWS_ENDPOINT_URL" in done.said
 
 
 TEXTS = "text\n" + "".join(f"the tide turned {row} times\n" for row in range(10))
@@ -147,8 +147,8 @@ def test_one_file_in_a_store_is_replaced_at_once_and_a_damaged_part_scored_again
     foreign, other = batchscore.together(
         [*SCORE, uri, "-o", f"{s3.uri}/other.jsonl"], [*command, "--dimensions", "5"]
     )
-    assert "batchscore did not write it" in foreign.stderr
-    assert "of another run" in other.stderr
+    assert "batchscore did not write it" in foreign.said
+    assert "of another run" in other.said
     assert batchscore(*command, "--dimensions", "5", "--overwrite").exit_code == 0
 
 
@@ -168,7 +168,7 @@ def test_an_output_that_cannot_be_written_is_reported_in_a_sentence(
     s3.put("in/a.csv", TEXT)
     done = batchscore(*SCORE, f"{s3.uri}/in", "-o", output.format(uri=s3.uri, secret=SECRET))
     assert done.exit_code == 1
-    assert told in done.stderr
+    assert told in done.said
     assert SECRET not in done.said
 
 
@@ -204,7 +204,7 @@ def test_an_output_in_a_store_is_merged_verified_and_repaired(batchscore: Cli, b
     )
     assert bad.exit_code == again.exit_code == within.exit_code == 1
     assert "bytes instead of" in bad.stdout
-    assert "is in the output folder" in within.stderr or "was changed after it was written" in within.stderr
+    assert "is in the output folder" in within.said or "was changed after it was written" in within.stderr
     repaired = batchscore("verify", f"{bucket.uri}/out", "--repair")
     assert repaired.exit_code == 4, repaired
     assert "4 rows lost their record" in repaired.stdout
@@ -216,6 +216,6 @@ def test_an_address_with_a_secret_is_not_repeated(batchscore: Cli) -> None:
     signed = f"abfss://c@account.dfs.core.windows.net/out?sig={SECRET}"
     for done in batchscore.together(["merge", "out", signed], ["verify", signed]):
         assert done.exit_code == 1
-        assert "put secrets into the environment" in done.stderr
+        assert "put secrets into the environment" in done.said
         assert SECRET not in done.said
     assert not list(Path().iterdir())

@@ -179,8 +179,8 @@ def test_a_mount_that_neither_appends_nor_renames_nor_seeks(
     assert not list((tmp_path / "mount").rglob("*.journal"))
     run = batchscore(*command, env=strange)
     assert run.exit_code == 0, run
-    assert "cannot hold journals" in run.stderr
-    assert "Choose another folder with --scratch-dir" in run.stderr
+    assert "cannot hold journals" in run.said
+    assert "Choose another folder with --scratch-dir" in run.said
     assert len(whole("mount/out", "chat")[0]) == 120
     assert deployment.statistics().statuses["200"] <= 120 + 4
     assert batchscore("verify", "mount/out").exit_code == 0

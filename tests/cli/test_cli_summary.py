@@ -30,21 +30,21 @@ def test_the_last_line_is_the_next_command_and_it_works(
 
     whole = batchscore(*next_command(limited.stdout)[1:])
     assert whole.exit_code == 3
-    lines = whole.stderr.splitlines()
+    lines = whole.stdout.splitlines()
     assert lines[0] == "chat: 4 rows of 1 file: 2 scored, 1 failed, 1 empty, 2 done by earlier runs"
     assert lines[1] == "  failed: 1 content filter: reword the text: the service refuses it"
     assert lines[2].startswith("  took:   ")
     assert lines[3] == "          1 request retried or failed: 1 content filter"
     assert lines[4].startswith("  used:   ")
     assert all(len(line) <= 80 for line in lines[:-1])
-    assert next_command(whole.stderr) == ["batchscore", *command, "--retry-errors"]
+    assert next_command(whole.stdout) == ["batchscore", *command, "--retry-errors"]
 
-    again = batchscore(*next_command(whole.stderr)[1:])
-    assert next_command(again.stderr) == ["batchscore", *command, "--retry-errors"]
+    again = batchscore(*next_command(whole.stdout)[1:])
+    assert next_command(again.stdout) == ["batchscore", *command, "--retry-errors"]
     assert "the row" not in limited.said + whole.said + again.said
 
     fine = batchscore(*command, "--error-threshold", "1")
-    assert next_command(fine.stdout)[-1] == "--retry-errors"
+    assert next_command(fine.stdout)[-2:] == ["--retry-errors", "--incremental"]
 
 
 def test_the_next_command_works_after_the_input_is_fixed(
@@ -55,18 +55,18 @@ def test_the_next_command_works_after_the_input_is_fixed(
     Path("a.csv").write_text(broken)
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     first = batchscore(*command)
-    assert next_command(first.stderr) == ["batchscore", *command, "--incremental"]
+    assert next_command(first.stdout) == ["batchscore", *command, "--incremental"]
     limited = [word.replace("out", "few") for word in command] + ["--limit", "3"]
     few = batchscore(*limited)
-    assert few.stderr.splitlines()[-1] == (
+    assert few.stdout.splitlines()[-1] == (
         "Score changed input files into a new output, or replace this one with --overwrite."
     )
 
     Path("a.csv").write_text(fixed)
     refused = batchscore(*command)
-    assert (refused.exit_code, next_command(refused.stderr)) == (1, ["batchscore", *command, "--incremental"])
-    assert "Fix this" not in refused.stderr
-    done = batchscore(*next_command(refused.stderr)[1:])
+    assert (refused.exit_code, next_command(refused.stdout)) == (1, ["batchscore", *command, "--incremental"])
+    assert "Fix this" not in refused.stdout
+    done = batchscore(*next_command(refused.stdout)[1:])
     assert (done.exit_code, done.stdout.splitlines()[0]) == (
         0,
         "chat: 3 rows of 1 file: 3 scored, 0 failed, 2 done by earlier runs",
@@ -79,7 +79,7 @@ def test_names_of_files_do_not_act_as_names_of_settings(
     files.texts("a\x02task\x03.csv", ["one"])
     command = ["score", "a\x02task\x03.csv", "-o", "out", "--task", "chat", "-m", deployment.name]
     run = batchscore(*command, "--column", "none")
-    assert r"a\x02task\x03.csv: no column 'none'" in run.stderr
+    assert r"a\x02task\x03.csv: no column 'none'" in run.said
 
 
 def test_after_a_successful_run_the_next_command_shows_the_scores(
@@ -98,3 +98,50 @@ def test_after_a_successful_run_the_next_command_shows_the_scores(
     files.texts("empty.csv", [""])
     nothing = batchscore("score", "empty.csv", *command[2:], "nothing")
     assert next_command(nothing.stdout)[:3] == ["batchscore", "score", "empty.csv"]
+
+
+def test_a_rehearsal_in_which_all_rows_fail_does_not_propose_the_whole_run(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", [f"the {CONTENT_FILTER_TRIGGER} row"] * 2 + ["fine"])
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    run = batchscore(*command, "--limit", "2")
+    assert next_command(run.stdout) == ["batchscore", *command, "--limit", "2", "--retry-errors"]
+
+
+def test_errors_of_earlier_runs_are_fixed_by_the_command_that_fits_all(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """The second run does not know why rows failed in the first one."""
+    Path("a.jsonl").write_text('{"text": "one"}\n{broken\n')
+    command = ["score", "a.jsonl", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
+    batchscore(*command)
+    again = batchscore(*command)
+    assert next_command(again.stdout) == ["batchscore", *command, "--retry-errors", "--incremental"]
+    Path("a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    fixed = batchscore(*next_command(again.stdout)[1:])
+    assert (fixed.exit_code, fixed.stdout.splitlines()[0]) == (
+        0,
+        "chat: 2 rows of 1 file: 2 scored, 0 failed, 1 done by earlier runs",
+    )
+
+
+def test_what_remains_is_counted_also_in_files_that_were_not_read(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["one", "two"])
+    files.texts("b.csv", ["three", "four", "five"])
+    run = batchscore(
+        *("score", "a.csv", "b.csv", "-o", "out", "--task", "chat", "-m", deployment.name),
+        *("--column", "text", "--max-total-tokens", "1", "--max-concurrency", "1"),
+    )
+    assert run.stdout.splitlines()[0].startswith("chat: 1 row done, 0 failed, 4 remaining")
+
+
+def test_a_shell_that_left_a_backslash_is_noticed(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["one"])
+    command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name]
+    run = batchscore(*command, "--prompt", r"Topic:\n{text}")
+    assert "--prompt holds a backslash and an n, not a line break" in run.said

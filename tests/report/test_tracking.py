@@ -238,6 +238,8 @@ def tracked_run(environ: dict[str, str], listen: Listen, **more: Any) -> Trackin
 def test_a_server_that_recovers_gets_what_it_has_missed(server: TrackingServer) -> None:
     server.fault = "503"
     told: list[Event] = []
+    # The process imports nothing from the working folder.
+    Path("json.py").write_text("raise SystemExit(1)\n")
     tracking = tracked_run(server.environ, told.append)
     tracking.follow(RowsSettled(ok=3))
     assert tracking.process is not None

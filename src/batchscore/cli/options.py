@@ -6,6 +6,7 @@ one place. It knows no values.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields
 from typing import Any, TypeVar
@@ -34,6 +35,9 @@ CLICK_TYPES: Mapping[str, Any] = {
     "params": str,
     "many": str,
 }
+
+#: How similar an option must be to be proposed in place of an unknown one; 1 is equal.
+CLOSE_MATCH = 0.75
 
 #: The heading of options that are not settings.
 OWN_GROUP = "This command"
@@ -102,7 +106,19 @@ def attributes_of(declared: Field[Any], *, needed: bool) -> dict[str, Any]:
 
 
 class GroupedHelp(click.Command):
-    """A command whose help lists its options by the groups of the settings."""
+    """A command with settings: its help lists them by group, and an unknown option gets the right hint."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words. An unknown option is likely a parameter of the model, if no option is similar."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name
+            known = [flag for each in self.get_params(ctx) for flag in each.opts]
+            near = difflib.get_close_matches(name, known, cutoff=CLOSE_MATCH)
+            parameter = name.lstrip("-").replace("-", "_")
+            more = "" if near else f" A parameter of the model is set by --param {parameter}=VALUE."
+            raise click.NoSuchOption(name, f"No such option {name}.{more}", near, ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""

@@ -41,8 +41,8 @@ SEPARATOR = " · "
 #: Replacements for a terminal without Unicode.
 PLAIN = str.maketrans({"·": "|", "█": "#", "▓": "x", "░": "-", "…": "~"})
 
-#: Go to the start of the line; clear right of the cursor; clear below it.
-HOME, CLEAR_RIGHT, CLEAR_BELOW = "\r", "\x1b[K", "\x1b[J"
+#: Go to the start of the line; clear the line; clear all from the cursor on.
+HOME, CLEAR_LINE, CLEAR_BELOW = "\r", "\x1b[2K", "\x1b[J"
 
 
 #: A line, and its importance: the least important is left out first.
@@ -162,7 +162,8 @@ class Canvas:
         with self.console.capture() as styled:
             self.console.print(*lines, sep="\n", soft_wrap=True)
         below = styled.get().split("\n")[: len(lines)]
-        drawn = "".join(f"{line}{CLEAR_RIGHT}\r\n" for line in (*above, *below))
+        # Cleared first: cells cleared after the text would wrap when the terminal gets narrower.
+        drawn = "".join(f"{CLEAR_LINE}{line}\r\n" for line in (*above, *below))
         if not self.console.encoding.lower().startswith("utf"):
             drawn = drawn.translate(PLAIN)
         self.widths = [line.cell_len for line in lines]

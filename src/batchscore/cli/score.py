@@ -12,17 +12,18 @@ import orjson
 
 from batchscore.cli.options import GroupedHelp, config_option, settings_options
 from batchscore.cli.say import say
-from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings
+from batchscore.cli.settings_file import settings_file
+from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings, setting_name
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.report.words import json_safe
-from batchscore.rows import Event, Listen, Notice
-from batchscore.settings.config_file import config_file
+from batchscore.rows import Event, Expected, Listen
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_command
 from batchscore.settings.sources import parse_param_flags, unread_variables
 
 if TYPE_CHECKING:
     from batchscore.cli.json_events import JsonEvents
+    from batchscore.settings.fields import Settings
 
 SCORE_HELP = """Score every row of INPUT: files, folders or globs.
 
@@ -41,9 +42,10 @@ columns (--prompt "Summarise: {text}"), or chat messages.
 \b
 The endpoint is --endpoint, AZURE_OPENAI_ENDPOINT or OPENAI_BASE_URL. Keys are read from
 the environment only: AZURE_OPENAI_API_KEY, OPENAI_API_KEY, or BATCHSCORE_API_KEY for any
-endpoint. Each flag is also a variable (BATCHSCORE_MAX_TOKENS) and a key of
-batchscore.toml (max_tokens). A flag overrides a variable, a variable overrides the file.
-To resume a run that stopped, run the same command again.
+endpoint. Most settings can also be variables (BATCHSCORE_MAX_TOKENS) or keys of
+batchscore.toml (max_tokens), see docs/reference/settings.md. A flag overrides a
+variable, a variable overrides the file. To resume a run that stopped, run the same
+command again.
 
 \b
 Exit codes:
@@ -72,9 +74,7 @@ def score(
     events = JsonEvents(click.echo if as_json else None)
     with events.report_failure():
         flags["param"] = parse_param_flags(flags.get("param") or ())
-        chosen = resolve_settings(
-            flags, environ=os.environ, config=config_file(config, os.environ, here=True)
-        )
+        chosen = resolve_settings(flags, environ=os.environ, config=settings_file(config, flags))
         finished = score_and_show(inputs, chosen, events, quiet=quiet, verbose=verbose)
     sys.exit(int(finished))
 
@@ -99,21 +99,40 @@ def score_and_show(
     with nullcontext() if quiet else progress:
         listeners: list[Listen] = [*([] if quiet else [progress]), *([events] if events.enabled else [])]
 
+        expected: Expected | None = None
+
         def listen(event: Event) -> None:
+            nonlocal expected
+            if isinstance(event, Expected):
+                expected = event
             for listener in listeners:
                 listener(event)
 
-        unread = unread_variables(settings, os.environ)
-        if unread:
-            listen(Notice(" ".join(unread)))
         # The same command with --overwrite would start from scratch instead of resuming.
         command = shown_command(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
+        warnings = (unread_variables(settings, os.environ), literal_line_breaks(settings))
         finished = score_files(
-            settings, inputs, environ=os.environ, listen=listen, named=chosen.sources, command=command
+            settings,
+            inputs,
+            environ=os.environ,
+            listen=listen,
+            named=chosen.sources,
+            command=command,
+            warnings=[" ".join(sentences) for sentences in warnings if sentences],
         )
     failed = finished.exit_code is not ExitCode.DONE
     if events.enabled:
         say(orjson.dumps(json_safe(to_json(finished))))
     elif failed or not quiet:
-        say(summary(finished, words=sys.argv[1:]), err=failed)
+        say(summary(finished, words=sys.argv[1:], expected=expected))
     return finished.exit_code
+
+
+def literal_line_breaks(settings: Settings) -> list[str]:
+    """Return a warning for each text of the prompt that holds a backslash and an n."""
+    return [
+        f"{setting_name(name)} holds a backslash and an n, not a line break. In bash, a line break is "
+        f"written $'first line\\nsecond line'."
+        for name in ("prompt", "system")
+        if "\\n" in (getattr(settings, name) or "")
+    ]

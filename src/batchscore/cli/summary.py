@@ -21,6 +21,7 @@ from batchscore.errors import (
 )
 from batchscore.report.advice import RunState, advice, next_step
 from batchscore.report.words import code_text, count_text, counts_text, money_text
+from batchscore.rows import Expected
 from batchscore.run.record import RunResult
 from batchscore.settings.declare import as_flag
 
@@ -28,10 +29,13 @@ from batchscore.settings.declare import as_flag
 MOST_LISTED = 5
 
 
-def summary(run: RunResult, *, words: Sequence[str]) -> str:
-    """Return the closing lines; the last one has the next command. `words` are those after `batchscore`."""
+def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None = None) -> str:
+    """Return the closing lines; the last one has the next command. `words` are those after `batchscore`.
+
+    `expected` is the size of the whole run, if that is known.
+    """
     end, now = run.outcome, run.statistics
-    lines = [headline(run), *failures(run)]
+    lines = [headline(run, expected), *failures(run)]
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
     lines += requests_and_cost(run)
@@ -55,7 +59,7 @@ def summary(run: RunResult, *, words: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def headline(run: RunResult) -> str:
+def headline(run: RunResult, expected: Expected | None) -> str:
     """Return the rows by result, and what is left of a run that ended early."""
     end = run.outcome
     task = run.settings.task + (" (simulated)" if run.settings.simulate else "")
@@ -74,8 +78,9 @@ def headline(run: RunResult) -> str:
     if not unread and not unstarted:
         done_of = f"{done:,} of {count_text(end.rows, 'row')} done"
         return f"{task}: {', '.join([done_of, *counts, f'{end.not_reached:,} remaining'])}"
-    # How many rows the unread files have is not known.
-    if end.not_reached:
+    if expected is not None and expected.rows > done:
+        counts.append(f"{'' if expected.exact else 'about '}{expected.rows - done:,} remaining")
+    elif end.not_reached:
         counts.append(f"{end.not_reached:,} read but not scored")
     if unread:
         counts.append(f"{count_text(unread, 'file')} not read completely")
@@ -172,6 +177,7 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
         # Rows that failed in earlier runs and were not retried have permanent errors.
         transient=sum(run.statistics.errors[code] for code in failed if ErrorCode(code) in TRANSIENT),
         codes=failed,
+        all_codes=sum(run.statistics.errors[code] for code in failed) >= end.failed,
         takes_incremental=(
             isinstance(run.output.folder, Path)
             and run.settings.limit is None

@@ -11,13 +11,13 @@ import os
 import re
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.arguments import FileSettings, check_names
-from batchscore.settings.checks import missing_text
+from batchscore.settings.checks import check_required
 from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.prices import add_prices
@@ -62,8 +62,7 @@ def resolve_settings(
     saved = saved_model(model) if isinstance(model, str) else None
     if saved is None and model and given.get("task") is None:
         # Perhaps a folder of a saved model was meant, which has a task.
-        task = next(declared for declared in fields(Settings) if declared.name == "task")
-        raise UsageError(f"{missing_text(task)} ({model} is not a folder of a saved model.)")
+        check_required(given, f" ({model} is not a folder of a saved model.)")
     if saved is not None:
         del given["model"]
         from_model = settings_below(saved, given, environ)

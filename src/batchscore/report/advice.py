@@ -62,7 +62,8 @@ class RunState:
 
     `command` are the run's words as typed, none if they are unknown. `stopped`: the run ended early, for a
     reason that the user must fix if `must_act`; `changed`: because an input file has changed. `codes` are the
-    error codes of the `failed` rows; `transient` of these are retried by the same command.
+    error codes of the `failed` rows, of some of them if not `all_codes`; `transient` of these are retried by
+    the same command.
     `takes_incremental`: the command may have --incremental. `one_file`: the output is a file, not a folder.
     """
 
@@ -77,6 +78,7 @@ class RunState:
     failed: int = 0
     transient: int = 0
     codes: Collection[str] = ()
+    all_codes: bool = True
     takes_incremental: bool = True
     ok: int = 0
     one_file: bool = False
@@ -102,6 +104,9 @@ def next_step(state: RunState) -> NextStep:
     """Return the next step after a run."""
     # The same command with --overwrite would start from scratch instead of resuming.
     command = [word for word in state.command if word != "--overwrite"]
+    if state.stopped and state.limited and state.failed and not state.ok:
+        # The rest of the rows would fail, too.
+        return after_failures(state, command)
     if state.stopped and state.limited:
         return run_again("To score all rows", without_flag(command, "--limit"))
     if state.stopped and state.changed:
@@ -109,7 +114,7 @@ def next_step(state: RunState) -> NextStep:
     if state.stopped:
         return run_again("Fix this. To resume" if state.must_act else "To resume", command)
     if state.unreadable:
-        return run_again("Fix or remove these files. To resume", command)
+        return after_edit(state, "Fix or remove these files. To resume", command)
     if state.transient:
         return run_again("To retry transient errors", command)
     if state.failed:
@@ -126,9 +131,9 @@ def next_step(state: RunState) -> NextStep:
 
 def after_failures(state: RunState, command: Sequence[str]) -> NextStep:
     """Return the next step if rows failed that the same command does not retry."""
-    edited = BY_EDIT.intersection(state.codes)
+    edited = not state.all_codes or bool(BY_EDIT.intersection(state.codes))
     # A changed setting can help the others, too, and then their input stays the same.
-    flags = [] if edited and ONLY_BY_EDIT.issuperset(state.codes) else ["--retry-errors"]
+    flags = [] if state.all_codes and edited and ONLY_BY_EDIT.issuperset(state.codes) else ["--retry-errors"]
     if not edited:
         return run_again("Fix the causes. To retry all failed rows", command, flags)
     return after_edit(state, "Fix the causes. To score these rows again", command, flags)

@@ -7,6 +7,7 @@ came from. Messages name settings with `setting_name`, so that each door words t
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
@@ -16,7 +17,7 @@ import orjson
 
 from batchscore.errors import UsageError, setting_name
 from batchscore.settings.deadline import parse_deadline
-from batchscore.settings.declare import CONFIG_FILE, REQUIRED, kind_of, variable_of
+from batchscore.settings.declare import CONFIG_FILE, REQUIRED, VARIABLE_PREFIX, kind_of
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ DEPLOYMENT_KEYS: Mapping[str, Any] = {
     **dict.fromkeys(("auth", "api_key_from", "key_variable"), str),
     **dict.fromkeys(("rpm", "tpm"), (int, float)),
 }
+
+#: Names of variables that a table may name as its key: those made for this, never a provider's.
+KEY_VARIABLE = re.compile(r"BATCHSCORE_[A-Za-z0-9_]+_KEY")
 
 #: Texts that go into requests or records, which are UTF-8; paths may hold any bytes.
 TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
@@ -87,6 +91,11 @@ def value_text(value: Any) -> str:
     return type_name(value)
 
 
+def name_text(name: object) -> str:
+    """Return a name from a file for a message, with what a terminal would obey escaped."""
+    return repr(name)[1:-1] if isinstance(name, str) else str(name)
+
+
 def type_name(value: Any) -> str:
     """Return the type of a value with its article."""
     kind = "list" if isinstance(value, tuple) else type(value).__name__
@@ -117,17 +126,22 @@ def check_type(declared: Field[Any], value: Any) -> None:
             raise UsageError(f"{name} {key} cannot be sent as JSON: {error}.") from None
 
 
-def missing_text(declared: Field[Any]) -> str:
-    """Return the message for a required setting that is missing."""
-    way = f"Set it directly, with {variable_of(declared)} or in {CONFIG_FILE}."
-    return f"{setting_name(declared.name)} is missing. {way}"
+def check_required(given: Mapping[str, Any], more: str = "") -> None:
+    """Raise `UsageError` with all required settings that are missing, and with more words."""
+    missing = [name for name in REQUIRED if given.get(name) is None]
+    names, variables = (
+        " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+        for words in ([*map(setting_name, missing)], [VARIABLE_PREFIX + name.upper() for name in missing])
+    )
+    be, them = ("is", "it") if len(missing) == 1 else ("are", "them")
+    message = "{names} {be} missing. Set {them} directly, with {variables} or in {file}.{more}"
+    refuse(missing, message, names=names, be=be, them=them, variables=variables, file=CONFIG_FILE, more=more)
 
 
 def check(declared: Field[Any], value: Any) -> None:
     """Raise `UsageError` if a value does not match its declaration."""
     facts, name, kind = declared.metadata, setting_name(declared.name), kind_of(declared)
     if value is None:
-        refuse(declared.name in REQUIRED, "{text}", text=missing_text(declared))
         return
     check_type(declared, value)
     values = {**facts, "name": name, "value": value}
@@ -225,9 +239,16 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
             if wanted is None:
                 hint = " API keys belong into the environment; key_variable names the variable."
                 hint = hint if "key" in str(name) else ""
-                raise UsageError(f"{where}: {name} is not one of {', '.join(DEPLOYMENT_KEYS)}.{hint}")
+                known = ", ".join(DEPLOYMENT_KEYS)
+                raise UsageError(f"{where}: {name_text(name)} is not one of {known}.{hint}")
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
             if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"
                 raise UsageError(f"{where}: {name} is {value_text(value)}; it must be {kind}.")
+        if not KEY_VARIABLE.fullmatch(table.get("key_variable", "BATCHSCORE_A_KEY")):
+            # Not quoted: it may be the key itself.
+            raise UsageError(
+                f"{where}: key_variable must be the name of a variable that begins with BATCHSCORE_ and ends "
+                "in _KEY, such as BATCHSCORE_EAST_KEY. Other variables may hold the keys of other services."
+            )
     refuse(tables and rates, "{rpm} and {tpm}: with [[deployments]], set rpm and tpm in each table.")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from batchscore.settings.checks import check, check_together
-from batchscore.settings.declare import setting
+from batchscore.settings.checks import check, check_required, check_together
+from batchscore.settings.declare import REQUIRED, setting
 from batchscore.settings.prices import token_cost
 from batchscore.task import TASKS
 
@@ -42,19 +42,21 @@ class Settings:
         metavar="OUT",
     )
 
-    endpoint: str | None = of_endpoint("URL of the service.", metavar="URL")
+    endpoint: str | None = of_endpoint("URL of the service.", metavar="URL", needs_trust=True)
     deployment: str | None = of_endpoint("Name of the Azure deployment. Default: the model's name.")
     api_version: str | None = of_endpoint(
-        "Azure api-version. Default: none, which uses the v1 API.", metavar="V"
+        "Azure api-version. Default: none, which uses the v1 API.", metavar="V", needs_trust=True
     )
     auth: str | None = of_endpoint(
         "How to sign in: with a key from the environment, with Entra ID, or not at all.",
         choices=("key", "entra", "none"),
+        needs_trust=True,
     )
     api_key_from: str | None = of_endpoint(
         "Key Vault secret that holds the API key: https://VAULT.vault.azure.net/secrets/NAME. Read with "
         "Entra ID.",
         metavar="URL",
+        needs_trust=True,
     )
     simulate: bool = of_endpoint(
         "Use the built-in simulator instead of a real service, as a free rehearsal.",
@@ -177,7 +179,10 @@ class Settings:
         "Send duplicate prompts only once (among the most recent few thousand).", default=False
     )
     deployments: tuple[Mapping[str, Any], ...] = of_endpoint(
-        "Several deployments whose quotas add up: one table in the file for each.", default=(), only="file"
+        "Several deployments whose quotas add up: one table in the file for each.",
+        default=(),
+        only="file",
+        needs_trust=True,
     )
     max_row_bytes: int = of_pace(
         "Maximum size of a row in bytes. A larger row fails instead of using too much memory.",
@@ -222,6 +227,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check each value, then all values together."""
+        check_required({name: getattr(self, name) for name in REQUIRED})
         for declared in fields(self):
             check(declared, getattr(self, declared.name))
         check_together(self)

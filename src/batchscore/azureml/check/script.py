@@ -292,15 +292,15 @@ def _start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) 
     environ = {name: str(value) for name, value in variables.items() if name not in left_open}
     in_file = {name: value for name, value in in_file.items() if name not in _OF_THE_MODEL}
     given = {"model": "any", "output": "/output", "shared_output": True, "column": column_of(environ)}
+    file = ConfigFile(environ.get(CONFIG_VARIABLE, ""), in_file)
     reasons = []
     for task in TASKS:
         try:
             with errors_name_variables(environ):
-                settings = Settings(
-                    **gather({**given, "task": task}, environ=environ, file=ConfigFile(settings=in_file))[0]
-                )
+                values, sources = gather({**given, "task": task}, environ=environ, file=file)
+                settings = Settings(**values)
                 parse_spec(cut(PromptSettings, settings))
-                endpoints_of(cut(EndpointSettings, settings), environ, None)
+                endpoints_of(cut(EndpointSettings, settings), environ, sources)
         except BatchscoreError as error:
             reasons.append(str(error))
     return reasons[0] if len(reasons) == len(TASKS) else None
