@@ -288,7 +288,7 @@ def test_an_output_that_is_removed_while_a_run_works_is_not_called_saved(
     assert run.exit_code == 4
     assert (
         "Stopped: files were removed from out while the run was working, such as out/chat/part-f0-"
-        in run.stderr
+        in run.said
     )
     assert "The records of 2 rows of 1 file are lost." in run.said
     assert batchscore("verify", "out").exit_code in {1, 4}
