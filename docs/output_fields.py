@@ -117,7 +117,12 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "worker": "The machine and process.",
             "host": "The machine.",
             "command": "The command line, without `--overwrite`; empty if the run was not started from one.",
-            "exit_code": "See [exit codes](codes.md#exit-codes).",
+            "inputs": "A checksum of the INPUTs.",
+            "fingerprint": "A checksum of the settings that determine a record.",
+            "earlier": "Files that runs with other INPUTs set out to read and have not completed, each with "
+            "`file`, `state`, `inputs` and `problem`.",
+            "exit_code": "See [exit codes](codes.md#exit-codes). Null until the run has ended, and if it was "
+            "killed; then only the fields above, `settings` and `files` are there.",
             "reason": "Why the run ended, in words.",
             "settings": "All settings, by long name, without keys and secrets.",
             "endpoints[].name": "The deployment's name in this run.",

@@ -376,3 +376,26 @@ def test_damaged_digests_of_rows_are_written_again_at_no_cost(
     assert batchscore("verify", "out").exit_code == 0
     assert batchscore(*command(deployment)).exit_code == 0
     assert (asked(deployment), [each.read_bytes() for each in digests]) == ([], before)
+
+
+@pytest.mark.parametrize("state", ["complete", "partial"])
+def test_a_lost_part_of_a_new_version_is_scored_again(
+    batchscore: Cli, files: Files, deployment: Deployment, state: str
+) -> None:
+    """All its parts were published, but the run was killed before it put them in place."""
+    files.csv("in/a.csv", [{"id": f"{number}", "text": f"text {number}"} for number in range(10)])
+    assert batchscore(*command(deployment)).exit_code == 0
+    hidden = Path("out/.batchscore/next-chat")
+    for folder in ("chat", "manifest/chat"):
+        (hidden / folder).parent.mkdir(parents=True, exist_ok=True)
+        Path("out", folder).rename(hidden / folder)
+    (manifest,) = hidden.glob("manifest/chat/*.json")
+    manifest.write_text(manifest.read_text().replace('"state": "complete"', f'"state": "{state}"'))
+    (lost,) = hidden.glob("chat/*-00001.jsonl")
+    lost.unlink()
+    asked(deployment)
+    for _ in range(2):
+        run = batchscore(*command(deployment))
+        assert run.exit_code == 0, run
+    assert asked(deployment) == [f"text {number}" for number in range(4, 8)]
+    assert len(whole("out", "chat")[0]) == 10

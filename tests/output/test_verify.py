@@ -136,6 +136,19 @@ def forged(change: Callable[[list[dict[str, Any]]], object], number: int = 0) ->
     return lambda one: one.forge(number, change)
 
 
+def drop_last(one: Output) -> None:
+    """Remove the last part, and all that its manifest says of it."""
+    one.part(2).unlink()
+
+    def forget(manifest: dict[str, Any]) -> None:
+        manifest["parts"].pop()
+        manifest.update(rows=6, ok=5)
+        for name in ("attempts", "tokens_billed", "tokens_kept"):
+            manifest[name] = sum(part[name] for part in manifest["parts"])
+
+    one.rewrite(forget)
+
+
 #: What is done to one file's output → what is said of it, and how many of its rows lose their record.
 DAMAGES: dict[str, tuple[Callable[[Output], object], str, int]] = {
     "cut": (lambda one: cut(one.part(0)), "bytes instead of", 3),
@@ -174,6 +187,7 @@ DAMAGES: dict[str, tuple[Callable[[Output], object], str, int]] = {
         "names no part 1",
         0,
     ),
+    "last-part-dropped": (drop_last, "states 6 rows, 5 scores and 1 errors; runs/", 0),
     "not-whole": (change_commit(2, whole=False), "rows of part 2 have no record", 0),
     "extra-part": (
         lambda one: shutil.copy(one.part(0), str(one.part(0)).replace("-00000.", "-00009.")),
@@ -294,9 +308,9 @@ def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
     }
     again = verdict_of(out)
     assert again.problems == []
-    # Nobody knows of rows whose manifest is lost, unless a run's record does.
-    assert again.exit_code in {ExitCode.DONE, ExitCode.CONTINUE_LATER}
-    if lost:
+    # Of rows whose manifest is lost the run's record knows.
+    assert (again.exit_code == ExitCode.DONE) == (damage == "extra-part")
+    if damage != "extra-part":
         assert again.exit_code == ExitCode.CONTINUE_LATER
         assert "f03.csv" in again.missing[0]
 
@@ -418,6 +432,63 @@ def test_a_stopped_run_is_correct_but_incomplete(scored: Path, command_line: Cli
     before = tree(tmp_path / "out")
     assert command_line("verify", "out", "--repair", cwd=tmp_path).exit_code == 4
     assert tree(tmp_path / "out") == before
+
+
+def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(
+    command_line: Cli, tmp_path: Path
+) -> None:
+    """The rest counts until a run with the same INPUTs has ended, also if a file is not there any more."""
+    for name in [*(f"in/{file}" for file in FILES[:5]), "other/z.csv"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"id,text\n1,{name}\n")
+    base = [*COMMAND, "--base-dir", "."]
+
+    def missing_after(*inputs: str, more: tuple[str, ...] = ()) -> list[str]:
+        words = [*(base[:1]), *inputs, *base[2:], *more]
+        assert command_line(*words, cwd=tmp_path).exit_code == 0
+        return [line.partition(": ")[0] for line in verify_output(tmp_path / "out").missing]
+
+    assert missing_after("in", more=("--limit", "1")) == [f"in/{name}" for name in FILES[1:5]]
+    assert missing_after("other") == [f"in/{name}" for name in FILES[1:5]]
+    assert missing_after(f"in/{FILES[1]}", f"in/{FILES[2]}") == [f"in/{name}" for name in FILES[3:5]]
+    (tmp_path / "in" / FILES[3]).unlink()
+    assert missing_after("in") == []
+
+
+@pytest.mark.slow
+def test_damaged_run_records_are_named_and_removed_only_if_nothing_is_lost(
+    command_line: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("id,text\n1,one\n")
+    assert command_line(*COMMAND, cwd=tmp_path).exit_code == 0
+    (record,) = (tmp_path / "out" / "runs").iterdir()
+    for spoil in (b"", b"[]", b'{"settings": {"task": "embeddings"}, "files": [{"file": 1}]}', b"{"):
+        record.write_bytes(spoil)
+        for repair in (False, True):
+            result = verify_output(tmp_path / "out", repair=repair)
+            assert result.exit_code == ExitCode.ACTION_NEEDED
+            (problem,) = result.problems
+            assert problem.place == str(record)
+            assert "the files that its run was to read are not known" in problem.what
+    assert command_line(*COMMAND, cwd=tmp_path).exit_code == 0
+    result = verify_output(tmp_path / "out", repair=True)
+    assert result.removed == [str(record)]
+    assert verify_output(tmp_path / "out").exit_code == ExitCode.DONE
+
+
+@pytest.mark.slow
+def test_one_file_that_was_not_written_is_missing(command_line: Cli, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("id,text\n1,one\n")
+    command = [*COMMAND[:3], "all.jsonl", *COMMAND[4:]]
+    assert command_line(*command, cwd=tmp_path).exit_code == 0
+    file = tmp_path / "all.jsonl"
+    assert verify_output(file).exit_code == ExitCode.DONE
+    file.unlink()
+    assert verify_output(file).missing == [f"{file}: not written from the parts yet"]
+    assert command_line(*command, cwd=tmp_path).exit_code == 0
+    assert verify_output(file).exit_code == ExitCode.DONE
 
 
 def test_foreign_files_are_reported_and_kept(out: Path) -> None:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-
-import orjson
 
 from batchscore.errors import InputError, setting_name
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
 from batchscore.output.links import refuse_links
 from batchscore.output.manifest import Manifest, PartFile, read_manifests
+from batchscore.output.missing import run_records
+from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
@@ -51,7 +50,7 @@ def output_folder(named: Place) -> Place:
 
 def _output_folder(named: Place) -> Place:
     beside = named.parent / f"{named.name}{MARKER}"
-    if not storage.is_folder(named) and storage.exists(named) and storage.is_folder(beside):
+    if not storage.is_folder(named) and storage.is_folder(beside):
         return beside
     if not storage.is_folder(named):
         raise InputError(f"{named}: there is no such output folder.")
@@ -70,12 +69,20 @@ def _output_folder(named: Place) -> Place:
     return below[0]
 
 
+def one_file_of(folder: Place) -> Place | None:
+    """Return the one file whose parts are in this folder, whether it exists or not; `None` for a folder."""
+    file = folder.with_name(folder.name.removesuffix(MARKER))
+    return file if folder.name.endswith(MARKER) and file.name.lower().endswith(FILE_SUFFIXES) else None
+
+
 def tasks_in(folder: Place) -> list[str]:
-    """Return the tasks that have any files in a folder."""
+    """Return the tasks that have any files in a folder, and that of the last run: it may have been killed."""
+    last = next((record["settings"]["task"] for _, record in run_records(folder) if record is not None), None)
     return [
         task
         for task in TASKS
-        if any(storage.is_folder(place / task) for place in (folder, folder / "errors", folder / "manifest"))
+        if task == last
+        or any(storage.is_folder(place / task) for place in (folder, folder / "errors", folder / "manifest"))
     ]
 
 
@@ -89,50 +96,6 @@ def task_of(folder: Place, named: Place, task: str | None) -> str:
     if task is not None and task not in found:
         raise InputError(f"{named} holds no {task}, only {' and '.join(found)}.")
     return task or found[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Incomplete:
-    """A file that is not fully scored: `why` in words; `unreadable`: the user must fix it first."""
-
-    why: str
-    unreadable: bool = False
-
-    def __str__(self) -> str:
-        return self.why
-
-
-def incomplete_files(folder: Place, task: str) -> dict[str, Incomplete]:
-    """Return the files that the last run of a task did not fully score, with the reason.
-
-    Workers that share an output have different files, so there the last record of each file counts. A killed
-    run leaves no record, so the result may lack files.
-    """
-    incomplete: dict[str, Incomplete] = {}
-    known: set[str] = set()
-    runs = folder / "runs"
-    for name in sorted(storage.names(runs), reverse=True):
-        try:
-            record = orjson.loads(b"".join(storage.chunks(runs / name))) if name.endswith(".json") else {}
-            if record["settings"]["task"] != task:
-                continue
-            files = [(file["file"], file["state"], file.get("problem")) for file in record["files"]]
-            shared = bool(record["settings"].get("shared_output", record["settings"].get("shared")))
-        except (ValueError, KeyError, TypeError):
-            continue
-        if known and not shared:
-            break
-        incomplete |= {
-            file: Incomplete(problem or state.replace("_", " "), state == "unreadable")
-            for file, state, problem in files
-            if state != "complete" and file not in known
-        }
-        known |= {file for file, _, _ in files}
-        unopened = record.get("files_not_opened", 0)
-        incomplete |= {"other files": Incomplete(f"{unopened:,} not started")} if unopened else {}
-        if not shared:
-            break
-    return incomplete
 
 
 def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:

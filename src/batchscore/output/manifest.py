@@ -249,12 +249,12 @@ def remove_manifest(path: Place) -> None:
         storage.remove(copy_of(path))
 
 
-def write_manifest(path: Place, manifest: Manifest) -> None:
-    """Write a manifest; raises `OutputError`."""
+def write_manifest(path: Place, manifest: Manifest, *, sync: bool = False) -> None:
+    """Write a manifest, with `sync` to the device; raises `OutputError`."""
     text = manifest.to_json()
     if isinstance(path, Path) and path.parent.is_dir() and storage.is_in_place(path.parent):
-        storage.write_whole(copy_of(path), text)
-    storage.write_whole(path, text)
+        storage.write_whole(copy_of(path), text, sync=sync)
+    storage.write_whole(path, text, sync=sync)
 
 
 def read_manifest(path: Place, *, restore: bool = False) -> Manifest:

@@ -14,9 +14,7 @@ from typing import TypeAlias
 
 from batchscore.errors import OutputError, OutputLocked, UsageError, message_of, setting_name
 from batchscore.output.find import (
-    Incomplete,
     folder_of_locks,
-    incomplete_files,
     output_folder,
     score_files,
     score_parts,
@@ -26,6 +24,7 @@ from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import Manifest, PartFile, read_manifests
+from batchscore.output.missing import error_of_missing, missing_files
 from batchscore.output.part_files import checked_chunks, refuse_damaged
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, format_of
 from batchscore.output.records.jsonl import encode_scores
@@ -71,6 +70,8 @@ def merge_output(
     manifests = read_manifests(Layout(folder, task, ""))
     errors, missing, keep = _check_parts(folder, task, manifests)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
+    if missing and not storage.is_folder(folder / task):
+        raise error_of_missing(str(named), missing)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
@@ -86,21 +87,14 @@ def _check_parts(
     folder: Place, task: str, manifests: Sequence[Manifest]
 ) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
     """Return the rows with errors, what is missing, and the names of the kept columns, if they are known."""
-    errors = not_reached = 0
+    errors = 0
     keep: tuple[str, ...] | None = None
-    incomplete = incomplete_files(folder, task)
     for manifest in manifests:
         errors += manifest.errors
-        not_reached += manifest.rows - manifest.ok - manifest.errors
-        if manifest.state == "complete":
-            incomplete.pop(manifest.file, None)
-        else:
-            incomplete[manifest.file] = Incomplete(manifest.problem or "not read to its end")
         names = manifest.fingerprint.get("keep")
         if isinstance(names, list) and "*" not in names:
             keep = tuple(names)
-    missing = [f"{not_reached:,} rows that were read have no record"] if not_reached else []
-    missing += [f"{file}: {why}" for file, why in sorted(incomplete.items())]
+    missing = missing_files(folder, task, manifests)
     try:
         refuse_locked(folder_of_locks(folder), task, what=str(folder))
     except OutputLocked as error:
@@ -147,22 +141,22 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
             storage.remove(through_link(file))
             return
         schema = replace(schema, dimensions=dimensions)
-    merge_parts(parts, file, schema)
+    merge_parts(parts, file, schema, sync=ledger.spec.sync)
 
 
-def merge_parts(parts: Parts, destination: Place, schema: RecordSchema) -> int:
+def merge_parts(parts: Parts, destination: Place, schema: RecordSchema, *, sync: bool = False) -> int:
     """Write the records of score parts, in the given order, to one file; return their number.
 
     The suffix of `destination` decides the format. JSON Lines parts are copied byte by byte into JSON Lines;
-    all else is converted. The file is written completely or not at all; it is not written if a part is not
-    as its commit record says, to the byte. If the destination has columns and `schema` lacks the vectors'
-    length or the kept columns' names, the parts are read once before.
+    all else is converted. The file is written completely or not at all, with `sync` to the device; it is not
+    written if a part is not as its commit record says, to the byte. If the destination has columns and
+    `schema` lacks the vectors' length or the kept columns' names, the parts are read once before.
     """
     suffix = refuse_other_suffix(destination)
     destination = through_link(destination)
     if suffix == ".jsonl":
-        return _merge_lines(parts, destination, schema)
-    return _merge_columns(parts, destination, schema, suffix)
+        return _merge_lines(parts, destination, schema, sync=sync)
+    return _merge_columns(parts, destination, schema, suffix, sync=sync)
 
 
 def refuse_other_suffix(file: Place) -> str:
@@ -173,7 +167,7 @@ def refuse_other_suffix(file: Place) -> str:
     return suffix
 
 
-def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema) -> int:
+def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync: bool) -> int:
     rows = 0
 
     def count_rows() -> Iterator[bytes]:
@@ -185,7 +179,7 @@ def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema) -> int:
                 rows += chunk.count(b"\n")
                 yield chunk
 
-    storage.write_whole(destination, count_rows())
+    storage.write_whole(destination, count_rows(), sync=sync)
     return rows
 
 
@@ -203,12 +197,15 @@ def _copy(part: Place, file: PartFile | None) -> Iterator[bytes]:
         raise OutputError(f"{part}: its last line is incomplete; {damage_text(part)}")
 
 
-def _merge_columns(parts: Parts, destination: Place, schema: RecordSchema, suffix: str) -> int:
+def _merge_columns(parts: Parts, destination: Place, schema: RecordSchema, suffix: str, *, sync: bool) -> int:
     from batchscore.output.records import columnar  # noqa: PLC0415 - pyarrow takes a while to load
 
     schema = _complete_schema(parts, schema)
     rows = 0
-    with storage.replace_file(destination) as sink, columnar.open_writer(sink, schema, suffix) as append:
+    with (
+        storage.replace_file(destination, sync=sync) as sink,
+        columnar.open_writer(sink, schema, suffix) as append,
+    ):
         for part, file in parts.items():
             refuse_damaged(part, file)
             if part.suffix.lower() == ".parquet":

@@ -47,12 +47,16 @@ class EncodedPart:
 
 @dataclass(slots=True)
 class PartFiles:
-    """The part files of one task; each folder is listed once, unless others `share` it and may change it."""
+    """The part files of one task; each folder is listed once, unless others `share` it and may change it.
+
+    `sync`: each file is on the device before the manifest names it.
+    """
 
     layout: Layout
     format: Format
     schema: RecordSchema
     shared: bool = False
+    sync: bool = False
     sizes: dict[Place, dict[str, int]] = field(default_factory=dict)
 
     def size_of(self, folder: Place, name: str) -> int | None:
@@ -114,7 +118,7 @@ class PartFiles:
         digests = self.layout.digests(part.file, part.number)
         row_digests = ""
         if isinstance(digests, Path):  # only an output on a disk needs them
-            row_digests = storage.write_whole(digests, encoded.digests).digest
+            row_digests = storage.write_whole(digests, encoded.digests, sync=self.sync).digest
         return replace(
             encoded.commit,
             row_digests=row_digests,
@@ -129,7 +133,7 @@ class PartFiles:
         if content is None:
             storage.remove(folder / name)
             return None
-        written = storage.write_whole(folder / name, content)
+        written = storage.write_whole(folder / name, content, sync=self.sync)
         if folder in self.sizes:
             self.sizes[folder][name] = written.bytes
         return PartFile(name, written.bytes, written.digest)

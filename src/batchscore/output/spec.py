@@ -86,7 +86,8 @@ def is_name_of_file(name: str) -> bool:
 class OutputSpec:
     """One task's scores in one output folder.
 
-    `fingerprint` holds what determines a record. `shared`: several workers write at the same time. `files`
+    `fingerprint` holds what determines a record. `shared`: several workers write at the same time. `sync`:
+    what is published is on the device before anything that it replaces is removed. `files`
     are the places of the input files by their names in records, in input order; with `base_dir` these names
     alone tell two files apart. `inputs_change`: a file that was scored may have new or changed rows.
     `limited`: the run scores some rows only.
@@ -100,6 +101,7 @@ class OutputSpec:
     retry_errors: bool = False
     scratch: Path | None = None
     shared: bool = False
+    sync: bool = False
     inputs_change: bool = False
     limited: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
@@ -138,6 +140,7 @@ def output_spec(
         retry_errors=settings.retry_errors,
         scratch=None if settings.scratch_dir is None else Path(settings.scratch_dir),
         shared=settings.shared_output,
+        sync=settings.sync,
         inputs_change=settings.incremental,
         limited=settings.limit is not None,
         files=files,

@@ -6,6 +6,7 @@ runs know, so that the run finds only the remaining rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from batchscore.errors import UnreadableFile, setting_name
@@ -49,8 +50,8 @@ def drop_empty_files(survey: Survey, ledger: NextLedger, listen: Listen) -> Surv
     return replace(survey, ready=tuple(one for one in survey.ready if one.file.name not in empty))
 
 
-def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
-    """Put into the files' new versions what earlier runs know; complete versions replace the old ones."""
+def compare_inputs(survey: Survey, ledger: NextLedger) -> dict[str, str]:
+    """Find the changed files; return the digests of all that can be read."""
     inputs: dict[str, str] = {}
     for ready in survey.ready:
         try:
@@ -58,6 +59,11 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
         except UnreadableFile:
             continue  # the run meets it, too, and reports it
     ledger.compare(inputs)
+    return inputs
+
+
+def carry_over(survey: Survey, ledger: NextLedger, inputs: Mapping[str, str], listen: Listen) -> None:
+    """Put into the files' new versions what earlier runs know; complete versions replace the old ones."""
     answers = index_answers(ledger.accounts(), ledger.journals.folder)
     changed = reused = 0
     try:

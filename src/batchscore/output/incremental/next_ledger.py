@@ -30,6 +30,7 @@ from batchscore.output.incremental.switch import (
     drop_records,
     remove_next_versions,
     remove_part,
+    replaced_place,
     report_records,
     version_of,
     write_changes,
@@ -47,6 +48,7 @@ from batchscore.output.ledger import (
 from batchscore.output.manifest import (
     Commit,
     Manifest,
+    part_files_of,
     read_manifests,
     remove_manifest,
     visible_names,
@@ -123,7 +125,7 @@ class NextLedger(Ledger):
     @property
     def replaced_path(self) -> Place:
         """The file that keeps the names of replaced files for a later run; absent if there are none."""
-        return self.spec.layout.root / "replaced.json"
+        return replaced_place(self.visible.spec.layout)
 
     def write_replaced(self) -> None:
         """Write the names of the files that still must be replaced."""
@@ -191,8 +193,12 @@ class NextLedger(Ledger):
     def switch_complete(self) -> None:
         """Put all versions in place that are complete already."""
         for file, manifest in list(self.manifests.items()):
-            if manifest.state == "complete" and file not in self.unchanged:
+            if manifest.state != "complete" or file in self.unchanged:
+                continue
+            if self.has_all_parts(manifest):
                 self.switch(file)
+            else:
+                manifest.state = "partial"
 
     def start(self, file: str, digest: str) -> FileInParts | None:
         """Begin with a file, on top of what was carried over; `None` if nothing is left to do."""
@@ -250,17 +256,30 @@ class NextLedger(Ledger):
         Raises `OutputOverwritten` if rows have lost their record meanwhile.
         """
         manifest = self.manifests[file]
-        lost = manifest.state == "complete" and manifest.rows > manifest.ok + manifest.errors
+        lost = manifest.state == "complete" and (
+            manifest.rows > manifest.ok + manifest.errors or not self.has_all_parts(manifest)
+        )
         if lost:
             manifest.state = "partial"
         self.write_manifest(file)
         if lost:
             raise OutputOverwritten(
-                f"{file}: records that this run took over were damaged meanwhile. Run the same command again "
+                f"{file}: records of it were damaged or removed meanwhile. Run the same command again "
                 "to score the missing rows."
             )
         if manifest.state == "complete":
             self.switch(file)
+
+    def has_all_parts(self, manifest: Manifest) -> bool:
+        """Whether the files of a version's own parts are there: a decided switch needs all of them."""
+        layout, before = self.spec.layout, self.visible.manifests.get(manifest.file)
+        old = before.parts if before is not None else {}
+        return all(
+            part is None or storage.size_of(folder / part.name) == part.bytes
+            for number, commit in manifest.parts.items()
+            if old.get(number) != commit
+            for folder, part in part_files_of(layout, commit)
+        )
 
     def switch(self, file: str) -> None:
         """Replace the old version of a file by the complete new one."""
@@ -273,7 +292,7 @@ class NextLedger(Ledger):
             version_of(manifest, self.spec.layout, over=(before, layout)),
             other_settings=file in self.replaced or (old is not None and old.reported != "yes"),
         )
-        decide(layout, self.run, file, SWITCH, lines)
+        decide(layout, self.run, file, SWITCH, lines, sync=self.spec.sync)
         manifest.reported = "yes"
         visible.manifests[file] = manifest
         visible.parts.sizes.clear()
@@ -344,7 +363,7 @@ def set_journals_aside(source: Ledger, ledger: Ledger, file: str) -> None:
     if not numbers:
         return
     spec, layout = ledger.spec, new_layout_set_aside(ledger.spec.layout)
-    parts = PartFiles(layout, spec.format, spec.schema)
+    parts = PartFiles(layout, spec.format, spec.schema, sync=spec.sync)
     manifest = Manifest(file, layout.task, spec.fingerprint)
     for number in numbers:
         part = Part(file, number)
@@ -358,6 +377,6 @@ def set_journals_aside(source: Ledger, ledger: Ledger, file: str) -> None:
         if encoded is not None:
             manifest.dimensions = encoded.dimensions or manifest.dimensions
             manifest.parts[part.number] = parts.write(encoded)
-    write_manifest(layout.manifest(file), manifest)
+    write_manifest(layout.manifest(file), manifest, sync=spec.sync)
     for number in numbers:
         source.journals.remove(journal_name(file, number))

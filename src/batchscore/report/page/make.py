@@ -107,6 +107,8 @@ def gather_task(
     until = time.monotonic() + effort.seconds
     files, unread, problems = read_accounts(folder, task, until)
     more = files_of_last_run(runs, (each.file for each in files))
+    if not unread:
+        more = [without_manifest(each) for each in more]
     files = [*files, *more]
     failures = read_failures(folder, files, until) if any(each.errors for each in files) else Failures()
     no_sample = ""
@@ -145,7 +147,9 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
         read += 1
         if isinstance(found, RecordedRun):
             seen = found.task in through
-            runs.append(replace(found, record={**found.record, "files": []}) if seen else found)
+            runs.append(
+                replace(found, record={**found.record, "files": [], "earlier": []}) if seen else found
+            )
             if not found.shared:
                 through.add(found.task)
             problems += [f"runs/{place.name} {problem}." for problem in found.problems]
@@ -217,7 +221,7 @@ def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list
     accounts: dict[str, FileAccount] = {}
     seen = set(known)
     for run in reversed(runs):
-        for each in items(run.record.get("files")):
+        for each in (*items(run.record.get("files")), *items(run.record.get("earlier"))):
             name = each.get("file")
             if isinstance(name, str) and name not in seen:
                 seen.add(name)
@@ -225,6 +229,13 @@ def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list
         if not run.shared:
             break
     return list(accounts.values())
+
+
+def without_manifest(file: FileAccount) -> FileAccount:
+    """Return a file whose manifest is missing, though a run's record may say that it is complete."""
+    if file.state != "complete":
+        return file
+    return replace(file, state="partial", problem="its manifest is missing", ok=0, errors=0, empty=0)
 
 
 def account_in_record(name: str, fields: Mapping[str, Any]) -> FileAccount:
