@@ -565,6 +565,28 @@ def test_the_same_command_scores_the_rows_that_a_complete_manifest_has_lost(
     assert len(read_scores(out, strict=True)) == 6 * len(FILES)
 
 
+def test_a_run_that_was_killed_before_its_first_manifest_is_incomplete(out: Path) -> None:
+    """It has made the folders of its parts already."""
+    (path,) = (out / "runs").iterdir()
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"exit_code": None}))
+    for folder in ("manifest", "embeddings", "errors/embeddings"):
+        shutil.rmtree(out / folder)
+    (out / "embeddings").mkdir()
+    assert verdict_of(out).exit_code == ExitCode.CONTINUE_LATER
+    with pytest.raises(OutputIncomplete):
+        merge_output(out, out.parent / "m.jsonl")
+
+
+def test_a_killed_run_that_was_to_remove_the_scores_of_a_file_is_incomplete(out: Path) -> None:
+    (path,) = (out / "runs").iterdir()
+    record = json.loads(path.read_bytes())
+    settings = record["settings"] | {"incremental": True, "prune": True}
+    files = [each for each in record["files"] if each["file"] != "f03.csv"]
+    for exit_code, missing in ((None, ["f03.csv: its scores were to be removed"]), (0, [])):
+        path.write_text(json.dumps(record | {"settings": settings, "files": files, "exit_code": exit_code}))
+        assert verdict_of(out).missing == missing
+
+
 @pytest.mark.slow
 def test_one_file_that_was_not_written_is_missing(command_line: Cli, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()

@@ -84,12 +84,16 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What one run's record says; `without_file`: it was to write one file, and has not done so."""
+    """What one run's record says; `without_file`: it was to write one file, and has not done so.
+
+    `pruning`: it was to remove the scores of files that are gone, and was killed.
+    """
 
     task: str
     shared: bool
     fingerprint: str
     without_file: bool
+    pruning: bool
     files: tuple[RecordedFile, ...]
 
 
@@ -97,7 +101,7 @@ class RunRecord:
 class RecordedFiles:
     """What the records of one task's runs say; `latest` is the name of the last one, empty if there is none.
 
-    `fingerprint` is that of its settings. `without_file`: it was to write one file, and has not done so.
+    `fingerprint`, `without_file` and `pruning` are those of its record.
     `replaced` files have complete scores that a run is about to replace. `damaged` are the places of damaged
     records; true if later records say all, so that nothing is lost.
     """
@@ -105,6 +109,7 @@ class RecordedFiles:
     latest: str = ""
     fingerprint: str = ""
     without_file: bool = False
+    pruning: bool = False
     files: dict[str, RecordedFile] = field(default_factory=dict)
     replaced: frozenset[str] = frozenset()
     damaged: dict[Place, bool] = field(default_factory=dict)
@@ -119,7 +124,7 @@ class RecordedFiles:
             return Incomplete(manifest.problem or "not read to its end", unreadable)
         recorded = self.files.get(manifest.file)
         if recorded is None:
-            return None
+            return Incomplete("its scores were to be removed") if self.pruning else None
         if recorded.problem and not recorded.shared:
             return Incomplete(recorded.problem, unreadable=True)
         if manifest.file in self.replaced or recorded.input not in {"", manifest.input}:
@@ -241,6 +246,7 @@ def _read_record(place: Place) -> RunRecord | None:
         shared=shared,
         fingerprint=fields.get("fingerprint", ""),
         without_file=fields.get("file_written") is False,
+        pruning=not ended and settings.get("prune") is True,
         files=tuple(files),
     )
 
@@ -258,6 +264,7 @@ def _add(result: RecordedFiles, name: str, record: RunRecord) -> None:
         result.latest = name
         result.fingerprint = record.fingerprint
         result.without_file = record.without_file
+        result.pruning = record.pruning
     for each in record.files:
         result.files.setdefault(each.file, each)
 

@@ -139,7 +139,7 @@ def verify_output(
     """
     folder = output_folder(named)
     task = task_of(folder, named, task)
-    records = any(storage.is_folder(place / task) for place in (folder, folder / "errors"))
+    records = any(list_files(place / task) for place in (folder, folder / "errors"))
     if not storage.is_folder(folder / "manifest" / task) and (
         # A run that was killed early leaves no more than its own record.
         records or not recorded_files(folder, task).files
