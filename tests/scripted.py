@@ -62,7 +62,7 @@ class Service:
     in_flight: int = 0
     most_in_flight: int = 0
 
-    async def send(self, body: bytes) -> Reply:
+    async def send(self, body: bytes, _most_bytes: int) -> Reply:
         texts = orjson.loads(body)["input"]
         number = len(self.asked)
         self.asked.append(texts)
@@ -138,6 +138,7 @@ def engine_over(
         read=ReplyReader(EMBEDDINGS).read,
         unusable=InvalidReply,
         tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
+        most_bytes=lambda rows: rows,
         probe_body=lambda member: forms[member].body([Prompt("", 0, b'"ping:0"')]),
         stop=stop,
         listen=heard.append,

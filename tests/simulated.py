@@ -102,6 +102,10 @@ class Deployment:
         """Send an HTML page, as a gateway does."""
         self.will(status=status, text="<html><body>gateway</body></html>", **when)
 
+    def will_send(self, way: str, **when: Any) -> None:
+        """Send the correct response in one of `script.REPLY_WAYS`."""
+        self.will(way=way, **when)
+
     def set_limits(
         self, *, rpm: float | None = None, tpm: float | None = None, burst_seconds: float = 10.0
     ) -> None:

@@ -7,9 +7,12 @@ four times slower.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
+
+import orjson
 
 from batchscore.errors import ErrorCode
 
@@ -24,6 +27,23 @@ def replace_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def load_json(body: bytes) -> Any:
+    """Return the JSON of a reply; raises `ValueError`.
+
+    It reads what official clients read: UTF-16, a byte order mark, and lone surrogates, which a service sends
+    if it cuts an answer within an emoji.
+    """
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        pass
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    return orjson.loads(replace_surrogates(text))
 
 
 @dataclass(frozen=True, slots=True)

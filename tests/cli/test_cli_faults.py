@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,3 +113,86 @@ def test_an_outage_in_the_middle_keeps_completed_rows(
     assert batchscore(*command).exit_code == 0
     assert deployment.statistics().count == 6, "what was answered is not asked again"
     assert len(whole("out", "chat")[0]) == 10
+
+
+def test_replies_that_official_clients_read_are_read(
+    batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
+) -> None:
+    ways = ("gzip", "gzip_twice", "bom", "utf_16", "half_emoji", "large_header", "many_headers")
+    texts = [f"row {row}" for row in range(len(ways))]
+    files.texts("a.csv", texts)
+    for way in ways:
+        deployment.will_send(way)
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name),
+        *("--max-concurrency", "1", "--json"),
+    )
+    assert run.exit_code == 0, run
+    assert deployment.statistics().count == len(ways)
+    scores, _ = whole("out", "chat")
+    for row, (way, text) in enumerate(zip(ways, texts, strict=True)):
+        half = "\ufffd" if way == "half_emoji" else ""
+        assert scores["a.csv", row]["chat"] == half + str(direct.chat(text))
+
+
+@pytest.mark.parametrize("task", ["chat", "embeddings"])
+@pytest.mark.parametrize(("way", "status"), [("gzip_bomb", None), ("endless", None), ("gzip_bomb", 400)])
+def test_a_reply_of_gigabytes_costs_its_row(
+    batchscore: Cli, files: Files, deployment: Deployment, task: str, way: str, status: int | None
+) -> None:
+    files.texts("a.csv", [f"row {row}" + " poison" * (row == 7) for row in range(10)])
+    deployment.will_send(way, status=status, when_input_contains="poison", times=None)
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", task, "--column", "text", "-m", deployment.name),
+        *("--max-retries", "0", "--batch-size", "1"),
+    )
+    assert run.exit_code == 3, run
+    scores, errors = whole("out", task)
+    assert codes(errors) == {("a.csv", 7): "invalid_response"}
+    assert len(scores) == 9
+    error = errors["a.csv", 7]["error"]
+    assert "than was asked for" in error["message"]
+    assert error["status"] == (status or 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("two_lengths", "two Content-Length headers"),
+        ("length_and_chunks", "both Content-Length and Transfer-Encoding"),
+    ],
+)
+def test_a_service_that_breaks_http_must_be_fixed(
+    batchscore: Cli, files: Files, deployment: Deployment, way: str, words: str
+) -> None:
+    files.texts("a.csv", ["one"])
+    deployment.will_send(way, times=None)
+    run = batchscore(
+        *("score", "a.csv", "-o", "out", "--task", "chat", "--column", "text", "-m", deployment.name),
+        *("--max-outage", "1"),
+    )
+    assert run.exit_code == 1, run
+    assert f"the reply breaks HTTP: it has {words}." in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [None, 500])
+@pytest.mark.parametrize("way", ["gzip_bomb", "endless"])
+@pytest.mark.parametrize("task", ["chat", "embeddings"])
+def test_a_service_of_gigabytes_costs_little_memory(
+    batchscore: Cli, files: Files, deployment: Deployment, task: str, way: str, status: int | None
+) -> None:
+    """All replies after the first thirty, at the default concurrency; a run without them takes 110 MB."""
+    files.texts("a.csv", [f"row {row}" for row in range(2000)])
+    deployment.will(Behaviour(latency=0.01, times=30), Behaviour(status=status, way=way, times=None))
+    started = time.monotonic()
+    with batchscore.start(
+        *("score", "a.csv", "-o", "out", "--task", task, "--column", "text", "-m", deployment.name),
+        *("--batch-size", "8", "--timeout", "3", "--max-outage", "5"),
+        env={"PYTHONUNBUFFERED": "1"},  # a process of its own
+    ) as run:
+        _, code, used = os.wait4(run.popen.pid, 0)
+    assert os.waitstatus_to_exitcode(code) == 4
+    assert time.monotonic() - started < 20
+    assert used.ru_maxrss < 300 * 2**10

@@ -60,12 +60,20 @@ def test_memory_does_not_grow_with_rows_and_a_finished_run_sends_nothing(tmp_pat
         assert Deployment(simulator.endpoint, "any").statistics().count == asked
 
 
-def measured(simulator: Running, folder: Path, rows: int) -> dict[str, Any]:
-    """Score many short rows; return the peak memory and the output of `--json`."""
+@pytest.mark.slow
+@pytest.mark.parametrize("dimensions", [8, 256])
+def test_long_rows_at_the_default_concurrency_take_little_memory(tmp_path: Path, dimensions: int) -> None:
+    """A service that is slow, so that as much as possible is in flight."""
+    with start(dimensions=dimensions, latency=0.5) as simulator:
+        assert measured(simulator, tmp_path, 60_000, "a kilobyte " * 90)["megabytes"] < 300
+
+
+def measured(simulator: Running, folder: Path, rows: int, more: str = "") -> dict[str, Any]:
+    """Score many rows, short or with more text; return the peak memory and the output of `--json`."""
     name = f"{rows}.csv"
     with (folder / name).open("w") as file:
         file.write("text\n")
-        file.writelines(f"row {row}\n" for row in range(rows))
+        file.writelines(f"row {row} {more}\n" for row in range(rows))
     command = [sys.executable, "-m", "batchscore", "score", name, "-o", f"out-{rows}", "--json"]
     command += ["--task", "embeddings", "-m", "any", "--column", "text", "--endpoint", simulator.endpoint]
     done = subprocess.run(

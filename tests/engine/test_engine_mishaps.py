@@ -438,3 +438,65 @@ def test_time_in_which_the_thread_was_blocked_is_not_a_timeout() -> None:
 
     settled, service = asyncio.run(run())
     assert len(settled) == len(service.asked) == 40
+
+
+# --- credentials that are refused by chance, and limits that never end
+
+
+@pytest.mark.parametrize("rows_a_request", [1, 8])
+def test_a_key_that_is_refused_now_and_then_does_not_end_the_run(rows_a_request: int) -> None:
+    """Also if the first probe after a refusal is refused, too."""
+    number = 0
+
+    def flap(texts: list[str], _: float) -> Reply | None:
+        nonlocal number
+        number += 1
+        refused = number % 20 == 0 or (texts == ["ping:0"] and number % 40 == 1)
+        return refusal(401, "401") if refused else None
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(Timed(flap).service, prompts(300), rows_a_request=rows_a_request))
+
+    settled, _ = run_virtual(run())
+    assert len(settled) == 300
+    assert not errors_of(settled)
+
+
+def test_a_row_whose_credentials_alone_are_refused_is_asked_again_by_later_runs() -> None:
+    timed = Timed(lambda texts, _: refusal(401, "401") if "text:150" in texts else None)
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(timed.service, prompts(300), rows_a_request=4, retries=2))
+
+    settled, _ = run_virtual(run())
+    [error] = errors_of(settled)
+    assert (error.code, error.status) == (ErrorCode.SERVER_ERROR, 401)
+    assert len(settled) == 300
+
+
+def test_a_key_that_is_revoked_ends_the_run_soon() -> None:
+    timed = from_second(2.0, refusal(401, "401"))
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        return await settled_before_failure(engine_over(timed.service, prompts(100_000), concurrency=64))
+
+    (settled, error), seconds = run_virtual(run())
+    assert isinstance(error, ServiceRefused)
+    assert settled
+    assert not errors_of(settled)
+    assert seconds < 5
+    assert timed.asked_at[-1] < 5
+
+
+@pytest.mark.parametrize("begin", [0.0, 5.0])
+@pytest.mark.parametrize("most", [4.0, 10.0, 90.0, 600.0])
+def test_rate_limits_without_an_end_are_an_outage(most: float, begin: float) -> None:
+    timed = from_second(begin, reply(429, {}))
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        return await settled_before_failure(engine_over(timed.service, prompts(100_000), max_outage=most))
+
+    (settled, error), seconds = run_virtual(run())
+    assert isinstance(error, Outage)
+    assert not errors_of(settled)
+    assert begin + most <= seconds < begin + 1.6 * most + 4

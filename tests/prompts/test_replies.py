@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.prompts.batches import BodyFormat, Packer
-from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, vector_from
+from batchscore.prompts.replies import (
+    InvalidReply,
+    ReplyReader,
+    ReplyScores,
+    answer_size,
+    billed_tokens,
+    vector_from,
+)
 from batchscore.prompts.template import json_bytes
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt
@@ -232,3 +239,51 @@ def test_usage_and_the_raw_reply_come_on_request_only() -> None:
     assert (with_all.usage, with_all.raw, with_all.value) == (reply["usage"], reply, "x")
     bare = ReplyReader(CHAT).read(orjson.dumps(reply), 1).scores[0]
     assert bare.usage is bare.raw is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_in_other_encodings_is_read(encoding: str) -> None:
+    body = orjson.dumps({"choices": [said("Grüße, 日本語 😀")]}).decode().encode(encoding)
+    assert ReplyReader(CHAT).read(body, 1).scores[0].value == "Grüße, 日本語 😀"
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (rb"\ud83d", "\ufffd"),
+        (rb"cut \ud83d and \ude00", "cut \ufffd and \ufffd"),
+        (rb"\ud83d\ude00 \\ud83d \udc00", "😀 \\ud83d \ufffd"),
+        (b"\xed\xa0\xbd", "\ufffd"),
+    ],
+)
+def test_half_a_character_is_replaced_wherever_it_is(written: bytes, text: str) -> None:
+    body = b'{"choices":[{"message":{"content":"%s"}}],"usage":{"prompt_tokens":3,"note":"%s"}}'
+    answers = ReplyReader(CHAT, with_raw=True).read(body % (written, written), 1)
+    assert (answers.scores[0].value, answers.prompt_tokens) == (text, 3)
+    orjson.dumps(answers.scores[0].raw)
+    assert billed_tokens(body % (written, written)) == (3, 0)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"[" * 10_000, b"{\xff}", b"{\0", b"<html>", b"NaN"])
+def test_what_no_client_reads_is_not_json(body: bytes) -> None:
+    with pytest.raises(InvalidReply, match="not JSON"):
+        ReplyReader(CHAT).read(body, 1)
+
+
+def test_the_bound_of_a_reply_follows_what_was_asked() -> None:
+    """Generous: three times the longest honest reply or more, and never without an end."""
+    longest = '{"index":2047,"object":"embedding","embedding":[' + "-0.12345678901234567, " * 3072 + "]}"
+    vectors = ReplyReader(EMBEDDINGS, dimensions=3072)
+    assert len(longest) * 256 < vectors.most_bytes(256) < 40 * 2**20
+    assert ReplyReader(EMBEDDINGS).most_bytes(1) < 2**24
+    for tokens, params, least, most in [
+        (100, {}, 2**23, 2**24),
+        (None, {}, 2**24, 2**25),
+        (16_000, {"logprobs": True, "top_logprobs": 20}, 16_000 * 21 * 150, 2**27),
+        (10**12, {}, 2**27, 2**28),
+        (10, {"logprobs": "yes", "top_logprobs": -1}, 2**23, 2**24),
+    ]:
+        size = ReplyReader(CHAT, answer_bytes=answer_size(tokens, params)).most_bytes(1)
+        assert least <= size <= most
+    eight = ReplyReader(CHAT, 8, answer_bytes=answer_size(4096, {})).most_bytes(1)
+    assert eight >= 8 * 4096 * 12

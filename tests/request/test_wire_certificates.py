@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from batchscore.errors import SettingsError
+from batchscore.request.reply_body import ReplyMemory
 from batchscore.request.wire import NoReply, open_wire
 from batchscore.rows import Reply
 
@@ -26,7 +27,7 @@ def no_authority_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
+def write_certificate(folder: Path, days: int = 1) -> tuple[Path, Path]:
     """Write a certificate of 127.0.0.1 that signs itself, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a company's proxy")])
@@ -38,8 +39,8 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(address, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -63,19 +64,27 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
-async def post_over_tls(certificate: Path, key: Path) -> Reply:
-    """Post to a server with that certificate."""
+async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer what is not HTTP as servers without TLS do."""
+    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+async def post_over_tls(certificate: Path, key: Path, *, host: str = "127.0.0.1", tls: bool = True) -> Reply:
+    """Post to a server with that certificate, or to one without TLS."""
 
     async def unsigned() -> Mapping[str, str]:
         return {}
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    behave, offered = (answer, context) if tls else (refuse, None)
+    server = await asyncio.start_server(behave, "127.0.0.1", 0, ssl=offered)
     port = server.sockets[0].getsockname()[1]
     try:
-        async with open_wire(f"https://127.0.0.1:{port}/v1", {}, unsigned) as send:
-            return await send(b"{}")
+        async with open_wire(f"https://{host}:{port}/v1", {}, unsigned, ReplyMemory()) as send:
+            return await send(b"{}", 1000)
     finally:
         server.close()
 
@@ -109,3 +118,26 @@ def test_a_file_without_certificates_is_named(
     monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "bad.pem"))
     with pytest.raises(SettingsError, match=r"CURL_CA_BUNDLE is .*bad.pem, .* no readable certificates"):
         asyncio.run(post_over_tls(certificate, key))
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("another name", r"the certificate of localhost:\d+ is for another host name; check the endpoint"),
+        ("expired", r"the certificate of 127.0.0.1:\d+ has expired$"),
+        ("plain", r"127.0.0.1:\d+ does not use TLS; does the endpoint's address begin with http://\?"),
+    ],
+)
+def test_a_failed_handshake_says_what_is_wrong(
+    case: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate, key = write_certificate(tmp_path, days=-1 if case == "expired" else 1)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    post = post_over_tls(
+        certificate,
+        key,
+        host="localhost" if case == "another name" else "127.0.0.1",
+        tls=case != "plain",
+    )
+    with pytest.raises(NoReply, match=words):
+        asyncio.run(post)

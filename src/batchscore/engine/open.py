@@ -14,7 +14,7 @@ from batchscore.endpoint.target import Endpoint
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, billed_tokens
+from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, answer_size, billed_tokens
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
@@ -24,6 +24,7 @@ from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.shared_file import open_schedule
 from batchscore.request.quota.windows import Quota
+from batchscore.request.reply_body import ReplyMemory
 from batchscore.request.retry import AttemptLoop
 from batchscore.request.timeouts import REAL_CLOCK, Timeouts
 from batchscore.request.wire import open_wire
@@ -51,8 +52,9 @@ async def open_engine(
     cannot be used.
     """
     async with AsyncExitStack() as stack:
+        memory = ReplyMemory()
         members = [
-            await open_deployment(settings, endpoint, stack, environ=environ, listen=listen)
+            await open_deployment(settings, endpoint, stack, memory, environ=environ, listen=listen)
             for endpoint in endpoints
         ]
         reader = ReplyReader(
@@ -61,6 +63,7 @@ async def open_engine(
             with_usage=settings.usage,
             with_raw=settings.raw,
             dimensions=dimensions,
+            answer_bytes=answer_size(settings.answer_tokens, settings.api_params),
         )
         forms = {
             member: BodyFormat(
@@ -77,6 +80,7 @@ async def open_engine(
             read=reader.read,
             unusable=InvalidReply,
             tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
+            most_bytes=reader.most_bytes,
             probe_body=lambda member: forms[member].body([Prompt("", 0, settings.task.probe)]),
             stop=stop,
             listen=listen,
@@ -107,6 +111,7 @@ async def open_deployment(
     settings: RequestSettings,
     endpoint: Endpoint,
     stack: AsyncExitStack,
+    memory: ReplyMemory,
     *,
     environ: Mapping[str, str],
     listen: Listen,
@@ -114,7 +119,8 @@ async def open_deployment(
     """Open the connection to one deployment, and the file that shares its quota."""
     target = endpoint.target
     credentials = credentials_for(target, environ)
-    send = await stack.enter_async_context(open_wire(target.url, target.headers, credentials.headers))
+    wire = open_wire(target.url, target.headers, credentials.headers, memory)
+    send = await stack.enter_async_context(wire)
     schedule = stack.enter_context(open_schedule(endpoint.quota_name, REAL_CLOCK.monotonic()))
     return Deployment(
         name=endpoint.name,

@@ -18,13 +18,34 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 from pybase64 import b64decode, b64decode_as_bytearray
 
-from batchscore.rows import Score
+from batchscore.rows import Score, load_json
 from batchscore.task import Task
 
 Block: TypeAlias = "npt.NDArray[np.float32]"
+
+
+#: The bounds of a reply's size are generous: they are for bodies without an end.
+SMALLEST_BOUND_BYTES = 8 * 2**20
+LARGEST_BOUND_BYTES = 256 * 2**20
+
+#: A number as text, with blanks around it; as many numbers per vector as models have.
+BYTES_PER_NUMBER = 32
+MOST_DIMENSIONS = 4096
+
+#: A token as escaped text, and each of its alternatives with `logprobs`; as many tokens as models give.
+BYTES_PER_TOKEN = 64
+BYTES_PER_LOGPROB = 256
+MOST_ANSWER_TOKENS = 2**17
+
+
+def answer_size(tokens: float | None, params: Mapping[str, Any]) -> int:
+    """Return the size in bytes that no honest answer of at most this many tokens exceeds."""
+    counts = [params.get(name) or 0 for name in ("logprobs", "top_logprobs")]
+    alternatives = sum(count for count in counts if isinstance(count, int))
+    per_token = BYTES_PER_TOKEN + BYTES_PER_LOGPROB * max(alternatives, 0)
+    return int((tokens or MOST_ANSWER_TOKENS) * per_token)
 
 
 class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
@@ -49,11 +70,20 @@ class ReplyReader:
     with_usage: bool = False
     with_raw: bool = False
     dimensions: int | None = None
+    answer_bytes: int = 0
+
+    def most_bytes(self, rows: int) -> int:
+        """Return the size that no honest reply for this many rows exceeds."""
+        if self.task.answer == "vector":
+            asked = rows * (self.dimensions or MOST_DIMENSIONS) * BYTES_PER_NUMBER
+        else:
+            asked = self.answers_per_row * self.answer_bytes
+        return min(SMALLEST_BOUND_BYTES + asked, LARGEST_BOUND_BYTES)
 
     def read(self, body: bytes, rows: int) -> ReplyScores:
         """Return `rows` scores, in the order of the prompts; raises `InvalidReply`."""
         try:
-            reply = orjson.loads(body)
+            reply = load_json(body)
         except ValueError:
             raise InvalidReply("the reply is not JSON") from None
         if not isinstance(reply, dict):
@@ -165,7 +195,7 @@ def billed_tokens(body: bytes) -> tuple[int, int]:
     if b'"usage"' not in body:
         return 0, 0
     try:
-        usage = orjson.loads(body)["usage"]
+        usage = load_json(body)["usage"]
         return token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
     except (ValueError, TypeError, KeyError, AttributeError):
         return 0, 0

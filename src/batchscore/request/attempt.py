@@ -22,6 +22,7 @@ from batchscore.request.outcome import (
     classify,
     failure_outcome,
     refused_alone,
+    refused_by_chance,
     wait_seconds,
 )
 from batchscore.request.quota.windows import Ticket
@@ -34,6 +35,10 @@ T = TypeVar("T")
 #: A longer wait is not a pause: the quota is used up, or the request can never fit
 #: (`retry-after: 86400` is seen for both).
 LONGEST_PAUSE_SECONDS = 600.0
+
+#: Seconds before each further probe that must confirm that credentials are refused: some keys are refused at
+#: random.
+CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 
 #: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
@@ -110,8 +115,9 @@ class Requester(Generic[T]):
     """Sends single requests to the deployments of a run.
 
     `read` turns a 200 into answers and may raise `unusable`; `tokens` gives the billed tokens of answers,
-    `billed` those of any other reply; `probe_body` gives a request of our own; `listen` receives every
-    attempt. If `stop` is set, a cancelled request is not counted as a timeout.
+    `billed` those of any other reply; `most_bytes` bounds the size of a reply to this many rows;
+    `probe_body` gives a request of our own; `listen` receives every attempt. If `stop` is set, a cancelled
+    request is not counted as a timeout.
     """
 
     deployments: DeploymentPool
@@ -119,6 +125,7 @@ class Requester(Generic[T]):
     read: Callable[[bytes, int], T]
     unusable: type[Exception]
     tokens: Callable[[T], tuple[int, int]]
+    most_bytes: Callable[[int], int]
     probe_body: Callable[[Deployment], bytes]
     stop: asyncio.Event
     listen: Callable[[Attempt], None]
@@ -135,7 +142,7 @@ class Requester(Generic[T]):
         flight = self.timeouts.start(rows, budget.timeouts)
         deployment.in_flight += 1
         try:
-            reply = await self.exchange(deployment, body, flight)
+            reply = await self.exchange(deployment, body, rows, flight)
         finally:
             self.timeouts.end(flight)
             deployment.in_flight -= 1
@@ -171,12 +178,14 @@ class Requester(Generic[T]):
         rows, prompts, name = request.rows, request.prompts, deployment.name
         self.listen(Attempt(rows, reply.status, reply.seconds, cause, *billed, prompts, name))
 
-    async def exchange(self, deployment: Deployment, body: bytes, flight: Flight) -> Reply | Outcome:
+    async def exchange(
+        self, deployment: Deployment, body: bytes, rows: int, flight: Flight
+    ) -> Reply | Outcome:
         """Return the reply, or why there is none; a request that ends with the run is reported too."""
         try:
-            return await deployment.send(body)
+            return await deployment.send(body, self.most_bytes(rows))
         except NoReply as lost:
-            return failure_outcome(lost.code, lost.detail, needs_action=lost.needs_action)
+            return failure_outcome(lost.code, lost.detail, status=lost.status, needs_action=lost.needs_action)
         except BatchscoreError as reason:
             # Signing in fails, and so will all other requests.
             return Outcome(Action.STOP, ErrorCode.CONNECTION_ERROR, reason.text, needs_action=True)
@@ -192,12 +201,12 @@ class Requester(Generic[T]):
     def judge_lost(
         self, request: Request, deployment: Deployment, started: float, outcome: Outcome
     ) -> Result[T]:
-        """Judge an attempt that got no reply."""
+        """Judge an attempt that got no reply, or only a part of one."""
         now = self.clock.monotonic()
         seconds, name = now - started, deployment.name
         request.budget.note_failure(now, seconds, timeout=outcome.code is ErrorCode.TIMEOUT)
-        code = outcome.code.value
-        self.listen(Attempt(request.rows, None, seconds, code, prompts=request.prompts, deployment=name))
+        code, status = outcome.code.value, outcome.status
+        self.listen(Attempt(request.rows, status, seconds, code, prompts=request.prompts, deployment=name))
         self.note_failure(deployment, outcome)
         return Result(outcome)
 
@@ -218,7 +227,7 @@ class Requester(Generic[T]):
             return await self.judge_long_wait(deployment, outcome, seconds)
         if limited:
             deployment.read_headers(reply.headers, 0.0)
-            deployment.note_rate_limit(ticket, seconds)
+            deployment.note_rate_limit(ticket, seconds, self.deployments.most_outage_seconds)
         elif seconds is not None:
             deployment.pause(seconds)
         self.note_failure(deployment, outcome)
@@ -229,7 +238,8 @@ class Requester(Generic[T]):
         if outcome.code is not ErrorCode.RATE_LIMITED:
             deployment.concurrency.note_failure()
             deployment.on_capacity()
-        if deployment.health.note_failure(outcome, self.clock.monotonic()):
+        longest = self.deployments.most_outage_seconds
+        if deployment.health.note_failure(outcome, self.clock.monotonic(), longest):
             self.deployments.mark_down(deployment)
 
     async def is_for_one_request(self, deployment: Deployment, outcome: Outcome) -> bool:
@@ -238,6 +248,24 @@ class Requester(Generic[T]):
             return False
         stopping = self.closed or self.stop.is_set()
         return not stopping and (await self.probe(deployment)).action is Action.KEEP
+
+    async def confirm_refusal(
+        self, request: Request, deployment: Deployment, refused: Result[T]
+    ) -> Result[T]:
+        """Return what a refusal of the credentials means: a failure like any if a probe is answered.
+
+        `refused` itself is returned if they are refused again and again, or were never accepted.
+        """
+        started = self.clock.monotonic()
+        for wait in (0.0, *CONFIRM_AFTER_SECONDS):
+            if deployment.health.last_success is None or self.closed or self.stop.is_set():
+                break
+            await asyncio.sleep(wait)
+            self.deployments.raise_fatal()
+            if await self.is_for_one_request(deployment, refused.outcome):
+                request.budget.note_failure(started, 0.0)
+                return Result(refused_by_chance(refused.outcome))
+        return refused
 
     async def judge_long_wait(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T]:
         """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too."""
@@ -274,7 +302,7 @@ class Requester(Generic[T]):
         deployment.reserve(PROBE_TOKENS)
         flight = self.timeouts.start(1, 0)
         try:
-            reply = await self.exchange(deployment, self.probe_body(deployment), flight)
+            reply = await self.exchange(deployment, self.probe_body(deployment), 1, flight)
         finally:
             self.timeouts.end(flight)
         outcome = reply if isinstance(reply, Outcome) else classify(reply)
@@ -291,7 +319,8 @@ class Requester(Generic[T]):
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))
         deployment.health.probe_answered = outcome.action is not Action.RETRY
         if outcome.action is Action.RETRY:
-            deployment.health.note_failure(outcome, self.clock.monotonic())
+            longest = self.deployments.most_outage_seconds
+            deployment.health.note_failure(outcome, self.clock.monotonic(), longest)
         else:
             deployment.health.reached = True
             deployment.concurrency.note_reachable()

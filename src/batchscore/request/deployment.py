@@ -85,7 +85,7 @@ class Health:
         self.failures = 0
         self.failing_since = None
 
-    def note_failure(self, outcome: Outcome, now: float) -> bool:
+    def note_failure(self, outcome: Outcome, now: float, most_outage_seconds: float) -> bool:
         """Note that the service failed a request; return whether the deployment is down from now on."""
         self.failures += 1
         self.last_outcome = outcome
@@ -98,7 +98,7 @@ class Health:
         if self.state is not State.UP or self.failures < enough:
             return False
         limited = outcome.code is ErrorCode.RATE_LIMITED
-        return not limited or now - self.failing_since > LIMITED_SECONDS
+        return not limited or now - self.failing_since > min(LIMITED_SECONDS, most_outage_seconds)
 
     @property
     def needs_action(self) -> bool:
@@ -288,12 +288,16 @@ class Deployment:
             # The service has unused quota: half of it may be used at once, if the windows allow.
             self.quota.schedule.release(now, limits.remaining_tokens / 2 / rate)
 
-    def note_rate_limit(self, ticket: Ticket, seconds: float | None) -> None:
-        """Note a 429 and its wait: one pause for all, and one cut for all requests before it."""
+    def note_rate_limit(self, ticket: Ticket, seconds: float | None, most_outage_seconds: float) -> None:
+        """Note a 429 and its wait: one pause for all, and one cut for all requests before it.
+
+        Without a wait, the pauses grow, but several of them fit into the longest outage.
+        """
         now = self.clock.monotonic()
         first_of_burst = self.limits.note_rate_limit(ticket.admitted, now)
         if seconds is None and first_of_burst:
-            seconds = min(LONGEST_BLIND_PAUSE_SECONDS, 2.0**self.blind_pauses) * random.uniform(0.75, 1.25)  # noqa: S311
+            longest = max(1.0, min(LONGEST_BLIND_PAUSE_SECONDS, most_outage_seconds / 4))
+            seconds = min(longest, 2.0**self.blind_pauses) * random.uniform(0.75, 1.25)  # noqa: S311
             self.blind_pauses += 1
         # The service counts a refused request, but not its tokens.
         self.quota.correct(ticket, 0.0)

@@ -18,10 +18,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-import orjson
-
 from batchscore.errors import ErrorCode, setting_name
-from batchscore.rows import Reply, RowError
+from batchscore.rows import Reply, RowError, load_json
 
 
 class Action(Enum):
@@ -174,10 +172,13 @@ def fitting_part(message: str) -> float | None:
     return limit / requested if 0 < limit < requested else None
 
 
-def failure_outcome(code: ErrorCode, detail: str = "", *, needs_action: bool = False) -> Outcome:
+def failure_outcome(
+    code: ErrorCode, detail: str = "", *, status: int | None = None, needs_action: bool = False
+) -> Outcome:
     """Return what a timeout, a broken connection or an unusable reply means."""
     text = f"{ERROR_TEXTS[code]}: {detail}" if detail else ERROR_TEXTS[code]
-    return Outcome(Action.RETRY, code, text if text.endswith("?") else f"{text}.", needs_action=needs_action)
+    text = text if text.endswith("?") else f"{text}."
+    return Outcome(Action.RETRY, code, text, status, needs_action=needs_action)
 
 
 def refused_alone(outcome: Outcome) -> Outcome:
@@ -186,10 +187,18 @@ def refused_alone(outcome: Outcome) -> Outcome:
     return Outcome(Action.SPLIT, ErrorCode.INVALID_REQUEST, text, outcome.status, f"{outcome.status} alone")
 
 
+def refused_by_chance(outcome: Outcome) -> Outcome:
+    """Return what a refusal of the credentials means if the service accepts them for other requests."""
+    text = (
+        f"The service refused the credentials of this request ({outcome.status}), and accepts them in others."
+    )
+    return Outcome(Action.RETRY, ErrorCode.SERVER_ERROR, text, outcome.status)
+
+
 def error_body(body: bytes) -> dict[str, Any]:
     """Return the error object of a reply; gateways put its fields at the top. Never raises."""
     try:
-        document = orjson.loads(body)
+        document = load_json(body)
     except ValueError:
         return {}
     if not isinstance(document, dict):

@@ -73,6 +73,9 @@ class AttemptLoop(Generic[T]):
                 if await self.renew_token(deployment):
                     deployment, result = await self.send_anywhere(request)
                 continue
+            if action is Action.RENEW_TOKEN:
+                result = await self.requester.confirm_refusal(request, deployment, result)
+                action = result.outcome.action
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
                 hint = deployment.unused_keys if action is Action.RENEW_TOKEN else ""

@@ -19,13 +19,20 @@ import aiohttp
 from yarl import URL
 
 from batchscore.errors import ErrorCode, ServiceRefused, SettingsError
+from batchscore.request.reply_body import (
+    ACCEPTED_ENCODINGS,
+    MOST_ERROR_BYTES,
+    BodyReader,
+    ReplyMemory,
+    UnusableBody,
+)
 from batchscore.rows import Reply
 
 #: Returns the headers that authenticate a request.
 Sign = Callable[[], Awaitable[Mapping[str, str]]]
 
-#: Sends one body and returns the reply; raises `NoReply`.
-Send = Callable[[bytes], Awaitable[Reply]]
+#: Sends one body and returns a reply of at most this many bytes; raises `NoReply`.
+Send = Callable[[bytes, int], Awaitable[Reply]]
 
 #: A connection that takes longer counts as failed.
 CONNECT_SECONDS = 30.0
@@ -33,20 +40,29 @@ CONNECT_SECONDS = 30.0
 #: Azure closes idle connections after about a minute; one must not be used at the moment it closes.
 KEEP_ALIVE_SECONDS = 45.0
 
-#: A reply with vectors has megabytes; a small buffer would pause and resume reading many times.
-READ_BYTES = 2**20
+#: A reply with vectors has megabytes, so a small buffer pauses and resumes reading many times; but each of
+#: several hundred connections may fill a large one.
+READ_BYTES = 2**17
+
+#: A reply has a few headers of a few words, but policies and cookies of gateways are long.
+MOST_HEADERS = 1000
+MOST_HEADER_BYTES = 2**15
 
 
 class NoReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
-    """No reply arrived: `code` is TIMEOUT or CONNECTION_ERROR, `detail` is for people, without the input.
+    """No reply that can be read arrived; `detail` is for people, without the input.
 
+    `code` is TIMEOUT, CONNECTION_ERROR or INVALID_RESPONSE; the last may have the `status` of the reply.
     `needs_action`: waiting does not help.
     """
 
-    def __init__(self, code: ErrorCode, detail: str, *, needs_action: bool = False) -> None:
+    def __init__(
+        self, code: ErrorCode, detail: str, *, status: int | None = None, needs_action: bool = False
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.status = status
         self.needs_action = needs_action
 
 
@@ -61,12 +77,14 @@ PERMANENT = (
 
 
 @asynccontextmanager
-async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIterator[Send]:
-    """Yield a function that posts a JSON body to `url`.
+async def open_wire(
+    url: str, headers: Mapping[str, str], sign: Sign, memory: ReplyMemory
+) -> AsyncIterator[Send]:
+    """Yield a function that posts a JSON body to `url`; all deployments of a run share `memory`.
 
     It raises `NoReply(CONNECTION_ERROR)` if the exchange breaks, `NoReply(TIMEOUT)` if no connection is made
-    within `CONNECT_SECONDS`, and `ServiceRefused` if signing in has never worked. The caller limits the time
-    for a reply, by cancelling.
+    within `CONNECT_SECONDS`, `NoReply(INVALID_RESPONSE)` if the reply is not HTTP or beyond all bounds, and
+    `ServiceRefused` if signing in has never worked. The caller limits the time for a reply, by cancelling.
     """
     # The engine bounds how many requests are in flight; a second bound here could only stall.
     connector = aiohttp.TCPConnector(
@@ -74,17 +92,24 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
     )
     address = URL(url, encoded=True)
     async with aiohttp.ClientSession(
-        headers={**headers, "Content-Type": "application/json"},
+        headers={
+            **headers,
+            "Content-Type": "application/json",
+            "Accept-Encoding": ACCEPTED_ENCODINGS,
+        },
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         # Read once: aiohttp's trust_env reads the variables and .netrc for every request, in a thread.
         proxy=proxy_for(address),
         cookie_jar=aiohttp.DummyCookieJar(),
         read_bufsize=READ_BYTES,
+        max_headers=MOST_HEADERS,
+        max_field_size=MOST_HEADER_BYTES,
+        auto_decompress=False,
     ) as session:
         signed_before = False
 
-        async def send(body: bytes) -> Reply:
+        async def send(body: bytes, most_bytes: int) -> Reply:
             nonlocal signed_before
             try:
                 signed = await sign()
@@ -99,16 +124,29 @@ async def open_wire(url: str, headers: Mapping[str, str], sign: Sign) -> AsyncIt
             try:
                 # A complete reply frees its connection for the next request; a broken one closes it.
                 response = await session.post(address, data=body, headers=signed, allow_redirects=False)
-                content = await response.read()
+                content = await read_content(response, most_bytes, memory)
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
-                permanent = isinstance(error, PERMANENT)
-                detail = describe_error(error)
-                raise NoReply(ErrorCode.CONNECTION_ERROR, detail, needs_action=permanent) from None
+                raise no_reply(error) from None
             return Reply(response.status, response.headers, content, time.perf_counter() - started)
 
         yield send
+
+
+async def read_content(response: aiohttp.ClientResponse, most_bytes: int, memory: ReplyMemory) -> bytes:
+    """Return the body of a reply; close the connection if it is not read to its end."""
+    status = response.status
+    failed = not 200 <= status < 300
+    most = min(most_bytes, MOST_ERROR_BYTES) if failed else most_bytes
+    try:
+        return await BodyReader(most, memory).read(response)
+    except UnusableBody as reason:
+        response.close()
+        raise NoReply(ErrorCode.INVALID_RESPONSE, f"{reason} (status {status})", status=status) from None
+    except BaseException:
+        response.close()
+        raise
 
 
 def proxy_for(address: URL) -> str | None:
@@ -146,10 +184,65 @@ def trusted_certificates() -> ssl.SSLContext | bool:
     return True
 
 
+def no_reply(error: BaseException) -> NoReply:
+    """Return a failure of aiohttp as one of ours."""
+    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, PERMANENT):
+        # The service, or a proxy, must be changed.
+        detail = describe_broken_http(error.message)
+        return NoReply(ErrorCode.INVALID_RESPONSE, detail, needs_action=True)
+    permanent = isinstance(error, PERMANENT)
+    return NoReply(ErrorCode.CONNECTION_ERROR, describe_error(error), needs_action=permanent)
+
+
+#: How aiohttp's message about a reply begins, and what we say; the rest of it may quote the service.
+BROKEN_HTTP = {
+    "Transfer-Encoding can't": "it has both Content-Length and Transfer-Encoding",
+    "Content-Length can't": "it has both Content-Length and Transfer-Encoding",
+    "Duplicate Content-Length": "it has two Content-Length headers",
+    "Too many headers": f"it has more than {MOST_HEADERS:,} headers",
+    "Got more than": f"one of its headers is larger than {MOST_HEADER_BYTES // 2**10} kB",
+    "Bad status line": "it is not HTTP/1.1",
+    "Expected HTTP/": "it is not HTTP/1.1",
+}
+
+
+def describe_broken_http(message: str) -> str:
+    """Return why a reply is not HTTP; some clients read such replies, aiohttp does not."""
+    known = [text for beginning, text in BROKEN_HTTP.items() if message.startswith(beginning)]
+    return ": ".join(["the reply breaks HTTP", *known])
+
+
+#: OpenSSL's numbers for certificates that are wrong in other ways than by their authority.
+WRONG_CERTIFICATES = {
+    9: "is not valid yet (is this machine's clock right?)",
+    10: "has expired",
+    62: "is for another host name; check the endpoint's host",
+    64: "is for another address; check the endpoint's host",
+}
+
+#: What OpenSSL says of a server that answers without TLS.
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+
+
+def describe_tls(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
+    """Return why a TLS handshake failed."""
+    what = f"{error.host}:{error.port}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        wrong = WRONG_CERTIFICATES.get(getattr(error.certificate_error, "verify_code", 0))
+        return (
+            f"the certificate of {what} {wrong}"
+            if wrong
+            else f"the certificate of {what} is from an unknown authority; is one missing (SSL_CERT_FILE)?"
+        )
+    if getattr(error.os_error, "reason", "") in NO_TLS:
+        return f"{what} does not use TLS; does the endpoint's address begin with http://?"
+    return f"the TLS handshake with {what} failed"
+
+
 def describe_error(error: BaseException) -> str:
     """Return what failed, in a few words without request content."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-        return "the TLS handshake failed; is a certificate authority missing (SSL_CERT_FILE)?"
+        return describe_tls(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy refused ({error.status})"
     if isinstance(error, aiohttp.ClientConnectorDNSError):

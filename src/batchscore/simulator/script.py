@@ -16,12 +16,20 @@ from batchscore.simulator.settings import SimulatorSettings
 VECTOR_FAULTS = ("shuffled", "missing", "duplicated", "wrong_dimension", "floats", "not_finite")
 
 
+#: How a correct reply is sent: see `Behaviour.way`.
+REPLY_WAYS = (
+    *("gzip", "gzip_twice", "bom", "utf_16", "half_emoji", "large_header", "many_headers"),
+    *("two_lengths", "length_and_chunks", "gzip_bomb", "endless"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
     """What happens to the next `times` requests (None: to all requests until a reset).
 
     `when_input_contains` restricts it to requests with that text in an input, prompt or message.
-    `latency` (seconds) comes first and combines with all the others. At most one of the rest is set.
+    `latency` (seconds) comes first and combines with all the others. At most one of the rest is set
+    (`way` may go with `status`).
     Without any, the deployment sends the correct response:
 
     - `status`, with `headers`, and `body` (JSON) or `text` (HTML). Without a body it is the
@@ -34,6 +42,10 @@ class Behaviour:
     - `vectors`: "shuffled" (indices correct), "missing" (one too few), "duplicated" (one index twice),
       "wrong_dimension" (the last one is one number short), "floats" (although base64 was requested),
       "not_finite" (the last one begins with NaN; null among floats).
+    - `way`: the correct response, or the one of `status`, as odd gateways send it: "gzip", "gzip_twice"
+      (named once), "bom", "utf_16", "half_emoji" (a lone surrogate in each answer), "large_header",
+      "many_headers", "two_lengths" (Content-Length twice), "length_and_chunks" (two kinds of length),
+      "gzip_bomb" (2 GiB in 2 MB instead of the response), "endless" (blanks until the client hangs up).
     """
 
     times: int | None = 1
@@ -51,6 +63,7 @@ class Behaviour:
     drip: float | None = None
     truncate: float | None = None
     vectors: str | None = None
+    way: str | None = None
 
     def __post_init__(self) -> None:
         if self.times is not None and self.times < 1:
@@ -61,6 +74,8 @@ class Behaviour:
             raise ValueError(f"drop must be 'before' or 'after', not {self.drop!r}")
         if self.vectors is not None and self.vectors not in VECTOR_FAULTS:
             raise ValueError(f"vectors must be one of {', '.join(VECTOR_FAULTS)}, not {self.vectors!r}")
+        if self.way is not None and self.way not in REPLY_WAYS:
+            raise ValueError(f"way must be one of {', '.join(REPLY_WAYS)}, not {self.way!r}")
         if self.truncate is not None and not 0 <= self.truncate < 1:
             raise ValueError(f"truncate must be at least 0 and less than 1, not {self.truncate}")
         for name in ("latency", "hang", "drip", "retry_after"):

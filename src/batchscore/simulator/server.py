@@ -27,6 +27,7 @@ from aiohttp import web
 from batchscore.simulator import error_replies
 from batchscore.simulator.control import control_routes
 from batchscore.simulator.error_replies import ServiceReply, Surface
+from batchscore.simulator.odd_replies import odd_reply, send_endless, send_lengths
 from batchscore.simulator.script import Behaviour, RandomFaults
 from batchscore.simulator.service import OPERATIONS, Service, ServiceCall, parse_body, prompt_text
 from batchscore.simulator.settings import SimulatorSettings
@@ -128,10 +129,12 @@ class Simulator:
         reply = await self._service.answer(call, work, vector_fault=behaviour.vectors if behaviour else None)
         reply = replace(reply, headers=headers)
         record.tokens = reply.tokens
-        if behaviour is not None and (behaviour.drip is not None or behaviour.truncate is not None):
-            record.status = reply.status
+        if behaviour is None:
+            return _send(record, reply)
+        record.status = reply.status
+        if behaviour.drip is not None or behaviour.truncate is not None:
             return await _send_badly(request, reply, behaviour)
-        return _send(record, reply)
+        return await _send_in_its_way(request, reply, behaviour)
 
     def _authenticate(self, request: web.Request) -> tuple[str | None, bool]:
         """Return the kind of authentication ("key", "bearer", None), and whether the client is authorized."""
@@ -165,7 +168,9 @@ async def _replace_reply(
 ) -> web.StreamResponse:
     """Send a behaviour's error, or break the connection, instead of a reply."""
     if behaviour.status is not None:
-        return _send(record, _scripted_reply(behaviour, behaviour.status, surface))
+        record.status = behaviour.status
+        reply = _scripted_reply(behaviour, behaviour.status, surface)
+        return await _send_in_its_way(request, reply, behaviour)
     if behaviour.hang is not None:
         await asyncio.sleep(behaviour.hang)
     transport = request.transport
@@ -192,6 +197,17 @@ def _scripted_reply(behaviour: Behaviour, status: int, surface: Surface) -> Serv
         return ServiceReply(status, b"", headers)
     error = error_replies.default_error(surface, status, code=behaviour.code, message=behaviour.message)
     return replace(error, headers=headers)
+
+
+async def _send_in_its_way(
+    request: web.Request, reply: ServiceReply, behaviour: Behaviour
+) -> web.StreamResponse:
+    """Send a reply as a behaviour's gateway does."""
+    if behaviour.way == "endless":
+        return await send_endless(request, reply)
+    if behaviour.way in {"two_lengths", "length_and_chunks"}:
+        return send_lengths(request, reply, behaviour.way)
+    return _response(odd_reply(reply, behaviour.way or ""))
 
 
 async def _send_badly(request: web.Request, reply: ServiceReply, behaviour: Behaviour) -> web.StreamResponse:

@@ -1,0 +1,143 @@
+"""How is the body of a reply read, whatever the service sends?
+
+It knows one response of aiohttp, sizes and compressions, not what a body means. A body is bounded by what was
+asked for, also after decompression, and each step lets the other requests have their turn, so that timeouts
+hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from dataclasses import dataclass, field
+
+import aiohttp
+import numpy as np
+
+#: What a request offers in `Accept-Encoding`: what is decompressed here.
+ACCEPTED_ENCODINGS = "gzip, deflate"
+
+#: An error is a few words, or a page of a gateway.
+MOST_ERROR_BYTES = 2**20
+
+#: The unfinished replies of a run hold about this much; beyond it, they are read one after the other.
+MOST_HELD_BYTES = 32 * 2**20
+
+#: JSON has at least this many bytes per value, except to fill memory: a value takes about 60 bytes there.
+BYTES_PER_VALUE = 16
+
+#: In smaller bodies the values need not be counted.
+COUNTED_FROM_BYTES = 6 * 2**20
+
+#: So much is decompressed before other requests have their turn.
+STEP_BYTES = 2**20
+_INPUT_STEP_BYTES = 2**16
+
+#: A gateway may compress what the service has compressed already.
+MOST_LAYERS = 3
+
+_GZIP = b"\x1f\x8b"
+
+
+class UnusableBody(Exception):  # noqa: N818 - a reason to retry, not an error of the run
+    """A body that is larger than any right one, or that cannot be decompressed; the message says why."""
+
+
+@dataclass(slots=True)
+class ReplyMemory:
+    """How much the unfinished replies of a run hold; above the bound, only one at a time is read on."""
+
+    held: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True)
+class BodyReader:
+    """Reads one body of at most `most` bytes, compressed or not."""
+
+    most: int
+    memory: ReplyMemory
+    held: int = 0
+    in_turn: bool = False
+
+    async def read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Return the body without compression; raises `UnusableBody`."""
+        try:
+            pieces = []
+            content = response.content
+            while piece := await content.readany():
+                pieces.append(piece)
+                await self.hold(len(piece), self.held)
+            body = b"".join(pieces)
+            del pieces
+            encoding = response.headers.get("Content-Encoding", "")
+            if body and (encoding or body.startswith(_GZIP)):
+                body = await self.decompress(body, encoding)
+            if len(body) > COUNTED_FROM_BYTES:
+                self.check_values(body)
+            return body
+        finally:
+            self.memory.held -= self.held
+            if self.in_turn:
+                self.memory.turn.release()
+
+    async def hold(self, size: int, before: int) -> None:
+        """Count more bytes of a body that had `before`; wait while the others hold too many."""
+        if before + size > self.most:
+            raise UnusableBody(f"it is larger than {self.most / 2**20:,.0f} MB, more than was asked for")
+        self.held += size
+        self.memory.held += size
+        if self.memory.held > MOST_HELD_BYTES and not self.in_turn:
+            await self.memory.turn.acquire()
+            self.in_turn = True
+
+    async def decompress(self, body: bytes, encoding: str) -> bytes:
+        """Return the body without the compressions that the header names, and those it forgot."""
+        names = [name.strip().lower() for name in encoding.split(",")]
+        layers = [name for name in reversed(names) if name not in {"", "identity", "none"}]
+        for number in range(MOST_LAYERS):
+            name = layers[number] if number < len(layers) else ""
+            if name not in {"", "gzip", "x-gzip", "deflate"}:
+                raise UnusableBody("it is compressed in a way that was not asked for")
+            if not name and not body.startswith(_GZIP):
+                return body
+            body = await self.inflate(body)
+        if len(layers) > MOST_LAYERS or body.startswith(_GZIP):
+            raise UnusableBody("it is compressed again and again")
+        return body
+
+    async def inflate(self, body: bytes) -> bytes:
+        """Return gzip, zlib or raw deflate decompressed, in steps that let other requests have their turn."""
+        wrapped = body.startswith(_GZIP) or body[0] & 0xF == zlib.DEFLATED
+        bits = zlib.MAX_WBITS + 32 if wrapped else -zlib.MAX_WBITS
+        decoder = zlib.decompressobj(bits)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            for start in range(0, len(body), _INPUT_STEP_BYTES):
+                data = body[start : start + _INPUT_STEP_BYTES]
+                while data:
+                    if decoder.eof:
+                        if data[0] != _GZIP[0]:
+                            return b"".join(pieces)  # padding
+                        decoder = zlib.decompressobj(bits)
+                    piece = decoder.decompress(data, STEP_BYTES)
+                    data = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+                    await self.hold(len(piece), size)
+                    pieces.append(piece)
+                    size += len(piece)
+                    if size > STEP_BYTES or start:
+                        await asyncio.sleep(0)
+            pieces.append(decoder.flush())
+        except zlib.error:
+            raise UnusableBody("it cannot be decompressed") from None
+        if not decoder.eof:
+            raise UnusableBody("its compressed data is cut off")
+        return b"".join(pieces)
+
+    def check_values(self, body: bytes) -> None:
+        """Raise `UnusableBody` for JSON that would take far more memory than its text."""
+        data = np.frombuffer(body, np.uint8)  # counts in a third of the time that `bytes` needs
+        values = sum(np.count_nonzero(data == sign) for sign in b",[{")
+        if values * BYTES_PER_VALUE > self.most:
+            raise UnusableBody("it holds far more values than were asked for")
