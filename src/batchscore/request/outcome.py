@@ -18,8 +18,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-from batchscore.errors import ErrorCode, setting_name
-from batchscore.rows import Reply, RowError, load_json
+from batchscore.errors import ErrorCode, name_settings, setting_name
+from batchscore.rows import InvalidReply, Reply, RowError, load_json
 
 
 class Action(Enum):
@@ -51,7 +51,7 @@ class Outcome:
 
     def error(self, attempts: int) -> RowError:
         """Return the row's error after this many attempts."""
-        return RowError(self.code, self.reason, self.status, attempts)
+        return RowError(self.code, name_settings(self.reason), self.status, attempts)
 
 
 #: The outcome of a good answer.
@@ -179,6 +179,19 @@ def failure_outcome(
     text = f"{ERROR_TEXTS[code]}: {detail}" if detail else ERROR_TEXTS[code]
     text = text if text.endswith("?") else f"{text}."
     return Outcome(Action.RETRY, code, text, status, needs_action=needs_action)
+
+
+def unusable_outcome(reason: InvalidReply, body: bytes) -> Outcome:
+    """Return what a reply with a good status means that cannot be used.
+
+    If the service has never sent another one, waiting does not help.
+    """
+    detail = str(reason)
+    if reason.is_error:
+        fields = error_body(body)
+        code = safe_name(fields.get("code")) or safe_name(fields.get("type"))
+        detail += f" ({code})" if code else ""
+    return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
 
 
 def refused_alone(outcome: Outcome) -> Outcome:
