@@ -309,8 +309,7 @@ def test_whatever_the_headers_the_wait_is_positive_and_finite_or_unknown(headers
 def test_an_input_that_is_too_long_is_known_in_the_words_of_each_service(
     wording: str, limit: int, tokens: int
 ) -> None:
-    said = too_long(wording, limit=limit, tokens=tokens, place=57)
-    outcome = judged(said.status, said.body)
+    outcome = judged(*too_long(wording, limit=limit, tokens=tokens, place=57))
     assert (outcome.action, outcome.code) == (SPLIT, LONG)
     assert outcome.fitting is None or outcome.fitting == pytest.approx(limit / tokens, rel=0.05)
     assert (outcome.fitting is None) == (

@@ -11,8 +11,6 @@ own code and pages, seen 2026.
 
 from __future__ import annotations
 
-from batchscore.simulator.error_replies import ServiceReply
-
 #: Status and body. `{limit}` is the most, `{tokens}` those of the input, `{place}` its place in the request.
 _REPLIES = {
     "openai": (400, r"""{"error":{"message":"Invalid 'input[{place}]': maximum input length is {limit} tokens.","type":"invalid_request_error","param":null,"code":null}}"""),
@@ -56,9 +54,15 @@ _REPLIES = {
 WORDINGS = tuple(_REPLIES)
 
 
-def too_long(wording: str, *, limit: int, tokens: int, place: int = 0) -> ServiceReply:
-    """Return a service's reply to an input of `tokens` where `limit` is the most."""
+def check_wording(name: str | None) -> None:
+    """Raise ValueError if there is no such wording."""
+    if name is not None and name not in WORDINGS:
+        raise ValueError(f"wording must be one of {', '.join(WORDINGS)}, not {name!r}")
+
+
+def too_long(wording: str, *, limit: int, tokens: int, place: int = 0) -> tuple[int, bytes]:
+    """Return the status and body of a service's reply to an input of `tokens` where `limit` is the most."""
     status, body = _REPLIES[wording]
     for name, value in (("limit", limit), ("tokens", tokens), ("place", place)):
         body = body.replace(f"{{{name}}}", str(value))
-    return ServiceReply(status, body.encode())
+    return status, body.encode()
