@@ -136,6 +136,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "this_run.ok": "Rows that this run scored.",
             "this_run.errors": "Rows that got an error record in this run, by error code.",
             "this_run.finish_reasons": "Answers of this run, by finish reason.",
+            "this_run.without_text": "Answers of this run that have no text.",
             "this_run.requests": "Requests that this run sent.",
             "this_run.retried": "Of these, requests that failed, by cause.",
             "this_run.prompt_tokens": "Billed prompt tokens.",
@@ -151,6 +152,8 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "files[].empty": "Of the errors, empty rows.",
             "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
             "skipped": "Skipped files, each with `name` and `reason`.",
+            "links_followed": "Links in the input that were followed, each with `name` and `target`.",
+            "read_as": "How files were read, and columns that were taken by themselves: `files` and `how`.",
             "repeated_ids": "Rows with a duplicate id; the first row with an id does not count.",
             "versions": "Versions of batchscore, Python, the system and the main packages, by name.",
             "timeline": "The figures of the run over time, for the [report](../how-to/report.md).",
@@ -213,7 +216,8 @@ def lines(files: Iterable[Path]) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for one in sorted(files, reverse=True)
-        for line in one.read_text("utf-8").splitlines()
+        for line in one.read_text("utf-8").split("\n")
+        if line
     ]
 
 

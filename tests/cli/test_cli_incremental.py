@@ -185,7 +185,7 @@ def test_json_events(batchscore: Cli, files: Files, deployment: Deployment) -> N
     assert (counts["new"], counts["deleted"], counts["vanished"]) == (2, 0, [])
     failed = batchscore(*command(deployment, "--max-tokens", "9", "--json"))
     assert failed.exit_code == 1
-    assert [event["event"] for event in failed.events] == ["started", "failed"]
+    assert [event["event"] for event in failed.events] == ["started", "notice", "failed"]
     assert failed.events[-1]["exit_code"] == 1
     assert "max_tokens" in failed.events[-1]["reason"]
 
@@ -214,10 +214,10 @@ def test_files_that_may_still_exist_are_not_pruned(
     files.texts("elsewhere/b.csv", ["three"])
     files.texts("in/a.csv", ["one", "two"])
     Path("in/mounted").symlink_to(Path("elsewhere").absolute())
-    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    assert batchscore(*command(deployment, "--prune", "--follow-links")).exit_code == 0
     before = whole("out", "chat")
     Path("elsewhere").rename("gone")
-    missing = batchscore(*command(deployment, "--prune"))
+    missing = batchscore(*command(deployment, "--prune", "--follow-links"))
     assert missing.exit_code == 0
     assert "--prune removes nothing: mounted/b.csv may still exist" in missing.said
     assert whole("out", "chat") == before
@@ -229,11 +229,11 @@ def test_files_that_may_still_exist_are_not_pruned(
     assert "scores kept (use --prune to remove): a.csv" in emptied.stdout
     assert whole("out", "chat") == before
     assert [told for told in changes() if told] == [[("new", "000"), ("new", "001"), ("new", "000")]]
-    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    assert batchscore(*command(deployment, "--prune", "--follow-links")).exit_code == 0
     assert whole("out", "chat")[0].keys() == {("mounted/b.csv", 0)}
     Path("in/mounted").unlink()
     files.texts("in/c.csv", ["four"])
-    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    assert batchscore(*command(deployment, "--prune", "--follow-links")).exit_code == 0
     assert whole("out", "chat")[0].keys() == {("c.csv", 0)}
 
 

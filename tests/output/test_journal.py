@@ -186,3 +186,26 @@ def test_a_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="is a file, not a folder"):
         written(tmp_path / "file" / "journal", [[numbered(1)]])
+
+
+@pytest.mark.parametrize("planted", ["folder", "journal"])
+def test_no_journal_is_written_or_read_through_a_link(tmp_path: Path, planted: str) -> None:
+    kept, folder = tmp_path / "kept", tmp_path / "journals"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    kept.write_bytes(b"kept")
+    if planted == "folder":
+        folder.symlink_to(elsewhere)
+        (elsewhere / "x.free").write_bytes(b"kept")
+    else:
+        folder.mkdir()
+        (folder / "part.journal").symlink_to(kept)
+    entry = JournalEntry(Settled("a", 0, Score("x"), None, {}, truncated=False), bytes(DIGEST_BYTES))
+    journals = Journals(folder, "settings")
+    with pytest.raises(OutputError, match="it is a link, and nothing in an output is read or written"):
+        journals.append("part", [entry])
+    journals.present.add("part")
+    with pytest.raises(OutputError, match="it is a link, and nothing in an output is read or written"):
+        journals.find() if planted == "folder" else journals.replay("part")
+    assert kept.read_bytes() == b"kept"
+    assert [path.name for path in elsewhere.iterdir()] == ["x.free"] * (planted == "folder")

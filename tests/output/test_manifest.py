@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -60,3 +61,12 @@ def test_a_torn_manifest_is_restored_from_its_copy(tmp_path: Path) -> None:
     path.write_bytes(b"{}")
     with pytest.raises(OutputError, match="is not a manifest that batchscore can read"):
         read_manifest(path)
+
+
+def test_a_fingerprint_of_a_version_that_hid_fewer_parameters_is_the_same(tmp_path: Path) -> None:
+    """An output of an earlier version can be resumed."""
+    search = {"type": "connection_string", "connection_string": "Endpoint=x;AccountKey=HUSH;"}
+    manifest = replace(MANIFEST, fingerprint={"params": {"data_sources": [search], "seed": 7}})
+    search_now = search | {"connection_string": "***"}
+    found = manifest_from_json(orjson.loads(manifest.to_json()))
+    assert found.fingerprint == {"params": {"data_sources": [search_now], "seed": 7}}

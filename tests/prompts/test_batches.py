@@ -85,6 +85,11 @@ def test_a_prompt_over_every_limit_is_sent_alone() -> None:
     assert rows(taken) == [[0], [1], [2]]
 
 
+def test_texts_and_lists_of_tokens_are_not_in_one_request() -> None:
+    items = [prompt(0), prompt(1, [1, 2]), prompt(2, [3]), prompt(3)]
+    assert rows(all_of(packer(*items))) == [[0], [1, 2], [3]]
+
+
 def test_shrinking_applies_to_the_next_request_and_is_permanent() -> None:
     source = packer(*map(prompt, range(9)), most_rows=4)
     source.take()

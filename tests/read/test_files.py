@@ -138,12 +138,40 @@ def test_a_file_of_several_inputs_is_found_once(tree: Path) -> None:
     assert names(tree / "a.csv", tree / "*.csv") == ["a.csv", "again.csv"]
 
 
-def test_links_to_files_and_folders_elsewhere_are_followed(tree: Path, tmp_path: Path) -> None:
+def test_links_out_of_the_input_are_followed_on_request_only(tree: Path, tmp_path: Path) -> None:
     touch(tmp_path / "else" / "far.csv")
     (tree / "linked").symlink_to(tmp_path / "else")
     (tree / "near.csv").symlink_to(tree / ".." / "else" / "far.csv")
-    assert "linked/far.csv" in names(tree)
+    (tree / "within.csv").symlink_to(tree / "b.csv")
+    (tree / "README").symlink_to(tmp_path / "else" / "README")
+    reason = skipped(tree)["near.csv"]
+    assert "a link out of the input" in reason
+    assert skipped(tree)["linked/"] == reason
+    assert {"linked/far.csv", "near.csv"}.isdisjoint(names(tree))
+    assert {"linked/far.csv", "near.csv"}.isdisjoint(names(tree / "**" / "*.csv"))
+    found = find_files([str(tree)])
+    assert [(link.name, link.target) for link in found.followed] == []  # `b.csv` comes first
+    # With another INPUT or base folder that holds the target, or if the link itself is named.
+    assert "data/linked/far.csv" in names(tree, tmp_path / "else")
+    based = find_files([str(tree)], root=str(tmp_path))
+    assert "data/linked/far.csv" in [file.name for file in based.files]
     assert names(tree / "near.csv") == ["near.csv"]
+    assert names(tree / "linked") == ["far.csv"]
+    for named in ("near.csv", "linked"):
+        (link,) = find_files([str(tree / named)]).followed
+        assert link.target.startswith(str(tmp_path / "else"))
+    found = find_files([str(tree)], follow_links=True)
+    assert "linked/far.csv" in [file.name for file in found.files]
+    links = [(link.name, link.target) for link in found.followed]
+    assert links == [("linked/", str(tmp_path / "else"))]
+    assert "near.csv" not in [file.name for file in found.files]  # the same file
+
+
+def test_a_link_to_the_whole_disk_is_not_walked(tree: Path) -> None:
+    (tree / "root").symlink_to("/")
+    (tree / "a" / "up").symlink_to("..")
+    assert "root/" in skipped(tree)
+    assert not any(name.startswith(("root/", "a/up/")) for name in names(tree, tree / "**" / "*.csv"))
 
 
 def test_loops_of_links_end(tree: Path) -> None:

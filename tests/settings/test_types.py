@@ -78,7 +78,7 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"overwrite": "false"}, "overwrite is 'false'; it must be true or false."),
+        ({"overwrite": "false"}, "overwrite is a str; it must be true or false."),
         ({"retry_errors": 0}, "retry_errors is 0; it must be true or false."),
         ({"column": ["text"]}, "column is a list; it must be text."),
         ({"deadline": 60}, "deadline is 60; it must be text."),

@@ -21,6 +21,7 @@ from batchscore.settings.checks import value_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
 from batchscore.stores.errors import StoreFailure
+from batchscore.stores.links import through_link
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
         task = scored[0] if task is None and len(scored) == 1 else task_of(folder, path, task)
         files = score_parts(folder, task)
     elif storage.exists(path):
-        files = [path]
+        files = [through_link(path)]
     else:
         raise InputError(f"{path}: no such file or folder")
     columns: _Columns = {}
@@ -124,9 +125,9 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     from batchscore.output.records.columnar import counts_of, vectors_of  # noqa: PLC0415
-    from batchscore.stores.objects import open_arrow_file  # noqa: PLC0415
+    from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
 
-    with open_arrow_file(path) as opened:
+    with open_arrow_part(path) as opened:
         if path.suffix.lower() == ".parquet":
             table = pq.ParquetFile(opened).read()
         else:

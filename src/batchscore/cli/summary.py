@@ -35,15 +35,19 @@ def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None =
     `expected` is the size of the whole run, if that is known.
     """
     end, now = run.outcome, run.statistics
-    lines = [headline(run, expected), *failures(run)]
+    lines = [headline(run, expected), *readings(run), *failures(run)]
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
+    if now.without_text:
+        lines.append(f"  {count_text(now.without_text, 'answer')} without text")
     lines += requests_and_cost(run)
     others = f"all are listed in {run.record}"
     unreadable = [(each.file, each.problem) for each in end.unreadable]
     skipped = [(each.name, each.reason) for each in run.survey.skipped]
     lines += [f"  {line}" for line in limited_list("cannot be scored", unreadable, others)]
     lines += [f"  {line}" for line in limited_list("skipped", skipped, others)]
+    followed = [(each.name, each.target) for each in run.survey.followed]
+    lines += [f"  {line}" for line in limited_list("link followed", followed, others)]
     lines += changes(run)
     if end.repeated_ids:
         have = "row has" if end.repeated_ids == 1 else "rows have"
@@ -87,6 +91,12 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     if unstarted:
         counts.append(f"{count_text(unstarted, 'file')} not started")
     return f"{task}: {count_text(done, 'row')} done, {', '.join(counts)}"
+
+
+def readings(run: RunResult) -> list[str]:
+    """Return how files were read if that is not plain, and which column was taken by itself."""
+    said = [(name, text) for text, name in run.survey.said]
+    return [f"  {line}" for line in limited_list("read", said, f"all are listed in {run.record}")]
 
 
 def failures(run: RunResult) -> list[str]:
@@ -211,9 +221,14 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "unreadable": [
             {"file": file.file, "problem": name_settings(file.problem, as_flag)} for file in end.unreadable
         ],
-        "skipped": [{"name": each.name, "reason": each.reason} for each in run.survey.skipped],
+        "skipped": [
+            {"name": each.name, "reason": name_settings(each.reason, as_flag)} for each in run.survey.skipped
+        ],
+        "links_followed": [asdict(each) for each in run.survey.followed],
+        "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in run.survey.said],
         "errors_by_code": dict(now.errors),
         "finish_reasons": dict(now.finish_reasons),
+        "without_text": now.without_text,
         "requests": now.requests,
         "retried": dict(now.retried),
         "prompt_tokens": now.prompt_tokens,

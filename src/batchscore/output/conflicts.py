@@ -25,7 +25,7 @@ from batchscore.output.manifest import (
     remove_manifest,
 )
 from batchscore.output.spec import OutputSpec
-from batchscore.stores import storage
+from batchscore.stores import half_written, storage
 from batchscore.stores.address import Place
 
 OVERWRITE = f"discard the old scores with {setting_name('overwrite')}"
@@ -120,9 +120,9 @@ def refuse_to_lose(manifests: Mapping[str, Manifest], file: Place, inputs: Itera
 def sweep(layout: Layout, *, shared: bool = False) -> None:
     """Remove half-written files of killed runs; only old ones where another run may be writing now."""
     for folder in (layout.scores, layout.errors, layout.manifests):
-        storage.sweep(folder, older_seconds=storage.STALE_SECONDS if shared else 0.0)
+        half_written.sweep(folder, older_seconds=half_written.STALE_SECONDS if shared else 0.0)
     for folder in (layout.marker, layout.runs):
-        storage.sweep(folder, older_seconds=storage.STALE_SECONDS)
+        half_written.sweep(folder, older_seconds=half_written.STALE_SECONDS)
 
 
 def discard_scores(layout: Layout, journals: Journals) -> int:

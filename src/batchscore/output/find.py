@@ -16,11 +16,12 @@ import orjson
 
 from batchscore.errors import InputError, setting_name
 from batchscore.output.layout import MARKER, Layout
+from batchscore.output.links import refuse_links
 from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import own_folder
+from batchscore.stores.this_machine import own_folder
 from batchscore.task import TASKS
 
 _PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")
@@ -41,8 +42,14 @@ def folder_of_locks(output: Place) -> Path:
 def output_folder(named: Place) -> Place:
     """Return the output folder: the named one, that of a single file, or the only one below.
 
-    Raises `InputError` if there is none.
+    Raises `InputError` if there is none, and `OutputError` if it holds links in place of its folders.
     """
+    folder = _output_folder(named)
+    refuse_links(folder)
+    return folder
+
+
+def _output_folder(named: Place) -> Place:
     beside = named.with_name(named.name + MARKER)
     if not storage.is_folder(named) and storage.exists(named) and storage.is_folder(beside):
         return beside

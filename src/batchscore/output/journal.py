@@ -34,7 +34,8 @@ from batchscore.output.manifest import Cost
 from batchscore.output.records.jsonl import json_bytes, row_to_json, settled_from_json
 from batchscore.rows import Score, Settled
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import write_pieces
+from batchscore.stores.links import open_own, refuse_link
+from batchscore.stores.storage import open_file, write_pieces
 
 MAGIC = b"bscjrn01"
 HEADER = struct.Struct("<8s16sQ")
@@ -93,6 +94,7 @@ class Journals:
         """Find the journals that a killed run has left."""
         self.free.clear()
         with explain_errors(self.folder, "read"), suppress(FileNotFoundError):
+            refuse_link(self.folder)
             for path in list(self.folder.iterdir()):
                 if path.suffix == SUFFIX:
                     self.present.add(path.stem)
@@ -122,7 +124,7 @@ class Journals:
         spent = self.spent[name] = Cost()
         with explain_errors(self.path(name), "read"):
             self.close_file(name)
-            with self.path(name).open("rb") as file:
+            with open_file(self.path(name)) as file:
                 header = file.read(HEADER.size)
                 seed = int.from_bytes(header[-8:], "little")
                 end = JournalEnd(seed) if header == self.header(name, seed) else None
@@ -184,11 +186,11 @@ class Journals:
                 os.close(self.open.popitem(last=False)[1])
             new = name not in self.ends
             if new:
+                refuse_link(self.folder)
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if self.free and name not in self.present:
                     self.free.pop().replace(self.path(name))
-            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-            descriptor = os.open(self.path(name), flags, 0o600)
+            descriptor = open_own(self.path(name), os.O_WRONLY | os.O_CREAT, 0o600)
             if new:
                 end = self.ends[name] = JournalEnd(secrets.randbits(64))
                 os.write(descriptor, self.header(name, end.seed))

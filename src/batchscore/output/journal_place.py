@@ -24,7 +24,9 @@ from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
 from batchscore.output.locks.flock import EXCLUSIVE, SYSTEM, close_quietly, has_name, try_lock
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import TEMPORARY, own_folder
+from batchscore.stores.half_written import TEMPORARY
+from batchscore.stores.links import open_own, refuse_link
+from batchscore.stores.this_machine import own_folder
 
 #: The errors of a file system that can never do something, whatever process tries it.
 UNABLE = {
@@ -170,9 +172,9 @@ def claim_folder(home: Path) -> ClaimedFolder:
         while True:
             # Another process that ends may just now remove the empty folder.
             with suppress(FileNotFoundError):
+                refuse_link(home)
                 home.mkdir(parents=True, exist_ok=True, mode=0o700)
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-                descriptor = os.open(new, flags, 0o600)
+                descriptor = open_own(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
                 break
         # The file gets its name after it is locked, so that nobody takes it for an abandoned one.
         if SYSTEM.flock is not None:
@@ -188,8 +190,8 @@ def abandoned_folders(home: Path) -> Iterator[ClaimedFolder]:
         return
     for lock in sorted(home.glob(f"*{SUFFIX}")):
         try:
-            descriptor = os.open(lock, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-        except FileNotFoundError:
+            descriptor = open_own(lock, os.O_RDWR)
+        except OSError:  # it was removed meanwhile, or is a link
             continue
         claim = ClaimedFolder(lock.with_suffix(""), lock, descriptor)
         free = False

@@ -14,8 +14,9 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError, setting_name
+from batchscore.errors import OutputError, name_settings, setting_name
 from batchscore.output.layout import MARKER, Layout
+from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
@@ -180,7 +181,7 @@ class Manifest:
                 "file": self.file,
                 "task": self.task,
                 "state": self.state,
-                "problem": self.problem,
+                "problem": name_settings(self.problem),
                 "rows": self.rows,
                 "ok": self.ok,
                 "errors": self.errors,
@@ -301,6 +302,11 @@ def read_fields(path: Place) -> dict[str, Any]:
     return fields
 
 
+def shown_fingerprint(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a fingerprint as a run compares it: earlier versions hid fewer parameters."""
+    return {**stated, "params": without_secrets(stated["params"])} if "params" in stated else stated
+
+
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
     """Return a manifest from its JSON; raises an error of `NOT_A_MANIFEST`."""
     commits = [
@@ -314,7 +320,7 @@ def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
     return Manifest(
         file=fields["file"],
         task=fields["task"],
-        fingerprint=fields["fingerprint"],
+        fingerprint=shown_fingerprint(fields["fingerprint"]),
         input=fields["input"],
         state=fields["state"],
         problem=fields["problem"],

@@ -32,6 +32,8 @@ from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.half_written import sweep_abandoned
+from batchscore.stores.links import through_link
 
 _BATCH_ROWS = 1024
 
@@ -58,6 +60,7 @@ def merge_output(
     there or a part is not as its manifest says, `InputError` if there are no scores.
     """
     refuse_other_suffix(file)
+    sweep_abandoned(through_link(file).parent)
     folder = output_folder(named)
     task = task_of(folder, named, task)
     manifests = read_manifests(Layout(folder, task, ""))
@@ -143,7 +146,7 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
     schema = ledger.spec.schema
     if not parts and schema.is_vector and file.suffix.lower() != ".jsonl":
         if dimensions is None:
-            storage.remove(file)
+            storage.remove(through_link(file))
             return
         schema = replace(schema, dimensions=dimensions)
     merge_parts(parts, file, schema)
@@ -158,6 +161,7 @@ def merge_parts(parts: Iterable[Place], destination: Place, schema: RecordSchema
     """
     paths = list(parts)
     suffix = refuse_other_suffix(destination)
+    destination = through_link(destination)
     if suffix == ".jsonl":
         return _merge_lines(paths, destination, schema)
     return _merge_columns(paths, destination, schema, suffix)

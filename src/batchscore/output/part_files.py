@@ -131,6 +131,8 @@ def damage_of(path: Place, part: PartFile) -> str | None:
     if part.name != path.name:
         return f"is not the file that its manifest names: {part.name}"
     try:
+        if isinstance(path, Path) and path.is_symlink():
+            return "is a link, not a file"
         with explain_errors(path, "read"):
             size = path.stat().st_size if isinstance(path, Path) else storage.size_of(path)
         if size is None:

@@ -11,6 +11,7 @@ import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import Layout
+from batchscore.output.links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, Format, format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import parse_spec
@@ -34,13 +35,16 @@ class Output:
 
 
 def output_of(settings: OutputSettings) -> Output:
-    """Return where the scores go; raises `OutputError` if a file has the name of the output folder."""
+    """Return where the scores go; raises `OutputError` if the folder is a file, or holds planted links."""
     path = place_of(settings.output)
     folder = storage.is_folder(path)
     if path.suffix.lower() in FILE_SUFFIXES and not folder:
-        return Output(path.with_name(path.name + ".batchscore"), path)
+        output = Output(path.with_name(path.name + ".batchscore"), path)
+        refuse_links(output.folder)
+        return output
     if not folder and storage.exists(path):
         raise OutputError(f"{path} is a file. Give a folder, or a new file ending in {SUFFIXES_TEXT}.")
+    refuse_links(path)
     return Output(path)
 
 
@@ -118,22 +122,29 @@ def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
     """Return what determines a record: runs with different fingerprints cannot share an output."""
     messages = parse_spec(settings).messages
     text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
-    return text_field | {
-        "model": settings.model,
-        "deployment": settings.deployment,
-        # A secret does not determine records, and may change.
-        "params": without_secrets(settings.api_params),
-        "on_long_input": settings.on_long_input,
-        "column": settings.column,
-        "prompt": settings.prompt,
-        "system": settings.system,
-        "messages": list(messages) if messages is not None else None,
-        "txt": settings.txt,
-        "id": settings.id,
-        "keep": list(settings.keep),
-        "usage": settings.usage,
-        "raw": settings.raw,
-        "format": part_format(settings.format, output),
-        "rows_per_part": settings.rows_per_part,
-        "simulated": settings.simulate,
-    }
+    # Settings that outputs of earlier versions do not know are there only if they change what is sent.
+    drop = {"drop_last_assistant": True} if settings.drop_last_assistant else {}
+    return (
+        text_field
+        | drop
+        | dict(settings.reading)
+        | {
+            "model": settings.model,
+            "deployment": settings.deployment,
+            # A secret does not determine records, and may change.
+            "params": without_secrets(settings.api_params),
+            "on_long_input": settings.on_long_input,
+            "column": settings.column,
+            "prompt": settings.prompt,
+            "system": settings.system,
+            "messages": list(messages) if messages is not None else None,
+            "txt": settings.txt,
+            "id": settings.id,
+            "keep": list(settings.keep),
+            "usage": settings.usage,
+            "raw": settings.raw,
+            "format": part_format(settings.format, output),
+            "rows_per_part": settings.rows_per_part,
+            "simulated": settings.simulate,
+        }
+    )

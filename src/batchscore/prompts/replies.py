@@ -123,8 +123,6 @@ class ReplyReader:
 
     def billed(self, body: bytes, rows: int, sent: bytes) -> tuple[int, int]:
         """Return the prompt and answer tokens that an unused reply reports; 0 if it reports none."""
-        if b'"usage"' not in body:
-            return 0, 0
         try:
             usage = load_json(body)["usage"]
         except (ValueError, TypeError, KeyError):

@@ -11,12 +11,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import dropwhile
 
-from batchscore.errors import InputError, UnreadableFile
+from batchscore.errors import InputError, UnreadableFile, setting_name
 from batchscore.read.formats import COMPRESSIONS, FORMATS, formats_text
 from batchscore.read.input_file import InputFile
 from batchscore.read.trees import FolderEntry, Tree, tree_of
@@ -41,33 +41,52 @@ class SkippedFile:
 
 
 @dataclass(frozen=True)
+class FollowedLink:
+    """A link to a file or folder (its name ends with `/`) that was followed, and its real path."""
+
+    name: str
+    target: str
+
+
+@dataclass(frozen=True)
 class FoundFiles:
     """The files of a run in the order of the INPUTs, and within each INPUT in bytewise order of names."""
 
     files: tuple[InputFile, ...]
     skipped: tuple[SkippedFile, ...]
+    followed: tuple[FollowedLink, ...] = ()
 
 
-def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str | None = None) -> FoundFiles:
+def find_files(
+    inputs: Sequence[str],
+    *,
+    output: Place | None = None,
+    root: str | None = None,
+    follow_links: bool = False,
+) -> FoundFiles:
     """Find the files of INPUTs (files, folders, globs); a file that several INPUTs reach is found once.
 
     Names begin below `root`, by default below the common folder of all INPUTs. A path that exists is taken
-    literally, even if it has glob characters. Raises `InputError` if an INPUT is missing, a named file has
-    no supported format, or no readable file is found, and `SettingsError` for an invalid URI.
+    literally, even if it has glob characters. An INPUT may be a link; below one, only links to places within
+    the INPUTs or a given `root` are followed, or all with `follow_links`. Raises `InputError` if an INPUT is
+    missing, a named file has no supported format, or no readable file is found, and `SettingsError` for an
+    invalid URI.
     """
     texts = list(dict.fromkeys(inputs))
     if not texts:
         raise InputError("no INPUT: name a file, a folder or a glob")
     tree = tree_of(texts)
     sources = [_source(tree, text, output) for text in texts]
-    search = _Search(tree, _root(sources) if root is None else _named_root(tree, root, sources), output)
+    prefix = _root(sources) if root is None else _named_root(tree, root, sources)
+    within = [source.base for source in sources if source.kind != "file"] + ([] if root is None else [prefix])
+    search = _Search(tree, prefix, output, None if follow_links else [tree.real(each) for each in within])
     files: list[InputFile] = []
     for source in sources:
         before, skipped = len(search.seen_files), len(search.skipped)
         files.extend(search.run(source))
         if len(search.seen_files) == before and not search.known_again:
             raise _error_of_no_files(source, [*search.skipped.values()][skipped:])
-    return FoundFiles(tuple(files), tuple(search.skipped.values()))
+    return FoundFiles(tuple(files), tuple(search.skipped.values()), tuple(search.followed.values()))
 
 
 def digest(place: Place) -> str:
@@ -147,10 +166,13 @@ def _named_root(tree: Tree, text: str, sources: Sequence[_Source]) -> str:
 class _Search:
     """One walk over all INPUTs; it remembers real paths, so links and overlaps give a file only once."""
 
-    def __init__(self, tree: Tree, root: str, output: Place | None) -> None:
+    def __init__(self, tree: Tree, root: str, output: Place | None, within: Sequence[str] | None) -> None:
         self._tree = tree
         self._prefix = os.path.join(root, "")
+        #: The real folders that links may lead to; `None`: any.
+        self._within = within
         self.skipped: dict[str, SkippedFile] = {}
+        self.followed: dict[str, FollowedLink] = {}
         self.seen_files: set[str] = set()
         self.known_again = False  # the last INPUT reached a file of an earlier INPUT
         self._seen_folders: set[str] = set()
@@ -164,12 +186,21 @@ class _Search:
                 raise InputError(
                     f"{path_text(source.text)}: {_unknown(source.base)}; batchscore reads {formats_text()}"
                 )
-            yield from self._file(source.base, self._tree.real(source.base))
+            yield from self._named(source, self._file)
         elif source.kind == "folder":
-            yield from self._walk(source.base, self._tree.real(source.base))
+            yield from self._named(source, self._walk)
         else:
             found = self._glob(source.base, self._tree.real(source.base), source.parts)
             yield from sorted(found, key=lambda file: os.fsencode(str(file.path)))
+
+    def _named(
+        self, source: _Source, search: Callable[[str, str], Iterator[InputFile]]
+    ) -> Iterator[InputFile]:
+        """Yield the files of a named path, which may be a link."""
+        real = self._tree.real(source.base)
+        entry = _WalkEntry("", source.base, real, folder=source.kind == "folder", link=False)
+        found = search(source.base, real)
+        return self._noted(entry, found) if self._tree.is_link(source.base) else found
 
     def _file(self, path: str, real: str) -> Iterator[InputFile]:
         kind = _suffix(path)
@@ -196,7 +227,15 @@ class _Search:
             yield from self._entry(entry)
 
     def _entry(self, entry: _WalkEntry) -> Iterator[InputFile]:
-        return self._walk(entry.path, entry.real) if entry.folder else self._file(entry.path, entry.real)
+        found = self._walk(entry.path, entry.real) if entry.folder else self._file(entry.path, entry.real)
+        return self._noted(entry, found) if entry.link else found
+
+    def _noted(self, entry: _WalkEntry, found: Iterator[InputFile]) -> Iterator[InputFile]:
+        """Yield the files behind a link, and note it with the first."""
+        for file in found:
+            name = self._name(entry.path) + ("/" if entry.folder else "")
+            self.followed.setdefault(name, FollowedLink(name, path_text(entry.real)))
+            yield file
 
     def _glob(self, path: str, real: str, patterns: tuple[str, ...]) -> Iterator[InputFile]:
         """Yield the matching files below `path`, and all files below a folder that matches completely."""
@@ -214,7 +253,8 @@ class _Search:
                 yield from self._entry(entry)
             elif entry.folder:
                 for rest in sorted(rests, key=len):
-                    yield from self._glob(entry.path, entry.real, rest)
+                    below = self._glob(entry.path, entry.real, rest)
+                    yield from self._noted(entry, below) if entry.link else below
 
     def _entries(self, folder: str, real: str, *, hidden: bool = False) -> list[_WalkEntry]:
         """Return a folder's entries without our own outputs, in the order of the files' names in records."""
@@ -251,10 +291,17 @@ class _Search:
             reason = "an output of batchscore"
         elif not folder and not entry.is_file():
             reason = "a link to a file that does not exist" if link else "not a regular file"
+        elif link and (folder or _suffix(entry.path) is not None) and not self._may_follow(real):
+            reason = f"a link out of the input; {setting_name('follow_links')} follows it"
         if reason is not None:
             self._skip(entry.path, reason, folder=folder)
             return None
-        return _WalkEntry(entry.name, entry.path, real, folder)
+        return _WalkEntry(entry.name, entry.path, real, folder, link)
+
+    def _may_follow(self, real: str) -> bool:
+        return self._within is None or any(
+            f"{real}/".startswith(os.path.join(folder, "")) for folder in self._within
+        )
 
     def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
         name = self._name(path) + ("/" if folder else "")
@@ -270,6 +317,7 @@ class _WalkEntry:
     path: str
     real: str
     folder: bool
+    link: bool
 
     def order(self) -> bytes:
         """Return the sort key: with the `/` of a folder, `a.csv` is before `a/b.csv`, as in full names."""

@@ -12,6 +12,7 @@ from batchscore.read.delimited import delimited_table
 from batchscore.read.document import json_table
 from batchscore.read.input_file import InputFile
 from batchscore.read.lines import json_lines_table, text_table
+from batchscore.read.options import ReadOptions
 from batchscore.rows import Table
 
 RowLayout: TypeAlias = Literal["lines", "records", "document", "footer"]
@@ -24,17 +25,21 @@ COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 class InputFormat:
     """How files with one suffix are read.
 
-    `reader` opens a file, given the size in bytes of the largest row. `layout` says how a plan may read a
+    `reader` opens a file with the options of reading. `layout` says how a plan may read a
     part of a file. "lines": every line is a row, so reading may begin at any line. "records": a row ends at a
     line end. "document": the file is one value. "footer": a footer says how many rows there are, and the file
     is read by rows and not by bytes. `compressible`: it may also be compressed (`COMPRESSIONS`).
     `same_columns`: all rows of a file have the same columns.
     """
 
-    reader: Callable[[InputFile, int], Table]
+    reader: Callable[[InputFile, ReadOptions], Table]
     layout: RowLayout
     compressible: bool
     same_columns: bool
+
+
+def _columnar(reader: Callable[[InputFile, int], Table]) -> Callable[[InputFile, ReadOptions], Table]:
+    return lambda file, options: reader(file, options.max_row_bytes)
 
 
 _CSV = InputFormat(partial(delimited_table, delimiter=","), "records", compressible=True, same_columns=True)
@@ -42,8 +47,8 @@ _TSV = InputFormat(partial(delimited_table, delimiter="\t"), "records", compress
 _JSON = InputFormat(json_table, "document", compressible=True, same_columns=False)
 _JSON_LINES = InputFormat(json_lines_table, "lines", compressible=True, same_columns=False)
 _TEXT = InputFormat(text_table, "lines", compressible=True, same_columns=True)
-_PARQUET = InputFormat(parquet_table, "footer", compressible=False, same_columns=True)
-_ARROW = InputFormat(arrow_table, "footer", compressible=False, same_columns=True)
+_PARQUET = InputFormat(_columnar(parquet_table), "footer", compressible=False, same_columns=True)
+_ARROW = InputFormat(_columnar(arrow_table), "footer", compressible=False, same_columns=True)
 
 #: The formats, in the order of messages.
 FORMATS: dict[str, InputFormat] = {

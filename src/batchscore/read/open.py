@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
+from batchscore.read.encoding import with_encoding
 from batchscore.read.formats import FORMATS
-from batchscore.read.input_file import InputFile
-from batchscore.read.lines import text_table
+from batchscore.read.input_file import UTF_8, InputFile
+from batchscore.read.options import ReadOptions
 from batchscore.rows import Table
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How files are read.
-
-    `txt`: a row of a txt file is one of its "lines", or the whole "document". `max_row_bytes`: a larger row
-    gets an error; it also bounds a reader's memory.
-    """
-
-    txt: str = "lines"
-    max_row_bytes: int = 16 * 2**20
 
 
 def open_table(file: InputFile, options: ReadOptions) -> Table:
@@ -28,6 +17,11 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     Raises `UnreadableFile` if nothing of it can be read. A table may be dropped unread: no file is open
     before the first row is read, and it is closed after the last, or when `rows` is closed.
     """
-    if file.suffix == ".txt":
-        return text_table(file, options.max_row_bytes, document=options.txt == "document")
-    return FORMATS[file.suffix].reader(file, options.max_row_bytes)
+    known = FORMATS[file.suffix]
+    if known.layout == "footer":
+        return known.reader(file, options)
+    file = with_encoding(file, options)
+    table = known.reader(file, options)
+    if file.encoding not in {None, UTF_8}:
+        table = replace(table, notes=(f"encoding {file.encoding}", *table.notes))
+    return table

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.settings.secrets import HIDDEN
 
 RETRY = "run the same command again to retry"
 
@@ -150,8 +151,11 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
 def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
     """Return the step that runs this command with these flags, or the same command again if it is unknown."""
     if command:
+        # A shown command has no secret.
+        hidden = f" (put the secret in the place of {HIDDEN})" if HIDDEN in " ".join(command) else ""
         return NextStep(
-            f"{purpose}, run", shlex.join([*command, *(each for each in flags if each not in command)])
+            f"{purpose}, run{hidden}",
+            shlex.join([*command, *(each for each in flags if each not in command)]),
         )
     more = f" with {' and '.join(flags)}" if flags else ""
     return NextStep(f"{purpose}, run the same command again{more}")

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 
 from batchscore.errors import ErrorCode
+from batchscore.report.words import finish_reason_text
 from batchscore.rows import Attempt, Event, FileFinished, FileOpened, RowsSettled
 
 
@@ -25,6 +26,7 @@ class Statistics:
     errors: Counter[str] = field(default_factory=Counter)
     known: int = 0
     finish_reasons: Counter[str] = field(default_factory=Counter)
+    without_text: int = 0
     requests: int = 0
     retried: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
@@ -73,7 +75,8 @@ class Tally(Statistics):
                     self.errors[code.value] += count
             # `Counter.update` would take as long as everything else here.
             for reason, count in event.finish_reasons.items():
-                self.finish_reasons[reason] += count
+                self.finish_reasons[finish_reason_text(reason)] += count
+            self.without_text += event.without_text
         elif isinstance(event, (FileOpened, FileFinished)):
             self.known += event.known - self.known_of.get(event.file, 0)
             self.known_of[event.file] = event.known

@@ -166,13 +166,13 @@ class Requester(Generic[T]):
         if isinstance(reply, Outcome):
             return self.judge_lost(request, deployment, flight.started, reply)
         if reply.status != 200:
-            outcome = classify(reply)
+            outcome = classify(reply, body)
             if outcome.action is not Action.KEEP:
                 return await self.judge_refusal(request, deployment, ticket, reply, outcome)
         try:
             answers = self.read(reply.body, rows, body)
         except InvalidReply as reason:
-            return await self.judge_unusable(request, deployment, ticket, reply, reason)
+            return await self.judge_unusable(request, deployment, ticket, reply, reason, body)
         budget.request_seconds += reply.seconds
         billed = self.tokens(answers)
         charged = billed[0] + request.extra_tokens if billed[0] else request.tokens
@@ -224,12 +224,18 @@ class Requester(Generic[T]):
         return Result(outcome)
 
     async def judge_unusable(
-        self, request: Request, deployment: Deployment, ticket: Ticket, reply: Reply, reason: InvalidReply
+        self,
+        request: Request,
+        deployment: Deployment,
+        ticket: Ticket,
+        reply: Reply,
+        reason: InvalidReply,
+        sent: bytes,
     ) -> Result[T]:
         """Judge a reply whose status promised answers; the status within its body is the real one."""
         if reason.status is not None:
             reply = replace(reply, status=reason.status)
-            return await self.judge_refusal(request, deployment, ticket, reply, classify(reply))
+            return await self.judge_refusal(request, deployment, ticket, reply, classify(reply, sent))
         outcome = unusable_outcome(reason, reply.body)
         self.report(
             request, deployment, reply, cause_of(outcome), self.unused_tokens(request, deployment, reply)
@@ -240,6 +246,8 @@ class Requester(Generic[T]):
 
     def unused_tokens(self, request: Request, deployment: Deployment, reply: Reply) -> tuple[int, int]:
         """Return the tokens that a reply without answers bills."""
+        if b'"usage"' not in reply.body:
+            return 0, 0
         return self.billed(reply.body, request.rows, request.body(deployment))
 
     async def judge_refusal(
@@ -364,7 +372,7 @@ class Requester(Generic[T]):
             self.read(reply.body, 1, body)
         except InvalidReply as reason:
             if reason.status is not None:
-                return classify(replace(reply, status=reason.status))
+                return classify(replace(reply, status=reason.status), body)
             return unusable_outcome(reason, reply.body)
         return ANSWERED
 

@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Any
 
 from batchscore.errors import ErrorCode, name_settings, setting_name
+from batchscore.request.service_codes import shown_detail
 from batchscore.request.too_long import fitting_part, is_too_long
 from batchscore.rows import InvalidReply, Reply, RowError, load_json
 
@@ -38,7 +39,8 @@ class Action(Enum):
 class Outcome:
     """An action, and the error that a row gets if no retry helps.
 
-    `reason` is the message if the run stops; `detail` distinguishes one 400 from another; `fitting` is the
+    `reason` is the message if the run stops; `detail` distinguishes one 400 from another, and is not shown,
+    since it may hold a word of the service; `fitting` is the
     part of a too long request that would fit, if the service said so. `needs_action`: waiting does not help.
     """
 
@@ -120,22 +122,22 @@ _CODES_OF_REFUSALS = {402: ErrorCode.RATE_LIMITED, 407: ErrorCode.CONNECTION_ERR
 SAFE_NAME = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
 
 
-def classify(reply: Reply) -> Outcome:
-    """Return what a reply means. A 200 is `ANSWERED` until its body proves otherwise."""
+def classify(reply: Reply, sent: bytes = b"") -> Outcome:
+    """Return what a reply to the body `sent` means. A 200 is `ANSWERED` until its body proves otherwise."""
     status = reply.status
     if 200 <= status < 300:
         return ANSWERED
     body = error_body(reply.body)
     code = safe_name(body.get("code")) or safe_name(body.get("type"))
     param = safe_name(body.get("param"))
-    detail = " ".join(part for part in (code, f"parameter {param}" if param else "") if part)
+    detail = shown_detail(code, param, sent)
     # llama.cpp and Ollama say "too long" with 500.
     if (
         status in CONTENT_STATUSES
         or (status == 403 and code in CONTENT_CODES)
         or (status == 500 and is_too_long(message_in(body)))
     ):
-        return content_outcome(body, status, code, param, detail)
+        return content_outcome(body, status, (code, param), detail)
     kind = 300 if status < 400 else 402 if status == 429 and code in EXHAUSTED_CODES else status
     refusal = REFUSALS_OF_ALL.get(kind)
     if refusal is not None:
@@ -147,8 +149,12 @@ def classify(reply: Reply) -> Outcome:
     return Outcome(Action.RETRY, failure, error_text(failure, status, detail), status)
 
 
-def content_outcome(body: dict[str, Any], status: int, code: str, param: str, detail: str) -> Outcome:
-    """Return what a 400-like status means: this content, or a parameter that fails every row."""
+def content_outcome(body: dict[str, Any], status: int, words: tuple[str, str], detail: str) -> Outcome:
+    """Return what a 400-like status means: this content, or a parameter that fails every row.
+
+    `words` are the service's code and parameter, which are compared; `detail` is what is shown of them.
+    """
+    code, param = words
     inner = body.get("innererror")
     inner_code = safe_name(inner.get("code")) if isinstance(inner, dict) else ""
     invalid = ErrorCode.INVALID_REQUEST
@@ -161,7 +167,8 @@ def content_outcome(body: dict[str, Any], status: int, code: str, param: str, de
     if cause is not None:
         fitting = fitting_part(body, message)
         return Outcome(Action.SPLIT, cause, ERROR_TEXTS[cause], status, cause.value, fitting)
-    return Outcome(Action.SPLIT, invalid, error_text(invalid, status, detail), status, detail or str(status))
+    kind = " ".join(word for word in words if word) or str(status)
+    return Outcome(Action.SPLIT, invalid, error_text(invalid, status, detail), status, kind)
 
 
 def failure_outcome(
@@ -181,7 +188,7 @@ def unusable_outcome(reason: InvalidReply, body: bytes) -> Outcome:
     detail = str(reason)
     if reason.is_error:
         fields = error_body(body)
-        code = safe_name(fields.get("code")) or safe_name(fields.get("type"))
+        code = shown_detail(safe_name(fields.get("code")) or safe_name(fields.get("type")), "", b"")
         detail += f" ({code})" if code else ""
     return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
 

@@ -29,7 +29,7 @@ from batchscore.report.timeline import Timeline
 from batchscore.report.words import json_safe
 from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
-from batchscore.settings.secrets import without_secrets
+from batchscore.settings.secrets import mask_text, shown_settings
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.version import VERSION
@@ -37,7 +37,10 @@ from batchscore.version import VERSION
 #: What is recorded of each file, and of this run alone.
 COST_FIELDS = ("attempts", "tokens_billed", "tokens_kept")
 FILE_FIELDS = ("file", "state", "complete", "rows", "ok", "errors", "empty", *COST_FIELDS)
-RUN_FIELDS = ("ok", "errors", "finish_reasons", "requests", "retried", "prompt_tokens", "completion_tokens")
+RUN_FIELDS = (
+    *("ok", "errors", "finish_reasons", "without_text", "requests", "retried"),
+    *("prompt_tokens", "completion_tokens"),
+)
 
 #: Runs of this process so far; runs that begin within the same second must not share a name.
 _runs = count(1)
@@ -69,7 +72,6 @@ def write_record(
 ) -> None:
     """Write the run's record; `command` is kept so that the run can be resumed."""
     settings = {each.name: getattr(result.settings, each.name) for each in fields(result.settings)}
-    settings["param"] = without_secrets(settings["param"])
     called = [
         {"name": each.name, "url": each.target.url, "auth": each.target.auth, "from": each.target.sources}
         | {"rpm": each.rpm, "tpm": each.tpm}
@@ -85,8 +87,8 @@ def write_record(
         "host": platform.node() or "host",
         "command": command,
         "exit_code": int(result.exit_code),
-        "reason": outcome.reason and name_settings(outcome.reason),
-        "settings": settings,
+        "reason": outcome.reason and mask_text(name_settings(outcome.reason)),
+        "settings": shown_settings(settings),
         "endpoints": called,
         "rows": outcome.rows,
         "ok": outcome.ok,
@@ -104,7 +106,11 @@ def write_record(
             | ({"problem": name_settings(file.problem)} if file.problem else {})
             for file in outcome.files
         ],
-        "skipped": [{"name": each.name, "reason": each.reason} for each in result.survey.skipped],
+        "skipped": [
+            {"name": each.name, "reason": name_settings(each.reason)} for each in result.survey.skipped
+        ],
+        "links_followed": [asdict(each) for each in result.survey.followed],
+        "read_as": [{"files": name, "how": name_settings(text)} for text, name in result.survey.said],
         "repeated_ids": outcome.repeated_ids,
         "versions": versions(),
         # Hundreds of figures on one line.

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from batchscore.endpoint.destination import destination_text
 from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
@@ -68,14 +69,19 @@ def score_files(
     listen: Listen,
     named: Mapping[str, str] | None = None,
     command: str = "",
+    warnings: Sequence[str] = (),
 ) -> RunResult:
     """Score files and return how the run ended; `command` is recorded so that the run can be resumed.
 
-    `named` says which variable or file gave a setting its value. Raises a `BatchscoreError` for what is wrong
-    before the first request; an error that ends the run later is in the outcome. On the main thread the first
-    SIGINT or SIGTERM stops the run gracefully, the second one at once (`KeyboardInterrupt`).
+    `named` says which variable or file gave a setting its value. The first notice says where requests go; the
+    `warnings` follow. Raises a `BatchscoreError` for what is wrong before the first request; an error that
+    ends the run later is in the outcome. On the main thread the first SIGINT or SIGTERM stops the run
+    gracefully, the second one at once (`KeyboardInterrupt`).
     """
     run = prepare(settings, inputs, environ=environ, listen=listen, named=named)
+    listen(Notice(destination_text(run.endpoints, (named or {}).get("config"))))
+    for text in warnings:
+        listen(Notice(text))
     with tracked(settings, environ, listen, run.name) as tracking:
         run.listen = tracking.listener
         with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:

@@ -45,6 +45,7 @@ class PromptSettings:
     text_field: str | None
     id: str | None
     keep: tuple[str, ...]
+    drop_last_assistant: bool | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +95,7 @@ class RecordSettings(PromptSettings):
     api_params: Mapping[str, Any]
     on_long_input: str
     txt: str
+    reading: Mapping[str, Any]
     usage: bool
     raw: bool
     format: str

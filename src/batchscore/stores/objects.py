@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from batchscore.errors import SettingsError
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_store_errors
+from batchscore.stores.links import refuse_link
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -334,6 +335,13 @@ class StoredStream(io.RawIOBase):
             super().close()
             self._thread.shutdown(cancel_futures=True)
             self._file.close()
+
+
+def open_arrow_part(place: Place) -> Any:
+    """Open a file of ours for pyarrow; raises `OSError`, also if it is a link that somebody planted."""
+    if not isinstance(place, StoredPath):
+        refuse_link(place)
+    return open_arrow_file(place)
 
 
 def open_arrow_file(place: Place, *, mapped: bool = False) -> Any:

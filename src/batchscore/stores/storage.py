@@ -10,10 +10,8 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -26,14 +24,10 @@ from batchscore.errors import BrokenInvariant
 from batchscore.stores import objects
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
-
-#: The prefix of files that are being written.
-TEMPORARY = ".batchscore-"
+from batchscore.stores.half_written import open_temporary
+from batchscore.stores.links import open_own, refuse_link
 
 _READ_BYTES = 1 << 20
-
-#: After this time a half-written file is abandoned, even in a folder that other runs share.
-STALE_SECONDS = 3600.0
 
 #: Errors of a file system that cannot rename, and the devices that gave one: files are written in place.
 _NO_RENAME = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
@@ -125,12 +119,11 @@ def replace_file(path: Place) -> Iterator[Sink]:
         return
     with explain_errors(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A short name: the real one may already be as long as the system allows.
-        temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
         if is_in_place(path.parent):
-            temporary = path
-        how = os.O_TRUNC if temporary is path else os.O_EXCL
-        descriptor = _open_to_write(temporary, how)
+            temporary, held = path, -1
+            descriptor = _open_to_write(path, os.O_TRUNC)
+        else:
+            temporary, descriptor, held = open_temporary(path.parent)
     sink = Sink(descriptor, path)
     try:
         yield sink
@@ -144,10 +137,13 @@ def replace_file(path: Place) -> Iterator[Sink]:
         with suppress(OSError):
             temporary.unlink()
         raise
+    finally:
+        if held >= 0:
+            os.close(held)
 
 
 def _open_to_write(path: Path, how: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | how, 0o666)
+    return open_own(path, os.O_WRONLY | os.O_CREAT | how)
 
 
 def is_in_place(folder: Path) -> bool:
@@ -199,21 +195,6 @@ def write_whole(path: Place, data: bytes | Iterable[bytes | memoryview]) -> Writ
         for chunk in (data,) if isinstance(data, bytes) else data:
             sink.write(chunk)
     return sink.result()
-
-
-def sweep(folder: Place, *, older_seconds: float = 0.0) -> None:
-    """Remove the half-written files of killed processes.
-
-    The owner of a folder's lock removes all of them; in a shared folder pass `older_seconds`, by the file
-    system's times, because others may be writing.
-    """
-    if isinstance(folder, StoredPath):
-        return  # a store has no half-written files
-    with suppress(OSError):
-        for path in folder.glob(f"{TEMPORARY}*"):
-            with suppress(OSError):
-                if not older_seconds or time.time() - path.stat().st_mtime > older_seconds:
-                    path.unlink()
 
 
 def remove(path: Place) -> bool:
@@ -272,7 +253,9 @@ def sizes(folder: Place) -> dict[str, int]:
             return {entry.name: entry.size for entry in objects.list_entries(folder) if entry.is_file()}
         try:
             with os.scandir(folder) as scan:
-                return {entry.name: entry.stat().st_size for entry in scan if entry.is_file()}
+                # A link is no file of ours.
+                found = (entry for entry in scan if entry.is_file(follow_symlinks=False))
+                return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in found}
         except FileNotFoundError:
             return {}
 
@@ -283,8 +266,10 @@ def open_raw(path: Place) -> io.RawIOBase:
 
 
 def open_file(path: Place) -> BinaryIO:
-    """Open a file to read it from start to end; failures are an `OSError`."""
-    return io.BufferedReader(open_raw(path), _READ_BYTES)
+    """Open a file of ours to read it from start to end; failures are an `OSError`."""
+    if isinstance(path, StoredPath):
+        return io.BufferedReader(open_raw(path), _READ_BYTES)
+    return open(path, "rb", buffering=_READ_BYTES, opener=open_own)
 
 
 def chunks(path: Place) -> Iterator[bytes]:
@@ -306,6 +291,8 @@ def digest_of(path: Place) -> str:
 def digest_file(path: Place) -> str:
     """Return the digest of a file of ours; raises `OutputError`."""
     with explain_errors(path, "read"):
+        if isinstance(path, Path):
+            refuse_link(path)
         return digest_of(path)
 
 
@@ -329,26 +316,3 @@ def unwritten(pieces: list[bytes], written: int) -> list[bytes]:
             return [piece[written:], *pieces[place + 1 :]]
         written -= len(piece)
     return []
-
-
-def own_folder() -> Path:
-    """Return this user's folder in the temporary folder, and create it if needed.
-
-    Raises `OSError` if there is no temporary folder, or if another user owns a folder of that name: files
-    that others can exchange must not be trusted.
-    """
-    user = os.getuid() if hasattr(os, "getuid") else None
-    folder = Path(tempfile.gettempdir()) / f"batchscore-{'user' if user is None else user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if user is not None and (found.st_uid != user or not folder.is_dir() or folder.is_symlink()):
-        raise PermissionError(13, "another user owns this folder", str(folder))
-    return folder
-
-
-def boot_id() -> str:
-    """Return the id that the system gave to its latest start; empty if it gives none (only Linux does)."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""

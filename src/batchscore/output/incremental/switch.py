@@ -33,7 +33,7 @@ from batchscore.output.manifest import (
     visible_names,
     write_manifest,
 )
-from batchscore.stores import storage
+from batchscore.stores import half_written, storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
 
@@ -173,10 +173,10 @@ def copy_part(source: Layout, target: Layout, file: str, commit: Commit) -> None
 def link_or_copy(source: Place, target: Place) -> None:
     """Give a file a second name, atomically; the first stays until all is done."""
     if isinstance(source, Path) and isinstance(target, Path):
-        temporary = target.parent / f"{storage.TEMPORARY}{secrets.token_hex(8)}.tmp"
+        temporary = target.parent / f"{half_written.TEMPORARY}{secrets.token_hex(8)}.tmp"
         with suppress(OSError):
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(source, temporary)
+            os.link(source, temporary, follow_symlinks=False)
             temporary.replace(target)
             # If both names are one file already, nothing was replaced.
             temporary.unlink(missing_ok=True)
@@ -213,7 +213,7 @@ def write_changes(layout: Layout, run: str) -> Counter[str]:
         carry_out(layout, stem, decision)
     counts: Counter[str] = Counter()
     target = changes_file(layout, run)
-    storage.sweep(target.parent)
+    half_written.sweep(target.parent)
     if not storage.exists(target):
         lines = combine_changes(pieces, ((layout, manifest) for manifest in read_manifests(layout)))
         storage.write_whole(target, count_changes(lines, counts))

@@ -57,13 +57,13 @@ class RecordSchema:
         object.__setattr__(self, "row_fields", names)
         keep = self.keep or ()
         for position, name in enumerate(keep):
-            if name in self.own_names:
+            if name.lower() in self.own_names:  # DuckDB and others do not distinguish capitals
                 instead = f"; use {setting_name('id')} for it" if name == "id" else ""
                 raise UsageError(
                     f"{setting_name('keep')} cannot name {name!r}, because records have a field of that name"
                     f"{instead}"
                 )
-            if name in keep[:position]:
+            if name.lower() in [other.lower() for other in keep[:position]]:
                 raise UsageError(f"{setting_name('keep')} names {name!r} twice")
 
     @property
@@ -85,9 +85,9 @@ def first_record(part: Place) -> Mapping[str, Any]:
         if part.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq  # noqa: PLC0415 - takes 0.1 s that JSON Lines does not need
 
-            from batchscore.stores.objects import open_arrow_file  # noqa: PLC0415
+            from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
 
-            with pq.ParquetFile(open_arrow_file(part)) as file:
+            with pq.ParquetFile(open_arrow_part(part)) as file:
                 record: Any = next(file.iter_batches(batch_size=1)).to_pylist()[0]
         else:
             with storage.open_file(part) as lines:

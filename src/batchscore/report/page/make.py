@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from batchscore.errors import BatchscoreError, InputError
 from batchscore.output.find import output_folder, tasks_in
 from batchscore.output.layout import Layout
+from batchscore.output.links import refuse_links
 from batchscore.output.manifest import (
     NOT_A_MANIFEST,
     Manifest,
@@ -64,6 +65,7 @@ def write_report(
     Raises `InputError` if there is no output, `OutputError` if it cannot be read or written.
     """
     folder = folder_of(named)
+    refuse_links(folder)
     place = folder / NAME
     storage.write_whole(place, page(gather(folder, shown or str(named), task, effort)))
     return place

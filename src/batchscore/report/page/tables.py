@@ -24,6 +24,7 @@ from batchscore.report.words import (
     money_text,
     percent_text,
 )
+from batchscore.settings.secrets import shown_settings
 
 MOST_FILES = 200
 MOST_RUNS = 100
@@ -168,7 +169,7 @@ def settings(task: TaskData) -> Html:
     run = task.runs[-1]
     values = [
         (code_text(key), setting_value(value, UNITS.get(key, "")))
-        for key, value in run.settings.items()
+        for key, value in shown_settings(run.settings).items()
         if value not in (None, "", [], {}, False)
     ]
     endpoints = [

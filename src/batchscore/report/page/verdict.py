@@ -16,6 +16,7 @@ from batchscore.report.page.runs import mapping
 from batchscore.report.page.time_axis import TimeAxis
 from batchscore.report.words import count_text, percent_text
 from batchscore.rows import FileTotals
+from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import is_uri
 
 
@@ -102,7 +103,7 @@ def scored_text(rows: FileTotals) -> str:
 def words_of(command: object) -> list[str]:
     """Return the words of a recorded command; none if it is damaged."""
     try:
-        return shlex.split(command) if isinstance(command, str) else []
+        return shown_words(shlex.split(command)) if isinstance(command, str) else []
     except ValueError:
         return []
 
