@@ -90,6 +90,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "errors": "Rows with an error record.",
             "not_reached": "Rows read that have no record yet.",
             "dimensions": "The length of all vectors; null for texts.",
+            "simulated": "True if the simulator answered. Missing if that is not known.",
             "reported": "With `--incremental`: whether `changes/` covers these records: `yes`, `no`, or "
             "`off` if a run without `--incremental` has changed them since.",
             "input": "A checksum of the input file.",

@@ -140,7 +140,7 @@ def test_an_invalid_vector_costs_no_other_row(embedding: Any, right: Any) -> Non
     reader = ReplyReader(EMBEDDINGS, dimensions=1)
     data = [item(0, right), item(1, embedding), item(2, right)]
     answers = reader.read(orjson.dumps({"data": data}), 3)
-    assert answers.errors == 1
+    assert not answers.complete
     first, wrong, last = answers.scores
     assert isinstance(wrong, RowError)
     assert "a vector" in wrong.message
@@ -293,7 +293,7 @@ def test_one_broken_off_answer_of_several_is_a_failure_too() -> None:
 def test_a_blocked_prompt_without_choices_is_an_error_of_its_row(reply: dict[str, Any]) -> None:
     answers = ReplyReader(CHAT).read(orjson.dumps(reply), 1)
     assert isinstance(answers.scores[0], RowError)
-    assert (answers.scores[0].code, answers.errors) == (ErrorCode.CONTENT_FILTER, 1)
+    assert (answers.scores[0].code, answers.complete) == (ErrorCode.CONTENT_FILTER, False)
 
 
 @pytest.mark.parametrize("choices", [[], None])

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -88,6 +92,9 @@ CASES = {
     "a null among n answers": (
         "prompts/test_reply_rehearsals.py::test_answers_without_text_are_counted_and_resumed",
     ),
+    "the simulator behind an endpoint": (
+        "prompts/test_reply_rehearsals.py::test_answers_of_the_simulator_never_mix_with_others",
+    ),
     "references in a schema, and forbidden parameters": (
         "simulator/test_simulator_generation.py::test_references_of_a_schema_are_followed",
         "simulator/test_simulator_generation.py::test_a_wrong_parameter_is_refused_with_its_code",
@@ -98,7 +105,7 @@ CASES = {
 @pytest.fixture(autouse=True)
 def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
+    monkeypatch.setenv("BATCHSCORE_API_KEY", simulator.key)
 
 
 def scored(rows: list[str], **settings: Any) -> list[Scored]:
@@ -155,14 +162,8 @@ def test_a_row_without_a_vector_costs_no_other_row(deployment: Deployment) -> No
             {"dimensions": 8},
             "vectors of 8 numbers were requested, and the service sends 16",
         ),
-        ("token_vectors", {}, "list of vectors"),
-        ("index_from_one", {}, "index numbers"),
-        ("index_as_text", {}, "index numbers"),
         ("html", {}, "an HTML page"),
-        ("event_stream", {}, "an event stream"),
-        ("error_as_text", {}, "an error with status 200"),
         ("one_choice", {"task": "chat", "param": {"n": 3}}, "1 of 3 answers"),
-        ("content_as_object", {"task": "chat"}, "not text"),
         ("chat_choices", {"task": "completions"}, "no text"),
     ],
 )
@@ -288,3 +289,63 @@ def test_a_long_row_is_truncated_whatever_the_service_says(deployment: Deploymen
     assert failed.error is not None
     assert failed.error.code is ErrorCode.INPUT_TOO_LONG
     assert failed.error.attempts == 1
+
+
+# --- the simulator and others
+
+
+class Relay(BaseHTTPRequestHandler):
+    """A service that is not the simulator: it lacks its header."""
+
+    simulator = ""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {"Authorization": self.headers["Authorization"] or "", "Content-Type": "application/json"}
+        with urlopen(Request(self.simulator + self.path, body, headers)) as reply:
+            answer = reply.read()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that it overrides
+        pass
+
+
+@pytest.fixture
+def another_service(simulator: Running) -> Iterator[str]:
+    handler = type("OfThisTest", (Relay,), {"simulator": simulator.endpoint})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        pytest.param({"incremental": True}, marks=pytest.mark.slow),
+        pytest.param({"shared_output": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_answers_of_the_simulator_never_mix_with_others(
+    simulator: Running, another_service: str, deployment: Deployment, *, is_first: bool, more: Any
+) -> None:
+    services = [f"{simulator.endpoint}/v1", another_service]
+    first, other = services if is_first else services[::-1]
+    fixed: Any = {"output": "out", "task": "embeddings", "model": deployment.name, "batch_size": 1, **more}
+    Path("in.txt").write_text("one\n")
+    assert score_files("in.txt", endpoint=first, **fixed).exit_code == 0
+    before = sorted(path.read_bytes() for path in Path("out/embeddings").iterdir())
+    Path("more.txt").write_text("two\n")
+    refused = score_files(["in.txt", "more.txt"], endpoint=other, **fixed)
+    assert refused.exit_code == 1
+    assert re.search("of (the simulator|a service), and (the simulator|another service)", str(refused.reason))
+    assert sorted(path.read_bytes() for path in Path("out/embeddings").iterdir()) == before
+    assert score_files(["in.txt", "more.txt"], endpoint=first, **fixed).ok == 2
+    if not more.get("shared_output"):
+        assert score_files(["in.txt", "more.txt"], endpoint=other, overwrite=True, **fixed).ok == 2

@@ -293,7 +293,7 @@ class Engine:
             size = sum([len(prompt.body) for prompt in prompts])
             self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
             self.clear_suspects()
-            if answers.errors:
+            if not answers.complete:
                 return await self.settle_partly(prompts, answers.scores, request.budget)
             self.give(prompts, answers.scores)
             return True

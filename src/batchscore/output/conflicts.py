@@ -49,6 +49,16 @@ def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
     raise OutputError(f"{layout.root} holds {layout.task} of another run ({changes}). {advice}")
 
 
+def error_of_simulator(spec: OutputSpec, *, simulated: bool) -> OutputError:
+    """Return the error of a service that is the simulator, or is not, unlike the one that answered before."""
+    layout = spec.layout
+    before, now = ("a service", "the simulator") if simulated else ("the simulator", "another service")
+    return OutputError(
+        f"{layout.root} holds {layout.task} of {before}, and {now} answers this run. Choose another folder, "
+        f"or {OVERWRITE}."
+    )
+
+
 def shorten(value: Any) -> str:
     """Return a setting's value for a message, cut if it is long."""
     text = "not set" if value is None else repr(value)

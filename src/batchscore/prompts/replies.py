@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from batchscore.errors import ErrorCode, setting_name
 from batchscore.prompts.usage import TokenCounts, token_counts
 from batchscore.prompts.vectors import decode_vectors, in_input_order
@@ -65,12 +67,16 @@ IMPOSSIBLE_COUNTS = (
 
 @dataclass(slots=True)
 class ReplyScores:
-    """The results of one reply, and its token counts. `errors` counts the rows that got none."""
+    """The results of one reply, and its token counts."""
 
     scores: list[Score | RowError]
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    errors: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has a score."""
+        return RowError not in set(map(type, self.scores))
 
 
 @dataclass(slots=True)
@@ -108,7 +114,6 @@ class ReplyReader:
         if not isinstance(reply, dict):
             raise InvalidReply("the reply is not a JSON object")
         scores = self.vectors(reply, rows) if self.task.answer == "vector" else [self.texts(reply)]
-        errors = len(scores) - sum([type(score) is Score for score in scores])
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         counts = self.counts(usage, rows, sent)
@@ -119,7 +124,7 @@ class ReplyReader:
                 replace(each, usage=usage_shown, raw=raw) if isinstance(each, Score) else each
                 for each in scores
             ]
-        return ReplyScores(scores, counts.prompt, counts.answer, errors)
+        return ReplyScores(scores, counts.prompt, counts.answer)
 
     def billed(self, body: bytes, rows: int, sent: bytes) -> tuple[int, int]:
         """Return the prompt and answer tokens that an unused reply reports; 0 if it reports none."""
@@ -146,13 +151,15 @@ class ReplyReader:
             raise InvalidReply(f"the reply has {len(data)} vectors for {rows} inputs")
         embeddings = [item.get("embedding", ()) for item in in_input_order(data)]
         vectors = decode_vectors(embeddings, self.dimensions)
-        length = next(vector.size for vector in vectors if not isinstance(vector, InvalidReply))
+        length: int = next(vector.size for vector in vectors if not isinstance(vector, InvalidReply))
         if self.asked_dimensions not in {None, length}:
             raise InvalidReply(
                 f"vectors of {self.asked_dimensions} numbers were requested, and the service sends {length}; "
                 f"leave out {setting_name('dimensions')}"
             )
         self.dimensions = length
+        if isinstance(vectors, np.ndarray):
+            return [Score(vector) for vector in vectors]
         return [
             RowError(vector.code, f"The service's reply could not be used: {vector}.")
             if isinstance(vector, InvalidReply)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchscore.task import Task
 
@@ -33,8 +32,7 @@ ANSWER_NAMES = ("completion_tokens", "output_tokens")
 TOTAL_NAMES = ("total_tokens",)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCounts:
+class TokenCounts(NamedTuple):
     """The tokens of one reply, 0 if unknown; `false_names` are the fields whose counts are impossible."""
 
     prompt: int = 0
@@ -45,6 +43,17 @@ class TokenCounts:
 def token_counts(usage: Mapping[str, Any], task: Task, answers: int, rows: int, sent: bytes) -> TokenCounts:
     """Return the counts in the `usage` of a reply to `sent`, with `answers` per row."""
     most_prompt = len(sent) + ADDED_TOKENS[task.answer] * rows
+    prompt, answer, total = (
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens", 0),
+        usage.get("total_tokens", 0),
+    )
+    if type(prompt) is type(answer) is type(total) is int and (  # as nearly all are
+        0 < prompt <= most_prompt
+        and 0 <= answer <= MOST_TOKENS_OF_AN_ANSWER
+        and 0 <= total <= prompt + answer
+    ):
+        return TokenCounts(prompt, answer)
     if any(count_in(usage, (name,)) > most_prompt for name in PROMPT_NAMES + TOTAL_NAMES):
         most_prompt = MOST_PROMPT_TOKENS if OTHER_CONTENT.search(sent) else most_prompt
     most_answer = MOST_TOKENS_OF_AN_ANSWER * answers * rows

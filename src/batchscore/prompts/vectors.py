@@ -18,7 +18,7 @@ from batchscore.rows import InvalidReply
 Block: TypeAlias = "npt.NDArray[np.float32]"
 
 
-def in_input_order(data: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def in_input_order(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the items of `data` in the order of the inputs, by `index`; raises `InvalidReply`.
 
     Official clients take the order of the list. Gateways leave `index` out, or only 0 (protobuf omits zeros),
@@ -26,11 +26,12 @@ def in_input_order(data: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     numbers = [item.get("index") for item in data]
     expected = list(range(len(data)))
-    given = [number for number in numbers if number is not None]
-    # `type`, since a boolean is an integer in Python, and 1.0 equals 1.
-    if all(type(number) is int for number in given):
-        if numbers == expected:
-            return list(data)
+    # The types, since a boolean is an integer in Python, and 1.0 equals 1.
+    types = set(map(type, numbers))
+    if numbers == expected and types == {int}:
+        return data
+    if types <= {int, type(None)}:
+        given = [number for number in numbers if number is not None]
         missing = list(set(expected).difference(given))
         # True only if no number is out of range, nor there twice.
         if len(missing) == len(data) - len(given) <= 1:
@@ -38,15 +39,15 @@ def in_input_order(data: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             by_place = dict(zip(places, data, strict=True))
             return [by_place[place] for place in expected]
         if all(number is None or number == place for place, number in enumerate(numbers)):
-            return list(data)
+            return data
         # The same vector again and again would rather be one item sent several times.
         vectors = [item.get("embedding") for item in data]
         if len(given) == len(data) and not any(given) and any(vector != vectors[0] for vector in vectors):
-            return list(data)
+            return data
     raise InvalidReply("the reply's index numbers do not match the inputs")
 
 
-def decode_vectors(embeddings: Sequence[Any], dimensions: int | None) -> list[Block | InvalidReply]:
+def decode_vectors(embeddings: Sequence[Any], dimensions: int | None) -> Block | list[Block | InvalidReply]:
     """Return vectors of any encoding, each `(dimensions,)` float32 and finite, or what is wrong with one.
 
     They are the rows of one array, which is checked in one call: single checks would double the time. Raises
@@ -54,7 +55,7 @@ def decode_vectors(embeddings: Sequence[Any], dimensions: int | None) -> list[Bl
     """
     block = decode_together(embeddings)
     if block is not None and dimensions in {None, block.shape[1]} and np.isfinite(block).all():
-        return list(block)
+        return block
     found = [decode_vector(embedding) for embedding in embeddings]
     lengths = {vector.size for vector in found if not isinstance(vector, InvalidReply)}
     wanted = dimensions or max(lengths, default=0)
@@ -102,7 +103,7 @@ def decode_together(embeddings: Sequence[Any]) -> Block | None:
 
 def decode_vector(embedding: Any) -> Block | InvalidReply:
     """Return one vector from base64 or from JSON numbers, or what is wrong with it."""
-    wrong = InvalidReply("a vector is neither base64 nor numbers")
+    wrong = "a vector is neither base64 nor numbers"
     if isinstance(embedding, list) and embedding and all(isinstance(part, list) for part in embedding):
         text = "a vector is a list of vectors, perhaps one for each token; the service must pool them"
         return InvalidReply(text)
@@ -112,10 +113,10 @@ def decode_vector(embedding: Any) -> Block | InvalidReply:
             np.frombuffer(b64decode(embedding, validate=True), "<f4") if is_text else np.asarray(embedding)
         )
     except (ValueError, TypeError):
-        return wrong
+        return InvalidReply(wrong)
     if not vector.size:
         return InvalidReply("a vector is empty")
     if vector.dtype.kind not in "iuf" or vector.ndim != 1:
-        return wrong
+        return InvalidReply(wrong)
     with np.errstate(over="ignore"):  # a number that is too large becomes infinite, and the caller refuses it
         return vector.astype(np.float32, copy=False)

@@ -42,6 +42,9 @@ LONGEST_PAUSE_SECONDS = 600.0
 #: random.
 CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 
+#: The header of the simulator's replies.
+SIMULATED = "x-simulator"
+
 #: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
 
@@ -135,7 +138,8 @@ class Requester(Generic[T]):
     `read` turns a 200 into answers, given the number of rows and the bytes sent, or raises `InvalidReply`;
     `tokens` gives the billed tokens of answers, `billed` those of any other reply; `most_bytes` bounds the
     size of a reply to this many rows; `probe_body` gives a request of our own; `listen` receives every
-    attempt. If `stop` is set, a cancelled request is not counted as a timeout.
+    attempt. If `stop` is set, a cancelled request is not counted as a timeout. `note_service` is told with
+    the first answer whether the simulator gave it, and may raise.
     """
 
     deployments: DeploymentPool
@@ -148,6 +152,8 @@ class Requester(Generic[T]):
     listen: Callable[[Attempt], None]
     clock: Clock
     billed: Callable[[bytes, int, bytes], tuple[int, int]] = lambda *_: (0, 0)
+    note_service: Callable[[bool], None] = lambda _: None
+    simulated: bool | None = None
     probing: dict[Deployment, asyncio.Task[Outcome]] = field(default_factory=dict)
     closed: bool = False
 
@@ -172,7 +178,10 @@ class Requester(Generic[T]):
         try:
             answers = self.read(reply.body, rows, body)
         except InvalidReply as reason:
-            return await self.judge_unusable(request, deployment, ticket, reply, reason, body)
+            return await self.judge_unusable(request, deployment, ticket, reply, reason)
+        if (simulated := SIMULATED in reply.headers) is not self.simulated:
+            self.note_service(simulated)
+            self.simulated = simulated
         budget.request_seconds += reply.seconds
         billed = self.tokens(answers)
         charged = billed[0] + request.extra_tokens if billed[0] else request.tokens
@@ -185,10 +194,18 @@ class Requester(Generic[T]):
         return Result(ANSWERED, answers)
 
     def report(
-        self, request: Request, deployment: Deployment, reply: Reply, cause: str, billed: tuple[int, int]
+        self,
+        request: Request,
+        deployment: Deployment,
+        reply: Reply,
+        cause: str,
+        billed: tuple[int, int] | None = None,
     ) -> None:
-        """Report an attempt that got a reply to the listener."""
+        """Report an attempt that got a reply to the listener; `billed` is read from it if it is not given."""
         rows, prompts, name = request.rows, request.prompts, deployment.name
+        if billed is None:
+            is_billed = b'"usage"' in reply.body
+            billed = self.billed(reply.body, rows, request.body(deployment)) if is_billed else (0, 0)
         self.listen(Attempt(rows, reply.status, reply.seconds, cause, *billed, prompts, name))
 
     async def exchange(
@@ -224,39 +241,23 @@ class Requester(Generic[T]):
         return Result(outcome)
 
     async def judge_unusable(
-        self,
-        request: Request,
-        deployment: Deployment,
-        ticket: Ticket,
-        reply: Reply,
-        reason: InvalidReply,
-        sent: bytes,
+        self, request: Request, deployment: Deployment, ticket: Ticket, reply: Reply, reason: InvalidReply
     ) -> Result[T]:
         """Judge a reply whose status promised answers; the status within its body is the real one."""
+        outcome = unusable_outcome(reason, reply, request.body(deployment))
         if reason.status is not None:
             reply = replace(reply, status=reason.status)
-            return await self.judge_refusal(request, deployment, ticket, reply, classify(reply, sent))
-        outcome = unusable_outcome(reason, reply.body)
-        self.report(
-            request, deployment, reply, cause_of(outcome), self.unused_tokens(request, deployment, reply)
-        )
+            return await self.judge_refusal(request, deployment, ticket, reply, outcome)
+        self.report(request, deployment, reply, cause_of(outcome))
         request.budget.note_failure(self.clock.monotonic(), reply.seconds, unusable=reason)
         self.note_failure(deployment, outcome)
         return Result(outcome)
-
-    def unused_tokens(self, request: Request, deployment: Deployment, reply: Reply) -> tuple[int, int]:
-        """Return the tokens that a reply without answers bills."""
-        if b'"usage"' not in reply.body:
-            return 0, 0
-        return self.billed(reply.body, request.rows, request.body(deployment))
 
     async def judge_refusal(
         self, request: Request, deployment: Deployment, ticket: Ticket, reply: Reply, outcome: Outcome
     ) -> Result[T]:
         """Judge a reply without answers."""
-        self.report(
-            request, deployment, reply, cause_of(outcome), self.unused_tokens(request, deployment, reply)
-        )
+        self.report(request, deployment, reply, cause_of(outcome))
         limited = outcome.code is ErrorCode.RATE_LIMITED
         if outcome.action is not Action.RETRY:
             if outcome.action is Action.STOP and await self.is_for_one_request(deployment, outcome):
@@ -352,7 +353,10 @@ class Requester(Generic[T]):
         if isinstance(reply, Reply):
             status, seconds, billed = reply.status, reply.seconds, self.billed(reply.body, 1, body)
             if outcome.action is Action.KEEP:
-                outcome = self.judge_probe(reply, body)
+                try:
+                    self.read(reply.body, 1, body)
+                except InvalidReply as reason:
+                    outcome = unusable_outcome(reason, reply, body)
         # Counted like any request: it may be billed.
         cause = "probe" if outcome.action is Action.KEEP else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))
@@ -365,16 +369,6 @@ class Requester(Generic[T]):
             deployment.concurrency.note_reachable()
             deployment.on_capacity()
         return outcome
-
-    def judge_probe(self, reply: Reply, body: bytes) -> Outcome:
-        """Judge a probe's reply whose status is good."""
-        try:
-            self.read(reply.body, 1, body)
-        except InvalidReply as reason:
-            if reason.status is not None:
-                return classify(replace(reply, status=reason.status), body)
-            return unusable_outcome(reason, reply.body)
-        return ANSWERED
 
     async def close(self) -> None:
         """Cancel the probes in flight; from now on a cancelled task really ends."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -180,14 +180,16 @@ def failure_outcome(
     return Outcome(Action.RETRY, code, text, status, needs_action=needs_action)
 
 
-def unusable_outcome(reason: InvalidReply, body: bytes) -> Outcome:
-    """Return what a reply with a good status means that cannot be used.
+def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome:
+    """Return what a reply means that has a good status and cannot be used; its body may hold the real status.
 
     If the service has never sent another one, waiting does not help.
     """
+    if reason.status is not None:
+        return classify(replace(reply, status=reason.status), sent)
     detail = str(reason)
     if reason.is_error:
-        fields = error_body(body)
+        fields = error_body(reply.body)
         code = shown_detail(safe_name(fields.get("code")) or safe_name(fields.get("type")), "", b"")
         detail += f" ({code})" if code else ""
     return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)

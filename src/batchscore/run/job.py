@@ -77,6 +77,7 @@ class Job:
             # Closed here, so that an output that fails ends the requests at once and not some time later.
             async with engine as running, aclosing(running.settled()) as settled:
                 running.drain_seconds = self.drain_seconds
+                running.attempt_loop.requester.note_service = self.ledger.note_service
                 # A killed process loses what is in no journal yet: at most what was in flight.
                 running.results.most = 1
                 pulse = asyncio.create_task(self.pulse(running))
