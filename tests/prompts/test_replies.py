@@ -106,7 +106,7 @@ def test_index_numbers_that_do_not_match_are_refused(indices: tuple[Any, ...]) -
         ReplyReader(EMBEDDINGS).read(body.encode(), len(indices))
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("count", [1, 3])
 def test_too_few_or_too_many_vectors_are_refused(count: int) -> None:
     with pytest.raises(InvalidReply, match=f"has {count} vectors for 2 inputs"):
         read([item(index, [1]) for index in range(count)], 2)
@@ -350,10 +350,13 @@ def test_what_came_instead_of_json_is_said(body: bytes, words: str) -> None:
         ("Unexpected endpoint", None),
     ],
 )
-def test_an_error_with_a_good_status_is_known_by_its_own(error: Any, status: int | None) -> None:
-    with pytest.raises(InvalidReply, match="error with status 200") as caught:
-        ReplyReader(CHAT).read(orjson.dumps({"error": error}), 1)
-    assert (caught.value.is_error, caught.value.status) == (True, status)
+@pytest.mark.parametrize("rest", [{}, {"choices": [], "data": []}, {"choices": None}], ids=str)
+def test_an_error_with_a_good_status_is_known_by_its_own(error: Any, status: int | None, rest: Any) -> None:
+    for task in (CHAT, EMBEDDINGS):
+        with pytest.raises(InvalidReply, match="error with status 200") as caught:
+            ReplyReader(task).read(orjson.dumps({"error": error, **rest}), 1)
+        assert (caught.value.is_error, caught.value.status) == (True, status)
+        assert not caught.value.same_again
 
 
 def test_an_invalid_finish_reason_is_null() -> None:

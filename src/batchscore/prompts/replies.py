@@ -169,24 +169,20 @@ class ReplyReader:
 
     def texts(self, reply: Mapping[str, Any]) -> Score | RowError:
         """Return the text of the only choice, or the texts of several in the order of their `index`."""
-        if "choices" in reply and not reply["choices"]:
-            if is_blocked(reply):
-                return RowError(
-                    ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200
-                )
-            raise InvalidReply("the reply has no choices")
+        if not reply.get("choices") and is_blocked(reply):
+            return RowError(ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200)
         choices = objects_in(reply, "choices")
         if len(choices) < self.answers_per_row:
             raise InvalidReply(
                 f"the reply has {len(choices)} of {self.answers_per_row} answers; does the service ignore "
                 "the parameter n?"
             )
-        if len(choices) == 1:
-            return Score(*self.text(choices[0]))
-        if all(isinstance(choice.get("index"), int) for choice in choices):
+        if len(choices) > 1 and all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))
+        if self.answers_per_row == 1:
+            return Score(*self.text(choices[0]))
         texts, reasons = zip(*map(self.text, choices), strict=True)
-        return Score(list(texts), list(reasons)) if self.answers_per_row > 1 else Score(texts[0], reasons[0])
+        return Score(list(texts), list(reasons))
 
     def text(self, choice: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """Return a choice's text, `None` if the model gave none, and why it ended, if the service says so."""
@@ -260,16 +256,17 @@ def not_json(body: bytes) -> InvalidReply:
 
 
 def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return a list of objects from the reply; raises `InvalidReply` if it is missing."""
+    """Return a list of objects from the reply; raises `InvalidReply` if it is missing or empty."""
     found = reply.get(name)
-    if isinstance(found, list) and all(isinstance(item, dict) for item in found):
+    if found and isinstance(found, list) and all(isinstance(item, dict) for item in found):
         return found
     error = reply.get("error")
     if error:
         fields = error if isinstance(error, dict) else {}
         statuses = [status_in(fields.get(key)) for key in ("code", "status", "status_code", "http_code")]
         status = next((each for each in statuses if each), None)
-        raise InvalidReply("the reply is an error with status 200", is_error=True, status=status)
+        text = "the reply is an error with status 200"
+        raise InvalidReply(text, same_again=False, is_error=True, status=status)
     if isinstance(found, list) and None in found:
         raise InvalidReply(f"an item of {name} is null")
     raise InvalidReply(f"the reply has no {name}")
