@@ -104,6 +104,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "parts[].whole": "Whether all rows of the part were read.",
             "parts[].inputs": "A checksum of the prompts of its rows.",
             "parts[].scores": "The score file: `name`, `bytes`, `digest`; null if no row was scored.",
+            "parts[].row_digests": "A checksum of the part's `.rows` file; empty if it has none.",
             "parts[].error_records": "The file of error records: `name`, `bytes`, `digest`; null if none.",
         }
         | {f"parts[].{name}": text.replace("of the file", "of the part") for name, text in COSTS.items()},
@@ -117,7 +118,12 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "worker": "The machine and process.",
             "host": "The machine.",
             "command": "The command line, without `--overwrite`; empty if the run was not started from one.",
-            "exit_code": "See [exit codes](codes.md#exit-codes).",
+            "inputs": "A checksum of the INPUTs.",
+            "fingerprint": "A checksum of the settings that determine a record.",
+            "earlier": "Files that runs with other INPUTs set out to read and have not completed, each with "
+            "`file`, `state`, `inputs` and `problem`.",
+            "exit_code": "See [exit codes](codes.md#exit-codes). Null until the run has ended, and if it was "
+            "killed; then only the fields above, `settings` and `files` are there.",
             "reason": "Why the run ended, in words.",
             "settings": "All settings, by long name, without keys and secrets.",
             "endpoints[].name": "The deployment's name in this run.",

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, OutputError
 from batchscore.output.journal import DIGEST_BYTES, MAX_OPEN, JournalEntry, Journals
+from batchscore.output.manifest import Cost
+from batchscore.output.manifest_check import MOST
 from batchscore.rows import RowError, Score, Settled
 
 LENGTH = 3
@@ -125,6 +127,27 @@ def test_a_changed_byte_never_becomes_an_answer(
     path.write_bytes(content)
     found = replayed(folder)
     assert any(found == expected(batches[:count]) for count in range(len(batches) + 1))
+
+
+def test_a_cost_that_no_reader_can_hold_does_not_stop_a_run(tmp_path: Path) -> None:
+    """A service may report any number of tokens; JSON of more than 64 bits is written as text."""
+    journals = written(tmp_path, [])
+    journals.append("part", [numbered(1)], Cost(2, 10**30, -1))
+    journals.append("part", [numbered(2)], Cost(1, 2**63, 4))
+    journals.close()
+    again = written(tmp_path, [])
+    assert set(again.replay("part")) == {1, 2}
+    again.spent["part"].add(Cost(1, 2**70, 2**70))
+    assert again.spent["part"] == Cost(4, MOST, MOST)
+
+
+def test_results_of_another_kind_are_not_returned(tmp_path: Path) -> None:
+    text = JournalEntry(Settled("a.csv", 2, Score("text")), bytes(DIGEST_BYTES))
+    journals = written(tmp_path, [[numbered(1), text]])
+    for answer, rows in (("vector", {1}), ("text", {2}), ("", {1, 2})):
+        journals.answer = answer  # type: ignore[assignment]
+        assert set(journals.replay("part")) == rows
+    journals.close()
 
 
 def test_a_journal_of_other_settings_or_another_part_is_not_read(tmp_path: Path) -> None:

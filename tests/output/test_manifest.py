@@ -21,9 +21,27 @@ from batchscore.output.manifest import (
     write_manifest,
 )
 
-COMMIT = Commit(0, 3, 2, 1, 1, whole=True, inputs="ab", scores=PartFile("part-a-00000.jsonl", 9, "xxh3:1"))
+NAME = "part-a-5e56e378-00000.jsonl"
+COMMIT = Commit(
+    0,
+    3,
+    2,
+    1,
+    1,
+    whole=True,
+    inputs="ab",
+    scores=PartFile(NAME, 9, "xxh3:1"),
+    error_records=PartFile(NAME, 7, "xxh3:2"),
+    row_digests="xxh3:3",
+)
 MANIFEST = Manifest(
-    "a.csv", "chat", {"model": "m"}, input="digest", state="complete", reported="off", parts={0: COMMIT}
+    "a.csv",
+    "chat",
+    {"format": "jsonl", "rows_per_part": 9},
+    input="digest",
+    state="complete",
+    reported="off",
+    parts={0: COMMIT},
 )
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
 from batchscore.prompts.batches import MOST_BYTES, MOST_INPUTS, MOST_TOKENS, BodyFormat, Pack, Packer
+from batchscore.prompts.cells import json_bytes
 from batchscore.prompts.duplicates import MOST_WAITING, Duplicates
-from batchscore.prompts.template import json_bytes
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt, RowError, Score, Settled
 from batchscore.task import CHAT, EMBEDDINGS, TASKS

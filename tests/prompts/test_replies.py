@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
 from batchscore.prompts.batches import BodyFormat, Packer
+from batchscore.prompts.cells import json_bytes
 from batchscore.prompts.replies import ReplyReader, ReplyScores, answer_size
-from batchscore.prompts.template import json_bytes
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.vectors import decode_vector
 from batchscore.rows import InvalidReply, Prompt, RowError, Score

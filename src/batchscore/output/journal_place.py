@@ -27,6 +27,7 @@ from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import TEMPORARY
 from batchscore.stores.links import open_own, refuse_link
 from batchscore.stores.this_machine import own_folder
+from batchscore.task import TASKS
 
 #: The errors of a file system that can never do something, whatever process tries it.
 UNABLE = {
@@ -80,10 +81,11 @@ def open_journals(layout: Layout, scratch: Path | None, identity: str) -> tuple[
     if scratch is None and isinstance(beside, Path) and not can_hold_journals(beside.parent):
         scratch = scratch_folder(None)
         moved_to = str(scratch)
-    journals = Journals(journal_folder(layout, scratch), identity)
+    answer = TASKS[layout.task].answer
+    journals = Journals(journal_folder(layout, scratch), identity, answer)
     journals.find()
     if isinstance(beside, Path) and journals.folder != beside and beside.is_dir():
-        take_over(journals, Journals(beside, identity))
+        take_over(journals, Journals(beside, identity, answer))
     return journals, moved_to
 
 
@@ -96,10 +98,11 @@ def open_shared_journals(
     """
     home = local_folder(layout, scratch, identity)
     claim = claim_folder(home)
-    journals = Journals(claim.folder, identity, on_close=claim.release)
+    answer = TASKS[layout.task].answer
+    journals = Journals(claim.folder, identity, answer, on_close=claim.release)
     wanted = set(stems)
     for abandoned in abandoned_folders(home):
-        take_over(journals, Journals(abandoned.folder, identity), wanted)
+        take_over(journals, Journals(abandoned.folder, identity, answer), wanted)
     return journals
 
 

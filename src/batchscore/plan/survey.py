@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchscore.errors import InputError, UnreadableFile, UsageError, setting_name
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.columns import path_of, resolve, shorten_names
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.read.encoding import with_encoding
-from batchscore.read.files import FollowedLink, SkippedFile, find_files
+from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS
 from batchscore.read.input_file import InputFile
+from batchscore.read.missing import SkippedFile
 from batchscore.read.open import open_table
 from batchscore.read.options import ReadOptions
 from batchscore.rows import Table
@@ -25,6 +26,9 @@ from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut
 from batchscore.stores.address import Place
+
+#: `--keep '*'` with these columns and ids: the column is in the record's `id`.
+OWN_ID = (("id", "id"), ("id", None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +84,9 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     spec = parse_spec(cut(PromptSettings, settings))
     options = read_options(settings)
     reserved = [name.lower() for name in RecordSchema(settings.task).own_names]
-    if settings.id == "id":
-        reserved.remove("id")
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
     ready: list[ReadyFile] = []
-    problems: list[SkippedFile] = []
+    problems: list[SkippedFile] = [*found.problems]
     unfit: list[SkippedFile] = []
     headed = 0
     columns: dict[str, None] = {}
@@ -149,9 +151,14 @@ def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
 
 
 @contextmanager
-def open_rows(file: InputFile, options: ReadOptions) -> Iterator[Table]:
-    """Open a file's table, and close it even if its rows were not all read."""
-    table = open_table(file, options)
+def open_rows(
+    file: InputFile, options: ReadOptions, columns: frozenset[str] | None = None
+) -> Iterator[Table]:
+    """Open a file's table, and close it even if its rows were not all read.
+
+    Its rows have at least these `columns`, by default all.
+    """
+    table = open_table(file, replace(options, columns=columns))
     try:
         yield table
     finally:
@@ -165,11 +172,14 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
     keep: tuple[str, ...] | None = settings.keep
     if settings.keep == ("*",):
         keep = columns_to_keep(settings, columns, ready)
+        refuse_collisions(columns, settings)
     elif "*" in settings.keep:
         raise UsageError(f"{setting_name('keep')} '*' keeps every column; name no others with it.")
+    else:
+        refuse_collisions(settings.keep, settings)
     schema = RecordSchema(
         task=settings.task,
-        with_id=settings.id is not None,
+        with_id=settings.id is not None or any(each.builder.id is not None for each in ready),
         keep=keep,
         many=settings.answers_per_row > 1,
         with_truncated=settings.on_long_input == "truncate",
@@ -185,16 +195,30 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
     return schema
 
 
+def refuse_collisions(names: Sequence[str], settings: Settings) -> None:
+    """Raise `UsageError` for a kept column that DuckDB and Spark take for another: they ignore case."""
+    own = [name for name in RecordSchema(settings.task).own_names if name != "id" or settings.id is not None]
+    known = {name.lower(): name for name in own}
+    for name in names:
+        other = known.setdefault(name.lower(), name)
+        if other != name:
+            whose = "the records' own field" if other in own else "the column"
+            raise UsageError(
+                f"{setting_name('keep')}: the column {name!r} differs from {whose} {other!r} only in case, "
+                "and other programs take them for one. Rename the column, or name other columns to keep."
+            )
+
+
 def columns_to_keep(
     settings: Settings, columns: Sequence[str], ready: Sequence[ReadyFile]
 ) -> tuple[str, ...] | None:
-    """Return the columns of `--keep '*'`; `None` if each row keeps its own."""
+    """Return the columns of `--keep '*'`; `None` if each row keeps its own. A column `id` is the id."""
     taken = RecordSchema(settings.task).own_names
-    clashing = [
-        name for name in columns if name.lower() in taken and not (name == "id" and settings.id == "id")
-    ]
+    clashing = [name for name in columns if name in taken and (name, settings.id) not in OWN_ID]
     if clashing:
-        hint = f" (use {setting_name('id')} to keep it as the id)" if clashing == ["id"] else ""
+        hint = ""
+        if clashing == ["id"]:
+            hint = f" for the column {settings.id!r} ({setting_name('id')})"
         raise UsageError(
             f"{setting_name('keep')} '*' would keep the column {clashing[0]!r}, a name that records use "
             f"themselves{hint}. Name the columns to keep instead."

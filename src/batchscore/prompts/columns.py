@@ -15,8 +15,8 @@ from itertools import chain, islice
 from typing import Any
 
 from batchscore.errors import InputError, setting_name
+from batchscore.prompts.cells import is_blank
 from batchscore.prompts.messages import conversation_of
-from batchscore.prompts.template import is_blank
 from batchscore.rows import TEXT_COLUMN, Row, Table
 from batchscore.task import Task
 
@@ -114,6 +114,12 @@ def path_of(table: Table, name: str) -> str | None:
     heads = [name[: dot.start()] for dot in re.finditer(r"\.", name)]
     inner = [head for head in heads if head in table.columns and head not in table.text_columns]
     return name if inner and not table.varies else None
+
+
+def column_of(table: Table, path: str) -> str:
+    """Return the column that holds what a path means."""
+    heads = (path[: dot.start()] for dot in re.finditer(r"\.", path))
+    return path if path in table.columns else next((each for each in heads if each in table.columns), path)
 
 
 def _plain(name: str) -> str:

@@ -11,16 +11,13 @@ from typing import Any
 import orjson
 
 from batchscore.errors import ErrorCode, UsageError
+from batchscore.prompts.cells import all_plain, cell_text, is_blank, json_bytes, refuse_non_finite
 from batchscore.prompts.template import (
     NO_TEXT,
     Render,
     Template,
-    cell_text,
-    is_blank,
-    json_bytes,
     missing_column,
     parse_template,
-    refuse_non_finite,
     rename_columns,
 )
 from batchscore.rows import RowError
@@ -81,6 +78,8 @@ def render_ready_messages(
                 messages = orjson.loads(cell)
             except ValueError:
                 return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column is not JSON.")
+        else:
+            messages = all_plain(cell)  # a frame holds arrays
         reason = why_invalid(messages)
         if reason or not isinstance(messages, list):
             return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column {reason}.")

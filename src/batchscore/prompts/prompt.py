@@ -12,8 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 from batchscore.errors import ErrorCode, InputError, UsageError, setting_name
+from batchscore.prompts.cells import UnreadableCellError, cell_text, id_text, is_blank, json_bytes
 from batchscore.prompts.columns import (
     Choice,
+    column_of,
     first_rows,
     holds_conversations,
     named_row,
@@ -35,10 +37,6 @@ from batchscore.prompts.template import (
     Column,
     Render,
     Template,
-    UnreadableCellError,
-    cell_text,
-    is_blank,
-    json_bytes,
     missing_column,
     parse_template,
     rename_columns,
@@ -47,6 +45,10 @@ from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table, 
 from batchscore.settings.slices import PromptSettings
 from batchscore.settings.sources import read_text
 from batchscore.task import Task
+
+#: The name that keeps all columns, and the column that is the id then.
+EVERY_COLUMN = "*"
+ID_COLUMN = "id"
 
 NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
 NO_NAMES: tuple[str, ...] = ()
@@ -123,8 +125,8 @@ class PromptBuilder:
     """Builds the prompts of one file's rows.
 
     `choice` is the column that holds the text; `None` if a template has several. `paths` are the names that
-    mean another column, or a value within a cell. With `keep == ("*",)`, no kept column may have one of the
-    `reserved` names, in small letters.
+    mean another column, or a value within a cell. If all columns are kept, none may have one of the
+    `reserved` names, in small letters. Of a row only these `columns` are needed, `None` for all.
     """
 
     render: Render
@@ -133,6 +135,7 @@ class PromptBuilder:
     choice: Choice | None = None
     paths: Mapping[str, str] = field(default_factory=dict)
     reserved: frozenset[str] = frozenset()
+    columns: frozenset[str] | None = None
 
     def build(self, row: Row | UnreadableRow) -> Prompt | Settled:
         """Return the row's prompt, or its error if it has none."""
@@ -144,17 +147,21 @@ class PromptBuilder:
         if self.paths:
             values = named_row(values, self.paths)
         if self.keep:
-            kept = row.values if self.keep == ("*",) else {name: values.get(name) for name in self.keep}
+            everything = self.keep == (EVERY_COLUMN,)
+            kept = row.values if everything else {name: values.get(name) for name in self.keep}
             clash = self.clash(kept) if self.reserved else NO_NAMES
         try:
             if self.id is not None:
                 cell = values.get(self.id)
-                identity = cell if cell is None or type(cell) is str else cell_text(cell)
+                identity = cell if cell is None or type(cell) is str else id_text(cell)
             body = self.render(values)
         except RecursionError:  # JSON cells may be nested a thousand levels deep
             body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be sent.")
         except UnreadableCellError as error:
             body = RowError(ErrorCode.UNREADABLE_ROW, f"The row cannot be sent: a cell holds {error}.")
+        except Exception as error:  # a cell may be an object of any library
+            message = f"The row cannot be sent: a cell has no text ({type(error).__name__})."
+            body = RowError(ErrorCode.UNREADABLE_ROW, message)
         if clash:
             kept = {name: value for name, value in kept.items() if name not in clash}
             body = RowError(
@@ -176,8 +183,12 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
     A table without columns has no rows either, so any spec fits it. Some or all of the table's rows are read
     if the columns alone do not say what to send.
     """
+    everything = spec.keep == (EVERY_COLUMN,)
+    # With all columns, the column of this name is the id, which records have a field for.
+    own_id = ID_COLUMN if everything and ID_COLUMN in table.columns else None
+    identity = own_id if spec.id is None else spec.id
     if not table.columns and not table.headerless:
-        return PromptBuilder(render=lambda _: NO_TEXT, id=spec.id, keep=spec.keep)
+        return PromptBuilder(render=lambda _: NO_TEXT, id=identity, keep=spec.keep)
     sample, rows = first_rows(table) if needs_sample(table, spec) else ([], table.rows)
     choice = choose(table, spec, sample)
     names: Mapping[str, str] = {}
@@ -185,7 +196,7 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         names = {spec.text_field: choice.column}
     own = [names.get(name, name) for name in spec.fields]
     of_system = [names.get(name, name) for name in spec.of_system]
-    of_id = [] if spec.id is None else [(spec.id, "id")]
+    of_id = [] if identity is None else [(identity, "id")]
     if table.headerless:
         paths = resolve(table, of_id, ())
         refuse_two_columns(table, own, "prompt" if spec.messages is None else "messages")
@@ -200,13 +211,15 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         paths |= {name: path for name in spec.keep if (path := path_of(table, name)) not in {None, name}}
         paths |= {name: name for name in spec.keep if "." in name}
     column = None if choice is None else choice.column
+    used = [*own, *of_system, *spec.keep, *(name for name in (column, identity) if name is not None)]
     return PromptBuilder(
         render=render_for(spec, column, names, is_ready=is_ready(table, spec, column, sample)),
-        id=spec.id,
+        id=identity,
         keep=spec.keep,
         choice=choice,
         paths=paths,
-        reserved=frozenset(reserved) if spec.keep == ("*",) else frozenset(),
+        reserved=frozenset(reserved) - {identity} if everything else frozenset(),
+        columns=None if everything else frozenset(column_of(table, paths.get(name, name)) for name in used),
     )
 
 

@@ -192,6 +192,9 @@ _AFTER_QUOTE = (
 )
 
 
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
 class _TooLargeError(Exception):
     """The current record is over the limit; raised through `csv.reader`."""
 
@@ -203,6 +206,7 @@ class _At(Enum):
     CELL = "in a cell without quotes"
     QUOTED = "in quotes"
     QUOTE = "after a quote in quotes: it closes them, or the next one makes them a quote"
+    BROKEN = "in text after a closing quote, which is an error: the record ends with its line"
 
 
 class _Lines:
@@ -331,6 +335,13 @@ class _Lines:
                 if found[0] in {b"\r\n", b"\n", b"\r"}:
                     return found.end()
                 place, self._at = found.end(), _At.QUOTED
+            elif self._at is _At.BROKEN:
+                found = _LINE_END.search(data, place)
+                return None if found is None else found.end()
+            elif self._at is _At.QUOTE and not data.startswith(
+                (self._quote, self._delimiter, b"\r", b"\n"), place
+            ):
+                self._at = _At.BROKEN
             else:
                 quoted = bool(self._quote) and data.startswith(self._quote, place)
                 place += len(self._quote) if quoted else 0

@@ -1,7 +1,11 @@
 """Which formats can be read? One table by suffix: to add a format, write its reader and add a line here."""
 
+# A folder may have a million files: paths are strings.
+# ruff: noqa: PTH119, PTH122
+
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +18,7 @@ from batchscore.read.input_file import InputFile
 from batchscore.read.lines import json_lines_table, text_table
 from batchscore.read.options import ReadOptions
 from batchscore.rows import Table
+from batchscore.stores.address import path_text
 
 RowLayout: TypeAlias = Literal["lines", "records", "document", "footer"]
 
@@ -38,8 +43,8 @@ class InputFormat:
     same_columns: bool
 
 
-def _columnar(reader: Callable[[InputFile, int], Table]) -> Callable[[InputFile, ReadOptions], Table]:
-    return lambda file, options: reader(file, options.max_row_bytes)
+def _columnar(reader: Callable[..., Table]) -> Callable[[InputFile, ReadOptions], Table]:
+    return lambda file, options: reader(file, options.max_row_bytes, columns=options.columns)
 
 
 _CSV = InputFormat(partial(delimited_table, delimiter=","), "records", compressible=True, same_columns=True)
@@ -70,3 +75,23 @@ def formats_text() -> str:
     plain = " ".join(suffix for suffix, known in FORMATS.items() if not known.compressible)
     compressible = " ".join(suffix for suffix, known in FORMATS.items() if known.compressible)
     return f"{compressible} (also with {' or '.join(COMPRESSIONS)}) {plain}"
+
+
+def suffix_of(path: str) -> tuple[str, str | None] | None:
+    """Return format and compression by the name, or None."""
+    stem, suffix = os.path.splitext(os.path.basename(path).lower())
+    compression = COMPRESSIONS.get(suffix)
+    if compression is not None:
+        suffix = os.path.splitext(stem)[1]
+    known = FORMATS.get(suffix)
+    if known is None or (compression is not None and not known.compressible):
+        return None
+    return suffix, compression
+
+
+def unknown_suffix(path: str) -> str:
+    """Return why a name is that of no format."""
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    if suffix.lower() in COMPRESSIONS:
+        suffix = os.path.splitext(stem)[1] + suffix
+    return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"

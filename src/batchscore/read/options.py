@@ -16,7 +16,8 @@ class ReadOptions:
     gets an error; it also bounds a reader's memory. `encoding` is that of every text format. `delimiter`,
     `quote`, `escape` (the last two may be "none"), `no_header` and `skip_lines` describe csv and tsv;
     `skip_lines` is `None` to find where the header is. `records` names the member of a JSON object that holds
-    the rows, with dots for members of members, or is "." if the object itself is the row.
+    the rows, with dots for members of members, or is "." if the object itself is the row. `columns` are those
+    that the rows need, `None` for all: a columnar file's other columns are not read.
     """
 
     txt: str = "lines"
@@ -28,3 +29,4 @@ class ReadOptions:
     no_header: bool = False
     skip_lines: int | None = None
     records: str | None = None
+    columns: frozenset[str] | None = None

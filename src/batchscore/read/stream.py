@@ -54,6 +54,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"ARROW1", "an Arrow file: give it the suffix .arrow"),
     (b"FEA1", "a Feather file of version 1: write it again as Parquet"),
     (ARROW_STREAM, "an Arrow stream: give it the suffix .arrow"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    (b"Rar!\x1a\x07", "a rar archive: unpack it"),
+    (b"\x04\x22\x4d\x18", "lz4-compressed data: decompress it first"),
+    (b"\x1f\x9d", "compress-compressed data: decompress it first"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
@@ -68,6 +72,26 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
+def what_it_is(what: str, compression: str | None) -> str:
+    """Return what a file is instead of text; within a compression another suffix would not help."""
+    if compression is None:
+        return f"it is not what its name says, but {what}"
+    kind, _, advice = what.partition(": ")
+    if "-compressed data" in kind:
+        return f"it is compressed twice, the second time as {kind}: decompress it once"
+    hint = f": decompress it, then {advice}" if advice else ""
+    return f"decompressed, it is not what its name says, but {kind}{hint}"
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether these are the first bytes of a tar archive: its header holds the sum of its bytes, in octal."""
+    try:
+        stated = int(head[148:156].strip(b" \0") or b"x", 8)
+    except ValueError:
+        return False
+    return stated == sum(head[:148]) + 8 * ord(" ") + sum(head[156:512])
+
+
 def looks_like(head: bytes) -> str | None:
     """Return what a file with these first bytes is, `None` if it may be text that we read."""
     sample = head[:4096]
@@ -75,6 +99,8 @@ def looks_like(head: bytes) -> str | None:
         return pointer
     if b"\0" not in sample and is_cut_utf8(sample):
         return None  # a text may well start with "PAR1" or "ORC"
+    if is_tar(sample):
+        return "a tar archive: unpack it"
     for magic, what in _MAGIC:
         if sample.startswith(magic) and (not magic.isalnum() or _CONTROL.search(sample)):
             return what
@@ -219,7 +245,7 @@ _OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = 
 def _check_text(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
     head = next(blocks, b"")
     if what := looks_like(head):
-        raise UnreadableFile(file.name, f"it is not what its name says, but {what}")
+        raise UnreadableFile(file.name, what_it_is(what, file.compression))
     while head.startswith(_BOM):  # some programs write a second one
         head = head.removeprefix(_BOM)
     if head:

@@ -150,6 +150,11 @@ class Settings:
         "are merged.",
         default=False,
     )
+    sync: bool = of_records(
+        "Force published parts and manifests to the disk (fsync), so that a power cut loses no row that was "
+        "published.",
+        default=False,
+    )
     scratch_dir: str | None = of_records(
         "Local directory for checkpoint files. Default: inside OUT, or the temp directory if OUT cannot "
         "be appended to.",

@@ -82,6 +82,7 @@ class OutputSettings:
     limit: int | None
     retry_errors: bool
     shared_output: bool
+    sync: bool
     scratch_dir: str | None
     base_dir: str | None
 

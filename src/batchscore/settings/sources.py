@@ -65,6 +65,9 @@ def gather(
     if file.digest:
         sources["config"] = f"./{file.name}" if file.is_implicit else file.name
     drop_overridden(given, sources, file)
+    for name in PATHS & given.keys():
+        if isinstance(given[name], str):
+            given[name] = os.path.expanduser(given[name])  # noqa: PTH111
     return given, sources
 
 
@@ -227,7 +230,7 @@ def parse_params(value: Any) -> dict[str, Any]:
 def read_text(name: str, where: str) -> str:
     """Return the text of a file that a setting names; raises `UsageError`."""
     try:
-        return Path(name).read_text("utf-8-sig")
+        return Path(os.path.expanduser(name)).read_text("utf-8-sig")  # noqa: PTH111
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{where} cannot be read: {reason}.") from None

@@ -13,7 +13,8 @@ from batchscore.stores.address import Place
 
 #: Windows has no flag for it.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_FLAGS = _NO_LINK | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+#: A pipe in place of a file must not keep us waiting.
+_FLAGS = _NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def open_own(path: str | Path, flags: int, mode: int = 0o666) -> int:

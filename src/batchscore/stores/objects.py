@@ -26,6 +26,7 @@ from batchscore.errors import SettingsError
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_store_errors
 from batchscore.stores.links import refuse_link
+from batchscore.stores.local import refuse_no_file
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -350,4 +351,5 @@ def open_arrow_file(place: Place, *, mapped: bool = False) -> Any:
 
     if isinstance(place, StoredPath):
         return pa.PythonFile(StoredFile(place), "r")
+    refuse_no_file(place)
     return (pa.memory_map if mapped else pa.OSFile)(os.fsencode(place))

@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,12 +27,16 @@ from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import open_temporary
 from batchscore.stores.links import open_own, refuse_link
+from batchscore.stores.local import refuse_no_file
 
 _READ_BYTES = 1 << 20
 
 #: Errors of a file system that cannot rename, and the devices that gave one: files are written in place.
 _NO_RENAME = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
 _WITHOUT_RENAME: set[int] = set()
+
+#: Errors of a file system that cannot force a file or a folder to its device.
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EROFS}
 
 #: Bytes and pieces that one call writes (Linux: IOV_MAX).
 _WRITE_BYTES = 1 << 20
@@ -86,6 +91,12 @@ class Sink:
         with explain_errors(self._path, "write"):
             write_pieces(self._descriptor, pieces)
 
+    def sync(self) -> None:
+        """Force the bytes so far to the device."""
+        self.flush()
+        with explain_errors(self._path, "write"):
+            _force(self._descriptor)
+
     def close(self) -> None:
         """Close the file; network mounts may report a failed write only here."""
         if not self.closed:
@@ -104,20 +115,22 @@ class Sink:
 
 
 @contextmanager
-def replace_file(path: Place) -> Iterator[Sink]:
+def replace_file(path: Place, *, sync: bool = False) -> Iterator[Sink]:
     """Give a `Sink` that becomes the file `path` if the block succeeds; else nothing changes.
 
     Until then its bytes are in the same folder under a name with a leading dot, which pandas' globs,
-    pyarrow, DuckDB and Spark skip. They are not synced to the device: after a power cut the digest shows
-    damage. For a store they are kept in a nameless file on this machine until they are complete. If the file
-    system cannot rename, they are written in place: a failure then removes the file, and a kill leaves a
-    torn file, which the digest shows.
+    pyarrow, DuckDB and Spark skip. With `sync` the file and its name are on the device afterwards, if the
+    file system can do that; without, a power cut may leave a damaged file, which the digest shows. For a
+    store they are kept in a nameless file on this machine until they are complete. If the file system cannot
+    rename, they are written in place: a failure then removes the file, and a kill leaves a torn file, which
+    the digest shows.
     """
     if isinstance(path, StoredPath):
         with _upload(path) as sink:
             yield sink
         return
     with explain_errors(path, "write"):
+        new = [folder for folder in (path.parent, *path.parent.parents) if sync and not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         if is_in_place(path.parent):
             temporary, held = path, -1
@@ -127,10 +140,14 @@ def replace_file(path: Place) -> Iterator[Sink]:
     sink = Sink(descriptor, path)
     try:
         yield sink
+        if sync:
+            sink.sync()
         sink.close()
         with explain_errors(path, "write"):
             if temporary is not path:
-                _rename(temporary, path)
+                _rename(temporary, path, sync=sync)
+            for folder in [path.parent, *(each.parent for each in new)] if sync else ():
+                sync_folder(folder)
     except BaseException:
         with suppress(Exception):
             sink.close()
@@ -142,6 +159,27 @@ def replace_file(path: Place) -> Iterator[Sink]:
             os.close(held)
 
 
+def _force(descriptor: int) -> None:
+    """Force a file or folder to its device, if the file system can do that."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def sync_folder(folder: Place) -> None:
+    """Force the names in a folder to the device, if the file system can do that."""
+    if isinstance(folder, StoredPath) or not hasattr(os, "O_DIRECTORY"):
+        return
+    with explain_errors(folder, "write"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _force(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _open_to_write(path: Path, how: int) -> int:
     return open_own(path, os.O_WRONLY | os.O_CREAT | how)
 
@@ -151,7 +189,7 @@ def is_in_place(folder: Path) -> bool:
     return bool(_WITHOUT_RENAME) and folder.stat().st_dev in _WITHOUT_RENAME
 
 
-def _rename(temporary: Path, path: Path) -> None:
+def _rename(temporary: Path, path: Path, *, sync: bool) -> None:
     """Give a complete file its name; copy it if the file system cannot rename."""
     try:
         temporary.replace(path)
@@ -164,6 +202,8 @@ def _rename(temporary: Path, path: Path) -> None:
             try:
                 shutil.copyfileobj(source, target)
                 target.flush()
+                if sync:
+                    _force(target.fileno())
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
@@ -186,12 +226,14 @@ def _upload(place: StoredPath) -> Iterator[Sink]:
             objects.upload(place, iter(lambda: waiting.read(_READ_BYTES), b""))
 
 
-def write_whole(path: Place, data: bytes | Iterable[bytes | memoryview]) -> WrittenFile:
-    """Write `data` to `path`, replacing any file there; create its folders.
+def write_whole(
+    path: Place, data: bytes | Iterable[bytes | memoryview], *, sync: bool = False
+) -> WrittenFile:
+    """Write `data` to `path`, replacing any file there; create its folders; `sync` is that of `replace_file`.
 
     Raises `OutputError` if the system refuses; then `path` is unchanged.
     """
-    with replace_file(path) as sink:
+    with replace_file(path, sync=sync) as sink:
         for chunk in (data,) if isinstance(data, bytes) else data:
             sink.write(chunk)
     return sink.result()
@@ -236,9 +278,10 @@ def size_of(path: Place) -> int | None:
         entry = _find_entry(path)
         return None if entry is None else entry.size
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:
         return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _find_entry(path: StoredPath) -> objects.StoredEntry | None:
@@ -262,7 +305,10 @@ def sizes(folder: Place) -> dict[str, int]:
 
 def open_raw(path: Place) -> io.RawIOBase:
     """Open a file without a buffer, to read it from start to end; failures are an `OSError`."""
-    return objects.StoredStream(path) if isinstance(path, StoredPath) else path.open("rb", buffering=0)
+    if isinstance(path, StoredPath):
+        return objects.StoredStream(path)
+    refuse_no_file(path)
+    return path.open("rb", buffering=0)
 
 
 def open_file(path: Place) -> BinaryIO:

@@ -218,7 +218,9 @@ def _clean(value: Any) -> Any:
 def _usage(usage: Mapping[str, Any] | None) -> dict[str, int] | None:
     if usage is None:
         return None
-    return {name: usage[name] for name in _COUNTS if isinstance(usage.get(name), int)}
+    counts = {name: usage.get(name) for name in _COUNTS}
+    # A service may report any number, but a column has 64 bits.
+    return {name: count for name, count in counts.items() if type(count) is int and abs(count) < 2**63}
 
 
 def _parquet_file(table: pa.Table) -> bytes:

@@ -57,13 +57,13 @@ class RecordSchema:
         object.__setattr__(self, "row_fields", names)
         keep = self.keep or ()
         for position, name in enumerate(keep):
-            if name.lower() in self.own_names:  # DuckDB and others do not distinguish capitals
+            if name in self.own_names:
                 instead = f"; use {setting_name('id')} for it" if name == "id" else ""
                 raise UsageError(
                     f"{setting_name('keep')} cannot name {name!r}, because records have a field of that name"
                     f"{instead}"
                 )
-            if name.lower() in [other.lower() for other in keep[:position]]:
+            if name in keep[:position]:
                 raise UsageError(f"{setting_name('keep')} names {name!r} twice")
 
     @property
