@@ -83,6 +83,7 @@ CASES = {
         "prompts/test_replies.py::test_a_refusal_is_a_text_with_its_own_reason",
         "prompts/test_reply_rehearsals.py::test_an_answer_in_another_form_is_one_answer_of_one_request",
         "prompts/test_reply_rehearsals.py::test_answers_without_text_are_counted_and_resumed",
+        "cli/test_cli_summary.py::test_answers_without_text_are_counted",
     ),
     "blocked without an answer": (
         "prompts/test_replies.py::test_a_blocked_prompt_without_choices_is_an_error_of_its_row",
