@@ -156,9 +156,12 @@ def error_of_missing(output: str, missing: Sequence[str]) -> OutputIncomplete:
 def run_records(folder: Place) -> Iterator[tuple[str, Any]]:
     """Yield the records of all runs by name, the latest first; `None` in place of a damaged one."""
     runs = folder / "runs"
-    for name in reversed(visible_names(runs)) if storage.is_folder(runs) else ():
-        if not name.endswith(".json"):
-            continue
+    files = visible_names(runs) if storage.is_folder(runs) else []
+    # Without the suffix, as the names were chosen: "a-0001" is after "a", and "a-0001.json" before "a.json".
+    for stem in sorted(
+        (name.removesuffix(".json") for name in files if name.endswith(".json")), reverse=True
+    ):
+        name = f"{stem}.json"
         try:
             record = orjson.loads(b"".join(storage.chunks(runs / name)))
             _refuse_odd(record)
