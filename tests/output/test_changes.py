@@ -28,6 +28,7 @@ def test_an_id_that_moved_to_another_file_has_one_line(tmp_path: Path) -> None:
         change_line("deleted", "old.csv", 9, "other settings"),
         change_line("deleted", "old.csv", 10, "twice", version="v"),
         change_line("deleted", "old.csv", 11, "gone", version="v"),
+        change_line("deleted", "other.csv", 0, "same", version="v"),
     )
     moved = {"file": "new.csv", "old_file": "old.csv"}
     assert found == [

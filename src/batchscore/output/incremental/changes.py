@@ -6,7 +6,7 @@ moved or deleted. Only score records are compared, since only these are in an in
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -165,10 +165,10 @@ def combine_changes(pieces: Iterable[Place], manifests: Iterable[tuple[Layout, M
     for one in read_changes(places):
         if one["change"] == "deleted" and "id" in one:
             deleted[one["id"]].append(one)
-    replaced = Counter(
+    replaced = {
         one["id"] for one in read_changes(places) if one["change"] == "new" and one.get("id") in deleted
-    )
-    elsewhere = places_of_ids(deleted.keys() - replaced.keys(), manifests)
+    }
+    elsewhere = places_of_ids(deleted.keys() - replaced, manifests)
     for one in read_changes(places):
         change = one["change"]
         identity: Any = one.get("id")
@@ -184,8 +184,8 @@ def combine_changes(pieces: Iterable[Place], manifests: Iterable[tuple[Layout, M
                 old["row"],
                 old_file=old["file"],
             )
-        elif change == "deleted" and replaced[identity] > 0:
-            replaced[identity] -= 1  # the line of the new record says so
+        elif change == "deleted" and identity in replaced:
+            continue  # the line of the new record says so, also if several files had the id
         elif change == "deleted" and identity in elsewhere:
             yield change_line("changed", *elsewhere[identity], identity)
         else:
