@@ -27,7 +27,7 @@ from batchscore.output.conflicts import (
 )
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
-from batchscore.output.layout import journal_name
+from batchscore.output.layout import Layout, journal_name
 from batchscore.output.manifest import (
     Commit,
     Manifest,
@@ -36,6 +36,7 @@ from batchscore.output.manifest import (
     visible_names,
     write_manifest,
 )
+from batchscore.output.missing import recorded_files
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, TakeOver, is_final, split_by_part
 from batchscore.output.spec import OutputSpec
@@ -173,8 +174,20 @@ def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
         manifests = []
     refuse_other_length(spec.layout, manifests)
     remove_uncommitted(spec.layout, manifests)
+    distrust_contradicted(spec.layout, manifests)
     ledger.manifests = {manifest.file: manifest for manifest in manifests}
     return discarded
+
+
+def distrust_contradicted(layout: Layout, manifests: Iterable[Manifest]) -> None:
+    """Let a run complete the files whose manifests the last run's record contradicts: parts are gone.
+
+    Nothing else tells, and this run's record will take the place of that one.
+    """
+    recorded = recorded_files(layout.root, layout.task)
+    for manifest in manifests:
+        if recorded.lost_rows(manifest) is not None:
+            manifest.state = "partial"
 
 
 def begin_file(

@@ -222,6 +222,9 @@ def _check_records(recorded: RecordedFiles, result: Verification) -> None:
         if not harmless:
             result.unrepaired.append(OutputProblem(str(place), f"{DAMAGED}; run the same command again"))
             continue
+        if storage.is_folder(place):
+            result.unrepaired.append(OutputProblem(str(place), "is a folder; move it to another folder"))
+            continue
         result.problems.append(OutputProblem(str(place), "is not a run record; it was changed or cut"))
         if result.repaired:
             result.remove(place)

@@ -165,6 +165,8 @@ def combine_changes(pieces: Iterable[Place], manifests: Iterable[tuple[Layout, M
     for one in read_changes(places):
         if one["change"] == "deleted" and "id" in one:
             deleted[one["id"]].append(one)
+    # Nobody knows which of several deleted records of an id a reader has, so the id has changed.
+    several = {identity for identity, lines in deleted.items() if len(lines) > 1}
     replaced = {
         one["id"] for one in read_changes(places) if one["change"] == "new" and one.get("id") in deleted
     }
@@ -175,7 +177,7 @@ def combine_changes(pieces: Iterable[Place], manifests: Iterable[tuple[Layout, M
         version = one.pop("version", None)
         if change == "new" and deleted.get(identity):
             old = deleted[identity].pop(0)
-            same = version is not None and old.get("version") == version
+            same = version is not None and old.get("version") == version and identity not in several
             yield change_line(
                 "moved" if same else "changed",
                 one["file"],

@@ -40,6 +40,7 @@ from batchscore.output.ledger import (
     README_TEXT,
     Ledger,
     begin_file,
+    distrust_contradicted,
     encode_part,
     publish_part,
     read_output,
@@ -85,6 +86,7 @@ class NextLedger(Ledger):
         refuse_foreign_files(layout)
         sweep(layout)
         manifests = read_manifests(layout)
+        distrust_contradicted(layout, manifests)
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()
         if not overwrite:
