@@ -17,7 +17,7 @@ import click
 from batchscore.errors import SettingsError
 from batchscore.settings.checks import check_deployments
 from batchscore.settings.config_file import ConfigFile, config_file
-from batchscore.settings.secrets import shown_command
+from batchscore.settings.secrets import shown_command, shown_pairs, shown_table
 from batchscore.settings.sources import gather
 from batchscore.settings.trust import is_trusted, remember, settings_to_trust, trust_file
 
@@ -67,8 +67,10 @@ def shown_settings(decisive: Mapping[str, Any]) -> list[str]:
     for name, value in decisive.items():
         if name == "deployments":
             for number, table in enumerate(value, 1):
-                pairs = ", ".join(f"{key} = {each!a}" for key, each in table.items())
+                pairs = ", ".join(f"{key} = {each!a}" for key, each in shown_table(table).items())
                 lines.append(f"  [[deployments]] {number}: {pairs}")
+        elif isinstance(value, Mapping):
+            lines.append(f"  {name} = {shown_pairs(value)!a}")
         elif name.startswith("param."):
             lines.append(f"  {ascii(name)[1:-1]}")  # its value may hold a secret
         else:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.settings.secrets import shown_command
 
 RETRY = "run the same command again to retry"
 
@@ -150,9 +151,8 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
 def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
     """Return the step that runs this command with these flags, or the same command again if it is unknown."""
     if command:
-        return NextStep(
-            f"{purpose}, run", shlex.join([*command, *(each for each in flags if each not in command)])
-        )
+        words = [*command, *(each for each in flags if each not in command)]
+        return NextStep(f"{purpose}, run", shown_command(words))
     more = f" with {' and '.join(flags)}" if flags else ""
     return NextStep(f"{purpose}, run the same command again{more}")
 

@@ -31,6 +31,9 @@ from batchscore.rows import Reply
 #: Returns the headers that authenticate a request.
 Sign = Callable[[], Awaitable[Mapping[str, str]]]
 
+#: Lets a TLS connection show the client's certificate.
+Identify = Callable[[ssl.SSLContext], None]
+
 #: Sends one body and returns a reply of at most this many bytes; raises `NoReply`.
 Send = Callable[[bytes, int], Awaitable[Reply]]
 
@@ -78,7 +81,11 @@ PERMANENT = (
 
 @asynccontextmanager
 async def open_wire(
-    url: str, headers: Mapping[str, str], sign: Sign, memory: ReplyMemory
+    url: str,
+    headers: Mapping[str, str],
+    sign: Sign,
+    memory: ReplyMemory,
+    identify: Identify | None = None,
 ) -> AsyncIterator[Send]:
     """Yield a function that posts a JSON body to `url`; all deployments of a run share `memory`.
 
@@ -88,7 +95,7 @@ async def open_wire(
     """
     # The engine bounds how many requests are in flight; a second bound here could only stall.
     connector = aiohttp.TCPConnector(
-        limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=trusted_certificates()
+        limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls_context(identify)
     )
     address = URL(url, encoded=True)
     async with aiohttp.ClientSession(
@@ -164,6 +171,16 @@ def proxy_for(address: URL) -> str | None:
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
+def tls_context(identify: Identify | None) -> ssl.SSLContext | bool:
+    """Return how connections are secured: by the trusted certificates, and with the client's own if any."""
+    trusted = trusted_certificates()
+    if identify is None:
+        return trusted
+    context = trusted if isinstance(trusted, ssl.SSLContext) else ssl.create_default_context()
+    identify(context)
+    return context
+
+
 def trusted_certificates() -> ssl.SSLContext | bool:
     """Return the trusted certificates: `True` for OpenSSL's defaults, which include `SSL_CERT_FILE`.
 
@@ -190,7 +207,7 @@ def no_reply(error: BaseException) -> NoReply:
         # The service, or a proxy, must be changed.
         detail = describe_broken_http(error.message)
         return NoReply(ErrorCode.INVALID_RESPONSE, detail, needs_action=True)
-    permanent = isinstance(error, PERMANENT)
+    permanent = isinstance(error, PERMANENT) or bool(describe_alert(error))
     return NoReply(ErrorCode.CONNECTION_ERROR, describe_error(error), needs_action=permanent)
 
 
@@ -224,6 +241,31 @@ WRONG_CERTIFICATES = {
 NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
+#: TLS alerts (RFC 8446, 6.2, by OpenSSL's names) about the certificate of the client, and what we say.
+ALERTS = {
+    "ALERT_CERTIFICATE_REQUIRED": "the service demands a client certificate (the setting client_cert)",
+    "ALERT_HANDSHAKE_FAILURE": "the service refused the TLS handshake; perhaps it demands a client "
+    "certificate (the setting client_cert)",
+    **dict.fromkeys(
+        (
+            *("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_UNSUPPORTED_CERTIFICATE"),
+            *("ALERT_CERTIFICATE_EXPIRED", "ALERT_CERTIFICATE_REVOKED", "ALERT_CERTIFICATE_UNKNOWN"),
+            "ALERT_ACCESS_DENIED",
+        ),
+        "the service does not accept the client certificate",
+    ),
+}
+
+
+def describe_alert(error: BaseException) -> str:
+    """Return what an alert of the server means; empty if there was none about certificates.
+
+    In TLS 1.3 it arrives after the handshake, with the first reply.
+    """
+    reason = str(getattr(error.__cause__, "reason", None) or "")
+    return next((text for alert, text in ALERTS.items() if reason.endswith(alert)), "")
+
+
 def describe_tls(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
     """Return why a TLS handshake failed."""
     what = f"{error.host}:{error.port}"
@@ -241,6 +283,9 @@ def describe_tls(error: aiohttp.ClientConnectorCertificateError | aiohttp.Client
 
 def describe_error(error: BaseException) -> str:
     """Return what failed, in a few words without request content."""
+    alert = describe_alert(error)
+    if alert:
+        return alert
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return describe_tls(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):

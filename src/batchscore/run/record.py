@@ -29,7 +29,7 @@ from batchscore.report.timeline import Timeline
 from batchscore.report.words import json_safe
 from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
-from batchscore.settings.secrets import without_secrets
+from batchscore.settings.secrets import shown_pairs, shown_table, without_secrets
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.version import VERSION
@@ -70,6 +70,8 @@ def write_record(
     """Write the run's record; `command` is kept so that the run can be resumed."""
     settings = {each.name: getattr(result.settings, each.name) for each in fields(result.settings)}
     settings["param"] = without_secrets(settings["param"])
+    settings |= {name: shown_pairs(settings[name]) for name in ("header", "query")}
+    settings["deployments"] = [shown_table(table) for table in settings["deployments"]]
     called = [
         {"name": each.name, "url": each.target.url, "auth": each.target.auth, "from": each.target.sources}
         | {"rpm": each.rpm, "tpm": each.tpm}

@@ -1,4 +1,4 @@
-"""Which API parameters hold secrets, and must be hidden where others can read them?
+"""Which parameters and headers hold secrets, and must be hidden where others can read them?
 
 It decides by the names of parameters, since values do not show their meaning.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 #: Names of parameters whose value is a secret, or contains one.
@@ -16,6 +16,9 @@ SECRET = re.compile(
     r"(api|access|subscription|secret)[_-]?key$|(token|secret|password|authorization|headers|credentials?)$",
     re.IGNORECASE,
 )
+
+#: A value of a header or query parameter that holds no secret itself: a variable, perhaps behind a scheme.
+ONLY_NAMES = re.compile(r"([A-Za-z-]+ )?(\$\w+|\$\{\w+\})")
 
 #: What replaces a secret.
 HIDDEN = "***"
@@ -57,12 +60,25 @@ def is_secret(value: Any, name: str) -> bool:
     return sounds and (isinstance(value, str) if below else value is not None)
 
 
+def shown_pairs(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Return headers or query parameters for records and logs; values that name a variable are shown."""
+    return {name: text if ONLY_NAMES.fullmatch(text) else HIDDEN for name, text in pairs.items()}
+
+
+def shown_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a deployment's table for records and logs."""
+    return {key: shown_pairs(value) if isinstance(value, Mapping) else value for key, value in table.items()}
+
+
 def shown_command(words: Sequence[str]) -> str:
-    """Return a command as the user types it, with the secrets in its `--param` flags hidden."""
+    """Return a command as the user types it, with the secrets in its flags hidden."""
     shown = []
     for before, word in zip(["", *words], words, strict=False):
-        flag, given = ("--param=", word[8:]) if word.startswith("--param=") else ("", word)
-        shown.append(flag + shown_parameter(given) if flag or before == "--param" else word)
+        flag, equals, given = word.partition("=")
+        if equals and flag in SHOWN_FLAGS:
+            shown.append(f"{flag}={SHOWN_FLAGS[flag](given)}")
+        else:
+            shown.append(SHOWN_FLAGS[before](word) if before in SHOWN_FLAGS else word)
     return shlex.join(shown)
 
 
@@ -75,3 +91,17 @@ def shown_parameter(given: str) -> str:
         value = text
     is_hidden = equals and not text.startswith("@") and secret_in({name.strip(): value}) is not None
     return f"{name}={HIDDEN}" if is_hidden else given
+
+
+def shown_pair(given: str) -> str:
+    """Return NAME=VALUE with the value hidden unless it only names a variable."""
+    name, equals, text = given.partition("=")
+    return name + equals + shown_pairs({name: text.strip()})[name] if equals else HIDDEN
+
+
+#: For each flag whose value may hold a secret, how the value is shown.
+SHOWN_FLAGS: Mapping[str, Callable[[str], str]] = {
+    "--param": shown_parameter,
+    "--header": shown_pair,
+    "--query": shown_pair,
+}

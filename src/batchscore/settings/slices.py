@@ -27,6 +27,11 @@ class EndpointSettings:
     api_version: str | None
     auth: str | None
     api_key_from: str | None
+    key_header: str | None
+    header: Mapping[str, str]
+    query: Mapping[str, str]
+    client_cert: str | None
+    client_key_file: str | None
     simulate: bool
     rpm: float | None
     tpm: float | None

@@ -18,7 +18,7 @@ from typing import Any
 from batchscore.report.progress.view import total_limit
 from batchscore.report.tally import Statistics
 from batchscore.rows import DeploymentState
-from batchscore.settings.secrets import HIDDEN, without_secrets
+from batchscore.settings.secrets import HIDDEN, shown_table, without_secrets
 
 #: Greatest length of a parameter's value on servers of any version, and of a tag in Azure ML.
 LONGEST_PARAM = 500
@@ -44,6 +44,11 @@ def params_of(settings: Mapping[str, Any]) -> dict[str, str]:
         if name == "param":
             params = {key: each for key, each in without_secrets(value).items() if each != HIDDEN}
             found.update({fit_name(f"param.{key}"): text_of(each) for key, each in params.items()})
+        elif name in {"header", "query"}:
+            # Only the names: what the values say is for the service alone.
+            found.update({name: ", ".join(value)} if value else {})
+        elif name == "deployments":
+            found.update({name: text_of([shown_table(table) for table in value])} if value else {})
         elif value is not None and value not in ((), {}, ""):
             found[name] = text_of(value)
     return found
