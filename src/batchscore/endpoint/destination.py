@@ -49,7 +49,8 @@ def key_text(target: Target) -> str:
     """Return which key or token signs the requests."""
     if target.auth == "none":
         chosen = target.sources.get("auth") != "no key"
-        return "no key" if chosen or not target.withheld else f"no key ({target.unused_keys.rstrip('.')})"
+        unsent = f" ({' and '.join(target.withheld)} not sent to this host)" if target.withheld else ""
+        return "no key" if chosen else f"no key{unsent}"
     if target.key_from is not None:
         return f"a key from {target.key_from.url}"
     kinds = {"key": "the key in", "basic": "the user and password in", "entra": "the Entra ID token in"}

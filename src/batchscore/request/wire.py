@@ -115,9 +115,10 @@ async def open_wire(
         auto_decompress=False,
     ) as session:
         signed_before = False
+        alert = ""
 
         async def send(body: bytes, most_bytes: int) -> Reply:
-            nonlocal signed_before
+            nonlocal signed_before, alert
             try:
                 signed = await sign()
             except ServiceRefused as reason:
@@ -135,7 +136,10 @@ async def open_wire(
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
-                raise no_reply(error) from None
+                # Of a refused handshake, some connections show only that they were closed.
+                closed = isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
+                alert = describe_alert(error) or (alert if closed else "")
+                raise no_reply(error, alert) from None
             return Reply(response.status, response.headers, content, time.perf_counter() - started)
 
         yield send
@@ -201,13 +205,15 @@ def trusted_certificates() -> ssl.SSLContext | bool:
     return True
 
 
-def no_reply(error: BaseException) -> NoReply:
-    """Return a failure of aiohttp as one of ours."""
+def no_reply(error: BaseException, alert: str = "") -> NoReply:
+    """Return a failure of aiohttp as one of ours; `alert` is what the server said of certificates."""
+    if alert:
+        return NoReply(ErrorCode.CONNECTION_ERROR, alert, needs_action=True)
     if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, PERMANENT):
         # The service, or a proxy, must be changed.
         detail = describe_broken_http(error.message)
         return NoReply(ErrorCode.INVALID_RESPONSE, detail, needs_action=True)
-    permanent = isinstance(error, PERMANENT) or bool(describe_alert(error))
+    permanent = isinstance(error, PERMANENT)
     return NoReply(ErrorCode.CONNECTION_ERROR, describe_error(error), needs_action=permanent)
 
 
@@ -283,9 +289,6 @@ def describe_tls(error: aiohttp.ClientConnectorCertificateError | aiohttp.Client
 
 def describe_error(error: BaseException) -> str:
     """Return what failed, in a few words without request content."""
-    alert = describe_alert(error)
-    if alert:
-        return alert
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return describe_tls(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
