@@ -93,7 +93,7 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*chat, "--error-threshold", "nan"): "--error-threshold is nan",
         (*chat, "--error-threshold", "2.5"): "--error-threshold is 2.5; it must be a fraction below 1",
         (*chat, "--max-spend", "5"): "--max-spend needs --price-in and --price-out",
-        (*chat, "--deadline", "2"): "--deadline is '2'; give a duration such as 2h",
+        (*chat, "--deadline", "2"): "--deadline cannot be read; give a duration such as 2h",
         (*chat, "--deadline", "2020-01-01T00:00"): "--deadline 2020-01-01T00:00 has passed; give a later one",
     }
     runs = batchscore.together(*expected)

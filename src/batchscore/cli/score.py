@@ -18,7 +18,7 @@ from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.report.words import json_safe
 from batchscore.rows import Event, Expected, Listen
 from batchscore.settings.declare import as_flag
-from batchscore.settings.secrets import shown_command
+from batchscore.settings.secrets import shown_command, shown_words
 from batchscore.settings.sources import parse_param_flags, unread_variables
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def score_and_show(
     if events.enabled:
         say(orjson.dumps(json_safe(to_json(finished))))
     elif failed or not quiet:
-        say(summary(finished, words=sys.argv[1:], expected=expected))
+        say(summary(finished, words=shown_words(sys.argv[1:]), expected=expected))
     return finished.exit_code
 
 

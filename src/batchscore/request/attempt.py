@@ -149,7 +149,7 @@ class Requester(Generic[T]):
         if isinstance(reply, Outcome):
             return self.judge_lost(request, deployment, flight.started, reply)
         if reply.status != 200:
-            outcome = classify(reply)
+            outcome = classify(reply, body)
             if outcome.action is not Action.KEEP:
                 return await self.judge_refusal(request, deployment, ticket, reply, outcome)
         try:

@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Any
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.request.service_codes import shown_detail
 from batchscore.rows import Reply, RowError, load_json
 
 
@@ -37,7 +38,8 @@ class Action(Enum):
 class Outcome:
     """An action, and the error that a row gets if no retry helps.
 
-    `reason` is the message if the run stops; `detail` distinguishes one 400 from another; `fitting` is the
+    `reason` is the message if the run stops; `detail` distinguishes one 400 from another, and is not shown,
+    since it may hold a word of the service; `fitting` is the
     part of a too long request that would fit, if the service said so. `needs_action`: waiting does not help.
     """
 
@@ -125,17 +127,17 @@ TOKEN_COUNTS = re.compile(
 SAFE_NAME = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
 
 
-def classify(reply: Reply) -> Outcome:
-    """Return what a reply means. A 200 is `ANSWERED` until its body proves otherwise."""
+def classify(reply: Reply, sent: bytes = b"") -> Outcome:
+    """Return what a reply to the body `sent` means. A 200 is `ANSWERED` until its body proves otherwise."""
     status = reply.status
     if 200 <= status < 300:
         return ANSWERED
     body = error_body(reply.body)
     code = safe_name(body.get("code")) or safe_name(body.get("type"))
     param = safe_name(body.get("param"))
-    detail = " ".join(part for part in (code, f"parameter {param}" if param else "") if part)
+    detail = shown_detail(code, param, sent)
     if status in CONTENT_STATUSES or (status == 403 and code in CONTENT_CODES):
-        return content_outcome(body, status, code, param, detail)
+        return content_outcome(body, status, (code, param), detail)
     kind = 300 if status < 400 else 402 if status == 429 and code in EXHAUSTED_CODES else status
     refusal = REFUSALS_OF_ALL.get(kind)
     if refusal is not None:
@@ -147,8 +149,12 @@ def classify(reply: Reply) -> Outcome:
     return Outcome(Action.RETRY, failure, error_text(failure, status, detail), status)
 
 
-def content_outcome(body: dict[str, Any], status: int, code: str, param: str, detail: str) -> Outcome:
-    """Return what a 400-like status means: this content, or a parameter that fails every row."""
+def content_outcome(body: dict[str, Any], status: int, words: tuple[str, str], detail: str) -> Outcome:
+    """Return what a 400-like status means: this content, or a parameter that fails every row.
+
+    `words` are the service's code and parameter, which are compared; `detail` is what is shown of them.
+    """
+    code, param = words
     inner = body.get("innererror")
     inner_code = safe_name(inner.get("code")) if isinstance(inner, dict) else ""
     invalid = ErrorCode.INVALID_REQUEST
@@ -160,7 +166,8 @@ def content_outcome(body: dict[str, Any], status: int, code: str, param: str, de
         cause = ErrorCode.INPUT_TOO_LONG
     if cause is not None:
         return Outcome(Action.SPLIT, cause, ERROR_TEXTS[cause], status, cause.value, fitting_part(message))
-    return Outcome(Action.SPLIT, invalid, error_text(invalid, status, detail), status, detail or str(status))
+    kind = " ".join(word for word in words if word) or str(status)
+    return Outcome(Action.SPLIT, invalid, error_text(invalid, status, detail), status, kind)
 
 
 def fitting_part(message: str) -> float | None:

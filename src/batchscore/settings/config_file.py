@@ -8,6 +8,7 @@ directory.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,8 +54,9 @@ def config_file(
     if named is None:
         return EMPTY_FILE
     # An absolute path stays the same when it is joined to a folder.
-    candidates = (Path(folder, named) for folder in folders)
-    file = next((path for path in candidates if path.is_file()), Path(named))
+    path = os.path.expanduser(named)  # noqa: PTH111
+    candidates = (Path(folder, path) for folder in folders)
+    file = next((each for each in candidates if each.is_file()), Path(path))
     beside_script = bool(folders) and not file.is_absolute()
     shown = f"{by} {named}".lstrip()
     # Read once: the content that is trusted is the content that is used.

@@ -26,6 +26,7 @@ from batchscore.settings.declare import (
     variable_of,
 )
 from batchscore.settings.fields import Settings
+from batchscore.settings.secrets import HIDDEN, mask_text
 
 #: How people write true and false in variables.
 TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
@@ -66,6 +67,9 @@ def gather(
     if file.digest:
         sources["config"] = f"./{file.name}" if file.is_implicit else file.name
     drop_overridden(given, sources, file)
+    for name in PATHS & given.keys():
+        if isinstance(given[name], str):
+            given[name] = os.path.expanduser(given[name])  # noqa: PTH111
     return given, sources
 
 
@@ -179,14 +183,12 @@ def refuse_unknown(file: ConfigFile) -> None:
 
 def parse(declared: Field[Any], value: Any, where: str) -> Any:
     """Convert the value of a variable or file into the setting's type; raises `UsageError`."""
-    kind = kind_of(declared)
-    parser, kind_name = PARSERS[kind]
+    parser, kind_name = PARSERS[kind_of(declared)]
     try:
         return parser(value)
     except (ValueError, TypeError, LookupError):
-        # These may hold secrets.
-        said = "not" if kind in {"params", "pairs"} else f"{value!r}, which is not"
-        raise UsageError(f"{where} is {said} {kind_name}.") from None
+        # Not quoted: it may be a pasted key.
+        raise UsageError(f"{where} is not {kind_name}.") from None
 
 
 def parse_text(value: Any) -> str:
@@ -262,7 +264,7 @@ PAIR_EXAMPLES = {
 def read_text(name: str, where: str) -> str:
     """Return the text of a file that a setting names; raises `UsageError`."""
     try:
-        return Path(name).read_text("utf-8-sig")
+        return Path(os.path.expanduser(name)).read_text("utf-8-sig")  # noqa: PTH111
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{where} cannot be read: {reason}.") from None
@@ -278,8 +280,8 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
     for one in given:
         name, equals, text = one.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"{param} {one!r}: write NAME=JSON, for example temperature=0.2")
-        where = f"{param} {name}"
+            raise UsageError(f"{param}: write NAME=JSON, for example temperature=0.2")
+        where = f"{param} {mask_text(name)}"
         start = text.lstrip()[:1]
         must_be_json = start in {"{", "[", '"', ""} or start.isdigit() or text.startswith("@")
         if text.startswith("@"):
@@ -291,6 +293,8 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
             if must_be_json:
                 raise UsageError(f"{where} is not JSON ({error}).") from None
             params[name.strip()] = text
+        if params[name.strip()] == HIDDEN:
+            raise UsageError(f"{where}: {HIDDEN} hides a secret in a shown command. Put the secret there.")
     return params
 
 
