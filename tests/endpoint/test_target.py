@@ -513,8 +513,8 @@ def test_a_key_that_is_withheld_from_a_host_is_named_with_the_reason() -> None:
     assert found.unused_keys == (
         "AZURE_OPENAI_API_KEY and AZURE_OPENAI_AD_TOKEN are set, but are not sent to gw.example.com: only to "
         "Azure's hosts and the host in AZURE_OPENAI_ENDPOINT. OPENAI_API_KEY is set, but is not sent to "
-        "gw.example.com: only to api.openai.com and the hosts in OPENAI_BASE_URL and OPENAI_API_BASE. A key for "
-        "any host goes into BATCHSCORE_API_KEY. api-key in OPENAI_CUSTOM_HEADERS is not sent: a key goes into "
+        "gw.example.com: only to api.openai.com and the hosts in OPENAI_BASE_URL and OPENAI_API_BASE. "
+        "api-key in OPENAI_CUSTOM_HEADERS is not sent: a key goes into "
         "BATCHSCORE_API_KEY (see \x02key_header\x03), other credentials into \x02header\x03."
     )
     names = "AZURE_OPENAI_API_KEY and AZURE_OPENAI_AD_TOKEN and OPENAI_API_KEY"

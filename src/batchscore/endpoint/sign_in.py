@@ -103,8 +103,6 @@ def unused_keys_text(withheld: Sequence[str], host: str, ignored: Sequence[str] 
         names = [name for name in withheld if GOES_TO[name] == goes_to]
         are = "is" if len(names) == 1 else "are"
         sentences.append(f"{' and '.join(names)} {are} set, but {are} not sent to {host}: only to {goes_to}.")
-    if withheld:
-        sentences.append("A key for any host goes into BATCHSCORE_API_KEY.")
     if ignored:
         sentences.append(
             f"{' and '.join(ignored)} in OPENAI_CUSTOM_HEADERS is not sent: a key goes into "
