@@ -365,8 +365,8 @@ def test_files_go_to_another_host_only_if_the_store_is_named(
 @pytest.mark.slow
 def test_without_a_database_library_the_reason_is_said() -> None:
     code = (
-        "import sys; sys.modules['sqlalchemy'] = None; from batchscore.report.tracking.child import MlflowRun; "
-        "run = MlflowRun(sys.stdout); "
+        "import sys; sys.modules['sqlalchemy'] = None; "
+        "from batchscore.report.tracking.child import MlflowRun; run = MlflowRun(sys.stdout); "
         "run.add({'start': {'uri': 'sqlite:///a.db', 'run_id': None, 'name': 'n'}}); run.log()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
