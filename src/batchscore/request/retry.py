@@ -159,17 +159,19 @@ class AttemptLoop(Generic[T]):
         """Whether a request has had its attempts."""
         return (
             budget.failures > budget.retries
+            or budget.same_again
             or budget.rate_limits > MOST_LIMITED_OF_ONE
             or budget.request_seconds > LONGEST_REQUEST_SECONDS
         )
 
     def should_halve(self, request: Request, deployment: Deployment, result: Result[T]) -> bool:
-        """Whether fewer rows may succeed: after a timeout, or after 429s because of their number."""
+        """Whether fewer rows may succeed: after a timeout, after 429s because of their number, or by form."""
         if request.rows == 1:
             return False
         limited = request.budget.rate_limits
         return (
             result.outcome.code is ErrorCode.TIMEOUT
+            or request.budget.same_again
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
         )

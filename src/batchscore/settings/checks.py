@@ -193,8 +193,10 @@ def check_together(chosen: Settings) -> None:
         check_pairs(setting_name(field), field, getattr(chosen, field))
     check_bounds(chosen)
     check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
-    for name in chosen.param:
-        refuse(name in RESERVED_PARAMS, "{param} {given}: batchscore sets this field.", given=name)
+    for name, value in chosen.param.items():
+        # Some gateways stream unless they are told not to.
+        reserved = name in RESERVED_PARAMS and not (name == "stream" and value is False)
+        refuse(reserved, "{param} {given}: batchscore sets this field.", given=name)
     for field in ("dimensions", "max_tokens"):
         twice = getattr(chosen, field) is not None and field in chosen.param
         refuse(twice, f"{{param}} {field} and {{{field}}} set the same; give one of them.")
