@@ -316,6 +316,21 @@ def test_whatever_the_headers_the_wait_is_positive_and_finite_or_unknown(headers
     assert found is None or (found > 0 and math.isfinite(found))
 
 
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("https://gw.example:8443/v1/a text of a row?key=s3cret", "(301, to https://gw.example:8443)"),
+        ("https://gw.example", "(301, to https://gw.example)"),
+        ("/v1/embeddings/", "(301, on the same host)"),
+        ("https://user:s3cret@gw.example/", "(301)"),
+        ("", "(301)"),
+    ],
+)
+def test_a_redirect_says_to_which_host(location: str, words: str) -> None:
+    outcome = classify(Reply(301, {"location": location} if location else {}, b"", 0.0))
+    assert f"redirects requests {words}. Check its address" in outcome.reason
+
+
 # --- too long, in the words of each service
 
 

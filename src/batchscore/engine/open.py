@@ -121,13 +121,15 @@ async def open_deployment(
     """Open the connection to one deployment, and the file that shares its quota."""
     target = endpoint.target
     credentials = credentials_for(target, environ)
-    wire = open_wire(target.url, target.headers, credentials.headers, memory)
+    identify = target.certificate.load if target.certificate else None
+    wire = open_wire(target.request_url, target.headers, credentials.headers, memory, identify)
     send = await stack.enter_async_context(wire)
     schedule = stack.enter_context(open_schedule(endpoint.quota_name, REAL_CLOCK.monotonic()))
     return Deployment(
         name=endpoint.name,
         model=target.body_model,
         unused_keys=target.unused_keys,
+        address=target.url,
         send=send,
         renew_token=credentials.refresh,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),

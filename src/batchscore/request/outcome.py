@@ -143,10 +143,17 @@ def classify(reply: Reply, sent: bytes = b"") -> Outcome:
     if refusal is not None:
         action = Action.RENEW_TOKEN if status == 401 else Action.STOP
         cause = _CODES_OF_REFUSALS.get(kind, ErrorCode.INVALID_REQUEST)
+        detail = redirect_text(reply.headers.get("location", "")) if kind == 300 else detail
         return Outcome(action, cause, refusal.format(status_text(status, detail)), status)
     # 408, 409, 5xx, and gateways' own (424, 499): none is the row's fault.
     failure = ErrorCode.RATE_LIMITED if status == 429 else ErrorCode.SERVER_ERROR
     return Outcome(Action.RETRY, failure, error_text(failure, status, detail), status)
+
+
+def redirect_text(location: str) -> str:
+    """Return where a reply redirects to: only a known form of host, since a path may quote the input."""
+    found = re.match(r"(https?://[\w.-]{1,99}(:\d{1,5})?)(?=[/?#]|$)", location)
+    return f"to {found[1]}" if found else "on the same host" if location.startswith("/") else ""
 
 
 def content_outcome(body: dict[str, Any], status: int, words: tuple[str, str], detail: str) -> Outcome:

@@ -78,8 +78,10 @@ class AttemptLoop(Generic[T]):
                 action = result.outcome.action
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
-                hint = deployment.unused_keys if action is Action.RENEW_TOKEN else ""
-                self.deployments.stop(deployment, ServiceRefused(f"{result.outcome.reason} {hint}".rstrip()))
+                hint = deployment.unused_keys if result.outcome.status in {401, 403} else ""
+                where = deployment.address and f"Requests go to {deployment.address}."
+                text = " ".join(filter(None, (result.outcome.reason, where, hint)))
+                self.deployments.stop(deployment, ServiceRefused(text))
                 deployment, result = await self.send_anywhere(request)
                 continue
             if action is Action.SPLIT and request.rows == 1:
