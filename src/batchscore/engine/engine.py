@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -293,6 +293,8 @@ class Engine:
             size = sum([len(prompt.body) for prompt in prompts])
             self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
             self.clear_suspects()
+            if not answers.complete:
+                return await self.settle_partly(prompts, answers.scores, request.budget)
             self.give(prompts, answers.scores)
             return True
         if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
@@ -311,6 +313,21 @@ class Engine:
         if answered and result.outcome.action is Action.SPLIT and result.outcome.code in ABOUT_SIZE:
             # No row is bad, so the request held too many rows.
             self.packer.shrink((len(prompts) + 1) // 2)
+        return False
+
+    async def settle_partly(
+        self, prompts: Sequence[Prompt], results: Sequence[Score | RowError], budget: RetryBudget
+    ) -> bool:
+        """Settle the answered rows of a reply, and send the others again; a row alone gets its error."""
+        if len(prompts) == 1 and isinstance(results[0], RowError):
+            self.give(prompts, [replace(results[0], attempts=budget.attempts)])
+            return False
+        pairs = list(zip(prompts, results, strict=True))
+        answered = [pair for pair in pairs if isinstance(pair[1], Score)]
+        self.give([prompt for prompt, _ in answered], [score for _, score in answered])
+        if not self.stop.is_set():
+            rest = [prompt for prompt, result in pairs if isinstance(result, RowError)]
+            await self.send_again(rest, budget.for_half())
         return False
 
     def give_error(self, prompt: Prompt, error: RowError, deployment: Deployment) -> None:

@@ -14,7 +14,7 @@ from batchscore.endpoint.target import Endpoint
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, answer_size, billed_tokens
+from batchscore.prompts.replies import ReplyReader, ReplyScores, answer_size
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
@@ -57,13 +57,16 @@ async def open_engine(
             await open_deployment(settings, endpoint, stack, memory, environ=environ, listen=listen)
             for endpoint in endpoints
         ]
+        length = settings.api_params.get("dimensions")
         reader = ReplyReader(
             settings.task,
             settings.answers_per_row,
             with_usage=settings.usage,
             with_raw=settings.raw,
             dimensions=dimensions,
+            asked_dimensions=length if isinstance(length, int) else None,
             answer_bytes=answer_size(settings.answer_tokens, settings.api_params),
+            notice=lambda text: listen(Notice(text)),
         )
         forms = {
             member: BodyFormat(
@@ -78,14 +81,13 @@ async def open_engine(
             deployments=deployments,
             timeouts=Timeouts(REAL_CLOCK, settings.timeout),
             read=reader.read,
-            unusable=InvalidReply,
             tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
             most_bytes=reader.most_bytes,
             probe_body=lambda member: forms[member].body([Prompt("", 0, settings.task.probe)]),
             stop=stop,
             listen=listen,
             clock=REAL_CLOCK,
-            billed=billed_tokens,
+            billed=reader.billed,
         )
         deployments.probe = requester.probe
         estimator = Estimator()
@@ -119,13 +121,15 @@ async def open_deployment(
     """Open the connection to one deployment, and the file that shares its quota."""
     target = endpoint.target
     credentials = credentials_for(target, environ)
-    wire = open_wire(target.url, target.headers, credentials.headers, memory)
+    identify = target.certificate.load if target.certificate else None
+    wire = open_wire(target.request_url, target.headers, credentials.headers, memory, identify)
     send = await stack.enter_async_context(wire)
     schedule = stack.enter_context(open_schedule(endpoint.quota_name, REAL_CLOCK.monotonic()))
     return Deployment(
         name=endpoint.name,
         model=target.body_model,
         unused_keys=target.unused_keys,
+        address=target.url,
         send=send,
         renew_token=credentials.refresh,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),

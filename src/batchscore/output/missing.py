@@ -201,9 +201,11 @@ def run_records(folder: Place) -> Iterator[tuple[str, RunRecord | None]]:
     Raises `OutputError` if one cannot be read for now.
     """
     runs = folder / "runs"
-    for name in reversed(visible_names(runs)) if storage.is_folder(runs) else ():
-        if name.endswith(".json"):
-            yield name, _read_record(runs / name)
+    files = visible_names(runs) if storage.is_folder(runs) else []
+    # Without the suffix, as the names were chosen: "a-0001" is after "a", and "a-0001.json" before "a.json".
+    stems = [name.removesuffix(".json") for name in files if name.endswith(".json")]
+    for name in (f"{stem}.json" for stem in sorted(stems, reverse=True)):
+        yield name, _read_record(runs / name)
 
 
 def _read_record(place: Place) -> RunRecord | None:

@@ -7,9 +7,10 @@ Whether to send again is decided in `retry`.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, duration_text
@@ -23,12 +24,13 @@ from batchscore.request.outcome import (
     failure_outcome,
     refused_alone,
     refused_by_chance,
+    unusable_outcome,
     wait_seconds,
 )
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.timeouts import Clock, Flight, Timeouts
 from batchscore.request.wire import NoReply
-from batchscore.rows import Attempt, Prompt, Reply
+from batchscore.rows import Attempt, InvalidReply, Prompt, Reply
 
 T = TypeVar("T")
 
@@ -40,6 +42,9 @@ LONGEST_PAUSE_SECONDS = 600.0
 #: random.
 CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 
+#: The header of the simulator's replies.
+SIMULATED = "x-simulator"
+
 #: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
 
@@ -49,7 +54,9 @@ class RetryBudget:
     """How many retries the rows of a request have, and what they have used.
 
     `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
-    since `failing_since`; `attempts` counts all requests, `request_seconds` how long they took.
+    since `failing_since`; `attempts` counts all requests, `request_seconds` how long they took. `unusable`
+    says why the latest reply had the wrong form, and `same_again` that the one before had the same: a further
+    one would, too.
     """
 
     retries: int
@@ -59,11 +66,23 @@ class RetryBudget:
     timeouts: int = 0
     request_seconds: float = 0.0
     failing_since: float | None = None
+    unusable: str = ""
+    same_again: bool = False
 
     def note_failure(
-        self, now: float, seconds: float, *, limited: bool = False, timeout: bool = False
+        self,
+        now: float,
+        seconds: float,
+        *,
+        limited: bool = False,
+        timeout: bool = False,
+        unusable: InvalidReply | None = None,
     ) -> None:
         """Note a failure of the service after this many seconds."""
+        # The numbers in a reason depend on the request.
+        words = re.sub(r"\d+", "", str(unusable)) if unusable is not None and unusable.same_again else ""
+        self.same_again = bool(words) and words == self.unusable
+        self.unusable = words
         if self.failing_since is None:
             self.failing_since = now
         self.failures += not limited
@@ -73,6 +92,7 @@ class RetryBudget:
 
     def reset(self) -> None:
         """Forget the failures: an outage caused them."""
+        self.unusable, self.same_again = "", False
         self.failures = self.rate_limits = self.timeouts = 0
         self.request_seconds = 0.0
         self.failing_since = None
@@ -84,6 +104,7 @@ class RetryBudget:
             self.attempts,
             timeouts=self.timeouts,
             request_seconds=self.request_seconds,
+            unusable=self.unusable,
         )
 
 
@@ -114,23 +135,25 @@ class Result(Generic[T]):
 class Requester(Generic[T]):
     """Sends single requests to the deployments of a run.
 
-    `read` turns a 200 into answers and may raise `unusable`; `tokens` gives the billed tokens of answers,
-    `billed` those of any other reply; `most_bytes` bounds the size of a reply to this many rows;
-    `probe_body` gives a request of our own; `listen` receives every attempt. If `stop` is set, a cancelled
-    request is not counted as a timeout.
+    `read` turns a 200 into answers, given the number of rows and the bytes sent, or raises `InvalidReply`;
+    `tokens` gives the billed tokens of answers, `billed` those of any other reply; `most_bytes` bounds the
+    size of a reply to this many rows; `probe_body` gives a request of our own; `listen` receives every
+    attempt. If `stop` is set, a cancelled request is not counted as a timeout. `note_service` is told with
+    the first answer whether the simulator gave it, and may raise.
     """
 
     deployments: DeploymentPool
     timeouts: Timeouts
-    read: Callable[[bytes, int], T]
-    unusable: type[Exception]
+    read: Callable[[bytes, int, bytes], T]
     tokens: Callable[[T], tuple[int, int]]
     most_bytes: Callable[[int], int]
     probe_body: Callable[[Deployment], bytes]
     stop: asyncio.Event
     listen: Callable[[Attempt], None]
     clock: Clock
-    billed: Callable[[bytes], tuple[int, int]] = lambda _: (0, 0)
+    billed: Callable[[bytes, int, bytes], tuple[int, int]] = lambda *_: (0, 0)
+    note_service: Callable[[bool], None] = lambda _: None
+    simulated: bool | None = None
     probing: dict[Deployment, asyncio.Task[Outcome]] = field(default_factory=dict)
     closed: bool = False
 
@@ -153,13 +176,12 @@ class Requester(Generic[T]):
             if outcome.action is not Action.KEEP:
                 return await self.judge_refusal(request, deployment, ticket, reply, outcome)
         try:
-            answers = self.read(reply.body, rows)
-        except self.unusable as reason:
-            self.report(request, deployment, reply, ErrorCode.INVALID_RESPONSE.value, self.billed(reply.body))
-            budget.note_failure(self.clock.monotonic(), reply.seconds)
-            outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason))
-            self.note_failure(deployment, outcome)
-            return Result(outcome)
+            answers = self.read(reply.body, rows, body)
+        except InvalidReply as reason:
+            return await self.judge_unusable(request, deployment, ticket, reply, reason)
+        if (simulated := SIMULATED in reply.headers) is not self.simulated:
+            self.note_service(simulated)
+            self.simulated = simulated
         budget.request_seconds += reply.seconds
         billed = self.tokens(answers)
         charged = billed[0] + request.extra_tokens if billed[0] else request.tokens
@@ -172,10 +194,18 @@ class Requester(Generic[T]):
         return Result(ANSWERED, answers)
 
     def report(
-        self, request: Request, deployment: Deployment, reply: Reply, cause: str, billed: tuple[int, int]
+        self,
+        request: Request,
+        deployment: Deployment,
+        reply: Reply,
+        cause: str,
+        billed: tuple[int, int] | None = None,
     ) -> None:
-        """Report an attempt that got a reply to the listener."""
+        """Report an attempt that got a reply to the listener; `billed` is read from it if it is not given."""
         rows, prompts, name = request.rows, request.prompts, deployment.name
+        if billed is None:
+            is_billed = b'"usage"' in reply.body
+            billed = self.billed(reply.body, rows, request.body(deployment)) if is_billed else (0, 0)
         self.listen(Attempt(rows, reply.status, reply.seconds, cause, *billed, prompts, name))
 
     async def exchange(
@@ -210,11 +240,24 @@ class Requester(Generic[T]):
         self.note_failure(deployment, outcome)
         return Result(outcome)
 
+    async def judge_unusable(
+        self, request: Request, deployment: Deployment, ticket: Ticket, reply: Reply, reason: InvalidReply
+    ) -> Result[T]:
+        """Judge a reply whose status promised answers; the status within its body is the real one."""
+        outcome = unusable_outcome(reason, reply, request.body(deployment))
+        if reason.status is not None:
+            reply = replace(reply, status=reason.status)
+            return await self.judge_refusal(request, deployment, ticket, reply, outcome)
+        self.report(request, deployment, reply, cause_of(outcome))
+        request.budget.note_failure(self.clock.monotonic(), reply.seconds, unusable=reason)
+        self.note_failure(deployment, outcome)
+        return Result(outcome)
+
     async def judge_refusal(
         self, request: Request, deployment: Deployment, ticket: Ticket, reply: Reply, outcome: Outcome
     ) -> Result[T]:
         """Judge a reply without answers."""
-        self.report(request, deployment, reply, cause_of(outcome), self.billed(reply.body))
+        self.report(request, deployment, reply, cause_of(outcome))
         limited = outcome.code is ErrorCode.RATE_LIMITED
         if outcome.action is not Action.RETRY:
             if outcome.action is Action.STOP and await self.is_for_one_request(deployment, outcome):
@@ -300,20 +343,20 @@ class Requester(Generic[T]):
     async def send_probe(self, deployment: Deployment) -> Outcome:
         """Send one probe."""
         deployment.reserve(PROBE_TOKENS)
-        flight = self.timeouts.start(1, 0)
+        flight, body = self.timeouts.start(1, 0), self.probe_body(deployment)
         try:
-            reply = await self.exchange(deployment, self.probe_body(deployment), 1, flight)
+            reply = await self.exchange(deployment, body, 1, flight)
         finally:
             self.timeouts.end(flight)
         outcome = reply if isinstance(reply, Outcome) else classify(reply)
         status, seconds, billed = None, self.clock.monotonic() - flight.started, (0, 0)
         if isinstance(reply, Reply):
-            status, seconds, billed = reply.status, reply.seconds, self.billed(reply.body)
+            status, seconds, billed = reply.status, reply.seconds, self.billed(reply.body, 1, body)
             if outcome.action is Action.KEEP:
                 try:
-                    self.read(reply.body, 1)
-                except self.unusable as reason:
-                    outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason))
+                    self.read(reply.body, 1, body)
+                except InvalidReply as reason:
+                    outcome = unusable_outcome(reason, reply, body)
         # Counted like any request: it may be billed.
         cause = "probe" if outcome.action is Action.KEEP else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))

@@ -146,7 +146,8 @@ class Deployment:
 
     `on_capacity` is called if more requests may be in flight although none was answered. It has many fields,
     since it joins what the other modules keep apart: quota, health, concurrency and the queue of workers.
-    `unused_keys` completes the message about refused credentials.
+    `address` is that of the requests, without secrets, and `unused_keys` completes the message about refused
+    credentials.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Deployment:
     notice: Callable[[str], None]
     clock: Clock
     unused_keys: str = ""
+    address: str = ""
     on_capacity: Callable[[], None] = field(default=lambda: None)
     health: Health = field(default_factory=Health)
     paused_until: float = 0.0

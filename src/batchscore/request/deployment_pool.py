@@ -186,6 +186,8 @@ class DeploymentPool:
         last = {member.name: member.health.last_outcome for member in remaining}
         reasons = {name: outcome.reason for name, outcome in last.items() if outcome is not None}
         who, why = "the service has not", " ".join(reasons.values())
+        if len(remaining) == 1 and remaining[0].address:
+            why = f"{why} Requests go to {remaining[0].address}.".lstrip()
         if len(remaining) > 1:
             who = "no deployment has"
             why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())

@@ -2,7 +2,7 @@
 
 A pure table from status and code to one of a few outcomes. Every failure is retried, unless its status is in
 `CONTENT_STATUSES` (the row's fault) or `REFUSALS_OF_ALL` (a fault of every request). It judges by status and
-code, never by the words of a message, with one exception that says so. Messages for records are our own: the
+code, never by the words of a message, with one exception (`too_long`). Messages for records are our own: the
 service's may quote the input. In headers, absent, unreadable and negative values mean "unknown". Zero does
 too, except in a remaining amount: Azure sends -1 and 0 if it does not know (facts seen 2026-09).
 """
@@ -12,15 +12,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-from batchscore.errors import ErrorCode, setting_name
+from batchscore.errors import ErrorCode, name_settings, setting_name
 from batchscore.request.service_codes import shown_detail
-from batchscore.rows import Reply, RowError, load_json
+from batchscore.request.too_long import fitting_part, is_too_long
+from batchscore.rows import InvalidReply, Reply, RowError, load_json
 
 
 class Action(Enum):
@@ -53,7 +54,7 @@ class Outcome:
 
     def error(self, attempts: int) -> RowError:
         """Return the row's error after this many attempts."""
-        return RowError(self.code, self.reason, self.status, attempts)
+        return RowError(self.code, name_settings(self.reason), self.status, attempts)
 
 
 #: The outcome of a good answer.
@@ -67,6 +68,9 @@ CONTENT_CODES = {
     "context_length_exceeded": ErrorCode.INPUT_TOO_LONG,
     "string_above_max_length": ErrorCode.INPUT_TOO_LONG,
     "max_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,
+    "exceed_context_size_error": ErrorCode.INPUT_TOO_LONG,  # llama.cpp
+    "tokens_limit_reached": ErrorCode.INPUT_TOO_LONG,  # GitHub Models
+    "model_max_prompt_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,  # GitHub Copilot
 }
 
 #: The message of an error record, or its beginning.
@@ -115,15 +119,6 @@ REFUSALS_OF_ALL = {
 }
 _CODES_OF_REFUSALS = {402: ErrorCode.RATE_LIMITED, 407: ErrorCode.CONNECTION_ERROR}
 
-#: Services say "too long" for embeddings in words only; the one case in which words count.
-TOO_LONG_WORDS = re.compile(
-    r"maximum context length|must have less than \d+ tokens|too many tokens", re.IGNORECASE
-)
-
-TOKEN_COUNTS = re.compile(
-    r"maximum context length is (\d{1,12}) tokens\D+(?:you requested|resulted in) (\d{1,12}) tokens"
-)
-
 SAFE_NAME = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
 
 
@@ -136,17 +131,29 @@ def classify(reply: Reply, sent: bytes = b"") -> Outcome:
     code = safe_name(body.get("code")) or safe_name(body.get("type"))
     param = safe_name(body.get("param"))
     detail = shown_detail(code, param, sent)
-    if status in CONTENT_STATUSES or (status == 403 and code in CONTENT_CODES):
+    # llama.cpp and Ollama say "too long" with 500.
+    if (
+        status in CONTENT_STATUSES
+        or (status == 403 and code in CONTENT_CODES)
+        or (status == 500 and is_too_long(message_in(body)))
+    ):
         return content_outcome(body, status, (code, param), detail)
     kind = 300 if status < 400 else 402 if status == 429 and code in EXHAUSTED_CODES else status
     refusal = REFUSALS_OF_ALL.get(kind)
     if refusal is not None:
         action = Action.RENEW_TOKEN if status == 401 else Action.STOP
         cause = _CODES_OF_REFUSALS.get(kind, ErrorCode.INVALID_REQUEST)
+        detail = redirect_text(reply.headers.get("location", "")) if kind == 300 else detail
         return Outcome(action, cause, refusal.format(status_text(status, detail)), status)
     # 408, 409, 5xx, and gateways' own (424, 499): none is the row's fault.
     failure = ErrorCode.RATE_LIMITED if status == 429 else ErrorCode.SERVER_ERROR
     return Outcome(Action.RETRY, failure, error_text(failure, status, detail), status)
+
+
+def redirect_text(location: str) -> str:
+    """Return where a reply redirects to: only a known form of host, since a path may quote the input."""
+    found = re.match(r"(https?://[\w.-]{1,99}(:\d{1,5})?)(?=[/?#]|$)", location)
+    return f"to {found[1]}" if found else "on the same host" if location.startswith("/") else ""
 
 
 def content_outcome(body: dict[str, Any], status: int, words: tuple[str, str], detail: str) -> Outcome:
@@ -160,23 +167,15 @@ def content_outcome(body: dict[str, Any], status: int, words: tuple[str, str], d
     invalid = ErrorCode.INVALID_REQUEST
     if code == "unsupported_parameter" and param == "max_tokens":
         return Outcome(Action.RENAME, invalid, error_text(invalid, status, detail), status, detail)
-    message = str(body.get("message") or "")
+    message = message_in(body)
     cause = CONTENT_CODES.get(code) or CONTENT_CODES.get(inner_code)
-    if cause is None and TOO_LONG_WORDS.search(message):
+    if cause is None and is_too_long(message):
         cause = ErrorCode.INPUT_TOO_LONG
     if cause is not None:
-        return Outcome(Action.SPLIT, cause, ERROR_TEXTS[cause], status, cause.value, fitting_part(message))
+        fitting = fitting_part(body, message)
+        return Outcome(Action.SPLIT, cause, ERROR_TEXTS[cause], status, cause.value, fitting)
     kind = " ".join(word for word in words if word) or str(status)
     return Outcome(Action.SPLIT, invalid, error_text(invalid, status, detail), status, kind)
-
-
-def fitting_part(message: str) -> float | None:
-    """Return limit / requested if a message names both ("is 8192 tokens, however you requested 10000 …")."""
-    counts = TOKEN_COUNTS.search(message)
-    if counts is None:
-        return None
-    limit, requested = int(counts[1]), int(counts[2])
-    return limit / requested if 0 < limit < requested else None
 
 
 def failure_outcome(
@@ -186,6 +185,21 @@ def failure_outcome(
     text = f"{ERROR_TEXTS[code]}: {detail}" if detail else ERROR_TEXTS[code]
     text = text if text.endswith("?") else f"{text}."
     return Outcome(Action.RETRY, code, text, status, needs_action=needs_action)
+
+
+def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome:
+    """Return what a reply means that has a good status and cannot be used; its body may hold the real status.
+
+    If the service has never sent another one, waiting does not help.
+    """
+    if reason.status is not None:
+        return classify(replace(reply, status=reason.status), sent)
+    detail = str(reason)
+    if reason.is_error:
+        fields = error_body(reply.body)
+        code = shown_detail(safe_name(fields.get("code")) or safe_name(fields.get("type")), "", b"")
+        detail += f" ({code})" if code else ""
+    return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
 
 
 def refused_alone(outcome: Outcome) -> Outcome:
@@ -208,10 +222,22 @@ def error_body(body: bytes) -> dict[str, Any]:
         document = load_json(body)
     except ValueError:
         return {}
+    if isinstance(document, list) and document:
+        document = document[0]  # Gemini
     if not isinstance(document, dict):
         return {}
     error = document.get("error")
+    if isinstance(error, str):  # Ollama, text-embeddings-inference
+        return {"message": error, **document}
     return error if isinstance(error, dict) else document
+
+
+def message_in(error: Mapping[str, Any]) -> str:
+    """Return the message of an error object; FastAPI calls it `detail`. It may quote the input."""
+    detail = error.get("detail")
+    first = detail[0] if isinstance(detail, list) and detail else None
+    texts = [error.get("message"), detail, first.get("msg") if isinstance(first, dict) else None]
+    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def safe_name(word: Any) -> str:

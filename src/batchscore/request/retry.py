@@ -78,8 +78,10 @@ class AttemptLoop(Generic[T]):
                 action = result.outcome.action
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
-                hint = deployment.unused_keys if action is Action.RENEW_TOKEN else ""
-                self.deployments.stop(deployment, ServiceRefused(f"{result.outcome.reason} {hint}".rstrip()))
+                hint = deployment.unused_keys if result.outcome.status in {401, 403} else ""
+                where = deployment.address and f"Requests go to {deployment.address}."
+                text = " ".join(filter(None, (result.outcome.reason, where, hint)))
+                self.deployments.stop(deployment, ServiceRefused(text))
                 deployment, result = await self.send_anywhere(request)
                 continue
             if action is Action.SPLIT and request.rows == 1:
@@ -157,17 +159,19 @@ class AttemptLoop(Generic[T]):
         """Whether a request has had its attempts."""
         return (
             budget.failures > budget.retries
+            or budget.same_again
             or budget.rate_limits > MOST_LIMITED_OF_ONE
             or budget.request_seconds > LONGEST_REQUEST_SECONDS
         )
 
     def should_halve(self, request: Request, deployment: Deployment, result: Result[T]) -> bool:
-        """Whether fewer rows may succeed: after a timeout, or after 429s because of their number."""
+        """Whether fewer rows may succeed: after a timeout, after 429s because of their number, or by form."""
         if request.rows == 1:
             return False
         limited = request.budget.rate_limits
         return (
             result.outcome.code is ErrorCode.TIMEOUT
+            or request.budget.same_again
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
         )

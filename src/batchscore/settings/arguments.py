@@ -52,6 +52,11 @@ class RowSettings(StoredSettings, total=False):
     api_version: str | None
     auth: str | None
     api_key_from: str | None
+    key_header: str | None
+    header: Mapping[str, str]
+    query: Mapping[str, str]
+    client_cert: str | os.PathLike[str] | None
+    client_key_file: str | os.PathLike[str] | None
     simulate: bool
     usage: bool
     raw: bool
@@ -90,6 +95,7 @@ class FileSettings(RowSettings, total=False):
     price_out: float | None
     prices: str | os.PathLike[str] | Mapping[str, Any] | None
     deadline: str | None
+    sync: bool
     track: bool | None
 
 
