@@ -577,6 +577,13 @@ def test_a_run_that_was_killed_before_its_first_manifest_is_incomplete(out: Path
         merge_output(out, out.parent / "m.jsonl")
 
 
+@pytest.mark.parametrize("named", ["all.jsonl", "all.jsonl.batchscore"])
+def test_an_output_of_one_file_without_a_record_is_refused(tmp_path: Path, named: str) -> None:
+    (tmp_path / "all.jsonl.batchscore" / ".batchscore").mkdir(parents=True)
+    with pytest.raises(InputError, match="is not an output of batchscore"):
+        verify_output(tmp_path / named)
+
+
 def test_a_killed_run_that_was_to_remove_the_scores_of_a_file_is_incomplete(out: Path) -> None:
     (path,) = (out / "runs").iterdir()
     record = json.loads(path.read_bytes())

@@ -89,6 +89,9 @@ def tasks_in(folder: Place) -> list[str]:
 def task_of(folder: Place, named: Place, task: str | None) -> str:
     """Return the task that the user means; raises `InputError` if it is ambiguous or not in the folder."""
     found = tasks_in(folder)
+    if not found:
+        # A run that was killed at once leaves an empty folder beside its one file.
+        raise InputError(f"{named} is not an output of batchscore: it has no scores of {', '.join(TASKS)}.")
     if task is None and named.name in found and named.parent == folder:
         return named.name
     if task is None and len(found) > 1:
