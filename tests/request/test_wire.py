@@ -8,6 +8,7 @@ import os
 import socket
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import orjson
 import pytest
