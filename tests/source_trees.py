@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from functools import cache
 from pathlib import Path
 
@@ -14,10 +15,15 @@ SOURCE = Path(batchscore.__file__).parent
 @cache
 def trees() -> dict[str, ast.Module]:
     """Return the tree of each module by its path below `batchscore`, such as `read/lines.py`."""
-    return {
-        path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8"))
-        for path in sorted(SOURCE.rglob("*.py"))
-    }
+    # A collection that parses other sources meanwhile makes CPython 3.11 fail with a SystemError.
+    gc.disable()
+    try:
+        return {
+            path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8"))
+            for path in sorted(SOURCE.rglob("*.py"))
+        }
+    finally:
+        gc.enable()
 
 
 @cache
