@@ -13,6 +13,7 @@ import pytest
 from cli_records import codes, lines, whole
 
 from batchscore import read_scores
+from batchscore.errors import OutputIncomplete
 from batchscore.simulator import Running
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
 from simulated import Deployment
@@ -399,3 +400,37 @@ def test_a_lost_part_of_a_new_version_is_scored_again(
         assert run.exit_code == 0, run
     assert asked(deployment) == [f"text {number}" for number in range(4, 8)]
     assert len(whole("out", "chat")[0]) == 10
+
+
+@pytest.mark.parametrize("content", ["{}", '{"files": [[]]}', "[]", "x"])
+def test_a_damaged_list_of_replaced_files_is_named(
+    batchscore: Cli, files: Files, deployment: Deployment, content: str
+) -> None:
+    files.csv("in/a.csv", [{"id": "1", "text": "text 1"}])
+    assert batchscore(*command(deployment)).exit_code == 0
+    damaged = Path("out/.batchscore/next-chat/replaced.json")
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_text(content)
+    run = batchscore(*command(deployment))
+    assert run.exit_code == 1
+    assert f"{damaged} is damaged" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert batchscore(*command(deployment, "--overwrite")).exit_code == 0
+
+
+def test_a_file_that_a_killed_run_has_not_replaced_is_not_complete(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.csv("in/a.csv", [{"id": "1", "text": "text 1"}])
+    assert batchscore(*command(deployment, out="out.jsonl")).exit_code == 0
+    assert len(read_scores("out.jsonl", strict=True)) == 1
+    (record,) = Path("out.jsonl.batchscore/runs").glob("*.json")
+    fields = json.loads(record.read_text())
+    started = {name: fields[name] for name in ("settings", "inputs", "fingerprint", "earlier")}
+    started |= {"exit_code": None, "file_written": False, "files": [{"file": "a.csv", "state": "complete"}]}
+    record.write_text(json.dumps(started))
+    assert batchscore("verify", "out.jsonl").exit_code == 4
+    with pytest.raises(OutputIncomplete, match=r"out\.jsonl: not written from the parts yet"):
+        read_scores("out.jsonl", strict=True)
+    assert batchscore(*command(deployment, out="out.jsonl")).exit_code == 0
+    assert len(read_scores("out.jsonl", strict=True)) == 1

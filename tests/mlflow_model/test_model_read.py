@@ -192,3 +192,29 @@ def test_parameters_of_any_file_have_no_nulls(said: dict[str, Any]) -> None:
     settings = parameters(said)
     assert None not in settings["param"].values()
     assert not settings["param"].keys() & {"model", "task", "api_key", "messages", "stream"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"type": "mcp", "server_url": "https://a.example"}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a/?{t}"}}]}
+            ]
+        },
+    ],
+)
+def test_a_folder_with_the_name_of_a_model_names_no_hosts(
+    more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "gpt"
+    folder.mkdir()
+    (folder / "MLmodel").write_text(json.dumps({"flavors": {"openai": {"data": "model.yaml"}}}))
+    data = {"task": "chat.completions", "model": "gpt", "messages": [{"role": "user", "content": "{t}"}]}
+    (folder / "model.yaml").write_text(json.dumps(data | more))
+    given = {"output": "out", "task": "chat"}
+    with pytest.raises(SettingsError, match=r"write \./gpt\."):
+        resolve_settings({**given, "model": "gpt"}, environ={})
+    assert resolve_settings({**given, "model": "./gpt"}, environ={}).settings.model == "gpt"

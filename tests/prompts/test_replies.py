@@ -156,6 +156,12 @@ def test_a_null_within_a_vector_of_nan_costs_no_other_row() -> None:
     assert [type(score) for score in answers.scores] == [Score, RowError]
 
 
+@pytest.mark.parametrize("embedding", [coded(*[0.5] * 70_000), [0.5] * 70_000])
+def test_a_vector_is_not_longer_than_that_of_any_model(embedding: Any) -> None:
+    with pytest.raises(InvalidReply, match="70,000 numbers, more than any model gives"):
+        read([item(0, embedding)])
+
+
 def test_nested_vectors_are_called_so() -> None:
     for nested in ([[1.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]]):
         with pytest.raises(InvalidReply, match="list of vectors, perhaps one for each token"):

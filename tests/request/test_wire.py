@@ -398,3 +398,18 @@ def test_a_proxy_that_refuses_a_tunnel_is_reported(monkeypatch: pytest.MonkeyPat
     with pytest.raises(NoReply, match=r"^the proxy refused \(407\)$") as caught:
         asyncio.run(run())
     checked(caught.value)
+
+
+@pytest.mark.parametrize("count", [99, 20_000])
+def test_interim_replies_are_skipped_but_not_without_an_end(count: int) -> None:
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" * count)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+
+    if count < 100:
+        assert ask(behave)[0].body == b"{}"
+        return
+    with pytest.raises(NoReply, match="more than 100 interim replies come before it") as caught:
+        ask(behave)
+    assert checked(caught.value).code is ErrorCode.INVALID_RESPONSE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,19 @@ FILE = ConfigFile(digest="a" * 64, is_implicit=True)
 def decisive(settings: dict[str, Any], flags: dict[str, Any] | None = None, **file: Any) -> set[str]:
     found = ConfigFile(settings=settings, **{"digest": "a" * 64, "is_implicit": True, **file})
     return set(settings_to_trust(*gather(flags or {}, environ={}, file=found), found))
+
+
+def image(url: str) -> str:
+    content = [
+        {"type": "text", "text": "See https://b.example"},
+        {"type": "image_url", "image_url": {"url": url}},
+    ]
+    return json.dumps([{"role": "user", "content": content}])
+
+
+def test_messages_in_a_file_are_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text(image("https://a.example/?q={text}"))
+    assert decisive({"messages": str(tmp_path / "m.json")}) == {"messages"}
 
 
 def test_every_setting_of_the_endpoint_is_decided_on() -> None:
@@ -51,6 +65,12 @@ def test_every_setting_of_the_endpoint_is_decided_on() -> None:
         ({"param": {"temperature": 0, "response_format": {"$schema": "https://json-schema.org/x"}}}, set()),
         ({"param": {"tools": [{"type": "mcp", "server_url": "https://a.example"}]}}, {"param.tools"}),
         ({"param": {"data_sources": [{"environment": "a"}]}}, {"param.data_sources"}),
+        ({"param": {"tools": [{"server_url": "//a.example"}, {"x": "https:a.example"}]}}, {"param.tools"}),
+        ({"messages": image("https://a.example/?q={text}")}, {"messages"}),
+        ({"messages": image("{scheme}a.example/?q={text}")}, {"messages"}),
+        ({"messages": image("{url}")}, set()),
+        ({"messages": image("data:image/png;base64,{png}")}, set()),
+        ({"messages": '[{"role": "user", "content": "Is https://{a} ok?"}]'}, set()),
         ({"model": "models:/m/3"}, {"model"}),
         ({"track": False}, set()),
         ({"track": True}, {"track"}),

@@ -17,7 +17,7 @@ from batchscore.errors import InputError, OutputError, OutputIncomplete, UsageEr
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import read_manifests
-from batchscore.output.missing import error_of_missing, missing_files
+from batchscore.output.missing import error_of_missing, missing_files, recorded_files
 from batchscore.output.part_files import refuse_damaged
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT
 from batchscore.settings.checks import value_text
@@ -107,6 +107,9 @@ def _refuse_incomplete(path: Place, task: str | None) -> None:
     folder = output_folder(path)
     task = task_of(folder, path, task)
     missing = missing_files(folder, task, read_manifests(Layout(folder, task, "")))
+    if not storage.is_folder(path) and recorded_files(folder, task).without_file:
+        # A killed run had complete parts; the file is that of an earlier run.
+        missing.append(f"{path.name}: not written from the parts yet")
     if missing:
         raise error_of_missing(str(path), missing)
 

@@ -23,6 +23,7 @@ from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.prices import add_prices
 from batchscore.settings.sources import gather, without_settings
+from batchscore.settings.trust import names_host, names_place, parts_of
 
 if TYPE_CHECKING:
     from batchscore.mlflow_model.read import SavedModel
@@ -70,6 +71,7 @@ def resolve_settings(
         # Perhaps a folder of a saved model was meant, which has a task.
         check_required(given, f" ({model} is not a folder of a saved model.)")
     if saved is not None:
+        refuse_named_like_model(str(model), saved)
         del given["model"]
         from_model = settings_below(saved, given, environ)
         sources |= dict.fromkeys(from_model.keys() - given.keys(), saved.where)
@@ -77,6 +79,18 @@ def resolve_settings(
     is_path = saved is None and PATH.match(given.get("model", ""))
     warnings = (f"{model} holds no MLflow model, so it is sent as the model's name.",) if is_path else ()
     return ResolvedSettings(Settings(**add_prices(given)), sources, warnings)
+
+
+def refuse_named_like_model(model: str, saved: SavedModel) -> None:
+    """Raise `SettingsError` if a folder with a plain name lets the service call other hosts."""
+    if ADDRESS.match(model) or PATH.match(model):
+        return
+    said = dict(saved.settings)
+    if names_host(said.get("param", {})) or any(map(names_place, parts_of(said.get("messages") or ""))):
+        raise SettingsError(
+            f"{model} is a folder with an MLflow model here, which lets the service call other hosts. If you "
+            f"mean it, write ./{model}. If you mean the service's model, work in another folder."
+        )
 
 
 def settings_without_output(given: Mapping[str, Any], known: Collection[str]) -> Settings:

@@ -17,6 +17,9 @@ from batchscore.rows import InvalidReply
 
 Block: TypeAlias = "npt.NDArray[np.float32]"
 
+#: No model has vectors of more numbers; a small reply could hold millions.
+MOST_NUMBERS = 2**16
+
 
 def in_input_order(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the items of `data` in the order of the inputs, by `index`; raises `InvalidReply`.
@@ -90,7 +93,12 @@ def decode_together(embeddings: Sequence[Any]) -> Block | None:
         return None
     characters = len(embeddings[0])
     # Four characters are three bytes, and a number is four.
-    if not characters or characters % 16 or set(map(len, embeddings)) != {characters}:
+    if (
+        not characters
+        or characters % 16
+        or characters > MOST_NUMBERS * 16 // 3
+        or set(map(len, embeddings)) != {characters}
+    ):
         return None
     try:
         data = b64decode_as_bytearray("".join(embeddings), validate=True)
@@ -116,6 +124,8 @@ def decode_vector(embedding: Any) -> Block | InvalidReply:
         return InvalidReply(wrong)
     if not vector.size:
         return InvalidReply("a vector is empty")
+    if vector.size > MOST_NUMBERS:
+        return InvalidReply(f"a vector has {vector.size:,} numbers, more than any model gives")
     if vector.dtype.kind not in "iuf" or vector.ndim != 1:
         return InvalidReply(wrong)
     with np.errstate(over="ignore"):  # a number that is too large becomes infinite, and the caller refuses it

@@ -7,16 +7,18 @@ settings files by the digest of their bytes, so a file that has changed is a fil
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from batchscore.errors import SettingsError
+from batchscore.errors import SettingsError, UsageError
 from batchscore.settings.config_file import ConfigFile
-from batchscore.settings.sources import NEED_TRUST
+from batchscore.settings.sources import NEED_TRUST, read_text
 
 #: The settings that name a place to write to; one in a store is on another host.
 PLACES = ("output", "scratch_dir", "base_dir")
@@ -24,6 +26,12 @@ PLACES = ("output", "scratch_dir", "base_dir")
 #: The parameter that makes a service call another one (Azure OpenAI On Your Data), and the key of JSON
 #: schemas whose address nobody calls.
 CALLS_OTHERS, SCHEMA = "data_sources", "$schema"
+
+#: An address, also as lenient readers of URLs accept it: `https:host`, `//host`.
+ADDRESS = re.compile(r"://|\bhttps?:\S|^\s*[/\\]{2}\S", re.IGNORECASE)
+
+#: A template that is one cell: it can hold nothing of another one.
+ONE_FIELD = re.compile(r"\s*\{[^{}]*\}\s*")
 
 
 def settings_to_trust(
@@ -47,7 +55,34 @@ def settings_to_trust(
         found["track"] = True
     params = of_file.get("param", {})
     found |= {f"param.{key}": value for key, value in params.items() if names_host({key: value})}
+    if "messages" in of_file and any(map(names_place, parts_of(of_file["messages"]))):
+        # A service fetches the images of messages, and a template can put cells into their addresses.
+        found["messages"] = of_file["messages"]
     return found
+
+
+def parts_of(messages: str) -> list[Any]:
+    """Return what messages hold besides text, from their JSON or its file; nothing if they cannot be read."""
+    try:
+        found = json.loads(messages if messages.lstrip()[:1] in {"[", "{"} else read_text(messages, ""))
+    except (ValueError, RecursionError, UsageError):
+        return []  # the run refuses them
+    contents = (
+        [one.get("content") for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+    )
+    parts = [
+        part for each in contents if isinstance(each, list) for part in each if isinstance(part, Mapping)
+    ]
+    return [{key: value for key, value in part.items() if key not in {"type", "text"}} for part in parts]
+
+
+def names_place(value: Any) -> bool:
+    """Whether a part of a message holds an address, or a template that can become one with a cell in it."""
+    if isinstance(value, (Mapping, list)):
+        return any(map(names_place, value.values() if isinstance(value, Mapping) else value))
+    if not isinstance(value, str) or value.lstrip().startswith("data:"):
+        return False
+    return names_host(value) or ("{" in value and ONE_FIELD.fullmatch(value) is None)
 
 
 def names_host(value: Any) -> bool:
@@ -58,7 +93,7 @@ def names_host(value: Any) -> bool:
         )
     if isinstance(value, (list, tuple)):
         return any(map(names_host, value))
-    return isinstance(value, str) and "://" in value
+    return isinstance(value, str) and ADDRESS.search(value) is not None
 
 
 def trust_file(environ: Mapping[str, str]) -> Path:

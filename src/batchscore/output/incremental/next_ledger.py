@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
-from batchscore.errors import OutputOverwritten
+from batchscore.errors import OutputError, OutputOverwritten, setting_name
 from batchscore.output.conflicts import (
     refuse_foreign_files,
     refuse_other_length,
@@ -120,9 +120,15 @@ class NextLedger(Ledger):
             self.replaced = {file for file, each in manifests.items() if each.fingerprint != fingerprint}
         elif storage.exists(self.replaced_path):
             # An overwriting run of the same settings was killed.
-            written = orjson.loads(b"".join(storage.chunks(self.replaced_path)))
-            if written["fingerprint"] == self.spec.fingerprint:
-                self.replaced = set(written["files"]) & set(manifests)
+            try:
+                written = orjson.loads(b"".join(storage.chunks(self.replaced_path)))
+                if written["fingerprint"] == self.spec.fingerprint:
+                    self.replaced = set(written["files"]) & set(manifests)
+            except (ValueError, KeyError, TypeError):
+                raise OutputError(
+                    f"{self.replaced_path} is damaged, so the files that an overwriting run has not replaced "
+                    f"yet are not known. Score again with {setting_name('overwrite')}."
+                ) from None
 
     @property
     def replaced_path(self) -> Place:
