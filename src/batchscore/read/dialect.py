@@ -302,7 +302,8 @@ def header_doubt(columns: Iterable[str]) -> str:
         return (
             f"Its first line looks like a row, not like a header: if it is a row, give "
             f"{setting_name('no_header')}, and the columns are {', '.join(unnamed(min(len(names), 3)))}"
-            f"{'…' if len(names) > 3 else ''}"
+            f"{'…' if len(names) > 3 else ''}; if the header comes later, give {setting_name('skip_lines')} "
+            "and the number of lines before it"
         )
     return ""
 
