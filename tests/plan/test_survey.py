@@ -162,6 +162,11 @@ def test_a_first_line_that_may_be_a_row_is_not_taken_for_the_header() -> None:
     for text in ("The tide turns\nA loaf\n", "1,The tide\n2,A loaf\n"):
         assert "first line looks like a row, not like a header" in refused({"a.csv": text})
         assert "give --no_header" in refused({"a.csv": text}, column="text")
+    preamble = "Sales of the week\nPrinted on Monday\nid,text\n1,The tide\n"
+    assert "give --skip_lines and the number of lines before it" in refused({"a.csv": preamble})
+    assert sent(surveyed({"a.csv": preamble}, column="text", skip_lines=2)) == ["The tide"]
+    padded = "Sales of the week;;\nid;text;n\n1;The tide;2\n"
+    assert "give --skip_lines and the number of lines before it" in refused({"a.csv": padded})
     assert sent(surveyed({"a.csv": "The tide turns\nA loaf\n"}, column="The tide turns")) == ["A loaf"]
     assert sent(surveyed({"a.csv": "The tide turns\nA loaf\n"}, no_header=True)) == [
         "The tide turns",

@@ -232,6 +232,12 @@ def test_a_json_object_over_the_limit_is_refused_with_advice(
         opened(path)
 
 
+def test_the_names_offered_instead_of_wrong_records_can_be_copied(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.json", json.dumps({"result": {"items": [{"text": "x"}]}}))
+    with pytest.raises(UnreadableFile, match=r"no 'result.itemz'.*it has result\.items"):
+        opened(path, records="result.itemz")
+
+
 @pytest.mark.parametrize("orient", ["columns", "index", "records"])
 def test_what_pandas_writes_as_json_is_read(tmp_path: Path, orient: Any) -> None:
     frame = pd.DataFrame({"id": ["a", "b"], "text": ["one", None], "n": [1, 2]})

@@ -33,3 +33,9 @@ def test_flags_are_added_before_the_names_of_files() -> None:
     command = ["batchscore", "score", "-o", "out", "--", "-in.csv"]
     state = RunState("chat", "out", command, failed=1, codes={"unreadable_row"})
     assert next_step(state).command == "batchscore score -o out --incremental -- -in.csv"
+
+
+def test_an_input_that_had_no_text_is_scored_once_it_has() -> None:
+    command = ["batchscore", "score", "in.csv", "-o", "out"]
+    step = next_step(RunState("chat", "out", command))
+    assert step.command == "batchscore score in.csv -o out --incremental", "the same command refuses it"

@@ -110,7 +110,7 @@ class GroupedHelp(click.Command):
     """A command with settings: its help lists them by group, and an unknown option gets the right hint."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words. An unknown option is likely a parameter of the model, if no option is similar."""
+        """Read the words. An unknown long option is likely a parameter of the model, if none is similar."""
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -118,7 +118,11 @@ class GroupedHelp(click.Command):
             known = [flag for each in self.get_params(ctx) for flag in each.opts]
             near = difflib.get_close_matches(name, known, cutoff=CLOSE_MATCH)
             parameter = name.lstrip("-").replace("-", "_")
-            more = "" if near else f" A parameter of the model is set by --param {parameter}=VALUE."
+            more = (
+                ""
+                if near or not name.startswith("--")
+                else f" A parameter of the model is set by --param {parameter}=VALUE."
+            )
             raise click.NoSuchOption(name, f"No such option {name}.{more}", near, ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -91,10 +91,11 @@ class Verification:
         known = f"{_row_count(self.lost)} lost {'its' if self.lost == 1 else 'their'} record"
         lost = ", ".join([known, *unknown] if self.lost or not unknown else unknown)
         if self.repaired and self.problems:
+            removed = f"{len(self.removed):,} file{'s' if len(self.removed) != 1 else ''}"
             more = " Remove foreign files and scores of other settings yourself." if self.unrepaired else ""
             return (
-                f"Repaired: {lost}, {len(self.removed):,} files removed. Run the same score command to score "
-                f"the missing rows.{more}"
+                f"Repaired: {lost}, {removed} removed. Run the same score command to score the missing "
+                f"rows.{more}"
             )
         if self.problems:
             return (

@@ -298,11 +298,15 @@ def spans_rows(dialect: Dialect, cells: list[str], width: int) -> bool:
 def header_doubt(columns: Iterable[str]) -> str:
     """Return why a first line is more likely a row than the header, and what to do; else nothing."""
     names = list(columns)
-    if any(_is_cell(name) for name in names) or (len(names) == 1 and len(names[0].split()) > 1):
+    # A title above the table is one cell, and Excel pads it with empty ones.
+    padded = len(names) > 2 and list(unnamed(len(names)))[1:] == names[1:]
+    text = len(names) == 1 and len(names[0].split()) > 1
+    if padded or text or any(_is_cell(name) for name in names):
         return (
             f"Its first line looks like a row, not like a header: if it is a row, give "
             f"{setting_name('no_header')}, and the columns are {', '.join(unnamed(min(len(names), 3)))}"
-            f"{'…' if len(names) > 3 else ''}"
+            f"{'…' if len(names) > 3 else ''}; if the header comes later, give {setting_name('skip_lines')} "
+            "and the number of lines before it"
         )
     return ""
 

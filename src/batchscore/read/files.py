@@ -126,7 +126,8 @@ def _resolve(tree: Tree, text: str, output: Place | None) -> _Source:
         if tree.kind(mark) is not None or tree.is_link(mark):
             raise InputError(
                 f"{path_text(text)} is an output folder of batchscore. To score its records, name a "
-                "folder of score records below it, or that folder's files"
+                "folder of score records below it, or that folder's files. To score other files in it, "
+                "name them"
             )
         return _Source(text, path, "folder")
     if kind == "file":

@@ -64,13 +64,16 @@ def records_of(value: dict[str, Any], wanted: str | None) -> Records:
 
 def _named(value: dict[str, Any], wanted: str) -> Records:
     at: Any = value
+    path: list[str] = []
     for name in [wanted] if wanted in value else wanted.split("."):
         if not isinstance(at, dict) or name not in at:
-            has = ", ".join(str(each)[:40] for each in [*(at if isinstance(at, dict) else ())][:20])
+            members = [*(at if isinstance(at, dict) else ())][:20]
+            has = ", ".join(".".join([*path, str(each)])[-80:] for each in members)
             raise AmbiguousObjectError(
                 f"it has no {wanted[:80]!r} ({setting_name('records')}){f'; it has {has}' if has else ''}"
             )
         at = at[name]
+        path.append(name)
     note = f"records in {wanted!r}"
     if isinstance(at, dict):
         inner = _table(at) or _columns(at) or _map(at)

@@ -122,7 +122,7 @@ def next_step(state: RunState) -> NextStep:
     if state.failed:
         return after_failures(state, command)
     if not state.ok:
-        return run_again("Nothing was scored. When the input has rows", command)
+        return after_edit(state, "Nothing was scored. When the input has texts", command)
     if state.one_file or state.output == "/":  # nothing on this machine is outside of the root
         code = f"import batchscore; print(batchscore.read_scores({json.dumps(state.output)}))"
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))

@@ -256,7 +256,7 @@ class Deployment:
         if seconds < NOTICE_FROM_SECONDS or now < self.next_notice_at:
             return
         self.next_notice_at = now + seconds
-        reason = "as the service asked" if self.paused_until > now else "for its quota"
+        reason = "(service refuses requests)" if self.paused_until > now else "for its quota"
         end = datetime.fromtimestamp(self.clock.wall() + seconds)  # noqa: DTZ006 - the user's own time zone
         self.notice(f"{self.name} waits {duration_text(seconds)} {reason} and resumes at {end:%H:%M:%S}.")
 

@@ -176,7 +176,7 @@ def blocked_by(each: DeploymentState, name: str, view: View) -> str:
         probe = duration_text(each.probe_seconds)
         return f"for {service}, which does not respond{failure(each)}: next attempt in {probe}"
     if each.paused_seconds > 0:
-        return f"because {service} asked for a pause: {duration_text(each.paused_seconds)} left"
+        return f"because {service} refuses requests: {duration_text(each.paused_seconds)} left"
     if each.for_quota:
         return f"for quota{f' of {name}' if name else ''}: {view.limited_by}"
     if each.backing_off and not each.in_flight:
@@ -203,7 +203,7 @@ def deployment_state(each: DeploymentState) -> str:
         down, probe = duration_text(each.failing_seconds), rough_duration_text(each.probe_seconds)
         return f"down for {down}{failure(each)}, next attempt in {probe}"
     if each.paused_seconds >= 1:
-        return f"paused {each.paused_seconds:.0f} s (requested by the service)"
+        return f"paused {each.paused_seconds:.0f} s (service refuses requests)"
     return f"up, {each.in_flight:,} in flight"
 
 
