@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
-from batchscore.request.outcome import Action, Outcome, classify, failure_outcome, wait_seconds
+from batchscore.request.outcome import Action, Outcome, classify, failure_outcome
+from batchscore.request.rate_headers import wait_seconds
 from batchscore.rows import Reply
 
 RETRY, SPLIT, STOP = Action.RETRY, Action.SPLIT, Action.STOP
@@ -67,7 +68,7 @@ CASES: dict[str, tuple[int, Any, Action, ErrorCode]] = {
     "OpenAI: text too long": (400, error("string_above_max_length"), SPLIT, LONG),
     "OpenAI: embeddings too long in words": (400, error(None, LENGTH + QUOTE), SPLIT, LONG),
     "OpenAI: unknown parameter": (400, error("unknown_parameter", param="tempreature"), SPLIT, INVALID),
-    "OpenAI: max_tokens": (400, error("unsupported_parameter", param="max_tokens"), Action.RENAME, INVALID),
+    "OpenAI: max_tokens": (400, error("unsupported_parameter", param="max_tokens"), Action.ADAPT, INVALID),
     "OpenAI: another parameter": (400, error("unsupported_parameter", param="logprobs"), SPLIT, INVALID),
     "OpenAI: key": (401, error("invalid_api_key"), Action.RENEW_TOKEN, INVALID),
     "OpenAI: country": (403, error("unsupported_country_region_territory"), STOP, INVALID),
@@ -242,7 +243,7 @@ CASES: list[tuple[dict[str, str], float | None]] = [
     ({"retry-after": "Tue, 99 Sep 2026 12:00:00 GMT"}, None),
     ({"retry-after": "-1", "x-ratelimit-reset-requests": "2s"}, 2),
     ({"retry-after": "3", "x-ratelimit-reset-requests": "2s"}, 3),
-    ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 360),
+    ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 1),
     ({"x-ratelimit-reset-tokens": "120ms"}, 0.12),
     ({"x-ratelimit-reset-tokens": "1h0m0s"}, 3600),
     ({"x-ratelimit-reset-tokens": "1h"}, 3600),

@@ -10,27 +10,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from batchscore.engine import end_task
 from batchscore.engine.result_queue import ResultQueue
-from batchscore.errors import BrokenInvariant, ErrorCode
+from batchscore.errors import BatchscoreError, BrokenInvariant, ErrorCode, ServiceRefused
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.replies import ReplyScores
 from batchscore.request.attempt import Request, RetryBudget
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Action
+from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry import AttemptLoop
 from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
-#: Codes of refusals whose cause may be that the request held too many rows.
-ABOUT_SIZE = frozenset({ErrorCode.INVALID_REQUEST, ErrorCode.INPUT_TOO_LONG})
+#: Codes of refusals whose cause may be that the request held too many rows, or a parameter.
+NOT_SURELY_THE_ROW = frozenset({ErrorCode.INVALID_REQUEST, ErrorCode.INPUT_TOO_LONG})
 
 #: Maximum number of refused rows whose errors are held back, since a wrong parameter may be the cause.
 MOST_SUSPECTS = 256
+
+#: The same refusal of this many rows, with no answer in between, may be a fault of every request.
+SAME_REFUSALS = 20
+
+#: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
+FEWEST_FOR_QUARTERS = 16
 
 
 @dataclass(slots=True)
@@ -40,6 +46,16 @@ class Batch:
     prompts: list[Prompt]
     request: Request
     ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A refused row whose error is held back until it is clear that the row is the cause."""
+
+    prompt: Prompt
+    outcome: Outcome
+    budget: RetryBudget
+    deployment: Deployment
 
 
 @dataclass(slots=True)
@@ -67,7 +83,9 @@ class Engine:
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     resolved: asyncio.Event = field(default_factory=asyncio.Event)
-    suspects: list[tuple[Prompt, RowError]] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
+    judge_at: int = SAME_REFUSALS
+    large_answered_at: float = float("-inf")
     failure: BaseException | None = None
     ended: bool = False
 
@@ -105,6 +123,8 @@ class Engine:
                 await watch  # it ends only with an error, so this raises
             if self.workers:
                 await self.drain()
+            if self.failure is None and not self.stop.is_set():
+                await self.judge_last_suspects()
         finally:
             # From here on, the cancellation of a worker is not an error.
             self.ended = self.attempt_loop.requester.closed = True
@@ -115,7 +135,7 @@ class Engine:
             await self.attempt_loop.deployments.close()
             await self.attempt_loop.requester.close()
             if self.failure is None and self.attempt_loop.deployments.fatal is None:
-                self.clear_suspects()
+                self.settle_suspects()
             self.results.close()
         if self.failure is not None:
             raise self.failure
@@ -216,7 +236,7 @@ class Engine:
         if pack.prompts or pack.settled or pack.ended:
             self.resolved.set()
         elif self.suspects:
-            self.clear_suspects()  # duplicates may be waiting for these
+            self.settle_suspects()  # duplicates may be waiting for these
         else:
             self.resolved.clear()
         if not pack.prompts:
@@ -255,7 +275,7 @@ class Engine:
         Returns `None` if none fits; then the row has an error.
         """
         estimator = self.packer.estimator
-        most = max(member.limits.most_tokens for member in self.attempt_loop.deployments.members)
+        most = max(member.most_tokens for member in self.attempt_loop.deployments.members)
         while True:
             request = self.request([prompt], len(prompt.body), RetryBudget(self.max_retries))
             needed = estimator.at_least(len(prompt.body)) + request.extra_tokens
@@ -281,10 +301,7 @@ class Engine:
             deployment.quota.refund(ticket)
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         result = await self.attempt_loop.run(request, deployment, ticket)
-        # Another worker may have renamed the parameter while this request was in flight.
-        forms = self.forms.values() if result.outcome.action is Action.RENAME else ()
-        renamed = [form.rename_max_tokens() for form in forms]
-        if any(renamed):
+        if result.outcome.action is Action.ADAPT and self.adapt(result.outcome.detail):
             result = await self.attempt_loop.run(
                 request, *await self.attempt_loop.deployments.admit(request.tokens)
             )
@@ -292,44 +309,103 @@ class Engine:
             answers = result.answers
             size = sum([len(prompt.body) for prompt in prompts])
             self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
-            self.clear_suspects()
+            if 2 * len(prompts) > self.packer.most_rows:
+                self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
+            self.settle_suspects()
+            self.judge_at = SAME_REFUSALS
             self.give(prompts, answers.scores)
             return True
         if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
             # An unfinished attempt is not an error of a row.
             return False
+        outcome = result.outcome
         if len(prompts) == 1:
             shorter = None
-            if self.truncate is not None and result.outcome.code is ErrorCode.INPUT_TOO_LONG:
-                shorter = self.truncate(prompts[0], result.outcome.fitting)
+            if self.truncate is not None and outcome.code in {ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
+                shorter = self.truncate(prompts[0], outcome.fitting)
             if shorter is not None:
                 await self.send_again([shorter], request.budget)
             else:
-                self.give_error(prompts[0], result.outcome.error(request.budget.attempts), deployment)
+                await self.give_error(Suspect(prompts[0], outcome, request.budget, deployment))
             return False
-        answered = await self.send_halves(prompts, request.budget)
-        if answered and result.outcome.action is Action.SPLIT and result.outcome.code in ABOUT_SIZE:
-            # No row is bad, so the request held too many rows.
-            self.packer.shrink((len(prompts) + 1) // 2)
+        failed = outcome.action is Action.RETRY
+        parts = 4 if (failed or outcome.by_chance) and len(prompts) >= FEWEST_FOR_QUARTERS else 2
+        size = -(-len(prompts) // parts)
+        if await self.send_parts(prompts, size, request.budget.for_part(failed=failed)):
+            self.note_too_many_rows(outcome, size, request.budget)
         return False
 
-    def give_error(self, prompt: Prompt, error: RowError, deployment: Deployment) -> None:
+    def note_too_many_rows(self, outcome: Outcome, size: int, budget: RetryBudget) -> None:
+        """Remember that a request held too many rows, since all of its parts were answered at once.
+
+        A failure may have had another reason, if a request as large was answered since.
+        """
+        failed = outcome.action is Action.RETRY and outcome.code is not ErrorCode.RATE_LIMITED
+        if failed and self.large_answered_at < (budget.first_failed or 0.0):
+            self.attempt_loop.usual_rows = min(self.attempt_loop.usual_rows, size)
+            self.packer.shrink(size)
+        elif outcome.action is Action.SPLIT and outcome.code in NOT_SURELY_THE_ROW and not outcome.by_chance:
+            self.packer.shrink(size)
+
+    def adapt(self, parameter: str) -> bool:
+        """Use another form of a parameter in all requests; return whether there is one.
+
+        Another worker may have done so while a request was in flight.
+        """
+        adapted = [form.adapt(parameter) for form in self.forms.values()]
+        return any(adapted)
+
+    async def give_error(self, refused: Suspect) -> None:
         """Settle a row with an error, or hold the error back until it is clear that the row is the cause.
 
-        Before the first answer, a wrong parameter may be the cause of a refusal, and affect all rows.
+        Until the next answer, a wrong parameter or an account without credit may be the cause.
         """
-        if error.code is ErrorCode.INVALID_REQUEST and deployment.health.last_success is None:
-            self.suspects.append((prompt, error))
-            if len(self.suspects) >= MOST_SUSPECTS:
-                self.clear_suspects()
-        else:
-            self.give([prompt], [error])
+        outcome = refused.outcome
+        self.suspects.append(refused)
+        if outcome.action is Action.RETRY or outcome.by_chance or outcome.code not in NOT_SURELY_THE_ROW:
+            self.suspects.pop()
+            self.give([refused.prompt], [outcome.error(refused.budget.attempts)])
+        elif sum([outcome.is_like(each.outcome) for each in self.suspects]) >= self.judge_at:
+            self.judge_at *= 2
+            await self.judge_suspects()
+        elif len(self.suspects) >= MOST_SUSPECTS:
+            self.settle_suspects()
 
-    def clear_suspects(self) -> None:
+    def settle_suspects(self) -> None:
         """Settle the rows whose errors were held back."""
         suspects, self.suspects = self.suspects, []
-        for prompt, error in suspects:
-            self.give([prompt], [error])
+        for each in suspects:
+            self.give([each.prompt], [each.outcome.error(each.budget.attempts)])
+
+    async def judge_last_suspects(self) -> None:
+        """Judge the refused rows at the end of a run in which no row was answered."""
+        if self.suspects and self.suspects[-1].deployment.health.last_success is None:
+            try:
+                await self.judge_suspects()
+            except BatchscoreError as reason:
+                self.failure = reason
+
+    async def judge_suspects(self) -> None:
+        """Find out with a probe whether the refused rows are the cause; raise `ServiceRefused` if not."""
+        last, count = self.suspects[-1], len(self.suspects)
+        requester = self.attempt_loop.requester
+        probe = await requester.probe(last.deployment)
+        if not probe.is_like(last.outcome):
+            self.settle_suspects()
+            return
+        # This parameter is ours, not the user's.
+        if self.adapt("encoding_format") and (await requester.probe(last.deployment)).action is Action.KEEP:
+            suspects, self.suspects = self.suspects, []
+            for each in suspects:
+                await self.send_again([each.prompt], RetryBudget(self.max_retries))
+            return
+        if not self.suspects:
+            return  # others were answered meanwhile
+        rows = "row" if count == 1 else f"{count} rows"
+        first = last.deployment.health.last_success is None
+        text = f"the service refused the first {rows}" if first else f"the service refused {rows} in a row"
+        text += " for the same reason, so a parameter is probably wrong: " + last.outcome.reason
+        raise ServiceRefused(last.deployment.explain(text, probe.words))
 
     async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Send some prompts of a failed request to any deployment that has room."""
@@ -337,16 +413,14 @@ class Engine:
         if len(prompts) > 1 and all(
             member.too_large(request.tokens) for member in self.attempt_loop.deployments.members
         ):
-            return await self.send_halves(prompts, budget)
+            return await self.send_parts(prompts, (len(prompts) + 1) // 2, budget.for_part(failed=False))
         deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         return await self.settle(prompts, request, deployment, ticket)
 
-    async def send_halves(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
-        """Send each half as a request; return whether both were answered at once."""
-        middle = (len(prompts) + 1) // 2
-        first = await self.send_again(prompts[:middle], budget.for_half())
-        second = await self.send_again(prompts[middle:], budget.for_half())
-        return first and second
+    async def send_parts(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> bool:
+        """Send each part of this size as a request; return whether all were answered at once."""
+        parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+        return all([await self.send_again(part, replace(budget)) for part in parts])
 
     def give(self, prompts: Sequence[Prompt], results: Sequence[Score | RowError]) -> None:
         """Settle the row of each prompt, and the rows with the same prompt."""

@@ -26,6 +26,7 @@ from batchscore.request.quota.shared_file import open_schedule
 from batchscore.request.quota.windows import Quota
 from batchscore.request.reply_body import ReplyMemory
 from batchscore.request.retry import AttemptLoop
+from batchscore.request.service_words import shown_address
 from batchscore.request.timeouts import REAL_CLOCK, Timeouts
 from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
@@ -125,7 +126,8 @@ async def open_deployment(
     return Deployment(
         name=endpoint.name,
         model=target.body_model,
-        unused_keys=target.unused_keys,
+        unused_keys=f"{hint_of_key(target.key)} {target.unused_keys}".strip(),
+        address=shown_address(target.url),
         send=send,
         renew_token=credentials.refresh,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),
@@ -138,3 +140,11 @@ async def open_deployment(
         ),
         clock=REAL_CLOCK,
     )
+
+
+def hint_of_key(key: str | None) -> str:
+    """Return what may be wrong with a key that the service refuses, without quoting it."""
+    bare = (key or "").removeprefix("Bearer ").strip()
+    if bare[:1] in {'"', "'", "\u201c", "\u2018"} or bare[-1:] in {'"', "'", "\u201d", "\u2019"}:
+        return "The key begins or ends with a quotation mark: remove the quotation marks."
+    return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, duration_text
@@ -23,9 +23,10 @@ from batchscore.request.outcome import (
     failure_outcome,
     refused_alone,
     refused_by_chance,
-    wait_seconds,
 )
 from batchscore.request.quota.windows import Ticket
+from batchscore.request.rate_headers import wait_seconds
+from batchscore.request.service_words import probe_words
 from batchscore.request.timeouts import Clock, Flight, Timeouts
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, Prompt, Reply
@@ -40,6 +41,12 @@ LONGEST_PAUSE_SECONDS = 600.0
 #: random.
 CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 
+#: A row that was refused with 429 this often, while others were answered, slows only itself down.
+ENOUGH_LIMITED_ALONE = 2
+
+#: Redirects and proxies do not look at the content of a request.
+NEVER_ABOUT_ONE = {*range(300, 400), 407}
+
 #: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
 
@@ -49,7 +56,10 @@ class RetryBudget:
     """How many retries the rows of a request have, and what they have used.
 
     `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
-    since `failing_since`; `attempts` counts all requests, `request_seconds` how long they took.
+    since `failing_since`, `limited_alone` those 429s between which others were answered, the latest at
+    `limited_at`; `attempts` counts all requests, `request_seconds` how long they took. `parted` counts how
+    often the request was divided because it failed, since `first_failed`. `refused_at` is when the service
+    first refused this request in words that are about all requests.
     """
 
     retries: int
@@ -59,6 +69,11 @@ class RetryBudget:
     timeouts: int = 0
     request_seconds: float = 0.0
     failing_since: float | None = None
+    first_failed: float | None = None
+    parted: int = 0
+    limited_alone: int = 0
+    limited_at: float | None = None
+    refused_at: float | None = None
 
     def note_failure(
         self, now: float, seconds: float, *, limited: bool = False, timeout: bool = False
@@ -66,6 +81,8 @@ class RetryBudget:
         """Note a failure of the service after this many seconds."""
         if self.failing_since is None:
             self.failing_since = now
+        if self.first_failed is None:
+            self.first_failed = now
         self.failures += not limited
         self.rate_limits += limited
         self.timeouts += timeout
@@ -73,17 +90,24 @@ class RetryBudget:
 
     def reset(self) -> None:
         """Forget the failures: an outage caused them."""
-        self.failures = self.rate_limits = self.timeouts = 0
+        self.failures = self.rate_limits = self.timeouts = self.limited_alone = 0
         self.request_seconds = 0.0
         self.failing_since = None
 
-    def for_half(self) -> RetryBudget:
-        """Return the budget of each half of a split request: what is left, and at least one retry."""
+    def for_part(self, *, failed: bool) -> RetryBudget:
+        """Return the budget of each part of a divided request: what is left.
+
+        If the request `failed`, a part that fails too is divided at once: there is a bad row in it. If not,
+        a part has at least one retry.
+        """
         return RetryBudget(
-            max(self.retries - self.failures, min(self.retries, 1)),
+            max(self.retries - self.failures, 0 if failed else min(self.retries, 1)),
             self.attempts,
             timeouts=self.timeouts,
             request_seconds=self.request_seconds,
+            first_failed=self.first_failed,
+            parted=self.parted + failed,
+            refused_at=self.refused_at,
         )
 
 
@@ -157,7 +181,7 @@ class Requester(Generic[T]):
         except self.unusable as reason:
             self.report(request, deployment, reply, ErrorCode.INVALID_RESPONSE.value, self.billed(reply.body))
             budget.note_failure(self.clock.monotonic(), reply.seconds)
-            outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason))
+            outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason), needs_action=True)
             self.note_failure(deployment, outcome)
             return Result(outcome)
         budget.request_seconds += reply.seconds
@@ -215,19 +239,20 @@ class Requester(Generic[T]):
     ) -> Result[T]:
         """Judge a reply without answers."""
         self.report(request, deployment, reply, cause_of(outcome), self.billed(reply.body))
-        limited = outcome.code is ErrorCode.RATE_LIMITED
+        if outcome.action is Action.STOP:
+            return Result(await self.judge_refusal_of_all(request, deployment, outcome))
         if outcome.action is not Action.RETRY:
-            if outcome.action is Action.STOP and await self.is_for_one_request(deployment, outcome):
-                outcome = refused_alone(outcome)
             return Result(outcome)
+        limited = outcome.code is ErrorCode.RATE_LIMITED
         request.budget.note_failure(self.clock.monotonic(), reply.seconds, limited=limited)
-        seconds = wait_seconds(reply.headers, limited=limited, now=self.clock.wall())
+        if outcome.by_chance:
+            return Result(outcome)
+        seconds = wait_seconds(reply.headers, limited=limited, now=self.clock.wall(), tokens=request.tokens)
         if seconds is not None and seconds > LONGEST_PAUSE_SECONDS:
             deployment.quota.correct(ticket, 0.0)
             return await self.judge_long_wait(deployment, outcome, seconds)
         if limited:
-            deployment.read_headers(reply.headers, 0.0)
-            deployment.note_rate_limit(ticket, seconds, self.deployments.most_outage_seconds)
+            self.judge_rate_limit(request.budget, deployment, ticket, reply, seconds)
         elif seconds is not None:
             deployment.pause(seconds)
         self.note_failure(deployment, outcome)
@@ -242,12 +267,55 @@ class Requester(Generic[T]):
         if deployment.health.note_failure(outcome, self.clock.monotonic(), longest):
             self.deployments.mark_down(deployment)
 
-    async def is_for_one_request(self, deployment: Deployment, outcome: Outcome) -> bool:
-        """Whether a refusal of everything is for this request only, as from a firewall that reads it."""
-        if deployment.health.last_success is None or outcome.code is ErrorCode.RATE_LIMITED:
+    def judge_rate_limit(
+        self,
+        budget: RetryBudget,
+        deployment: Deployment,
+        ticket: Ticket,
+        reply: Reply,
+        seconds: float | None,
+    ) -> None:
+        """Slow down for a 429, or only this request if others were answered since its last one."""
+        deployment.read_headers(reply.headers, 0.0)
+        now, before = self.clock.monotonic(), budget.limited_at
+        budget.limited_at = now
+        if before is not None and deployment.health.answered_since(before):
+            budget.limited_alone += 1
+        else:
+            budget.limited_alone = 0
+        if budget.limited_alone >= ENOUGH_LIMITED_ALONE:
+            deployment.quota.correct(ticket, 0.0)
+        else:
+            longest = self.deployments.most_outage_seconds
+            deployment.note_rate_limit(ticket, seconds, longest, again=budget.limited_alone > 0)
+
+    async def judge_refusal_of_all(
+        self, request: Request, deployment: Deployment, outcome: Outcome
+    ) -> Outcome:
+        """Return what a refusal means that sounds like one of every request.
+
+        A firewall that reads requests, a message that quotes its row, or bad luck give the same. If others
+        are answered, the request is sent once more; then it is refused alone.
+        """
+        budget, now = request.budget, self.clock.monotonic()
+        first = budget.refused_at is None
+        if budget.refused_at is None:
+            budget.refused_at = now
+        if not deployment.health.answered_one_sent_since(budget.refused_at):
+            if self.closed or self.stop.is_set() or outcome.status in NEVER_ABOUT_ONE:
+                return outcome
+            probe = await self.probe(deployment)
+            if probe.action is not Action.KEEP:
+                return replace(outcome, words=probe.words)
+        if first:
+            budget.note_failure(now, 0.0)
+        return refused_alone(outcome, first=first)
+
+    async def is_accepted(self, deployment: Deployment) -> bool:
+        """Whether credentials that were refused are accepted for a probe."""
+        if deployment.health.last_success is None or self.closed or self.stop.is_set():
             return False
-        stopping = self.closed or self.stop.is_set()
-        return not stopping and (await self.probe(deployment)).action is Action.KEEP
+        return (await self.probe(deployment)).action is Action.KEEP
 
     async def confirm_refusal(
         self, request: Request, deployment: Deployment, refused: Result[T]
@@ -262,7 +330,7 @@ class Requester(Generic[T]):
                 break
             await asyncio.sleep(wait)
             self.deployments.raise_fatal()
-            if await self.is_for_one_request(deployment, refused.outcome):
+            if await self.is_accepted(deployment):
                 request.budget.note_failure(started, 0.0)
                 return Result(refused_by_chance(refused.outcome))
         return refused
@@ -283,7 +351,7 @@ class Requester(Generic[T]):
                 self.deployments.mark_down(deployment)
             return Result(outcome)
         exhausted = f"the service asks to wait {wait} ({outcome.status}), so its quota is used up for now."
-        self.deployments.stop(deployment, Outage(exhausted))
+        self.deployments.stop(deployment, Outage(deployment.explain(exhausted)))
         return Result(outcome)
 
     async def probe(self, deployment: Deployment) -> Outcome:
@@ -313,18 +381,22 @@ class Requester(Generic[T]):
                 try:
                     self.read(reply.body, 1)
                 except self.unusable as reason:
-                    outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason))
+                    outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason), needs_action=True)
+            elif outcome.action is not Action.RENEW_TOKEN:
+                outcome = replace(outcome, words=probe_words(reply.body))
         # Counted like any request: it may be billed.
         cause = "probe" if outcome.action is Action.KEEP else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))
         deployment.health.probe_answered = outcome.action is not Action.RETRY
+        deployment.health.usable = deployment.health.usable or outcome.action is Action.KEEP
         if outcome.action is Action.RETRY:
             longest = self.deployments.most_outage_seconds
             deployment.health.note_failure(outcome, self.clock.monotonic(), longest)
         else:
             deployment.health.reached = True
-            deployment.concurrency.note_reachable()
-            deployment.on_capacity()
+            if outcome.action is not Action.STOP:
+                deployment.concurrency.note_reachable()
+                deployment.on_capacity()
         return outcome
 
     async def close(self) -> None:

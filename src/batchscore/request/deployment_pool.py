@@ -166,11 +166,11 @@ class DeploymentPool:
         rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
         if self.others_up(deployment):
             rest = "Other deployments do its work until it responds."
-        self.notice(f"{deployment.name} does not respond{reason}. {rest}")
+        self.notice(deployment.explain(f"{deployment.name} does not respond{reason}. {rest}"))
 
     def longest_outage(self, deployment: Deployment) -> float:
         """Return how many seconds an outage of this deployment may last."""
-        if deployment.health.reached:
+        if deployment.health.reached and not deployment.health.needs_action:
             return self.most_outage_seconds
         return min(self.most_outage_seconds, NEVER_REACHED_SECONDS)
 
@@ -183,8 +183,11 @@ class DeploymentPool:
             for member, began in zip(remaining, since, strict=True)
         ):
             return
-        last = {member.name: member.health.last_outcome for member in remaining}
-        reasons = {name: outcome.reason for name, outcome in last.items() if outcome is not None}
+        reasons = {
+            member.name: member.explain(member.health.last_outcome.reason, member.health.last_outcome.words)
+            for member in remaining
+            if member.health.last_outcome is not None
+        }
         who, why = "the service has not", " ".join(reasons.values())
         if len(remaining) > 1:
             who = "no deployment has"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.request.outcome import LimitHeaders, limit_headers
 from batchscore.request.quota.limits import CUT, LEAST_SHARE, Limits, QuotaShare
+from batchscore.request.rate_headers import LimitHeaders, limit_headers
 
 NOW = 1000.0
 

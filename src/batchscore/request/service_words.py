@@ -1,0 +1,64 @@
+"""Which words of a service may a message show?
+
+Its words for a row may quote the row, so they are never shown. Its reply to our own probe quotes nobody,
+since the probe is one word of ours. Addresses are shown without what may be secret.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from batchscore.rows import load_json
+
+#: A message of a person's length.
+MOST_CHARACTERS = 300
+
+#: What looks like a key or a token, also if a service shows only its ends.
+KEY_LIKE = re.compile(r"\S*\*{3,}\S*|\b(?:sk|pk|key|Bearer|Basic)[-_ ]\S{6,}|\b[A-Za-z0-9+/_=-]{32,}")
+
+TAGS = re.compile(r"<(script|style|head)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+
+def probe_words(body: bytes) -> str:
+    """Return what a service says in a reply to our probe, in one line without secrets; "" if nothing."""
+    try:
+        found = text_of(load_json(body))
+    except ValueError:
+        text = body[:20_000].decode("utf-8", "replace")
+        title = TITLE.search(text)
+        found = title[1] if title else TAGS.sub(" ", text)
+    line = " ".join(KEY_LIKE.sub("***", found).split())
+    line = "".join(character for character in line if character.isprintable())
+    return line if len(line) <= MOST_CHARACTERS else line[: MOST_CHARACTERS - 2] + " …"
+
+
+def text_of(document: object) -> str:
+    """Return the message of an error, whatever the shape of its JSON."""
+    for _ in range(6):
+        if isinstance(document, list):
+            document = document[0] if document else ""
+        elif isinstance(document, dict):
+            names = ("error", "message", "detail", "msg", "errors", "title", "error_description")
+            parts = [document[name] for name in names if document.get(name)]
+            location = document.get("loc")
+            if isinstance(location, list) and parts and isinstance(parts[0], str):
+                return f"{'.'.join(map(str, location))}: {parts[0]}"
+            document = parts[0] if parts else ""
+        else:
+            break
+    return document if isinstance(document, str) else ""
+
+
+def shown_address(url: str) -> str:
+    """Return an address without user, password, query and fragment; "" if it cannot be read."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    shown = f"{parts.scheme}://{host}{port}{parts.path}" if host else parts.path
+    return "".join(character for character in shown if character.isprintable())[:MOST_CHARACTERS]
