@@ -16,24 +16,17 @@ from typing import Any
 
 from batchscore.engine import end_task
 from batchscore.engine.result_queue import ResultQueue
-from batchscore.errors import BatchscoreError, BrokenInvariant, ErrorCode, ServiceRefused
+from batchscore.engine.suspects import NOT_SURELY_THE_ROW, Suspect, Suspects
+from batchscore.errors import BatchscoreError, BrokenInvariant, ErrorCode
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.replies import ReplyScores
-from batchscore.request.attempt import Request, RetryBudget
+from batchscore.request.attempt import Request
 from batchscore.request.deployment import Deployment
 from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry import AttemptLoop
+from batchscore.request.retry_budget import RetryBudget
 from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
-
-#: Codes of refusals whose cause may be that the request held too many rows, or a parameter.
-NOT_SURELY_THE_ROW = frozenset({ErrorCode.INVALID_REQUEST, ErrorCode.INPUT_TOO_LONG})
-
-#: Maximum number of refused rows whose errors are held back, since a wrong parameter may be the cause.
-MOST_SUSPECTS = 256
-
-#: The same refusal of this many rows, with no answer in between, may be a fault of every request.
-SAME_REFUSALS = 20
 
 #: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
 FEWEST_FOR_QUARTERS = 16
@@ -46,16 +39,6 @@ class Batch:
     prompts: list[Prompt]
     request: Request
     ticket: Ticket
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A refused row whose error is held back until it is clear that the row is the cause."""
-
-    prompt: Prompt
-    outcome: Outcome
-    budget: RetryBudget
-    deployment: Deployment
 
 
 @dataclass(slots=True)
@@ -83,11 +66,15 @@ class Engine:
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     resolved: asyncio.Event = field(default_factory=asyncio.Event)
-    suspects: list[Suspect] = field(default_factory=list)
-    judge_at: int = SAME_REFUSALS
+    suspects: Suspects = field(init=False)
+    adapted: int = 0
     large_answered_at: float = float("-inf")
     failure: BaseException | None = None
     ended: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin without refused rows."""
+        self.suspects = Suspects(self.attempt_loop.requester.probe)
 
     @property
     def over(self) -> bool:
@@ -235,7 +222,7 @@ class Engine:
         # If all rows wait for answers to their duplicates, take no more until an answer has come.
         if pack.prompts or pack.settled or pack.ended:
             self.resolved.set()
-        elif self.suspects:
+        elif self.suspects.held:
             self.settle_suspects()  # duplicates may be waiting for these
         else:
             self.resolved.clear()
@@ -300,8 +287,11 @@ class Engine:
         if not deployment.available and len(self.attempt_loop.deployments.members) > 1:
             deployment.quota.refund(ticket)
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
+        adapted = self.adapted
         result = await self.attempt_loop.run(request, deployment, ticket)
-        if result.outcome.action is Action.ADAPT and self.adapt(result.outcome.detail):
+        if (result.outcome.action is Action.ADAPT and self.adapt(result.outcome.detail)) or (
+            result.outcome.action is Action.SPLIT and self.adapted > adapted
+        ):
             result = await self.attempt_loop.run(
                 request, *await self.attempt_loop.deployments.admit(request.tokens)
             )
@@ -311,8 +301,8 @@ class Engine:
             self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
             if 2 * len(prompts) > self.packer.most_rows:
                 self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
-            self.settle_suspects()
-            self.judge_at = SAME_REFUSALS
+            if self.suspects.end_series():
+                self.settle_suspects()
             self.give(prompts, answers.scores)
             return True
         if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
@@ -352,60 +342,38 @@ class Engine:
 
         Another worker may have done so while a request was in flight.
         """
+        before = [parameter in form.adapted for form in self.forms.values()]
         adapted = [form.adapt(parameter) for form in self.forms.values()]
+        self.adapted += adapted != before
         return any(adapted)
 
     async def give_error(self, refused: Suspect) -> None:
-        """Settle a row with an error, or hold the error back until it is clear that the row is the cause.
-
-        Until the next answer, a wrong parameter or an account without credit may be the cause.
-        """
-        outcome = refused.outcome
-        self.suspects.append(refused)
-        if outcome.action is Action.RETRY or outcome.by_chance or outcome.code not in NOT_SURELY_THE_ROW:
-            self.suspects.pop()
-            self.give([refused.prompt], [outcome.error(refused.budget.attempts)])
-        elif sum([outcome.is_like(each.outcome) for each in self.suspects]) >= self.judge_at:
-            self.judge_at *= 2
+        """Settle a row with an error, or hold the error back until it is clear that the row is the cause."""
+        if refused.is_surely_bad:
+            self.give([refused.prompt], [refused.error])
+        elif self.suspects.add(refused):
             await self.judge_suspects()
-        elif len(self.suspects) >= MOST_SUSPECTS:
-            self.settle_suspects()
 
     def settle_suspects(self) -> None:
         """Settle the rows whose errors were held back."""
-        suspects, self.suspects = self.suspects, []
-        for each in suspects:
-            self.give([each.prompt], [each.outcome.error(each.budget.attempts)])
+        for each in self.suspects.release():
+            self.give([each.prompt], [each.error])
+
+    async def judge_suspects(self) -> None:
+        """Settle the rows whose errors were held back, or send them again."""
+        if await self.suspects.are_the_cause(self.adapt):
+            self.settle_suspects()
+        for each in self.suspects.release():
+            await self.send_again([each.prompt], RetryBudget(self.max_retries))
 
     async def judge_last_suspects(self) -> None:
         """Judge the refused rows at the end of a run in which no row was answered."""
-        if self.suspects and self.suspects[-1].deployment.health.last_success is None:
+        held = self.suspects.held
+        if held and held[-1].deployment.health.last_success is None:
             try:
                 await self.judge_suspects()
             except BatchscoreError as reason:
                 self.failure = reason
-
-    async def judge_suspects(self) -> None:
-        """Find out with a probe whether the refused rows are the cause; raise `ServiceRefused` if not."""
-        last, count = self.suspects[-1], len(self.suspects)
-        requester = self.attempt_loop.requester
-        probe = await requester.probe(last.deployment)
-        if not probe.is_like(last.outcome):
-            self.settle_suspects()
-            return
-        # This parameter is ours, not the user's.
-        if self.adapt("encoding_format") and (await requester.probe(last.deployment)).action is Action.KEEP:
-            suspects, self.suspects = self.suspects, []
-            for each in suspects:
-                await self.send_again([each.prompt], RetryBudget(self.max_retries))
-            return
-        if not self.suspects:
-            return  # others were answered meanwhile
-        rows = "row" if count == 1 else f"{count} rows"
-        first = last.deployment.health.last_success is None
-        text = f"the service refused the first {rows}" if first else f"the service refused {rows} in a row"
-        text += " for the same reason, so a parameter is probably wrong: " + last.outcome.reason
-        raise ServiceRefused(last.deployment.explain(text, probe.words))
 
     async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Send some prompts of a failed request to any deployment that has room."""

@@ -26,6 +26,7 @@ from batchscore.request.outcome import (
 )
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.rate_headers import wait_seconds
+from batchscore.request.retry_budget import RetryBudget
 from batchscore.request.service_words import probe_words
 from batchscore.request.timeouts import Clock, Flight, Timeouts
 from batchscore.request.wire import NoReply
@@ -49,66 +50,6 @@ NEVER_ABOUT_ONE = {*range(300, 400), 407}
 
 #: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
-
-
-@dataclass(slots=True)
-class RetryBudget:
-    """How many retries the rows of a request have, and what they have used.
-
-    `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
-    since `failing_since`, `limited_alone` those 429s between which others were answered, the latest at
-    `limited_at`; `attempts` counts all requests, `request_seconds` how long they took. `parted` counts how
-    often the request was divided because it failed, since `first_failed`. `refused_at` is when the service
-    first refused this request in words that are about all requests.
-    """
-
-    retries: int
-    attempts: int = 0
-    failures: int = 0
-    rate_limits: int = 0
-    timeouts: int = 0
-    request_seconds: float = 0.0
-    failing_since: float | None = None
-    first_failed: float | None = None
-    parted: int = 0
-    limited_alone: int = 0
-    limited_at: float | None = None
-    refused_at: float | None = None
-
-    def note_failure(
-        self, now: float, seconds: float, *, limited: bool = False, timeout: bool = False
-    ) -> None:
-        """Note a failure of the service after this many seconds."""
-        if self.failing_since is None:
-            self.failing_since = now
-        if self.first_failed is None:
-            self.first_failed = now
-        self.failures += not limited
-        self.rate_limits += limited
-        self.timeouts += timeout
-        self.request_seconds += seconds
-
-    def reset(self) -> None:
-        """Forget the failures: an outage caused them."""
-        self.failures = self.rate_limits = self.timeouts = self.limited_alone = 0
-        self.request_seconds = 0.0
-        self.failing_since = None
-
-    def for_part(self, *, failed: bool) -> RetryBudget:
-        """Return the budget of each part of a divided request: what is left.
-
-        If the request `failed`, a part that fails too is divided at once: there is a bad row in it. If not,
-        a part has at least one retry.
-        """
-        return RetryBudget(
-            max(self.retries - self.failures, 0 if failed else min(self.retries, 1)),
-            self.attempts,
-            timeouts=self.timeouts,
-            request_seconds=self.request_seconds,
-            first_failed=self.first_failed,
-            parted=self.parted + failed,
-            refused_at=self.refused_at,
-        )
 
 
 @dataclass(slots=True)
@@ -252,7 +193,7 @@ class Requester(Generic[T]):
             deployment.quota.correct(ticket, 0.0)
             return await self.judge_long_wait(deployment, outcome, seconds)
         if limited:
-            self.judge_rate_limit(request.budget, deployment, ticket, reply, seconds)
+            await self.judge_rate_limit(request, deployment, ticket, reply, seconds)
         elif seconds is not None:
             deployment.pause(seconds)
         self.note_failure(deployment, outcome)
@@ -267,9 +208,9 @@ class Requester(Generic[T]):
         if deployment.health.note_failure(outcome, self.clock.monotonic(), longest):
             self.deployments.mark_down(deployment)
 
-    def judge_rate_limit(
+    async def judge_rate_limit(
         self,
-        budget: RetryBudget,
+        request: Request,
         deployment: Deployment,
         ticket: Ticket,
         reply: Reply,
@@ -277,12 +218,14 @@ class Requester(Generic[T]):
     ) -> None:
         """Slow down for a 429, or only this request if others were answered since its last one."""
         deployment.read_headers(reply.headers, 0.0)
-        now, before = self.clock.monotonic(), budget.limited_at
-        budget.limited_at = now
-        if before is not None and deployment.health.answered_since(before):
-            budget.limited_alone += 1
-        else:
-            budget.limited_alone = 0
+        budget = request.budget
+        before, budget.limited_at = budget.limited_at, self.clock.monotonic()
+        budget.asked_wait = seconds or 0.0
+        answered = before is not None and deployment.health.answered_since(before)
+        if before is not None and not answered and request.rows == 1 and not deployment.in_flight:
+            # Nobody else can show it.
+            answered = (await self.probe(deployment)).action is Action.KEEP
+        budget.limited_alone = budget.limited_alone + 1 if answered else 0
         if budget.limited_alone >= ENOUGH_LIMITED_ALONE:
             deployment.quota.correct(ticket, 0.0)
         else:

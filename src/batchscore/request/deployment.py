@@ -131,7 +131,7 @@ LONGEST_SHARED_PAUSE_SECONDS = 600.0
 
 #: After a 429 that is about one request, it is sent again soon, and then after this long, twice this long, …
 SOON_AGAIN = 2
-SHORTEST_OWN_WAIT_SECONDS = 0.5
+SHORTEST_OWN_WAIT_SECONDS = 1.0
 
 #: After a 429 that names no wait: 1 s, then 2, 4, up to this, with jitter.
 LONGEST_BLIND_PAUSE_SECONDS = 32.0

@@ -16,11 +16,12 @@ from typing import Generic, TypeVar
 import tenacity
 
 from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, duration_text
-from batchscore.request.attempt import Request, Requester, Result, RetryBudget
+from batchscore.request.attempt import Request, Requester, Result
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
+from batchscore.request.retry_budget import RetryBudget
 
 T = TypeVar("T")
 
@@ -186,7 +187,9 @@ class AttemptLoop(Generic[T]):
                 return BACKOFF(state)
             # A 429 pauses the whole deployment, and admission waits for the end of the pause; if it did not,
             # this request alone waits.
-            return 0.0 if not last[0].available else last[0].own_wait(request.budget.rate_limits)
+            if not last[0].available:
+                return 0.0
+            return max(last[0].own_wait(request.budget.rate_limits), request.budget.asked_wait)
 
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_result(lambda result: result[1].outcome.action is Action.RETRY),

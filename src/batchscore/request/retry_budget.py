@@ -1,0 +1,66 @@
+"""How often may the rows of a request be sent, and what has happened to them so far?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class RetryBudget:
+    """How many retries the rows of a request have, and what they have used.
+
+    `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
+    since `failing_since`, `limited_alone` those 429s between which others were answered, the latest at
+    `limited_at` with a wait of `asked_wait`. `attempts` counts all requests, `request_seconds` is how long
+    they took. `parted` counts how often the request was divided because it failed, since `first_failed`.
+    `refused_at` is when the service first refused this request as if it refused all.
+    """
+
+    retries: int
+    attempts: int = 0
+    failures: int = 0
+    rate_limits: int = 0
+    timeouts: int = 0
+    request_seconds: float = 0.0
+    failing_since: float | None = None
+    first_failed: float | None = None
+    parted: int = 0
+    limited_alone: int = 0
+    limited_at: float | None = None
+    asked_wait: float = 0.0
+    refused_at: float | None = None
+
+    def note_failure(
+        self, now: float, seconds: float, *, limited: bool = False, timeout: bool = False
+    ) -> None:
+        """Note a failure of the service after this many seconds."""
+        if self.failing_since is None:
+            self.failing_since = now
+        if self.first_failed is None:
+            self.first_failed = now
+        self.failures += not limited
+        self.rate_limits += limited
+        self.timeouts += timeout
+        self.request_seconds += seconds
+
+    def reset(self) -> None:
+        """Forget the failures: an outage caused them."""
+        self.failures = self.rate_limits = self.timeouts = self.limited_alone = 0
+        self.request_seconds = 0.0
+        self.failing_since = None
+
+    def for_part(self, *, failed: bool) -> RetryBudget:
+        """Return the budget of each part of a divided request: what is left.
+
+        If the request `failed`, a part that fails too is divided at once: there is a bad row in it. If not,
+        a part has at least one retry.
+        """
+        return RetryBudget(
+            max(self.retries - self.failures, 0 if failed else min(self.retries, 1)),
+            self.attempts,
+            timeouts=self.timeouts,
+            request_seconds=self.request_seconds,
+            first_failed=self.first_failed,
+            parted=self.parted + failed,
+            refused_at=self.refused_at,
+        )
