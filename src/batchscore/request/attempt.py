@@ -42,9 +42,6 @@ LONGEST_PAUSE_SECONDS = 600.0
 #: random.
 CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 
-#: A row that was refused with 429 this often, while others were answered, slows only itself down.
-ENOUGH_LIMITED_ALONE = 2
-
 #: Redirects and proxies do not look at the content of a request.
 NEVER_ABOUT_ONE = {*range(300, 400), 407}
 
@@ -226,11 +223,11 @@ class Requester(Generic[T]):
             # Nobody else can show it.
             answered = (await self.probe(deployment)).action is Action.KEEP
         budget.limited_alone = budget.limited_alone + 1 if answered else 0
-        if budget.limited_alone >= ENOUGH_LIMITED_ALONE:
+        if answered:
             deployment.quota.correct(ticket, 0.0)
         else:
             longest = self.deployments.most_outage_seconds
-            deployment.note_rate_limit(ticket, seconds, longest, again=budget.limited_alone > 0)
+            deployment.note_rate_limit(ticket, seconds, longest)
 
     async def judge_refusal_of_all(
         self, request: Request, deployment: Deployment, outcome: Outcome

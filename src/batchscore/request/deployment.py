@@ -308,21 +308,18 @@ class Deployment:
             # The service has unused quota: half of it may be used at once, if the windows allow.
             self.quota.schedule.release(now, limits.remaining_tokens / 2 / rate)
 
-    def note_rate_limit(
-        self, ticket: Ticket, seconds: float | None, most_outage_seconds: float, *, again: bool = False
-    ) -> None:
+    def note_rate_limit(self, ticket: Ticket, seconds: float | None, most_outage_seconds: float) -> None:
         """Note a 429 and its wait: one pause for all, and one cut for all requests before it.
 
-        Without a wait, it may limit how many requests are in flight, so that is tried first (not for a
-        request that was refused `again`). Then the pauses grow, but several fit into the longest outage.
+        Without a wait, it may limit how many requests are in flight, so that is tried first. Then the pauses
+        grow, but several fit into the longest outage.
         """
         now = self.clock.monotonic()
         # The service counts a refused request, but not its tokens.
         self.quota.correct(ticket, 0.0)
         others = self.in_flight
         if seconds is None and others:
-            if not again:
-                self.concurrency.note_rate_limit(others)
+            self.concurrency.note_rate_limit(others)
             if self.limits.rates.limited and self.limits.searched_tokens is None:
                 self.limits.note_rate_limit(ticket.admitted, now)
             return
