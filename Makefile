@@ -7,10 +7,16 @@ READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 OLDEST := .venv-oldest
 
+# With LOCKED=1, the packages of .ci/lock.txt with their hashes, if they can be installed here; else the newest releases.
+LOCKED ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PLAIN := $(PIP) --editable .
+GROUP = { $(PIP) --upgrade 'pip>=25.1' && $(PIP) --group $(1); }
+
 # Python and pytest keep what they have compiled: without that, each run and each process compiles it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test slow oldest quick lint types site clean
+.PHONY: run test slow oldest quick lint types site dist clean
 
 run: $(INSTALLED)            ## score data/ on the built-in simulator
 	@rm -rf out
@@ -47,25 +53,28 @@ site: $(DOCS_READY)          ## build docs/ as a site: open site/index.html
 	$(BIN)/python docs/generate.py
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs site
 
-clean:                       ## remove the environments and all results
-	rm -rf $(VENV) $(OLDEST) out site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+dist: $(READY)               ## build the release into dist/, with LOCKED=1 by locked packages alone
+	$(BIN)/python -m hatchling build
 
-$(INSTALLED): pyproject.toml
+clean:                       ## remove the environments and all results
+	rm -rf $(VENV) $(OLDEST) out site dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(INSTALLED): pyproject.toml $(if $(LOCKED),.ci/lock.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "batchscore needs Python 3.10 or newer; choose one with make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python's venv module is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@rm -f $(VENV)/.locked
+	@if test -z "$(LOCKED)"; then $(PLAIN); \
+	  else .ci/install-locked $(BIN)/python && touch $(VENV)/.locked || { test $$? -eq 3 && $(PLAIN); }; fi
 	@touch $@
 
 $(READY): $(INSTALLED)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@test -e $(VENV)/.locked || $(call GROUP,dev)
 	@touch $@
 
 $(DOCS_READY): $(INSTALLED)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
+	@test -e $(VENV)/.locked || $(call GROUP,docs)
 	@touch $@
 
 $(OLDEST)/.ready: pyproject.toml .ci/oldest.txt

@@ -33,6 +33,7 @@ from output_fields import fields_page
 DOCS = Path(__file__).parent
 SOURCE = Path(batchscore.__file__).parent
 #: Between these two lines the page of the architecture is generated.
+TRUST_BEGIN, TRUST_END = "<!-- credentials: made by docs/generate.py -->", "<!-- end of credentials -->"
 ROOMS_BEGIN, ROOMS_END = "<!-- rooms: made by docs/generate.py -->", "<!-- end of rooms -->"
 
 MADE = "Generated from the code by `docs/generate.py`."
@@ -47,7 +48,8 @@ SETTINGS_HEAD = f"""# Settings
 Each setting is a flag, an environment variable and a key of the file `{CONFIG_FILE}`. The flag overrides
 the variable, the variable overrides the file, and the file overrides the default. The file is read from the
 working folder. To use another one, name it with `--config` or `{CONFIG_VARIABLE}`. The variable also works
-with Azure ML, Python and MLflow models.
+with Azure ML, Python and MLflow models. A file that you have not named may say where requests go, and what
+signs them, only if you [trust](../explanation/trust.md) it.
 
 - The key in the file is the flag's name without the dashes: `max_tokens = 200`, `keep = ["title"]`.
   Parameters are a table, `[param]`.
@@ -213,9 +215,20 @@ def question(folder: str) -> str:
 
 def architecture_page() -> str:
     """Return the architecture page with a fresh table of rooms; the rest of it is written by hand."""
-    text = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
-    head, tail = text.partition(ROOMS_BEGIN)[0], text.partition(ROOMS_END)[2]
-    return f"{head}{ROOMS_BEGIN}\n\n{rooms_table()}\n\n{ROOMS_END}{tail}"
+    return with_part("explanation/architecture.md", ROOMS_BEGIN, rooms_table(), ROOMS_END)
+
+
+def trust_page() -> str:
+    """Return the page on trust with fresh tables of credentials, as a test enforces them."""
+    tables = runpy.run_path(str(DOCS.parent / "tests" / "credential_table.py"))["markdown"]()
+    return with_part("explanation/trust.md", TRUST_BEGIN, tables, TRUST_END)
+
+
+def with_part(page: str, begin: str, part: str, end: str) -> str:
+    """Return a page that is written by hand, with one part of it replaced."""
+    text = (DOCS / page).read_text("utf-8")
+    head, tail = text.partition(begin)[0], text.partition(end)[2]
+    return f"{head}{begin}\n\n{part}\n\n{end}{tail}"
 
 
 #: Each generated page's name in docs/reference, and the function that returns its text.
@@ -226,6 +239,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/python-names.md": python_page,
     "reference/fields.md": lambda: fields_page(MADE),
     "explanation/architecture.md": architecture_page,
+    "explanation/trust.md": trust_page,
 }
 
 if __name__ == "__main__":

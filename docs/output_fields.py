@@ -103,6 +103,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "parts[].whole": "Whether all rows of the part were read.",
             "parts[].inputs": "A checksum of the prompts of its rows.",
             "parts[].scores": "The score file: `name`, `bytes`, `digest`; null if no row was scored.",
+            "parts[].row_digests": "A checksum of the part's `.rows` file; empty if it has none.",
             "parts[].error_records": "The file of error records: `name`, `bytes`, `digest`; null if none.",
         }
         | {f"parts[].{name}": text.replace("of the file", "of the part") for name, text in COSTS.items()},
@@ -116,7 +117,12 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "worker": "The machine and process.",
             "host": "The machine.",
             "command": "The command line, without `--overwrite`; empty if the run was not started from one.",
-            "exit_code": "See [exit codes](codes.md#exit-codes).",
+            "inputs": "A checksum of the INPUTs.",
+            "fingerprint": "A checksum of the settings that determine a record.",
+            "earlier": "Files that runs with other INPUTs set out to read and have not completed, each with "
+            "`file`, `state`, `inputs` and `problem`.",
+            "exit_code": "See [exit codes](codes.md#exit-codes). Null until the run has ended, and if it was "
+            "killed; then only the fields above, `settings` and `files` are there.",
             "reason": "Why the run ended, in words.",
             "settings": "All settings, by long name, without keys and secrets.",
             "endpoints[].name": "The deployment's name in this run.",
@@ -151,6 +157,8 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "files[].empty": "Of the errors, empty rows.",
             "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
             "skipped": "Skipped files, each with `name` and `reason`.",
+            "links_followed": "Links in the input that were followed, each with `name` and `target`.",
+            "read_as": "How files were read, and columns that were taken by themselves: `files` and `how`.",
             "repeated_ids": "Rows with a duplicate id; the first row with an id does not count.",
             "versions": "Versions of batchscore, Python, the system and the main packages, by name.",
             "timeline": "The figures of the run over time, for the [report](../how-to/report.md).",
@@ -213,7 +221,8 @@ def lines(files: Iterable[Path]) -> list[dict[str, Any]]:
     return [
         json.loads(line)
         for one in sorted(files, reverse=True)
-        for line in one.read_text("utf-8").splitlines()
+        for line in one.read_text("utf-8").split("\n")
+        if line
     ]
 
 

@@ -170,6 +170,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if 300 <= status < 400:
+            self.send_header("Location", f"http://localhost:{self.cloud.port}{self.path}")
         self.end_headers()
         self.wfile.write(content)
 

@@ -5,7 +5,7 @@ set -u
 cd "${NIGHTLY_FOLDER:-$(dirname "$0")}" || exit 1
 
 report=$(mktemp) || exit 1
-"${BATCHSCORE:-batchscore}" score "${NIGHTLY_INPUT:-data}" --json > "$report"
+"${BATCHSCORE:-batchscore}" score "${NIGHTLY_INPUT:-data}" --config batchscore.toml --json > "$report"
 code=$?
 
 notify() {

@@ -10,7 +10,8 @@ Nothing here knows how an error came about; the code that raises it knows the fi
     ├── OutputError           the output cannot be written, or holds other results        exit 1
     │   ├── OutputLocked      another run is writing to this output                       exit 5
     │   ├── InputChanged      an input file has changed since it was scored              exit 1
-    │   └── OutputOverwritten another process overwrote records; run again to resume      exit 4
+    │   ├── OutputOverwritten another process overwrote records; run again to resume      exit 4
+    │   └── OutputIncomplete  rows or files are not scored yet; run again to resume       exit 4
     ├── ServiceRefused        the service refuses all requests: key, deployment, quota    exit 1
     ├── Outage                the service does not respond; run again to resume           exit 4
     ├── BoundReached          a limit that the user set was reached; run again to resume  exit 4
@@ -153,6 +154,12 @@ class InputChanged(OutputError):  # noqa: N818
 
 class OutputOverwritten(OutputError):  # noqa: N818
     """Another process has overwritten records; the same command scores them again."""
+
+    exit_code = ExitCode.CONTINUE_LATER
+
+
+class OutputIncomplete(OutputError):  # noqa: N818
+    """The output lacks rows or files that a run set out to score; the same command scores them."""
 
     exit_code = ExitCode.CONTINUE_LATER
 

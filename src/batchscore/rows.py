@@ -89,12 +89,20 @@ class Table:
     `columns` are the names in file order (of a JSON file: those of its first rows; empty if there are no
     rows); `text_columns` are those that hold text. `headerless`: rows are plain texts under `TEXT_COLUMN`.
     Iterating `rows` raises `UnreadableFile` if the file is truncated; rows before that are valid.
+
+    `notes` say how the file is read if that is not plain. `varies`: rows may have more columns than
+    `columns`. `repeated` are names that several columns of the file have. `doubt` says why the first line may
+    not be the header, and what to do.
     """
 
     columns: tuple[str, ...]
     text_columns: tuple[str, ...]
     headerless: bool
     rows: Iterator[Row | UnreadableRow]
+    notes: tuple[str, ...] = ()
+    varies: bool = False
+    repeated: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 @dataclass(slots=True)

@@ -97,7 +97,7 @@ def test_inputs_that_are_not_paths_are_refused(inputs: Any, words: str) -> None:
 def test_a_text_is_not_true_and_discards_no_scores(score: Callable[..., batchscore.RunSummary]) -> None:
     done = score(column="text")
     for name in ("overwrite", "retry_errors", "simulate"):
-        with pytest.raises(UsageError, match=rf"^{name} is 'false'; it must be true or false\.$"):
+        with pytest.raises(UsageError, match=rf"^{name} is a str; it must be true or false\.$"):
             score(column="text", **{name: "false"})
     again = score(column="text", keep=None)
     assert (again.ok, again.prompt_tokens, done.ok) == (2, 0, 2)

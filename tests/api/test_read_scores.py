@@ -11,10 +11,12 @@ import pytest
 
 from batchscore.api.read_scores import read_scores
 from batchscore.errors import InputError, UsageError
+from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, Manifest, PartFile, write_manifest
 from batchscore.output.merge import merge_parts
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Score, Settled
+from batchscore.stores.storage import digest_file
 from output_samples import answered, embedded, write_folder
 
 EMBEDDINGS = RecordSchema("embeddings", with_id=True, keep=("k",), dimensions=3)
@@ -28,14 +30,24 @@ FILES = {
 
 
 def commit(root: Path, task: str, file: str, parts: list[Path]) -> None:
-    """Write a manifest, as far as readers look at it."""
+    """Write a manifest that names these parts."""
     commits = {
-        number: Commit(number, 1, 1, 0, 0, whole=True, inputs="", scores=PartFile(part.name, 0, ""))
+        number: Commit(
+            number,
+            1,
+            1,
+            0,
+            0,
+            whole=True,
+            inputs="",
+            scores=PartFile(part.name, len(data), digest_file(part)),
+        )
         for number, part in enumerate(parts)
+        if (data := part.read_bytes())
     }
-    commits[99] = Commit(99, 1, 0, 1, 0, whole=True, inputs="")
-    path = root / "manifest" / task / f"{file.replace('/', '_')}.json"
-    write_manifest(path, Manifest(file, task, {}, parts=commits))
+    fingerprint = {"format": parts[0].suffix.removeprefix("."), "rows_per_part": 9}
+    path = Layout(root, task, parts[0].suffix).manifest(file)
+    write_manifest(path, Manifest(file, task, fingerprint, parts=commits))
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
@@ -45,7 +57,7 @@ def test_embeddings_stack_and_ids_stay_text(tmp_path: Path, form: str, merged: s
     parts = write_folder(out, EMBEDDINGS, form, FILES)
     if merged:
         out = tmp_path / f"m{merged}"
-        merge_parts(parts, out, EMBEDDINGS)
+        merge_parts(dict.fromkeys(parts), out, EMBEDDINGS)
     else:
         commit(out, "embeddings", "b/x.csv", parts[:2])
         commit(out, "embeddings", "b-c.csv", parts[2:])
@@ -93,7 +105,7 @@ def test_kept_columns_of_json_lines_keep_their_types_and_may_differ_by_row(tmp_p
     schema = RecordSchema("embeddings", keep=None)
     rows = [[embedded(0, kept={"n": 1, "chat": "kept"})], [embedded(1, kept={"m": "x"}), embedded(2)]]
     parts = write_folder(tmp_path, schema, "jsonl", {"a": rows})
-    merge_parts(parts, tmp_path / "m.jsonl", schema)
+    merge_parts(dict.fromkeys(parts), tmp_path / "m.jsonl", schema)
     for out in (tmp_path, tmp_path / "m.jsonl"):
         frame = read_scores(out)
         assert frame["n"].to_list() == [1, None, None]
@@ -157,7 +169,8 @@ def test_a_missing_part_or_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     parts[1].unlink()
     with pytest.raises(InputError, match=r"00001\.jsonl is missing \(1 of 2 parts\)"):
         read_scores(tmp_path)
-    (tmp_path / "manifest" / "chat" / "a.json").write_text("{}")
+    (manifest,) = (tmp_path / "manifest" / "chat").iterdir()
+    manifest.write_text("{}")
     with pytest.raises(InputError, match="is not a manifest that batchscore can read"):
         read_scores(tmp_path)
 

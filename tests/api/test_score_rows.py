@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -196,3 +197,30 @@ def test_messages_may_be_json_and_have_the_text_field(deployment: Deployment) ->
         list(score_rows(["a"], **given))
     with pytest.raises(UsageError, match="text_field animal: the template's fields are plant"):
         list(score_rows([{"plant": "a"}], prompt="{plant}", **given))
+
+
+def test_the_rows_of_a_frame_have_arrays_as_lists_and_missing_values_as_nothing(
+    deployment: Deployment,
+) -> None:
+    conversation = np.array([{"role": "user", "content": "Say one.", "name": None}], object)
+    frame = pd.DataFrame(
+        {
+            "messages": [conversation, None],
+            "tags": [np.array(["sea", "tide"], object), pd.NA],
+            "n": [1, pd.NaT],
+        }
+    )
+    rows: Any = frame.to_dict("records")
+    results = {one.row: one for one in score_rows(rows, task="chat", model=deployment.name)}
+    assert "one" in results[0].value
+    assert results[1].error is not None
+    assert results[1].error.code is ErrorCode.EMPTY_INPUT
+    deployment.reset()
+    prompt = "Tags: {tags}"
+    found = {one.row: one for one in score_rows(rows, task="chat", model=deployment.name, prompt=prompt)}
+    assert found[0].error is None
+    assert deployment.requests()[0].body["messages"][0]["content"] == 'Tags: ["sea","tide"]'
+    assert found[1].error is not None
+    texts: Any = pd.Series(["The tide turns", None, "A rope"], dtype="string")
+    errors = [one.error for one in score_rows(texts, task="chat", model=deployment.name)]
+    assert sorted(error.code for error in errors if error is not None) == [ErrorCode.EMPTY_INPUT]

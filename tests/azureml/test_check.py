@@ -147,7 +147,7 @@ WRONG = [
     ),
     (DEPLOYMENT, "^type: model\n", "", r"chat.yml:\d+: type is not set"),
     (DEPLOYMENT, '"120000"', "120000", r"chat.yml:\d+: BATCHSCORE_TPM is not text"),
-    (DEPLOYMENT, '"120000"', '"many"', r"chat.yml:\d+: BATCHSCORE_TPM is 'many'"),
+    (DEPLOYMENT, '"120000"', '"many"', r"chat.yml:\d+: BATCHSCORE_TPM is not a number"),
     (DEPLOYMENT, "BATCHSCORE_TPM", "BATCHSCORE_TMP", r"chat.yml:\d+: BATCHSCORE_TMP: there is no such"),
     (
         DEPLOYMENT,
@@ -161,7 +161,7 @@ WRONG = [
         "BATCHSCORE_CONFIG: own.toml",
         r"chat.yml:\d+: BATCHSCORE_CONFIG own.toml: there is no such file beside the scoring script",
     ),
-    (DEPLOYMENT, "AUTH: entra", "AUTH: entr", r"chat.yml:\d+: BATCHSCORE_AUTH is 'entr'"),
+    (DEPLOYMENT, "AUTH: entra", "AUTH: entr", r"chat.yml:\d+: BATCHSCORE_AUTH must be one of key"),
     (
         DEPLOYMENT,
         "BATCHSCORE_AUTH: entra",

@@ -144,7 +144,9 @@ class Output:
             for line in lines:
                 if line["change"] == "deleted":
                     self.index.pop(line["id"], None)
-                elif line["change"] != "moved" or self.index[line["id"]] == (line["file"], line["old_row"]):
+                    continue
+                old = line.get("old_file", line["file"]), line.get("old_row")
+                if line["change"] != "moved" or self.index[line["id"]] == old:
                     self.index[line["id"]] = line["file"], line["row"]
             return
         moved = {}

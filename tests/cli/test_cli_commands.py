@@ -77,6 +77,7 @@ def test_every_error_has_an_exit_code_of_the_table() -> None:
         "OutputLocked": 5,
         "InputChanged": 1,
         "OutputOverwritten": 4,
+        "OutputIncomplete": 4,
         "ServiceRefused": 1,
         "Outage": 4,
         "BoundReached": 4,

@@ -178,7 +178,7 @@ def test_names_are_literal_and_do_not_collide(
     batchscore: Cli, files: Files, direct: Direct, deployment: Deployment
 ) -> None:
     """Globs match, but an existing path is taken literally; files with the same name do not collide."""
-    names = ("a[1].csv", "a1.csv", "100% #1 é 東.csv", "day=1/x.csv", "_x.csv", "day=2/x.csv", "x.tsv.csv")
+    names = ("a[1].csv", "a1.csv", "100% #1 é 東.csv", "day=1/x.csv", "-x.csv", "day=2/x.csv", "x.tsv.csv")
     for name in names:
         files.csv(f"in/{name}", [{"text": f"This row is of {name}"}])
     files.csv("in/.hidden.csv", [{"text": "nobody asks for this"}])

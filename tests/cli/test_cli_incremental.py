@@ -185,7 +185,7 @@ def test_json_events(batchscore: Cli, files: Files, deployment: Deployment) -> N
     assert (counts["new"], counts["deleted"], counts["vanished"]) == (2, 0, [])
     failed = batchscore(*command(deployment, "--max-tokens", "9", "--json"))
     assert failed.exit_code == 1
-    assert [event["event"] for event in failed.events] == ["started", "failed"]
+    assert [event["event"] for event in failed.events] == ["started", "notice", "failed"]
     assert failed.events[-1]["exit_code"] == 1
     assert "max_tokens" in failed.events[-1]["reason"]
 
@@ -214,11 +214,11 @@ def test_files_that_may_still_exist_are_not_pruned(
     files.texts("elsewhere/b.csv", ["three"])
     files.texts("in/a.csv", ["one", "two"])
     Path("in/mounted").symlink_to(Path("elsewhere").absolute())
-    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    assert batchscore(*command(deployment, "--prune", "--follow-links")).exit_code == 0
     before = whole("out", "chat")
     Path("elsewhere").rename("gone")
-    missing = batchscore(*command(deployment, "--prune"))
-    assert missing.exit_code == 0
+    missing = batchscore(*command(deployment, "--prune", "--follow-links"))
+    assert missing.exit_code == 1
     assert "--prune removes nothing: mounted/b.csv may still exist" in missing.said
     assert whole("out", "chat") == before
     Path("gone").rename("elsewhere")
@@ -229,11 +229,11 @@ def test_files_that_may_still_exist_are_not_pruned(
     assert "scores kept (use --prune to remove): a.csv" in emptied.stdout
     assert whole("out", "chat") == before
     assert [told for told in changes() if told] == [[("new", "000"), ("new", "001"), ("new", "000")]]
-    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    assert batchscore(*command(deployment, "--prune", "--follow-links")).exit_code == 0
     assert whole("out", "chat")[0].keys() == {("mounted/b.csv", 0)}
     Path("in/mounted").unlink()
     files.texts("in/c.csv", ["four"])
-    assert batchscore(*command(deployment, "--prune")).exit_code == 0
+    assert batchscore(*command(deployment, "--prune", "--follow-links")).exit_code == 0
     assert whole("out", "chat")[0].keys() == {("c.csv", 0)}
 
 
@@ -311,3 +311,91 @@ def test_known_answers_are_reused_if_the_kept_columns_change(
     run = batchscore(*score)
     assert run.exit_code == 0, run.stderr
     assert asked(deployment) == []
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        *("older", "with-another-part"),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("flipped", "emptied")),
+    ],
+)
+def test_digests_of_rows_that_are_not_those_of_their_part_give_no_row_the_answer_of_another(
+    batchscore: Cli, files: Files, deployment: Deployment, exchange: str
+) -> None:
+    """A backup that was restored, or a sync that missed a file: the rows are asked again instead."""
+    rows = [{"id": f"{number}", "text": f"text {number}"} for number in range(12)]
+    files.csv("in/a.csv", rows)
+    embed = command(deployment, "--dimensions", "8", task="embeddings")
+    assert batchscore(*embed).exit_code == 0
+    digests = sorted(Path("out/manifest/embeddings").glob("*.rows"))
+    older = [each.read_bytes() for each in digests]
+    rows = rows[6:] + rows[:6]
+    files.csv("in/a.csv", rows)
+    assert batchscore(*embed).exit_code == 0
+    before = [each.read_bytes() for each in digests]
+    damaged = {
+        "older": older,
+        "with-another-part": before[::-1],
+        "flipped": [bytes([*each[:40], each[40] ^ 1, *each[41:]]) for each in before],
+        "emptied": [b""] * len(before),
+    }
+    for each, data in zip(digests, damaged[exchange], strict=True):
+        each.write_bytes(data)
+    verified = batchscore("verify", "out")
+    assert verified.exit_code == 1
+    wrong = sum(data != old for data, old in zip(damaged[exchange], before, strict=True))
+    assert verified.stdout.count("was changed, or is not that of its part") == wrong
+
+    files.csv("in/a.csv", [{"id": "new", "text": "new"}, *rows])
+    assert batchscore(*embed).exit_code == 0
+    fresh = [word.replace("out", "fresh") for word in embed if word != "--incremental"]
+    assert batchscore(*fresh).exit_code == 0
+    found, expected = read_scores("out"), read_scores("fresh")
+    assert list(found["id"]) == list(expected["id"])
+    assert np.array_equal(np.stack(found["embeddings"]), np.stack(expected["embeddings"]))
+    assert batchscore("verify", "out").exit_code == 0
+
+
+def test_damaged_digests_of_rows_are_written_again_at_no_cost(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """The prompts are known from the input, and the commit record says that they are the same."""
+    files.csv("in/a.csv", [{"id": f"{number}", "text": f"text {number}"} for number in range(12)])
+    assert batchscore(*command(deployment)).exit_code == 0
+    asked(deployment)
+    digests = sorted(Path("out/manifest/chat").glob("*.rows"))
+    before = [each.read_bytes() for each in digests]
+    digests[0].write_bytes(before[1])
+    digests[2].unlink()
+    assert batchscore(*command(deployment)).exit_code == 0
+    assert (asked(deployment), [each.read_bytes() for each in digests]) == ([], before)
+    assert batchscore("verify", "out").exit_code == 0
+    digests[0].unlink()
+    assert batchscore("verify", "out", "--repair").exit_code == 4
+    assert batchscore("verify", "out").exit_code == 0
+    assert batchscore(*command(deployment)).exit_code == 0
+    assert (asked(deployment), [each.read_bytes() for each in digests]) == ([], before)
+
+
+@pytest.mark.parametrize("state", ["complete", "partial"])
+def test_a_lost_part_of_a_new_version_is_scored_again(
+    batchscore: Cli, files: Files, deployment: Deployment, state: str
+) -> None:
+    """All its parts were published, but the run was killed before it put them in place."""
+    files.csv("in/a.csv", [{"id": f"{number}", "text": f"text {number}"} for number in range(10)])
+    assert batchscore(*command(deployment)).exit_code == 0
+    hidden = Path("out/.batchscore/next-chat")
+    for folder in ("chat", "manifest/chat"):
+        (hidden / folder).parent.mkdir(parents=True, exist_ok=True)
+        Path("out", folder).rename(hidden / folder)
+    (manifest,) = hidden.glob("manifest/chat/*.json")
+    manifest.write_text(manifest.read_text().replace('"state": "complete"', f'"state": "{state}"'))
+    (lost,) = hidden.glob("chat/*-00001.jsonl")
+    lost.unlink()
+    asked(deployment)
+    for _ in range(2):
+        run = batchscore(*command(deployment))
+        assert run.exit_code == 0, run
+    assert asked(deployment) == [f"text {number}" for number in range(4, 8)]
+    assert len(whole("out", "chat")[0]) == 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from cli_records import whole
+from cli_records import manifests, whole
 
+from batchscore import read_scores
+from batchscore.errors import OutputIncomplete
 from simulated import Deployment
 
 if TYPE_CHECKING:
@@ -198,3 +201,97 @@ def test_only_old_temporary_files_are_removed_while_other_tasks_write(
             assert [path.name for path in folder.glob("*.tmp")] == [".batchscore-young.tmp"]
     for folder in folders:
         (folder / ".batchscore-young.tmp").unlink()
+
+
+#: Each file has two rows; the rows of the others are answered while those of one file hang.
+NAMES = [f"f{number}.csv" for number in range(5)]
+
+SCORE = ["score", "in", "--task", "chat", "--column", "text", "--max-concurrency", "2", "-m"]
+
+
+def kill_at(batchscore: Cli, deployment: Deployment, number: int, command: list[str], *more: str) -> None:
+    """Kill a run when the files before this one are complete and it has no answer of this one."""
+    deployment.reset()
+    deployment.will_hang(when_input_contains=f"f{number} ", times=None)
+    out = Path(command[command.index("-o") + 1])
+    folder = out if out.suffix != ".jsonl" else out.with_name(f"{out.name}.batchscore")
+    with batchscore.start(*command, *more) as process:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            if (
+                [*folder.glob("runs/*.json")]
+                and deployment.statistics().count > 0
+                and sum(file["state"] == "complete" for file in manifests(folder, "chat").values()) >= number
+            ):
+                break
+            time.sleep(0.01)
+        process.interrupt(signal.SIGKILL)
+        assert process.popen.wait() == -signal.SIGKILL
+    deployment.reset()
+
+
+@pytest.mark.parametrize(
+    ("out", "more"),
+    [
+        ("out", ()),
+        pytest.param("out.jsonl", (), marks=pytest.mark.slow),
+        pytest.param("out", ("--shared-output",), marks=pytest.mark.slow),
+        pytest.param("out", ("--incremental",), marks=pytest.mark.slow),
+        pytest.param("out", ("--incremental", "--prune"), marks=pytest.mark.slow),
+        pytest.param("out", ("--overwrite",), marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_is_killed_between_two_files_is_incomplete(
+    batchscore: Cli, files: Files, deployment: Deployment, out: str, more: tuple[str, ...]
+) -> None:
+    """`verify`, `merge`, a strict reader and the report know the files that the run did not get to."""
+    for name in NAMES:
+        files.texts(f"in/{name}", [f"{name[:2]} {row}" for row in range(2)])
+    command = [*SCORE, deployment.name, "-o", out]
+    for number in (1,) if not more and out == "out" else range(len(NAMES)):
+        kill_at(batchscore, deployment, number, command, *more)
+        verified, merged, report = batchscore.together(
+            ["verify", out], ["merge", out, f"all{number}.jsonl"], ["report", out]
+        )
+        assert verified.exit_code == 4, verified
+        assert f"incomplete: f{number}.csv: " in verified.stdout
+        assert "incomplete: f4.csv: not started\n" in verified.stdout
+        assert merged.exit_code == 4, merged
+        assert "f4.csv: not started" in merged.stderr or number == 0
+        with pytest.raises(OutputIncomplete, match="is not complete"):
+            read_scores(out, strict=True)
+        assert report.exit_code == 0
+        (page,) = Path().glob("out*/report.html")
+        assert "Complete:" not in page.read_text("utf-8")
+        assert "did not end" in page.read_text("utf-8")
+        if "--overwrite" not in more:
+            shutil.rmtree(page.parent)
+    assert batchscore(*command, *more).exit_code == 0
+    assert len(read_scores(out, strict=True)) == 2 * len(NAMES)
+    assert batchscore("verify", out).exit_code == 0
+
+
+@pytest.mark.parametrize("removed", ["out/chat", pytest.param("out", marks=pytest.mark.slow)])
+def test_an_output_that_is_removed_while_a_run_works_is_not_called_saved(
+    batchscore: Cli, files: Files, deployment: Deployment, removed: str
+) -> None:
+    for name in NAMES[:3]:
+        files.texts(f"in/{name}", [f"{name[:2]} {row}" for row in range(2)])
+    deployment.will_hang(1.0, when_input_contains="f1 ", times=2)
+    with batchscore.start(*SCORE, deployment.name, "-o", "out") as process:
+        until = time.monotonic() + 20
+        while manifests("out", "chat").get("f0.csv", {}).get("state") != "complete":
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        shutil.rmtree(removed)
+        run = process.finish()
+    assert run.exit_code == 4
+    assert (
+        "Stopped: files were removed from out while the run was working, such as out/chat/part-f0-"
+        in run.said
+    )
+    assert "The records of 2 rows of 1 file are lost." in run.said
+    assert batchscore("verify", "out").exit_code in {1, 4}
+    assert batchscore(*SCORE, deployment.name, "-o", "out").exit_code == 0
+    assert deployment.statistics().statuses["200"] == 8
+    assert batchscore("verify", "out").exit_code == 0

@@ -37,7 +37,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone(
             refused.append(batchscore(*("completions" if word == "chat" else word for word in command)))
         for run in refused:
             assert run.exit_code == 5, run
-            (line,) = run.stderr.splitlines()
+            _, line = run.stderr.splitlines()
             what = output if output == "out.jsonl" else "out (chat)"
             assert line.startswith(f"batchscore: {what} is held by `batchscore score --task chat`")
             assert f"process {first.popen.pid}" in line

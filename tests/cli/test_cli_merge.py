@@ -119,7 +119,7 @@ def test_files_that_must_not_be_written_or_do_not_exist(
         (
             "cut",
             "all.jsonl",
-        ): "To see all damage, run: batchscore verify cut/out\n",
+        ): "To see all damage, run: batchscore verify cut/out --task chat\n",
     }
     runs = batchscore.together(*(["merge", *words] for words in expected), ["merge", "out", "all.csv"])
     assert runs.pop().exit_code == 2

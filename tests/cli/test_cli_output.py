@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Cli, Direct, Files
 
 #: Names that readers skip, take for partitions, or confuse.
-NAMES = ("_x.csv", "day=1/x.csv", "day=2/x.csv", "a/same.csv", "b/same.csv", "nothing but errors.csv")
+NAMES = ("-x.csv", "day=1/x.csv", "day=2/x.csv", "a/same.csv", "b/same.csv", "nothing but errors.csv")
 
 #: With `stop` at the full stop the replies are: null, a date, a number, words.
 TEXTS = (EMPTY_REPLY_TRIGGER, "2024-01-01", "007", "true", "One two. Three.", "", "null")

@@ -119,13 +119,14 @@ def test_a_plan_fits_the_terminal(command_line: Cli, files: Files) -> None:
         files.texts(f"in/a-folder-of-reports/the-annual-report-of-{number:03}.csv", ["some text", " "] * 700)
     files.bytes("in/broken.parquet", b"PAR1")
     files.text(
-        "batchscore.toml",
+        "own.toml",
         '[[deployments]]\nname = "east"\ntpm = 60000\nrpm = 360\n'
         '[[deployments]]\nname = "west"\ntpm = 30000\nrpm = 180\n'
         '[prices."gpt-4o"]\nin = 2.5\nout = 10\n',
     )
     shown = command_line(
         *("plan", "in", "--task", "chat", "-m", "gpt-4o", "--column", "text", "--max-tokens", "50"),
+        *("--config", "own.toml"),
         env={"COLUMNS": "80"},
     )
     assert shown.exit_code == 0, shown.stderr

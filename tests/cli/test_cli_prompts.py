@@ -104,7 +104,7 @@ def test_a_ready_messages_column_in_every_kind_of_file(
     )
     files.parquet("in/c.parquet", [{"messages": one} for one in said])
     command = ["score", "in", "-o", "out", "--task", "chat", "-m", deployment.name]
-    run = batchscore(*command, "--system", "Be short.")
+    run = batchscore(*command, "--system", "Be short.", env={"BATCHSCORE_DROP_LAST_ASSISTANT": "false"})
     assert run.exit_code == 3
     scores, errors = whole("out", "chat")
     assert codes(errors) == {("b.jsonl", 3): "invalid_messages", ("b.jsonl", 4): "invalid_messages"}

@@ -80,14 +80,15 @@ def test_all_deployments_of_the_file_are_used_except_a_dead_one(
     others[1].will(Behaviour(status=404, times=None))
     tables = "".join(
         f'[[deployments]]\nname = "{name}"\nrpm = 1200\n'
-        f'deployment = "{one.name}"\nkey_variable = "KEY_{name}"\n'
+        f'deployment = "{one.name}"\nkey_variable = "BATCHSCORE_{name}_KEY"\n'
         for name, one in zip(("west", "east", "gone"), (deployment, *others), strict=True)
     )
     files.text("batchscore.toml", f'task = "chat"\nmodel = "m"\ncolumn = "text"\n{tables}')
     files.texts("a.csv", [f"row {row}" for row in range(100)])
     key = simulator.key
     run = batchscore(
-        *("score", "a.csv", "-o", "out", "--json"), env={"KEY_west": key, "KEY_east": key, "KEY_gone": key}
+        *("score", "a.csv", "-o", "out", "--json", "--config", "batchscore.toml"),
+        env={f"BATCHSCORE_{name}_KEY": key for name in ("west", "east", "gone")},
     )
     assert run.exit_code == 0, run
     assert len(whole("out", "chat")[0]) == 100
@@ -106,7 +107,7 @@ def test_invalid_deployment_tables_are_refused(batchscore: Cli, files: Files) ->
     wrong = {
         'key = "secret-value"\n': "key_variable names the variable",
         "rpm = -1\n": "must be a number above 0",
-        'key_variable = "NOT_SET_AT_ALL"\n': "NOT_SET_AT_ALL as key_variable, but it is not set",
+        'key_variable = "BATCHSCORE_NO_KEY"\n': "BATCHSCORE_NO_KEY as key_variable, but it is not set",
     }
     for number, (table, said) in enumerate(wrong.items()):
         files.text(f"{number}.toml", base + table)

@@ -90,3 +90,22 @@ def test_neither_the_input_nor_the_key_appears_anywhere_else(
     }
     assert run_record["exit_code"] == 1
     assert run_record["rows"] == run_record["ok"] + run_record["errors"]
+
+
+def test_a_secret_parameter_is_shown_nowhere(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    """Not in the closing command, the records, the report or an event; the command says where it belongs."""
+    files.lines("in.jsonl", [{"text": "one"}, {"other": "two"}])
+    search = [{"parameters": {"authentication": {"type": "connection_string", "connection_string": MARKER}}}]
+    command = ["score", "in.jsonl", "--task", "chat", "--column", "text", "-m", deployment.name]
+    params = ["--param", f"pwd={MARKER}", f"--param=data_sources={json.dumps(search)}", "--param", "seed=7"]
+    plain, events = batchscore.together(
+        [*command, *params, "-o", "out", "--error-threshold", "0", "--verbose"],
+        [*command, *params, "-o", "json", "--json"],
+    )
+    assert (plain.exit_code, events.exit_code) == (3, 3)
+    assert "(put the secret in the place of ***)" in plain.said
+    assert "--param 'pwd=***'" in plain.said
+    assert "--param seed=7" in plain.said
+    assert MARKER not in plain.said + events.said
+    for path in [path for folder in ("out", "json") for path in Path(folder).rglob("*") if path.is_file()]:
+        assert MARKER.encode() not in path.read_bytes(), path

@@ -74,7 +74,7 @@ def test_settings_files_that_cannot_be_used(batchscore: Cli, files: Files) -> No
         "secret.toml": (1, "API keys belong into the environment."),
         "flag.toml": (1, "overwrite can only be given as a flag, --overwrite"),
         "broken.toml": (1, "broken.toml is not TOML"),
-        "kind.toml": (2, "max_tokens in kind.toml is 'many', which is not a whole number"),
+        "kind.toml": (2, "max_tokens in kind.toml is not a whole number"),
         "none.toml": (1, "none.toml: there is no such file"),
     }
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--config"]
@@ -133,11 +133,14 @@ def test_every_way_to_name_the_endpoint(
     }
 
 
-def test_unknown_variables_are_reported(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+def test_unknown_variables_are_reported(
+    batchscore: Cli, files: Files, deployment: Deployment, simulator: Running
+) -> None:
     files.texts("a.csv", ["one", "two"])
-    files.text("batchscore.toml", '[[deployments]]\nkey_variable = "BATCHSCORE_WEST"\n')
+    files.text("west.toml", '[[deployments]]\nkey_variable = "BATCHSCORE_WEST_KEY"\n')
     stray = {
-        "BATCHSCORE_WEST": "k3y-that-must-show-nowhere",
+        "BATCHSCORE_CONFIG": "west.toml",
+        "BATCHSCORE_WEST_KEY": "k3y-that-must-show-nowhere",
         "BATCHSCORE_ALLOW_PLAIN_HTTP": "1",
         "BATCHSCORE_LIMIT": "1",
         "BATCHSCORE_DEPLOYMENTS": "a,b",
@@ -147,7 +150,11 @@ def test_unknown_variables_are_reported(batchscore: Cli, files: Files, deploymen
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"]
     run = batchscore(*command, env=stray)
     assert run.exit_code == 0, run
-    (line,) = run.stderr.splitlines()
+    first, line = run.stderr.splitlines()
+    assert first == (
+        f"Requests go to {simulator.endpoint} (OPENAI_BASE_URL) with the key in BATCHSCORE_WEST_KEY. "
+        "Settings file: west.toml."
+    )
     assert line == (
         "The variable BATCHSCORE_COLUM has no effect: did you mean BATCHSCORE_COLUMN? "
         "The variable BATCHSCORE_DEPLOYMENTS has no effect: it can only be set in batchscore.toml. "
@@ -163,18 +170,18 @@ def test_the_record_of_a_run_has_the_source_of_each_deployments_settings(
     files.text(
         "east.toml",
         f'api-version = "2024-10-21"\n[[deployments]]\nendpoint = "{simulator.endpoint}"\n'
-        f'deployment = "{deployment.name}"\nkey_variable = "WEST_KEY"\n',
+        f'deployment = "{deployment.name}"\nkey_variable = "BATCHSCORE_WEST_KEY"\n',
     )
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", "m", "--column", "text"]
-    run = batchscore(*command, "--config", "east.toml", env={"WEST_KEY": simulator.key})
+    run = batchscore(*command, "--config", "east.toml", env={"BATCHSCORE_WEST_KEY": simulator.key})
     assert run.exit_code == 0, run
     (record,) = Path("out/runs").iterdir()
     assert json.loads(record.read_bytes())["endpoints"][0]["from"] == {
         "endpoint": "[[deployments]] in east.toml",
         "api_version": "east.toml",
         "deployment": "[[deployments]] in east.toml",
-        "key": "WEST_KEY",
-        "auth": "WEST_KEY",
+        "key": "BATCHSCORE_WEST_KEY",
+        "auth": "BATCHSCORE_WEST_KEY",
     }
 
 

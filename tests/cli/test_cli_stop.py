@@ -98,6 +98,7 @@ def test_a_signal_that_is_delivered_twice_discards_nothing(
     ) as process:
         deployment.wait_for(1)
         process.interrupt(signal.SIGTERM)
+        assert process.stderr.readline().startswith("Requests go to ")
         assert "send SIGTERM again to quit now" in process.stderr.readline()
         process.interrupt(signal.SIGTERM)
         process.interrupt(signal.SIGINT)
@@ -122,6 +123,7 @@ def test_a_second_signal_quits_at_once(batchscore: Cli, files: Files, deployment
     ) as process:
         deployment.wait_for(4)
         process.interrupt()
+        assert process.stderr.readline().startswith("Requests go to ")
         assert "press Ctrl-C again to quit now" in process.stderr.readline()
         process.interrupt()
         # The same once more, as far as anybody can tell: it is not heard as a second wish.

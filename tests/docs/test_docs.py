@@ -263,3 +263,8 @@ def test_every_dependency_has_its_reason() -> None:
     page = (DOCS / "explanation" / "dependencies.md").read_text("utf-8")
     reasons = set(re.findall(r"^\| ([a-z0-9-]+) \|", page, re.MULTILINE))
     assert reasons - {"package", "---"} == names
+
+
+def test_lines_are_cut_at_newlines_only() -> None:
+    """`splitlines` also cuts at characters that records hold within texts."""
+    assert not [name_of(page) for page in PAGES if ".splitlines(" in page.read_text("utf-8")]

@@ -31,6 +31,14 @@ def test_a_vault_that_refuses_says_what_to_do(cloud: Cloud, status: int, error: 
     assert "T0KEN" not in message
 
 
+def test_no_redirect_moves_the_token_to_another_host(cloud: Cloud) -> None:
+    cloud.vault_status = 302
+    secret = vault_secret(f"{cloud.url}/secrets/openai", source="api_key_from")
+    with pytest.raises(ServiceRefused, match=r"\(302\)"):
+        read_key(secret, lambda _: "T0KEN")
+    assert cloud.secrets_read == 1
+
+
 @pytest.mark.slow
 def test_a_vault_that_does_not_respond_is_reported() -> None:
     secret = vault_secret("http://127.0.0.1:9/secrets/openai", source="api_key_from")
@@ -56,6 +64,11 @@ def test_a_secret_that_is_not_a_key_is_reported(cloud: Cloud, value: str) -> Non
         "https://v.vault.azure.net/keys/a",
         "https://v.vault.azure.net/secrets/a?x=1",
         "https://me:pw@v.vault.azure.net/secrets/a",
+        "https://:pw@v.vault.azure.net/secrets/a",
+        # Libraries disagree on where these hosts end.
+        "https://evil.example\\.vault.azure.net/secrets/a",
+        "https://evil.example%2f.vault.azure.net/secrets/a",
+        "https://evil.example;.vault.azure.net/secrets/a",
         "https://[/secrets/a",
     ],
 )
@@ -63,6 +76,12 @@ def test_another_address_than_a_vault_secrets_is_refused_without_being_quoted(te
     with pytest.raises(SettingsError, match="is not the address of a Key Vault secret") as caught:
         vault_secret(text, source="api_key_from")
     assert text not in str(caught.value)
+
+
+def test_an_emulator_is_accepted_only_where_the_caller_says() -> None:
+    assert vault_secret("http://127.0.0.1:9/secrets/a", source="x").url == "http://127.0.0.1:9/secrets/a"
+    with pytest.raises(SettingsError, match="is not the address"):
+        vault_secret("http://127.0.0.1:9/secrets/a", source="x", emulator=False)
 
 
 def test_each_cloud_has_its_vaults() -> None:

@@ -525,10 +525,10 @@ def test_each_deployment_of_a_run_may_have_a_vault_of_its_own() -> None:
         deployments=(
             table,
             {**table, "api_key_from": "https://own.vault.azure.net/secrets/b"},
-            {**table, "key_variable": "MY_KEY"},
+            {**table, "key_variable": "BATCHSCORE_MY_KEY"},
         ),
     )
-    targets = [endpoint.target for endpoint in endpoints_of(settings, {"MY_KEY": "k"}, None)]
+    targets = [endpoint.target for endpoint in endpoints_of(settings, {"BATCHSCORE_MY_KEY": "k"}, None)]
     vaults = [target.key_from.url if target.key_from else target.key for target in targets]
     own = "https://own.vault.azure.net/secrets/b"
     assert vaults == ["https://all.vault.azure.net/secrets/a", own, "k"]

@@ -344,7 +344,7 @@ def test_a_wrong_parameter_is_found_with_few_rows(rows: int) -> None:
     )
     settled, error, _ = scored(lambda: engine_over(service, prompts(rows)))
     assert settled == []
-    assert "parameter dimensions" in str(error)
+    assert "422, extra_forbidden" in str(error)
     assert "body.dimensions: Extra inputs are not permitted" in str(error)
 
 

@@ -4,7 +4,7 @@
 
 The files are committed; a file made by hand, say from a bug report, needs no entry here. Expected are the
 `columns`, the `rows` as `[number, values]`, the `unreadable` rows as `[number, code]`, and a part of
-the file's `problem`. Optional: `headerless`, `text_columns`, and `options` of `ReadOptions`.
+the file's `problem`. Optional: `headerless`, `text_columns`, `notes` and `options` of `ReadOptions`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,13 @@ odd(
     ID_TEXT,
     two(("1", "two\nlines"), ("2", 'a "quote"'), ("3", "tab\tcomma, end"), ("4", "cr\rcrlf\r\n"), ("5", "")),
 )
-odd("quote-inside-a-cell.csv", b'id,text\n1,5" pipe\n2,"a"b\n', ID_TEXT, two(("1", '5" pipe'), ("2", "ab")))
+odd(
+    "quote-inside-a-cell.csv",
+    b'id,text\n1,5" pipe\n2,"a"b\n3,"c"\n',
+    ID_TEXT,
+    [[0, {"id": "1", "text": '5" pipe'}], [2, {"id": "3", "text": "c"}]],
+    [[1, BAD]],
+)
 odd(
     "unicode-separators.csv",
     "text\na\u2028b\u0085c\x0bd\x0ce\x1cf\n".encode(),
@@ -135,15 +141,29 @@ odd(
     ID_TEXT,
     [[1, {"id": "2", "text": "tea"}]],
     [[0, BAD], [2, BAD]],
+    options={"encoding": "utf-8"},
 )
-odd("windows-1252-header.csv", "id,\xfcber\n1,a\n".encode("latin-1"), [], problem="its header is not UTF-8")
+odd(
+    "windows-1252-header.csv",
+    "id,\xfcber\n1,a\n".encode("latin-1"),
+    [],
+    problem="its header is not UTF-8",
+    options={"encoding": "utf-8"},
+)
 odd(
     "zero-bytes.csv",
     b"id,text\n1,a\x00b\n2,\x00\n3,c\n",
     ID_TEXT,
     two(("1", "a\x00b"), ("2", "\x00"), ("3", "c")),
 )
-odd("encoded-surrogate.csv", b"text\na\xed\xa0\x80b\nc\n", ["text"], [[1, {"text": "c"}]], [[0, BAD]])
+odd(
+    "encoded-surrogate.csv",
+    b"text\na\xed\xa0\x80b\nc\n",
+    ["text"],
+    [[1, {"text": "c"}]],
+    [[0, BAD]],
+    options={"encoding": "utf-8"},
+)
 odd(
     "oversized.csv",
     b"id,text\n1," + b"x" * 40 + b'\n2,"' + b'y"",\n' * 20 + b'"\n3,c\n',
@@ -176,7 +196,13 @@ odd(
     options={"max_row_bytes": 20},
 )
 odd("open-quote-in-header.csv", b'id,"text\n1,a\n', [], problem="a quote opened in its header")
-odd("same-name-twice.csv", b"text,id,text\na,1,b\n", [], problem="same name: 'text'")
+odd(
+    "same-name-twice.csv",
+    b"text,id,text\na,1,b\n",
+    ["text", "id", "text_1"],
+    [[0, {"text": "a", "id": "1", "text_1": "b"}]],
+    notes=["several columns named 'text', the later ones numbered"],
+)
 odd("name-missing.csv", b",text\n0,a\n", ["column_0", "text"], [[0, {"column_0": "0", "text": "a"}]])
 odd("tabs.csv", b"id\ttext\n1\ta,b\n2\tc;d\n", ID_TEXT, two(("1", "a,b"), ("2", "c;d")))
 odd("sep-line.csv", b"sep=;\r\nid;text\r\n1;a,b\r\n2;\r\n", ID_TEXT, two(("1", "a,b"), ("2", "")))
@@ -184,9 +210,45 @@ odd("quoted-sep-line.csv", b'\xef\xbb\xbf"sep=,"\n\nid,text\n1,a;b\n', ID_TEXT, 
 odd("sep-line-only.csv", b"sep=;\n", [])
 odd("semicolons.csv", b'"id";text\n1;a,b\n2;"c;d"\n', ID_TEXT, two(("1", "a,b"), ("2", "c;d")))
 odd("one-column-with-commas-in-cells.csv", b'text\n"a;b"\n"c,d"\n', ["text"], texts("a;b", "c,d"))
-odd("utf-16.csv", "\ufeffid,text\n1,a\n".encode("utf-16-le"), [], problem="UTF-16 text: convert it")
-odd("utf-16-without-a-mark.csv", "id,text\n1,a\n".encode("utf-16-le"), [], problem="UTF-16 text: convert it")
-odd("utf-32.csv", "\ufeffid,text\n1,a\n".encode("utf-32-le"), [], problem="UTF-32 text: convert it")
+for name, text, encoding in [
+    ("utf-16.csv", "\ufeffid,text\n1,\u00fc\n", "utf-16-le"),
+    ("utf-16-big.csv", "\ufeffid,text\r\n1,\u00fc\r\n", "utf-16-be"),
+    ("utf-16-without-a-mark.csv", "id,text\n1,\u00fc\n", "utf-16-le"),
+    ("utf-32.csv", "\ufeffid,text\n1,\u00fc\n", "utf-32-le"),
+]:
+    found = encoding if "without" in name else encoding[:6]
+    odd(name, text.encode(encoding), ID_TEXT, two(("1", "\u00fc")), notes=[f"encoding {found}"])
+odd(
+    "cut-utf-16.csv",
+    "\ufeffid,text\n1,a\n2,b\n".encode("utf-16-le")[:-1],
+    ID_TEXT,
+    two(("1", "a")),
+    problem="it is not utf-16, or breaks off",
+)
+odd(
+    "half-a-character.jsonl.gz",
+    gzip.compress('{"text":"a\ud800"}\n{"text":"b"}\n'.encode("utf-16", "surrogatepass"), mtime=0),
+    ["text"],
+    [[1, {"text": "b"}]],
+    [[0, BAD]],
+)
+odd(
+    "named-encoding.csv",
+    "id,text\n1,caf\xe9\n".encode("latin-1"),
+    ID_TEXT,
+    two(("1", "caf\xe9")),
+    options={"encoding": "windows-1252"},
+    notes=["encoding windows-1252"],
+)
+for suffix, data in {
+    "csv": b"id,text\n1,tea\n2,caf\xe9\n",
+    "tsv": b"id\ttext\n1\ttea\n2\tcaf\xe9\n",
+    "jsonl": b'{"text":"tea"}\n\n{"text":"caf\xe9"}\n',
+    "json": b'[{"text":"tea"},\n\n{"text":"caf\xe9"}]',
+    "txt": b"tea\n\ncaf\xe9",
+}.items():
+    odd(f"unnamed-encoding.{suffix}", data, [], problem="line 3 is not UTF-8")
+odd("orcid-latin-1.csv", b"ORCID,text\n0000-1,caf\xe9\n", [], problem="line 2 is not UTF-8")
 odd("parquet-in-truth.csv", parquet(TABLE), [], problem="a Parquet file: give it the suffix .parquet")
 odd("gzip-in-truth.csv", gzip.compress(b"id,text\n1,a\n", mtime=0), [], problem="add .gz to its name")
 odd("zstd-in-truth.csv", zstd(b"id,text\n1,a\n"), [], problem="add .zst to its name")
@@ -202,6 +264,179 @@ odd(
 )
 odd("quoted-tabs.tsv", b'id\ttext\n1\t"a\tb"\n2\tc,d\n', ID_TEXT, two(("1", "a\tb"), ("2", "c,d")))
 odd("comma-cells.tsv", b"a;b\ttext\n1\tx\n", ["a;b", "text"], [[0, {"a;b": "1", "text": "x"}]])
+
+# --- csv and tsv in other dialects
+TWO = two(("1", "The tide, turning"), ("2", "A loaf"))
+SEMICOLONS, PIPES, TABS = ([f"delimiter {name}"] for name in (";", "|", "tab"))
+odd(
+    "comma-in-a-quoted-name.csv",
+    b'id;"Name, first";text\r\n1;"Sea, Ann";a\r\n2;"Hill, Otto";b\r\n',
+    ["id", "Name, first", "text"],
+    [
+        [0, {"id": "1", "Name, first": "Sea, Ann", "text": "a"}],
+        [1, {"id": "2", "Name, first": "Hill, Otto", "text": "b"}],
+    ],
+    notes=SEMICOLONS,
+)
+odd(
+    "comma-in-a-name.csv",
+    b"id;Name, first;text\n1;Sea, Ann;a\n",
+    ["id", "Name, first", "text"],
+    [[0, {"id": "1", "Name, first": "Sea, Ann", "text": "a"}]],
+    notes=SEMICOLONS,
+)
+odd("pipes.csv", b"id|text\n1|The tide, turning\n2|A loaf\n", ID_TEXT, TWO, notes=PIPES)
+odd("pipes.tsv", b"id|text\n1|The tide, turning\n2|A loaf\n", ID_TEXT, TWO, notes=PIPES)
+odd("commas.tsv", b'id,text\n1,"The tide, turning"\n2,A loaf\n', ID_TEXT, TWO, notes=["delimiter ,"])
+odd(
+    "named-delimiter.csv",
+    b"id:text\n1:The tide, turning\n2:A loaf\n",
+    ID_TEXT,
+    TWO,
+    options={"delimiter": ":"},
+    notes=["delimiter :"],
+)
+odd(
+    "blanks-before-quotes.csv",
+    b'id, text\n1, "The tide, turning"\n2, A loaf\n3,   "say ""hi"", Ann"\n4, "x, ""y"""\n',
+    ID_TEXT,
+    two(("1", "The tide, turning"), ("2", " A loaf"), ("3", 'say "hi", Ann'), ("4", 'x, "y"')),
+    notes=["blanks before quotes left out"],
+)
+odd(
+    "delimiter-at-the-end-of-rows.csv",
+    b"id,text\n1,a,\n2,b,\n",
+    ID_TEXT,
+    two(("1", "a"), ("2", "b")),
+    notes=["the delimiter at the end of each row left out"],
+)
+odd(
+    "delimiters-at-the-end-of-rows.csv",
+    b"id,text\n1,a,,\n2,,,\n",
+    ID_TEXT,
+    two(("1", "a"), ("2", "")),
+    notes=["the delimiter at the end of each row left out"],
+)
+odd(
+    "delimiter-at-the-end-of-the-header.csv",
+    b"id,text,\n1,a\n2,b\n",
+    ID_TEXT,
+    two(("1", "a"), ("2", "b")),
+    notes=["the delimiter at the end of the header left out"],
+)
+odd(
+    "decimal-commas.csv",
+    b"id;text\n1;3,5\n2;4,5\n",
+    ID_TEXT,
+    two(("1", "3,5"), ("2", "4,5")),
+    notes=SEMICOLONS,
+)
+odd(
+    "quotes-at-the-start-of-texts.tsv",
+    b'id\ttext\n1\t"quoted" start\n2\t"unclosed\n',
+    ID_TEXT,
+    two(("1", '"quoted" start'), ("2", '"unclosed')),
+    notes=["quote none"],
+)
+SEP = ["delimiter ;, 1 line before the header left out"]
+odd("sep-line-saved-again.csv", b"sep=;;\r\nid;text\r\n1;a\r\n", ID_TEXT, two(("1", "a")), notes=SEP)
+odd("sep-line-saved-with-commas.csv", b'"sep=;",\r\nid;text\r\n1;a\r\n', ID_TEXT, two(("1", "a")), notes=SEP)
+odd("two-boms.csv", b"\xef\xbb\xbf\xef\xbb\xbfid,text\n1,a\n", ID_TEXT, two(("1", "a")))
+odd(
+    "comments-before-the-header.csv",
+    b"# exported 2024-01-01, by me\n#\n\n# rows: 2\nid,text\n1,a\n2,b\n",
+    ID_TEXT,
+    two(("1", "a"), ("2", "b")),
+    notes=["4 lines before the header left out"],
+)
+odd("header-with-a-hash.csv", b"#id,text\n1,a\n", ["#id", "text"], [[0, {"#id": "1", "text": "a"}]])
+odd("title-before-the-header.csv", b"Report\n\nid;text\n1;a\n2;b\n", [], problem="its first line has 1 cell")
+odd(
+    "skipped-lines.csv",
+    b"Report\n\nid;text\n1;a\n2;b\n",
+    ID_TEXT,
+    two(("1", "a"), ("2", "b")),
+    options={"skip_lines": 2},
+    notes=["delimiter ;, 2 lines before the header left out"],
+)
+odd(
+    "no-header.csv",
+    b"1,a\n2,b\n",
+    ["column_0", "column_1"],
+    [[0, {"column_0": "1", "column_1": "a"}], [1, {"column_0": "2", "column_1": "b"}]],
+    options={"no_header": True},
+    notes=["no header"],
+)
+odd(
+    "single-quotes.csv",
+    b"id,text\n1,'a, b'\n2,'it''s'\n",
+    ID_TEXT,
+    two(("1", "a, b"), ("2", "it's")),
+    notes=["quote '"],
+)
+odd(
+    "apostrophes.csv",
+    b"id,text\n1,'tis late\n2,the cats'\n",
+    ID_TEXT,
+    two(("1", "'tis late"), ("2", "the cats'")),
+)
+ESCAPED = [
+    b'1,"He said \\"hi\\" to us"',
+    b'2,"She said \\"no, never\\" twice"',
+    b"3,C:\\new\\\\share",
+    b'4,"ends with a path, C:\\\\"',
+    b'5,"C:\\new"',
+]
+odd(
+    "escaped-quotes.csv",
+    b"id,text\n" + b"\n".join(ESCAPED),
+    ID_TEXT,
+    two(
+        ("1", 'He said "hi" to us'),
+        ("2", 'She said "no, never" twice'),
+        ("3", "C:\\new\\\\share"),
+        ("4", "ends with a path, C:\\"),
+        ("5", "C:\\new"),
+    ),
+    notes=["escape \\"],
+)
+odd("path-at-the-end-of-a-quote.csv", b'id,text\n1,"a, C:\\"\n', ID_TEXT, two(("1", "a, C:\\")))
+BARE = b'id\ttext\n1\t"Hamlet is set in\n2\tDenmark\n3\tnot in Sweden"\n4\tnext\n'
+odd("quotes-in-texts.tsv", BARE, [], problem="in row 0 a quote spans lines that look like rows")
+odd("quotes-in-texts.csv", BARE.replace(b"\t", b","), [], problem="in row 0 a quote spans lines")
+odd(
+    "quotes-none.tsv",
+    BARE,
+    ID_TEXT,
+    two(("1", '"Hamlet is set in'), ("2", "Denmark"), ("3", 'not in Sweden"'), ("4", "next")),
+    options={"quote": "none"},
+    notes=["quote none"],
+)
+odd(
+    "quotes-meant.tsv",
+    BARE,
+    ID_TEXT,
+    two(("1", "Hamlet is set in\n2\tDenmark\n3\tnot in Sweden"), ("4", "next")),
+    options={"quote": '"'},
+)
+odd(
+    "late-quotes-in-texts.tsv",
+    b"id\ttext\n" + b"".join(b"%d\tx\n" % number for number in range(300)) + BARE.partition(b"\n")[2],
+    ID_TEXT,
+    [*two(*((str(number), "x") for number in range(300))), [301, {"id": "4", "text": "next"}]],
+    [[300, BAD]],
+)
+odd(
+    "letters-over-several-lines.csv",
+    b'id,text\n1,"Dear Ann\nThanks, Bob"\n',
+    ID_TEXT,
+    two(("1", "Dear Ann\nThanks, Bob")),
+)
+
+# --- pointers in place of files
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+for suffix in ("csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "csv.gz", "txt.zst"):
+    odd(f"lfs-pointer.{suffix}", POINTER, [], problem="a Git LFS pointer: fetch the file with git lfs pull")
 
 # --- compression
 odd(
@@ -256,6 +491,7 @@ odd(
     ["text"],
     [[0, {"text": "a"}], [6, {"text": "c"}]],
     [[1, BAD], [2, BAD], [3, BAD], [4, BAD], [5, BAD]],
+    options={"encoding": "utf-8"},
 )
 odd(
     "oversized.jsonl",
@@ -315,6 +551,21 @@ odd("array.jsonl", b'[{"text": "a"}, {"text": "b"}]\n', [], problem="looks like 
 odd("png-in-truth.jsonl", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", [], problem="a PNG image")
 odd("lines.ndjson", b'{"text":"a"}\n', ["text"], texts("a"))
 
+odd(
+    "several-on-a-line.jsonl",
+    b'{"text":"a"}{"text":"b"}\n{"text":"c"} , {"text":"d"}\n{"text":"e"}7\n',
+    ["text"],
+    texts("a", "b", "c", "d"),
+    [[4, BAD]],
+)
+odd(
+    "commas-between-lines.jsonl",
+    b'{"text":"a"},\n{"text":"b"} ,\n,{"text":"c"}\n',
+    ["text"],
+    texts("a", "b", "c"),
+)
+odd("text-sequence.jsonl", b'\x1e{"text":"a"}\n\x1e{"text":"b"}\n', ["text"], texts("a", "b"))
+
 # --- json
 odd("empty.json", b"", [])
 odd("blank.json", b" \n\n", [])
@@ -333,6 +584,7 @@ odd(
     ["text"],
     [[0, {"text": "a"}], [8, {"text": "f"}]],
     [[number, BAD] for number in range(1, 8)],
+    options={"encoding": "utf-8"},
 )
 odd("last-comma.json", b'["a","b",]', ["text"], texts("a", "b"), headerless=True)
 odd("last-comma-of-objects.json", b'[{"text":"a"},{"text":"b"}, ]', ["text"], texts("a", "b"))
@@ -411,7 +663,15 @@ odd(
     [[0, {"text": "a"}], [2, {"text": "b"}]],
     [[1, BAD]],
 )
-odd("several-documents.json", b'{\n"text":"a"\n}\n{\n"text":"b"\n}\n', [], problem="write one per line")
+SEVERAL = ["several JSON documents, each a row"]
+odd(
+    "several-documents.json",
+    b'{\n"text":"a"\n}\n{\n"text":"b"\n}\n',
+    ["text"],
+    texts("a", "b"),
+    notes=SEVERAL,
+)
+odd("glued-documents.json", b'{"text":"a"}{"text":"b"}', ["text"], texts("a", "b"), notes=SEVERAL)
 odd("cut-object.json", b'{"text":["a","b"', [], problem="not valid JSON at line 1, or it breaks off")
 odd("a-number.json", b"7", [], problem="neither a JSON array nor an object")
 odd(
@@ -443,7 +703,13 @@ odd(
 )
 odd("bom.txt", b"\xef\xbb\xbfa\n", ["text"], texts("a"), **LINES)
 odd(
-    "latin-1.txt", b"a\ncaf\xe9\nb\n", ["text"], [[0, {"text": "a"}], [2, {"text": "b"}]], [[1, BAD]], **LINES
+    "latin-1.txt",
+    b"a\ncaf\xe9\nb\n",
+    ["text"],
+    [[0, {"text": "a"}], [2, {"text": "b"}]],
+    [[1, BAD]],
+    options={"encoding": "utf-8"},
+    **LINES,
 )
 odd(
     "oversized.txt",
@@ -481,8 +747,100 @@ odd(
     options={"txt": "document", "max_row_bytes": 4},
     **LINES,
 )
-odd("latin-1-document.txt", b"a\ncaf\xe9\n", ["text"], [], [[0, BAD]], options={"txt": "document"}, **LINES)
+odd(
+    "latin-1-document.txt",
+    b"a\ncaf\xe9\n",
+    ["text"],
+    [],
+    [[0, BAD]],
+    options={"txt": "document", "encoding": "utf-8"},
+    **LINES,
+)
 odd("pdf-in-truth.txt", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", [], problem="a PDF document")
+
+# --- records within a JSON object
+INNER = two(("a", "one"), ("b", "two"))
+RECORDS = [{"id": "a", "text": "one"}, {"id": "b", "text": "two"}]
+TABLE_OF = {"columns": ID_TEXT, "index": [0, 1], "data": [["a", "one"], ["b", "two"]]}
+
+
+def wrapped(name: str, value: Any, *notes: str, problem: str | None = None, **more: Any) -> None:
+    columns, rows = ([], []) if problem else (ID_TEXT, INNER)
+    more = {"columns": columns, "rows": rows} | more
+    odd(name, json.dumps(value).encode(), problem=problem, notes=list(notes), **more)
+
+
+wrapped("wrapped-data.json", {"version": "1.0", "data": RECORDS}, "records in 'data'")
+wrapped("wrapped-deep.json", {"took": 1, "hits": {"total": 2, "hits": RECORDS}}, "records in 'hits.hits'")
+wrapped("wrapped-beside-nothing.json", {"data": RECORDS, "errors": []}, "records in 'data'")
+wrapped("wrapped-alone.json", {"people": RECORDS}, "records in 'people'")
+wrapped("wrapped-nothing.json", {"count": "0", "data": []}, "records in 'data'", columns=[], rows=[])
+wrapped("wrapped-twice.json", {"train": RECORDS, "test": RECORDS}, problem="lists of records: name the list")
+wrapped("wrapped-or-a-row.json", {"id": "1", "text": "a", "authors": RECORDS}, problem="if the object itself")
+wrapped(
+    "wrapped-texts.json",
+    {"version": "1", "data": ["a", "b"]},
+    "records in 'data'",
+    columns=["text"],
+    rows=texts("a", "b"),
+    headerless=True,
+)
+wrapped(
+    "wrapped-arrays.json", {"version": "1", "data": [["a", "one"]]}, problem="'data' have no names of columns"
+)
+wrapped(
+    "named-records.json",
+    {"v": "1", "x": {"y": RECORDS}, "data": RECORDS},
+    "records in 'x.y'",
+    options={"records": "x.y"},
+)
+wrapped("named-nothing.json", {"data": RECORDS}, problem="it has no 'rows'", options={"records": "rows"})
+wrapped(
+    "named-itself.json",
+    {"id": "a", "text": "one", "authors": RECORDS},
+    columns=["id", "text", "authors"],
+    rows=[[0, {"id": "a", "text": "one", "authors": RECORDS}]],
+    text_columns=ID_TEXT,
+    options={"records": "."},
+)
+wrapped("split.json", TABLE_OF, "a table in 'data'")
+wrapped("split-of-three.json", TABLE_OF | {"index": [0, 1, 2]}, "a table in 'data'")
+wrapped("header-and-rows.json", {"header": ID_TEXT, "rows": TABLE_OF["data"]}, "a table in 'rows'")
+wrapped(
+    "table-schema.json",
+    {"schema": {"fields": [{"name": "id"}, {"name": "text"}]}, "data": RECORDS},
+    "records in 'data'",
+)
+wrapped(
+    "wrapped-columns.json",
+    {"v": "1", "data": {"id": ["a", "b"], "text": ["one", "two"]}},
+    "records in 'data'",
+)
+wrapped("list-of-more-text.json", {"v": "1", "texts": ["one", "two"]}, problem="name the list with")
+KEYED = "an object of records, whose keys are the column 'key'"
+wrapped(
+    "map-of-records.json",
+    {"x": RECORDS[0], "y": RECORDS[1]},
+    KEYED,
+    columns=["key", *ID_TEXT],
+    text_columns=ID_TEXT,
+    rows=[[0, {"key": "x", **RECORDS[0]}], [1, {"key": "y", **RECORDS[1]}]],
+)
+wrapped(
+    "map-of-uneven-records.json",
+    {"x": {"text": "one"}, "y": {"text": "two", "n": 1}},
+    KEYED,
+    columns=["key", "text", "n"],
+    text_columns=["text"],
+    rows=[[0, {"key": "x", "text": "one"}], [1, {"key": "y", "text": "two", "n": 1}]],
+)
+wrapped(
+    "columns-by-a-named-index.json",
+    {"text": {"x": "one", "y": "two"}, "n": {"x": 1, "y": 2}},
+    columns=["text", "n"],
+    text_columns=["text"],
+    rows=[[0, {"text": "one", "n": 1}], [1, {"text": "two", "n": 2}]],
+)
 
 # --- Parquet and Arrow
 odd("empty.parquet", b"", [], problem="it is empty, not a Parquet file")

@@ -81,11 +81,12 @@ def test_types_do_not_depend_on_the_data() -> None:
 
 
 def test_kept_cells_of_other_types_become_json_text() -> None:
-    cells = ["007", 7, 1.5, None, float("nan"), True, {"a": [1]}, date(2024, 1, 2), b"\x00", "a\ud800"]
+    cells: list[Any] = ["007", 7, 1.5, None, float("nan"), True, {"a": [1]}, date(2024, 1, 2), b"\xff"]
+    cells += [b"text", "a\ud800"]
     schema = RecordSchema("chat", keep=("k",))
     table = written(encode_scores([answered(0, "x", kept={"k": cell}) for cell in cells], schema))
     assert table["k"].to_pylist() == [
-        "007", "7", "1.5", None, None, "true", '{"a":[1]}', "2024-01-02", "AA==", "a\ufffd",
+        "007", "7", "1.5", None, None, "true", '{"a":[1]}', "2024-01-02", "/w==", "text", "a\ufffd",
     ]  # fmt: skip
 
 
@@ -236,3 +237,13 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, kind: Literal["parquet", 
     with pytest.raises(KeyboardInterrupt):
         break_off()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_counts_that_a_column_cannot_hold_are_left_out() -> None:
+    """A service may report any number."""
+    schema = RecordSchema("chat", with_usage=True)
+    usage = {"prompt_tokens": 2**64 - 1, "completion_tokens": True, "total_tokens": 5}
+    data = encode_scores([Settled("a", 0, Score("x", "stop", usage))], schema)
+    (row,) = decode_scores(stored(data), schema)
+    assert isinstance(row.result, Score)
+    assert row.result.usage == {"total_tokens": 5}

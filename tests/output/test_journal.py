@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode, OutputError
 from batchscore.output.journal import DIGEST_BYTES, MAX_OPEN, JournalEntry, Journals
+from batchscore.output.manifest import Cost
+from batchscore.output.manifest_check import MOST
 from batchscore.rows import RowError, Score, Settled
 
 LENGTH = 3
@@ -127,6 +129,27 @@ def test_a_changed_byte_never_becomes_an_answer(
     assert any(found == expected(batches[:count]) for count in range(len(batches) + 1))
 
 
+def test_a_cost_that_no_reader_can_hold_does_not_stop_a_run(tmp_path: Path) -> None:
+    """A service may report any number of tokens; JSON of more than 64 bits is written as text."""
+    journals = written(tmp_path, [])
+    journals.append("part", [numbered(1)], Cost(2, 10**30, -1))
+    journals.append("part", [numbered(2)], Cost(1, 2**63, 4))
+    journals.close()
+    again = written(tmp_path, [])
+    assert set(again.replay("part")) == {1, 2}
+    again.spent["part"].add(Cost(1, 2**70, 2**70))
+    assert again.spent["part"] == Cost(4, MOST, MOST)
+
+
+def test_results_of_another_kind_are_not_returned(tmp_path: Path) -> None:
+    text = JournalEntry(Settled("a.csv", 2, Score("text")), bytes(DIGEST_BYTES))
+    journals = written(tmp_path, [[numbered(1), text]])
+    for answer, rows in (("vector", {1}), ("text", {2}), ("", {1, 2})):
+        journals.answer = answer  # type: ignore[assignment]
+        assert set(journals.replay("part")) == rows
+    journals.close()
+
+
 def test_a_journal_of_other_settings_or_another_part_is_not_read(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     written(folder, [[numbered(1)]]).close()
@@ -186,3 +209,26 @@ def test_a_folder_that_cannot_be_created_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="is a file, not a folder"):
         written(tmp_path / "file" / "journal", [[numbered(1)]])
+
+
+@pytest.mark.parametrize("planted", ["folder", "journal"])
+def test_no_journal_is_written_or_read_through_a_link(tmp_path: Path, planted: str) -> None:
+    kept, folder = tmp_path / "kept", tmp_path / "journals"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    kept.write_bytes(b"kept")
+    if planted == "folder":
+        folder.symlink_to(elsewhere)
+        (elsewhere / "x.free").write_bytes(b"kept")
+    else:
+        folder.mkdir()
+        (folder / "part.journal").symlink_to(kept)
+    entry = JournalEntry(Settled("a", 0, Score("x"), None, {}, truncated=False), bytes(DIGEST_BYTES))
+    journals = Journals(folder, "settings")
+    with pytest.raises(OutputError, match="it is a link, and nothing in an output is read or written"):
+        journals.append("part", [entry])
+    journals.present.add("part")
+    with pytest.raises(OutputError, match="it is a link, and nothing in an output is read or written"):
+        journals.find() if planted == "folder" else journals.replay("part")
+    assert kept.read_bytes() == b"kept"
+    assert [path.name for path in elsewhere.iterdir()] == ["x.free"] * (planted == "folder")

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscore.errors import OutputLocked
+from batchscore.errors import OutputError, OutputLocked
 from batchscore.output.locks.flock import SYSTEM, Locking
 from batchscore.output.locks.holder import Holder, holder_from, is_running, this_process
 from batchscore.output.locks.lock import Lock, hold_lock, is_elsewhere, may_be_alive, refuse_locked
@@ -330,3 +330,21 @@ def test_a_full_disk_raises_and_leaves_no_lock(tmp_path: Path, way: str) -> None
     with take(tmp_path, QUICK if way == "kernel" else WITHOUT):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@WAYS
+def test_a_lock_is_not_taken_or_renewed_through_a_link(tmp_path: Path, locking: Locking) -> None:
+    kept, path = tmp_path / "kept", tmp_path / "out" / "chat.lock"
+    kept.write_bytes(b"kept")
+    path.parent.mkdir()
+    path.symlink_to(kept)
+    with pytest.raises(OutputError), take(path.parent, locking):
+        pass
+    path.unlink()
+    with take(path.parent, locking) as lock:
+        record = path.read_bytes()
+        kept.write_bytes(record)
+        path.unlink()
+        path.symlink_to(kept)
+        assert not lock.renew()
+    assert kept.read_bytes() == record

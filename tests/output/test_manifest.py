@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -20,9 +21,27 @@ from batchscore.output.manifest import (
     write_manifest,
 )
 
-COMMIT = Commit(0, 3, 2, 1, 1, whole=True, inputs="ab", scores=PartFile("part-a-00000.jsonl", 9, "xxh3:1"))
+NAME = "part-a-5e56e378-00000.jsonl"
+COMMIT = Commit(
+    0,
+    3,
+    2,
+    1,
+    1,
+    whole=True,
+    inputs="ab",
+    scores=PartFile(NAME, 9, "xxh3:1"),
+    error_records=PartFile(NAME, 7, "xxh3:2"),
+    row_digests="xxh3:3",
+)
 MANIFEST = Manifest(
-    "a.csv", "chat", {"model": "m"}, input="digest", state="complete", reported="off", parts={0: COMMIT}
+    "a.csv",
+    "chat",
+    {"format": "jsonl", "rows_per_part": 9},
+    input="digest",
+    state="complete",
+    reported="off",
+    parts={0: COMMIT},
 )
 
 
@@ -60,3 +79,12 @@ def test_a_torn_manifest_is_restored_from_its_copy(tmp_path: Path) -> None:
     path.write_bytes(b"{}")
     with pytest.raises(OutputError, match="is not a manifest that batchscore can read"):
         read_manifest(path)
+
+
+def test_a_fingerprint_of_a_version_that_hid_fewer_parameters_is_the_same(tmp_path: Path) -> None:
+    """An output of an earlier version can be resumed."""
+    search = {"type": "connection_string", "connection_string": "Endpoint=x;AccountKey=HUSH;"}
+    manifest = replace(MANIFEST, fingerprint={"params": {"data_sources": [search], "seed": 7}})
+    search_now = search | {"connection_string": "***"}
+    found = manifest_from_json(orjson.loads(manifest.to_json()))
+    assert found.fingerprint == {"params": {"data_sources": [search_now], "seed": 7}}

@@ -45,14 +45,14 @@ def read_back(path: Path, schema: RecordSchema) -> list[Settled]:
 def test_every_row_once_in_the_order_given(tmp_path: Path, form: str, suffix: str) -> None:
     parts = write_folder(tmp_path, SCHEMA, form, FILES)
     merged = tmp_path / f"merged{suffix}"
-    assert merge_parts(iter(parts), merged, SCHEMA) == len(ROWS)
+    assert merge_parts(dict.fromkeys(parts), merged, SCHEMA) == len(ROWS)
     back = merged.rename(merged.with_suffix(suffix.lower()))
     assert all_comparable(read_back(back, SCHEMA)) == all_comparable(ROWS)
 
 
 def test_lines_are_copied_byte_by_byte(tmp_path: Path) -> None:
     parts = write_folder(tmp_path, SCHEMA, "jsonl", FILES)
-    merge_parts(parts, tmp_path / "merged.jsonl", SCHEMA)
+    merge_parts(dict.fromkeys(parts), tmp_path / "merged.jsonl", SCHEMA)
     assert (tmp_path / "merged.jsonl").read_bytes() == b"".join(part.read_bytes() for part in parts)
 
 
@@ -64,7 +64,7 @@ def test_the_columns_are_found_in_the_parts(tmp_path: Path, suffix: str) -> None
         "a.jsonl": [[embedded(0, kept={"x": "1"})], [embedded(1, kept={"y": "2", "x": None}), embedded(2)]]
     }
     parts = write_folder(tmp_path, loose, "jsonl", files)
-    assert merge_parts(parts, tmp_path / f"m{suffix}", loose) == 3
+    assert merge_parts(dict.fromkeys(parts), tmp_path / f"m{suffix}", loose) == 3
     found = read_back(tmp_path / f"m{suffix}", RecordSchema("embeddings", keep=("x", "y"), dimensions=3))
     assert [row.kept for row in found] == [
         {"x": "1", "y": None},
@@ -82,12 +82,12 @@ def test_the_message_about_a_damaged_part_ends_with_the_command_that_repairs_it(
     (part,) = write_folder(out / folder, SCHEMA, form, {"a.csv": [[embedded(0)]]})
     part.write_bytes(part.read_bytes()[:-5])
     with pytest.raises(OutputError) as raised:
-        merge_parts([part], tmp_path / "merged.jsonl", SCHEMA)
+        merge_parts({part: None}, tmp_path / "merged.jsonl", SCHEMA)
     command = shlex.join(["batchscore", "verify", str(out), "--task", SCHEMA.task, "--repair"])
     assert str(raised.value).endswith(f" run: {command}")
     loose = part.rename(tmp_path / part.name)
     with pytest.raises(OutputError) as raised:
-        merge_parts([loose], tmp_path / "merged.jsonl", SCHEMA)
+        merge_parts({loose: None}, tmp_path / "merged.jsonl", SCHEMA)
     assert str(raised.value).endswith("cut after it was written."), "it is in no output"
 
 
@@ -98,27 +98,27 @@ def test_a_damaged_part_leaves_the_old_file_and_nothing_else(tmp_path: Path, for
     parts[-1].write_bytes(parts[-1].read_bytes()[:-5])
     (tmp_path / f"m{suffix}").write_bytes(b"old")
     with pytest.raises(OutputError, match=parts[-1].name):
-        merge_parts(parts, tmp_path / f"m{suffix}", SCHEMA)
+        merge_parts(dict.fromkeys(parts), tmp_path / f"m{suffix}", SCHEMA)
     assert (tmp_path / f"m{suffix}").read_bytes() == b"old"
     assert {path.name for path in tmp_path.iterdir()} == {"out", f"m{suffix}"}
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"must end in \.jsonl, \.parquet or \.arrow"):
-        merge_parts([], tmp_path / "m.csv", SCHEMA)
+        merge_parts({}, tmp_path / "m.csv", SCHEMA)
 
 
 def test_nothing_to_merge(tmp_path: Path) -> None:
-    assert merge_parts([], tmp_path / "m.jsonl", SCHEMA) == 0
-    assert merge_parts([], tmp_path / "m.parquet", SCHEMA) == 0
+    assert merge_parts({}, tmp_path / "m.jsonl", SCHEMA) == 0
+    assert merge_parts({}, tmp_path / "m.parquet", SCHEMA) == 0
     with pytest.raises(OutputError, match="no scores"):
-        merge_parts([], tmp_path / "n.parquet", RecordSchema("embeddings"))
+        merge_parts({}, tmp_path / "n.parquet", RecordSchema("embeddings"))
 
 
 def test_texts_are_merged_too(tmp_path: Path) -> None:
     schema = RecordSchema("chat")
     parts = write_folder(tmp_path, schema, "jsonl", {"a": [[answered(0, None, None)], [answered(1, "x")]]})
-    merge_parts(parts, tmp_path / "m.parquet", schema)
+    merge_parts(dict.fromkeys(parts), tmp_path / "m.parquet", schema)
     assert [row.result for row in read_back(tmp_path / "m.parquet", schema)] == [
         answered(0, None, None).result,
         answered(1, "x").result,
@@ -134,7 +134,7 @@ from batchscore.output.records.schema import RecordSchema
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 destination, *parts = map(Path, sys.argv[1:])
 try:
-    merge_parts(parts, destination, RecordSchema("embeddings", dimensions=64))
+    merge_parts(dict.fromkeys(parts), destination, RecordSchema("embeddings", dimensions=64))
 except OutputError as error:
     print(error)
 """

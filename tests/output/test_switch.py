@@ -25,7 +25,7 @@ def write_version(layout: Layout, value: float) -> Manifest:
     """Write a complete version of a file in three parts into the hidden folder."""
     hidden = next_layout(layout)
     files = PartFiles(hidden, format_named("jsonl"), RecordSchema("embeddings"))
-    manifest = Manifest(FILE, layout.task, {"rows_per_part": PER_PART}, state="complete")
+    manifest = Manifest(FILE, layout.task, {"format": "jsonl", "rows_per_part": PER_PART}, state="complete")
     for number in range(3):
         part = Part(FILE, number, fully_read=True)
         for row in range(number * PER_PART, (number + 1) * PER_PART):

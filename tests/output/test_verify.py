@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchscore.api.read_scores import read_scores
 from batchscore.errors import (
     BatchscoreError,
     ExitCode,
@@ -25,6 +26,7 @@ from batchscore.errors import (
     setting_name,
 )
 from batchscore.output.locks.lock import hold_lock
+from batchscore.output.merge import merge_output
 from batchscore.output.verify import Verification, verify_output
 from batchscore.output.verify_parts import OutputProblem
 from batchscore.settings.declare import as_flag
@@ -73,6 +75,10 @@ class Output:
         (path,) = self.root.glob(f"{kind}/part-{self.stem}-*-{number:05}.*")
         return path
 
+    def digests(self, number: int) -> Path:
+        (path,) = self.root.glob(f"manifest/embeddings/part-{self.stem}-*-{number:05}.rows")
+        return path
+
     def errors(self) -> Path:
         return self.part(1, "errors/embeddings")
 
@@ -113,12 +119,34 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def put_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def change(**fields: Any) -> Callable[[Output], None]:
+    return lambda one: one.rewrite(lambda manifest: manifest.update(fields))
+
+
 def change_commit(number: int, **fields: Any) -> Callable[[Output], None]:
     return lambda one: one.rewrite(lambda manifest: manifest["parts"][number].update(fields))
 
 
 def forged(change: Callable[[list[dict[str, Any]]], object], number: int = 0) -> Callable[[Output], None]:
     return lambda one: one.forge(number, change)
+
+
+def drop_last(one: Output) -> None:
+    """Remove the last part, and all that its manifest says of it."""
+    one.part(2).unlink()
+
+    def forget(manifest: dict[str, Any]) -> None:
+        manifest["parts"].pop()
+        manifest.update(rows=6, ok=5)
+        for name in ("attempts", "tokens_billed", "tokens_kept"):
+            manifest[name] = sum(part[name] for part in manifest["parts"])
+
+    one.rewrite(forget)
 
 
 #: What is done to one file's output → what is said of it, and how many of its rows lose their record.
@@ -159,6 +187,7 @@ DAMAGES: dict[str, tuple[Callable[[Output], object], str, int]] = {
         "names no part 1",
         0,
     ),
+    "last-part-dropped": (drop_last, "states 6 rows, 5 scores and 1 errors; runs/", 0),
     "not-whole": (change_commit(2, whole=False), "rows of part 2 have no record", 0),
     "extra-part": (
         lambda one: shutil.copy(one.part(0), str(one.part(0)).replace("-00000.", "-00009.")),
@@ -168,9 +197,52 @@ DAMAGES: dict[str, tuple[Callable[[Output], object], str, int]] = {
     "manifest-gone": (lambda one: one.manifest.unlink(), "is left over: no manifest names it", 0),
     "manifest-cut": (lambda one: cut(one.manifest), "is not a manifest of batchscore", 0),
     "manifest-empty": (lambda one: one.manifest.write_bytes(b""), "is not a manifest of batchscore", 0),
-    "manifest-odd": (change_commit(0, ok="three"), "a field is missing or has a wrong type", 0),
+    "manifest-odd": (change_commit(0, ok="three"), "parts[0].ok has a wrong value", 0),
     "manifest-list": (lambda one: one.manifest.write_text("[]"), "is not a manifest of batchscore", 0),
+    "version-as-text": (change(version="1"), "version is not a whole number", 0),
+    "no-fingerprint": (change(fingerprint=None), "fingerprint has a wrong value", 0),
+    "figure": (change_commit(0, rows=1e30), "parts[0].rows has a wrong value", 0),
+    "figure-beyond": (change_commit(0, part=2**64), "parts[0].part has a wrong value", 0),
+    "field": (change_commit(0, more=1), "parts[0].'more' is unknown", 0),
+    "file-of-part": (change_commit(0, scores={"name": "x"}), "parts[0].scores has a wrong value", 0),
+    "scores-unnamed": (change_commit(0, scores=None), "part 0 states 3 ok and no file of them", 3),
+    "dimensions": (change(dimensions=7), "states vectors of 7 numbers, but its records have 8", 0),
+    "no-dimensions": (change(dimensions=None), "states vectors of None numbers, but", 0),
+    "digests-flipped": (lambda one: flip(one.digests(0)), "was changed, or is not that of its part", 0),
+    "digests-gone": (lambda one: one.digests(0).unlink(), "is missing", 0),
+    "digests-exchanged": (
+        lambda one: shutil.copy(one.digests(1), one.digests(0)),
+        "was changed, or is not that of its part",
+        0,
+    ),
+    "digests-left-over": (
+        lambda one: shutil.copy(one.digests(0), str(one.digests(0)).replace("-00000.", "-00009.")),
+        "is left over: no manifest names it",
+        0,
+    ),
+    "pipe": (lambda one: put_pipe(one.part(0)), "is not a file", 3),
 }  # fmt: skip
+
+#: These differ from others only in detail.
+RARE = {"no-fingerprint", "figure", "figure-beyond", "field", "file-of-part", "no-dimensions", "digests-gone"}
+RARE |= {
+    "digests-left-over",
+    "digests-flipped",
+    "errors-cut",
+    "longer",
+    "both-of-a-part",
+    "not-whole",
+    "count",
+}
+
+
+#: What readers of all scores must notice in different ways.
+READ = {"empty", "digit", "exchanged", "totals", "manifest-gone", "version-as-text", "scores-unnamed"}
+
+
+def slow_if(damages: Iterable[str], slow: Container[str]) -> list[Any]:
+    return [pytest.param(each, marks=pytest.mark.slow if each in slow else ()) for each in damages]
+
 
 VECTORS: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
     "nan": (lambda rows: rows[1]["embeddings"].__setitem__(3, float("nan")), "finite"),
@@ -209,7 +281,7 @@ def test_the_output_of_a_run_is_correct_and_complete(out: Path) -> None:
     assert tree(out) == before
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", slow_if(DAMAGES, RARE))
 def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
     spoil, said, lost = DAMAGES[damage]
     spoil(Output(out, "f03.csv"))
@@ -236,11 +308,53 @@ def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
     }
     again = verdict_of(out)
     assert again.problems == []
-    # Nobody knows of rows whose manifest is lost, unless a run's record does.
-    assert again.exit_code in {ExitCode.DONE, ExitCode.CONTINUE_LATER}
-    if lost:
+    # Of rows whose manifest is lost the run's record knows.
+    assert (again.exit_code == ExitCode.DONE) == (damage == "extra-part")
+    if damage != "extra-part":
         assert again.exit_code == ExitCode.CONTINUE_LATER
         assert "f03.csv" in again.missing[0]
+
+
+#: Nothing in the output shows these but the records themselves.
+FORGED = {"doubled", "removed", "removed-last", "out-of-order", "of-another-file", "of-another-part"}
+FORGED |= {"scored-and-failed"}
+
+
+def readings(out: Path, folder: Path) -> list[object]:
+    """Return what three readers make of all scores, or how they refuse them."""
+
+    def merged(suffix: str) -> bytes:
+        merge_output(out, folder / f"m{suffix}", overwrite=True)
+        return (folder / f"m{suffix}").read_bytes()
+
+    def read() -> list[object]:
+        return [str(record) for record in read_scores(out).to_dict("records")]
+
+    found: list[object] = []
+    for reader in (lambda: merged(".jsonl"), lambda: merged(".parquet"), read):
+        try:
+            found.append(reader())
+        except BatchscoreError as error:
+            found.append(error)
+    return found
+
+
+@pytest.mark.parametrize("damage", slow_if(sorted(DAMAGES.keys() - FORGED), DAMAGES.keys() - READ))
+def test_readers_of_all_scores_refuse_each_damage_or_read_what_was_written(
+    scored: Path, out: Path, damage: str
+) -> None:
+    DAMAGES[damage][0](Output(out, "f03.csv"))
+    after = readings(out, out.parent)
+    for old, new in zip(readings(scored / "out", out.parent), after, strict=True):
+        if isinstance(new, Exception):
+            assert "f03" in str(new)
+            assert "batchscore verify" in str(new) or "Run the same score command" in str(new)
+        else:
+            assert new == old
+    refused = sum(isinstance(new, Exception) for new in after)
+    assert refused == (
+        0 if damage.startswith(("errors", "digests", "extra")) or "dimensions" in damage else 3
+    )
 
 
 @pytest.mark.parametrize("damage", VECTORS)
@@ -286,6 +400,27 @@ def test_the_same_command_completes_a_repaired_output_and_scores_only_missing_ro
     assert tree(tmp_path / "out") == tree(scored / "out")
 
 
+@pytest.mark.slow
+def test_a_run_with_a_wrong_length_of_vectors_is_refused_and_works_after_a_repair(
+    scored: Path, tmp_path: Path, command_line: Cli
+) -> None:
+    """Else each vector of the right length would be a bad reply, which is paid for."""
+    shutil.copytree(scored / "in", tmp_path / "in")
+    shutil.copytree(scored / "out", tmp_path / "out")
+    (tmp_path / "in" / "new.csv").write_text("id,text\n1,new\n")
+    run = [*COMMAND, "--format", scored.name.rstrip("0123456789")]
+    for damage in ("dimensions", "no-dimensions"):
+        DAMAGES[damage][0](Output(tmp_path / "out", "f03.csv"))
+        refused = command_line(*run, cwd=tmp_path)
+        assert refused.exit_code == 1
+        assert f"out/manifest/embeddings/{Output(scored / 'out', 'f03.csv').manifest.name} " in refused.stderr
+        assert "numbers, but the records have 8" in refused.stderr
+        command = refused.stderr.splitlines()[-1].rpartition(" run: batchscore ")[2]
+        assert command_line(*shlex.split(command), cwd=tmp_path).exit_code == 4
+        assert command_line(*run, cwd=tmp_path).exit_code == 0
+        assert command_line("verify", "out", cwd=tmp_path).exit_code == 0
+
+
 def test_a_stopped_run_is_correct_but_incomplete(scored: Path, command_line: Cli, tmp_path: Path) -> None:
     shutil.copytree(scored / "in", tmp_path / "in")
     done = command_line(*COMMAND, "--limit", "11", cwd=tmp_path)
@@ -297,6 +432,63 @@ def test_a_stopped_run_is_correct_but_incomplete(scored: Path, command_line: Cli
     before = tree(tmp_path / "out")
     assert command_line("verify", "out", "--repair", cwd=tmp_path).exit_code == 4
     assert tree(tmp_path / "out") == before
+
+
+def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(
+    command_line: Cli, tmp_path: Path
+) -> None:
+    """The rest counts until a run with the same INPUTs has ended, also if a file is not there any more."""
+    for name in [*(f"in/{file}" for file in FILES[:5]), "other/z.csv"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"id,text\n1,{name}\n")
+    base = [*COMMAND, "--base-dir", "."]
+
+    def missing_after(*inputs: str, more: tuple[str, ...] = ()) -> list[str]:
+        words = [*(base[:1]), *inputs, *base[2:], *more]
+        assert command_line(*words, cwd=tmp_path).exit_code == 0
+        return [line.partition(": ")[0] for line in verify_output(tmp_path / "out").missing]
+
+    assert missing_after("in", more=("--limit", "1")) == [f"in/{name}" for name in FILES[1:5]]
+    assert missing_after("other") == [f"in/{name}" for name in FILES[1:5]]
+    assert missing_after(f"in/{FILES[1]}", f"in/{FILES[2]}") == [f"in/{name}" for name in FILES[3:5]]
+    (tmp_path / "in" / FILES[3]).unlink()
+    assert missing_after("in") == []
+
+
+@pytest.mark.slow
+def test_damaged_run_records_are_named_and_removed_only_if_nothing_is_lost(
+    command_line: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("id,text\n1,one\n")
+    assert command_line(*COMMAND, cwd=tmp_path).exit_code == 0
+    (record,) = (tmp_path / "out" / "runs").iterdir()
+    for spoil in (b"", b"[]", b'{"settings": {"task": "embeddings"}, "files": [{"file": 1}]}', b"{"):
+        record.write_bytes(spoil)
+        for repair in (False, True):
+            result = verify_output(tmp_path / "out", repair=repair)
+            assert result.exit_code == ExitCode.ACTION_NEEDED
+            (problem,) = result.problems
+            assert problem.place == str(record)
+            assert "the files that its run was to read are not known" in problem.what
+    assert command_line(*COMMAND, cwd=tmp_path).exit_code == 0
+    result = verify_output(tmp_path / "out", repair=True)
+    assert result.removed == [str(record)]
+    assert verify_output(tmp_path / "out").exit_code == ExitCode.DONE
+
+
+@pytest.mark.slow
+def test_one_file_that_was_not_written_is_missing(command_line: Cli, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("id,text\n1,one\n")
+    command = [*COMMAND[:3], "all.jsonl", *COMMAND[4:]]
+    assert command_line(*command, cwd=tmp_path).exit_code == 0
+    file = tmp_path / "all.jsonl"
+    assert verify_output(file).exit_code == ExitCode.DONE
+    file.unlink()
+    assert verify_output(file).missing == [f"{file}: not written from the parts yet"]
+    assert command_line(*command, cwd=tmp_path).exit_code == 0
+    assert verify_output(file).exit_code == ExitCode.DONE
 
 
 def test_foreign_files_are_reported_and_kept(out: Path) -> None:
@@ -341,7 +533,7 @@ def test_a_file_that_cannot_be_read_is_not_damage(out: Path) -> None:
     one.manifest.unlink()
     os.symlink("loop", one.manifest.with_name("loop"))  # noqa: PTH211
     os.symlink("loop", one.manifest)  # noqa: PTH211
-    with pytest.raises(OutputError, match="links form a circle"):
+    with pytest.raises(OutputError, match="it is a link, and nothing"):
         verdict_of(out, repair=True)
 
 

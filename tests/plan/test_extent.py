@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -30,6 +31,12 @@ def test_stretches_of_lines_are_whole_lines_of_the_file(lines: list[str], first:
         got = found.decode().splitlines(keepends=True)
         assert set(got) <= set(numbered)
         assert got == sorted(got, key=numbered.index)
+
+
+def test_a_text_whose_line_ends_have_several_bytes_is_cut_once() -> None:
+    found = cut_file(replace(a_file("a.jsonl", 9000), encoding="utf-16-le"), 0.1)
+    assert isinstance(found, CutFile)
+    assert (found.stretches, found.at_lines, found.encoding) == (((0, 900),), False, "utf-16-le")
 
 
 def test_lines_show_beginning_middle_and_end() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
 from batchscore.prompts.batches import MOST_BYTES, MOST_INPUTS, MOST_TOKENS, BodyFormat, Pack, Packer
+from batchscore.prompts.cells import json_bytes
 from batchscore.prompts.duplicates import MOST_WAITING, Duplicates
-from batchscore.prompts.template import json_bytes
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt, RowError, Score, Settled
 from batchscore.task import CHAT, EMBEDDINGS, TASKS
@@ -83,6 +83,11 @@ def test_a_prompt_that_no_longer_fits_is_the_first_of_the_next_request() -> None
 def test_a_prompt_over_every_limit_is_sent_alone() -> None:
     taken = all_of(packer(prompt(0), sized(1, MOST_BYTES + 9), prompt(2)))
     assert rows(taken) == [[0], [1], [2]]
+
+
+def test_texts_and_lists_of_tokens_are_not_in_one_request() -> None:
+    items = [prompt(0), prompt(1, [1, 2]), prompt(2, [3]), prompt(3)]
+    assert rows(all_of(packer(*items))) == [[0], [1, 2], [3]]
 
 
 def test_shrinking_applies_to_the_next_request_and_is_permanent() -> None:

@@ -130,14 +130,14 @@ def test_nulls_that_arrow_adds_are_left_out_but_a_null_content_stays() -> None:
     column = pa.array(
         [
             [
-                {"role": "user", "content": "x"},
                 {"role": "assistant", "content": None, "refusal": "no", "name": "n"},
+                {"role": "user", "content": "x"},
             ]
         ]
     )
     assert ready(column.to_pylist()[0]) == [
-        user("x"),
         {"role": "assistant", "content": None, "refusal": "no", "name": "n"},
+        user("x"),
     ]
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.prompts.batches import BodyFormat, Packer
+from batchscore.prompts.cells import json_bytes
 from batchscore.prompts.replies import (
     InvalidReply,
     ReplyReader,
@@ -22,7 +23,6 @@ from batchscore.prompts.replies import (
     billed_tokens,
     vector_from,
 )
-from batchscore.prompts.template import json_bytes
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt
 from batchscore.task import CHAT, EMBEDDINGS, TASKS

@@ -49,3 +49,9 @@ def test_the_longest_text_of_messages_is_cut() -> None:
     assert 0.45 < len(after[1]["content"][0]["text"]) / len(long) < 0.5
     assert after[1]["content"][1] == messages[1]["content"][1]  # type: ignore[index]
     assert truncate(prompt([{"role": "user", "content": None}]), 0.5) is None
+
+
+def test_a_list_of_tokens_is_cut_like_a_text() -> None:
+    shorter = truncate(Prompt("f", 0, orjson.dumps([*range(100)])), 0.5)
+    assert shorter is not None
+    assert orjson.loads(shorter.body) == [*range(47)]

@@ -11,7 +11,8 @@ import pyarrow as pa
 from batchscore.errors import UnreadableFile
 from batchscore.read.files import find_files
 from batchscore.read.input_file import InputFile
-from batchscore.read.open import ReadOptions, open_table
+from batchscore.read.open import open_table
+from batchscore.read.options import ReadOptions
 from batchscore.rows import Row, Table
 
 
@@ -24,6 +25,7 @@ class Outcome:
     unreadable: list[tuple[int, str]]
     problem: str | None
     messages: list[str]
+    notes: tuple[str, ...] = ()
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -60,7 +62,9 @@ def outcome(path: Path, **options: Any) -> Outcome:
         problem = error.reason
     numbers = sorted([number for number, _ in rows] + [number for number, _ in unreadable])
     assert len(numbers) == len(set(numbers))
-    return Outcome(table.columns, table.text_columns, table.headerless, rows, unreadable, problem, messages)
+    return Outcome(
+        table.columns, table.text_columns, table.headerless, rows, unreadable, problem, messages, table.notes
+    )
 
 
 def written(folder: Path, name: str, data: bytes | str) -> Path:

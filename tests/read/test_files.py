@@ -38,6 +38,10 @@ def skipped(*inputs: object, output: Path | None = None) -> dict[str, str]:
     return {skip.name: skip.reason for skip in found.skipped}
 
 
+def problems(*inputs: object) -> dict[str, str]:
+    return {each.name: each.reason for each in find_files([str(path) for path in inputs]).problems}
+
+
 def touch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -138,12 +142,40 @@ def test_a_file_of_several_inputs_is_found_once(tree: Path) -> None:
     assert names(tree / "a.csv", tree / "*.csv") == ["a.csv", "again.csv"]
 
 
-def test_links_to_files_and_folders_elsewhere_are_followed(tree: Path, tmp_path: Path) -> None:
+def test_links_out_of_the_input_are_followed_on_request_only(tree: Path, tmp_path: Path) -> None:
     touch(tmp_path / "else" / "far.csv")
     (tree / "linked").symlink_to(tmp_path / "else")
     (tree / "near.csv").symlink_to(tree / ".." / "else" / "far.csv")
-    assert "linked/far.csv" in names(tree)
+    (tree / "within.csv").symlink_to(tree / "b.csv")
+    (tree / "README").symlink_to(tmp_path / "else" / "README")
+    reason = skipped(tree)["near.csv"]
+    assert "a link out of the input" in reason
+    assert skipped(tree)["linked/"] == reason
+    assert {"linked/far.csv", "near.csv"}.isdisjoint(names(tree))
+    assert {"linked/far.csv", "near.csv"}.isdisjoint(names(tree / "**" / "*.csv"))
+    found = find_files([str(tree)])
+    assert [(link.name, link.target) for link in found.followed] == []  # `b.csv` comes first
+    # With another INPUT or base folder that holds the target, or if the link itself is named.
+    assert "data/linked/far.csv" in names(tree, tmp_path / "else")
+    based = find_files([str(tree)], root=str(tmp_path))
+    assert "data/linked/far.csv" in [file.name for file in based.files]
     assert names(tree / "near.csv") == ["near.csv"]
+    assert names(tree / "linked") == ["far.csv"]
+    for named in ("near.csv", "linked"):
+        (link,) = find_files([str(tree / named)]).followed
+        assert link.target.startswith(str(tmp_path / "else"))
+    found = find_files([str(tree)], follow_links=True)
+    assert "linked/far.csv" in [file.name for file in found.files]
+    links = [(link.name, link.target) for link in found.followed]
+    assert links == [("linked/", str(tmp_path / "else"))]
+    assert "near.csv" not in [file.name for file in found.files]  # the same file
+
+
+def test_a_link_to_the_whole_disk_is_not_walked(tree: Path) -> None:
+    (tree / "root").symlink_to("/")
+    (tree / "a" / "up").symlink_to("..")
+    assert "root/" in skipped(tree)
+    assert not any(name.startswith(("root/", "a/up/")) for name in names(tree, tree / "**" / "*.csv"))
 
 
 def test_loops_of_links_end(tree: Path) -> None:
@@ -152,7 +184,7 @@ def test_loops_of_links_end(tree: Path) -> None:
     (tree / "self").symlink_to(tree / "self")
     assert names(tree) == before
     assert names(tree / "**" / "*.jsonl") == ["a/z.jsonl"]
-    assert "self" in skipped(tree)
+    assert "self" in problems(tree)
 
 
 def test_hidden_files_and_folders_are_skipped_silently_unless_named(tmp_path: Path) -> None:
@@ -251,20 +283,18 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     touch(tmp_path / "a.csv")
     (tmp_path / "gone.csv").symlink_to("nowhere")
-    assert skipped(tmp_path) == {
-        "gone.csv": "a link to a file that does not exist",
-        "pipe.csv": "not a regular file",
-    }
+    assert skipped(tmp_path) == {"pipe.csv": "not a regular file"}
+    assert problems(tmp_path) == {"gone.csv": "a link to a file that does not exist"}
     with pytest.raises(InputError, match="not a regular file"):
         find_files([str(tmp_path / "pipe.csv")])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
-def test_a_folder_without_permission_is_skipped_with_the_reason(tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_a_problem_with_its_reason(tmp_path: Path) -> None:
     touch(tmp_path / "a.csv")
     (tmp_path / "closed").mkdir(mode=0)
     try:
-        assert skipped(tmp_path) == {"closed/": "folder cannot be listed: Permission denied"}
+        assert problems(tmp_path) == {"closed/": "folder cannot be listed: Permission denied"}
     finally:
         (tmp_path / "closed").chmod(0o700)
 
@@ -286,3 +316,11 @@ def test_the_digest_is_of_the_bytes(tmp_path: Path) -> None:
     assert digest(path) != first
     with pytest.raises(UnreadableFile, match="No such file"):
         digest(tmp_path / "gone")
+
+
+def test_a_leading_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(touch(tmp_path / "home" / "a.csv").parent))
+    monkeypatch.chdir(tmp_path)
+    assert names("~/a.csv") == names("~/*.csv") == ["a.csv"]
+    touch(tmp_path / "~" / "b.csv")
+    assert names("./~") == names("~/b.csv") == ["b.csv"]

@@ -18,7 +18,8 @@ PEAK = """
 import resource, sys
 import pyarrow, pyarrow.parquet
 from batchscore.read.files import find_files
-from batchscore.read.open import ReadOptions, open_table
+from batchscore.read.open import open_table
+from batchscore.read.options import ReadOptions
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -97,3 +98,35 @@ def test_a_gzip_bomb_is_not_unpacked_into_memory(tmp_path: Path) -> None:
     count, growth = rows_and_growth(tmp_path / "a.jsonl.gz")
     assert count == 300_000
     assert growth < 30 * MEGABYTE
+
+
+@pytest.mark.slow
+def test_a_large_json_object_is_refused_in_little_memory(tmp_path: Path) -> None:
+    text = json.dumps("x" * 999)
+    with (tmp_path / "a.json").open("w") as file:
+        file.write('{"text":[')
+        file.writelines(f"{text}," for _ in range(250_000))
+        file.write('"y"]}')
+    script = PEAK.replace(
+        "count =", "try: open_table(file, ReadOptions())\nexcept Exception: pass\ncount = 0 #"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.json")],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert int(done.stdout.split()[1]) < 100 * MEGABYTE
+
+
+@pytest.mark.slow
+def test_a_json_object_within_the_limit_stays_within_bounds(tmp_path: Path) -> None:
+    text = json.dumps("x" * 999)
+    with (tmp_path / "a.json").open("w") as file:
+        file.write('{"text":[')
+        file.writelines(f"{text}," for _ in range(60_000))
+        file.write('"y"]}')
+    count, growth = rows_and_growth(tmp_path / "a.json")
+    assert count == 60_001
+    assert growth < 250 * MEGABYTE

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import gzip
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ from read_samples import input_file, opened, outcome, written, zstd
 from batchscore.errors import UnreadableFile
 from batchscore.read.formats import FORMATS
 from batchscore.read.input_file import InputFile
-from batchscore.read.open import ReadOptions, open_table
+from batchscore.read.open import open_table
+from batchscore.read.options import ReadOptions
 from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, UnreadableRow
 
@@ -302,6 +304,92 @@ def test_a_cell_that_python_cannot_hold_costs_its_row(tmp_path: Path) -> None:
     assert [values["text"] for values in found.cells] == ["a", "c"]
     assert found.unreadable == [(1, "unreadable_row")]
     assert "column 'when'" in found.messages[0]
+
+
+def written_twice(folder: Path, table: pa.Table, *, parquet: bool = True) -> list[Path]:
+    """The table as an Arrow file and, if the format has its types, as Parquet."""
+    with pa.ipc.new_file(str(folder / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    if parquet:
+        pq.write_table(table, folder / "a.parquet")
+    return [folder / "a.arrow", *([folder / "a.parquet"] if parquet else [])]
+
+
+def test_arrow_cells_are_plain_on_all_levels(tmp_path: Path) -> None:
+    maps = pa.map_(pa.string(), pa.float32())
+    columns = {
+        "short": pa.array([0.1, None], pa.float32()),
+        "short not finite": pa.array([math.inf, 1e20], pa.float32()),
+        "vector": pa.array([[0.1, 2.0], [None, 0.3]], pa.list_(pa.float32())),
+        "map": pa.array([[("a", 0.1), ("b", None)], None], maps),
+        "maps": pa.array([[[("a", 0.1)]], []], pa.list_(maps)),
+        "struct": pa.array([{"m": [("k", 2.5)], "n": 1}, None], pa.struct([("m", maps), ("n", pa.int64())])),
+        "late": pa.array([253402300800000000, 0], pa.timestamp("us")),
+        "late day": pa.array([2932897, None], pa.int32()).view(pa.date32()),
+        "late days": pa.array([[2932897], []], pa.list_(pa.int32())).cast(pa.list_(pa.date32())),
+    }
+    expected = {
+        "short": [0.1, None],
+        "short not finite": [math.inf, 1e20],
+        "vector": [[0.1, 2.0], [None, 0.3]],
+        "map": [{"a": 0.1, "b": None}, None],
+        "maps": [[{"a": 0.1}], []],
+        "struct": [{"m": {"k": 2.5}, "n": 1}, None],
+        "late": ["10000-01-01T00:00:00", dt.datetime(1970, 1, 1)],  # noqa: DTZ001
+        "late day": ["10000-01-01", None],
+        "late days": [["10000-01-01"], []],
+    }
+    for path in written_twice(tmp_path, pa.table(columns)):
+        found = outcome(path)
+        assert not found.messages
+        assert {name: [cells[name] for cells in found.cells] for name in columns} == expected
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        ((1, 0, 0), "1 month"),
+        ((14, 2, 0), "1 year 2 months 2 days"),
+        ((-14, -1, -1_500_000_000), "-1 year -2 months -1 day -00:00:01.5"),
+        ((0, 0, 0), "00:00:00"),
+        ((0, 7, 90_061_000_000_001), "7 days 25:01:01.000000001"),
+    ],
+)
+def test_an_interval_is_a_text(tmp_path: Path, interval: tuple[int, int, int], text: str) -> None:
+    table = pa.table({"every": pa.array([interval, None], pa.month_day_nano_interval())})
+    (path,) = written_twice(tmp_path, table, parquet=False)
+    assert [cells["every"] for cells in outcome(path).cells] == [text, None]
+
+
+@pytest.mark.skipif(not hasattr(pa, "string_view"), reason="this pyarrow knows no views")
+def test_categories_of_views_are_read(tmp_path: Path) -> None:
+    views = pa.array(["de", "en"], pa.string_view())
+    column = pa.DictionaryArray.from_arrays(pa.array([1, None, 0], pa.uint32()), views)
+    (path,) = written_twice(tmp_path, pa.table({"lang": column}), parquet=False)
+    found = outcome(path)
+    assert found.text_columns == ("lang",)
+    assert [cells["lang"] for cells in found.cells] == ["en", None, "de"]
+
+
+def test_only_the_named_columns_are_read(tmp_path: Path) -> None:
+    """A cell that nobody wants costs neither its row nor memory."""
+    images = [os.urandom(300_000), b"small"]
+    table = pa.table(
+        {
+            "text": ["a", "b"],
+            "image": images,
+            "broken": pa.array([2**62, 0], pa.timestamp("us")),
+            "text.en": ["x", "y"],
+            "nested": [{"a": 1}, {"a": 2}],
+        }
+    )
+    for path in written_twice(tmp_path, table):
+        assert len(outcome(path, max_row_bytes=100_000).unreadable) == 1
+        for columns in ({"text"}, {"nested", "text"}, {"text.en"}):
+            found = outcome(path, max_row_bytes=100_000, columns=frozenset(columns))
+            assert found.columns == tuple(table.column_names)
+            assert not found.unreadable
+            assert [set(cells) for cells in found.cells] == [columns, columns]
 
 
 def test_arrow_offsets_that_point_outside_cost_their_rows_not_the_process(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from batchscore.report.tracking.figures import (
     seconds_to_next,
     totals,
 )
-from batchscore.report.tracking.follow import TrackingRun
+from batchscore.report.tracking.follow import TrackingRun, write_table
 from batchscore.rows import Attempt, DeploymentState, Event, FileFinished, Listen, Notice, RowsSettled
 from batchscore.settings.fields import Settings
 from batchscore.simulator import Running
@@ -124,6 +125,18 @@ def test_parameters_are_the_settings_without_secrets() -> None:
         "param.temperature": "0.2",
         "param.stop": '["\\n"]',
     }
+
+
+def test_the_table_of_files_holds_no_formula(tmp_path: Path) -> None:
+    starts = ["=HYPERLINK('x')", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
+    names = [*(f"{start}.csv" for start in starts), "a;=b.csv", "a=b.csv", 'q"=1.csv']
+    files = [FileFinished(name, "complete", 3, 2, 1, 0) for name in names]
+    path = write_table(files, tmp_path / "files.csv")
+    with path.open(newline="", encoding="utf-8") as source:
+        found = list(csv.DictReader(source))
+    assert [row["file"] for row in found] == [*(f"'{name}" for name in names[: len(starts)]), *names[-3:]]
+    assert (found[0]["rows"], found[0]["known"]) == ("3", "0")
+    assert '"a;=b.csv"' in path.read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -238,6 +251,8 @@ def tracked_run(environ: dict[str, str], listen: Listen, **more: Any) -> Trackin
 def test_a_server_that_recovers_gets_what_it_has_missed(server: TrackingServer) -> None:
     server.fault = "503"
     told: list[Event] = []
+    # The process imports nothing from the working folder.
+    Path("json.py").write_text("raise SystemExit(1)\n")
     tracking = tracked_run(server.environ, told.append)
     tracking.follow(RowsSettled(ok=3))
     assert tracking.process is not None

@@ -212,3 +212,9 @@ def test_figures_have_units() -> None:
     assert shown == ["0 s", "12 ms", "1 s", "1 min", "1 min", "1 h", "2 h 13 min", "1 d 1 h"]
     shares = [percent_text(each, decimals=1) for each in (0, 0.00001, 0.5, 0.99999, 1)]
     assert shares == ["0 %", "<0.1 %", "50 %", "99.9 %", "100 %"]
+
+
+def test_a_finish_reason_that_may_be_a_word_of_the_prompt_is_not_shown() -> None:
+    tally = Tally()
+    tally.add(RowsSettled(ok=4, errors={}, finish_reasons={"stop": 1, "MARKROW0": 1, "my secret": 2}))
+    assert tally.statistics().finish_reasons == {"stop": 1, "other": 3}

@@ -28,8 +28,8 @@ LIMIT, SERVER = ErrorCode.RATE_LIMITED, ErrorCode.SERVER_ERROR
 QUOTE = "ROW-QUOTED: my secret diary"
 
 
-def judged(status: int, body: Any = None) -> Outcome:
-    return classify(Reply(status, {}, body if isinstance(body, bytes) else orjson.dumps(body), 0.0))
+def judged(status: int, body: Any = None, sent: bytes = b"") -> Outcome:
+    return classify(Reply(status, {}, body if isinstance(body, bytes) else orjson.dumps(body), 0.0), sent)
 
 
 def error(code: Any = None, message: str = QUOTE, **more: Any) -> dict[str, Any]:
@@ -136,8 +136,23 @@ def test_a_success_is_kept_until_its_body_proves_otherwise(status: int, body: by
 
 
 def test_the_services_code_and_parameter_are_shown() -> None:
-    reason = judged(400, error("unknown_parameter", param="messages[0].name")).reason
-    assert "(400, unknown_parameter parameter messages[0].name)" in reason
+    sent = orjson.dumps({"messages": [{"content": "prompt"}], "temperature": 1})
+    reason = judged(400, error("unknown_parameter", param="messages[0].name"), sent).reason
+    assert "(400, unknown_parameter parameter messages)" in reason
+    assert "(400, unknown_parameter)" in judged(400, error("unknown_parameter", param="top_p"), sent).reason
+    assert "(400, unknown_parameter)" in judged(400, error("unknown_parameter", param="a"), b"[").reason
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 418, 429, 500, 503])
+@pytest.mark.parametrize("name", ["code", "type", "param"])
+def test_a_word_of_the_prompt_is_not_shown_as_a_code(status: int, name: str) -> None:
+    sent = orjson.dumps({"messages": [{"content": "MARKROW0"}]})
+    for word in ("MARKROW0", "messages[0].MARKROW0", "messages.MARKROW0", "markrow0"):
+        fields = {"code": None, "type": None, "innererror": {"code": word}, "message": word} | {name: word}
+        for body in ({"error": fields}, fields):
+            outcome = judged(status, body, sent)
+            assert "markrow0" not in outcome.reason.lower()
+            assert "markrow0" not in outcome.error(1).message.lower()
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batchscore.api.read_scores import read_scores
+from batchscore.errors import ExitCode, UsageError
+from batchscore.output.open import lock_output
 from batchscore.report.tally import Tally
-from batchscore.rows import Attempt, Event, FileFinished, FileOpened, Heartbeat
-from batchscore.run.score_files import score_files
+from batchscore.rows import Attempt, Event, FileFinished, FileOpened, Heartbeat, Listen
+from batchscore.run.record import RunResult
+from batchscore.run.score_files import prepare, score_files
 from batchscore.settings.fields import Settings
+from batchscore.settings.slices import OutputSettings, cut
 
 
 def events_of(folder: Path, **settings: object) -> list[Event]:
@@ -41,3 +47,136 @@ def test_a_run_reports_its_deployments_and_known_rows(tmp_path: Path) -> None:
         tally.add(event)
     assert tally.statistics().known == 30
     assert isinstance(again[-1], FileFinished)
+
+
+def run_over(folder: Path, listen: Listen, **settings: object) -> RunResult:
+    return score_files(settings_for(folder, **settings), [str(folder / "in")], environ={}, listen=listen)
+
+
+def settings_for(folder: Path, **settings: object) -> Settings:
+    common: dict[str, Any] = {"task": "embeddings", "dimensions": 4, "model": "m", "column": "text"}
+    return Settings(**common | {"output": str(folder / "out"), "simulate": True} | settings)
+
+
+def states(result: RunResult) -> dict[str, tuple[str, int]]:
+    return {each.file: (each.state, each.ok) for each in result.outcome.files}
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for name in "abcde":
+        (tmp_path / "in" / f"{name}.csv").write_text("text\nx\ny\n")
+    return tmp_path
+
+
+@pytest.mark.process
+def test_a_file_that_vanishes_fails_and_the_others_are_scored(several: Path) -> None:
+    def listen(event: Event) -> None:
+        if event == FileOpened("a.csv", 0):
+            (several / "in" / "b.csv").unlink()
+            (several / "in" / "c.csv").unlink()
+            (several / "in" / "c.csv").mkdir()
+
+    result = run_over(several, listen)
+    assert states(result) == {
+        "a.csv": ("complete", 2),
+        "b.csv": ("unreadable", 0),
+        "c.csv": ("unreadable", 0),
+        "d.csv": ("complete", 2),
+        "e.csv": ("complete", 2),
+    }
+    assert result.exit_code is ExitCode.ACTION_NEEDED
+    assert [each.problem for each in result.outcome.unreadable] == [
+        "the system reports: No such file or directory",
+        "the system reports: Is a directory",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize("incremental", [False, True])
+def test_a_scored_file_that_vanishes_keeps_its_scores(several: Path, *, incremental: bool) -> None:
+    run_over(several, lambda _: None)
+    (several / "in" / "f.csv").write_text("text\nz\n")
+    settings = settings_for(several, incremental=incremental)
+    run = prepare(settings, [str(several / "in")], environ={}, listen=lambda _: None)
+    (several / "in" / "b.csv").unlink()
+    with lock_output(cut(OutputSettings, settings), run.output, run.listen) as lock:
+        run.score(lock)
+        found = states(run.finish(""))
+    assert found["b.csv"] == ("unreadable", 0 if incremental else 2)
+    assert found["f.csv"] == ("complete", 1)
+    assert "unreadable" not in {state for name, (state, _) in found.items() if name != "b.csv"}
+    assert len(read_scores(several / "out")) == 11
+
+
+@pytest.mark.process
+def test_what_cannot_be_listed_is_a_failed_file(several: Path) -> None:
+    (several / "in" / "z.csv").symlink_to("nowhere.csv")
+    result = run_over(several, lambda _: None)
+    assert result.exit_code is ExitCode.ACTION_NEEDED
+    assert [(each.file, each.problem) for each in result.outcome.unreadable] == [
+        ("z.csv", "a link to a file that does not exist")
+    ]
+    assert len(read_scores(several / "out")) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_renamed_file_is_reported_as_moved(several: Path) -> None:
+    (several / "in" / "a.csv").write_text("id,text\n1,x\n2,y\n3,z\n")
+    for name in "bcde":
+        (several / "in" / f"{name}.csv").unlink()
+    more = {"id": "id", "incremental": True}
+    run_over(several, lambda _: None, **more)
+    (several / "in" / "a.csv").unlink()
+    (several / "in" / "b.csv").write_text("id,text\n1,x\n2,other\n4,w\n")
+    changes = run_over(several, lambda _: None, **more, prune=True).changes
+    assert changes is not None
+    assert (changes.new, changes.changed, changes.moved, changes.deleted) == (1, 1, 1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_one_file_is_written_through_a_link(several: Path) -> None:
+    (several / "real").mkdir()
+    (several / "out.jsonl").symlink_to("real/scores.jsonl")
+    for overwrite in (False, True):
+        run_over(several, lambda _: None, output=str(several / "out.jsonl"), overwrite=overwrite)
+        assert (several / "out.jsonl").is_symlink()
+        assert len((several / "real" / "scores.jsonl").read_text().splitlines()) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_all_columns_are_kept_with_a_column_id(several: Path) -> None:
+    (several / "in" / "a.csv").write_text("id,text,lang\n1,x,en\n")
+    run_over(several, lambda _: None, keep=("*",), limit=3)
+    assert run_over(several, lambda _: None, keep=("*",)).exit_code is ExitCode.DONE
+    scores = read_scores(several / "out")
+    assert scores.loc[scores["file"] == "a.csv", ["id", "text", "lang"]].to_numpy().tolist() == [
+        ["1", "x", "en"]
+    ]
+    assert scores["id"].isna().sum() == 8
+
+
+@pytest.mark.parametrize(
+    ("header", "settings"),
+    [
+        ("text,File", {"keep": ("File",)}),
+        ("text,Embeddings", {"keep": ("*",)}),
+        ("text,TEXT", {"keep": ("*",)}),
+        ("text,Tag,tag", {"keep": ("Tag", "tag")}),
+        ("text,ID,key", {"keep": ("ID",), "id": "key"}),
+        ("text,id,key", {"keep": ("*",), "id": "key"}),
+    ],
+)
+def test_kept_names_that_other_programs_take_for_one_are_refused(
+    tmp_path: Path, header: str, settings: dict[str, object]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text(f"{header}\n{','.join('x' for _ in header.split(','))}\n")
+    with pytest.raises(UsageError, match=r"only in case|that records use|field of that name"):
+        run_over(tmp_path, lambda _: None, **settings)
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from batchscore.errors import OutputLocked
+from batchscore.errors import OutputError, OutputLocked
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.lock import refuse_locked
-from batchscore.rows import Event, Notice
+from batchscore.rows import Event, FileOpened, Notice
 from batchscore.run.expected import expected
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
@@ -70,11 +71,12 @@ def test_runs_within_one_second_write_a_record_each_without_secrets(
 def test_the_record_is_written_under_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in.csv").write_text("text\none\n")
-    Path("out").mkdir()
-    Path("out/runs").write_text("a file, so that the record cannot be written and a notice says so")
     locked: list[bool] = []
 
     def listen(event: Event) -> None:
+        if isinstance(event, FileOpened):
+            shutil.rmtree("out/runs")
+            Path("out/runs").write_text("a file, so that the record cannot be written and a notice says so")
         if isinstance(event, Notice) and "record cannot be written" in event.text:
             try:
                 refuse_locked(folder_of_locks(Path("out")), "chat", what="out")
@@ -86,7 +88,40 @@ def test_the_record_is_written_under_the_lock(tmp_path: Path, monkeypatch: pytes
     settings = resolve_settings(given, environ={}).settings
     assert score_files(settings, ["in.csv"], environ={}, listen=listen).exit_code == 0
     assert locked == [True]
+    # A run that cannot say what it is going to read asks for nothing.
+    with pytest.raises(OutputError, match="out/runs cannot be used for output: Not a directory"):
+        score_files(settings, ["in.csv"], environ={}, listen=listen)
     refuse_locked(folder_of_locks(Path("out")), "chat", what="out")
+
+
+@pytest.mark.parametrize("more", [{}, {"sync": True}, {"sync": True, "incremental": True}])
+def test_what_is_published_is_forced_to_the_disk_if_wanted(
+    score: Callable[..., tuple[RunResult, list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    more: dict[str, bool],
+) -> None:
+    forced: set[int] = set()
+    fsync = os.fsync
+
+    def note_and_force(descriptor: int) -> None:
+        fsync(descriptor)
+        forced.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", note_and_force)
+    finished, _ = score(output="out/all.jsonl" if not more.get("incremental") else "out", **more)
+    assert finished.exit_code == 0
+    folder = finished.layout.root
+    assert isinstance(folder, Path)
+    records = {*folder.glob("runs/*.json"), folder / "runs"}
+    published = {
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and ("chat" in path.parts or "manifest" in path.parts)
+    }
+    assert len(published) == 3
+    published |= {path.parent for path in published} | {*Path("out").glob("all.jsonl")}
+    assert {path for path in records if path.stat().st_ino in forced} == records
+    assert {path for path in published if path.stat().st_ino in forced} == (published if more else set())
 
 
 @pytest.mark.slow

@@ -107,7 +107,7 @@ def test_a_date_means_itself_and_is_refused_once_it_has_passed(wanted: datetime,
 
 
 def test_a_moment_beyond_the_calendar_is_refused() -> None:
-    with pytest.raises(UsageError, match="which is beyond the calendar"):
+    with pytest.raises(UsageError, match="deadline is beyond the calendar"):
         moment_of("999999999d", datetime.now(timezone.utc))
 
 

@@ -78,7 +78,7 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"overwrite": "false"}, "overwrite is 'false'; it must be true or false."),
+        ({"overwrite": "false"}, "overwrite is a str; it must be true or false."),
         ({"retry_errors": 0}, "retry_errors is 0; it must be true or false."),
         ({"column": ["text"]}, "column is a list; it must be text."),
         ({"deadline": 60}, "deadline is 60; it must be text."),
@@ -131,3 +131,18 @@ def test_a_path_may_be_an_object_and_a_whole_number_a_fraction() -> None:
 
 def test_an_empty_list_counts_as_not_given() -> None:
     assert gather({"keep": (), "param": {}, "deployments": [], "column": None}, environ={})[0] == {}
+
+
+def test_a_leading_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given, _ = gather(
+        {"output": "~/out", "messages": "[~]", "prices": {"m": {}}},
+        environ={"BATCHSCORE_SCRATCH_DIR": "~/x", "BATCHSCORE_BASE_DIR": "./~"},
+    )
+    assert given == {
+        "output": f"{tmp_path}/out",
+        "scratch_dir": f"{tmp_path}/x",
+        "base_dir": "./~",
+        "messages": "[~]",
+        "prices": {"m": {}},
+    }

@@ -43,6 +43,15 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     assert "Traceback" not in hints
 
 
+def test_no_module_of_the_working_folder_is_imported() -> None:
+    """A folder of data may hold any file, and the simulator's process has the variables with the keys."""
+    for name in ("json", "aiohttp", "orjson", "numpy", "runpy", "sitecustomize", "batchscore"):
+        Path(f"{name}.py").write_text("open('imported', 'w').close()\nraise SystemExit(1)\n")
+    with start() as running:
+        assert running.endpoint.startswith("http://127.0.0.1:")
+    assert not Path("imported").exists()
+
+
 def test_it_ends_with_its_parent_if_requested() -> None:
     with launch("--exit-with-parent") as process:
         assert process.stdout is not None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import SettingsError
-from batchscore.stores.address import StoredPath, is_uri, place_of, stored_path
+from batchscore.stores.address import StoredPath, command_word, is_uri, place_of, stored_path
 from batchscore.stores.errors import store_failure
 from buckets import SECRET
 
@@ -31,9 +31,30 @@ def test_an_address_names_a_place_literally(text: str, place: StoredPath) -> Non
     assert place_of(text) == place
 
 
-@pytest.mark.parametrize("text", ["a.csv", "/a/b", "C:/x", "./s3://x", "s3:/bucket", "a b://c", ""])
+@pytest.mark.parametrize("text", ["a.csv", "/a/b", "C:/x", "./s3://x", "s3:/bucket", "a b://c", "./~", "a/."])
 def test_a_path_stays_a_path(text: str) -> None:
     assert place_of(text) == Path(text)
+
+
+def test_a_path_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert place_of(".") == place_of("./") == tmp_path / "a"
+    assert place_of("..") == place_of("x/../..") == place_of("~") == tmp_path
+    assert place_of("~/b") == tmp_path / "b"
+    assert place_of("~no such user/b") == Path("~no such user/b")
+    assert place_of("/") == Path("/")
+    for text in ("", "a\0b"):
+        with pytest.raises(SettingsError):
+            place_of(text)
+
+
+@pytest.mark.parametrize(
+    ("place", "word"), [("-out", "./-out"), ("~", "./~"), ("a/-b", "a/-b"), (Path("/-x"), "/-x")]
+)
+def test_a_place_is_a_word_of_a_command(place: str | Path, word: str) -> None:
+    assert command_word(place) == word
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from batchscore.stores.storage import (
     digest_file,
     remove,
     replace_file,
-    sweep,
     unwritten,
     write_whole,
 )
@@ -190,11 +189,3 @@ def test_removing_returns_whether_there_was_a_file(tmp_path: Path) -> None:
 def test_the_digest_of_a_file_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot read"):
         digest_file(tmp_path / "x")
-
-
-def test_half_written_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    for name in (".batchscore-old.tmp", "part.jsonl"):
-        (tmp_path / name).write_bytes(b"x")
-    sweep(tmp_path)
-    sweep(tmp_path / "not there")
-    assert everything_below(tmp_path) == ["part.jsonl"]

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
-from batchscore.errors import InputError, OutputError, UsageError, message_of
+from batchscore.errors import InputError, OutputError, OutputIncomplete, UsageError, message_of
 from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
+from batchscore.output.layout import MARKER, Layout
+from batchscore.output.manifest import read_manifests
+from batchscore.output.missing import error_of_missing, missing_files
+from batchscore.output.part_files import refuse_damaged
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT
 from batchscore.settings.checks import value_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
 from batchscore.stores.errors import StoreFailure
+from batchscore.stores.links import through_link
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
@@ -31,18 +35,21 @@ if TYPE_CHECKING:
 _Columns = dict[str, list[Any]]
 
 
-def read_scores(out: str | os.PathLike[str], task: str | None = None) -> pd.DataFrame:
+def read_scores(
+    out: str | os.PathLike[str], task: str | None = None, *, strict: bool = False
+) -> pd.DataFrame:
     """Return the score records of an output folder, or of one merged file, in input order.
 
     `row` is int64. All other columns hold objects as written, without type inference: `file`, `id` and
     answers are text ("007" stays "007") or `None`, and embeddings are `(d,)` float32 arrays, so
     `np.stack(df["embeddings"])` works. In Parquet and Arrow, kept columns are text. `task` may be left out if
-    the folder has only one.
+    the folder has only one. With `strict` an output that is not complete raises `OutputIncomplete`: files
+    that a run set out to score and has not completed, also if it was killed, and rows without any record.
 
     All scores are read into memory: 4 bytes per dimension and about 300 per row, plus the text of one file
-    (of a merged Parquet file, all of it twice). Raises `InputError` if there are no scores, or if a part that
-    the manifests name is missing; `UsageError` for an argument of another type; `SettingsError` for a URI
-    that cannot be used.
+    (of a merged Parquet file, all of it twice). Raises `InputError` if there are no scores, or if a part is
+    missing or not as the manifests say, to the byte; `UsageError` for an argument of another type;
+    `SettingsError` for a URI that cannot be used.
     """
     if not isinstance(out, (str, os.PathLike)):
         raise UsageError(
@@ -51,16 +58,20 @@ def read_scores(out: str | os.PathLike[str], task: str | None = None) -> pd.Data
     if not isinstance(task, str | None):
         raise UsageError(f"task is {value_text(task)}; it must be one of {', '.join(TASKS)}.")
     try:
-        return _frame(Path(out) if isinstance(out, os.PathLike) else place_of(out), task)
+        return _frame(place_of(os.fspath(out)), task, strict=strict)
+    except OutputIncomplete:
+        raise
     except OutputError as error:  # of a store; its reason is for people
         raise InputError(message_of(error)) from error
     except StoreFailure as error:
         raise InputError(f"{out}: {error.strerror}") from error
 
 
-def _frame(path: Place, task: str | None) -> pd.DataFrame:
+def _frame(path: Place, task: str | None, *, strict: bool) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - it takes half a second
 
+    if strict:
+        _refuse_incomplete(path, task)
     if storage.is_folder(path):
         folder = output_folder(path)
         scored = [name for name in tasks_in(folder) if storage.is_folder(folder / name)]
@@ -68,11 +79,12 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
         task = scored[0] if task is None and len(scored) == 1 else task_of(folder, path, task)
         files = score_parts(folder, task)
     elif storage.exists(path):
-        files = [path]
+        files = {through_link(path): None}
     else:
         raise InputError(f"{path}: no such file or folder")
     columns: _Columns = {}
-    for file in files:
+    for file, part in files.items():
+        refuse_damaged(file, part)
         task, more = _read(file, task)
         _extend(columns, more)
     if task not in columns:
@@ -85,6 +97,18 @@ def _frame(path: Place, task: str | None) -> pd.DataFrame:
         copy=False,
     )
     return frame
+
+
+def _refuse_incomplete(path: Place, task: str | None) -> None:
+    """Raise `OutputIncomplete` if an output, or that of a merged file, is known to lack rows or files."""
+    beside = path.with_name(path.name + MARKER)
+    if not storage.is_folder(path) and not storage.is_folder(beside):
+        return
+    folder = output_folder(path)
+    task = task_of(folder, path, task)
+    missing = missing_files(folder, task, read_manifests(Layout(folder, task, "")))
+    if missing:
+        raise error_of_missing(str(path), missing)
 
 
 def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
@@ -124,9 +148,9 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     from batchscore.output.records.columnar import counts_of, vectors_of  # noqa: PLC0415
-    from batchscore.stores.objects import open_arrow_file  # noqa: PLC0415
+    from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
 
-    with open_arrow_file(path) as opened:
+    with open_arrow_part(path) as opened:
         if path.suffix.lower() == ".parquet":
             table = pq.ParquetFile(opened).read()
         else:

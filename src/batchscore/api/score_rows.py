@@ -20,8 +20,9 @@ from batchscore.endpoint.target import endpoints_of, start_simulator
 from batchscore.engine.open import open_engine
 from batchscore.errors import UsageError
 from batchscore.mlflow_model.resolve import settings_without_output
+from batchscore.prompts.cells import is_blank
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
-from batchscore.prompts.template import NO_TEXT, is_blank
+from batchscore.prompts.template import NO_TEXT
 from batchscore.rows import TEXT_COLUMN, Prompt, Row, RowError, Settled, Table
 from batchscore.settings.arguments import RowSettings, show_settings
 from batchscore.settings.fields import Settings

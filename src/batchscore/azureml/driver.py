@@ -221,7 +221,12 @@ def names_in_records(
             names[path] = []
             continue
         try:
-            names[path] = [file.name for file in find_files([path], root=settings.base_dir).files]
+            names[path] = [
+                file.name
+                for file in find_files(
+                    [path], root=settings.base_dir, follow_links=settings.follow_links
+                ).files
+            ]
         except InputError as error:
             if name.startswith(MARKED) and Path(path).is_file():
                 names[path] = []

@@ -18,6 +18,7 @@ from batchscore.report.tally import Statistics, Tally
 from batchscore.report.words import json_safe
 from batchscore.rows import Event, FileFinished, Notice
 from batchscore.settings.declare import as_flag
+from batchscore.settings.secrets import mask_text
 
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 10.0
@@ -43,7 +44,7 @@ class JsonEvents:
         """Handle one event."""
         self.tally.add(event)
         if isinstance(event, Notice):
-            self.write_line("notice", text=name_settings(event.text, as_flag))
+            self.write_line("notice", text=mask_text(name_settings(event.text, as_flag)))
         elif isinstance(event, FileFinished):
             self.write_line("file", **file_fields(event))
         elif time.monotonic() - self.last >= PROGRESS_SECONDS:
@@ -66,7 +67,7 @@ class JsonEvents:
         try:
             yield
         except BatchscoreError as error:
-            reason = name_settings(error.text, as_flag)
+            reason = mask_text(name_settings(error.text, as_flag))
             self.write_line("failed", exit_code=int(error.exit_code), reason=reason)
             raise
         except KeyboardInterrupt:

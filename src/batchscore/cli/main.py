@@ -5,6 +5,7 @@ Each of our errors ends as one message with its exit code, never as a traceback.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from batchscore.cli.score import score
 from batchscore.cli.simulate import simulate
 from batchscore.errors import BatchscoreError, ExitCode, name_settings
 from batchscore.settings.declare import as_flag
+from batchscore.settings.secrets import mask_text
 
 
 class Commands(click.Group):
@@ -50,10 +52,12 @@ def main() -> NoReturn:
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        click.echo(mask_text(shown.getvalue()), err=True, nl=False)
         sys.exit(int(ExitCode.USAGE))
     except BatchscoreError as error:
-        click.echo(f"batchscore: {name_settings(error.text, as_flag)}", err=True)
+        click.echo(f"batchscore: {mask_text(name_settings(error.text, as_flag))}", err=True)
         sys.exit(int(error.exit_code))
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted. Run the same command again to resume.", err=True)

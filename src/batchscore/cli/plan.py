@@ -11,8 +11,8 @@ import orjson
 
 from batchscore.cli.options import GroupedHelp, config_option, options_of_plan
 from batchscore.cli.say import say
+from batchscore.cli.settings_file import settings_file
 from batchscore.mlflow_model.resolve import resolve_settings
-from batchscore.settings.config_file import config_file
 from batchscore.settings.sources import gather, parse_param_flags, unread_variables
 
 PLAN_HELP = """Show what "batchscore score" would do with INPUT, at no cost.
@@ -50,7 +50,7 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     if not inputs:
         raise click.UsageError("INPUT is missing: name a file, a folder or a glob.")
     flags["param"] = parse_param_flags(flags.get("param") or ())
-    file = config_file(config, os.environ, here=True)
+    file = settings_file(config, flags)
     said, _ = gather(flags, environ=os.environ, file=file)
     with_output = said.get("output") is not None
     if not with_output:

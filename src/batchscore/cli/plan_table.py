@@ -6,6 +6,7 @@ Pure except for the given console. It shows no cell of the input and no secret.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -226,11 +227,15 @@ def notes(plan: Plan) -> Iterator[str]:
         rows = sum(one.total(name) for one in found.files)
         if rows:
             yield remark.format(count_text(rows, "row"))
+    said = [(name, text) for text, name in plan.survey.said]
+    yield from limited_list("read", said, "--json lists all")
     unreadable = [(one.file, one.problem) for one in found.files if one.problem]
     unreadable += [(each.name, each.reason) for each in plan.survey.problems]
     yield from limited_list("cannot be scored (completely)", unreadable, "--json lists all")
     skipped = [(each.name, each.reason) for each in plan.survey.skipped]
     yield from limited_list("skipped", skipped, "--json lists all")
+    followed = [(each.name, each.target) for each in plan.survey.followed]
+    yield from limited_list("link followed", followed, "--json lists all")
 
 
 def limits_text(limits: RateLimits) -> str:
@@ -281,7 +286,11 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "unreadable_files": [
             {"file": one.name, "problem": name_settings(one.reason, as_flag)} for one in plan.survey.problems
         ],
-        "skipped": [{"name": one.name, "reason": one.reason} for one in plan.survey.skipped],
+        "skipped": [
+            {"name": one.name, "reason": name_settings(one.reason, as_flag)} for one in plan.survey.skipped
+        ],
+        "links_followed": [asdict(one) for one in plan.survey.followed],
+        "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in plan.survey.said],
         "seconds": round(plan.seconds, 3),
     }
 
@@ -297,5 +306,5 @@ def file_fields(figures: FileFigures) -> dict[str, Any]:
         "to_ask": figures.total("prompts"),
         **{name: figures.total(name) for name in ROW_COUNTS},
         "prompt_tokens": round(figures.tokens),
-        "problem": figures.problem,
+        "problem": name_settings(figures.problem, as_flag),
     }

@@ -12,13 +12,13 @@ import orjson
 
 from batchscore.cli.options import GroupedHelp, config_option, settings_options
 from batchscore.cli.say import say
+from batchscore.cli.settings_file import settings_file
 from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings, setting_name
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.report.words import json_safe
-from batchscore.rows import Event, Expected, Listen, Notice
-from batchscore.settings.config_file import config_file
+from batchscore.rows import Event, Expected, Listen
 from batchscore.settings.declare import as_flag
-from batchscore.settings.secrets import shown_command
+from batchscore.settings.secrets import shown_command, shown_words
 from batchscore.settings.sources import parse_param_flags, unread_variables
 
 if TYPE_CHECKING:
@@ -74,9 +74,7 @@ def score(
     events = JsonEvents(click.echo if as_json else None)
     with events.report_failure():
         flags["param"] = parse_param_flags(flags.get("param") or ())
-        chosen = resolve_settings(
-            flags, environ=os.environ, config=config_file(config, os.environ, here=True)
-        )
+        chosen = resolve_settings(flags, environ=os.environ, config=settings_file(config, flags))
         finished = score_and_show(inputs, chosen, events, quiet=quiet, verbose=verbose)
     sys.exit(int(finished))
 
@@ -110,19 +108,23 @@ def score_and_show(
             for listener in listeners:
                 listener(event)
 
-        for sentences in (unread_variables(settings, os.environ), literal_line_breaks(settings)):
-            if sentences:
-                listen(Notice(" ".join(sentences)))
         # The same command with --overwrite would start from scratch instead of resuming.
         command = shown_command(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
+        warnings = (unread_variables(settings, os.environ), literal_line_breaks(settings))
         finished = score_files(
-            settings, inputs, environ=os.environ, listen=listen, named=chosen.sources, command=command
+            settings,
+            inputs,
+            environ=os.environ,
+            listen=listen,
+            named=chosen.sources,
+            command=command,
+            warnings=[" ".join(sentences) for sentences in warnings if sentences],
         )
     failed = finished.exit_code is not ExitCode.DONE
     if events.enabled:
         say(orjson.dumps(json_safe(to_json(finished))))
     elif failed or not quiet:
-        say(summary(finished, words=sys.argv[1:], expected=expected))
+        say(summary(finished, words=shown_words(sys.argv[1:]), expected=expected))
     return finished.exit_code
 
 

@@ -35,7 +35,7 @@ def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None =
     `expected` is the size of the whole run, if that is known.
     """
     end, now = run.outcome, run.statistics
-    lines = [headline(run, expected), *failures(run)]
+    lines = [headline(run, expected), *readings(run), *failures(run)]
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
     lines += requests_and_cost(run)
@@ -44,6 +44,8 @@ def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None =
     skipped = [(each.name, each.reason) for each in run.survey.skipped]
     lines += [f"  {line}" for line in limited_list("cannot be scored", unreadable, others)]
     lines += [f"  {line}" for line in limited_list("skipped", skipped, others)]
+    followed = [(each.name, each.target) for each in run.survey.followed]
+    lines += [f"  {line}" for line in limited_list("link followed", followed, others)]
     lines += changes(run)
     if end.repeated_ids:
         have = "row has" if end.repeated_ids == 1 else "rows have"
@@ -87,6 +89,12 @@ def headline(run: RunResult, expected: Expected | None) -> str:
     if unstarted:
         counts.append(f"{count_text(unstarted, 'file')} not started")
     return f"{task}: {count_text(done, 'row')} done, {', '.join(counts)}"
+
+
+def readings(run: RunResult) -> list[str]:
+    """Return how files were read if that is not plain, and which column was taken by itself."""
+    said = [(name, text) for text, name in run.survey.said]
+    return [f"  {line}" for line in limited_list("read", said, f"all are listed in {run.record}")]
 
 
 def failures(run: RunResult) -> list[str]:
@@ -211,7 +219,11 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "unreadable": [
             {"file": file.file, "problem": name_settings(file.problem, as_flag)} for file in end.unreadable
         ],
-        "skipped": [{"name": each.name, "reason": each.reason} for each in run.survey.skipped],
+        "skipped": [
+            {"name": each.name, "reason": name_settings(each.reason, as_flag)} for each in run.survey.skipped
+        ],
+        "links_followed": [asdict(each) for each in run.survey.followed],
+        "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in run.survey.said],
         "errors_by_code": dict(now.errors),
         "finish_reasons": dict(now.finish_reasons),
         "requests": now.requests,

@@ -48,19 +48,22 @@ class VaultSecret:
     scope: str
 
 
-def vault_secret(text: str, *, source: str) -> VaultSecret:
-    """Return the secret that a setting names; `source` is the setting. Raises `SettingsError`."""
+def vault_secret(text: str, *, source: str, emulator: bool = True) -> VaultSecret:
+    """Return the secret that a setting names; `source` is the setting. Raises `SettingsError`.
+
+    `emulator`: the address may be on this machine. The token for the vault goes to that host.
+    """
     try:
         split = urlsplit(text)
         host = split.hostname or ""
     except ValueError:
         split, host = urlsplit(""), ""
     scope = scope_of_host(host, VAULT_SCOPES)
-    if scope is None and is_loopback(host):  # an emulator
+    if scope is None and emulator and is_loopback(host):
         scope = VAULT_SCOPES[".vault.azure.net"]
     elif split.scheme != "https":
         scope = None
-    if scope is None or not _PATH.fullmatch(split.path) or split.query or split.username:
+    if scope is None or not _PATH.fullmatch(split.path) or split.query or "@" in split.netloc:
         # Not quoted: it may be the key itself.
         raise SettingsError(
             f"{source} is not the address of a Key Vault secret. Write https://VAULT.vault.azure.net/secrets/NAME"

@@ -31,10 +31,12 @@ from batchscore.endpoint.url import (
     ML_HOST,
     OPENAI_HOST,
     OPENAI_TYPES,
+    TABLE_ARGUMENT,
     UNREADABLE,
     EndpointUrl,
     Values,
     check_plain_http,
+    check_token_host,
     has_origin_of,
     parse_endpoint,
 )
@@ -99,7 +101,8 @@ def resolve_target(
     kind, key, credential = _credential(values, url)
     # This setting holds the address of the key, not the key.
     in_vault = values.settings.get("api_key_from")
-    key_from = vault_secret(in_vault, source=credential["key"]) if in_vault else None
+    emulator = values.is_typed("api_key_from")
+    key_from = vault_secret(in_vault, source=credential["key"], emulator=emulator) if in_vault else None
     if kind != "none":
         check_plain_http(url, environ)
 
@@ -181,6 +184,8 @@ def _credential(values: Values, url: EndpointUrl) -> tuple[str, str | None, dict
     in_vault = "api_key_from" in values.settings
     if in_vault and auth in {"entra", "none"}:
         raise UsageError(f"{key_source} names a key, but {auth_source} is {auth}. Give only one of them.")
+    if in_vault:
+        check_token_host(values, url, azure=azure_host, what="a Key Vault secret")
     on_azure = url.surface != "openai"
     if not auth and not in_vault and key_source != "BATCHSCORE_API_KEY" and on_azure:
         if values.api_type in ENTRA_TYPES:
@@ -190,6 +195,7 @@ def _credential(values: Values, url: EndpointUrl) -> tuple[str, str | None, dict
     if auth == "entra":
         if openai_host:
             raise SettingsError(f"{host} does not accept Entra ID tokens. Use a key.")
+        check_token_host(values, url, azure=azure_host, what="an Entra ID token")
         token, token_source = _token_from_variable(values, key, key_source) if azure_host else (None, "")
         return "entra", token, {"auth": auth_source} | ({"key": token_source} if token else {})
     key_optional = not (azure_host or openai_host or ML_HOST.fullmatch(host))
@@ -325,7 +331,7 @@ def endpoint_of(
         settings = replace(settings, api_key_from=None)
     settings = replace(settings, **{name: table[name] for name in _OF_A_TABLE if name in table})
     file = origins.get("deployments")
-    here = f"[[deployments]] in {file}" if file else "[[deployments]]"
+    here = f"{TABLE_ARGUMENT} in {file}" if file else TABLE_ARGUMENT
     target = resolve_target(settings, environ, {**origins, **dict.fromkeys(table, here)})
     if variable is not None:
         sources = {

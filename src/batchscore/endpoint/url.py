@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from batchscore.errors import SettingsError, UsageError, setting_name
+from batchscore.settings.declare import VARIABLE_PREFIX
 from batchscore.task import TASKS, Task
 
 #: For each value the settings (in small letters), the variables and the parts of the endpoint that may give
@@ -29,6 +30,9 @@ PRECEDENCE: Mapping[str, tuple[str, ...]] = {
     ),
     "key": ("api_key_from", "BATCHSCORE_API_KEY", "AZURE_OPENAI_API_KEY", "OPENAI_API_KEY"),
 }
+
+#: The origin of what a table of deployments sets if it is an argument, and not in a file.
+TABLE_ARGUMENT = "[[deployments]]"
 
 AZURE_TYPES = frozenset({"azure", "azure_ad", "azuread"})
 ENTRA_TYPES = frozenset({"azure_ad", "azuread"})
@@ -71,10 +75,19 @@ class Values:
         """Return where a setting's value comes from, for messages: the setting, a variable or a file."""
         return self.origins.get(setting, setting_name(setting))
 
+    def is_typed(self, setting: str) -> bool:
+        """Whether the user gave a setting as flag, argument or variable; not a file, though it was named."""
+        return self.origins.get(setting, TABLE_ARGUMENT) in {
+            TABLE_ARGUMENT,
+            VARIABLE_PREFIX + setting.upper(),
+        }
 
-AZURE_HOST = re.compile(r".+\.(openai|cognitiveservices|services\.ai)\.azure\.(com|us|cn)")
-ML_HOST = re.compile(r".+\.inference\.ml\.azure\.(com|us|cn)")
-OPENAI_HOST = re.compile(r"(.+\.)?api\.openai\.com")
+
+#: Libraries disagree where a host ends if it holds other characters, so such a host is nobody's.
+_NAME = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
+AZURE_HOST = re.compile(_NAME + r"\.(openai|cognitiveservices|services\.ai)\.azure\.(com|us|cn)")
+ML_HOST = re.compile(_NAME + r"\.inference\.ml\.azure\.(com|us|cn)")
+OPENAI_HOST = re.compile(rf"({_NAME}\.)?api\.openai\.com")
 #: Versions that exist on `/openai/v1/` (as a query) and not on the deployments surface.
 _V1_VERSIONS = frozenset({"v1", "preview", "latest"})
 #: Names of a user's own machines or networks; plain http with a key is acceptable there.
@@ -256,7 +269,23 @@ def _origin(split: SplitResult) -> tuple[str, str | None, int]:
 
 def scope_of_host(host: str, scopes: Mapping[str, str]) -> str | None:
     """Return the scope for a host, `None` if the table has none."""
-    return next((scope for end, scope in scopes.items() if host.endswith(end)), None)
+    is_plain = re.fullmatch(_NAME, host)
+    return next((scope for end, scope in scopes.items() if is_plain and host.endswith(end)), None)
+
+
+def check_token_host(values: Values, url: EndpointUrl, *, azure: bool, what: str) -> None:
+    """Refuse to send a token or a vault's secret (`what`) to a host outside Azure that only a file names.
+
+    Raises `SettingsError`.
+    """
+    hosts = values.environ.get("BATCHSCORE_TRUSTED_HOSTS", "").lower().split(",")
+    listed = url.host in {host.strip() for host in hosts}
+    if not (azure or ML_HOST.fullmatch(url.host) or listed or values.is_typed("endpoint")):
+        raise SettingsError(
+            f"{url.host} is not a host of Azure, and only {url.source} names it, so {what} is not sent "
+            f"there. Give the endpoint with {setting_name('endpoint')} or BATCHSCORE_ENDPOINT, or list the "
+            "host in the variable BATCHSCORE_TRUSTED_HOSTS."
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -28,7 +28,7 @@ import yaml
 from batchscore.errors import SettingsError, UsageError
 from batchscore.mlflow_model.folder import ANSWERS, EARLIER_NAMES, FLAVOR, MLMODEL, NOT_SENT, STORED
 from batchscore.prompts.messages import columns_of
-from batchscore.settings.secrets import SECRET
+from batchscore.settings.secrets import is_secret_name
 from batchscore.task import TASKS
 
 
@@ -151,7 +151,7 @@ def parameters(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_sent(name: str) -> bool:
     """Whether the entry of a model with this name is a parameter for the service."""
-    return name not in NOT_SENT and not SECRET.search(name)
+    return name not in NOT_SENT and not is_secret_name(name)
 
 
 def check_parameters(data: Mapping[Any, Any], where: str) -> None:

@@ -8,13 +8,15 @@ New scores can wait beside old ones only on a disk.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import InputChanged, OutputError, setting_name
+from batchscore.errors import BatchscoreError, InputChanged, OutputError, setting_name
+from batchscore.output.find import score_files
 from batchscore.output.journal import Journals
-from batchscore.output.layout import Layout, stem_of
+from batchscore.output.layout import DIGESTS, Layout, stem_of, verify_command
 from batchscore.output.manifest import (
     Manifest,
     list_files,
@@ -24,8 +26,9 @@ from batchscore.output.manifest import (
     readable_manifests,
     remove_manifest,
 )
+from batchscore.output.records.schema import schema_of
 from batchscore.output.spec import OutputSpec
-from batchscore.stores import storage
+from batchscore.stores import half_written, storage
 from batchscore.stores.address import Place
 
 OVERWRITE = f"discard the old scores with {setting_name('overwrite')}"
@@ -47,6 +50,26 @@ def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
             f"errors/{layout.task}/ and manifest/{layout.task}/ of this one."
         )
     raise OutputError(f"{layout.root} holds {layout.task} of another run ({changes}). {advice}")
+
+
+def refuse_other_length(layout: Layout, manifests: Iterable[Manifest]) -> None:
+    """Raise `OutputError` if a manifest states another length of vectors than the output's records have.
+
+    A run would refuse every vector of the right length.
+    """
+    scored = [manifest for manifest in manifests if manifest.ok]
+    length = None
+    for path in score_files(layout, scored):
+        with suppress(BatchscoreError):
+            length = schema_of(path, layout.task).dimensions
+            break
+    for manifest in scored:
+        if length not in {None, manifest.dimensions}:
+            raise OutputError(
+                f"{layout.manifest(manifest.file)} states vectors of {manifest.dimensions} numbers, but the "
+                f"records have {length}. To correct it, run: "
+                f"{verify_command(layout.root, layout.task, repair=True)}"
+            )
 
 
 def shorten(value: Any) -> str:
@@ -120,9 +143,9 @@ def refuse_to_lose(manifests: Mapping[str, Manifest], file: Place, inputs: Itera
 def sweep(layout: Layout, *, shared: bool = False) -> None:
     """Remove half-written files of killed runs; only old ones where another run may be writing now."""
     for folder in (layout.scores, layout.errors, layout.manifests):
-        storage.sweep(folder, older_seconds=storage.STALE_SECONDS if shared else 0.0)
+        half_written.sweep(folder, older_seconds=half_written.STALE_SECONDS if shared else 0.0)
     for folder in (layout.marker, layout.runs):
-        storage.sweep(folder, older_seconds=storage.STALE_SECONDS)
+        half_written.sweep(folder, older_seconds=half_written.STALE_SECONDS)
 
 
 def discard_scores(layout: Layout, journals: Journals) -> int:
@@ -147,8 +170,9 @@ def remove_uncommitted(layout: Layout, manifests: Sequence[Manifest]) -> None:
     """
     stems = {stem_of(each.file) for each in manifests}
     named = {path for each in manifests for path in named_files(layout, each)}
-    for folder in (layout.scores, layout.errors):
-        for path in list_files(folder) if isinstance(folder, Path) else ():
+    named |= {layout.digests(each.file, number) for each in manifests for number in each.parts}
+    for folder, suffix in ((layout.scores, ""), (layout.errors, ""), (layout.manifests, DIGESTS)):
+        for path in list_files(folder, suffix) if isinstance(folder, Path) else ():
             stem = path.name.removeprefix("part-").rpartition("-")[0]
             if path not in named and stem in stems and not storage.is_folder(path):
                 storage.remove(path)

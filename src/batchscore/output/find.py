@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-
-import orjson
+from pathlib import Path
 
 from batchscore.errors import InputError, setting_name
-from batchscore.output.layout import MARKER, Layout
-from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
+from batchscore.output.links import refuse_links
+from batchscore.output.manifest import Manifest, PartFile, read_manifests
+from batchscore.output.missing import run_records
+from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import own_folder
+from batchscore.stores.this_machine import own_folder
 from batchscore.task import TASKS
 
 _PART = re.compile(r"(?P<name>part-.+-[0-9a-f]{8})-(?P<number>[0-9]{5,})\.(?:jsonl|parquet)")
@@ -41,10 +41,16 @@ def folder_of_locks(output: Place) -> Path:
 def output_folder(named: Place) -> Place:
     """Return the output folder: the named one, that of a single file, or the only one below.
 
-    Raises `InputError` if there is none.
+    Raises `InputError` if there is none, and `OutputError` if it holds links in place of its folders.
     """
-    beside = named.with_name(named.name + MARKER)
-    if not storage.is_folder(named) and storage.exists(named) and storage.is_folder(beside):
+    folder = _output_folder(named)
+    refuse_links(folder)
+    return folder
+
+
+def _output_folder(named: Place) -> Place:
+    beside = named.parent / f"{named.name}{MARKER}"
+    if not storage.is_folder(named) and storage.is_folder(beside):
         return beside
     if not storage.is_folder(named):
         raise InputError(f"{named}: there is no such output folder.")
@@ -63,12 +69,20 @@ def output_folder(named: Place) -> Place:
     return below[0]
 
 
+def one_file_of(folder: Place) -> Place | None:
+    """Return the one file whose parts are in this folder, whether it exists or not; `None` for a folder."""
+    file = folder.with_name(folder.name.removesuffix(MARKER))
+    return file if folder.name.endswith(MARKER) and file.name.lower().endswith(FILE_SUFFIXES) else None
+
+
 def tasks_in(folder: Place) -> list[str]:
-    """Return the tasks that have any files in a folder."""
+    """Return the tasks that have any files in a folder, and that of the last run: it may have been killed."""
+    last = next((record["settings"]["task"] for _, record in run_records(folder) if record is not None), None)
     return [
         task
         for task in TASKS
-        if any(storage.is_folder(place / task) for place in (folder, folder / "errors", folder / "manifest"))
+        if task == last
+        or any(storage.is_folder(place / task) for place in (folder, folder / "errors", folder / "manifest"))
     ]
 
 
@@ -84,64 +98,25 @@ def task_of(folder: Place, named: Place, task: str | None) -> str:
     return task or found[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Incomplete:
-    """A file that is not fully scored: `why` in words; `unreadable`: the user must fix it first."""
+def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
+    """Return the score parts of a task in input order, each with what its commit record says of it.
 
-    why: str
-    unreadable: bool = False
-
-    def __str__(self) -> str:
-        return self.why
-
-
-def incomplete_files(folder: Place, task: str) -> dict[str, Incomplete]:
-    """Return the files that the last run of a task did not fully score, with the reason.
-
-    Workers that share an output have different files, so there the last record of each file counts. A killed
-    run leaves no record, so the result may lack files.
-    """
-    incomplete: dict[str, Incomplete] = {}
-    known: set[str] = set()
-    runs = folder / "runs"
-    for name in sorted(storage.names(runs), reverse=True):
-        try:
-            record = orjson.loads(b"".join(storage.chunks(runs / name))) if name.endswith(".json") else {}
-            if record["settings"]["task"] != task:
-                continue
-            files = [(file["file"], file["state"], file.get("problem")) for file in record["files"]]
-            shared = bool(record["settings"].get("shared_output", record["settings"].get("shared")))
-        except (ValueError, KeyError, TypeError):
-            continue
-        if known and not shared:
-            break
-        incomplete |= {
-            file: Incomplete(problem or state.replace("_", " "), state == "unreadable")
-            for file, state, problem in files
-            if state != "complete" and file not in known
-        }
-        known |= {file for file, _, _ in files}
-        unopened = record.get("files_not_opened", 0)
-        incomplete |= {"other files": Incomplete(f"{unopened:,} not started")} if unopened else {}
-        if not shared:
-            break
-    return incomplete
-
-
-def score_parts(out: Place, task: str) -> list[Place]:
-    """Return the score parts of a task in input order; raises `InputError` if one is missing, or all.
-
-    If there are manifests, only parts with a commit record count; raises `OutputError` if one is damaged.
+    If there are manifests, only parts with a commit record count; without any, nothing is known of the parts.
+    Raises `InputError` if a part is missing, or all, or if a manifest is missing beside its parts, and
+    `OutputError` if a manifest is damaged.
     """
     folder = out / task
     names = set(storage.names(folder))
+    found = [match for name in names if (match := _PART.fullmatch(name))]
+    parts: dict[Place, PartFile | None]
     if storage.is_folder(out / "manifest"):
         layout = Layout(out, task, "")
-        parts = score_files(layout, sorted(read_manifests(layout), key=lambda each: each.file.split("/")))
+        manifests = sorted(read_manifests(layout), key=lambda each: each.file.split("/"))
+        _refuse_lost_manifests(layout, manifests, {match["name"] for match in found})
+        parts = dict(score_files(layout, manifests))
     else:
-        found = [match for name in names if (match := _PART.fullmatch(name))]
         found.sort(key=lambda match: (match["name"], int(match["number"])))
-        parts = [folder / match.string for match in found]
+        parts = dict.fromkeys(folder / match.string for match in found)
     missing = [part for part in parts if part.name not in names]
     if missing:
         raise InputError(
@@ -155,12 +130,29 @@ def score_parts(out: Place, task: str) -> list[Place]:
     return parts
 
 
-def score_files(layout: Layout, manifests: Iterable[Manifest]) -> list[Place]:
+def score_files(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place, PartFile]:
     """Return the score files of manifests, in their order."""
-    return [
-        # A manifest may come from anywhere: a name must not lead to another folder.
-        layout.scores / PurePosixPath(part.name).name
+    return {
+        layout.scores / part.name: part
         for manifest in manifests
         for number in sorted(manifest.parts)
         if (part := manifest.parts[number].scores) is not None
-    ]
+    }
+
+
+def _refuse_lost_manifests(layout: Layout, manifests: Iterable[Manifest], stems: set[str]) -> None:
+    """Raise `InputError` if there are parts of a file whose manifest was lost.
+
+    A run writes a file's manifest before its first part. Only a switch to a new version puts the parts in
+    place first, and the hidden manifest of that version is there until then.
+    """
+    next_versions = layout.marker / f"next-{layout.task}" / "manifest" / layout.task
+    unknown = stems - {f"part-{stem_of(manifest.file)}" for manifest in manifests}
+    for stem in sorted(unknown):
+        name = f"{stem.removeprefix('part-')}.json"
+        if not storage.exists(next_versions / name):
+            raise InputError(
+                f"{layout.manifests / name} is missing, but there are parts that it should name, such as "
+                f"{layout.scores / stem}-…. Run the same score command to score that file again. To remove "
+                f"these parts, run: {verify_command(layout.root, layout.task, repair=True)}"
+            )

@@ -2,7 +2,8 @@
 
 Results are appended here as they come, so that a killed process loses only what was in flight. A journal is
 private, binary, and removed once its part is published. It consists of frames, each with a checksum: a frame
-that was cut, and all bytes behind it, count as missing. This module knows no parts and no formats.
+that was cut or holds what no run writes, and all bytes behind it, count as missing. This module knows no
+parts and no formats.
 
     journal = header, frame, frame, ...
     header  = magic, digest of settings and name, a random number (the seed)
@@ -24,17 +25,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
 import xxhash
 
 from batchscore.output.manifest import Cost
+from batchscore.output.manifest_check import is_count
 from batchscore.output.records.jsonl import json_bytes, row_to_json, settled_from_json
-from batchscore.rows import Score, Settled
+from batchscore.rows import RowError, Score, Settled
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import write_pieces
+from batchscore.stores.links import open_own, refuse_link
+from batchscore.stores.storage import open_file, write_pieces
 
 MAGIC = b"bscjrn01"
 HEADER = struct.Struct("<8s16sQ")
@@ -74,13 +77,15 @@ class JournalEnd:
 class Journals:
     """The journals of one output, one per part, in a folder of their own.
 
-    `identity` names the run's settings: a journal of other settings is not read. Several threads may use
+    `identity` names the run's settings: a journal of other settings is not read. A result of another kind
+    than `answer` is not returned: a vector among texts, or the other way round. Several threads may use
     this, but each journal only one at a time. `on_close` is called last. Raises `OutputError` if the disk
     fails.
     """
 
     folder: Path
     identity: str
+    answer: Literal["vector", "text", ""] = ""
     on_close: Callable[[], None] = lambda: None
     present: set[str] = field(default_factory=set)
     open: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -93,6 +98,7 @@ class Journals:
         """Find the journals that a killed run has left."""
         self.free.clear()
         with explain_errors(self.folder, "read"), suppress(FileNotFoundError):
+            refuse_link(self.folder)
             for path in list(self.folder.iterdir()):
                 if path.suffix == SUFFIX:
                     self.present.add(path.stem)
@@ -122,7 +128,7 @@ class Journals:
         spent = self.spent[name] = Cost()
         with explain_errors(self.path(name), "read"):
             self.close_file(name)
-            with self.path(name).open("rb") as file:
+            with open_file(self.path(name)) as file:
                 header = file.read(HEADER.size)
                 seed = int.from_bytes(header[-8:], "little")
                 end = JournalEnd(seed) if header == self.header(name, seed) else None
@@ -130,7 +136,8 @@ class Journals:
                     for of_frame, cost, position in read_frames(file, end.seed):
                         end.position = position
                         spent.add(cost)
-                        entries.update((entry.settled.row, entry) for entry in of_frame)
+                        fitting = [entry for entry in of_frame if self.fits(entry)]
+                        entries.update((entry.settled.row, entry) for entry in fitting)
         if end is None:
             self.remove(name)
         else:
@@ -184,11 +191,11 @@ class Journals:
                 os.close(self.open.popitem(last=False)[1])
             new = name not in self.ends
             if new:
+                refuse_link(self.folder)
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if self.free and name not in self.present:
                     self.free.pop().replace(self.path(name))
-            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-            descriptor = os.open(self.path(name), flags, 0o600)
+            descriptor = open_own(self.path(name), os.O_WRONLY | os.O_CREAT, 0o600)
             if new:
                 end = self.ends[name] = JournalEnd(secrets.randbits(64))
                 os.write(descriptor, self.header(name, end.seed))
@@ -203,6 +210,12 @@ class Journals:
         if descriptor is not None:
             with explain_errors(self.path(name), "write"):
                 os.close(descriptor)
+
+    def fits(self, entry: JournalEntry) -> bool:
+        """Whether a result is of the kind that these journals hold."""
+        result = entry.settled.result
+        is_vector = isinstance(result, Score) and isinstance(result.value, np.ndarray)
+        return not self.answer or isinstance(result, RowError) or is_vector == (self.answer == "vector")
 
     def header(self, name: str, seed: int) -> bytes:
         """Return the first bytes of a journal; they depend on the run's settings and the journal's name."""
@@ -242,16 +255,31 @@ def read_frames(file: Any, seed: int) -> Iterator[tuple[list[JournalEntry], Cost
         digest.update(body)
         if len(body) < body_bytes or digest.intdigest() != checksum or digests_bytes != n * DIGEST_BYTES:
             return
-        digests, rows = body[:digests_bytes], orjson.loads(body[digests_bytes : digests_bytes + rows_bytes])
-        block = np.frombuffer(body, np.float32, offset=digests_bytes + rows_bytes)
-        vectors = iter(block.reshape(-1, length) if length else ())
-        yield (
-            [
-                JournalEntry(
-                    settled_from_json(row, vectors), digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
-                )
-                for at, row in enumerate(rows[:n])
-            ],
-            Cost(*(rows[n] if len(rows) > n else ())),
-            file.tell(),
-        )
+        at = digests_bytes + rows_bytes
+        try:
+            rows = orjson.loads(body[digests_bytes:at])
+            entries = decode_rows(
+                rows[:n], body[:digests_bytes], np.frombuffer(body, np.float32, offset=at), length
+            )
+            spent = decode_cost(rows[n:])
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+            return
+        yield entries, spent, file.tell()
+
+
+def decode_rows(rows: list[Any], digests: bytes, block: Any, length: int) -> list[JournalEntry]:
+    """Return the results of a frame; raises `ValueError` and other errors if no run has written them."""
+    vectors = iter(block.reshape(-1, length) if length else ())
+    entries = [
+        JournalEntry(settled_from_json(row, vectors), digests[at : at + DIGEST_BYTES])
+        for row, at in zip(rows, range(0, len(digests), DIGEST_BYTES), strict=True)
+    ]
+    if next(vectors, None) is not None or not np.isfinite(block).all():
+        raise ValueError("there are other vectors than those of the rows")
+    return entries
+
+
+def decode_cost(found: list[Any]) -> Cost:
+    """Return the cost behind a frame's rows; a figure that no reader can hold counts as 0."""
+    figures = found[0] if found else ()
+    return Cost(*(each if is_count(each) else 0 for each in figures))

@@ -24,7 +24,10 @@ from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
 from batchscore.output.locks.flock import EXCLUSIVE, SYSTEM, close_quietly, has_name, try_lock
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import TEMPORARY, own_folder
+from batchscore.stores.half_written import TEMPORARY
+from batchscore.stores.links import open_own, refuse_link
+from batchscore.stores.this_machine import own_folder
+from batchscore.task import TASKS
 
 #: The errors of a file system that can never do something, whatever process tries it.
 UNABLE = {
@@ -78,10 +81,11 @@ def open_journals(layout: Layout, scratch: Path | None, identity: str) -> tuple[
     if scratch is None and isinstance(beside, Path) and not can_hold_journals(beside.parent):
         scratch = scratch_folder(None)
         moved_to = str(scratch)
-    journals = Journals(journal_folder(layout, scratch), identity)
+    answer = TASKS[layout.task].answer
+    journals = Journals(journal_folder(layout, scratch), identity, answer)
     journals.find()
     if isinstance(beside, Path) and journals.folder != beside and beside.is_dir():
-        take_over(journals, Journals(beside, identity))
+        take_over(journals, Journals(beside, identity, answer))
     return journals, moved_to
 
 
@@ -94,10 +98,11 @@ def open_shared_journals(
     """
     home = local_folder(layout, scratch, identity)
     claim = claim_folder(home)
-    journals = Journals(claim.folder, identity, on_close=claim.release)
+    answer = TASKS[layout.task].answer
+    journals = Journals(claim.folder, identity, answer, on_close=claim.release)
     wanted = set(stems)
     for abandoned in abandoned_folders(home):
-        take_over(journals, Journals(abandoned.folder, identity), wanted)
+        take_over(journals, Journals(abandoned.folder, identity, answer), wanted)
     return journals
 
 
@@ -170,9 +175,9 @@ def claim_folder(home: Path) -> ClaimedFolder:
         while True:
             # Another process that ends may just now remove the empty folder.
             with suppress(FileNotFoundError):
+                refuse_link(home)
                 home.mkdir(parents=True, exist_ok=True, mode=0o700)
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-                descriptor = os.open(new, flags, 0o600)
+                descriptor = open_own(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
                 break
         # The file gets its name after it is locked, so that nobody takes it for an abandoned one.
         if SYSTEM.flock is not None:
@@ -188,8 +193,8 @@ def abandoned_folders(home: Path) -> Iterator[ClaimedFolder]:
         return
     for lock in sorted(home.glob(f"*{SUFFIX}")):
         try:
-            descriptor = os.open(lock, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
-        except FileNotFoundError:
+            descriptor = open_own(lock, os.O_RDWR)
+        except OSError:  # it was removed meanwhile, or is a link
             continue
         claim = ClaimedFolder(lock.with_suffix(""), lock, descriptor)
         free = False

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from batchscore.settings.declare import as_flag
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, command_word
 
 #: Marks a folder as an output of ours, so that a walk over inputs skips it.
 MARKER = ".batchscore"
@@ -48,7 +48,7 @@ def journal_name(file: str, number: int) -> str:
 
 def verify_command(output: Place, task: str = "", *, repair: bool = False) -> str:
     """Return the command that shows or removes an output's damage. Several tasks in it need `task`."""
-    words = ["batchscore", "verify", str(output), *([as_flag("task"), task] if task else [])]
+    words = ["batchscore", "verify", command_word(output), *([as_flag("task"), task] if task else [])]
     return shlex.join([*words, "--repair"] if repair else words)
 
 

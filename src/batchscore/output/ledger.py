@@ -19,6 +19,7 @@ from batchscore.output.conflicts import (
     discard_scores,
     error_of_change,
     refuse_foreign_files,
+    refuse_other_length,
     refuse_other_settings,
     remove_uncommitted,
     sweep,
@@ -26,12 +27,20 @@ from batchscore.output.conflicts import (
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
 from batchscore.output.layout import journal_name
-from batchscore.output.manifest import Commit, Manifest, read_manifests, write_manifest
+from batchscore.output.manifest import (
+    Commit,
+    Manifest,
+    part_files_of,
+    read_manifests,
+    visible_names,
+    write_manifest,
+)
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, TakeOver, is_final, split_by_part
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores import storage
+from batchscore.stores.address import Place
 
 README_TEXT = b"This folder is an output of batchscore; inputs are not read from it.\n"
 
@@ -65,7 +74,7 @@ class Ledger(ABC):
         """Name the journals by what determines a record."""
         spec = self.spec
         self.journals = Journals(journal_folder(spec.layout, spec.scratch), spec.identity)
-        self.parts = PartFiles(spec.layout, spec.format, spec.schema, spec.shared)
+        self.parts = PartFiles(spec.layout, spec.format, spec.schema, spec.shared, spec.sync)
 
     @abstractmethod
     def start(self, file: str, digest: str) -> FileInParts | None:
@@ -150,6 +159,7 @@ def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
     elif any(manifest.fingerprint != spec.fingerprint for manifest in manifests):
         discard_scores(spec.layout, ledger.journals)
         manifests = []
+    refuse_other_length(spec.layout, manifests)
     remove_uncommitted(spec.layout, manifests)
     ledger.manifests = {manifest.file: manifest for manifest in manifests}
     return discarded
@@ -242,7 +252,10 @@ def publish_part(ledger: Ledger, encoded: EncodedPart | None) -> None:
 
 def save_manifest(ledger: Ledger, file: str, *, keep_journals: bool = False) -> None:
     """Write a file's manifest, and remove the journals of the parts that it names, unless `keep_journals`."""
-    write_manifest(ledger.spec.layout.manifest(file), ledger.manifests[file])
+    manifest = ledger.manifests[file]
+    # Without parts it only says that the file is known, and is written while requests wait.
+    sync = ledger.spec.sync and bool(manifest.parts)
+    write_manifest(ledger.spec.layout.manifest(file), manifest, sync=sync)
     ledger.saved_at[file] = time.monotonic()
     if not keep_journals:
         remove_published_journals(ledger, file)
@@ -252,6 +265,38 @@ def remove_published_journals(ledger: Ledger, file: str) -> None:
     """Remove the journals of parts that the manifest names."""
     for name in ledger.published.pop(file, ()):
         ledger.journals.remove(name)
+
+
+def removed_parts(
+    ledger: Ledger, files: Iterable[str], own: Mapping[str, set[int]] | None
+) -> dict[str, list[tuple[Place, Commit]]]:
+    """Return the published parts of files that somebody has removed since, each with a missing file.
+
+    `own` are the numbers of the parts of each file that only this run writes; `None`: all.
+    """
+    layout = ledger.spec.layout
+    listed: dict[Place, set[str]] = {}
+
+    def is_there(place: Place) -> bool:
+        if own is not None:
+            # A folder of many workers takes long to list, and has few parts of this one.
+            return storage.exists(place)
+        folder = place.parent
+        if folder not in listed:
+            listed[folder] = set(visible_names(folder))
+        return place.name in listed[folder]
+
+    removed: dict[str, list[tuple[Place, Commit]]] = defaultdict(list)
+    for file in files:
+        manifest = ledger.manifests.get(file)
+        for number, commit in sorted(manifest.parts.items()) if manifest is not None else ():
+            if own is not None and number not in own.get(file, ()):
+                continue
+            parts = [folder / part.name for folder, part in part_files_of(layout, commit) if part]
+            gone = [place for place in (*parts, layout.manifest(file)) if not is_there(place)]
+            if gone:
+                removed[file].append((gone[0], commit))
+    return removed
 
 
 def spill(ledger: Ledger) -> None:

@@ -14,15 +14,17 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError, setting_name
-from batchscore.output.layout import MARKER, Layout
+from batchscore.errors import OutputError, name_settings, setting_name
+from batchscore.output.layout import MARKER, Layout, verify_command
+from batchscore.output.manifest_check import MOST, contradictions, refuse_odd
+from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
 VERSION = 1
 
-#: The errors of reading a file that is not a manifest.
-NOT_A_MANIFEST = (ValueError, KeyError, TypeError, AttributeError)
+#: The costs of a part, and of a file.
+COSTS = ("attempts", "tokens_billed", "tokens_kept")
 
 #: `reported` as earlier manifests have it.
 _REPORTED: Mapping[Any, str] = {True: "yes", False: "no", None: "off"}
@@ -51,8 +53,9 @@ class Cost:
     def add(self, other: Cost) -> None:
         """Add another cost to this one."""
         self.attempts += other.attempts
-        self.billed += other.billed
-        self.kept += other.kept
+        # A service may report any number of tokens, but what is written must be a number to every reader.
+        self.billed = min(self.billed + other.billed, MOST)
+        self.kept = min(self.kept + other.kept, MOST)
 
     def take(self) -> Cost:
         """Return the present cost and set this one to zero."""
@@ -72,9 +75,10 @@ class Commit:
 
     `rows` is the number of rows read, `ok` and `errors` are settled ones; `transient` errors are worth a
     retry, `empty` ones are rows without a text. `whole`: the input was read to the part's end. `inputs` is a
-    digest of the rows' prompts, in order. `attempts` are the requests that were sent for it, `tokens_billed`
-    the tokens that the service reported for them, `tokens_kept` the share of these whose answers are in
-    records. A request with rows of several parts is split by rows.
+    digest of the rows' prompts, in order. `row_digests` is the digest of the file of the rows' digests; it is
+    empty if there is none, or if an earlier version wrote it. `attempts` are the requests that were sent for
+    it, `tokens_billed` the tokens that the service reported for them, `tokens_kept` the share of these whose
+    answers are in records. A request with rows of several parts is split by rows.
     """
 
     part: int
@@ -90,6 +94,7 @@ class Commit:
     tokens_kept: int = 0
     scores: PartFile | None = None
     error_records: PartFile | None = None
+    row_digests: str = ""
 
     def cost_of(self, scored: int) -> Cost:
         """Return the cost of this part if `scored` of its scores stay in records."""
@@ -152,8 +157,7 @@ class Manifest:
     @property
     def costs(self) -> dict[str, int]:
         """Requests sent, tokens billed and tokens kept, of all runs."""
-        names = ("attempts", "tokens_billed", "tokens_kept")
-        return {name: sum(getattr(commit, name) for commit in self.parts.values()) for name in names}
+        return {name: sum(getattr(commit, name) for commit in self.parts.values()) for name in COSTS}
 
     def totals(self) -> dict[str, Any]:
         """Return the fields of `FileTotals`."""
@@ -180,7 +184,7 @@ class Manifest:
                 "file": self.file,
                 "task": self.task,
                 "state": self.state,
-                "problem": self.problem,
+                "problem": name_settings(self.problem),
                 "rows": self.rows,
                 "ok": self.ok,
                 "errors": self.errors,
@@ -245,12 +249,12 @@ def remove_manifest(path: Place) -> None:
         storage.remove(copy_of(path))
 
 
-def write_manifest(path: Place, manifest: Manifest) -> None:
-    """Write a manifest; raises `OutputError`."""
+def write_manifest(path: Place, manifest: Manifest, *, sync: bool = False) -> None:
+    """Write a manifest, with `sync` to the device; raises `OutputError`."""
     text = manifest.to_json()
     if isinstance(path, Path) and path.parent.is_dir() and storage.is_in_place(path.parent):
-        storage.write_whole(copy_of(path), text)
-    storage.write_whole(path, text)
+        storage.write_whole(copy_of(path), text, sync=sync)
+    storage.write_whole(path, text, sync=sync)
 
 
 def read_manifest(path: Place, *, restore: bool = False) -> Manifest:
@@ -259,20 +263,26 @@ def read_manifest(path: Place, *, restore: bool = False) -> Manifest:
     With `restore`, a manifest that was torn while it was written in place is written again from its copy.
     """
     try:
-        return manifest_from_json(read_fields(path))
-    except (OutputError, *NOT_A_MANIFEST) as error:
-        if isinstance(error, OutputError) and not isinstance(error.__cause__, FileNotFoundError):
-            raise
-        with suppress(*NOT_A_MANIFEST):
-            if storage.exists(copy_of(path)):
-                manifest = manifest_from_json(read_fields(copy_of(path)))
-                if restore:
-                    storage.write_whole(path, manifest.to_json())
-                return manifest
-        raise OutputError(
-            f"{path} is not a manifest that batchscore can read. To score that file again, remove the "
-            "manifest, or run: batchscore verify OUT --repair"
-        ) from None
+        return _fitting_manifest(path, path)
+    except ValueError as error:
+        reason = str(error)
+    with suppress(ValueError):
+        manifest = _fitting_manifest(copy_of(path), path)
+        if restore:
+            storage.write_whole(path, manifest.to_json())
+        return manifest
+    raise OutputError(
+        f"{path} is not a manifest that batchscore can read ({reason}). To score that file again, remove the "
+        f"manifest, or run: {verify_command(path.parent.parent.parent, path.parent.name, repair=True)}"
+    )
+
+
+def _fitting_manifest(place: Place, path: Place) -> Manifest:
+    """Return the manifest of `path` that is stored at `place`; raises like `read_fields`."""
+    fields = read_fields(place, path)
+    for contradiction in contradictions(fields):
+        raise ValueError(contradiction)
+    return manifest_from_json(fields)
 
 
 def read_manifests(layout: Layout, *, restore: bool = False) -> list[Manifest]:
@@ -287,26 +297,42 @@ def readable_manifests(layout: Layout) -> Iterator[Manifest]:
             yield read_manifest(path)
 
 
-def read_fields(path: Place) -> dict[str, Any]:
-    """Return the JSON of a manifest without its copy.
+def read_fields(place: Place, path: Place) -> dict[str, Any]:
+    """Return the JSON of the manifest of `path` that is stored at `place`, with the right types.
 
-    Raises `OutputError` if it cannot be read or is of another version, or an error of `NOT_A_MANIFEST`.
+    Raises `ValueError` if it is missing or not a manifest, `OutputError` if it cannot be read for now or is
+    of another version.
     """
-    fields: dict[str, Any] = orjson.loads(b"".join(storage.chunks(path)))
-    if fields["version"] != VERSION:
+    try:
+        fields = orjson.loads(b"".join(storage.chunks(place)))
+    except OutputError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise ValueError("it is missing") from None
+    version = fields.get("version") if isinstance(fields, dict) else None
+    if type(version) is int and version != VERSION:
         raise OutputError(
-            f"{path} was written by another version of batchscore. Use that version, another folder, or "
+            f"{place} was written by another version of batchscore. Use that version, another folder, or "
             f"{setting_name('overwrite')}."
         )
-    return fields
+    if type(version) is not int:
+        raise ValueError("version is not a whole number")
+    refuse_odd(fields, path.name, path.parent.name)
+    return dict(fields)
+
+
+def shown_fingerprint(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a fingerprint as a run compares it: earlier versions hid fewer parameters."""
+    return {**stated, "params": without_secrets(stated["params"])} if "params" in stated else stated
 
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
-    """Return a manifest from its JSON; raises an error of `NOT_A_MANIFEST`."""
+    """Return a manifest from its JSON, whose types are right."""
     commits = [
         Commit(
             **part
             | {name: PartFile(**part[name]) for name in ("scores", "error_records") if part[name] is not None}
+            | {name: min(part.get(name, 0), MOST) for name in COSTS}
         )
         for part in fields["parts"]
     ]
@@ -314,7 +340,7 @@ def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
     return Manifest(
         file=fields["file"],
         task=fields["task"],
-        fingerprint=fields["fingerprint"],
+        fingerprint=shown_fingerprint(fields["fingerprint"]),
         input=fields["input"],
         state=fields["state"],
         problem=fields["problem"],

@@ -6,25 +6,26 @@ folder, and reports what the output still lacks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from batchscore.errors import OutputError, OutputLocked, UsageError, message_of, setting_name
 from batchscore.output.find import (
-    Incomplete,
     folder_of_locks,
-    incomplete_files,
     output_folder,
     score_files,
     score_parts,
     task_of,
 )
-from batchscore.output.layout import Layout, verify_command
+from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
-from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.manifest import Manifest, PartFile, read_manifests
+from batchscore.output.missing import error_of_missing, missing_files
+from batchscore.output.part_files import checked_chunks, refuse_damaged
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, format_of
 from batchscore.output.records.jsonl import encode_scores
 from batchscore.output.records.schema import RecordSchema, damage_text, first_record, schema_of
@@ -32,6 +33,11 @@ from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place, StoredPath
+from batchscore.stores.half_written import sweep_abandoned
+from batchscore.stores.links import through_link
+
+#: The score files to merge, in order, each with what its commit record says of it, if there is one.
+Parts: TypeAlias = Mapping[Place, PartFile | None]
 
 _BATCH_ROWS = 1024
 
@@ -58,48 +64,37 @@ def merge_output(
     there or a part is not as its manifest says, `InputError` if there are no scores.
     """
     refuse_other_suffix(file)
+    sweep_abandoned(through_link(file).parent)
     folder = output_folder(named)
     task = task_of(folder, named, task)
     manifests = read_manifests(Layout(folder, task, ""))
     errors, missing, keep = _check_parts(folder, task, manifests)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
+    if missing and not storage.is_folder(folder / task):
+        raise error_of_missing(str(named), missing)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):
         # Sort by input file; the parts of each file are in order already.
-        parts.sort(key=lambda part: str(first_record(part).get("file")).split("/"))
-    schema = schema_of(parts[0], task, keep)
+        in_order = sorted(parts, key=lambda part: str(first_record(part).get("file")).split("/"))
+        parts = {part: parts[part] for part in in_order}
+    first, file_of_first = next(iter(parts.items()))
+    refuse_damaged(first, file_of_first)
+    schema = schema_of(first, task, keep)
     return MergeResult(task, merge_parts(parts, file, schema), errors, missing)
 
 
 def _check_parts(
     folder: Place, task: str, manifests: Sequence[Manifest]
 ) -> tuple[int, tuple[str, ...], tuple[str, ...] | None]:
-    """Return the rows with errors, what is missing, and the names of the kept columns, if they are known.
-
-    Raises `OutputError` if a part has another size than its manifest says.
-    """
-    errors = not_reached = 0
+    """Return the rows with errors, what is missing, and the names of the kept columns, if they are known."""
+    errors = 0
     keep: tuple[str, ...] | None = None
-    incomplete = incomplete_files(folder, task)
     for manifest in manifests:
         errors += manifest.errors
-        not_reached += manifest.rows - manifest.ok - manifest.errors
-        if manifest.state == "complete":
-            incomplete.pop(manifest.file, None)
-        else:
-            incomplete[manifest.file] = Incomplete(manifest.problem or "not read to its end")
         names = manifest.fingerprint.get("keep")
         if isinstance(names, list) and "*" not in names:
             keep = tuple(names)
-        for commit in manifest.parts.values():
-            part = commit.scores
-            if part is not None and storage.size_of(folder / task / part.name) not in {None, part.bytes}:
-                raise OutputError(
-                    f"{folder / task / part.name} was changed after it was written. "
-                    f"To see all damage, run: {verify_command(folder)}"
-                )
-    missing = [f"{not_reached:,} rows that were read have no record"] if not_reached else []
-    missing += [f"{file}: {why}" for file, why in sorted(incomplete.items())]
+    missing = missing_files(folder, task, manifests)
     try:
         refuse_locked(folder_of_locks(folder), task, what=str(folder))
     except OutputLocked as error:
@@ -143,24 +138,25 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
     schema = ledger.spec.schema
     if not parts and schema.is_vector and file.suffix.lower() != ".jsonl":
         if dimensions is None:
-            storage.remove(file)
+            storage.remove(through_link(file))
             return
         schema = replace(schema, dimensions=dimensions)
-    merge_parts(parts, file, schema)
+    merge_parts(parts, file, schema, sync=ledger.spec.sync)
 
 
-def merge_parts(parts: Iterable[Place], destination: Place, schema: RecordSchema) -> int:
+def merge_parts(parts: Parts, destination: Place, schema: RecordSchema, *, sync: bool = False) -> int:
     """Write the records of score parts, in the given order, to one file; return their number.
 
     The suffix of `destination` decides the format. JSON Lines parts are copied byte by byte into JSON Lines;
-    all else is converted. The file is written completely or not at all. If the destination has columns and
+    all else is converted. The file is written completely or not at all, with `sync` to the device; it is not
+    written if a part is not as its commit record says, to the byte. If the destination has columns and
     `schema` lacks the vectors' length or the kept columns' names, the parts are read once before.
     """
-    paths = list(parts)
     suffix = refuse_other_suffix(destination)
+    destination = through_link(destination)
     if suffix == ".jsonl":
-        return _merge_lines(paths, destination, schema)
-    return _merge_columns(paths, destination, schema, suffix)
+        return _merge_lines(parts, destination, schema, sync=sync)
+    return _merge_columns(parts, destination, schema, suffix, sync=sync)
 
 
 def refuse_other_suffix(file: Place) -> str:
@@ -171,36 +167,47 @@ def refuse_other_suffix(file: Place) -> str:
     return suffix
 
 
-def _merge_lines(parts: Sequence[Place], destination: Place, schema: RecordSchema) -> int:
+def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync: bool) -> int:
     rows = 0
 
     def count_rows() -> Iterator[bytes]:
         nonlocal rows
-        for part in parts:
-            converted = (chunk for batch in _batches(part, schema) for chunk in encode_scores(batch, schema))
-            for chunk in _copy(part) if part.suffix.lower() == ".jsonl" else converted:
+        for part, file in parts.items():
+            for chunk in (
+                _copy(part, file) if part.suffix.lower() == ".jsonl" else _convert(part, file, schema)
+            ):
                 rows += chunk.count(b"\n")
                 yield chunk
 
-    storage.write_whole(destination, count_rows())
+    storage.write_whole(destination, count_rows(), sync=sync)
     return rows
 
 
-def _copy(part: Place) -> Iterator[bytes]:
+def _convert(part: Place, file: PartFile | None, schema: RecordSchema) -> Iterator[bytes]:
+    refuse_damaged(part, file)
+    for batch in _batches(part, schema):
+        yield from encode_scores(batch, schema)
+
+
+def _copy(part: Place, file: PartFile | None) -> Iterator[bytes]:
     chunk = b"\n"
-    for chunk in storage.chunks(part):
+    for chunk in checked_chunks(part, file):
         yield chunk
     if not chunk.endswith(b"\n"):
         raise OutputError(f"{part}: its last line is incomplete; {damage_text(part)}")
 
 
-def _merge_columns(parts: Sequence[Place], destination: Place, schema: RecordSchema, suffix: str) -> int:
+def _merge_columns(parts: Parts, destination: Place, schema: RecordSchema, suffix: str, *, sync: bool) -> int:
     from batchscore.output.records import columnar  # noqa: PLC0415 - pyarrow takes a while to load
 
     schema = _complete_schema(parts, schema)
     rows = 0
-    with storage.replace_file(destination) as sink, columnar.open_writer(sink, schema, suffix) as append:
-        for part in parts:
+    with (
+        storage.replace_file(destination, sync=sync) as sink,
+        columnar.open_writer(sink, schema, suffix) as append,
+    ):
+        for part, file in parts.items():
+            refuse_damaged(part, file)
             if part.suffix.lower() == ".parquet":
                 tables = columnar.score_tables(part, schema)
             else:
@@ -217,7 +224,7 @@ def _batches(part: Place, schema: RecordSchema) -> Iterator[list[Settled]]:
         yield batch
 
 
-def _complete_schema(parts: Sequence[Place], schema: RecordSchema) -> RecordSchema:
+def _complete_schema(parts: Iterable[Place], schema: RecordSchema) -> RecordSchema:
     """Return the schema with what a columnar file must know before its first row."""
     if schema.keep is None:
         names: dict[str, None] = {}

@@ -38,6 +38,8 @@ from batchscore.output.spec import Output, OutputSpec
 from batchscore.rows import Listen, Notice
 from batchscore.settings.slices import OutputSettings
 from batchscore.stores import storage
+from batchscore.stores.half_written import sweep_abandoned
+from batchscore.stores.links import through_link
 
 
 def open_ledger(
@@ -54,8 +56,7 @@ def open_ledger(
     """
     layout, overwrite = spec.layout, settings.overwrite
     if output.file is not None:
-        # Other runs may be writing their files beside it.
-        storage.sweep(output.file.parent, older_seconds=storage.STALE_SECONDS)
+        sweep_abandoned(through_link(output.file).parent)
         if not overwrite:
             refuse_foreign_file(spec, output.file)
     other_tasks = layouts_of_other_tasks(spec) if overwrite and output.file is not None else []
@@ -88,7 +89,7 @@ def open_ledger(
             refuse_to_lose(ledger.manifests, output.file, spec.files)
         elif output.file is not None:
             # Until the new run has finished, no file may look like its result.
-            storage.remove(output.file)
+            storage.remove(through_link(output.file))
         if overwrite:
             remove_next_versions(layout)
         effect = f"discarded {discarded:,} scores that {output.named} held"

@@ -6,21 +6,28 @@ no files beyond their parts.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, OutputError
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, PartFile, part_files_of
 from batchscore.output.parts import Part
 from batchscore.output.records.formats import Format, format_of
-from batchscore.output.records.schema import RecordSchema, schema_of
+from batchscore.output.records.schema import RecordSchema, all_damage, schema_of
 from batchscore.output.row_digests import encode_digests
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
+from batchscore.stores.local import refuse_no_file
+
+#: How a file of the right size may differ from its commit record.
+CHANGED = "was changed: its digest is not the same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +47,16 @@ class EncodedPart:
 
 @dataclass(slots=True)
 class PartFiles:
-    """The part files of one task; each folder is listed once, unless others `share` it and may change it."""
+    """The part files of one task; each folder is listed once, unless others `share` it and may change it.
+
+    `sync`: each file is on the device before the manifest names it.
+    """
 
     layout: Layout
     format: Format
     schema: RecordSchema
     shared: bool = False
+    sync: bool = False
     sizes: dict[Place, dict[str, int]] = field(default_factory=dict)
 
     def size_of(self, folder: Place, name: str) -> int | None:
@@ -105,10 +116,12 @@ class PartFiles:
         part = encoded.part
         name = self.layout.part_name(part.file, part.number)
         digests = self.layout.digests(part.file, part.number)
+        row_digests = ""
         if isinstance(digests, Path):  # only an output on a disk needs them
-            storage.write_whole(digests, encoded.digests)
+            row_digests = storage.write_whole(digests, encoded.digests, sync=self.sync).digest
         return replace(
             encoded.commit,
+            row_digests=row_digests,
             scores=self.write_file(self.layout.scores, name, encoded.scores),
             error_records=self.write_file(self.layout.errors, name, encoded.errors),
         )
@@ -120,7 +133,7 @@ class PartFiles:
         if content is None:
             storage.remove(folder / name)
             return None
-        written = storage.write_whole(folder / name, content)
+        written = storage.write_whole(folder / name, content, sync=self.sync)
         if folder in self.sizes:
             self.sizes[folder][name] = written.bytes
         return PartFile(name, written.bytes, written.digest)
@@ -131,17 +144,42 @@ def damage_of(path: Place, part: PartFile) -> str | None:
     if part.name != path.name:
         return f"is not the file that its manifest names: {part.name}"
     try:
+        if isinstance(path, Path) and path.is_symlink():
+            return "is a link, not a file"
         with explain_errors(path, "read"):
-            size = path.stat().st_size if isinstance(path, Path) else storage.size_of(path)
+            if isinstance(path, Path):
+                refuse_no_file(path)
+            size = storage.size_of(path)
         if size is None:
             return "is missing"
         if size != part.bytes:
             return f"has {size:,} bytes instead of {part.bytes:,}"
-        return None if storage.digest_file(path) == part.digest else "was changed: its digest is not the same"
+        return None if storage.digest_file(path) == part.digest else CHANGED
     except OutputError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return "is missing"
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in {errno.EISDIR, errno.ESPIPE}:
+            return "is not a file"
         raise
+
+
+def refuse_damaged(path: Place, part: PartFile | None) -> None:
+    """Raise `OutputError` if a part's file is not as its commit record says, to the byte."""
+    what = None if part is None else damage_of(path, part)
+    if what is not None:
+        raise OutputError(f"{path} {what}.{all_damage(path)}")
+
+
+def checked_chunks(path: Place, part: PartFile | None) -> Iterator[bytes]:
+    """Yield the bytes of a part's file; raises `OutputError`, also at the end, if they were changed."""
+    if part is not None and storage.size_of(path) != part.bytes:
+        refuse_damaged(path, part)
+    digest = xxhash.xxh3_128()
+    for chunk in storage.chunks(path):
+        digest.update(chunk)
+        yield chunk
+    if part is not None and f"xxh3:{digest.hexdigest()}" != part.digest:
+        raise OutputError(f"{path} {CHANGED}.{all_damage(path)}")
 
 
 def intact(layout: Layout, commit: Commit) -> bool:

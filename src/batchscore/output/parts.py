@@ -20,6 +20,7 @@ from batchscore.errors import TRANSIENT, ErrorCode, InputChanged
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
+from batchscore.output.row_digests import add_row
 from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
 #: The approximate memory of a result besides its value.
@@ -62,16 +63,13 @@ class Part:
     def expect(self, item: Prompt | Settled) -> None:
         """Note a row that was read, and the digest of its prompt."""
         self.read += 1
-        row, identity = item.row, item.id
+        row = item.row
         digest = self.prompt_digests[row] = digest_of_prompt(item)
-        if identity is None:
-            self.digest.update(b"%d:%s" % (row, digest))
-        else:
-            self.digest.update(b"%d:%s\0%s" % (row, digest, identity.encode("utf-8", "replace")))
+        kept = b""
         if item.kept:
             kept = xxhash.xxh3_128_digest(repr(item.kept).encode("utf-8", "replace"))
-            self.kept_digests[item.row] = kept
-            self.digest.update(b"\0" + kept)
+            self.kept_digests[row] = kept
+        add_row(self.digest, row, digest, item.id, kept)
 
     @property
     def inputs(self) -> str:

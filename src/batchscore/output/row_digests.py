@@ -1,7 +1,8 @@
 """What was the prompt of each row of a part, and was the row scored?
 
 Each part has a small file beside the manifest, from which a later run recognizes an input's rows in any
-position. It holds digests of 16 bytes and the rows' ids, but no answers.
+position. It holds digests of 16 bytes and the rows' ids, but no answers. The part's commit record names it by
+its digest: another file, such as an older one, would give rows the answers of other rows.
 
     file     = magic, rows n, with ids?, with kept columns?, n row numbers, n flags (1: scored),
                n x 16 bytes of prompts' digests, n x 16 of kept columns' digests, JSON of n ids, checksum
@@ -12,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +21,7 @@ import orjson
 import xxhash
 
 from batchscore.errors import OutputError
+from batchscore.output.manifest import Commit
 from batchscore.output.records.jsonl import json_bytes
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
@@ -54,6 +57,17 @@ class Digests:
         if self.ids is None:
             return self.asked
         return halves([xxhash.xxh3_128_digest(json_bytes(each)) for each in self.ids])
+
+    def inputs(self) -> str:
+        """Return the digest of the rows' prompts, as a commit record has it if these are all of its rows."""
+        digest = xxhash.xxh3_128()
+        asked = self.asked.astype("<u8").tobytes()
+        carried = b"" if self.carried is None else self.carried.astype("<u8").tobytes()
+        for at, row in enumerate(self.rows.tolist()):
+            identity = None if self.ids is None else self.ids[at]
+            kept = carried[16 * at : 16 * at + 16]
+            add_row(digest, row, asked[16 * at : 16 * at + 16], identity, b"" if kept == UNKNOWN else kept)
+        return digest.hexdigest()
 
     def asked_by_row(self) -> dict[int, bytes]:
         """Return the digest of each row's prompt, by row number."""
@@ -95,25 +109,77 @@ def encode_digests(
     return body + CHECKSUM.pack(xxhash.xxh3_64_intdigest(body))
 
 
-def read_digests(path: Place) -> Digests | None:
-    """Return the digests in a file, `None` if it is missing or damaged."""
+def add_row(digest: Any, row: int, asked: bytes, identity: str | None, carried: bytes) -> None:
+    """Add a row to the digest of a part's prompts, with the digest of its kept columns, if any."""
+    if identity is None:
+        digest.update(b"%d:%s" % (row, asked))
+    else:
+        digest.update(b"%d:%s\0%s" % (row, asked, identity.encode("utf-8", "replace")))
+    if carried:
+        digest.update(b"\0" + carried)
+
+
+def read_digests(place: Place, commit: Commit) -> Digests | None:
+    """Return the digests of a part's rows; `None` if the file is missing, damaged or not that of the part."""
     try:
-        if storage.size_of(path) is None:
-            return None
-        data = b"".join(storage.chunks(path))
+        data = b"".join(storage.chunks(place))
     except OutputError:
         return None
+    if commit.row_digests:
+        return decode_digests(data) if _digest(data) == commit.row_digests else None
+    digests = decode_digests(data)
+    return digests if digests is not None and digests.inputs() == commit.inputs else None
+
+
+def damage_of_digests(place: Place, commit: Commit) -> str | None:
+    """Return how a part's file of digests differs from its commit record; raises `OutputError`.
+
+    Earlier versions noted no digest of it. If it does not hold all rows that were read, nothing can be said,
+    and `read_digests` does not use the file.
+    """
+    if storage.size_of(place) is None:
+        return "is missing" if commit.row_digests else None
+    if commit.row_digests:
+        same = storage.digest_file(place) == commit.row_digests
+        return None if same else "was changed, or is not that of its part: its digest is not the same"
+    digests = decode_digests(b"".join(storage.chunks(place)))
+    if digests is None:
+        return "was changed or cut"
+    all_known = digests.rows.size == commit.rows and digests.asked.any(axis=1).all()
+    if all_known and digests.inputs() != commit.inputs:
+        return "is not that of its part: the manifest has other inputs"
+    return None
+
+
+def decode_digests(data: bytes) -> Digests | None:
+    """Return the digests in a file's content, `None` if it is damaged."""
     if len(data) < HEADER.size + CHECKSUM.size:
         return None
     body, (checksum,) = data[: -CHECKSUM.size], CHECKSUM.unpack(data[-CHECKSUM.size :])
     magic, n, with_ids, with_carried = HEADER.unpack_from(body)
     if magic != MAGIC or xxhash.xxh3_64_intdigest(body) != checksum:
         return None
-    rows = np.frombuffer(body, np.dtype("<i8"), n, HEADER.size).astype(np.int64)
-    scored = np.frombuffer(body, np.bool_, n, HEADER.size + 8 * n)
-    at = HEADER.size + 9 * n
-    asked = halves([body[at : at + 16 * n]])
-    at += 16 * n
-    carried = halves([body[at : at + 16 * n]]) if with_carried else None
-    at += 16 * n * with_carried
-    return Digests(rows, scored, asked, carried, orjson.loads(body[at:]) if with_ids else None)
+    ends = list(accumulate((8 * n, n, 16 * n, 16 * n * with_carried), initial=HEADER.size))
+    if len(body) < ends[-1] or (len(body) > ends[-1] and not with_ids):
+        return None
+    rows, scored, asked, carried = (body[start:end] for start, end in pairwise(ends))
+    try:
+        ids = orjson.loads(body[ends[-1] :]) if with_ids else None
+    except ValueError:
+        return None
+    if ids is not None and not (
+        isinstance(ids, list) and len(ids) == n and all(isinstance(each, str | None) for each in ids)
+    ):
+        return None
+    return Digests(
+        rows=np.frombuffer(rows, np.dtype("<i8")).astype(np.int64),
+        scored=np.frombuffer(scored, np.uint8) != 0,
+        asked=halves([asked]),
+        carried=halves([carried]) if with_carried else None,
+        ids=ids,
+    )
+
+
+def _digest(data: bytes) -> str:
+    """Return a digest in the form of those in manifests."""
+    return f"xxh3:{xxhash.xxh3_128_hexdigest(data)}"

@@ -15,7 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from batchscore.errors import TRANSIENT, OutputError, OutputOverwritten, setting_name
-from batchscore.output.conflicts import refuse_foreign_files, refuse_other_settings, sweep
+from batchscore.output.conflicts import (
+    refuse_foreign_files,
+    refuse_other_length,
+    refuse_other_settings,
+    sweep,
+)
 from batchscore.output.journal_place import open_shared_journals
 from batchscore.output.layout import journal_name, stem_of
 from batchscore.output.ledger import (
@@ -31,7 +36,7 @@ from batchscore.output.ledger import (
 from batchscore.output.manifest import Commit, Cost, Manifest, copy_of, read_manifest, share
 from batchscore.output.part_files import EncodedPart, intact
 from batchscore.output.parts import FileInParts, Part
-from batchscore.output.row_digests import read_digests
+from batchscore.output.row_digests import damage_of_digests, read_digests
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import is_uri, place_of
@@ -68,6 +73,7 @@ class SharedLedger(Ledger):
             if present is not None:
                 self.manifests[file] = read_manifest(layout.manifest(file), restore=True)
                 self.checked |= {commit for commit in present.parts.values() if intact(layout, commit)}
+        refuse_other_length(layout, self.manifests.values())
         self.journals = open_shared_journals(
             layout, self.spec.scratch, self.spec.identity, map(stem_of, self.spec.files)
         )
@@ -127,10 +133,18 @@ class SharedLedger(Ledger):
     def encode(self, part: Part) -> EncodedPart | None:
         """Return the content of a part's files, with the digests of rows that another worker has read."""
         if part.settled.keys() - part.prompt_digests.keys():
-            digests = read_digests(self.spec.layout.digests(part.file, part.number))
-            if digests is not None:
-                part.prompt_digests = digests.asked_by_row() | part.prompt_digests
+            present = self.on_disk(part.file)
+            for manifest in (present, self.manifests[part.file]):
+                known = None if manifest is None else manifest.parts.get(part.number)
+                part.prompt_digests = self.asked(part.file, known) | part.prompt_digests
         return encode_part(self, part)
+
+    def asked(self, file: str, commit: Commit | None) -> dict[int, bytes]:
+        """Return the digests of the prompts of a published part by row; none if their file is of another."""
+        if commit is None:
+            return {}
+        digests = read_digests(self.spec.layout.digests(file, commit.part), commit)
+        return {} if digests is None else digests.asked_by_row()
 
     def publish(self, encoded: EncodedPart | None) -> None:
         """Write a part's files, with what others have published of it, and its commit record."""
@@ -142,7 +156,7 @@ class SharedLedger(Ledger):
         known, wider = self.begun[part.file].get(part.number), None
         if present and theirs and theirs != known and intact(self.spec.layout, theirs):
             mine.dimensions = mine.dimensions or present.dimensions
-            self.refuse_other_rows(part)
+            self.refuse_other_rows(part, theirs)
             if not merge_published(part, theirs, self.load(theirs)):
                 cost = part.cost
                 mine.parts[part.number] = replace(
@@ -162,10 +176,9 @@ class SharedLedger(Ledger):
         if wider is not None:
             mine.parts[part.number] = replace(mine.parts[part.number], inputs=wider.inputs)
 
-    def refuse_other_rows(self, part: Part) -> None:
+    def refuse_other_rows(self, part: Part, commit: Commit) -> None:
         """Raise `OutputError` if another worker has published this part with other prompts."""
-        digests = read_digests(self.spec.layout.digests(part.file, part.number))
-        theirs = {} if digests is None else digests.asked_by_row()
+        theirs = self.asked(part.file, commit)
         if any(theirs.get(row, digest) != digest for row, digest in part.prompt_digests.items()):
             raise error_of_other_rows(part.file)
 
@@ -176,7 +189,9 @@ class SharedLedger(Ledger):
             for number, commit in present.parts.items():
                 if number not in self.own.get(file, ()):
                     mine.parts[number] = commit
-            if present.state == "complete" and mine.state == "partial" and has_all_records(mine):
+            # A part that this worker repairs is not in its manifest meanwhile.
+            whole = present.parts.keys() <= mine.parts.keys() and has_all_records(mine)
+            if present.state == "complete" and mine.state == "partial" and whole:
                 mine.state, mine.input = "complete", present.input
             mine.dimensions = mine.dimensions or present.dimensions
         save_manifest(self, file, keep_journals=True)
@@ -209,7 +224,12 @@ class SharedLedger(Ledger):
         """Return the parts that are not as the present manifest says, or that it lacks."""
         mine, present = self.manifests[file], self.on_disk(file)
         listed = {} if present is None else present.parts
-        torn = [number for number, commit in listed.items() if not intact(self.spec.layout, commit)]
+        layout = self.spec.layout
+        torn = [
+            number
+            for number, commit in listed.items()
+            if not intact(layout, commit) or damage_of_digests(layout.digests(file, number), commit)
+        ]
         return torn + [number for number in mine.parts if number not in listed]
 
     def repair_part(self, file: str, number: int, *, give_up: bool) -> None:
@@ -226,8 +246,14 @@ class SharedLedger(Ledger):
             part.settle(entry.settled)
         adds = [merge_published(part, commit, self.load(commit)) for commit in commits]
         if theirs is not None and intact(self.spec.layout, theirs) and not adds[-1]:
-            mine.parts[number] = theirs
             self.own[file].discard(number)
+            digests = self.spec.layout.digests(file, number)
+            if damage_of_digests(digests, theirs):
+                # It is of neither, or lost, so no run can use it.
+                storage.remove(digests)
+                theirs = replace(theirs, row_digests="")
+                self.own[file].add(number)
+            mine.parts[number] = theirs
             return
         if part.settled:
             part.cost = widest.cost_of(widest.ok)
@@ -236,7 +262,7 @@ class SharedLedger(Ledger):
             mine.parts[number] = replace(mine.parts[number], inputs=widest.inputs)
         elif give_up:
             lost = replace(widest, ok=0, errors=0, transient=0, empty=0, tokens_kept=0)
-            mine.parts[number] = replace(lost, scores=None, error_records=None)
+            mine.parts[number] = replace(lost, scores=None, error_records=None, row_digests="")
             self.own[file].add(number)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,25 @@ import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import Layout
+from batchscore.output.links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, Format, format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import parse_spec
+from batchscore.read.formats import COMPRESSIONS, FORMATS
 from batchscore.settings.secrets import without_secrets
 from batchscore.settings.slices import OutputSettings, RecordSettings
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
+
+OR_A_FOLDER = f"Give the name of a folder, or of one file ending in {SUFFIXES_TEXT}."
+
+#: How names of files end that no run writes.
+COMPRESSED = (*COMPRESSIONS, ".bz2", ".xz", ".zip", ".lz4", ".snappy", ".br")
+OTHER_FILES = (
+    *(".xlsx", ".xls", ".ods", ".pq", ".parq", ".orc", ".avro", ".arrows", ".npy", ".npz", ".pkl", ".pickle"),
+    *(".db", ".sqlite", ".sqlite3", ".duckdb", ".h5", ".hdf5", ".html", ".xml", ".yaml", ".yml", ".toml"),
+    *(".md", ".tab", ".psv", ".dat", ".log", ".jsonlines", ".jl", ".pdf", ".tar", ".tgz", ".7z", ".gzip"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +47,47 @@ class Output:
 
 
 def output_of(settings: OutputSettings) -> Output:
-    """Return where the scores go; raises `OutputError` if a file has the name of the output folder."""
+    """Return where the scores go.
+
+    Raises `UsageError` for the name of a file of another kind, and `OutputError` if the folder is a file, or
+    holds planted links.
+    """
+    what = f"{setting_name('output')} {settings.output}"
+    if settings.output == "-":
+        raise UsageError(f"{what}: scores are not written to standard output. {OR_A_FOLDER}")
     path = place_of(settings.output)
     folder = storage.is_folder(path)
-    if path.suffix.lower() in FILE_SUFFIXES and not folder:
-        return Output(path.with_name(path.name + ".batchscore"), path)
+    names_folder = settings.output.endswith(("/", os.sep))
+    if path.suffix.lower() in FILE_SUFFIXES and not folder and not names_folder:
+        output = Output(path.with_name(path.name + ".batchscore"), path)
+        refuse_links(output.folder)
+        return output
     if not folder and storage.exists(path):
         raise OutputError(f"{path} is a file. Give a folder, or a new file ending in {SUFFIXES_TEXT}.")
+    if not folder and is_name_of_file(path.name):
+        why = "scores are not written in this format"
+        if names_folder:
+            why = "the slash means a folder, but the name is that of a file"
+        raise UsageError(f"{what}: {why}. {OR_A_FOLDER}")
+    refuse_links(path)
     return Output(path)
+
+
+def is_name_of_file(name: str) -> bool:
+    """Whether a name ends as files of data do, also compressed ones; other dots may be in a folder's name."""
+    name = name.lower()
+    for compression in COMPRESSED:
+        name = name.removesuffix(compression)
+    ends = (*FORMATS, *FILE_SUFFIXES, *OTHER_FILES)
+    return name.endswith(ends)
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
     """One task's scores in one output folder.
 
-    `fingerprint` holds what determines a record. `shared`: several workers write at the same time. `files`
+    `fingerprint` holds what determines a record. `shared`: several workers write at the same time. `sync`:
+    what is published is on the device before anything that it replaces is removed. `files`
     are the places of the input files by their names in records, in input order; with `base_dir` these names
     alone tell two files apart. `inputs_change`: a file that was scored may have new or changed rows.
     `limited`: the run scores some rows only.
@@ -62,6 +101,7 @@ class OutputSpec:
     retry_errors: bool = False
     scratch: Path | None = None
     shared: bool = False
+    sync: bool = False
     inputs_change: bool = False
     limited: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
@@ -100,6 +140,7 @@ def output_spec(
         retry_errors=settings.retry_errors,
         scratch=None if settings.scratch_dir is None else Path(settings.scratch_dir),
         shared=settings.shared_output,
+        sync=settings.sync,
         inputs_change=settings.incremental,
         limited=settings.limit is not None,
         files=files,
@@ -118,22 +159,29 @@ def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
     """Return what determines a record: runs with different fingerprints cannot share an output."""
     messages = parse_spec(settings).messages
     text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
-    return text_field | {
-        "model": settings.model,
-        "deployment": settings.deployment,
-        # A secret does not determine records, and may change.
-        "params": without_secrets(settings.api_params),
-        "on_long_input": settings.on_long_input,
-        "column": settings.column,
-        "prompt": settings.prompt,
-        "system": settings.system,
-        "messages": list(messages) if messages is not None else None,
-        "txt": settings.txt,
-        "id": settings.id,
-        "keep": list(settings.keep),
-        "usage": settings.usage,
-        "raw": settings.raw,
-        "format": part_format(settings.format, output),
-        "rows_per_part": settings.rows_per_part,
-        "simulated": settings.simulate,
-    }
+    # Settings that outputs of earlier versions do not know are there only if they change what is sent.
+    drop = {"drop_last_assistant": True} if settings.drop_last_assistant else {}
+    return (
+        text_field
+        | drop
+        | dict(settings.reading)
+        | {
+            "model": settings.model,
+            "deployment": settings.deployment,
+            # A secret does not determine records, and may change.
+            "params": without_secrets(settings.api_params),
+            "on_long_input": settings.on_long_input,
+            "column": settings.column,
+            "prompt": settings.prompt,
+            "system": settings.system,
+            "messages": list(messages) if messages is not None else None,
+            "txt": settings.txt,
+            "id": settings.id,
+            "keep": list(settings.keep),
+            "usage": settings.usage,
+            "raw": settings.raw,
+            "format": part_format(settings.format, output),
+            "rows_per_part": settings.rows_per_part,
+            "simulated": settings.simulate,
+        }
+    )

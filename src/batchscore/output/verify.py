@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from batchscore.errors import ExitCode, InputError, name_settings
 from batchscore.output.find import (
-    Incomplete,
     folder_of_locks,
-    incomplete_files,
+    one_file_of,
     output_folder,
     task_of,
     tasks_in,
 )
-from batchscore.output.layout import Layout, verify_command
+from batchscore.output.layout import DIGESTS, Layout, verify_command
 from batchscore.output.locks.lock import hold_lock, refuse_locked
-from batchscore.output.manifest import copy_of, list_files, manifest_paths, named_files
+from batchscore.output.manifest import Manifest, copy_of, list_files, manifest_paths, named_files
+from batchscore.output.missing import DAMAGED, Incomplete, RecordedFiles, recorded_files
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -139,7 +139,11 @@ def verify_output(
     """
     folder = output_folder(named)
     task = task_of(folder, named, task)
-    if not storage.is_folder(folder / "manifest" / task):
+    records = any(storage.is_folder(place / task) for place in (folder, folder / "errors"))
+    if not storage.is_folder(folder / "manifest" / task) and (
+        # A run that was killed early leaves no more than its own record.
+        records or not recorded_files(folder, task).files
+    ):
         raise InputError(f"{named} has no manifests of {task}, so its scores cannot be verified.")
     what = f"{named} ({task})"
     locks = folder_of_locks(folder)
@@ -157,13 +161,15 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     layout = Layout(folder, task, "")
     named: set[Place] = set()
     sound: set[Place] = set()
-    incomplete = incomplete_files(folder, task)
+    incomplete: dict[str, Incomplete] = {}
+    recorded = recorded_files(folder, task, read_all=True)
+    _check_records(recorded, result)
     fingerprints: dict[str, str] = {}
     for path in manifest_paths(layout):
-        checked = check_manifest(path, folder, task)
+        checked = _compare_counts(path, check_manifest(path, folder, task), recorded)
         result.problems += checked.problems
-        named |= named_files(layout, checked.stated) if checked.stated is not None else set()
-        _add_file(checked, result, incomplete)
+        named |= files_of(layout, checked.stated) if checked.stated is not None else set()
+        _add_file(checked, result, recorded, incomplete)
         if checked.sound is None:
             result.unknown += 1
             if result.repaired:
@@ -171,14 +177,19 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
                 result.remove(copy_of(path))
             continue
         fingerprints.setdefault(str(checked.sound.fingerprint), str(path))
-        sound |= named_files(layout, checked.sound)
+        damaged = {problem.place for problem in checked.problems}
+        sound |= {place for place in files_of(layout, checked.sound) if str(place) not in damaged}
         if result.repaired and checked.problems:
             # Before its parts are removed: if this is interrupted, the leftovers are found again.
             storage.write_whole(path, checked.sound.to_json())
     if len(fingerprints) > 1:
         first, second, *_ = fingerprints.values()
         result.unrepaired.append(OutputProblem(second, f"was written with other settings than {first}"))
-    for path in (*list_files(layout.scores), *list_files(layout.errors)):
+    for path in (
+        *list_files(layout.scores),
+        *list_files(layout.errors),
+        *list_files(layout.manifests, DIGESTS),
+    ):
         if not path.name.startswith("part-") or storage.is_folder(path):
             result.unrepaired.append(
                 OutputProblem(str(path), "is not batchscore's; move it to another folder")
@@ -189,27 +200,54 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
         if result.repaired and path not in sound:
             result.remove(path)
     result.problems += result.unrepaired
+    incomplete |= recorded.without_manifest({totals.file for totals in result.files})
+    file = one_file_of(folder)
+    gone = file is not None and result.total("ok") > 0 and not storage.exists(file)
+    if file is not None and not incomplete and (gone or recorded.without_file):
+        incomplete[str(file)] = Incomplete("not written from the parts yet")
     result.missing += [f"{file}: {incomplete[file]}" for file in sorted(incomplete)]
     result.unreadable = sum(each.unreadable for each in incomplete.values())
     return result
 
 
-def _add_file(checked: CheckedManifest, result: Verification, incomplete: dict[str, Incomplete]) -> None:
+def files_of(layout: Layout, manifest: Manifest) -> set[Place]:
+    """Return the files of all parts that a manifest names, and those of their rows' digests."""
+    digests = {layout.digests(manifest.file, number) for number in manifest.parts}
+    return named_files(layout, manifest) | digests
+
+
+def _check_records(recorded: RecordedFiles, result: Verification) -> None:
+    """Add the damaged records of runs; a repair removes those of which later records say all."""
+    for place, harmless in recorded.damaged.items():
+        if not harmless:
+            result.unrepaired.append(OutputProblem(str(place), f"{DAMAGED}; run the same command again"))
+            continue
+        result.problems.append(OutputProblem(str(place), "is not a run record; it was changed or cut"))
+        if result.repaired:
+            result.remove(place)
+
+
+def _compare_counts(path: Place, checked: CheckedManifest, recorded: RecordedFiles) -> CheckedManifest:
+    """Compare a manifest without problems with the record of the last run."""
+    what = None if checked.problems or checked.stated is None else recorded.lost_rows(checked.stated)
+    if what is None or checked.sound is None:
+        return checked
+    problem = OutputProblem(str(path), what, checked.sound.file)
+    return replace(checked, sound=replace(checked.sound, state="partial"), problems=[problem])
+
+
+def _add_file(
+    checked: CheckedManifest, result: Verification, recorded: RecordedFiles, incomplete: dict[str, Incomplete]
+) -> None:
     """Add a file's totals to the result, and the file to `incomplete` if it is."""
     manifest, stated = checked.sound, checked.stated
     if manifest is None or stated is None:
         return
-    totals = FileTotals(**manifest.totals())
-    result.files.append(totals)
+    result.files.append(FileTotals(**manifest.totals()))
     result.lost += stated.ok + stated.errors - manifest.ok - manifest.errors
-    incomplete.pop(manifest.file, None)
-    if checked.problems:
-        return
-    if totals.not_reached:
-        incomplete[manifest.file] = Incomplete(f"{_row_count(totals.not_reached)} read, but without a record")
-    elif manifest.state != "complete":
-        unreadable = manifest.state == "unreadable"
-        incomplete[manifest.file] = Incomplete(manifest.problem or "not read to its end", unreadable)
+    missing = None if checked.problems else recorded.missing(manifest)
+    if missing is not None:
+        incomplete[manifest.file] = missing
 
 
 def _first_lines(lines: list[str]) -> list[str]:

@@ -6,18 +6,15 @@ the manifest that would be correct without the damaged records.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from heapq import merge
-from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 
-from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, OutputError, message_of
+from batchscore.errors import TRANSIENT, BatchscoreError, ErrorCode, message_of
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
-    NOT_A_MANIFEST,
     Commit,
     Manifest,
     copy_of,
@@ -25,14 +22,12 @@ from batchscore.output.manifest import (
     part_files_of,
     read_fields,
 )
+from batchscore.output.manifest_check import contradictions, numbers_every_row
 from batchscore.output.part_files import damage_of, read_part
-from batchscore.output.records.schema import DAMAGED
+from batchscore.output.records.schema import DAMAGED, schema_of
+from batchscore.output.row_digests import damage_of_digests
 from batchscore.rows import RowError
-from batchscore.stores import storage
 from batchscore.stores.address import Place
-
-#: The states that a manifest may be in.
-STATES = ("complete", "partial", "unreadable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ class CheckedManifest:
     """A manifest after it was compared with its records.
 
     `stated` is the manifest as written, `None` if it cannot be read; `sound` the one of the sound records,
-    the same object if there is no damage.
+    an equal one if there is no damage.
     """
 
     stated: Manifest | None
@@ -61,101 +56,58 @@ def check_manifest(path: Place, root: Place, task: str) -> CheckedManifest:
     """Compare a manifest with its records; raises `OutputError` if anything cannot be read for now."""
     problems: list[OutputProblem] = []
     try:
-        stated, totals = _read_stated(path, path, root, task)
-    except NOT_A_MANIFEST as error:
+        fields = read_fields(path, path)
+    except ValueError as error:
         copy = copy_of(path)
         try:
-            if not storage.exists(copy):
-                raise
-            stated, totals = _read_stated(copy, path, root, task)
-            problems.append(
-                OutputProblem(str(path), f"was cut ({error}); its copy {copy} is complete", stated.file)
-            )
-        except NOT_A_MANIFEST:
+            fields = read_fields(copy, path)
+        except ValueError:
             what = f"is not a manifest of batchscore; it was changed or cut ({error})"
             return CheckedManifest(None, None, [OutputProblem(str(path), what)])
+        what = f"was cut ({error}); its copy {copy} is complete"
+        problems.append(OutputProblem(str(path), what, fields["file"]))
+    stated = manifest_from_json(fields)
     layout = Layout(root, task, f".{stated.fingerprint['format']}")
+    length = _length_of_vectors(layout, stated)
+    if length not in {None, stated.dimensions}:
+        what = f"states vectors of {stated.dimensions} numbers, but its records have {length}"
+        problems.append(OutputProblem(str(path), what, stated.file))
+    right = replace(stated, dimensions=length or stated.dimensions)
     parts: dict[int, Commit] = {}
     for number in sorted(stated.parts):
-        found, commit = _check_commit(layout, stated, stated.parts[number])
+        found, commit = _check_commit(layout, right, stated.parts[number])
         problems += found
         if commit is not None:
             parts[number] = commit
-    contradictions = list(_contradictions(stated, totals))
-    problems += [OutputProblem(str(path), what, stated.file) for what in contradictions]
-    sound = stated
-    if contradictions or parts != stated.parts:
-        sound = replace(stated, state="partial", problem="", parts=parts)
+    faults = list(contradictions(fields))
+    problems += [OutputProblem(str(path), what, stated.file) for what in faults]
+    sound = replace(right, parts=parts)
+    if faults or any(
+        _records(parts.get(number)) != _records(stated.parts[number]) for number in stated.parts
+    ):
+        sound = replace(sound, state="partial", problem="")
+    if sound.costs["tokens_kept"] > sound.costs["tokens_billed"]:
+        for number, commit in parts.items():
+            parts[number] = replace(commit, tokens_kept=min(commit.tokens_kept, commit.tokens_billed))
+    if not sound.ok:
+        sound.dimensions = None
     return CheckedManifest(stated, sound, problems)
 
 
-def _read_stated(place: Place, path: Place, root: Place, task: str) -> tuple[Manifest, dict[str, Any]]:
-    """Return the manifest of `path` that is stored at `place`, and its JSON.
-
-    Raises `ValueError` and similar errors if it is not a manifest, `OutputError` if another version wrote it.
-    """
-    try:
-        totals = read_fields(place)
-    except OutputError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
-            raise
-        raise ValueError("it is missing") from None
-    stated = manifest_from_json(totals)
-    refuse_odd(stated, path, root, task)
-    return stated, totals
+def _records(commit: Commit | None) -> Commit | None:
+    """Return a commit record without what it says about other files than records."""
+    return None if commit is None else replace(commit, row_digests="")
 
 
-def refuse_odd(stated: Any, path: Place, root: Place, task: str) -> None:
-    """Raise `ValueError` if a manifest has values that no run writes."""
-    commits = stated.parts.values()
-    names = [each.name for each in fields(Commit) if each.type == "int"]
-    figures = [getattr(commit, name) for commit in commits for name in names]
-    files = [part for commit in commits for part in (commit.scores, commit.error_records) if part is not None]
-    valid = (
-        isinstance(stated.file, str)
-        and stated.task == task
-        and stated.state in STATES
-        and (stated.dimensions is None or type(stated.dimensions) is int)
-        and isinstance(stated.fingerprint, dict)
-        and stated.fingerprint.get("format") in {"jsonl", "parquet"}
-        and type(stated.fingerprint.get("rows_per_part")) is int
-        and all(type(figure) is int and figure >= 0 for figure in figures)
-        and all(isinstance(each.name, str) and type(each.bytes) is int for each in files)
-    )
-    if not valid:
-        raise ValueError("a field is missing or has a wrong type")
-    if Layout(root, task, "").manifest(stated.file) != path:
-        raise ValueError(f"it describes {stated.file} and should have another name")
-
-
-def _contradictions(stated: Manifest, totals: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the faults of a manifest that are not in a single part."""
-    not_reached = stated.rows - stated.ok - stated.errors
-    sums = stated.totals() | {"not_reached": not_reached}
-    if len(totals["parts"]) != len(stated.parts) or any(
-        totals.get(name, total) != total for name, total in sums.items()
-    ):
-        yield "its totals are not the sums of its parts"
-    elif stated.costs["tokens_kept"] > stated.costs["tokens_billed"]:
-        yield "it states more kept tokens than billed ones"
-    if stated.state != "complete":
-        return
-    numbers, last = sorted(stated.parts), max(stated.parts, default=-1)
-    numbered = _numbers_every_row(stated)
-    missing = sorted({*range(last + 1)} - {*numbers}) if numbered else []
-    if missing:
-        yield f"it states that its file is complete, but names no part {missing[0]}"
-    for number in numbers:
-        commit = stated.parts[number]
-        full = number == last or not numbered or commit.rows == stated.fingerprint["rows_per_part"]
-        if not commit.whole or commit.ok + commit.errors != commit.rows or not full:
-            yield f"it states that its file is complete, but rows of part {number} have no record"
-
-
-def _numbers_every_row(stated: Manifest) -> bool:
-    """Whether every number is a row: in a txt file blank lines have numbers, too, but are not rows."""
-    suffixes = [suffix.lower() for suffix in PurePosixPath(stated.file).suffixes[-2:]]
-    return ".txt" not in suffixes
+def _length_of_vectors(layout: Layout, stated: Manifest) -> int | None:
+    """Return the length of the vectors in the first sound part; `None` if there is none."""
+    for number in sorted(stated.parts):
+        scores = stated.parts[number].scores
+        path = layout.scores / layout.part_name(stated.file, number)
+        with suppress(BatchscoreError):
+            if scores is not None and damage_of(path, scores) is None:
+                return schema_of(path, layout.task).dimensions
+    return None
 
 
 def _check_commit(
@@ -185,6 +137,11 @@ def _check_commit(
         # A file may be changed in ways that its reader never expects.
         what = f"cannot be read: {error}"
     if what is None:
+        digests = layout.digests(stated.file, commit.part)
+        of_digests = damage_of_digests(digests, commit)
+        if of_digests is not None:
+            problems.append(OutputProblem(str(digests), of_digests, stated.file))
+            sound = replace(sound, row_digests="")
         return problems, sound
     folder = layout.scores if sound.scores is not None else layout.errors
     return [*problems, OutputProblem(str(folder / name), what, stated.file)], None
@@ -196,7 +153,7 @@ def _compare_records(layout: Layout, stated: Manifest, commit: Commit) -> str | 
     first = commit.part * most
     last = first - 1
     scores = errors = transient = empty = 0
-    gapless = _numbers_every_row(stated) and commit.ok + commit.errors == commit.rows
+    gapless = numbers_every_row(stated.file) and commit.ok + commit.errors == commit.rows
     for settled in merge(*read_part(layout, commit), key=lambda settled: settled.row):
         if settled.file != stated.file:
             return f"holds a record of {settled.file}"

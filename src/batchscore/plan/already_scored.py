@@ -13,6 +13,7 @@ from batchscore.output.conflicts import (
     error_of_change,
     refuse_foreign_file,
     refuse_foreign_files,
+    refuse_other_length,
     refuse_other_settings,
     refuse_to_lose,
 )
@@ -68,6 +69,7 @@ def find_already_scored(settings: Settings, survey: Survey, output: Output | Non
     if ok:
         for found in manifests.values():
             refuse_other_settings(spec, found)
+    refuse_other_length(spec.layout, manifests.values())
     same = {name: found for name, found in manifests.items() if found.fingerprint == spec.fingerprint}
     if output.file is not None and not settings.incremental:
         refuse_to_lose(same, output.file, [ready.file.name for ready in survey.ready])

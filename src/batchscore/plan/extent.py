@@ -132,12 +132,16 @@ def cut_file(file: InputFile, share: float) -> InputFile:
     wanted = file.size if share >= 1 else max(1, int(file.size * share))
     stretches: tuple[tuple[int, int], ...] = ((0, wanted),)
     at_lines = share < 1 and file.compression is None and layout != "document"
+    if file.encoding is not None and file.encoding.startswith(("utf-16", "utf-32")):
+        at_lines = False  # a line end has several bytes
     if at_lines and layout == "lines" and isinstance(file.path, Path):
         third = max(1, wanted // 3)
         middle = (file.size - third) // 2
         if third < middle:
             stretches = ((0, third), (middle, middle + third), (file.size - third, file.size))
-    same = {name: getattr(file, name) for name in ("path", "name", "suffix", "compression", "size")}
+    same = {
+        name: getattr(file, name) for name in ("path", "name", "suffix", "compression", "size", "encoding")
+    }
     return CutFile(**same, stretches=stretches, at_lines=at_lines)
 
 

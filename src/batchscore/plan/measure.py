@@ -159,7 +159,7 @@ class Measurement:
             if columnar and (in_part or self.ends < inf):
                 figures.rows_in_footer = rows_in_footer(file)
                 most = inf if figures.rows_in_footer is None else ceil(figures.rows_in_footer * share)
-            with open_rows(file, self.survey.options) as table:
+            with open_rows(file, self.survey.options, ready.builder.columns) as table:
                 rows: Iterable[Row | UnreadableRow] = table.rows
                 if in_part and not columnar:
                     rows = without_last(rows)  # it may have been cut

@@ -8,27 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchscore.errors import InputError, UnreadableFile, UsageError, setting_name
 from batchscore.output.records.schema import RecordSchema
-from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec, shorten_names
-from batchscore.read.files import SkippedFile, find_files
+from batchscore.prompts.columns import path_of, resolve, shorten_names
+from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
+from batchscore.read.encoding import with_encoding
+from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS
 from batchscore.read.input_file import InputFile
-from batchscore.read.open import ReadOptions, open_table
+from batchscore.read.missing import SkippedFile
+from batchscore.read.open import open_table
+from batchscore.read.options import ReadOptions
 from batchscore.rows import Table
+from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import PromptSettings, cut
 from batchscore.stores.address import Place
 
+#: `--keep '*'` with these columns and ids: the column is in the record's `id`.
+OWN_ID = (("id", "id"), ("id", None))
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyFile:
-    """A file that can be scored, and what makes prompts of its rows."""
+    """A file that can be scored, and what makes prompts of its rows; `notes` say how it is read."""
 
     file: InputFile
     builder: PromptBuilder
+    notes: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """How the file is read, and which column was taken by itself, for people."""
+        choice = self.builder.choice
+        taken = f"column {choice.column!r}: {choice.why}" if choice is not None and choice.why else ""
+        return tuple(filter(None, (*self.notes, taken)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +56,24 @@ class Survey:
     skipped: tuple[SkippedFile, ...]
     options: ReadOptions
     schema: RecordSchema
+    followed: tuple[FollowedLink, ...] = ()
 
     @property
     def places(self) -> dict[str, str]:
         """The paths of the files that can be scored, by their names in records, in input order."""
         return {ready.file.name: str(ready.file.path) for ready in self.ready}
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """What is said of the reading of files, and of which, in input order."""
+        files: dict[str, list[str]] = {}
+        for ready in self.ready:
+            for text in ready.said:
+                files.setdefault(text, []).append(ready.file.name)
+        return [
+            (text, names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more")
+            for text, names in files.items()
+        ]
 
 
 def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -> Survey:
@@ -53,18 +82,23 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     Raises `InputError` if nothing can be scored, `UsageError` if a template or `--keep` cannot be used.
     """
     spec = parse_spec(cut(PromptSettings, settings))
-    options = ReadOptions(settings.txt, settings.max_row_bytes)
-    found = find_files(inputs, output=output, root=settings.base_dir)
+    options = read_options(settings)
+    reserved = [name.lower() for name in RecordSchema(settings.task).own_names]
+    found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
     ready: list[ReadyFile] = []
-    problems: list[SkippedFile] = []
+    problems: list[SkippedFile] = [*found.problems]
     unfit: list[SkippedFile] = []
     headed = 0
     columns: dict[str, None] = {}
-    for file in found.files:
+    for listed in found.files:
+        file = listed
         try:
+            if FORMATS[file.suffix].layout != "footer":
+                file = with_encoding(file, options)
             with open_rows(file, options) as table:
-                ready.append(ReadyFile(file, builder_for(table, spec)))
+                ready.append(ReadyFile(file, builder_for(table, spec, reserved), table.notes))
                 columns.update(dict.fromkeys(table.columns))
+                columns.update({name: None for name in spec.keep if path_of(table, name) is not None})
                 headed += bool(table.columns) and not table.headerless
         except UnreadableFile as error:
             problems.append(SkippedFile(error.name, error.reason))
@@ -74,8 +108,36 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     # Bare texts fit any column name, so they do not show that the name is right.
     if not ready or (unfit and not headed):
         raise no_usable_file(unfit or problems, bare=len(ready))
+    for name in (set(spec.keep) - {"*"}).difference(columns):
+        if columns and any(has_late_column(each.file, options, name) for each in ready):
+            columns[name] = None
     schema = schema_for(settings, tuple(columns), ready)
-    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema)
+    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema, found.followed)
+
+
+def read_options(settings: Settings) -> ReadOptions:
+    """Return how these settings read files."""
+    return ReadOptions(
+        txt=settings.txt,
+        max_row_bytes=settings.max_row_bytes,
+        encoding=settings.encoding,
+        delimiter=DELIMITERS.get(settings.delimiter, settings.delimiter),
+        quote=settings.quote,
+        escape=settings.escape,
+        no_header=settings.no_header,
+        skip_lines=settings.skip_lines,
+        records=settings.records,
+    )
+
+
+def has_late_column(file: InputFile, options: ReadOptions, name: str) -> bool:
+    """Whether rows after the first ones have a column of this name."""
+    try:
+        with open_rows(file, options) as table:
+            resolve(table, [(name, "keep")], table.rows)
+            return True
+    except (InputError, UnreadableFile):
+        return False
 
 
 def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
@@ -89,9 +151,14 @@ def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
 
 
 @contextmanager
-def open_rows(file: InputFile, options: ReadOptions) -> Iterator[Table]:
-    """Open a file's table, and close it even if its rows were not all read."""
-    table = open_table(file, options)
+def open_rows(
+    file: InputFile, options: ReadOptions, columns: frozenset[str] | None = None
+) -> Iterator[Table]:
+    """Open a file's table, and close it even if its rows were not all read.
+
+    Its rows have at least these `columns`, by default all.
+    """
+    table = open_table(file, replace(options, columns=columns))
     try:
         yield table
     finally:
@@ -105,11 +172,14 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
     keep: tuple[str, ...] | None = settings.keep
     if settings.keep == ("*",):
         keep = columns_to_keep(settings, columns, ready)
+        refuse_collisions(columns, settings)
     elif "*" in settings.keep:
         raise UsageError(f"{setting_name('keep')} '*' keeps every column; name no others with it.")
+    else:
+        refuse_collisions(settings.keep, settings)
     schema = RecordSchema(
         task=settings.task,
-        with_id=settings.id is not None,
+        with_id=settings.id is not None or any(each.builder.id is not None for each in ready),
         keep=keep,
         many=settings.answers_per_row > 1,
         with_truncated=settings.on_long_input == "truncate",
@@ -125,14 +195,30 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
     return schema
 
 
+def refuse_collisions(names: Sequence[str], settings: Settings) -> None:
+    """Raise `UsageError` for a kept column that DuckDB and Spark take for another: they ignore case."""
+    own = [name for name in RecordSchema(settings.task).own_names if name != "id" or settings.id is not None]
+    known = {name.lower(): name for name in own}
+    for name in names:
+        other = known.setdefault(name.lower(), name)
+        if other != name:
+            whose = "the records' own field" if other in own else "the column"
+            raise UsageError(
+                f"{setting_name('keep')}: the column {name!r} differs from {whose} {other!r} only in case, "
+                "and other programs take them for one. Rename the column, or name other columns to keep."
+            )
+
+
 def columns_to_keep(
     settings: Settings, columns: Sequence[str], ready: Sequence[ReadyFile]
 ) -> tuple[str, ...] | None:
-    """Return the columns of `--keep '*'`; `None` if each row keeps its own."""
+    """Return the columns of `--keep '*'`; `None` if each row keeps its own. A column `id` is the id."""
     taken = RecordSchema(settings.task).own_names
-    clashing = [name for name in columns if name in taken and not (name == "id" and settings.id == "id")]
+    clashing = [name for name in columns if name in taken and (name, settings.id) not in OWN_ID]
     if clashing:
-        hint = f" (use {setting_name('id')} to keep it as the id)" if clashing == ["id"] else ""
+        hint = ""
+        if clashing == ["id"]:
+            hint = f" for the column {settings.id!r} ({setting_name('id')})"
         raise UsageError(
             f"{setting_name('keep')} '*' would keep the column {clashing[0]!r}, a name that records use "
             f"themselves{hint}. Name the columns to keep instead."
@@ -145,4 +231,4 @@ def columns_to_keep(
             f"{setting_name('keep')} '*' cannot go into Parquet or Arrow, because the rows of {loose} may "
             "differ in their columns. Name the columns to keep."
         )
-    return tuple(name for name in columns if name not in taken)
+    return tuple(name for name in columns if name.lower() not in taken)

@@ -128,7 +128,8 @@ class Packer:
                 settled.append(item)
                 continue
             grown = size + len(item.body)
-            if prompts and grown > most_size:
+            # A request holds either texts or lists of tokens.
+            if prompts and (grown > most_size or item.body[0] != prompts[0].body[0]):
                 self.waiting = item
                 break
             if duplicates is not None and duplicates.add(item, settled):

@@ -11,19 +11,34 @@ from typing import Any
 import orjson
 
 from batchscore.errors import ErrorCode, UsageError
+from batchscore.prompts.cells import all_plain, cell_text, is_blank, json_bytes, refuse_non_finite
 from batchscore.prompts.template import (
     NO_TEXT,
     Render,
     Template,
-    cell_text,
-    is_blank,
-    json_bytes,
     missing_column,
     parse_template,
-    refuse_non_finite,
     rename_columns,
 )
 from batchscore.rows import RowError
+
+#: The role of answers.
+ASSISTANT = "assistant"
+
+
+def conversation_of(cell: Any) -> list[Any] | None:
+    """Return the messages of a cell, a list or its JSON; `None` if it holds none."""
+    try:
+        messages = orjson.loads(cell) if isinstance(cell, (str, bytes)) else cell
+    except ValueError:
+        return None
+    return messages if not why_invalid(messages) else None
+
+
+def ends_with_answer(cell: Any) -> bool:
+    """Whether a cell holds a conversation whose last message is the assistant's."""
+    messages = conversation_of(cell)
+    return messages is not None and messages[-1]["role"] == ASSISTANT
 
 
 def render_messages_file(messages: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Render:
@@ -46,7 +61,9 @@ def render_messages_file(messages: Sequence[Mapping[str, Any]], names: Mapping[s
     return render
 
 
-def render_ready_messages(column: str, system: Template | None) -> Render:
+def render_ready_messages(
+    column: str, system: Template | None, *, drop_last_assistant: bool | None = None
+) -> Render:
     """Render a column of whole conversations: lists of messages, or their JSON."""
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
@@ -61,9 +78,19 @@ def render_ready_messages(column: str, system: Template | None) -> Render:
                 messages = orjson.loads(cell)
             except ValueError:
                 return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column is not JSON.")
+        else:
+            messages = all_plain(cell)  # a frame holds arrays
         reason = why_invalid(messages)
         if reason or not isinstance(messages, list):
             return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column {reason}.")
+        if drop_last_assistant is not False and messages[-1]["role"] == ASSISTANT:
+            if not drop_last_assistant:
+                message = f"The {column} column ends with the assistant's message (see drop_last_assistant)."
+                return RowError(ErrorCode.INVALID_MESSAGES, message)
+            # `weight` is for training, and services refuse it.
+            messages = [{key: item for key, item in one.items() if key != "weight"} for one in messages[:-1]]
+            if not messages:
+                return NO_TEXT
         # An Arrow struct has a null for each key that only messages of other rows have.
         messages = [
             {key: without_nulls(item) for key, item in one.items() if item is not None or key == "content"}

@@ -6,23 +6,37 @@ any row is read. A row without a valid prompt gets its error here, and no reques
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from batchscore.errors import ErrorCode, InputError, UsageError, setting_name
-from batchscore.prompts.messages import columns_of, read_messages, render_messages_file, render_ready_messages
+from batchscore.prompts.cells import UnreadableCellError, cell_text, id_text, is_blank, json_bytes
+from batchscore.prompts.columns import (
+    Choice,
+    column_of,
+    first_rows,
+    holds_conversations,
+    named_row,
+    only_text_column,
+    path_of,
+    ready_column,
+    resolve,
+    shorten_names,
+)
+from batchscore.prompts.messages import (
+    columns_of,
+    ends_with_answer,
+    read_messages,
+    render_messages_file,
+    render_ready_messages,
+)
 from batchscore.prompts.template import (
     NO_TEXT,
     Column,
     Render,
     Template,
-    UnreadableCellError,
-    cell_text,
-    is_blank,
-    json_bytes,
     missing_column,
     parse_template,
     rename_columns,
@@ -32,7 +46,12 @@ from batchscore.settings.slices import PromptSettings
 from batchscore.settings.sources import read_text
 from batchscore.task import Task
 
+#: The name that keeps all columns, and the column that is the id then.
+EVERY_COLUMN = "*"
+ID_COLUMN = "id"
+
 NOTHING_KEPT: Mapping[str, Any] = MappingProxyType({})
+NO_NAMES: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +60,8 @@ class PromptSpec:
 
     `prompt` and `system` are templates; `messages` is a list of chat messages whose texts are templates. With
     `text_field`, the template's field of that name holds the text, and `column` may name its column. `id` and
-    `keep` name the columns that go into records; `keep == ("*",)` means all.
+    `keep` name the columns that go into records; `keep == ("*",)` means all. `drop_last_assistant`:
+    whether conversations are sent without the answer at their end; `None` if that is an error.
     """
 
     task: Task
@@ -52,6 +72,12 @@ class PromptSpec:
     id: str | None = None
     keep: tuple[str, ...] = ()
     text_field: str | None = None
+    drop_last_assistant: bool | None = None
+
+    @property
+    def of_system(self) -> tuple[str, ...]:
+        """The columns that the system message uses."""
+        return self.system.columns if self.system is not None else ()
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -73,6 +99,7 @@ def parse_spec(settings: PromptSettings) -> PromptSpec:
         messages=None if settings.messages is None else parse_messages(settings.messages),
         id=settings.id,
         keep=settings.keep,
+        drop_last_assistant=settings.drop_last_assistant,
     )
     if spec.prompt is not None and not spec.fields:
         raise UsageError(f"{prompt} uses no {{column}}, so the prompt of all rows would be the same.")
@@ -95,11 +122,20 @@ def parse_messages(given: str) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class PromptBuilder:
-    """Builds the prompts of one file's rows."""
+    """Builds the prompts of one file's rows.
+
+    `choice` is the column that holds the text; `None` if a template has several. `paths` are the names that
+    mean another column, or a value within a cell. If all columns are kept, none may have one of the
+    `reserved` names, in small letters. Of a row only these `columns` are needed, `None` for all.
+    """
 
     render: Render
     id: str | None
     keep: tuple[str, ...]
+    choice: Choice | None = None
+    paths: Mapping[str, str] = field(default_factory=dict)
+    reserved: frozenset[str] = frozenset()
+    columns: frozenset[str] | None = None
 
     def build(self, row: Row | UnreadableRow) -> Prompt | Settled:
         """Return the row's prompt, or its error if it has none."""
@@ -107,125 +143,179 @@ class PromptBuilder:
             return Settled(row.file, row.number, row.error)
         values = row.values
         identity = None
-        kept = NOTHING_KEPT
+        kept, clash = NOTHING_KEPT, NO_NAMES
+        if self.paths:
+            values = named_row(values, self.paths)
         if self.keep:
-            kept = values if self.keep == ("*",) else {name: values.get(name) for name in self.keep}
+            everything = self.keep == (EVERY_COLUMN,)
+            kept = row.values if everything else {name: values.get(name) for name in self.keep}
+            clash = self.clash(kept) if self.reserved else NO_NAMES
         try:
             if self.id is not None:
                 cell = values.get(self.id)
-                identity = cell if cell is None or type(cell) is str else cell_text(cell)
+                identity = cell if cell is None or type(cell) is str else id_text(cell)
             body = self.render(values)
         except RecursionError:  # JSON cells may be nested a thousand levels deep
             body = RowError(ErrorCode.UNREADABLE_ROW, "The row is nested too deeply to be sent.")
         except UnreadableCellError as error:
             body = RowError(ErrorCode.UNREADABLE_ROW, f"The row cannot be sent: a cell holds {error}.")
+        except Exception as error:  # a cell may be an object of any library
+            message = f"The row cannot be sent: a cell has no text ({type(error).__name__})."
+            body = RowError(ErrorCode.UNREADABLE_ROW, message)
+        if clash:
+            kept = {name: value for name, value in kept.items() if name not in clash}
+            body = RowError(
+                ErrorCode.UNREADABLE_ROW,
+                f"The row cannot be kept: its column {clash[0]!r} has the name of a field of records.",
+            )
         if isinstance(body, RowError):
             return Settled(row.file, row.number, body, identity, kept)
         return Prompt(row.file, row.number, body, identity, kept)
 
+    def clash(self, kept: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the kept columns that have a reserved name."""
+        return tuple(name for name in kept if name.lower() in self.reserved)
 
-def builder_for(table: Table, spec: PromptSpec) -> PromptBuilder:
+
+def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) -> PromptBuilder:
     """Return the builder for this table's rows; raises `InputError` naming a column that it lacks.
 
-    A table without columns has no rows either, so any spec fits it.
+    A table without columns has no rows either, so any spec fits it. Some or all of the table's rows are read
+    if the columns alone do not say what to send.
     """
-    empty = not table.columns and not table.headerless
-    if not empty and spec.id is not None:
-        require_columns(table, [spec.id], "id")
+    everything = spec.keep == (EVERY_COLUMN,)
+    # With all columns, the column of this name is the id, which records have a field for.
+    own_id = ID_COLUMN if everything and ID_COLUMN in table.columns else None
+    identity = own_id if spec.id is None else spec.id
+    if not table.columns and not table.headerless:
+        return PromptBuilder(render=lambda _: NO_TEXT, id=identity, keep=spec.keep)
+    sample, rows = first_rows(table) if needs_sample(table, spec) else ([], table.rows)
+    choice = choose(table, spec, sample)
+    names: Mapping[str, str] = {}
+    if spec.text_field is not None and choice is not None and not table.headerless:
+        names = {spec.text_field: choice.column}
+    own = [names.get(name, name) for name in spec.fields]
+    of_system = [names.get(name, name) for name in spec.of_system]
+    of_id = [] if identity is None else [(identity, "id")]
+    if table.headerless:
+        paths = resolve(table, of_id, ())
+        refuse_two_columns(table, own, "prompt" if spec.messages is None else "messages")
+        # A headerless text fills only one column, which prompt and system message may both name.
+        refuse_two_columns(table, [*own, *of_system], "system")
+        names = dict.fromkeys((*own, *of_system, choice.column if choice else TEXT_COLUMN), TEXT_COLUMN)
+    else:
+        of_prompt = "prompt" if spec.messages is None else "messages"
+        wanted = [(choice.column, "column")] if choice is not None else []
+        wanted += [(name, of_prompt) for name in own] + [(name, "system") for name in of_system]
+        paths = resolve(table, wanted + of_id, rows)
+        paths |= {name: path for name in spec.keep if (path := path_of(table, name)) not in {None, name}}
+        paths |= {name: name for name in spec.keep if "." in name}
+    column = None if choice is None else choice.column
+    used = [*own, *of_system, *spec.keep, *(name for name in (column, identity) if name is not None)]
     return PromptBuilder(
-        render=(lambda _: NO_TEXT) if empty else render_for(table, spec), id=spec.id, keep=spec.keep
+        render=render_for(spec, column, names, is_ready=is_ready(table, spec, column, sample)),
+        id=identity,
+        keep=spec.keep,
+        choice=choice,
+        paths=paths,
+        reserved=frozenset(reserved) - {identity} if everything else frozenset(),
+        columns=None if everything else frozenset(column_of(table, paths.get(name, name)) for name in used),
     )
 
 
-def render_for(table: Table, spec: PromptSpec) -> Render:
-    """Return the function that renders a row's JSON, for this spec and this table's columns."""
-    column = text_column(table, spec)
-    system = spec.system.columns if spec.system is not None else ()
-    names: Mapping[str, str] = {}
-    if spec.text_field is not None and column is not None and not table.headerless:
-        names = {spec.text_field: column}
-    own, of_system = ([names.get(name, name) for name in columns] for columns in (spec.fields, system))
-    require_columns(table, own, "prompt" if spec.messages is None else "messages")
-    # A headerless text fills only one column, which prompt and system message may both name.
-    require_columns(table, [*own, *of_system] if table.headerless else of_system, "system")
-    if table.headerless:
-        names = dict.fromkeys((*own, *of_system, column or TEXT_COLUMN), TEXT_COLUMN)
+def needs_sample(table: Table, spec: PromptSpec) -> bool:
+    """Whether the first rows decide what is sent."""
+    if spec.column is not None:
+        return spec.task.takes_messages and spec.column.rpartition(".")[2] == spec.task.input_key
+    free = spec.prompt is None and spec.messages is None
+    return not table.headerless and (free or (spec.text_field or "") not in ("", *table.columns))
+
+
+def choose(table: Table, spec: PromptSpec, sample: Sequence[Mapping[str, Any]]) -> Choice | None:
+    """Return the column that holds the rows' text; `None` if the template alone defines the prompt.
+
+    Raises `InputError` if several columns could hold the text, or if it is in doubt whether one does.
+    """
+    if spec.column is not None:
+        return Choice(spec.column)
+    if spec.prompt is None and spec.messages is None:
+        return ready_column(table, spec.task, sample) or only_text_column(table, sample)
+    if spec.text_field is None:
+        return None
+    return Choice(spec.text_field) if spec.text_field in table.columns else only_text_column(table, sample)
+
+
+def text_column(table: Table, spec: PromptSpec) -> str | None:
+    """Return the name of the column that holds the rows' text, as `choose` does."""
+    choice = choose(table, spec, [])
+    return None if choice is None else choice.column
+
+
+def is_ready(table: Table, spec: PromptSpec, column: str | None, sample: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a column holds whole conversations; raises `InputError` if they hold their answers, too."""
+    if column is None or spec.fields or table.headerless or not spec.task.takes_messages:
+        return False
+    if column.rpartition(".")[2] != spec.task.input_key:
+        return False
+    cells = [named_row(values, {column: column}).get(column) for values in sample]
+    if not holds_conversations(cells):
+        return False
+    if spec.drop_last_assistant is None and any(map(ends_with_answer, cells)):
+        raise InputError(
+            f"conversations in its column {column!r} end with the assistant's message. Give "
+            f"{setting_name('drop_last_assistant')} to leave it out, or set that to false in a "
+            "settings file or a variable to send it along."
+        )
+    return True
+
+
+def render_for(spec: PromptSpec, column: str | None, names: Mapping[str, str], *, is_ready: bool) -> Render:
+    """Return the function that renders a row's JSON; `names` are the table's own names of fields."""
     if spec.messages is not None:
         return render_messages_file(spec.messages, names)
     template = spec.prompt
     if template is None:
         assert column is not None
-        if spec.task.takes_messages and column == spec.task.input_key and not table.headerless:
-            return render_ready_messages(column, spec.system)
+        if is_ready:
+            return render_ready_messages(column, spec.system, drop_last_assistant=spec.drop_last_assistant)
         template = Template((Column(column),))
     if not spec.task.takes_messages and len(template.pieces) == 1:
-        return render_column(rename_columns(template, names).columns[0])
+        own = rename_columns(template, names).columns[0]
+        return render_column(own, one_text=own.rpartition(".")[2] == spec.task.input_key)
     return render_template(spec, template, names)
 
 
-def text_column(table: Table, spec: PromptSpec) -> str | None:
-    """Return the column that holds the rows' text; `None` if the template alone defines the prompt.
+def refuse_two_columns(table: Table, names: Iterable[str], setting: str) -> None:
+    """Raise `InputError` if texts without columns should fill two columns."""
+    others = {name: None for name in names if name != TEXT_COLUMN}
+    if len(others) > 1:
+        resolve(table, [(name, setting) for name in others], ())
 
-    Raises `InputError` if it is missing, or if several columns could hold the text.
+
+def render_column(column: str, *, one_text: bool = False) -> Render:
+    """Render one column unchanged: the fast path of embeddings and completions.
+
+    A list of tokens is sent as such. With `one_text` a list of texts is an error, and not sent as its JSON.
     """
-    if spec.column is not None:
-        if not table.headerless:
-            require_columns(table, [spec.column], "column")
-        return spec.column
-    if spec.prompt is None and spec.messages is None:
-        ready = not table.headerless and spec.task.input_key in table.columns
-        return spec.task.input_key if ready else only_text_column(table)
-    if spec.text_field is None or spec.text_field in table.columns:
-        return spec.text_field
-    return only_text_column(table)
-
-
-def only_text_column(table: Table) -> str:
-    """Return the only column that holds text; raises `InputError` if there are none or several."""
-    if table.headerless:
-        return TEXT_COLUMN
-    if len(table.text_columns) == 1:
-        return table.text_columns[0]
-    column, prompt = setting_name("column"), setting_name("prompt")
-    if not table.text_columns:
-        raise InputError(
-            f"no column holds text; its columns are {shorten_names(table.columns)}. Name one with {column}."
-        )
-    raise InputError(
-        f"several columns hold text: {shorten_names(table.text_columns)}. "
-        f"Choose one with {column}, or combine them with {prompt}."
-    )
-
-
-def require_columns(table: Table, names: Iterable[str], setting: str) -> None:
-    """Raise `InputError` if the table lacks a column, listing its columns by similarity."""
-    if table.headerless and setting != "id":
-        names = [name for name in names if name != TEXT_COLUMN]
-        if len(set(names)) <= 1:
-            return
-    for name in names:
-        if name not in table.columns:
-            nearest = sorted(
-                table.columns,
-                key=lambda own: -difflib.SequenceMatcher(None, name.lower(), own.lower()).ratio(),
-            )
-            raise InputError(
-                f"no column {name!r} ({setting_name(setting)}); its columns are {shorten_names(nearest)}."
-            )
-
-
-def render_column(column: str) -> Render:
-    """Render one column unchanged: the fast path of embeddings and completions."""
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
             cell = values[column]
         except KeyError:
             return missing_column(column)
-        text = cell if isinstance(cell, str) else cell_text(cell)
-        if not text or text.isspace():
+        if not isinstance(cell, str):
+            if cell in ([], {}):
+                return NO_TEXT
+            if isinstance(cell, list) and all(type(token) is int for token in cell):
+                return json_bytes(cell)
+            if one_text and isinstance(cell, list) and all(isinstance(text, str) for text in cell):
+                raise UnreadableCellError(
+                    f"a list of {len(cell)} texts, and a row is one: give each text a row"
+                )
+            cell = cell_text(cell)
+        if not cell or cell.isspace():
             return NO_TEXT
-        return json_bytes(text)
+        return json_bytes(cell)
 
     return render
 
@@ -252,19 +342,3 @@ def render_template(spec: PromptSpec, template: Template, names: Mapping[str, st
         )
 
     return render
-
-
-def shorten_names(names: Sequence[str], most: int = 20) -> str:
-    """Return column names for a message; cut if there are many, or if one is so long that it is a cell."""
-    shown = ", ".join(shorten_name(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
-
-
-def shorten_name(name: str, most: int = 40) -> str:
-    """Return a column's name without control characters, cut to a usual length.
-
-    It is quoted if it is empty or has spaces at an end.
-    """
-    printable = "".join(char if char.isprintable() else "\ufffd" for char in name[: most + 1])
-    shown = printable if len(printable) <= most else printable[: most - 1] + "\u2026"
-    return shown if shown and shown == shown.strip() else repr(shown)

@@ -30,6 +30,9 @@ def truncate(prompt: Prompt, fitting: float | None) -> Prompt | None:
     """
     fraction = DEFAULT_FRACTION if fitting is None else min(fitting * MARGIN, MARGIN)
     body = orjson.loads(prompt.body)
+    if isinstance(body, list) and isinstance(body[0], int):
+        tokens = body[: int(len(body) * fraction)]
+        return replace(prompt, body=orjson.dumps(tokens), truncated=True) if tokens else None
     messages = body if isinstance(body, list) else [{"content": body}]
     texts = texts_of(messages)
     if not texts:

@@ -1,16 +1,18 @@
 """Which rows does a Parquet or Arrow file hold?
 
 pyarrow is imported only when such a file is opened. Rows are read in batches of a few hundred, fewer if they
-are large, so a huge row group streams in constant memory.
+are large, so a huge row group streams in constant memory. Only the columns that a run names are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import re
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
+from batchscore.read.arrow_cells import cells_of
 from batchscore.read.input_file import InputFile
 from batchscore.read.problems import Rows, too_large_row, unique_names, unreadable_row
 from batchscore.read.stream import ARROW_STREAM, explain_read_errors, looks_like
@@ -20,6 +22,7 @@ from batchscore.stores.objects import open_arrow_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _BATCH_ROWS = 256
 _BATCH_BYTES = 1 << 20
@@ -31,21 +34,46 @@ _READ_BUFFER = 64 * 1024
 _LARGEST_RANGE = 2 << 20
 _RANGES_BYTES = 32 << 20
 
+#: Codecs of Parquet that pyarrow, or some builds of it, cannot decompress.
+_CODEC = re.compile(
+    r"\b(LZO|BROTLI|LZ4|ZSTD|GZIP|SNAPPY)\b(?=.*(not|n't) (currently )?(supported|implemented|built))",
+    re.IGNORECASE,
+)
+_COMPRESSED = (
+    "it is compressed with {}, which this pyarrow cannot decompress: write it again with snappy or zstd"
+)
+
 Batches = Generator["pa.RecordBatch", None, None]
 
 
-def parquet_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open a Parquet file by its footer. Cells are Python values, for any encoding."""
+def parquet_table(file: InputFile, max_row_bytes: int, columns: Collection[str] | None = None) -> Table:
+    """Open a Parquet file by its footer. Cells are Python values, for any encoding.
+
+    The rows have these `columns` only, by default all.
+    """
     with _parquet(file) as parquet:
         schema = parquet.schema_arrow
-    return _table(file, schema, _rows(file, _parquet_batches(file), max_row_bytes))
+        _refuse_unknown_codecs(file, parquet.metadata)
+    names = _chosen(schema, columns)
+    return _table(file, schema, _rows(file, _parquet_batches(file, names), max_row_bytes))
 
 
-def arrow_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open an Arrow file or stream, which the first bytes distinguish, by its schema."""
+def arrow_table(file: InputFile, max_row_bytes: int, columns: Collection[str] | None = None) -> Table:
+    """Open an Arrow file or stream, which the first bytes distinguish, by its schema.
+
+    The rows have these `columns` only, by default all.
+    """
     with _arrow(file) as reader:
         schema = reader.schema
-    return _table(file, schema, _rows(file, _arrow_batches(file), max_row_bytes))
+    names = _chosen(schema, columns)
+    return _table(file, schema, _rows(file, _arrow_batches(file, names), max_row_bytes))
+
+
+def _chosen(schema: pa.Schema, columns: Collection[str] | None) -> list[str] | None:
+    """Return the columns to read, in the order of the file; `None` for all of them."""
+    chosen = None if columns is None else [name for name in schema.names if name in columns]
+    # Without a column to read there would be no rows, either.
+    return chosen if chosen is None or 0 < len(chosen) < len(schema.names) else None
 
 
 def rows_in_footer(file: InputFile) -> int | None:
@@ -97,9 +125,22 @@ def _open_checked(file: InputFile, what: str) -> Iterator[bytes]:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise UnreadableFile(
-                file.name, f"it is damaged or not complete as {what}: write or copy it again"
-            ) from error
+            raise UnreadableFile(file.name, _reason(error, what)) from error
+
+
+def _reason(error: Exception, what: str) -> str:
+    """Return why pyarrow cannot read a file: what it lacks is not the file's damage."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    text = str(error).partition("\n")[0]
+    if "crypt" in text:
+        return "it has encrypted columns: decrypt it first"
+    if codec := _CODEC.search(text):
+        return _COMPRESSED.format(codec[0])
+    if isinstance(error, pa.ArrowNotImplementedError):
+        found = f"pyarrow {pa.__version__} cannot read one of its types ({text[:120]})"
+        return f"{found}: write that column as another type"
+    return f"it is damaged or not complete as {what}: write or copy it again"
 
 
 @contextmanager
@@ -119,36 +160,74 @@ def _parquet(file: InputFile) -> Iterator[Any]:
         yield stack.enter_context(parquet)
 
 
-def _parquet_batches(file: InputFile) -> Batches:
+def _parquet_batches(file: InputFile, names: list[str] | None) -> Batches:
     with _parquet(file) as parquet:
-        groups = [parquet.metadata.row_group(group) for group in range(parquet.metadata.num_row_groups)]
-        largest = max((group.total_byte_size / (group.num_rows or 1) for group in groups), default=0)
-        yield from parquet.iter_batches(batch_size=_rows_at_once(largest), use_threads=False)
+        groups = (parquet.metadata.row_group(group) for group in range(parquet.metadata.num_row_groups))
+        largest = max((_bytes_of(group, names) / (group.num_rows or 1) for group in groups), default=0)
+        step = _rows_at_once(largest)
+        for batch in parquet.iter_batches(batch_size=step, use_threads=False, columns=names):
+            # A name may also be the beginning of another column's path.
+            yield batch if names is None or batch.num_columns == len(names) else batch.select(names)
+
+
+def _bytes_of(group: pq.RowGroupMetaData, names: list[str] | None) -> int:
+    """Return the decompressed bytes of these columns in a row group."""
+    if names is None:
+        return int(group.total_byte_size)
+    paths = tuple(f"{name}." for name in names)
+    columns = map(group.column, range(group.num_columns))
+    return sum(one.total_uncompressed_size for one in columns if f"{one.path_in_schema}.".startswith(paths))
+
+
+def _refuse_unknown_codecs(file: InputFile, metadata: pq.FileMetaData) -> None:
+    """Raise `UnreadableFile` if the first row group has no column that this pyarrow can decompress."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if not metadata.num_row_groups:
+        return
+    group = metadata.row_group(0)
+    codecs = {group.column(place).compression for place in range(group.num_columns)}
+    unknown = sorted(codec for codec in codecs if codec != "UNCOMPRESSED" and not _knows(pa, codec))
+    if unknown and len(unknown) == len(codecs):
+        raise UnreadableFile(file.name, _COMPRESSED.format(unknown[0]))
+
+
+def _knows(pa: Any, codec: str) -> bool:
+    try:
+        return bool(pa.Codec.is_available(codec.lower()))
+    except ValueError:
+        return False
 
 
 @contextmanager
-def _arrow(file: InputFile) -> Iterator[Any]:
+def _arrow(file: InputFile, fields: Sequence[int] = ()) -> Iterator[Any]:
+    """Open an Arrow file or stream; its batches have these fields, without any all of them."""
     import pyarrow as pa  # noqa: PLC0415
 
     with _open_checked(file, "an Arrow file") as head, ExitStack() as stack:
+        options = pa.ipc.IpcReadOptions(included_fields=list(fields))
         if head.startswith(b"FEA1"):
             raise UnreadableFile(file.name, "it is a Feather file of version 1: write it again as Parquet")
         if head.startswith(b"ARROW1"):
             # A file's buffers may be anywhere in it; mapped pages are not our memory.
             source = stack.enter_context(open_arrow_file(file.path, mapped=True))
-            yield stack.enter_context(pa.ipc.open_file(source))
+            yield stack.enter_context(pa.ipc.open_file(source, options=options))
             return
         what = looks_like(head)
         if what is not None and not head.startswith(ARROW_STREAM):
             raise _wrong_format(file, what, "an Arrow file")
         stored = isinstance(file.path, StoredPath)
         stream = pa.PythonFile(file.open(), "r") if stored else open_arrow_file(file.path)
-        yield stack.enter_context(pa.ipc.open_stream(stack.enter_context(stream)))
+        yield stack.enter_context(pa.ipc.open_stream(stack.enter_context(stream), options=options))
 
 
-def _arrow_batches(file: InputFile) -> Batches:
+def _arrow_batches(file: InputFile, names: list[str] | None) -> Batches:
     """Yield small slices of each record batch; the format needs a full batch in memory."""
-    with _arrow(file) as reader:
+    fields: list[int] = []
+    if names is not None:
+        with _arrow(file) as reader:
+            fields = [reader.schema.get_field_index(name) for name in names]
+    with _arrow(file, fields) as reader:
         count = getattr(reader, "num_record_batches", None)  # a stream has none
         for batch in reader if count is None else map(reader.get_batch, range(count)):
             step = _rows_at_once(batch.nbytes / (batch.num_rows or 1)) if _is_sound(batch) else 1
@@ -201,7 +280,7 @@ def _values(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
     if batch.num_rows == 1:  # unsound batches come like this: check their cells before use
         return iter([_row_values(batch)])
     try:
-        cells = [_cells(column) for column in batch.columns]
+        cells = [cells_of(column) for column in batch.columns]
     except Exception:  # any cell that Python cannot hold: bytes that are not UTF-8, dates after 9999
         return (_row_values(batch.slice(row, 1)) for row in range(batch.num_rows))
     return (dict(zip(names, row)) for row in zip(*cells))  # noqa: B905 - of one batch
@@ -212,18 +291,10 @@ def _row_values(row: pa.RecordBatch) -> dict[str, Any] | str:
     for column, cells in zip(row.schema.names, row.columns, strict=True):
         try:
             cells.validate(full=True)
-            values[column] = _cells(cells)[0]
+            values[column] = cells_of(cells)[0]
         except Exception:
             return f"its cell in column {column!r} cannot be read: bytes that are not UTF-8, or out of range"
     return values
-
-
-def _cells(column: pa.Array) -> list[Any]:
-    import pyarrow as pa  # noqa: PLC0415
-
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return list(column.to_pylist())
 
 
 def _size(values: dict[str, Any]) -> int:

@@ -1,8 +1,8 @@
 """Which records does a csv or tsv file hold?
 
 The standard library's `csv` decides where a record ends and what its cells are. This module adds row
-numbers, recovery after a bad record, and bounded memory for any file. All cells are unchanged text. A
-record's size is that of its bytes, without its line end.
+numbers, recovery after a bad record, and bounded memory for any file; `dialect` says how records are
+written. All cells are unchanged text. A record's size is that of its bytes, without its line end.
 """
 
 from __future__ import annotations
@@ -12,14 +12,32 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 from io import StringIO
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from batchscore.errors import UnreadableFile
+from batchscore.errors import UnreadableFile, setting_name
+from batchscore.read.dialect import (
+    SPANS_ROWS,
+    Dialect,
+    cells_text,
+    find_dialect,
+    header_doubt,
+    spans_rows,
+    unnamed,
+)
 from batchscore.read.input_file import InputFile
-from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unique_names, unreadable_row
-from batchscore.read.stream import BLOCK, BlockKind, line_blocks, text_blocks
-from batchscore.rows import Row, Table
+from batchscore.read.options import ReadOptions
+from batchscore.read.problems import (
+    Rows,
+    iterate,
+    not_utf8_row,
+    number_repeated,
+    repeated_text,
+    too_large_row,
+    unreadable_row,
+)
+from batchscore.read.stream import BLOCK, BlockKind, beginning, line_blocks, text_blocks, without_lines
+from batchscore.rows import Row, Table, UnreadableRow
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -27,125 +45,154 @@ if TYPE_CHECKING:
 # Decoding turns each byte that is not UTF-8 into one of these, which strict UTF-8 never contains.
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
-# A line before the header that gives Excel the delimiter.
-_PREFACE = re.compile(rb'"?sep=([,;|\t])"?')
-
 # `csv` of Python 3.10 refuses zero bytes; this replaces them, and no decoding produces it.
 _ZERO = "\udc00"
 
+#: Bytes of a file from which its dialect is found.
+_SAMPLE = 64 * 1024
 
-def delimited_table(file: InputFile, max_row_bytes: int, *, delimiter: str) -> Table:
-    """Open a csv (`,`) or tsv (tab) file: read its header now, its rows on demand.
 
-    If the first line of a csv has `;` and no `,`, the delimiter is `;`, as Excel writes it in Europe; if it
-    has tabs and neither of them, a tab. A line `sep=;` before the header, as Excel writes it, overrides this.
-    """
-    first = _first_line(file, max_row_bytes)
-    if first is None:
+def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) -> Table:
+    """Open a csv (`,`) or tsv (tab) file: find its dialect and read its header now, its rows on demand."""
+    limit = options.max_row_bytes
+    with text_blocks(file, size=_SAMPLE) as blocks:
+        sample, whole = beginning(blocks, _SAMPLE)
+    dialect = find_dialect(file.name, _decode(sample)[0], options, own=delimiter, cut=not whole)
+    header = _header(file, dialect, limit)
+    if header is None:
         return Table((), (), headerless=False, rows=iterate())
-    preface = _PREFACE.fullmatch(first)
-    if preface:
-        delimiter = preface[1].decode()
-    elif delimiter == "," and b"," not in first:
-        delimiter = next((other for other in ";\t" if other.encode() in first), ",")
-    before = 1 if preface else 0
-    columns = _columns(file, delimiter, max_row_bytes, before)
-    rows = _rows(file, columns, delimiter, max_row_bytes, before)
-    return Table(columns, columns, headerless=False, rows=rows)
+    columns, repeated = header
+    return Table(
+        columns,
+        columns,
+        headerless=False,
+        rows=_rows(file, columns, dialect, limit),
+        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated)])),
+        repeated=repeated,
+        doubt=header_doubt(columns) if dialect.header else "",
+    )
 
 
-def _first_line(file: InputFile, limit: int) -> bytes | None:
-    """Return the first line that is not empty."""
+def _header(file: InputFile, dialect: Dialect, limit: int) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return the columns, and the names that several of them have; `None` if there is no record."""
     with text_blocks(file, size=limit) as blocks:
-        for kind, data in line_blocks(blocks, limit):
-            if kind is not BlockKind.LINES:
-                raise UnreadableFile(file.name, f"its header is larger than a row may be ({limit} bytes)")
-            for line in data.splitlines():
-                if line:
-                    return line
-    return None
-
-
-def _columns(file: InputFile, delimiter: str, limit: int, before: int) -> tuple[str, ...]:
-    """Return the header's columns; `before` is the number of records before it."""
-    with text_blocks(file, size=limit) as blocks:
-        lines = _Lines(blocks, delimiter, limit)
+        lines = _Lines(without_lines(blocks, dialect.skipped), dialect, limit)
         try:
-            header: list[str] = next(islice(filter(None, lines.reader()), before, None), [])
+            cells: list[str] | None = next(filter(None, lines.reader()), None)
         except _TooLargeError:
             raise UnreadableFile(
                 file.name,
                 f"its header is larger than a row may be ({limit} bytes), or a quote in it is never closed",
             ) from None
-        if lines.ended and header:
-            raise UnreadableFile(file.name, "a quote opened in its header is never closed")
-        if _ESCAPED.search("".join(header)):
+        except csv.Error:
+            reason = "a quote opened in its header is never closed"
+            if not lines.ended:
+                reason = f"in its header {_AFTER_QUOTE}"
+            raise UnreadableFile(file.name, reason) from None
+        if cells is None:
+            return None
+        if not dialect.header:
+            return tuple(unnamed(len(cells))), ()
+        if _ESCAPED.search("".join(cells)):
             raise UnreadableFile(
                 file.name,
                 "its header is not UTF-8: convert the file, for example with iconv -f WINDOWS-1252 -t UTF-8",
             )
+    if dialect.is_prepared:
+        cells = [dialect.restore(cell) for cell in cells]
+    if dialect.trailing < 0:
+        cells.pop()
+    if dialect.spaced:
+        cells = [cell.strip(" ") for cell in cells]
     # pandas writes an unnamed index as an unnamed column.
-    named = (name or f"column_{place}" for place, name in enumerate(header))
-    return unique_names(file.name, (name.replace(_ZERO, "\0") for name in named))
+    names = [name.replace(_ZERO, "\0") or f"column_{place}" for place, name in enumerate(cells)]
+    return number_repeated(names)
 
 
-def _rows(file: InputFile, columns: tuple[str, ...], delimiter: str, limit: int, before: int) -> Rows:
+def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: int) -> Rows:
     name, width = file.name, len(columns)
-    number = -1 - before  # the header and any line before it
+    wider = width + dialect.trailing if dialect.trailing > 0 else -1
+    number = -1 if dialect.header else 0
     with text_blocks(file, size=limit) as blocks:
-        lines = _Lines(blocks, delimiter, limit)
-        while not lines.ended:
-            reader = lines.reader()
+        lines = _Lines(without_lines(blocks, dialect.skipped), dialect, limit)
+        reader, done = lines.reader(), 0
+        while True:
             try:
                 for cells in reader:
-                    lines.done = reader.line_num
+                    lines.done = line = reader.line_num
                     if lines.watch:
-                        if lines.ended:
-                            raise _unclosed(name, number)
-                        oversized = lines.watched_size() > limit
                         if number < 0:
+                            done = line
                             if cells:
-                                number += 1
-                            if number == 0:
+                                number = 0
                                 lines.end_watch()
                             continue
-                        lines.end_watch()
-                        if oversized:
-                            yield too_large_row(name, number, limit)
+                        checked = _checked(file, number, cells, lines, limit)
+                        if isinstance(checked, UnreadableRow):
+                            yield checked
                             number += 1
                             continue
-                        if lines.escaped and _ESCAPED.search("".join(cells)):
-                            yield not_utf8_row(name, number)
-                            number += 1
-                            continue
-                        if lines.escaped:
-                            cells = [cell.replace(_ZERO, "\0") for cell in cells]  # noqa: PLW2901
-                    if len(cells) == width:
+                        cells = checked  # noqa: PLW2901
+                    if line - done > 1 and spans_rows(dialect, cells, width):
+                        yield unreadable_row(name, number, SPANS_ROWS)
+                    elif len(cells) == width or (len(cells) == wider and not any(cells[width:])):
                         yield Row(name, number, dict(zip(columns, cells)))  # noqa: B905 - just compared
                     elif not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t")):
+                        done = line
                         continue  # a blank line
                     else:
-                        yield unreadable_row(
-                            name, number, f"it has {_cells(len(cells))}, the header has {_cells(width)}"
-                        )
+                        message = f"it has {cells_text(len(cells))}, the header has {cells_text(width)}"
+                        yield unreadable_row(name, number, message)
+                    done = line
                     number += 1
+            except csv.Error:
+                if lines.ended:
+                    raise _unclosed(name, number) from None
+                lines.done = done = reader.line_num
+                lines.end_watch()
+                yield unreadable_row(name, number, _AFTER_QUOTE)
+                number += 1
             except _TooLargeError:
                 if not lines.skip():
                     raise _unclosed(name, number) from None
                 yield too_large_row(name, number, limit)
                 number += 1
+                reader, done = lines.reader(), 0
+            else:
+                return
 
 
-def _cells(count: int) -> str:
-    return "1 cell" if count == 1 else f"{count} cells"
+def _checked(
+    file: InputFile, number: int, cells: list[str], lines: _Lines, limit: int
+) -> list[str] | UnreadableRow:
+    """Return the cells of a record that must be checked, or its error."""
+    oversized = lines.watched_size() > limit
+    lines.end_watch()
+    if oversized:
+        return too_large_row(file.name, number, limit)
+    if lines.escaped:
+        if _ESCAPED.search("".join(cells)):
+            return not_utf8_row(file.name, number, file.encoding)
+        cells = [cell.replace(_ZERO, "\0") for cell in cells]
+    return [lines.dialect.restore(cell) for cell in cells] if lines.dialect.is_prepared else cells
 
 
 def _unclosed(name: str, number: int) -> UnreadableFile:
     return UnreadableFile(
         name,
         f"a quote opened in row {number} is never closed, so the rows after it cannot be read: "
-        "close it, or double it if it belongs to the text",
+        "close it, or double it if it belongs to the text; "
+        f"if no cell is quoted, give {setting_name('quote')} none",
     )
+
+
+_AFTER_QUOTE = (
+    "text follows a closing quote. If quotes within texts are escaped, name how with "
+    f"{setting_name('escape')}, and if quotes enclose no cells, give {setting_name('quote')} none"
+)
+
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class _TooLargeError(Exception):
@@ -159,6 +206,7 @@ class _At(Enum):
     CELL = "in a cell without quotes"
     QUOTED = "in quotes"
     QUOTE = "after a quote in quotes: it closes them, or the next one makes them a quote"
+    BROKEN = "in text after a closing quote, which is an error: the record ends with its line"
 
 
 class _Lines:
@@ -168,17 +216,20 @@ class _Lines:
     Only that one is measured: O(1) per record, no cost per line.
 
     `done` is set by the caller: the reader's `line_num` after the last complete record. `watch` is true if
-    the current record must be checked: the first of a block, one near bytes that are not UTF-8, or one that
-    the end of the file cuts.
+    the current record must be checked: the first of a block, one near bytes that are not UTF-8, or any in a
+    dialect whose cells have marks.
     """
 
-    def __init__(self, blocks: Iterable[bytes], delimiter: str, limit: int) -> None:
+    def __init__(self, blocks: Iterable[bytes], dialect: Dialect, limit: int) -> None:
         self.done = 0
         self.watch = True
         self.escaped = False
         self.ended = False
         self._blocks = line_blocks(blocks, limit)
-        self._delimiter = delimiter
+        self.dialect = dialect
+        self._delimiter = dialect.delimiter.encode()
+        self._quote = b"" if dialect.quote is None else dialect.quote.encode()
+        self._escape = b"" if dialect.escape is None else dialect.escape.encode()
         self._limit = limit
         self._block = b""  # the reader's current block
         self._before = 0  # the reader's line_num at the start of this block
@@ -186,7 +237,8 @@ class _Lines:
         self._first = True  # no record has ended in this block yet
         self._rest: tuple[BlockKind, bytes] | None = None  # read, but neither yielded nor skipped
         self._at = _At.START  # in a record that is too large: the start of `_rest` or the next block
-        self._cell_end = re.compile(rb'%s"|\r\n|\n|\r' % re.escape(delimiter.encode()))
+        opening = re.escape(self._delimiter + self._quote) + b"|" if self._quote else b""
+        self._cell_end = re.compile(opening + rb"\r\n|\n|\r")
         # Process-wide, and never lowered: our own limit decides.
         needed = 2 * limit + 2 * BLOCK
         if csv.field_size_limit() < needed:
@@ -196,7 +248,7 @@ class _Lines:
         """Return a reader from here on; `_TooLargeError` makes a new one necessary."""
         self.done = self._before = self._open = 0
         self._block = b""
-        self._reader = csv.reader(chain.from_iterable(self), delimiter=self._delimiter)
+        self._reader = csv.reader(chain.from_iterable(self), **self.dialect.csv_options)
         return self._reader
 
     def __iter__(self) -> _Lines:
@@ -221,6 +273,8 @@ class _Lines:
         self._block, self._before = data, self._reader.line_num
         text, escaped = _decode(data)
         self.escaped = escaped or (inside and self.escaped)
+        if self.dialect.is_prepared:
+            text = self.dialect.prepare(text)
         return StringIO(text, newline="")
 
     def _next_item(self) -> tuple[BlockKind, bytes] | None:
@@ -246,7 +300,7 @@ class _Lines:
     def end_watch(self) -> None:
         """Note that the checked record is done."""
         self._first = False
-        self.watch = self.escaped
+        self.watch = self.escaped or self.dialect.is_prepared
 
     def skip(self) -> bool:
         """Skip the rest of the record that is too large; False if its quotes never close."""
@@ -268,23 +322,35 @@ class _Lines:
         place = 0
         while place < len(data):
             if self._at is _At.QUOTED:
-                place = data.find(b'"', place) + 1
-                if not place:
+                place = data.find(self._quote, place) + len(self._quote)
+                if place < len(self._quote):
                     return None
-                self._at = _At.QUOTE
+                if not self._is_escaped(data, place - len(self._quote)):
+                    self._at = _At.QUOTE
             elif self._at is _At.CELL:
                 found = self._cell_end.search(data, place)
                 if found is None:
-                    self._at = _At.START if data.endswith(self._delimiter.encode()) else _At.CELL
+                    self._at = _At.START if data.endswith(self._delimiter) else _At.CELL
                     return None
-                if not found[0].endswith(b'"'):
+                if found[0] in {b"\r\n", b"\n", b"\r"}:
                     return found.end()
                 place, self._at = found.end(), _At.QUOTED
+            elif self._at is _At.BROKEN:
+                found = _LINE_END.search(data, place)
+                return None if found is None else found.end()
+            elif self._at is _At.QUOTE and not data.startswith(
+                (self._quote, self._delimiter, b"\r", b"\n"), place
+            ):
+                self._at = _At.BROKEN
             else:
-                quoted = data.startswith(b'"', place)
-                place += quoted
+                quoted = bool(self._quote) and data.startswith(self._quote, place)
+                place += len(self._quote) if quoted else 0
                 self._at = _At.QUOTED if quoted else _At.CELL
         return None
+
+    def _is_escaped(self, data: bytes, place: int) -> bool:
+        before = data[:place]
+        return bool(self._escape) and (len(before) - len(before.rstrip(self._escape))) % 2 == 1
 
 
 def _decode(data: bytes) -> tuple[str, bool]:

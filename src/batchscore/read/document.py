@@ -11,25 +11,32 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.input_file import InputFile
 from batchscore.read.lines import (
+    BETWEEN,
     DECODER,
     HALF_CHARACTER,
-    columns_of,
     is_text,
     json_line_rows,
     peek_table,
     row_of,
+    rows_table,
 )
+from batchscore.read.options import ReadOptions
 from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unreadable_row
+from batchscore.read.records import AmbiguousObjectError, records_of
 from batchscore.read.stream import BLOCK, BlockKind, line_blocks, text_blocks
 from batchscore.rows import Row, Table, UnreadableRow
 
-#: An object cannot be read in parts; its Python values take up to ten times its bytes.
-MAX_OBJECT_BYTES = 256 * 1024 * 1024
+#: An object cannot be read in parts: its bytes, text and values are in memory together.
+MAX_OBJECT_BYTES = 64 * 1024 * 1024
+
+#: Bytes from which it is found whether another object follows the first one.
+_PEEKED_BYTES = 1 << 20
 
 _INVALID = object()
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -40,14 +47,16 @@ _OUTER = re.compile(r'["\[\]{},]')
 _STRING_END = re.compile(r'["\\]')
 
 
-def json_table(file: InputFile, max_row_bytes: int) -> Table:
+def json_table(file: InputFile, options: ReadOptions) -> Table:
     """Open a json file. An object is read completely; an array only as far as its columns need.
 
-    A file with one object per line, which some tools name json, is read as jsonl.
+    A file with one object per line, which some tools name json, is read as jsonl, and one with objects in a
+    row, without an array around them, like an array.
     """
+    limit = options.max_row_bytes
     start = _first_char(file)
     if start == b"[":
-        return peek_table(lambda cap: _array_rows(file, max_row_bytes, cap))
+        return peek_table(lambda cap: _array_rows(file, limit, cap))
     if not start:
         return Table((), (), headerless=False, rows=iterate())
     if start != b"{":
@@ -55,9 +64,11 @@ def json_table(file: InputFile, max_row_bytes: int) -> Table:
             file.name,
             "it holds neither a JSON array nor an object; if it holds one value per line, name it .jsonl",
         )
-    if _is_json_lines(file, max_row_bytes):
-        return peek_table(lambda cap: json_line_rows(file, max_row_bytes, cap))
-    return _object_table(file, max_row_bytes)
+    if _is_json_lines(file, limit):
+        return peek_table(lambda cap: json_line_rows(file, limit, cap))
+    if _is_sequence(file):
+        return _sequence_table(file, limit)
+    return _object_table(file, options)
 
 
 def _first_char(file: InputFile) -> bytes:
@@ -78,90 +89,101 @@ def _is_json_lines(file: InputFile, limit: int) -> bool:
         return kind is BlockKind.LINES and _is_object(first) and next(parts, None) is not None
 
 
+def _is_sequence(file: InputFile) -> bool:
+    """Whether another object follows the first one."""
+    with text_blocks(file, cap=_PEEKED_BYTES) as blocks:
+        text = b"".join(blocks).decode(errors="ignore")
+    try:
+        _, end = DECODER.raw_decode(text, _after_space(text, 0))
+    except (ValueError, RecursionError):
+        return False
+    return text[end:].lstrip(BETWEEN).startswith("{")
+
+
+def _sequence_table(file: InputFile, limit: int) -> Table:
+    table = peek_table(lambda cap: _sequence_rows(file, limit, cap))
+    return replace(table, notes=("several JSON documents, each a row",))
+
+
+def _sequence_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
+    """Read objects that follow each other without an array around them."""
+    name, number = file.name, 0
+    with text_blocks(file, size=limit, cap=cap) as blocks:
+        text = _Text(blocks)
+        while char := text.next_char():
+            if char in BETWEEN:
+                text.at += 1
+                continue
+            while True:
+                try:
+                    value, end = DECODER.raw_decode(text.text, text.at)
+                except (ValueError, RecursionError):
+                    if len(text.text) - text.at <= 2 * limit + BLOCK and text.more():
+                        continue
+                    reason = (
+                        f"its JSON is not valid in row {number}, or it breaks off or exceeds {limit} bytes"
+                    )
+                    raise UnreadableFile(name, reason) from None
+                break
+            yield _row(name, number, text, end, value, limit)
+            text.at = end
+            number += 1
+
+
 def _is_object(line: bytes) -> bool:
     try:
-        return isinstance(DECODER.decode(line.decode()), dict)
+        return isinstance(DECODER.decode(line.decode().rstrip(BETWEEN)), dict)
     except (ValueError, RecursionError):
         return False
 
 
-def _object_table(file: InputFile, limit: int) -> Table:
-    with text_blocks(file, cap=MAX_OBJECT_BYTES + 1) as blocks:
-        data = b"".join(blocks)
-    if len(data) > MAX_OBJECT_BYTES:
+def _object_table(file: InputFile, options: ReadOptions) -> Table:
+    limit = options.max_row_bytes
+    size = file.size if file.compression is None else 0
+    data = b""
+    if size <= MAX_OBJECT_BYTES:
+        with text_blocks(file, cap=MAX_OBJECT_BYTES + 1) as blocks:
+            data = b"".join(blocks)
+    if max(size, len(data)) > MAX_OBJECT_BYTES:
         raise UnreadableFile(
             file.name,
             f"one JSON object larger than {MAX_OBJECT_BYTES >> 20} MB, which cannot be read in parts: "
             "write it as jsonl, one object per line",
         )
     text = data.decode(errors="surrogateescape")
-    value = _parse_object(file, text)
-    rows = _object_rows(file, value)
-    if rows is None and len(data.strip()) > limit:
-        return Table(tuple(value), (), headerless=False, rows=iterate([too_large_row(file.name, 0, limit)]))
-    values = [value] if rows is None else rows
-    columns, texts = columns_of(values)
-    suspect = _is_suspect(text)
-    read = (
-        unreadable_row(file.name, number, f"it holds bytes that are not UTF-8, or {HALF_CHARACTER}")
-        if suspect and not is_text(row)
-        else Row(file.name, number, row)
-        for number, row in enumerate(values)
-    )
-    return Table(columns or tuple(value), texts, headerless=False, rows=iterate(read))
-
-
-def _parse_object(file: InputFile, text: str) -> dict[str, Any]:
+    size = len(data)
+    del data
     try:
         value = DECODER.decode(text)
     except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            return _sequence_table(file, limit)
         reason = "its JSON is nested too deeply, or holds too long a number"
         if isinstance(error, json.JSONDecodeError):
             reason = f"not valid JSON at line {error.lineno}, or it breaks off"
-            if error.msg == "Extra data":
-                reason = "several JSON documents in a row: write one per line, and name it .jsonl"
         raise UnreadableFile(file.name, reason) from None
     assert isinstance(value, dict)  # it starts with a brace
-    if _is_suspect(text) and not is_text(list(value)):
+    suspect = _is_suspect(text)
+    del text
+    if suspect and not is_text(list(value)):
         raise UnreadableFile(file.name, "a column's name is not UTF-8: convert the file")
-    return value
-
-
-def _object_rows(file: InputFile, value: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the rows of an object of columns, or None if the object itself is the row.
-
-    Columns are lists of the same length, or objects with the same keys, as pandas writes a DataFrame. With
-    `orient="index"`, where the outer keys are numbers and the inner ones are not, each object is a row.
-    Raises `UnreadableFile` for lists of different lengths.
-    """
-    cells = list(value.values())
-    if not cells:
-        return []
-    if all(isinstance(cell, list) for cell in cells):
-        if _is_chat(value):
-            return None
-        if len({len(cell) for cell in cells}) > 1:
-            lengths = ", ".join(f"{name[:40]!r}: {len(cell)}" for name, cell in [*value.items()][:5])
-            raise UnreadableFile(
-                file.name,
-                f"its columns differ in length ({lengths}): give each a value for every row; "
-                "if the object is one row, write it in brackets, as an array of one",
-            )
-        return [dict(zip(value, row, strict=True)) for row in zip(*cells, strict=True)]
-    if all(isinstance(cell, dict) for cell in cells):
-        keys = list(cells[0])
-        if any(cell.keys() != cells[0].keys() for cell in cells):
-            return None
-        if all(map(str.isdecimal, value)) and not all(map(str.isdecimal, keys)):
-            return cells
-        return [{column: cell[key] for column, cell in value.items()} for key in keys]
-    return None
-
-
-def _is_chat(value: dict[str, Any]) -> bool:
-    """Whether the object is one chat request: its `messages` are a list, but not a column."""
-    messages = value.get("messages", ())
-    return len(messages) > 0 and all(isinstance(message, dict) and "role" in message for message in messages)
+    try:
+        found = records_of(value, options.records)
+    except AmbiguousObjectError as error:
+        raise UnreadableFile(file.name, str(error)) from None
+    if found.rows == [value] and size > limit:
+        return Table(tuple(value), (), headerless=False, rows=iterate([too_large_row(file.name, 0, limit)]))
+    rows = [
+        unreadable_row(file.name, number, f"it holds bytes that are not UTF-8, or {HALF_CHARACTER}")
+        if suspect and not is_text(row)
+        else row_of(file.name, number, row)
+        for number, row in enumerate(found.rows)
+    ]
+    table = rows_table(rows)
+    columns = table.columns or (() if found.note else tuple(value))
+    texts = tuple(name for name in table.text_columns if name != found.key)
+    notes = (found.note,) if found.note else ()
+    return replace(table, columns=columns, text_columns=texts, notes=notes)
 
 
 def _array_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:

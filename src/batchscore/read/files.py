@@ -1,25 +1,26 @@
 """Which files does a run read, in which order, and what is each file's name in records?
 
-It opens no file and knows a format only by its suffix, so a folder of a million files costs one walk.
+It opens no file (but for the log of a table) and knows a format only by its suffix, so a folder of a million
+files costs one walk.
 """
 
 # Paths are strings: a Path for each entry would take longer than the walk.
-# ruff: noqa: PTH118, PTH119, PTH120, PTH122
+# ruff: noqa: PTH118, PTH120, PTH122
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import dropwhile
 
-from batchscore.errors import InputError, UnreadableFile
-from batchscore.read.formats import COMPRESSIONS, FORMATS, formats_text
+from batchscore.errors import InputError, UnreadableFile, setting_name
+from batchscore.read import dataset_folders as foreign
+from batchscore.read.formats import formats_text, suffix_of, unknown_suffix
 from batchscore.read.input_file import InputFile
-from batchscore.read.trees import FolderEntry, Tree, tree_of
+from batchscore.read.missing import GLOB_MAGIC, SkippedFile, error_of_no_files, missing_text
+from batchscore.read.trees import FolderEntry, LocalTree, Tree, tree_of
 from batchscore.stores.address import Place, path_text
 from batchscore.stores.errors import StoreFailure
 from batchscore.stores.storage import digest_of
@@ -27,47 +28,66 @@ from batchscore.stores.storage import digest_of
 #: A folder with an entry of this name is an output of ours; so is `X` beside `X.batchscore`.
 OUTPUT_MARK = ".batchscore"
 
-_MAGIC = re.compile(r"[*?[]")
 _ANY_FOLDERS = "**"
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class SkippedFile:
-    """A file or folder (its name ends with `/`) that was found but is not read, and why."""
+class FollowedLink:
+    """A link to a file or folder (its name ends with `/`) that was followed, and its real path."""
 
     name: str
-    reason: str
+    target: str
 
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """The files of a run in the order of the INPUTs, and within each INPUT in bytewise order of names."""
+    """The files of a run in the order of the INPUTs, and within each INPUT in bytewise order of names.
+
+    `problems` are those that may hold rows and cannot be read, so the run is not complete without them.
+    """
 
     files: tuple[InputFile, ...]
     skipped: tuple[SkippedFile, ...]
+    followed: tuple[FollowedLink, ...] = ()
+    problems: tuple[SkippedFile, ...] = ()
 
 
-def find_files(inputs: Sequence[str], *, output: Place | None = None, root: str | None = None) -> FoundFiles:
+def find_files(
+    inputs: Sequence[str],
+    *,
+    output: Place | None = None,
+    root: str | None = None,
+    follow_links: bool = False,
+) -> FoundFiles:
     """Find the files of INPUTs (files, folders, globs); a file that several INPUTs reach is found once.
 
     Names begin below `root`, by default below the common folder of all INPUTs. A path that exists is taken
-    literally, even if it has glob characters. Raises `InputError` if an INPUT is missing, a named file has
-    no supported format, or no readable file is found, and `SettingsError` for an invalid URI.
+    literally, even if it has glob characters. An INPUT may be a link; below one, only links to places within
+    the INPUTs or a given `root` are followed, or all with `follow_links`. Raises `InputError` if an INPUT is
+    missing, a named file has no supported format, or no readable file is found, and `SettingsError` for an
+    invalid URI.
     """
     texts = list(dict.fromkeys(inputs))
     if not texts:
         raise InputError("no INPUT: name a file, a folder or a glob")
     tree = tree_of(texts)
     sources = [_source(tree, text, output) for text in texts]
-    search = _Search(tree, _root(sources) if root is None else _named_root(tree, root, sources), output)
+    prefix = _root(sources) if root is None else _named_root(tree, root, sources)
+    within = [source.base for source in sources if source.kind != "file"] + ([] if root is None else [prefix])
+    search = _Search(tree, prefix, output, None if follow_links else [tree.real(each) for each in within])
     files: list[InputFile] = []
     for source in sources:
-        before, skipped = len(search.seen_files), len(search.skipped)
+        before, skipped, problems = len(search.seen_files), len(search.skipped), len(search.problems)
         files.extend(search.run(source))
         if len(search.seen_files) == before and not search.known_again:
-            raise _error_of_no_files(source, [*search.skipped.values()][skipped:])
-    return FoundFiles(tuple(files), tuple(search.skipped.values()))
+            of_source = [*search.problems.values()][problems:], [*search.skipped.values()][skipped:]
+            raise error_of_no_files(source.text, source.kind, *of_source)
+    return FoundFiles(
+        tuple(files),
+        tuple(search.skipped.values()),
+        tuple(search.followed.values()),
+        tuple(search.problems.values()),
+    )
 
 
 def digest(place: Place) -> str:
@@ -120,9 +140,9 @@ def _resolve(tree: Tree, text: str, output: Place | None) -> _Source:
     while base != os.path.dirname(base) and tree.kind(base) is None:
         base, part = os.path.split(base)
         parts.insert(0, part)
-    if parts and _MAGIC.search(parts[0]) and tree.kind(base) == "folder":
+    if parts and GLOB_MAGIC.search(parts[0]) and tree.kind(base) == "folder":
         return _Source(text, base, "glob", tuple(parts))
-    raise InputError(_missing_text(tree, text, base, parts))
+    raise InputError(missing_text(tree, text, base, parts))
 
 
 def _root(sources: Sequence[_Source]) -> str:
@@ -147,44 +167,68 @@ def _named_root(tree: Tree, text: str, sources: Sequence[_Source]) -> str:
 class _Search:
     """One walk over all INPUTs; it remembers real paths, so links and overlaps give a file only once."""
 
-    def __init__(self, tree: Tree, root: str, output: Place | None) -> None:
+    def __init__(self, tree: Tree, root: str, output: Place | None, within: Sequence[str] | None) -> None:
         self._tree = tree
         self._prefix = os.path.join(root, "")
+        #: The real folders that links may lead to; `None`: any.
+        self._within = within
         self.skipped: dict[str, SkippedFile] = {}
+        self.problems: dict[str, SkippedFile] = {}
+        self.followed: dict[str, FollowedLink] = {}
         self.seen_files: set[str] = set()
         self.known_again = False  # the last INPUT reached a file of an earlier INPUT
         self._seen_folders: set[str] = set()
         self._seen_globs: set[tuple[str, tuple[str, ...]]] = set()
+        self._tables = foreign.Tables()
         self._output = tree.within(output)
 
     def run(self, source: _Source) -> Iterator[InputFile]:
         self.known_again = False
         if source.kind == "file":
-            if _suffix(source.base) is None:
-                raise InputError(
-                    f"{path_text(source.text)}: {_unknown(source.base)}; batchscore reads {formats_text()}"
-                )
-            yield from self._file(source.base, self._tree.real(source.base))
-        elif source.kind == "folder":
-            yield from self._walk(source.base, self._tree.real(source.base))
+            if suffix_of(source.base) is None:
+                why = unknown_suffix(source.base)
+                raise InputError(f"{path_text(source.text)}: {why}; batchscore reads {formats_text()}")
+            yield from self._named(source, self._file)
+            return
+        table = foreign.table_above(source.base, self._exists)
+        if table is not None and not self._open_table(table, "Delta Lake"):
+            return
+        if source.kind == "folder":
+            yield from self._named(source, self._walk)
         else:
             found = self._glob(source.base, self._tree.real(source.base), source.parts)
             yield from sorted(found, key=lambda file: os.fsencode(str(file.path)))
 
+    def _named(
+        self, source: _Source, search: Callable[[str, str], Iterator[InputFile]]
+    ) -> Iterator[InputFile]:
+        """Yield the files of a named path, which may be a link."""
+        real = self._tree.real(source.base)
+        entry = _WalkEntry("", source.base, real, folder=source.kind == "folder", link=False)
+        found = search(source.base, real)
+        return self._noted(entry, found) if self._tree.is_link(source.base) else found
+
     def _file(self, path: str, real: str) -> Iterator[InputFile]:
-        kind = _suffix(path)
+        kind = suffix_of(path)
         if kind is None:
-            self._skip(path, _unknown(path))
+            self._skip(path, unknown_suffix(path))
         elif real in self.seen_files:
             self.known_again = True
         else:
             try:
                 size = self._tree.size(path)
             except OSError as error:
-                self._skip(path, error.strerror or "cannot be read")
+                self._report(path, error.strerror or "cannot be read")
                 return
             self.seen_files.add(real)
-            yield InputFile(self._tree.place(path), self._name(path), kind[0], kind[1], size)
+            yield InputFile(
+                self._tree.place(path),
+                self._name(path),
+                kind[0],
+                kind[1],
+                size,
+                partitions=foreign.partitions_of(path, self._prefix),
+            )
 
     def _walk(self, path: str, real: str) -> Iterator[InputFile]:
         """Yield all files below a folder; nothing if a link leads to it a second time."""
@@ -196,7 +240,15 @@ class _Search:
             yield from self._entry(entry)
 
     def _entry(self, entry: _WalkEntry) -> Iterator[InputFile]:
-        return self._walk(entry.path, entry.real) if entry.folder else self._file(entry.path, entry.real)
+        found = self._walk(entry.path, entry.real) if entry.folder else self._file(entry.path, entry.real)
+        return self._noted(entry, found) if entry.link else found
+
+    def _noted(self, entry: _WalkEntry, found: Iterator[InputFile]) -> Iterator[InputFile]:
+        """Yield the files behind a link, and note it with the first."""
+        for file in found:
+            name = self._name(entry.path) + ("/" if entry.folder else "")
+            self.followed.setdefault(name, FollowedLink(name, path_text(entry.real)))
+            yield file
 
     def _glob(self, path: str, real: str, patterns: tuple[str, ...]) -> Iterator[InputFile]:
         """Yield the matching files below `path`, and all files below a folder that matches completely."""
@@ -205,7 +257,7 @@ class _Search:
         self._seen_globs.add((real, patterns))
         # `**` is any number of folders: also none, so the pattern behind it is tried, too.
         ahead = tuple(dropwhile(_ANY_FOLDERS.__eq__, patterns))
-        for entry in self._entries(path, real, hidden="".join(ahead).startswith(".")):
+        for entry in self._entries(path, real, pattern="".join(ahead[:1])):
             # `rests`: what may remain to match below this entry; `**` gives two possibilities.
             rests = {ahead[1:]} if ahead and _matches(ahead[0], entry.name) else set()
             if patterns[0] == _ANY_FOLDERS and not entry.name.startswith("."):
@@ -214,31 +266,59 @@ class _Search:
                 yield from self._entry(entry)
             elif entry.folder:
                 for rest in sorted(rests, key=len):
-                    yield from self._glob(entry.path, entry.real, rest)
+                    below = self._glob(entry.path, entry.real, rest)
+                    yield from self._noted(entry, below) if entry.link else below
 
-    def _entries(self, folder: str, real: str, *, hidden: bool = False) -> list[_WalkEntry]:
-        """Return a folder's entries without our own outputs, in the order of the files' names in records."""
+    def _entries(self, folder: str, real: str, *, pattern: str = "") -> list[_WalkEntry]:
+        """Return a folder's entries that may hold data, in the order of the files' names in records.
+
+        `pattern` is the next part of a glob; without one all entries are wanted.
+        """
         try:
             found = self._tree.scan(folder)
         except OSError as error:
-            self._skip(folder, f"folder cannot be listed: {error.strerror}", folder=True)
+            self._report(folder, f"folder cannot be listed: {error.strerror}", folder=True)
             return []
         names = {entry.name for entry in found}
         if OUTPUT_MARK in names:
             self._skip(folder, "an output folder of batchscore", folder=True)
             return []
+        kind = foreign.table_kind(names)
+        if kind is not None and not self._open_table(folder, kind):
+            return []
+        current = self._tables.current_in(folder)
+        states = foreign.state_files(names, lambda below: self._exists(os.path.join(folder, below)))
         entries = []
         for entry in found:
-            if entry.name.startswith(".") and not hidden:
+            if entry.name.startswith(".") and not pattern.startswith("."):
+                continue
+            if current is not None and os.path.join(folder, entry.name) not in current:
+                continue
+            if entry.name in states:
+                self._skip(entry.path, "it describes the Hugging Face dataset in its folder")
                 continue
             try:
                 shown = self._judge(entry, real, names)
             except OSError as error:
-                self._skip(entry.path, error.strerror or "cannot be read")
+                self._report(entry.path, error.strerror or "cannot be read")
                 continue
-            if shown is not None:
-                entries.append(shown)
+            if shown is None:
+                continue
+            # A pattern that a file's name matches means the file.
+            by_pattern = pattern.startswith("_") or (pattern and not shown.folder)
+            if foreign.is_marked(entry.name) and not by_pattern:
+                reason = "a leading _ marks what is not data, as in Spark; to score it, name it as INPUT"
+                self._skip(entry.path, reason, folder=shown.folder)
+                continue
+            entries.append(shown)
         return sorted(entries, key=_WalkEntry.order)
+
+    def _open_table(self, folder: str, kind: str) -> bool:
+        """Find out which files of a table are current; report a table for which that is not known."""
+        reason = self._tables.open(folder, kind, on_disk=isinstance(self._tree, LocalTree))
+        if reason:
+            self._report(folder, reason, folder=True)
+        return not reason
 
     def _judge(self, entry: FolderEntry, real_folder: str, names: set[str]) -> _WalkEntry | None:
         link = entry.is_symlink()
@@ -251,14 +331,32 @@ class _Search:
             reason = "an output of batchscore"
         elif not folder and not entry.is_file():
             reason = "a link to a file that does not exist" if link else "not a regular file"
+        elif link and (folder or suffix_of(entry.path) is not None) and not self._may_follow(real):
+            reason = f"a link out of the input; {setting_name('follow_links')} follows it"
         if reason is not None:
-            self._skip(entry.path, reason, folder=folder)
+            _, suffix = os.path.splitext(entry.name)
+            # What a broken link led to may have been a folder of data.
+            lost = link and not folder and not entry.is_file() and (not suffix or suffix_of(entry.path))
+            (self._report if lost else self._skip)(entry.path, reason, folder=folder)
             return None
-        return _WalkEntry(entry.name, entry.path, real, folder)
+        return _WalkEntry(entry.name, entry.path, real, folder, link)
+
+    def _may_follow(self, real: str) -> bool:
+        return self._within is None or any(
+            f"{real}/".startswith(os.path.join(folder, "")) for folder in self._within
+        )
 
     def _skip(self, path: str, reason: str, *, folder: bool = False) -> None:
         name = self._name(path) + ("/" if folder else "")
         self.skipped.setdefault(name, SkippedFile(name, reason))
+
+    def _exists(self, path: str) -> bool:
+        return self._tree.kind(path) is not None
+
+    def _report(self, path: str, reason: str, *, folder: bool = False) -> None:
+        """Report what may hold rows and cannot be read."""
+        name = self._name(path) + ("/" if folder else "")
+        self.problems.setdefault(name, SkippedFile(name, reason))
 
     def _name(self, path: str) -> str:
         return path_text(path[len(self._prefix) :] or ".")
@@ -270,6 +368,7 @@ class _WalkEntry:
     path: str
     real: str
     folder: bool
+    link: bool
 
     def order(self) -> bytes:
         """Return the sort key: with the `/` of a folder, `a.csv` is before `a/b.csv`, as in full names."""
@@ -279,57 +378,3 @@ class _WalkEntry:
 def _matches(pattern: str, name: str) -> bool:
     """Whether one part of a glob matches a name; only a pattern with a leading dot matches hidden files."""
     return name == pattern or (name.startswith(".") <= pattern.startswith(".") and fnmatchcase(name, pattern))
-
-
-def _suffix(path: str) -> tuple[str, str | None] | None:
-    """Return format and compression by the name, or None."""
-    stem, suffix = os.path.splitext(os.path.basename(path).lower())
-    compression = COMPRESSIONS.get(suffix)
-    if compression is not None:
-        suffix = os.path.splitext(stem)[1]
-    known = FORMATS.get(suffix)
-    if known is None or (compression is not None and not known.compressible):
-        return None
-    return suffix, compression
-
-
-def _unknown(path: str) -> str:
-    stem, suffix = os.path.splitext(os.path.basename(path))
-    if suffix.lower() in COMPRESSIONS:
-        suffix = os.path.splitext(stem)[1] + suffix
-    return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"
-
-
-def _error_of_no_files(source: _Source, skipped: Sequence[SkippedFile]) -> InputError:
-    if source.kind == "glob" and not skipped:
-        return InputError(
-            f"{path_text(source.text)} matches no file (hidden files are matched only by a pattern that "
-            "starts with a dot)"
-        )
-    what = "matches no file" if source.kind == "glob" else "holds no file"
-    left = _first_of([f"{skip.name}: {skip.reason}" for skip in skipped], "; ")
-    left = f". Skipped: {left}" if skipped else ""
-    return InputError(f"{path_text(source.text)} {what} that batchscore reads: {formats_text()}{left}")
-
-
-def _missing_text(tree: Tree, text: str, base: str, parts: Sequence[str]) -> str:
-    """Return a message with the nearest names in `base`, the part of the missing path that exists."""
-    if not parts:
-        return "an INPUT is empty: name a file, a folder or a glob"
-    message = f"{path_text(text)} {'matches no file' if _MAGIC.search(text) else 'does not exist'}"
-    if tree.kind(base) != "folder":
-        return f"{message}: {tree.shown(base)} is a file, not a folder"
-    try:
-        names = sorted(entry.name for entry in tree.scan(base) if not entry.name.startswith("."))
-    except OSError as error:
-        return f"{message}, or is not accessible: {tree.shown(base)}: {error.strerror}"
-    by_folded = {name.casefold(): name for name in names}
-    near = [by_folded[name] for name in difflib.get_close_matches(parts[0].casefold(), by_folded, _SHOWN)]
-    if near:
-        return f"{message}. In {tree.shown(base)} there is {_first_of([*map(path_text, near)], ', ')}"
-    return f"{message}. {tree.shown(base)} holds {_first_of([*map(path_text, names)], ', ') or 'nothing'}"
-
-
-def _first_of(texts: Sequence[str], separator: str) -> str:
-    more = [f"and {len(texts) - _SHOWN} more"] if len(texts) > _SHOWN else []
-    return separator.join([*texts[:_SHOWN], *more])

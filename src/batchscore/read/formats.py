@@ -1,7 +1,11 @@
 """Which formats can be read? One table by suffix: to add a format, write its reader and add a line here."""
 
+# A folder may have a million files: paths are strings.
+# ruff: noqa: PTH119, PTH122
+
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +16,9 @@ from batchscore.read.delimited import delimited_table
 from batchscore.read.document import json_table
 from batchscore.read.input_file import InputFile
 from batchscore.read.lines import json_lines_table, text_table
+from batchscore.read.options import ReadOptions
 from batchscore.rows import Table
+from batchscore.stores.address import path_text
 
 RowLayout: TypeAlias = Literal["lines", "records", "document", "footer"]
 
@@ -24,17 +30,21 @@ COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 class InputFormat:
     """How files with one suffix are read.
 
-    `reader` opens a file, given the size in bytes of the largest row. `layout` says how a plan may read a
+    `reader` opens a file with the options of reading. `layout` says how a plan may read a
     part of a file. "lines": every line is a row, so reading may begin at any line. "records": a row ends at a
     line end. "document": the file is one value. "footer": a footer says how many rows there are, and the file
     is read by rows and not by bytes. `compressible`: it may also be compressed (`COMPRESSIONS`).
     `same_columns`: all rows of a file have the same columns.
     """
 
-    reader: Callable[[InputFile, int], Table]
+    reader: Callable[[InputFile, ReadOptions], Table]
     layout: RowLayout
     compressible: bool
     same_columns: bool
+
+
+def _columnar(reader: Callable[..., Table]) -> Callable[[InputFile, ReadOptions], Table]:
+    return lambda file, options: reader(file, options.max_row_bytes, columns=options.columns)
 
 
 _CSV = InputFormat(partial(delimited_table, delimiter=","), "records", compressible=True, same_columns=True)
@@ -42,8 +52,8 @@ _TSV = InputFormat(partial(delimited_table, delimiter="\t"), "records", compress
 _JSON = InputFormat(json_table, "document", compressible=True, same_columns=False)
 _JSON_LINES = InputFormat(json_lines_table, "lines", compressible=True, same_columns=False)
 _TEXT = InputFormat(text_table, "lines", compressible=True, same_columns=True)
-_PARQUET = InputFormat(parquet_table, "footer", compressible=False, same_columns=True)
-_ARROW = InputFormat(arrow_table, "footer", compressible=False, same_columns=True)
+_PARQUET = InputFormat(_columnar(parquet_table), "footer", compressible=False, same_columns=True)
+_ARROW = InputFormat(_columnar(arrow_table), "footer", compressible=False, same_columns=True)
 
 #: The formats, in the order of messages.
 FORMATS: dict[str, InputFormat] = {
@@ -65,3 +75,23 @@ def formats_text() -> str:
     plain = " ".join(suffix for suffix, known in FORMATS.items() if not known.compressible)
     compressible = " ".join(suffix for suffix, known in FORMATS.items() if known.compressible)
     return f"{compressible} (also with {' or '.join(COMPRESSIONS)}) {plain}"
+
+
+def suffix_of(path: str) -> tuple[str, str | None] | None:
+    """Return format and compression by the name, or None."""
+    stem, suffix = os.path.splitext(os.path.basename(path).lower())
+    compression = COMPRESSIONS.get(suffix)
+    if compression is not None:
+        suffix = os.path.splitext(stem)[1]
+    known = FORMATS.get(suffix)
+    if known is None or (compression is not None and not known.compressible):
+        return None
+    return suffix, compression
+
+
+def unknown_suffix(path: str) -> str:
+    """Return why a name is that of no format."""
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    if suffix.lower() in COMPRESSIONS:
+        suffix = os.path.splitext(stem)[1] + suffix
+    return f"suffix {path_text(suffix)} is not one that batchscore reads" if suffix else "it has no suffix"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from batchscore.stores.address import Place
 from batchscore.stores.storage import open_raw
 
+UTF_8 = "utf-8"
+
 
 @dataclass(frozen=True)
 class InputFile:
@@ -15,7 +17,8 @@ class InputFile:
 
     `name` is its path below the base folder, with `/`, as in records (bytes that are not UTF-8 as `\xff`).
     `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`, `"zst"`
-    or `None`. `size` is in bytes, as stored.
+    or `None`. `size` is in bytes, as stored. `encoding` is Python's name of a text's encoding, `None` if
+    unknown as yet. `partitions` are the columns that its folders (`lang=en`) stand for, with their text.
     """
 
     path: Place
@@ -23,6 +26,8 @@ class InputFile:
     suffix: str
     compression: str | None
     size: int
+    encoding: str | None = None
+    partitions: tuple[tuple[str, str | None], ...] = ()
 
     def open(self) -> io.RawIOBase:
         """Open the bytes as stored, to read them from start to end; failures are an `OSError`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -16,7 +16,8 @@ import orjson
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.input_file import InputFile
-from batchscore.read.problems import Rows, not_utf8_row, too_large_row, unreadable_row
+from batchscore.read.options import ReadOptions
+from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unreadable_row
 from batchscore.read.stream import BlockKind, line_blocks, text_blocks
 from batchscore.rows import TEXT_COLUMN, Row, Table, UnreadableRow
 
@@ -35,21 +36,25 @@ class BareText(dict[str, Any]):
     """The values of a JSON string; the type distinguishes them from those of an object."""
 
 
-def text_table(file: InputFile, max_row_bytes: int, *, document: bool = False) -> Table:
+def text_table(file: InputFile, options: ReadOptions) -> Table:
     """Open a txt file by lines: each that is not blank is a row, and `number` counts all lines.
 
-    As a `document` the whole file, unchanged, is row 0; a blank file has no row.
+    As a document the whole file, unchanged, is row 0; a blank file has no row.
     """
     with text_blocks(file) as blocks:
         next(blocks, None)  # raises at once if it is another kind of file
-    rows = (_document_rows if document else _text_rows)(file, max_row_bytes)
+    rows = (_document_rows if options.txt == "document" else _text_rows)(file, options.max_row_bytes)
     return Table((TEXT_COLUMN,), (TEXT_COLUMN,), headerless=True, rows=rows)
 
 
-def json_lines_table(file: InputFile, max_row_bytes: int) -> Table:
-    """Open a jsonl file: a line is an object, or a string (a text without columns), or null."""
-    _refuse_document(file, max_row_bytes)
-    return peek_table(lambda cap: json_line_rows(file, max_row_bytes, cap))
+def json_lines_table(file: InputFile, options: ReadOptions) -> Table:
+    """Open a jsonl file: a line is an object, or a string (a text without columns), or null.
+
+    Commas around an object and several objects on a line are accepted: common mistakes with a clear meaning.
+    """
+    limit = options.max_row_bytes
+    _refuse_document(file, limit)
+    return peek_table(lambda cap: json_line_rows(file, limit, cap))
 
 
 def _text_rows(file: InputFile, limit: int) -> Rows:
@@ -61,7 +66,7 @@ def _text_rows(file: InputFile, limit: int) -> Rows:
                     try:
                         text = line.decode()
                     except UnicodeDecodeError:
-                        yield not_utf8_row(name, number)
+                        yield not_utf8_row(name, number, file.encoding)
                     else:
                         if text and not text.isspace():
                             yield Row(name, number, {TEXT_COLUMN: text})
@@ -82,7 +87,7 @@ def _document_rows(file: InputFile, limit: int) -> Rows:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        yield not_utf8_row(file.name, 0)
+        yield not_utf8_row(file.name, 0, file.encoding)
         return
     if text and not text.isspace():
         yield Row(file.name, 0, {TEXT_COLUMN: text})
@@ -101,33 +106,53 @@ def json_line_rows(file: InputFile, limit: int, cap: int | None = None) -> Rows:
             # Nineteen digits in a row have two among every ninth byte: a quick test for large integers.
             exact = b"00" in data[::9].translate(_DIGITS_TO_ZERO)
             for line in data.splitlines() if b"\r" in data else data.split(b"\n"):
-                if exact and _BIG_INTEGER.search(line):
-                    row = _slow_row(name, number, line)
-                else:
+                if not exact or not _BIG_INTEGER.search(line):
                     try:
                         value = loads(line)
                     except orjson.JSONDecodeError:
-                        if not line.strip():
+                        if not line.strip(_BETWEEN_BYTES):
                             continue
-                        row = _slow_row(name, number, line)
                     else:
-                        row = Row(name, number, value) if type(value) is dict else row_of(name, number, value)
-                yield row
-                number += 1
+                        yield Row(name, number, value) if type(value) is dict else row_of(name, number, value)
+                        number += 1
+                        continue
+                for row in _slow_rows(file, number, line):
+                    yield row
+                    number += 1
 
 
-def _slow_row(name: str, number: int, line: bytes) -> Row | UnreadableRow:
-    """Read a line that orjson refuses (NaN, Infinity, raw tabs) or rounds (integers beyond 64 bits)."""
+def _slow_rows(file: InputFile, number: int, line: bytes) -> Iterator[Row | UnreadableRow]:
+    """Read a line that orjson refuses (NaN, tabs, several objects) or rounds (integers beyond 64 bits)."""
     try:
-        value = DECODER.decode(line.decode())
+        values = _values(line.decode().strip(BETWEEN))
     except UnicodeDecodeError:
-        return not_utf8_row(name, number)
+        yield not_utf8_row(file.name, number, file.encoding)
+        return
     except (ValueError, RecursionError):
-        return unreadable_row(name, number, "it is not JSON")
-    if not is_text(value):
-        return unreadable_row(name, number, f"it holds {HALF_CHARACTER}")
-    return row_of(name, number, value)
+        yield unreadable_row(file.name, number, "it is not JSON")
+        return
+    for place, value in enumerate(values, number):
+        if is_text(value):
+            yield row_of(file.name, place, value)
+        else:
+            yield unreadable_row(file.name, place, f"it holds {HALF_CHARACTER}")
 
+
+def _values(text: str) -> list[Any]:
+    """Return the value of a line, or its objects if there are several."""
+    values, end = [], 0
+    while end < len(text):
+        value, end = DECODER.raw_decode(text, end)
+        values.append(value)
+        end += len(text) - end - len(text[end:].lstrip(BETWEEN))
+    if len(values) != 1 and not all(isinstance(value, dict) for value in values):
+        raise ValueError
+    return values or [DECODER.decode(text)]
+
+
+#: What may stand between objects that follow each other: also commas, and the separator of RFC 7464.
+BETWEEN = " \t\r\n,\x1e"
+_BETWEEN_BYTES = BETWEEN.encode()
 
 #: A string of JSON may be cut between the two halves of a character beyond 16 bits.
 HALF_CHARACTER = "half a character: a \\ud800 to \\udfff without its other half"
@@ -159,9 +184,18 @@ def peek_table(open_rows: Callable[[int | None], Rows]) -> Table:
     """
     first = _first_rows(open_rows(_PEEKED_BYTES), _PEEKED_ROWS, cut=True)
     first = first or _first_rows(open_rows(None), 1)
+    return _table(first, open_rows(None))
+
+
+def rows_table(rows: Sequence[Row | UnreadableRow]) -> Table:
+    """Return a table of JSON rows that are in memory."""
+    return _table([row for row in rows if isinstance(row, Row)], iterate(rows))
+
+
+def _table(first: Sequence[Row], rows: Rows) -> Table:
     columns, texts = columns_of([row.values for row in first])
     headerless = bool(first) and all(isinstance(row.values, BareText) for row in first)
-    return Table(columns, texts, headerless=headerless, rows=open_rows(None))
+    return Table(columns, texts, headerless=headerless, rows=rows, varies=not headerless)
 
 
 def _first_rows(rows: Rows, wanted: int, *, cut: bool = False) -> list[Row]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Iterable
+from itertools import count
 
-from batchscore.errors import ErrorCode, UnreadableFile
+from batchscore.errors import ErrorCode, UnreadableFile, name_settings
+from batchscore.read.input_file import UTF_8
 from batchscore.rows import Row, RowError, UnreadableRow
 
 Rows = Generator[Row | UnreadableRow, None, None]
@@ -16,14 +18,15 @@ Rows = Generator[Row | UnreadableRow, None, None]
 
 def unreadable_row(file: str, number: int, message: str) -> UnreadableRow:
     """Return the error of a row that breaks the rules of its format; `message` begins with "it"."""
-    return UnreadableRow(
-        file, number, RowError(ErrorCode.UNREADABLE_ROW, f"The row cannot be read: {message}.")
-    )
+    text = f"The row cannot be read: {name_settings(message)}."
+    return UnreadableRow(file, number, RowError(ErrorCode.UNREADABLE_ROW, text))
 
 
-def not_utf8_row(file: str, number: int) -> UnreadableRow:
+def not_utf8_row(file: str, number: int, encoding: str | None = UTF_8) -> UnreadableRow:
     """Return the error of a row in another encoding."""
     message = "it holds bytes that are not UTF-8: convert the file, for example with iconv"
+    if encoding not in {None, UTF_8}:
+        message = f"it holds bytes that are not {encoding}"
     return unreadable_row(file, number, message)
 
 
@@ -36,11 +39,28 @@ def too_large_row(file: str, number: int, limit: int) -> UnreadableRow:
 def unique_names(file: str, columns: Iterable[str]) -> tuple[str, ...]:
     """Return the columns; raises `UnreadableFile` if two have the same name."""
     names = tuple(columns)
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         shown = ", ".join(repr(name[:40]) for name in twice[:5])
         raise UnreadableFile(file, f"several columns have the same name: {shown}. Name each differently")
     return names
+
+
+def number_repeated(columns: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the columns, with a number behind a name that an earlier one has, and the repeated names."""
+    names: dict[str, None] = {}
+    given = list(columns)
+    repeated = tuple(name for name, times in Counter(given).items() if times > 1)
+    for name in given:
+        free = (other for number in count(1) if (other := f"{name}_{number}") not in given)
+        names[name if name not in names else next(other for other in free if other not in names)] = None
+    return tuple(names), repeated
+
+
+def repeated_text(repeated: Iterable[str]) -> str:
+    """Return what is said of columns with the same name; nothing if there are none."""
+    shown = ", ".join(repr(name[:40]) for name in [*repeated][:5])
+    return f"several columns named {shown}, the later ones numbered" if shown else ""
 
 
 def iterate(rows: Iterable[Row | UnreadableRow] = ()) -> Rows:

@@ -6,6 +6,7 @@ the file; nothing here seeks.
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 import zlib
@@ -16,7 +17,7 @@ from functools import partial
 from io import RawIOBase
 
 from batchscore.errors import UnreadableFile
-from batchscore.read.input_file import InputFile
+from batchscore.read.input_file import UTF_8, InputFile
 from batchscore.stores.errors import StoreFailure
 
 #: Bytes of one read: enough for a network file system, small beside the largest row.
@@ -30,13 +31,19 @@ _NEWLINE = re.compile(rb"\r\n|\n|\r")
 #: The first bytes of an Arrow stream.
 ARROW_STREAM = b"\xff\xff\xff\xff"
 
-_UTF16 = "UTF-16 text: convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"
+UTF_16_TEXT = "UTF-16 text: convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"
+
+#: Texts that stand in place of a file whose content is elsewhere.
+_POINTERS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: fetch the file with git lfs pull"),
+    (b"/annex/objects/", "a git-annex pointer: fetch the file with git annex get"),
+)
 
 #: First bytes → what the file is, for a person. UTF-32 before UTF-16, because it starts with the same mark.
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xfe\x00\x00", "UTF-32 text: convert it to UTF-8"),
-    (b"\xff\xfe", _UTF16),
-    (b"\xfe\xff", _UTF16),
+    (b"\xff\xfe", UTF_16_TEXT),
+    (b"\xfe\xff", UTF_16_TEXT),
     (b"\x1f\x8b", "gzip-compressed data: add .gz to its name"),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed data: add .zst to its name"),
     (b"BZh", "bzip2-compressed data: decompress it first"),
@@ -47,6 +54,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"ARROW1", "an Arrow file: give it the suffix .arrow"),
     (b"FEA1", "a Feather file of version 1: write it again as Parquet"),
     (ARROW_STREAM, "an Arrow stream: give it the suffix .arrow"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    (b"Rar!\x1a\x07", "a rar archive: unpack it"),
+    (b"\x04\x22\x4d\x18", "lz4-compressed data: decompress it first"),
+    (b"\x1f\x9d", "compress-compressed data: decompress it first"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
@@ -57,25 +68,58 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", "a program"),
 )
 
+#: Characters that binary data has and texts in no encoding of single bytes have.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+def what_it_is(what: str, compression: str | None) -> str:
+    """Return what a file is instead of text; within a compression another suffix would not help."""
+    if compression is None:
+        return f"it is not what its name says, but {what}"
+    kind, _, advice = what.partition(": ")
+    if "-compressed data" in kind:
+        return f"it is compressed twice, the second time as {kind}: decompress it once"
+    hint = f": decompress it, then {advice}" if advice else ""
+    return f"decompressed, it is not what its name says, but {kind}{hint}"
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether these are the first bytes of a tar archive: its header holds the sum of its bytes, in octal."""
+    try:
+        stated = int(head[148:156].strip(b" \0") or b"x", 8)
+    except ValueError:
+        return False
+    return stated == sum(head[:148]) + 8 * ord(" ") + sum(head[156:512])
+
 
 def looks_like(head: bytes) -> str | None:
     """Return what a file with these first bytes is, `None` if it may be text that we read."""
     sample = head[:4096]
-    if b"\0" not in sample and _is_utf8(sample):
+    if pointer := pointer_in(sample):
+        return pointer
+    if b"\0" not in sample and is_cut_utf8(sample):
         return None  # a text may well start with "PAR1" or "ORC"
+    if is_tar(sample):
+        return "a tar archive: unpack it"
     for magic, what in _MAGIC:
-        if sample.startswith(magic):
+        if sample.startswith(magic) and (not magic.isalnum() or _CONTROL.search(sample)):
             return what
     if sample.count(0) * 3 > len(sample) > 3:  # Latin letters in UTF-16 have one zero byte each
-        return _UTF16
+        return UTF_16_TEXT
     return None
 
 
-def _is_utf8(sample: bytes) -> bool:
+def pointer_in(head: bytes) -> str | None:
+    """Return what a file is whose content is kept elsewhere, `None` for any other file."""
+    return next((what for start, what in _POINTERS if head.startswith(start)), None)
+
+
+def is_cut_utf8(sample: bytes, *, whole: bool = False) -> bool:
+    """Whether these bytes are UTF-8, of which the last character may be cut unless they are the `whole`."""
     try:
-        sample.decode()
-    except UnicodeDecodeError as error:
-        return error.start > len(sample) - 4  # only the character that the sample's end cuts
+        codecs.getincrementaldecoder("utf-8")().decode(sample, final=whole)
+    except UnicodeDecodeError:
+        return False
     return True
 
 
@@ -102,21 +146,44 @@ def explain_read_errors(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def text_blocks(file: InputFile, *, size: int = BLOCK, cap: int | None = None) -> Iterator[Iterator[bytes]]:
-    """Give the decompressed bytes without a BOM, in blocks of at most `size` bytes, at most `cap` in total.
-
-    A failing file gives first all that can be read. Raises `UnreadableFile`, also if the first bytes are
-    those of another kind of file.
-    """
+def raw_blocks(file: InputFile) -> Iterator[Iterator[bytes]]:
+    """Give the decompressed bytes as they are. A failing file gives first all that can be read."""
     with explain_read_errors(file.name), file.open() as raw:
-        yield _cut_blocks(_check_text(file, _OPENERS[file.compression](file, raw)), min(size, BLOCK), cap)
+        yield _OPENERS[file.compression](file, raw)
 
 
-def _gunzip(_: InputFile, raw: RawIOBase) -> Iterator[bytes]:
+@contextmanager
+def text_blocks(file: InputFile, *, size: int = BLOCK, cap: int | None = None) -> Iterator[Iterator[bytes]]:
+    """Give the text as UTF-8 without a BOM, in blocks of at most `size` bytes, at most `cap` in total.
+
+    Bytes that are not valid in the file's encoding are passed on, and are not UTF-8. A failing file gives
+    first all that can be read. Raises `UnreadableFile`, also if the first bytes are those of another kind of
+    file.
+    """
+    with raw_blocks(file) as blocks:
+        text = blocks if file.encoding in {None, UTF_8} else _to_utf8(file, file.encoding, blocks)
+        yield _cut_blocks(_check_text(file, text), min(size, BLOCK), cap)
+
+
+def _to_utf8(file: InputFile, encoding: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    wide = encoding.startswith(("utf-16", "utf-32"))
+    errors = "surrogatepass" if wide else "surrogateescape"
+    decode = codecs.getincrementaldecoder(encoding)(errors).decode
+    try:
+        for block in blocks:
+            yield decode(block).encode(errors=errors)
+        yield decode(b"", final=True).encode(errors=errors)
+    except UnicodeError as error:
+        raise UnreadableFile(file.name, f"it is not {encoding}, or breaks off") from error
+
+
+def _gunzip(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
     """Decompress all members of a gzip file. `gzip.read` would drop the data before a failure."""
     inflate = zlib.decompressobj(31)
     data, started = b"", False
     while data := data or raw.read(BLOCK):
+        if not started and (pointer := pointer_in(data)):
+            raise UnreadableFile(file.name, f"it is {pointer}")
         started = True
         if block := inflate.decompress(data, BLOCK):
             yield block
@@ -148,6 +215,9 @@ def _unzstd(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
         # Again, byte by byte near the failure, so that the rows before the damage are kept.
         blocks, rest = divmod(done, _ZSTD_BLOCK)
         sizes = itertools.chain([_ZSTD_BLOCK] * blocks, [rest] if rest else [], itertools.repeat(1))
+        with file.open() as first:
+            if pointer := pointer_in(first.read(64) or b""):
+                raise UnreadableFile(file.name, f"it is {pointer}") from None
         with file.open() as again:
             for block in _zstd_blocks(again, sizes):
                 if done <= 0:
@@ -175,10 +245,38 @@ _OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = 
 def _check_text(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
     head = next(blocks, b"")
     if what := looks_like(head):
-        raise UnreadableFile(file.name, f"it is not what its name says, but {what}")
-    if head := head.removeprefix(_BOM):
+        raise UnreadableFile(file.name, what_it_is(what, file.compression))
+    while head.startswith(_BOM):  # some programs write a second one
+        head = head.removeprefix(_BOM)
+    if head:
         yield head
     yield from blocks
+
+
+def beginning(blocks: Iterator[bytes], size: int) -> tuple[bytes, bool]:
+    """Return about the first `size` bytes, and whether they are all; a failure ends them early."""
+    parts, whole = list[bytes](), False
+    try:
+        while sum(map(len, parts)) < size:
+            block = next(blocks, None)
+            if block is None:
+                whole = True
+                break
+            parts.append(block)
+    except (UnreadableFile, OSError, EOFError, zlib.error):
+        if not parts:
+            raise
+    return b"".join(parts), whole
+
+
+def without_lines(blocks: Iterable[bytes], count: int) -> Iterator[bytes]:
+    """Yield the blocks without the first `count` lines."""
+    for block in _join_crlf(blocks) if count else blocks:
+        start = 0
+        while count and (end := _NEWLINE.search(block, start)):
+            start, count = end.end(), count - 1
+        if not count and start < len(block):
+            yield block[start:]
 
 
 def _cut_blocks(blocks: Iterator[bytes], size: int, cap: int | None) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ skipped.
 """
 
 # Paths are strings: a Path for each entry would take longer than the walk.
-# ruff: noqa: PTH100, PTH116
+# ruff: noqa: PTH100, PTH111, PTH116
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ class LocalTree:
 
     def absolute(self, text: str) -> str:
         """Return the path of an INPUT."""
+        if text.startswith("~") and not os.path.lexists(text):
+            text = os.path.expanduser(text)
         return os.path.abspath(text) if text else ""
 
     def kind(self, path: str) -> Kind | None:

@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.settings.secrets import HIDDEN
+from batchscore.stores.address import command_word
 
 RETRY = "run the same command again to retry"
 
@@ -121,12 +123,19 @@ def next_step(state: RunState) -> NextStep:
         return after_failures(state, command)
     if not state.ok:
         return run_again("Nothing was scored. When the input has rows", command)
-    if state.one_file:
+    if state.one_file or state.output == "/":  # nothing on this machine is outside of the root
         code = f"import batchscore; print(batchscore.read_scores({json.dumps(state.output)}))"
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
-    folder = state.output.rstrip("/")
-    merge = ["batchscore", "merge", folder, f"{folder}-{state.task}.jsonl", "--task", state.task]
+    merge = ["batchscore", "merge", command_word(state.output), merged_name(state), "--task", state.task]
     return NextStep("To merge the scores into one file, run", shlex.join(merge))
+
+
+def merged_name(state: RunState) -> str:
+    """Return a name for the merged scores: beside the folder, and not that of a hidden file."""
+    above, slash, name = state.output.rstrip("/").rpartition("/")
+    if above.endswith(":/"):  # a whole bucket: what is beside it is another bucket
+        above, slash = "", ""
+    return command_word(f"{above}{slash}{name.lstrip('.') or 'scores'}-{state.task}.jsonl")
 
 
 def after_failures(state: RunState, command: Sequence[str]) -> NextStep:
@@ -150,9 +159,11 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
 def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
     """Return the step that runs this command with these flags, or the same command again if it is unknown."""
     if command:
-        return NextStep(
-            f"{purpose}, run", shlex.join([*command, *(each for each in flags if each not in command)])
-        )
+        # A shown command has no secret. Behind `--` there are only names.
+        hidden = f" (put the secret in the place of {HIDDEN})" if HIDDEN in " ".join(command) else ""
+        end = command.index("--") if "--" in command else len(command)
+        new = [each for each in flags if each not in command]
+        return NextStep(f"{purpose}, run{hidden}", shlex.join([*command[:end], *new, *command[end:]]))
     more = f" with {' and '.join(flags)}" if flags else ""
     return NextStep(f"{purpose}, run the same command again{more}")
 

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 
 from batchscore.errors import ErrorCode
+from batchscore.report.words import finish_reason_text
 from batchscore.rows import Attempt, Event, FileFinished, FileOpened, RowsSettled
 
 
@@ -73,7 +74,7 @@ class Tally(Statistics):
                     self.errors[code.value] += count
             # `Counter.update` would take as long as everything else here.
             for reason, count in event.finish_reasons.items():
-                self.finish_reasons[reason] += count
+                self.finish_reasons[finish_reason_text(reason)] += count
         elif isinstance(event, (FileOpened, FileFinished)):
             self.known += event.known - self.known_of.get(event.file, 0)
             self.known_of[event.file] = event.known

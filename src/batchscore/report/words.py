@@ -11,6 +11,16 @@ from typing import Any
 
 from batchscore.errors import duration_text
 
+FORMULA_STARTS = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
+
+#: Of OpenAI and Azure, vLLM and TGI, Anthropic, Mistral, Google and DeepSeek; `None` and `several` are ours.
+_REASONS = """
+stop length content_filter tool_calls function_call abort eos_token stop_sequence end_turn max_tokens
+tool_use refusal model_length error STOP MAX_TOKENS SAFETY RECITATION OTHER insufficient_system_resource eos
+None several
+"""
+FINISH_REASONS = frozenset(_REASONS.split())
+
 #: Names of deployments are shortened to this many characters.
 LONGEST_NAME = 32
 
@@ -24,6 +34,19 @@ def counts_text(counts: Mapping[str, int]) -> str:
     """Return counts by code, the highest first: 4 rate limited, 1 timeout."""
     items = sorted(counts.items(), key=lambda item: -item[1])
     return ", ".join(f"{count:,} {code_text(code)}" for code, count in items)
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a cell for a csv file: spreadsheets run a text as a formula by its first letter.
+
+    Those are `=`, `+`, `-` and `@` (also in full width), tab and line breaks; a `'` before them shows them.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def finish_reason_text(reason: str) -> str:
+    """Return a finish reason that services are known to give; any other may be a word of the prompt."""
+    return reason if reason in FINISH_REASONS else "other"
 
 
 def large_count_text(count: float) -> str:

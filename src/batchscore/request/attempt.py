@@ -111,7 +111,7 @@ class Requester(Generic[T]):
         if isinstance(reply, Outcome):
             return self.judge_lost(request, deployment, flight.started, reply)
         if reply.status != 200:
-            outcome = classify(reply)
+            outcome = classify(reply, body)
             if outcome.action is not Action.KEEP:
                 return await self.judge_refusal(request, deployment, ticket, reply, outcome)
         try:
@@ -308,12 +308,12 @@ class Requester(Generic[T]):
     async def send_probe(self, deployment: Deployment) -> Outcome:
         """Send one probe."""
         deployment.reserve(PROBE_TOKENS)
-        flight = self.timeouts.start(1, 0)
+        flight, body = self.timeouts.start(1, 0), self.probe_body(deployment)
         try:
-            reply = await self.exchange(deployment, self.probe_body(deployment), 1, flight)
+            reply = await self.exchange(deployment, body, 1, flight)
         finally:
             self.timeouts.end(flight)
-        outcome = reply if isinstance(reply, Outcome) else classify(reply)
+        outcome = reply if isinstance(reply, Outcome) else classify(reply, body)
         status, seconds, billed = None, self.clock.monotonic() - flight.started, (0, 0)
         if isinstance(reply, Reply):
             status, seconds, billed = reply.status, reply.seconds, self.billed(reply.body)

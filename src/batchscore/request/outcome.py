@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.request.service_codes import shown_detail
 from batchscore.request.service_words import shown_address
 from batchscore.rows import Reply, RowError, load_json
 
@@ -34,10 +35,10 @@ class Action(Enum):
 class Outcome:
     """An action, and the error that a row gets if no retry helps.
 
-    `reason` is the message if the run stops; `detail` distinguishes one 400 from another; `fitting` is the
-    part of a too long request that would fit, if the service said so. `needs_action`: waiting does not help.
-    `by_chance`: the service is well, and this request was refused by bad luck. `words` is what the service
-    says to our own probe.
+    `reason` is the message if the run stops; `detail` distinguishes one 400 from another, and is not shown,
+    since it may hold a word of the service; `fitting` is the part of a too long request that would fit, if
+    the service said so. `needs_action`: waiting does not help. `by_chance`: the service is well, and this
+    request was refused by bad luck. `words` is what the service says to our own probe.
     """
 
     action: Action
@@ -155,11 +156,6 @@ class Refusal(NamedTuple):
     inner_code: str
     names_wait: bool
 
-    @property
-    def detail(self) -> str:
-        """The code and the parameter."""
-        return " ".join(word for word in (self.code, f"parameter {self.param}" if self.param else "") if word)
-
 
 def is_exhausted(refusal: Refusal) -> bool:
     """Whether the account has no credit, quota or budget left."""
@@ -267,17 +263,19 @@ RULES = (
 )  # fmt: skip
 
 
-def classify(reply: Reply) -> Outcome:
-    """Return what a reply means. A 200 is `ANSWERED` until its body proves otherwise."""
+def classify(reply: Reply, sent: bytes = b"") -> Outcome:
+    """Return what a reply to the body `sent` means. A 200 is `ANSWERED` until its body proves otherwise."""
     if 200 <= reply.status < 300:
         return ANSWERED
     refusal = read_refusal(reply)
     rule = next(rule for rule in RULES if refusal.status in rule.statuses and rule.when(refusal))
     code = rule.code
-    reason = rule.reason.format(status_text(refusal.status, refusal.detail))
+    shown = shown_detail(refusal.code, refusal.param, sent)
+    reason = rule.reason.format(f"{refusal.status}, {shown}" if shown else refusal.status)
     if 300 <= refusal.status < 400 and (place := shown_address(reply.headers.get("location", ""))):
         reason = f"{reason} It names {place}."
-    detail, fitting = refusal.detail or str(refusal.status), None
+    detail = " ".join(filter(None, (refusal.code, refusal.param))) or str(refusal.status)
+    fitting = None
     if rule.action is Action.ADAPT:
         detail = adaptable(refusal)
     elif code in {ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
@@ -375,8 +373,3 @@ def error_body(body: bytes) -> Mapping[str, Any]:
 def safe_name(word: Any) -> str:
     """Return a code or parameter name, or nothing if it might be more than a name."""
     return word if isinstance(word, str) and SAFE_NAME.match(word) else ""
-
-
-def status_text(status: int, detail: str) -> str:
-    """Return a status with the service's code, if there is one."""
-    return f"{status}, {detail}" if detail else str(status)

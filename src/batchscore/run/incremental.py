@@ -6,6 +6,7 @@ runs know, so that the run finds only the remaining rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from batchscore.errors import UnreadableFile, setting_name
@@ -49,8 +50,8 @@ def drop_empty_files(survey: Survey, ledger: NextLedger, listen: Listen) -> Surv
     return replace(survey, ready=tuple(one for one in survey.ready if one.file.name not in empty))
 
 
-def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
-    """Put into the files' new versions what earlier runs know; complete versions replace the old ones."""
+def compare_inputs(survey: Survey, ledger: NextLedger) -> dict[str, str]:
+    """Find the changed files; return the digests of all that can be read."""
     inputs: dict[str, str] = {}
     for ready in survey.ready:
         try:
@@ -58,6 +59,11 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
         except UnreadableFile:
             continue  # the run meets it, too, and reports it
     ledger.compare(inputs)
+    return inputs
+
+
+def carry_over(survey: Survey, ledger: NextLedger, inputs: Mapping[str, str], listen: Listen) -> None:
+    """Put into the files' new versions what earlier runs know; complete versions replace the old ones."""
     answers = index_answers(ledger.accounts(), ledger.journals.folder)
     changed = reused = 0
     try:
@@ -70,7 +76,7 @@ def carry_over(survey: Survey, ledger: NextLedger, listen: Listen) -> None:
             if not len(answers) and before is None and name not in ledger.manifests:
                 continue
             try:
-                with open_rows(ready.file, survey.options) as table:
+                with open_rows(ready.file, survey.options, ready.builder.columns) as table:
                     items = (ready.builder.build(row) for row in table.rows)
                     _, known = carry_over_file(ledger, name, inputs[name], items, answers)
             except UnreadableFile:
@@ -99,7 +105,7 @@ def hidden_input(survey: Survey, ledger: NextLedger) -> tuple[str, str] | None:
     Such a place is a folder that cannot be listed, or a link to a place that is not mounted.
     """
     removed = removed_inputs(survey, ledger)
-    for skipped in survey.skipped:
+    for skipped in (*survey.problems, *survey.skipped):
         for file in removed:
             if f"{file}/".startswith(f"{skipped.name.rstrip('/')}/"):
                 return file, f"{skipped.name}: {skipped.reason}"

@@ -10,11 +10,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batchscore.engine import end_task
 from batchscore.engine.engine import Engine
-from batchscore.errors import OutputError
+from batchscore.errors import OutputError, UnreadableFile
 from batchscore.output.ledger import Ledger
 from batchscore.output.manifest import Manifest
 from batchscore.output.parts import Part
@@ -159,8 +159,13 @@ class Job:
     async def close(self, name: str) -> None:
         """Write a file's last manifest and report its figures."""
         source = self.source
-        manifest = self.ledger.manifests[name]
         progress = self.ledger.open.get(name)
+        problem = source.problems.get(name, "")
+        digesting = source.digests.pop(name, None)
+        if progress is None and problem:  # it was not opened, so its records stay as they are
+            self.finish(replace(self.figures(name, "unreadable", complete=False), problem=problem))
+            return
+        manifest = self.ledger.manifests[name]
         unscored = 0
         failure: OutputError | None = None
         if progress is not None:
@@ -174,12 +179,14 @@ class Job:
                     failure = error
                 if part.number not in manifest.parts:  # none of its rows is settled, or it cannot be written
                     unscored += part.read
-            manifest.problem = source.problems.get(name, "")
+            try:
+                manifest.input = await digesting if digesting is not None else ""
+            except UnreadableFile as error:  # it was removed after it was opened
+                problem = problem or error.reason
+            manifest.problem = problem
             complete = progress.ended and not progress.waiting and failure is None
             manifest.state = "unreadable" if manifest.problem else "complete" if complete else "partial"
-            manifest.input = await source.digests[name]
             await asyncio.to_thread(self.ledger.finish, name)
-        source.digests.pop(name, None)
         ended = manifest.state == "complete" or (progress is not None and progress.ended)
         self.finish(self.figures(name, manifest.state, unscored, complete=ended))
         if failure is not None:

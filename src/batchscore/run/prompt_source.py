@@ -64,7 +64,13 @@ class PromptSource:
                 # Hashing runs beside reading; the digest is needed only when the file is finished.
                 self.digests[name] = loop.run_in_executor(None, digest, ready.file.path)
             digests = self.digests[name]
-            progress = self.ledger.start(name, digests.result() if self.ledger.needs_digest(name) else "")
+            try:
+                found = digests.result() if self.ledger.needs_digest(name) else ""
+            except UnreadableFile as error:  # it was there when the run began
+                self.problems[name] = error.reason
+                self.through.append(name)
+                continue
+            progress = self.ledger.start(name, found)
             self.known[name] = self.settled_rows(self.ledger.manifests[name])
             self.listen(FileOpened(name, self.known[name]))
             if progress is None:
@@ -85,7 +91,7 @@ class PromptSource:
     def prompts_of(self, ready: ReadyFile, progress: FileInParts) -> Iterator[Prompt | Settled]:
         """Give the prompt of each row of one file, up to the limit."""
         ids = self.ids
-        with open_rows(ready.file, self.survey.options) as table:
+        with open_rows(ready.file, self.survey.options, ready.builder.columns) as table:
             for row in table.rows:
                 if self.rows_left is not None:
                     if self.rows_left == 0:

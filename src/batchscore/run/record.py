@@ -1,37 +1,43 @@
-"""How did a run end, and what does it record about itself?
+"""What does a run set out to do, how did it end, and what does it record about itself?
 
-The record is one file, `runs/<start>-<worker>.json`, from which the report is made. It holds settings, counts
-and versions, never a cell or a secret.
+The record is one file, `runs/<start>-<worker>.json`. It is written before the first request, so that a run
+that is killed leaves the names of the files that it was going to read, and once more at the end. The report
+is made from it. It holds settings, counts and versions, never a cell or a secret.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import orjson
 
 from batchscore.endpoint.target import Endpoint
-from batchscore.errors import ExitCode, name_settings
+from batchscore.errors import ExitCode, OutputOverwritten, name_settings
 from batchscore.output.layout import Layout
+from batchscore.output.manifest import Commit
+from batchscore.output.missing import RecordedFile
 from batchscore.output.spec import Output
 from batchscore.plan.survey import Survey
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Statistics
 from batchscore.report.timeline import Timeline
-from batchscore.report.words import json_safe
+from batchscore.report.words import count_text, json_safe
 from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
-from batchscore.settings.secrets import without_secrets
+from batchscore.settings.secrets import mask_text, shown_settings
 from batchscore.stores import storage
-from batchscore.stores.address import Place
+from batchscore.stores.address import Place, is_uri
 from batchscore.version import VERSION
 
 #: What is recorded of each file, and of this run alone.
@@ -47,7 +53,8 @@ _runs = count(1)
 class RunResult:
     """A run that ended, successfully or not.
 
-    `with_file`: the one output file that was requested exists. `report` is the run's page, if it was made.
+    `with_file`: the one output file that was requested exists; `file_written`: by this run. `report` is the
+    run's page, if it was made.
     """
 
     outcome: RunEnd
@@ -60,33 +67,102 @@ class RunResult:
     seconds: float
     exit_code: ExitCode
     with_file: bool
+    file_written: bool
     changes: Changes | None = None
     report: Place | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RunCall:
+    """How a run was called; `name` is its start and its worker, `command` its words, empty if unknown."""
+
+    name: str
+    inputs: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """What a run's record says from its start on; `inputs` and `fingerprint` are checksums.
+
+    `earlier` are files that runs with other INPUTs set out to read and have not completed.
+    """
+
+    record: Place
+    call: RunCall
+    started: float
+    settings: Settings
+    inputs: str
+    fingerprint: str
+    earlier: tuple[RecordedFile, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that do not change until the end."""
+        settings = {each.name: getattr(self.settings, each.name) for each in fields(self.settings)}
+        return {
+            "version": VERSION,
+            "started": datetime.fromtimestamp(self.started, timezone.utc).isoformat(timespec="seconds"),
+            "worker": self.call.name.partition("-")[2],
+            "host": platform.node() or "host",
+            "command": self.call.command,
+            "inputs": self.inputs,
+            "fingerprint": self.fingerprint,
+            "settings": shown_settings(settings),
+            "earlier": [
+                {"file": each.file, "state": each.state, "inputs": each.inputs}
+                | ({"problem": each.problem} if each.problem else {})
+                for each in self.earlier
+            ],
+        }
+
+
+def checksum(*texts: str) -> str:
+    """Return a checksum of texts; an INPUT may be an address with a secret in it."""
+    return hashlib.blake2b("\n".join(texts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def checksum_of_inputs(inputs: Iterable[str]) -> str:
+    """Return a checksum of INPUTs, by which runs over the same ones are known."""
+    return checksum(*sorted({each if is_uri(each) else str(Path(each).resolve()) for each in inputs}))
+
+
+def files_at_start(survey: Survey, digests: Mapping[str, str], done: Collection[str]) -> list[dict[str, str]]:
+    """Return the files that a run is going to read, as its record names them.
+
+    `digests` are those of files that may have complete scores of another version; `done` files have not.
+    """
+    files = [
+        {"file": ready.file.name, "state": "complete" if ready.file.name in done else "not_started"}
+        | ({"input": digests[ready.file.name]} if ready.file.name in digests else {})
+        for ready in survey.ready
+    ]
+    return files + [
+        {"file": each.name, "state": "unreadable", "problem": name_settings(each.reason)}
+        for each in survey.problems
+    ]
+
+
+def write_start(start: RunStart, files: list[dict[str, str]], *, one_file: bool) -> None:
+    """Write the record of a run that has not sent a request yet; raises `OutputError`."""
+    record = start.to_json() | {"exit_code": None, "reason": None, "files": files}
+    write(start.record, record | ({"file_written": False} if one_file else {}))
+
+
 def write_record(
-    result: RunResult, endpoints: Sequence[Endpoint], started: float, timeline: Timeline, command: str
+    result: RunResult, endpoints: Sequence[Endpoint], start: RunStart, timeline: Timeline
 ) -> None:
-    """Write the run's record; `command` is kept so that the run can be resumed."""
-    settings = {each.name: getattr(result.settings, each.name) for each in fields(result.settings)}
-    settings["param"] = without_secrets(settings["param"])
+    """Write the record of a run that has ended."""
     called = [
         {"name": each.name, "url": each.target.url, "auth": each.target.auth, "from": each.target.sources}
         | {"rpm": each.rpm, "tpm": each.tpm}
         for each in endpoints
     ]
     statistics, outcome = result.statistics, result.outcome
-    record = {
-        "version": VERSION,
-        "started": datetime.fromtimestamp(started, timezone.utc).isoformat(timespec="seconds"),
+    record = start.to_json() | {
         "seconds": round(result.seconds, 3),
-        # The record's name is the start and the worker.
-        "worker": result.record.name.removesuffix(".json").partition("-")[2],
-        "host": platform.node() or "host",
-        "command": command,
         "exit_code": int(result.exit_code),
-        "reason": outcome.reason and name_settings(outcome.reason),
-        "settings": settings,
+        **({"file_written": result.file_written} if result.output.file is not None else {}),
+        "reason": outcome.reason and mask_text(name_settings(outcome.reason)),
         "endpoints": called,
         "rows": outcome.rows,
         "ok": outcome.ok,
@@ -104,7 +180,11 @@ def write_record(
             | ({"problem": name_settings(file.problem)} if file.problem else {})
             for file in outcome.files
         ],
-        "skipped": [{"name": each.name, "reason": each.reason} for each in result.survey.skipped],
+        "skipped": [
+            {"name": each.name, "reason": name_settings(each.reason)} for each in result.survey.skipped
+        ],
+        "links_followed": [asdict(each) for each in result.survey.followed],
+        "read_as": [{"files": name, "how": name_settings(text)} for text, name in result.survey.said],
         "repeated_ids": outcome.repeated_ids,
         "versions": versions(),
         # Hundreds of figures on one line.
@@ -114,8 +194,42 @@ def write_record(
     }
     if result.changes is not None:
         record["changes"] = asdict(result.changes)
+    write(result.record, record)
+
+
+def write(place: Place, record: Mapping[str, Any]) -> None:
+    """Write a record, so that it survives a power cut."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    storage.write_whole(result.record, orjson.dumps(json_safe(record), option=options, default=str))
+    storage.write_whole(place, orjson.dumps(json_safe(record), option=options, default=str), sync=True)
+
+
+def without_removed(
+    end: RunEnd, removed: Mapping[str, Sequence[tuple[Place, Commit]]], output: Output
+) -> RunEnd:
+    """Return the end of a run without the records of parts that somebody has removed meanwhile."""
+    if not removed:
+        return end
+    files = tuple(
+        replace(
+            each,
+            state="partial",
+            ok=each.ok - sum(commit.ok for _, commit in removed[each.file]),
+            errors=each.errors - sum(commit.errors for _, commit in removed[each.file]),
+            empty=each.empty - sum(commit.empty for _, commit in removed[each.file]),
+        )
+        if each.file in removed
+        else each
+        for each in end.files
+    )
+    (place, _), *_ = next(iter(removed.values()))
+    lost = (commit.ok + commit.errors for parts in removed.values() for _, commit in parts)
+    rows = count_text(sum(lost), "row")
+    reason = OutputOverwritten(
+        f"files were removed from {output.named} while the run was working, such as {place}. "
+        f"The records of {rows} of {count_text(len(removed), 'file')} are lost. Run the same command again "
+        "to score these rows; they are paid for again."
+    )
+    return replace(end, files=files, stopped_by=reason)
 
 
 def run_name(started: float, *, shared_output: bool) -> str:

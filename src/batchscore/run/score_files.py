@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from batchscore.endpoint.destination import destination_text
 from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
@@ -25,12 +26,16 @@ from batchscore.errors import (
     setting_name,
 )
 from batchscore.output.incremental.next_ledger import NextLedger
+from batchscore.output.incremental.switch import name_after
 from batchscore.output.layout import Layout
-from batchscore.output.ledger import Ledger
+from batchscore.output.ledger import Ledger, removed_parts
 from batchscore.output.locks.lock import Lock
+from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.merge import write_one_file
+from batchscore.output.missing import RecordedFile, still_missing
 from batchscore.output.open import lock_output, open_ledger
-from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
+from batchscore.output.shared_ledger import SharedLedger
+from batchscore.output.spec import Output, OutputSpec, fingerprint_of, output_of, output_spec
 from batchscore.plan.survey import Survey, survey
 from batchscore.report.page.make import write_report
 from batchscore.report.page.sample import quickly
@@ -41,10 +46,28 @@ from batchscore.report.tracking.follow import tracked
 from batchscore.rows import Attempt, Event, Listen, Notice, Prompt, RowError
 from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
 from batchscore.run.expected import announce_expected
-from batchscore.run.incremental import Changes, carry_over, drop_empty_files, hidden_input, write_changes
+from batchscore.run.incremental import (
+    Changes,
+    carry_over,
+    compare_inputs,
+    drop_empty_files,
+    hidden_input,
+    write_changes,
+)
 from batchscore.run.job import Job
 from batchscore.run.prompt_source import PromptSource
-from batchscore.run.record import RunResult, run_name, write_record
+from batchscore.run.record import (
+    RunCall,
+    RunResult,
+    RunStart,
+    checksum,
+    checksum_of_inputs,
+    files_at_start,
+    run_name,
+    without_removed,
+    write_record,
+    write_start,
+)
 from batchscore.run.stop import Stop, StopConditions, stop_conditions
 from batchscore.settings.fields import Settings
 from batchscore.settings.slices import (
@@ -68,20 +91,25 @@ def score_files(
     listen: Listen,
     named: Mapping[str, str] | None = None,
     command: str = "",
+    warnings: Sequence[str] = (),
 ) -> RunResult:
     """Score files and return how the run ended; `command` is recorded so that the run can be resumed.
 
-    `named` says which variable or file gave a setting its value. Raises a `BatchscoreError` for what is wrong
-    before the first request; an error that ends the run later is in the outcome. On the main thread the first
-    SIGINT or SIGTERM stops the run gracefully, the second one at once (`KeyboardInterrupt`).
+    `named` says which variable or file gave a setting its value. The first notice says where requests go; the
+    `warnings` follow. Raises a `BatchscoreError` for what is wrong before the first request; an error that
+    ends the run later is in the outcome. On the main thread the first SIGINT or SIGTERM stops the run
+    gracefully, the second one at once (`KeyboardInterrupt`).
     """
-    run = prepare(settings, inputs, environ=environ, listen=listen, named=named)
-    with tracked(settings, environ, listen, run.name) as tracking:
+    run = prepare(settings, inputs, environ=environ, listen=listen, named=named, command=command)
+    listen(Notice(destination_text(run.endpoints, (named or {}).get("config"))))
+    for text in warnings:
+        listen(Notice(text))
+    with tracked(settings, environ, listen, run.call.name) as tracking:
         run.listen = tracking.listener
         with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
             run.score(lock)
             # Whoever takes the lock next reads from the record which files are not complete.
-            result = run.finish(command)
+            result = run.finish()
         result = replace(result, report=run.write_page(result.statistics.ok))
         places = result.layout, result.record, result.report
         tracking.finished(result.outcome, result.exit_code, result.seconds, *places)
@@ -95,6 +123,7 @@ def prepare(
     environ: Mapping[str, str],
     listen: Listen,
     named: Mapping[str, str] | None = None,
+    command: str = "",
 ) -> Run:
     """Return a run whose settings and inputs can be used; nothing is written, locked or sent."""
     conditions = stop_conditions(cut(StopSettings, settings), time.time())
@@ -107,14 +136,15 @@ def prepare(
     surveyed = survey(inputs, settings, output=output.named)
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
     name = run_name(conditions.started, shared_output=settings.shared_output)
-    return Run(name, settings, environ, listen, output, surveyed, endpoints, conditions)
+    call = RunCall(name, tuple(inputs), command)
+    return Run(call, settings, environ, listen, output, surveyed, endpoints, conditions)
 
 
 @dataclass(slots=True)
 class Run:
     """One run over files: `score` works on the output, `finish` leaves the record and the page."""
 
-    name: str
+    call: RunCall
     settings: Settings
     environ: Mapping[str, str]
     listen: Listen
@@ -125,9 +155,10 @@ class Run:
     tally: Tally = field(default_factory=Tally)
     timeline: Timeline = field(default_factory=Timeline)
     layout: Layout = field(init=False)
+    start: RunStart = field(init=False)
     outcome: RunEnd = field(init=False)
     changes: Changes | None = None
-    with_file: bool = False
+    file_written: bool = False
 
     def score(self, lock: Lock) -> None:
         """Score the files into the locked output."""
@@ -136,14 +167,18 @@ class Run:
         fingerprint = fingerprint_of(cut(RecordSettings, settings), self.output)
         spec = output_spec(for_output, self.output, fingerprint, survey.schema, survey.places)
         self.layout = spec.layout
-        ledger = open_ledger(spec, for_output, self.output, self.listen, self.name, self.require_answer)
+        ledger = open_ledger(spec, for_output, self.output, self.listen, self.call.name, self.require_answer)
         if survey.problems:
             total = len(survey.problems) + len(survey.ready)
             text = f"{len(survey.problems)} of {total} files cannot be scored; the summary says why."
             self.listen(Notice(text))
         if isinstance(ledger, NextLedger):
             self.survey = drop_empty_files(survey, ledger, self.listen)
-            carry_over(self.survey, ledger, self.listen)
+            digests = compare_inputs(self.survey, ledger)
+            self.begin(spec, ledger.visible.manifests, digests, ledger.unchanged)
+            carry_over(self.survey, ledger, digests, self.listen)
+        else:
+            self.begin(spec, ledger.manifests, {}, ())
         with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as simulator:
             if simulator is not None:
                 self.endpoints = [simulator]
@@ -151,13 +186,47 @@ class Run:
         visible, names = ledger, list(self.survey.places)
         if isinstance(ledger, NextLedger):
             visible = ledger.visible
+        own = visible.own if isinstance(visible, SharedLedger) else None
+        self.outcome = without_removed(self.outcome, removed_parts(visible, names, own), self.output)
+        if isinstance(ledger, NextLedger):
             self.finish_changes(ledger)
             names += self.changes.vanished if self.changes is not None else ()
-        if self.output.file is not None:
-            if self.outcome.stopped_by is None and not self.outcome.interrupted:
-                write_one_file(visible, self.output.file, names, settings.dimensions)
-            with suppress(OutputError):
-                self.with_file = storage.exists(self.output.file)
+        if self.output.file is not None and self.outcome.stopped_by is None and not self.outcome.interrupted:
+            write_one_file(visible, self.output.file, names, settings.dimensions)
+            self.file_written = True
+
+    def begin(
+        self,
+        spec: OutputSpec,
+        manifests: Mapping[str, Manifest],
+        digests: Mapping[str, str],
+        done: Collection[str],
+    ) -> None:
+        """Write down which files the run is going to read; raises `OutputError`."""
+        settings, layout = self.settings, spec.layout
+        files = files_at_start(self.survey, digests, done)
+        inputs, fingerprint = checksum_of_inputs(self.call.inputs), checksum(spec.identity)
+        earlier: list[RecordedFile] = []
+        # One of many workers says nothing of the others. What is discarded leaves nothing to do.
+        if not (settings.shared_output or settings.overwrite or settings.prune):
+            own = {each["file"] for each in files}
+            left = still_missing(layout, manifests, inputs=inputs, fingerprint=fingerprint)
+            earlier = [each for each in left if each.file not in own]
+        names = {name.removesuffix(".json") for name in visible_names(layout.runs)}
+        name = self.call.name
+        if not settings.shared_output:
+            # The last record counts, also if the clock was set back.
+            name = name_after(names, name)
+        self.start = RunStart(
+            record=layout.runs / f"{name}.json",
+            call=self.call,
+            started=self.conditions.started,
+            settings=settings,
+            inputs=inputs,
+            fingerprint=fingerprint,
+            earlier=tuple(earlier),
+        )
+        write_start(self.start, files, one_file=self.output.file is not None)
 
     async def work(self, ledger: Ledger, lock: Lock) -> RunEnd:
         """Run the job on this loop, with everything that may stop it."""
@@ -246,8 +315,12 @@ class Run:
         except OutputError as error:
             self.outcome = replace(end, stopped_by=end.stopped_by or error)
 
-    def finish(self, command: str) -> RunResult:
+    def finish(self) -> RunResult:
         """Write the run's record and return its result; a record that fails does not fail the run."""
+        with_file = False
+        if self.output.file is not None:
+            with suppress(OutputError):
+                with_file = storage.exists(self.output.file)
         result = RunResult(
             outcome=self.outcome,
             statistics=self.tally.statistics(),
@@ -255,15 +328,16 @@ class Run:
             settings=self.settings,
             output=self.output,
             layout=self.layout,
-            record=self.layout.runs / f"{self.name}.json",
+            record=self.start.record,
             # A clock that was set back must not make the run end before it began.
             seconds=max(time.time() - self.conditions.started, 0.0),
             exit_code=self.outcome.exit_code(self.settings.error_threshold),
-            with_file=self.with_file,
+            with_file=with_file,
+            file_written=self.file_written,
             changes=self.changes,
         )
         try:
-            write_record(result, self.endpoints, self.conditions.started, self.timeline, command)
+            write_record(result, self.endpoints, self.start, self.timeline)
         except Exception as error:
             self.listen(
                 Notice(f"The run's record cannot be written; its scores are saved: {message_of(error)}.")

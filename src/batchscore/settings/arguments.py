@@ -28,6 +28,7 @@ class StoredSettings(TypedDict, total=False):
     system: str | None
     messages: str | os.PathLike[str] | None
     text_field: str | None
+    drop_last_assistant: bool | None
     param: Mapping[str, Any]
     dimensions: int | None
     max_tokens: int | None
@@ -61,6 +62,13 @@ class FileSettings(RowSettings, total=False):
     """Settings for files: all but `task`, `model` and `output`."""
 
     txt: str
+    encoding: str
+    delimiter: str
+    quote: str
+    escape: str
+    no_header: bool
+    skip_lines: int | None
+    records: str | None
     id: str | None
     keep: str | Sequence[str]
     format: str
@@ -72,6 +80,7 @@ class FileSettings(RowSettings, total=False):
     shared_output: bool
     scratch_dir: str | os.PathLike[str] | None
     base_dir: str | os.PathLike[str] | None
+    follow_links: bool
     limit: int | None
     error_threshold: float
     max_errors: int | None

@@ -6,7 +6,9 @@ came from. Messages name settings with `setting_name`, so that each door words t
 
 from __future__ import annotations
 
+import codecs
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
@@ -32,8 +34,14 @@ DEPLOYMENT_KEYS: Mapping[str, Any] = {
     **dict.fromkeys(("rpm", "tpm"), (int, float)),
 }
 
+#: Names of variables that a table may name as its key: those made for this, never a provider's.
+KEY_VARIABLE = re.compile(r"BATCHSCORE_[A-Za-z0-9_]+_KEY")
+
 #: Texts that go into requests or records, which are UTF-8; paths may hold any bytes.
 TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
+
+#: Names of a delimiter that is hard to write.
+DELIMITERS = {"tab": "\t", "\\t": "\t"}
 
 
 def refuse(wrong: Any, message: str, **values: Any) -> None:
@@ -87,6 +95,11 @@ def value_text(value: Any) -> str:
     return type_name(value)
 
 
+def name_text(name: object) -> str:
+    """Return a name from a file for a message, with what a terminal would obey escaped."""
+    return repr(name)[1:-1] if isinstance(name, str) else str(name)
+
+
 def type_name(value: Any) -> str:
     """Return the type of a value with its article."""
     kind = "list" if isinstance(value, tuple) else type(value).__name__
@@ -107,9 +120,11 @@ def check_type(declared: Field[Any], value: Any) -> None:
     else:
         has_type, wanted = TYPES[kind]
         fits = has_type(value)
-    # Parameters may hold secrets.
-    what = type_name(value) if kind == "params" else value_text(value)
-    refuse(not fits, "{name} is {value}; it must be {wanted}.", name=name, value=what, wanted=wanted)
+    # A text is not quoted, for it may be a pasted key; a parameter may hold a secret.
+    what = type_name(value) if kind == "params" or isinstance(value, str) else value_text(value)
+    is_other = kind == "choice" and isinstance(value, str)
+    message = "{name} must be {wanted}." if is_other else "{name} is {value}; it must be {wanted}."
+    refuse(not fits, message, name=name, value=what, wanted=wanted)
     for key, parameter in value.items() if kind == "params" else ():
         try:
             orjson.dumps(parameter)
@@ -140,7 +155,7 @@ def check(declared: Field[Any], value: Any) -> None:
         refuse(value < facts["lowest"], "{name} is {value}; it must be at least {lowest}.", **values)
     if facts["highest"] is not None:
         refuse(value > facts["highest"], "{name} is {value}; it must be at most {highest:g}.", **values)
-    refuse(kind == "text" and not value.strip(), "{name} is empty.", name=name)
+    refuse(kind == "text" and not value.strip(" \n"), "{name} is empty.", name=name)
 
 
 def check_together(chosen: Settings) -> None:
@@ -149,6 +164,7 @@ def check_together(chosen: Settings) -> None:
         lone = any("\ud800" <= letter <= "\udfff" for letter in str(getattr(chosen, field) or ""))
         refuse(lone, f"{{{field}}} is not UTF-8; check the encoding of your terminal.")
     check_prompt(chosen)
+    check_reading(chosen)
     check_output(chosen)
     if chosen.simulate:
         refuse(chosen.deployments, "{simulate} has only one deployment; leave out [[deployments]].")
@@ -182,7 +198,32 @@ def check_prompt(chosen: Settings) -> None:
     refuse(system and messages, message)
     message = "{max_tokens} is for completions and chat; embeddings have no answer to limit."
     refuse(vectors and chosen.max_tokens is not None, message)
+    message = "{drop_last_assistant} is for {task} chat, not {own}."
+    refuse(chosen.drop_last_assistant is not None and not task.takes_messages, message, own=task.name)
     refuse(not vectors and chosen.dimensions is not None, "{dimensions} is for {task} embeddings.")
+
+
+def check_reading(chosen: Settings) -> None:
+    """Raise `UsageError` if no text can be read as the settings say."""
+    try:
+        is_text = codecs.lookup(chosen.encoding if chosen.encoding != "auto" else "utf-8").name
+        "".encode(is_text)
+    except LookupError:
+        message = "{encoding} is {value}; it must be an encoding that Python knows, such as windows-1252."
+        refuse(True, message, value=repr(chosen.encoding))
+    delimiter = DELIMITERS.get(chosen.delimiter, chosen.delimiter)
+    for name, value, words in (
+        ("delimiter", delimiter, "tab or auto"),
+        ("quote", chosen.quote, "none or auto"),
+        ("escape", chosen.escape, "none or auto"),
+    ):
+        wrong = len(value) != 1 and value not in ("auto", "none" if name != "delimiter" else "auto")
+        message = f"{{{name}}} is {{value}}; it must be one character, {words}."
+        refuse(wrong or value in {"\r", "\n", "\0"}, message, value=repr(value))
+    same = delimiter in {chosen.quote, chosen.escape} - {"auto"}
+    refuse(same, "{delimiter} is also {quote} or {escape}; each needs its own character.")
+    message = "{escape} needs a quote, and {quote} is none."
+    refuse(chosen.quote == "none" and chosen.escape not in {"auto", "none"}, message)
 
 
 def check_output(chosen: Settings) -> None:
@@ -230,9 +271,16 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
             if wanted is None:
                 hint = " API keys belong into the environment; key_variable names the variable."
                 hint = hint if "key" in str(name) else ""
-                raise UsageError(f"{where}: {name} is not one of {', '.join(DEPLOYMENT_KEYS)}.{hint}")
+                known = ", ".join(DEPLOYMENT_KEYS)
+                raise UsageError(f"{where}: {name_text(name)} is not one of {known}.{hint}")
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
             if not fits or (wanted is not str and not 0 < value < math.inf):
                 kind = "text" if wanted is str else "a number above 0"
                 raise UsageError(f"{where}: {name} is {value_text(value)}; it must be {kind}.")
+        if not KEY_VARIABLE.fullmatch(table.get("key_variable", "BATCHSCORE_A_KEY")):
+            # Not quoted: it may be the key itself.
+            raise UsageError(
+                f"{where}: key_variable must be the name of a variable that begins with BATCHSCORE_ and ends "
+                "in _KEY, such as BATCHSCORE_EAST_KEY. Other variables may hold the keys of other services."
+            )
     refuse(tables and rates, "{rpm} and {tpm}: with [[deployments]], set rpm and tpm in each table.")

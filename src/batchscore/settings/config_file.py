@@ -7,6 +7,8 @@ directory.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +21,16 @@ from batchscore.settings.declare import CONFIG_FILE, CONFIG_VARIABLE
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """The settings in a file by their keys, and the name of the file as the user gave it."""
+    """The settings in a file by their keys, and the name of the file as the user gave it.
+
+    `digest` is that of the bytes which were read, empty if no file was. `is_implicit`: the file was found in
+    the working directory, and nobody named it.
+    """
 
     name: str = CONFIG_FILE
     settings: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    is_implicit: bool = False
 
 
 #: The settings of no file.
@@ -41,31 +49,47 @@ def config_file(
     by = setting_name("config")
     if named is None:
         named, by = environ.get(CONFIG_VARIABLE, "").strip() or None, CONFIG_VARIABLE
-    if named is None and here and Path(CONFIG_FILE).exists():
+    if named is None and here and Path(CONFIG_FILE).is_file():
         named, by = CONFIG_FILE, ""
     if named is None:
         return EMPTY_FILE
     # An absolute path stays the same when it is joined to a folder.
-    candidates = (Path(folder, named) for folder in folders)
-    file = next((path for path in candidates if path.is_file()), Path(named))
+    path = os.path.expanduser(named)  # noqa: PTH111
+    candidates = (Path(folder, path) for folder in folders)
+    file = next((each for each in candidates if each.is_file()), Path(path))
     beside_script = bool(folders) and not file.is_absolute()
-    return ConfigFile(named, read_toml(file, f"{by} {named}".lstrip(), beside_script=beside_script))
+    shown = f"{by} {named}".lstrip()
+    # Read once: the content that is trusted is the content that is used.
+    content = read_bytes(file, shown, beside_script=beside_script)
+    digest = hashlib.sha256(content).hexdigest()
+    return ConfigFile(named, parse_toml(content, shown), digest, is_implicit=not by)
 
 
 def read_toml(file: Path, named: str, *, beside_script: bool = False) -> dict[str, Any]:
     """Return the content of a TOML file; raises `SettingsError`, which calls the file `named`."""
+    return parse_toml(read_bytes(file, named, beside_script=beside_script), named)
+
+
+def read_bytes(file: Path, named: str, *, beside_script: bool) -> bytes:
+    """Return a file's bytes; raises `SettingsError`, which calls the file `named`."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        where = " beside the scoring script" if beside_script else ""
+        raise SettingsError(f"{named}: there is no such file{where}.") from None
+    except OSError as error:
+        raise SettingsError(f"{named} cannot be read: {error.strerror}.") from None
+
+
+def parse_toml(content: bytes, named: str) -> dict[str, Any]:
+    """Return what TOML says; raises `SettingsError`, which calls the file `named`."""
     if sys.version_info >= (3, 11):
         import tomllib  # noqa: PLC0415 - few runs have such a file
     else:
         import tomli as tomllib  # noqa: PLC0415
 
     try:
-        content: dict[str, Any] = tomllib.loads(file.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        where = " beside the scoring script" if beside_script else ""
-        raise SettingsError(f"{named}: there is no such file{where}.") from None
-    except OSError as error:
-        raise SettingsError(f"{named} cannot be read: {error.strerror}.") from None
+        found: dict[str, Any] = tomllib.loads(content.decode("utf-8-sig"))
     except ValueError as error:
         raise SettingsError(f"{named} is not TOML: {error}.") from None
-    return content
+    return found

@@ -41,8 +41,8 @@ def parse_deadline(text: str) -> timedelta | time | datetime:
         # Such as 25:00, February 30th, or a million years.
         pass
     raise UsageError(
-        f"{setting_name('deadline')} is {text!r}; give a duration such as 2h, 90m, 45s or 1h30m, a time such "
-        "as 6:30, or a date with a time such as 2026-11-22T06:30."
+        f"{setting_name('deadline')} cannot be read; give a duration such as 2h, 90m, 45s or 1h30m, a time "
+        "such as 6:30, or a date with a time such as 2026-11-22T06:30."
     )
 
 
@@ -62,7 +62,7 @@ def moment_of(text: str, now: datetime) -> datetime:
             return next(moment for day in days if (moment := day.astimezone()) > now)
         moment = found.astimezone()
     except (ValueError, OverflowError):
-        raise UsageError(f"{setting_name('deadline')} is {text!r}, which is beyond the calendar.") from None
+        raise UsageError(f"{setting_name('deadline')} is beyond the calendar.") from None
     if moment <= now:
         raise UsageError(f"{setting_name('deadline')} {text} has passed; give a later one.")
     return moment

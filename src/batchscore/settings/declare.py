@@ -16,6 +16,7 @@ OTHER_VARIABLES = (
     "BATCHSCORE_API_KEY",
     "BATCHSCORE_ALLOW_PLAIN_HTTP",
     "BATCHSCORE_ENTRA_SCOPE",
+    "BATCHSCORE_TRUSTED_HOSTS",
     CONFIG_VARIABLE,
 )
 
@@ -36,8 +37,9 @@ KINDS = {
 
 
 #: What the declaration of a setting may say besides group, help and default. `lowest` and `highest` are its
-#: range; `only` is "flag" or "file" if it has no other source; `flag` is the short flag.
-FACTS = dict.fromkeys(("metavar", "choices", "lowest", "highest", "only", "flag"))
+#: range; `only` is "flag" or "file" if it has no other source; `flag` is the short flag; `needs_trust`: it
+#: decides where requests go or what signs them, so a file that nobody named must be trusted first.
+FACTS = dict.fromkeys(("metavar", "choices", "lowest", "highest", "only", "flag", "needs_trust"))
 
 
 def setting(group: str, help_text: str, *, default: Any = None, **facts: Any) -> Any:

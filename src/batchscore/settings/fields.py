@@ -21,8 +21,8 @@ from batchscore.task import TASKS
 COMPLETION_TOKEN_MODELS = re.compile(r"(^|[/:])(o\d|gpt-5)", re.IGNORECASE)
 
 #: Declare a setting that help and docs show under this heading.
-of_work, of_endpoint, of_prompt, of_records, of_pace, of_bounds = (
-    partial(setting, group) for group in ("Work", "Endpoint", "Prompt", "Records", "Pace", "Bounds")
+of_work, of_endpoint, of_prompt, of_input, of_records, of_pace, of_bounds = (
+    partial(setting, group) for group in ("Work", "Endpoint", "Prompt", "Input", "Records", "Pace", "Bounds")
 )
 
 
@@ -42,19 +42,21 @@ class Settings:
         metavar="OUT",
     )
 
-    endpoint: str | None = of_endpoint("URL of the service.", metavar="URL")
+    endpoint: str | None = of_endpoint("URL of the service.", metavar="URL", needs_trust=True)
     deployment: str | None = of_endpoint("Name of the Azure deployment. Default: the model's name.")
     api_version: str | None = of_endpoint(
-        "Azure api-version. Default: none, which uses the v1 API.", metavar="V"
+        "Azure api-version. Default: none, which uses the v1 API.", metavar="V", needs_trust=True
     )
     auth: str | None = of_endpoint(
         "How to sign in: with a key from the environment, with Entra ID, or not at all.",
         choices=("key", "entra", "none"),
+        needs_trust=True,
     )
     api_key_from: str | None = of_endpoint(
         "Key Vault secret that holds the API key: https://VAULT.vault.azure.net/secrets/NAME. Read with "
         "Entra ID.",
         metavar="URL",
+        needs_trust=True,
     )
     simulate: bool = of_endpoint(
         "Use the built-in simulator instead of a real service, as a free rehearsal.",
@@ -88,6 +90,37 @@ class Settings:
     max_tokens: int | None = of_prompt(
         "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.", lowest=1
     )
+    drop_last_assistant: bool | None = of_prompt(
+        "Send conversations without the assistant's message at their end (chat only). Default: such a "
+        "conversation is an error, unless this is false in a file or a variable."
+    )
+
+    encoding: str = of_input(
+        "Encoding of csv, tsv, json, jsonl and txt files. auto: UTF-8, UTF-16 or UTF-32.",
+        default="auto",
+    )
+    delimiter: str = of_input(
+        "Character between the cells of csv and tsv files, or tab. auto: found in each file.", default="auto"
+    )
+    quote: str = of_input(
+        "Character that encloses cells of csv and tsv files, or none. auto: found in each file.",
+        default="auto",
+    )
+    escape: str = of_input(
+        "Character before a quote that belongs to a cell of csv and tsv files, or none: it is doubled. auto: "
+        "found in each file.",
+        default="auto",
+    )
+    no_header: bool = of_input(
+        "csv and tsv files have no header: their columns are column_0, column_1, ….", default=False
+    )
+    skip_lines: int | None = of_input(
+        "Lines before the header of csv and tsv files. Default: found if they begin with #.", lowest=0
+    )
+    records: str | None = of_input(
+        "Member of a JSON object that holds its rows, as in data or result.items; . if the object is a row. "
+        "Default: found if it is clear."
+    )
 
     id: str | None = of_records("Column whose text every record carries as its id.", metavar="COLUMN")
     keep: tuple[str, ...] = of_records(
@@ -117,6 +150,11 @@ class Settings:
         "are merged.",
         default=False,
     )
+    sync: bool = of_records(
+        "Force published parts and manifests to the disk (fsync), so that a power cut loses no row that was "
+        "published.",
+        default=False,
+    )
     scratch_dir: str | None = of_records(
         "Local directory for checkpoint files. Default: inside OUT, or the temp directory if OUT cannot "
         "be appended to.",
@@ -125,6 +163,12 @@ class Settings:
     base_dir: str | None = of_records(
         "Folder that file names in records are relative to. Default: the common folder of all INPUTs.",
         metavar="FOLDER",
+    )
+
+    follow_links: bool = of_records(
+        "Follow links in the input that lead out of its folder. Default: only links within it.",
+        default=False,
+        only="flag",
     )
 
     rpm: float | None = of_pace(
@@ -172,7 +216,10 @@ class Settings:
         "Send duplicate prompts only once (among the most recent few thousand).", default=False
     )
     deployments: tuple[Mapping[str, Any], ...] = of_endpoint(
-        "Several deployments whose quotas add up: one table in the file for each.", default=(), only="file"
+        "Several deployments whose quotas add up: one table in the file for each.",
+        default=(),
+        only="file",
+        needs_trust=True,
     )
     max_row_bytes: int = of_pace(
         "Maximum size of a row in bytes. A larger row fails instead of using too much memory.",
@@ -232,6 +279,18 @@ class Settings:
             renamed = TASKS[self.task].takes_messages and COMPLETION_TOKEN_MODELS.search(self.model)
             chosen["max_completion_tokens" if renamed else "max_tokens"] = self.max_tokens
         return {**chosen, **self.param}
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The settings of reading that determine rows, if they are not the defaults."""
+        names = ("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records")
+        chosen = {name: getattr(self, name) for name in names}
+        plain = {"encoding": "utf-8"}
+        return {
+            name: value
+            for name, value in chosen.items()
+            if value not in ("auto", None, plain.get(name)) and value is not False
+        }
 
     @property
     def answers_per_row(self) -> int:

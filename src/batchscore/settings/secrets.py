@@ -1,6 +1,7 @@
-"""Which API parameters hold secrets, and must be hidden where others can read them?
+"""What is a secret, and what do records, pages, messages and logs show in its place?
 
-It decides by the names of parameters, since values do not show their meaning.
+The one place that knows: names of parameters whose value is a secret, and texts that hold one whatever the
+name is. All else that is written or printed asks it.
 """
 
 from __future__ import annotations
@@ -8,28 +9,115 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-#: Names of parameters whose value is a secret, or contains one.
-SECRET = re.compile(
-    r"(api|access|subscription|secret)[_-]?key$|(token|secret|password|authorization|headers|credentials?)$",
-    re.IGNORECASE,
-)
 
 #: What replaces a secret.
 HIDDEN = "***"
 
+#: The last part of a name whose value is a secret, without separators and in lower case. A key counts by what
+#: it opens: `prompt_cache_key` and `primary_key` are none.
+_NAMES = re.compile(
+    r"(?:(?:api|access|account|admin|auth|azure|client|cosmos|deploy|encryption|functions?|gpg|hmac|master|openai"
+    r"|private|query|rsa|secret|service|shared|signing|ssh|storage|subscription|vault)keys?"
+    r"|token|secrets?|passwords?|passwd|pwd|passphrase|passcode|authorization|bearer|cookies?|headers"
+    r"|credentials?|connectionstrings?|connstr(?:ing)?|sharedaccesssignature|(?:amz|goog)(?:signature|credential))$"
+)
+#: Short names are secrets as whole words only.
+_WORDS = re.compile(
+    r"(?:^|[^A-Za-z0-9])(?:o?auth|creds?|jwt|pw|sas|sig)$|^(?:(?:db|login|proxy|smtp|user)[_-]?)?pass$",
+    re.IGNORECASE,
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SEPARATORS = re.compile(r"[\W_]+")
+
+#: Words of a JSON schema: an object with one describes a field of that name, and holds no value.
+_OF_SCHEMAS = frozenset(
+    {"type", "description", "enum", "const", "properties", "items", "anyOf", "oneOf", "$ref"}
+)
+
+#: A value in quotes, to the end of an entry of a connection string, or one word; a placeholder is no secret.
+_QUOTED = r"""\"(?:[^"\\]|\\.)+\"|'(?:[^'\\]|\\.)+'"""
+_WORD = r"""[^\s&;,'"<>{}$*](?:[^&;'"<>{}\n]{0,200}(?=;)|[^\s&;,'"<>{}]*)"""
+
+#: Texts that hold a secret, whatever they are called. The groups stay, the rest is hidden.
+_TEXTS = (
+    re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?!\*\*\*).*?(?:-----END[^\n]*-----|\Z)()", re.DOTALL),
+    # A user and password before a host.
+    re.compile(r"(://)[^/\s@'\"]+(@)"),
+    re.compile(r"((?<![\w./:@+-])(?!mailto:)[\w.+-]+:)[^\s/:@'\"{}]+(@[\w-]+(?:\.[\w-]+|:\d))"),
+    # The values of headers, in texts and as JSON.
+    re.compile(
+        r"(authorization[\"']?\s*:\s*[\"']?)"
+        r"(?=(?:\w+ +)?[^\s\"'\n]*[\d=]|(?:apikey|basic|bearer|digest|token)\s)"
+        r"(?![\"'{$<*])[^\"'\n]+()",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(cookie[\"']?\s*:\s*[\"']?)(?=[\w.-]+=)[^\"'\n]+()", re.IGNORECASE),
+    re.compile(
+        r"((?:api-key|subscription-key)[\"']?\s*:\s*[\"']?)(?!\s|[\"'{$<*])[^\s\"']+()",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"(\b(?:password|passwd|pwd|passphrase|secret|(?:api|access|account)[_-]?key)\s*:\s+)"
+        r"(?=\S*\d)[^\s'\"{}$<*,;]{6,}()",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(\bbearer\s+)(?=[^\s'\"]{0,99}\d)[\w.~+/=-]{8,}()", re.IGNORECASE),
+    re.compile(r"(\bbasic\s+)(?=[^\s'\"]*[\d=+/])[\w+/=-]{12,}()", re.IGNORECASE),
+    # Parameters of addresses whose names mean nothing elsewhere.
+    re.compile(r"([?&](?:key|code)=)[^\s&#'\"{}$<*][^\s&#'\"]*()"),
+    # Tokens and keys that show by their form what they are.
+    re.compile(r"()(?<![\w-])eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?()"),
+    re.compile(
+        r"()(?<![\w-])(?:(?=sk-[\w-]{0,200}\d)sk-[\w-]{12,}|gh[oprsu]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+        r"|xox[abeoprs]-[\w-]{10,}|A[KS]IA[0-9A-Z]{16}|AIza[\w-]{30,}|(?:hf|gsk|npm|xai|r8)[_-]\w{20,}"
+        r"|(?:pypi|nvapi)-[\w-]{20,}|dapi[0-9a-f]{32}|[A-Za-z0-9]{30,}JQQJ99[A-Za-z0-9]{8,})()"
+    ),
+)
+#: A name and its value: `AccountKey=…;`, `?sig=…`, and `"password": "…"` as in JSON.
+_PAIR = re.compile(
+    rf"""([\w.-]{{1,64}})(\s*=\s*)({_QUOTED}|{_WORD})|(?<=["'])([\w.-]{{1,64}})(["']\s*:\s*)({_QUOTED})"""
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a value with this name is a secret: `api_key`, `connectionString`, `X-Auth-Token`."""
+    return bool(_NAMES.search(_SEPARATORS.sub("", name).lower()) or _WORDS.search(_CAMEL.sub("_", name)))
+
+
+def mask_text(text: str) -> str:
+    """Return a text with the secrets in it hidden: passwords in addresses, keys, tokens, signatures."""
+    if text.lstrip()[:1] in {"{", "["}:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            shown = without_secrets(value, "json")
+            return text if shown == value else json.dumps(shown, ensure_ascii=False)
+    for pattern in _TEXTS:
+        text = pattern.sub(rf"\g<1>{HIDDEN}\g<2>", text)
+    return _PAIR.sub(_mask_pair, text)
+
+
+def _mask_pair(found: re.Match[str]) -> str:
+    name, between, value = found.group(1, 2, 3) if found[1] else found.group(4, 5, 6)
+    if not is_secret_name(name) or not value.strip("\"'*"):
+        return found[0]
+    mark = value[0] if value[0] in "\"'" else ""
+    return f"{name}{between}{mark}{HIDDEN}{mark}"
+
 
 def secret_in(value: Any, name: str = "") -> str | None:
-    """Return the dotted name of the first parameter that looks like a secret, or `None`.
+    """Return the dotted name of the first parameter that is a secret or holds one, or `None`.
 
-    Below the top level only texts count: a schema may describe a field named `token`. There `key` counts as
-    well, as the key of a search service that a chat model uses.
+    Below the top level, a schema may describe a field named `token`: there only texts and numbers count, and
+    objects of texts. There `key` counts as well, as the key of a search service that a chat model uses.
     """
-    if is_secret(value, name):
-        return name
-    if isinstance(value, dict):
+    if is_secret(value, name) or (isinstance(value, str) and mask_text(value) != value):
+        return mask_text(name)
+    if isinstance(value, Mapping):
         inside = [(f"{name}.{key}" if name else str(key), each) for key, each in value.items()]
     else:
         inside = [(name, each) for each in value] if isinstance(value, (list, tuple)) else []
@@ -40,9 +128,12 @@ def without_secrets(value: Any, name: str = "") -> Any:
     """Return parameters for records, pages and logs, with the secrets that `secret_in` finds hidden."""
     if is_secret(value, name):
         return HIDDEN
-    if isinstance(value, dict):
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, Mapping):
         return {
-            key: without_secrets(each, f"{name}.{key}" if name else str(key)) for key, each in value.items()
+            mask_text(str(key)): without_secrets(each, f"{name}.{key}" if name else str(key))
+            for key, each in value.items()
         }
     if isinstance(value, (list, tuple)):
         return [without_secrets(each, name) for each in value]
@@ -51,27 +142,55 @@ def without_secrets(value: Any, name: str = "") -> Any:
 
 def is_secret(value: Any, name: str) -> bool:
     """Whether the parameter with this dotted name is a secret."""
-    last = name.rpartition(".")[2]
-    below = "." in name
-    sounds = bool(SECRET.search(last)) or (below and last == "key")
-    return sounds and (isinstance(value, str) if below else value is not None)
+    _, dot, last = name.rpartition(".")
+    if not (is_secret_name(last) or (dot and last == "key")):
+        return False
+    if not dot:
+        return value is not None
+    if isinstance(value, Mapping):
+        return (
+            bool(value)
+            and _OF_SCHEMAS.isdisjoint(value)
+            and all(isinstance(each, str) for each in value.values())
+        )
+    counts = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # A number is a count, if the name may mean one.
+    return isinstance(value, str) or (counts and not last.lower().endswith(("token", "key")))
 
 
-def shown_command(words: Sequence[str]) -> str:
-    """Return a command as the user types it, with the secrets in its `--param` flags hidden."""
+def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run by their names, as records and logs may show them."""
+    return {
+        # Only parameters have names that others choose.
+        name: without_secrets(value, "" if name == "param" else f"settings.{name}")
+        for name, value in settings.items()
+    }
+
+
+def shown_words(words: Sequence[str]) -> list[str]:
+    """Return the words of a command as the user types it, with the secrets hidden."""
     shown = []
     for before, word in zip(["", *words], words, strict=False):
         flag, given = ("--param=", word[8:]) if word.startswith("--param=") else ("", word)
-        shown.append(flag + shown_parameter(given) if flag or before == "--param" else word)
-    return shlex.join(shown)
+        shown.append(flag + shown_parameter(given) if flag or before == "--param" else mask_text(word))
+    return shown
+
+
+def shown_command(words: Sequence[str]) -> str:
+    """Return a command for a shell, with the secrets hidden."""
+    return shlex.join(shown_words(words))
 
 
 def shown_parameter(given: str) -> str:
-    """Return NAME=JSON with the value hidden if it holds a secret; the name of a file is not secret."""
+    """Return NAME=JSON with its secrets hidden; the name of a file is not secret."""
     name, equals, text = given.partition("=")
+    if not equals or text.startswith("@"):
+        return mask_text(given)
     try:
         value = json.loads(text)
     except ValueError:
         value = text
-    is_hidden = equals and not text.startswith("@") and secret_in({name.strip(): value}) is not None
-    return f"{name}={HIDDEN}" if is_hidden else given
+    ((shown_name, shown),) = without_secrets({name.strip(): value}).items()
+    if shown == value:
+        return f"{shown_name}={text}"
+    return f"{shown_name}={shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}"

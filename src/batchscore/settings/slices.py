@@ -45,6 +45,7 @@ class PromptSettings:
     text_field: str | None
     id: str | None
     keep: tuple[str, ...]
+    drop_last_assistant: bool | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +82,7 @@ class OutputSettings:
     limit: int | None
     retry_errors: bool
     shared_output: bool
+    sync: bool
     scratch_dir: str | None
     base_dir: str | None
 
@@ -94,6 +96,7 @@ class RecordSettings(PromptSettings):
     api_params: Mapping[str, Any]
     on_long_input: str
     txt: str
+    reading: Mapping[str, Any]
     usage: bool
     raw: bool
     format: str

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
-from batchscore.settings.checks import check_type
+from batchscore.settings.checks import KEY_VARIABLE, check_type, name_text
 from batchscore.settings.config_file import EMPTY_FILE, ConfigFile
 from batchscore.settings.declare import (
     CONFIG_FILE,
@@ -26,6 +26,7 @@ from batchscore.settings.declare import (
     variable_of,
 )
 from batchscore.settings.fields import Settings
+from batchscore.settings.secrets import HIDDEN, mask_text
 
 #: How people write true and false in variables.
 TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
@@ -42,9 +43,10 @@ def gather(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the given settings, without defaults and not checked together, and the sources of some.
 
-    The sources are the names of the variable or file, for settings without a flag. A flag that is `None` or
-    empty list counts as not given, and so does an empty variable. Raises `UsageError`, also for a flag with
-    a value of another type, or `SettingsError` for an unknown name in the file.
+    The sources are the names of the variable or file, for settings without a flag; that of `config` is the
+    file, if one was read. A flag that is `None` or empty list counts as not given, and so does an empty
+    variable. Raises `UsageError`, also for a flag with a value of another type, or `SettingsError` for an
+    unknown name in the file.
     """
     refuse_unknown(file)
     given: dict[str, Any] = {}
@@ -60,7 +62,50 @@ def gather(
         elif key is not None:
             given[name] = parse(declared, file.settings[key], f"{key} in {file.name}")
             sources[name] = file.name
+    if file.digest:
+        sources["config"] = f"./{file.name}" if file.is_implicit else file.name
+    drop_overridden(given, sources, file)
+    for name in PATHS & given.keys():
+        if isinstance(given[name], str):
+            given[name] = os.path.expanduser(given[name])  # noqa: PTH111
     return given, sources
+
+
+#: The settings that decide where requests go or what signs them.
+NEED_TRUST = frozenset(declared.name for declared in fields(Settings) if declared.metadata["needs_trust"])
+
+#: What a flag or a variable overrides in [[deployments]] tables: with another service all of them are unused;
+#: the other settings replace these keys. A table's `model` is its own name for the run's model.
+OTHER_SERVICE = ("endpoint", "deployment")
+REPLACED_KEYS: Mapping[str, tuple[str, ...]] = {
+    "api_version": ("api_version",),
+    "auth": ("auth",),
+    "api_key_from": ("api_key_from", "key_variable"),
+}
+
+
+def drop_overridden(given: dict[str, Any], sources: dict[str, str], file: ConfigFile) -> None:
+    """Remove what the file says of services if flags or variables name another one, or the simulator.
+
+    The source of `config` then says so.
+    """
+    of_file = {name for name, source in sources.items() if source == file.name}
+    stronger = given.keys() - of_file
+    unused = NEED_TRUST & of_file if given.get("simulate") else set()
+    if "deployments" in of_file - unused:
+        tables = given["deployments"]
+        if any(name in table for name in stronger.intersection(OTHER_SERVICE) for table in tables):
+            unused = {"deployments"}
+        else:
+            replaced = {key for name, keys in REPLACED_KEYS.items() if name in stronger for key in keys}
+            given["deployments"] = tuple(
+                {key: value for key, value in table.items() if key not in replaced} for table in tables
+            )
+    for name in unused:
+        del given[name], sources[name]
+    if unused and file.digest:
+        names = ", ".join(f"[[{name}]]" if name == "deployments" else name for name in sorted(unused))
+        sources["config"] += f" without {names}, which is overridden"
 
 
 def is_empty(value: Any) -> bool:
@@ -101,7 +146,9 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
         if not name.startswith(VARIABLE_PREFIX) or name in readable or not environ[name].strip():
             continue
         near = difflib.get_close_matches(name, readable, n=1, cutoff=0.75)
-        if only.get(name) == "flag":
+        if KEY_VARIABLE.fullmatch(name):
+            why = "no [[deployments]] table of this run names it as key_variable."
+        elif only.get(name) == "flag":
             flag = as_flag(name.removeprefix(VARIABLE_PREFIX).lower())
             why = f"it can only be set as a flag, {flag}."
         elif only.get(name) == "file":
@@ -121,7 +168,7 @@ def refuse_unknown(file: ConfigFile) -> None:
             near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             secret = " API keys belong into the environment." if "key" in key.lower() else ""
-            raise SettingsError(f"{file.name}: {key} is not a setting{hint or '.'}{secret}")
+            raise SettingsError(f"{file.name}: {name_text(key)} is not a setting{hint or '.'}{secret}")
         if declared.metadata["only"] == "flag":
             raise SettingsError(f"{file.name}: {key} can only be given as a flag, {as_flag(declared.name)}.")
 
@@ -132,7 +179,8 @@ def parse(declared: Field[Any], value: Any, where: str) -> Any:
     try:
         return parser(value)
     except (ValueError, TypeError, LookupError):
-        raise UsageError(f"{where} is {value!r}, which is not {kind_name}.") from None
+        # Not quoted: it may be a pasted key.
+        raise UsageError(f"{where} is not {kind_name}.") from None
 
 
 def parse_text(value: Any) -> str:
@@ -182,7 +230,7 @@ def parse_params(value: Any) -> dict[str, Any]:
 def read_text(name: str, where: str) -> str:
     """Return the text of a file that a setting names; raises `UsageError`."""
     try:
-        return Path(name).read_text("utf-8-sig")
+        return Path(os.path.expanduser(name)).read_text("utf-8-sig")  # noqa: PTH111
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{where} cannot be read: {reason}.") from None
@@ -198,8 +246,8 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
     for one in given:
         name, equals, text = one.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"{param} {one!r}: write NAME=JSON, for example temperature=0.2")
-        where = f"{param} {name}"
+            raise UsageError(f"{param}: write NAME=JSON, for example temperature=0.2")
+        where = f"{param} {mask_text(name)}"
         start = text.lstrip()[:1]
         must_be_json = start in {"{", "[", '"', ""} or start.isdigit() or text.startswith("@")
         if text.startswith("@"):
@@ -211,6 +259,8 @@ def parse_param_flags(given: Sequence[str]) -> dict[str, Any]:
             if must_be_json:
                 raise UsageError(f"{where} is not JSON ({error}).") from None
             params[name.strip()] = text
+        if params[name.strip()] == HIDDEN:
+            raise UsageError(f"{where}: {HIDDEN} hides a secret in a shown command. Put the secret there.")
     return params
 
 

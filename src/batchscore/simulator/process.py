@@ -19,6 +19,13 @@ from typing import Any
 
 from batchscore.simulator.settings import SimulatorSettings
 
+#: What the child runs. It imports from where this process does; alone, Python would look into the working
+#: folder first (`-m`, `-c`), which may hold anybody's files.
+COMMAND = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); import runpy; "
+    "runpy.run_module('batchscore.simulator', run_name='__main__', alter_sys=True)"
+)
+
 
 def run(settings: SimulatorSettings) -> None:
     """Serve in this process until SIGINT or SIGTERM; OSError if the port is taken.
@@ -49,16 +56,17 @@ def start(**options: Any) -> Iterator[Running]:
     with its output, if it does not start.
     """
     argument = json.dumps(asdict(SimulatorSettings(**options, exit_with_parent=True)))
+    home = str(Path(__file__).resolve().parents[2])
+    paths = sys.path if home in sys.path else [home, *sys.path]
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
-            [sys.executable, "-m", "batchscore.simulator", argument],
+            [sys.executable, "-I", "-c", COMMAND, json.dumps(paths), argument],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             # Ctrl-C in a terminal goes to the whole group; requests in flight must still get their responses.
             start_new_session=True,
-            env=_child_environment(),
         ) as process,
     ):
         try:
@@ -76,10 +84,3 @@ def start(**options: Any) -> Iterator[Running]:
                 process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def _child_environment() -> dict[str, str]:
-    """Return an environment in which the child imports the same batchscore."""
-    home = str(Path(__file__).resolve().parents[2])
-    paths = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

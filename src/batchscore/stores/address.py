@@ -89,8 +89,22 @@ def is_uri(text: str) -> bool:
 
 
 def place_of(text: str) -> Place:
-    """Return the place that a path or a URI names; raises `SettingsError`, which quotes no secret."""
-    return stored_path(text) if is_uri(text) else Path(text)
+    """Return the place that a path or a URI names; raises `SettingsError`, which quotes no secret.
+
+    A leading `~` is the home folder. A path has a name, unless it is the root: `.` and `..` are resolved.
+    """
+    if is_uri(text):
+        return stored_path(text)
+    if not text or "\0" in text:
+        raise SettingsError("a path is empty" if not text else "a path holds a NUL character")
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - that of pathlib raises for an unknown user
+    return path if path.name not in {"", ".."} else Path(os.path.abspath(path))  # noqa: PTH100 - links stay
+
+
+def command_word(place: Place | str) -> str:
+    """Return a place as a word of a command, where a leading `-` would be a flag and `~` the home folder."""
+    text = str(place)
+    return f"./{text}" if text.startswith(("-", "~")) else text
 
 
 def stored_path(text: str) -> StoredPath:

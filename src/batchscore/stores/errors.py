@@ -75,8 +75,9 @@ _SYSTEM_CAUSES = {
     errno.ENOTDIR: ("a part of the path is a file, not a folder", _OTHER_FOLDER),
     errno.EEXIST: ("a part of the path is a file, not a folder", _OTHER_FOLDER),
     errno.EISDIR: ("a folder has that name", f"move it away, or {_OTHER_FOLDER}"),
+    errno.ESPIPE: ("it is a pipe or a device, not a file", f"remove it, or {_OTHER_FOLDER}"),
     errno.ENOENT: ("the folder cannot exist, or it was removed during the run", _OTHER_FOLDER),
-    errno.ELOOP: ("its links form a circle", _OTHER_FOLDER),
+    errno.ELOOP: ("it is a link, and nothing in an output is read or written through one", "remove the link"),
     errno.EMFILE: ("too many open files", "raise `ulimit -n`"),
     errno.ENFILE: ("too many open files on this machine", "close other programs"),
 }

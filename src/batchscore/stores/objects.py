@@ -25,6 +25,8 @@ from urllib.parse import urlsplit
 from batchscore.errors import SettingsError
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_store_errors
+from batchscore.stores.links import refuse_link
+from batchscore.stores.local import refuse_no_file
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -336,10 +338,18 @@ class StoredStream(io.RawIOBase):
             self._file.close()
 
 
+def open_arrow_part(place: Place) -> Any:
+    """Open a file of ours for pyarrow; raises `OSError`, also if it is a link that somebody planted."""
+    if not isinstance(place, StoredPath):
+        refuse_link(place)
+    return open_arrow_file(place)
+
+
 def open_arrow_file(place: Place, *, mapped: bool = False) -> Any:
     """Open a file for pyarrow to read at any position; `mapped`: a file on disk as a memory map."""
     import pyarrow as pa  # noqa: PLC0415
 
     if isinstance(place, StoredPath):
         return pa.PythonFile(StoredFile(place), "r")
+    refuse_no_file(place)
     return (pa.memory_map if mapped else pa.OSFile)(os.fsencode(place))

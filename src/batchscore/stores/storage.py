@@ -10,10 +10,9 @@ from __future__ import annotations
 import errno
 import io
 import os
-import secrets
 import shutil
+import stat
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -26,18 +25,18 @@ from batchscore.errors import BrokenInvariant
 from batchscore.stores import objects
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
-
-#: The prefix of files that are being written.
-TEMPORARY = ".batchscore-"
+from batchscore.stores.half_written import open_temporary
+from batchscore.stores.links import open_own, refuse_link
+from batchscore.stores.local import refuse_no_file
 
 _READ_BYTES = 1 << 20
-
-#: After this time a half-written file is abandoned, even in a folder that other runs share.
-STALE_SECONDS = 3600.0
 
 #: Errors of a file system that cannot rename, and the devices that gave one: files are written in place.
 _NO_RENAME = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV}
 _WITHOUT_RENAME: set[int] = set()
+
+#: Errors of a file system that cannot force a file or a folder to its device.
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EROFS}
 
 #: Bytes and pieces that one call writes (Linux: IOV_MAX).
 _WRITE_BYTES = 1 << 20
@@ -92,6 +91,12 @@ class Sink:
         with explain_errors(self._path, "write"):
             write_pieces(self._descriptor, pieces)
 
+    def sync(self) -> None:
+        """Force the bytes so far to the device."""
+        self.flush()
+        with explain_errors(self._path, "write"):
+            _force(self._descriptor)
+
     def close(self) -> None:
         """Close the file; network mounts may report a failed write only here."""
         if not self.closed:
@@ -110,44 +115,73 @@ class Sink:
 
 
 @contextmanager
-def replace_file(path: Place) -> Iterator[Sink]:
+def replace_file(path: Place, *, sync: bool = False) -> Iterator[Sink]:
     """Give a `Sink` that becomes the file `path` if the block succeeds; else nothing changes.
 
     Until then its bytes are in the same folder under a name with a leading dot, which pandas' globs,
-    pyarrow, DuckDB and Spark skip. They are not synced to the device: after a power cut the digest shows
-    damage. For a store they are kept in a nameless file on this machine until they are complete. If the file
-    system cannot rename, they are written in place: a failure then removes the file, and a kill leaves a
-    torn file, which the digest shows.
+    pyarrow, DuckDB and Spark skip. With `sync` the file and its name are on the device afterwards, if the
+    file system can do that; without, a power cut may leave a damaged file, which the digest shows. For a
+    store they are kept in a nameless file on this machine until they are complete. If the file system cannot
+    rename, they are written in place: a failure then removes the file, and a kill leaves a torn file, which
+    the digest shows.
     """
     if isinstance(path, StoredPath):
         with _upload(path) as sink:
             yield sink
         return
     with explain_errors(path, "write"):
+        new = [folder for folder in (path.parent, *path.parent.parents) if sync and not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A short name: the real one may already be as long as the system allows.
-        temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
         if is_in_place(path.parent):
-            temporary = path
-        how = os.O_TRUNC if temporary is path else os.O_EXCL
-        descriptor = _open_to_write(temporary, how)
+            temporary, held = path, -1
+            descriptor = _open_to_write(path, os.O_TRUNC)
+        else:
+            temporary, descriptor, held = open_temporary(path.parent)
     sink = Sink(descriptor, path)
     try:
         yield sink
+        if sync:
+            sink.sync()
         sink.close()
         with explain_errors(path, "write"):
             if temporary is not path:
-                _rename(temporary, path)
+                _rename(temporary, path, sync=sync)
+            for folder in [path.parent, *(each.parent for each in new)] if sync else ():
+                sync_folder(folder)
     except BaseException:
         with suppress(Exception):
             sink.close()
         with suppress(OSError):
             temporary.unlink()
         raise
+    finally:
+        if held >= 0:
+            os.close(held)
+
+
+def _force(descriptor: int) -> None:
+    """Force a file or folder to its device, if the file system can do that."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def sync_folder(folder: Place) -> None:
+    """Force the names in a folder to the device, if the file system can do that."""
+    if isinstance(folder, StoredPath) or not hasattr(os, "O_DIRECTORY"):
+        return
+    with explain_errors(folder, "write"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _force(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _open_to_write(path: Path, how: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | how, 0o666)
+    return open_own(path, os.O_WRONLY | os.O_CREAT | how)
 
 
 def is_in_place(folder: Path) -> bool:
@@ -155,7 +189,7 @@ def is_in_place(folder: Path) -> bool:
     return bool(_WITHOUT_RENAME) and folder.stat().st_dev in _WITHOUT_RENAME
 
 
-def _rename(temporary: Path, path: Path) -> None:
+def _rename(temporary: Path, path: Path, *, sync: bool) -> None:
     """Give a complete file its name; copy it if the file system cannot rename."""
     try:
         temporary.replace(path)
@@ -168,6 +202,8 @@ def _rename(temporary: Path, path: Path) -> None:
             try:
                 shutil.copyfileobj(source, target)
                 target.flush()
+                if sync:
+                    _force(target.fileno())
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
@@ -190,30 +226,17 @@ def _upload(place: StoredPath) -> Iterator[Sink]:
             objects.upload(place, iter(lambda: waiting.read(_READ_BYTES), b""))
 
 
-def write_whole(path: Place, data: bytes | Iterable[bytes | memoryview]) -> WrittenFile:
-    """Write `data` to `path`, replacing any file there; create its folders.
+def write_whole(
+    path: Place, data: bytes | Iterable[bytes | memoryview], *, sync: bool = False
+) -> WrittenFile:
+    """Write `data` to `path`, replacing any file there; create its folders; `sync` is that of `replace_file`.
 
     Raises `OutputError` if the system refuses; then `path` is unchanged.
     """
-    with replace_file(path) as sink:
+    with replace_file(path, sync=sync) as sink:
         for chunk in (data,) if isinstance(data, bytes) else data:
             sink.write(chunk)
     return sink.result()
-
-
-def sweep(folder: Place, *, older_seconds: float = 0.0) -> None:
-    """Remove the half-written files of killed processes.
-
-    The owner of a folder's lock removes all of them; in a shared folder pass `older_seconds`, by the file
-    system's times, because others may be writing.
-    """
-    if isinstance(folder, StoredPath):
-        return  # a store has no half-written files
-    with suppress(OSError):
-        for path in folder.glob(f"{TEMPORARY}*"):
-            with suppress(OSError):
-                if not older_seconds or time.time() - path.stat().st_mtime > older_seconds:
-                    path.unlink()
 
 
 def remove(path: Place) -> bool:
@@ -255,9 +278,10 @@ def size_of(path: Place) -> int | None:
         entry = _find_entry(path)
         return None if entry is None else entry.size
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:
         return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _find_entry(path: StoredPath) -> objects.StoredEntry | None:
@@ -272,19 +296,26 @@ def sizes(folder: Place) -> dict[str, int]:
             return {entry.name: entry.size for entry in objects.list_entries(folder) if entry.is_file()}
         try:
             with os.scandir(folder) as scan:
-                return {entry.name: entry.stat().st_size for entry in scan if entry.is_file()}
+                # A link is no file of ours.
+                found = (entry for entry in scan if entry.is_file(follow_symlinks=False))
+                return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in found}
         except FileNotFoundError:
             return {}
 
 
 def open_raw(path: Place) -> io.RawIOBase:
     """Open a file without a buffer, to read it from start to end; failures are an `OSError`."""
-    return objects.StoredStream(path) if isinstance(path, StoredPath) else path.open("rb", buffering=0)
+    if isinstance(path, StoredPath):
+        return objects.StoredStream(path)
+    refuse_no_file(path)
+    return path.open("rb", buffering=0)
 
 
 def open_file(path: Place) -> BinaryIO:
-    """Open a file to read it from start to end; failures are an `OSError`."""
-    return io.BufferedReader(open_raw(path), _READ_BYTES)
+    """Open a file of ours to read it from start to end; failures are an `OSError`."""
+    if isinstance(path, StoredPath):
+        return io.BufferedReader(open_raw(path), _READ_BYTES)
+    return open(path, "rb", buffering=_READ_BYTES, opener=open_own)
 
 
 def chunks(path: Place) -> Iterator[bytes]:
@@ -306,6 +337,8 @@ def digest_of(path: Place) -> str:
 def digest_file(path: Place) -> str:
     """Return the digest of a file of ours; raises `OutputError`."""
     with explain_errors(path, "read"):
+        if isinstance(path, Path):
+            refuse_link(path)
         return digest_of(path)
 
 
@@ -329,26 +362,3 @@ def unwritten(pieces: list[bytes], written: int) -> list[bytes]:
             return [piece[written:], *pieces[place + 1 :]]
         written -= len(piece)
     return []
-
-
-def own_folder() -> Path:
-    """Return this user's folder in the temporary folder, and create it if needed.
-
-    Raises `OSError` if there is no temporary folder, or if another user owns a folder of that name: files
-    that others can exchange must not be trusted.
-    """
-    user = os.getuid() if hasattr(os, "getuid") else None
-    folder = Path(tempfile.gettempdir()) / f"batchscore-{'user' if user is None else user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if user is not None and (found.st_uid != user or not folder.is_dir() or folder.is_symlink()):
-        raise PermissionError(13, "another user owns this folder", str(folder))
-    return folder
-
-
-def boot_id() -> str:
-    """Return the id that the system gave to its latest start; empty if it gives none (only Linux does)."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""

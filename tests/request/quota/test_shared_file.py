@@ -17,6 +17,7 @@ import pytest
 from batchscore.request.quota.shared_file import (
     MAGIC,
     RECORD,
+    UNUSED_SECONDS,
     SharedSchedule,
     clock_digest,
     open_schedule,
@@ -191,3 +192,37 @@ def test_if_the_folder_cannot_be_used_each_worker_is_on_its_own(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     with open_schedule("quota", START) as schedule:
         assert isinstance(schedule, LocalSchedule)
+
+
+def test_files_that_nobody_uses_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = quota_file("any")
+    old, held, fresh = (path.with_name(f"{name}.quota") for name in ("old", "held", "fresh"))
+    link = path.with_name("link.quota")
+    kept = tmp_path / "kept"
+    for each in (old, held, fresh, kept):
+        each.write_bytes(b"x")
+    link.symlink_to(kept)
+    before = time.time() - UNUSED_SECONDS - 60
+    for each in (old, held, kept):
+        os.utime(each, (before, before))
+    os.utime(link, (before, before), follow_symlinks=False)
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with open_schedule("other", START):
+            assert sorted(each.name for each in path.parent.iterdir() if each != quota_file("other")) == [
+                *("fresh.quota", "held.quota", "link.quota")
+            ]
+    assert kept.exists()
+
+
+def test_a_process_whose_file_was_removed_between_two_steps_uses_the_new_one(tmp_path: Path) -> None:
+    """The cleaner had the lock when this process opened the file; it must not go on without the others."""
+    path = tmp_path / "quota"
+    ours = shared(path)
+    path.unlink()
+    other = shared(path)
+    rates = QuotaRates(1000.0)
+    starts = [each.reserve(START, 100, rates) for _ in range(5) for each in (ours, other)]
+    assert starts == sorted(starts)
+    assert starts[-1] - starts[0] == pytest.approx(0.9)

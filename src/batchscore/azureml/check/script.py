@@ -38,6 +38,7 @@ from batchscore.settings.config_file import ConfigFile, read_toml
 from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import CONFIG_VARIABLE, OTHER_VARIABLES, VARIABLE_PREFIX, variable_of
 from batchscore.settings.fields import Settings
+from batchscore.settings.secrets import is_secret_name
 from batchscore.settings.slices import EndpointSettings, PromptSettings, cut
 from batchscore.settings.sources import gather, parse
 from batchscore.task import TASKS
@@ -59,8 +60,6 @@ CODE, SCRIPT = "code_configuration.code", "code_configuration.scoring_script"
 
 #: Variables that may hold the endpoint.
 ENDPOINTS = ("BATCHSCORE_ENDPOINT", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_BASE")
-#: Names whose values are secrets, which must not be in a file that many can read.
-_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CONNECTION_STRING)$", re.IGNORECASE)
 #: Other variables that are read on a node; a name that is nearly one of these is a typo.
 READ = (
     *(TEXT_COLUMN, *ENDPOINTS, *OTHER_VARIABLES),
@@ -231,7 +230,7 @@ def _variable_problems(
             yield name, f"{name} has no value; write one after the colon, or remove the line."
         elif not isinstance(value, str):
             yield name, f'{name} is not text; write it in quotes: "{str(value).lower()}".'
-        elif _SECRET.search(name) and value.strip():
+        elif _is_secret(name) and value.strip():
             ways = "Sign in by Entra ID (BATCHSCORE_AUTH: entra), or name a Key Vault secret in"
             yield name, f"{name} is a secret, and others can read this file. {ways} BATCHSCORE_API_KEY_FROM."
         elif name in NOT_HERE:
@@ -250,9 +249,16 @@ def _variable_problems(
         if entra and ".api.cognitive.microsoft.com" in str(variables.get(name)):
             message = "the address of a region; Entra ID works only with the resource's own"
             yield name, f"{name} is {message}, https://NAME.openai.azure.com"
-    has_key = any(_SECRET.search(name) for name in variables)
+    has_key = any(_is_secret(name) for name in variables)
     if not entra and not has_key and not _is_set_in(in_file, "auth", "api_key_from", "key_variable"):
         yield "", "no way to sign in is set: add BATCHSCORE_AUTH: entra"
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a variable's value is a secret, which must not be in a file that many can read."""
+    if name in _DECLARED or name.endswith("HEADERS"):
+        return False
+    return is_secret_name(name) or name.upper().endswith("KEY")
 
 
 def signs_in_by_entra(variables: Mapping[str, object]) -> bool:
@@ -292,15 +298,15 @@ def _start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) 
     environ = {name: str(value) for name, value in variables.items() if name not in left_open}
     in_file = {name: value for name, value in in_file.items() if name not in _OF_THE_MODEL}
     given = {"model": "any", "output": "/output", "shared_output": True, "column": column_of(environ)}
+    file = ConfigFile(environ.get(CONFIG_VARIABLE, ""), in_file)
     reasons = []
     for task in TASKS:
         try:
             with errors_name_variables(environ):
-                settings = Settings(
-                    **gather({**given, "task": task}, environ=environ, file=ConfigFile(settings=in_file))[0]
-                )
+                values, sources = gather({**given, "task": task}, environ=environ, file=file)
+                settings = Settings(**values)
                 parse_spec(cut(PromptSettings, settings))
-                endpoints_of(cut(EndpointSettings, settings), environ, None)
+                endpoints_of(cut(EndpointSettings, settings), environ, sources)
         except BatchscoreError as error:
             reasons.append(str(error))
     return reasons[0] if len(reasons) == len(TASKS) else None

@@ -196,7 +196,7 @@ def index_answers(accounts: Sequence[tuple[Layout, Manifest]], folder: Path) -> 
     for layout, manifest in accounts:
         for number in sorted(manifest.parts):
             commit = manifest.parts[number]
-            digests = read_digests(layout.digests(manifest.file, number))
+            digests = read_digests(layout.digests(manifest.file, number), commit)
             if digests is None:
                 without_digests += commit.ok
                 continue

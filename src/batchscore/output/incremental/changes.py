@@ -6,7 +6,8 @@ moved or deleted. Only score records are compared, since only these are in an in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ import numpy as np
 import orjson
 
 from batchscore.output.layout import Layout
-from batchscore.output.manifest import Manifest
+from batchscore.output.manifest import Commit, Manifest
 from batchscore.output.records.jsonl import json_bytes
 from batchscore.output.row_digests import Digests, Halves, read_digests
 from batchscore.stores import storage
@@ -26,15 +27,15 @@ Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 @dataclass(slots=True)
 class Version:
-    """The score records of one version of a file's output: `parts` are the digests of its parts, in order."""
+    """The score records of one version of a file's output: where the digests of its parts are, in order."""
 
     file: str
-    parts: list[Place] = field(default_factory=list)
+    parts: list[tuple[Place, Commit]] = field(default_factory=list)
 
     def digests(self) -> Iterator[Digests]:
         """Yield the digests of each part, in order."""
-        for place in self.parts:
-            digests = read_digests(place)
+        for place, commit in self.parts:
+            digests = read_digests(place, commit)
             if digests is not None:
                 yield digests
 
@@ -64,8 +65,9 @@ def differences(old: Version, new: Version, *, other_settings: bool = False) -> 
     """Yield a line for each record that differs: first the deleted ones, then the rest in input order.
 
     A row's key is its id, or else its prompt. Of several rows with one key, as many as there were before are
-    matched with those, equal ones first. With `other_settings` no two are equal. Memory: about 100 bytes a
-    row.
+    matched with those, equal ones first. With `other_settings` no two are equal. Deleted and new lines with
+    an id have the record's `version`, unless it is one of other settings, for `combine_changes`. Memory:
+    about 100 bytes a row.
     """
     old_rows, old_keys, old_versions = old.arrays()
     new_rows, new_keys, new_versions = new.arrays()
@@ -82,25 +84,47 @@ def differences(old: Version, new: Version, *, other_settings: bool = False) -> 
     gone[lost[theirs]] = False
     for at, (row, identity) in enumerate(old.records()):
         if gone[at]:
-            yield change_line("deleted", old.file, row, identity)
+            version = None if other_settings else version_text(old_versions[at])
+            yield change_line("deleted", old.file, row, identity, version=version)
     for at, (row, identity) in enumerate(new.records()):
         was = int(before[at])
         if was < 0:
-            yield change_line("new", new.file, row, identity)
+            yield change_line("new", new.file, row, identity, version=version_text(new_versions[at]))
         elif not same[at]:
             yield change_line("changed", new.file, row, identity, was)
         elif was != row:
             yield change_line("moved", new.file, row, identity, was)
 
 
-def change_line(change: str, file: str, row: int, identity: str | None, was: int | None = None) -> bytes:
-    """Return one line of a changes file; `row` is the record's row, of a deleted record the former one."""
+def version_text(version: Any) -> str:
+    """Return a version as JSON holds it."""
+    return "".join(f"{half:016x}" for half in version.tolist())
+
+
+def change_line(
+    change: str,
+    file: str,
+    row: int,
+    identity: str | None,
+    was: int | None = None,
+    *,
+    old_file: str | None = None,
+    version: str | None = None,
+) -> bytes:
+    """Return one line of a changes file; `row` is the record's row, of a deleted record the former one.
+
+    `old_file` is named if the record was in another file. `version` is only for records with an id.
+    """
     record: dict[str, Any] = {"change": change}
     if identity is not None:
         record["id"] = identity
     record |= {"file": file, "row": row}
+    if old_file not in {None, file}:
+        record["old_file"] = old_file
     if was is not None:
         record["old_row"] = was
+    if version is not None and identity is not None:
+        record["version"] = version
     return json_bytes(record) + b"\n"
 
 
@@ -130,27 +154,54 @@ def occurrences(keys: Halves) -> Numbers:
 
 
 def combine_changes(pieces: Iterable[Place], manifests: Iterable[tuple[Layout, Manifest]]) -> Iterator[bytes]:
-    """Yield the lines of several files; an id that is elsewhere in the output is not deleted but changed.
+    """Yield the lines of several files; each id that is in the output after the run has at most one.
 
-    Its line names that place. Memory: the deleted ids.
+    An id that was deleted in one file and is new in another has moved there, or has changed there. If no file
+    has it as new, but a file of the output holds it, it is changed, and its line names that place. Memory:
+    the deleted ids.
     """
     places = list(pieces)
-    deleted = {one["id"] for one in read_changes(places) if one["change"] == "deleted" and "id" in one}
-    elsewhere: dict[str, tuple[str, int]] = {}
-    if deleted:
-        for layout, manifest in manifests:
-            version = Version(
-                manifest.file, [layout.digests(manifest.file, n) for n in sorted(manifest.parts)]
-            )
-            for row, identity in version.records():
-                if identity in deleted:
-                    elsewhere[str(identity)] = manifest.file, row
+    deleted: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     for one in read_changes(places):
-        if one["change"] == "deleted" and one.get("id") in elsewhere:
-            file, row = elsewhere[one["id"]]
-            yield change_line("changed", file, row, one["id"])
+        if one["change"] == "deleted" and "id" in one:
+            deleted[one["id"]].append(one)
+    replaced = Counter(
+        one["id"] for one in read_changes(places) if one["change"] == "new" and one.get("id") in deleted
+    )
+    elsewhere = places_of_ids(deleted.keys() - replaced.keys(), manifests)
+    for one in read_changes(places):
+        change = one["change"]
+        identity: Any = one.get("id")
+        version = one.pop("version", None)
+        if change == "new" and deleted.get(identity):
+            old = deleted[identity].pop(0)
+            same = version is not None and old.get("version") == version
+            yield change_line(
+                "moved" if same else "changed",
+                one["file"],
+                one["row"],
+                identity,
+                old["row"],
+                old_file=old["file"],
+            )
+        elif change == "deleted" and replaced[identity] > 0:
+            replaced[identity] -= 1  # the line of the new record says so
+        elif change == "deleted" and identity in elsewhere:
+            yield change_line("changed", *elsewhere[identity], identity)
         else:
             yield json_bytes(one) + b"\n"
+
+
+def places_of_ids(
+    ids: Collection[str], manifests: Iterable[tuple[Layout, Manifest]]
+) -> dict[str, tuple[str, int]]:
+    """Return the file and row of each of these ids that the output holds."""
+    found: dict[str, tuple[str, int]] = {}
+    for layout, manifest in manifests if ids else ():
+        parts = [(layout.digests(manifest.file, n), manifest.parts[n]) for n in sorted(manifest.parts)]
+        version = Version(manifest.file, parts)
+        found |= {str(each): (manifest.file, row) for row, each in version.records() if each in ids}
+    return found
 
 
 def read_changes(places: Iterable[Place]) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,13 @@ from dataclasses import dataclass, field, replace
 import orjson
 
 from batchscore.errors import OutputOverwritten
-from batchscore.output.conflicts import refuse_foreign_files, refuse_other_settings, remove_uncommitted, sweep
+from batchscore.output.conflicts import (
+    refuse_foreign_files,
+    refuse_other_length,
+    refuse_other_settings,
+    remove_uncommitted,
+    sweep,
+)
 from batchscore.output.incremental.changes import Version, differences
 from batchscore.output.incremental.switch import (
     SWITCH,
@@ -24,11 +30,12 @@ from batchscore.output.incremental.switch import (
     drop_records,
     remove_next_versions,
     remove_part,
+    replaced_place,
     report_records,
     version_of,
     write_changes,
 )
-from batchscore.output.layout import Layout, stem_of
+from batchscore.output.layout import Layout, journal_name, stem_of
 from batchscore.output.ledger import (
     README_TEXT,
     Ledger,
@@ -41,6 +48,7 @@ from batchscore.output.ledger import (
 from batchscore.output.manifest import (
     Commit,
     Manifest,
+    part_files_of,
     read_manifests,
     remove_manifest,
     visible_names,
@@ -48,7 +56,7 @@ from batchscore.output.manifest import (
 )
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, is_final
-from batchscore.output.row_digests import read_digests
+from batchscore.output.row_digests import damage_of_digests, read_digests
 from batchscore.output.single_ledger import SingleLedger
 from batchscore.rows import RowError, Score
 from batchscore.stores import storage
@@ -79,6 +87,8 @@ class NextLedger(Ledger):
         manifests = read_manifests(layout)
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()
+        if not overwrite:
+            refuse_other_length(layout, manifests)
         remove_uncommitted(layout, manifests)
         if overwrite:
             remove_next_versions(layout)
@@ -115,7 +125,7 @@ class NextLedger(Ledger):
     @property
     def replaced_path(self) -> Place:
         """The file that keeps the names of replaced files for a later run; absent if there are none."""
-        return self.spec.layout.root / "replaced.json"
+        return replaced_place(self.visible.spec.layout)
 
     def write_replaced(self) -> None:
         """Write the names of the files that still must be replaced."""
@@ -158,10 +168,13 @@ class NextLedger(Ledger):
         )
 
     def is_reusable(self, file: str, commit: Commit) -> bool:
-        """Whether a part of the old version is complete, and the digests of its prompts are there."""
+        """Whether a part of the old version is complete, and so is its file of prompts' digests."""
         layout, parts = self.visible.spec.layout, self.visible.parts
-        known = parts.size_of(layout.manifests, layout.digests(file, commit.part).name) is not None
-        return known and commit.is_done(retry_errors=self.spec.retry_errors) and parts.are_there(commit)
+        if not commit.is_done(retry_errors=self.spec.retry_errors) or not parts.are_there(commit):
+            return False
+        digests = layout.digests(file, commit.part)
+        known = parts.size_of(layout.manifests, digests.name) is not None
+        return known and damage_of_digests(digests, commit) is None
 
     def accounts(self) -> list[tuple[Layout, Manifest]]:
         """Return the manifests whose answers may be used for changed files, each with its places."""
@@ -180,8 +193,12 @@ class NextLedger(Ledger):
     def switch_complete(self) -> None:
         """Put all versions in place that are complete already."""
         for file, manifest in list(self.manifests.items()):
-            if manifest.state == "complete" and file not in self.unchanged:
+            if manifest.state != "complete" or file in self.unchanged:
+                continue
+            if self.has_all_parts(manifest):
                 self.switch(file)
+            else:
+                manifest.state = "partial"
 
     def start(self, file: str, digest: str) -> FileInParts | None:
         """Begin with a file, on top of what was carried over; `None` if nothing is left to do."""
@@ -201,7 +218,7 @@ class NextLedger(Ledger):
         The scores stay on disk until their part is complete: if one row in a thousand has changed, many parts
         are open at once.
         """
-        digests = read_digests(self.spec.layout.digests(part.file, commit.part))
+        digests = read_digests(self.spec.layout.digests(part.file, commit.part), commit)
         records = self.parts.load(commit if digests is None else replace(commit, scores=None))
         if digests is None:
             scored = {row for row, settled in records.items() if isinstance(settled.result, Score)}
@@ -239,17 +256,30 @@ class NextLedger(Ledger):
         Raises `OutputOverwritten` if rows have lost their record meanwhile.
         """
         manifest = self.manifests[file]
-        lost = manifest.state == "complete" and manifest.rows > manifest.ok + manifest.errors
+        lost = manifest.state == "complete" and (
+            manifest.rows > manifest.ok + manifest.errors or not self.has_all_parts(manifest)
+        )
         if lost:
             manifest.state = "partial"
         self.write_manifest(file)
         if lost:
             raise OutputOverwritten(
-                f"{file}: records that this run took over were damaged meanwhile. Run the same command again "
+                f"{file}: records of it were damaged or removed meanwhile. Run the same command again "
                 "to score the missing rows."
             )
         if manifest.state == "complete":
             self.switch(file)
+
+    def has_all_parts(self, manifest: Manifest) -> bool:
+        """Whether the files of a version's own parts are there: a decided switch needs all of them."""
+        layout, before = self.spec.layout, self.visible.manifests.get(manifest.file)
+        old = before.parts if before is not None else {}
+        return all(
+            part is None or storage.size_of(folder / part.name) == part.bytes
+            for number, commit in manifest.parts.items()
+            if old.get(number) != commit
+            for folder, part in part_files_of(layout, commit)
+        )
 
     def switch(self, file: str) -> None:
         """Replace the old version of a file by the complete new one."""
@@ -262,7 +292,7 @@ class NextLedger(Ledger):
             version_of(manifest, self.spec.layout, over=(before, layout)),
             other_settings=file in self.replaced or (old is not None and old.reported != "yes"),
         )
-        decide(layout, self.run, file, SWITCH, lines)
+        decide(layout, self.run, file, SWITCH, lines, sync=self.spec.sync)
         manifest.reported = "yes"
         visible.manifests[file] = manifest
         visible.parts.sizes.clear()
@@ -276,7 +306,7 @@ class NextLedger(Ledger):
         for file in vanished:
             manifest = visible.manifests[file]
             if whole and (prune or file in self.replaced):
-                drop_records(layout, self.run, manifest)
+                drop_records(layout, self.run, manifest, other_settings=file in self.replaced)
                 del visible.manifests[file]
                 self.forget_replaced(file)
                 dropped.append(file)
@@ -320,7 +350,7 @@ def set_version_aside(ledger: Ledger, file: str) -> None:
     for commit in own.values():
         copy_part(layout, target, file, commit)
     if own:
-        write_manifest(target.manifest(file), replace(manifest, parts=own))
+        write_manifest(target.manifest(file), replace(manifest, parts=own, state="partial"))
     for commit in own.values():
         remove_part(layout, file, commit)
     remove_manifest(layout.manifest(file))
@@ -328,15 +358,18 @@ def set_version_aside(ledger: Ledger, file: str) -> None:
 
 def set_journals_aside(source: Ledger, ledger: Ledger, file: str) -> None:
     """Set aside the answers of a file in the journals of `source`, as parts beside those of `ledger`."""
-    names = [name for name in source.journals.present if name.rpartition("-")[0] == stem_of(file)]
-    if not names:
+    present = [name.rpartition("-") for name in source.journals.present]
+    numbers = [int(number) for stem, _, number in present if stem == stem_of(file) and number.isdecimal()]
+    if not numbers:
         return
     spec, layout = ledger.spec, new_layout_set_aside(ledger.spec.layout)
-    parts = PartFiles(layout, spec.format, spec.schema)
+    parts = PartFiles(layout, spec.format, spec.schema, sync=spec.sync)
     manifest = Manifest(file, layout.task, spec.fingerprint)
-    for name in names:
-        part = Part(file, int(name.rpartition("-")[2]))
-        for row, entry in source.journals.replay(name).items():
+    for number in numbers:
+        part = Part(file, number)
+        for row, entry in source.journals.replay(journal_name(file, number)).items():
+            if row // spec.rows_per_part != number:
+                continue
             part.prompt_digests[row] = entry.prompt_digest
             part.settle(entry.settled)
             part.read += 1
@@ -344,6 +377,6 @@ def set_journals_aside(source: Ledger, ledger: Ledger, file: str) -> None:
         if encoded is not None:
             manifest.dimensions = encoded.dimensions or manifest.dimensions
             manifest.parts[part.number] = parts.write(encoded)
-    write_manifest(layout.manifest(file), manifest)
-    for name in names:
-        source.journals.remove(name)
+    write_manifest(layout.manifest(file), manifest, sync=spec.sync)
+    for number in numbers:
+        source.journals.remove(journal_name(file, number))

@@ -33,7 +33,7 @@ from batchscore.output.manifest import (
     visible_names,
     write_manifest,
 )
-from batchscore.stores import storage
+from batchscore.stores import half_written, storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
 
@@ -47,6 +47,11 @@ COUNT_DIGITS = 6
 def next_layout(layout: Layout) -> Layout:
     """Return the hidden places of an output's next versions."""
     return replace(layout, root=layout.marker / f"next-{layout.task}")
+
+
+def replaced_place(layout: Layout) -> Place:
+    """Return the place of the names of the files whose complete scores are to be replaced."""
+    return next_layout(layout).root / "replaced.json"
 
 
 def decisions_folder(layout: Layout, run: str) -> Place:
@@ -65,7 +70,12 @@ def run_name_after(layout: Layout, wanted: str) -> str:
     After one wrong clock every run needs this, so the name must not grow each time.
     """
     with explain_errors(layout.root / "changes", "list"):
-        last = max(storage.names(layout.root / "changes"), default="")
+        return name_after(storage.names(layout.root / "changes"), wanted)
+
+
+def name_after(names: Iterable[str], wanted: str) -> str:
+    """Return a name, changed if needed to sort after all of `names`."""
+    last = max(names, default="")
     if wanted > last:
         return wanted
     before, _, count = last.rpartition("-")
@@ -82,16 +92,19 @@ def version_of(
     return Version(
         manifest.file,
         [
-            (beneath if same.get(number) == manifest.parts[number] else layout).digests(manifest.file, number)
-            for number in sorted(manifest.parts)
+            ((beneath if same.get(number) == commit else layout).digests(manifest.file, number), commit)
+            for number, commit in sorted(manifest.parts.items())
         ],
     )
 
 
-def decide(layout: Layout, run: str, file: str, decision: str, lines: Iterable[bytes]) -> None:
-    """Write down a decision with the changes of one file, and carry it out."""
-    storage.write_whole(decisions_folder(layout, run) / f"{stem_of(file)}.{decision}.jsonl", lines)
-    carry_out(layout, stem_of(file), decision)
+def decide(
+    layout: Layout, run: str, file: str, decision: str, lines: Iterable[bytes], *, sync: bool = False
+) -> None:
+    """Write down a decision with the changes of one file, and carry it out; `sync`: to the device."""
+    piece = decisions_folder(layout, run) / f"{stem_of(file)}.{decision}.jsonl"
+    storage.write_whole(piece, lines, sync=sync)
+    carry_out(layout, stem_of(file), decision, sync=sync)
 
 
 def report_records(layout: Layout, run: str, manifest: Manifest) -> None:
@@ -101,17 +114,21 @@ def report_records(layout: Layout, run: str, manifest: Manifest) -> None:
     manifest.reported = "yes"
 
 
-def drop_records(layout: Layout, run: str, manifest: Manifest) -> None:
-    """Remove the records of a file, and write changes if earlier ones describe them."""
+def drop_records(layout: Layout, run: str, manifest: Manifest, *, other_settings: bool = False) -> None:
+    """Remove the records of a file, and write changes if earlier ones describe them.
+
+    `other_settings`: its records are not what this run would write.
+    """
     nothing = Version(manifest.file)
     old = version_of(manifest, layout) if manifest.reported != "no" else nothing
-    decide(layout, run, manifest.file, DROP, differences(old, nothing))
+    lines = differences(old, nothing, other_settings=other_settings)
+    decide(layout, run, manifest.file, DROP, lines)
 
 
-def carry_out(layout: Layout, stem: str, decision: str) -> None:
+def carry_out(layout: Layout, stem: str, decision: str, *, sync: bool = False) -> None:
     """Carry out a decision, or the rest of it; a second time changes nothing."""
     if decision == SWITCH:
-        put_in_place(layout, stem)
+        put_in_place(layout, stem, sync=sync)
         return
     path = layout.manifests / f"{stem}.json"
     if not storage.exists(path):
@@ -126,7 +143,7 @@ def carry_out(layout: Layout, stem: str, decision: str) -> None:
     remove_manifest(path)
 
 
-def put_in_place(layout: Layout, stem: str) -> None:
+def put_in_place(layout: Layout, stem: str, *, sync: bool = False) -> None:
     """Replace the old version by the new one, its manifest last; raises `OutputError` if a file is lost."""
     hidden = next_layout(layout)
     path = hidden.manifests / f"{stem}.json"
@@ -153,7 +170,10 @@ def put_in_place(layout: Layout, stem: str) -> None:
             # It was of another format.
             remove_records(layout, name)
     new.reported = "yes"
-    write_manifest(place, new)
+    for folder in (layout.scores, layout.errors, layout.manifests) if sync else ():
+        if storage.is_folder(folder):
+            storage.sync_folder(folder)
+    write_manifest(place, new, sync=sync)
     for commit in new.parts.values():
         remove_part(hidden, new.file, commit)
     remove_manifest(path)
@@ -167,16 +187,20 @@ def copy_part(source: Layout, target: Layout, file: str, commit: Commit) -> None
             storage.remove(to / name)
         elif storage.exists(folder / name):  # a lost one was damaged before it was set aside
             link_or_copy(folder / name, to / name)
-    link_or_copy(source.digests(file, commit.part), target.digests(file, commit.part))
+    digests = source.digests(file, commit.part), target.digests(file, commit.part)
+    if storage.exists(digests[0]):
+        link_or_copy(*digests)
+    else:
+        storage.remove(digests[1])
 
 
 def link_or_copy(source: Place, target: Place) -> None:
     """Give a file a second name, atomically; the first stays until all is done."""
     if isinstance(source, Path) and isinstance(target, Path):
-        temporary = target.parent / f"{storage.TEMPORARY}{secrets.token_hex(8)}.tmp"
+        temporary = target.parent / f"{half_written.TEMPORARY}{secrets.token_hex(8)}.tmp"
         with suppress(OSError):
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(source, temporary)
+            os.link(source, temporary, follow_symlinks=False)
             temporary.replace(target)
             # If both names are one file already, nothing was replaced.
             temporary.unlink(missing_ok=True)
@@ -213,7 +237,7 @@ def write_changes(layout: Layout, run: str) -> Counter[str]:
         carry_out(layout, stem, decision)
     counts: Counter[str] = Counter()
     target = changes_file(layout, run)
-    storage.sweep(target.parent)
+    half_written.sweep(target.parent)
     if not storage.exists(target):
         lines = combine_changes(pieces, ((layout, manifest) for manifest in read_manifests(layout)))
         storage.write_whole(target, count_changes(lines, counts))

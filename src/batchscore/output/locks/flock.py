@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.storage import TEMPORARY
+from batchscore.stores.half_written import TEMPORARY
+from batchscore.stores.links import open_own, read_own
 
 try:
     import fcntl
@@ -78,7 +79,7 @@ def open_or_create(path: Path) -> int:
         for tries_left in reversed(range(TRIES)):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+                return open_own(path, os.O_RDWR | os.O_CREAT)
             except (FileNotFoundError, FileExistsError):
                 # A holder that ends may just now remove its empty folder.
                 if not tries_left:
@@ -104,7 +105,7 @@ def create_exclusively(path: Path, record: bytes) -> bool:
             raise
     with suppress(OSError):
         # Some mounts let two processes create the same name; the last one has it.
-        return path.read_bytes() == record
+        return read_own(path) == record
     return False
 
 
@@ -127,6 +128,6 @@ def close_quietly(descriptor: int) -> None:
 def has_name(descriptor: int, path: Path) -> bool:
     """Whether an open file still has its name: its last holder may have removed it."""
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import orjson
 
-from batchscore.stores.storage import boot_id
+from batchscore.stores.this_machine import boot_id
 
 _PROC = Path("/proc")
 

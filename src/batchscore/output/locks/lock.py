@@ -34,6 +34,7 @@ from batchscore.output.locks.flock import (
 )
 from batchscore.output.locks.holder import Holder, holder_from, is_running, this_process
 from batchscore.stores.errors import explain_errors
+from batchscore.stores.links import open_own, read_own
 from batchscore.stores.storage import write_whole
 
 #: The pause between two attempts.
@@ -70,22 +71,22 @@ class Lock:
     def renew(self) -> bool:
         """Write the record again; return whether it was still there."""
         try:
-            with self.path.open("r+b", buffering=0) as file:
+            with os.fdopen(open_own(self.path, os.O_RDWR), "r+b", buffering=0) as file:
                 if file.read(_MAX_BYTES) != self.record:
                     return False
                 file.seek(0)
                 file.write(self.record)
         except FileNotFoundError:
             return False
-        except OSError:
-            # A mount that does not answer now may do so half a minute later.
-            return True
+        except OSError as error:
+            # A mount that does not answer now may do so half a minute later; a link in its place stays.
+            return error.errno != errno.ELOOP
         return True
 
     def release(self) -> None:
         """Release the lock and remove its file."""
         with suppress(OSError):
-            if self.path.read_bytes() == self.record:
+            if read_own(self.path) == self.record:
                 # While it is still locked: a process that waits for it sees that it has no name any more.
                 self.path.unlink()
         if self.descriptor is not None:
@@ -146,13 +147,14 @@ class LockAttempt:
         """Take the lock where only the content of its file counts."""
         if create_exclusively(self.path, self.me.record):
             return Lock(self.path, self.me.record, None, self.locking)
-        try:
-            with self.path.open("rb") as file:
-                record = file.read(_MAX_BYTES)
-                holder, seconds = self.look(file.fileno())
-        except FileNotFoundError:
-            # It was released meanwhile, or its folder was.
-            return NOBODY
+        with explain_errors(self.path, "read"):
+            try:
+                with os.fdopen(open_own(self.path, os.O_RDONLY), "rb") as file:
+                    record = file.read(_MAX_BYTES)
+                    holder, seconds = self.look(file.fileno())
+            except FileNotFoundError:
+                # It was released meanwhile, or its folder was.
+                return NOBODY
         if may_be_alive(holder, self.me, seconds, self.locking):
             return Obstacle(holder, seconds, passing=holder is None)
         if self.succeed(record):
@@ -170,12 +172,12 @@ class LockAttempt:
     def succeed(self, record: bytes) -> bool:
         """Replace a dead holder's record by ours; return whether no other process did so as well."""
         with suppress(FileNotFoundError):
-            if self.path.read_bytes() != record:
+            if read_own(self.path) != record:
                 return False
             write_whole(self.path, self.me.record)
             # Several may have seen the same dead holder; the last of them has the lock.
             time.sleep(self.locking.settle_seconds)
-            return self.path.read_bytes() == self.me.record
+            return read_own(self.path) == self.me.record
         return False
 
     def announce_succession(self, holder: Holder | None) -> None:
@@ -239,7 +241,7 @@ def refuse_locked(folder: Path, name: str, *, what: str, locking: Locking = SYST
     """Raise `OutputLocked` if another run has the lock. Writes nothing: the folder may be read-only."""
     path, me = folder / f"{name}.lock", this_process("")
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        descriptor = open_own(path, os.O_RDONLY)
     except OSError:
         return
     try:

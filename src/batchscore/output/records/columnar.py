@@ -25,7 +25,7 @@ from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_te
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
-from batchscore.stores.objects import open_arrow_file
+from batchscore.stores.objects import open_arrow_part
 from batchscore.stores.storage import Sink
 
 _ROW_GROUP = 4096
@@ -218,7 +218,9 @@ def _clean(value: Any) -> Any:
 def _usage(usage: Mapping[str, Any] | None) -> dict[str, int] | None:
     if usage is None:
         return None
-    return {name: usage[name] for name in _COUNTS if isinstance(usage.get(name), int)}
+    counts = {name: usage.get(name) for name in _COUNTS}
+    # A service may report any number, but a column has 64 bits.
+    return {name: count for name, count in counts.items() if type(count) is int and abs(count) < 2**63}
 
 
 def _parquet_file(table: pa.Table) -> bytes:
@@ -249,7 +251,7 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 
 def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(open_arrow_file(source)) as file:
+        with pq.ParquetFile(open_arrow_part(source)) as file:
             if not file.schema_arrow.equals(expected(file.schema_arrow)):
                 raise OutputError(f"{source}: its columns are not those of this run")
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):

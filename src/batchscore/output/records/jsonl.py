@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, time
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ import orjson
 
 from batchscore.errors import BrokenInvariant, ErrorCode, OutputError
 from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
+from batchscore.prompts.cells import key_text, plain
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -98,8 +99,8 @@ def error_from(value: Mapping[str, Any]) -> RowError:
     return RowError(
         code=ErrorCode(value["code"]),
         message=_check_type(value["message"], str, "error.message"),
-        status=_check_type(value["status"], (int, type(None)), "error.status"),
-        attempts=_check_type(value["attempts"], int, "error.attempts"),
+        status=None if value["status"] is None else _check_number(value["status"], "error.status"),
+        attempts=_check_number(value["attempts"], "error.attempts"),
     )
 
 
@@ -138,18 +139,25 @@ def row_to_json(settled: Settled) -> dict[str, Any]:
 
 
 def settled_from_json(row: Mapping[str, Any], vectors: Iterator[Any]) -> Settled:
-    """Return a result from its JSON and, if that has no text, the next vector."""
+    """Return a result from its JSON and, if that has no text, the next vector.
+
+    Raises `ValueError`, `KeyError`, `TypeError` or `StopIteration` if it is not the JSON of a result.
+    """
     result: Score | RowError
     if "error" in row:
         result = error_from(row["error"])
     else:
-        value = row["text"] if "text" in row else next(vectors)
-        result = Score(value, row.get("finish_reason"), row.get("usage"), row.get("raw"))
+        result = Score(
+            value=_check_text(row["text"], "text") if "text" in row else next(vectors),
+            finish_reason=_check_text(row.get("finish_reason"), "finish_reason"),
+            usage=_check_type(row.get("usage"), (dict, type(None)), "usage"),
+            raw=row.get("raw"),
+        )
     return Settled(
-        **{name: row[name] for name in ROW_FIELDS if name in row},
+        **_row_fields(row, [name for name in ROW_FIELDS if name in row]),
         result=result,
-        kept=row.get("kept", {}),
-        truncated=row.get("truncated", False),
+        kept=_check_type(row.get("kept", {}), dict, "kept"),
+        truncated=row.get("truncated") is True,
     )
 
 
@@ -242,16 +250,19 @@ def _dumps(value: Any, option: int) -> bytes:
 
 
 def _from_other_type(value: Any) -> Any:
-    """Return the JSON form of a cell of a type that orjson does not know."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(value).decode()
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    if isinstance(value, (date, time)):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return dict(value)
-    return replace_surrogates(str(value))
+    """Return the JSON form of a cell of a type that orjson does not know: as it is sent, else in base64."""
+    try:
+        return plain(value)
+    except Exception:  # a cell that cannot be kept must not stop the run
+        return base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else None
+
+
+def _key_text(key: Any) -> str:
+    """Return the key of an object that is not text, with the same rules."""
+    try:
+        return key_text(key)
+    except Exception:  # as above
+        return str(_from_other_type(key))
 
 
 def _simplify(value: Any, depth: int = 0) -> Any:
@@ -266,7 +277,7 @@ def _simplify(value: Any, depth: int = 0) -> Any:
         return _deep_text(value)
     if isinstance(value, Mapping):
         return {
-            _simplify(key) if isinstance(key, (str, int)) else key: _simplify(item, depth + 1)
+            _simplify(key) if isinstance(key, (str, int)) else _key_text(key): _simplify(item, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -320,11 +331,18 @@ def _decode_lines(
 
 def _settled_row(record: Mapping[str, Any], result: Score | RowError, schema: RecordSchema) -> Settled:
     return Settled(
-        **{name: _check_type(record[name], ROW_FIELDS[name], name) for name in schema.row_fields},
+        **_row_fields(record, schema.row_fields),
         result=result,
         kept=schema.kept(record),
         truncated=schema.with_truncated and record.get("truncated") is True,
     )
+
+
+def _row_fields(record: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    # Files without a column for the id may have been scored before others with one.
+    found = {name: _check_type(record.get(name), ROW_FIELDS[name], name) for name in names}
+    _check_number(found["row"], "row")
+    return found
 
 
 def _score(record: Mapping[str, Any], schema: RecordSchema) -> Score:
@@ -348,6 +366,18 @@ def _score(record: Mapping[str, Any], schema: RecordSchema) -> Score:
 def _check_type(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {type(value).__name__}")
+    return value
+
+
+def _check_number(value: Any, name: str) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{name} is no number of a record")
+    return value
+
+
+def _check_text(value: Any, name: str) -> Any:
+    for each in value if isinstance(value, list) else [value]:
+        _check_type(each, (str, type(None)), name)
     return value
 
 

@@ -85,9 +85,9 @@ def first_record(part: Place) -> Mapping[str, Any]:
         if part.suffix.lower() == ".parquet":
             import pyarrow.parquet as pq  # noqa: PLC0415 - takes 0.1 s that JSON Lines does not need
 
-            from batchscore.stores.objects import open_arrow_file  # noqa: PLC0415
+            from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
 
-            with pq.ParquetFile(open_arrow_file(part)) as file:
+            with pq.ParquetFile(open_arrow_part(part)) as file:
                 record: Any = next(file.iter_batches(batch_size=1)).to_pylist()[0]
         else:
             with storage.open_file(part) as lines:

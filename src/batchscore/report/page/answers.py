@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from batchscore.errors import setting_name
-from batchscore.report.words import percent_text
+from batchscore.report.words import finish_reason_text, percent_text
 
 #: Greatest number of bars in a histogram.
 MOST_BARS = 24
@@ -125,7 +125,7 @@ def answer_of(value: Any, finish_reason: Any, usage: Any) -> Answer:
     parts = value if isinstance(value, list) else [value]
     joined = "\n".join(each for each in parts if isinstance(each, str))
     reasons = finish_reason if isinstance(finish_reason, list) else [finish_reason]
-    shown = {str(each) for each in reasons}
+    shown = {finish_reason_text(str(each)) for each in reasons}
     reason = shown.pop() if len(shown) == 1 else "several"
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     return Answer(len(joined), hash(joined), reason, tokens if type(tokens) is int else None)

@@ -17,15 +17,14 @@ from typing import Any, TypeVar
 from batchscore.errors import BatchscoreError, InputError
 from batchscore.output.find import output_folder, tasks_in
 from batchscore.output.layout import Layout
+from batchscore.output.links import refuse_links
 from batchscore.output.manifest import (
-    NOT_A_MANIFEST,
     Manifest,
     PartFile,
     manifest_paths,
     read_manifest,
     visible_names,
 )
-from batchscore.output.verify_parts import refuse_odd
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
@@ -64,6 +63,7 @@ def write_report(
     Raises `InputError` if there is no output, `OutputError` if it cannot be read or written.
     """
     folder = folder_of(named)
+    refuse_links(folder)
     place = folder / NAME
     storage.write_whole(place, page(gather(folder, shown or str(named), task, effort)))
     return place
@@ -73,7 +73,7 @@ def folder_of(named: Place) -> Place:
     """Return the folder of an output; a folder with only run records is one, too."""
     if storage.is_folder(named / "runs"):
         return named
-    beside = named.with_name(named.name + ".batchscore")
+    beside = named.parent / f"{named.name}.batchscore"
     if not storage.is_folder(named) and storage.is_folder(beside):
         return beside
     return output_folder(named)
@@ -107,6 +107,8 @@ def gather_task(
     until = time.monotonic() + effort.seconds
     files, unread, problems = read_accounts(folder, task, until)
     more = files_of_last_run(runs, (each.file for each in files))
+    if not unread:
+        more = [without_manifest(each) for each in more]
     files = [*files, *more]
     failures = read_failures(folder, files, until) if any(each.errors for each in files) else Failures()
     no_sample = ""
@@ -145,7 +147,9 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
         read += 1
         if isinstance(found, RecordedRun):
             seen = found.task in through
-            runs.append(replace(found, record={**found.record, "files": []}) if seen else found)
+            runs.append(
+                replace(found, record={**found.record, "files": [], "earlier": []}) if seen else found
+            )
             if not found.shared:
                 through.add(found.task)
             problems += [f"runs/{place.name} {problem}." for problem in found.problems]
@@ -185,10 +189,8 @@ def read_accounts(folder: Place, task: str, until: float) -> tuple[list[FileAcco
 def read_account(place: Place) -> FileAccount | str:
     """Return the file of a manifest, or why the manifest cannot be used."""
     try:
-        manifest = read_manifest(place)
-        refuse_odd(manifest, place, place.parent.parent.parent, place.parent.name)
-        return account_of(manifest)
-    except (BatchscoreError, *NOT_A_MANIFEST) as error:
+        return account_of(read_manifest(place))
+    except BatchscoreError as error:
         reason = str(error).partition("; ")[0].partition(". ")[0]
         return f"cannot be used: {reason}"
 
@@ -219,7 +221,7 @@ def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list
     accounts: dict[str, FileAccount] = {}
     seen = set(known)
     for run in reversed(runs):
-        for each in items(run.record.get("files")):
+        for each in (*items(run.record.get("files")), *items(run.record.get("earlier"))):
             name = each.get("file")
             if isinstance(name, str) and name not in seen:
                 seen.add(name)
@@ -227,6 +229,13 @@ def files_of_last_run(runs: Sequence[RecordedRun], known: Iterable[str]) -> list
         if not run.shared:
             break
     return list(accounts.values())
+
+
+def without_manifest(file: FileAccount) -> FileAccount:
+    """Return a file whose manifest is missing, though a run's record may say that it is complete."""
+    if file.state != "complete":
+        return file
+    return replace(file, state="partial", problem="its manifest is missing", ok=0, errors=0, empty=0)
 
 
 def account_in_record(name: str, fields: Mapping[str, Any]) -> FileAccount:

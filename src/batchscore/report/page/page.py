@@ -33,6 +33,7 @@ from batchscore.report.words import (
     money_text,
     percent_text,
 )
+from batchscore.stores.address import command_word
 from batchscore.task import EMBEDDINGS
 from batchscore.version import VERSION
 
@@ -161,7 +162,7 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
             block.append(element("pre", element("code", result.next_step.command)))
     findings = findings_of(task)
     if task.damage:
-        check = shlex.join(["batchscore", "verify", output])
+        check = shlex.join(["batchscore", "verify", command_word(output)])
         words = "Parts of this output are damaged, or a run is writing to it; see the end of the page."
         findings.insert(0, ("look", f"{words} To check all parts, run: {check}"))
     listed = [element("li", name_settings(words), class_=kind) for kind, words in findings]

@@ -73,6 +73,11 @@ class RecordedRun:
         return self.settings.get("shared_output", self.settings.get("shared")) is True
 
     @property
+    def ended(self) -> bool:
+        """Whether it wrote its record at its end: it was not killed, and is not working now."""
+        return self.record.get("exit_code", 0) is not None
+
+    @property
     def simulated(self) -> bool:
         """Whether the simulator answered."""
         return self.settings.get("simulate") is True
@@ -102,6 +107,8 @@ def run_from(name: str, data: bytes) -> RecordedRun | str:
     if started.tzinfo is None:
         started = started.replace(tzinfo=timezone.utc)
     timeline, problem = timeline_from(record.get("timeline"))
+    if record.get("exit_code", 0) is None:
+        problem = ""  # a run writes its timeline at its end
     return RecordedRun(
         name=name,
         task=task,
@@ -138,7 +145,7 @@ def timeline_from(data: Any) -> tuple[RunTimeline | None, str]:
         and SHORTEST_BIN <= width < LONGEST_SECONDS / bins
         and columns.shape == (len(SUMS), bins)
         and bool((np.isfinite(columns) & (columns >= 0)).all())
-        and all(each.shape == (len(LIMITS), bins) for each in limits.values())
+        and all(each.shape == (len(LIMITS), bins) and not np.isinf(each).any() for each in limits.values())
         and all(0 <= step <= MOST_STEP and count >= 0 for each in round_trips for step, count in each.items())
     )
     if not sound:

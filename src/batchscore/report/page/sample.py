@@ -222,7 +222,7 @@ def some_lines(place: Place, part: StoredPart, wanted: int) -> list[bytes]:
     # Stripes must not overlap, or records would be read twice.
     stripe = min(int((each + 2) * 1.1 * size / part.rows), LONGEST_STRIPE, size // STRIPES)
     found: list[bytes] = []
-    with place.open("rb") if isinstance(place, Path) else StoredFile(place) as file:
+    with storage.open_file(place) if isinstance(place, Path) else StoredFile(place) as file:
         for number in range(STRIPES):
             start = number * size // STRIPES
             file.seek(start)
@@ -237,9 +237,9 @@ def parquet_records(place: Place, wanted: int, columns: Sequence[str]) -> Iterat
     import pyarrow.parquet as pq  # noqa: PLC0415 - 0.1 s that JSON Lines does not need
 
     from batchscore.output.records.columnar import vectors_of  # noqa: PLC0415
-    from batchscore.stores.objects import open_arrow_file  # noqa: PLC0415
+    from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
 
-    with pq.ParquetFile(open_arrow_file(place)) as file:
+    with pq.ParquetFile(open_arrow_part(place)) as file:
         having = [name for name in columns if name in file.schema_arrow.names]
         rows = file.metadata.num_rows
         step = max(rows / max(wanted, 1), 1.0)

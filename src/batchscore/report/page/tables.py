@@ -24,6 +24,7 @@ from batchscore.report.words import (
     money_text,
     percent_text,
 )
+from batchscore.settings.secrets import shown_settings
 
 MOST_FILES = 200
 MOST_RUNS = 100
@@ -130,7 +131,7 @@ def runs_table(runs: Sequence[RecordedRun]) -> Html:
     rows = [
         (
             moment_text(run.started),
-            duration_text(run.seconds),
+            duration_text(run.seconds) if run.ended else None,
             name(text(run.record.get("worker")) or run.host),
             int(number(run.this_run, "ok")),
             sum(counts(run.this_run.get("errors")).values()),
@@ -151,7 +152,7 @@ def runs_table(runs: Sequence[RecordedRun]) -> Html:
 def result_text(run: RecordedRun) -> str | None:
     """Return how a run ended."""
     code, reason = run.record.get("exit_code"), run.record.get("reason")
-    said = []
+    said = [] if run.ended else ["did not end: killed, or still working"]
     if code in [each.value for each in ExitCode]:
         # The first words of the meaning are enough here.
         meaning = name_settings(EXIT_MEANINGS[ExitCode(code)][0])
@@ -168,7 +169,7 @@ def settings(task: TaskData) -> Html:
     run = task.runs[-1]
     values = [
         (code_text(key), setting_value(value, UNITS.get(key, "")))
-        for key, value in run.settings.items()
+        for key, value in shown_settings(run.settings).items()
         if value not in (None, "", [], {}, False)
     ]
     endpoints = [

@@ -16,7 +16,8 @@ from batchscore.report.page.runs import mapping
 from batchscore.report.page.time_axis import TimeAxis
 from batchscore.report.words import count_text, percent_text
 from batchscore.rows import FileTotals
-from batchscore.stores.address import is_uri
+from batchscore.settings.secrets import shown_words
+from batchscore.stores.address import command_word, is_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
     settings = mapping(record.get("settings"))
     reason = record.get("reason")
     reason = reason[:1].upper() + reason[1:] if isinstance(reason, str) else ""
+    ended = not task.runs or task.runs[-1].ended
+    if not ended:
+        reason = "The last run was killed, or is still working: it did not end."
     unfinished = rows.not_reached or any(each.state not in {"complete", "unreadable"} for each in task.files)
     unreadable = [each for each in task.files if each.state == "unreadable"]
     limited = reason.lower().removeprefix("--").startswith("limit was")
@@ -49,7 +53,7 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         task=task.task,
         output=output,
         command=words_of(record.get("command")),
-        stopped=bool(unfinished or not task.files),
+        stopped=bool(unfinished or not task.files or not ended),
         must_act=not limited and record.get("exit_code") in [code for code in ExitCode if code.user_must_act],
         changed="has changed since it was scored" in reason,
         limited=limited,
@@ -69,6 +73,7 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         return TaskVerdict("bad", "There is nothing here yet", "", None)
     if state.stopped:
         title = f"Incomplete: {count_text(rows.ok, 'row')} scored so far" if rows.ok else "No row was scored"
+        title = title if unfinished or ended else f"The last run did not end; {scored}"
         title += f", {failed}" if rows.failed else ""
         bad = state.must_act or not task.files
         return TaskVerdict("bad" if bad else "look", title, reason or missing(task), step)
@@ -79,7 +84,7 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         return TaskVerdict("look", title, why, step)
     if task.unread:
         title = f"{count_text(task.unread, 'file')} not shown here; of the others, {scored}"
-        step = NextStep("To show all files, run", shlex.join(["batchscore", "report", output]))
+        step = NextStep("To show all files, run", shlex.join(["batchscore", "report", command_word(output)]))
         return TaskVerdict("look", title, reason, step)
     if rows.failed:
         kind = "bad" if rows.failed > rows.rows / 2 else "look"
@@ -102,7 +107,7 @@ def scored_text(rows: FileTotals) -> str:
 def words_of(command: object) -> list[str]:
     """Return the words of a recorded command; none if it is damaged."""
     try:
-        return shlex.split(command) if isinstance(command, str) else []
+        return shown_words(shlex.split(command)) if isinstance(command, str) else []
     except ValueError:
         return []
 

@@ -25,7 +25,8 @@ PATIENCE_SECONDS = 5.0
 PATIENCE_WHEN_FAILING_SECONDS = 2.0
 MOST_SECONDS = 15.0
 
-#: `sys.path` comes as an argument, because a host may have changed it.
+#: `sys.path` comes as an argument, because a host may have changed it, and Python alone (without `-I`) would
+#: import from the working folder first.
 COMMAND = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from batchscore.report.tracking.child import main; main()"
@@ -74,7 +75,7 @@ class TrackingProcess:
         self.patient_until = 0.0
         self.failing = False
         self.process = subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
-            [sys.executable, "-W", "ignore", "-c", COMMAND, json.dumps(sys.path)],
+            [sys.executable, "-I", "-W", "ignore", "-c", COMMAND, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ from typing import Any
 from batchscore.report.progress.view import total_limit
 from batchscore.report.tally import Statistics
 from batchscore.rows import DeploymentState
-from batchscore.settings.secrets import HIDDEN, without_secrets
+from batchscore.settings.secrets import HIDDEN, shown_settings
 
 #: Greatest length of a parameter's value on servers of any version, and of a tag in Azure ML.
 LONGEST_PARAM = 500
@@ -40,11 +40,11 @@ def seconds_to_next(age_seconds: float) -> float:
 def params_of(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the given settings as parameters, without secrets."""
     found: dict[str, str] = {}
-    for name, value in settings.items():
+    for name, value in shown_settings(settings).items():
         if name == "param":
-            params = {key: each for key, each in without_secrets(value).items() if each != HIDDEN}
+            params = {key: each for key, each in value.items() if each != HIDDEN}
             found.update({fit_name(f"param.{key}"): text_of(each) for key, each in params.items()})
-        elif value is not None and value not in ((), {}, ""):
+        elif value is not None and value not in ([], {}, ""):
             found[name] = text_of(value)
     return found
 

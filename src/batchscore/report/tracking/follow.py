@@ -31,8 +31,10 @@ from batchscore.report.tracking.figures import (
     text_of,
     totals,
 )
+from batchscore.report.words import csv_cell
 from batchscore.rows import DeploymentState, Event, FileFinished, Heartbeat, Listen, Notice
 from batchscore.settings.fields import Settings
+from batchscore.settings.secrets import mask_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.version import VERSION
@@ -70,7 +72,7 @@ def tracked(
         raise
     except BaseException as error:
         reason = str(error) if isinstance(error, BatchscoreError) else type(error).__name__
-        run.end("FAILED", {"batchscore.reason": text_of(reason, LONGEST_TAG)})
+        run.end("FAILED", {"batchscore.reason": text_of(mask_text(reason), LONGEST_TAG)})
         raise
 
 
@@ -206,7 +208,7 @@ class TrackingRun:
             return
         tags = {} if self.settings.shared_output else {"batchscore.exit_code": str(int(exit_code))}
         if outcome.reason is not None:
-            tags["batchscore.reason"] = text_of(name_settings(outcome.reason), LONGEST_TAG)
+            tags["batchscore.reason"] = text_of(mask_text(name_settings(outcome.reason)), LONGEST_TAG)
         figures = {"seconds": seconds, "rows_not_reached": outcome.not_reached, "rows": outcome.rows}
         end = STATUSES.get(exit_code, "FAILED"), tags, figures
         places = [(record, "batchscore/runs"), *([] if report is None else [(report, "batchscore")])]
@@ -271,7 +273,8 @@ class TrackingRun:
 def write_table(files: Sequence[FileFinished], path: Path) -> Path:
     """Write the results of the files as a table that MLflow can show."""
     with path.open("w", encoding="utf-8", newline="", errors="backslashreplace") as sink:
-        writer = csv.writer(sink)
+        # In quotes: some spreadsheets split cells at semicolons.
+        writer = csv.writer(sink, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(COLUMNS)
-        writer.writerows([getattr(file, column) for column in COLUMNS] for file in files[:MOST_LINES])
+        writer.writerows([csv_cell(getattr(file, name)) for name in COLUMNS] for file in files[:MOST_LINES])
     return path

@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 
 from batchscore.request.quota.windows import LocalSchedule, QuotaRates
-from batchscore.stores.storage import boot_id, own_folder
+from batchscore.stores.this_machine import boot_id, own_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -37,6 +37,9 @@ FURTHEST_SECONDS = 900.0
 #: A process holds the lock for microseconds; the others do not wait for one that was suspended meanwhile.
 LOCK_TRIES = 50
 LOCK_WAIT_SECONDS = 0.002
+
+#: A file that nobody has used for this long holds nothing of value.
+UNUSED_SECONDS = 86_400.0
 
 #: Seconds of quota that are drawn from the file at once if requests are smaller.
 SLICE_SECONDS = 0.05
@@ -109,13 +112,14 @@ class SharedSchedule:
     def lock_and_read(self, now: float) -> LocalSchedule:
         """Lock the file and return its schedule; if that fails, a local one from now on."""
         try:
+            lock(self.descriptor)
             if os.fstat(self.descriptor).st_nlink == 0:
                 # A cleaner of temporary files deleted it; other processes have created a new one, or will.
                 with suppress(OSError):
                     fresh = open_descriptor(self.path)
                     os.close(self.descriptor)
                     self.descriptor = fresh
-            lock(self.descriptor)
+                    lock(fresh)
             return self.read(now)
         except OSError:
             self.local = LocalSchedule.begin(now)
@@ -168,12 +172,30 @@ def open_schedule(identity: str, now: float) -> Iterator[LocalSchedule | SharedS
     if sys.platform != "win32":
         with suppress(OSError):
             path = quota_file(identity)
+            remove_unused(path.parent, time.time() - UNUSED_SECONDS)
             shared = SharedSchedule(path, open_descriptor(path))
     try:
         yield shared or LocalSchedule.begin(now)
     finally:
         if shared is not None:
             os.close(shared.descriptor)
+
+
+def remove_unused(folder: Path, before: float) -> None:
+    """Remove the quota files that were last used `before` a time (seconds since 1970), and are not locked."""
+    for path in folder.glob("*.quota"):
+        with suppress(OSError):
+            if path.lstat().st_mtime >= before:
+                continue
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Another process may have used it meanwhile, or replaced it. Who waits for the lock sees that
+                # the file has no name any more.
+                if os.fstat(descriptor).st_mtime < before:
+                    path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def open_descriptor(path: Path) -> int:

@@ -1,0 +1,239 @@
+"""Which column does a name mean, and which one holds the text if none is named?
+
+It knows a table's columns and its first rows. A column is taken by itself only if there is no doubt: an id or
+an empty column costs as much as a text.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from batchscore.errors import InputError, setting_name
+from batchscore.prompts.cells import is_blank
+from batchscore.prompts.messages import conversation_of
+from batchscore.rows import TEXT_COLUMN, Row, Table
+from batchscore.task import Task
+
+#: Rows from which a column is chosen.
+SAMPLE_ROWS = 100
+
+#: The columns of a file of requests for OpenAI's Batch API; the row's own are in `body`.
+BATCH_COLUMNS = frozenset({"custom_id", "url", "body"})
+
+_ID_NAME = re.compile(r"(?i)(.*[^a-z])?(ids?|key|uuid|guid|index|hash|sha(1|256)?|md5|checksum|url|uri)")
+_CAMEL_ID = re.compile(r".*[a-z](Id|ID|Key|Uuid|UUID)")
+_ID_CELL = re.compile(r"[0-9][0-9 ./:_-]*|[0-9a-fA-F-]{16,}|[A-Za-z]{1,5}[-_#:]?[0-9]+")
+_TEXT_NAME = re.compile(
+    r"(?i).*(text|content|body|title|prompt|input|question|message|comment|review|description|abstract|summary|"
+    "sentence|passage|document|query|note|name|answer|said).*"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The column that holds the text, and why it was taken; `why` is empty if the user named it."""
+
+    column: str
+    why: str = ""
+
+
+def named_row(values: Mapping[str, Any], names: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return a row in which each name also finds the column or the inner value that it means."""
+    found = dict(values)
+    for name, path in names.items():
+        try:
+            found[name] = inner_value(values, path)
+        except KeyError:
+            found.pop(name, None)
+    return found
+
+
+def inner_value(values: Mapping[str, Any], path: str) -> Any:
+    """Return a cell, or with dots a value within one; raises `KeyError`."""
+    if path in values:
+        return values[path]
+    head, dot, rest = path.partition(".")
+    while dot:
+        inner = values.get(head)
+        if isinstance(inner, Mapping):
+            return inner_value(inner, rest)
+        more, dot, rest = rest.partition(".")
+        head = f"{head}.{more}"
+    raise KeyError(path)
+
+
+def resolve(table: Table, wanted: Sequence[tuple[str, str]], rows: Iterable[Any]) -> dict[str, str]:
+    """Return what each name means in this table, if not a column of exactly that name.
+
+    `wanted` are names and the settings that have them. If rows may have more columns than the first ones, a
+    name that these lack is searched in all `rows`. Raises `InputError` for a name that means nothing.
+    """
+    known = [name for name, _ in wanted]
+    for name, setting in wanted:
+        if name in table.repeated:
+            raise InputError(
+                f"several columns have the name {shorten_name(name)!r} ({setting_name(setting)}). "
+                "Name each differently."
+            )
+    found = {name: path for name in known if (path := path_of(table, name)) is not None}
+    late = {name for name in known if name not in found}
+    if late and table.varies:
+        for row in rows:
+            if isinstance(row, Row):
+                late = {name for name in late if not _has(row.values, name)}
+                if not late:
+                    break
+        found |= {name: name for name in known if name not in found and name not in late}
+    for name, setting in wanted:
+        if name in late:
+            raise _no_column(table, name, setting)
+    return {name: path for name, path in found.items() if name != path or "." in name}
+
+
+def _has(values: Mapping[str, Any], name: str) -> bool:
+    try:
+        inner_value(values, name)
+    except KeyError:
+        return False
+    return True
+
+
+def path_of(table: Table, name: str) -> str | None:
+    """Return the column, or the way to a value within a cell, that a name means; `None` if it means none."""
+    if name in table.columns:
+        return name
+    alike = [own for own in table.columns if _plain(own) == _plain(name)]
+    if len(alike) == 1:
+        return alike[0]
+    heads = [name[: dot.start()] for dot in re.finditer(r"\.", name)]
+    inner = [head for head in heads if head in table.columns and head not in table.text_columns]
+    return name if inner and not table.varies else None
+
+
+def column_of(table: Table, path: str) -> str:
+    """Return the column that holds what a path means."""
+    heads = (path[: dot.start()] for dot in re.finditer(r"\.", path))
+    return path if path in table.columns else next((each for each in heads if each in table.columns), path)
+
+
+def _plain(name: str) -> str:
+    """Return a name in one form: letters with marks may be written in two ways, which look the same."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _no_column(table: Table, name: str, setting: str) -> InputError:
+    nearest = sorted(
+        table.columns, key=lambda own: -difflib.SequenceMatcher(None, name.lower(), own.lower()).ratio()
+    )
+    doubt = f" {table.doubt}." if table.doubt else ""
+    return InputError(
+        f"no column {name!r} ({setting_name(setting)}); its columns are {shorten_names(nearest)}.{doubt}"
+    )
+
+
+def first_rows(table: Table) -> tuple[list[Mapping[str, Any]], Iterator[Any]]:
+    """Return the values of the first rows, and all rows."""
+    first = [*islice(table.rows, SAMPLE_ROWS)]
+    return [row.values for row in first if isinstance(row, Row)], chain(first, table.rows)
+
+
+def ready_column(table: Table, task: Task, sample: Sequence[Mapping[str, Any]]) -> Choice | None:
+    """Return the column that the task's own requests would have, if its cells fit; raises `InputError`."""
+    name = task.input_key
+    if table.headerless:
+        return None
+    if set(table.columns) >= BATCH_COLUMNS:
+        path = f"body.{name}"
+        if not any(_has(values, path) for values in sample):
+            urls = sorted({str(values.get("url"))[:40] for values in sample})
+            raise InputError(
+                f"it is a file of batch requests for {', '.join(urls[:3])}, which have no {name!r}: "
+                f"choose the {setting_name('task')} that they are for."
+            )
+        return Choice(path, "a file of batch requests, of which nothing else is used")
+    if name not in table.columns:
+        return None
+    cells = [values.get(name) for values in sample]
+    others = [each for each in table.text_columns if each != name]
+    if others and _mostly_empty(cells):
+        return None
+    if task.takes_messages and not holds_conversations(cells):
+        raise InputError(
+            f"its column {name!r} holds plain text, not conversations. Name the column to send with "
+            f"{setting_name('column')}."
+        )
+    return Choice(name, f"the column of this name is sent for {task.name}")
+
+
+def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choice:
+    """Return the only column that holds text; raises `InputError` if there are none, several or doubts."""
+    if table.headerless:
+        return Choice(TEXT_COLUMN)
+    column, prompt = setting_name("column"), setting_name("prompt")
+    if not table.text_columns:
+        raise InputError(
+            f"no column holds text; its columns are {shorten_names(table.columns)}. Name one with {column}."
+        )
+    doubt = f" {table.doubt}." if table.doubt else ""
+    if len(table.text_columns) > 1:
+        raise InputError(
+            f"several columns hold text: {shorten_names(table.text_columns)}. "
+            f"Choose one with {column}, or combine them with {prompt}.{doubt}"
+        )
+    if doubt:
+        raise InputError(f"{doubt.strip()} If it is the header, name the column with {column}.")
+    only = table.text_columns[0]
+    cells = [values.get(only) for values in sample]
+    if len(table.columns) > 1:
+        looks = "an id" if is_id(only, cells) else "mostly empty" if _mostly_empty(cells) else ""
+        if looks:
+            raise InputError(
+                f"its only column of text, {shorten_name(only)!r}, is {looks}; its columns are "
+                f"{shorten_names(table.columns)}. Name the one to send with {column}."
+            )
+    return Choice(only, "the only column of text")
+
+
+def holds_conversations(cells: Sequence[Any]) -> bool:
+    """Whether a column has conversations, as far as its first cells show; no cell says nothing against it."""
+    filled = [cell for cell in cells if not is_blank(cell)]
+    return not filled or any(conversation_of(cell) is not None for cell in filled)
+
+
+def is_id(name: str, cells: Sequence[Any]) -> bool:
+    """Whether a column is one of ids, by its name or by its cells."""
+    if _ID_NAME.fullmatch(name) or _CAMEL_ID.fullmatch(name):
+        return True
+    filled = [cell for cell in cells if isinstance(cell, str) and cell]
+    return (
+        not _TEXT_NAME.fullmatch(name)
+        and len(filled) > 1
+        and len(set(filled)) == len(filled)
+        and all(map(_ID_CELL.fullmatch, filled))
+    )
+
+
+def _mostly_empty(cells: Sequence[Any]) -> bool:
+    return len(cells) > 2 and sum(map(is_blank, cells)) * 2 > len(cells)
+
+
+def shorten_names(names: Sequence[str], most: int = 20) -> str:
+    """Return column names for a message; cut if there are many, or if one is so long that it is a cell."""
+    shown = ", ".join(shorten_name(name) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def shorten_name(name: str, most: int = 40) -> str:
+    """Return a column's name without control characters, cut to a usual length.
+
+    It is quoted if it is empty or has spaces at an end.
+    """
+    printable = "".join(char if char.isprintable() else "\ufffd" for char in name[: most + 1])
+    shown = printable if len(printable) <= most else printable[: most - 1] + "\u2026"
+    return shown if shown and shown == shown.strip() else repr(shown)

@@ -1,0 +1,110 @@
+"""Which settings of a file that nobody named need the user's trust, and has the user given it?
+
+A file that only lies in the working directory may say how rows are scored. Where requests go, and what signs
+them, it may say only if the user trusts its content. This module asks nobody: the command line does. It knows
+settings files by the digest of their bytes, so a file that has changed is a file that nobody trusts yet.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from batchscore.errors import SettingsError
+from batchscore.settings.config_file import ConfigFile
+from batchscore.settings.sources import NEED_TRUST
+
+#: The settings that name a place to write to; one in a store is on another host.
+PLACES = ("output", "scratch_dir", "base_dir")
+
+#: The parameter that makes a service call another one (Azure OpenAI On Your Data), and the key of JSON
+#: schemas whose address nobody calls.
+CALLS_OTHERS, SCHEMA = "data_sources", "$schema"
+
+
+def settings_to_trust(
+    given: Mapping[str, Any], sources: Mapping[str, str], file: ConfigFile
+) -> dict[str, Any]:
+    """Return the settings that decide about hosts or credentials and come from a file that nobody named.
+
+    `given` and `sources` are what `gather` found: a setting that a flag or variable overrides is not there.
+    """
+    if not file.is_implicit:
+        return {}
+    of_file = {name: value for name, value in given.items() if sources.get(name) == file.name}
+    found = {name: value for name, value in of_file.items() if name in NEED_TRUST and value}
+    found |= {name: of_file[name] for name in PLACES if names_host(of_file.get(name))}
+    model = of_file.get("model", "")
+    # A saved model has parameters of its own. pathlib raises for names that no folder can have.
+    if ":/" in model or os.path.isdir(os.path.expanduser(model)):  # noqa: PTH111, PTH112
+        found["model"] = model
+    if of_file.get("track"):
+        # Without MLFLOW_TRACKING_URI, files of the working folder say where MLflow uploads to.
+        found["track"] = True
+    params = of_file.get("param", {})
+    found |= {f"param.{key}": value for key, value in params.items() if names_host({key: value})}
+    return found
+
+
+def names_host(value: Any) -> bool:
+    """Whether a value holds an address, or tells the service to call another one."""
+    if isinstance(value, Mapping):
+        return any(
+            key == CALLS_OTHERS or (key != SCHEMA and names_host(inner)) for key, inner in value.items()
+        )
+    if isinstance(value, (list, tuple)):
+        return any(map(names_host, value))
+    return isinstance(value, str) and "://" in value
+
+
+def trust_file(environ: Mapping[str, str]) -> Path:
+    """Return the file of trusted digests, in the user's folder for state (XDG Base Directory 0.8).
+
+    Raises `SettingsError` if the user has no home folder.
+    """
+    state = Path(environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():
+        # A relative path must be ignored, as that specification says.
+        try:
+            state = Path.home() / ".local" / "state"
+        except RuntimeError:
+            raise SettingsError("this user has no home folder") from None
+    return state / "batchscore" / "trusted"
+
+
+def is_trusted(file: ConfigFile, trusted: Path) -> bool:
+    """Whether the user has trusted this content before; False if the file of digests cannot be relied on."""
+    try:
+        with open_private(trusted, os.O_RDONLY) as lines:
+            return any(line.split(" ", 1)[0].strip() == file.digest for line in lines)
+    except (SettingsError, OSError, ValueError):
+        return False
+
+
+def remember(file: ConfigFile, trusted: Path, where: str) -> None:
+    """Add a file's digest, and for people where it was; raises `SettingsError` if that is not possible."""
+    try:
+        trusted.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open_private(trusted, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as lines:
+            lines.write(f"{file.digest}  {where!a}\n")
+    except OSError as error:
+        raise SettingsError(f"{trusted} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def open_private(path: Path, flags: int) -> Iterator[IO[str]]:
+    """Open a file of this user that nobody else can write; raises `SettingsError` or `OSError`."""
+    # Neither a link nor a pipe is followed or waited for.
+    careful = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+    number = os.open(path, flags | careful, 0o600)
+    with open(number, "r" if flags == os.O_RDONLY else "a", encoding="utf-8") as file:  # noqa: PTH123 - a number
+        facts = os.fstat(number)
+        of_others = hasattr(os, "geteuid") and facts.st_uid != os.geteuid()
+        writable = os.name == "posix" and facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if not stat.S_ISREG(facts.st_mode) or of_others or writable:
+            raise SettingsError(f"{path} is not a private file of this user; remove it")
+        yield file

@@ -1,0 +1,41 @@
+"""How is a file of ours opened without following a link, which somebody may have planted?
+
+What a link points to is outside our folders. A path that the user named is another matter: `through_link`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from batchscore.stores.address import Place
+
+#: Windows has no flag for it.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+#: A pipe in place of a file must not keep us waiting.
+_FLAGS = _NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def open_own(path: str | Path, flags: int, mode: int = 0o666) -> int:
+    """Return a descriptor of a file of ours; raises `OSError`, also if it is a link."""
+    if not _NO_LINK:
+        refuse_link(path)
+    return os.open(path, flags | _FLAGS, mode)
+
+
+def read_own(path: Path) -> bytes:
+    """Return the content of a file of ours; raises `OSError`, also if it is a link."""
+    with os.fdopen(open_own(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def refuse_link(path: str | Path) -> None:
+    """Raise `OSError` if the path is a link."""
+    if os.path.islink(path):  # noqa: PTH114 - it may be a text
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def through_link(path: Place) -> Place:
+    """Return what a path that the user named points to if it is a link: that is read or written."""
+    return path.resolve() if isinstance(path, Path) and path.is_symlink() else path

@@ -1,0 +1,66 @@
+"""Each kind of input, folder and path that users reported as a fault has a test: this table says which one."""
+
+# A line of the table for each case.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+
+#: What was wrong with an input → the test, or the odd file, that would show it again.
+CASES = {
+    "an interval in a prompt or an id ends the process": "odd/interval.arrow",
+    "a named tuple in a prompt ends the process": "prompts/test_cells.py::test_a_cell_of_any_library_is_plain_json",
+    "an object without a text ends the run": "prompts/test_cells.py::test_a_cell_without_a_text_costs_its_row_and_is_not_quoted",
+    "categories of polars are unreadable": "read/test_open.py::test_categories_of_views_are_read",
+    "a date after 9999 costs its row": "read/test_open.py::test_arrow_cells_are_plain_on_all_levels",
+    "a cell of a column that nobody named costs its row": "read/test_open.py::test_only_the_named_columns_are_read",
+    "more columns are read than named": "prompts/test_cells.py::test_a_builder_names_the_columns_that_it_needs",
+    "rows of a failed Spark job": "read/test_dataset_folders.py::test_the_rests_of_a_failed_spark_job_are_not_read",
+    "removed rows of a Delta table": "read/test_dataset_folders.py::test_only_the_current_files_of_a_table_are_read",
+    "a Delta table without its package": "read/test_dataset_folders.py::test_a_table_whose_current_files_are_unknown_is_a_problem",
+    "columns in names of folders": "read/test_dataset_folders.py::test_partition_folders_give_columns",
+    "state files of Hugging Face": "read/test_dataset_folders.py::test_files_that_describe_a_hugging_face_dataset_are_not_read",
+    "a folder that cannot be listed": "read/test_files.py::test_a_folder_without_permission_is_a_problem_with_its_reason",
+    "a broken link": "run/test_job.py::test_what_cannot_be_listed_is_a_failed_file",
+    "an input that vanishes": "run/test_job.py::test_a_file_that_vanishes_fails_and_the_others_are_scored",
+    "a scored input that vanishes": "run/test_job.py::test_a_scored_file_that_vanishes_keeps_its_scores",
+    "maps are lists of pairs": "odd/maps.parquet",
+    "float32 as float64": "odd/short-floats.parquet",
+    "whole floats as ids": "prompts/test_cells.py::test_a_whole_float_is_an_id_without_its_point",
+    "arrays in frames": "api/test_score_rows.py::test_the_rows_of_a_frame_have_arrays_as_lists_and_missing_values_as_nothing",
+    "NA and NaT in frames": "prompts/test_cells.py::test_every_missing_value_is_empty",
+    "bytes are sent as text and kept as base64": "prompts/test_cells.py::test_a_cell_is_kept_as_it_is_sent",
+    "gzip within gzip": "odd/gzipped-twice.csv.gz",
+    "a tar archive within gzip": "odd/tar-in-truth.csv.gz",
+    "integers of 128 bits": "odd/int128.parquet",
+    "LZO": "odd/lzo.parquet",
+    "kept names that collide": "run/test_job.py::test_kept_names_that_other_programs_take_for_one_are_refused",
+    "all columns with a column id": "run/test_job.py::test_all_columns_are_kept_with_a_column_id",
+    "-o out.csv": "output/test_spec.py::test_a_file_of_another_format_is_refused_with_the_formats",
+    "-o - and -o x.parquet/": "output/test_spec.py::test_standard_output_and_a_folder_with_the_name_of_a_file_are_refused",
+    "-o link.jsonl": "run/test_job.py::test_one_file_is_written_through_a_link",
+    "~ in an output": "output/test_spec.py::test_a_leading_tilde_is_the_home_folder",
+    "~ in an INPUT": "read/test_files.py::test_a_leading_tilde_is_the_home_folder",
+    "~ in other settings": "settings/test_types.py::test_a_leading_tilde_is_the_home_folder",
+    "verify . and merge / end in a traceback": "stores/test_address.py::test_a_path_has_a_name",
+    "names that begin with -": "stores/test_address.py::test_a_place_is_a_word_of_a_command",
+    "an offered command writes a hidden file": "report/test_advice.py::test_the_merged_file_is_beside_the_folder_and_not_hidden",
+    "flags are offered behind --": "report/test_advice.py::test_flags_are_added_before_the_names_of_files",
+    "a renamed file is all new and all changed": "output/test_changes.py::test_an_id_that_moved_to_another_file_has_one_line",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_case_has_its_test(case: str) -> None:
+    path, _, name = CASES[case].partition("::")
+    assert (TESTS / path).is_file()
+    if name:
+        assert re.search(rf"^(async )?def {name}\(", (TESTS / path).read_text("utf-8"), re.MULTILINE)
+    else:
+        assert (TESTS / f"{path}.expected.json").is_file()

@@ -1,0 +1,238 @@
+"""Which column is taken, what late and inner names mean, and what is said of how files are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from batchscore.errors import InputError, UsageError, name_settings
+from batchscore.plan.survey import Survey, open_rows, survey
+from batchscore.rows import Prompt, RowError
+from batchscore.settings.fields import Settings
+
+TITLES: list[dict[str, Any]] = [{"title": f"title {number}"} for number in range(200)]
+LATE = [*TITLES, {"title": "last", "summary": "late"}]
+TALK = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 1}]
+BATCH = {"custom_id": "r-1", "method": "POST", "url": "/v1/embeddings", "body": {"input": "x", "model": "m"}}
+
+
+def surveyed(files: dict[str, Any], task: str = "embeddings", **more: Any) -> Survey:
+    for name, content in files.items():
+        lines = content if isinstance(content, str) else "".join(f"{json.dumps(row)}\n" for row in content)
+        Path(name).parent.mkdir(exist_ok=True, parents=True)
+        Path(name).write_text(lines)
+    settings = Settings(task=task, model="m", output="out", **more)
+    return survey(sorted(files), settings, output=None)
+
+
+def sent(found: Survey) -> list[Any]:
+    """Return what each row sends: its JSON, or the code of its error."""
+    rows = []
+    for ready in found.ready:
+        with open_rows(ready.file, found.options) as table:
+            rows += [ready.builder.build(row) for row in table.rows]
+    return [
+        orjson.loads(row.body) if isinstance(row, Prompt) else row.result.code.value
+        for row in rows
+        if isinstance(row, Prompt) or isinstance(row.result, RowError)
+    ]
+
+
+def refused(files: dict[str, Any], task: str = "embeddings", **more: Any) -> str:
+    with pytest.raises((InputError, UsageError)) as caught:
+        surveyed(files, task, **more)
+    return name_settings(caught.value.text, lambda name: f"--{name}")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize("more", [{"column": "summary"}, {"prompt": "{title}: {summary}"}], ids=str)
+def test_a_column_that_first_appears_late_is_found(name: str, more: dict[str, Any]) -> None:
+    content: Any = LATE if name == "a.jsonl" else json.dumps(LATE)
+    found = sent(surveyed({name: content}, **more))
+    assert found[:-1] == ["missing_column"] * 200
+    assert found[-1] in ("late", "last: late")
+
+
+def test_a_late_column_may_be_the_id_or_kept_and_a_misspelt_one_is_refused() -> None:
+    found = surveyed({"a.jsonl": LATE}, column="title", id="summary", keep=("summary",))
+    assert found.schema.keep == ("summary",)
+    assert "no column 'sumary' (--column)" in refused({"a.jsonl": LATE}, column="sumary")
+    assert "no file has a column 'sumary' (--keep)" in refused(
+        {"a.jsonl": LATE}, column="title", keep=("sumary",)
+    )
+
+
+def test_in_a_folder_each_file_may_have_the_column_late_or_not_at_all() -> None:
+    files = {"in/a.jsonl": LATE, "in/b.jsonl": [{"summary": "first"}], "in/c.jsonl": TITLES}
+    found = surveyed(files, column="summary")
+    assert sent(found)[-2:] == ["late", "first"]
+    assert [each.name for each in found.problems] == ["c.jsonl"]
+
+
+@pytest.mark.parametrize("late", ["file", "File", "embeddings"])
+def test_a_late_column_with_the_name_of_a_field_costs_its_row_and_an_early_one_the_run(late: str) -> None:
+    clash = {"title": "x", late: "y"}
+    found = sent(surveyed({"a.jsonl": [*TITLES, clash, {"title": "z"}]}, column="title", keep=("*",)))
+    assert found[-2:] == ["unreadable_row", "z"]
+    assert f"column {late!r}" in refused({"a.jsonl": [clash]}, column="title", keep=("*",))
+    assert repr(late) in refused({"a.jsonl": [clash]}, column="title", keep=(late,))
+
+
+def test_names_that_differ_only_in_capitals_are_not_both_kept() -> None:
+    assert "only in case" in refused({"a.csv": "text,a,A\nx,1,2\n"}, column="text", keep=("a", "A"))
+
+
+def test_a_name_may_be_written_with_letters_composed_or_not() -> None:
+    found = surveyed({"a.csv": "id,re\u0301sume\u0301\n1,a\n"}, column="r\xe9sum\xe9", keep=("r\xe9sum\xe9",))
+    assert sent(found) == ["a"]
+    assert found.schema.keep == ("r\xe9sum\xe9",)
+
+
+def test_a_name_with_dots_means_a_value_within_a_cell() -> None:
+    rows = [
+        {"user": {"name": "Ann", "a.b": {"c": "deep"}}},
+        {"user": {}},
+        {"user.name": "own"},
+        {"user": "x"},
+    ]
+    assert sent(surveyed({"a.jsonl": rows}, column="user.name")) == [
+        "Ann",
+        "missing_column",
+        "own",
+        "missing_column",
+    ]
+    assert sent(surveyed({"a.jsonl": rows[:1]}, prompt="<{user.a.b.c}>")) == ["<deep>"]
+    found = surveyed({"a.jsonl": rows[:1]}, column="user.name", id="user.name", keep=("user.name",))
+    with open_rows(found.ready[0].file, found.options) as table:
+        built = found.ready[0].builder.build(next(table.rows))
+    assert (built.id, built.kept) == ("Ann", {"user.name": "Ann"})
+    assert "no column 'user.nme'" in refused({"a.jsonl": rows}, column="user.nme")
+
+
+def test_columns_with_the_same_name_are_refused_only_if_they_are_asked_for() -> None:
+    file = {"a.csv": "id,text,note,note\n1,a,x,y\n"}
+    assert sent(surveyed(file, column="text")) == ["a"]
+    assert "several columns have the name 'note'" in refused(file, column="note")
+    assert sent(surveyed(file, column="note_1")) == ["y"]
+
+
+def test_a_batch_file_is_known_and_its_inner_column_is_taken() -> None:
+    found = surveyed({"a.jsonl": [BATCH]})
+    assert (sent(found), found.said[0][0]) == (
+        ["x"],
+        "column 'body.input': a file of batch requests, of which nothing else is used",
+    )
+    assert "batch requests for /v1/embeddings" in refused({"a.jsonl": [BATCH]}, "chat")
+    chat = BATCH | {"url": "/v1/chat/completions", "body": {"messages": TALK[:1]}}
+    assert sent(surveyed({"a.jsonl": [chat]}, "chat")) == [TALK[:1]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([{"doc_id": "d1", "n": 1}], "'doc_id', is an id"),
+        ([{"docId": "x", "n": 1}], "'docId', is an id"),
+        ([{"sku": f"AB-{number}", "n": 1} for number in range(3)], "'sku', is an id"),
+        ([{"id": "1", "conversations": [{"from": "human", "value": "Hi"}]}], "'id', is an id"),
+        ([{"remark": text, "n": 1} for text in ("", "", "x")], "'remark', is mostly empty"),
+        ([{"input": text, "output": "o"} for text in ("", "", "x")], "several columns hold text"),
+    ],
+)
+def test_an_id_or_a_mostly_empty_column_is_not_taken_by_itself(rows: list[Any], told: str) -> None:
+    assert told in refused({"a.jsonl": rows})
+
+
+def test_a_column_taken_by_itself_is_said_and_a_named_one_is_not() -> None:
+    rows = [{"n": 1, "said": "hi"}]
+    files = {"in/a.jsonl": rows, "in/b.jsonl": rows}
+    assert surveyed(files).said == [("column 'said': the only column of text", "a.jsonl and 1 more")]
+    assert surveyed(files, column="said").said == []
+
+
+def test_a_first_line_that_may_be_a_row_is_not_taken_for_the_header() -> None:
+    for text in ("The tide turns\nA loaf\n", "1,The tide\n2,A loaf\n"):
+        assert "first line looks like a row, not like a header" in refused({"a.csv": text})
+        assert "give --no_header" in refused({"a.csv": text}, column="text")
+    assert sent(surveyed({"a.csv": "The tide turns\nA loaf\n"}, column="The tide turns")) == ["A loaf"]
+    assert sent(surveyed({"a.csv": "The tide turns\nA loaf\n"}, no_header=True)) == [
+        "The tide turns",
+        "A loaf",
+    ]
+
+
+def test_plain_texts_in_messages_are_sent_only_if_the_column_is_named() -> None:
+    file = {"a.csv": "id,messages\n1,Hello\n"}
+    assert "holds plain text, not conversations" in refused(file, "chat")
+    assert sent(surveyed(file, "chat", column="messages")) == [[{"role": "user", "content": "Hello"}]]
+
+
+def test_the_answer_at_the_end_of_a_conversation_is_not_sent() -> None:
+    file = {"a.jsonl": [{"messages": TALK}]}
+    assert "Give --drop_last_assistant to leave it out" in refused(file, "chat")
+    assert sent(surveyed(file, "chat", drop_last_assistant=True)) == [TALK[:1]]
+    assert sent(surveyed(file, "chat", drop_last_assistant=False)) == [TALK]
+    late = {"a.jsonl": [*({"messages": TALK[:1]} for _ in range(150)), {"messages": TALK}]}
+    assert sent(surveyed(late, "chat"))[-1] == "invalid_messages"
+
+
+def test_lists_in_the_input_column_are_tokens_or_an_error() -> None:
+    cells: list[Any] = ["plain", [1, 2, 3], ["one", "two"], 42, [], {}]
+    assert sent(surveyed({"a.jsonl": [{"input": cell} for cell in cells]})) == [
+        "plain",
+        [1, 2, 3],
+        "unreadable_row",
+        "42",
+        "empty_input",
+        "empty_input",
+    ]
+
+
+def test_what_is_not_plain_is_said() -> None:
+    found = surveyed(
+        {"a.csv": "id;text\n1;a\n", "b.json": '{"v": "1", "data": [{"text": "x"}]}'}, column="text"
+    )
+    assert found.said == [("delimiter ;", "a.csv"), ("records in 'data'", "b.json")]
+
+
+def test_a_file_in_another_encoding_is_a_finding_before_anything_is_sent() -> None:
+    Path("a.csv").write_bytes("id,text\n1,tea\n2,caf\xe9\n".encode("latin-1"))
+    settings = Settings(task="embeddings", model="m", output="out", column="text")
+    with pytest.raises(InputError, match="line 3 is not UTF-8"):
+        survey(["a.csv"], settings, output=None)
+    named = Settings(task="embeddings", model="m", output="o", column="text", encoding="Windows-1252")
+    assert sent(survey(["a.csv"], named, output=None)) == ["tea", "caf\xe9"]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"encoding": "klingon"}, "--encoding is 'klingon'"),
+        ({"encoding": "base64"}, "--encoding is 'base64'"),
+        ({"delimiter": "ab"}, "--delimiter is 'ab'; it must be one character"),
+        ({"delimiter": "\n"}, "--delimiter is"),
+        ({"quote": "<<"}, "--quote is '<<'"),
+        ({"escape": ""}, "--escape is empty"),
+        ({"delimiter": '"', "quote": '"'}, "--delimiter is also"),
+        ({"quote": "none", "escape": "\\"}, "--quote is none"),
+        ({"drop_last_assistant": True}, "is for --task chat"),
+    ],
+    ids=str,
+)
+def test_settings_of_reading_that_cannot_be_used_are_refused(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Settings(task="embeddings", model="m", output="o", **more)
+    assert told in name_settings(caught.value.text, lambda name: f"--{name}")
+
+
+@pytest.mark.parametrize("tab", ["tab", "\\t", "\t"])
+def test_a_tab_may_be_written_in_several_ways(tab: str) -> None:
+    assert sent(surveyed({"a.csv": "id\ttext\n1\ta\n"}, column="text", delimiter=tab)) == ["a"]

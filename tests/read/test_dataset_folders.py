@@ -1,0 +1,145 @@
+"""What the folders of other tools mean: which files are data, and which columns their names give."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from test_files import names, problems, skipped, touch
+
+from batchscore.errors import InputError
+from batchscore.read.files import find_files
+from batchscore.read.open import ReadOptions, open_table
+from batchscore.rows import Row
+
+
+def test_the_rests_of_a_failed_spark_job_are_not_read(tmp_path: Path) -> None:
+    for name in ("part-0.csv", "_SUCCESS", "_metadata", "_spark_metadata/0.csv", "_temporary/0/part-0.csv"):
+        touch(tmp_path / name)
+    touch(tmp_path / ".part-0.csv.crc")
+    for inputs in ([tmp_path], [tmp_path / "**" / "*.csv"], [tmp_path / "**"], [tmp_path / "*"]):
+        assert names(*inputs) == ["part-0.csv"]
+    assert set(skipped(tmp_path)) == {"_SUCCESS", "_metadata", "_spark_metadata/", "_temporary/"}
+    # Who names it means it.
+    assert names(tmp_path / "_temporary") == ["0/part-0.csv"]
+    assert names(tmp_path / "_temp*") == ["_temporary/0/part-0.csv"]
+    touch(tmp_path / "_more.csv")
+    assert names(tmp_path / "_more.csv") == ["_more.csv"]
+    assert names(tmp_path / "*.csv") == ["_more.csv", "part-0.csv"]
+
+
+def cells_of(path: Path, *inputs: Path, columns: frozenset[str] | None = None) -> list[dict[str, Any]]:
+    found = find_files([str(each) for each in inputs or [path]])
+    rows = [row for file in found.files for row in open_table(file, ReadOptions(columns=columns)).rows]
+    return [dict(row.values) for row in rows if isinstance(row, Row)]
+
+
+def test_partition_folders_give_columns(tmp_path: Path) -> None:
+    for folder in ("lang=en/day=2024-01-02", "lang=a%2Fb/day=__HIVE_DEFAULT_PARTITION__", "lang=de/text=own"):
+        path = tmp_path / "t.parquet" / folder / "a.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text("text\nx\n")
+    root = tmp_path / "t.parquet"
+    assert cells_of(root) == [
+        {"lang": "a/b", "day": None, "text": "x"},
+        {"lang": "de", "text": "x"},
+        {"lang": "en", "day": "2024-01-02", "text": "x"},
+    ]
+    (file,) = find_files([str(root / "lang=en")]).files
+    table = open_table(file, ReadOptions())
+    assert (table.columns, table.text_columns) == (("text", "lang", "day"), ("text",))
+    # The folders right above an INPUT count, too.
+    for inputs in (root / "lang=en", root / "lang=en" / "day=2024-01-02" / "a.csv", root / "lang=en" / "**"):
+        assert cells_of(root, inputs) == [{"lang": "en", "day": "2024-01-02", "text": "x"}]
+    assert cells_of(root, root / "lang=de", columns=frozenset({"text"})) == [{"text": "x"}]
+    (tmp_path / "x=1").mkdir()
+    (tmp_path / "x=1" / "a.txt").write_text("line\n")
+    assert cells_of(tmp_path / "x=1") == [{"text": "line"}]
+
+
+def test_files_that_describe_a_hugging_face_dataset_are_not_read(tmp_path: Path) -> None:
+    state = ["dataset_dict.json", "train/state.json", "train/dataset_info.json", "train/cache-0123.arrow"]
+    for name in (*state, "train/data-00000-of-00001.arrow"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["train/data-00000-of-00001.arrow"]
+    assert set(skipped(tmp_path)) == set(state)
+    # Elsewhere the same names are data.
+    for name in ("plain/state.json", "plain/dataset_info.json.gz", "plain/dataset_dict.json"):
+        touch(tmp_path / name)
+    assert names(tmp_path / "plain") == ["dataset_dict.json", "dataset_info.json.gz", "state.json"]
+
+
+@pytest.fixture
+def delta(tmp_path: Path) -> Path:
+    root = tmp_path / "in" / "table"
+    for name in ("old.parquet", "new.parquet", "lang=en/new.parquet", "lang=en/old.parquet"):
+        touch(root / name)
+    touch(root / "_delta_log" / "0.json").write_text(json.dumps({"protocol": {}}))
+    return root
+
+
+def test_a_table_whose_current_files_are_unknown_is_a_problem(
+    delta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+    for path in (delta, delta / "lang=en"):
+        with pytest.raises(InputError, match=r"is a Delta Lake table.*pip install deltalake"):
+            find_files([str(path)])
+    touch(delta.parent / "a.csv")
+    assert names(delta.parent) == ["a.csv"]
+    assert set(problems(delta.parent)) == {"table/"}
+    assert "deltalake" in problems(delta.parent)["table/"]
+    # A file that is named is read.
+    assert names(delta / "old.parquet") == ["old.parquet"]
+    touch(delta.parent / "hudi" / ".hoodie" / "x")
+    assert "Hudi" in problems(delta.parent)["hudi/"]
+
+
+class FakeTable:
+    """What `deltalake.DeltaTable` says of the table, in releases since 0.15."""
+
+    features: list[str] | None = None
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def protocol(self) -> FakeTable:
+        return self
+
+    @property
+    def reader_features(self) -> list[str] | None:
+        return self.features
+
+    def file_uris(self) -> list[str]:
+        if self.features == ["damaged"]:
+            raise OSError("the log")
+        return [f"{self.folder}/new.parquet", f"{self.folder}/lang=en/new.parquet"]
+
+
+def test_only_the_current_files_of_a_table_are_read(delta: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("deltalake")
+    package.DeltaTable = FakeTable  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "deltalake", package)
+    assert names(delta) == ["lang=en/new.parquet", "new.parquet"]
+    assert names(delta / "*.parquet") == ["new.parquet"]
+    assert names(delta.parent / "**" / "*.parquet") == ["table/lang=en/new.parquet", "table/new.parquet"]
+    assert names(delta / "lang=en") == ["new.parquet"]
+    for features in (["columnMapping"], ["deletionVectors"], ["damaged"]):
+        monkeypatch.setattr(FakeTable, "features", features)
+        with pytest.raises(InputError, match="is a Delta Lake table whose"):
+            find_files([str(delta)])
+
+
+def test_a_link_that_leads_nowhere_is_a_problem_only_if_it_may_hold_rows(tmp_path: Path) -> None:
+    touch(tmp_path / "a.csv")
+    for name in ("b.csv", "folder", "notes.md"):
+        (tmp_path / name).symlink_to("/nowhere")
+    assert set(problems(tmp_path)) == {"b.csv", "folder"}
+    assert set(skipped(tmp_path)) == {"notes.md"}
+    (tmp_path / "a.csv").unlink()
+    with pytest.raises(InputError, match=r"holds no file .*b\.csv: a link to a file that does not exist"):
+        find_files([str(tmp_path)])

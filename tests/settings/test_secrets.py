@@ -1,0 +1,161 @@
+"""Which parameters and texts count as secrets, and what is shown in their place."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.errors import UsageError
+from batchscore.settings.fields import Settings
+from batchscore.settings.secrets import (
+    HIDDEN,
+    is_secret_name,
+    mask_text,
+    secret_in,
+    shown_command,
+    shown_settings,
+    without_secrets,
+)
+from batchscore.settings.sources import gather, parse_param_flags
+
+SECRETS = """
+    api_key apiKey X-Api-Key connection_string connectionString ConnectionString pwd passwd user_pwd password
+    passphrase private_key privateKey bearer auth basic_auth oauth authorization Proxy-Authorization cookie
+    Set-Cookie sharedAccessSignature shared_access_signature sas azure_sas sasToken credentials credential
+    AccountKey account_key SharedAccessKey clientSecret client_secret access_token refreshToken secrets
+    api_keys subscription-key Ocp-Apim-Subscription-Key openai_key sig jwt x-functions-key headers
+    extra_headers admin_key token X-Amz-Signature db_pass
+"""
+READABLE = """
+    max_tokens max_completion_tokens token_limit tokens tokenizer token_type prompt_cache_key primary_key
+    foreign_key sort_key key_variable stop author authority basis passage compass monkey signal logit_bias
+    top_p cookie_policy password_policy user session turkey by_pass pass_through headers_only
+"""
+
+
+def test_names_of_secrets_are_known_and_others_stay_readable() -> None:
+    assert [name for name in SECRETS.split() if not is_secret_name(name)] == []
+    assert [name for name in READABLE.split() if is_secret_name(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://u:HUSH@host/x", "https://***@host/x"),
+        ("redis://:HUSH@host:1", "redis://***@host:1"),
+        ("user:HUSH@db.example.com", "user:***@db.example.com"),
+        ("AccountName=a;AccountKey=HUSH+/d==;Suffix=net", "AccountName=a;AccountKey=***;Suffix=net"),
+        ("Endpoint=sb://x/;SharedAccessKeyName=r;SharedAccessKey=HUSH=", None),
+        ("https://a.blob.core.windows.net/c?sv=2&sig=HUSH%2F&se=1", None),
+        ("https://h/?X-Amz-Signature=HUSH", None),
+        ("https://h/?code=HUSH", "https://h/?code=***"),
+        ("Server=x;Password=HUSH HUSH;", "Server=x;Password=***;"),
+        ('{"api_key": "HUSH", "a": [{"key": "HUSH"}]}', '{"api_key": "***", "a": [{"key": "***"}]}'),
+        ('see {"api_key": "HU\\"SH"}', 'see {"api_key": "***"}'),
+        ("{'password': 'HUSH HUSH'}", "{'password': '***'}"),
+        ("password: HUSH12", "password: ***"),
+        ("Authorization: Bearer HUSH", "Authorization: ***"),
+        ("Authorization: HUSH1", "Authorization: ***"),
+        ("Cookie: sid=HUSH; b=c", "Cookie: ***"),
+        ("x-api-key: HUSH", "x-api-key: ***"),
+        ("Bearer HUSH12345", "Bearer ***"),
+        ("Basic SFVTSDpIVVNI=", "Basic ***"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.HUSH", HIDDEN),
+        ("sk-proj-HUSH12345678901234", HIDDEN),
+        ("ghp_" + "HUSH" * 9, HIDDEN),
+        ("-----BEGIN RSA PRIVATE KEY-----\nHUSH\n-----END RSA PRIVATE KEY-----", None),
+    ],
+)
+def test_texts_show_no_secret(text: str, shown: str | None) -> None:
+    assert mask_text(text) == (mask_text(text) if shown is None else shown)
+    assert "HUSH" not in mask_text(text)
+    assert HIDDEN in mask_text(text)
+    assert secret_in({"note": [{"x": text}]}) == "note.x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password={column} token=$TOKEN secret=<here>",
+        "Write a password: at least 8 characters. Secret: {x}",
+        "max_tokens=5 token_limit=7 sort_key=name",
+        "mail me@x.com, note: foo@bar.com, mailto:me@x.com",
+        "http://localhost:8080/@x s3://bucket/key?x=1 git@github.com:a/b",
+        "Basic understanding of Bearer bonds",
+        "sk-learn-models-are-fine",
+        "Authorization: the process of granting rights. Cookie: a small sweet",
+        '{"max_tokens": 5}',
+    ],
+)
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert mask_text(text) == text
+
+
+@given(st.text(alphabet="ak:=@/;?&'\"{}[]* .-sSigpwd1\n", max_size=60))
+def test_what_is_hidden_stays_hidden(text: str) -> None:
+    once = mask_text(text)
+    assert mask_text(once) == once
+
+
+def test_schemas_stay_readable_but_values_do_not() -> None:
+    schema = {"properties": {"token": {"type": "string"}, "headers": {"type": "object", "description": "x"}}}
+    assert without_secrets({"response_format": schema}) == {"response_format": schema}
+    tool = {"headers": {"X-Own": "HUSH"}, "pwd": 12, "key": "HUSH", "token": 7}
+    assert without_secrets({"tools": [tool]}) == {
+        "tools": [{"headers": HIDDEN, "pwd": HIDDEN, "key": HIDDEN, "token": 7}]
+    }
+
+
+def test_a_command_shows_no_secret_and_can_be_read_as_before() -> None:
+    search: list[Any] = [
+        {"authentication": {"type": "connection_string", "connection_string": "HUSH"}, "n": 1}
+    ]
+    words = ["--param", f"data_sources={json.dumps(search)}", "--param=pwd=HUSH", "--param", "n=[1,2]"]
+    shown = shlex.split(shown_command([*words, "-o", "out?sig=HUSH", "--prompt", "Sum: {text}"]))
+    search[0]["authentication"]["connection_string"] = HIDDEN
+    assert json.loads(shown[1].partition("=")[2]) == search
+    assert shown[2:] == ["--param=pwd=***", *words[3:], "-o", "out?sig=***", "--prompt", "Sum: {text}"]
+
+
+def test_a_shown_secret_is_not_sent() -> None:
+    with pytest.raises(
+        UsageError, match=r"pwd: \*\*\* hides a secret in a shown command. Put the secret there"
+    ):
+        parse_param_flags(["pwd=***"])
+
+
+def test_settings_are_shown_without_secrets() -> None:
+    shown = shown_settings({"param": {"pwd": "HUSH"}, "prompt": "a", "keep": ("token",), "rpm": 5.0})
+    assert shown == {"param": {"pwd": HIDDEN}, "prompt": "a", "keep": ["token"], "rpm": 5.0}
+
+
+PASTED = "sk-HUSH-123456789012345"
+
+
+@pytest.mark.parametrize("name", ["PARAM", "RPM", "DIMENSIONS", "INCREMENTAL", "KEEP"])
+def test_a_variable_of_another_kind_is_not_quoted(name: str) -> None:
+    value = f"[{PASTED}" if name == "KEEP" else PASTED
+    with pytest.raises(UsageError, match=f"BATCHSCORE_{name} is not ") as told:
+        gather({}, environ={f"BATCHSCORE_{name}": value})
+    assert "HUSH" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["TASK", "DEADLINE", "AUTH", "FORMAT"])
+def test_a_variable_that_is_no_choice_is_not_quoted(name: str) -> None:
+    environ = {"BATCHSCORE_TASK": "chat", "BATCHSCORE_MODEL": "m", "BATCHSCORE_OUTPUT": "o"}
+    given_settings, _ = gather({}, environ={**environ, f"BATCHSCORE_{name}": "HUSH"})
+    with pytest.raises(UsageError) as told:
+        Settings(**given_settings)
+    assert "HUSH" not in str(told.value)
+
+
+@pytest.mark.parametrize("given_flag", [PASTED, "Authorization: HUSH", f"{PASTED}=[1"])
+def test_a_parameter_in_the_wrong_form_is_not_quoted(given_flag: str) -> None:
+    with pytest.raises(UsageError) as told:
+        parse_param_flags([given_flag])
+    assert "HUSH" not in str(told.value)
