@@ -157,4 +157,4 @@ def test_a_wrong_parameter_is_not_a_million_row_errors(
     )
     assert run.exit_code == 1, run
     assert "20 rows for the same reason" in run.said
-    assert deployment.statistics().count == 20
+    assert deployment.statistics().count == 21, "and the probe"

@@ -334,7 +334,7 @@ class Requester(Generic[T]):
             deployment.health.note_failure(outcome, self.clock.monotonic(), longest)
         else:
             deployment.health.reached = True
-            if outcome.action is not Action.STOP:
+            if outcome.action is Action.KEEP:
                 deployment.concurrency.note_reachable()
                 deployment.on_capacity()
         return outcome

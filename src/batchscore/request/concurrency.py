@@ -110,7 +110,7 @@ class Concurrency:
         self.limit = max(1, min(self.limit, others))
 
     def note_reachable(self) -> None:
-        """Note that the service responds, though perhaps with a refusal."""
+        """Note that the service answers."""
         self.limit = max(self.limit, min(OPENING, self.most))
 
     @property

@@ -194,6 +194,11 @@ class DeploymentPool:
             why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
         text = f"{who} responded for {duration_text(now - min(since))}. {why}"
         permanent = all(member.health.needs_action for member in remaining)
+        if permanent:
+            text += (
+                " It has never sent a usable reply: check its address (http or https, port and path), and "
+                "whether it is a service of this kind."
+            )
         self.end_run(ServiceRefused(text) if permanent else Outage(text))
 
     async def close(self) -> None:

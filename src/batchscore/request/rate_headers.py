@@ -110,9 +110,14 @@ def limit_headers(headers: Mapping[str, str], answered_tokens: float = 0.0) -> L
     A remaining amount without its limit is ignored, since services that send placeholders send both. So is a
     limit of tokens a minute that is smaller than a request which was answered (`answered_tokens`).
     """
-    tokens = positive(headers.get("x-ratelimit-limit-tokens"))
-    requests = positive(headers.get("x-ratelimit-limit-requests"))
+    tokens = positive(of_a_minute(headers, "limit-tokens"))
+    requests = positive(of_a_minute(headers, "limit-requests"))
     if tokens is not None and tokens < answered_tokens:
         tokens = None
-    remaining = number(headers.get("x-ratelimit-remaining-tokens")) if tokens is not None else None
+    remaining = number(of_a_minute(headers, "remaining-tokens")) if tokens is not None else None
     return LimitHeaders(tokens, requests, remaining)
+
+
+def of_a_minute(headers: Mapping[str, str], name: str) -> str | None:
+    """Return a header's value; some services say in its name that it counts a minute (Cerebras)."""
+    return headers.get(f"x-ratelimit-{name}") or headers.get(f"x-ratelimit-{name}-minute")

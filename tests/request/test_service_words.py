@@ -1,0 +1,66 @@
+"""Which words of a service and of an address are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from batchscore.request.service_words import MOST_CHARACTERS, probe_words, shown_address
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"error": {"message": "no such\nparameter"}}, "no such parameter"),
+        ({"error": "in short"}, "in short"),
+        ({"message": "at the top"}, "at the top"),
+        ({"detail": "FastAPI"}, "FastAPI"),
+        ({"detail": [{"loc": ["body", "n"], "msg": "too many"}]}, "body.n: too many"),
+        ([{"error": {"message": "in a list"}}], "in a list"),
+        ({"error": {"message": "key sk-abcdefghij123 is wrong"}}, "key *** is wrong"),
+        ({"error": {"message": "key abcd****wxyz is wrong"}}, "key *** is wrong"),
+        ({"error": {"message": "esc \x1b[31m"}}, "esc [31m"),
+        ({"error": None}, ""),
+        ({}, ""),
+        (7, ""),
+    ],
+)
+def test_the_message_of_an_error_is_shown_without_secrets(document: Any, words: str) -> None:
+    assert probe_words(orjson.dumps(document)) == words
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        (
+            "<html><head><title>The plain HTTP request was sent</title></head><p>x</html>",
+            "The plain HTTP request was sent",
+        ),
+        ("<html><style>p {}</style><p>400</p> <b>Bad</b></html>", "400 Bad"),
+        ("upstream error", "upstream error"),
+        ("", ""),
+    ],
+)
+def test_a_page_is_shown_by_its_title_or_text(page: str, words: str) -> None:
+    assert probe_words(page.encode()) == words
+
+
+def test_long_words_are_cut() -> None:
+    assert len(probe_words(orjson.dumps({"error": "x " * 1000}))) <= MOST_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host/openai/v1/chat?api-version=1&subscription-key=secret", "https://host/openai/v1/chat"),
+        ("https://user:secret@host:8443/v1#x", "https://host:8443/v1"),
+        ("http://[::1]:80/v1", "http://[::1]:80/v1"),
+        ("/login?next=secret", "/login"),
+        ("http://[broken", ""),
+        ("", ""),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:
+    assert shown_address(url) == shown
