@@ -320,7 +320,7 @@ class Engine:
             return False
         failed = outcome.action is Action.RETRY
         parts = 4 if (failed or outcome.by_chance) and len(prompts) >= FEWEST_FOR_QUARTERS else 2
-        size = -(-len(prompts) // parts)
+        size = min(-(-len(prompts) // parts), self.attempt_loop.usual_rows)
         if await self.send_parts(prompts, size, request.budget.for_part(failed=failed)):
             self.note_too_many_rows(outcome, size, request.budget)
         return False
@@ -377,6 +377,9 @@ class Engine:
 
     async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Send some prompts of a failed request to any deployment that has room."""
+        most = self.attempt_loop.usual_rows
+        if len(prompts) > most:
+            return await self.send_parts(prompts, most, budget)
         request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), budget)
         if len(prompts) > 1 and all(
             member.too_large(request.tokens) for member in self.attempt_loop.deployments.members

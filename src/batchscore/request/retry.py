@@ -9,8 +9,8 @@ rows are answered: an outage is not the row's fault.
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass, replace
-from math import inf
 from typing import Generic, TypeVar
 
 import tenacity
@@ -59,7 +59,7 @@ class AttemptLoop(Generic[T]):
 
     requester: Requester[T]
     stop: asyncio.Event
-    usual_rows: float = inf
+    usual_rows: int = sys.maxsize
 
     @property
     def deployments(self) -> DeploymentPool:

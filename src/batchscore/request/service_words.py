@@ -15,7 +15,9 @@ from batchscore.rows import load_json
 MOST_CHARACTERS = 300
 
 #: What looks like a key or a token, also if a service shows only its ends.
-KEY_LIKE = re.compile(r"\S*\*{3,}\S*|\b(?:sk|pk|key)[-_]\S{6,}|\b(?:Bearer|Basic) \S{6,}|\b[A-Za-z0-9+/_=-]{32,}")
+KEY_LIKE = re.compile(
+    r"\S*\*{3,}\S*|\b(?:sk|pk|key)[-_]\S{6,}|\b(?:Bearer|Basic) \S{6,}|\b[A-Za-z0-9+/_=-]{32,}"
+)
 
 TAGS = re.compile(r"<(script|style|head)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)

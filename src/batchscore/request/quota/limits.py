@@ -107,7 +107,8 @@ TRY_MORE_SECONDS = 600.0
 #: The rate of an unknown limit is observed over this many seconds.
 OBSERVED_SECONDS = 2.0
 
-#: Fewer answers than this are not a rate.
+#: Fewer answers than this are not a rate; if the 429 names no wait, it may not even be about one.
+FEWEST_ANSWERS = 8
 ENOUGH_ANSWERS = 32
 
 
@@ -219,10 +220,10 @@ class Limits:
         unanswered = self.answered_at <= self.cut_at
         if not self.rates.limited:
             self.cut_at = self.grown_at = now
-            if self.observed_tokens and not (blind and self.answers < ENOUGH_ANSWERS):
+            if self.observed_tokens and self.answers >= (ENOUGH_ANSWERS if blind else FEWEST_ANSWERS):
                 self.searched_tokens = self.observed_rate(now)
                 self.update_rates()
-        elif blind and unanswered:
+        elif unanswered and (blind or self.searched_tokens is not None):
             self.cut_at = self.grown_at = now
         else:
             self.cut(now, CUT)
