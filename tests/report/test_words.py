@@ -69,6 +69,12 @@ def test_one_line_holds_every_fact() -> None:
     )
 
 
+def test_a_pause_of_our_own_is_not_called_the_services_wish() -> None:
+    line = status_line(view_of(replace(PAUSED, own_pause=True)), verbose=True)
+    assert "paused 12 s (after a rate limit)" in line
+    assert "because the service refused a request (429): 12 s left" in line
+
+
 def test_unknown_facts_are_left_out() -> None:
     bare = view_of(EAST, total=None, eta=None, cost=None, per_minute=None, rpm=None, tpm=None)
     assert status_line(bare) == (

@@ -17,7 +17,7 @@ from typing import Any
 from batchscore.engine import end_task
 from batchscore.engine.result_queue import ResultQueue
 from batchscore.engine.suspects import NOT_SURELY_THE_ROW, Suspect, Suspects
-from batchscore.errors import BatchscoreError, BrokenInvariant, ErrorCode
+from batchscore.errors import BrokenInvariant, ErrorCode
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.replies import ReplyScores
 from batchscore.request.attempt import Request
@@ -74,7 +74,12 @@ class Engine:
 
     def __post_init__(self) -> None:
         """Begin without refused rows."""
-        self.suspects = Suspects(self.attempt_loop.requester.probe)
+        self.suspects = Suspects(
+            self.attempt_loop.requester.probe,
+            self.adapt,
+            lambda refused: self.give([refused.prompt], [refused.error]),
+            lambda prompt: self.send_again([prompt], RetryBudget(self.max_retries)),
+        )
 
     @property
     def over(self) -> bool:
@@ -111,7 +116,7 @@ class Engine:
             if self.workers:
                 await self.drain()
             if self.failure is None and not self.stop.is_set():
-                await self.judge_last_suspects()
+                self.failure = await self.suspects.judge_last()
         finally:
             # From here on, the cancellation of a worker is not an error.
             self.ended = self.attempt_loop.requester.closed = True
@@ -122,7 +127,7 @@ class Engine:
             await self.attempt_loop.deployments.close()
             await self.attempt_loop.requester.close()
             if self.failure is None and self.attempt_loop.deployments.fatal is None:
-                self.settle_suspects()
+                self.suspects.settle()
             self.results.close()
         if self.failure is not None:
             raise self.failure
@@ -223,7 +228,7 @@ class Engine:
         if pack.prompts or pack.settled or pack.ended:
             self.resolved.set()
         elif self.suspects.held:
-            self.settle_suspects()  # duplicates may be waiting for these
+            self.suspects.settle()  # duplicates may be waiting for these
         else:
             self.resolved.clear()
         if not pack.prompts:
@@ -301,8 +306,7 @@ class Engine:
             self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
             if 2 * len(prompts) > self.packer.most_rows:
                 self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
-            if self.suspects.end_series():
-                self.settle_suspects()
+            self.suspects.end_series()
             self.give(prompts, answers.scores)
             return True
         if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
@@ -316,7 +320,7 @@ class Engine:
             if shorter is not None:
                 await self.send_again([shorter], request.budget)
             else:
-                await self.give_error(Suspect(prompts[0], outcome, request.budget, deployment))
+                await self.suspects.add(Suspect(prompts[0], outcome, request.budget, deployment))
             return False
         failed = outcome.action is Action.RETRY
         parts = 4 if (failed or outcome.by_chance) and len(prompts) >= FEWEST_FOR_QUARTERS else 2
@@ -346,34 +350,6 @@ class Engine:
         adapted = [form.adapt(parameter) for form in self.forms.values()]
         self.adapted += adapted != before
         return any(adapted)
-
-    async def give_error(self, refused: Suspect) -> None:
-        """Settle a row with an error, or hold the error back until it is clear that the row is the cause."""
-        if refused.is_surely_bad:
-            self.give([refused.prompt], [refused.error])
-        elif self.suspects.add(refused):
-            await self.judge_suspects()
-
-    def settle_suspects(self) -> None:
-        """Settle the rows whose errors were held back."""
-        for each in self.suspects.release():
-            self.give([each.prompt], [each.error])
-
-    async def judge_suspects(self) -> None:
-        """Settle the rows whose errors were held back, or send them again."""
-        if await self.suspects.are_the_cause(self.adapt):
-            self.settle_suspects()
-        for each in self.suspects.release():
-            await self.send_again([each.prompt], RetryBudget(self.max_retries))
-
-    async def judge_last_suspects(self) -> None:
-        """Judge the refused rows at the end of a run in which no row was answered."""
-        held = self.suspects.held
-        if held and held[-1].deployment.health.last_success is None:
-            try:
-                await self.judge_suspects()
-            except BatchscoreError as reason:
-                self.failure = reason
 
     async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Send some prompts of a failed request to any deployment that has room."""

@@ -372,6 +372,7 @@ class Deployment:
             last_failure="" if failure is None else failure.code.value,
             failing_seconds=0.0 if up else now - (self.health.failing_since or now),
             probe_seconds=0.0 if up else max(0.0, self.health.probe_at - now),
+            own_pause=self.pause_is_ours,
         )
 
     def set_state(self, state: State) -> None:
