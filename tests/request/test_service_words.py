@@ -47,6 +47,10 @@ def test_a_page_is_shown_by_its_title_or_text(page: str, words: str) -> None:
     assert probe_words(page.encode()) == words
 
 
+def test_secrets_of_the_run_are_not_shown() -> None:
+    assert probe_words(b'{"error": "cannot use s3cret"}', ["s3cret"]) == "cannot use ***"
+
+
 def test_long_words_are_cut() -> None:
     assert len(probe_words(orjson.dumps({"error": "x " * 1000}))) <= MOST_CHARACTERS
 

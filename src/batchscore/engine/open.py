@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from batchscore.endpoint.credentials import credentials_for
 from batchscore.endpoint.target import Endpoint
@@ -30,6 +31,7 @@ from batchscore.request.service_words import shown_address
 from batchscore.request.timeouts import REAL_CLOCK, Timeouts
 from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
+from batchscore.settings.secrets import without_secrets
 from batchscore.settings.slices import RequestSettings
 
 #: Seconds that requests in flight have to finish after the run is stopped.
@@ -128,6 +130,7 @@ async def open_deployment(
         model=target.body_model,
         unused_keys=f"{hint_of_key(target.key)} {target.unused_keys}".strip(),
         address=shown_address(target.url),
+        secrets=tuple(secret_texts(settings.api_params, target.key)),
         send=send,
         renew_token=credentials.refresh,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),
@@ -148,3 +151,19 @@ def hint_of_key(key: str | None) -> str:
     if bare[:1] in {'"', "'", "\u201c", "\u2018"} or bare[-1:] in {'"', "'", "\u201d", "\u2019"}:
         return "The key begins or ends with a quotation mark: remove the quotation marks."
     return ""
+
+
+def secret_texts(params: Mapping[str, Any], key: str | None) -> Iterator[str]:
+    """Give the texts of a run that no message may show."""
+    pending: list[tuple[Any, Any]] = [(params, without_secrets(params)), (key, None)]
+    while pending:
+        value, shown = pending.pop()
+        if isinstance(value, dict):
+            pending += [
+                (each, shown.get(name) if isinstance(shown, dict) else None) for name, each in value.items()
+            ]
+        elif isinstance(value, (list, tuple)):
+            fitting = isinstance(shown, list) and len(shown) == len(value)
+            pending += [(each, shown[at] if fitting else None) for at, each in enumerate(value)]
+        elif isinstance(value, str) and value != shown and value:
+            yield value.removeprefix("Bearer ")

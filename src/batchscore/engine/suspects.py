@@ -121,8 +121,7 @@ class Suspects:
             self.judging = False
         if last.deployment.health.answered_one_sent_since(began):
             return True
-        rows = "row" if count == 1 else f"{count} rows"
-        never = last.deployment.health.last_success is None
-        text = f"the service refused the first {rows}" if never else f"the service refused {rows} in a row"
-        text += f" for the same reason, so a parameter is probably wrong: {last.outcome.reason}"
+        first = "the first " if last.deployment.health.last_success is None else ""
+        rows = f"{first}{count} rows for the same reason" if count > 1 else "the first row and a test request"
+        text = f"the service refused {rows}, so a parameter is probably wrong: {last.outcome.reason}"
         raise ServiceRefused(last.deployment.explain(text, probe.words))

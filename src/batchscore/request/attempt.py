@@ -323,7 +323,7 @@ class Requester(Generic[T]):
                 except self.unusable as reason:
                     outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason), needs_action=True)
             elif outcome.action is not Action.RENEW_TOKEN:
-                outcome = replace(outcome, words=probe_words(reply.body))
+                outcome = replace(outcome, words=probe_words(reply.body, deployment.secrets))
         # Counted like any request: it may be billed.
         cause = "probe" if outcome.action is Action.KEEP else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))

@@ -143,7 +143,7 @@ class Deployment:
 
     `on_capacity` is called if more requests may be in flight although none was answered. It has many fields,
     since it joins what the other modules keep apart: quota, health, concurrency and the queue of workers.
-    `unused_keys` completes the message about refused credentials; `address` is shown in messages.
+    `unused_keys` completes the message about refused credentials; messages show `address`, never `secrets`.
     """
 
     name: str
@@ -157,6 +157,7 @@ class Deployment:
     clock: Clock
     unused_keys: str = ""
     address: str = ""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     on_capacity: Callable[[], None] = field(default=lambda: None)
     health: Health = field(default_factory=Health)
     paused_until: float = 0.0

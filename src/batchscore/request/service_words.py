@@ -7,12 +7,16 @@ since the probe is one word of ours. Addresses are shown without what may be sec
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from batchscore.rows import load_json
 
 #: A message of a person's length.
 MOST_CHARACTERS = 300
+
+#: A shorter text is no secret, and may be a part of any word.
+FEWEST_CHARACTERS = 4
 
 #: What looks like a key or a token, also if a service shows only its ends.
 KEY_LIKE = re.compile(
@@ -23,14 +27,19 @@ TAGS = re.compile(r"<(script|style|head)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
-def probe_words(body: bytes) -> str:
-    """Return what a service says in a reply to our probe, in one line without secrets; "" if nothing."""
+def probe_words(body: bytes, secrets: Iterable[str] = ()) -> str:
+    """Return what a service says in a reply to our probe, in one line without secrets; "" if nothing.
+
+    `secrets` are the texts that must not be shown: the key, and parameters that hold secrets.
+    """
     try:
         found = text_of(load_json(body))
     except ValueError:
         text = body[:20_000].decode("utf-8", "replace")
         title = TITLE.search(text)
         found = title[1] if title else TAGS.sub(" ", text)
+    for secret in secrets:
+        found = found.replace(secret, "***") if len(secret) >= FEWEST_CHARACTERS else found
     line = " ".join(KEY_LIKE.sub("***", found).split())
     line = "".join(character for character in line if character.isprintable())
     return line if len(line) <= MOST_CHARACTERS else line[: MOST_CHARACTERS - 2] + " …"
