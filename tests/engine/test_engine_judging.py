@@ -137,6 +137,17 @@ def test_a_failure_that_passes_does_not_make_requests_smaller() -> None:
     assert cost_of(service)[1] <= 8000 + 4 * 128 + 10
 
 
+def test_two_failures_of_different_kinds_do_not_make_the_first_requests_smaller() -> None:
+    async def answer(texts: list[str], number: int) -> Reply:
+        await asyncio.sleep(0.1)
+        return [reply(200, {"data": []}), reply(500, {})][number] if number < 2 else vectors(texts)
+
+    service = Service(answer)
+    settled, _, _ = scored(lambda: engine_over(service, prompts(64), rows_a_request=8, concurrency=1))
+    assert not errors_of(settled)
+    assert len(service.asked) == 2 + 64 / 8
+
+
 # --- rate limits that name no wait
 
 

@@ -118,7 +118,7 @@ class Requester(Generic[T]):
             answers = self.read(reply.body, rows)
         except self.unusable as reason:
             self.report(request, deployment, reply, ErrorCode.INVALID_RESPONSE.value, self.billed(reply.body))
-            budget.note_failure(self.clock.monotonic(), reply.seconds)
+            budget.note_failure(self.clock.monotonic(), reply.seconds, ErrorCode.INVALID_RESPONSE)
             outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason), needs_action=True)
             self.note_failure(deployment, outcome)
             return Result(outcome)
@@ -166,7 +166,7 @@ class Requester(Generic[T]):
         """Judge an attempt that got no reply, or only a part of one."""
         now = self.clock.monotonic()
         seconds, name = now - started, deployment.name
-        request.budget.note_failure(now, seconds, timeout=outcome.code is ErrorCode.TIMEOUT)
+        request.budget.note_failure(now, seconds, outcome.code)
         code, status = outcome.code.value, outcome.status
         self.listen(Attempt(request.rows, status, seconds, code, prompts=request.prompts, deployment=name))
         self.note_failure(deployment, outcome)
@@ -182,7 +182,7 @@ class Requester(Generic[T]):
         if outcome.action is not Action.RETRY:
             return Result(outcome)
         limited = outcome.code is ErrorCode.RATE_LIMITED
-        request.budget.note_failure(self.clock.monotonic(), reply.seconds, limited=limited)
+        request.budget.note_failure(self.clock.monotonic(), reply.seconds, outcome.code)
         if outcome.by_chance:
             return Result(outcome)
         seconds = wait_seconds(reply.headers, limited=limited, now=self.clock.wall(), tokens=request.tokens)
@@ -248,7 +248,7 @@ class Requester(Generic[T]):
             if probe.action is not Action.KEEP:
                 return replace(outcome, words=probe.words)
         if first:
-            budget.note_failure(now, 0.0)
+            budget.note_failure(now, 0.0, ErrorCode.SERVER_ERROR)
         return refused_alone(outcome, first=first)
 
     async def is_accepted(self, deployment: Deployment) -> bool:
@@ -271,7 +271,7 @@ class Requester(Generic[T]):
             await asyncio.sleep(wait)
             self.deployments.raise_fatal()
             if await self.is_accepted(deployment):
-                request.budget.note_failure(started, 0.0)
+                request.budget.note_failure(started, 0.0, ErrorCode.SERVER_ERROR)
                 return Result(refused_by_chance(refused.outcome))
         return refused
 

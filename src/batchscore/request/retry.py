@@ -238,4 +238,4 @@ class AttemptLoop(Generic[T]):
             return False
         budget = request.budget
         enough = 1 if budget.parted or request.rows > self.usual_rows else FAILURES_OF_MANY
-        return budget.failures >= enough
+        return budget.alike >= enough

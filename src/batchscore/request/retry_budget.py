@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from batchscore.errors import ErrorCode
+
 
 @dataclass(slots=True)
 class RetryBudget:
@@ -12,8 +14,9 @@ class RetryBudget:
     `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
     since `failing_since`, `limited_alone` those 429s between which others were answered, the latest at
     `limited_at` with a wait of `asked_wait`. `attempts` counts all requests, `request_seconds` is how long
-    they took. `parted` counts how often the request was divided because it failed, since `first_failed`.
-    `refused_at` is when the service first refused this request as if it refused all.
+    they took. The last `alike` failures had the same `cause`. `parted` counts how often the request was
+    divided because it failed, since `first_failed`. `refused_at` is when the service first refused this
+    request as if it refused all.
     """
 
     retries: int
@@ -21,6 +24,8 @@ class RetryBudget:
     failures: int = 0
     rate_limits: int = 0
     timeouts: int = 0
+    cause: ErrorCode | None = None
+    alike: int = 0
     request_seconds: float = 0.0
     failing_since: float | None = None
     first_failed: float | None = None
@@ -30,24 +35,25 @@ class RetryBudget:
     asked_wait: float = 0.0
     refused_at: float | None = None
 
-    def note_failure(
-        self, now: float, seconds: float, *, limited: bool = False, timeout: bool = False
-    ) -> None:
+    def note_failure(self, now: float, seconds: float, cause: ErrorCode) -> None:
         """Note a failure of the service after this many seconds."""
+        limited = cause is ErrorCode.RATE_LIMITED
         if self.failing_since is None:
             self.failing_since = now
         if self.first_failed is None:
             self.first_failed = now
         self.failures += not limited
         self.rate_limits += limited
-        self.timeouts += timeout
+        self.alike = self.alike + 1 if cause is self.cause else 1
+        self.cause = cause
+        self.timeouts += cause is ErrorCode.TIMEOUT
         self.request_seconds += seconds
 
     def reset(self) -> None:
         """Forget the failures: an outage caused them."""
-        self.failures = self.rate_limits = self.timeouts = self.limited_alone = 0
+        self.failures = self.rate_limits = self.timeouts = self.limited_alone = self.alike = 0
         self.request_seconds = 0.0
-        self.failing_since = None
+        self.failing_since = self.first_failed = self.cause = None
 
     def for_part(self, *, failed: bool) -> RetryBudget:
         """Return the budget of each part of a divided request: what is left.
