@@ -124,6 +124,6 @@ def test_a_run_that_has_lost_its_lock_stops(files: Files, tmp_path: Path) -> Non
 
     run = prepare(settings, ["a.csv"], environ={}, listen=listen)
     run.score(hold)
-    assert run.finish("").exit_code == 4
+    assert run.finish().exit_code == 4
     assert 0 < run.outcome.ok < 3000
     assert any("the lock of the output was removed" in notice for notice in notices)

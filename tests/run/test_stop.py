@@ -100,7 +100,7 @@ def test_without_prices_there_is_no_cost() -> None:
         ("chat", {"price_in": -1.0}, "price_in is -1.0"),
         ("chat", {"max_errors": 0}, "max_errors is 0"),
         ("chat", {"max_total_tokens": 0}, "max_total_tokens is 0"),
-        ("chat", {"deadline": "soon"}, "deadline is 'soon'; give a duration"),
+        ("chat", {"deadline": "soon"}, "deadline cannot be read; give a duration"),
     ],
 )
 def test_impossible_conditions_are_refused(task: str, given: dict[str, Any], words: str) -> None:

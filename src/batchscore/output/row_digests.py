@@ -70,9 +70,10 @@ class Digests:
         return digest.hexdigest()
 
     def asked_by_row(self) -> dict[int, bytes]:
-        """Return the digest of each row's prompt, by row number."""
+        """Return the digest of each row's prompt, by row number, if it is known."""
         data = self.asked.astype("<u8").tobytes()
-        return {row: data[16 * at : 16 * at + 16] for at, row in enumerate(self.rows.tolist())}
+        known = {row: data[16 * at : 16 * at + 16] for at, row in enumerate(self.rows.tolist())}
+        return {row: digest for row, digest in known.items() if digest != UNKNOWN}
 
     def versions(self) -> Halves:
         """Return a digest of each row's id, prompt and kept columns together."""

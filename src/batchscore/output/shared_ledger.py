@@ -194,7 +194,12 @@ class SharedLedger(Ledger):
             if present.state == "complete" and mine.state == "partial" and whole:
                 mine.state, mine.input = "complete", present.input
             mine.dimensions = mine.dimensions or present.dimensions
+        state = mine.state
+        if state == "complete" and not has_all_records(mine):
+            # Of parts that others are about to complete: until then the file is not complete, also for readers.
+            mine.state = "partial"
         save_manifest(self, file, keep_journals=True)
+        mine.state = state
 
     def finish(self, file: str) -> None:
         """Write a file's last manifest, and check that all parts are as it says, of any worker.

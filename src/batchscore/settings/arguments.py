@@ -90,6 +90,7 @@ class FileSettings(RowSettings, total=False):
     price_out: float | None
     prices: str | os.PathLike[str] | Mapping[str, Any] | None
     deadline: str | None
+    sync: bool
     track: bool | None
 
 
