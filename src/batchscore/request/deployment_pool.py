@@ -28,6 +28,12 @@ LONGEST_PAUSED_PROBE_SECONDS = 600.0
 NEVER_REACHED_SECONDS = 20.0
 
 
+NEVER_USABLE = (
+    "It has never sent a usable reply: check its address (http or https, port and path), and whether it is a "
+    "service of this kind."
+)
+
+
 @dataclass(slots=True)
 class DeploymentPool:
     """All deployments of a run. `probe` is set by the sender of requests; `notice` reports outages."""
@@ -183,8 +189,12 @@ class DeploymentPool:
             for member, began in zip(remaining, since, strict=True)
         ):
             return
+        permanent = all(member.health.needs_action for member in remaining)
+        more = f" {NEVER_USABLE}" if permanent else ""
         reasons = {
-            member.name: member.explain(member.health.last_outcome.reason, member.health.last_outcome.words)
+            member.name: member.explain(
+                f"{member.health.last_outcome.reason}{more}", member.health.last_outcome.words
+            )
             for member in remaining
             if member.health.last_outcome is not None
         }
@@ -193,12 +203,6 @@ class DeploymentPool:
             who = "no deployment has"
             why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
         text = f"{who} responded for {duration_text(now - min(since))}. {why}"
-        permanent = all(member.health.needs_action for member in remaining)
-        if permanent:
-            text += (
-                " It has never sent a usable reply: check its address (http or https, port and path), and "
-                "whether it is a service of this kind."
-            )
         self.end_run(ServiceRefused(text) if permanent else Outage(text))
 
     async def close(self) -> None:
