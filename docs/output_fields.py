@@ -90,6 +90,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "errors": "Rows with an error record.",
             "not_reached": "Rows read that have no record yet.",
             "dimensions": "The length of all vectors; null for texts.",
+            "simulated": "True if the simulator answered. Missing if that is not known.",
             "reported": "With `--incremental`: whether `changes/` covers these records: `yes`, `no`, or "
             "`off` if a run without `--incremental` has changed them since.",
             "input": "A checksum of the input file.",
@@ -142,6 +143,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "this_run.ok": "Rows that this run scored.",
             "this_run.errors": "Rows that got an error record in this run, by error code.",
             "this_run.finish_reasons": "Answers of this run, by finish reason.",
+            "this_run.without_text": "Answers of this run that have no text.",
             "this_run.requests": "Requests that this run sent.",
             "this_run.retried": "Of these, requests that failed, by cause.",
             "this_run.prompt_tokens": "Billed prompt tokens.",

@@ -13,7 +13,7 @@ import orjson
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores
+from batchscore.prompts.replies import ReplyReader, ReplyScores
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.request.attempt import Requester
 from batchscore.request.concurrency import Concurrency, thread_load
@@ -136,7 +136,6 @@ def engine_over(
         deployments=deployments,
         timeouts=Timeouts(LOOP_CLOCK, timeout),
         read=ReplyReader(EMBEDDINGS).read,
-        unusable=InvalidReply,
         tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
         most_bytes=lambda rows: rows,
         probe_body=lambda member: forms[member].body([Prompt("", 0, b'"ping:0"')]),

@@ -114,6 +114,11 @@ def tracking_server(folder: Path) -> Iterator[TrackingServer]:
             self.end_headers()
             self.wfile.write(data)
 
+        def do_PUT(self) -> None:
+            """Refuse a file that is sent as to a web server."""
+            server.asked += 1
+            self.send_error(403)
+
         do_GET = do_POST  # noqa: N815 - the name that the base looks for
 
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -33,14 +33,14 @@ def load_json(body: bytes) -> Any:
     """Return the JSON of a reply; raises `ValueError`.
 
     It reads what official clients read: UTF-16, a byte order mark, and lone surrogates, which a service sends
-    if it cuts an answer within an emoji.
+    if it cuts an answer within an emoji. NaN and infinity become null.
     """
     try:
         return orjson.loads(body)
     except ValueError:
         pass
     try:
-        text = json.dumps(json.loads(body), ensure_ascii=False)
+        text = json.dumps(json.loads(body, parse_constant=lambda _: None), ensure_ascii=False)
     except RecursionError:
         raise ValueError("too deep") from None
     return orjson.loads(replace_surrogates(text))
@@ -167,6 +167,29 @@ class Reply:
     seconds: float
 
 
+class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
+    """A reply with a good status that cannot be used; the message says why, in our words.
+
+    `code` is that of the row if no retry helps. `same_again`: the service answers in another form, so the
+    same request would get the same reply. `is_error`: the body reports an error, and maybe its `status`.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: ErrorCode = ErrorCode.INVALID_RESPONSE,
+        same_again: bool = True,
+        is_error: bool = False,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.same_again = same_again
+        self.is_error = is_error
+        self.status = status
+
+
 @dataclass(slots=True)
 class Attempt:
     """Event: one request has ended, successfully or not.
@@ -187,11 +210,15 @@ class Attempt:
 
 @dataclass(slots=True)
 class RowsSettled:
-    """Event: rows have their results. `errors` counts them by code, `finish_reasons` by reason."""
+    """Event: rows have their results. `errors` counts them by code, `finish_reasons` by reason.
+
+    `without_text` counts the answers of `ok` rows that have no text.
+    """
 
     ok: int
     errors: Mapping[ErrorCode, int] = field(default_factory=dict)
     finish_reasons: Mapping[str, int] = field(default_factory=dict)
+    without_text: int = 0
 
 
 @dataclass(frozen=True, slots=True)

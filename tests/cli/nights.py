@@ -174,7 +174,8 @@ class Output:
                 assert np.array_equal(np.float32(record["embeddings"]), vector), place
                 assert record["note"] == note
                 assert not self.with_id or record["id"] == identity
-        assert verify_output(self.folder).exit_code == 0
+        found = verify_output(self.folder)
+        assert found.exit_code == 0, found.to_text()
         self.check_index()
 
     def check_index(self) -> None:

@@ -96,7 +96,7 @@ def test_invalid_models_are_refused(batchscore: Cli, files: Files) -> None:
     foreign, contradicted, nowhere, secret, full = batchscore.together(
         ("score", "rows.csv", "-o", "a", "--model", "other"),
         ("score", "rows.csv", "-o", "b", "--model", FOREIGN / "sample-2.7", "--task", "chat"),
-        ("score", "rows.csv", "-o", "c", "--model", "./nowhere", "--task", "chat"),
+        ("score", "rows.csv", "-o", "c", "--model", "./nowhere"),
         ("model", "save", "m", "--task", "chat", "--model", "m", "--param", "api_key=s3cret"),
         ("model", "save", "other", "--task", "chat", "--model", "gpt-4o"),
     )

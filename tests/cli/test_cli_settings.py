@@ -152,8 +152,8 @@ def test_unknown_variables_are_reported(
     assert run.exit_code == 0, run
     first, line = run.stderr.splitlines()
     assert first == (
-        f"Requests go to {simulator.endpoint} (OPENAI_BASE_URL) with the key in BATCHSCORE_WEST_KEY. "
-        "Settings file: west.toml."
+        f"Requests go to {simulator.endpoint}/v1/chat/completions (OPENAI_BASE_URL) with the key in "
+        "BATCHSCORE_WEST_KEY. Settings file: west.toml."
     )
     assert line == (
         "The variable BATCHSCORE_COLUM has no effect: did you mean BATCHSCORE_COLUMN? "
@@ -191,7 +191,7 @@ def test_no_key_is_sent_if_none_is_wanted(batchscore: Cli, files: Files, deploym
     run = batchscore(*command, "--auth", "none")
     assert run.exit_code == 1
     assert "401" in run.said
-    assert "another service" not in run.said
+    assert "is not sent" not in run.said
     unused = batchscore(*command, "--auth", "none", env={"AZURE_OPENAI_API_KEY": "x"})
-    assert "AZURE_OPENAI_API_KEY is set, but belongs to another service and is not sent there" in unused.said
+    assert "AZURE_OPENAI_API_KEY is set, but is not sent to 127.0.0.1: only to Azure's hosts" in unused.said
     assert not any(one.headers.keys() & {"authorization", "api-key"} for one in deployment.requests())

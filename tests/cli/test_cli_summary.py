@@ -145,3 +145,13 @@ def test_a_shell_that_left_a_backslash_is_noticed(
     command = ["score", "a.csv", "-o", "out", "--task", "chat", "-m", deployment.name]
     run = batchscore(*command, "--prompt", r"Topic:\n{text}")
     assert "--prompt holds a backslash and an n, not a line break" in run.said
+
+
+def test_answers_without_text_are_counted(batchscore: Cli, files: Files, deployment: Deployment) -> None:
+    deployment.will(shape="reasoning_only", times=3)
+    files.csv("in.csv", [{"text": f"row {row}"} for row in range(5)])
+    run = batchscore(
+        "score", "in.csv", "-o", "out", "--task", "chat", "-m", deployment.name, "--column", "text"
+    )
+    assert run.exit_code == 0
+    assert "  3 answers without text\n" in run.said

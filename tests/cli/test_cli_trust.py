@@ -75,8 +75,8 @@ def test_a_refused_file_is_used_by_the_command_that_is_offered(
     run = batchscore(*shlex.split(offered[1]), env=env)
     assert run.exit_code == 0, run
     assert run.stderr.splitlines()[0] == (
-        f"Requests go to {simulator.endpoint} (batchscore.toml) with the key in BATCHSCORE_API_KEY. "
-        "Settings file: batchscore.toml."
+        f"Requests go to {simulator.endpoint}/v1/chat/completions (batchscore.toml) with the key in "
+        "BATCHSCORE_API_KEY. Settings file: batchscore.toml."
     )
 
 
@@ -98,7 +98,7 @@ def test_what_is_typed_beats_the_tables_of_a_file(
     assert [sent.body["max_tokens"] for sent in deployment.requests()] == [3] * len(deployment.requests())
     unused = "batchscore.toml without [[deployments]], which is overridden."
     key = "with the key in BATCHSCORE_API_KEY. Settings file: "
-    where = f"Requests go to {simulator.endpoint}"
+    where = f"Requests go to {simulator.endpoint}/v1/chat/completions"
     assert flag.stderr.splitlines()[0] == f"{where} (--endpoint) {key}./{unused}"
     assert variable.stderr.splitlines()[0] == f"{where} (BATCHSCORE_ENDPOINT) {key}{unused}"
     assert simulated.stderr.splitlines()[0].endswith(

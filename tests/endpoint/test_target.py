@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -16,7 +17,9 @@ from typing import Any
 import openai
 import pytest
 
-from batchscore.endpoint.target import Target, endpoints_of, resolve_target
+from batchscore.endpoint.credentials import DEFAULT_SCOPE, credentials_for, scope_of
+from batchscore.endpoint.destination import destination_text
+from batchscore.endpoint.target import Endpoint, Target, endpoints_of, resolve_target
 from batchscore.endpoint.url import PRECEDENCE
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.settings.declare import as_flag
@@ -204,6 +207,94 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str, str, str, str | None
         {}, {"endpoint": "https://llm.example.com/api/v3/"},
         "https://llm.example.com/api/v3/embeddings", "openai", "none", None,
     ),
+    "a region's host": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": "https://eastus.api.cognitive.microsoft.com/"},
+        "https://eastus.api.cognitive.microsoft.com/openai/v1/embeddings", "azure-v1", "key", "a",
+    ),
+    "a region's host with a version": (
+        {"AZURE_OPENAI_API_KEY": "a"},
+        {"endpoint": "https://eastus.api.cognitive.microsoft.com", "api_version": DATED},
+        f"https://eastus.api.cognitive.microsoft.com/openai/deployments/ada/embeddings?api-version={DATED}",
+        "azure-deployments", "key", "a",
+    ),
+    "a region of the US government's cloud": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": "https://virginia.api.cognitive.microsoft.us"},
+        "https://virginia.api.cognitive.microsoft.us/openai/v1/embeddings", "azure-v1", "key", "a",
+    ),
+    "a region of China's cloud": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": "https://chinaeast2.api.cognitive.azure.cn"},
+        "https://chinaeast2.api.cognitive.azure.cn/openai/v1/embeddings", "azure-v1", "key", "a",
+    ),
+    "a host that only sounds like a region's": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": "https://eastus.api.cognitive.microsoft.com.example.org"},
+        "https://eastus.api.cognitive.microsoft.com.example.org/v1/embeddings", "openai", "none", None,
+    ),
+    "a project of Foundry": (
+        {"AZURE_OPENAI_API_KEY": "a"},
+        {"endpoint": "https://r.services.ai.azure.com/api/projects/p/openai/v1", "task": "chat"},
+        "https://r.services.ai.azure.com/api/projects/p/openai/v1/chat/completions", "azure-v1", "key", "a",
+    ),
+    "a project's address as the portal shows it": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": "https://r.services.ai.azure.com/api/projects/p", "task": "chat"},
+        "https://r.services.ai.azure.com/api/projects/p/openai/v1/chat/completions", "azure-v1", "key", "a",
+    ),
+    "Foundry's inference API, pasted whole": (
+        {"AZURE_OPENAI_API_KEY": "a"},
+        {"endpoint": "https://r.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
+         "task": "chat"},
+        "https://r.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
+        "azure-deployments", "key", "a",
+    ),
+    "Databricks": (
+        {"BATCHSCORE_API_KEY": "b"},
+        {"endpoint": "https://adb-1.azuredatabricks.net/serving-endpoints/my-model/invocations", "task": "chat"},
+        "https://adb-1.azuredatabricks.net/serving-endpoints/my-model/invocations", "openai", "key", "b",
+    ),
+    "Databricks, the base address": (
+        {"BATCHSCORE_API_KEY": "b"},
+        {"endpoint": "https://adb-1.azuredatabricks.net/serving-endpoints", "task": "chat"},
+        "https://adb-1.azuredatabricks.net/serving-endpoints/chat/completions", "openai", "key", "b",
+    ),
+    "a server whose API is at /": (
+        {}, {"endpoint": "http://localhost:81/embeddings"}, "http://localhost:81/embeddings", "openai", "none", None,
+    ),
+    "chat at /": (
+        {}, {"endpoint": "http://localhost:81/chat/completions/", "task": "chat"},
+        "http://localhost:81/chat/completions", "openai", "none", None,
+    ),
+    "the whole address of a server": (
+        {}, {"endpoint": "http://localhost:81/v1/embeddings"}, "http://localhost:81/v1/embeddings", "openai", "none", None,
+    ),
+    "a gateway whose address names no deployment": (
+        {"BATCHSCORE_API_KEY": "g"}, {"endpoint": f"https://gw.example.com/llm/embeddings?api-version={DATED}"},
+        f"https://gw.example.com/llm/embeddings?api-version={DATED}", "azure-deployments", "key", "g",
+    ),
+    "a gateway's whole address and a version": (
+        {"BATCHSCORE_API_KEY": "g"}, {"endpoint": "https://gw.example.com/v1/embeddings", "api_version": DATED},
+        f"https://gw.example.com/v1/embeddings?api-version={DATED}", "azure-deployments", "key", "g",
+    ),
+    "a gateway that adds the version itself": (
+        {"BATCHSCORE_API_KEY": "g"}, {"endpoint": "https://gw.example.com/openai/deployments/x/embeddings"},
+        "https://gw.example.com/openai/deployments/x/embeddings", "azure-deployments", "key", "g",
+    ),
+    "another deployment than that of a variable's address": (
+        {"AZURE_OPENAI_ENDPOINT": f"https://gw.example.com/openai/deployments/x/embeddings?api-version={DATED}",
+         "AZURE_OPENAI_API_KEY": "a"},
+        {"deployment": "y"},
+        f"https://gw.example.com/openai/deployments/y/embeddings?api-version={DATED}",
+        "azure-deployments", "key", "a",
+    ),
+    "OpenAI's host without /v1": (
+        {"OPENAI_API_KEY": "k"}, {"endpoint": "https://api.openai.com/embeddings"},
+        "https://api.openai.com/v1/embeddings", "openai", "key", "k",
+    ),
+    "Azure's host without /openai": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": AZ + "/embeddings"}, V1, "azure-v1", "key", "a",
+    ),
+    "a user and password": (
+        {"BATCHSCORE_API_KEY": "me:pass word"}, {"endpoint": "https://gw.example.com", "auth": "basic"},
+        "https://gw.example.com/v1/embeddings", "openai", "basic", "me:pass word",
+    ),
     "a key in the clear, by permission": (
         {"BATCHSCORE_API_KEY": "b", "BATCHSCORE_ALLOW_PLAIN_HTTP": "1"}, {"endpoint": "http://llm.example.com"},
         "http://llm.example.com/v1/embeddings", "openai", "key", "b",
@@ -216,8 +307,8 @@ def test_an_environment_leads_to_its_target(case: str) -> None:
     environ, settings, url, surface, auth, key = CASES[case]
     found = target(environ, **settings)
     assert (found.url, found.surface, found.auth, found.key) == (url, surface, auth, key)
-    assert found.key_header == (
-        "api-key" if surface == "azure-deployments" and auth == "key" else "Authorization"
+    assert found.key_headers == (
+        ("api-key",) if surface == "azure-deployments" and auth == "key" else ("Authorization",)
     )
 
 
@@ -236,6 +327,26 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], st
     "a host that no library reads": ({}, {"endpoint": "https://é&.com"}, SettingsError, "host"),
     "no host": ({}, {"endpoint": "https://"}, SettingsError, "no host"),
     "a key in the query": ({}, {"endpoint": "https://h.com/?code=SECRET"}, SettingsError, "api-version"),
+    "quotes around a key": ({"BATCHSCORE_API_KEY": "'SECRET'"}, {"endpoint": "https://h.com"}, SettingsError, "has quotes"),
+    "quotes around a token": (
+        {"AZURE_OPENAI_AD_TOKEN": '"SECRET"'}, {"endpoint": AZ}, SettingsError, "AZURE_OPENAI_AD_TOKEN has quotes",
+    ),
+    "quotes around a password": (
+        {"BATCHSCORE_API_KEY": '"me:SECRET"'}, {"endpoint": "https://h.com", "auth": "basic"}, SettingsError, "has quotes",
+    ),
+    "a password without a user": (
+        {"BATCHSCORE_API_KEY": "SECRET"}, {"endpoint": "https://h.com", "auth": "basic"}, SettingsError, "user:password",
+    ),
+    "Entra ID at a region's host": (
+        {}, {"endpoint": "https://eastus.api.cognitive.microsoft.com", "auth": "entra"}, SettingsError, "of a region",
+    ),
+    "a token in another header": (
+        {}, {"endpoint": AZ, "auth": "entra", "key_header": "api-key"}, UsageError, "can only go into authorization",
+    ),
+    "a header of a name that is none": (
+        {"BATCHSCORE_API_KEY": "SECRET"}, {"endpoint": AZ, "key_header": "x"}, UsageError, "key_header is 'x'",
+    ),
+    "a parameter in the query": ({}, {"endpoint": "https://h.com/v1?code=SECRET"}, SettingsError, "query NAME=VALUE"),
     "plain http to Azure": (
         {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": "http://res.openai.azure.com"}, SettingsError, "https",
     ),
@@ -243,17 +354,17 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], st
         {"BATCHSCORE_API_KEY": "SECRET"}, {"endpoint": "http://h.com"}, SettingsError, "ALLOW_PLAIN_HTTP",
     ),
     "a token in the clear": ({}, {"endpoint": "http://h.com", "auth": "entra"}, SettingsError, "https"),
-    "no key for Azure": ({"OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ}, SettingsError, "belongs to another service"),
+    "no key for Azure": ({"OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ}, SettingsError, "OPENAI_API_KEY is set, but is not sent"),
     "no key for OpenAI": (
         {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": "https://api.openai.com/v1"}, SettingsError, "OPENAI_API_KEY",
     ),
     "an Azure key by type is not for OpenAI": (
         {"OPENAI_API_TYPE": "azure", "OPENAI_API_KEY": "SECRET", "OPENAI_BASE_URL": "https://api.openai.com/v1"},
-        {}, SettingsError, "another service",
+        {}, SettingsError, "is not sent to",
     ),
     "an OpenAI key by type is not for Azure": (
         {"OPENAI_API_TYPE": "open_ai", "OPENAI_API_KEY": "SECRET", "OPENAI_BASE_URL": AZ},
-        {}, SettingsError, "another service",
+        {}, SettingsError, "is not sent to",
     ),
     "no key for Azure ML": ({}, {"endpoint": "https://e.x.inference.ml.azure.com"}, SettingsError, "entra"),
     "the key by flag, none set": ({}, {"endpoint": "http://localhost:81", "auth": "key"}, SettingsError, "No key"),
@@ -305,6 +416,118 @@ def test_an_unusable_setting_is_reported_without_a_secret(case: str) -> None:
         target(environ, **settings)
     assert words in str(caught.value)
     assert "SEC" not in str(caught.value)
+
+
+GATEWAY = "https://gw.example.com"
+KEYS = {"BATCHSCORE_API_KEY": "k", "BATCHSCORE_APIM_KEY": "SECRET"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {"authorization": "Bearer k"}),
+        ({"key_header": "api-key"}, {"api-key": "k"}),
+        ({"key_header": "both"}, {"api-key": "k", "authorization": "Bearer k"}),
+        ({"api_version": DATED}, {"api-key": "k"}),
+        ({"api_version": DATED, "key_header": "authorization"}, {"authorization": "Bearer k"}),
+        (
+            {"header": {"X-Tenant": "${BATCHSCORE_APIM_KEY}a"}},
+            {"authorization": "Bearer k", "x-tenant": "SECRETa"},
+        ),
+        ({"header": {"authorization": "Basic $BATCHSCORE_APIM_KEY"}}, {"authorization": "Basic SECRET"}),
+        ({"header": {"Api-Key": "$BATCHSCORE_APIM_KEY"}}, {"authorization": "Bearer k", "api-key": "SECRET"}),
+        ({"header": {"user-agent": "a"}, "auth": "none"}, {"user-agent": "a"}),
+    ],
+)
+def test_the_key_and_other_headers_go_where_a_gateway_expects_them(
+    settings: dict[str, Any], expected: dict[str, str]
+) -> None:
+    found = target(KEYS, endpoint=GATEWAY, **settings)
+    signed = asyncio.run(credentials_for(found, {}).headers())
+    sent = {name.lower(): value for name, value in {**found.headers, **signed}.items()}
+    assert {name: sent[name] for name in expected} == expected
+    assert {"api-key", "authorization"} & sent.keys() == {"api-key", "authorization"} & expected.keys()
+    assert "SECRET" not in repr(found) + destination_text([Endpoint("n", found)], None)
+
+
+def test_a_user_and_password_are_sent_in_base64() -> None:
+    found = target({"BATCHSCORE_API_KEY": "Aladdin:open sesame"}, endpoint=GATEWAY, auth="basic")
+    signed = asyncio.run(credentials_for(found, {}).headers())
+    assert signed == {"Authorization": "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="}  # RFC 7617, 2
+
+
+def test_query_parameters_are_sent_and_never_shown() -> None:
+    query = {"subscription-key": "$BATCHSCORE_APIM_KEY", "tenant": "a b"}
+    found = target(KEYS, endpoint=GATEWAY, api_version=DATED, query=query)
+    assert found.url == f"{GATEWAY}/openai/deployments/ada/embeddings?api-version={DATED}"
+    assert found.request_url == found.url + "&subscription-key=SECRET&tenant=a+b"
+    assert "SECRET" not in repr(found)
+    text = destination_text([Endpoint("n", found)], None)
+    assert "with the key in BATCHSCORE_API_KEY and the query parameters subscription-key, tenant." in text
+    other = target(KEYS | {"BATCHSCORE_APIM_KEY": "OTHER"}, endpoint=GATEWAY, api_version=DATED, query=query)
+    assert Endpoint("n", found).quota_name != Endpoint("n", other).quota_name
+
+
+@pytest.mark.parametrize(
+    ("environ", "settings", "words"),
+    [
+        (
+            {},
+            {"header": {"x": "$BATCHSCORE_APIM_KEY"}},
+            "names the variable BATCHSCORE_APIM_KEY, which is not set",
+        ),
+        ({"BATCHSCORE_APIM_KEY": "'SECRET'"}, {"query": {"x": "$BATCHSCORE_APIM_KEY"}}, "has quotes around"),
+        (
+            {"BATCHSCORE_APIM_KEY": "SEC\nRET"},
+            {"query": {"x": "$BATCHSCORE_APIM_KEY"}},
+            "BATCHSCORE_APIM_KEY holds",
+        ),
+        (
+            KEYS,
+            {"header": {"Authorization": "SECRET"}, "auth": "key"},
+            "header and auth both set Authorization",
+        ),
+        (KEYS, {"header": {"x": "a"}, "endpoint": "http://h.com", "auth": "none"}, "ALLOW_PLAIN_HTTP"),
+        ({}, {"query": {"x": "a"}, "endpoint": "http://h.com"}, "ALLOW_PLAIN_HTTP"),
+        ({}, {"client_cert": "missing.pem"}, "missing.pem cannot be read: No such file"),
+        ({}, {"client_key_file": "key.pem"}, "client_key_file needs client_cert"),
+    ],
+)
+def test_a_credential_of_a_gateway_that_cannot_be_sent_is_reported_without_it(
+    environ: dict[str, str], settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises((SettingsError, UsageError)) as caught:
+        target(environ, **{"endpoint": GATEWAY, **settings})
+    assert words in str(caught.value)
+    assert "SEC" not in str(caught.value)
+
+
+def test_a_key_that_is_withheld_from_a_host_is_named_with_the_reason() -> None:
+    environ = {
+        "AZURE_OPENAI_API_KEY": "SECRET",
+        "AZURE_OPENAI_AD_TOKEN": "SECRET",
+        "OPENAI_API_KEY": "SECRET",
+        "OPENAI_CUSTOM_HEADERS": "api-key: SECRET",
+    }
+    found = target(environ, endpoint=GATEWAY)
+    assert found.unused_keys == (
+        "AZURE_OPENAI_API_KEY and AZURE_OPENAI_AD_TOKEN are set, but are not sent to gw.example.com: only to "
+        "Azure's hosts and the host in AZURE_OPENAI_ENDPOINT. OPENAI_API_KEY is set, but is not sent to "
+        "gw.example.com: only to api.openai.com and the hosts in OPENAI_BASE_URL and OPENAI_API_BASE. "
+        "api-key in OPENAI_CUSTOM_HEADERS is not sent: a key goes into "
+        "BATCHSCORE_API_KEY (see \x02key_header\x03), other credentials into \x02header\x03."
+    )
+    names = "AZURE_OPENAI_API_KEY and AZURE_OPENAI_AD_TOKEN and OPENAI_API_KEY"
+    assert f"with no key ({names} not sent to this host). " in destination_text([Endpoint("n", found)], None)
+    chosen = target(environ, endpoint=GATEWAY, auth="none")
+    assert "with no key. " in destination_text([Endpoint("n", chosen)], None)
+
+
+def test_a_projects_token_is_for_its_own_scope() -> None:
+    project = "https://r.services.ai.azure.com/api/projects/p/openai/v1/chat/completions"
+    assert scope_of(project, {}) == "https://ai.azure.com/.default"
+    assert scope_of(project.replace("azure", "azure.example"), {}) == DEFAULT_SCOPE
+    assert scope_of("https://r.services.ai.azure.com/openai/v1", {}) == DEFAULT_SCOPE
 
 
 def test_the_sources_that_won_are_named() -> None:
@@ -467,11 +690,12 @@ def test_a_target_is_what_the_official_sdk_sends(
     environ |= {"BATCHSCORE_API_KEY": "k"} if way_in == "key" else {}
     found = target(environ, task=task, model=name, auth=way_in, **settings)
     ours = {key.lower(): value for key, value in found.headers.items()}
-    prefix = "" if found.key_header == "api-key" else "Bearer "
+    (header,) = found.key_headers
+    prefix = "" if header == "api-key" else "Bearer "
     assert found.surface == surface
     assert found.url == root + path
     assert found.body_model == body["model"]
-    assert headers[found.key_header.lower()] == prefix + "k"
+    assert headers[header.lower()] == prefix + "k"
     theirs = ("accept", "content-type", "openai-organization")
     assert {key: ours[key] for key in theirs} == {key: headers[key] for key in theirs}
 

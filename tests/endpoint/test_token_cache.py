@@ -175,3 +175,18 @@ def test_a_clock_that_is_wrong_does_not_make_every_request_fetch() -> None:
 
 def test_the_repr_of_a_token_hides_it() -> None:
     assert "SECRET" not in repr(Token("SECRET", 1.0))
+
+
+def test_a_key_may_be_in_two_headers_and_is_renewed_in_both() -> None:
+    clock = Clock()
+    credentials = TokenCredentials(
+        TokenCache(Fetch(clock), clock), {"api-key": "", "Authorization": "Bearer "}
+    )
+
+    async def scene() -> None:
+        old = await credentials.headers()
+        assert old == {"api-key": "t1", "Authorization": "Bearer t1"}
+        assert await credentials.refresh(old)
+        assert await credentials.headers() == {"api-key": "t2", "Authorization": "Bearer t2"}
+
+    run(scene)

@@ -18,6 +18,7 @@ from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.config_file import config_file
 from batchscore.settings.slices import EndpointSettings, cut
 from batchscore.settings.trust import remember, trust_file
+from certificates import write_certificate
 from credential_table import CREDENTIALS, ENDPOINTS, FILES, HOSTS, SENT_WITH
 
 #: Half of the hosts are left to the slow tests.
@@ -37,6 +38,7 @@ MARK = "MARK"
 @pytest.fixture(autouse=True)
 def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    Path("client.pem").write_bytes(b"".join(path.read_bytes() for path in write_certificate(tmp_path)))
 
 
 @dataclass
@@ -45,12 +47,18 @@ class Given:
 
     flags: dict[str, Any] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, str] = field(default_factory=dict)
-    table: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    table: dict[str, Any] = field(default_factory=dict)
 
     def add_credential(self, credential: str) -> None:
         name = credential.split("`")[1]
-        if credential.endswith("by `key_variable`"):
+        by = credential.rpartition("by `")[2].partition("`")[0].lstrip("-").replace("-", "_")
+        if by in {"header", "query", "key_header", "client_cert"}:
+            self.variables[name] = MARK + name
+            values = {"key_header": "api-key", "client_cert": "client.pem"}
+            value = values.get(by, {"x-own": f"${name}"})
+            (self.settings if "in the file" in credential else self.flags)[by] = value
+        elif credential.endswith("by `key_variable`"):
             self.variables[name] = MARK + name
             self.table["key_variable"] = name
         elif "OPENAI_API_TYPE" in credential:
@@ -80,9 +88,9 @@ class Given:
     def write_file(self, file: str) -> None:
         if not file:
             return
-        lines = [f'{key} = "{value}"' for key, value in self.settings.items()]
+        lines = [toml_line(key, value) for key, value in self.settings.items()]
         if self.table:
-            lines += ["[[deployments]]", *(f'{key} = "{value}"' for key, value in self.table.items())]
+            lines += ["[[deployments]]", *(toml_line(key, value) for key, value in self.table.items())]
         Path("batchscore.toml").write_text("\n".join(lines), "utf-8")
         trust_file(os.environ).unlink(missing_ok=True)
         if file in {"./batchscore.toml, trusted", "./batchscore.toml, changed since it was trusted"}:
@@ -115,6 +123,12 @@ class Given:
         return None
 
 
+def toml_line(key: str, value: str | dict[str, str]) -> str:
+    """Return a line of the file; values are texts or tables of texts."""
+    inner = [toml_line(*pair) for pair in value.items()] if isinstance(value, dict) else []
+    return f"{key} = {{ {', '.join(inner)} }}" if inner else f'{key} = "{value}"'
+
+
 def carries(target: Target | None, credential: str) -> bool:
     """Return whether requests would carry the credential."""
     if target is None:
@@ -123,7 +137,12 @@ def carries(target: Target | None, credential: str) -> bool:
         return target.auth == "entra" and target.key is None
     if "Vault" in credential:
         return target.key_from is not None and target.key_from.url == VAULT
-    return MARK + credential.split("`")[1] in (target.key, *target.headers.values())
+    if "certificate" in credential:
+        return target.certificate is not None
+    mark = MARK + credential.split("`")[1]
+    if "key_header" in credential:
+        return target.key == mark and target.key_headers == ("api-key",)
+    return mark in (target.key, *target.headers.values(), *target.query.values())
 
 
 def is_sent(credential: str, endpoint: str, host: str, file: str) -> bool:
@@ -150,8 +169,8 @@ def test_a_credential_is_sent_where_the_table_says(
         given = Given()
         given.add_credential(credential)
         given.add_endpoint(endpoint, HOSTS[host])
-        if "HEADERS" in credential:
-            given.flags["auth"] = "none"
+        if any(word in credential for word in ("HEADERS", "header", "query", "certificate")):
+            given.flags["auth"] = "key" if "key_header" in credential else "none"
         target = given.target(monkeypatch, file, python="Python" in endpoint)
         assert target is None or target.url.startswith(HOSTS[host] + "/")
         got[host, file] = carries(target, credential)

@@ -114,6 +114,7 @@ def test_a_refused_request_is_halved_down_to_exactly_the_bad_rows(
 @example(seed=654, size=1, concurrency=1)
 def test_every_row_is_settled_once_under_random_failures(seed: int, size: int, concurrency: int) -> None:
     chance = random.Random(seed)
+    were_short: list[list[str]] = []
 
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(chance.random() * 3)
@@ -128,7 +129,11 @@ def test_every_row_is_settled_once_under_random_failures(seed: int, size: int, c
         if kind == "late":
             await asyncio.sleep(30)
             raise NoReply(ErrorCode.TIMEOUT, "no answer")
-        return vectors(texts[:-1] if kind == "short" else texts)
+        # A reply that is too short again would be so for ever.
+        if kind == "short" and texts not in were_short:
+            were_short.append(texts)
+            return vectors(texts[:-1])
+        return vectors(texts)
 
     def engine() -> Engine:
         return engine_over(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import orjson
 import pytest
 
 from batchscore.engine.engine import Engine
@@ -142,17 +144,131 @@ def test_a_refused_row_costs_only_itself(status: int) -> None:
 # --- rubbish
 
 
-def test_invalid_replies_to_all_requests_stop_the_run_since_waiting_does_not_help() -> None:
-    timed = Timed(lambda *_: Reply(200, {}, b"<html>please sign in</html>", 0.1))
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"<html>please sign in</html>", "an HTML page, not JSON"),
+        (b"data: [DONE]", "an event stream"),
+        (b'{"error":{"type":"model_not_found"}}', "an error with status 200 (model_not_found)"),
+        (b'{"data":[]}', "the reply has no data"),
+        (b'{"data":[{"index":1,"embedding":[1]}]}', "vectors for|index numbers"),
+    ],
+)
+@pytest.mark.parametrize("second", [0.0, 5.0])
+def test_replies_that_were_never_usable_are_for_a_person(body: bytes, says: str, second: float) -> None:
+    """Waiting cannot help; once there were answers, it can."""
+    timed = from_second(second, Reply(200, {}, body, 0.1))
 
     async def run() -> tuple[list[Settled], BatchscoreError | None]:
-        return await settled_before_failure(engine_over(timed.service, prompts(300), max_outage=120.0))
+        return await settled_before_failure(engine_over(timed.service, prompts(2000), max_outage=120.0))
 
     (settled, error), seconds = run_virtual(run())
-    assert settled == []
-    assert isinstance(error, ServiceRefused)
-    assert "not JSON" in str(error)
-    assert seconds < 60
+    assert bool(settled) == bool(second)
+    assert isinstance(error, Outage if second else ServiceRefused)
+    assert any(word in str(error) for word in says.split("|"))
+    assert seconds < (300 if second else 30)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(402, ServiceRefused), (429, Outage), (503, Outage)])
+def test_an_error_with_a_good_status_counts_as_its_own(status: int, kind: type[Exception]) -> None:
+    timed = from_second(2.0, reply(200, {"error": {"code": status, "message": "no"}}))
+
+    async def run() -> tuple[list[Settled], BatchscoreError | None]:
+        return await settled_before_failure(engine_over(timed.service, prompts(2000), max_outage=120.0))
+
+    (settled, error), _ = run_virtual(run())
+    assert isinstance(error, kind)
+    assert not errors_of(settled)
+
+
+def rows_answered_wrongly(form: Callable[[dict[str, Any]], Any], bad: str) -> Callable[..., Any]:
+    """A service that spoils the vector of one row."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(0.1)
+        body = orjson.loads(vectors(texts).body)
+        for item, text in zip(body["data"], texts, strict=True):
+            if text == bad:
+                form(item)
+        return reply(200, body)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda item: item.update(embedding=None),
+        lambda item: item.update(embedding=[1e300, 0, 0]),
+        lambda item: item.update(embedding=[1.0]),
+        lambda item: item.pop("embedding"),
+    ],
+)
+def test_one_row_whose_vector_is_never_usable_costs_three_requests(form: Any) -> None:
+    service = Service(rows_answered_wrongly(form, "text:177"))
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(service, prompts(300), rows_a_request=100, concurrency=1))
+
+    settled, _ = run_virtual(run())
+    assert sorted(row.row for row in settled) == list(range(300))
+    (failed,) = [row for row in settled if not has_its_own_vector(row)]
+    assert failed.row == 177
+    assert isinstance(failed.result, RowError)
+    assert (failed.result.code, failed.result.attempts) == (ErrorCode.INVALID_RESPONSE, 3)
+    assert len(service.asked) <= 6
+    assert sum(map(len, service.asked)) <= 303
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda data: data[0].pop("index"),
+        lambda data: [item.pop("index") for item in data],
+        lambda data: [item.update(index=0) for item in data],
+        lambda data: data[len(data) // 2].pop("index"),
+    ],
+    ids=["first left out", "all left out", "all zero", "one in the middle left out"],
+)
+def test_a_service_that_leaves_out_index_costs_no_further_request(form: Any) -> None:
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(0.1)
+        body = orjson.loads(vectors(texts).body)
+        form(body["data"])
+        return reply(200, body)
+
+    service = Service(answer)
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(service, prompts(1000), rows_a_request=100, concurrency=1))
+
+    settled, _ = run_virtual(run())
+    assert all(has_its_own_vector(row) for row in settled)
+    assert len(settled) == 1000
+    assert len(service.asked) <= 11
+
+
+def test_a_reply_that_is_refused_twice_for_its_form_is_not_bought_again() -> None:
+    """Every batch is answered in another form, but rows alone are not."""
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        del number
+        await asyncio.sleep(0.1)
+        body = orjson.loads(vectors(texts).body)
+        for item in body["data"]:
+            item["index"] += len(texts) > 1
+        return reply(200, body)
+
+    service = Service(answer)
+
+    async def run() -> list[Settled]:
+        return await collected(engine_over(service, prompts(64), rows_a_request=8, concurrency=1))
+
+    settled, _ = run_virtual(run())
+    assert all(has_its_own_vector(row) for row in settled)
+    assert len(service.asked) <= 8 * (2 + 2 + 4 + 8) + 2  # and a probe or two
 
 
 def test_a_malformed_first_reply_does_not_fix_the_dimensions() -> None:

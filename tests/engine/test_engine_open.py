@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from batchscore.engine.open import hint_of_key, secret_texts
-
-
-@pytest.mark.parametrize(
-    ("key", "hinted"),
-    [('"secret"', True), ("'secret", True), ("Bearer “secret”", True), ("secret", False), (None, False)],
-)
-def test_a_refused_key_in_quotation_marks_gets_a_hint(key: str | None, hinted: bool) -> None:  # noqa: FBT001
-    hint = hint_of_key(key)
-    assert bool(hint) is hinted
-    assert "secret" not in hint
+from batchscore.endpoint.target import Target
+from batchscore.engine.open import secret_texts
 
 
-def test_secrets_in_parameters_are_known_so_that_no_message_shows_them() -> None:
+def target(**fields: Any) -> Target:
+    plain = {"headers": {"Accept": "application/json"}, "auth": "key", "key_headers": ()}
+    return Target("https://host/v1", body_model="m", surface="openai", **{**plain, **fields})
+
+
+def test_the_secrets_of_a_run_are_known_so_that_no_message_shows_them() -> None:
     search = [{"parameters": {"authentication": {"key": "s3cret"}, "index_name": "docs"}}]
     params = {"seed": 7, "user": "me", "api_key": "k3y", "data_sources": search}
-    assert set(secret_texts(params, "Bearer t0ken")) == {"s3cret", "k3y", "t0ken"}
-    assert set(secret_texts({"seed": 7}, None)) == set()
+    headers = {"User-Agent": "batchscore", "X-Gateway": "g4te"}
+    found = secret_texts(params, target(key="Bearer t0ken", headers=headers, query={"code": "c0de"}))
+    assert set(found) == {"s3cret", "k3y", "t0ken", "g4te", "c0de"}
+    assert set(secret_texts({}, target(key="me:passw0rd", auth="basic"))) == {"me", "passw0rd"}
+    assert set(secret_texts({"seed": 7}, target())) == set()

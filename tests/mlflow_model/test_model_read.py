@@ -130,15 +130,28 @@ def test_a_value_is_a_name_unless_a_model_is_there() -> None:
     Path("gpt-4o").mkdir()
     for name in ("gpt-4o", "BAAI/bge-small", "a" * 5000, "m:x"):
         assert chosen(name, task="chat").settings.model == name
-    with pytest.raises(SettingsError, match=r"\./gpt-4o is not an MLflow model"):
-        chosen("./gpt-4o", task="chat")
-    with pytest.raises(SettingsError, match="gpt-4o/ is not an MLflow model"):
-        chosen("gpt-4o/", task="chat")
-    for path in ("./" + "a" * 5000, "~nobody-of-this-name/"):
-        with pytest.raises(SettingsError, match="is not an MLflow model"):
-            chosen(path, task="chat")
-    with pytest.raises(SettingsError, match="/nowhere/at-all is not an MLflow model"):
-        chosen("/nowhere/at-all", task="chat")
+    assert chosen("gpt-4o", task="chat").warnings == ()
+
+
+def test_a_path_without_a_model_is_a_name_only_beside_a_task() -> None:
+    """Servers name models by paths, on their own machine or on this one; a saved model has a task."""
+    Path("gpt-4o").mkdir()
+    written("m", {"model": "e", "task": "embeddings"})
+    for path in (
+        "./gpt-4o",
+        "gpt-4o/",
+        "./" + "a" * 5000,
+        "~nobody-of-this-name/",
+        "/models/llama",
+        "../x.gguf",
+    ):
+        found = chosen(path, task="chat")
+        assert found.settings.model == path
+        assert found.warnings == (f"{path} holds no MLflow model, so it is sent as the model's name.",)
+        with pytest.raises(SettingsError, match=r"is not an MLflow model .* set task, too"):
+            chosen(path)
+    found = chosen("./m", task="embeddings", column="text")
+    assert (found.settings.model, found.warnings) == ("e", ())
 
 
 def test_given_settings_beat_the_model() -> None:

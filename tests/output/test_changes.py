@@ -28,6 +28,9 @@ def test_an_id_that_moved_to_another_file_has_one_line(tmp_path: Path) -> None:
         change_line("deleted", "old.csv", 9, "other settings"),
         change_line("deleted", "old.csv", 10, "twice", version="v"),
         change_line("deleted", "old.csv", 11, "gone", version="v"),
+        change_line("new", "new.csv", 5, "had twice", version="v"),
+        change_line("deleted", "old.csv", 12, "had twice", version="v"),
+        change_line("deleted", "other.csv", 0, "had twice", version="v"),
     )
     moved = {"file": "new.csv", "old_file": "old.csv"}
     assert found == [
@@ -37,6 +40,7 @@ def test_an_id_that_moved_to_another_file_has_one_line(tmp_path: Path) -> None:
         {"change": "moved", "id": "twice", "row": 3, "old_row": 10, **moved},
         {"change": "new", "id": "twice", "file": "new.csv", "row": 4},
         {"change": "deleted", "id": "gone", "file": "old.csv", "row": 11},
+        {"change": "changed", "id": "had twice", "row": 5, "old_row": 12, **moved},
     ]
 
 

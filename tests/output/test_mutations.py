@@ -311,7 +311,7 @@ def test_a_damaged_lock(output: Damaged, count: int) -> None:
     folder = output.root / "locks"
     with hold_lock(folder, TASK, what="out", command="batchscore score", notice=str):
         record = (folder / f"{TASK}.lock").read_bytes()
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     path = folder / f"{TASK}.lock"
 
     def look(_: Damaged) -> None:

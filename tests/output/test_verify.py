@@ -22,6 +22,7 @@ from batchscore.errors import (
     ExitCode,
     InputError,
     OutputError,
+    OutputIncomplete,
     OutputLocked,
     setting_name,
 )
@@ -475,6 +476,122 @@ def test_damaged_run_records_are_named_and_removed_only_if_nothing_is_lost(
     result = verify_output(tmp_path / "out", repair=True)
     assert result.removed == [str(record)]
     assert verify_output(tmp_path / "out").exit_code == ExitCode.DONE
+
+
+def change_record(file: dict[str, Any] | None = None, **fields: Any) -> Callable[[dict[str, Any]], object]:
+    """Set fields of a run's record, and of its first `file`, or remove those that are ...."""
+
+    def change(record: dict[str, Any]) -> None:
+        for target, new in ((record["files"][0], file or {}), (record, fields)):
+            target.update({name: value for name, value in new.items() if value is not ...})
+            for name in [name for name, value in new.items() if value is ...]:
+                del target[name]
+
+    return change
+
+
+#: Values that no run writes.
+ODD_RECORDS = [
+    *(change_record(file={"state": value}) for value in (7, None, "done", ["complete"])),
+    *(change_record(file={"rows": value}) for value in (..., None, "7", -1, 1e30, True)),
+    change_record(file={"ok": ...}),
+    *(change_record(file={name: 7}) for name in ("file", "problem", "input", "inputs")),
+    change_record(file={"rows": 1}),
+    change_record(file={"file": ""}),
+    *(change_record(files=value) for value in (..., None, {}, [1])),
+    change_record(earlier=[{"file": "x.csv"}]),
+    *(change_record(settings=value) for value in (None, [], {}, {"task": ["chat"]})),
+    *(change_record(**{name: 7}) for name in ("fingerprint", "inputs", "file_written")),
+    *(change_record(exit_code=value) for value in ("0", 1e30, float("nan"))),
+]  # fmt: skip
+
+
+def test_a_run_record_with_values_that_no_run_writes_is_damaged(out: Path) -> None:
+    """Each reader says so, and none fails."""
+    (path,) = (out / "runs").iterdir()
+    text = path.read_text()
+    for change in ODD_RECORDS:
+        record = json.loads(text)
+        change(record)
+        path.write_text(json.dumps(record))
+        (problem,) = verdict_of(out).problems
+        assert problem.place == str(path)
+        assert "is damaged, so the files that its run was to read are not known" in problem.what
+    with pytest.raises(OutputIncomplete, match="is damaged"):
+        read_scores(out, strict=True)
+    assert len(read_scores(out)) == 6 * len(FILES)
+
+
+def test_what_is_no_file_in_place_of_a_run_record_is_damage(out: Path) -> None:
+    (path,) = (out / "runs").iterdir()
+    record = path.read_bytes()
+    for put in (Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        path.unlink()
+        put(path)
+        (problem,) = verdict_of(out).problems
+        assert problem.place == str(path)
+        # A later record says all.
+        later = path.with_name(f"9{path.name}")
+        later.write_bytes(record)
+        (problem,) = verdict_of(out).problems
+        assert problem.place == str(path)
+        repaired = verdict_of(out, repair=True)
+        if path.is_dir():
+            assert (repaired.exit_code, repaired.removed) == (ExitCode.ACTION_NEEDED, [])
+            assert problem.what == "is a folder; move it to another folder"
+            path.rmdir()
+        else:
+            assert repaired.removed == [str(path)]
+        assert verdict_of(out).exit_code == ExitCode.DONE
+        later.rename(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("--incremental",)])
+def test_the_same_command_scores_the_rows_that_a_complete_manifest_has_lost(
+    scored: Path, out: Path, tmp_path: Path, command_line: Cli, more: tuple[str, ...]
+) -> None:
+    """Only the record of the last run tells, and the new run's record takes its place."""
+    shutil.copytree(scored / "in", tmp_path / "in")
+    command = [*COMMAND, "--format", scored.name.rstrip("0123456789"), *more]
+    if more:
+        assert command_line(*command, cwd=tmp_path).exit_code == 0
+    drop_last(Output(out, "f03.csv"))
+    run = command_line(*command, cwd=tmp_path)
+    assert run.exit_code == 0, run.stderr
+    last = max((out / "runs").iterdir())
+    assert json.loads(last.read_bytes())["this_run"]["ok"] == 1
+    assert verdict_of(out).exit_code == ExitCode.DONE
+    assert len(read_scores(out, strict=True)) == 6 * len(FILES)
+
+
+def test_a_run_that_was_killed_before_its_first_manifest_is_incomplete(out: Path) -> None:
+    """It has made the folders of its parts already."""
+    (path,) = (out / "runs").iterdir()
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"exit_code": None}))
+    for folder in ("manifest", "embeddings", "errors/embeddings"):
+        shutil.rmtree(out / folder)
+    (out / "embeddings").mkdir()
+    assert verdict_of(out).exit_code == ExitCode.CONTINUE_LATER
+    with pytest.raises(OutputIncomplete):
+        merge_output(out, out.parent / "m.jsonl")
+
+
+@pytest.mark.parametrize("named", ["all.jsonl", "all.jsonl.batchscore"])
+def test_an_output_of_one_file_without_a_record_is_refused(tmp_path: Path, named: str) -> None:
+    (tmp_path / "all.jsonl.batchscore" / ".batchscore").mkdir(parents=True)
+    with pytest.raises(InputError, match="is not an output of batchscore"):
+        verify_output(tmp_path / named)
+
+
+def test_a_killed_run_that_was_to_remove_the_scores_of_a_file_is_incomplete(out: Path) -> None:
+    (path,) = (out / "runs").iterdir()
+    record = json.loads(path.read_bytes())
+    settings = record["settings"] | {"incremental": True, "prune": True}
+    files = [each for each in record["files"] if each["file"] != "f03.csv"]
+    for exit_code, missing in ((None, ["f03.csv: its scores were to be removed"]), (0, [])):
+        path.write_text(json.dumps(record | {"settings": settings, "files": files, "exit_code": exit_code}))
+        assert verdict_of(out).missing == missing
 
 
 @pytest.mark.slow

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from batchscore.azureml import driver as azureml
 from batchscore.errors import ErrorCode
 from batchscore.report.tally import Tally
+from batchscore.report.tracking.child import is_local
 from batchscore.report.tracking.client import TrackingTarget, find_target
 from batchscore.report.tracking.figures import (
     counts_by_code,
@@ -34,7 +37,7 @@ from batchscore.settings.fields import Settings
 from batchscore.simulator import Running
 from conftest import KEY
 from simulated import Deployment
-from tracking_server import TrackingServer, tracking_server
+from tracking_server import QUIET, TrackingServer, tracking_server
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -316,3 +319,55 @@ def test_the_driver_logs_the_figures_of_all_its_calls_to_the_job(
     assert sum(run.metrics["rows_ok_added"]) == 21
     assert run.status == "RUNNING"
     assert run.params["task"] == "embeddings"
+
+
+@pytest.mark.parametrize(
+    ("uri", "local"),
+    [
+        ("/a/b", True),
+        ("./mlruns", True),
+        ("file:///a", True),
+        ("file://localhost/a", True),
+        ("C:\\runs", True),
+        ("file://host.example/a", False),
+        ("http://host.example/a", False),
+        ("mlflow-artifacts:/a", False),
+        ("s3://bucket/a", False),
+        ("sftp://host.example/a", False),
+    ],
+)
+def test_which_addresses_of_files_are_on_this_machine(uri: str, local: bool) -> None:  # noqa: FBT001
+    assert is_local(uri) == local
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [False, True])
+def test_files_go_to_another_host_only_if_the_store_is_named(
+    named: bool,  # noqa: FBT001
+    server: TrackingServer,
+    command_line: Cli,
+) -> None:
+    """A store in the working folder may be from somebody else."""
+    uri = "sqlite:///mlflow.db"
+    # The server knows no files, but it counts what asks for them.
+    make = f"mlflow.MlflowClient({uri!r}).create_experiment('theirs', {f'{server.uri}/artifacts'!r})"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", f"import mlflow; {make}"], check=True)
+    environ = {**QUIET, "MLFLOW_EXPERIMENT_NAME": "theirs", "MLFLOW_TRACKING_URI": uri if named else None}
+    done = command_line(*SCORE, "--track", env=environ)
+    assert done.exit_code == 0, done
+    assert ("names another host for files, so they are not sent" in done.stderr) == (not named)
+    assert (server.asked > 0) == named
+    with closing(sqlite3.connect("mlflow.db")) as store:
+        found = store.execute("SELECT value FROM latest_metrics WHERE key = 'rows_ok'").fetchall()
+    assert found == [(20.0,)]
+
+
+@pytest.mark.slow
+def test_without_a_database_library_the_reason_is_said() -> None:
+    code = (
+        "import sys; sys.modules['sqlalchemy'] = None; "
+        "from batchscore.report.tracking.child import MlflowRun; run = MlflowRun(sys.stdout); "
+        "run.add({'start': {'uri': 'sqlite:///a.db', 'run_id': None, 'name': 'n'}}); run.log()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "a database store needs all of MLflow (pip install mlflow)" in done.stdout

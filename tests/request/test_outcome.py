@@ -16,6 +16,7 @@ from batchscore.errors import ErrorCode
 from batchscore.request.outcome import Action, Outcome, classify, failure_outcome
 from batchscore.request.rate_headers import wait_seconds
 from batchscore.rows import Reply
+from batchscore.simulator.too_long import WORDINGS, too_long
 
 RETRY, SPLIT, STOP = Action.RETRY, Action.SPLIT, Action.STOP
 INVALID, FILTER, LONG = ErrorCode.INVALID_REQUEST, ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG
@@ -275,13 +276,6 @@ def test_headers_say_what_a_gateways_status_means(
     assert (outcome.action, outcome.code) == (action, code)
 
 
-def test_a_redirect_names_its_target_without_secrets() -> None:
-    place = "https://user:pass@login.example.com/a?token=secret#x"
-    assert (
-        "It names https://login.example.com/a." in classify(Reply(302, {"location": place}, b"", 0.0)).reason
-    )
-
-
 def test_the_part_that_fits_a_rate_limit_is_known() -> None:
     outcome = judged(429, error("rate_limit_exceeded", "Limit 100, Requested 400."))
     assert outcome.fitting == 0.25
@@ -415,3 +409,77 @@ def test_of_two_quotas_the_one_that_is_used_up_counts() -> None:
 def test_whatever_the_headers_the_wait_is_positive_and_finite_or_unknown(headers: dict[str, str]) -> None:
     found = wait_seconds(headers, limited=True, now=NOW.timestamp())
     assert found is None or (found > 0 and math.isfinite(found))
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("https://gw.example:8443/v1/a text of a row?key=s3cret", "(301, to https://gw.example:8443)"),
+        ("https://gw.example", "(301, to https://gw.example)"),
+        ("/v1/embeddings/", "(301, on the same host)"),
+        ("https://user:s3cret@gw.example/", "(301)"),
+        ("", "(301)"),
+    ],
+)
+def test_a_redirect_says_to_which_host(location: str, words: str) -> None:
+    outcome = classify(Reply(301, {"location": location} if location else {}, b"", 0.0))
+    assert f"redirects requests {words}. Check its address" in outcome.reason
+
+
+# --- too long, in the words of each service
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+@pytest.mark.parametrize(("limit", "tokens"), [(512, 534), (8192, 20_000), (1_048_576, 1_200_293)])
+def test_an_input_that_is_too_long_is_known_in_the_words_of_each_service(
+    wording: str, limit: int, tokens: int
+) -> None:
+    outcome = judged(*too_long(wording, limit=limit, tokens=tokens, place=57))
+    assert (outcome.action, outcome.code) == (SPLIT, LONG)
+    assert outcome.fitting is None or outcome.fitting == pytest.approx(limit / tokens, rel=0.05)
+    assert (outcome.fitting is None) == (
+        wording in {"openai", "litellm", "ollama", "ollama_native", "dashscope", "voyage"}
+    )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens is too large: 100000. This model supports at most 16384 completion tokens, whereas you provided 100000.",
+        "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than the `context_window` for this model",
+        "Bad request: rpc error: code = InvalidArgument desc = max_tokens (10000) cannot exceed 8192. Please reduce the length of max output tokens generated.",
+        "'max_tokens' or 'max_completion_tokens' is too large: 9000. This model's maximum context length is 8192 tokens and your request has 30 input tokens (9000 > 8192 - 30).",
+        "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 9000, please reduce your message size.",
+        "Invalid 'input': array too long. Expected an array with maximum length 2048, but got an array with length 3000 instead.",
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        "Token quota is exceeded. Try again in 10 seconds.",
+        "batch size is invalid, it should not be larger than 10.: input.contents",
+        "Invalid value for 'dimensions' = 5000. Must be between 1 and 3072.",
+        QUOTE,
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 500])
+def test_a_refusal_of_something_else_is_not_too_long(status: int, message: str) -> None:
+    assert judged(status, error(None, message)).code is not LONG
+
+
+@pytest.mark.parametrize(
+    ("message", "fitting"),
+    [
+        (
+            "too many tokens: size limit exceeded by 11326 tokens. The limit for this model is 128000 tokens.",
+            128_000 / 139_326,
+        ),
+        (
+            "maximum context length is 512 tokens. However, your prompt contains at least 513 input tokens.",
+            None,
+        ),
+        ("Input id 57 has 9000 tokens, exceeding max 8,192 tokens.", 8192 / 9000),
+        ("The model gpt-4-32k's context length is 100 tokens, 3 messages have 50, 60 and 400 tokens", None),
+        ("exceeds the context length of 99999999999999999999999999 tokens", None),
+    ],
+)
+def test_the_part_that_fits_is_read_only_where_it_is_sure(message: str, fitting: float | None) -> None:
+    outcome = judged(400, error(None, message))
+    assert outcome.code is LONG
+    assert outcome.fitting == (None if fitting is None else pytest.approx(fitting))

@@ -38,20 +38,18 @@ CASES = {
     "a 403 of API Management for days": JUDGING
     + "test_a_quota_of_api_management_that_takes_days_is_an_outage",
     "base64 is refused": JUDGING + "test_vectors_as_numbers_are_asked_for_if_base64_is_refused",
-    "no usable reply was ever seen": MISHAPS
-    + "test_invalid_replies_to_all_requests_stop_the_run_since_waiting_does_not_help",
+    "no usable reply was ever seen": MISHAPS + "test_replies_that_were_never_usable_are_for_a_person",
     "another protocol, or a client certificate": JUDGING
     + "test_what_a_service_wants_of_a_person_is_no_outage",
     "a 500 that holds a code of content; a 413 that is a rate limit; codes of quotas": OUTCOME
     + "test_status_and_code_decide",
-    "a redirect": OUTCOME + "test_a_redirect_names_its_target_without_secrets",
-    "the address is shown without secrets": "request/test_service_words.py::"
-    "test_an_address_is_shown_without_what_may_be_secret",
+    "a redirect": OUTCOME + "test_a_redirect_says_to_which_host",
     "a row that is never answered": JUDGING + "test_a_row_that_is_never_answered_is_given_up_in_minutes",
     "a limit in headers that is smaller than what is answered": JUDGING
     + "test_a_row_that_was_answered_proves_that_rows_of_its_size_fit_a_small_limit_in_headers",
     "a body without an end": "request/test_wire.py::test_a_body_without_an_end_is_given_up",
-    "a quoted key": "engine/test_engine_open.py::test_a_refused_key_in_quotation_marks_gets_a_hint",
+    "a reply to a probe is shown and not kept": "cli/test_cli_quota.py::"
+    "test_what_the_service_says_to_our_own_word_is_shown_and_not_kept",
     "a 429 without a wait is not the service's wish": JUDGING
     + "test_a_wait_without_a_time_is_not_called_the_services_wish",
 }

@@ -1,4 +1,4 @@
-"""Which words of a service and of an address are shown."""
+"""Which words of a service are shown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from batchscore.request.service_words import MOST_CHARACTERS, probe_words, shown_address
+from batchscore.request.service_words import MOST_CHARACTERS, probe_words
 
 
 @pytest.mark.parametrize(
@@ -53,18 +53,3 @@ def test_secrets_of_the_run_are_not_shown() -> None:
 
 def test_long_words_are_cut() -> None:
     assert len(probe_words(orjson.dumps({"error": "x " * 1000}))) <= MOST_CHARACTERS
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("https://host/openai/v1/chat?api-version=1&subscription-key=secret", "https://host/openai/v1/chat"),
-        ("https://user:secret@host:8443/v1#x", "https://host:8443/v1"),
-        ("http://[::1]:80/v1", "http://[::1]:80/v1"),
-        ("/login?next=secret", "/login"),
-        ("http://[broken", ""),
-        ("", ""),
-    ],
-)
-def test_an_address_is_shown_without_what_may_be_secret(url: str, shown: str) -> None:
-    assert shown_address(url) == shown

@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from batchscore.endpoint.gateway import ClientCertificate
 from batchscore.errors import SettingsError
 from batchscore.request.reply_body import ReplyMemory
-from batchscore.request.wire import NoReply, open_wire
+from batchscore.request.wire import Identify, NoReply, open_wire
 from batchscore.rows import Reply
+from certificates import write_certificate
 
 
 @pytest.fixture(autouse=True)
 def no_authority_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-
-
-def write_certificate(folder: Path, days: int = 1) -> tuple[Path, Path]:
-    """Write a certificate of 127.0.0.1 that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a company's proxy")])
-    now = datetime.now(timezone.utc)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=2))
-        .not_valid_after(now + timedelta(days=days))
-        .add_extension(address, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "ca.pem", folder / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,8 +41,16 @@ async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.close()
 
 
-async def post_over_tls(certificate: Path, key: Path, *, host: str = "127.0.0.1", tls: bool = True) -> Reply:
-    """Post to a server with that certificate, or to one without TLS."""
+async def post_over_tls(
+    certificate: Path,
+    key: Path,
+    *,
+    host: str = "127.0.0.1",
+    tls: bool = True,
+    port: int = 0,
+    identify: Identify | None = None,
+) -> Reply:
+    """Post to a server with that certificate, or to one without TLS; `port` is that of a running one."""
 
     async def unsigned() -> Mapping[str, str]:
         return {}
@@ -81,9 +59,9 @@ async def post_over_tls(certificate: Path, key: Path, *, host: str = "127.0.0.1"
     context.load_cert_chain(certificate, key)
     behave, offered = (answer, context) if tls else (refuse, None)
     server = await asyncio.start_server(behave, "127.0.0.1", 0, ssl=offered)
-    port = server.sockets[0].getsockname()[1]
+    port = port or server.sockets[0].getsockname()[1]
     try:
-        async with open_wire(f"https://{host}:{port}/v1", {}, unsigned, ReplyMemory()) as send:
+        async with open_wire(f"https://{host}:{port}/v1", {}, unsigned, ReplyMemory(), identify) as send:
             return await send(b"{}", 1000)
     finally:
         server.close()
@@ -141,3 +119,61 @@ def test_a_failed_handshake_says_what_is_wrong(
     )
     with pytest.raises(NoReply, match=words):
         asyncio.run(post)
+
+
+class DemandingServer(ThreadingHTTPServer):
+    """Answers clients that show a certificate of its own authority; asyncio's servers send no TLS alert."""
+
+    def __init__(self, certificate: Path, key: Path, version: ssl.TLSVersion) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate, key)
+        self.context.minimum_version = self.context.maximum_version = version
+        self.context.verify_mode = ssl.CERT_REQUIRED
+        self.context.load_verify_locations(certificate)
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with suppress(OSError), self.context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"OK")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_server_that_demands_a_client_certificate_gets_it(
+    version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    certificate, key = write_certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    (tmp_path / "other").mkdir()
+    own = ClientCertificate(str(certificate), str(key))
+    wrong = ClientCertificate(*map(str, write_certificate(tmp_path / "other")))
+    with DemandingServer(certificate, key, version) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+        def post(identify: Identify | None) -> Reply:
+            return asyncio.run(post_over_tls(certificate, key, port=server.server_port, identify=identify))
+
+        def refusal(identify: Identify | None) -> NoReply:
+            for _ in range(20):
+                with pytest.raises(NoReply) as caught:
+                    post(identify)
+                # With TLS 1.3, the end of the connection may overtake the alert.
+                if "certificate" in caught.value.detail:
+                    break
+            return caught.value
+
+        assert post(own.load).body == b"OK"
+        assert "a client certificate" in refusal(None).detail
+        assert "does not accept the client certificate" in refusal(wrong.load).detail
+        server.shutdown()

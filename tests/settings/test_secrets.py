@@ -19,6 +19,7 @@ from batchscore.settings.secrets import (
     secret_in,
     shown_command,
     shown_settings,
+    shown_words,
     without_secrets,
 )
 from batchscore.settings.sources import gather, parse_param_flags
@@ -159,3 +160,29 @@ def test_a_parameter_in_the_wrong_form_is_not_quoted(given_flag: str) -> None:
     with pytest.raises(UsageError) as told:
         parse_param_flags([given_flag])
     assert "HUSH" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--header", "X-Key=$BATCHSCORE_X_KEY"], ["--header", "X-Key=$BATCHSCORE_X_KEY"]),
+        (["--header", "A=Basic ${BATCHSCORE_X_KEY}"], ["--header", "A=Basic ${BATCHSCORE_X_KEY}"]),
+        (["--header", "X-Tenant=blue"], ["--header", "X-Tenant=***"]),
+        (["--header", "X=blue $BATCHSCORE_X_KEY blue"], ["--header", "X=***"]),
+        (["--header=X-Tenant=a=b"], ["--header=X-Tenant=***"]),
+        (["--header", "blue"], ["--header", "***"]),
+        (["--query=code=blue", "--query", "a=$B_KEY"], ["--query=code=***", "--query", "a=$B_KEY"]),
+    ],
+)
+def test_a_command_shows_only_names_of_headers_and_variables(words: list[str], shown: list[str]) -> None:
+    assert shown_words(words) == shown
+
+
+def test_settings_show_only_names_of_headers_and_variables() -> None:
+    header = {"X": "$BATCHSCORE_X_KEY", "Y": "blue"}
+    table = {"name": "a", "rpm": 3, "query": {"code": "blue"}}
+    hidden = {"X": "$BATCHSCORE_X_KEY", "Y": "***"}
+    assert shown_settings({"header": header, "deployments": (table,)}) == {
+        "header": hidden,
+        "deployments": [table | {"query": {"code": "***"}}],
+    }

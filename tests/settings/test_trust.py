@@ -58,6 +58,12 @@ def test_every_setting_of_the_endpoint_is_decided_on() -> None:
         ({"model": "~"}, {"model"}),
         ({"api-version": "v1", "auth": "none"}, {"api_version", "auth"}),
         ({"deployments": [{"rpm": 3}]}, {"deployments"}),
+        ({"header": {"x": "a"}, "query": {"y": "$BATCHSCORE_A_KEY"}}, {"header", "query"}),
+        ({"header": {}}, set()),
+        (
+            {"key-header": "both", "client-cert": "a", "client_key_file": "b"},
+            {"key_header", "client_cert", "client_key_file"},
+        ),
         ({"deployments": []}, set()),
     ],
 )
@@ -71,7 +77,9 @@ def test_only_what_decides_about_hosts_and_credentials_needs_trust(
 def test_what_a_flag_overrides_needs_no_trust() -> None:
     both = {"endpoint": "https://a.example", "auth": "entra"}
     assert decisive(both, {"endpoint": "https://b.example"}) == {"auth"}
-    assert decisive(both | {"deployments": [{"auth": "none"}]}, {"simulate": True}) == set()
+    own = {"header": {"x": "a"}, "query": {"x": "a"}, "client_cert": "a"}
+    assert decisive(own, {"header": ["x=b"], "client_cert": "c"}) == {"query"}
+    assert decisive(both | own | {"deployments": [{"auth": "none"}]}, {"simulate": True}) == set()
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,12 @@ WRONG: Mapping[str, st.SearchStrategy[Any]] = {
     | st.just(float("nan")),
     "many": st.booleans() | NUMBERS | OTHERS | LISTS | TABLES,
     "params": st.booleans() | NUMBERS | TEXTS | OTHERS | LISTS | TABLES | NOT_JSON,
+    "pairs": st.booleans()
+    | NUMBERS
+    | TEXTS
+    | OTHERS
+    | LISTS
+    | st.dictionaries(st.text(min_size=1), NUMBERS, min_size=1),
     "tables": st.booleans() | NUMBERS | TEXTS.filter(bool) | OTHERS | LISTS | TABLES,
     "prices": st.booleans() | NUMBERS | OTHERS | LISTS,
 }

@@ -117,7 +117,7 @@ def test_too_many_inputs_are_refused_in_each_surfaces_words(
 
 def test_an_input_beyond_the_context_is_refused(plain: openai.OpenAI, refused: Refused) -> None:
     error = refused(plain.embeddings.create, model="emb", input=["fine", "long " * 8192])
-    assert error["message"].startswith("This model's maximum context length is 8192 tokens, however you")
+    assert error["message"] == "Invalid 'input[1]': maximum input length is 8192 tokens."
 
 
 def test_a_request_beyond_300000_tokens_is_refused(plain: openai.OpenAI, refused: Refused) -> None:

@@ -89,6 +89,32 @@ def test_a_json_schema_is_filled_in(plain: openai.OpenAI) -> None:
     assert value == {"mood": "sugar", "words": 16, "parts": [TEXT[:42]], "sure": True}
 
 
+def test_references_of_a_schema_are_followed(plain: openai.OpenAI) -> None:
+    step = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/step"}, {"type": "null"}]}}}
+    schema = {
+        "type": "object",
+        "properties": {
+            "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}},
+            "mood": {"$ref": "#/$defs/mood"},
+            "both": {"allOf": [{"$ref": "#/$defs/named"}, {"properties": {"size": {"type": "integer"}}}]},
+            "self": {"type": "array", "items": {"$ref": "#"}},
+        },
+        "$defs": {
+            "step": step,
+            "mood": {"enum": ["glad", "sad"]},
+            "named": {"type": "object", "properties": {"name": {"type": "string"}}},
+        },
+    }
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    reply = plain.chat.completions.create(model="gpt-4o", messages=said("so sad"), response_format=form)
+    answer = json.loads(reply.choices[0].message.content or "")
+    assert answer["mood"] == "sad"
+    assert isinstance(answer["steps"][0]["next"], dict)
+    assert isinstance(answer["both"]["name"], str)
+    assert isinstance(answer["both"]["size"], int)
+    assert answer["self"][0]["mood"] == "sad"
+
+
 def test_text_parts_of_a_message_are_read(plain: openai.OpenAI) -> None:
     parts: Any = [{"role": "user", "content": [{"type": "text", "text": "Only this."}]}]
     reply = plain.chat.completions.create(model="gpt-4o", messages=parts)
@@ -147,6 +173,11 @@ def test_messages_beyond_the_context_are_refused(plain: openai.OpenAI, refused: 
     assert error["code"] == "context_length_exceeded"
 
 
+def in_schema(schema: Any, *, name: str | None = "x", strict: bool = False) -> dict[str, Any]:
+    form = {"schema": schema, "strict": strict} | ({} if name is None else {"name": name})
+    return {"response_format": {"type": "json_schema", "json_schema": form}}
+
+
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
@@ -161,7 +192,32 @@ def test_messages_beyond_the_context_are_refused(plain: openai.OpenAI, refused: 
         ({"stop": ["a", "b", "c", "d", "e"]}, "array_above_max_length"),
         ({"max_tokens": 0}, "integer_below_min_value"),
         ({"response_format": {"type": "yaml"}}, "invalid_value"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": 3}}}}, None),
+        (in_schema({"enum": 3}), None),
+        (in_schema({"$ref": "#/$defs/absent"}), None),
+        (in_schema({"properties": {"a": {"$ref": "https://example.org/a.json"}}}), None),
+        (in_schema({"type": "object", "properties": {}}, strict=True), None),
+        (in_schema({"type": "object"}, name="two words"), "invalid_value"),
+        (in_schema({"type": "object"}, name=None), "missing_required_parameter"),
+        ({"top_logprobs": 3}, None),
+        ({"logprobs": True, "top_logprobs": 21}, "integer_above_max_value"),
+        ({"logprobs": 3}, "invalid_type"),
+        ({"stream": "false"}, "invalid_type"),
+        ({"stream_options": {"include_usage": True}}, None),
+        ({"tool_choice": "auto"}, None),
+        ({"parallel_tool_calls": False}, None),
+        ({"tools": []}, "empty_array"),
+        ({"tools": [{"type": "function"}] * 129}, "array_above_max_length"),
+        ({"logit_bias": {"50256": 101}}, "decimal_above_max_value"),
+        ({"logit_bias": {"the": 1}}, None),
+        ({"metadata": {"a": 1}}, "invalid_type"),
+        ({"metadata": {str(at): "" for at in range(17)}}, "object_above_max_properties"),
+        ({"reasoning_effort": "huge"}, "invalid_value"),
+        ({"service_tier": "cheap"}, "invalid_value"),
+        ({"verbosity": "loud"}, "invalid_value"),
+        ({"user": 5}, "invalid_type"),
+        ({"safety_identifier": "x" * 65}, "string_above_max_length"),
+        ({"seed": 2**63}, "integer_above_max_value"),
+        ({"data_sources": []}, "unknown_parameter"),
         ({"colour": "red"}, "unknown_parameter"),
     ],
 )

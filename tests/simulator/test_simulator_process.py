@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -160,11 +161,13 @@ def test_every_setting_has_help_and_names_may_be_separated_by_commas() -> None:
         {"fail_500": 1.5},
         {"key": ""},
         {"fail_500": 0.6, "reset": 0.6},
+        {"wording": "nobody"},
+        {"shape": "nothing"},
     ],
 )
-def test_a_setting_out_of_bounds_is_named(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"port|rpm|dimensions|fail-500|key|shares"):
-        SimulatorSettings(**wrong)  # type: ignore[arg-type]
+def test_a_setting_out_of_bounds_is_named(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"port|rpm|dimensions|fail-500|key|shares|wording|shape"):
+        SimulatorSettings(**wrong)
 
 
 def test_a_wrong_flag_is_a_usage_error() -> None:
@@ -177,7 +180,7 @@ def test_a_wrong_flag_is_a_usage_error() -> None:
 def test_every_setting_reaches_a_process_as_json() -> None:
     """`start` gives them to its child as one JSON object."""
     every = fields(SimulatorSettings)
-    given = {"key": "k", "token": ("a", "b"), "deployments": ("x",)}
+    given = {"key": "k", "token": ("a", "b"), "deployments": ("x",), "wording": "vllm", "shape": "html"}
     given |= {item.name: not item.default for item in every if item.metadata["kind"] is bool}
     given |= {
         item.name: item.metadata["kind"](0.125 if item.metadata["high"] == 1 else 17)

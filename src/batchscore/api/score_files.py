@@ -95,6 +95,7 @@ def score_files(
             environ=os.environ,
             listen=listen,
             named=resolved.sources,
+            warnings=resolved.warnings,
         ),
         interrupted,
     )

@@ -33,6 +33,7 @@ CLICK_TYPES: Mapping[str, Any] = {
     "text": str,
     "prices": str,
     "params": str,
+    "pairs": str,
     "many": str,
 }
 
@@ -101,7 +102,7 @@ def attributes_of(declared: Field[Any], *, needed: bool) -> dict[str, Any]:
         attributes["metavar"] = "|".join(facts["choices"])
     else:
         attributes["type"] = CLICK_TYPES[kind]
-    attributes["multiple"] = kind in {"many", "params"}
+    attributes["multiple"] = kind in {"many", "params", "pairs"}
     return attributes
 
 

@@ -110,7 +110,8 @@ def score_and_show(
 
         # The same command with --overwrite would start from scratch instead of resuming.
         command = shown_command(["batchscore", *(word for word in sys.argv[1:] if word != "--overwrite")])
-        warnings = (unread_variables(settings, os.environ), literal_line_breaks(settings))
+        unread = unread_variables(settings, os.environ)
+        warnings = (unread, literal_line_breaks(settings), chosen.warnings)
         finished = score_files(
             settings,
             inputs,

@@ -17,7 +17,7 @@ import click
 from batchscore.errors import SettingsError
 from batchscore.settings.checks import check_deployments
 from batchscore.settings.config_file import ConfigFile, config_file
-from batchscore.settings.secrets import shown_command
+from batchscore.settings.secrets import shown_command, shown_settings
 from batchscore.settings.sources import gather
 from batchscore.settings.trust import is_trusted, remember, settings_to_trust, trust_file
 
@@ -42,7 +42,7 @@ def settings_file(config: str | None, flags: Mapping[str, Any]) -> ConfigFile:
     reason = f"./{file.name} decides where requests go or what signs them ({names}), and nobody named it."
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise SettingsError(f"{reason} {how_to_name(file)}")
-    click.echo("\n".join([reason, *shown_settings(decisive)]), err=True)
+    click.echo("\n".join([reason, *setting_lines(decisive)]), err=True)
     if not click.confirm("Do you trust this file? It is asked again when the file changes.", err=True):
         raise SettingsError(f"./{file.name} is not trusted, so nothing was sent. {how_to_name(file)}")
     try:
@@ -61,10 +61,10 @@ def how_to_name(file: ConfigFile) -> str:
     return f"Read the file. If you trust it, name it: {command}"
 
 
-def shown_settings(decisive: Mapping[str, Any]) -> list[str]:
-    """Return a line for each of a file's settings; what a terminal would obey is escaped."""
+def setting_lines(decisive: Mapping[str, Any]) -> list[str]:
+    """Return a line for each of a file's settings, without secrets; what a terminal would obey is escaped."""
     lines = []
-    for name, value in decisive.items():
+    for name, value in shown_settings(decisive).items():
         if name == "deployments":
             for number, table in enumerate(value, 1):
                 pairs = ", ".join(f"{key} = {each!a}" for key, each in table.items())

@@ -38,6 +38,8 @@ def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None =
     lines = [headline(run, expected), *readings(run), *failures(run)]
     if now.finish_reasons:
         lines.append(f"  finish reasons: {counts_text(now.finish_reasons)}")
+    if now.without_text:
+        lines.append(f"  {count_text(now.without_text, 'answer')} without text")
     lines += requests_and_cost(run)
     others = f"all are listed in {run.record}"
     unreadable = [(each.file, each.problem) for each in end.unreadable]
@@ -52,7 +54,7 @@ def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None =
         lines.append(f"  {end.repeated_ids:,} {have} a duplicate id")
     lines += places(run)
     if end.stopped_by is not None:
-        lines.append(f"Stopped: {end.stopped_by.text}")
+        lines.append(f"Stopped: {end.stopped_by.terminal_text}")
     elif end.interrupted:
         lines.append("Interrupted. Completed rows are saved.")
     elif end.limited and end.unfinished:
@@ -226,6 +228,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in run.survey.said],
         "errors_by_code": dict(now.errors),
         "finish_reasons": dict(now.finish_reasons),
+        "without_text": now.without_text,
         "requests": now.requests,
         "retried": dict(now.retried),
         "prompt_tokens": now.prompt_tokens,

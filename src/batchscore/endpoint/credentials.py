@@ -13,6 +13,7 @@ library cache.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import logging
 import os
@@ -24,7 +25,7 @@ from urllib.parse import urlsplit
 from batchscore.endpoint.key_vault import KEY_LIFE_SECONDS, read_key
 from batchscore.endpoint.target import Target
 from batchscore.endpoint.token_cache import NO_TOKEN, Token, TokenCache, shared_token_cache
-from batchscore.endpoint.url import SERVICE_SCOPES, scope_of_host
+from batchscore.endpoint.url import AZURE_HOST, PROJECT, PROJECT_SCOPE, SERVICE_SCOPES, scope_of_host
 from batchscore.errors import ServiceRefused, SettingsError
 
 DEFAULT_SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -40,26 +41,32 @@ def credentials_for(
     target: Target, environ: Mapping[str, str], clock: Callable[[], float] = time.time
 ) -> FixedCredentials | TokenCredentials:
     """Return the credentials for the requests to `target`. `clock` gives seconds since 1970."""
-    header, prefix = target.key_header, "" if target.key_header == "api-key" else "Bearer "
     if target.auth == "none":
         return FixedCredentials({})
+    scheme = "Basic " if target.auth == "basic" else "Bearer "
+    prefixes = {name: "" if name == "api-key" else scheme for name in target.key_headers}
+
+    def sent(key: str) -> str:
+        # RFC 7617: user:password in base64.
+        return base64.b64encode(key.encode()).decode() if target.auth == "basic" else key
+
     if target.key is not None:
-        return FixedCredentials({header: prefix + target.key})
+        return FixedCredentials({name: prefix + sent(target.key) for name, prefix in prefixes.items()})
     variable = environ.get("DEFAULT_IDENTITY_CLIENT_ID", "").strip()
     # Azure ML has been seen to set it to an empty or made-up value; only a GUID names an identity.
     client_id = variable if _GUID.fullmatch(variable) else None
 
     secret = target.key_from
-    what = ("token", scope_of(target.url, environ)) if secret is None else ("key", secret.url)
+    what = ("token", scope_of(target.url, environ)) if secret is None else (target.auth, secret.url)
 
     def fetch() -> Token:
         if secret is None:
             return fetch_token(what[1], client_id=client_id)
         key = read_key(secret, lambda scope: fetch_token(scope, client_id=client_id).text)
-        return Token(key, clock() + KEY_LIFE_SECONDS)
+        return Token(sent(key), clock() + KEY_LIFE_SECONDS)
 
     cache = shared_token_cache((*what, client_id, identity()), fetch, clock)
-    return TokenCredentials(cache, header=header, prefix=prefix)
+    return TokenCredentials(cache, prefixes)
 
 
 def identity() -> str:
@@ -81,7 +88,11 @@ def scope_of(url: str, environ: Mapping[str, str]) -> str:
                 f"BATCHSCORE_ENTRA_SCOPE is {given!r}. A scope ends in /.default, such as {DEFAULT_SCOPE}"
             )
         return given
-    return scope_of_host(urlsplit(url).hostname or "", SERVICE_SCOPES) or DEFAULT_SCOPE
+    split = urlsplit(url)
+    host = split.hostname or ""
+    if AZURE_HOST.fullmatch(host) and PROJECT.match(split.path):
+        return PROJECT_SCOPE
+    return scope_of_host(host, SERVICE_SCOPES) or DEFAULT_SCOPE
 
 
 class FixedCredentials:
@@ -99,6 +110,10 @@ class FixedCredentials:
         return False
 
 
+#: The header of a token, and what comes before it.
+BEARER: Mapping[str, str] = {"Authorization": "Bearer "}
+
+
 class TokenCredentials:
     """The headers for a token (or a vault's key) that a `TokenCache` keeps valid.
 
@@ -106,10 +121,9 @@ class TokenCredentials:
     errors of fetching, and only if there is no valid token left. Several objects may share one cache.
     """
 
-    def __init__(self, cache: TokenCache, *, header: str = "Authorization", prefix: str = "Bearer ") -> None:
+    def __init__(self, cache: TokenCache, prefixes: Mapping[str, str] = BEARER) -> None:
         self._cache = cache
-        self._header = header
-        self._prefix = prefix
+        self._prefixes = prefixes
         self._headers: Mapping[str, str] = {}
         self._of = NO_TOKEN
 
@@ -121,7 +135,7 @@ class TokenCredentials:
         current = self._cache.current
         if current is not self._of:
             if current.text != self._of.text:
-                self._headers = {self._header: self._prefix + current.text}
+                self._headers = {name: prefix + current.text for name, prefix in self._prefixes.items()}
             self._of = current
         return self._headers
 
@@ -131,7 +145,8 @@ class TokenCredentials:
         `rejected` are the headers of that request. If they are older than the last renewal, no new one
         starts. Without them, a renewal also covers the 401s of the next 10 s.
         """
-        old = (rejected or self._headers).get(self._header, "").removeprefix(self._prefix)
+        name, prefix = next(iter(self._prefixes.items()))
+        old = (rejected or self._headers).get(name, "").removeprefix(prefix)
         renewal = self._cache.renew(old)
         if renewal is not None:
             await asyncio.wrap_future(renewal)

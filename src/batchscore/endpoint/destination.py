@@ -1,13 +1,12 @@
 """Where do the requests of a run go, and what signs them, in words? Every run says so first.
 
-It shows hosts and the names of settings, variables and vaults, never a key.
+It shows addresses and the names of settings, variables and vaults, never a key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from urllib.parse import urlsplit
 
 from batchscore.endpoint.target import Endpoint, Target
 from batchscore.errors import setting_name
@@ -31,15 +30,29 @@ def destination_text(endpoints: Sequence[Endpoint], config: str | None) -> str:
 
 def target_text(target: Target) -> str:
     """Return where one deployment's requests go, and what signs them."""
-    split = urlsplit(target.url)
     source = target.sources.get("endpoint", "")
-    if target.key_from is not None:
-        signed = f"a key from {target.key_from.url}"
-    elif target.auth == "none":
-        signed = "no key"
-    else:
-        kind = "the key in" if target.auth == "key" else "the Entra ID token in"
-        variable = target.sources.get("key")
-        signed = f"{kind} {variable}" if variable else "an Entra ID token"
     by = setting_name(source) if source in _SETTINGS else source
-    return f"{split.scheme}://{split.netloc} ({by}) with {signed}"
+    signed = [key_text(target)]
+    for kind, names in target.extras.items():
+        if names:
+            signed.append(f"the {_EXTRAS[kind]}{'s' if len(names) > 1 else ''} {', '.join(names)}")
+    if target.certificate is not None:
+        signed.append(f"the client certificate {target.certificate.file}")
+    return f"{target.url} ({by}) with {' and '.join(signed)}"
+
+
+#: What the names in `Target.extras` are.
+_EXTRAS = {"header": "header", "query": "query parameter"}
+
+
+def key_text(target: Target) -> str:
+    """Return which key or token signs the requests."""
+    if target.auth == "none":
+        chosen = target.sources.get("auth") != "no key"
+        unsent = f" ({' and '.join(target.withheld)} not sent to this host)" if target.withheld else ""
+        return "no key" if chosen else f"no key{unsent}"
+    if target.key_from is not None:
+        return f"a key from {target.key_from.url}"
+    kinds = {"key": "the key in", "basic": "the user and password in", "entra": "the Entra ID token in"}
+    variable = target.sources.get("key")
+    return f"{kinds[target.auth]} {variable}" if variable else "an Entra ID token"

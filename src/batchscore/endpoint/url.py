@@ -85,7 +85,17 @@ class Values:
 
 #: Libraries disagree where a host ends if it holds other characters, so such a host is nobody's.
 _NAME = r"[a-z0-9-]+(\.[a-z0-9-]+)*"
-AZURE_HOST = re.compile(_NAME + r"\.(openai|cognitiveservices|services\.ai)\.azure\.(com|us|cn)")
+#: A host that all resources of a region share (learn.microsoft.com, "Custom subdomain names for Azure AI
+#: services", seen 2026-11). It takes keys only.
+REGION_HOST = re.compile(_NAME + r"\.api\.cognitive\.(microsoft\.(com|us)|azure\.cn)")
+AZURE_HOST = re.compile(
+    rf"{_NAME}\.(openai|cognitiveservices|services\.ai)\.azure\.(com|us|cn)|{REGION_HOST.pattern}"
+)
+#: A project of Foundry, whose own address serves chat only; and the scope of its tokens.
+PROJECT = re.compile(r"/api/projects/[^/]+")
+PROJECT_SCOPE = "https://ai.azure.com/.default"
+#: The end of an address that takes requests of every task: Databricks, SageMaker.
+_ANY_TASK = "/invocations"
 ML_HOST = re.compile(_NAME + r"\.inference\.ml\.azure\.(com|us|cn)")
 OPENAI_HOST = re.compile(rf"({_NAME}\.)?api\.openai\.com")
 #: Versions that exist on `/openai/v1/` (as a query) and not on the deployments surface.
@@ -111,7 +121,11 @@ UNREADABLE = "not a valid address: check its host and port."
 
 @dataclass(frozen=True, slots=True)
 class EndpointUrl:
-    """The parts of an endpoint. `path` is what comes before `/openai/…`, or the whole base path."""
+    """The parts of an endpoint.
+
+    `path` is what comes before `/openai/…`, or the whole base path. `whole` is the path of the requests if
+    the endpoint gives all of it, else empty: then it is called as it is.
+    """
 
     split: SplitResult
     source: str
@@ -120,6 +134,7 @@ class EndpointUrl:
     deployment: str | None
     api_version: str | None
     version_source: str
+    whole: str = ""
 
     @property
     def host(self) -> str:
@@ -139,7 +154,7 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
         )
     split = _split_url(text, source)
     host = (split.hostname or "").lower()
-    path, url_version = _base_path(split, source, task), _version_of(split, source)
+    (path, whole), url_version = _paths(split, source, task), _version_of(split, source)
     deployments = re.fullmatch(r"(.*)/openai/deployments/([^/]+)", path)
     url_deployment = unquote(deployments[2]) if deployments else None
     if "endpoint" in values.settings:
@@ -163,9 +178,11 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
             )
         on_azure = False
     if not on_azure:
+        if path == "" and OPENAI_HOST.fullmatch(host):
+            whole = ""
         if path == "" or (path == "/score" and ML_HOST.fullmatch(host)):
             path = "/v1"
-        return EndpointUrl(split, source, "openai", path, None, None, "")
+        return EndpointUrl(split, source, "openai", path, None, None, "", whole)
 
     # A v1 address has no dated versions, so a variable left over from the other surface is ignored.
     version, version_source = values.first(
@@ -174,6 +191,12 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
         skip=("OPENAI_API_VERSION",) if ends_v1 else (),
     )
     dated = version is not None and version not in _V1_VERSIONS
+    prefix = deployments[1] if deployments else re.sub(r"/openai(/v1)?$", "", path)
+    if AZURE_HOST.fullmatch(host) and not prefix:
+        whole = ""
+    if whole:
+        surface = "azure-deployments" if dated or deployments else "azure-v1"
+        return EndpointUrl(split, source, surface, prefix, url_deployment, version, version_source, whole)
     if ends_v1 and dated:
         raise SettingsError(
             f"{source} ends in /openai/v1, which has no dated API versions, but {version_source} is "
@@ -184,11 +207,11 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
             f"{source} names a deployment ({url_deployment}), and that address needs an API version. "
             f"Set {setting_name('api_version')} (such as 2024-10-21), or end the endpoint before /openai."
         )
-    prefix = deployments[1] if deployments else re.sub(r"/openai(/v1)?$", "", path)
-    if prefix and (AZURE_HOST.fullmatch(host) or prefix.endswith("/v1")):
+    is_project = PROJECT.fullmatch(prefix) and task.takes_messages and not dated
+    if prefix and not is_project and (AZURE_HOST.fullmatch(host) or prefix.endswith("/v1")):
         raise SettingsError(
-            f"{source} has the path {prefix}, which Azure OpenAI does not serve. For Azure, give "
-            f"{split.scheme}://{split.netloc} alone; for other services, leave the API version out."
+            f"{source} has the path {prefix}, which Azure OpenAI does not serve for {task.name}. For Azure, "
+            f"give {split.scheme}://{split.netloc} alone; for other services, leave the API version out."
         )
     surface = "azure-deployments" if dated else "azure-v1"
     return EndpointUrl(split, source, surface, prefix, url_deployment, version, version_source)
@@ -223,17 +246,19 @@ def _split_url(text: str, source: str) -> SplitResult:
     return split
 
 
-def _base_path(split: SplitResult, source: str, task: Task) -> str:
-    """Return the path without the task at its end, which full request addresses have."""
+def _paths(split: SplitResult, source: str, task: Task) -> tuple[str, str]:
+    """Return the base path, and the whole path if it is that of requests, else an empty text."""
     path = re.sub(r"/{2,}", "/", split.path).rstrip("/")
+    if path.endswith(_ANY_TASK):
+        return path, path
     for other in sorted(TASKS.values(), key=lambda one: -len(one.path)):
         if path.endswith("/" + other.path):
             if other != task:
                 raise SettingsError(
                     f"{source} ends in /{other.path}, but the task is {task.name}. Remove that ending."
                 )
-            return path.removesuffix("/" + other.path)
-    return path
+            return path.removesuffix("/" + other.path), path
+    return path, ""
 
 
 def _version_of(split: SplitResult, source: str) -> str | None:
@@ -241,8 +266,8 @@ def _version_of(split: SplitResult, source: str) -> str | None:
     version = query.pop("api-version", "").strip() or None
     if query or split.fragment:
         raise SettingsError(
-            f"{source} has more after its path than ?api-version=…; remove it. "
-            "A key goes into BATCHSCORE_API_KEY, other headers into OPENAI_CUSTOM_HEADERS."
+            f"{source} has more after its path than ?api-version=…; remove it. A key goes into "
+            f"BATCHSCORE_API_KEY, another query parameter into {setting_name('query')} NAME=VALUE."
         )
     return version
 

@@ -307,6 +307,8 @@ class Engine:
             if 2 * len(prompts) > self.packer.most_rows:
                 self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
             self.suspects.end_series()
+            if not answers.complete:
+                return await self.settle_partly(prompts, answers.scores, request.budget)
             self.give(prompts, answers.scores)
             return True
         if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
@@ -327,6 +329,21 @@ class Engine:
         size = min(-(-len(prompts) // parts), self.attempt_loop.usual_rows)
         if await self.send_parts(prompts, size, request.budget.for_part(failed=failed)):
             self.note_too_many_rows(outcome, size, request.budget)
+        return False
+
+    async def settle_partly(
+        self, prompts: Sequence[Prompt], results: Sequence[Score | RowError], budget: RetryBudget
+    ) -> bool:
+        """Settle the answered rows of a reply, and send the others again; a row alone gets its error."""
+        if len(prompts) == 1 and isinstance(results[0], RowError):
+            self.give(prompts, [replace(results[0], attempts=budget.attempts)])
+            return False
+        pairs = list(zip(prompts, results, strict=True))
+        answered = [pair for pair in pairs if isinstance(pair[1], Score)]
+        self.give([prompt for prompt, _ in answered], [score for _, score in answered])
+        if not self.stop.is_set():
+            rest = [prompt for prompt, result in pairs if isinstance(result, RowError)]
+            await self.send_again(rest, budget.for_part(failed=False))
         return False
 
     def note_too_many_rows(self, outcome: Outcome, size: int, budget: RetryBudget) -> None:

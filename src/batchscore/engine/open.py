@@ -11,11 +11,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from batchscore.endpoint.credentials import credentials_for
-from batchscore.endpoint.target import Endpoint
+from batchscore.endpoint.target import Endpoint, Target
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
-from batchscore.prompts.replies import InvalidReply, ReplyReader, ReplyScores, answer_size, billed_tokens
+from batchscore.prompts.replies import ReplyReader, ReplyScores, answer_size
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
@@ -27,7 +27,6 @@ from batchscore.request.quota.shared_file import open_schedule
 from batchscore.request.quota.windows import Quota
 from batchscore.request.reply_body import ReplyMemory
 from batchscore.request.retry import AttemptLoop
-from batchscore.request.service_words import shown_address
 from batchscore.request.timeouts import REAL_CLOCK, Timeouts
 from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
@@ -36,6 +35,9 @@ from batchscore.settings.slices import RequestSettings
 
 #: Seconds that requests in flight have to finish after the run is stopped.
 DRAIN_SECONDS = 20.0
+
+#: Headers whose values are no secrets.
+_PLAIN_HEADERS = {"accept", "content-type", "user-agent"}
 
 
 @asynccontextmanager
@@ -60,13 +62,16 @@ async def open_engine(
             await open_deployment(settings, endpoint, stack, memory, environ=environ, listen=listen)
             for endpoint in endpoints
         ]
+        length = settings.api_params.get("dimensions")
         reader = ReplyReader(
             settings.task,
             settings.answers_per_row,
             with_usage=settings.usage,
             with_raw=settings.raw,
             dimensions=dimensions,
+            asked_dimensions=length if isinstance(length, int) else None,
             answer_bytes=answer_size(settings.answer_tokens, settings.api_params),
+            notice=lambda text: listen(Notice(text)),
         )
         forms = {
             member: BodyFormat(
@@ -81,14 +86,13 @@ async def open_engine(
             deployments=deployments,
             timeouts=Timeouts(REAL_CLOCK, settings.timeout),
             read=reader.read,
-            unusable=InvalidReply,
             tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
             most_bytes=reader.most_bytes,
             probe_body=lambda member: forms[member].body([Prompt("", 0, settings.task.probe)]),
             stop=stop,
             listen=listen,
             clock=REAL_CLOCK,
-            billed=billed_tokens,
+            billed=reader.billed,
         )
         deployments.probe = requester.probe
         estimator = Estimator()
@@ -122,15 +126,16 @@ async def open_deployment(
     """Open the connection to one deployment, and the file that shares its quota."""
     target = endpoint.target
     credentials = credentials_for(target, environ)
-    wire = open_wire(target.url, target.headers, credentials.headers, memory)
+    identify = target.certificate.load if target.certificate else None
+    wire = open_wire(target.request_url, target.headers, credentials.headers, memory, identify)
     send = await stack.enter_async_context(wire)
     schedule = stack.enter_context(open_schedule(endpoint.quota_name, REAL_CLOCK.monotonic()))
     return Deployment(
         name=endpoint.name,
         model=target.body_model,
-        unused_keys=f"{hint_of_key(target.key)} {target.unused_keys}".strip(),
-        address=shown_address(target.url),
-        secrets=tuple(secret_texts(settings.api_params, target.key)),
+        unused_keys=target.unused_keys,
+        address=target.url,
+        secrets=tuple(secret_texts(settings.api_params, target)),
         send=send,
         renew_token=credentials.refresh,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),
@@ -145,17 +150,12 @@ async def open_deployment(
     )
 
 
-def hint_of_key(key: str | None) -> str:
-    """Return what may be wrong with a key that the service refuses, without quoting it."""
-    bare = (key or "").removeprefix("Bearer ").strip()
-    if bare[:1] in {'"', "'", "\u201c", "\u2018"} or bare[-1:] in {'"', "'", "\u201d", "\u2019"}:
-        return "The key begins or ends with a quotation mark: remove the quotation marks."
-    return ""
-
-
-def secret_texts(params: Mapping[str, Any], key: str | None) -> Iterator[str]:
+def secret_texts(params: Mapping[str, Any], target: Target) -> Iterator[str]:
     """Give the texts of a run that no message may show."""
-    pending: list[tuple[Any, Any]] = [(params, without_secrets(params)), (key, None)]
+    own = {name: value for name, value in target.headers.items() if name.lower() not in _PLAIN_HEADERS}
+    key = (target.key or "").split(":") if target.auth == "basic" else target.key
+    pending: list[tuple[Any, Any]] = [(params, without_secrets(params))]
+    pending.append(([key, own, dict(target.query)], None))
     while pending:
         value, shown = pending.pop()
         if isinstance(value, dict):

@@ -124,4 +124,4 @@ class Suspects:
         first = "the first " if last.deployment.health.last_success is None else ""
         rows = f"{first}{count} rows for the same reason" if count > 1 else "the first row and a test request"
         text = f"the service refused {rows}, so a parameter is probably wrong: {last.outcome.reason}"
-        raise ServiceRefused(last.deployment.explain(text, probe.words))
+        raise ServiceRefused(last.deployment.explain(text), service_reply=probe.words)

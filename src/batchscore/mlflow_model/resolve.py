@@ -2,7 +2,8 @@
 
 Flag beats variable beats config file beats model beats default. A value of `model` is an MLflow model if it
 is a `models:/…` or `runs:/…` address, or a folder that holds one; any other value is the name at the service.
-MLflow is needed only for addresses.
+Names may look like paths (vLLM's are those of the weights), but without a task a path is that of an MLflow
+model, which has one. MLflow is needed only for addresses.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ SAME = {**dict.fromkeys(LIMITS, LIMITS), "dimensions": ("dimensions",)}
 
 @dataclass(frozen=True, slots=True)
 class ResolvedSettings:
-    """Checked settings. `sources` names the variable, file or model of each value; flags are left out."""
+    """Checked settings. `sources` names the variable, file or model of each value; flags are left out.
+
+    `warnings` are sentences for the user.
+    """
 
     settings: Settings
     sources: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
 
 def resolve_settings(
@@ -59,7 +64,8 @@ def resolve_settings(
     file = config_file(None, environ) if config is None else config
     given, sources = gather(flags, environ=environ, file=file)
     model = given.get("model")
-    saved = saved_model(model) if isinstance(model, str) else None
+    with_task = given.get("task") is not None
+    saved = saved_model(model, may_be_name=with_task) if isinstance(model, str) else None
     if saved is None and model and given.get("task") is None:
         # Perhaps a folder of a saved model was meant, which has a task.
         check_required(given, f" ({model} is not a folder of a saved model.)")
@@ -68,7 +74,9 @@ def resolve_settings(
         from_model = settings_below(saved, given, environ)
         sources |= dict.fromkeys(from_model.keys() - given.keys(), saved.where)
         given = from_model | {name: value for name, value in given.items() if name != "param"}
-    return ResolvedSettings(Settings(**add_prices(given)), sources)
+    is_path = saved is None and PATH.match(given.get("model", ""))
+    warnings = (f"{model} holds no MLflow model, so it is sent as the model's name.",) if is_path else ()
+    return ResolvedSettings(Settings(**add_prices(given)), sources, warnings)
 
 
 def settings_without_output(given: Mapping[str, Any], known: Collection[str]) -> Settings:
@@ -81,8 +89,11 @@ def settings_without_output(given: Mapping[str, Any], known: Collection[str]) ->
     return resolve_settings({**given, "output": "unused"}, environ=environ).settings
 
 
-def saved_model(model: str) -> SavedModel | None:
-    """Return the MLflow model with this address or path; `None` for a name, or a folder without a model."""
+def saved_model(model: str, *, may_be_name: bool = False) -> SavedModel | None:
+    """Return the MLflow model with this address or path; `None` for a name, or a folder without a model.
+
+    `may_be_name`: a path without a model is a name. Raises `SettingsError` for other paths without one.
+    """
     # A folder may have the name of a model. pathlib raises for names that no folder can have.
     if not (ADDRESS.match(model) or PATH.match(model) or os.path.isdir(model)):  # noqa: PTH112
         return None
@@ -100,10 +111,11 @@ def saved_model(model: str) -> SavedModel | None:
         several = ", ".join(below.name for below in folders_below(path))
         if several:
             raise SettingsError(f"{model} holds several MLflow models: {several}. Name one of them.")
-        raise SettingsError(
-            f"{model} is not an MLflow model (a folder with a file MLmodel). Save one with batchscore model "
-            "save, or give the model's name at the service."
-        )
+        if not may_be_name:
+            raise SettingsError(
+                f"{model} is not an MLflow model (a folder with a file MLmodel). Save one with batchscore "
+                f"model save. If it is the model's name at the service, set {setting_name('task')}, too."
+            )
     return None
 
 
@@ -112,12 +124,15 @@ def download(address: str, into: str) -> Path:
     try:
         from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - seconds, and few runs need it
     except ImportError as error:
-        raise SettingsError(f"{address}: MLflow cannot be loaded ({error}). pip install mlflow") from None
+        raise SettingsError(f"{address}: MLflow cannot be loaded ({error}). Run pip install mlflow") from None
     try:
         return Path(download_artifacts(artifact_uri=address, dst_path=into))
     except Exception as error:
         # Each kind of store has its own errors.
         reason = str(error).strip().split("\n", 1)[0].rstrip(".") or type(error).__name__
+        if type(error).__name__ == "UnsupportedModelRegistryStoreURIException":
+            # mlflow-skinny knows no databases, which are MLflow's default.
+            reason = "a database store needs all of MLflow (pip install mlflow), not only mlflow-skinny"
         raise SettingsError(
             f"{address} cannot be downloaded: {reason}. MLFLOW_TRACKING_URI names the store."
         ) from None

@@ -52,6 +52,16 @@ def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
     raise OutputError(f"{layout.root} holds {layout.task} of another run ({changes}). {advice}")
 
 
+def error_of_simulator(spec: OutputSpec, *, simulated: bool) -> OutputError:
+    """Return the error of a service that is the simulator, or is not, unlike the one that answered before."""
+    layout = spec.layout
+    before, now = ("a service", "the simulator") if simulated else ("the simulator", "another service")
+    return OutputError(
+        f"{layout.root} holds {layout.task} of {before}, and {now} answers this run. Choose another folder, "
+        f"or {OVERWRITE}."
+    )
+
+
 def refuse_other_length(layout: Layout, manifests: Iterable[Manifest]) -> None:
     """Raise `OutputError` if a manifest states another length of vectors than the output's records have.
 

@@ -15,7 +15,7 @@ from batchscore.errors import InputError, setting_name
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
 from batchscore.output.links import refuse_links
 from batchscore.output.manifest import Manifest, PartFile, read_manifests
-from batchscore.output.missing import run_records
+from batchscore.output.missing import RecordedFiles, recorded_files, run_records
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -77,7 +77,7 @@ def one_file_of(folder: Place) -> Place | None:
 
 def tasks_in(folder: Place) -> list[str]:
     """Return the tasks that have any files in a folder, and that of the last run: it may have been killed."""
-    last = next((record["settings"]["task"] for _, record in run_records(folder) if record is not None), None)
+    last = next((record.task for _, record in run_records(folder) if record is not None), None)
     return [
         task
         for task in TASKS
@@ -89,6 +89,9 @@ def tasks_in(folder: Place) -> list[str]:
 def task_of(folder: Place, named: Place, task: str | None) -> str:
     """Return the task that the user means; raises `InputError` if it is ambiguous or not in the folder."""
     found = tasks_in(folder)
+    if not found:
+        # A run that was killed at once leaves an empty folder beside its one file.
+        raise InputError(f"{named} is not an output of batchscore: it has no scores of {', '.join(TASKS)}.")
     if task is None and named.name in found and named.parent == folder:
         return named.name
     if task is None and len(found) > 1:
@@ -102,8 +105,8 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
     """Return the score parts of a task in input order, each with what its commit record says of it.
 
     If there are manifests, only parts with a commit record count; without any, nothing is known of the parts.
-    Raises `InputError` if a part is missing, or all, or if a manifest is missing beside its parts, and
-    `OutputError` if a manifest is damaged.
+    Raises `InputError` if a part is missing, or all, if a manifest is missing beside its parts, or if the
+    last run's record contradicts it, and `OutputError` if a manifest is damaged.
     """
     folder = out / task
     names = set(storage.names(folder))
@@ -111,8 +114,11 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
     parts: dict[Place, PartFile | None]
     if storage.is_folder(out / "manifest"):
         layout = Layout(out, task, "")
+        # First the records: a run that ends meanwhile writes its manifests first.
+        recorded = recorded_files(out, task)
         manifests = sorted(read_manifests(layout), key=lambda each: each.file.split("/"))
         _refuse_lost_manifests(layout, manifests, {match["name"] for match in found})
+        _refuse_lost_rows(layout, manifests, recorded)
         parts = dict(score_files(layout, manifests))
     else:
         found.sort(key=lambda match: (match["name"], int(match["number"])))
@@ -138,6 +144,16 @@ def score_files(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place, Pa
         for number in sorted(manifest.parts)
         if (part := manifest.parts[number].scores) is not None
     }
+
+
+def _refuse_lost_rows(layout: Layout, manifests: Iterable[Manifest], recorded: RecordedFiles) -> None:
+    """Raise `InputError` if a complete manifest has not the rows that the last run's record states."""
+    for manifest in manifests:
+        if (lost := recorded.lost_rows(manifest)) is not None:
+            raise InputError(
+                f"{layout.manifest(manifest.file)} {lost}. Run the same score command to score the missing "
+                "rows again."
+            )
 
 
 def _refuse_lost_manifests(layout: Layout, manifests: Iterable[Manifest], stems: set[str]) -> None:

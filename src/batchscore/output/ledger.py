@@ -18,6 +18,7 @@ from batchscore.output.conflicts import (
     advice_on_change,
     discard_scores,
     error_of_change,
+    error_of_simulator,
     refuse_foreign_files,
     refuse_other_length,
     refuse_other_settings,
@@ -26,7 +27,7 @@ from batchscore.output.conflicts import (
 )
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
-from batchscore.output.layout import journal_name
+from batchscore.output.layout import Layout, journal_name
 from batchscore.output.manifest import (
     Commit,
     Manifest,
@@ -35,6 +36,7 @@ from batchscore.output.manifest import (
     visible_names,
     write_manifest,
 )
+from batchscore.output.missing import recorded_files
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, TakeOver, is_final, split_by_part
 from batchscore.output.spec import OutputSpec
@@ -58,7 +60,9 @@ class Ledger(ABC):
     `publish` and `finish` do I/O and may run in a worker thread, one at a time. All else is for the event
     loop's thread. `saved_at` is when each manifest was written. `published` names the journals whose parts
     are on disk, and maybe not in the manifest yet. `journals_moved_to` is set if the output cannot hold
-    journals. A run calls all methods but `write_manifest`, which the functions here need.
+    journals. `simulated`: the simulator answers this run, `None` before the first answer. `kept` are
+    the manifests of another ledger whose answers this one takes over. A run calls all methods but
+    `write_manifest`, which the functions here need.
     """
 
     spec: OutputSpec
@@ -67,6 +71,8 @@ class Ledger(ABC):
     saved_at: dict[str, float] = field(default_factory=dict)
     published: dict[str, list[str]] = field(default_factory=dict)
     journals_moved_to: str = ""
+    simulated: bool | None = None
+    kept: list[Manifest] = field(default_factory=list)
     journals: Journals = field(init=False)
     parts: PartFiles = field(init=False)
 
@@ -105,6 +111,13 @@ class Ledger(ABC):
     def dimensions(self) -> int | None:
         """The length of the vectors, as earlier runs found it."""
         return next((each.dimensions for each in self.manifests.values() if each.dimensions), None)
+
+    def note_service(self, simulated: bool) -> None:  # noqa: FBT001 - the one thing that is noted
+        """Note who answers; raises `OutputError` if answers of the simulator and others would mix."""
+        earlier = [*self.manifests.values(), *self.kept]
+        if {self.simulated, *(manifest.simulated for manifest in earlier)} - {None, simulated}:
+            raise error_of_simulator(self.spec, simulated=simulated)
+        self.simulated = simulated
 
     def settle(self, rows: Iterable[Settled]) -> list[Part]:
         """Take results, and return the parts that are ready to publish."""
@@ -161,8 +174,20 @@ def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
         manifests = []
     refuse_other_length(spec.layout, manifests)
     remove_uncommitted(spec.layout, manifests)
+    distrust_contradicted(spec.layout, manifests)
     ledger.manifests = {manifest.file: manifest for manifest in manifests}
     return discarded
+
+
+def distrust_contradicted(layout: Layout, manifests: Iterable[Manifest]) -> None:
+    """Let a run complete the files whose manifests the last run's record contradicts: parts are gone.
+
+    Nothing else tells, and this run's record will take the place of that one.
+    """
+    recorded = recorded_files(layout.root, layout.task)
+    for manifest in manifests:
+        if recorded.lost_rows(manifest) is not None:
+            manifest.state = "partial"
 
 
 def begin_file(
@@ -253,6 +278,7 @@ def publish_part(ledger: Ledger, encoded: EncodedPart | None) -> None:
 def save_manifest(ledger: Ledger, file: str, *, keep_journals: bool = False) -> None:
     """Write a file's manifest, and remove the journals of the parts that it names, unless `keep_journals`."""
     manifest = ledger.manifests[file]
+    manifest.simulated = manifest.simulated if ledger.simulated is None else ledger.simulated
     # Without parts it only says that the file is known, and is written while requests wait.
     sync = ledger.spec.sync and bool(manifest.parts)
     write_manifest(ledger.spec.layout.manifest(file), manifest, sync=sync)

@@ -118,6 +118,8 @@ class Manifest:
     the `problem` in words. `input` is the digest of the file's bytes. `place`: where a worker found the file,
     if its name does not tell its folder.
 
+    `simulated`: the simulator has answered, `None` if that is not known.
+
     `reported` is about `changes/`, which `--incremental` writes. `yes`: all changes together describe these
     records. `no`: no changes file mentions them. `off`: the changes describe earlier records of this file; a
     run without `--incremental` has changed them since.
@@ -130,6 +132,7 @@ class Manifest:
     state: str = "partial"
     problem: str = ""
     dimensions: int | None = None
+    simulated: bool | None = None
     reported: str = "no"
     place: str = ""
     parts: dict[int, Commit] = field(default_factory=dict)
@@ -191,6 +194,7 @@ class Manifest:
                 "not_reached": self.rows - self.ok - self.errors,
                 **self.costs,
                 "dimensions": self.dimensions,
+                **({} if self.simulated is None else {"simulated": self.simulated}),
                 "reported": self.reported,
                 "input": self.input,
                 **({"place": self.place} if self.place else {}),
@@ -345,6 +349,7 @@ def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
         state=fields["state"],
         problem=fields["problem"],
         dimensions=fields["dimensions"],
+        simulated=fields.get("simulated"),
         reported=_REPORTED.get(reported, reported),
         place=fields.get("place", ""),
         parts={commit.part: commit for commit in commits},

@@ -23,7 +23,7 @@ from batchscore.output.find import (
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
-from batchscore.output.manifest import Manifest, PartFile, read_manifests
+from batchscore.output.manifest import Manifest, PartFile, list_files, read_manifests
 from batchscore.output.missing import error_of_missing, missing_files
 from batchscore.output.part_files import checked_chunks, refuse_damaged
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, format_of
@@ -70,7 +70,7 @@ def merge_output(
     manifests = read_manifests(Layout(folder, task, ""))
     errors, missing, keep = _check_parts(folder, task, manifests)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
-    if missing and not storage.is_folder(folder / task):
+    if missing and not list_files(folder / task):
         raise error_of_missing(str(named), missing)
     parts = score_parts(folder, task)
     if not storage.is_folder(folder / "manifest"):

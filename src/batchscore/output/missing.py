@@ -14,17 +14,40 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputIncomplete
+from batchscore.errors import OutputError, OutputIncomplete
 from batchscore.output.incremental.switch import replaced_place
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, visible_names
+from batchscore.output.manifest_check import STATES, Fits, is_count, is_list_of_objects, is_text, odd_field
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.local import NO_FILE
 from batchscore.task import TASKS
 
-#: The errors of reading what is not a run record.
-_NOT_A_RECORD = (ValueError, KeyError, TypeError, AttributeError)
+#: The counts of a file.
+COUNTS = ("rows", "ok", "errors")
 
+#: The states of a file in a run's record.
+_STATES = (*STATES, "not_started")
+
+#: The fields of a run's record that are used here, and those that it may lack; the same of each file.
+_FIELDS: dict[str, Fits] = {
+    "settings": lambda value: isinstance(value, dict) and value.get("task") in tuple(TASKS),
+    "files": is_list_of_objects,
+}
+_NEWER: dict[str, Fits] = {
+    "earlier": is_list_of_objects,
+    "exit_code": lambda value: value is None or is_count(value),
+    "file_written": lambda value: isinstance(value, bool),
+    "fingerprint": is_text,
+    "inputs": is_text,
+}
+_FILE: dict[str, Fits] = {
+    "file": lambda value: is_text(value) and value != "",
+    "state": lambda value: value in _STATES,
+}
+_NEWER_OF_FILE: dict[str, Fits] = dict.fromkeys(("problem", "input", "inputs"), is_text)
+_NEWER_OF_FILE |= dict.fromkeys(COUNTS, is_count)
 
 #: What is lost with the latest record.
 DAMAGED = "is damaged, so the files that its run was to read are not known"
@@ -59,11 +82,26 @@ class RecordedFile:
     inputs: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What one run's record says; `without_file`: it was to write one file, and has not done so.
+
+    `pruning`: it was to remove the scores of files that are gone, and was killed.
+    """
+
+    task: str
+    shared: bool
+    fingerprint: str
+    without_file: bool
+    pruning: bool
+    files: tuple[RecordedFile, ...]
+
+
 @dataclass(slots=True)
 class RecordedFiles:
     """What the records of one task's runs say; `latest` is the name of the last one, empty if there is none.
 
-    `fingerprint` is that of its settings. `without_file`: it was to write one file, and has not done so.
+    `fingerprint`, `without_file` and `pruning` are those of its record.
     `replaced` files have complete scores that a run is about to replace. `damaged` are the places of damaged
     records; true if later records say all, so that nothing is lost.
     """
@@ -71,6 +109,7 @@ class RecordedFiles:
     latest: str = ""
     fingerprint: str = ""
     without_file: bool = False
+    pruning: bool = False
     files: dict[str, RecordedFile] = field(default_factory=dict)
     replaced: frozenset[str] = frozenset()
     damaged: dict[Place, bool] = field(default_factory=dict)
@@ -85,12 +124,13 @@ class RecordedFiles:
             return Incomplete(manifest.problem or "not read to its end", unreadable)
         recorded = self.files.get(manifest.file)
         if recorded is None:
-            return None
+            return Incomplete("its scores were to be removed") if self.pruning else None
         if recorded.problem and not recorded.shared:
             return Incomplete(recorded.problem, unreadable=True)
         if manifest.file in self.replaced or recorded.input not in {"", manifest.input}:
             return Incomplete("its earlier scores are complete, but not replaced by new ones yet")
-        return None
+        lost = self.lost_rows(manifest)
+        return None if lost is None else Incomplete(f"its manifest {lost}")
 
     def without_manifest(self, known: Collection[str]) -> dict[str, Incomplete]:
         """Return the files that records name and that have no manifest: all but the `known` ones."""
@@ -122,8 +162,10 @@ def recorded_files(folder: Place, task: str, *, read_all: bool = False) -> Recor
     for name, record in run_records(folder):
         if record is None:
             result.damaged[folder / "runs" / name] = through
-        elif record["settings"]["task"] == task and not through:
-            through = _add(result, name, record)
+        elif record.task == task and not through:
+            _add(result, name, record)
+            # Earlier records count only beside those of workers, each of which had other files.
+            through = not record.shared
         if through and not read_all:
             break
     return result
@@ -153,56 +195,80 @@ def error_of_missing(output: str, missing: Sequence[str]) -> OutputIncomplete:
     )
 
 
-def run_records(folder: Place) -> Iterator[tuple[str, Any]]:
-    """Yield the records of all runs by name, the latest first; `None` in place of a damaged one."""
+def run_records(folder: Place) -> Iterator[tuple[str, RunRecord | None]]:
+    """Yield the records of all runs by name, the latest first; `None` in place of a damaged one.
+
+    Raises `OutputError` if one cannot be read for now.
+    """
     runs = folder / "runs"
-    for name in reversed(visible_names(runs)) if storage.is_folder(runs) else ():
-        if not name.endswith(".json"):
-            continue
-        try:
-            record = orjson.loads(b"".join(storage.chunks(runs / name)))
-            _refuse_odd(record)
-        except _NOT_A_RECORD:
-            record = None
-        yield name, record
+    files = visible_names(runs) if storage.is_folder(runs) else []
+    # Without the suffix, as the names were chosen: "a-0001" is after "a", and "a-0001.json" before "a.json".
+    stems = [name.removesuffix(".json") for name in files if name.endswith(".json")]
+    for name in (f"{stem}.json" for stem in sorted(stems, reverse=True)):
+        yield name, _read_record(runs / name)
 
 
-def _refuse_odd(record: Any) -> None:
-    """Raise `ValueError` or a similar error if a record has values that no run writes."""
-    named = [*record["files"], *record.get("earlier", ())]
-    texts = [each.get(name, "") for each in named for name in ("file", "state", "problem", "input")]
-    figures = [each.get(name, 0) for each in named for name in ("rows", "ok", "errors")]
-    valid = (
-        record["settings"]["task"] in TASKS
-        and all(isinstance(each, str) for each in texts)
-        and all(type(each) is int for each in figures)
-        and all(each["file"] and each["state"] for each in named)
-    )
-    if not valid:
-        raise ValueError
-
-
-def _add(result: RecordedFiles, name: str, record: Mapping[str, Any]) -> bool:
-    """Add what later records do not say; return whether earlier records do not count any more."""
-    shared = bool(record["settings"].get("shared_output", record["settings"].get("shared")))
-    if not result.latest:
-        result.latest = name
-        result.fingerprint = record.get("fingerprint", "")
-        result.without_file = record.get("file_written") is False
-    ended = record.get("exit_code") is not None and not shared
-    for each in (*record["files"], *record.get("earlier", ())):
-        has_counts = ended and each["state"] == "complete" and "rows" in each
-        recorded = RecordedFile(
+def _read_record(place: Place) -> RunRecord | None:
+    """Return a run's record; `None` if no run writes such a file."""
+    try:
+        fields = orjson.loads(b"".join(storage.chunks(place)))
+    except ValueError:
+        return None
+    except OutputError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in NO_FILE:
+            return None
+        raise
+    if not isinstance(fields, dict) or odd_field(fields, _FIELDS, _NEWER):
+        return None
+    named = (*fields["files"], *fields.get("earlier", ()))
+    settings = fields["settings"]
+    shared = settings.get("shared_output", settings.get("shared")) is True
+    ended = fields.get("exit_code") is not None
+    if any(odd_field(each, _FILE, _NEWER_OF_FILE) for each in named):
+        return None
+    if ended and any(_lacks_counts(each) for each in fields["files"]):
+        return None
+    files = [
+        RecordedFile(
             file=each["file"],
             state=each["state"],
             problem=each.get("problem", ""),
             input=each.get("input", ""),
-            counts=(each["rows"], each["ok"], each["errors"]) if has_counts else None,
+            counts=(each["rows"], each["ok"], each["errors"])
+            if ended and not shared and each["state"] == "complete" and "rows" in each
+            else None,
             shared=shared,
-            inputs=each.get("inputs", record.get("inputs", "")),
+            inputs=each.get("inputs", fields.get("inputs", "")),
         )
-        result.files.setdefault(recorded.file, recorded)
-    return not shared
+        for each in named
+    ]
+    return RunRecord(
+        task=settings["task"],
+        shared=shared,
+        fingerprint=fields.get("fingerprint", ""),
+        without_file=fields.get("file_written") is False,
+        pruning=not ended and settings.get("prune") is True,
+        files=tuple(files),
+    )
+
+
+def _lacks_counts(file: Mapping[str, Any]) -> bool:
+    """Whether a file in the record of a run that has ended lacks its counts, or they cannot be true."""
+    if any(name not in file for name in COUNTS):
+        return True
+    return bool(file["ok"] + file["errors"] > file["rows"])
+
+
+def _add(result: RecordedFiles, name: str, record: RunRecord) -> None:
+    """Add what later records do not say."""
+    if not result.latest:
+        result.latest = name
+        result.fingerprint = record.fingerprint
+        result.without_file = record.without_file
+        result.pruning = record.pruning
+    for each in record.files:
+        result.files.setdefault(each.file, each)
 
 
 def _replaced(folder: Place, task: str) -> frozenset[str]:
@@ -212,7 +278,7 @@ def _replaced(folder: Place, task: str) -> frozenset[str]:
         return frozenset()
     try:
         return frozenset(orjson.loads(b"".join(storage.chunks(place)))["files"])
-    except _NOT_A_RECORD:
+    except (ValueError, KeyError, TypeError):
         return frozenset()
 
 

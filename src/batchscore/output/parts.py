@@ -122,7 +122,7 @@ def memory_of(settled: Settled) -> int:
     value = settled.result.value if isinstance(settled.result, Score) else None
     if isinstance(value, np.ndarray):
         return value.nbytes + ROW_BYTES
-    return ROW_BYTES + sum(len(text) for text in (value if isinstance(value, list) else [value or ""]))
+    return ROW_BYTES + sum(len(text or "") for text in (value if isinstance(value, list) else [value]))
 
 
 #: Settles those rows of a part whose published record is final.

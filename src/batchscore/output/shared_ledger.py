@@ -196,7 +196,7 @@ class SharedLedger(Ledger):
             mine.dimensions = mine.dimensions or present.dimensions
         state = mine.state
         if state == "complete" and not has_all_records(mine):
-            # Of parts that others are about to complete: until then the file is not complete, also for readers.
+            # Others are about to complete parts: until then the file is not complete, also for readers.
             mine.state = "partial"
         save_manifest(self, file, keep_journals=True)
         mine.state = state

@@ -139,7 +139,7 @@ def verify_output(
     """
     folder = output_folder(named)
     task = task_of(folder, named, task)
-    records = any(storage.is_folder(place / task) for place in (folder, folder / "errors"))
+    records = any(list_files(place / task) for place in (folder, folder / "errors"))
     if not storage.is_folder(folder / "manifest" / task) and (
         # A run that was killed early leaves no more than its own record.
         records or not recorded_files(folder, task).files
@@ -221,6 +221,9 @@ def _check_records(recorded: RecordedFiles, result: Verification) -> None:
     for place, harmless in recorded.damaged.items():
         if not harmless:
             result.unrepaired.append(OutputProblem(str(place), f"{DAMAGED}; run the same command again"))
+            continue
+        if storage.is_folder(place):
+            result.unrepaired.append(OutputProblem(str(place), "is a folder; move it to another folder"))
             continue
         result.problems.append(OutputProblem(str(place), "is not a run record; it was changed or cut"))
         if result.repaired:

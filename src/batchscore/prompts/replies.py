@@ -1,30 +1,28 @@
 """Which answer belongs to which row?
 
-It reads the body of a successful reply and returns one score per prompt, in the order of the prompts. It
+It reads the body of a successful reply and returns one result per prompt, in the order of the prompts. It
 trusts nothing: `index`, count, length and finiteness are checked, and a reply that does not match is an
 `InvalidReply`, never a guess.
 
 Nothing else judges the body of a 200. `InvalidReply` is about the whole reply: `request/attempt.py` counts it
-as the service's failure, and it is retried. No body of a 200 is an error of one row yet: a filtered or cut
-answer is a score with its `finish_reason`. An error of one row would be a `RowError` in that row's place in
-`ReplyScores.scores`, which the engine gives to the row without a retry.
+as the service's failure, and it is retried. A filtered or cut answer is a score with its `finish_reason`. A
+row that was blocked without an answer is a `RowError` in its place in `ReplyScores.scores`, which the engine
+gives to the row without a retry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from pybase64 import b64decode, b64decode_as_bytearray
 
-from batchscore.rows import Score, load_json
+from batchscore.errors import ErrorCode, setting_name
+from batchscore.prompts.usage import TokenCounts, token_counts
+from batchscore.prompts.vectors import decode_vectors, in_input_order
+from batchscore.rows import InvalidReply, RowError, Score, load_json
 from batchscore.task import Task
-
-Block: TypeAlias = "npt.NDArray[np.float32]"
-
 
 #: The bounds of a reply's size are generous: they are for bodies without an end.
 SMALLEST_BOUND_BYTES = 8 * 2**20
@@ -48,191 +46,233 @@ def answer_size(tokens: float | None, params: Mapping[str, Any]) -> int:
     return int((tokens or MOST_ANSWER_TOKENS) * per_token)
 
 
-class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
-    """A reply with status 200 that does not match the request; the message says why."""
+#: Reasons with which a service ends an answer that it could not finish (OpenRouter, DeepSeek, z.AI, vLLM and
+#: SGLang, Cohere), in lower case; also all that end in `_error`.
+BROKEN_OFF = frozenset(
+    {"error", "abort", "aborted", "cancelled", "canceled", "failed", "failure", "timeout", "overloaded"}
+    | {"interrupted", "insufficient_system_resource"}
+)
+
+#: Reasons with which a service withholds an answer for its content (OpenAI, Gemini, z.AI, Cohere).
+BLOCKED = frozenset(
+    {"content_filter", "safety", "sensitive", "recitation", "blocklist", "prohibited_content", "spii"}
+    | {"refusal", "guardrail", "error_toxic"}
+)
+
+IMPOSSIBLE_COUNTS = (
+    "The service reports token counts that are impossible for what was sent. They are ignored, so the tokens "
+    "and the cost of this run are higher than stated."
+)
 
 
 @dataclass(slots=True)
 class ReplyScores:
-    """The scores of one reply, and its token counts."""
+    """The results of one reply, and its token counts."""
 
-    scores: list[Score]
+    scores: list[Score | RowError]
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has a score."""
+        return RowError not in set(map(type, self.scores))
 
 
 @dataclass(slots=True)
 class ReplyReader:
-    """Reads replies of one task; all vectors must be as long as the first."""
+    """Reads replies of one task; all vectors must be as long as the first.
+
+    `asked_dimensions` is the length that requests ask for, `dimensions` the one that vectors must have.
+    `notice` reports impossible token counts, once.
+    """
 
     task: Task
     answers_per_row: int = 1
     with_usage: bool = False
     with_raw: bool = False
     dimensions: int | None = None
+    asked_dimensions: int | None = None
     answer_bytes: int = 0
+    notice: Callable[[str], None] = lambda _: None
+    has_noticed: bool = False
 
     def most_bytes(self, rows: int) -> int:
         """Return the size that no honest reply for this many rows exceeds."""
         if self.task.answer == "vector":
-            asked = rows * (self.dimensions or MOST_DIMENSIONS) * BYTES_PER_NUMBER
+            asked = rows * (self.dimensions or self.asked_dimensions or MOST_DIMENSIONS) * BYTES_PER_NUMBER
         else:
             asked = self.answers_per_row * self.answer_bytes
         return min(SMALLEST_BOUND_BYTES + asked, LARGEST_BOUND_BYTES)
 
-    def read(self, body: bytes, rows: int) -> ReplyScores:
-        """Return `rows` scores, in the order of the prompts; raises `InvalidReply`."""
+    def read(self, body: bytes, rows: int, sent: bytes = b"") -> ReplyScores:
+        """Return `rows` results of a reply to `sent`, in the order of the prompts; raises `InvalidReply`."""
         try:
             reply = load_json(body)
         except ValueError:
-            raise InvalidReply("the reply is not JSON") from None
+            raise not_json(body) from None
         if not isinstance(reply, dict):
             raise InvalidReply("the reply is not a JSON object")
         scores = self.vectors(reply, rows) if self.task.answer == "vector" else [self.texts(reply)]
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
+        counts = self.counts(usage, rows, sent)
         if self.with_usage or self.with_raw:
+            usage = {name: count for name, count in usage.items() if name not in counts.false_names}
+            usage_shown, raw = usage if self.with_usage else None, reply if self.with_raw else None
             scores = [
-                Score(
-                    score.value,
-                    score.finish_reason,
-                    usage=usage if self.with_usage else None,
-                    raw=reply if self.with_raw else None,
-                )
-                for score in scores
+                replace(each, usage=usage_shown, raw=raw) if isinstance(each, Score) else each
+                for each in scores
             ]
-        return ReplyScores(
-            scores, token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
-        )
+        return ReplyScores(scores, counts.prompt, counts.answer)
 
-    def vectors(self, reply: Mapping[str, Any], rows: int) -> list[Score]:
-        """Return the vectors by `index`, each `(dimensions,)` float32 and finite.
+    def billed(self, body: bytes, rows: int, sent: bytes) -> tuple[int, int]:
+        """Return the prompt and answer tokens that an unused reply reports; 0 if it reports none."""
+        try:
+            usage = load_json(body)["usage"]
+        except (ValueError, TypeError, KeyError):
+            return 0, 0
+        counts = self.counts(usage if isinstance(usage, dict) else {}, rows, sent)
+        return counts.prompt, counts.answer
 
-        They are the rows of one array, which is checked in one call: single checks would double the time.
-        """
+    def counts(self, usage: Mapping[str, Any], rows: int, sent: bytes) -> TokenCounts:
+        """Return the token counts of a reply that can be true."""
+        counts = token_counts(usage, self.task, self.answers_per_row, rows, sent)
+        if counts.false_names:
+            if not self.has_noticed:
+                self.notice(IMPOSSIBLE_COUNTS)
+            self.has_noticed = True
+        return counts
+
+    def vectors(self, reply: Mapping[str, Any], rows: int) -> list[Score | RowError]:
+        """Return the vectors by `index`; a row whose own vector is wrong has an error in its place."""
         data = objects_in(reply, "data")
         if len(data) != rows:
             raise InvalidReply(f"the reply has {len(data)} vectors for {rows} inputs")
-        placed: list[Any] = [None] * rows
-        for position, item in enumerate(data):
-            index = item.get("index", position if rows == 1 else None)
-            # `type`, since a boolean is an integer in Python.
-            if type(index) is not int or not 0 <= index < rows or placed[index] is not None:
-                raise InvalidReply("the reply's index numbers do not match the inputs")
-            placed[index] = item.get("embedding", ())
-        block = decode_together(placed)
-        if block is None or block.shape[1] != self.dimensions:
-            block = decode_each(placed, self.dimensions)
-        if not np.isfinite(block).all():
-            raise InvalidReply("a vector is not finite")
-        self.dimensions = block.shape[1]
-        return [Score(vector) for vector in block]
+        embeddings = [item.get("embedding", ()) for item in in_input_order(data)]
+        vectors = decode_vectors(embeddings, self.dimensions)
+        length: int = next(vector.size for vector in vectors if not isinstance(vector, InvalidReply))
+        if self.asked_dimensions not in {None, length}:
+            raise InvalidReply(
+                f"vectors of {self.asked_dimensions} numbers were requested, and the service sends {length}; "
+                f"leave out {setting_name('dimensions')}"
+            )
+        self.dimensions = length
+        if isinstance(vectors, np.ndarray):
+            return [Score(vector) for vector in vectors]
+        return [
+            RowError(vector.code, f"The service's reply could not be used: {vector}.")
+            if isinstance(vector, InvalidReply)
+            else Score(vector)
+            for vector in vectors
+        ]
 
-    def texts(self, reply: Mapping[str, Any]) -> Score:
+    def texts(self, reply: Mapping[str, Any]) -> Score | RowError:
         """Return the text of the only choice, or the texts of several in the order of their `index`."""
+        if not reply.get("choices") and is_blocked(reply):
+            return RowError(ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200)
         choices = objects_in(reply, "choices")
-        if not choices:
-            raise InvalidReply("the reply has no choices")
         if len(choices) < self.answers_per_row:
-            raise InvalidReply(f"the reply has {len(choices)} of {self.answers_per_row} choices")
-        if len(choices) == 1:
-            return Score(self.text(choices[0]), finish_reason(choices[0]))
-        if all(isinstance(choice.get("index"), int) for choice in choices):
+            raise InvalidReply(
+                f"the reply has {len(choices)} of {self.answers_per_row} answers; does the service ignore "
+                "the parameter n?"
+            )
+        if len(choices) > 1 and all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))
-        values = [self.text(choice) for choice in choices]
-        reasons = [finish_reason(choice) for choice in choices]
-        return Score(values, reasons) if self.answers_per_row > 1 else Score(values[0], reasons[0])
+        if self.answers_per_row == 1:
+            return Score(*self.text(choices[0]))
+        texts, reasons = zip(*map(self.text, choices), strict=True)
+        return Score(list(texts), list(reasons))
 
-    def text(self, choice: Mapping[str, Any]) -> str | None:
-        """Return a choice's text; `None` if the model gave none."""
-        if not self.task.takes_messages:
-            content = choice.get("text")
-        else:
+    def text(self, choice: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """Return a choice's text, `None` if the model gave none, and why it ended, if the service says so."""
+        reason = choice.get("finish_reason")
+        reason = reason if isinstance(reason, str) else None
+        known = (reason or "").lower()
+        if known not in BLOCKED and (choice.get("error") or known in BROKEN_OFF or known.endswith("_error")):
+            text = "the service broke off the answer"
+            raise InvalidReply(text, code=ErrorCode.SERVER_ERROR, same_again=False)
+        content, holder = choice.get("text"), "text"
+        if self.task.takes_messages:
             message = choice.get("message")
-            if not isinstance(message, dict):
-                raise InvalidReply("a choice has no message")
-            content = message.get("content")
-            if isinstance(content, list):
-                parts = [part.get("text") for part in content if isinstance(part, dict)]
-                content = "".join(part for part in parts if isinstance(part, str))
+            if isinstance(message, dict):
+                return message_text(message, reason)
+            content, holder = None, "message"
+        if content is None and known not in BLOCKED:
+            raise InvalidReply(f"a choice has no {holder}")
         if content is not None and not isinstance(content, str):
             raise InvalidReply("an answer is not text")
-        return content
+        return content, reason
 
 
-def decode_together(embeddings: Sequence[Any]) -> Block | None:
-    """Return vectors from base64 as `(rows, dimensions)`, `None` if they must be decoded one by one.
-
-    Texts of equal length without padding can be joined: a single call takes half the time of many.
-    """
-    if not all(type(embedding) is str for embedding in embeddings):
-        return None
-    characters = len(embeddings[0])
-    # Four characters are three bytes, and a number is four.
-    if not characters or characters % 16 or set(map(len, embeddings)) != {characters}:
-        return None
-    try:
-        data = b64decode_as_bytearray("".join(embeddings), validate=True)
-    except ValueError:
-        return None
-    if len(data) != len(embeddings) * characters // 4 * 3:
-        return None
-    return np.frombuffer(data, dtype="<f4").reshape(len(embeddings), -1)
+def message_text(message: Mapping[str, Any], reason: str | None) -> tuple[str | None, str | None]:
+    """Return the text of a chat message and why it ended; a refusal is a text with its own reason."""
+    content, refusal = message.get("content"), message.get("refusal")
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        content = "".join(part for part in parts if isinstance(part, str))
+    if content is not None and not isinstance(content, str):
+        raise InvalidReply("an answer is not text")
+    if not content and isinstance(refusal, str) and refusal:
+        return refusal, "refusal"
+    return content, reason
 
 
-def decode_each(embeddings: Sequence[Any], dimensions: int | None) -> Block:
-    """Return vectors of any encoding as `(rows, dimensions)`; raises `InvalidReply`."""
-    vectors = [vector_from(embedding) for embedding in embeddings]
-    wanted = dimensions or vectors[0].size
-    for vector in vectors:
-        if vector.size != wanted:
-            raise InvalidReply(f"a vector has {vector.size} numbers, and the others have {wanted}")
-    return np.concatenate(vectors).reshape(len(vectors), -1)
+def is_blocked(reply: Mapping[str, Any]) -> bool:
+    """Whether a reply without choices says that the content filter refused the prompt (Azure, Gemini)."""
+    feedback = reply.get("promptFeedback") or reply.get("prompt_feedback")
+    if isinstance(feedback, dict) and (feedback.get("blockReason") or feedback.get("block_reason")):
+        return True
+    return any(part.get("filtered") is True for part in objects_below(reply.get("prompt_filter_results")))
 
 
-def billed_tokens(body: bytes) -> tuple[int, int]:
-    """Return the prompt and answer tokens that an unused reply reports; 0 if it reports none."""
-    if b'"usage"' not in body:
-        return 0, 0
-    try:
-        usage = load_json(body)["usage"]
-        return token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return 0, 0
+def objects_below(value: Any) -> Iterator[dict[str, Any]]:
+    """Give all objects within lists and objects."""
+    pending = [value]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, dict):
+            yield found
+            pending += found.values()
+        elif isinstance(found, list):
+            pending += found
 
 
-def vector_from(embedding: Any) -> Block:
-    """Return one vector from base64 or from JSON numbers; raises `InvalidReply`."""
-    wrong = "a vector is neither base64 nor numbers"
-    try:
-        is_text = isinstance(embedding, str)
-        vector = (
-            np.frombuffer(b64decode(embedding, validate=True), "<f4") if is_text else np.asarray(embedding)
-        )
-    except (ValueError, TypeError):
-        raise InvalidReply(wrong) from None
-    if vector.dtype.kind not in "iuf":
-        raise InvalidReply(wrong)
-    if vector.ndim != 1 or not vector.size:
-        raise InvalidReply("a vector is empty")
-    with np.errstate(over="ignore"):  # a number that is too large becomes infinite, and the caller refuses it
-        return vector.astype(np.float32, copy=False)
+def not_json(body: bytes) -> InvalidReply:
+    """Return what came instead of JSON, in our words."""
+    start = body[:1000].decode("utf-8", "replace").lstrip("\ufeff \t\r\n").lower()
+    what, hint = "not JSON", ""
+    if not start:
+        what = "empty"
+    elif start.startswith(("data:", "event:", "id:", "retry:", ":")):
+        what = "an event stream, not JSON"
+        hint = f"; if the service streams by default, set {setting_name('param')} stream=false"
+    elif start.startswith("<"):
+        what = f"{'an HTML page' if 'html' in start else 'XML'}, not JSON"
+        hint = "; check the endpoint's address"
+    elif start.startswith("{"):
+        what = "incomplete or invalid JSON"
+    return InvalidReply(f"the reply is {what}{hint}", same_again=False)
 
 
 def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return a list of objects from the reply; raises `InvalidReply` if it is missing."""
+    """Return a list of objects from the reply; raises `InvalidReply` if it is missing or empty."""
     found = reply.get(name)
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise InvalidReply(f"the reply has no {name}")
-    return found
+    if found and isinstance(found, list) and all(isinstance(item, dict) for item in found):
+        return found
+    error = reply.get("error")
+    if error:
+        fields = error if isinstance(error, dict) else {}
+        statuses = [status_in(fields.get(key)) for key in ("code", "status", "status_code", "http_code")]
+        status = next((each for each in statuses if each), None)
+        text = "the reply is an error with status 200"
+        raise InvalidReply(text, same_again=False, is_error=True, status=status)
+    if isinstance(found, list) and None in found:
+        raise InvalidReply(f"an item of {name} is null")
+    raise InvalidReply(f"the reply has no {name}")
 
 
-def finish_reason(choice: Mapping[str, Any]) -> str | None:
-    """Return why the answer ended, if the service says so."""
-    reason = choice.get("finish_reason")
-    return reason if isinstance(reason, str) else None
-
-
-def token_count(count: Any) -> int:
-    """Return a token count, 0 if it is missing or invalid."""
-    return count if isinstance(count, int) and count > 0 else 0
+def status_in(word: Any) -> int | None:
+    """Return an HTTP status of a failure, from a number or its text."""
+    text = str(word) if isinstance(word, (int, str)) else ""
+    return int(text) if len(text) == 3 and text.isdecimal() and 400 <= int(text) <= 599 else None

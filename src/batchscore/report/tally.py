@@ -26,6 +26,7 @@ class Statistics:
     errors: Counter[str] = field(default_factory=Counter)
     known: int = 0
     finish_reasons: Counter[str] = field(default_factory=Counter)
+    without_text: int = 0
     requests: int = 0
     retried: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
@@ -75,6 +76,7 @@ class Tally(Statistics):
             # `Counter.update` would take as long as everything else here.
             for reason, count in event.finish_reasons.items():
                 self.finish_reasons[finish_reason_text(reason)] += count
+            self.without_text += event.without_text
         elif isinstance(event, (FileOpened, FileFinished)):
             self.known += event.known - self.known_of.get(event.file, 0)
             self.known_of[event.file] = event.known

@@ -23,6 +23,7 @@ from batchscore.request.outcome import (
     failure_outcome,
     refused_alone,
     refused_by_chance,
+    unusable_outcome,
 )
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.rate_headers import wait_seconds
@@ -30,7 +31,7 @@ from batchscore.request.retry_budget import RetryBudget
 from batchscore.request.service_words import probe_words
 from batchscore.request.timeouts import Clock, Flight, Timeouts
 from batchscore.request.wire import NoReply
-from batchscore.rows import Attempt, Prompt, Reply
+from batchscore.rows import Attempt, InvalidReply, Prompt, Reply
 
 T = TypeVar("T")
 
@@ -44,6 +45,8 @@ CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 
 #: Redirects and proxies do not look at the content of a request.
 NEVER_ABOUT_ONE = {*range(300, 400), 407}
+#: The header of the simulator's replies.
+SIMULATED = "x-simulator"
 
 #: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
@@ -76,23 +79,25 @@ class Result(Generic[T]):
 class Requester(Generic[T]):
     """Sends single requests to the deployments of a run.
 
-    `read` turns a 200 into answers and may raise `unusable`; `tokens` gives the billed tokens of answers,
-    `billed` those of any other reply; `most_bytes` bounds the size of a reply to this many rows;
-    `probe_body` gives a request of our own; `listen` receives every attempt. If `stop` is set, a cancelled
-    request is not counted as a timeout.
+    `read` turns a 200 into answers, given the number of rows and the bytes sent, or raises `InvalidReply`;
+    `tokens` gives the billed tokens of answers, `billed` those of any other reply; `most_bytes` bounds the
+    size of a reply to this many rows; `probe_body` gives a request of our own; `listen` receives every
+    attempt. If `stop` is set, a cancelled request is not counted as a timeout. `note_service` is told with
+    the first answer whether the simulator gave it, and may raise.
     """
 
     deployments: DeploymentPool
     timeouts: Timeouts
-    read: Callable[[bytes, int], T]
-    unusable: type[Exception]
+    read: Callable[[bytes, int, bytes], T]
     tokens: Callable[[T], tuple[int, int]]
     most_bytes: Callable[[int], int]
     probe_body: Callable[[Deployment], bytes]
     stop: asyncio.Event
     listen: Callable[[Attempt], None]
     clock: Clock
-    billed: Callable[[bytes], tuple[int, int]] = lambda _: (0, 0)
+    billed: Callable[[bytes, int, bytes], tuple[int, int]] = lambda *_: (0, 0)
+    note_service: Callable[[bool], None] = lambda _: None
+    simulated: bool | None = None
     probing: dict[Deployment, asyncio.Task[Outcome]] = field(default_factory=dict)
     closed: bool = False
 
@@ -115,13 +120,12 @@ class Requester(Generic[T]):
             if outcome.action is not Action.KEEP:
                 return await self.judge_refusal(request, deployment, ticket, reply, outcome)
         try:
-            answers = self.read(reply.body, rows)
-        except self.unusable as reason:
-            self.report(request, deployment, reply, ErrorCode.INVALID_RESPONSE.value, self.billed(reply.body))
-            budget.note_failure(self.clock.monotonic(), reply.seconds, ErrorCode.INVALID_RESPONSE)
-            outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason), needs_action=True)
-            self.note_failure(deployment, outcome)
-            return Result(outcome)
+            answers = self.read(reply.body, rows, body)
+        except InvalidReply as reason:
+            return await self.judge_unusable(request, deployment, ticket, reply, reason)
+        if (simulated := SIMULATED in reply.headers) is not self.simulated:
+            self.note_service(simulated)
+            self.simulated = simulated
         budget.request_seconds += reply.seconds
         billed = self.tokens(answers)
         charged = billed[0] + request.extra_tokens if billed[0] else request.tokens
@@ -134,10 +138,18 @@ class Requester(Generic[T]):
         return Result(ANSWERED, answers)
 
     def report(
-        self, request: Request, deployment: Deployment, reply: Reply, cause: str, billed: tuple[int, int]
+        self,
+        request: Request,
+        deployment: Deployment,
+        reply: Reply,
+        cause: str,
+        billed: tuple[int, int] | None = None,
     ) -> None:
-        """Report an attempt that got a reply to the listener."""
+        """Report an attempt that got a reply to the listener; `billed` is read from it if it is not given."""
         rows, prompts, name = request.rows, request.prompts, deployment.name
+        if billed is None:
+            is_billed = b'"usage"' in reply.body
+            billed = self.billed(reply.body, rows, request.body(deployment)) if is_billed else (0, 0)
         self.listen(Attempt(rows, reply.status, reply.seconds, cause, *billed, prompts, name))
 
     async def exchange(
@@ -172,11 +184,24 @@ class Requester(Generic[T]):
         self.note_failure(deployment, outcome)
         return Result(outcome)
 
+    async def judge_unusable(
+        self, request: Request, deployment: Deployment, ticket: Ticket, reply: Reply, reason: InvalidReply
+    ) -> Result[T]:
+        """Judge a reply whose status promised answers; the status within its body is the real one."""
+        outcome = unusable_outcome(reason, reply, request.body(deployment))
+        if reason.status is not None:
+            reply = replace(reply, status=reason.status)
+            return await self.judge_refusal(request, deployment, ticket, reply, outcome)
+        self.report(request, deployment, reply, cause_of(outcome))
+        request.budget.note_failure(self.clock.monotonic(), reply.seconds, outcome.code, unusable=reason)
+        self.note_failure(deployment, outcome)
+        return Result(outcome)
+
     async def judge_refusal(
         self, request: Request, deployment: Deployment, ticket: Ticket, reply: Reply, outcome: Outcome
     ) -> Result[T]:
         """Judge a reply without answers."""
-        self.report(request, deployment, reply, cause_of(outcome), self.billed(reply.body))
+        self.report(request, deployment, reply, cause_of(outcome))
         if outcome.action is Action.STOP:
             return Result(await self.judge_refusal_of_all(request, deployment, outcome))
         if outcome.action is not Action.RETRY:
@@ -278,7 +303,8 @@ class Requester(Generic[T]):
     async def judge_long_wait(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T]:
         """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too."""
         wait = duration_text(seconds)
-        if (await self.probe(deployment)).action is not Action.RETRY:
+        probe = await self.probe(deployment)
+        if probe.action is not Action.RETRY:
             text = (
                 f"The service asks to wait {wait} for this request alone: it is larger than the deployment's "
                 "limit ever allows."
@@ -291,7 +317,8 @@ class Requester(Generic[T]):
                 self.deployments.mark_down(deployment)
             return Result(outcome)
         exhausted = f"the service asks to wait {wait} ({outcome.status}), so its quota is used up for now."
-        self.deployments.stop(deployment, Outage(deployment.explain(exhausted)))
+        reason = Outage(deployment.explain(exhausted), service_reply=probe.words)
+        self.deployments.stop(deployment, reason)
         return Result(outcome)
 
     async def probe(self, deployment: Deployment) -> Outcome:
@@ -316,13 +343,13 @@ class Requester(Generic[T]):
         outcome = reply if isinstance(reply, Outcome) else classify(reply, body)
         status, seconds, billed = None, self.clock.monotonic() - flight.started, (0, 0)
         if isinstance(reply, Reply):
-            status, seconds, billed = reply.status, reply.seconds, self.billed(reply.body)
+            status, seconds, billed = reply.status, reply.seconds, self.billed(reply.body, 1, body)
             if outcome.action is Action.KEEP:
                 try:
-                    self.read(reply.body, 1)
-                except self.unusable as reason:
-                    outcome = failure_outcome(ErrorCode.INVALID_RESPONSE, str(reason), needs_action=True)
-            elif outcome.action is not Action.RENEW_TOKEN:
+                    self.read(reply.body, 1, body)
+                except InvalidReply as reason:
+                    outcome = unusable_outcome(reason, reply, body)
+            if outcome.action not in {Action.KEEP, Action.RENEW_TOKEN}:
                 outcome = replace(outcome, words=probe_words(reply.body, deployment.secrets))
         # Counted like any request: it may be billed.
         cause = "probe" if outcome.action is Action.KEEP else cause_of(outcome)

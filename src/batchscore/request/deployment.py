@@ -143,7 +143,8 @@ class Deployment:
 
     `on_capacity` is called if more requests may be in flight although none was answered. It has many fields,
     since it joins what the other modules keep apart: quota, health, concurrency and the queue of workers.
-    `unused_keys` completes the message about refused credentials; messages show `address`, never `secrets`.
+    `address` is that of the requests, without secrets, and `unused_keys` completes the message about refused
+    credentials. Messages never show `secrets`.
     """
 
     name: str
@@ -209,10 +210,9 @@ class Deployment:
         """The most tokens that one request may hold: a minute's quota, or what was answered already."""
         return max(self.limits.most_tokens, self.largest_answered)
 
-    def explain(self, reason: str, words: str = "") -> str:
-        """Return a message about this deployment with what it says to a probe, and its address."""
-        said = f' Its reply to a test request: "{words}"' if words else ""
-        return f"{reason}{said} Address: {self.address}" if self.address else f"{reason}{said}"
+    def explain(self, reason: str) -> str:
+        """Return a message about this deployment with its address."""
+        return f"{reason} Requests go to {self.address}.".lstrip() if self.address else reason
 
     async def wait_until_up(self) -> bool:
         """Wait until it is up and not paused; return False if it is stopped for the rest of this run."""

@@ -27,7 +27,6 @@ LONGEST_PAUSED_PROBE_SECONDS = 600.0
 #: A deployment that has never answered is more likely misconfigured than down, so the run fails early.
 NEVER_REACHED_SECONDS = 20.0
 
-
 NEVER_USABLE = (
     "It has never sent a usable reply: check its address (http or https, port and path), and whether it is a "
     "service of this kind."
@@ -191,19 +190,19 @@ class DeploymentPool:
             return
         permanent = all(member.health.needs_action for member in remaining)
         more = f" {NEVER_USABLE}" if permanent else ""
+        last = {member: member.health.last_outcome for member in remaining}
         reasons = {
-            member.name: member.explain(
-                f"{member.health.last_outcome.reason}{more}", member.health.last_outcome.words
-            )
-            for member in remaining
-            if member.health.last_outcome is not None
+            member.name: member.explain(outcome.reason + more)
+            for member, outcome in last.items()
+            if outcome is not None
         }
+        reply = next((outcome.words for outcome in last.values() if outcome and outcome.words), "")
         who, why = "the service has not", " ".join(reasons.values())
         if len(remaining) > 1:
             who = "no deployment has"
             why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
         text = f"{who} responded for {duration_text(now - min(since))}. {why}"
-        self.end_run(ServiceRefused(text) if permanent else Outage(text))
+        self.end_run((ServiceRefused if permanent else Outage)(text, service_reply=reply))
 
     async def close(self) -> None:
         """End all probing."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
-from batchscore.errors import ErrorCode, setting_name
+from batchscore.errors import ErrorCode, name_settings, setting_name
+from batchscore.request import too_long
 from batchscore.request.service_codes import shown_detail
-from batchscore.request.service_words import shown_address
-from batchscore.rows import Reply, RowError, load_json
+from batchscore.rows import InvalidReply, Reply, RowError, load_json
 
 
 class Action(Enum):
@@ -53,7 +53,7 @@ class Outcome:
 
     def error(self, attempts: int) -> RowError:
         """Return the row's error after this many attempts."""
-        return RowError(self.code, self.reason, self.status, attempts)
+        return RowError(self.code, name_settings(self.reason), self.status, attempts)
 
     def is_like(self, other: Outcome) -> bool:
         """Whether two refusals have the same cause, as far as the service says."""
@@ -76,6 +76,9 @@ CONTENT_CODES = {
     "context_length_exceeded": ErrorCode.INPUT_TOO_LONG,
     "string_above_max_length": ErrorCode.INPUT_TOO_LONG,
     "max_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,
+    "exceed_context_size_error": ErrorCode.INPUT_TOO_LONG,  # llama.cpp
+    "tokens_limit_reached": ErrorCode.INPUT_TOO_LONG,  # GitHub Models
+    "model_max_prompt_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,  # GitHub Copilot
 }
 
 #: The message of an error record, or its beginning.
@@ -122,15 +125,6 @@ PARAMETER_CODES = {
     "invalid_json_schema",
 }  # fmt: skip
 
-#: Services say "too long" for embeddings in words only.
-TOO_LONG_WORDS = re.compile(
-    r"maximum context length|must have less than \d+ tokens|too many tokens", re.IGNORECASE
-)
-
-TOKEN_COUNTS = re.compile(
-    r"maximum context length is (\d{1,12}) tokens\D+(?:you requested|resulted in) (\d{1,12}) tokens"
-)
-
 #: A request that is larger than the whole limit, with 429 (OpenAI) or 413 (Groq).
 NEVER_FITS = re.compile(r"\bLimit:? (\d{1,12}),? Requested:? (\d{1,12})\b")
 
@@ -155,6 +149,7 @@ class Refusal(NamedTuple):
     message: str
     inner_code: str
     names_wait: bool
+    error: Mapping[str, Any]
 
 
 def is_exhausted(refusal: Refusal) -> bool:
@@ -175,9 +170,10 @@ def is_filtered(refusal: Refusal) -> bool:
 
 
 def is_too_long(refusal: Refusal) -> bool:
-    """Whether the content is too long for the model."""
+    """Whether the content is too long for the model; a firewall's 403 says so by its code only."""
     codes = CONTENT_CODES.get(refusal.code), CONTENT_CODES.get(refusal.inner_code)
-    return ErrorCode.INPUT_TOO_LONG in codes or bool(TOO_LONG_WORDS.search(refusal.message))
+    by_words = refusal.status != 403 and too_long.is_too_long(refusal.message)
+    return ErrorCode.INPUT_TOO_LONG in codes or by_words
 
 
 def never_fits(refusal: Refusal) -> bool:
@@ -270,16 +266,17 @@ def classify(reply: Reply, sent: bytes = b"") -> Outcome:
     refusal = read_refusal(reply)
     rule = next(rule for rule in RULES if refusal.status in rule.statuses and rule.when(refusal))
     code = rule.code
-    shown = shown_detail(refusal.code, refusal.param, sent)
+    if refusal.status < 400:
+        shown = redirect_text(reply.headers.get("location", ""))
+    else:
+        shown = shown_detail(refusal.code, refusal.param, sent)
     reason = rule.reason.format(f"{refusal.status}, {shown}" if shown else refusal.status)
-    if 300 <= refusal.status < 400 and (place := shown_address(reply.headers.get("location", ""))):
-        reason = f"{reason} It names {place}."
     detail = " ".join(filter(None, (refusal.code, refusal.param))) or str(refusal.status)
     fitting = None
     if rule.action is Action.ADAPT:
         detail = adaptable(refusal)
     elif code in {ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
-        detail, fitting = code.value, fitting_part(refusal.message)
+        detail, fitting = code.value, fitting_part(refusal)
     return Outcome(
         rule.action,
         code,
@@ -296,20 +293,17 @@ def read_refusal(reply: Reply) -> Refusal:
     body = error_body(reply.body)
     code = safe_name(body.get("code")) or safe_name(body.get("type"))
     param = safe_name(body.get("param"))
-    message = body.get("message")
-    findings = body.get("detail")
-    if isinstance(findings, list) and findings and isinstance(findings[0], dict):
-        # FastAPI: {"detail": [{"type": "extra_forbidden", "loc": ["body", "dimensions"], "msg": …}]}
-        location = findings[0].get("loc")
-        names = [safe_name(name) for name in location[1:]] if isinstance(location, list) else []
-        code, param = code or safe_name(findings[0].get("type")), param or ".".join(filter(None, names[:1]))
-        message = message or findings[0].get("msg")
-    elif isinstance(findings, str):
-        message = message or findings
     inner = body.get("innererror")
     inner_code = safe_name(inner.get("code")) if isinstance(inner, dict) else ""
+    detail = body.get("detail")
+    finding = detail[0] if isinstance(detail, list) and detail else None
+    if isinstance(finding, dict):
+        # FastAPI: {"detail": [{"type": "extra_forbidden", "loc": ["body", "dimensions"], "msg": …}]}
+        location = finding.get("loc")
+        names = [safe_name(name) for name in location[1:2]] if isinstance(location, list) else []
+        code, param = code or safe_name(finding.get("type")), param or "".join(names)
     names_wait = any(reply.headers.get(name) for name in ("retry-after", "retry-after-ms"))
-    return Refusal(status_of(reply), code, param, str(message or ""), inner_code, names_wait)
+    return Refusal(status_of(reply), code, param, message_in(body), inner_code, names_wait, body)
 
 
 def status_of(reply: Reply) -> int:
@@ -318,13 +312,17 @@ def status_of(reply: Reply) -> int:
     return int(given) if re.fullmatch("[3-5][0-9][0-9]", given, re.ASCII) else reply.status
 
 
-def fitting_part(message: str) -> float | None:
-    """Return limit / requested if a message names both ("is 8192 tokens, however you requested 10000 …")."""
-    counts = TOKEN_COUNTS.search(message) or NEVER_FITS.search(message)
-    if counts is None:
-        return None
-    limit, requested = int(counts[1]), int(counts[2])
-    return limit / requested if 0 < limit < requested else None
+def fitting_part(refusal: Refusal) -> float | None:
+    """Return limit / requested if a refusal for its size names both."""
+    if counts := NEVER_FITS.search(refusal.message):
+        return too_long.part(int(counts[1]), int(counts[2]))
+    return too_long.fitting_part(refusal.error, refusal.message)
+
+
+def redirect_text(location: str) -> str:
+    """Return where a reply redirects to: only a known form of host, since a path may quote the input."""
+    found = re.match(r"(https?://[\w.-]{1,99}(:\d{1,5})?)(?=[/?#]|$)", location)
+    return f"to {found[1]}" if found else "on the same host" if location.startswith("/") else ""
 
 
 def failure_outcome(
@@ -334,6 +332,21 @@ def failure_outcome(
     text = f"{ERROR_TEXTS[code]}: {detail}" if detail else ERROR_TEXTS[code]
     text = text if text.endswith("?") else f"{text}."
     return Outcome(Action.RETRY, code, text, status, needs_action=needs_action)
+
+
+def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome:
+    """Return what a reply means that has a good status and cannot be used; its body may hold the real status.
+
+    If the service has never sent another one, waiting does not help.
+    """
+    if reason.status is not None:
+        return classify(replace(reply, status=reason.status), sent)
+    detail = str(reason)
+    if reason.is_error:
+        fields = error_body(reply.body)
+        code = shown_detail(safe_name(fields.get("code")) or safe_name(fields.get("type")), "", b"")
+        detail += f" ({code})" if code else ""
+    return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
 
 
 def refused_alone(outcome: Outcome, *, first: bool) -> Outcome:
@@ -362,12 +375,22 @@ def error_body(body: bytes) -> Mapping[str, Any]:
         document = load_json(body)
     except ValueError:
         return {}
+    if isinstance(document, list) and document:
+        document = document[0]  # Gemini
     if not isinstance(document, dict):
         return {}
     error = document.get("error")
-    if isinstance(error, str):
+    if isinstance(error, str):  # Ollama, text-embeddings-inference
         return {"message": error, **document}
     return error if isinstance(error, dict) else document
+
+
+def message_in(error: Mapping[str, Any]) -> str:
+    """Return the message of an error object; FastAPI calls it `detail`. It may quote the input."""
+    detail = error.get("detail")
+    first = detail[0] if isinstance(detail, list) and detail else None
+    texts = [error.get("message"), detail, first.get("msg") if isinstance(first, dict) else None]
+    return next((text for text in texts if isinstance(text, str) and text), "")
 
 
 def safe_name(word: Any) -> str:

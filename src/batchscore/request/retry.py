@@ -92,10 +92,10 @@ class AttemptLoop(Generic[T]):
                 action = result.outcome.action
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
-                hint = deployment.unused_keys if action is Action.RENEW_TOKEN else ""
-                reason = f"{result.outcome.reason} {hint}".rstrip()
-                text = deployment.explain(reason, result.outcome.words)
-                self.deployments.stop(deployment, ServiceRefused(text))
+                hint = deployment.unused_keys if result.outcome.status in {401, 403} else ""
+                text = f"{deployment.explain(result.outcome.reason)} {hint}".rstrip()
+                refused = ServiceRefused(text, service_reply=result.outcome.words)
+                self.deployments.stop(deployment, refused)
                 deployment, result = await self.send_anywhere(request)
                 continue
             if action is not Action.RETRY or self.should_halve(request, deployment, result):
@@ -210,6 +210,7 @@ class AttemptLoop(Generic[T]):
         """Whether a request has had its attempts."""
         return (
             budget.failures > budget.retries
+            or budget.same_again
             or budget.rate_limits > MOST_LIMITED_OF_ONE
             or budget.limited_alone >= MOST_LIMITED_ALONE
             or budget.timeouts >= MOST_TIMEOUTS
@@ -217,12 +218,13 @@ class AttemptLoop(Generic[T]):
         )
 
     def should_halve(self, request: Request, deployment: Deployment, result: Result[T]) -> bool:
-        """Whether fewer rows are tried in any case: after a timeout, or 429s because of their number."""
+        """Whether fewer rows are tried in any case: after a timeout, 429s for their number, or by form."""
         if request.rows == 1:
             return False
         limited = request.budget.rate_limits
         return (
             result.outcome.code is ErrorCode.TIMEOUT
+            or request.budget.same_again
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
         )

@@ -1,14 +1,13 @@
-"""Which words of a service may a message show?
+"""Which words of a service may a terminal show?
 
 Its words for a row may quote the row, so they are never shown. Its reply to our own probe quotes nobody,
-since the probe is one word of ours. Addresses are shown without what may be secret.
+since the probe is one word of ours.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from batchscore.rows import load_json
 
@@ -60,16 +59,3 @@ def text_of(document: object) -> str:
         else:
             break
     return document if isinstance(document, str) else ""
-
-
-def shown_address(url: str) -> str:
-    """Return an address without user, password, query and fragment; "" if it cannot be read."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return ""
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    shown = f"{parts.scheme}://{host}{port}{parts.path}" if host else parts.path
-    return "".join(character for character in shown if character.isprintable())[:MOST_CHARACTERS]

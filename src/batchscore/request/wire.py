@@ -31,6 +31,9 @@ from batchscore.rows import Reply
 #: Returns the headers that authenticate a request.
 Sign = Callable[[], Awaitable[Mapping[str, str]]]
 
+#: Lets a TLS connection show the client's certificate.
+Identify = Callable[[ssl.SSLContext], None]
+
 #: Sends one body and returns a reply of at most this many bytes; raises `NoReply`.
 Send = Callable[[bytes, int], Awaitable[Reply]]
 
@@ -81,7 +84,11 @@ CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 @asynccontextmanager
 async def open_wire(
-    url: str, headers: Mapping[str, str], sign: Sign, memory: ReplyMemory
+    url: str,
+    headers: Mapping[str, str],
+    sign: Sign,
+    memory: ReplyMemory,
+    identify: Identify | None = None,
 ) -> AsyncIterator[Send]:
     """Yield a function that posts a JSON body to `url`; all deployments of a run share `memory`.
 
@@ -91,7 +98,7 @@ async def open_wire(
     """
     # The engine bounds how many requests are in flight; a second bound here could only stall.
     connector = aiohttp.TCPConnector(
-        limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=trusted_certificates()
+        limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls_context(identify)
     )
     address = URL(url, encoded=True)
     async with aiohttp.ClientSession(
@@ -111,9 +118,10 @@ async def open_wire(
         auto_decompress=False,
     ) as session:
         signed_before = False
+        alert = ""
 
         async def send(body: bytes, most_bytes: int) -> Reply:
-            nonlocal signed_before
+            nonlocal signed_before, alert
             try:
                 signed = await sign()
             except ServiceRefused as reason:
@@ -131,7 +139,10 @@ async def open_wire(
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
-                raise no_reply(error) from None
+                # Of a refused handshake, some connections show only that they were closed.
+                closed = isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError)
+                alert = describe_alert(error) or (alert if closed else "")
+                raise no_reply(error, alert) from None
             return Reply(response.status, response.headers, content, time.perf_counter() - started)
 
         yield send
@@ -167,6 +178,16 @@ def proxy_for(address: URL) -> str | None:
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
+def tls_context(identify: Identify | None) -> ssl.SSLContext | bool:
+    """Return how connections are secured: by the trusted certificates, and with the client's own if any."""
+    trusted = trusted_certificates()
+    if identify is None:
+        return trusted
+    context = trusted if isinstance(trusted, ssl.SSLContext) else ssl.create_default_context()
+    identify(context)
+    return context
+
+
 def trusted_certificates() -> ssl.SSLContext | bool:
     """Return the trusted certificates: `True` for OpenSSL's defaults, which include `SSL_CERT_FILE`.
 
@@ -187,8 +208,10 @@ def trusted_certificates() -> ssl.SSLContext | bool:
     return True
 
 
-def no_reply(error: BaseException) -> NoReply:
-    """Return a failure of aiohttp as one of ours."""
+def no_reply(error: BaseException, alert: str = "") -> NoReply:
+    """Return a failure of aiohttp as one of ours; `alert` is what the server said of certificates."""
+    if alert:
+        return NoReply(ErrorCode.CONNECTION_ERROR, alert, needs_action=True)
     if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, PERMANENT):
         # The service, or a proxy, must be changed.
         detail = describe_broken_http(error.message)
@@ -229,6 +252,31 @@ WRONG_CERTIFICATES = {
 NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 
 
+#: TLS alerts (RFC 8446, 6.2, by OpenSSL's names) about the certificate of the client, and what we say.
+ALERTS = {
+    "ALERT_CERTIFICATE_REQUIRED": "the service demands a client certificate (the setting client_cert)",
+    "ALERT_HANDSHAKE_FAILURE": "the service refused the TLS handshake; perhaps it demands a client "
+    "certificate (the setting client_cert)",
+    **dict.fromkeys(
+        (
+            *("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_UNSUPPORTED_CERTIFICATE"),
+            *("ALERT_CERTIFICATE_EXPIRED", "ALERT_CERTIFICATE_REVOKED", "ALERT_CERTIFICATE_UNKNOWN"),
+            "ALERT_ACCESS_DENIED",
+        ),
+        "the service does not accept the client certificate",
+    ),
+}
+
+
+def describe_alert(error: BaseException) -> str:
+    """Return what an alert of the server means; empty if there was none about certificates.
+
+    In TLS 1.3 it arrives after the handshake, with the first reply.
+    """
+    reason = str(getattr(error.__cause__, "reason", None) or "")
+    return next((text for alert, text in ALERTS.items() if reason.endswith(alert)), "")
+
+
 def describe_tls(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
     """Return why a TLS handshake failed."""
     what = f"{error.host}:{error.port}"
@@ -262,8 +310,6 @@ def describe_error(error: BaseException) -> str:
         number = cause.errno or 0
         return f"cannot connect to {what} ({os.strerror(number) if number > 0 else type(cause).__name__})"
     if isinstance(error, CLOSED):
-        if "CERTIFICATE_REQUIRED" in str(getattr(error.__cause__, "reason", "")):
-            return "the service requires a client certificate"
         return "the service closed the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the reply was cut off"

@@ -77,6 +77,7 @@ class Job:
             # Closed here, so that an output that fails ends the requests at once and not some time later.
             async with engine as running, aclosing(running.settled()) as settled:
                 running.drain_seconds = self.drain_seconds
+                running.attempt_loop.requester.note_service = self.ledger.note_service
                 # A killed process loses what is in no journal yet: at most what was in flight.
                 running.results.most = 1
                 pulse = asyncio.create_task(self.pulse(running))
@@ -112,11 +113,14 @@ class Job:
         """Report settled rows to the listener."""
         errors = Counter(row.result.code for row in rows if isinstance(row.result, RowError))
         reasons: Counter[str] = Counter()
+        without_text = 0
         for row in rows if self.task.answer == "text" else ():
             if isinstance(row.result, Score):
                 found = row.result.finish_reason
                 reasons.update(str(each) for each in (found if isinstance(found, list) else [found]))
-        self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons))
+                value = row.result.value
+                without_text += sum(not each for each in (value if isinstance(value, list) else [value]))
+        self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons, without_text))
 
     async def publish(self, part: Part) -> None:
         """Encode and write a part in a thread, so that requests continue meanwhile.

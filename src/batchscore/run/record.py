@@ -43,7 +43,10 @@ from batchscore.version import VERSION
 #: What is recorded of each file, and of this run alone.
 COST_FIELDS = ("attempts", "tokens_billed", "tokens_kept")
 FILE_FIELDS = ("file", "state", "complete", "rows", "ok", "errors", "empty", *COST_FIELDS)
-RUN_FIELDS = ("ok", "errors", "finish_reasons", "requests", "retried", "prompt_tokens", "completion_tokens")
+RUN_FIELDS = (
+    *("ok", "errors", "finish_reasons", "without_text", "requests", "retried"),
+    *("prompt_tokens", "completion_tokens"),
+)
 
 #: Runs of this process so far; runs that begin within the same second must not share a name.
 _runs = count(1)

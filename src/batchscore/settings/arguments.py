@@ -52,6 +52,11 @@ class RowSettings(StoredSettings, total=False):
     api_version: str | None
     auth: str | None
     api_key_from: str | None
+    key_header: str | None
+    header: Mapping[str, str]
+    query: Mapping[str, str]
+    client_cert: str | os.PathLike[str] | None
+    client_key_file: str | os.PathLike[str] | None
     simulate: bool
     usage: bool
     raw: bool

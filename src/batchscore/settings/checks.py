@@ -30,12 +30,24 @@ RESERVED_PARAMS = ("model", "input", "prompt", "messages", "stream", "stream_opt
 #: The keys of a `[[deployments]]` table; a missing key means the value of the run.
 DEPLOYMENT_KEYS: Mapping[str, Any] = {
     **dict.fromkeys(("name", "endpoint", "deployment", "model", "api_version"), str),
-    **dict.fromkeys(("auth", "api_key_from", "key_variable"), str),
+    **dict.fromkeys(("auth", "api_key_from", "key_variable", "key_header"), str),
+    **dict.fromkeys(("client_cert", "client_key_file"), str),
+    **dict.fromkeys(("header", "query"), Mapping),
     **dict.fromkeys(("rpm", "tpm"), (int, float)),
 }
 
 #: Names of variables that a table may name as its key: those made for this, never a provider's.
 KEY_VARIABLE = re.compile(r"BATCHSCORE_[A-Za-z0-9_]+_KEY")
+
+#: The settings of pairs NAME=VALUE, and a variable in a value. Its name is checked: `KEY_VARIABLE` holds.
+PAIRS = ("header", "query")
+REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+#: Names of headers (RFC 9110, 5.6.2), and those of the exchange itself, which no setting may replace.
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+OWN_HEADERS = frozenset(
+    {"host", "connection", "content-length", "content-type", "transfer-encoding", "accept-encoding", "expect"}
+)
 
 #: Texts that go into requests or records, which are UTF-8; paths may hold any bytes.
 TEXTS_TO_ENCODE = ("model", "deployment", "column", "prompt", "system", "messages", "text_field", "id")
@@ -67,6 +79,11 @@ def is_parameters(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
+def is_pairs(value: Any) -> bool:
+    """Whether a value maps texts to texts."""
+    return is_parameters(value) and all(isinstance(each, str) for each in value.values())
+
+
 def is_tables(value: Any) -> bool:
     """Whether a value is a sequence of mappings."""
     return isinstance(value, (list, tuple)) and all(isinstance(each, Mapping) for each in value)
@@ -78,6 +95,7 @@ TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "flag": (lambda value: isinstance(value, bool), "true or false"),
     "many": (is_names, "a list of names, which are text"),
     "params": (is_parameters, 'a mapping of parameters, such as {"temperature": 0.2}'),
+    "pairs": (is_pairs, 'a mapping of texts, such as {"x-tenant": "a"}'),
     "tables": (is_tables, "a list of tables"),
     "prices": (
         lambda value: isinstance(value, (str, Mapping)),
@@ -121,7 +139,7 @@ def check_type(declared: Field[Any], value: Any) -> None:
         has_type, wanted = TYPES[kind]
         fits = has_type(value)
     # A text is not quoted, for it may be a pasted key; a parameter may hold a secret.
-    what = type_name(value) if kind == "params" or isinstance(value, str) else value_text(value)
+    what = type_name(value) if kind in {"params", "pairs"} or isinstance(value, str) else value_text(value)
     is_other = kind == "choice" and isinstance(value, str)
     message = "{name} must be {wanted}." if is_other else "{name} is {value}; it must be {wanted}."
     refuse(not fits, message, name=name, value=what, wanted=wanted)
@@ -168,13 +186,17 @@ def check_together(chosen: Settings) -> None:
     check_output(chosen)
     if chosen.simulate:
         refuse(chosen.deployments, "{simulate} has only one deployment; leave out [[deployments]].")
-        for field in ("endpoint", "auth", "api_key_from"):
+        for field in ("endpoint", "auth", "api_key_from", "key_header", *PAIRS, "client_cert"):
             message = f"{{simulate}} and {{{field}}} contradict each other; give one of them."
-            refuse(getattr(chosen, field) is not None, message)
+            refuse(getattr(chosen, field) not in (None, {}), message)
+    for field in PAIRS:
+        check_pairs(setting_name(field), field, getattr(chosen, field))
     check_bounds(chosen)
     check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
-    for name in chosen.param:
-        refuse(name in RESERVED_PARAMS, "{param} {given}: batchscore sets this field.", given=name)
+    for name, value in chosen.param.items():
+        # Some gateways stream unless they are told not to.
+        reserved = name in RESERVED_PARAMS and not (name == "stream" and value is False)
+        refuse(reserved, "{param} {given}: batchscore sets this field.", given=name)
     for field in ("dimensions", "max_tokens"):
         twice = getattr(chosen, field) is not None and field in chosen.param
         refuse(twice, f"{{param}} {field} and {{{field}}} set the same; give one of them.")
@@ -262,6 +284,30 @@ def check_bounds(chosen: Settings) -> None:
     refuse(not any(prices.values()), free)
 
 
+def named_variables(text: str) -> list[str]:
+    """Return the variables that a value of a pair names."""
+    return [found[1] or found[2] for found in REFERENCE.finditer(text)]
+
+
+def check_pairs(where: str, kind: str, pairs: Mapping[str, str]) -> None:
+    """Raise `UsageError` if a header or query parameter cannot be sent; no value is quoted."""
+    lower = [name.lower() for name in pairs] if kind == "header" else list(pairs)
+    for name, text in pairs.items():
+        what = f"{where} {name_text(name)}"
+        if kind == "header":
+            refuse(not HEADER_NAME.fullmatch(name), "{where}: a name has no spaces or colons.", where=where)
+            refuse(name.lower() in OWN_HEADERS, "{what}: batchscore sets this header.", what=what)
+            refuse(lower.count(name.lower()) > 1, "{what} is given twice.", what=what)
+        refuse(not text.strip(), "{what}: its value is empty.", what=what)
+        refuse(not re.fullmatch(r"[ -~\t]*", text), "{what}: its value is not plain ASCII text.", what=what)
+        # Not quoted: a shell may have put a secret there.
+        message = (
+            "{what}: the name of a variable must begin with BATCHSCORE_ and end in _KEY, such as "
+            "$BATCHSCORE_APIM_KEY. Other variables may hold the keys of other services."
+        )
+        refuse(not all(map(KEY_VARIABLE.fullmatch, named_variables(text))), message, what=what)
+
+
 def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> None:
     """Raise `UsageError` if a `[[deployments]]` table is invalid; `rates`: the run has limits, too."""
     for number, table in enumerate(tables, 1):
@@ -274,9 +320,15 @@ def check_deployments(tables: Sequence[Mapping[str, Any]], *, rates: bool) -> No
                 known = ", ".join(DEPLOYMENT_KEYS)
                 raise UsageError(f"{where}: {name_text(name)} is not one of {known}.{hint}")
             fits = isinstance(value, wanted) and not isinstance(value, bool) and value
-            if not fits or (wanted is not str and not 0 < value < math.inf):
-                kind = "text" if wanted is str else "a number above 0"
+            if wanted is Mapping:
+                fits = fits and is_pairs(value)
+            elif wanted is not str:
+                fits = fits and 0 < value < math.inf
+            if not fits:
+                kind = {str: "text", Mapping: "a table of texts"}.get(wanted, "a number above 0")
                 raise UsageError(f"{where}: {name} is {value_text(value)}; it must be {kind}.")
+        for name in PAIRS:
+            check_pairs(f"{where}: {name}", name, table.get(name, {}))
         if not KEY_VARIABLE.fullmatch(table.get("key_variable", "BATCHSCORE_A_KEY")):
             # Not quoted: it may be the key itself.
             raise UsageError(

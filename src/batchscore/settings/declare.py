@@ -15,6 +15,7 @@ CONFIG_VARIABLE = "BATCHSCORE_CONFIG"
 OTHER_VARIABLES = (
     "BATCHSCORE_API_KEY",
     "BATCHSCORE_ALLOW_PLAIN_HTTP",
+    "BATCHSCORE_CLIENT_CERT_PASSWORD",
     "BATCHSCORE_ENTRA_SCOPE",
     "BATCHSCORE_TRUSTED_HOSTS",
     CONFIG_VARIABLE,
@@ -31,6 +32,7 @@ KINDS = {
     "bool": "flag",
     "tuple[str, ...]": "many",
     "Mapping[str, Any]": "params",
+    "Mapping[str, str]": "pairs",
     "tuple[Mapping[str, Any], ...]": "tables",
     "str | Mapping[str, Any]": "prices",
 }
@@ -63,7 +65,7 @@ def kind_of(declared: Field[Any]) -> str:
 
 def shown_default(declared: Field[Any]) -> str:
     """Return a setting's default as people write it; empty if it is false or not set."""
-    if kind_of(declared) in {"params", "flag"} or declared.default in (None, ()):
+    if kind_of(declared) in {"params", "pairs", "flag"} or declared.default in (None, ()):
         return ""
     return f"{declared.default:g}" if isinstance(declared.default, float) else str(declared.default)
 

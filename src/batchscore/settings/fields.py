@@ -48,8 +48,9 @@ class Settings:
         "Azure api-version. Default: none, which uses the v1 API.", metavar="V", needs_trust=True
     )
     auth: str | None = of_endpoint(
-        "How to sign in: with a key from the environment, with Entra ID, or not at all.",
-        choices=("key", "entra", "none"),
+        "How to sign in: with a key from the environment, with Entra ID, with user:password instead of a key "
+        "(basic), or not at all.",
+        choices=("key", "entra", "basic", "none"),
         needs_trust=True,
     )
     api_key_from: str | None = of_endpoint(
@@ -57,6 +58,33 @@ class Settings:
         "Entra ID.",
         metavar="URL",
         needs_trust=True,
+    )
+    key_header: str | None = of_endpoint(
+        "Header that carries the key. Default: api-key if the API has a dated version, else authorization.",
+        choices=("api-key", "authorization", "both"),
+        needs_trust=True,
+    )
+    header: Mapping[str, str] = of_endpoint(
+        "Header of every request, for gateways. $BATCHSCORE_…_KEY in the value is replaced by that variable. "
+        "Repeatable.",
+        default={},
+        metavar="NAME=VALUE",
+        needs_trust=True,
+    )
+    query: Mapping[str, str] = of_endpoint(
+        "Query parameter of every request, for gateways; written like --header. Repeatable.",
+        default={},
+        metavar="NAME=VALUE",
+        needs_trust=True,
+    )
+    client_cert: str | None = of_endpoint(
+        "Client certificate for gateways with mutual TLS: a PEM file. A password is read from "
+        "BATCHSCORE_CLIENT_CERT_PASSWORD.",
+        metavar="FILE",
+        needs_trust=True,
+    )
+    client_key_file: str | None = of_endpoint(
+        "Private key of the client certificate. Default: in the same file.", metavar="FILE", needs_trust=True
     )
     simulate: bool = of_endpoint(
         "Use the built-in simulator instead of a real service, as a free rehearsal.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 #: What replaces a secret.
@@ -39,6 +39,9 @@ _OF_SCHEMAS = frozenset(
 #: A value in quotes, to the end of an entry of a connection string, or one word; a placeholder is no secret.
 _QUOTED = r"""\"(?:[^"\\]|\\.)+\"|'(?:[^'\\]|\\.)+'"""
 _WORD = r"""[^\s&;,'"<>{}$*](?:[^&;'"<>{}\n]{0,200}(?=;)|[^\s&;,'"<>{}]*)"""
+
+#: A value of a header or query parameter that holds no secret itself: a variable, perhaps behind a scheme.
+_ONLY_NAMES = re.compile(r"([A-Za-z-]+ )?(\$\w+|\$\{\w+\})")
 
 #: Texts that hold a secret, whatever they are called. The groups stay, the rest is hidden.
 _TEXTS = (
@@ -159,20 +162,33 @@ def is_secret(value: Any, name: str) -> bool:
 
 
 def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run by their names, as records and logs may show them."""
-    return {
-        # Only parameters have names that others choose.
-        name: without_secrets(value, "" if name == "param" else f"settings.{name}")
-        for name, value in settings.items()
-    }
+    """Return the settings of a run, or of a deployment's table, as records and logs may show them."""
+    return {name: _shown_setting(name, value) for name, value in settings.items()}
+
+
+def _shown_setting(name: str, value: Any) -> Any:
+    if name in {"header", "query"} and isinstance(value, Mapping):
+        return shown_pairs(value)
+    if name == "deployments":
+        return [shown_settings(table) for table in value]
+    # Only parameters have names that others choose.
+    return without_secrets(value, "" if name == "param" else f"settings.{name}")
+
+
+def shown_pairs(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Return headers or query parameters for records and logs; values that name a variable are shown."""
+    return {name: text if _ONLY_NAMES.fullmatch(text) else HIDDEN for name, text in pairs.items()}
 
 
 def shown_words(words: Sequence[str]) -> list[str]:
     """Return the words of a command as the user types it, with the secrets hidden."""
     shown = []
     for before, word in zip(["", *words], words, strict=False):
-        flag, given = ("--param=", word[8:]) if word.startswith("--param=") else ("", word)
-        shown.append(flag + shown_parameter(given) if flag or before == "--param" else mask_text(word))
+        flag, equals, given = word.partition("=")
+        if equals and flag in _SHOWN_FLAGS:
+            shown.append(f"{flag}={_SHOWN_FLAGS[flag](given)}")
+        else:
+            shown.append(_SHOWN_FLAGS.get(before, mask_text)(word))
     return shown
 
 
@@ -194,3 +210,17 @@ def shown_parameter(given: str) -> str:
     if shown == value:
         return f"{shown_name}={text}"
     return f"{shown_name}={shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)}"
+
+
+def shown_pair(given: str) -> str:
+    """Return NAME=VALUE with the value hidden unless it only names a variable."""
+    name, equals, text = given.partition("=")
+    return f"{name}={shown_pairs({name: text.strip()})[name]}" if equals else HIDDEN
+
+
+#: For each flag whose value may hold a secret whatever it looks like, how the value is shown.
+_SHOWN_FLAGS: Mapping[str, Callable[[str], str]] = {
+    "--param": shown_parameter,
+    "--header": shown_pair,
+    "--query": shown_pair,
+}

@@ -17,7 +17,18 @@ Slice = TypeVar("Slice")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EndpointSettings:
+class GatewaySettings:
+    """What the gateway before a service wants of each request and connection."""
+
+    key_header: str | None
+    header: Mapping[str, str]
+    query: Mapping[str, str]
+    client_cert: str | None
+    client_key_file: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointSettings(GatewaySettings):
     """Which service is called, and how to sign in. Limits are requests and tokens a minute."""
 
     task: Task

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
-from batchscore.settings.checks import KEY_VARIABLE, check_type, name_text
+from batchscore.settings.checks import KEY_VARIABLE, PAIRS, check_type, name_text, named_variables
 from batchscore.settings.config_file import EMPTY_FILE, ConfigFile
 from batchscore.settings.declare import (
     CONFIG_FILE,
@@ -32,10 +32,12 @@ from batchscore.settings.secrets import HIDDEN, mask_text
 TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 #: Kinds whose empty values count as not given.
-COLLECTIONS = frozenset({"many", "params", "tables", "prices"})
+COLLECTIONS = frozenset({"many", "params", "pairs", "tables", "prices"})
 
 #: Settings that name a file or folder, which Python may give as an object.
-PATHS = frozenset({"output", "scratch_dir", "base_dir", "messages", "prices"})
+PATHS = frozenset(
+    {"output", "scratch_dir", "base_dir", "messages", "prices", "client_cert", "client_key_file"}
+)
 
 
 def gather(
@@ -81,6 +83,7 @@ REPLACED_KEYS: Mapping[str, tuple[str, ...]] = {
     "api_version": ("api_version",),
     "auth": ("auth",),
     "api_key_from": ("api_key_from", "key_variable"),
+    **{name: (name,) for name in ("key_header", "header", "query", "client_cert", "client_key_file")},
 }
 
 
@@ -119,6 +122,8 @@ def argument(declared: Field[Any], value: Any) -> Any:
     A path may be an object, a single name counts as a list, and any iterable may hold names or tables.
     """
     kind = kind_of(declared)
+    if kind == "pairs" and isinstance(value, (list, tuple)):
+        value = parse_pair_flags(declared.name, value)
     if declared.name in PATHS and isinstance(value, os.PathLike):
         value = os.fspath(value)
     if kind == "many" and isinstance(value, str):
@@ -139,7 +144,10 @@ def without_settings(environ: Mapping[str, str], names: Collection[str]) -> dict
 def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """Return a warning for each `BATCHSCORE_…` variable that has no effect."""
     only = {variable_of(declared): declared.metadata["only"] for declared in fields(Settings)}
-    keys = (str(table.get("key_variable")) for table in settings.deployments)
+    keys = [str(table.get("key_variable")) for table in settings.deployments]
+    for table in ({name: getattr(settings, name) for name in PAIRS}, *settings.deployments):
+        values = [text for kind in PAIRS for text in table.get(kind, {}).values()]
+        keys += [key for text in values for key in named_variables(text)]
     readable = {*OTHER_VARIABLES, *keys, *(name for name, source in only.items() if source is None)}
     sentences = []
     for name in sorted(environ):
@@ -147,7 +155,7 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
             continue
         near = difflib.get_close_matches(name, readable, n=1, cutoff=0.75)
         if KEY_VARIABLE.fullmatch(name):
-            why = "no [[deployments]] table of this run names it as key_variable."
+            why = "no header, query parameter or [[deployments]] table of this run names it."
         elif only.get(name) == "flag":
             flag = as_flag(name.removeprefix(VARIABLE_PREFIX).lower())
             why = f"it can only be set as a flag, {flag}."
@@ -227,6 +235,32 @@ def parse_params(value: Any) -> dict[str, Any]:
     return value
 
 
+def parse_pairs(value: Any) -> dict[str, str]:
+    """Return an object of texts, given as such or as JSON."""
+    pairs = parse_params(value)
+    if not all(isinstance(each, str) for each in pairs.values()):
+        raise TypeError
+    return pairs
+
+
+def parse_pair_flags(name: str, given: Sequence[Any]) -> dict[str, str]:
+    """Parse texts `NAME=VALUE` of a setting; raises `UsageError`, which quotes no value."""
+    pairs: dict[str, str] = {}
+    for one in given:
+        key, equals, text = one.partition("=") if isinstance(one, str) else ("", "", "")
+        if not equals or not key.strip():
+            raise UsageError(f"{setting_name(name)}: write NAME=VALUE, for example {PAIR_EXAMPLES[name]}")
+        pairs[key.strip()] = text.strip()
+    return pairs
+
+
+#: For each setting of pairs, one as people write it.
+PAIR_EXAMPLES = {
+    "header": "'Ocp-Apim-Subscription-Key=$BATCHSCORE_APIM_KEY'",
+    "query": "'subscription-key=$BATCHSCORE_APIM_KEY'",
+}
+
+
 def read_text(name: str, where: str) -> str:
     """Return the text of a file that a setting names; raises `UsageError`."""
     try:
@@ -287,6 +321,7 @@ PARSERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "flag": (parse_flag, "true or false"),
     "many": (parse_many, "a list of names"),
     "params": (parse_params, 'an object of parameters, such as {"temperature": 0.2}'),
+    "pairs": (parse_pairs, 'an object of texts, such as {"x-tenant": "a"}'),
     "tables": (parse_tables, "a list of tables"),
     "prices": (parse_prices, "the name of a file, or a table for each model"),
 }

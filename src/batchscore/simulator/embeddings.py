@@ -30,6 +30,7 @@ from batchscore.simulator.error_replies import (
     wrong_type,
 )
 from batchscore.simulator.settings import WIDEST, SimulatorSettings
+from batchscore.simulator.too_long import too_long
 from batchscore.simulator.words import COMMON, CONTENT_FILTER_TRIGGER, WORD, count_tokens
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 
 MAX_TOKENS_PER_INPUT = 8192
 MAX_TOKENS_PER_REQUEST = 300_000
-_KNOWN = frozenset({"input", "model", "encoding_format", "dimensions", "user", "input_type"})
+_KNOWN = frozenset({"input", "model", "encoding_format", "dimensions", "user"})
+#: A parameter that only Azure has.
+_AZURES = frozenset({"input_type"})
 #: Words in the cache of vectors: 50 MB at 1,536 dimensions. A full cache is cleared.
 _CACHED_WORDS = 8192
 _NOISE_LENGTH = 1 << 20
@@ -64,7 +67,7 @@ def check_embeddings(
     if texts is None:
         return charged, invalid_request(f"'$.input' is invalid. {REFERENCE}")
     for parameter in body:
-        if parameter not in _KNOWN:
+        if parameter not in _KNOWN and (surface is Surface.OPENAI or parameter not in _AZURES):
             return charged, unknown_parameter(surface, "embeddings", parameter)
     return charged, (
         _check_size(counts, surface=surface, settings=settings)
@@ -110,10 +113,9 @@ def _check_size(counts: list[int], *, surface: Surface, settings: SimulatorSetti
         return too_many_elements("input", limit, len(counts))
     largest = max(counts)
     if largest > MAX_TOKENS_PER_INPUT:
-        return invalid_request(
-            f"This model's maximum context length is {MAX_TOKENS_PER_INPUT} tokens, however you requested"
-            f" {largest} tokens ({largest} in your prompt; 0 for the completion). Please reduce your prompt;"
-            " or completion length."
+        place = counts.index(largest)
+        return ServiceReply(
+            *too_long(settings.wording, limit=MAX_TOKENS_PER_INPUT, tokens=largest, place=place)
         )
     if sum(counts) > MAX_TOKENS_PER_REQUEST:
         return invalid_request(
@@ -128,6 +130,8 @@ def _check_options(body: dict[str, Any], name: str) -> ServiceReply | None:
     encoding = body.get("encoding_format", "float")
     if encoding not in ("float", "base64"):
         return invalid_request(f"'{encoding}' is not one of ['float', 'base64'] - 'encoding_format'")
+    if not isinstance(body.get("user", ""), str):
+        return wrong_type("user", "a string", body["user"])
     dimensions = body.get("dimensions")
     if dimensions is None:
         return None

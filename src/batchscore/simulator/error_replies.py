@@ -53,7 +53,7 @@ def invalid_request(
     param: str | None = None,
     code: str | None = None,
     status: int = 400,
-    kind: str = "invalid_request_error",
+    kind: str | None = "invalid_request_error",
 ) -> ServiceReply:
     """Return an error in the shape of the model behind both services."""
     return _error(status, message=message, type=kind, param=param, code=code)

@@ -1,7 +1,7 @@
 """Is a chat or completions request valid, and what is its reply?
 
 It must not know HTTP, limits nor how an answer is written.
-Rules: references of `POST /chat/completions` and `/completions`, and the page on reasoning models, seen 2026.
+Rules: references of `POST /chat/completions` and `/completions`, seen 2026.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 import orjson
@@ -22,11 +21,11 @@ from batchscore.simulator.error_replies import (
     Surface,
     content_filtered,
     invalid_request,
-    too_many_elements,
-    unknown_parameter,
     wrong_type,
 )
+from batchscore.simulator.parameters import check_parameters
 from batchscore.simulator.settings import SimulatorSettings
+from batchscore.simulator.too_long import too_long
 from batchscore.simulator.words import (
     CONTENT_FILTER_TRIGGER,
     AnswerOptions,
@@ -34,33 +33,6 @@ from batchscore.simulator.words import (
     count_tokens,
     write_answer,
 )
-
-_BOTH = """frequency_penalty logit_bias logprobs max_tokens model n presence_penalty seed stop stream
-stream_options temperature top_p user"""
-_KNOWN = {
-    "completions": frozenset(f"{_BOTH} best_of echo prompt suffix".split()),
-    "chat/completions": frozenset(
-        f"""{_BOTH} audio data_sources function_call functions max_completion_tokens messages metadata
-        modalities parallel_tool_calls prediction prompt_cache_key prompt_cache_retention reasoning_effort
-        response_format safety_identifier service_tier store tool_choice tools top_logprobs
-        user_security_context verbosity web_search_options""".split()
-    ),
-}
-#: Name -> type, minimum and maximum. Pages of both operations, seen 2026.
-_BOUNDS: dict[str, tuple[str, float, float]] = {
-    "temperature": ("decimal", 0, 2),
-    "top_p": ("decimal", 0, 1),
-    "frequency_penalty": ("decimal", -2, 2),
-    "presence_penalty": ("decimal", -2, 2),
-    "max_tokens": ("integer", 0, inf),
-    "max_completion_tokens": ("integer", 1, inf),
-    "n": ("integer", 1, 128),
-    "best_of": ("integer", 1, 20),
-    "seed": ("integer", -inf, inf),
-}
-#: Parameters that reasoning models accept only with this value.
-_FIXED = {"temperature": 1, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "n": None}
-_MAX_STOPS = 4
 
 #: Names of reasoning models, which reject `max_tokens`.
 _REASONING = re.compile(r"(o1|o3|o4|gpt-5)")
@@ -95,7 +67,7 @@ def check_chat(
     texts = [_message_text(message.get("content")) for message in messages]
     prompt_tokens = sum(_TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
     reasoning = _REASONING.match(name) is not None
-    problem = _check_parameters(
+    problem = check_parameters(
         body, operation="chat/completions", surface=surface, reasoning=reasoning
     ) or _check_json_mode(body, texts)
     if problem is not None:
@@ -103,6 +75,9 @@ def check_chat(
     max_tokens = body.get("max_completion_tokens") or body.get("max_tokens")
     choices = body.get("n") or 1
     charged = prompt_tokens + (max_tokens or 0) * choices
+    if prompt_tokens > settings.context_tokens and settings.wording != "openai":
+        limit = settings.context_tokens
+        return charged, ServiceReply(*too_long(settings.wording, limit=limit, tokens=prompt_tokens))
     if prompt_tokens > settings.context_tokens:
         return charged, invalid_request(
             f"This model's maximum context length is {settings.context_tokens} tokens. However, your messages"
@@ -136,13 +111,15 @@ def check_completions(
     if not texts or not all(isinstance(text, str) for text in texts):
         return 0, invalid_request(f"'$.prompt' is invalid. {REFERENCE}")
     counts = [count_tokens(text) for text in texts]
-    problem = _check_parameters(body, operation="completions", surface=surface, reasoning=False)
+    problem = check_parameters(body, operation="completions", surface=surface, reasoning=False)
     if problem is not None:
         return sum(counts), problem
     max_tokens = body["max_tokens"] if body.get("max_tokens") is not None else _COMPLETION_TOKENS
     choices = body.get("n") or 1
     charged = sum(counts) + max_tokens * max(choices, body.get("best_of") or 1) * len(texts)
     total = max(counts) + max_tokens
+    if total > settings.context_tokens and settings.wording != "openai":
+        return charged, ServiceReply(*too_long(settings.wording, limit=settings.context_tokens, tokens=total))
     if total > settings.context_tokens:
         return charged, invalid_request(
             f"This model's maximum context length is {settings.context_tokens} tokens, however you requested"
@@ -154,107 +131,6 @@ def check_completions(
         return charged, content_filtered(surface)
     options = AnswerOptions(max_tokens=max_tokens, stop=_stop_words(body))
     return charged, GenerationRequest(texts, choices, options, sum(counts), echo=bool(body.get("echo")))
-
-
-def _check_parameters(
-    body: dict[str, Any], *, operation: str, surface: Surface, reasoning: bool
-) -> ServiceReply | None:
-    """Return the first error, in the order of the body's parameters."""
-    for name, value in body.items():
-        if name not in _KNOWN[operation]:
-            return unknown_parameter(surface, operation, name)
-        if value is None:
-            continue
-        problem = (_check_reasoning(name, value) if reasoning else None) or _check_value(name, value)
-        if problem is not None:
-            return problem
-    if operation == "chat/completions" and body.get("max_tokens") == 0:
-        return _check_number("max_tokens", 0, "integer", 1, inf)
-    if body.get("stream"):
-        return invalid_request("The simulator does not stream; leave out 'stream'.", param="stream")
-    if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
-        return invalid_request(
-            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
-            code="invalid_parameter_combination",
-        )
-    return None
-
-
-def _check_reasoning(name: str, value: Any) -> ServiceReply | None:
-    """Return the error of reasoning models (Azure's page on them, seen 2026)."""
-    if name in {"max_tokens", "logprobs", "top_logprobs", "logit_bias"}:
-        instead = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
-        return invalid_request(
-            f"Unsupported parameter: '{name}' is not supported with this model.{instead}",
-            param=name,
-            code="unsupported_parameter",
-        )
-    fixed = _FIXED.get(name)
-    if fixed is not None and value != fixed:
-        return invalid_request(
-            f"Unsupported value: '{name}' does not support {value} with this model. Only the default"
-            f" ({fixed}) value is supported.",
-            param=name,
-            code="unsupported_value",
-        )
-    return None
-
-
-def _check_value(name: str, value: Any) -> ServiceReply | None:
-    if name in _BOUNDS:
-        return _check_number(name, value, *_BOUNDS[name])
-    if name == "stop":
-        words = [value] if isinstance(value, str) else value
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            return wrong_type(name, "one of an array of strings or string", value)
-        return too_many_elements(name, _MAX_STOPS, len(words)) if len(words) > _MAX_STOPS else None
-    return _check_response_format(value) if name == "response_format" else None
-
-
-def _check_number(name: str, value: Any, kind: str, low: float, high: float) -> ServiceReply | None:
-    if type(value) is not int and (kind == "integer" or type(value) is not float):
-        return wrong_type(name, "an integer" if kind == "integer" else "a decimal", value)
-    if low <= value <= high:
-        return None
-    side, sign, bound = ("below min", ">=", low) if value < low else ("above max", "<=", high)
-    return invalid_request(
-        f"Invalid '{name}': {kind} {side}imum value. Expected a value {sign} {bound}, but got {value}"
-        " instead.",
-        param=name,
-        code=f"{kind}_{side.replace(' ', '_')}_value",
-    )
-
-
-def _check_response_format(value: Any) -> ServiceReply | None:
-    if not isinstance(value, dict):
-        return wrong_type("response_format", "an object", value)
-    kind = value.get("type")
-    if kind not in ("text", "json_object", "json_schema"):
-        return invalid_request(
-            f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
-            param="response_format.type",
-            code="invalid_value",
-        )
-    if kind != "json_schema":
-        return None
-    form = value.get("json_schema")
-    if not isinstance(form, dict) or not _is_usable_schema(form.get("schema")):
-        return invalid_request("Invalid schema for response_format.", param="response_format")
-    return None
-
-
-def _is_usable_schema(schema: Any) -> bool:
-    """Whether the parts of a JSON schema that answers use have valid types."""
-    if not isinstance(schema, dict):
-        return False
-    lists = [schema[word] for word in ("enum", "anyOf", "oneOf") if word in schema]
-    if not all(isinstance(one, list) and one for one in lists):
-        return False
-    properties = schema.get("properties", {})
-    if not isinstance(properties, dict):
-        return False
-    inner = [*properties.values(), *schema.get("anyOf", []), *schema.get("oneOf", [])]
-    return all(_is_usable_schema(one) for one in [*inner, *([schema["items"]] if "items" in schema else [])])
 
 
 def _check_messages(messages: Any) -> ServiceReply | None:

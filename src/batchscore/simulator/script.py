@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from batchscore.simulator.reply_shapes import check_shape
 from batchscore.simulator.settings import SimulatorSettings
+from batchscore.simulator.too_long import check_wording
 
 #: The faults of vectors in a response with status 200: see `Behaviour.vectors`.
 VECTOR_FAULTS = ("shuffled", "missing", "duplicated", "wrong_dimension", "floats", "not_finite")
@@ -42,6 +44,10 @@ class Behaviour:
     - `vectors`: "shuffled" (indices correct), "missing" (one too few), "duplicated" (one index twice),
       "wrong_dimension" (the last one is one number short), "floats" (although base64 was requested),
       "not_finite" (the last one begins with NaN; null among floats).
+    - `shape`: the correct response in another form, or something in its place with status 200: one of
+      `reply_shapes.REPLY_SHAPES`, or "finish_" and a finish reason.
+    - `wording`: the correct response; if an input is too long, it is refused in the words of another service,
+      one of `too_long.WORDINGS`.
     - `way`: the correct response, or the one of `status`, as odd gateways send it: "gzip", "gzip_twice"
       (named once), "bom", "utf_16", "half_emoji" (a lone surrogate in each answer), "large_header",
       "many_headers", "two_lengths" (Content-Length twice), "length_and_chunks" (two kinds of length),
@@ -63,6 +69,8 @@ class Behaviour:
     drip: float | None = None
     truncate: float | None = None
     vectors: str | None = None
+    shape: str | None = None
+    wording: str | None = None
     way: str | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +84,8 @@ class Behaviour:
             raise ValueError(f"vectors must be one of {', '.join(VECTOR_FAULTS)}, not {self.vectors!r}")
         if self.way is not None and self.way not in REPLY_WAYS:
             raise ValueError(f"way must be one of {', '.join(REPLY_WAYS)}, not {self.way!r}")
+        check_shape(self.shape)
+        check_wording(self.wording)
         if self.truncate is not None and not 0 <= self.truncate < 1:
             raise ValueError(f"truncate must be at least 0 and less than 1, not {self.truncate}")
         for name in ("latency", "hang", "drip", "retry_after"):

@@ -29,7 +29,7 @@ from batchscore.simulator.control import control_routes
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.odd_replies import odd_reply, send_endless, send_lengths
 from batchscore.simulator.script import Behaviour, RandomFaults
-from batchscore.simulator.service import OPERATIONS, Service, ServiceCall, parse_body, prompt_text
+from batchscore.simulator.service import OPERATIONS, Service, ServiceCall, parse_body, prompt_text, reshape
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.state import (
     RequestRecord,
@@ -117,7 +117,7 @@ class Simulator:
         if behaviour is not None and behaviour.replaces_answer:
             await asyncio.sleep(behaviour.latency)
             return await _replace_reply(request, record, behaviour, call.surface)
-        work, headers = self._service.admit(call, state)
+        work, headers = self._service.admit(call, state, behaviour.wording if behaviour else None)
         if isinstance(work, ServiceReply) and work.status == 429:
             return _send(record, replace(work, headers=headers))
         latency = self._random_faults.latency() + (behaviour.latency if behaviour else 0.0)
@@ -127,7 +127,8 @@ class Simulator:
         if behaviour is not None and behaviour.replaces_answer:
             return await _replace_reply(request, record, behaviour, call.surface)
         reply = await self._service.answer(call, work, vector_fault=behaviour.vectors if behaviour else None)
-        reply = replace(reply, headers=headers)
+        shape = (behaviour.shape if behaviour else None) or self.settings.shape
+        reply = reshape(replace(reply, headers=headers), shape)
         record.tokens = reply.tokens
         if behaviour is None:
             return _send(record, reply)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -17,6 +17,7 @@ from batchscore.simulator import embeddings, error_replies, generation
 from batchscore.simulator.embeddings import EmbeddingsRequest, Vectors
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.generation import GenerationRequest
+from batchscore.simulator.reply_shapes import change_reply, reply_instead
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.state import SimulatedDeployment
 
@@ -73,6 +74,19 @@ def prompt_text(body: Any) -> str:
     return "\n".join(texts)
 
 
+def reshape(reply: ServiceReply, shape: str) -> ServiceReply:
+    """Return a correct reply in another form (`reply_shapes`); errors stay as they are."""
+    if not shape or reply.status != 200:
+        return reply
+    instead = reply_instead(shape)
+    if instead is not None:
+        body, kind = instead
+        return replace(reply, body=body, headers={**reply.headers, "content-type": kind})
+    document = orjson.loads(reply.body)
+    change_reply(document, shape)
+    return replace(reply, body=orjson.dumps(document))
+
+
 class Service:
     """The models behind every deployment."""
 
@@ -86,9 +100,14 @@ class Service:
             return False
         return not self._settings.deployments or name in self._settings.deployments
 
-    def admit(self, call: ServiceCall, state: SimulatedDeployment) -> tuple[Work, dict[str, str]]:
-        """Check a request and charge the limits, even if it is invalid. Status 429: the limits refuse it."""
-        tokens, work = self._check(call)
+    def admit(
+        self, call: ServiceCall, state: SimulatedDeployment, wording: str | None = None
+    ) -> tuple[Work, dict[str, str]]:
+        """Check a request and charge the limits, even if it is invalid. Status 429: the limits refuse it.
+
+        `wording` names the service in whose words an input is too long.
+        """
+        tokens, work = self._check(call, wording or self._settings.wording)
         admission = state.limits.admit(tokens, time.monotonic(), call.surface)
         limit, seconds = admission.refused_by, admission.wait_seconds
         if limit is not None:
@@ -111,13 +130,16 @@ class Service:
             work, chat=chat, model=model, identifier=identifier, surface=call.surface
         )
 
-    def _check(self, call: ServiceCall) -> tuple[int, Work]:
+    def _check(self, call: ServiceCall, wording: str) -> tuple[int, Work]:
         if isinstance(call.body, ServiceReply):
             return 0, call.body
+        settings = (
+            self._settings if wording == self._settings.wording else replace(self._settings, wording=wording)
+        )
         if call.operation == "completions":
-            return generation.check_completions(call.body, surface=call.surface, settings=self._settings)
+            return generation.check_completions(call.body, surface=call.surface, settings=settings)
         check = embeddings.check_embeddings if call.operation == "embeddings" else generation.check_chat
-        return check(call.body, name=call.name, surface=call.surface, settings=self._settings)
+        return check(call.body, name=call.name, surface=call.surface, settings=settings)
 
     async def _embed(self, work: EmbeddingsRequest, model: str, fault: str | None) -> ServiceReply:
         as_base64 = work.as_base64 and fault != "floats"

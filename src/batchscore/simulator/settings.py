@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, fields
 from math import inf
 from typing import Any
 
+from batchscore.simulator.reply_shapes import check_shape
+from batchscore.simulator.too_long import check_wording
+
 #: The width of text-embedding-3-large, the widest of the simulated models.
 WIDEST = 3072
 
@@ -63,6 +66,14 @@ class SimulatorSettings:
     context_tokens: int = _setting(
         128_000, "Context length of the completions and chat models, in tokens.", low=16
     )
+    wording: str = _setting(
+        "openai",
+        "Service in whose words an input that is too long is refused, such as vllm, gemini or mistral.",
+    )
+    shape: str = _setting(
+        "",
+        "Form of all replies with status 200, such as index_missing or usage_stray. Default: correct ones.",
+    )
     record_last: int = _setting(0, "Number of requests of each deployment to record. Default: 0.", low=0)
     exit_with_parent: bool = _setting(default=False, help_text="Exit when standard input is closed.")
 
@@ -76,6 +87,8 @@ class SimulatorSettings:
             elif isinstance(value, (int, float)) and not low <= value <= high:
                 bounds = f"at least {low}" if high == inf else f"between {low} and {high}"
                 raise ValueError(f"--{item.name.replace('_', '-')} must be {bounds}, not {value}")
+        check_wording(self.wording)
+        check_shape(self.shape or None)
         if not self.key:
             raise ValueError("--key must not be empty")
         shares = self.fail_500 + self.fail_503 + self.fail_429 + self.reset + self.hang + self.truncate

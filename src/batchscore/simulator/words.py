@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from batchscore.simulator.parameters import resolve
+
 #: In a prompt or input: the service refuses it with status 400, `content_filter`.
 CONTENT_FILTER_TRIGGER = "simulate-content-filter"
 #: In a prompt: 200 with `finish_reason` `content_filter` and no text; with "-partly", half the text.
@@ -32,7 +34,7 @@ COMMON = frozenset(
 
 _SENTENCE_END = re.compile(r"(?<=[.!?。\uff01\uff1f])\s+|\n+")
 _LONGEST_SENTENCE = 240
-_DEEPEST_SCHEMA = 8
+_DEEPEST_SCHEMA = 12
 
 
 def count_tokens(text: str) -> int:
@@ -120,31 +122,51 @@ def _write_json(text: str, schema: Any, choice: int) -> str:
     if schema is None:
         value: Any = {"summary": _pick_sentence(text, choice), "keywords": _find_key_words(text)}
     else:
-        value = _fill_schema(schema, text, choice, depth=0)
+        value = _fill_schema(schema, schema, text, choice, depth=0)
     return orjson.dumps(value).decode()
 
 
-def _fill_schema(schema: Any, text: str, choice: int, *, depth: int) -> Any:
-    """Return a value that a common JSON schema accepts. `$ref` and `pattern` are ignored."""
+def _fill_schema(schema: Any, root: Any, text: str, choice: int, *, depth: int) -> Any:
+    """Return a value that a common JSON schema accepts; `root` holds its definitions. `pattern` is ignored.
+
+    Deep within a schema that refers to itself, lists are empty and null is taken where it is allowed.
+    """
     if not isinstance(schema, dict) or depth > _DEEPEST_SCHEMA:
         return None
+    if "$ref" in schema:
+        rest = {name: part for name, part in schema.items() if name != "$ref"}
+        return _fill_schema(
+            {**(resolve(schema["$ref"], root) or {}), **rest}, root, text, choice, depth=depth + 1
+        )
+    if schema.get("allOf"):
+        parts = [resolve(part.get("$ref"), root) or part for part in schema["allOf"]]
+        merged = {name: part for each in parts for name, part in each.items()}
+        properties = {name: part for each in parts for name, part in each.get("properties", {}).items()}
+        merged |= {"properties": properties} if properties else {}
+        return _fill_schema(merged, root, text, choice, depth=depth + 1)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
         mentioned = [one for one in schema["enum"] if isinstance(one, str) and one.lower() in text.lower()]
         return (mentioned or schema["enum"])[0]
+    is_deep = depth > _DEEPEST_SCHEMA // 2
     for word in ("anyOf", "oneOf"):
         if schema.get(word):
-            return _fill_schema(schema[word][0], text, choice, depth=depth + 1)
+            may_be_null = any(isinstance(one, dict) and one.get("type") == "null" for one in schema[word])
+            if is_deep and may_be_null:
+                return None
+            return _fill_schema(schema[word][0], root, text, choice, depth=depth + 1)
     kind = schema.get("type", "object" if "properties" in schema else "null")
     kind = kind[0] if isinstance(kind, list) and kind else kind
     if kind == "object":
         properties = schema.get("properties", {})
         return {
-            name: _fill_schema(inner, text, choice, depth=depth + 1) for name, inner in properties.items()
+            name: _fill_schema(inner, root, text, choice, depth=depth + 1)
+            for name, inner in properties.items()
         }
     if kind == "array":
-        return [_fill_schema(schema.get("items"), text, choice, depth=depth + 1)]
+        length = max(schema.get("minItems", 0), 0 if is_deep else 1)
+        return [_fill_schema(schema.get("items"), root, text, choice, depth=depth + 1)] * length
     simple = {
         "string": _pick_sentence(text, choice),
         "integer": len(text.split()),

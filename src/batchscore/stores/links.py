@@ -1,4 +1,4 @@
-"""How is a file of ours opened without following a link, which somebody may have planted?
+"""How is a file of ours opened without following a link, and without waiting, whatever was planted?
 
 What a link points to is outside our folders. A path that the user named is another matter: `through_link`.
 """
@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from batchscore.stores.address import Place
+from batchscore.stores.local import refuse_mode_of_no_file
 
 #: Windows has no flag for it.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -18,10 +19,16 @@ _FLAGS = _NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) |
 
 
 def open_own(path: str | Path, flags: int, mode: int = 0o666) -> int:
-    """Return a descriptor of a file of ours; raises `OSError`, also if it is a link."""
+    """Return a descriptor of a file of ours; raises `OSError`, also if it is a link, a pipe or a device."""
     if not _NO_LINK:
         refuse_link(path)
-    return os.open(path, flags | _FLAGS, mode)
+    descriptor = os.open(path, flags | _FLAGS, mode)
+    try:
+        refuse_mode_of_no_file(path, os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def read_own(path: Path) -> bytes:

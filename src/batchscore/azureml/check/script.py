@@ -218,6 +218,10 @@ def _argument_problems(text: object) -> Iterator[str]:
         yield f"{LENIENT} is not 0: a job with unscored files would succeed."
 
 
+#: Variables with which a gateway may need no key.
+_GATEWAY = ("BATCHSCORE_HEADER", "BATCHSCORE_QUERY", "BATCHSCORE_CLIENT_CERT")
+
+
 def _variable_problems(
     variables: Mapping[str, object], in_file: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
@@ -249,8 +253,9 @@ def _variable_problems(
         if entra and ".api.cognitive.microsoft.com" in str(variables.get(name)):
             message = "the address of a region; Entra ID works only with the resource's own"
             yield name, f"{name} is {message}, https://NAME.openai.azure.com"
-    has_key = any(_is_secret(name) for name in variables)
-    if not entra and not has_key and not _is_set_in(in_file, "auth", "api_key_from", "key_variable"):
+    has_key = any(_is_secret(name) or name in _GATEWAY for name in variables)
+    signed = ("auth", "api_key_from", "key_variable", "header", "query", "client_cert")
+    if not entra and not has_key and not _is_set_in(in_file, *signed):
         yield "", "no way to sign in is set: add BATCHSCORE_AUTH: entra"
 
 

@@ -48,6 +48,7 @@ def carry_over(
     manifest = ledger.manifests.setdefault(file, Manifest(file, spec.layout.task, spec.fingerprint))
     if before is not None:
         manifest.dimensions = manifest.dimensions or before.dimensions
+        manifest.simulated = before.simulated if manifest.simulated is None else manifest.simulated
     manifest.input, manifest.state = digest, "partial"
     rows = 0
     for number, group in groupby(items, key=lambda item: item.row // spec.rows_per_part):

@@ -6,7 +6,7 @@ moved or deleted. Only score records are compared, since only these are in an in
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -165,17 +165,19 @@ def combine_changes(pieces: Iterable[Place], manifests: Iterable[tuple[Layout, M
     for one in read_changes(places):
         if one["change"] == "deleted" and "id" in one:
             deleted[one["id"]].append(one)
-    replaced = Counter(
+    # Nobody knows which of several deleted records of an id a reader has, so the id has changed.
+    several = {identity for identity, lines in deleted.items() if len(lines) > 1}
+    replaced = {
         one["id"] for one in read_changes(places) if one["change"] == "new" and one.get("id") in deleted
-    )
-    elsewhere = places_of_ids(deleted.keys() - replaced.keys(), manifests)
+    }
+    elsewhere = places_of_ids(deleted.keys() - replaced, manifests)
     for one in read_changes(places):
         change = one["change"]
         identity: Any = one.get("id")
         version = one.pop("version", None)
         if change == "new" and deleted.get(identity):
             old = deleted[identity].pop(0)
-            same = version is not None and old.get("version") == version
+            same = version is not None and old.get("version") == version and identity not in several
             yield change_line(
                 "moved" if same else "changed",
                 one["file"],
@@ -184,8 +186,8 @@ def combine_changes(pieces: Iterable[Place], manifests: Iterable[tuple[Layout, M
                 old["row"],
                 old_file=old["file"],
             )
-        elif change == "deleted" and replaced[identity] > 0:
-            replaced[identity] -= 1  # the line of the new record says so
+        elif change == "deleted" and identity in replaced:
+            continue  # the line of the new record says so, also if several files had the id
         elif change == "deleted" and identity in elsewhere:
             yield change_line("changed", *elsewhere[identity], identity)
         else:

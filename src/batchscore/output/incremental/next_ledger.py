@@ -40,6 +40,7 @@ from batchscore.output.ledger import (
     README_TEXT,
     Ledger,
     begin_file,
+    distrust_contradicted,
     encode_part,
     publish_part,
     read_output,
@@ -85,6 +86,7 @@ class NextLedger(Ledger):
         refuse_foreign_files(layout)
         sweep(layout)
         manifests = read_manifests(layout)
+        distrust_contradicted(layout, manifests)
         visible.manifests = {manifest.file: manifest for manifest in manifests}
         visible.journals.find()
         if not overwrite:
@@ -100,9 +102,9 @@ class NextLedger(Ledger):
             if (part := commit.scores or commit.error_records) is not None
         }
         self.find_replaced(overwrite=overwrite)
-        for manifest in manifests:
-            if manifest.file not in self.replaced:
-                refuse_other_settings(visible.spec, manifest)
+        self.kept = [manifest for manifest in manifests if manifest.file not in self.replaced]
+        for manifest in self.kept:
+            refuse_other_settings(visible.spec, manifest)
         storage.write_whole(layout.readme, README_TEXT)
         return sum(manifest.ok for manifest in manifests) if overwrite else 0
 

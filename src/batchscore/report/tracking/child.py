@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 #: Seconds that one step may take before the parent gives up: loading MLflow or creating a local store, and
 #: one call to a server.
@@ -30,6 +31,16 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
+}
+
+_DATABASE = (
+    "sqlalchemy",
+    "a database store needs all of MLflow (pip install mlflow), and only mlflow-skinny is installed",
+)
+#: For each kind of store, a module that it needs, and what to say without it.
+NEEDED = {
+    "azureml": ("azureml.mlflow", "Azure ML needs the package azureml-mlflow, which is not installed"),
+    **dict.fromkeys(("sqlite", "postgresql", "mysql", "mssql"), _DATABASE),
 }
 
 #: Points stored while the server cannot be reached, and how many are sent per call (Azure ML's limit is 250).
@@ -80,6 +91,8 @@ class MlflowRun:
         self.client: Any = None
         self.run_id: str | None = None
         self.uri: str | None = None
+        #: Somebody chose the store: it is not just what lies in the working folder.
+        self.named = bool(os.environ.get("MLFLOW_TRACKING_URI", "").strip())
         self.name = ""
         self.own = False
         self.params: dict[str, str] = {}
@@ -99,6 +112,7 @@ class MlflowRun:
         if start is not None:
             self.uri, self.run_id, self.name = start["uri"], start["run_id"], start["name"]
             self.own = self.run_id is None
+            self.named = self.named or self.uri is not None
         self.params.update(message.get("params") or {})
         self.tags.update(message.get("tags") or {})
         self.last = message.get("last", [] if "points" in message else self.last)
@@ -134,8 +148,10 @@ class MlflowRun:
             if self.uri is not None:
                 self.mlflow.set_tracking_uri(self.uri)
             self.uri = str(self.mlflow.get_tracking_uri())
-            if self.uri.startswith("azureml:") and not is_installed("azureml.mlflow"):
-                raise RuntimeError("Azure ML needs the package azureml-mlflow, which is not installed")
+            scheme = re.split("[+:]", self.uri, maxsplit=1)[0]
+            package, text = NEEDED.get(scheme, ("", ""))
+            if package and not is_installed(package):
+                raise RuntimeError(text)
             self.client = self.call(self.mlflow.MlflowClient)
         if self.run_id is None:
             tags = {"mlflow.source.name": "batchscore"}
@@ -166,17 +182,38 @@ class MlflowRun:
                 self.call(self.client.log_batch, self.run_id, params=params[first : first + PARAMS_PER_CALL])
         self.params = {}
 
+    def check_place(self) -> None:
+        """Refuse to send files to another host if only a store in the working folder names it."""
+        if self.named or self.client is None:
+            return
+        uri = self.call(self.client.get_run, self.run_id).info.artifact_uri or ""
+        if not is_local(uri):
+            raise RuntimeError(
+                "the store in the working folder names another host for files, so they are not sent. If "
+                "that host is right, set MLFLOW_TRACKING_URI to this store"
+            )
+
     def end(self, end: Mapping[str, Any]) -> None:
         """End a run that was started here, then log its files: its status matters more."""
         try:
             if self.run_id is not None and self.client is not None:
                 if self.own:
                     self.call(self.client.set_terminated, self.run_id, status=end["status"])
-                for path, folder in () if self.failing else end.get("files", ()):
+                files = () if self.failing else end.get("files", ())
+                if files:
+                    self.check_place()
+                for path, folder in files:
                     self.call(self.client.log_artifact, self.run_id, path, folder or None)
         except Exception as error:
             self.say(problem=error_text(error))
         self.say(done=True)
+
+
+def is_local(uri: str) -> bool:
+    """Whether MLflow stores files with this address on this machine."""
+    split = urlsplit(uri)
+    # A scheme of one letter is a drive of Windows.
+    return len(split.scheme) < 2 or (split.scheme == "file" and split.netloc in {"", "localhost"})
 
 
 def is_installed(module: str) -> bool:

@@ -259,9 +259,11 @@ class TrackingRun:
         end = {"status": status, "files": list(files)}
         process.send({"points": self.points(figures or {}), "tags": tags or {}, "end": end})
         self.read_answers(process)
-        if not process.end():
-            self.report_failure("the tracking server does not respond in time")
+        ended = process.end()
+        # What the process said last is the true reason, and only the first failure is reported.
         self.read_answers(process)
+        if not ended:
+            self.report_failure("the tracking server does not respond in time")
 
     def leave(self) -> None:
         """Leave at once: the process marks the MLflow run as killed."""

@@ -1,0 +1,171 @@
+"""In which other forms do services and gateways send a correct reply, or something in its place?
+
+It must not know requests nor models, and works on a reply's JSON. Forms are those of public reports
+on OpenAI-compatible services (Gemini, OpenRouter, DeepSeek, vLLM, llama.cpp, LM Studio, LiteLLM), seen 2026.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable
+from typing import Any
+
+_Json = dict[str, Any]
+_WRAPPED = 2**64 - 1
+_STRAY = 675_947_905
+
+
+def _of_vectors(change: Callable[[int, _Json, int], object]) -> Callable[[_Json], object]:
+    """Change each item of `data`, given its place and the number of items."""
+
+    def change_all(reply: _Json) -> None:
+        items = reply.get("data", [])
+        for place, item in enumerate(items):
+            change(place, item, len(items))
+
+    return change_all
+
+
+def _of_choices(change: Callable[[_Json], object]) -> Callable[[_Json], object]:
+    """Change each choice."""
+
+    def change_all(reply: _Json) -> None:
+        for choice in reply.get("choices", []):
+            change(choice)
+
+    return change_all
+
+
+def _of_messages(**fields: Any) -> Callable[[_Json], object]:
+    """Replace fields of each message, or of a completion's choice."""
+    return _of_choices(lambda choice: choice.get("message", choice).update(fields))
+
+
+def _of_usage(**counts: Any) -> Callable[[_Json], object]:
+    return lambda reply: reply["usage"].update(counts)
+
+
+def _numbers(vector: Any) -> list[float]:
+    if isinstance(vector, str):
+        return [number for (number,) in struct.iter_unpack("<f", base64.b64decode(vector))]
+    return list(vector)
+
+
+def _as_doubles(vector: Any) -> str:
+    numbers = _numbers(vector)
+    return base64.b64encode(struct.pack(f"<{len(numbers)}d", *numbers)).decode()
+
+
+def _as_chat(choice: _Json) -> None:
+    text = choice.pop("text", None)
+    choice.setdefault("message", {"role": "assistant", "content": text})
+
+
+def _drop_content(choice: _Json) -> None:
+    choice.get("message", choice).pop("content", None)
+
+
+def _stray_on_one(reply: _Json) -> None:
+    reply["usage"]["prompt_tokens"] = reply["usage"]["total_tokens"] = _STRAY
+
+
+def _only_total(reply: _Json) -> None:
+    reply["usage"] = {"total_tokens": reply["usage"]["total_tokens"]}
+
+
+def _as_floats(reply: _Json) -> None:
+    reply["usage"] = {name: float(n) for name, n in reply["usage"].items() if isinstance(n, int)}
+
+
+#: Name -> what changes within a correct reply.
+_CHANGES: dict[str, Callable[[_Json], object]] = {
+    # vectors
+    "index_missing": _of_vectors(lambda _, item, __: item.pop("index")),
+    "index_first_missing": _of_vectors(lambda at, item, _: at or item.pop("index")),
+    "index_one_missing": _of_vectors(lambda at, item, count: at == count // 2 and item.pop("index")),
+    "index_all_zero": _of_vectors(lambda _, item, __: item.update(index=0)),
+    "index_from_one": _of_vectors(lambda at, item, _: item.update(index=at + 1)),
+    "index_as_text": _of_vectors(lambda at, item, _: item.update(index=str(at))),
+    "nested_vectors": _of_vectors(lambda _, item, __: item.update(embedding=[_numbers(item["embedding"])])),
+    "token_vectors": _of_vectors(
+        lambda _, item, __: item.update(embedding=[_numbers(item["embedding"])] * 3)
+    ),
+    "null_vector": _of_vectors(lambda at, item, count: at == count // 2 and item.update(embedding=None)),
+    "double_precision": _of_vectors(
+        lambda _, item, __: item.update(embedding=_as_doubles(item["embedding"]))
+    ),
+    "other_dimensions": _of_vectors(
+        lambda _, item, __: item.update(embedding=_numbers(item["embedding"]) * 2)
+    ),
+    # answers
+    "no_choices": lambda reply: reply.update(choices=[]),
+    "null_choices": lambda reply: reply.update(choices=None),
+    "blocked": lambda reply: reply.update(
+        choices=[], prompt_filter_results=[{"content_filter_results": {"hate": {"filtered": True}}}]
+    ),
+    "one_choice": lambda reply: reply.update(choices=reply["choices"][:1]),
+    "null_choice": lambda reply: reply.update(choices=[None, *reply["choices"][1:]]),
+    "one_null_answer": lambda reply: reply["choices"][0].get("message", {}).update(content=None),
+    "null_message": _of_choices(lambda choice: choice.update(message=None, finish_reason="content_filter")),
+    "chat_choices": _of_choices(_as_chat),
+    "null_content": _of_messages(content=None, text=None),
+    "no_content": _of_choices(_drop_content),
+    "content_as_object": _of_messages(content={"text": "x"}, text={"text": "x"}),
+    "reasoning_only": _of_messages(content=None, reasoning_content="Let me think."),
+    "refusal": _of_messages(content=None, refusal="I cannot help with that."),
+    "choice_error": _of_choices(
+        lambda choice: choice.update(
+            error={"code": 502, "message": "Provider disconnected"}, finish_reason="error"
+        )
+    ),
+    # token counts
+    "usage_wrapped": _of_usage(prompt_tokens=_WRAPPED, completion_tokens=_WRAPPED),
+    "usage_negative": _of_usage(prompt_tokens=-35, completion_tokens=-1),
+    "usage_stray": _stray_on_one,
+    "usage_floats": _as_floats,
+    "usage_total_only": _only_total,
+    "usage_missing": lambda reply: reply.pop("usage"),
+}
+
+#: Name -> what comes with status 200 instead, and its type.
+_INSTEAD: dict[str, tuple[bytes, str]] = {
+    "html": (b"<!DOCTYPE html><html><body>Please sign in.</body></html>", "text/html"),
+    "xml": (b'<?xml version="1.0"?><Error><Code>Busy</Code></Error>', "application/xml"),
+    "empty": (b"", "application/json"),
+    "event_stream": (
+        b'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n',
+        "text/event-stream",
+    ),
+    "error_as_text": (b'{"error":"Unexpected endpoint or method."}', "application/json"),
+    "error_402": (b'{"error":{"code":402,"message":"Insufficient credits"}}', "application/json"),
+    "error_429": (b'{"error":{"code":429,"message":"Rate limited upstream"}}', "application/json"),
+    "error_502": (b'{"error":{"code":502,"message":"Provider returned error"}}', "application/json"),
+}
+
+#: How the name of a shape begins that ends all answers with a reason, such as `finish_network_error`.
+FINISH = "finish_"
+
+REPLY_SHAPES = (*_CHANGES, *_INSTEAD)
+
+
+def check_shape(name: str | None) -> None:
+    """Raise ValueError if there is no such shape."""
+    if name is not None and name not in REPLY_SHAPES and not name.startswith(FINISH):
+        raise ValueError(
+            f"shape must be one of {', '.join(REPLY_SHAPES)}, or {FINISH} and a reason, not {name!r}"
+        )
+
+
+def reply_instead(shape: str) -> tuple[bytes, str] | None:
+    """Return the body that comes instead of a correct reply, and its type; `None` if the reply is changed."""
+    return _INSTEAD.get(shape)
+
+
+def change_reply(document: _Json, shape: str) -> None:
+    """Bring a correct reply into another form."""
+    if shape.startswith(FINISH):
+        reason = shape.removeprefix(FINISH)
+        _of_choices(lambda choice: choice.update(finish_reason=reason))(document)
+    else:
+        _CHANGES[shape](document)
