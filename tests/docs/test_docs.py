@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,7 +118,7 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
     for name in SOME_DATA:
-        (folder / name).symlink_to(ROOT / "data" / name)
+        shutil.copy(ROOT / "data" / name, folder / name)
     return folder
 
 
@@ -127,7 +128,9 @@ def test_every_command_of_the_docs_runs(
     page: str, words: list[str], batchscore: Cli, data: Path, request: pytest.FixtureRequest
 ) -> None:
     bucket = next((word.split("/")[2] for word in words if word.startswith("s3://")), None)
-    environ: dict[str, str] = {}
+    # Variables and a settings file that the pages show beside these commands.
+    environ = {"BATCHSCORE_APIM_KEY": "k"}
+    (data.parent / "batchscore.toml").write_text("")
     if bucket is not None:
         stored: Bucket = request.getfixturevalue("moto").bucket(bucket)
         stored.put("data/notes.csv", (ROOT / "data" / "notes.csv").read_bytes())
