@@ -93,14 +93,22 @@ class BatchscoreError(Exception):
     """The base class of all errors that batchscore raises on purpose. Its text is written for people.
 
     `text` is the message with its setting names still marked; use it if the message becomes part of another
-    one. `str()` gives the message with the names that Python callers use.
+    one. `str()` gives the message with the names that Python callers use. `service_reply` is what the service
+    said to a test request of ours: for a terminal only, and never for what is kept.
     """
 
     exit_code = ExitCode.ACTION_NEEDED
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str = "", *, service_reply: str = "") -> None:
         super().__init__(name_settings(text))
         self.text = text
+        self.service_reply = service_reply
+
+    @property
+    def terminal_text(self) -> str:
+        """The message as a terminal shows it."""
+        said = f' The reply to a test request: "{self.service_reply}"' if self.service_reply else ""
+        return self.text + said
 
 
 def message_of(error: BaseException) -> str:

@@ -250,10 +250,11 @@ class DeploymentState:
 
     `state` is `up`, `down` (probed periodically) or `stopped`. `in_flight` counts requests, `waiting` the
     workers that wait for their turn, `backing_off` those that wait before a retry. `rpm` and `tpm` are the
-    current limits per minute, `None` if unknown. `paused_seconds` is the rest of a pause that the service
-    requested. `for_quota`: within the last second a request waited for the quota. For a deployment that is
-    not up, `last_failure` is the code of its latest failure, `failing_seconds` how long it has been failing,
-    and `probe_seconds` the time until the next probe.
+    current limits per minute, `None` if unknown. `paused_seconds` is the rest of a pause, which the service
+    requested, or which is our own after a 429 that names no wait (`own_pause`). `for_quota`: within the last
+    second a request waited for the quota. For a deployment that is not up, `last_failure` is the code of its
+    latest failure, `failing_seconds` how long it has been failing, and `probe_seconds` the time until the
+    next probe.
     """
 
     deployment: str
@@ -268,6 +269,7 @@ class DeploymentState:
     last_failure: str = ""
     failing_seconds: float = 0.0
     probe_seconds: float = 0.0
+    own_pause: bool = False
 
 
 @dataclass(frozen=True, slots=True)

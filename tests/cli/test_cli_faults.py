@@ -63,12 +63,12 @@ def test_invalid_responses_are_rejected(
         *("--batch-size", "8", "--max-concurrency", "2", "--json"),
     )
     assert run.exit_code == 0, run
-    assert run.report["retried"] == {
-        "rate_limited": 1,
-        "server_error": 1,
-        "invalid_response": 4,
-        "connection_error": 2,
-    }
+    retried = run.report["retried"]
+    assert retried.pop("probe", 1) == 1, "sent if several requests fail at once"
+    assert retried.pop("invalid_response") in {3, 4}, (
+        "one wrong vector makes no reply invalid, unless it is alone"
+    )
+    assert retried == {"rate_limited": 1, "server_error": 1, "connection_error": 2}
     scores, errors = whole("out", "embeddings")
     assert not errors
     for row, vector in enumerate(direct.vectors(texts)):
@@ -173,7 +173,7 @@ def test_a_service_that_breaks_http_must_be_fixed(
         *("--max-outage", "1"),
     )
     assert run.exit_code == 1, run
-    assert f"the reply breaks HTTP: it has {words}." in run.stderr
+    assert f"the reply breaks HTTP: it has {words}." in run.said
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def test_a_service_that_refuses_or_is_down(batchscore: Cli, files: Files, deploy
     assert deployment.statistics().count == 1
     assert unknown.exit_code == 1
     assert "no such model, deployment or path (404, model_not_found)" in unknown.said
-    assert "1 request retried or failed: 1 not found\n" in unknown.said
+    assert "2 requests retried or failed: 2 not found\n" in unknown.said, "a row and a probe"
     assert down.exit_code == 4
     assert f"nothing listens at 127.0.0.1:{port}." in down.said
     assert "To resume, run: batchscore score a.csv" in down.said

@@ -157,4 +157,23 @@ def test_a_wrong_parameter_is_not_a_million_row_errors(
     )
     assert run.exit_code == 1, run
     assert "20 rows for the same reason" in run.said
-    assert deployment.statistics().count == 20
+    assert deployment.statistics().count == 21, "and the probe"
+
+
+def test_what_the_service_says_to_our_own_word_is_shown_and_not_kept(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """The words are lost where they might stay: in records, manifests, the page and the lines of `--json`."""
+    files.texts("a.csv", [f"row {row}" for row in range(50)])
+    command = ("score", "a.csv", "--task", "chat", "--column", "text", "-m", deployment.name)
+    deployment.will(status=400, code="bad_thing", message="We like no ravioli.", times=None)
+    plain = batchscore(*command, "-o", "out")
+    lines = batchscore(*command, "-o", "json", "--json")
+    for run in (plain, lines):
+        assert run.exit_code == 1, run
+    assert 'The reply to a test request: "We like no ravioli."' in plain.said
+    assert plain.said.count("Requests go to ") == 2, "at first, and in the reason"
+    assert "ravioli" not in lines.stdout
+    kept = [path for folder in ("out", "json") for path in Path(folder).rglob("*") if path.is_file()]
+    assert any("rows for the same reason" in path.read_text("utf-8") for path in kept)
+    assert not [path for path in kept if b"ravioli" in path.read_bytes()]

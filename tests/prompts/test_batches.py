@@ -170,7 +170,7 @@ def test_the_users_encoding_is_kept() -> None:
 def test_max_tokens_gets_its_new_name_once() -> None:
     params = {"max_tokens": 5, "seed": 1}
     form = BodyFormat(CHAT, "o9", params, may_rename=True)
-    assert (form.rename_max_tokens(), form.rename_max_tokens(), form.renamed) == (True, True, True)
+    assert (form.adapt("max_tokens"), form.adapt("max_tokens")) == (True, True)
     body = orjson.loads(form.body([prompt(0, [])]))
     assert body == {"messages": [], "model": "o9", "seed": 1, "max_completion_tokens": 5}
     assert params == {"max_tokens": 5, "seed": 1}, "what the user set is reported as it was"
@@ -182,8 +182,19 @@ def test_max_tokens_gets_its_new_name_once() -> None:
 def test_parameters_of_the_user_are_not_renamed(params: dict[str, int], may_rename: bool) -> None:  # noqa: FBT001
     form = BodyFormat(CHAT, "m", params, may_rename=may_rename)
     before = form.body([prompt(0)])
-    assert not form.rename_max_tokens()
-    assert (form.body([prompt(0)]), form.renamed) == (before, False)
+    assert not form.adapt("max_tokens")
+    assert form.body([prompt(0)]) == before
+
+
+def test_vectors_are_asked_for_as_numbers_if_the_service_has_no_base64() -> None:
+    form, of_user = (
+        BodyFormat(EMBEDDINGS, None, {}),
+        BodyFormat(EMBEDDINGS, None, {"encoding_format": "base64"}),
+    )
+    assert (form.adapt("encoding_format"), form.adapt("encoding_format")) == (True, True)
+    assert not of_user.adapt("encoding_format")
+    assert not BodyFormat(CHAT, None, {}).adapt("encoding_format")
+    assert orjson.loads(form.body([prompt(0)])) == {"input": ["x"]}
 
 
 @given(st.integers(0, 10_000), st.floats(1, 1e6), st.integers(1, 2_000_000))

@@ -63,10 +63,16 @@ def test_one_line_holds_every_fact() -> None:
     assert status_line(view_of(EAST, PAUSED), verbose=True) == (
         "12,345 of 50,000 rows (25 %) · 7 failed · 37,655 remaining · 3 empty · 5,000 rows/min"
         " · 58,900 of 60,000 tokens/min (98 %) · 120 of 600 requests/min (20 %) · 4 requests · 8 in flight"
-        " · 2 rate-limited · 1 request failed (1 timeout) · west paused 12 s (service refuses requests)"
+        " · 2 rate-limited · 1 request failed (1 timeout) · west paused 12 s (requested by the service)"
         " · about 12 min left · cost 1.23 · elapsed 2 min 3 s"
         " · waiting because west refuses requests: 12 s left; for quota of east: tokens; and 1 more reason"
     )
+
+
+def test_a_pause_of_our_own_is_not_called_the_services_wish() -> None:
+    line = status_line(view_of(replace(PAUSED, own_pause=True)), verbose=True)
+    assert "paused 12 s (after a rate limit)" in line
+    assert "because the service refused a request (429): 12 s left" in line
 
 
 def test_unknown_facts_are_left_out() -> None:
@@ -88,7 +94,7 @@ def test_the_panel() -> None:
         "4 requests · 8 in flight · 2 rate-limited",
         "1 request failed (1 timeout)",
         "north  down for 2 min 10 s (server error), next attempt in 10 s",
-        "west   paused 12 s (service refuses requests)",
+        "west   paused 12 s (requested by the service)",
         "east   up, 8 in flight",
         "waiting for north, which does not respond (server error): next attempt in 8 s; …",
     ]

@@ -13,13 +13,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
-from batchscore.request.outcome import Action, Outcome, classify, failure_outcome, wait_seconds
+from batchscore.request.outcome import Action, Outcome, classify, failure_outcome
+from batchscore.request.rate_headers import wait_seconds
 from batchscore.rows import Reply
 from batchscore.simulator.too_long import WORDINGS, too_long
 
 RETRY, SPLIT, STOP = Action.RETRY, Action.SPLIT, Action.STOP
 INVALID, FILTER, LONG = ErrorCode.INVALID_REQUEST, ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG
-LIMIT, SERVER = ErrorCode.RATE_LIMITED, ErrorCode.SERVER_ERROR
+LIMIT, SERVER, OVER = ErrorCode.RATE_LIMITED, ErrorCode.SERVER_ERROR, ErrorCode.OVER_QUOTA
 
 # The table below is read across: a case a line where it fits.
 # ruff: noqa: E501
@@ -68,7 +69,7 @@ CASES: dict[str, tuple[int, Any, Action, ErrorCode]] = {
     "OpenAI: text too long": (400, error("string_above_max_length"), SPLIT, LONG),
     "OpenAI: embeddings too long in words": (400, error(None, LENGTH + QUOTE), SPLIT, LONG),
     "OpenAI: unknown parameter": (400, error("unknown_parameter", param="tempreature"), SPLIT, INVALID),
-    "OpenAI: max_tokens": (400, error("unsupported_parameter", param="max_tokens"), Action.RENAME, INVALID),
+    "OpenAI: max_tokens": (400, error("unsupported_parameter", param="max_tokens"), Action.ADAPT, INVALID),
     "OpenAI: another parameter": (400, error("unsupported_parameter", param="logprobs"), SPLIT, INVALID),
     "OpenAI: key": (401, error("invalid_api_key"), Action.RENEW_TOKEN, INVALID),
     "OpenAI: country": (403, error("unsupported_country_region_territory"), STOP, INVALID),
@@ -86,6 +87,31 @@ CASES: dict[str, tuple[int, Any, Action, ErrorCode]] = {
     ),
     "TEI: words only": (413, {"message": "`inputs` must have less than 512 tokens", "code": 413}, SPLIT, LONG),
     "gateway: filtered with 403": (403, error("content_filter"), SPLIT, FILTER),
+    "LiteLLM: budget": (400, error("400", type="budget_exceeded"), STOP, LIMIT),
+    "LiteLLM: budget, 429": (429, error(429, type="budget_exceeded"), STOP, LIMIT),
+    "LiteLLM: budget in words": (400, error("400", "Budget has been exceeded! " + QUOTE), STOP, LIMIT),
+    "LiteLLM: max_tokens in words": (
+        400,
+        error("400", "AzureException - Unsupported parameter: 'max_tokens' is not supported with this model. "
+              "Use 'max_completion_tokens' instead."),
+        Action.ADAPT, INVALID,
+    ),
+    "DashScope: arrears": (400, error("Arrearage"), STOP, LIMIT),
+    "OpenAI: hard limit as a 400": (400, error("billing_hard_limit_reached"), STOP, LIMIT),
+    "Moonshot: quota": (429, error(None, type="exceeded_current_quota_error"), STOP, LIMIT),
+    "Anthropic: credit in words": (400, error(None, "Your credit balance is too low. " + QUOTE), STOP, LIMIT),
+    "Gemini: a rate limit in words of a quota": (429, error("429", "You exceeded your current quota"), RETRY, LIMIT),
+    "Groq: larger than the tokens of a minute": (413, error("rate_limit_exceeded"), SPLIT, OVER),
+    "OpenAI: larger than the limit": (429, error("rate_limit_exceeded", "Limit 30000, Requested 342389. " + QUOTE), SPLIT, OVER),
+    "OpenAI: fits later": (429, error("rate_limit_exceeded", "Limit 30000, Used 29000, Requested 2000. " + QUOTE), RETRY, LIMIT),
+    "OpenAI: fits the limit": (429, error("rate_limit_exceeded", "Limit 30000, Requested 2000. " + QUOTE), RETRY, LIMIT),
+    "Groq: dice": (400, error("json_validate_failed"), RETRY, ErrorCode.INVALID_RESPONSE),
+    "Groq: dice with tools": (400, error("tool_use_failed"), RETRY, ErrorCode.INVALID_RESPONSE),
+    "new-api: a parameter as a 500": (500, error("unsupported_value", type="new_api_error"), SPLIT, INVALID),
+    "new-api: a filter as a 500": (500, error("content_filter"), SPLIT, FILTER),
+    "new-api: too long as a 500": (500, error("context_length_exceeded"), SPLIT, LONG),
+    "vLLM: numbers only": (400, error("BadRequest", param="encoding_format"), Action.ADAPT, INVALID),
+    "FastAPI: numbers only": (422, {"detail": [{"loc": ["body", "encoding_format"], "msg": QUOTE}]}, Action.ADAPT, INVALID),
     "gateway: no credit": (402, error("insufficient_balance"), STOP, LIMIT),
     "gateway: the error is a text": (400, {"error": QUOTE}, SPLIT, INVALID),
     "gateway: the error is a text, 500": (500, {"error": QUOTE}, RETRY, SERVER),
@@ -229,7 +255,35 @@ def test_a_request_without_reply_is_retried(code: ErrorCode) -> None:
         assert not outcome.reason.endswith("..")
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "action", "code"),
+    [
+        (403, {"retry-after": "10"}, RETRY, LIMIT),
+        (402, {"retry-after-ms": "10"}, RETRY, LIMIT),
+        (424, {"ms-azureml-model-error-statuscode": "400"}, SPLIT, INVALID),
+        (424, {"ms-azureml-model-error-statuscode": "404"}, STOP, INVALID),
+        (424, {"ms-azureml-model-error-statuscode": "429"}, RETRY, LIMIT),
+        (424, {"ms-azureml-model-error-statuscode": "503"}, RETRY, SERVER),
+        (424, {"ms-azureml-model-error-statuscode": "200"}, RETRY, SERVER),
+        (424, {"ms-azureml-model-error-statuscode": "x"}, RETRY, SERVER),
+        (500, {"ms-azureml-model-error-statuscode": "400"}, RETRY, SERVER),
+    ],
+)
+def test_headers_say_what_a_gateways_status_means(
+    status: int, headers: dict[str, str], action: Action, code: ErrorCode
+) -> None:
+    outcome = classify(Reply(status, headers, b"{}", 0.0))
+    assert (outcome.action, outcome.code) == (action, code)
+
+
+def test_the_part_that_fits_a_rate_limit_is_known() -> None:
+    outcome = judged(429, error("rate_limit_exceeded", "Limit 100, Requested 400."))
+    assert outcome.fitting == 0.25
+
+
 NOW = datetime(2026, 9, 1, 12, 0, 0, tzinfo=timezone.utc)
+
+EPOCH = int(NOW.timestamp())
 
 CASES: list[tuple[dict[str, str], float | None]] = [
     ({}, None),
@@ -258,7 +312,7 @@ CASES: list[tuple[dict[str, str], float | None]] = [
     ({"retry-after": "Tue, 99 Sep 2026 12:00:00 GMT"}, None),
     ({"retry-after": "-1", "x-ratelimit-reset-requests": "2s"}, 2),
     ({"retry-after": "3", "x-ratelimit-reset-requests": "2s"}, 3),
-    ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 360),
+    ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 1),
     ({"x-ratelimit-reset-tokens": "120ms"}, 0.12),
     ({"x-ratelimit-reset-tokens": "1h0m0s"}, 3600),
     ({"x-ratelimit-reset-tokens": "1h"}, 3600),
@@ -275,6 +329,47 @@ CASES: list[tuple[dict[str, str], float | None]] = [
     ({"x-ratelimit-reset-tokens": "1d"}, None),
     ({"x-ratelimit-reset-tokens": "s"}, None),
     ({"x-ratelimit-remaining-tokens": "5"}, None),
+    ({"retry-after": str(EPOCH + 30)}, 30),
+    ({"retry-after": str((EPOCH + 30) * 1000)}, 30),
+    ({"retry-after": str(EPOCH - 30)}, None),
+    ({"x-ratelimit-reset": str((EPOCH + 5) * 1000), "x-ratelimit-remaining": "0"}, 5),
+    ({"x-ratelimit-reset-tokens": "3000000h"}, None),
+    (
+        {
+            "x-ratelimit-remaining-tokens-minute": "20",
+            "x-ratelimit-reset-tokens-minute": "5.4",
+            "x-ratelimit-remaining-requests-day": "970",
+            "x-ratelimit-reset-requests-day": "33011.4",
+        },
+        5.4,
+    ),
+    (
+        {
+            "x-ratelimit-remaining-tokens": "9000",
+            "x-ratelimit-reset-tokens": "6s",
+            "x-ratelimit-remaining-requests": "9000",
+            "x-ratelimit-reset-requests": "2h24m0s",
+        },
+        6,
+    ),
+    (
+        {
+            "x-ratelimit-remaining-tokens": "9000",
+            "x-ratelimit-reset-tokens": "6s",
+            "x-ratelimit-remaining-requests": "0",
+            "x-ratelimit-reset-requests": "10s",
+        },
+        10,
+    ),
+    (
+        {
+            "x-ratelimit-remaining-tokens": "900",
+            "x-ratelimit-reset-tokens": "9m",
+            "x-ratelimit-remaining-requests": "20",
+            "x-ratelimit-reset-requests": "5s",
+        },
+        540,
+    ),
 ]
 
 LIKE_ONE = st.text("0123456789.-+hms ,:eE_GMTueSpinfa", max_size=30)
@@ -285,7 +380,7 @@ NAMES = ["retry-after-ms", "retry-after", "x-ratelimit-reset-requests", "x-ratel
 
 @pytest.mark.parametrize(("headers", "seconds"), CASES, ids=lambda value: str(value)[:70])
 def test_a_reply_says_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
-    found = wait_seconds(headers, limited=True, now=NOW.timestamp())
+    found = wait_seconds(headers, limited=True, now=NOW.timestamp(), tokens=1000)
     assert found == (None if seconds is None else pytest.approx(seconds))
 
 

@@ -57,7 +57,7 @@ def main() -> NoReturn:
         click.echo(mask_text(shown.getvalue()), err=True, nl=False)
         sys.exit(int(ExitCode.USAGE))
     except BatchscoreError as error:
-        click.echo(f"batchscore: {mask_text(name_settings(error.text, as_flag))}", err=True)
+        click.echo(f"batchscore: {mask_text(name_settings(error.terminal_text, as_flag))}", err=True)
         sys.exit(int(error.exit_code))
     except (click.Abort, KeyboardInterrupt):
         click.echo("Aborted. Run the same command again to resume.", err=True)

@@ -54,7 +54,7 @@ def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None =
         lines.append(f"  {end.repeated_ids:,} {have} a duplicate id")
     lines += places(run)
     if end.stopped_by is not None:
-        lines.append(f"Stopped: {end.stopped_by.text}")
+        lines.append(f"Stopped: {end.stopped_by.terminal_text}")
     elif end.interrupted:
         lines.append("Interrupted. Completed rows are saved.")
     elif end.limited and end.unfinished:

@@ -16,21 +16,20 @@ from typing import Any
 
 from batchscore.engine import end_task
 from batchscore.engine.result_queue import ResultQueue
+from batchscore.engine.suspects import NOT_SURELY_THE_ROW, Suspect, Suspects
 from batchscore.errors import BrokenInvariant, ErrorCode
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.replies import ReplyScores
-from batchscore.request.attempt import Request, RetryBudget
+from batchscore.request.attempt import Request
 from batchscore.request.deployment import Deployment
-from batchscore.request.outcome import Action
+from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry import AttemptLoop
+from batchscore.request.retry_budget import RetryBudget
 from batchscore.rows import Heartbeat, Prompt, RowError, Score, Settled
 
-#: Codes of refusals whose cause may be that the request held too many rows.
-ABOUT_SIZE = frozenset({ErrorCode.INVALID_REQUEST, ErrorCode.INPUT_TOO_LONG})
-
-#: Maximum number of refused rows whose errors are held back, since a wrong parameter may be the cause.
-MOST_SUSPECTS = 256
+#: A failed request is divided into quarters while it is this large: that sends fewer rows again than halves.
+FEWEST_FOR_QUARTERS = 16
 
 
 @dataclass(slots=True)
@@ -67,9 +66,20 @@ class Engine:
     waiting: set[asyncio.Task[Any]] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     resolved: asyncio.Event = field(default_factory=asyncio.Event)
-    suspects: list[tuple[Prompt, RowError]] = field(default_factory=list)
+    suspects: Suspects = field(init=False)
+    adapted: int = 0
+    large_answered_at: float = float("-inf")
     failure: BaseException | None = None
     ended: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin without refused rows."""
+        self.suspects = Suspects(
+            self.attempt_loop.requester.probe,
+            self.adapt,
+            lambda refused: self.give([refused.prompt], [refused.error]),
+            lambda prompt: self.send_again([prompt], RetryBudget(self.max_retries)),
+        )
 
     @property
     def over(self) -> bool:
@@ -105,6 +115,8 @@ class Engine:
                 await watch  # it ends only with an error, so this raises
             if self.workers:
                 await self.drain()
+            if self.failure is None and not self.stop.is_set():
+                self.failure = await self.suspects.judge_last()
         finally:
             # From here on, the cancellation of a worker is not an error.
             self.ended = self.attempt_loop.requester.closed = True
@@ -115,7 +127,7 @@ class Engine:
             await self.attempt_loop.deployments.close()
             await self.attempt_loop.requester.close()
             if self.failure is None and self.attempt_loop.deployments.fatal is None:
-                self.clear_suspects()
+                self.suspects.settle()
             self.results.close()
         if self.failure is not None:
             raise self.failure
@@ -215,8 +227,8 @@ class Engine:
         # If all rows wait for answers to their duplicates, take no more until an answer has come.
         if pack.prompts or pack.settled or pack.ended:
             self.resolved.set()
-        elif self.suspects:
-            self.clear_suspects()  # duplicates may be waiting for these
+        elif self.suspects.held:
+            self.suspects.settle()  # duplicates may be waiting for these
         else:
             self.resolved.clear()
         if not pack.prompts:
@@ -255,7 +267,7 @@ class Engine:
         Returns `None` if none fits; then the row has an error.
         """
         estimator = self.packer.estimator
-        most = max(member.limits.most_tokens for member in self.attempt_loop.deployments.members)
+        most = max(member.most_tokens for member in self.attempt_loop.deployments.members)
         while True:
             request = self.request([prompt], len(prompt.body), RetryBudget(self.max_retries))
             needed = estimator.at_least(len(prompt.body)) + request.extra_tokens
@@ -280,11 +292,11 @@ class Engine:
         if not deployment.available and len(self.attempt_loop.deployments.members) > 1:
             deployment.quota.refund(ticket)
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
+        adapted = self.adapted
         result = await self.attempt_loop.run(request, deployment, ticket)
-        # Another worker may have renamed the parameter while this request was in flight.
-        forms = self.forms.values() if result.outcome.action is Action.RENAME else ()
-        renamed = [form.rename_max_tokens() for form in forms]
-        if any(renamed):
+        if (result.outcome.action is Action.ADAPT and self.adapt(result.outcome.detail)) or (
+            result.outcome.action is Action.SPLIT and self.adapted > adapted
+        ):
             result = await self.attempt_loop.run(
                 request, *await self.attempt_loop.deployments.admit(request.tokens)
             )
@@ -292,7 +304,9 @@ class Engine:
             answers = result.answers
             size = sum([len(prompt.body) for prompt in prompts])
             self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
-            self.clear_suspects()
+            if 2 * len(prompts) > self.packer.most_rows:
+                self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
+            self.suspects.end_series()
             if not answers.complete:
                 return await self.settle_partly(prompts, answers.scores, request.budget)
             self.give(prompts, answers.scores)
@@ -300,19 +314,21 @@ class Engine:
         if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
             # An unfinished attempt is not an error of a row.
             return False
+        outcome = result.outcome
         if len(prompts) == 1:
             shorter = None
-            if self.truncate is not None and result.outcome.code is ErrorCode.INPUT_TOO_LONG:
-                shorter = self.truncate(prompts[0], result.outcome.fitting)
+            if self.truncate is not None and outcome.code in {ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
+                shorter = self.truncate(prompts[0], outcome.fitting)
             if shorter is not None:
                 await self.send_again([shorter], request.budget)
             else:
-                self.give_error(prompts[0], result.outcome.error(request.budget.attempts), deployment)
+                await self.suspects.add(Suspect(prompts[0], outcome, request.budget, deployment))
             return False
-        answered = await self.send_halves(prompts, request.budget)
-        if answered and result.outcome.action is Action.SPLIT and result.outcome.code in ABOUT_SIZE:
-            # No row is bad, so the request held too many rows.
-            self.packer.shrink((len(prompts) + 1) // 2)
+        failed = outcome.action is Action.RETRY
+        parts = 4 if (failed or outcome.by_chance) and len(prompts) >= FEWEST_FOR_QUARTERS else 2
+        size = min(-(-len(prompts) // parts), self.attempt_loop.usual_rows)
+        if await self.send_parts(prompts, size, request.budget.for_part(failed=failed)):
+            self.note_too_many_rows(outcome, size, request.budget)
         return False
 
     async def settle_partly(
@@ -327,43 +343,48 @@ class Engine:
         self.give([prompt for prompt, _ in answered], [score for _, score in answered])
         if not self.stop.is_set():
             rest = [prompt for prompt, result in pairs if isinstance(result, RowError)]
-            await self.send_again(rest, budget.for_half())
+            await self.send_again(rest, budget.for_part(failed=False))
         return False
 
-    def give_error(self, prompt: Prompt, error: RowError, deployment: Deployment) -> None:
-        """Settle a row with an error, or hold the error back until it is clear that the row is the cause.
+    def note_too_many_rows(self, outcome: Outcome, size: int, budget: RetryBudget) -> None:
+        """Remember that a request held too many rows, since all of its parts were answered at once.
 
-        Before the first answer, a wrong parameter may be the cause of a refusal, and affect all rows.
+        A failure may have had another reason, if a request as large was answered since.
         """
-        if error.code is ErrorCode.INVALID_REQUEST and deployment.health.last_success is None:
-            self.suspects.append((prompt, error))
-            if len(self.suspects) >= MOST_SUSPECTS:
-                self.clear_suspects()
-        else:
-            self.give([prompt], [error])
+        failed = outcome.action is Action.RETRY and outcome.code is not ErrorCode.RATE_LIMITED
+        if failed and self.large_answered_at < (budget.first_failed or 0.0):
+            self.attempt_loop.usual_rows = min(self.attempt_loop.usual_rows, size)
+            self.packer.shrink(size)
+        elif outcome.action is Action.SPLIT and outcome.code in NOT_SURELY_THE_ROW and not outcome.by_chance:
+            self.packer.shrink(size)
 
-    def clear_suspects(self) -> None:
-        """Settle the rows whose errors were held back."""
-        suspects, self.suspects = self.suspects, []
-        for prompt, error in suspects:
-            self.give([prompt], [error])
+    def adapt(self, parameter: str) -> bool:
+        """Use another form of a parameter in all requests; return whether there is one.
+
+        Another worker may have done so while a request was in flight.
+        """
+        before = [parameter in form.adapted for form in self.forms.values()]
+        adapted = [form.adapt(parameter) for form in self.forms.values()]
+        self.adapted += adapted != before
+        return any(adapted)
 
     async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
         """Send some prompts of a failed request to any deployment that has room."""
+        most = self.attempt_loop.usual_rows
+        if len(prompts) > most:
+            return await self.send_parts(prompts, most, budget)
         request = self.request(prompts, sum(len(prompt.body) for prompt in prompts), budget)
         if len(prompts) > 1 and all(
             member.too_large(request.tokens) for member in self.attempt_loop.deployments.members
         ):
-            return await self.send_halves(prompts, budget)
+            return await self.send_parts(prompts, (len(prompts) + 1) // 2, budget.for_part(failed=False))
         deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
         return await self.settle(prompts, request, deployment, ticket)
 
-    async def send_halves(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:
-        """Send each half as a request; return whether both were answered at once."""
-        middle = (len(prompts) + 1) // 2
-        first = await self.send_again(prompts[:middle], budget.for_half())
-        second = await self.send_again(prompts[middle:], budget.for_half())
-        return first and second
+    async def send_parts(self, prompts: Sequence[Prompt], size: int, budget: RetryBudget) -> bool:
+        """Send each part of this size as a request; return whether all were answered at once."""
+        parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+        return all([await self.send_again(part, replace(budget)) for part in parts])
 
     def give(self, prompts: Sequence[Prompt], results: Sequence[Score | RowError]) -> None:
         """Settle the row of each prompt, and the rows with the same prompt."""

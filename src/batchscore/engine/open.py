@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from batchscore.endpoint.credentials import credentials_for
-from batchscore.endpoint.target import Endpoint
+from batchscore.endpoint.target import Endpoint, Target
 from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
@@ -29,10 +30,14 @@ from batchscore.request.retry import AttemptLoop
 from batchscore.request.timeouts import REAL_CLOCK, Timeouts
 from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
+from batchscore.settings.secrets import without_secrets
 from batchscore.settings.slices import RequestSettings
 
 #: Seconds that requests in flight have to finish after the run is stopped.
 DRAIN_SECONDS = 20.0
+
+#: Headers whose values are no secrets.
+_PLAIN_HEADERS = {"accept", "content-type", "user-agent"}
 
 
 @asynccontextmanager
@@ -130,6 +135,7 @@ async def open_deployment(
         model=target.body_model,
         unused_keys=target.unused_keys,
         address=target.url,
+        secrets=tuple(secret_texts(settings.api_params, target)),
         send=send,
         renew_token=credentials.refresh,
         limits=Limits(endpoint.rpm, endpoint.tpm, settings.quota_share),
@@ -142,3 +148,22 @@ async def open_deployment(
         ),
         clock=REAL_CLOCK,
     )
+
+
+def secret_texts(params: Mapping[str, Any], target: Target) -> Iterator[str]:
+    """Give the texts of a run that no message may show."""
+    own = {name: value for name, value in target.headers.items() if name.lower() not in _PLAIN_HEADERS}
+    key = (target.key or "").split(":") if target.auth == "basic" else target.key
+    pending: list[tuple[Any, Any]] = [(params, without_secrets(params))]
+    pending.append(([key, own, dict(target.query)], None))
+    while pending:
+        value, shown = pending.pop()
+        if isinstance(value, dict):
+            pending += [
+                (each, shown.get(name) if isinstance(shown, dict) else None) for name, each in value.items()
+            ]
+        elif isinstance(value, (list, tuple)):
+            fitting = isinstance(shown, list) and len(shown) == len(value)
+            pending += [(each, shown[at] if fitting else None) for at, each in enumerate(value)]
+        elif isinstance(value, str) and value != shown and value:
+            yield value.removeprefix("Bearer ")

@@ -29,22 +29,22 @@ MOST_BYTES = 4 * 2**20
 class BodyFormat:
     """The JSON around the prompts, which all requests of a run share.
 
-    Only the name of `max_tokens` can change, if the model turns out to require `max_completion_tokens` and
-    the name is ours to choose (`may_rename`).
+    Two things can change: the name of `max_tokens`, if the model turns out to require `max_completion_tokens`
+    and the name is ours to choose (`may_rename`), and `encoding_format`, if the service has numbers only.
     """
 
     task: Task
     model: str | None
     params: Mapping[str, Any]
     may_rename: bool = False
-    renamed: bool = False
+    adapted: set[str] = field(default_factory=set)
     head: bytes = field(init=False)
     tail: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         """Build the constant parts."""
         fixed: dict[str, Any] = {} if self.model is None else {"model": self.model}
-        if self.task.answer == "vector":
+        if self.task.answer == "vector" and "encoding_format" not in self.adapted:
             # Four bytes per number instead of about twenty characters, and exact.
             fixed["encoding_format"] = "base64"
         fixed.update(self.params)
@@ -60,14 +60,21 @@ class BodyFormat:
             )
         return b"".join((self.head, prompts[0].body, self.tail))
 
-    def rename_max_tokens(self) -> bool:
-        """Use `max_completion_tokens` from now on, if that is allowed; return whether it is used."""
-        if self.may_rename and "max_tokens" in self.params:
+    def adapt(self, parameter: str) -> bool:
+        """Use the other form of a parameter from now on, if there is one; return whether it is used."""
+        if parameter == "max_tokens" and self.may_rename and "max_tokens" in self.params:
             params = dict(self.params)
             params["max_completion_tokens"] = params.pop("max_tokens")
-            self.params, self.renamed = params, True
-            self.__post_init__()
-        return self.renamed
+            self.params = params
+        elif not (
+            parameter == "encoding_format"
+            and self.task.answer == "vector"
+            and "encoding_format" not in self.params
+        ):
+            return parameter in self.adapted
+        self.adapted.add(parameter)
+        self.__post_init__()
+        return True
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ Whether to send again is decided in `retry`.
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,9 +24,11 @@ from batchscore.request.outcome import (
     refused_alone,
     refused_by_chance,
     unusable_outcome,
-    wait_seconds,
 )
 from batchscore.request.quota.windows import Ticket
+from batchscore.request.rate_headers import wait_seconds
+from batchscore.request.retry_budget import RetryBudget
+from batchscore.request.service_words import probe_words
 from batchscore.request.timeouts import Clock, Flight, Timeouts
 from batchscore.request.wire import NoReply
 from batchscore.rows import Attempt, InvalidReply, Prompt, Reply
@@ -42,70 +43,13 @@ LONGEST_PAUSE_SECONDS = 600.0
 #: random.
 CONFIRM_AFTER_SECONDS = (0.5, 1.0)
 
+#: Redirects and proxies do not look at the content of a request.
+NEVER_ABOUT_ONE = {*range(300, 400), 407}
 #: The header of the simulator's replies.
 SIMULATED = "x-simulator"
 
 #: Roughly the cost of a word; a probe is charged like any request.
 PROBE_TOKENS = 8.0
-
-
-@dataclass(slots=True)
-class RetryBudget:
-    """How many retries the rows of a request have, and what they have used.
-
-    `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
-    since `failing_since`; `attempts` counts all requests, `request_seconds` how long they took. `unusable`
-    says why the latest reply had the wrong form, and `same_again` that the one before had the same: a further
-    one would, too.
-    """
-
-    retries: int
-    attempts: int = 0
-    failures: int = 0
-    rate_limits: int = 0
-    timeouts: int = 0
-    request_seconds: float = 0.0
-    failing_since: float | None = None
-    unusable: str = ""
-    same_again: bool = False
-
-    def note_failure(
-        self,
-        now: float,
-        seconds: float,
-        *,
-        limited: bool = False,
-        timeout: bool = False,
-        unusable: InvalidReply | None = None,
-    ) -> None:
-        """Note a failure of the service after this many seconds."""
-        # The numbers in a reason depend on the request.
-        words = re.sub(r"\d+", "", str(unusable)) if unusable is not None and unusable.same_again else ""
-        self.same_again = bool(words) and words == self.unusable
-        self.unusable = words
-        if self.failing_since is None:
-            self.failing_since = now
-        self.failures += not limited
-        self.rate_limits += limited
-        self.timeouts += timeout
-        self.request_seconds += seconds
-
-    def reset(self) -> None:
-        """Forget the failures: an outage caused them."""
-        self.unusable, self.same_again = "", False
-        self.failures = self.rate_limits = self.timeouts = 0
-        self.request_seconds = 0.0
-        self.failing_since = None
-
-    def for_half(self) -> RetryBudget:
-        """Return the budget of each half of a split request: what is left, and at least one retry."""
-        return RetryBudget(
-            max(self.retries - self.failures, min(self.retries, 1)),
-            self.attempts,
-            timeouts=self.timeouts,
-            request_seconds=self.request_seconds,
-            unusable=self.unusable,
-        )
 
 
 @dataclass(slots=True)
@@ -234,7 +178,7 @@ class Requester(Generic[T]):
         """Judge an attempt that got no reply, or only a part of one."""
         now = self.clock.monotonic()
         seconds, name = now - started, deployment.name
-        request.budget.note_failure(now, seconds, timeout=outcome.code is ErrorCode.TIMEOUT)
+        request.budget.note_failure(now, seconds, outcome.code)
         code, status = outcome.code.value, outcome.status
         self.listen(Attempt(request.rows, status, seconds, code, prompts=request.prompts, deployment=name))
         self.note_failure(deployment, outcome)
@@ -249,7 +193,7 @@ class Requester(Generic[T]):
             reply = replace(reply, status=reason.status)
             return await self.judge_refusal(request, deployment, ticket, reply, outcome)
         self.report(request, deployment, reply, cause_of(outcome))
-        request.budget.note_failure(self.clock.monotonic(), reply.seconds, unusable=reason)
+        request.budget.note_failure(self.clock.monotonic(), reply.seconds, outcome.code, unusable=reason)
         self.note_failure(deployment, outcome)
         return Result(outcome)
 
@@ -258,19 +202,20 @@ class Requester(Generic[T]):
     ) -> Result[T]:
         """Judge a reply without answers."""
         self.report(request, deployment, reply, cause_of(outcome))
-        limited = outcome.code is ErrorCode.RATE_LIMITED
+        if outcome.action is Action.STOP:
+            return Result(await self.judge_refusal_of_all(request, deployment, outcome))
         if outcome.action is not Action.RETRY:
-            if outcome.action is Action.STOP and await self.is_for_one_request(deployment, outcome):
-                outcome = refused_alone(outcome)
             return Result(outcome)
-        request.budget.note_failure(self.clock.monotonic(), reply.seconds, limited=limited)
-        seconds = wait_seconds(reply.headers, limited=limited, now=self.clock.wall())
+        limited = outcome.code is ErrorCode.RATE_LIMITED
+        request.budget.note_failure(self.clock.monotonic(), reply.seconds, outcome.code)
+        if outcome.by_chance:
+            return Result(outcome)
+        seconds = wait_seconds(reply.headers, limited=limited, now=self.clock.wall(), tokens=request.tokens)
         if seconds is not None and seconds > LONGEST_PAUSE_SECONDS:
             deployment.quota.correct(ticket, 0.0)
             return await self.judge_long_wait(deployment, outcome, seconds)
         if limited:
-            deployment.read_headers(reply.headers, 0.0)
-            deployment.note_rate_limit(ticket, seconds, self.deployments.most_outage_seconds)
+            await self.judge_rate_limit(request, deployment, ticket, reply, seconds)
         elif seconds is not None:
             deployment.pause(seconds)
         self.note_failure(deployment, outcome)
@@ -285,12 +230,57 @@ class Requester(Generic[T]):
         if deployment.health.note_failure(outcome, self.clock.monotonic(), longest):
             self.deployments.mark_down(deployment)
 
-    async def is_for_one_request(self, deployment: Deployment, outcome: Outcome) -> bool:
-        """Whether a refusal of everything is for this request only, as from a firewall that reads it."""
-        if deployment.health.last_success is None or outcome.code is ErrorCode.RATE_LIMITED:
+    async def judge_rate_limit(
+        self,
+        request: Request,
+        deployment: Deployment,
+        ticket: Ticket,
+        reply: Reply,
+        seconds: float | None,
+    ) -> None:
+        """Slow down for a 429, or only this request if others were answered since its last one."""
+        deployment.read_headers(reply.headers, 0.0)
+        budget = request.budget
+        before, budget.limited_at = budget.limited_at, self.clock.monotonic()
+        budget.asked_wait = seconds or 0.0
+        answered = before is not None and deployment.health.answered_since(before)
+        if before is not None and not answered and request.rows == 1 and not deployment.in_flight:
+            # Nobody else can show it.
+            answered = (await self.probe(deployment)).action is Action.KEEP
+        budget.limited_alone = budget.limited_alone + 1 if answered else 0
+        if answered:
+            deployment.quota.correct(ticket, 0.0)
+        else:
+            longest = self.deployments.most_outage_seconds
+            deployment.note_rate_limit(ticket, seconds, longest)
+
+    async def judge_refusal_of_all(
+        self, request: Request, deployment: Deployment, outcome: Outcome
+    ) -> Outcome:
+        """Return what a refusal means that sounds like one of every request.
+
+        A firewall that reads requests, a message that quotes its row, or bad luck give the same. If others
+        are answered, the request is sent once more; then it is refused alone.
+        """
+        budget, now = request.budget, self.clock.monotonic()
+        first = budget.refused_at is None
+        if budget.refused_at is None:
+            budget.refused_at = now
+        if not deployment.health.answered_one_sent_since(budget.refused_at):
+            if self.closed or self.stop.is_set() or outcome.status in NEVER_ABOUT_ONE:
+                return outcome
+            probe = await self.probe(deployment)
+            if probe.action is not Action.KEEP:
+                return replace(outcome, words=probe.words)
+        if first:
+            budget.note_failure(now, 0.0, ErrorCode.SERVER_ERROR)
+        return refused_alone(outcome, first=first)
+
+    async def is_accepted(self, deployment: Deployment) -> bool:
+        """Whether credentials that were refused are accepted for a probe."""
+        if deployment.health.last_success is None or self.closed or self.stop.is_set():
             return False
-        stopping = self.closed or self.stop.is_set()
-        return not stopping and (await self.probe(deployment)).action is Action.KEEP
+        return (await self.probe(deployment)).action is Action.KEEP
 
     async def confirm_refusal(
         self, request: Request, deployment: Deployment, refused: Result[T]
@@ -305,15 +295,16 @@ class Requester(Generic[T]):
                 break
             await asyncio.sleep(wait)
             self.deployments.raise_fatal()
-            if await self.is_for_one_request(deployment, refused.outcome):
-                request.budget.note_failure(started, 0.0)
+            if await self.is_accepted(deployment):
+                request.budget.note_failure(started, 0.0, ErrorCode.SERVER_ERROR)
                 return Result(refused_by_chance(refused.outcome))
         return refused
 
     async def judge_long_wait(self, deployment: Deployment, outcome: Outcome, seconds: float) -> Result[T]:
         """Distinguish an exhausted quota from a request that never fits: the first refuses a probe, too."""
         wait = duration_text(seconds)
-        if (await self.probe(deployment)).action is not Action.RETRY:
+        probe = await self.probe(deployment)
+        if probe.action is not Action.RETRY:
             text = (
                 f"The service asks to wait {wait} for this request alone: it is larger than the deployment's "
                 "limit ever allows."
@@ -326,7 +317,8 @@ class Requester(Generic[T]):
                 self.deployments.mark_down(deployment)
             return Result(outcome)
         exhausted = f"the service asks to wait {wait} ({outcome.status}), so its quota is used up for now."
-        self.deployments.stop(deployment, Outage(exhausted))
+        reason = Outage(deployment.explain(exhausted), service_reply=probe.words)
+        self.deployments.stop(deployment, reason)
         return Result(outcome)
 
     async def probe(self, deployment: Deployment) -> Outcome:
@@ -348,7 +340,7 @@ class Requester(Generic[T]):
             reply = await self.exchange(deployment, body, 1, flight)
         finally:
             self.timeouts.end(flight)
-        outcome = reply if isinstance(reply, Outcome) else classify(reply)
+        outcome = reply if isinstance(reply, Outcome) else classify(reply, body)
         status, seconds, billed = None, self.clock.monotonic() - flight.started, (0, 0)
         if isinstance(reply, Reply):
             status, seconds, billed = reply.status, reply.seconds, self.billed(reply.body, 1, body)
@@ -357,17 +349,21 @@ class Requester(Generic[T]):
                     self.read(reply.body, 1, body)
                 except InvalidReply as reason:
                     outcome = unusable_outcome(reason, reply, body)
+            if outcome.action not in {Action.KEEP, Action.RENEW_TOKEN}:
+                outcome = replace(outcome, words=probe_words(reply.body, deployment.secrets))
         # Counted like any request: it may be billed.
         cause = "probe" if outcome.action is Action.KEEP else cause_of(outcome)
         self.listen(Attempt(0, status, seconds, cause, *billed, deployment=deployment.name))
         deployment.health.probe_answered = outcome.action is not Action.RETRY
+        deployment.health.usable = deployment.health.usable or outcome.action is Action.KEEP
         if outcome.action is Action.RETRY:
             longest = self.deployments.most_outage_seconds
             deployment.health.note_failure(outcome, self.clock.monotonic(), longest)
         else:
             deployment.health.reached = True
-            deployment.concurrency.note_reachable()
-            deployment.on_capacity()
+            if outcome.action is Action.KEEP:
+                deployment.concurrency.note_reachable()
+                deployment.on_capacity()
         return outcome
 
     async def close(self) -> None:

@@ -32,6 +32,11 @@ SLACK_SECONDS = 0.002
 FAILING_SHARE = 0.2
 CUT = 0.7
 
+#: After a 429 that names no wait, this many in flight are tried again after some rounds; after twice as many
+#: if they are refused again.
+GROWTH_AFTER_A_REFUSAL = 1.5
+MOST_ROUNDS_TO_HOLD = 64
+
 #: Round trips vary; fewer of them prove nothing.
 FEWEST_TO_JUDGE = 8
 
@@ -57,7 +62,8 @@ def thread_load(clock: Clock) -> Callable[[], float]:
 class Concurrency:
     """The bound of one deployment: at most `most`, at least 1. `rows` is the number in a full request.
 
-    `busy` is the function of `thread_load`.
+    `busy` is the function of `thread_load`. `hold` counts the rounds until it may grow after a refusal,
+    `next_hold` is their number after the next refusal.
     """
 
     most: int
@@ -65,6 +71,8 @@ class Concurrency:
     rows: int = 1
     limit: int = 1
     doubling: bool = True
+    hold: int = 0
+    next_hold: int = 1
     rate: float | None = None
     best_seconds: float = float("inf")
     round_requests: int = 0
@@ -94,14 +102,23 @@ class Concurrency:
         if self.round_requests >= self.round_size:
             self.end_round()
 
+    def note_rate_limit(self, others: int) -> None:
+        """Note a 429 while this many others were in flight: perhaps the service takes no more at a time."""
+        if not self.hold:
+            self.next_hold = min(2 * self.next_hold, MOST_ROUNDS_TO_HOLD)
+        self.hold = self.next_hold
+        self.limit = max(1, min(self.limit, others))
+
     def note_reachable(self) -> None:
-        """Note that the service responds, though perhaps with a refusal."""
+        """Note that the service answers."""
         self.limit = max(self.limit, min(OPENING, self.most))
 
     @property
     def round_size(self) -> int:
         """How many requests are judged together; a few prove little, except the very first."""
-        return 1 if self.limit == 1 and self.doubling else max(self.limit, FEWEST_TO_JUDGE)
+        if self.limit == 1 and self.doubling and self.next_hold == 1:
+            return 1
+        return max(self.limit, FEWEST_TO_JUDGE)
 
     def end_round(self) -> None:
         """Judge the requests of a round."""
@@ -127,6 +144,11 @@ class Concurrency:
             if self.doubling:
                 self.limit = self.limit // GROWTH
             self.doubling = False
+        elif self.hold:
+            self.hold -= 1
+        elif self.next_hold > 1:
+            if self.round_used:
+                self.limit = max(self.limit + 1, int(self.limit * GROWTH_AFTER_A_REFUSAL))
         elif self.limit == 1:
             needed = 0 if self.rate is None else int(2 * seconds * min(self.rate, MOST_A_SECOND))
             self.limit = max(OPENING, min(needed, MOST_AT_OPENING))

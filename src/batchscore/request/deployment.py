@@ -15,17 +15,15 @@ from datetime import datetime
 from enum import Enum
 from math import inf
 
-from batchscore.errors import ErrorCode, ServiceRefused, duration_text
+from batchscore.errors import ErrorCode, duration_text
 from batchscore.request.concurrency import Concurrency
-from batchscore.request.outcome import Outcome, limit_headers
+from batchscore.request.outcome import Outcome
 from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
+from batchscore.request.rate_headers import limit_headers
 from batchscore.request.timeouts import Clock
 from batchscore.request.wire import Send
 from batchscore.rows import DeploymentState
-
-#: The same refusal of this many single rows before any success means a wrong parameter, not bad rows.
-SAME_REFUSALS = 20
 
 #: After this many failures in a row, the deployment gets probes instead of requests.
 FAILURES_OF_AN_OUTAGE = 8
@@ -55,11 +53,14 @@ class State(Enum):
 class Health:
     """The state of one deployment, and the replies that led to it. Times are the monotonic clock's.
 
-    A failure is one row's bad luck while other rows are answered, and an outage if none is.
+    A failure is one row's bad luck while other rows are answered, and an outage if none is. `sent_at` is when
+    the latest of the answered requests was sent. `usable`: a probe was answered as it should be.
     """
 
     state: State = State.UP
     last_success: float | None = None
+    sent_at: float = float("-inf")
+    usable: bool = False
     failing_since: float | None = None
     failures: int = 0
     reached: bool = False
@@ -67,18 +68,16 @@ class Health:
     probe_wait: float = FIRST_PROBE_SECONDS
     probe_at: float = 0.0
     probe_answered: bool = False
-    refusals: dict[str, int] = field(default_factory=dict)
 
-    def note_success(self, now: float) -> None:
-        """Note that a request was answered."""
+    def note_success(self, now: float, seconds: float) -> None:
+        """Note that a request was answered after this many seconds."""
         self.last_success = now
+        self.sent_at = max(self.sent_at, now - seconds)
         self.reached = True
         if self.failing_since is not None:
             self.end_failures()
             self.probe_answered = False
             self.probe_wait = FIRST_PROBE_SECONDS
-        if self.refusals:
-            self.refusals.clear()
 
     def end_failures(self) -> None:
         """End a series of failures."""
@@ -102,23 +101,17 @@ class Health:
 
     @property
     def needs_action(self) -> bool:
-        """Whether it was never reached, for a reason that waiting does not fix."""
-        return not self.reached and self.last_outcome is not None and self.last_outcome.needs_action
+        """Whether it has never sent a usable reply, for a reason that waiting does not fix."""
+        never = self.last_success is None and not self.usable
+        return never and self.last_outcome is not None and self.last_outcome.needs_action
 
     def answered_since(self, moment: float) -> bool:
         """Whether any request was answered after a moment."""
         return self.last_success is not None and self.last_success >= moment
 
-    def note_refusal(self, outcome: Outcome) -> None:
-        """Note that a single row was refused; raise `ServiceRefused` if all are, for the same reason."""
-        if outcome.code is not ErrorCode.INVALID_REQUEST or self.last_success is not None:
-            return
-        count = self.refusals[outcome.detail] = self.refusals.get(outcome.detail, 0) + 1
-        if count >= SAME_REFUSALS:
-            raise ServiceRefused(
-                f"the service refused the first {SAME_REFUSALS} rows for the same reason, so a parameter is "
-                f"probably wrong: {outcome.reason}"
-            )
+    def answered_one_sent_since(self, moment: float) -> bool:
+        """Whether a request that was sent after a moment was answered."""
+        return self.sent_at >= moment
 
 
 #: Reading the limits from every reply would cost too much.
@@ -136,6 +129,10 @@ SHORT_PAUSE_SECONDS = 0.5
 #: The other processes that share the quota pause for at most this long at a time.
 LONGEST_SHARED_PAUSE_SECONDS = 600.0
 
+#: After a 429 that is about one request, it is sent again soon, and then after this long, twice this long, …
+SOON_AGAIN = 2
+SHORTEST_OWN_WAIT_SECONDS = 1.0
+
 #: After a 429 that names no wait: 1 s, then 2, 4, up to this, with jitter.
 LONGEST_BLIND_PAUSE_SECONDS = 32.0
 
@@ -147,7 +144,7 @@ class Deployment:
     `on_capacity` is called if more requests may be in flight although none was answered. It has many fields,
     since it joins what the other modules keep apart: quota, health, concurrency and the queue of workers.
     `address` is that of the requests, without secrets, and `unused_keys` completes the message about refused
-    credentials.
+    credentials. Messages never show `secrets`.
     """
 
     name: str
@@ -161,6 +158,7 @@ class Deployment:
     clock: Clock
     unused_keys: str = ""
     address: str = ""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     on_capacity: Callable[[], None] = field(default=lambda: None)
     health: Health = field(default_factory=Health)
     paused_until: float = 0.0
@@ -169,6 +167,10 @@ class Deployment:
     waited_at: float = float("-inf")
     next_notice_at: float = float("-inf")
     blind_pauses: int = 0
+    pause_is_ours: bool = False
+    largest_answered: float = 0.0
+    usual_seconds: float = 0.0
+    slots: asyncio.Lock = field(default_factory=asyncio.Lock)
     queued: int = 0
     backing_off: int = 0
     front: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -201,7 +203,16 @@ class Deployment:
 
     def fits(self, tokens: float) -> bool:
         """Whether a request of this many tokens can ever be admitted here."""
-        return tokens <= self.limits.most_tokens
+        return tokens <= self.most_tokens
+
+    @property
+    def most_tokens(self) -> float:
+        """The most tokens that one request may hold: a minute's quota, or what was answered already."""
+        return max(self.limits.most_tokens, self.largest_answered)
+
+    def explain(self, reason: str) -> str:
+        """Return a message about this deployment with its address."""
+        return f"{reason} Requests go to {self.address}.".lstrip() if self.address else reason
 
     async def wait_until_up(self) -> bool:
         """Wait until it is up and not paused; return False if it is stopped for the rest of this run."""
@@ -256,15 +267,23 @@ class Deployment:
         if seconds < NOTICE_FROM_SECONDS or now < self.next_notice_at:
             return
         self.next_notice_at = now + seconds
-        reason = "(service refuses requests)" if self.paused_until > now else "for its quota"
-        end = datetime.fromtimestamp(self.clock.wall() + seconds)  # noqa: DTZ006 - the user's own time zone
-        self.notice(f"{self.name} waits {duration_text(seconds)} {reason} and resumes at {end:%H:%M:%S}.")
+        reason = "for its quota"
+        if self.paused_until > now:
+            reason = "as the service asked"
+            if self.pause_is_ours:
+                reason = "after a rate limit (429) that names no wait"
+        wall = self.clock.wall()
+        start, end = (datetime.fromtimestamp(at) for at in (wall, wall + seconds))  # noqa: DTZ006 - local time
+        moment = f"{end:%H:%M:%S}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
+        self.notice(f"{self.name} waits {duration_text(seconds)} {reason} and resumes at {moment}.")
 
     def note_answer(self, ticket: Ticket, tokens: float, rows: int, seconds: float, size: int) -> None:
         """Note an answer: its real charge, its rows, its round trip, and how many bytes it held."""
         now = self.clock.monotonic()
-        self.health.note_success(now)
+        self.health.note_success(now, seconds)
         self.blind_pauses = 0
+        self.largest_answered = max(self.largest_answered, ticket.tokens)
+        self.usual_seconds += (seconds - self.usual_seconds) * (0.1 if self.usual_seconds else 1.0)
         self.quota.correct(ticket, tokens)
         for_quota = now - self.waited_at < 1.0
         self.limits.note_answer(tokens, now, used=for_quota)
@@ -281,7 +300,7 @@ class Deployment:
             return
         first = self.headers_read_at == float("-inf")
         self.headers_read_at = now
-        limits = limit_headers(headers)
+        limits = limit_headers(headers, max(tokens, self.largest_answered))
         if self.limits.learn(limits, now):
             # This request was sent before its quota was known, but the service charges it.
             self.reserve(tokens)
@@ -293,18 +312,39 @@ class Deployment:
     def note_rate_limit(self, ticket: Ticket, seconds: float | None, most_outage_seconds: float) -> None:
         """Note a 429 and its wait: one pause for all, and one cut for all requests before it.
 
-        Without a wait, the pauses grow, but several of them fit into the longest outage.
+        Without a wait, it may limit how many requests are in flight, so that is tried first. Then the pauses
+        grow, but several fit into the longest outage.
         """
         now = self.clock.monotonic()
-        first_of_burst = self.limits.note_rate_limit(ticket.admitted, now)
-        if seconds is None and first_of_burst:
+        # The service counts a refused request, but not its tokens.
+        self.quota.correct(ticket, 0.0)
+        others = self.in_flight
+        if seconds is None and others:
+            self.concurrency.note_rate_limit(others)
+            if self.limits.rates.limited and self.limits.searched_tokens is None:
+                self.limits.note_rate_limit(ticket.admitted, now)
+            return
+        if not self.limits.note_rate_limit(ticket.admitted, now, blind=seconds is None) and seconds is None:
+            return
+        self.pause_is_ours = seconds is None
+        if seconds is None:
             longest = max(1.0, min(LONGEST_BLIND_PAUSE_SECONDS, most_outage_seconds / 4))
             seconds = min(longest, 2.0**self.blind_pauses) * random.uniform(0.75, 1.25)  # noqa: S311
             self.blind_pauses += 1
-        # The service counts a refused request, but not its tokens.
-        self.quota.correct(ticket, 0.0)
-        if seconds is not None:
-            self.pause(seconds)
+        self.pause(seconds)
+
+    def own_wait(self, refusals: int) -> float:
+        """Return the seconds that one request waits after this many 429s that named no wait."""
+        if refusals <= SOON_AGAIN:
+            seconds = self.usual_seconds
+        else:
+            seconds = max(self.usual_seconds, SHORTEST_OWN_WAIT_SECONDS) * 2.0 ** (refusals - SOON_AGAIN - 1)
+        return min(seconds, LONGEST_BLIND_PAUSE_SECONDS) * random.uniform(0.75, 1.25)  # noqa: S311
+
+    async def wait_for_slot(self) -> None:
+        """Wait until fewer requests are in flight than the service takes at a time."""
+        while self.in_flight >= self.concurrency.limit and self.health.state is State.UP:  # noqa: ASYNC110
+            await asyncio.sleep(min(max(self.usual_seconds / 4, 0.002), 0.5))
 
     def pause(self, seconds: float) -> None:
         """Send nothing for this long."""
@@ -333,6 +373,7 @@ class Deployment:
             last_failure="" if failure is None else failure.code.value,
             failing_seconds=0.0 if up else now - (self.health.failing_since or now),
             probe_seconds=0.0 if up else max(0.0, self.health.probe_at - now),
+            own_pause=self.pause_is_ours,
         )
 
     def set_state(self, state: State) -> None:

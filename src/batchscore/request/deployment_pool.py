@@ -27,6 +27,11 @@ LONGEST_PAUSED_PROBE_SECONDS = 600.0
 #: A deployment that has never answered is more likely misconfigured than down, so the run fails early.
 NEVER_REACHED_SECONDS = 20.0
 
+NEVER_USABLE = (
+    "It has never sent a usable reply: check its address (http or https, port and path), and whether it is a "
+    "service of this kind."
+)
+
 
 @dataclass(slots=True)
 class DeploymentPool:
@@ -166,11 +171,11 @@ class DeploymentPool:
         rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
         if self.others_up(deployment):
             rest = "Other deployments do its work until it responds."
-        self.notice(f"{deployment.name} does not respond{reason}. {rest}")
+        self.notice(deployment.explain(f"{deployment.name} does not respond{reason}. {rest}"))
 
     def longest_outage(self, deployment: Deployment) -> float:
         """Return how many seconds an outage of this deployment may last."""
-        if deployment.health.reached:
+        if deployment.health.reached and not deployment.health.needs_action:
             return self.most_outage_seconds
         return min(self.most_outage_seconds, NEVER_REACHED_SECONDS)
 
@@ -183,17 +188,21 @@ class DeploymentPool:
             for member, began in zip(remaining, since, strict=True)
         ):
             return
-        last = {member.name: member.health.last_outcome for member in remaining}
-        reasons = {name: outcome.reason for name, outcome in last.items() if outcome is not None}
+        permanent = all(member.health.needs_action for member in remaining)
+        more = f" {NEVER_USABLE}" if permanent else ""
+        last = {member: member.health.last_outcome for member in remaining}
+        reasons = {
+            member.name: member.explain(outcome.reason + more)
+            for member, outcome in last.items()
+            if outcome is not None
+        }
+        reply = next((outcome.words for outcome in last.values() if outcome and outcome.words), "")
         who, why = "the service has not", " ".join(reasons.values())
-        if len(remaining) == 1 and remaining[0].address:
-            why = f"{why} Requests go to {remaining[0].address}.".lstrip()
         if len(remaining) > 1:
             who = "no deployment has"
             why = " ".join(f"{name}: {reason}" for name, reason in reasons.items())
         text = f"{who} responded for {duration_text(now - min(since))}. {why}"
-        permanent = all(member.health.needs_action for member in remaining)
-        self.end_run(ServiceRefused(text) if permanent else Outage(text))
+        self.end_run((ServiceRefused if permanent else Outage)(text, service_reply=reply))
 
     async def close(self) -> None:
         """End all probing."""

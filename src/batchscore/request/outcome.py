@@ -1,26 +1,22 @@
-"""What does a reply mean: for the rows of its request, for the wait before the next one, and for the quota?
+"""What does a reply mean: for the rows of its request, and for the requests after it?
 
-A pure table from status and code to one of a few outcomes. Every failure is retried, unless its status is in
-`CONTENT_STATUSES` (the row's fault) or `REFUSALS_OF_ALL` (a fault of every request). It judges by status and
-code, never by the words of a message, with one exception (`too_long`). Messages for records are our own: the
-service's may quote the input. In headers, absent, unreadable and negative values mean "unknown". Zero does
-too, except in a remaining amount: Azure sends -1 and 0 if it does not know (facts seen 2026-09).
+A pure table (`RULES`) from status and code to one of a few outcomes; the first rule that matches counts.
+Every failure is retried, unless it is the row's fault or a fault of every request. Words of a message count
+only if services have no code for the case, and whatever they say is confirmed by a probe before a run stops.
+Messages for records are our own: the service's may quote the input. `rate_headers` reads the waits.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
-from datetime import timezone
-from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchscore.errors import ErrorCode, name_settings, setting_name
+from batchscore.request import too_long
 from batchscore.request.service_codes import shown_detail
-from batchscore.request.too_long import fitting_part, is_too_long
 from batchscore.rows import InvalidReply, Reply, RowError, load_json
 
 
@@ -30,7 +26,7 @@ class Action(Enum):
     KEEP = "keep"
     RETRY = "retry"  # the service's fault, perhaps for a moment only
     SPLIT = "split"  # the content's fault: halve the request, or settle its one row
-    RENAME = "rename"  # the model requires max_completion_tokens
+    ADAPT = "adapt"  # the service requires another form of a parameter that is ours to choose
     RENEW_TOKEN = "renew_token"  # noqa: S105 - an action, not a secret
     STOP = "stop"  # this deployment refuses every request
 
@@ -40,8 +36,9 @@ class Outcome:
     """An action, and the error that a row gets if no retry helps.
 
     `reason` is the message if the run stops; `detail` distinguishes one 400 from another, and is not shown,
-    since it may hold a word of the service; `fitting` is the
-    part of a too long request that would fit, if the service said so. `needs_action`: waiting does not help.
+    since it may hold a word of the service; `fitting` is the part of a too long request that would fit, if
+    the service said so. `needs_action`: waiting does not help. `by_chance`: the service is well, and this
+    request was refused by bad luck. `words` is what the service says to our own probe.
     """
 
     action: Action
@@ -51,16 +48,27 @@ class Outcome:
     detail: str = ""
     fitting: float | None = None
     needs_action: bool = False
+    by_chance: bool = False
+    words: str = ""
 
     def error(self, attempts: int) -> RowError:
         """Return the row's error after this many attempts."""
         return RowError(self.code, name_settings(self.reason), self.status, attempts)
 
+    def is_like(self, other: Outcome) -> bool:
+        """Whether two refusals have the same cause, as far as the service says."""
+        return (self.action, self.status, self.code, self.detail) == (
+            other.action,
+            other.status,
+            other.code,
+            other.detail,
+        )
+
 
 #: The outcome of a good answer.
 ANSWERED = Outcome(Action.KEEP, ErrorCode.INVALID_RESPONSE, "")
 
-#: A service's codes that name the content as the reason, with 400 or, at gateways, with 403.
+#: A service's codes that name the content as the reason, with 400, at gateways with 403 or 500.
 CONTENT_CODES = {
     "content_filter": ErrorCode.CONTENT_FILTER,
     "content_policy_violation": ErrorCode.CONTENT_FILTER,
@@ -88,94 +96,233 @@ ERROR_TEXTS = {
 #: Refusals that are about the content of the request.
 CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
 
-#: 429 codes that waiting does not help (OpenAI's error codes page, seen 2026-09).
-EXHAUSTED_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+#: Codes of an account without credit, quota or budget, with any 4xx (the error pages of OpenAI, LiteLLM,
+#: DashScope, Moonshot, DeepSeek, OpenRouter and Azure, seen 2026-11).
+EXHAUSTED_CODES = {
+    "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "budget_exceeded", "Arrearage",
+    "exceeded_current_quota_error", "exceeded_current_quota", "insufficient_balance", "insufficient_credits",
+    "insufficient_funds", "insufficient_user_quota", "credit_balance_too_low", "payment_required",
+    "InsufficientBalance", "InsufficientQuota", "AccountOverdue", "AccountOverdueError",
+}  # fmt: skip
 
+#: Services say so in words, too. With 429 they are those of an ordinary rate limit.
+EXHAUSTED_WORDS = re.compile(
+    r"credit balance|(?:insufficient|not enough|no more|out of) (?:\w+ )?(?:credit|balance|funds|quota)"
+    r"|(?:budget|quota|credits?|balance|spending limit) (?:\w+ ){0,3}"
+    r"(?:exceeded|exhausted|used up|depleted|reached)"
+    r"|exceeded (?:\w+ ){0,3}(?:budget|quota)|in arrears|overdue payment|payment required",
+    re.IGNORECASE,
+)  # fmt: skip
+
+#: 400s that the same request may not get again: the model's answer did not match the schema (Groq).
+BY_CHANCE_CODES = {"json_validate_failed", "tool_use_failed"}
+
+#: Codes of parameters. Some gateways give every error of the service behind them as a 500 (new-api).
+PARAMETER_CODES = {
+    "invalid_request_error", "unknown_parameter", "unsupported_parameter", "unsupported_value",
+    "invalid_type", "invalid_value", "missing_required_parameter", "integer_above_max_value",
+    "integer_below_min_value", "decimal_above_max_value", "decimal_below_min_value",
+    "invalid_json_schema",
+}  # fmt: skip
+
+#: A request that is larger than the whole limit, with 429 (OpenAI) or 413 (Groq).
+NEVER_FITS = re.compile(r"\bLimit:? (\d{1,12}),? Requested:? (\d{1,12})\b")
+
+#: Parameters of which another form is ours to choose, and how a service without a code refuses the first.
+ADAPTABLE = {
+    "max_tokens": re.compile(r"'max_tokens' is not supported.*'max_completion_tokens'", re.DOTALL),
+    "encoding_format": re.compile(r"\bencoding_format\b|\bbase64\b.{0,40}support", re.IGNORECASE),
+}
+
+SAFE_NAME = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
+
+#: Azure ML gives the status of the model's container here, and 424 as the status.
+CONTAINER_STATUS = "ms-azureml-model-error-statuscode"
+
+
+class Refusal(NamedTuple):
+    """What a reply without answers says, as far as the rules look at it. `message` is never shown."""
+
+    status: int
+    code: str
+    param: str
+    message: str
+    inner_code: str
+    names_wait: bool
+    error: Mapping[str, Any]
+
+
+def is_exhausted(refusal: Refusal) -> bool:
+    """Whether the account has no credit, quota or budget left."""
+    by_words = refusal.status not in {413, 429} and EXHAUSTED_WORDS.search(refusal.message)
+    return refusal.code in EXHAUSTED_CODES or bool(by_words)
+
+
+def is_quota_for_now(refusal: Refusal) -> bool:
+    """Whether a quota is used up until a moment that the reply names (Azure API Management)."""
+    return refusal.names_wait and refusal.code not in EXHAUSTED_CODES
+
+
+def is_filtered(refusal: Refusal) -> bool:
+    """Whether the content filter refused the content."""
+    codes = CONTENT_CODES.get(refusal.code), CONTENT_CODES.get(refusal.inner_code)
+    return ErrorCode.CONTENT_FILTER in codes
+
+
+def is_too_long(refusal: Refusal) -> bool:
+    """Whether the content is too long for the model; a firewall's 403 says so by its code only."""
+    codes = CONTENT_CODES.get(refusal.code), CONTENT_CODES.get(refusal.inner_code)
+    by_words = refusal.status != 403 and too_long.is_too_long(refusal.message)
+    return ErrorCode.INPUT_TOO_LONG in codes or by_words
+
+
+def never_fits(refusal: Refusal) -> bool:
+    """Whether this request alone is larger than the rate limit."""
+    counts = NEVER_FITS.search(refusal.message)
+    if counts is None:
+        return refusal.status == 413 and refusal.code == "rate_limit_exceeded"
+    return int(counts[2]) > int(counts[1])
+
+
+def adaptable(refusal: Refusal) -> str:
+    """Return the parameter of which another form may be accepted, "" if there is none."""
+    if refusal.param == "encoding_format":
+        return refusal.param
+    if refusal.code == "unsupported_parameter" and refusal.param in ADAPTABLE:
+        return refusal.param
+    if refusal.param:
+        return ""
+    return next((name for name, words in ADAPTABLE.items() if words.search(refusal.message)), "")
+
+
+def always(refusal: Refusal) -> bool:
+    """Whether the status alone decides."""
+    del refusal
+    return True
+
+
+class Rule(NamedTuple):
+    """What a status means if `when` holds. The braces in `reason` are for the status and the code."""
+
+    statuses: Container[int]
+    when: Callable[[Refusal], bool]
+    action: Action
+    code: ErrorCode
+    reason: str
+
+
+_INVALID = ERROR_TEXTS[ErrorCode.INVALID_REQUEST] + " ({})."
 _NOT_FOUND = (
     f"no such model, deployment or path ({{}}). Check {setting_name('model')}, {setting_name('deployment')}, "
     f"{setting_name('api_version')} and the endpoint's path."
 )
 _NOT_ACCEPTED = "the endpoint does not accept such requests at all ({}). Check its address."
+_EXHAUSTED = "the quota is exhausted ({}). Add credit or request a higher quota."
+_CLIENT_ERRORS = range(400, 500)
 
-#: Statuses (300: any redirect) with which a deployment refuses every request. The braces are for the status
-#: and its code.
-REFUSALS_OF_ALL = {
-    300: "the endpoint redirects requests ({}). Check its address: redirects are not followed.",
-    401: "the service refused the credentials (401). Check the key or the sign-in, and that they belong to "
-    "this endpoint. If none was given, set the variable BATCHSCORE_API_KEY.",
+RULES = (
+    Rule({400, 422, 500}, lambda refusal: bool(adaptable(refusal)), Action.ADAPT,
+         ErrorCode.INVALID_REQUEST, _INVALID),
+    Rule({*CONTENT_STATUSES, 403, 500}, is_filtered, Action.SPLIT,
+         ErrorCode.CONTENT_FILTER, ERROR_TEXTS[ErrorCode.CONTENT_FILTER]),
+    Rule({413, 429}, never_fits, Action.SPLIT, ErrorCode.OVER_QUOTA,
+         "The service says that the row needs more tokens than its rate limit allows ({})."),
+    Rule({*CONTENT_STATUSES, 403, 500}, is_too_long, Action.SPLIT,
+         ErrorCode.INPUT_TOO_LONG, ERROR_TEXTS[ErrorCode.INPUT_TOO_LONG]),
+    Rule({402, 403}, is_quota_for_now, Action.RETRY, ErrorCode.RATE_LIMITED,
+         "the service's quota is used up for now ({})."),
+    Rule({*_CLIENT_ERRORS} - {401, 404}, is_exhausted, Action.STOP, ErrorCode.RATE_LIMITED, _EXHAUSTED),
+    Rule({400, 422}, lambda refusal: refusal.code in BY_CHANCE_CODES, Action.RETRY,
+         ErrorCode.INVALID_RESPONSE, "The model's answer did not have the requested form ({})."),
+    Rule(CONTENT_STATUSES, always, Action.SPLIT, ErrorCode.INVALID_REQUEST, _INVALID),
+    Rule({500}, lambda refusal: refusal.code in PARAMETER_CODES, Action.SPLIT,
+         ErrorCode.INVALID_REQUEST, _INVALID),
+    Rule(range(400), always, Action.STOP, ErrorCode.INVALID_REQUEST,
+         "the endpoint redirects requests ({}). Check its address: redirects are not followed."),
+    Rule({401}, always, Action.RENEW_TOKEN, ErrorCode.INVALID_REQUEST,
+         "the service refused the credentials (401). Check the key or the sign-in, and that they belong to "
+         "this endpoint. If none was given, set the variable BATCHSCORE_API_KEY."),
     # Services with prepaid credit say 402 (DeepSeek's and OpenRouter's error pages).
-    402: "the quota is exhausted ({}). Add credit or request a higher quota.",
-    403: "access is denied ({}). Check that the key or identity may use this model; on Azure with Entra ID "
-    "it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a suspended resource "
-    "gives the same reply.",
-    404: _NOT_FOUND,
-    405: _NOT_FOUND,
-    406: _NOT_ACCEPTED,
-    407: "the proxy requires authentication (407). Put its user and password into HTTPS_PROXY.",
-    410: _NOT_FOUND,
-    415: _NOT_ACCEPTED,
-    426: _NOT_ACCEPTED,
-    501: _NOT_FOUND,
-}
-_CODES_OF_REFUSALS = {402: ErrorCode.RATE_LIMITED, 407: ErrorCode.CONNECTION_ERROR}
-
-SAFE_NAME = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
+    Rule({402}, always, Action.STOP, ErrorCode.RATE_LIMITED, _EXHAUSTED),
+    Rule({403}, always, Action.STOP, ErrorCode.INVALID_REQUEST,
+         "access is denied ({}). Check that the key or identity may use this model; on Azure with Entra ID "
+         "it needs the role 'Cognitive Services OpenAI User' on the resource. A firewall or a suspended "
+         "resource gives the same reply."),
+    Rule({404, 405, 410, 501}, always, Action.STOP, ErrorCode.INVALID_REQUEST, _NOT_FOUND),
+    Rule({406, 415, 426}, always, Action.STOP, ErrorCode.INVALID_REQUEST, _NOT_ACCEPTED),
+    Rule({407}, always, Action.STOP, ErrorCode.CONNECTION_ERROR,
+         "the proxy requires authentication (407). Put its user and password into HTTPS_PROXY."),
+    Rule({429}, always, Action.RETRY, ErrorCode.RATE_LIMITED, ERROR_TEXTS[ErrorCode.RATE_LIMITED] + " ({})."),
+    # 408, 409, 5xx, and gateways' own (424, 499): none is the row's fault.
+    Rule(range(1000), always, Action.RETRY, ErrorCode.SERVER_ERROR,
+         ERROR_TEXTS[ErrorCode.SERVER_ERROR] + " ({})."),
+)  # fmt: skip
 
 
 def classify(reply: Reply, sent: bytes = b"") -> Outcome:
     """Return what a reply to the body `sent` means. A 200 is `ANSWERED` until its body proves otherwise."""
-    status = reply.status
-    if 200 <= status < 300:
+    if 200 <= reply.status < 300:
         return ANSWERED
+    refusal = read_refusal(reply)
+    rule = next(rule for rule in RULES if refusal.status in rule.statuses and rule.when(refusal))
+    code = rule.code
+    if refusal.status < 400:
+        shown = redirect_text(reply.headers.get("location", ""))
+    else:
+        shown = shown_detail(refusal.code, refusal.param, sent)
+    reason = rule.reason.format(f"{refusal.status}, {shown}" if shown else refusal.status)
+    detail = " ".join(filter(None, (refusal.code, refusal.param))) or str(refusal.status)
+    fitting = None
+    if rule.action is Action.ADAPT:
+        detail = adaptable(refusal)
+    elif code in {ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
+        detail, fitting = code.value, fitting_part(refusal)
+    return Outcome(
+        rule.action,
+        code,
+        reason,
+        refusal.status,
+        detail,
+        fitting,
+        by_chance=rule.action is Action.RETRY and code is ErrorCode.INVALID_RESPONSE,
+    )
+
+
+def read_refusal(reply: Reply) -> Refusal:
+    """Return what a reply without answers says. Never raises."""
     body = error_body(reply.body)
     code = safe_name(body.get("code")) or safe_name(body.get("type"))
     param = safe_name(body.get("param"))
-    detail = shown_detail(code, param, sent)
-    # llama.cpp and Ollama say "too long" with 500.
-    if (
-        status in CONTENT_STATUSES
-        or (status == 403 and code in CONTENT_CODES)
-        or (status == 500 and is_too_long(message_in(body)))
-    ):
-        return content_outcome(body, status, (code, param), detail)
-    kind = 300 if status < 400 else 402 if status == 429 and code in EXHAUSTED_CODES else status
-    refusal = REFUSALS_OF_ALL.get(kind)
-    if refusal is not None:
-        action = Action.RENEW_TOKEN if status == 401 else Action.STOP
-        cause = _CODES_OF_REFUSALS.get(kind, ErrorCode.INVALID_REQUEST)
-        detail = redirect_text(reply.headers.get("location", "")) if kind == 300 else detail
-        return Outcome(action, cause, refusal.format(status_text(status, detail)), status)
-    # 408, 409, 5xx, and gateways' own (424, 499): none is the row's fault.
-    failure = ErrorCode.RATE_LIMITED if status == 429 else ErrorCode.SERVER_ERROR
-    return Outcome(Action.RETRY, failure, error_text(failure, status, detail), status)
+    inner = body.get("innererror")
+    inner_code = safe_name(inner.get("code")) if isinstance(inner, dict) else ""
+    detail = body.get("detail")
+    finding = detail[0] if isinstance(detail, list) and detail else None
+    if isinstance(finding, dict):
+        # FastAPI: {"detail": [{"type": "extra_forbidden", "loc": ["body", "dimensions"], "msg": …}]}
+        location = finding.get("loc")
+        names = [safe_name(name) for name in location[1:2]] if isinstance(location, list) else []
+        code, param = code or safe_name(finding.get("type")), param or "".join(names)
+    names_wait = any(reply.headers.get(name) for name in ("retry-after", "retry-after-ms"))
+    return Refusal(status_of(reply), code, param, message_in(body), inner_code, names_wait, body)
+
+
+def status_of(reply: Reply) -> int:
+    """Return the status that decides: at Azure ML the one of the model's container."""
+    given = reply.headers.get(CONTAINER_STATUS, "").strip() if reply.status == 424 else ""
+    return int(given) if re.fullmatch("[3-5][0-9][0-9]", given, re.ASCII) else reply.status
+
+
+def fitting_part(refusal: Refusal) -> float | None:
+    """Return limit / requested if a refusal for its size names both."""
+    if counts := NEVER_FITS.search(refusal.message):
+        return too_long.part(int(counts[1]), int(counts[2]))
+    return too_long.fitting_part(refusal.error, refusal.message)
 
 
 def redirect_text(location: str) -> str:
     """Return where a reply redirects to: only a known form of host, since a path may quote the input."""
     found = re.match(r"(https?://[\w.-]{1,99}(:\d{1,5})?)(?=[/?#]|$)", location)
     return f"to {found[1]}" if found else "on the same host" if location.startswith("/") else ""
-
-
-def content_outcome(body: dict[str, Any], status: int, words: tuple[str, str], detail: str) -> Outcome:
-    """Return what a 400-like status means: this content, or a parameter that fails every row.
-
-    `words` are the service's code and parameter, which are compared; `detail` is what is shown of them.
-    """
-    code, param = words
-    inner = body.get("innererror")
-    inner_code = safe_name(inner.get("code")) if isinstance(inner, dict) else ""
-    invalid = ErrorCode.INVALID_REQUEST
-    if code == "unsupported_parameter" and param == "max_tokens":
-        return Outcome(Action.RENAME, invalid, error_text(invalid, status, detail), status, detail)
-    message = message_in(body)
-    cause = CONTENT_CODES.get(code) or CONTENT_CODES.get(inner_code)
-    if cause is None and is_too_long(message):
-        cause = ErrorCode.INPUT_TOO_LONG
-    if cause is not None:
-        fitting = fitting_part(body, message)
-        return Outcome(Action.SPLIT, cause, ERROR_TEXTS[cause], status, cause.value, fitting)
-    kind = " ".join(word for word in words if word) or str(status)
-    return Outcome(Action.SPLIT, invalid, error_text(invalid, status, detail), status, kind)
 
 
 def failure_outcome(
@@ -202,10 +349,16 @@ def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome
     return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
 
 
-def refused_alone(outcome: Outcome) -> Outcome:
-    """Return what a refusal of everything means if the service answers other requests."""
+def refused_alone(outcome: Outcome, *, first: bool) -> Outcome:
+    """Return what a refusal of everything means if the service answers other requests.
+
+    The `first` time it may be bad luck. Later runs try the row again, as the same status is given for keys,
+    deployments and firewalls that change.
+    """
     text = f"The service refused this request ({outcome.status}), though it answers others."
-    return Outcome(Action.SPLIT, ErrorCode.INVALID_REQUEST, text, outcome.status, f"{outcome.status} alone")
+    code = ErrorCode.INVALID_REQUEST if outcome.status in CONTENT_STATUSES else ErrorCode.SERVER_ERROR
+    action = Action.RETRY if first else Action.SPLIT
+    return Outcome(action, code, text, outcome.status, f"{outcome.status} alone", by_chance=True)
 
 
 def refused_by_chance(outcome: Outcome) -> Outcome:
@@ -213,10 +366,10 @@ def refused_by_chance(outcome: Outcome) -> Outcome:
     text = (
         f"The service refused the credentials of this request ({outcome.status}), and accepts them in others."
     )
-    return Outcome(Action.RETRY, ErrorCode.SERVER_ERROR, text, outcome.status)
+    return Outcome(Action.RETRY, ErrorCode.SERVER_ERROR, text, outcome.status, by_chance=True)
 
 
-def error_body(body: bytes) -> dict[str, Any]:
+def error_body(body: bytes) -> Mapping[str, Any]:
     """Return the error object of a reply; gateways put its fields at the top. Never raises."""
     try:
         document = load_json(body)
@@ -243,92 +396,3 @@ def message_in(error: Mapping[str, Any]) -> str:
 def safe_name(word: Any) -> str:
     """Return a code or parameter name, or nothing if it might be more than a name."""
     return word if isinstance(word, str) and SAFE_NAME.match(word) else ""
-
-
-def status_text(status: int, detail: str) -> str:
-    """Return a status with the service's code, if there is one."""
-    return f"{status}, {detail}" if detail else str(status)
-
-
-def error_text(code: ErrorCode, status: int, detail: str) -> str:
-    """Return our message for a code, with the status and the service's own code."""
-    return f"{ERROR_TEXTS[code]} ({status_text(status, detail)})."
-
-
-DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
-
-RESET = "x-ratelimit-reset-"
-REMAINING = "x-ratelimit-remaining-"
-
-
-def wait_seconds(headers: Mapping[str, str], *, limited: bool, now: float) -> float | None:
-    """Return the seconds to wait by `retry-after-ms`, `retry-after`, else `x-ratelimit-reset-*`.
-
-    `headers` are looked up by lower-case names; `now` is in seconds since 1970. `retry-after` may be seconds,
-    with decimals, or an HTTP date (RFC 9110, 10.2.3). Resets are in every reply, so they count only if that
-    quota was the reason (`limited`), and only for what is used up. The longer of two counts. Never raises.
-    """
-    after = headers.get("retry-after", "")
-    seconds = positive(headers.get("retry-after-ms"), unit_seconds=0.001) or positive(after)
-    seconds = seconds or until_date(after, now)
-    if seconds is not None or not limited:
-        return seconds
-    lower = {name.lower(): value for name, value in headers.items()}
-    resets = {name: value for name, value in lower.items() if name.startswith(RESET)}
-    used_up = [name for name in resets if number(lower.get(name.replace(RESET, REMAINING))) == 0]
-    waits = [duration(resets[name]) for name in used_up or resets]
-    return max((wait for wait in waits if wait is not None), default=None)
-
-
-def number(text: str | None) -> float | None:
-    """Return a finite number that is not negative, else `None`."""
-    try:
-        value = float(text or "nan")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
-
-
-def positive(text: str | None, *, unit_seconds: float = 1.0) -> float | None:
-    """Return a positive finite number, in seconds if it has a unit, else `None`."""
-    return (number(text) or 0.0) * unit_seconds or None
-
-
-def until_date(text: str, now: float) -> float | None:
-    """Return the seconds until an HTTP date; `None` if it has passed or is not a date."""
-    try:
-        then = parsedate_to_datetime(text)
-        seconds = (then if then.tzinfo else then.replace(tzinfo=timezone.utc)).timestamp() - now
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return seconds if seconds > 0 else None
-
-
-def duration(text: str) -> float | None:
-    """Return the seconds of `1s`, `6m0s`, `120ms` or a bare number, else `None`."""
-    match = DURATION.match(text.strip())
-    if match is None:
-        return positive(text)
-    hours, minutes, seconds, milliseconds = (float(group or 0) for group in match.groups())
-    total = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-    return total if 0 < total < math.inf else None
-
-
-@dataclass(frozen=True, slots=True)
-class LimitHeaders:
-    """The quota in a reply's headers: limits and what remains, each `None` if unknown."""
-
-    tokens: float | None = None
-    requests: float | None = None
-    remaining_tokens: float | None = None
-
-
-def limit_headers(headers: Mapping[str, str]) -> LimitHeaders:
-    """Return the `x-ratelimit-*` of a reply. Never raises.
-
-    A remaining amount without its limit is ignored, since services that send placeholders send both.
-    """
-    tokens = positive(headers.get("x-ratelimit-limit-tokens"))
-    requests = positive(headers.get("x-ratelimit-limit-requests"))
-    remaining = number(headers.get("x-ratelimit-remaining-tokens")) if tokens is not None else None
-    return LimitHeaders(tokens, requests, remaining)

@@ -9,17 +9,19 @@ rows are answered: an outage is not the row's fault.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import tenacity
 
-from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused
-from batchscore.request.attempt import Request, Requester, Result, RetryBudget
+from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, duration_text
+from batchscore.request.attempt import Request, Requester, Result
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
-from batchscore.request.outcome import Action
+from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
+from batchscore.request.retry_budget import RetryBudget
 
 T = TypeVar("T")
 
@@ -32,9 +34,17 @@ BACKOFF = tenacity.wait_exponential(FIRST_WAIT_SECONDS, LONGEST_BACKOFF_SECONDS)
     0, JITTER_SECONDS
 )
 
-#: A 429 costs no retry, but their number is limited: then several rows are halved, and a single row fails.
+#: A 429 costs no retry, but their number is limited: then several rows are halved, and a single row fails;
+#: earlier if others are answered between its refusals.
 MOST_LIMITED_OF_MANY = 6
 MOST_LIMITED_OF_ONE = 25
+MOST_LIMITED_ALONE = 8
+
+#: After this many failures fewer rows are tried, if the service answers others.
+FAILURES_OF_MANY = 2
+
+#: A row may time out this often: the timeouts double.
+MOST_TIMEOUTS = 4
 
 #: The attempts of one row may take this long in total, without the waits between them.
 LONGEST_REQUEST_SECONDS = 1800.0
@@ -42,10 +52,14 @@ LONGEST_REQUEST_SECONDS = 1800.0
 
 @dataclass(slots=True)
 class AttemptLoop(Generic[T]):
-    """Sends requests until they are settled. Set `stop` and nothing is sent again."""
+    """Sends requests until they are settled. Set `stop` and nothing is sent again.
+
+    Requests of more than `usual_rows` have failed where smaller ones were answered.
+    """
 
     requester: Requester[T]
     stop: asyncio.Event
+    usual_rows: int = sys.maxsize
 
     @property
     def deployments(self) -> DeploymentPool:
@@ -79,20 +93,18 @@ class AttemptLoop(Generic[T]):
             if action in {Action.STOP, Action.RENEW_TOKEN}:
                 # Raises if no other deployment is left.
                 hint = deployment.unused_keys if result.outcome.status in {401, 403} else ""
-                where = deployment.address and f"Requests go to {deployment.address}."
-                text = " ".join(filter(None, (result.outcome.reason, where, hint)))
-                self.deployments.stop(deployment, ServiceRefused(text))
+                text = f"{deployment.explain(result.outcome.reason)} {hint}".rstrip()
+                refused = ServiceRefused(text, service_reply=result.outcome.words)
+                self.deployments.stop(deployment, refused)
                 deployment, result = await self.send_anywhere(request)
                 continue
-            if action is Action.SPLIT and request.rows == 1:
-                deployment.health.note_refusal(result.outcome)
             if action is not Action.RETRY or self.should_halve(request, deployment, result):
                 return result
-            if not self.is_used_up(request.budget):
+            if not self.is_used_up(request.budget) and not self.may_be_too_large(request, result):
                 deployment, result = await self.retry(request, deployment, result)
                 continue
-            if await self.answers_other_rows(request.budget, deployment):
-                return result
+            if result.outcome.by_chance or await self.answers_other_rows(request, result, deployment):
+                return self.final(request, deployment, result)
             # The service answers nothing, so this is not the row's fault: it keeps its retries.
             self.deployments.mark_down(deployment)
             request.budget.reset()
@@ -107,9 +119,28 @@ class AttemptLoop(Generic[T]):
             self.deployments.stop(deployment, reason)
             return False
 
-    async def answers_other_rows(self, budget: RetryBudget, deployment: Deployment) -> bool:
-        """Whether a deployment has answered anything since these rows began to fail, or does so now."""
-        since = budget.failing_since
+    def final(self, request: Request, deployment: Deployment, result: Result[T]) -> Result[T]:
+        """Return the result of a request that has had its attempts, though others are answered."""
+        outcome, seconds = result.outcome, request.budget.request_seconds
+        limited = outcome.code is ErrorCode.RATE_LIMITED
+        if limited and request.rows == 1 and request.tokens > deployment.largest_answered:
+            text = (
+                "The service's rate limit refused this row again and again, and answers smaller ones: it is "
+                "larger than the limit ever allows."
+            )
+            outcome = Outcome(Action.SPLIT, ErrorCode.OVER_QUOTA, text, outcome.status)
+        elif outcome.code is ErrorCode.TIMEOUT and request.budget.timeouts > 1:
+            text = f"{outcome.reason.rstrip('.')}; all attempts took {duration_text(seconds)}."
+            outcome = replace(outcome, reason=text)
+        return replace(result, outcome=outcome)
+
+    async def answers_other_rows(self, request: Request, result: Result[T], deployment: Deployment) -> bool:
+        """Whether a deployment has answered anything since these rows began to fail, or does so now.
+
+        Before an error is given to a row, that must have been since the row itself failed.
+        """
+        budget = request.budget
+        since = budget.first_failed if self.may_be_too_large(request, result) else budget.failing_since
         if since is not None and deployment.health.answered_since(since):
             return True
         return (await self.requester.probe(deployment)).action is not Action.RETRY
@@ -117,6 +148,14 @@ class AttemptLoop(Generic[T]):
     async def send_anywhere(self, request: Request) -> tuple[Deployment, Result[T]]:
         """Send a request to the deployment that first has room."""
         deployment, ticket = await self.deployments.admit(request.tokens)
+        return deployment, await self.requester.send(request, deployment, ticket)
+
+    async def send_in_slot(self, request: Request) -> tuple[Deployment, Result[T]]:
+        """Send a request that was refused with 429 when fewer are in flight than were then."""
+        deployment = await self.deployments.choose(request.tokens)
+        async with deployment.slots:
+            await deployment.wait_for_slot()
+            deployment, ticket = await self.deployments.admit(request.tokens)
         return deployment, await self.requester.send(request, deployment, ticket)
 
     async def retry(
@@ -129,7 +168,11 @@ class AttemptLoop(Generic[T]):
         async def next_result() -> tuple[Deployment, Result[T]]:
             nonlocal last
             # Tenacity judges the first attempt first, as if it had made it.
-            last = unjudged.pop() if unjudged else await self.send_anywhere(request)
+            if unjudged:
+                last = unjudged.pop()
+            elif not self.may_be_too_large(request, last[1]):
+                limited = last[1].outcome.code is ErrorCode.RATE_LIMITED
+                last = await (self.send_in_slot if limited else self.send_anywhere)(request)
             return last
 
         async def back_off(seconds: float) -> None:
@@ -140,13 +183,21 @@ class AttemptLoop(Generic[T]):
                 deployment.backing_off -= 1
 
         def wait(state: tenacity.RetryCallState) -> float:
-            # A 429 pauses the whole deployment, and admission waits for the end of the pause.
-            return 0.0 if last[1].outcome.code is ErrorCode.RATE_LIMITED else BACKOFF(state)
+            if last[1].outcome.code is not ErrorCode.RATE_LIMITED:
+                return BACKOFF(state)
+            # A 429 pauses the whole deployment, and admission waits for the end of the pause; if it did not,
+            # this request alone waits.
+            if not last[0].available:
+                return 0.0
+            return max(last[0].own_wait(request.budget.rate_limits), request.budget.asked_wait)
 
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_result(lambda result: result[1].outcome.action is Action.RETRY),
             stop=lambda _: (
-                self.stop.is_set() or self.is_used_up(request.budget) or self.should_halve(request, *last)
+                self.stop.is_set()
+                or self.is_used_up(request.budget)
+                or self.should_halve(request, *last)
+                or self.may_be_too_large(request, last[1])
             ),
             wait=wait,
             retry_error_callback=lambda _: last,
@@ -161,11 +212,13 @@ class AttemptLoop(Generic[T]):
             budget.failures > budget.retries
             or budget.same_again
             or budget.rate_limits > MOST_LIMITED_OF_ONE
+            or budget.limited_alone >= MOST_LIMITED_ALONE
+            or budget.timeouts >= MOST_TIMEOUTS
             or budget.request_seconds > LONGEST_REQUEST_SECONDS
         )
 
     def should_halve(self, request: Request, deployment: Deployment, result: Result[T]) -> bool:
-        """Whether fewer rows may succeed: after a timeout, after 429s because of their number, or by form."""
+        """Whether fewer rows are tried in any case: after a timeout, 429s for their number, or by form."""
         if request.rows == 1:
             return False
         limited = request.budget.rate_limits
@@ -175,3 +228,16 @@ class AttemptLoop(Generic[T]):
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
         )
+
+    def may_be_too_large(self, request: Request, result: Result[T]) -> bool:
+        """Whether fewer rows may succeed if the service answers others: a size, or one row, makes it fail.
+
+        A part of a failed request, and one that is larger than those that succeed, fails once; others twice.
+        """
+        if request.rows == 1 or result.outcome.action is not Action.RETRY:
+            return False
+        if result.outcome.code is ErrorCode.RATE_LIMITED:
+            return False
+        budget = request.budget
+        enough = 1 if budget.parted or request.rows > self.usual_rows else FAILURES_OF_MANY
+        return budget.alike >= enough

@@ -14,7 +14,7 @@ import orjson
 #: Codes and types of errors, by the services' documentation and replies seen (2026-11): OpenAI's and those of
 #: services that copy them, Azure's, then those of vLLM, TGI, TEI and Google.
 _CODES = """
-access_terminated account_deactivated api_error array_above_max_length array_below_min_length
+Arrearage access_terminated account_deactivated api_error array_above_max_length array_below_min_length
 authentication_error billing_hard_limit_reached billing_not_active budget_exceeded content_filter
 content_policy_violation context_length_exceeded decimal_above_max_value decimal_below_min_value
 deactivated_workspace empty_array empty_string engine_overloaded inference_error insufficient_permissions
@@ -40,6 +40,10 @@ NotFound OperationNotSupported PermissionDenied PublicNetworkAccessDisabled Rate
 RequestEntityTooLarge RequestTimeout ResourceNotFound ResponsibleAIPolicyViolation ServiceUnavailable
 SpecialFeatureOrQuotaIdRequired SubscriptionNotRegistered Timeout TooManyRequests Unauthorized
 UnprocessableEntity UnsupportedApiVersion UnsupportedModel
+
+AccountOverdue AccountOverdueError InsufficientBalance InsufficientQuota credit_balance_too_low
+exceeded_current_quota exceeded_current_quota_error exceed_context_size_error extra_forbidden
+insufficient_balance insufficient_credits insufficient_funds insufficient_user_quota payment_required
 
 BadRequestError InternalServerError NotFoundError NotImplementedError UnprocessableEntityError
 ValidationError Backend Empty Overloaded Tokenizer Unhealthy Validation generation validation ABORTED

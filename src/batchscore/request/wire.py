@@ -111,6 +111,9 @@ PERMANENT = (
     aiohttp.ClientHttpProxyError,
 )
 
+#: The connection was made, and closed before a reply.
+CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+
 
 @asynccontextmanager
 async def open_wire(
@@ -247,7 +250,9 @@ def no_reply(error: BaseException, alert: str = "") -> NoReply:
         # The service, or a proxy, must be changed.
         detail = describe_broken_http(error.message)
         return NoReply(ErrorCode.INVALID_RESPONSE, detail, needs_action=True)
-    permanent = isinstance(error, PERMANENT)
+    # If every connection is closed from the start, the port speaks another protocol.
+    closed = isinstance(error, CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
+    permanent = closed or isinstance(error, PERMANENT)
     return NoReply(ErrorCode.CONNECTION_ERROR, describe_error(error), needs_action=permanent)
 
 
@@ -339,7 +344,7 @@ def describe_error(error: BaseException) -> str:
         # The error's own text may hold addresses.
         number = cause.errno or 0
         return f"cannot connect to {what} ({os.strerror(number) if number > 0 else type(cause).__name__})"
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+    if isinstance(error, CLOSED):
         return "the service closed the connection"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the reply was cut off"

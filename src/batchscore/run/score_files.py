@@ -270,7 +270,8 @@ class Run:
         try:
             reason = run_on_fast_loop(self.refusal())
         except BatchscoreError as error:
-            raise type(error)(f"{error.text} Nothing was discarded.") from None
+            text = f"{error.text} Nothing was discarded."
+            raise type(error)(text, service_reply=error.service_reply) from None
         if reason is not None:
             raise ServiceRefused(f"the service refused a short test text, so nothing was discarded: {reason}")
 

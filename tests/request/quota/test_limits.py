@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.request.outcome import LimitHeaders, limit_headers
 from batchscore.request.quota.limits import CUT, LEAST_SHARE, Limits, QuotaShare
+from batchscore.request.rate_headers import LimitHeaders, limit_headers
 
 NOW = 1000.0
 
@@ -62,6 +62,7 @@ def test_an_unknown_limit_is_found_by_the_observed_rate() -> None:
     assert not limits.rates.limited
     limits.note_rate_limit(NOW + 1.9, NOW + 2)
     assert limits.rates.tokens == pytest.approx(1000, rel=0.1)
+    limits.note_answer(100, NOW + 2.5, used=False)
     limits.note_rate_limit(NOW + 2.1, NOW + 3)
     found = limits.rates.tokens
     assert found is not None

@@ -176,7 +176,8 @@ def blocked_by(each: DeploymentState, name: str, view: View) -> str:
         probe = duration_text(each.probe_seconds)
         return f"for {service}, which does not respond{failure(each)}: next attempt in {probe}"
     if each.paused_seconds > 0:
-        return f"because {service} refuses requests: {duration_text(each.paused_seconds)} left"
+        why = "refused a request (429)" if each.own_pause else "asked for a pause"
+        return f"because {service} {why}: {duration_text(each.paused_seconds)} left"
     if each.for_quota:
         return f"for quota{f' of {name}' if name else ''}: {view.limited_by}"
     if each.backing_off and not each.in_flight:
@@ -203,7 +204,8 @@ def deployment_state(each: DeploymentState) -> str:
         down, probe = duration_text(each.failing_seconds), rough_duration_text(each.probe_seconds)
         return f"down for {down}{failure(each)}, next attempt in {probe}"
     if each.paused_seconds >= 1:
-        return f"paused {each.paused_seconds:.0f} s (service refuses requests)"
+        by = "after a rate limit" if each.own_pause else "requested by the service"
+        return f"paused {each.paused_seconds:.0f} s ({by})"
     return f"up, {each.in_flight:,} in flight"
 
 

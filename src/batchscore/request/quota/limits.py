@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
-from batchscore.request.outcome import LimitHeaders
 from batchscore.request.quota.windows import QuotaRates
+from batchscore.request.rate_headers import LimitHeaders
 
 #: Seconds between two looks at the remaining quota.
 EVERY_SECONDS = 0.35
@@ -107,6 +107,10 @@ TRY_MORE_SECONDS = 600.0
 #: The rate of an unknown limit is observed over this many seconds.
 OBSERVED_SECONDS = 2.0
 
+#: Fewer answers than this are not a rate; if the 429 names no wait, it may not even be about one.
+FEWEST_ANSWERS = 8
+ENOUGH_ANSWERS = 32
+
 
 @dataclass(slots=True)
 class Limits:
@@ -133,6 +137,8 @@ class Limits:
     grown_at: float = float("-inf")
     observed_since: float | None = None
     observed_tokens: float = 0.0
+    answers: int = 0
+    answered_at: float = float("-inf")
     rates: QuotaRates = field(init=False)
     most_tokens: float = inf
 
@@ -180,6 +186,8 @@ class Limits:
             self.observed_tokens *= 0.5
             self.observed_since += elapsed / 2
         self.observed_tokens += tokens
+        self.answers += 1
+        self.answered_at = now
         if used and self.quota_share is None:
             self.grow(now)
 
@@ -201,15 +209,22 @@ class Limits:
             )
         self.update_rates()
 
-    def note_rate_limit(self, admitted: float, now: float) -> bool:
-        """Cut for a 429, once for all requests admitted under the same limit; return whether it was cut."""
+    def note_rate_limit(self, admitted: float, now: float, *, blind: bool = False) -> bool:
+        """Cut for a 429, once for all requests admitted under the same limit; return whether it was cut.
+
+        `blind`: it names no wait. Then a few answers are not a rate, and without any since the last cut there
+        is nothing to learn.
+        """
         if admitted <= self.cut_at:
             return False
+        unanswered = self.answered_at <= self.cut_at
         if not self.rates.limited:
             self.cut_at = self.grown_at = now
-            if self.observed_tokens:
+            if self.observed_tokens and self.answers >= (ENOUGH_ANSWERS if blind else FEWEST_ANSWERS):
                 self.searched_tokens = self.observed_rate(now)
                 self.update_rates()
+        elif unanswered and (blind or self.searched_tokens is not None):
+            self.cut_at = self.grown_at = now
         else:
             self.cut(now, CUT)
         return True

@@ -1,0 +1,127 @@
+"""Whose fault is it if one row after the other is refused: the rows', or a parameter's?
+
+The errors of refused rows are held back until a row is answered, or until a probe shows that our own word is
+refused in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused
+from batchscore.request.deployment import Deployment
+from batchscore.request.outcome import Action, Outcome
+from batchscore.request.retry_budget import RetryBudget
+from batchscore.rows import Prompt, RowError
+
+#: Codes of refusals whose cause may be that the request held too many rows, or a parameter.
+NOT_SURELY_THE_ROW = frozenset({ErrorCode.INVALID_REQUEST, ErrorCode.INPUT_TOO_LONG})
+
+#: The same refusal of this many rows, with no answer in between, may be a fault of every request.
+SAME_REFUSALS = 20
+
+#: Maximum number of refused rows whose errors are held back.
+MOST_SUSPECTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A refused row, and why."""
+
+    prompt: Prompt
+    outcome: Outcome
+    budget: RetryBudget
+    deployment: Deployment
+
+    @property
+    def error(self) -> RowError:
+        """The row's error, if the row is the cause."""
+        return self.outcome.error(self.budget.attempts)
+
+    @property
+    def is_surely_bad(self) -> bool:
+        """Whether the refusal can only be about this row."""
+        outcome = self.outcome
+        return outcome.action is Action.RETRY or outcome.by_chance or outcome.code not in NOT_SURELY_THE_ROW
+
+
+@dataclass(slots=True)
+class Suspects:
+    """The refused rows since the last answer.
+
+    `probe` sends a word of our own with the run's parameters. `adapt` uses another form of a parameter, if
+    there is one. `give` settles a row with its error, `send_again` sends one.
+    """
+
+    probe: Callable[[Deployment], Awaitable[Outcome]]
+    adapt: Callable[[str], bool]
+    give: Callable[[Suspect], None]
+    send_again: Callable[[Prompt], Awaitable[bool]]
+    held: list[Suspect] = field(default_factory=list)
+    judge_at: int = SAME_REFUSALS
+    judging: bool = False
+
+    async def add(self, refused: Suspect) -> None:
+        """Give a row its error, or hold the error back until it is clear that the row is the cause.
+
+        Raises `ServiceRefused` if no request can succeed.
+        """
+        if refused.is_surely_bad:
+            self.give(refused)
+            return
+        self.held.append(refused)
+        alike = sum([refused.outcome.is_like(each.outcome) for each in self.held])
+        if not self.judging and (alike >= self.judge_at or len(self.held) >= MOST_SUSPECTS):
+            await self.judge()
+
+    def end_series(self) -> None:
+        """Note that a row was answered: the held errors are those of the rows."""
+        self.judge_at = SAME_REFUSALS
+        if self.held and not self.judging:
+            self.settle()
+
+    def settle(self) -> None:
+        """Settle the rows whose errors were held back."""
+        held, self.held = self.held, []
+        for each in held:
+            self.give(each)
+
+    async def judge(self) -> None:
+        """Settle the rows whose errors were held back, or send them again."""
+        if await self.are_the_cause():
+            self.settle()
+        held, self.held = self.held, []
+        for each in held:
+            await self.send_again(each.prompt)
+
+    async def judge_last(self) -> BatchscoreError | None:
+        """Judge at the end of a run in which no row was answered; return the error that ends it, if any."""
+        if self.held and self.held[-1].deployment.health.last_success is None:
+            try:
+                await self.judge()
+            except BatchscoreError as reason:
+                return reason
+        return None
+
+    async def are_the_cause(self) -> bool:
+        """Return whether the rows are the cause; if not, they can be sent again, since `adapt` helped."""
+        self.judging = True
+        self.judge_at *= 2
+        last, count = self.held[-1], len(self.held)
+        began = last.deployment.clock.monotonic()
+        try:
+            probe = await self.probe(last.deployment)
+            if not probe.is_like(last.outcome):
+                return True
+            # This parameter is ours, not the user's.
+            if self.adapt("encoding_format") and (await self.probe(last.deployment)).action is Action.KEEP:
+                return False
+        finally:
+            self.judging = False
+        if last.deployment.health.answered_one_sent_since(began):
+            return True
+        first = "the first " if last.deployment.health.last_success is None else ""
+        rows = f"{first}{count} rows for the same reason" if count > 1 else "the first row and a test request"
+        text = f"the service refused {rows}, so a parameter is probably wrong: {last.outcome.reason}"
+        raise ServiceRefused(last.deployment.explain(text), service_reply=probe.words)

@@ -1,0 +1,93 @@
+"""How often may the rows of a request be sent, and what has happened to them so far?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from batchscore.errors import ErrorCode
+from batchscore.rows import InvalidReply
+
+
+@dataclass(slots=True)
+class RetryBudget:
+    """How many retries the rows of a request have, and what they have used.
+
+    `retries` is how many failures of the service they may have; `failures` and `rate_limits` count those
+    since `failing_since`, `limited_alone` those 429s between which others were answered, the latest at
+    `limited_at` with a wait of `asked_wait`. `attempts` counts all requests, `request_seconds` is how long
+    they took. `causes` are those of the last two failures, and `unusable` says in which wrong form the last
+    two replies were, "" if in none. `parted` counts how often the request was divided because it failed,
+    since `first_failed`. `refused_at` is when the service first refused this request as if it refused all.
+    """
+
+    retries: int
+    attempts: int = 0
+    failures: int = 0
+    rate_limits: int = 0
+    timeouts: int = 0
+    causes: tuple[ErrorCode | None, ErrorCode | None] = (None, None)
+    request_seconds: float = 0.0
+    failing_since: float | None = None
+    first_failed: float | None = None
+    parted: int = 0
+    limited_alone: int = 0
+    limited_at: float | None = None
+    asked_wait: float = 0.0
+    refused_at: float | None = None
+    unusable: tuple[str, str] = ("", "")
+
+    @property
+    def alike(self) -> int:
+        """How many failures in a row had the latest one's cause: 0, 1 or more, which is 2."""
+        before, latest = self.causes
+        return 0 if latest is None else 2 if before is latest else 1
+
+    @property
+    def same_again(self) -> bool:
+        """Whether the last two replies had the same wrong form: a further one would, too."""
+        before, latest = self.unusable
+        return bool(latest) and latest == before
+
+    def note_failure(
+        self, now: float, seconds: float, cause: ErrorCode, *, unusable: InvalidReply | None = None
+    ) -> None:
+        """Note a failure of the service after this many seconds."""
+        # The numbers in a reason depend on the request.
+        words = re.sub(r"\d+", "", str(unusable)) if unusable is not None and unusable.same_again else ""
+        self.unusable = self.unusable[1], words
+        self.causes = self.causes[1], cause
+        limited = cause is ErrorCode.RATE_LIMITED
+        if self.failing_since is None:
+            self.failing_since = now
+        if self.first_failed is None:
+            self.first_failed = now
+        self.failures += not limited
+        self.rate_limits += limited
+        self.timeouts += cause is ErrorCode.TIMEOUT
+        self.request_seconds += seconds
+
+    def reset(self) -> None:
+        """Forget the failures: an outage caused them."""
+        self.unusable = "", ""
+        self.causes = None, None
+        self.failures = self.rate_limits = self.timeouts = self.limited_alone = 0
+        self.request_seconds = 0.0
+        self.failing_since = self.first_failed = None
+
+    def for_part(self, *, failed: bool) -> RetryBudget:
+        """Return the budget of each part of a divided request: what is left.
+
+        If the request `failed`, a part that fails too is divided at once: there is a bad row in it. If not,
+        a part has at least one retry.
+        """
+        return RetryBudget(
+            max(self.retries - self.failures, 0 if failed else min(self.retries, 1)),
+            self.attempts,
+            timeouts=self.timeouts,
+            request_seconds=self.request_seconds,
+            first_failed=self.first_failed,
+            parted=self.parted + failed,
+            refused_at=self.refused_at,
+            unusable=("", self.unusable[1]),
+        )

@@ -1,0 +1,61 @@
+"""Which words of a service may a terminal show?
+
+Its words for a row may quote the row, so they are never shown. Its reply to our own probe quotes nobody,
+since the probe is one word of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from batchscore.rows import load_json
+
+#: A message of a person's length.
+MOST_CHARACTERS = 300
+
+#: A shorter text is no secret, and may be a part of any word.
+FEWEST_CHARACTERS = 4
+
+#: What looks like a key or a token, also if a service shows only its ends.
+KEY_LIKE = re.compile(
+    r"\S*\*{3,}\S*|\b(?:sk|pk|key)[-_]\S{6,}|\b(?:Bearer|Basic) \S{6,}|\b[A-Za-z0-9+/_=-]{32,}"
+)
+
+TAGS = re.compile(r"<(script|style|head)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+
+def probe_words(body: bytes, secrets: Iterable[str] = ()) -> str:
+    """Return what a service says in a reply to our probe, in one line without secrets; "" if nothing.
+
+    `secrets` are the texts that must not be shown: the key, and parameters that hold secrets.
+    """
+    try:
+        found = text_of(load_json(body))
+    except ValueError:
+        text = body[:20_000].decode("utf-8", "replace")
+        title = TITLE.search(text)
+        found = title[1] if title else TAGS.sub(" ", text)
+    for secret in secrets:
+        found = found.replace(secret, "***") if len(secret) >= FEWEST_CHARACTERS else found
+    line = " ".join(KEY_LIKE.sub("***", found).split())
+    line = "".join(character for character in line if character.isprintable())
+    return line if len(line) <= MOST_CHARACTERS else line[: MOST_CHARACTERS - 2] + " …"
+
+
+def text_of(document: object) -> str:
+    """Return the message of an error, whatever the shape of its JSON."""
+    for _ in range(6):
+        if isinstance(document, list):
+            document = document[0] if document else ""
+        elif isinstance(document, dict):
+            names = ("error", "message", "detail", "msg", "errors", "title", "error_description")
+            parts = [document[name] for name in names if document.get(name)]
+            location = document.get("loc")
+            if isinstance(location, list) and parts and isinstance(parts[0], str):
+                return f"{'.'.join(map(str, location))}: {parts[0]}"
+            document = parts[0] if parts else ""
+        else:
+            break
+    return document if isinstance(document, str) else ""
