@@ -65,7 +65,7 @@ def test_one_line_holds_every_fact() -> None:
         " · 58,900 of 60,000 tokens/min (98 %) · 120 of 600 requests/min (20 %) · 4 requests · 8 in flight"
         " · 2 rate-limited · 1 request failed (1 timeout) · west paused 12 s (requested by the service)"
         " · about 12 min left · cost 1.23 · elapsed 2 min 3 s"
-        " · waiting because west refuses requests: 12 s left; for quota of east: tokens; and 1 more reason"
+        " · waiting because west asked for a pause: 12 s left; for quota of east: tokens; and 1 more reason"
     )
 
 
