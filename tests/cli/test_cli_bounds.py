@@ -133,7 +133,7 @@ def test_a_deadline_ends_the_run_in_time_whatever_hangs(
     slow = score("slow", deployment, "--deadline", "3s")
     ended, cut = batchscore.together(slow, score("hanging", hanging, "--deadline", "3s", "--json"))
     assert ended.exit_code == 4, ended
-    stopped, next_step = ended.stderr.splitlines()[-2:]
+    stopped, next_step = ended.stdout.splitlines()[-2:]
     assert stopped == "Stopped: the run must end by --deadline 3s."
     assert next_step.startswith("To resume, run: batchscore score a.csv")
     assert 1 <= len(records(Path("slow/chat"))) == deployment.statistics().count < 300

@@ -293,5 +293,6 @@ def test_an_output_that_is_removed_while_a_run_works_is_not_called_saved(
     assert "The records of 2 rows of 1 file are lost." in run.said
     assert batchscore("verify", "out").exit_code in {1, 4}
     assert batchscore(*SCORE, deployment.name, "-o", "out").exit_code == 0
-    assert deployment.statistics().statuses["200"] == 8
+    # Of the removed part two rows, and perhaps a row that was in flight when the folder was removed.
+    assert deployment.statistics().statuses["200"] in {8, 9}
     assert batchscore("verify", "out").exit_code == 0

@@ -104,7 +104,7 @@ def test_a_scored_file_that_vanishes_keeps_its_scores(several: Path, *, incremen
     (several / "in" / "b.csv").unlink()
     with lock_output(cut(OutputSettings, settings), run.output, run.listen) as lock:
         run.score(lock)
-        found = states(run.finish(""))
+        found = states(run.finish())
     assert found["b.csv"] == ("unreadable", 0 if incremental else 2)
     assert found["f.csv"] == ("complete", 1)
     assert "unreadable" not in {state for name, (state, _) in found.items() if name != "b.csv"}

@@ -61,7 +61,7 @@ def start(**options: Any) -> Iterator[Running]:
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
-            [sys.executable, "-I", "-c", COMMAND, json.dumps(paths), argument],
+            [sys.executable, "-I", "-c", COMMAND, json.dumps([*map(str, paths)]), argument],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -75,7 +75,7 @@ class TrackingProcess:
         self.patient_until = 0.0
         self.failing = False
         self.process = subprocess.Popen(  # noqa: S603 - our own module, arguments as a list
-            [sys.executable, "-I", "-W", "ignore", "-c", COMMAND, json.dumps(sys.path)],
+            [sys.executable, "-I", "-W", "ignore", "-c", COMMAND, json.dumps([*map(str, sys.path)])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
