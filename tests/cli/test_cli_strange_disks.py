@@ -100,7 +100,8 @@ def check(found: list[dict[str, Any]], *, more_than: int) -> None:
     assert len(found) > more_than
     for run in found:
         assert "Traceback" not in run["said"] + run["said_again"], run["said"] + run["said_again"]
-        assert run["code"] in {0, 1}, run
+        # 4: a manifest that could not be written in place looks like one that was removed.
+        assert run["code"] in {0, 1, 4}, run
         if run["code"] == 1:
             assert "run the same command again to continue" in run["said"], run
         assert (run["again"], run["verified"]) == (0, 0), run
