@@ -169,15 +169,16 @@ def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _shown_setting(name: str, value: Any) -> Any:
     if name in {"header", "query"} and isinstance(value, Mapping):
         return shown_pairs(value)
-    if name == "deployments":
-        return [shown_settings(table) for table in value]
+    if name == "deployments" and isinstance(value, (list, tuple)):
+        # A damaged record may hold something else.
+        return [shown_settings(table) for table in value if isinstance(table, Mapping)]
     # Only parameters have names that others choose.
     return without_secrets(value, "" if name == "param" else f"settings.{name}")
 
 
 def shown_pairs(pairs: Mapping[str, str]) -> dict[str, str]:
     """Return headers or query parameters for records and logs; values that name a variable are shown."""
-    return {name: text if _ONLY_NAMES.fullmatch(text) else HIDDEN for name, text in pairs.items()}
+    return {name: text if _ONLY_NAMES.fullmatch(str(text)) else HIDDEN for name, text in pairs.items()}
 
 
 def shown_words(words: Sequence[str]) -> list[str]:
