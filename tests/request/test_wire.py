@@ -231,6 +231,10 @@ def test_an_exchange_that_breaks_is_a_lost_connection(behave: Behave, detail: st
         (raw(b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"), "it has two Content-Length headers"),
         (raw(b"Content-Length: 2\r\n" + b"X: y\r\n" * 1000 + b"\r\n{}"), "it has more than 1,000 headers"),
         (raw(b"X: " + b"y" * 40_000 + b"\r\n\r\n{}"), "one of its headers is larger than 32 kB"),
+        (
+            raw((b"X: " + b"y" * 30_000 + b"\r\n") * 6 + b"\r\n{}"),
+            "its headers are larger than 128 kB together",
+        ),
         (raw(b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"), ""),
     ],
 )

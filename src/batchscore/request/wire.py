@@ -14,10 +14,8 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from batchscore.errors import ErrorCode, ServiceRefused, SettingsError
@@ -28,10 +26,14 @@ from batchscore.request.reply_body import (
     ReplyMemory,
     UnusableBody,
 )
+from batchscore.request.reply_head import (
+    MOST_HEAD_BYTES,
+    MOST_HEADER_BYTES,
+    MOST_HEADERS,
+    MOST_INTERIM,
+    BoundedConnector,
+)
 from batchscore.rows import Reply
-
-if TYPE_CHECKING:
-    from aiohttp.connector import Connection
 
 #: Returns the headers that authenticate a request.
 Sign = Callable[[], Awaitable[Mapping[str, str]]]
@@ -51,38 +53,6 @@ KEEP_ALIVE_SECONDS = 45.0
 #: A reply with vectors has megabytes, so a small buffer pauses and resumes reading many times; but each of
 #: several hundred connections may fill a large one.
 READ_BYTES = 2**17
-
-#: A reply has a few headers of a few words, but policies and cookies of gateways are long.
-MOST_HEADERS = 1000
-MOST_HEADER_BYTES = 2**15
-
-
-#: A reply may follow a few interim ones (100, 103).
-MOST_INTERIM = 100
-
-
-class BoundedResponse(aiohttp.ClientResponse):
-    """A response that refuses interim replies without an end, which aiohttp skips one by one."""
-
-    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
-        """Read the head of the reply."""
-        protocol = connection.protocol
-        if protocol is None:
-            return await super().start(connection)
-        read, heads = protocol.read, 0
-
-        async def read_bounded() -> Any:
-            nonlocal heads
-            heads += 1
-            if heads > MOST_INTERIM:
-                raise HttpProcessingError(message="Too many interim replies")
-            return await read()
-
-        protocol.read = read_bounded  # type: ignore[method-assign]
-        try:
-            return await super().start(connection)
-        finally:
-            del protocol.read
 
 
 class NoReply(Exception):  # noqa: N818 - a reason to retry, not an error of the run
@@ -130,7 +100,7 @@ async def open_wire(
     `ServiceRefused` if signing in has never worked. The caller limits the time for a reply, by cancelling.
     """
     # The engine bounds how many requests are in flight; a second bound here could only stall.
-    connector = aiohttp.TCPConnector(
+    connector = BoundedConnector(
         limit=0, ttl_dns_cache=300, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls_context(identify)
     )
     address = URL(url, encoded=True)
@@ -149,7 +119,6 @@ async def open_wire(
         max_headers=MOST_HEADERS,
         max_field_size=MOST_HEADER_BYTES,
         auto_decompress=False,
-        response_class=BoundedResponse,
     ) as session:
         signed_before = False
         alert = ""
@@ -262,6 +231,7 @@ BROKEN_HTTP = {
     "Content-Length can't": "it has both Content-Length and Transfer-Encoding",
     "Duplicate Content-Length": "it has two Content-Length headers",
     "Too many interim": f"more than {MOST_INTERIM} interim replies come before it",
+    "Too large head": f"its headers are larger than {MOST_HEAD_BYTES // 2**10} kB together",
     "Too many headers": f"it has more than {MOST_HEADERS:,} headers",
     "Got more than": f"one of its headers is larger than {MOST_HEADER_BYTES // 2**10} kB",
     "Bad status line": "it is not HTTP/1.1",
