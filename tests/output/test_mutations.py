@@ -1,4 +1,4 @@
-"""Whatever stands in a file of an output, no reader fails, gives a wrong record, or takes long."""
+"""Whatever is in a file of an output, no reader fails, gives a wrong record, or takes long."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ _NAMES = {"\t": "tab", " ": "blank"}
 class Dialect:
     """How records are written; `own` is the delimiter that the suffix promises.
 
-    `skipped` lines stand before the header. `spaced`: blanks may stand between a delimiter and a quote.
-    `trailing`: so many delimiters more than the header each record ends with, or -1 if it is the header that
-    ends with one more. `sure`: the user named the quote.
+    `skipped` lines are before the header. `spaced`: blanks may be between a delimiter and a quote.
+    `trailing`: the number of delimiters at the end of each record that the header lacks, or -1 if the header
+    has one more. `sure`: the user named the quote.
     """
 
     own: str

@@ -82,8 +82,8 @@ class Requester(Generic[T]):
     `read` turns a 200 into answers, given the number of rows and the bytes sent, or raises `InvalidReply`;
     `tokens` gives the billed tokens of answers, `billed` those of any other reply; `most_bytes` bounds the
     size of a reply to this many rows; `probe_body` gives a request of our own; `listen` receives every
-    attempt. If `stop` is set, a cancelled request is not counted as a timeout. `note_service` is told with
-    the first answer whether the simulator gave it, and may raise.
+    attempt. If `stop` is set, a cancelled request is not counted as a timeout. `note_service` gets
+    with the first answer whether the simulator gave it, and may raise.
     """
 
     deployments: DeploymentPool

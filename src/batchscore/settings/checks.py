@@ -194,7 +194,7 @@ def check_together(chosen: Settings) -> None:
     check_bounds(chosen)
     check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
     for name, value in chosen.param.items():
-        # Some gateways stream unless they are told not to.
+        # Some gateways stream unless a request says no.
         reserved = name in RESERVED_PARAMS and not (name == "stream" and value is False)
         refuse(reserved, "{param} {given}: batchscore sets this field.", given=name)
     for field in ("dimensions", "max_tokens"):
