@@ -27,6 +27,11 @@ MOST_INTERIM = 100
 class BoundedHandler(ResponseHandler):
     """One connection, which is closed if a reply does not begin within bounds."""
 
+    # Until a request is sent, aiohttp judges what arrives.
+    _head_bytes = 0
+    _interim = 0
+    _in_head = False
+
     def set_response_params(self, **params: Any) -> None:
         """Begin to read a reply."""
         self._head_bytes = self._interim = 0
@@ -59,11 +64,6 @@ class BoundedHandler(ResponseHandler):
         if self.transport is not None:
             self.transport.close()
         self.set_exception(HttpProcessingError(message=message))
-
-    # Bytes of a connection that has no request yet are aiohttp's to judge.
-    _head_bytes = 0
-    _interim = 0
-    _in_head = False
 
 
 class BoundedConnector(aiohttp.TCPConnector):
