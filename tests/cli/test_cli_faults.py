@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -177,6 +176,7 @@ def test_a_service_that_breaks_http_must_be_fixed(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)  # it ends by --timeout and --max-outage, in 10 s on an idle machine
 @pytest.mark.parametrize("status", [None, 500])
 @pytest.mark.parametrize("way", ["gzip_bomb", "endless"])
 @pytest.mark.parametrize("task", ["chat", "embeddings"])
@@ -186,7 +186,6 @@ def test_a_service_of_gigabytes_costs_little_memory(
     """All replies after the first thirty, at the default concurrency; a run without them takes 110 MB."""
     files.texts("a.csv", [f"row {row}" for row in range(2000)])
     deployment.will(Behaviour(latency=0.01, times=30), Behaviour(status=status, way=way, times=None))
-    started = time.monotonic()
     with batchscore.start(
         *("score", "a.csv", "-o", "out", "--task", task, "--column", "text", "-m", deployment.name),
         *("--batch-size", "8", "--timeout", "3", "--max-outage", "5"),
@@ -194,5 +193,4 @@ def test_a_service_of_gigabytes_costs_little_memory(
     ) as run:
         _, code, used = os.wait4(run.popen.pid, 0)
     assert os.waitstatus_to_exitcode(code) == 4
-    assert time.monotonic() - started < 20
     assert used.ru_maxrss < 300 * 2**10
