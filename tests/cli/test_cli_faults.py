@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from cli_records import codes, same, whole
 from batchscore.simulator import Running, start
 from batchscore.simulator.script import Behaviour
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
+from measured import MEASURE
 from simulated import Deployment
 
 if TYPE_CHECKING:
@@ -186,11 +189,26 @@ def test_a_service_of_gigabytes_costs_little_memory(
     """All replies after the first thirty, at the default concurrency; a run without them takes 110 MB."""
     files.texts("a.csv", [f"row {row}" for row in range(2000)])
     deployment.will(Behaviour(latency=0.01, times=30), Behaviour(status=status, way=way, times=None))
-    with batchscore.start(
-        *("score", "a.csv", "-o", "out", "--task", task, "--column", "text", "-m", deployment.name),
-        *("--batch-size", "8", "--timeout", "3", "--max-outage", "5"),
-        env={"PYTHONUNBUFFERED": "1"},  # a process of its own
-    ) as run:
-        _, code, used = os.wait4(run.popen.pid, 0)
-    assert os.waitstatus_to_exitcode(code) == 4
-    assert used.ru_maxrss < 300 * 2**10
+    command = [
+        sys.executable,
+        "-m",
+        "batchscore",
+        "score",
+        "a.csv",
+        "-o",
+        "out",
+        "--task",
+        task,
+        "--column",
+        "text",
+    ]
+    command += ["-m", deployment.name, "--batch-size", "8", "--timeout", "3", "--max-outage", "5"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *command],
+        env={**os.environ, **batchscore.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4, done.stderr
+    assert int(done.stdout.split()[-1]) < 300 * 2**10

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from measured import MEASURE
+
 WORDS = (
     "tide",
     "harbour",
@@ -27,12 +29,6 @@ WORDS = (
 )
 GIGABYTE = 1_000_000_000
 MOST_MEGABYTES = 400
-
-#: Runs a command and prints the peak memory of the largest process in it, in kilobytes.
-MEASURE = (
-    "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
-)
 
 
 def texts() -> list[str]:
