@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,9 +37,13 @@ def records(folder: Path) -> dict[Place, Record]:
 
 
 def manifests(out: str | Path, task: str) -> dict[str, Record]:
-    """Return each input file's manifest by the file's name."""
-    read = [json.loads(path.read_bytes()) for path in sorted((Path(out) / "manifest" / task).glob("*.json"))]
-    return {manifest["file"]: manifest for manifest in read}
+    """Return each input file's manifest by the file's name; a run that works may remove one meanwhile."""
+    found: dict[str, Record] = {}
+    for path in sorted((Path(out) / "manifest" / task).glob("*.json")):
+        with contextlib.suppress(FileNotFoundError):
+            manifest = json.loads(path.read_bytes())
+            found[manifest["file"]] = manifest
+    return found
 
 
 def whole(out: str | Path, task: str) -> tuple[dict[Place, Record], dict[Place, Record]]:
