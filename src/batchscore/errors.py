@@ -219,6 +219,7 @@ class ErrorCode(str, Enum):
     TIMEOUT = "timeout"
     CONNECTION_ERROR = "connection_error"
     INVALID_RESPONSE = "invalid_response"
+    INVALID_ANSWER = "invalid_answer"
 
     @classmethod
     def _missing_(cls, value: object) -> ErrorCode | None:
@@ -260,4 +261,5 @@ ERROR_MEANINGS = {
     ErrorCode.TIMEOUT: "no response arrived in time",
     ErrorCode.CONNECTION_ERROR: "the connection failed",
     ErrorCode.INVALID_RESPONSE: "the response did not match the request",
+    ErrorCode.INVALID_ANSWER: "the model's answer did not match the schema, and all retries were used up",
 }

@@ -171,7 +171,9 @@ class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error o
     """A reply with a good status that cannot be used; the message says why, in our words.
 
     `code` is that of the row if no retry helps. `same_again`: the service answers in another form, so the
-    same request would get the same reply. `is_error`: the body reports an error, and maybe its `status`.
+    same request would get the same reply. `is_error`: the body reports an error, and maybe its `status`. If
+    the service is well and only the model's answer is invalid, the code is INVALID_ANSWER: `complaint` is the
+    JSON of messages for the next request, and `results` are what the row gets if no answer is better.
     """
 
     def __init__(
@@ -182,12 +184,15 @@ class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error o
         same_again: bool = True,
         is_error: bool = False,
         status: int | None = None,
+        complaint: bytes = b"",
     ) -> None:
         super().__init__(detail)
         self.code = code
         self.same_again = same_again
         self.is_error = is_error
         self.status = status
+        self.complaint = complaint
+        self.results: Any = None
 
 
 @dataclass(slots=True)

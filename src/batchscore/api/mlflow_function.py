@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 
 from batchscore.api.score_rows import FOR_ROWS, Scored, results_of
@@ -82,7 +83,7 @@ class ScoringModel:
         results = score_frame(frame, settings, stop_at_failure=answer["on_error"] == "raise")
         if answer["returns"] == "values":
             # Only the answers, as MLflow's own flavour does; None for a failed row.
-            return [json_cell(scored.value) for scored in results]
+            return [plain_answer(scored.value, settings) for scored in results]
         return frame_from(results, settings, frame.index)
 
     def settings(self, params: Mapping[str, Any]) -> Settings:
@@ -155,6 +156,15 @@ def json_cell(cell: Any) -> Any:
     return cell.tolist() if isinstance(cell, np.ndarray) else cell
 
 
+def plain_answer(value: Any, settings: Settings) -> Any:
+    """Return an answer as the model's signature says: a value that matches a schema is JSON text."""
+    if settings.schema is None or value is None:
+        return json_cell(value)
+    if settings.answers_per_row > 1:
+        return [None if each is None else orjson.dumps(each).decode() for each in value]
+    return orjson.dumps(value).decode()
+
+
 def with_column(settings: Settings, frame: pd.DataFrame) -> Settings:
     """Return settings that name the frame's text column; raises `InputError` if a column is missing."""
     spec = parse_spec(cut(PromptSettings, settings))
@@ -176,7 +186,8 @@ def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) 
     columns: dict[str, list[Any]] = {settings.task: [scored.value for scored in results]}
     if TASKS[settings.task].answer == "text":
         many = settings.answers_per_row > 1
-        columns[settings.task] = [without_null(scored.value, many=many) for scored in results]
+        answers = [plain_answer(scored.value, settings) for scored in results]
+        columns[settings.task] = [without_null(answer, many=many) for answer in answers]
         columns["finish_reason"] = [without_null(scored.finish_reason, many=many) for scored in results]
     columns["error"] = [scored.error.code.value if scored.error else "" for scored in results]
     columns["error_message"] = [scored.error.message if scored.error else "" for scored in results]

@@ -16,6 +16,7 @@ from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.replies import ReplyReader, ReplyScores, answer_size
+from batchscore.prompts.schema import answer_schema
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
@@ -63,9 +64,11 @@ async def open_engine(
             for endpoint in endpoints
         ]
         length = settings.api_params.get("dimensions")
+        schema = answer_schema(settings)
         reader = ReplyReader(
             settings.task,
             settings.answers_per_row,
+            schema=schema,
             with_usage=settings.usage,
             with_raw=settings.raw,
             dimensions=dimensions,
@@ -75,7 +78,11 @@ async def open_engine(
         )
         forms = {
             member: BodyFormat(
-                settings.task, member.model, settings.api_params, may_rename=settings.max_tokens is not None
+                settings.task,
+                member.model,
+                settings.api_params,
+                may_rename=settings.max_tokens is not None,
+                schema=schema,
             )
             for member in members
         }
@@ -110,6 +117,7 @@ async def open_engine(
             drain_seconds=DRAIN_SECONDS,
             answer_tokens=settings.answer_tokens,
             answers_per_row=settings.answers_per_row,
+            fixed_bytes=0 if schema is None else schema.size,
             truncate=truncate if settings.on_long_input == "truncate" else None,
         )
 

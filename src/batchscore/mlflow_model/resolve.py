@@ -37,9 +37,14 @@ PATH = re.compile(r"(/|\./|\.\./|~/)|.*/$")
 #: Settings that define the prompt; one that is given replaces the model's template.
 TEMPLATES = ("prompt", "messages")
 
-#: Settings and parameters that replace each other: the answer's limit has several spellings.
+#: Settings and parameters that replace each other: the answer's limit and its form have several spellings.
 LIMITS = ("max_tokens", "max_completion_tokens")
-SAME = {**dict.fromkeys(LIMITS, LIMITS), "dimensions": ("dimensions",)}
+FORMS = ("schema", "schema_mode", "schema_feedback", "response_format")
+SAME = {
+    **dict.fromkeys(LIMITS, LIMITS),
+    **dict.fromkeys(("schema", "response_format"), FORMS),
+    "dimensions": ("dimensions",),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from batchscore.mlflow_model.folder import (
 )
 from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.prompt import parse_spec
+from batchscore.prompts.schema import answer_schema
 from batchscore.rows import TEXT_COLUMN
 from batchscore.settings.arguments import StoredSettings, show_parameters, show_settings
 from batchscore.settings.checks import value_text
@@ -135,7 +136,9 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
             f"{setting_name('param')} {secret}: a model stores no secrets. Keys and headers come from the "
             "environment where the model runs."
         )
-    parse_spec(cut(PromptSettings, settings))  # raises if the template is invalid
+    prompt = cut(PromptSettings, settings)
+    parse_spec(prompt)  # raises if the template is invalid
+    answer_schema(prompt)
     return settings
 
 

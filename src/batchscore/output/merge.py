@@ -69,6 +69,7 @@ def merge_output(
     task = task_of(folder, named, task)
     manifests = read_manifests(Layout(folder, task, ""))
     errors, missing, keep = _check_parts(folder, task, manifests)
+    answer = next((each.fingerprint["schema"] for each in manifests if each.fingerprint.get("schema")), None)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
     if missing and not list_files(folder / task):
         raise error_of_missing(str(named), missing)
@@ -79,7 +80,7 @@ def merge_output(
         parts = {part: parts[part] for part in in_order}
     first, file_of_first = next(iter(parts.items()))
     refuse_damaged(first, file_of_first)
-    schema = schema_of(first, task, keep)
+    schema = schema_of(first, task, keep, answer=answer)
     return MergeResult(task, merge_parts(parts, file, schema), errors, missing)
 
 

@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
+import orjson
 import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, InputChanged
@@ -25,6 +26,9 @@ from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
 #: The approximate memory of a result besides its value.
 ROW_BYTES = 400
+
+#: The memory of a value that matches a schema, as a multiple of its JSON.
+OBJECT_FACTOR = 8
 
 
 @dataclass(slots=True)
@@ -122,7 +126,10 @@ def memory_of(settled: Settled) -> int:
     value = settled.result.value if isinstance(settled.result, Score) else None
     if isinstance(value, np.ndarray):
         return value.nbytes + ROW_BYTES
-    return ROW_BYTES + sum(len(text or "") for text in (value if isinstance(value, list) else [value]))
+    texts = value if isinstance(value, list) else [value]
+    if all(text is None or isinstance(text, str) for text in texts):
+        return ROW_BYTES + sum(len(text or "") for text in texts)
+    return ROW_BYTES + OBJECT_FACTOR * len(orjson.dumps(value))
 
 
 #: Settles those rows of a part whose published record is final.

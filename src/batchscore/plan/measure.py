@@ -79,9 +79,10 @@ class Measurement:
         self.clock = clock
         self.task = TASKS[settings.task]
         self.counter = token_counter_of(settings)
-        self.extra_tokens = (
-            parameter_tokens(settings.param, self.counter.count) if self.task.takes_messages else 0.0
-        )
+        carried = dict(settings.param)
+        if survey.answers is not None:
+            carried["response_format"] = survey.answers.document
+        self.extra_tokens = parameter_tokens(carried, self.counter.count) if self.task.takes_messages else 0.0
         self.answer_tokens = (settings.answer_tokens or 0.0) * settings.answers_per_row
         self.most_tokens = most_input_tokens(settings)
         self.rates = [each.tpm for each in rate_limits_of(settings)]

@@ -14,6 +14,7 @@ from batchscore.errors import InputError, UnreadableFile, UsageError, setting_na
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.columns import path_of, resolve, shorten_names
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
+from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.encoding import with_encoding
 from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS
@@ -49,7 +50,7 @@ class ReadyFile:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a run will score, what not and why; `schema` is that of its records."""
+    """What a run will score, what not and why; `schema` is that of its records, `answers` of the answers."""
 
     ready: tuple[ReadyFile, ...]
     problems: tuple[SkippedFile, ...]
@@ -57,6 +58,7 @@ class Survey:
     options: ReadOptions
     schema: RecordSchema
     followed: tuple[FollowedLink, ...] = ()
+    answers: AnswerSchema | None = None
 
     @property
     def places(self) -> dict[str, str]:
@@ -81,7 +83,8 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
 
     Raises `InputError` if nothing can be scored, `UsageError` if a template or `--keep` cannot be used.
     """
-    spec = parse_spec(cut(PromptSettings, settings))
+    for_prompts = cut(PromptSettings, settings)
+    spec, answers = parse_spec(for_prompts), answer_schema(for_prompts)
     options = read_options(settings)
     reserved = [name.lower() for name in RecordSchema(settings.task).own_names]
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
@@ -111,8 +114,8 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     for name in (set(spec.keep) - {"*"}).difference(columns):
         if columns and any(has_late_column(each.file, options, name) for each in ready):
             columns[name] = None
-    schema = schema_for(settings, tuple(columns), ready)
-    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema, found.followed)
+    schema = schema_for(settings, tuple(columns), ready, answers)
+    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema, found.followed, answers)
 
 
 def read_options(settings: Settings) -> ReadOptions:
@@ -167,7 +170,12 @@ def open_rows(
             close()
 
 
-def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[ReadyFile]) -> RecordSchema:
+def schema_for(
+    settings: Settings,
+    columns: Sequence[str],
+    ready: Sequence[ReadyFile],
+    answers: AnswerSchema | None = None,
+) -> RecordSchema:
     """Return the columns of the records; raises an error if the `--keep` columns cannot be kept."""
     keep: tuple[str, ...] | None = settings.keep
     if settings.keep == ("*",):
@@ -182,6 +190,7 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
         with_id=settings.id is not None or any(each.builder.id is not None for each in ready),
         keep=keep,
         many=settings.answers_per_row > 1,
+        answer=None if answers is None else answers.document,
         with_truncated=settings.on_long_input == "truncate",
         with_usage=settings.usage,
         with_raw=settings.raw,

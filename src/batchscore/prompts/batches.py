@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from batchscore.prompts.duplicates import MOST_WAITING, Duplicates
+from batchscore.prompts.schema import AnswerSchema, with_instruction
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt, Settled
 from batchscore.task import Task
@@ -29,15 +30,20 @@ MOST_BYTES = 4 * 2**20
 class BodyFormat:
     """The JSON around the prompts, which all requests of a run share.
 
-    Two things can change: the name of `max_tokens`, if the model turns out to require `max_completion_tokens`
-    and the name is ours to choose (`may_rename`), and `encoding_format`, if the service has numbers only.
+    Three things can change: the name of `max_tokens`, if the model turns out to require
+    `max_completion_tokens` and the name is ours to choose (`may_rename`), `encoding_format`, if the service
+    has numbers only, and `response_format`, if it does not know that of the `schema`: then the next of the
+    schema's `forms` is used.
     """
 
     task: Task
     model: str | None
     params: Mapping[str, Any]
     may_rename: bool = False
+    schema: AnswerSchema | None = None
+    forms: tuple[str, ...] = ()
     adapted: set[str] = field(default_factory=set)
+    instruction: bytes = b""
     head: bytes = field(init=False)
     tail: bytes = field(init=False)
 
@@ -48,17 +54,26 @@ class BodyFormat:
             # Four bytes per number instead of about twenty characters, and exact.
             fixed["encoding_format"] = "base64"
         fixed.update(self.params)
+        if self.schema is not None:
+            self.forms = self.forms or self.schema.forms
+            fixed.update(self.schema.parameters(self.forms[0]))
+            self.instruction = orjson.dumps(self.schema.instruction(self.forms[0]))[1:-1]
         self.head = b'{"' + self.task.input_key.encode() + b'":'
         rest = orjson.dumps(fixed)[1:-1]
         self.tail = (b"," if rest else b"") + rest + b"}"
 
-    def body(self, prompts: Sequence[Prompt]) -> bytes:
-        """Return the request's body. O(bytes)."""
+    def body(self, prompts: Sequence[Prompt], complaint: bytes = b"") -> bytes:
+        """Return the request's body; `complaint` is JSON of further messages. O(bytes)."""
         if self.task.packs_many:
             return b"".join(
                 (self.head, b"[", b",".join([prompt.body for prompt in prompts]), b"]", self.tail)
             )
-        return b"".join((self.head, prompts[0].body, self.tail))
+        prompt = prompts[0].body
+        if self.instruction:
+            prompt = with_instruction(prompt, self.instruction)
+        if complaint:
+            prompt = b"".join((prompt[:-1], b",", complaint, b"]"))
+        return b"".join((self.head, prompt, self.tail))
 
     def adapt(self, parameter: str) -> bool:
         """Use the other form of a parameter from now on, if there is one; return whether it is used."""
@@ -66,6 +81,8 @@ class BodyFormat:
             params = dict(self.params)
             params["max_completion_tokens"] = params.pop("max_tokens")
             self.params = params
+        elif parameter == "response_format" and len(self.forms) > 1:
+            self.forms = self.forms[1:]
         elif not (
             parameter == "encoding_format"
             and self.task.answer == "vector"

@@ -8,6 +8,9 @@ Nothing else judges the body of a 200. `InvalidReply` is about the whole reply: 
 as the service's failure, and it is retried. A filtered or cut answer is a score with its `finish_reason`. A
 row that was blocked without an answer is a `RowError` in its place in `ReplyScores.scores`, which the engine
 gives to the row without a retry.
+
+With a schema, an answer that does not match it is retried, too, though the service is well. So is a refusal;
+if the model refuses every time, the row's answer is null, and its `finish_reason` says why.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.prompts.schema import AnswerSchema, InvalidAnswer, complaint_messages
 from batchscore.prompts.usage import TokenCounts, token_counts
 from batchscore.prompts.vectors import decode_vectors, in_input_order
 from batchscore.rows import InvalidReply, RowError, Score, load_json
@@ -59,6 +63,12 @@ BLOCKED = frozenset(
     | {"refusal", "guardrail", "error_toxic"}
 )
 
+#: The reason that an answer gets which is a refusal (OpenAI's `message.refusal`).
+REFUSAL = "refusal"
+
+#: Reasons with which an answer ends at the limit of its tokens (OpenAI, Gemini).
+CUT_OFF = frozenset({"length", "max_tokens"})
+
 IMPOSSIBLE_COUNTS = (
     "The service reports token counts that are impossible for what was sent. They are ignored, so the tokens "
     "and the cost of this run are higher than stated."
@@ -89,6 +99,7 @@ class ReplyReader:
 
     task: Task
     answers_per_row: int = 1
+    schema: AnswerSchema | None = None
     with_usage: bool = False
     with_raw: bool = False
     dimensions: int | None = None
@@ -114,6 +125,7 @@ class ReplyReader:
         if not isinstance(reply, dict):
             raise InvalidReply("the reply is not a JSON object")
         scores = self.vectors(reply, rows) if self.task.answer == "vector" else [self.texts(reply)]
+        refused = self.schema is not None and any(map(is_refused, scores))
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         counts = self.counts(usage, rows, sent)
@@ -124,7 +136,13 @@ class ReplyReader:
                 replace(each, usage=usage_shown, raw=raw) if isinstance(each, Score) else each
                 for each in scores
             ]
-        return ReplyScores(scores, counts.prompt, counts.answer)
+        results = ReplyScores(scores, counts.prompt, counts.answer)
+        if refused:
+            text = "The model refused to answer."
+            invalid = InvalidReply(text, code=ErrorCode.INVALID_ANSWER, same_again=False)
+            invalid.results = results
+            raise invalid
+        return results
 
     def billed(self, body: bytes, rows: int, sent: bytes) -> tuple[int, int]:
         """Return the prompt and answer tokens that an unused reply reports; 0 if it reports none."""
@@ -179,10 +197,31 @@ class ReplyReader:
             )
         if len(choices) > 1 and all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))
+        answer = self.text if self.schema is None else self.value
         if self.answers_per_row == 1:
-            return Score(*self.text(choices[0]))
-        texts, reasons = zip(*map(self.text, choices), strict=True)
-        return Score(list(texts), list(reasons))
+            return Score(*answer(choices[0]))
+        answers, reasons = zip(*map(answer, choices), strict=True)
+        return Score(list(answers), list(reasons))
+
+    def value(self, choice: Mapping[str, Any]) -> tuple[Any, str | None]:
+        """Return the value of a choice's text, which must match the schema, and why the answer ended.
+
+        There is no value if the model refused to answer, or the content filter withheld the answer.
+        """
+        assert self.schema is not None
+        text, reason = self.text(choice)
+        known = (reason or "").lower()
+        if known in BLOCKED:
+            return None, reason
+        try:
+            return self.schema.value_of(text, cut_off=known in CUT_OFF), reason
+        except InvalidAnswer as error:
+            complaint = b""
+            if self.schema.feedback and text and error.complaint:
+                complaint = complaint_messages(text, error.complaint)
+            raise InvalidReply(
+                str(error), code=ErrorCode.INVALID_ANSWER, same_again=False, complaint=complaint
+            ) from None
 
     def text(self, choice: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """Return a choice's text, `None` if the model gave none, and why it ended, if the service says so."""
@@ -205,6 +244,12 @@ class ReplyReader:
         return content, reason
 
 
+def is_refused(score: Score | RowError) -> bool:
+    """Whether the model refused to give an answer."""
+    reason = score.finish_reason if isinstance(score, Score) else None
+    return REFUSAL in (reason if isinstance(reason, list) else [reason])
+
+
 def message_text(message: Mapping[str, Any], reason: str | None) -> tuple[str | None, str | None]:
     """Return the text of a chat message and why it ended; a refusal is a text with its own reason."""
     content, refusal = message.get("content"), message.get("refusal")
@@ -214,7 +259,7 @@ def message_text(message: Mapping[str, Any], reason: str | None) -> tuple[str | 
     if content is not None and not isinstance(content, str):
         raise InvalidReply("an answer is not text")
     if not content and isinstance(refusal, str) and refusal:
-        return refusal, "refusal"
+        return refusal, REFUSAL
     return content, reason
 
 

@@ -41,6 +41,10 @@ ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.TIMEOUT: (RETRY, f"A longer {setting_name('timeout')} may help."),
     ErrorCode.CONNECTION_ERROR: (RETRY, ""),
     ErrorCode.INVALID_RESPONSE: (RETRY, ""),
+    ErrorCode.INVALID_ANSWER: (
+        "see the rule in the error record",
+        f"A higher {setting_name('max_tokens')} or {setting_name('schema_feedback')} may help.",
+    ),
 }
 
 

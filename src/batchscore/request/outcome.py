@@ -132,6 +132,7 @@ NEVER_FITS = re.compile(r"\bLimit:? (\d{1,12}),? Requested:? (\d{1,12})\b")
 ADAPTABLE = {
     "max_tokens": re.compile(r"'max_tokens' is not supported.*'max_completion_tokens'", re.DOTALL),
     "encoding_format": re.compile(r"\bencoding_format\b|\bbase64\b.{0,40}support", re.IGNORECASE),
+    "response_format": re.compile(r"\bresponse[_ ]format\b|\bjson_schema\b", re.IGNORECASE),
 }
 
 SAFE_NAME = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
@@ -186,8 +187,10 @@ def never_fits(refusal: Refusal) -> bool:
 
 def adaptable(refusal: Refusal) -> str:
     """Return the parameter of which another form may be accepted, "" if there is none."""
-    if refusal.param == "encoding_format":
-        return refusal.param
+    # `response_format.json_schema.schema` and such.
+    name = refusal.param.partition(".")[0]
+    if name in {"encoding_format", "response_format"}:
+        return name
     if refusal.code == "unsupported_parameter" and refusal.param in ADAPTABLE:
         return refusal.param
     if refusal.param:
@@ -233,7 +236,7 @@ RULES = (
          "the service's quota is used up for now ({})."),
     Rule({*_CLIENT_ERRORS} - {401, 404}, is_exhausted, Action.STOP, ErrorCode.RATE_LIMITED, _EXHAUSTED),
     Rule({400, 422}, lambda refusal: refusal.code in BY_CHANCE_CODES, Action.RETRY,
-         ErrorCode.INVALID_RESPONSE, "The model's answer did not have the requested form ({})."),
+         ErrorCode.INVALID_ANSWER, "The model's answer did not have the requested form ({})."),
     Rule(CONTENT_STATUSES, always, Action.SPLIT, ErrorCode.INVALID_REQUEST, _INVALID),
     Rule({500}, lambda refusal: refusal.code in PARAMETER_CODES, Action.SPLIT,
          ErrorCode.INVALID_REQUEST, _INVALID),
@@ -284,7 +287,7 @@ def classify(reply: Reply, sent: bytes = b"") -> Outcome:
         refusal.status,
         detail,
         fitting,
-        by_chance=rule.action is Action.RETRY and code is ErrorCode.INVALID_RESPONSE,
+        by_chance=code is ErrorCode.INVALID_ANSWER,
     )
 
 
@@ -341,6 +344,8 @@ def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome
     """
     if reason.status is not None:
         return classify(replace(reply, status=reason.status), sent)
+    if reason.code is ErrorCode.INVALID_ANSWER:
+        return Outcome(Action.RETRY, reason.code, str(reason), reply.status, by_chance=True)
     detail = str(reason)
     if reason.is_error:
         fields = error_body(reply.body)

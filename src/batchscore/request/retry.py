@@ -19,7 +19,7 @@ from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, durati
 from batchscore.request.attempt import Request, Requester, Result
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
-from batchscore.request.outcome import Action, Outcome
+from batchscore.request.outcome import ANSWERED, Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry_budget import RetryBudget
 
@@ -121,6 +121,8 @@ class AttemptLoop(Generic[T]):
 
     def final(self, request: Request, deployment: Deployment, result: Result[T]) -> Result[T]:
         """Return the result of a request that has had its attempts, though others are answered."""
+        if result.instead is not None:
+            return Result(ANSWERED, result.instead)
         outcome, seconds = result.outcome, request.budget.request_seconds
         limited = outcome.code is ErrorCode.RATE_LIMITED
         if limited and request.rows == 1 and request.tokens > deployment.largest_answered:
@@ -183,6 +185,8 @@ class AttemptLoop(Generic[T]):
                 deployment.backing_off -= 1
 
         def wait(state: tenacity.RetryCallState) -> float:
+            if last[1].outcome.code is ErrorCode.INVALID_ANSWER:
+                return 0.0  # the service is well
             if last[1].outcome.code is not ErrorCode.RATE_LIMITED:
                 return BACKOFF(state)
             # A 429 pauses the whole deployment, and admission waits for the end of the pause; if it did not,

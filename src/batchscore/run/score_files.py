@@ -19,6 +19,7 @@ from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
 from batchscore.errors import (
     BatchscoreError,
+    ErrorCode,
     OutputError,
     ServiceRefused,
     SettingsError,
@@ -102,7 +103,8 @@ def score_files(
     """
     run = prepare(settings, inputs, environ=environ, listen=listen, named=named, command=command)
     listen(Notice(destination_text(run.endpoints, (named or {}).get("config"))))
-    for text in warnings:
+    answers = run.survey.answers
+    for text in (*warnings, *(() if answers is None else answers.notices())):
         listen(Notice(text))
     with tracked(settings, environ, listen, run.call.name) as tracking:
         run.listen = tracking.listener
@@ -293,7 +295,9 @@ class Run:
             ):
                 async for rows in settled:
                     result = rows[0].result
-                    return result.message if isinstance(result, RowError) else None
+                    if isinstance(result, RowError) and result.code is not ErrorCode.INVALID_ANSWER:
+                        return result.message
+                    return None
         raise stop.reason or asyncio.CancelledError
 
     def hear(self, event: Event) -> None:

@@ -29,6 +29,9 @@ class StoredSettings(TypedDict, total=False):
     messages: str | os.PathLike[str] | None
     text_field: str | None
     drop_last_assistant: bool | None
+    schema: type | str | os.PathLike[str] | Mapping[str, Any] | None
+    schema_mode: str
+    schema_feedback: bool
     param: Mapping[str, Any]
     dimensions: int | None
     max_tokens: int | None

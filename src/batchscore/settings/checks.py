@@ -97,9 +97,9 @@ TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "params": (is_parameters, 'a mapping of parameters, such as {"temperature": 0.2}'),
     "pairs": (is_pairs, 'a mapping of texts, such as {"x-tenant": "a"}'),
     "tables": (is_tables, "a list of tables"),
-    "prices": (
+    "file_or_table": (
         lambda value: isinstance(value, (str, Mapping)),
-        "the name of a file, or a table for each model",
+        "the name of a file, or what it would hold",
     ),
 }
 
@@ -220,6 +220,13 @@ def check_prompt(chosen: Settings) -> None:
     refuse(system and messages, message)
     message = "{max_tokens} is for completions and chat; embeddings have no answer to limit."
     refuse(vectors and chosen.max_tokens is not None, message)
+    for name in ("schema", "schema_feedback"):
+        message = f"{{{name}}} is for {{task}} chat, not {{own}}."
+        refuse(getattr(chosen, name) and not task.takes_messages, message, own=task.name)
+    message = "{schema_mode} and {schema_feedback} say how a schema is used; give one with {schema}."
+    refuse(chosen.schema is None and (chosen.schema_feedback or chosen.schema_mode != "auto"), message)
+    message = "{param} response_format and {schema} set the same; give one of them."
+    refuse(chosen.schema is not None and "response_format" in chosen.param, message)
     message = "{drop_last_assistant} is for {task} chat, not {own}."
     refuse(chosen.drop_last_assistant is not None and not task.takes_messages, message, own=task.name)
     refuse(not vectors and chosen.dimensions is not None, "{dimensions} is for {task} embeddings.")

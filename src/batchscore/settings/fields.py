@@ -118,6 +118,21 @@ class Settings:
     max_tokens: int | None = of_prompt(
         "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.", lowest=1
     )
+    schema: str | Mapping[str, Any] | None = of_prompt(
+        "JSON Schema that each answer must match (chat only): a file. Answers are parsed and validated, and "
+        "records hold their values.",
+        metavar="FILE",
+    )
+    schema_mode: str = of_prompt(
+        "How the service is told of the schema: as response_format, as JSON mode and a system message, or as "
+        "a system message alone. auto: the first of these that the service accepts.",
+        choices=("auto", "json_schema", "json_object", "prompt"),
+        default="auto",
+    )
+    schema_feedback: bool = of_prompt(
+        "When an answer is invalid, send it back with the reason. Default: send the same request again.",
+        default=False,
+    )
     drop_last_assistant: bool | None = of_prompt(
         "Send conversations without the assistant's message at their end (chat only). Default: such a "
         "conversation is an error, unless this is false in a file or a variable."

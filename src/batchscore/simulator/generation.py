@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from batchscore.simulator.error_replies import (
     invalid_request,
     wrong_type,
 )
-from batchscore.simulator.parameters import check_parameters
+from batchscore.simulator.parameters import check_parameters, schema_problem
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.too_long import too_long
 from batchscore.simulator.words import (
@@ -88,11 +89,14 @@ def check_chat(
     if any(CONTENT_FILTER_TRIGGER in text for text in texts):
         return charged, content_filtered(surface)
     response_format = body.get("response_format") or {}
+    schema = (response_format.get("json_schema") or {}).get("schema")
+    if schema is None:
+        schema = _schema_in_words(messages, texts)
     options = AnswerOptions(
         max_tokens=max_tokens,
         stop=_stop_words(body),
-        as_json=response_format.get("type") in {"json_object", "json_schema"},
-        schema=(response_format.get("json_schema") or {}).get("schema"),
+        as_json=schema is not None or response_format.get("type") == "json_object",
+        schema=schema,
         reasoning_tokens=_REASONING_TOKENS if reasoning else 0,
     )
     user_texts = [text for text, one in zip(texts, messages, strict=True) if one["role"] == "user"]
@@ -180,6 +184,19 @@ def _check_json_mode(body: dict[str, Any], texts: list[str]) -> ServiceReply | N
         " 'json_object'.",
         param="messages",
     )
+
+
+def _schema_in_words(messages: list[Any], texts: list[str]) -> Any:
+    """Return the JSON schema that a system message asks for, on a line of its own, if there is one."""
+    for message, text in zip(messages, texts, strict=True):
+        if message["role"] not in {"system", "developer"} or "JSON Schema" not in text:
+            continue
+        for line in text.splitlines():
+            with suppress(ValueError):
+                found = orjson.loads(line)
+                if isinstance(found, dict) and schema_problem(found, strict=False) is None:
+                    return found
+    return None
 
 
 def _message_text(content: Any) -> str:

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 _Json = dict[str, Any]
 _WRAPPED = 2**64 - 1
 _STRAY = 675_947_905
@@ -78,6 +80,36 @@ def _as_floats(reply: _Json) -> None:
     reply["usage"] = {name: float(n) for name, n in reply["usage"].items() if isinstance(n, int)}
 
 
+def _of_answers(change: Callable[[str], str], **fields: Any) -> Callable[[_Json], object]:
+    """Change the text of each answer, and fields of its choice."""
+
+    def change_choice(choice: _Json) -> None:
+        holder, name = (choice["message"], "content") if "message" in choice else (choice, "text")
+        holder[name] = change(holder.get(name) or "")
+        choice.update(fields)
+
+    return _of_choices(change_choice)
+
+
+def _with_wrong_values(text: str) -> str:
+    """Return the JSON of an answer with other texts, of which no enum knows any."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: changed(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [changed(each) for each in value]
+        return "simulated wrong value" if isinstance(value, str) else value
+
+    try:
+        return orjson.dumps(changed(orjson.loads(text))).decode()
+    except ValueError:
+        return text
+
+
+#: Answers that do not have the form that a schema demands, except the one in a block of code, which has.
+BROKEN_ANSWERS = ("answer_not_json", "answer_wrong_enum", "answer_cut_off", "answer_in_code", "refusal")
+
 #: Name -> what changes within a correct reply.
 _CHANGES: dict[str, Callable[[_Json], object]] = {
     # vectors
@@ -114,6 +146,10 @@ _CHANGES: dict[str, Callable[[_Json], object]] = {
     "content_as_object": _of_messages(content={"text": "x"}, text={"text": "x"}),
     "reasoning_only": _of_messages(content=None, reasoning_content="Let me think."),
     "refusal": _of_messages(content=None, refusal="I cannot help with that."),
+    "answer_not_json": _of_answers(lambda text: f"Here you are: {text[:-1]}"),
+    "answer_wrong_enum": _of_answers(_with_wrong_values),
+    "answer_cut_off": _of_answers(lambda text: text[: len(text) // 2], finish_reason="length"),
+    "answer_in_code": _of_answers(lambda text: f"Sure:\n```json\n{text}\n```\nAnything else?"),
     "choice_error": _of_choices(
         lambda choice: choice.update(
             error={"code": 502, "message": "Provider disconnected"}, finish_reason="error"

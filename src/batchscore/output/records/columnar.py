@@ -7,7 +7,7 @@ The `RecordSchema` alone decides the types, never the data, so all parts of a fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,8 +20,9 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
+from batchscore.output.records.answer_types import AnswerType, answer_type
 from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text
-from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
+from batchscore.output.records.schema import ANSWER_SCHEMA, ROW_FIELDS, RecordSchema, damage_text
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
@@ -43,8 +44,8 @@ _Column: TypeAlias = tuple[str, Any, Callable[[Settled, Any], Any] | None]
 
 
 def arrow_schema(schema: RecordSchema) -> pa.Schema:
-    """Return the columns of score records."""
-    return pa.schema([column[:2] for column in _score_columns(schema)])
+    """Return the columns of score records; the answers' own schema is in the metadata of their column."""
+    return _arrow_schema(_score_columns(schema), schema)
 
 
 def arrow_error_schema(schema: RecordSchema) -> pa.Schema:
@@ -143,7 +144,11 @@ def _score_columns(schema: RecordSchema) -> list[_Column]:
         columns.append((schema.task, pa.list_(item, schema.dimensions), None))
     else:
         text = pa.list_(pa.string()) if schema.many else pa.string()
-        columns.append((schema.task, text, lambda _, score: _clean(score.value)))
+        if schema.answer is None:
+            columns.append((schema.task, text, lambda _, score: _clean(score.value)))
+        else:
+            kind = _answer_type(schema.answer, many=schema.many)
+            columns.append((schema.task, kind.arrow, lambda _, score: kind.to_cell(score.value)))
         columns.append(("finish_reason", text, lambda _, score: _clean(score.finish_reason)))
     if schema.with_truncated:
         columns.append(("truncated", pa.bool_(), lambda row, _: row.truncated))
@@ -176,7 +181,24 @@ def _table(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: 
         else pa.array([value(row, result) for row, result in rows], type=kind)
         for _, kind, value in columns
     ]
-    return pa.Table.from_arrays(arrays, schema=pa.schema([column[:2] for column in columns]))
+    return pa.Table.from_arrays(arrays, schema=_arrow_schema(columns, schema))
+
+
+def _arrow_schema(columns: list[_Column], schema: RecordSchema) -> pa.Schema:
+    said = {} if schema.answer is None else {ANSWER_SCHEMA: orjson.dumps(schema.answer)}
+    return pa.schema(
+        [pa.field(name, kind, metadata=said if name == schema.task else None) for name, kind, _ in columns]
+    )
+
+
+def _answer_type(answer: Mapping[str, Any], *, many: bool) -> AnswerType:
+    """Return the type of the answers' column; several answers a row are a list."""
+    return answer_type({"type": "array", "items": answer}, answer) if many else answer_type(answer)
+
+
+def answers_from(cells: Iterable[Any], answer: Mapping[str, Any], *, many: bool) -> list[Any]:
+    """Return the answers of cells, which match this JSON Schema."""
+    return list(map(_answer_type(answer, many=many).from_cell, cells))
 
 
 def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, kind: pa.DataType) -> pa.Array:
@@ -286,6 +308,8 @@ def _errors_of(table: pa.Table, _: RecordSchema) -> Iterator[RowError]:
 def _scores_of(table: pa.Table, schema: RecordSchema) -> Iterator[Score]:
     nothing = [None] * table.num_rows
     values = vectors_of(table[schema.task]) if schema.is_vector else table[schema.task].to_pylist()
+    if schema.answer is not None:
+        values = answers_from(values, schema.answer, many=schema.many)
     reasons = nothing if schema.is_vector else table["finish_reason"].to_pylist()
     usages = table["usage"].to_pylist() if schema.with_usage else nothing
     raws = table["raw"].to_pylist() if schema.with_raw else nothing

@@ -27,6 +27,8 @@ Vector: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 
 _CHUNK_BYTES = 1 << 20
 _LONG_LINE = 8192
+#: What an answer that matches a JSON Schema may be, besides a text or null.
+_VALUES = (dict, list, int, float)
 _LINE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 _DEEPEST = 200  # orjson's limit is 254 levels
 
@@ -148,7 +150,7 @@ def settled_from_json(row: Mapping[str, Any], vectors: Iterator[Any]) -> Settled
         result = error_from(row["error"])
     else:
         result = Score(
-            value=_check_text(row["text"], "text") if "text" in row else next(vectors),
+            value=row["text"] if "text" in row else next(vectors),
             finish_reason=_check_text(row.get("finish_reason"), "finish_reason"),
             usage=_check_type(row.get("usage"), (dict, type(None)), "usage"),
             raw=row.get("raw"),
@@ -353,8 +355,8 @@ def _score(record: Mapping[str, Any], schema: RecordSchema) -> Score:
             raise ValueError("the vector has other elements than finite numbers")
         if schema.dimensions is not None and len(value) != schema.dimensions:
             raise ValueError(f"{len(value)} dimensions instead of {schema.dimensions}")
-    else:
-        _check_type(value, list if schema.many else (str, type(None)), schema.task)
+    elif schema.many or schema.answer is None:
+        _check_type(value, list if schema.many else (str, type(None), *_VALUES), schema.task)
     return Score(
         value=value,
         finish_reason=None if schema.is_vector else record["finish_reason"],

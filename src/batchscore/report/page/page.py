@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files as resources
 from string import Template
 
-from batchscore.errors import duration_text, name_settings, setting_name
+from batchscore.errors import ErrorCode, duration_text, name_settings, setting_name
 from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
@@ -184,6 +184,12 @@ def findings_of(task: TaskData) -> list[tuple[str, str]]:
         found += vectors.findings(task.map)
     if task.answers is not None:
         found += answers.findings(task.answers)
+    invalid = task.failures.by_code.get(ErrorCode.INVALID_ANSWER.value, 0)
+    if invalid:
+        about = "" if task.failures.read == task.failures.total else "At least "
+        whole = invalid + total_of(task).ok
+        share = percent_text(invalid, whole, decimals=1)
+        found.append(("look", f"{about}{invalid:,} ({share}) of {whole:,} answers did not match the schema."))
     return found
 
 
@@ -266,9 +272,8 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
         facts = table(caption, "property, value", rows)
         return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
-        return concat(
-            [head, reasons(task), place_charts([lengths(each) for each in task.answers.lengths], charts)]
-        )
+        drawn = place_charts([lengths(each) for each in task.answers.lengths], charts)
+        return concat([head, reasons(task), tables.enums(task.answers.enums), drawn])
     why = task.no_sample or f"No {what} {'could be read' if scored else 'yet'}."
     return concat([head, element("p", why, class_="note")])
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from batchscore.errors import EXIT_MEANINGS, ExitCode, duration_text, name_settings
 from batchscore.report.advice import advice
+from batchscore.report.page.enums import EnumCounts
 from batchscore.report.page.markup import Html, bar, concat, details, element, name, table, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
@@ -214,6 +215,22 @@ def notices(runs: Sequence[RecordedRun]) -> Html:
     ][:MOST_NOTICES]
     shown = table("The latest runs first", "time:o, notice:l", rows)
     return details(f"{count_text(len(rows), 'notice')} during the runs", shown) if rows else shown
+
+
+def enums(found: Sequence[EnumCounts]) -> Html:
+    """Return the values of the answers' enum fields, and how often they occur."""
+    rows: list[Any] = []
+    for each in found:
+        whole = sum(each.counts.values()) or 1
+        shown = each.field
+        for value, count in each.counts.items():
+            share = percent_text(count, whole, decimals=1)
+            rows.append((name(shown), name(value), count, share, bar(count / whole)))
+            shown = ""
+    if not rows:
+        return Html("")
+    caption = "Values of the enum fields in the answers read"
+    return concat([table(caption, "field, value, answers:n, share:n, ", rows), Html("<br>")])
 
 
 def pairs(vectors: VectorMap) -> Html:
