@@ -51,6 +51,7 @@ def test_the_codes_of_error_records() -> None:
         "timeout",
         "connection_error",
         "invalid_response",
+        "invalid_answer",
     ]
 
 

@@ -64,7 +64,7 @@ WRONG: Mapping[str, st.SearchStrategy[Any]] = {
     | LISTS
     | st.dictionaries(st.text(min_size=1), NUMBERS, min_size=1),
     "tables": st.booleans() | NUMBERS | TEXTS.filter(bool) | OTHERS | LISTS | TABLES,
-    "prices": st.booleans() | NUMBERS | OTHERS | LISTS,
+    "file_or_table": st.booleans() | NUMBERS | OTHERS | LISTS,
 }
 
 
@@ -98,7 +98,7 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
         ),
         ({"param": '{"api_key": "x"}'}, "param is a str; it must be a mapping of parameters, such as "),
         ({"param": {"a": {1}}}, "param a cannot be sent as JSON: Type is not JSON serializable: set."),
-        ({"prices": 5}, "prices is 5; it must be the name of a file, or a table for each model."),
+        ({"prices": 5}, "prices is 5; it must be the name of a file, or what it would hold."),
         ({"deployments": [{5: "a"}]}, "[[deployments]] number 1: 5 is not one of name, "),
     ],
 )

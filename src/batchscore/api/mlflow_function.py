@@ -31,6 +31,7 @@ from batchscore.prompts.prompt import builder_for, parse_spec, text_column
 from batchscore.rows import TEXT_COLUMN, Table
 from batchscore.settings.arguments import FileSettings
 from batchscore.settings.fields import Settings
+from batchscore.settings.json_schema import schema_document
 from batchscore.settings.slices import PromptSettings, cut
 from batchscore.settings.sources import gather, without_settings
 from batchscore.task import TASKS
@@ -92,6 +93,8 @@ class ScoringModel:
             {**self.given, **parameters(params), "output": "unused"},
             environ=without_settings(os.environ, NOT_FOR_FRAMES),
         )
+        if "schema" in given:
+            given["schema"] = schema_document(given["schema"])
         stored = settings_below(self.saved, given, os.environ)
         return Settings(**(stored | {name: value for name, value in given.items() if name != "param"}))
 

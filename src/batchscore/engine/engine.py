@@ -262,14 +262,10 @@ class Engine:
             return self.forms[deployment].body(prompts, request.complaint)
 
         tokens = estimator.tokens(size + self.fixed_bytes) + extra
-        request = Request(body, len(prompts), tokens, extra, budget, prompts)
-        return request
+        return (request := Request(body, len(prompts), tokens, extra, budget, prompts))
 
     def fitted(self, prompt: Prompt) -> Prompt | None:
-        """Return a prompt that fits into a minute's quota of some deployment, truncated if that is allowed.
-
-        Returns `None` if none fits; then the row has an error.
-        """
+        """Return a prompt, maybe truncated, that fits into a minute's quota; `None` if it has an error."""
         estimator = self.packer.estimator
         most = max(member.most_tokens for member in self.attempt_loop.deployments.members)
         while True:
@@ -312,10 +308,10 @@ class Engine:
             if 2 * len(prompts) > self.packer.most_rows:
                 self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
             self.suspects.end_series()
-            if not answers.complete:
-                return await self.settle_partly(prompts, answers.scores, request.budget)
-            self.give(prompts, answers.scores)
-            return True
+            if answers.complete:
+                self.give(prompts, answers.scores)
+                return True
+            return await self.settle_partly(prompts, answers.scores, request.budget)
         if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
             # An unfinished attempt is not an error of a row.
             return False

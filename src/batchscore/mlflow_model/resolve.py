@@ -21,6 +21,7 @@ from batchscore.settings.arguments import FileSettings, check_names
 from batchscore.settings.checks import check_required
 from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
+from batchscore.settings.json_schema import schema_document
 from batchscore.settings.prices import add_prices
 from batchscore.settings.sources import gather, without_settings
 from batchscore.settings.trust import names_host, names_place, parts_of
@@ -83,6 +84,7 @@ def resolve_settings(
         given = from_model | {name: value for name, value in given.items() if name != "param"}
     is_path = saved is None and PATH.match(given.get("model", ""))
     warnings = (f"{model} holds no MLflow model, so it is sent as the model's name.",) if is_path else ()
+    given["schema"] = schema_document(given.get("schema"))
     return ResolvedSettings(Settings(**add_prices(given)), sources, warnings)
 
 

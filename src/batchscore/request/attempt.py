@@ -88,8 +88,8 @@ class Requester(Generic[T]):
     `read` turns a 200 into answers, given the number of rows and the bytes sent, or raises `InvalidReply`;
     `tokens` gives the billed tokens of answers, `billed` those of any other reply; `most_bytes` bounds the
     size of a reply to this many rows; `probe_body` gives a request of our own; `listen` receives every
-    attempt. If `stop` is set, a cancelled request is not counted as a timeout. `note_service` gets
-    with the first answer whether the simulator gave it, and may raise.
+    attempt. If `stop` is set, a cancelled request is not counted as a timeout. `note_service` gets with the
+    first answer whether the simulator gave it, and may raise.
     """
 
     deployments: DeploymentPool
@@ -143,11 +143,10 @@ class Requester(Generic[T]):
         held = 2 * len(body) + len(reply.body)
         deployment.note_answer(ticket, charged, rows, reply.seconds, held)
         if invalid is not None:
-            outcome = unusable_outcome(invalid, reply, body)
-            self.report(request, deployment, reply, cause_of(outcome), billed)
-            budget.note_failure(self.clock.monotonic(), reply.seconds, outcome.code, unusable=invalid)
+            self.report(request, deployment, reply, invalid.code.value, billed)
+            budget.note_failure(self.clock.monotonic(), reply.seconds, invalid.code, unusable=invalid)
             request.complaint = invalid.complaint
-            return Result(outcome, instead=invalid.results)
+            return Result(unusable_outcome(invalid, reply, body), instead=invalid.results)
         budget.request_seconds += reply.seconds
         self.report(request, deployment, reply, "", billed)
         return Result(ANSWERED, answers)

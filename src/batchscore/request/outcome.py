@@ -187,8 +187,7 @@ def never_fits(refusal: Refusal) -> bool:
 
 def adaptable(refusal: Refusal) -> str:
     """Return the parameter of which another form may be accepted, "" if there is none."""
-    # `response_format.json_schema.schema` and such.
-    name = refusal.param.partition(".")[0]
+    name = refusal.param.partition(".")[0]  # `response_format.json_schema.schema`
     if name in {"encoding_format", "response_format"}:
         return name
     if refusal.code == "unsupported_parameter" and refusal.param in ADAPTABLE:
@@ -280,15 +279,8 @@ def classify(reply: Reply, sent: bytes = b"") -> Outcome:
         detail = adaptable(refusal)
     elif code in {ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
         detail, fitting = code.value, fitting_part(refusal)
-    return Outcome(
-        rule.action,
-        code,
-        reason,
-        refusal.status,
-        detail,
-        fitting,
-        by_chance=code is ErrorCode.INVALID_ANSWER,
-    )
+    by_chance = code is ErrorCode.INVALID_ANSWER
+    return Outcome(rule.action, code, reason, refusal.status, detail, fitting, by_chance=by_chance)
 
 
 def read_refusal(reply: Reply) -> Refusal:

@@ -5,7 +5,6 @@ It knows JSON Schema's structure, not what batchscore does with one. `prompts/sc
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ def schema_document(given: Any) -> Any:
         return given
     where = f"{setting_name('schema')} {given}"
     try:
-        document = orjson.loads(Path(os.path.expanduser(given)).read_bytes().removeprefix(b"\xef\xbb\xbf"))  # noqa: PTH111
+        document = orjson.loads(Path(given).read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except OSError as error:
         raise UsageError(f"{where} cannot be read: {error.strerror}.") from None
     except ValueError as error:

@@ -67,8 +67,6 @@ def gather(
             sources[name] = file.name
     if file.digest:
         sources["config"] = f"./{file.name}" if file.is_implicit else file.name
-    if given.get("schema") is not None:
-        given["schema"] = schema_document(given["schema"])
     drop_overridden(given, sources, file)
     for name in PATHS & given.keys():
         if isinstance(given[name], str):

@@ -7,11 +7,10 @@ on OpenAI-compatible services (Gemini, OpenRouter, DeepSeek, vLLM, llama.cpp, LM
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from collections.abc import Callable
 from typing import Any
-
-import orjson
 
 _Json = dict[str, Any]
 _WRAPPED = 2**64 - 1
@@ -102,7 +101,7 @@ def _with_wrong_values(text: str) -> str:
         return "simulated wrong value" if isinstance(value, str) else value
 
     try:
-        return orjson.dumps(changed(orjson.loads(text))).decode()
+        return json.dumps(changed(json.loads(text)))
     except ValueError:
         return text
 
