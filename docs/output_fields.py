@@ -27,7 +27,7 @@ EMBEDDINGS = {"task": "embeddings", "column": "text", "rpm": 6000, "tpm": 1_000_
 
 #: Types of fields that can have other values than in these two runs.
 TYPES = {
-    "chat": "text, list or null",
+    "chat": "text, list or null; any value with `--schema`",
     "finish_reason": "text or list",
     "reason": "text or null",
     "parts[].scores": "object or null",
@@ -55,9 +55,9 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
         | {
             "embeddings": "Task embeddings: the vector, float32.",
             "chat": "Task chat (`completions` for that task): the answer. Null if the model returned no "
-            "text; a list if `n` answers were requested.",
-            "finish_reason": "Completions and chat: why the answer ended: `stop`, `length` (cut off) or "
-            "`content_filter`. A list if `n` answers were requested.",
+            "text; with `--schema` the value; a list if `n` answers were requested.",
+            "finish_reason": "Completions and chat: why the answer ended: `stop`, `length` (cut off), "
+            "`content_filter` or `refusal`. A list if `n` answers were requested.",
             "truncated": "With `--on-long-input truncate`: true if only the beginning of the row was sent.",
             "usage": "With `--usage`: the token counts, with the service's names.",
             "raw": "With `--raw`: the service's whole reply.",

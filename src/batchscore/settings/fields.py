@@ -119,8 +119,8 @@ class Settings:
         "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.", lowest=1
     )
     schema: str | Mapping[str, Any] | None = of_prompt(
-        "JSON Schema that each answer must match (chat only): a file. Answers are parsed and validated, and "
-        "records hold their values.",
+        "JSON Schema that each answer must match (chat only): a file, or the JSON itself. Answers are parsed "
+        "and validated, and records hold their values.",
         metavar="FILE",
     )
     schema_mode: str = of_prompt(

@@ -23,15 +23,21 @@ NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSc
 
 
 def schema_document(given: Any) -> Any:
-    """Return the JSON Schema of a file, a mapping or a Pydantic model; raises `UsageError`."""
+    """Return the JSON Schema of a file, its text, a mapping or a Pydantic model; raises `UsageError`."""
     describe = getattr(given, "model_json_schema", None)
     if describe is not None:
-        return closed(describe())
+        try:
+            return closed(describe())
+        except Exception as error:
+            what = getattr(given, "__name__", type(given).__name__)
+            raise UsageError(f"{setting_name('schema')}: {what} has no JSON Schema: {error}") from None
     if not isinstance(given, str):
         return given
-    where = f"{setting_name('schema')} {given}"
+    is_json = given.lstrip().startswith("{")
+    where = setting_name("schema") if is_json else f"{setting_name('schema')} {given}"
     try:
-        document = orjson.loads(Path(given).read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        text = given.encode() if is_json else Path(given).read_bytes().removeprefix(b"\xef\xbb\xbf")
+        document = orjson.loads(text)
     except OSError as error:
         raise UsageError(f"{where} cannot be read: {error.strerror}.") from None
     except ValueError as error:
