@@ -233,7 +233,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "retried": dict(now.retried),
         "prompt_tokens": now.prompt_tokens,
         "completion_tokens": now.completion_tokens,
-        "tokens_kept": now.kept_tokens,
+        "tokens_kept": now.tokens_kept,
         "cost": run.settings.cost(now.prompt_tokens, now.completion_tokens),
         "repeated_ids": end.repeated_ids,
         "limited": end.limited,

@@ -26,6 +26,7 @@ from batchscore.endpoint.target import Endpoint
 from batchscore.errors import ExitCode, OutputOverwritten, name_settings
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit
+from batchscore.output.manifest_check import COSTS
 from batchscore.output.missing import RecordedFile
 from batchscore.output.spec import Output
 from batchscore.plan.survey import Survey
@@ -41,8 +42,7 @@ from batchscore.stores.address import Place, is_uri
 from batchscore.version import VERSION
 
 #: What is recorded of each file, and of this run alone.
-COST_FIELDS = ("attempts", "tokens_billed", "tokens_kept")
-FILE_FIELDS = ("file", "state", "complete", "rows", "ok", "errors", "empty", *COST_FIELDS)
+FILE_FIELDS = ("file", "state", "complete", "rows", "ok", "errors", "empty", *COSTS)
 RUN_FIELDS = (
     *("ok", "errors", "finish_reasons", "without_text", "requests", "retried"),
     *("prompt_tokens", "completion_tokens"),
@@ -172,11 +172,11 @@ def write_record(
         "errors": outcome.errors,
         "empty": outcome.errors - outcome.failed,
         "not_reached": outcome.not_reached,
-        **{name: sum(getattr(file, name) for file in outcome.files) for name in COST_FIELDS},
+        **{name: sum(getattr(file, name) for file in outcome.files) for name in COSTS},
         "this_run": {name: getattr(statistics, name) for name in RUN_FIELDS}
         | {
             "tokens_billed": statistics.prompt_tokens + statistics.completion_tokens,
-            "tokens_kept": statistics.kept_tokens,
+            "tokens_kept": statistics.tokens_kept,
         },
         "files": [
             {name: getattr(file, name) for name in FILE_FIELDS}
