@@ -16,7 +16,7 @@ from batchscore.errors import OutputError, OutputLocked, UsageError, message_of,
 from batchscore.output.find import (
     folder_of_locks,
     output_folder,
-    score_files,
+    score_files_of,
     score_parts,
     task_of,
 )
@@ -134,7 +134,7 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
     since a column of vectors has a length.
     """
     manifests = [ledger.manifests[name] for name in inputs if name in ledger.manifests]
-    parts = score_files(ledger.spec.layout, manifests)
+    parts = score_files_of(ledger.spec.layout, manifests)
     schema = ledger.spec.schema
     if not parts and schema.is_vector and file.suffix.lower() != ".jsonl":
         if dimensions is None:

@@ -20,7 +20,7 @@ from batchscore.read.lines import (
     BETWEEN,
     DECODER,
     HALF_CHARACTER,
-    is_text,
+    is_encodable,
     json_line_rows,
     peek_table,
     row_of,
@@ -165,7 +165,7 @@ def _object_table(file: InputFile, options: ReadOptions) -> Table:
     assert isinstance(value, dict)  # it starts with a brace
     suspect = _is_suspect(text)
     del text
-    if suspect and not is_text(list(value)):
+    if suspect and not is_encodable(list(value)):
         raise UnreadableFile(file.name, "a column's name is not UTF-8: convert the file")
     try:
         found = records_of(value, options.records)
@@ -175,7 +175,7 @@ def _object_table(file: InputFile, options: ReadOptions) -> Table:
         return Table(tuple(value), (), headerless=False, rows=iterate([too_large_row(file.name, 0, limit)]))
     rows = [
         unreadable_row(file.name, number, f"it holds bytes that are not UTF-8, or {HALF_CHARACTER}")
-        if suspect and not is_text(row)
+        if suspect and not is_encodable(row)
         else row_of(file.name, number, row)
         for number, row in enumerate(found.rows)
     ]
@@ -256,7 +256,7 @@ def _row(name: str, number: int, text: _Text, end: int, value: Any, limit: int) 
         return not_utf8_row(name, number)
     if value is _INVALID:
         return unreadable_row(name, number, "it is not valid JSON")
-    if text.suspect and not is_text(value):
+    if text.suspect and not is_encodable(value):
         return unreadable_row(name, number, f"it holds {HALF_CHARACTER}")
     return row_of(name, number, value)
 

@@ -132,7 +132,7 @@ def _slow_rows(file: InputFile, number: int, line: bytes) -> Iterator[Row | Unre
         yield unreadable_row(file.name, number, "it is not JSON")
         return
     for place, value in enumerate(values, number):
-        if is_text(value):
+        if is_encodable(value):
             yield row_of(file.name, place, value)
         else:
             yield unreadable_row(file.name, place, f"it holds {HALF_CHARACTER}")
@@ -158,7 +158,7 @@ _BETWEEN_BYTES = BETWEEN.encode()
 HALF_CHARACTER = "half a character: a \\ud800 to \\udfff without its other half"
 
 
-def is_text(value: object) -> bool:
+def is_encodable(value: object) -> bool:
     """Whether all strings within can be written as UTF-8: Python's JSON lets lone surrogates pass."""
     try:
         json.dumps(value, ensure_ascii=False).encode()

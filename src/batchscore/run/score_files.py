@@ -108,7 +108,7 @@ def score_files(
         run.listen = tracking.listener
         with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
             run.score(lock)
-            # Whoever takes the lock next reads from the record which files are not complete.
+            # The next run that takes the lock reads from the record which files are not complete.
             result = run.finish()
         result = replace(result, report=run.write_page(result.statistics.ok))
         places = result.layout, result.record, result.report
