@@ -12,7 +12,7 @@ import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import Layout
-from batchscore.output.links import refuse_links
+from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, Format, format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import parse_spec

@@ -18,7 +18,7 @@ from batchscore.read.encoding import with_encoding
 from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS
 from batchscore.read.input_file import InputFile
-from batchscore.read.missing import SkippedFile
+from batchscore.read.missing_inputs import SkippedFile
 from batchscore.read.open import open_table
 from batchscore.read.options import ReadOptions
 from batchscore.rows import Table

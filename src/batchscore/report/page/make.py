@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from batchscore.errors import BatchscoreError, InputError
 from batchscore.output.find import output_folder, tasks_in
 from batchscore.output.layout import Layout
-from batchscore.output.links import refuse_links
 from batchscore.output.manifest import (
     Manifest,
     PartFile,
@@ -25,6 +24,7 @@ from batchscore.output.manifest import (
     read_manifest,
     visible_names,
 )
+from batchscore.output.planted_links import refuse_links
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
