@@ -60,8 +60,8 @@ def merge_output(
 ) -> MergeResult:
     """Write the scores of an output folder to one file, in input order, in constant memory.
 
-    Raises `UsageError` if the file's suffix is not a format, `OutputError` if the file may not be written
-    there or a part is not as its manifest says, `InputError` if there are no scores.
+    Raises `UsageError` if the file's suffix is not a format, and `InputError` if there are no scores. Raises
+    `OutputError` if the file may not be written there, or if a part is not as its manifest says.
     """
     refuse_other_suffix(file)
     sweep_abandoned(through_link(file).parent)

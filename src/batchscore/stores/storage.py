@@ -296,7 +296,7 @@ def sizes(folder: Place) -> dict[str, int]:
             return {entry.name: entry.size for entry in objects.list_entries(folder) if entry.is_file()}
         try:
             with os.scandir(folder) as scan:
-                # A link is no file of ours.
+                # A link is not a file of ours.
                 found = (entry for entry in scan if entry.is_file(follow_symlinks=False))
                 return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in found}
         except FileNotFoundError:
