@@ -16,16 +16,17 @@ from typing import Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.input_file import InputFile
-from batchscore.read.lines import (
+from batchscore.read.json_rows import (
     BETWEEN,
     DECODER,
     HALF_CHARACTER,
+    PEEKED_BYTES,
     is_encodable,
-    json_line_rows,
     peek_table,
     row_of,
     rows_table,
 )
+from batchscore.read.lines import json_line_rows
 from batchscore.read.options import ReadOptions
 from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unreadable_row
 from batchscore.read.records import AmbiguousObjectError, records_of
@@ -34,9 +35,6 @@ from batchscore.rows import Row, Table, UnreadableRow
 
 #: An object cannot be read in parts: its bytes, text and values are in memory together.
 MAX_OBJECT_BYTES = 64 * 1024 * 1024
-
-#: Bytes from which it is found whether another object follows the first one.
-_PEEKED_BYTES = 1 << 20
 
 _INVALID = object()
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -91,7 +89,7 @@ def _is_json_lines(file: InputFile, limit: int) -> bool:
 
 def _is_sequence(file: InputFile) -> bool:
     """Whether another object follows the first one."""
-    with text_blocks(file, cap=_PEEKED_BYTES) as blocks:
+    with text_blocks(file, cap=PEEKED_BYTES) as blocks:
         text = b"".join(blocks).decode(errors="ignore")
     try:
         _, end = DECODER.raw_decode(text, _after_space(text, 0))
