@@ -109,7 +109,7 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> ResolvedSettings:
         return not environ.get(f"BATCHSCORE_{setting}", "").strip()
 
     flags: dict[str, Any] = {"model": host.model, "output": host.output, "shared_output": True}
-    flags["column"] = column_of(environ)
+    flags["column"] = column_of_samples(environ)
     if unset("BASE_DIR"):
         flags["base_dir"] = host.base_dir
     if unset("QUOTA_SHARE") and "quota_share" not in file.settings and host.machines > 1:
@@ -120,7 +120,7 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> ResolvedSettings:
         return resolve_settings(flags, environ=environ, config=file)
 
 
-def column_of(environ: Mapping[str, str]) -> str | None:
+def column_of_samples(environ: Mapping[str, str]) -> str | None:
     """Return the text column that the samples' variable names, unless our own variable names one."""
     return (
         None if environ.get("BATCHSCORE_COLUMN", "").strip() else environ.get(TEXT_COLUMN, "").strip() or None

@@ -67,7 +67,7 @@ def rows_table(rows: Sequence[Row | UnreadableRow]) -> Table:
 
 
 def _table(first: Sequence[Row], rows: Rows) -> Table:
-    columns, texts = columns_of([row.values for row in first])
+    columns, texts = _columns_of([row.values for row in first])
     headerless = bool(first) and all(isinstance(row.values, BareText) for row in first)
     return Table(columns, texts, headerless=headerless, rows=rows, varies=not headerless)
 
@@ -90,7 +90,7 @@ def _first_rows(rows: Rows, wanted: int, *, cut: bool = False) -> list[Row]:
     return found
 
 
-def columns_of(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _columns_of(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return all columns, and those whose first value other than null is a text, in file order."""
     first: dict[str, Any] = {}
     for values in rows:

@@ -25,7 +25,7 @@ from batchscore.azureml.host import (
     ARGUMENTS,
     TEXT_COLUMN,
     arguments_of,
-    column_of,
+    column_of_samples,
     deadline_seconds,
     errors_name_variables,
     name_variables,
@@ -302,7 +302,7 @@ def _start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) 
     left_open = [VARIABLE_PREFIX + name.upper() for name in _OF_THE_MODEL]
     environ = {name: str(value) for name, value in variables.items() if name not in left_open}
     in_file = {name: value for name, value in in_file.items() if name not in _OF_THE_MODEL}
-    given = {"model": "any", "output": "/output", "shared_output": True, "column": column_of(environ)}
+    given = {"model": "any", "output": "/output", "shared_output": True, "column": column_of_samples(environ)}
     file = ConfigFile(environ.get(CONFIG_VARIABLE, ""), in_file)
     reasons = []
     for task in TASKS:

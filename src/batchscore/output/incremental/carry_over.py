@@ -36,7 +36,7 @@ from batchscore.stores.errors import explain_errors
 LENGTHS = struct.Struct("<II")
 
 
-def carry_over(
+def carry_over_file(
     ledger: NextLedger, file: str, digest: str, items: Iterable[Prompt | Settled], answers: KnownAnswers
 ) -> tuple[int, int]:
     """Write all that is known of a file's new version; return its rows, and the number of known ones.
