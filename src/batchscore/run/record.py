@@ -183,11 +183,7 @@ def write_record(
             | ({"problem": name_settings(file.problem)} if file.problem else {})
             for file in outcome.files
         ],
-        "skipped": [
-            {"name": each.name, "reason": name_settings(each.reason)} for each in result.survey.skipped
-        ],
-        "links_followed": [asdict(each) for each in result.survey.followed],
-        "read_as": [{"files": name, "how": name_settings(text)} for text, name in result.survey.said],
+        **result.survey.remarks(),
         "repeated_ids": outcome.repeated_ids,
         "versions": versions(),
         # Hundreds of figures on one line.
