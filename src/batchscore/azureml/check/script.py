@@ -23,7 +23,7 @@ from typing import Any
 from batchscore.azureml.check.document import Finding, Section
 from batchscore.azureml.host import (
     ARGUMENTS,
-    TEXT_COLUMN,
+    SAMPLES_COLUMN,
     arguments_of,
     column_of_samples,
     deadline_seconds,
@@ -62,7 +62,7 @@ CODE, SCRIPT = "code_configuration.code", "code_configuration.scoring_script"
 ENDPOINTS = ("BATCHSCORE_ENDPOINT", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_BASE")
 #: Other variables that are read on a node; a name that is nearly one of these is a typo.
 READ = (
-    *(TEXT_COLUMN, *ENDPOINTS, *OTHER_VARIABLES),
+    *(SAMPLES_COLUMN, *ENDPOINTS, *OTHER_VARIABLES),
     *("OPENAI_API_VERSION", "OPENAI_API_TYPE", "OPENAI_DEPLOYMENT_NAME", "OPENAI_ENGINE", "OPENAI_ORG_ID"),
     *("OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS", "DEFAULT_IDENTITY_CLIENT_ID"),
 )
