@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 
 class ExitCode(int, Enum):
@@ -94,7 +95,8 @@ class BatchscoreError(Exception):
 
     `text` is the message with its setting names still marked; use it if the message becomes part of another
     one. `str()` gives the message with the names that Python callers use. `service_reply` is what the service
-    said to a test request of ours: for a terminal only, and never for what is kept.
+    said to a test request of ours: for a terminal only, and never for what is kept. `frame` is what
+    `score_frame` had when this error ended it.
     """
 
     exit_code = ExitCode.ACTION_NEEDED
@@ -103,6 +105,7 @@ class BatchscoreError(Exception):
         super().__init__(name_settings(text))
         self.text = text
         self.service_reply = service_reply
+        self.frame: Any = None
 
     @property
     def terminal_text(self) -> str:

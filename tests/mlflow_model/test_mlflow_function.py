@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import warnings
@@ -20,6 +21,7 @@ from batchscore.errors import OutputError, RowFailed
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.version import VERSION
 from simulated import Deployment
+from tickets import SCHEMA
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -152,6 +154,20 @@ def test_several_answers_a_row_are_a_list(deployment: Deployment) -> None:
     found = loaded("m").predict(pd.DataFrame({"text": ["one", None]}))
     assert [len(cell) for cell in found["chat"]] == [2, 0]
     assert [len(cell) for cell in found["finish_reason"]] == [2, 0]
+
+
+def test_a_model_keeps_its_schema_and_gives_json(deployment: Deployment) -> None:
+    """In the order of the properties: a model writes them in that order."""
+    save_model("m", task="chat", model=deployment.name, schema=SCHEMA, schema_mode="prompt")
+    found = loaded("m").predict(pd.DataFrame({"text": ["A billing problem", None]}))
+    answer = json.loads(found["chat"][0])
+    assert list(answer) == list(SCHEMA["properties"])
+    assert (answer["category"], found["chat"][1]) == ("billing", "")
+    settings = resolve_settings({"model": "./m", "output": "out"}, environ={}).settings
+    assert settings.schema == SCHEMA
+    form = {"param": {"response_format": {"type": "json_object"}}}
+    replaced = resolve_settings({"model": "./m", "output": "out", **form}, environ={}).settings
+    assert replaced.schema is None
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class ScoringModel:
         settings = self.settings(given)
         if len(frame):
             settings = with_column(settings, frame)
-        results = score_frame(frame, settings, stop_at_failure=answer["on_error"] == "raise")
+        results = results_in_order(frame, settings, stop_at_failure=answer["on_error"] == "raise")
         if answer["returns"] == "values":
             # Only the answers, as MLflow's own flavour does; None for a failed row.
             return [plain_answer(scored.value, settings) for scored in results]
@@ -93,18 +93,17 @@ class ScoringModel:
             {**self.given, **parameters(params), "output": "unused"},
             environ=without_settings(os.environ, NOT_FOR_FRAMES),
         )
-        if "schema" in given:
-            given["schema"] = schema_document(given["schema"])
         stored = settings_below(self.saved, given, os.environ)
-        return Settings(**(stored | {name: value for name, value in given.items() if name != "param"}))
+        chosen = stored | {name: value for name, value in given.items() if name != "param"}
+        return Settings(**chosen | {"schema": schema_document(chosen.get("schema"))})
 
 
-def score_frame(frame: pd.DataFrame, settings: Settings, *, stop_at_failure: bool) -> list[Scored]:
+def results_in_order(frame: pd.DataFrame, settings: Settings, *, stop_at_failure: bool) -> list[Scored]:
     """Return each row's result in order; raises `RowFailed` at the first failure if requested."""
     if not len(frame):
         return []
     results: dict[int, Scored] = {}
-    with closing(results_of(rows_of(frame), settings)) as settled:
+    with closing(results_of(cells_by_row(frame), settings)) as settled:
         for scored in settled:
             error = scored.error
             if stop_at_failure and error is not None and error.code is not ErrorCode.EMPTY_INPUT:
@@ -143,7 +142,7 @@ def unnest_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def rows_of(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
+def cells_by_row(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
     """Return each row's cells by column, with None for missing values of pandas."""
     columns = []
     for number in range(frame.shape[1]):

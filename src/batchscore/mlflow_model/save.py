@@ -159,7 +159,9 @@ def write_files(
     system = spec.system.columns if spec.system is not None else ()
     template = tuple(dict.fromkeys((*spec.fields, *system)))
     config = {name: getattr(settings, name) for name in STORED} | dict(answers)
-    config |= {"messages": messages, "simulate": False}
+    # As text, because YAML would sort the properties, and a model writes them in their order.
+    schema = None if settings.schema is None else orjson.dumps(settings.schema).decode()
+    config |= {"messages": messages, "schema": schema, "simulate": False}
     # A column that only the system message uses is not the text's.
     if settings.text_field is None and spec.fields and len(template) == 1:
         config["text_field"] = template[0]

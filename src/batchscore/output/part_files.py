@@ -193,6 +193,12 @@ def intact(layout: Layout, commit: Commit) -> bool:
     )
 
 
+def read_error_records(layout: Layout, part: PartFile) -> Iterator[Settled]:
+    """Yield the records of a part's error file; raises `BatchscoreError` if it cannot be read."""
+    path = layout.errors / part.name
+    return format_of(path).decode_errors(path, schema_of(path, layout.task, errors=True))
+
+
 def read_part(
     layout: Layout, commit: Commit, schema: RecordSchema | None = None, *, skip_damaged: bool = False
 ) -> Iterator[Iterator[Settled]]:
