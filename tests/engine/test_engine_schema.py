@@ -88,6 +88,22 @@ def test_auto_understands_a_refusal_in_words(deployment: Deployment) -> None:
     assert sent(deployment)[-1]["response_format"] == {"type": "json_object"}
 
 
+def test_auto_leaves_a_form_that_the_service_ignores(deployment: Deployment) -> None:
+    """Strict mode, then JSON mode, then the system message; all within the retries of the row."""
+    deployment.will(shape="answer_not_json", times=6)
+    (scored,) = score(deployment)
+    assert scored.value["category"] == "billing"
+    forms = [(body.get("response_format") or {"type": None})["type"] for body in sent(deployment)]
+    assert forms == ["json_schema"] * 3 + ["json_object"] * 3 + [None]
+
+
+def test_auto_keeps_its_form_once_an_answer_has_matched(deployment: Deployment) -> None:
+    deployment.will(shape="answer_not_json", times=None, when_input_contains="always")
+    results = score(deployment, [ROW, f"{ROW} always"], max_concurrency=1)
+    assert [one.error is None for one in results] == [True, False]
+    assert all("json_schema" in body["response_format"] for body in sent(deployment))
+
+
 def test_a_chosen_form_is_the_only_one(deployment: Deployment) -> None:
     deployment.will(status=400, body=refusal("json_schema"), times=1)
     (scored,) = score(deployment, [ROW], schema_mode="json_schema")

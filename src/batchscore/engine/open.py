@@ -6,7 +6,7 @@ It knows no files and no output: the source is any iterator of prompts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -83,9 +83,11 @@ async def open_engine(
                 settings.api_params,
                 may_rename=settings.max_tokens is not None,
                 schema=schema,
+                notice=lambda text: listen(Notice(text)),
             )
             for member in members
         }
+        reader.on_ignored = lambda: leave_form(forms.values())
         deployments = DeploymentPool(
             members, settings.max_outage, lambda text: listen(Notice(text)), REAL_CLOCK
         )
@@ -120,6 +122,12 @@ async def open_engine(
             fixed_bytes=0 if schema is None else schema.size,
             truncate=truncate if settings.on_long_input == "truncate" else None,
         )
+
+
+def leave_form(forms: Iterable[BodyFormat]) -> None:
+    """Tell the service of a schema in another way."""
+    for form in forms:
+        form.leave_form()
 
 
 async def open_deployment(

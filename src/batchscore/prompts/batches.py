@@ -6,15 +6,16 @@ for completions and chat, and as many as the limits allow for embeddings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 import orjson
 
+from batchscore.errors import setting_name
 from batchscore.prompts.duplicates import MOST_WAITING, Duplicates
-from batchscore.prompts.schema import AnswerSchema, with_instruction
+from batchscore.prompts.schema import FORMS, LOOSE, STRICT, AnswerSchema, with_instruction
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt, Settled
 from batchscore.task import Task
@@ -42,6 +43,7 @@ class BodyFormat:
     may_rename: bool = False
     schema: AnswerSchema | None = None
     forms: tuple[str, ...] = ()
+    notice: Callable[[str], None] = lambda _: None
     adapted: set[str] = field(default_factory=set)
     instruction: bytes = b""
     head: bytes = field(init=False)
@@ -81,8 +83,8 @@ class BodyFormat:
             params = dict(self.params)
             params["max_completion_tokens"] = params.pop("max_tokens")
             self.params = params
-        elif parameter == "response_format" and len(self.forms) > 1:
-            self.forms = self.forms[1:]
+        elif parameter == "response_format":
+            return self.use(self.forms[1:])
         elif not (
             parameter == "encoding_format"
             and self.task.answer == "vector"
@@ -92,6 +94,19 @@ class BodyFormat:
         self.adapted.add(parameter)
         self.__post_init__()
         return True
+
+    def leave_form(self) -> None:
+        """Tell the service of the schema in another way, if there is one: it ignores this one."""
+        self.use(tuple(form for form in self.forms[1:] if form not in {STRICT, LOOSE}))
+
+    def use(self, forms: tuple[str, ...]) -> bool:
+        """Use the first of these forms of a schema from now on; return whether there is one."""
+        if forms:
+            self.forms = forms
+            self.adapted.add("response_format")
+            self.notice(f"{setting_name('schema')}: from now on {FORMS[forms[0]]}, as the service needs it.")
+            self.__post_init__()
+        return bool(forms)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from batchscore.errors import ErrorCode, setting_name
-from batchscore.prompts.schema import AnswerSchema, InvalidAnswer, complaint_messages
+from batchscore.prompts.schema import NOT_JSON, AnswerSchema, InvalidAnswer, complaint_messages
 from batchscore.prompts.usage import TokenCounts, token_counts
 from batchscore.prompts.vectors import decode_vectors, in_input_order
 from batchscore.rows import InvalidReply, RowError, Score, load_json
@@ -75,6 +75,15 @@ IMPOSSIBLE_COUNTS = (
 )
 
 
+#: After this many answers that are not JSON, and none that matches, the service ignores the schema.
+IGNORED_AFTER = 3
+
+ANSWERS_CUT_OFF = (
+    "Some answers are cut off before they match the schema; each is requested again, and paid for. Raise "
+    f"{setting_name('max_tokens')}, or the model's own limit."
+)
+
+
 @dataclass(slots=True)
 class ReplyScores:
     """The results of one reply, and its token counts."""
@@ -94,7 +103,9 @@ class ReplyReader:
     """Reads replies of one task; all vectors must be as long as the first.
 
     `asked_dimensions` is the length that requests ask for, `dimensions` the one that vectors must have.
-    `notice` reports impossible token counts, once.
+    `notice` reports impossible token counts, and answers that are cut off before they match a schema, once
+    each. `on_ignored` is called if the service seems to ignore the schema: before any valid answer, some are
+    not even JSON.
     """
 
     task: Task
@@ -107,6 +118,10 @@ class ReplyReader:
     answer_bytes: int = 0
     notice: Callable[[str], None] = lambda _: None
     has_noticed: bool = False
+    has_noticed_cut: bool = False
+    on_ignored: Callable[[], object] = lambda: None
+    has_valid: bool = False
+    not_json: int = 0
 
     def most_bytes(self, rows: int) -> int:
         """Return the size that no honest reply for this many rows exceeds."""
@@ -214,14 +229,26 @@ class ReplyReader:
         if known in BLOCKED:
             return None, reason
         try:
-            return self.schema.value_of(text, cut_off=known in CUT_OFF), reason
+            value = self.schema.value_of(text, cut_off=known in CUT_OFF)
         except InvalidAnswer as error:
-            complaint = b""
-            if self.schema.feedback and text and error.complaint:
-                complaint = complaint_messages(text, error.complaint)
-            raise InvalidReply(
-                str(error), code=ErrorCode.INVALID_ANSWER, same_again=False, complaint=complaint
-            ) from None
+            raise self.invalid(error, text, cut_off=known in CUT_OFF) from None
+        self.has_valid = True
+        return value, reason
+
+    def invalid(self, error: InvalidAnswer, answer: str | None, *, cut_off: bool) -> InvalidReply:
+        """Return what an answer means that does not match the schema, and say what it shows of the run."""
+        assert self.schema is not None
+        if str(error) == NOT_JSON and not self.has_valid:
+            self.not_json += 1
+            if self.not_json % IGNORED_AFTER == 0:
+                self.on_ignored()
+        if cut_off and not self.has_noticed_cut:
+            self.has_noticed_cut = True
+            self.notice(ANSWERS_CUT_OFF)
+        complaint = b""
+        if self.schema.feedback and answer and error.complaint:
+            complaint = complaint_messages(answer, error.complaint)
+        return InvalidReply(str(error), code=ErrorCode.INVALID_ANSWER, same_again=False, complaint=complaint)
 
     def text(self, choice: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """Return a choice's text, `None` if the model gave none, and why it ended, if the service says so."""

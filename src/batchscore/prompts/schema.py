@@ -25,10 +25,12 @@ from batchscore.settings.slices import SchemaSettings
 STRICT, LOOSE, JSON, PROMPT = "strict", "json_schema", "json_object", "prompt"
 FORMS = {
     STRICT: "sent in strict mode",
-    LOOSE: "sent without strict mode, because the schema breaks these of its rules",
+    LOOSE: "sent without strict mode",
     JSON: "sent in the system message, with JSON mode",
     PROMPT: "sent in the system message",
 }
+
+BREAKS_RULES = ", because the schema breaks these of its rules:"
 
 #: The text that goes before a schema in the system message.
 INSTRUCTION = "Answer with JSON only, without any other text. It must match this JSON Schema:\n"
@@ -44,6 +46,8 @@ MOST_COMPLAINT = 600
 #: Validation errors that are compared to find the one that says most.
 MOST_ERRORS = 50
 
+#: What a service sends again and again that ignores how it was told of the schema.
+NOT_JSON = "The answer is not JSON."
 CUT_OFF = "it was cut off (finish_reason length)"
 
 
@@ -84,13 +88,18 @@ class AnswerSchema:
     @property
     def summary(self) -> str:
         """How the service is told of the schema, and why not in strict mode, for people."""
-        return "\n".join([f"{len(self.names)} fields, {FORMS[self.forms[0]]}", *self.violations])
+        return "\n".join([f"{len(self.names)} fields, {self.how}", *self.violations])
+
+    @property
+    def how(self) -> str:
+        """How the service is told of the schema at first."""
+        return FORMS[self.forms[0]] + (BREAKS_RULES if self.violations else "")
 
     def notices(self) -> list[str]:
         """Return what the user should know before the first request."""
         if not self.violations:
             return []
-        return ["\n  ".join([f"{setting_name('schema')}: {FORMS[LOOSE]}:", *self.violations])]
+        return ["\n  ".join([f"{setting_name('schema')}: {self.how}", *self.violations])]
 
     def parameters(self, form: str) -> dict[str, Any]:
         """Return the parameters that tell the service of the schema."""
@@ -113,7 +122,7 @@ class AnswerSchema:
         except ValueError as error:
             # After a cut nothing is wrong but the end.
             complaint = "" if cut_off else f"It is not JSON: {error}."
-            raise InvalidAnswer(f"The answer is not JSON{why}.", complaint) from None
+            raise InvalidAnswer(f"The answer is not JSON{why}." if cut_off else NOT_JSON, complaint) from None
         try:
             if self.is_sure(value):
                 return value
