@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from batchscore.errors import ExitCode
 from batchscore.report.page import answers, vectors
 from batchscore.report.page.answers import answer_of, answer_stats, histogram
+from batchscore.report.page.enums import enum_counts
 from batchscore.report.page.markup import data, html, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page, source
@@ -393,6 +394,32 @@ def test_any_vectors_have_a_map(count: int, dimensions: int, size: float) -> Non
     assert found.places.shape == (len(found.origins), 2)
     assert np.isfinite(found.places).all()
     assert vectors.findings(found)
+
+
+def test_the_values_of_enum_fields_are_counted_wherever_they_are() -> None:
+    answers = [
+        {"kind": "a", "inner": {"level": 1}, "tags": ["x", "y"]},
+        {"kind": "a", "inner": None, "tags": []},
+        {"kind": "b", "inner": {"level": None}, "tags": ["x"]},
+    ]
+    level = {"type": "object", "properties": {"level": {"enum": [1, 2, None]}}}
+    schema = {
+        "properties": {
+            "kind": {"$ref": "#/$defs/kind"},
+            "inner": {"anyOf": [level, {"type": "null"}]},
+            "tags": {"type": "array", "items": {"enum": ["x", "y", "z"]}},
+            "text": {"type": "string"},
+        },
+        "$defs": {"kind": {"enum": ["a", "b", "c"]}},
+    }
+    assert {each.field: dict(each.counts) for each in enum_counts(answers, schema)} == {
+        "kind": {"a": 2, "b": 1, "c": 0},
+        "inner.level": {"1": 1, "2": 0, "null": 1},
+        "tags[]": {"x": 2, "y": 1, "z": 0},
+    }
+    # What a damaged record holds in the place of a schema.
+    for odd in (None, [], {"properties": 5}, {"$ref": "#"}, {"enum": [[1], {}]}):
+        enum_counts(answers, odd)
 
 
 def test_problems_of_answers_are_reported() -> None:

@@ -70,6 +70,14 @@ CASES: dict[str, tuple[int, Any, Action, ErrorCode]] = {
     "OpenAI: embeddings too long in words": (400, error(None, LENGTH + QUOTE), SPLIT, LONG),
     "OpenAI: unknown parameter": (400, error("unknown_parameter", param="tempreature"), SPLIT, INVALID),
     "OpenAI: max_tokens": (400, error("unsupported_parameter", param="max_tokens"), Action.ADAPT, INVALID),
+    "OpenAI: response_format": (400, error(None, param="response_format"), Action.ADAPT, INVALID),
+    "Azure: a schema": (400, error(None, param="response_format.json_schema.schema"), Action.ADAPT, INVALID),
+    "DeepSeek: response_format in words": (
+        400, error(None, "This response_format type is unavailable now"), Action.ADAPT, INVALID,
+    ),
+    "Groq: response_format in words": (
+        400, error(None, "This model does not support response format `json_schema`."), Action.ADAPT, INVALID,
+    ),
     "OpenAI: another parameter": (400, error("unsupported_parameter", param="logprobs"), SPLIT, INVALID),
     "OpenAI: key": (401, error("invalid_api_key"), Action.RENEW_TOKEN, INVALID),
     "OpenAI: country": (403, error("unsupported_country_region_territory"), STOP, INVALID),

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from batchscore.settings.json_schema import resolve
 
 MOST_FIELDS = 24
@@ -65,15 +67,8 @@ def enum_counts(answers: Sequence[Any], schema: Any) -> list[EnumCounts]:
 
 
 def label(value: Any) -> str:
-    """Return a value of an enum as a table shows it."""
-    if isinstance(value, str):
-        return value
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if is_plain(value) else "other"
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a value is one that can be looked up."""
-    return value is None or isinstance(value, (bool, int, float))
+    """Return a value of an enum as a table shows it: a text, or JSON."""
+    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 
 def values_at(value: Any, path: Sequence[str]) -> Iterator[Any]:
