@@ -69,6 +69,7 @@ def test_a_schema_gives_objects_columns_and_counts(
     assert read_scores("out")["chat"].tolist() == read_scores("chat.parquet")["chat"].tolist()
     page = Path("out/report.html").read_text("utf-8")
     assert "Values of the enum fields" in page
+    assert "Invalid answers" in page
     assert "1 (2.5 %) of 40 answers did not match the schema." in page
     (record,) = [json.loads(path.read_bytes()) for path in Path("out/runs").glob("*.json")]
     assert record["settings"]["schema"] == SCHEMA

@@ -184,13 +184,18 @@ def findings_of(task: TaskData) -> list[tuple[str, str]]:
         found += vectors.findings(task.map)
     if task.answers is not None:
         found += answers.findings(task.answers)
-    invalid = task.failures.by_code.get(ErrorCode.INVALID_ANSWER.value, 0)
+    invalid, share = invalid_answers(task)
     if invalid:
-        about = "" if task.failures.read == task.failures.total else "At least "
-        whole = invalid + total_of(task).ok
-        share = percent_text(invalid, whole, decimals=1)
-        found.append(("look", f"{about}{invalid:,} ({share}) of {whole:,} answers did not match the schema."))
+        found.append(("look", f"{share} did not match the schema."))
     return found
+
+
+def invalid_answers(task: TaskData) -> tuple[int, str]:
+    """Return the number of rows whose answers did not match the schema, and that number with its share."""
+    invalid = task.failures.by_code.get(ErrorCode.INVALID_ANSWER.value, 0)
+    about = "" if task.failures.read == task.failures.total else "At least "
+    whole = invalid + total_of(task).ok
+    return invalid, f"{about}{invalid:,} ({percent_text(invalid, whole, decimals=1)}) of {whole:,} answers"
 
 
 def figures(task: TaskData, axis: TimeAxis | None) -> Html:
@@ -202,6 +207,9 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
         ("Scored", count_text(rows.ok, "row"), f"{of_all}in {count_text(len(task.files), 'file')}"),
         ("Failed", count_text(rows.failed, "row"), empty),
     ]
+    if any(run.settings.get("schema") for run in runs):
+        invalid, share = invalid_answers(task)
+        shown.append(("Invalid answers", f"{invalid:,}", share))
     if rows.not_reached:
         shown.append(("Remaining", count_text(rows.not_reached, "row"), "read but not scored"))
     if not runs:
