@@ -324,6 +324,11 @@ def test_a_schema_that_cannot_be_used_is_refused_before_the_first_request(
     assert message in str(error.value)
 
 
+def test_an_unknown_draft_means_the_latest() -> None:
+    schema = schema_of({"$schema": "https://example.com/draft", **closed(a={"type": "integer"})})
+    assert schema.value_of('{"a": 1}', cut_off=False) == {"a": 1}
+
+
 def test_an_anchor_is_understood() -> None:
     document = {**closed(a={"$ref": "#word"}), "$defs": {"x": {"$anchor": "word", "type": "string"}}}
     schema = schema_of(document)

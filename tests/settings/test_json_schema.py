@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ForwardRef, Literal
 
 import pytest
 
@@ -58,6 +58,18 @@ def test_a_pydantic_model_becomes_strict() -> None:
     assert strict_violations(document) == []
     assert document["required"] == ["name", "inner", "default"]
     assert document["$defs"]["Inner"]["required"] == ["kind", "more"]
+
+
+def test_a_pydantic_model_that_contains_itself_has_an_object_at_its_root() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    node = pydantic.create_model(
+        "Node", name=(str, ...), below=(list[ForwardRef("Node")], ...), __module__=__name__
+    )
+    node.model_rebuild(_types_namespace={"Node": node})
+    document = schema_document(node)
+    assert strict_violations(document) == []
+    assert document["properties"]["below"]["items"] == {"$ref": "#/$defs/Node"}
 
 
 def test_a_model_that_has_no_schema_is_refused_by_its_name() -> None:

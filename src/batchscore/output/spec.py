@@ -161,11 +161,11 @@ def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
     text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
     # Settings that outputs of earlier versions do not know are there only if they change what is sent.
     drop = {"drop_last_assistant": True} if settings.drop_last_assistant else {}
-    names = ("schema", "schema_mode", "schema_feedback") if settings.schema is not None else ()
+    schema = {} if settings.schema is None else {"schema": settings.schema}
     return (
         text_field
         | drop
-        | {name: getattr(settings, name) for name in names}
+        | schema
         | dict(settings.reading)
         | {
             "model": settings.model,

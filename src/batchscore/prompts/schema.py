@@ -7,6 +7,7 @@ into its value. It knows JSON Schema, not tasks, replies or records. Without a s
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -154,7 +155,9 @@ def answer_schema(settings: SchemaSettings) -> AnswerSchema | None:
     from jsonschema import validators  # noqa: PLC0415
     from referencing import Registry  # noqa: PLC0415
 
-    kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an unknown $schema means the default
+        kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(document)
     except jsonschema.SchemaError as error:

@@ -27,7 +27,10 @@ def schema_document(given: Any) -> Any:
     describe = getattr(given, "model_json_schema", None)
     if describe is not None:
         try:
-            return closed(describe())
+            found = describe()
+            # The root of a model that contains itself is a reference, which strict mode does not know.
+            root = resolve(found.pop("$ref", "#"), found)
+            return closed({**root, **found})
         except Exception as error:
             what = getattr(given, "__name__", type(given).__name__)
             raise UsageError(f"{setting_name('schema')}: {what} has no JSON Schema: {error}") from None

@@ -17,7 +17,9 @@ import pyarrow as pa
 from batchscore.settings.json_schema import resolve
 
 #: Keywords that do not change which values are possible, so that a reference beside them means its target.
-ANNOTATIONS = frozenset({"$ref", "title", "description", "default", "examples", "deprecated", "$comment"})
+ANNOTATIONS = frozenset(
+    {"$ref", "title", "description", "default", "examples", "deprecated", "$comment", "$schema"}
+)
 
 
 @dataclass(frozen=True, slots=True)
