@@ -1,7 +1,7 @@
 """What does a schema cost per row: parsing and validating an answer of twelve fields?
 
-It reads the same replies with and without a schema, in turn. The figures are medians of CPU time; the limit is
-60 µs per row. For comparison: jsonschema alone, which decides about invalid answers.
+It reads the same replies with and without a schema, in turn. The figures are medians of CPU time; the limit
+is 60 µs per row. For comparison: jsonschema alone, which decides about invalid answers.
 """
 
 from __future__ import annotations
