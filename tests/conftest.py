@@ -97,14 +97,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(scope="session")
+def empty_folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The last is where tests work that ask for no folder: to make and remove one takes milliseconds."""
+    return [tmp_path_factory.mktemp("empty")]
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the developer's settings and tokens out, and work in the test's own folder."""
+def clean_environment(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    empty_folders: list[Path],
+) -> Iterator[None]:
+    """Keep the developer's settings and tokens out, and work in the test's own folder, or in an empty one."""
     for name in os.environ:
         if LEAKING.fullmatch(name):
             monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
     forget_tokens()
+    own = not {"tmp_path", "files"}.isdisjoint(request.fixturenames)
+    monkeypatch.chdir(request.getfixturevalue("tmp_path") if own else empty_folders[-1])
+    yield
+    if not own and any(empty_folders[-1].iterdir()):
+        empty_folders.append(tmp_path_factory.mktemp("empty"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from batchscore.prompts.duplicates import MOST_WAITING
 from batchscore.request.deployment import Deployment, State
 from batchscore.request.wire import NoReply
 from batchscore.rows import Prompt, Reply, RowError, Settled
+from sampled import mostly_slow
 from scripted import (
     Service,
     Timed,
@@ -53,7 +54,7 @@ def errors_of(settled: list[Settled]) -> list[RowError]:
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 407])
-@pytest.mark.parametrize("rows_a_request", [1, 8])
+@mostly_slow("rows_a_request", [1, 8], [8])
 def test_a_refusal_of_all_requests_is_not_an_error_of_a_row(status: int, rows_a_request: int) -> None:
     timed = from_second(2.0, refusal(status, "x"))
 
@@ -289,7 +290,7 @@ def test_a_malformed_first_reply_does_not_fix_the_dimensions() -> None:
 # --- outages
 
 
-@pytest.mark.parametrize(("concurrency", "retries"), [(1, 0), (2, 1), (3, 2), (16, 0), (16, 6)])
+@mostly_slow("concurrency, retries", [(1, 0), (2, 1), (3, 2), (16, 0), (16, 6)], [(1, 0), (16, 6)])
 def test_an_outage_costs_no_row_however_few_its_retries(concurrency: int, retries: int) -> None:
     timed = Timed(lambda _, seconds: reply(503, {}) if 10 < seconds < 600 else None)
 
@@ -606,8 +607,8 @@ def test_a_key_that_is_revoked_ends_the_run_soon() -> None:
     assert timed.asked_at[-1] < 5
 
 
-@pytest.mark.parametrize("begin", [0.0, 5.0])
-@pytest.mark.parametrize("most", [4.0, 10.0, 90.0, 600.0])
+@mostly_slow("begin", [0.0, 5.0], [5.0])
+@mostly_slow("most", [4.0, 10.0, 90.0, 600.0], [4.0, 90.0])
 def test_rate_limits_without_an_end_are_an_outage(most: float, begin: float) -> None:
     timed = from_second(begin, reply(429, {}))
 
