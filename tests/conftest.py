@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ LEAKING = re.compile(
     re.IGNORECASE,
 )
 
+#: A run of more tests than this says which files took the most time.
+MANY_TESTS = 500
+
 #: Concurrent commands of `Cli.together`: slightly more than two cores can run.
 AT_ONCE = 4
 
@@ -60,10 +64,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("process")
 
 
+def pytest_configure() -> None:
+    """Import and collect without the garbage collector, which finds nothing but looks at all."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector all modules and tests: that takes a tenth of the time."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    gc.enable()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files that take the most time, so that a costly one is seen when it is written."""
+    seconds, tests = Counter[str](), Counter[str]()
+    for outcome in ("", "passed", "failed", "error"):  # of fixtures, then of tests
+        for report in terminalreporter.getreports(outcome):
+            file = report.nodeid.partition("::")[0]
+            seconds[file] += report.duration
+            tests[file] += report.when == "call"
+    costly = [f"{file} {took:.1f} s ({tests[file]} tests)" for file, took in seconds.most_common(4)]
+    if sum(tests.values()) > MANY_TESTS:
+        terminalreporter.write_line(f"Most time: {', '.join(costly)}")
 
 
 @pytest.hookimpl(wrapper=True)

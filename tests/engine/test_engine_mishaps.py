@@ -440,10 +440,10 @@ def test_each_deployment_may_renew_its_own_token() -> None:
 
     async def run() -> list[Settled]:
         members = [member("a", 0.5), member("b", 5.0), member("c", 1.0)]
-        return await collected(engine_over(members, prompts(3000), rows_a_request=1, notices=notices))
+        return await collected(engine_over(members, prompts(1500), rows_a_request=1, notices=notices))
 
     settled, _ = run_virtual(run())
-    assert len(settled) == 3000
+    assert len(settled) == 1500
     assert not [notice for notice in notices if "not used any more" in notice]
 
 
