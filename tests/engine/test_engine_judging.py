@@ -194,7 +194,7 @@ def test_a_service_with_few_requests_at_once_is_used_as_if_they_were_set(most: i
 @mostly_slow("strays", [{9, 10, 11}, {0, 1, 2}, {1, 5, 9}], [{9, 10, 11}])
 @mostly_slow("takes", [0.05, 0.5], [0.05])
 @mostly_slow("concurrency", [1, 64], [64])
-@pytest.mark.parametrize("headers", [{}, {"retry_after": "1"}])
+@mostly_slow("headers", [{}, {"retry_after": "1"}], [{}])
 def test_three_stray_429s_cost_at_most_10_seconds(
     strays: set[int], concurrency: int, takes: float, headers: dict[str, str]
 ) -> None:
@@ -214,7 +214,7 @@ def test_three_stray_429s_cost_at_most_10_seconds(
     assert run(strays) <= run(set()) + 10
 
 
-@pytest.mark.parametrize("headers", [{}, {"retry_after": "1"}])
+@mostly_slow("headers", [{}, {"retry_after": "1"}], [{}])
 def test_a_row_that_is_always_limited_does_not_hold_up_the_others(headers: dict[str, str]) -> None:
     def refuse(texts: list[str]) -> Reply | None:
         return reply(429, {}, **headers) if {"text:7", "text:300"} & set(texts) else None

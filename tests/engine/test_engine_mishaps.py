@@ -53,7 +53,7 @@ def errors_of(settled: list[Settled]) -> list[RowError]:
 # --- a service that refuses everything from some moment on
 
 
-@pytest.mark.parametrize("status", [401, 402, 403, 404, 407])
+@mostly_slow("status", [401, 402, 403, 404, 407], [401, 404])
 @mostly_slow("rows_a_request", [1, 8], [8])
 def test_a_refusal_of_all_requests_is_not_an_error_of_a_row(status: int, rows_a_request: int) -> None:
     timed = from_second(2.0, refusal(status, "x"))
@@ -155,7 +155,7 @@ def test_a_refused_row_costs_only_itself(status: int) -> None:
         (b'{"data":[{"index":1,"embedding":[1]}]}', "vectors for|index numbers"),
     ],
 )
-@pytest.mark.parametrize("second", [0.0, 5.0])
+@mostly_slow("second", [0.0, 5.0], [0.0])
 def test_replies_that_were_never_usable_are_for_a_person(body: bytes, says: str, second: float) -> None:
     """Waiting cannot help; once there were answers, it can."""
     timed = from_second(second, Reply(200, {}, body, 0.1))
