@@ -15,15 +15,21 @@ import pytest
 import batchscore
 from batchscore.api.score_files import work_outside_loop
 from batchscore.errors import ExitCode, InputError, UsageError
+from batchscore.simulator import Running
+from conftest import KEY
 from tickets import SCHEMA
 
 
 @pytest.fixture
-def score(tmp_path: Path) -> Callable[..., batchscore.RunSummary]:
+def score(
+    simulator: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., batchscore.RunSummary]:
     (tmp_path / "in.csv").write_text("lang,text\nen,the tide turns\nde,\nfr,a loaf of bread\n")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     def run(**more: Any) -> batchscore.RunSummary:
-        arguments = {"output": "out", "task": "embeddings", "model": "any", "simulate": True, **more}
+        arguments = {"output": "out", "task": "embeddings", "model": "any", **more}
         return batchscore.score_files("in.csv", **arguments)
 
     return run
@@ -43,22 +49,13 @@ def test_files_are_scored_and_a_second_call_sends_nothing(
     assert (again.rows, again.ok, again.prompt_tokens) == (3, 2, 0)
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_answers_with_a_schema_are_carried_over(form: str) -> None:
+def test_answers_with_a_schema_are_carried_over(
+    form: str, score: Callable[..., batchscore.RunSummary]
+) -> None:
     def run(rows: int) -> batchscore.RunSummary:
         Path("in.csv").write_text("text\n" + "".join(f"bug {row}\n" for row in range(rows)))
-        return batchscore.score_files(
-            "in.csv",
-            output="out",
-            task="chat",
-            model="any",
-            schema=SCHEMA,
-            format=form,
-            incremental=True,
-            simulate=True,
-            rows_per_part=7,
-        )
+        return score(task="chat", schema=SCHEMA, format=form, incremental=True, rows_per_part=7)
 
     first, second = run(20), run(24)
     assert (first.ok, second.ok) == (20, 24)

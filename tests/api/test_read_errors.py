@@ -8,15 +8,21 @@ from typing import Any
 import pytest
 
 from batchscore import InputError, read_changes, read_errors, score_files
+from batchscore.simulator import Running
 
-pytestmark = pytest.mark.process
+
+@pytest.fixture(autouse=True)
+def endpoint(simulator: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
+
 
 ROWS = ["1,Tides,The tide turns.", "2,None,", "3,Refused,simulate-content-filter"]
 
 
 def score(rows: list[str], **settings: Any) -> None:
     Path("a.csv").write_text("\n".join(["id,title,text", *rows, ""]), "utf-8")
-    chosen: Any = {"task": "chat", "model": "m", "column": "text", "simulate": True, **settings}
+    chosen: Any = {"task": "chat", "model": "m", "column": "text", **settings}
     score_files("a.csv", output="out", **chosen)
 
 

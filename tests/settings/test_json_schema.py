@@ -18,8 +18,8 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 
 
 @pytest.fixture(autouse=True)
-def file() -> None:
-    Path("a.json").write_text(json.dumps(SCHEMA), "utf-8-sig")
+def file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(SCHEMA), "utf-8-sig")
 
 
 @pytest.mark.parametrize("given", ["a.json", Path("a.json"), json.dumps(SCHEMA), SCHEMA])
