@@ -39,6 +39,7 @@ def texts(count: int) -> list[str]:
     return [" ".join(draw.choice(each) for each in words) + f" number {row}" for row in range(count)]
 
 
+@pytest.mark.slow
 def test_a_schema_gives_objects_columns_and_counts(
     batchscore: Cli, files: Files, deployment: Deployment
 ) -> None:
