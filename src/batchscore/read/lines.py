@@ -228,7 +228,7 @@ def columns_of(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], tupl
 
 
 def _refuse_document(file: InputFile, limit: int) -> None:
-    """Raise `UnreadableFile` for a file of another format that is named jsonl: each line would be a bad row."""
+    """Raise `UnreadableFile` for another format that is named jsonl: each line would be a bad row."""
     start = list[bytes]()
     try:
         with text_blocks(file, size=limit, cap=_PEEKED_BYTES) as blocks:
