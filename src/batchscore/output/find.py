@@ -126,8 +126,8 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
     missing = [part for part in parts if part.name not in names]
     if missing:
         raise InputError(
-            f"{missing[0]} is missing ({len(missing)} of {len(parts)} parts). Run the same score command "
-            "to score these rows again."
+            f"{missing[0]} is missing (missing parts: {len(missing)} of {len(parts)}). Run the same score "
+            "command to score these rows again."
         )
     if not parts:
         raise InputError(

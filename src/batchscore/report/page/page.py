@@ -289,6 +289,6 @@ def reasons(task: TaskData) -> Html:
     seen = task.answers
     caption = (
         f"Finish reasons of {'all runs' if of_runs else 'the sample'}; "
-        f"of {seen.sampled:,} answers read, {seen.empty:,} are empty and {seen.different:,} are different"
+        f"of {count_text(seen.sampled, 'answer')} read, {seen.empty:,} empty and {seen.different:,} different"
     )
     return table(caption, "finish_reason, answers:n, share:n, ", rows)

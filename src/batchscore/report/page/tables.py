@@ -117,7 +117,7 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     left_out = len(accounts) - MOST_FILES
     caption = f"{count_text(len(accounts), 'file')}, those with problems first"
     caption += f"; {left_out:,} more files are in manifest/" if left_out > 0 else ""
-    caption += f"; {unread:,} files were left out for lack of time" if unread else ""
+    caption += f"; {count_text(unread, 'file')} left out for lack of time" if unread else ""
     return table(caption, columns, rows)
 
 
