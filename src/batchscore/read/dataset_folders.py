@@ -116,9 +116,7 @@ def live_files(folder: str, kind: str) -> list[str] | str:
     paths, real = [re.sub("^file:/+", "/", path) for path in found], os.path.realpath(folder)
     live = [folder + path[len(real) :] if is_below(path, real) else path for path in paths]
     if not all(is_below(path, folder) for path in live):
-        return (
-            f"it is {table} whose log names files elsewhere: score the table in its place, {EXPORT}"
-        )
+        return f"it is {table} whose log names files elsewhere: score the table in its place, {EXPORT}"
     return live
 
 
