@@ -47,6 +47,11 @@ CASES = {
     "a row that is never answered": JUDGING + "test_a_row_that_is_never_answered_is_given_up_in_minutes",
     "a limit in headers that is smaller than what is answered": JUDGING
     + "test_a_row_that_was_answered_proves_that_rows_of_its_size_fit_a_small_limit_in_headers",
+    "rate limits in the headers of other gateways": "request/quota/test_limits.py::"
+    "test_limits_are_read_in_the_names_and_units_of_each_gateway",
+    "a limit of requests a second that looks like a minute's": "request/quota/test_limits.py::"
+    "test_a_limit_whose_reset_is_always_short_is_one_of_a_second",
+    "a size limit that passes": JUDGING + "test_a_reduced_size_grows_back_when_larger_requests_are_accepted",
     "a body without an end": "request/test_wire.py::test_a_body_without_an_end_is_given_up",
     "a reply to a probe is shown and not kept": "cli/test_cli_quota.py::"
     "test_what_the_service_says_to_our_own_word_is_shown_and_not_kept",
