@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchscore.errors import ErrorCode
+from batchscore.request.attempt import cause_of
 from batchscore.request.outcome import Action, Outcome, classify, failure_outcome
 from batchscore.request.rate_headers import wait_seconds
 from batchscore.rows import Reply
@@ -487,3 +488,15 @@ def test_the_part_that_fits_is_read_only_where_it_is_sure(message: str, fitting:
     outcome = judged(400, error(None, message))
     assert outcome.code is LONG
     assert outcome.fitting == (None if fitting is None else pytest.approx(fitting))
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        *((302, "redirected"), (308, "redirected"), (401, "access_denied"), (403, "access_denied")),
+        *((404, "not_found"), (405, "not_found"), (501, "not_found"), (415, "invalid_request")),
+        *((402, "rate_limited"), (407, "connection_error"), (500, "server_error"), (429, "rate_limited")),
+    ],
+)
+def test_a_failed_request_is_counted_by_its_own_cause(status: int, cause: str) -> None:
+    assert cause_of(judged(status)) == cause
