@@ -331,9 +331,13 @@ class FileFinished(FileTotals):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Event: a message for people while the run works. It quotes no cell."""
+    """Event: a message for people while the run works. It quotes no cell.
+
+    `service_reply` is what a service said to a test request of ours, for a terminal only.
+    """
 
     text: str
+    service_reply: str = ""
 
 
 Event: TypeAlias = "Attempt | RowsSettled | Expected | FileOpened | Heartbeat | FileFinished | Notice"

@@ -79,9 +79,7 @@ async def open_engine(
             )
             for member in members
         }
-        deployments = DeploymentPool(
-            members, settings.max_outage, lambda text: listen(Notice(text)), REAL_CLOCK
-        )
+        deployments = DeploymentPool(members, settings.max_outage, listen, REAL_CLOCK)
         requester: Requester[ReplyScores] = Requester(
             deployments=deployments,
             timeouts=Timeouts(REAL_CLOCK, settings.timeout),
