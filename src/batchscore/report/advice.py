@@ -152,8 +152,11 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
     """Return how to score an input file that is changed: the same command would refuse it."""
     if state.takes_incremental:
         return run_again(purpose, command, [*flags, "--incremental"])
-    other = "" if "--shared-output" in command else ", or replace this one with --overwrite"
-    return NextStep(f"Score changed input files into a new output{other}")
+    if "--shared-output" in command:
+        return NextStep(f"{purpose}, name a new output")
+    if not state.ok:  # no score would be lost
+        return run_again(purpose, command, ["--overwrite"])
+    return NextStep(f"{purpose}, name a new output, or replace this one with --overwrite")
 
 
 def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:
