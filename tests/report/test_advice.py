@@ -27,10 +27,6 @@ def test_the_merged_file_is_beside_the_folder_and_not_hidden(output: str, words:
     assert step.command == f"batchscore merge {words} --task chat"
 
 
-def test_no_file_on_this_machine_is_outside_of_the_root() -> None:
-    assert "read_scores" in next_step(RunState("chat", "/", ["batchscore", "score"], ok=1)).command
-
-
 def test_flags_are_added_before_the_names_of_files() -> None:
     command = ["batchscore", "score", "-o", "out", "--", "-in.csv"]
     state = RunState("chat", "out", command, failed=1, codes={"unreadable_row"})

@@ -56,6 +56,8 @@ def output_of(settings: OutputSettings) -> Output:
     if settings.output == "-":
         raise UsageError(f"{what}: scores are not written to standard output. {OR_A_FOLDER}")
     path = place_of(settings.output)
+    if isinstance(path, Path) and not path.name:
+        raise UsageError(f"{what}: the root of the file system is not a place for scores. {OR_A_FOLDER}")
     folder = storage.is_folder(path)
     names_folder = settings.output.endswith(("/", os.sep))
     if path.suffix.lower() in FILE_SUFFIXES and not folder and not names_folder:

@@ -123,7 +123,7 @@ def next_step(state: RunState) -> NextStep:
         return after_failures(state, command)
     if not state.ok:
         return after_edit(state, "Nothing was scored. When the input has texts", command)
-    if state.one_file or state.output == "/":  # nothing on this machine is outside of the root
+    if state.one_file:
         code = f"import batchscore; print(batchscore.read_scores({json.dumps(state.output)}))"
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
     merge = ["batchscore", "merge", command_word(state.output), merged_name(state), "--task", state.task]

@@ -127,6 +127,7 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
         tables.failures(task.failures),
         element("h2", "Files"),
         tables.files(task.files, task.unread),
+        tables.readings(task.runs),
         element("h2", "Runs"),
         tables.runs_table(task.runs),
         tables.notices(task.runs),
