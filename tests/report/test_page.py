@@ -211,7 +211,8 @@ def test_the_page_says_how_files_were_read() -> None:
     plain = run_from("x.json", orjson.dumps(record() | {"read_as": []}))
     assert isinstance(plain, RecordedRun)
     assert (
-        "How the last run" not in page(PageData("out", 0.0, [TaskData("embeddings", [plain], [])], ())).decode()
+        "How the last run"
+        not in page(PageData("out", 0.0, [TaskData("embeddings", [plain], [])], ())).decode()
     )
 
 
