@@ -443,8 +443,100 @@ def test_an_input_that_is_too_long_is_known_in_the_words_of_each_service(
     assert (outcome.action, outcome.code) == (SPLIT, LONG)
     assert outcome.fitting is None or outcome.fitting == pytest.approx(limit / tokens, rel=0.05)
     assert (outcome.fitting is None) == (
-        wording in {"openai", "litellm", "ollama", "ollama_native", "dashscope", "voyage"}
+        wording in {"openai", "litellm", "ollama", "ollama_native", "dashscope", "voyage", "plain"}
     )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(
+            "Input text too long",
+            "Content too long: 9000 tokens",
+            "input length 9000 exceeds max_input_length 8192",
+        ),
+        *(
+            "The input length exceeds the limit",
+            "Input exceeds maximum allowed length",
+            "String should have at most 8000 characters",
+        ),
+        *("Maximum tokens exceeded: 9000/8192", "Please ensure that the input is less than 8192 tokens."),
+        "The total length of the input (600) exceeds the model max length of 512",
+        "sequence length is longer than the specified maximum (600 > 512)",
+    ],
+)
+def test_other_words_for_too_long_are_known(message: str) -> None:
+    assert judged(400, error(None, message)).code is LONG
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 422])
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(
+            "Key limit exceeded (total limit).",
+            "You have reached your monthly spending cap",
+            "Usage limit reached",
+        ),
+        *(
+            "Daily limit reached. Resets at midnight.",
+            "You have no remaining credits",
+            "余额不足或无可用资源包,请充值。",
+        ),
+        *("Your account balance is insufficient", "You didn't have enough credit to make this call"),
+        *("Your account has run out of credits", "ExceededBudget: End User=x over budget. Spend: 1.0"),
+        "The free tier quota for this project has been exhausted",
+        "You have exceeded your monthly included credits for Inference Providers.",
+        "Insufficient balance or no resource package. Please recharge.",
+    ],
+)
+def test_words_for_an_account_without_credit_are_known(status: int, message: str) -> None:
+    outcome = judged(status, error(None, message))
+    assert (outcome.action, outcome.code) == (STOP, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("message", "action"),
+    [
+        ("Insufficient balance or no resource package. Please recharge.", STOP),
+        ("余额不足或无可用资源包,请充值。", STOP),
+        ("You have exceeded your monthly included credits.", STOP),
+        (
+            "You exceeded your current quota, please check your plan and billing details. Please retry in 35s.",
+            RETRY,
+        ),
+        ("Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free requests", RETRY),
+        ("Rate limit reached. Upgrade to Dev Tier, or top up your credit balance.", RETRY),
+    ],
+)
+def test_a_429_about_the_account_stops_and_one_about_the_rate_waits(message: str, action: Action) -> None:
+    assert judged(429, error(None, message)).action is action
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Your input is too long"}},
+        [{"error": {"message": "Your input is too long"}}],
+        {"errors": [{"message": "Your input is too long", "code": 7003}], "success": False},
+        {"errors": ["Your input is too long"]},
+        {"error": {"error": {"message": "Your input is too long"}}},
+        {"detail": {"error": "Your input is too long"}},
+        {"detail": "Your input is too long"},
+        {"detail": [{"msg": "Your input is too long"}]},
+        {"detail": {"message": "Your input is too long"}, "message": ""},
+        {"fault": {"faultstring": "Your input is too long"}},
+        {"Message": "Your input is too long"},
+        {"message": "Your input is too long", "detail": {}, "errors": []},
+    ],
+)
+def test_the_message_is_found_in_each_shape_of_an_error(body: Any) -> None:
+    assert judged(400, body).code is LONG
+
+
+def test_a_rate_limit_with_403_is_waited_for() -> None:
+    outcome = judged(403, {"error": {"message": "User rate limit exceeded", "status": "PERMISSION_DENIED"}})
+    assert (outcome.action, outcome.code) == (RETRY, LIMIT)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,10 @@ MISHAPS = "engine/test_engine_mishaps.py::"
 CASES = {
     "credit runs out as a 400, 402, 403 or 429": JUDGING
     + "test_credit_that_runs_out_stops_the_run_and_blames_no_row",
+    "other words for an account without credit": OUTCOME
+    + "test_words_for_an_account_without_credit_are_known",
+    "a 429 about the account": OUTCOME + "test_a_429_about_the_account_stops_and_one_about_the_rate_waits",
+    "a rate limit with 403": OUTCOME + "test_a_rate_limit_with_403_is_waited_for",
     "a row is quoted with the words of an account": JUDGING
     + "test_a_row_that_is_quoted_with_such_words_is_the_only_one_refused",
     "one good reply, then all bad": JUDGING
