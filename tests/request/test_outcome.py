@@ -534,6 +534,23 @@ def test_the_message_is_found_in_each_shape_of_an_error(body: Any) -> None:
     assert judged(400, body).code is LONG
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(
+            "API key not valid. Please pass a valid API key.",
+            "Invalid API Key",
+            "API key expired. Please renew it.",
+        ),
+        *("Your API key is invalid", "Missing API key", "API_KEY_INVALID: x"),
+    ],
+)
+def test_credentials_that_are_refused_with_400_are_not_called_a_parameter(message: str) -> None:
+    known = judged(400, error(None, message)).action is Action.RENEW_TOKEN
+    assert known is (message != "API_KEY_INVALID: x")
+    assert judged(400, error(None, f"Invalid input: {message}")).action is SPLIT, "a row may be quoted"
+
+
 def test_a_rate_limit_with_403_is_waited_for() -> None:
     outcome = judged(403, {"error": {"message": "User rate limit exceeded", "status": "PERMISSION_DENIED"}})
     assert (outcome.action, outcome.code) == (RETRY, LIMIT)

@@ -1,4 +1,4 @@
-"""Does a refusal mean that the account has no credit, quota or budget left?
+"""Does a refusal mean that the account has no credit, quota or budget left, or that its key is wrong?
 
 Services say so with any 4xx, in codes and in words. It knows codes and words only. A message may quote its
 row, so a probe confirms each finding before a run stops.
@@ -38,6 +38,16 @@ LIMIT_WORDS = re.compile(
     r"|ExceededBudget|credit balance|in arrears|overdue payment|payment required",
     re.IGNORECASE,
 )
+
+#: Credentials that are refused with 400 (Google), in words only.
+KEY_WORDS = re.compile(
+    r"^\W*(?:(?:invalid|incorrect|expired|missing|no) API[ _-]?key"
+    r"|(?:your |the )?API[ _-]?key (?:is )?(?:not valid|not found|invalid|incorrect|expired|missing))\b",
+    re.IGNORECASE,
+)
+
+#: A rate limit with 403.
+RATE_WORDS = re.compile(r"\brate limit|too many requests", re.IGNORECASE)
 
 #: Statuses of rate limits.
 RATE_STATUSES = {413, 429}

@@ -107,9 +107,6 @@ PARAMETER_CODES = {
     "invalid_json_schema",
 }  # fmt: skip
 
-#: A rate limit with 403.
-RATE_WORDS = re.compile(r"\brate limit|too many requests", re.IGNORECASE)
-
 #: A request that is larger than the whole limit, with 429 (OpenAI) or 413 (Groq).
 NEVER_FITS = re.compile(r"\bLimit:? (\d{1,12}),? Requested:? (\d{1,12})\b")
 
@@ -144,7 +141,9 @@ def is_exhausted(refusal: Refusal) -> bool:
 
 def is_quota_for_now(refusal: Refusal) -> bool:
     """Whether a quota is used up for now: API Management names a moment, Google a rate limit with 403."""
-    for_now = refusal.names_wait or (refusal.status == 403 and RATE_WORDS.search(refusal.message))
+    for_now = refusal.names_wait or (
+        refusal.status == 403 and account_words.RATE_WORDS.search(refusal.message)
+    )
     return bool(for_now) and refusal.code not in account_words.EXHAUSTED_CODES
 
 
@@ -202,6 +201,10 @@ _NOT_FOUND = (
     f"{setting_name('api_version')} and the endpoint's path."
 )
 _NOT_ACCEPTED = "the endpoint does not accept such requests at all ({}). Check its address."
+_CREDENTIALS = (
+    "the service refused the credentials ({}). Check the key or the sign-in, and that they belong to this "
+    "endpoint. If none was given, set the variable BATCHSCORE_API_KEY."
+)
 _EXHAUSTED = "the quota is exhausted ({}). Add credit or request a higher quota."
 _CLIENT_ERRORS = range(400, 500)
 
@@ -219,14 +222,14 @@ RULES = (
     Rule({*_CLIENT_ERRORS} - {401, 404}, is_exhausted, Action.STOP, ErrorCode.RATE_LIMITED, _EXHAUSTED),
     Rule({400, 422}, lambda refusal: refusal.code in BY_CHANCE_CODES, Action.RETRY,
          ErrorCode.INVALID_RESPONSE, "The model's answer did not have the requested form ({})."),
+    Rule({400}, lambda refusal: bool(account_words.KEY_WORDS.search(refusal.message)), Action.RENEW_TOKEN,
+         ErrorCode.INVALID_REQUEST, _CREDENTIALS),
     Rule(CONTENT_STATUSES, always, Action.SPLIT, ErrorCode.INVALID_REQUEST, _INVALID),
     Rule({500}, lambda refusal: refusal.code in PARAMETER_CODES, Action.SPLIT,
          ErrorCode.INVALID_REQUEST, _INVALID),
     Rule(range(400), always, Action.STOP, ErrorCode.INVALID_REQUEST,
          "the endpoint redirects requests ({}). Check its address: redirects are not followed."),
-    Rule({401}, always, Action.RENEW_TOKEN, ErrorCode.INVALID_REQUEST,
-         "the service refused the credentials (401). Check the key or the sign-in, and that they belong to "
-         "this endpoint. If none was given, set the variable BATCHSCORE_API_KEY."),
+    Rule({401}, always, Action.RENEW_TOKEN, ErrorCode.INVALID_REQUEST, _CREDENTIALS),
     # Services with prepaid credit say 402 (DeepSeek's and OpenRouter's error pages).
     Rule({402}, always, Action.STOP, ErrorCode.RATE_LIMITED, _EXHAUSTED),
     Rule({403}, always, Action.STOP, ErrorCode.INVALID_REQUEST,
