@@ -36,7 +36,7 @@ def is_marked(name: str) -> bool:
 
 
 def table_kind(names: Collection[str], names_in: Callable[[str], Collection[str]]) -> str | None:
-    """Return the format of the table whose folder has these names, `None` if it is no table.
+    """Return the format of the table whose folder has these names, `None` if it is not a table.
 
     `names_in` gives the names in a folder below it.
     """
