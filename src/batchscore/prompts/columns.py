@@ -166,8 +166,8 @@ def ready_column(table: Table, task: Task, sample: Sequence[Mapping[str, Any]]) 
     if task.takes_messages and not holds_conversations(cells):
         if any(isinstance(as_value(cell), list) for cell in cells):
             raise InputError(
-                f"its column {name!r} holds lists that are not conversations: each message needs a role and a "
-                "content, as in the API."
+                f"its column {name!r} holds lists that are not conversations: each message needs a role and "
+                "a content, as in the API."
             )
         raise InputError(
             f"its column {name!r} holds plain text, not conversations. Name the column to send with "
