@@ -333,9 +333,12 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
     return dict(fields)
 
 
-def shown_fingerprint(stated: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a fingerprint as a run compares it: earlier versions hid fewer parameters."""
-    return {**stated, "params": without_secrets(stated["params"])} if "params" in stated else stated
+def shown_fingerprint(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fingerprint as runs write and compare it: without secrets. Earlier versions hid fewer."""
+    return {
+        name: without_secrets(value, "" if name == "params" else f"settings.{name}")
+        for name, value in stated.items()
+    }
 
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:

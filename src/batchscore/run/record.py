@@ -161,7 +161,12 @@ def write_record(
 ) -> None:
     """Write the record of a run that has ended."""
     called = [
-        {"name": each.name, "url": each.target.url, "auth": each.target.auth, "from": each.target.sources}
+        {
+            "name": each.name,
+            "url": each.target.shown_url,
+            "auth": each.target.auth,
+            "from": each.target.sources,
+        }
         | {"rpm": each.rpm, "tpm": each.tpm}
         for each in endpoints
     ]
