@@ -585,6 +585,27 @@ def test_a_file_that_a_killed_run_was_replacing_is_incomplete(out: Path) -> None
         assert tree(out) == before
 
 
+def test_parts_that_a_killed_run_was_writing_are_not_damage(out: Path) -> None:
+    """Their manifest is written last; until then a journal holds their rows."""
+    one = Output(out, "f03.csv")
+    cut(one.part(0))
+    name = one.part(2).stem.removeprefix("part-")
+    one.rewrite(lambda manifest: manifest.update(state="partial", rows=6, ok=5, parts=manifest["parts"][:2]))
+    one.rewrite(
+        lambda manifest: manifest.update(
+            {name: sum(part[name] for part in manifest["parts"])
+             for name in ("attempts", "tokens_billed", "tokens_kept")}
+        )
+    )  # fmt: skip
+    assert verdict_of(out).exit_code == ExitCode.ACTION_NEEDED
+    journal = out / ".batchscore" / "journal-embeddings" / f"{name[:-1]}0.journal"
+    journal.parent.mkdir()
+    journal.write_bytes(b"")
+    verdict = verdict_of(out)
+    assert (verdict.exit_code, verdict.problems) == (ExitCode.CONTINUE_LATER, [])
+    assert verdict.missing == ["f03.csv: not read to its end"]
+
+
 @pytest.mark.parametrize("content", ["x", "[]", "{}", '{"fingerprint": {}, "files": [[]]}'])
 def test_a_damaged_list_of_replaced_files_is_named(out: Path, content: str) -> None:
     path = out / ".batchscore" / "next-embeddings" / "replaced.json"

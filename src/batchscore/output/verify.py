@@ -6,7 +6,7 @@ removes damage; the same score command then scores exactly the missing rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -20,6 +20,7 @@ from batchscore.output.find import (
     tasks_in,
 )
 from batchscore.output.incremental.switch import finish_killed_runs, unfinished_stems
+from batchscore.output.journal import SUFFIX
 from batchscore.output.layout import DIGESTS, Layout, verify_command
 from batchscore.output.locks.lock import hold_lock, refuse_locked
 from batchscore.output.manifest import (
@@ -174,13 +175,18 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     recorded = recorded_files(folder, task)
     _check_records(recorded, result)
     fingerprints: dict[str, str] = {}
-    if repair := result.repaired:
+    if result.repaired:
         finish_killed_runs(layout)
-    unfinished = set() if repair else unfinished_stems(layout)
+    unfinished = set() if result.repaired else unfinished_stems(layout)
+    journals = {each.name.removesuffix(SUFFIX) for each in list_files(layout.journals, SUFFIX)}
     for path in manifest_paths(layout):
         if path.name.removesuffix(".json") in unfinished and _add_unfinished(path, result, incomplete):
             continue
         checked = _compare_counts(path, check_manifest(path, folder, task), recorded)
+        if not result.repaired and checked.stated is not None and checked.stated.state == "partial":
+            # The manifest of a part is written last, so a killed run leaves parts that none names.
+            checked = _without_unfinished(checked, checked.stated, journals)
+            unfinished.add(path.name.removesuffix(".json"))
         result.problems += checked.problems
         named |= files_of(layout, checked.stated) if checked.stated is not None else set()
         _add_file(checked, result, recorded, incomplete)
@@ -199,6 +205,22 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     if len(fingerprints) > 1:
         first, second, *_ = fingerprints.values()
         result.unrepaired.append(OutputProblem(second, f"was written with other settings than {first}"))
+    _check_names(layout, named, sound, unfinished, result)
+    result.problems += result.unrepaired
+    incomplete |= recorded.without_manifest({totals.file for totals in result.files})
+    file = one_file_of(folder)
+    gone = file is not None and result.total("ok") > 0 and not storage.exists(file)
+    if file is not None and not incomplete and (gone or recorded.without_file):
+        incomplete[str(file)] = Incomplete("not written from the parts yet")
+    result.missing += [f"{file}: {incomplete[file]}" for file in sorted(incomplete)]
+    result.unreadable = sum(each.unreadable for each in incomplete.values())
+    return result
+
+
+def _check_names(
+    layout: Layout, named: set[Place], sound: set[Place], unfinished: Container[str], result: Verification
+) -> None:
+    """Find files that no manifest names, except those of `unfinished` files; a repair keeps `sound` ones."""
     for path in (
         *list_files(layout.scores),
         *list_files(layout.errors),
@@ -215,17 +237,23 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
             result.problems.append(OutputProblem(str(path), "is left over: no manifest names it"))
         if result.repaired and path not in sound:
             result.remove(path)
-    if repair:
+    if result.repaired:
         storage.remove(layout.discarding)
-    result.problems += result.unrepaired
-    incomplete |= recorded.without_manifest({totals.file for totals in result.files})
-    file = one_file_of(folder)
-    gone = file is not None and result.total("ok") > 0 and not storage.exists(file)
-    if file is not None and not incomplete and (gone or recorded.without_file):
-        incomplete[str(file)] = Incomplete("not written from the parts yet")
-    result.missing += [f"{file}: {incomplete[file]}" for file in sorted(incomplete)]
-    result.unreadable = sum(each.unreadable for each in incomplete.values())
-    return result
+
+
+def _without_unfinished(
+    checked: CheckedManifest, stated: Manifest, journals: Container[str]
+) -> CheckedManifest:
+    """Return a partial file's check without the parts that a killed run was writing: a journal holds them."""
+    problems = [each for each in checked.problems if part_of(each.place) not in journals]
+    if problems or not checked.problems:
+        return replace(checked, problems=problems)
+    return CheckedManifest(stated, stated, [])
+
+
+def part_of(place: str) -> str:
+    """Return the name of the journal of the part whose file this is."""
+    return place.rpartition("/")[2].removeprefix("part-").rpartition(".")[0]
 
 
 def _add_unfinished(path: Place, result: Verification, incomplete: dict[str, Incomplete]) -> bool:
