@@ -8,7 +8,7 @@ import os
 import socket
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 
 import orjson
 import pytest
@@ -252,12 +252,10 @@ def test_large_and_many_headers_are_read(headers: list[str]) -> None:
     assert ask(answer("200 OK", *headers, body=b"{}"))[0].body == b"{}"
 
 
+@cache
 def bomb(size: int, *, layers: int = 1) -> bytes:
     """Blanks, compressed."""
-    found = b" " * size
-    for _ in range(layers):
-        found = packed(found, 1)
-    return found
+    return packed(bomb(size, layers=layers - 1) if layers > 1 else b" " * size, 1)
 
 
 #: Without the time, which would be in the names of tests.
@@ -341,6 +339,7 @@ def test_answers_with_many_alternatives_are_read() -> None:
     assert len(reply.body) == len(body)
 
 
+@pytest.mark.slow
 def test_replies_that_hold_much_memory_take_turns() -> None:
     """Six replies of 20 MB at once: what does not fit waits in its socket."""
     memory, held = ReplyMemory(), []
