@@ -322,11 +322,14 @@ class FileFinished(FileTotals):
     """Event: work on an input file has ended, or the run has.
 
     Earlier runs have scored `known` of its `rows`. `complete`: the file was read to its end, so `rows` counts
-    all of its rows; those without a record were not answered.
+    all of its rows; those without a record were not answered. `input` is the digest of the version that was
+    read, if it is known, and `commit` that of the records.
     """
 
     known: int = 0
     complete: bool = True
+    input: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
         recorded = recorded_files(out, task)
         manifests = sorted(read_manifests(layout), key=lambda each: each.file.split("/"))
         _refuse_lost_manifests(layout, manifests, {match["name"] for match in found})
-        _refuse_lost_rows(layout, manifests, recorded)
+        _refuse_contradicted(layout, manifests, recorded)
         parts = dict(score_files_of(layout, manifests))
     else:
         found.sort(key=lambda match: (match["name"], int(match["number"])))
@@ -146,13 +146,13 @@ def score_files_of(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place,
     }
 
 
-def _refuse_lost_rows(layout: Layout, manifests: Iterable[Manifest], recorded: RecordedFiles) -> None:
-    """Raise `InputError` if a complete manifest has not the rows that the last run's record states."""
+def _refuse_contradicted(layout: Layout, manifests: Iterable[Manifest], recorded: RecordedFiles) -> None:
+    """Raise `InputError` if the record of the last run of a file contradicts its complete manifest."""
     for manifest in manifests:
-        if (lost := recorded.lost_rows(manifest)) is not None:
+        if (contradiction := recorded.contradiction(manifest)) is not None:
             raise InputError(
-                f"{layout.manifest(manifest.file)} {lost}. Run the same score command to score the missing "
-                "rows again."
+                f"{layout.manifest(manifest.file)} {contradiction}. Run the same score command to score the "
+                "missing rows again."
             )
 
 
