@@ -53,9 +53,11 @@ class Cost:
     def add(self, other: Cost) -> None:
         """Add another cost to this one."""
         self.attempts += other.attempts
-        # A service may report any number of tokens, but what is written must be a number to every reader.
-        self.billed = min(self.billed + other.billed, MOST)
-        self.kept = min(self.kept + other.kept, MOST)
+        self.billed += other.billed
+        self.kept += other.kept
+        if self.billed > MOST:
+            # A service may report any number of tokens, but what is written must be a number to every reader.
+            self.billed, self.kept = MOST, min(self.kept, MOST)
 
     def take(self) -> Cost:
         """Return the present cost and set this one to zero."""

@@ -324,11 +324,12 @@ def render_template(spec: PromptSpec, template: Template, names: Mapping[str, st
     """Fill a template, as a text or as the user's chat message after the system message."""
     user = rename_columns(template, names)
     system = rename_columns(spec.system, names) if spec.system is not None else None
+    columns = user.columns
     chat = spec.task.takes_messages
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
-            if all(is_blank(values[name]) for name in user.columns):
+            if all(is_blank(values[name]) for name in columns):
                 return NO_TEXT
             text = user.fill(values, cell_text)
             opening = system.fill(values, cell_text) if system is not None else None
