@@ -152,7 +152,9 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
         delimiters = [preface[1]] if options.delimiter == AUTO else delimiters
     elif options.skip_lines is None and first is not None and not options.no_header:
         found = replace(found, skipped=_after_comments(lines, first, delimiters))
-    text = "".join(line[0] for line in list(_LINE.finditer(sample))[found.skipped :])
+    text = sample
+    if found.skipped:
+        text = "".join([line[0] for line in list(_LINE.finditer(sample))[found.skipped :]])
     readings = [
         _refine(_read(replace(found, delimiter=each), text, cut=cut), text, options, cut=cut)
         for each in delimiters
