@@ -113,7 +113,7 @@ def resolve_target(
     custom, ignored = custom_headers(environ)
     is_whole = bool(url.whole) and url.deployment in {None, name}
     try:
-        base, parameters, headers = _ask_sdk(url, None if is_whole else name, environ)
+        base, parameters, headers = _parts_from_sdk(url, None if is_whole else name, environ)
     except ImportError:
         raise
     except Exception:
@@ -150,7 +150,7 @@ def resolve_target(
     )
 
 
-def _ask_sdk(
+def _parts_from_sdk(
     url: EndpointUrl, deployment: str | None, environ: Mapping[str, str]
 ) -> tuple[str, dict[str, str], dict[str, str]]:
     """Let the official SDK build the base address, query and headers (its public properties).
