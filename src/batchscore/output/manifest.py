@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,7 @@ class Manifest:
                 "input": self.input,
                 **({"place": self.place} if self.place else {}),
                 "fingerprint": self.fingerprint,
-                "parts": [asdict(commit) for commit in commits],
+                "parts": commits,
             },
             option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
         )
