@@ -61,7 +61,10 @@ class BodyReader:
     in_turn: bool = False
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the body without compression; raises `UnusableBody`."""
+        """Return the body without compression; raises `UnusableBody`.
+
+        The connection is closed if the body is not read to its end.
+        """
         try:
             pieces = []
             content = response.content
@@ -76,6 +79,10 @@ class BodyReader:
                 body = await self.decompress(body, encoding)
             if len(body) > COUNTED_FROM_BYTES:
                 self.check_values(body)
+        except BaseException:
+            response.close()
+            raise
+        else:
             return body
         finally:
             self.memory.held -= self.held
