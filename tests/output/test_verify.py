@@ -500,7 +500,7 @@ ODD_RECORDS = [
     *(change_record(file={"state": value}) for value in (7, None, "done", ["complete"])),
     *(change_record(file={"rows": value}) for value in (..., None, "7", -1, 1e30, True)),
     change_record(file={"ok": ...}),
-    *(change_record(file={name: 7}) for name in ("file", "problem", "input", "inputs")),
+    *(change_record(file={name: 7}) for name in ("file", "problem", "input", "inputs", "commit")),
     change_record(file={"rows": 1}),
     change_record(file={"file": ""}),
     *(change_record(files=value) for value in (..., None, {}, [1])),
@@ -525,6 +525,102 @@ def test_a_run_record_with_values_that_no_run_writes_is_damaged(out: Path) -> No
     with pytest.raises(OutputIncomplete, match="is damaged"):
         read_scores(out, strict=True)
     assert len(read_scores(out)) == 6 * len(FILES)
+
+
+def test_a_file_of_an_earlier_state_is_found_by_each_reader(out: Path) -> None:
+    """The record of the last run that read the file tells, also behind runs that read other files."""
+    (path,) = (out / "runs").iterdir()
+    written = json.loads(path.read_bytes())
+    (f03,) = (each for each in written["files"] if each["file"] == "f03.csv")
+    others = [each for each in written["files"] if each["file"] != "f03.csv"]
+    for changed, shared in (({"commit": "of other records"}, False), ({"input": "of another file"}, True)):
+        settings = written["settings"] | {"shared_output": shared}
+        path.write_text(json.dumps(written | {"settings": settings, "files": [*others, f03 | changed]}))
+        later = path.with_name(f"9{path.name}")
+        for files in ([f03 | changed], others):
+            later.write_text(json.dumps(written | {"settings": settings, "files": files}))
+            (problem,) = verdict_of(out).problems
+            assert problem.file == "f03.csv"
+            assert "is not the one that runs/" in problem.what
+            with pytest.raises(OutputIncomplete, match=r"f03\.csv: its manifest is not the one that"):
+                read_scores(out, strict=True)
+            with pytest.raises((InputError, OutputIncomplete), match="is not the one that"):
+                merge_output(out, out.parent / "all.jsonl")
+            with pytest.raises(InputError, match="is not the one that"):
+                read_scores(out)
+        later.unlink()
+    old = [
+        {name: each[name] for name in each if name not in {"input", "commit"}} for each in written["files"]
+    ]
+    path.write_text(json.dumps(written | {"files": old}))
+    assert verdict_of(out).exit_code == ExitCode.DONE
+
+
+def test_rows_that_a_complete_file_of_several_workers_has_lost_are_found(out: Path) -> None:
+    """Workers that have not completed the file say nothing of it."""
+    (path,) = (out / "runs").iterdir()
+    record = json.loads(path.read_bytes())
+    record["settings"] |= {"shared_output": True}
+    path.write_text(json.dumps(record))
+    started = {"exit_code": None, "files": [{"file": "f03.csv", "state": "not_started"}]}
+    path.with_name(f"9{path.name}").write_text(json.dumps(record | started))
+    assert verdict_of(out).exit_code == ExitCode.DONE
+    drop_last(Output(out, "f03.csv"))
+    problem = verdict_of(out).problems[0]
+    assert f"states 6 rows, 5 scores and 1 errors; runs/{path.name} says 7" in problem.what
+
+
+def test_a_file_that_a_killed_run_was_replacing_is_incomplete(out: Path) -> None:
+    """The next run finishes what was decided, and so does a repair."""
+    one, before = Output(out, "f03.csv"), tree(out)
+    decision = out / f".batchscore/next-embeddings/changes/run/{one.manifest.stem}.switch.jsonl"
+    for marker in (decision, out / ".batchscore/discard-embeddings"):
+        kept = one.part(0).read_bytes(), one.part(2).read_bytes()
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text("")
+        one.part(0).write_bytes(kept[1])
+        one.part(2).unlink()
+        verdict = verdict_of(out)
+        assert verdict.exit_code == ExitCode.CONTINUE_LATER
+        assert "f03.csv: a killed run was replacing its scores" in verdict.missing
+        one.part(0).write_bytes(kept[0])
+        (one.part(0).parent / one.part(0).name.replace("-00000.", "-00002.")).write_bytes(kept[1])
+        assert verdict_of(out, repair=True).exit_code == ExitCode.DONE
+        shutil.rmtree(out / "changes", ignore_errors=True)
+        assert tree(out) == before
+
+
+def test_parts_that_a_killed_run_was_writing_are_not_damage(out: Path) -> None:
+    """Their manifest is written last; until then a journal holds their rows."""
+    one = Output(out, "f03.csv")
+    cut(one.part(0))
+    name = one.part(2).stem.removeprefix("part-")
+    one.rewrite(lambda manifest: manifest.update(state="partial", rows=6, ok=5, parts=manifest["parts"][:2]))
+    one.rewrite(
+        lambda manifest: manifest.update(
+            {name: sum(part[name] for part in manifest["parts"])
+             for name in ("attempts", "tokens_billed", "tokens_kept")}
+        )
+    )  # fmt: skip
+    assert verdict_of(out).exit_code == ExitCode.ACTION_NEEDED
+    journal = out / ".batchscore" / "journal-embeddings" / f"{name[:-1]}0.journal"
+    journal.parent.mkdir()
+    journal.write_bytes(b"")
+    verdict = verdict_of(out)
+    assert (verdict.exit_code, verdict.problems) == (ExitCode.CONTINUE_LATER, [])
+    assert verdict.missing == ["f03.csv: not read to its end"]
+
+
+@pytest.mark.parametrize("content", ["x", "[]", "{}", '{"fingerprint": {}, "files": [[]]}'])
+def test_a_damaged_list_of_replaced_files_is_named(out: Path, content: str) -> None:
+    path = out / ".batchscore" / "next-embeddings" / "replaced.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    (problem,) = verdict_of(out).problems
+    assert problem.place == str(path)
+    assert "the files that an overwriting run has not replaced yet are not known" in problem.what
+    with pytest.raises(OutputIncomplete, match=re.escape(f"{path.name}: is damaged")):
+        read_scores(out, strict=True)
 
 
 def test_what_is_no_file_in_place_of_a_run_record_is_damage(out: Path) -> None:
@@ -552,14 +648,14 @@ def test_what_is_no_file_in_place_of_a_run_record_is_damage(out: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("--incremental",)])
+@pytest.mark.parametrize("more", [(), ("--incremental",), ("--shared-output",)])
 def test_the_same_command_scores_the_rows_that_a_complete_manifest_has_lost(
     scored: Path, out: Path, tmp_path: Path, command_line: Cli, more: tuple[str, ...]
 ) -> None:
     """Only the record of the last run tells, and the new run's record takes its place."""
     shutil.copytree(scored / "in", tmp_path / "in")
     command = [*COMMAND, "--format", scored.name.rstrip("0123456789"), *more]
-    if more:
+    if more == ("--incremental",):
         assert command_line(*command, cwd=tmp_path).exit_code == 0
     drop_last(Output(out, "f03.csv"))
     run = command_line(*command, cwd=tmp_path)

@@ -178,6 +178,8 @@ def test_plain_texts_in_messages_are_sent_only_if_the_column_is_named() -> None:
     file = {"a.csv": "id,messages\n1,Hello\n"}
     assert "holds plain text, not conversations" in refused(file, "chat")
     assert sent(surveyed(file, "chat", column="messages")) == [[{"role": "user", "content": "Hello"}]]
+    other = {"a.jsonl": '{"messages": [{"from": "human", "value": "Hi"}]}\n'}  # ShareGPT
+    assert "holds lists that are not conversations: each message needs a role" in refused(other, "chat")
 
 
 def test_the_answer_at_the_end_of_a_conversation_is_not_sent() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from batchscore.errors import InputError, setting_name
 from batchscore.prompts.cells import is_blank
-from batchscore.prompts.messages import conversation_of
+from batchscore.prompts.messages import as_value, conversation_of
 from batchscore.rows import TEXT_COLUMN, Row, Table
 from batchscore.task import Task
 
@@ -164,6 +164,11 @@ def ready_column(table: Table, task: Task, sample: Sequence[Mapping[str, Any]]) 
     if others and _mostly_empty(cells):
         return None
     if task.takes_messages and not holds_conversations(cells):
+        if any(isinstance(as_value(cell), list) for cell in cells):
+            raise InputError(
+                f"its column {name!r} holds lists that are not conversations: each message needs a role and "
+                "a content, as in the API."
+            )
         raise InputError(
             f"its column {name!r} holds plain text, not conversations. Name the column to send with "
             f"{setting_name('column')}."

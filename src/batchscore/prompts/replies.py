@@ -24,7 +24,7 @@ import numpy as np
 from batchscore.errors import ErrorCode, setting_name
 from batchscore.prompts.schema import NOT_JSON, AnswerSchema, InvalidAnswer, complaint_messages
 from batchscore.prompts.usage import TokenCounts, token_counts
-from batchscore.prompts.vectors import decode_vectors, in_input_order
+from batchscore.prompts.vectors import decode_vectors, have_eight_bytes, in_input_order
 from batchscore.rows import InvalidReply, RowError, Score, load_json
 from batchscore.task import Task
 
@@ -183,6 +183,11 @@ class ReplyReader:
         if len(data) != rows:
             raise InvalidReply(f"the reply has {len(data)} vectors for {rows} inputs")
         embeddings = [item.get("embedding", ()) for item in in_input_order(data)]
+        if self.dimensions is None and have_eight_bytes(embeddings):
+            raise InvalidReply(
+                f"its numbers have eight bytes instead of four; {setting_name('param')} "
+                """encoding_format='"float"' requests them as text"""
+            )
         vectors = decode_vectors(embeddings, self.dimensions)
         length: int = next(vector.size for vector in vectors if not isinstance(vector, InvalidReply))
         if self.asked_dimensions not in {None, length}:
@@ -330,7 +335,7 @@ def not_json(body: bytes) -> InvalidReply:
 def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Return a list of objects from the reply; raises `InvalidReply` if it is missing or empty."""
     found = reply.get(name)
-    if found and isinstance(found, list) and all(isinstance(item, dict) for item in found):
+    if isinstance(found, list) and set(map(type, found)) == {dict}:
         return found
     error = reply.get("error")
     if error:

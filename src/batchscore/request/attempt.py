@@ -71,10 +71,7 @@ class Request:
 
 @dataclass(slots=True)
 class Result(Generic[T]):
-    """The result of one attempt: `answers` if there are any, else `outcome` says why not.
-
-    `instead` are what the rows get if no attempt gives answers.
-    """
+    """The result of one attempt: `answers`, or why there are none; `instead` is for rows that never get any."""
 
     outcome: Outcome
     answers: T | None = None
@@ -395,6 +392,8 @@ def cause_of(outcome: Outcome) -> str:
     """Return why an attempt failed, for the report: refusals of every row have their own names."""
     if outcome.action is Action.RENEW_TOKEN or (outcome.action is Action.STOP and outcome.status == 403):
         return "access_denied"
-    if outcome.action is Action.STOP and outcome.code is ErrorCode.INVALID_REQUEST:
+    if outcome.action is Action.STOP and outcome.status is not None and outcome.status < 400:
+        return "redirected"
+    if outcome.action is Action.STOP and outcome.status in {404, 405, 410, 501}:
         return "not_found"
     return outcome.code.value

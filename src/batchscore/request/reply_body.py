@@ -23,11 +23,19 @@ MOST_ERROR_BYTES = 2**20
 #: The unfinished replies of a run hold about this much; beyond it, they are read one after the other.
 MOST_HELD_BYTES = 32 * 2**20
 
-#: JSON has at least this many bytes per value, except to fill memory: a value takes about 60 bytes there.
-BYTES_PER_VALUE = 16
+#: JSON has at least this many bytes per value, except to fill memory: a number takes 32 bytes there.
+BYTES_PER_VALUE = 10
 
-#: In smaller bodies the values need not be counted.
-COUNTED_FROM_BYTES = 6 * 2**20
+#: What an object, a list and a text take in memory; the texts of an object are mostly its keys, which
+#: are kept once. Those of a reply may take `MOST_OBJECT_BYTES`, and a multiple of the bytes that were asked
+#: for, as answers with `logprobs` need.
+OBJECT_BYTES, LIST_BYTES, TEXT_BYTES = 216, 64, 64
+KEYS_PER_OBJECT = 4
+MOST_OBJECT_BYTES = 40 * 2**20
+OBJECT_BYTES_PER_BYTE = 3
+
+#: In smaller bodies the values need not be counted: they take less than 100 MB.
+COUNTED_FROM_BYTES = 3 * 2**20
 
 #: So much is decompressed before other requests have their turn.
 STEP_BYTES = 2**20
@@ -61,13 +69,17 @@ class BodyReader:
     in_turn: bool = False
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the body without compression; raises `UnusableBody`."""
+        """Return the body without compression; raises `UnusableBody`.
+
+        The connection is closed if the body is not read to its end.
+        """
         try:
             pieces = []
             content = response.content
             while piece := await content.readany():
                 pieces.append(piece)
-                await self.hold(len(piece), self.held)
+                if self.hold(len(piece), self.held):
+                    await self.wait_for_turn()
             body = b"".join(pieces)
             del pieces
             encoding = response.headers.get("Content-Encoding", "")
@@ -75,21 +87,28 @@ class BodyReader:
                 body = await self.decompress(body, encoding)
             if len(body) > COUNTED_FROM_BYTES:
                 self.check_values(body)
+        except BaseException:
+            response.close()
+            raise
+        else:
             return body
         finally:
             self.memory.held -= self.held
             if self.in_turn:
                 self.memory.turn.release()
 
-    async def hold(self, size: int, before: int) -> None:
-        """Count more bytes of a body that had `before`; wait while the others hold too many."""
+    def hold(self, size: int, before: int) -> bool:
+        """Count more bytes of a body that had `before`; return whether to wait, since all hold too many."""
         if before + size > self.most:
             raise UnusableBody(f"it is larger than {self.most / 2**20:,.0f} MB, more than was asked for")
         self.held += size
         self.memory.held += size
-        if self.memory.held > MOST_HELD_BYTES and not self.in_turn:
-            await self.memory.turn.acquire()
-            self.in_turn = True
+        return self.memory.held > MOST_HELD_BYTES and not self.in_turn
+
+    async def wait_for_turn(self) -> None:
+        """Wait until no other unfinished body is read on."""
+        await self.memory.turn.acquire()
+        self.in_turn = True
 
     async def decompress(self, body: bytes, encoding: str) -> bytes:
         """Return the body without the compressions that the header names, and those it forgot."""
@@ -123,7 +142,8 @@ class BodyReader:
                         decoder = zlib.decompressobj(bits)
                     piece = decoder.decompress(data, STEP_BYTES)
                     data = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
-                    await self.hold(len(piece), size)
+                    if self.hold(len(piece), size):
+                        await self.wait_for_turn()
                     pieces.append(piece)
                     size += len(piece)
                     if size > STEP_BYTES or start:
@@ -138,6 +158,10 @@ class BodyReader:
     def check_values(self, body: bytes) -> None:
         """Raise `UnusableBody` for JSON that would take far more memory than its text."""
         data = np.frombuffer(body, np.uint8)  # counts in a third of the time that `bytes` needs
-        values = sum(np.count_nonzero(data == sign) for sign in b",[{")
-        if values * BYTES_PER_VALUE > self.most:
+        commas, objects, lists, quotes = (int(np.count_nonzero(data == sign)) for sign in b',{["')
+        texts = max(quotes // 2 - KEYS_PER_OBJECT * objects, 0)
+        taken = objects * OBJECT_BYTES + lists * LIST_BYTES + texts * TEXT_BYTES
+        values = commas + objects + lists
+        allowed = MOST_OBJECT_BYTES + OBJECT_BYTES_PER_BYTE * self.most
+        if values * BYTES_PER_VALUE > self.most or taken > allowed:
             raise UnusableBody("it holds far more values than were asked for")

@@ -111,7 +111,7 @@ class Job:
 
     def report(self, rows: list[Settled]) -> None:
         """Report settled rows to the listener."""
-        errors = Counter(row.result.code for row in rows if isinstance(row.result, RowError))
+        errors = Counter([row.result.code for row in rows if isinstance(row.result, RowError)])
         reasons: Counter[str] = Counter()
         without_text = 0
         for row in rows if self.task.answer == "text" else ():
@@ -221,4 +221,5 @@ class Job:
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.task.name, {})
         figures = manifest.totals() | {"state": state, "rows": manifest.rows + unscored}
         known = self.source.known.get(name, self.source.settled_rows(manifest))
+        figures |= {"input": manifest.input, "commit": manifest.commit}
         return FileFinished(**figures, known=known, complete=complete)

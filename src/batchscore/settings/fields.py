@@ -34,7 +34,7 @@ class Settings:
         "What the model does: return vectors, complete texts, or answer chats.", choices=tuple(TASKS)
     )
     model: str = of_work(
-        "The model's name at the service. Or an MLflow model: its folder, models:/… or runs:/….", flag="-m"
+        "The model's name at the service. Or an MLflow model: ./FOLDER, models:/… or runs:/….", flag="-m"
     )
     output: str = of_work(
         "Where to write the scores: a folder, or one file ending in .jsonl, .parquet or .arrow.",
