@@ -71,7 +71,7 @@ class Request:
 
 @dataclass(slots=True)
 class Result(Generic[T]):
-    """The result of one attempt: `answers`, or why there are none; `instead` is for rows that never get any."""
+    """The result of one attempt: `answers`, or why not; `instead` is for rows that never get any."""
 
     outcome: Outcome
     answers: T | None = None

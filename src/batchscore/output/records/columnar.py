@@ -249,7 +249,7 @@ def _usage(usage: Mapping[str, Any] | None) -> dict[str, int] | None:
 
 
 def _parquet_file(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> bytes:
-    arrow = pa.schema([column[:2] for column in columns])
+    arrow = _arrow_schema(columns, schema)
     at_once = _group_rows(arrow)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, arrow, **_options(arrow)) as writer:
