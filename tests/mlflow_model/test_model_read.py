@@ -181,6 +181,10 @@ def test_given_settings_beat_the_model() -> None:
     assert (found.settings.text_field, found.settings.column) == ("animal", "body")
     assert found.sources["model"] == str(model)
     assert found.sources["max_tokens"] == "BATCHSCORE_MAX_TOKENS"
+    by_flags = chosen(model, temperature=1.5, stop="\n").settings
+    assert by_flags.api_params == {"temperature": 1.5, "stop": "\n", "max_tokens": 40} | {
+        name: value for name, value in chosen(model).settings.api_params.items() if name != "temperature"
+    }
     anew = chosen(model, prompt="Sing: {a} {b}").settings
     assert (anew.prompt, anew.messages, anew.text_field) == ("Sing: {a} {b}", None, None)
     assert chosen(model, param={"max_completion_tokens": 9}).settings.api_params == {

@@ -7,17 +7,44 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import UsageError, name_settings, setting_name
 from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.settings.config_file import ConfigFile
 from batchscore.settings.declare import kind_of
 from batchscore.settings.fields import Settings
 from batchscore.settings.sources import PATHS, gather
 
 VALID: Mapping[str, Any] = {"task": "chat", "model": "any", "output": "out"}
+
+
+def test_common_parameters_are_settings_and_are_sent_as_the_parameter_would_be() -> None:
+    """The same JSON, so that an output that was begun with --param is resumed with the flags."""
+    chosen = Settings(
+        **VALID, temperature=1.0, top_p=0.5, seed=7, reasoning_effort="low", stop=("\n", "END"), max_tokens=5
+    )
+    sent = {"temperature": 1, "top_p": 0.5, "seed": 7, "reasoning_effort": "low", "stop": ["\n", "END"]}
+    assert chosen.api_params == {"max_tokens": 5} | sent
+    assert orjson.dumps(chosen.params) == orjson.dumps(Settings(**VALID, param=sent).params)
+    assert Settings(**VALID, stop=("x",)).api_params == {"stop": "x"}
+    in_file = gather({}, environ={}, file=ConfigFile("a.toml", {"stop": ["\n\n"]}))[0]
+    assert in_file["stop"] == ("\n\n",)
+    for wrong, words in (
+        ({"temperature": 0.5, "param": {"temperature": 1}}, "param temperature and temperature set the same"),
+        ({"stop": ("x",), "param": {"stop": "x"}}, "param stop and stop set the same"),
+        ({"task": "embeddings", "seed": 1}, "seed is for completions and chat"),
+        ({"task": "embeddings", "stop": ("x",)}, "stop is for completions and chat"),
+        ({"top_p": 1.5}, "top_p is 1.5; it must be at most 1"),
+        ({"temperature": -1.0}, "temperature is -1.0; it must be at least 0"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            Settings(**{**VALID, **wrong})
+        assert words in str(refused.value)
+
 
 DECLARED = {declared.name: declared for declared in fields(Settings)}
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.arguments import FileSettings, check_names
-from batchscore.settings.checks import check_required
+from batchscore.settings.checks import ANSWER_PARAMS, check_required
 from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.prices import add_prices
@@ -183,5 +183,8 @@ def merged_parameters(settings: dict[str, Any], given: Mapping[str, Any]) -> dic
         for spelling in SAME.get(name, ()):
             params.pop(spelling, None)
             settings.pop(spelling, None)
+    for name in ANSWER_PARAMS:
+        if name in given:
+            params.pop(name, None)
     merged = {**params, **said}
     return {name: value for name, value in merged.items() if value is not None or name not in of_the_model}

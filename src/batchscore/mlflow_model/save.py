@@ -217,7 +217,7 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
     else:
         outputs[:0] = [ColSpec(text, settings.task), ColSpec(text, "finish_reason")]
     specs = {name: ParamSpec(name, kind, None) for name, kind in PARAMS[task.answer].items()}
-    stored = {"dimensions": settings.dimensions, "max_tokens": settings.max_tokens, **settings.param}
+    stored = {"dimensions": settings.dimensions, "max_tokens": settings.max_tokens, **settings.params}
     if "max_completion_tokens" in settings.param:
         specs.pop("max_tokens", None)
     for name, value in stored.items():

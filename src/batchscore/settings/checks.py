@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: The fields of a request body that batchscore sets; the setting `param` may not replace them.
 RESERVED_PARAMS = ("model", "input", "prompt", "messages", "stream", "stream_options")
 
+#: The settings that are parameters of the API under their own names; `param` has all others.
+ANSWER_PARAMS = ("temperature", "top_p", "seed", "reasoning_effort", "stop")
+
 #: The keys of a `[[deployments]]` table; a missing key means the value of the run.
 DEPLOYMENT_KEYS: Mapping[str, Any] = {
     **dict.fromkeys(("name", "endpoint", "deployment", "model", "api_version"), str),
@@ -197,8 +200,8 @@ def check_together(chosen: Settings) -> None:
         # Some gateways stream unless a request says no.
         reserved = name in RESERVED_PARAMS and not (name == "stream" and value is False)
         refuse(reserved, "{param} {given}: batchscore sets this field.", given=name)
-    for field in ("dimensions", "max_tokens"):
-        twice = getattr(chosen, field) is not None and field in chosen.param
+    for field in ("dimensions", "max_tokens", *ANSWER_PARAMS):
+        twice = getattr(chosen, field) not in (None, ()) and field in chosen.param
         refuse(twice, f"{{param}} {field} and {{{field}}} set the same; give one of them.")
 
 
@@ -220,6 +223,9 @@ def check_prompt(chosen: Settings) -> None:
     refuse(system and messages, message)
     message = "{max_tokens} is for completions and chat; embeddings have no answer to limit."
     refuse(vectors and chosen.max_tokens is not None, message)
+    for field in ANSWER_PARAMS:
+        message = f"{{{field}}} is for completions and chat; embeddings are not sampled."
+        refuse(vectors and getattr(chosen, field) not in (None, ()), message)
     message = "{drop_last_assistant} is for {task} chat, not {own}."
     refuse(chosen.drop_last_assistant is not None and not task.takes_messages, message, own=task.name)
     refuse(not vectors and chosen.dimensions is not None, "{dimensions} is for {task} embeddings.")

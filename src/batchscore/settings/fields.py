@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from batchscore.settings.checks import check, check_required, check_together
+from batchscore.settings.checks import ANSWER_PARAMS, check, check_required, check_together
 from batchscore.settings.declare import REQUIRED, setting
 from batchscore.settings.prices import token_cost
 from batchscore.task import TASKS
@@ -37,7 +37,8 @@ class Settings:
         "The model's name at the service. Or an MLflow model: ./FOLDER, models:/… or runs:/….", flag="-m"
     )
     output: str = of_work(
-        "Where to write the scores: a folder, or one file ending in .jsonl, .parquet or .arrow.",
+        "Where to write the scores: a folder, one file ending in .jsonl, .parquet or .arrow, or a table of "
+        "the input with its answers: .csv, .tsv or .xlsx. - prints JSON Lines.",
         flag="-o",
         metavar="OUT",
     )
@@ -118,6 +119,17 @@ class Settings:
     max_tokens: int | None = of_prompt(
         "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.", lowest=1
     )
+    temperature: float | None = of_prompt(
+        "Sampling temperature: 0 for the most likely answer, more for varied ones.", lowest=0
+    )
+    top_p: float | None = of_prompt(
+        "Sample only from the most likely tokens with this total probability.", lowest=0, highest=1
+    )
+    seed: int | None = of_prompt("Seed for sampling, if the service can repeat its answers.")
+    reasoning_effort: str | None = of_prompt(
+        "Effort of reasoning models, such as low, medium or high.", metavar="EFFORT"
+    )
+    stop: tuple[str, ...] = of_prompt("Text at which an answer ends. Repeatable.", default=(), metavar="TEXT")
     drop_last_assistant: bool | None = of_prompt(
         "Send conversations without the assistant's message at their end (chat only). Default: such a "
         "conversation is an error, unless this is false in a file or a variable."
@@ -140,14 +152,24 @@ class Settings:
         default="auto",
     )
     no_header: bool = of_input(
-        "csv and tsv files have no header: their columns are column_0, column_1, ….", default=False
+        "csv, tsv and xlsx files have no header: their columns are column_0, column_1, ….", default=False
     )
     skip_lines: int | None = of_input(
-        "Lines before the header of csv and tsv files. Default: found if they begin with #.", lowest=0
+        "Lines before the header of csv, tsv and xlsx files. Default: found if they begin with #.", lowest=0
     )
     records: str | None = of_input(
         "Member of a JSON object that holds its rows, as in data or result.items; . if the object is a row. "
         "Default: found if it is clear."
+    )
+    sheet: str | None = of_input(
+        "Sheet of xlsx files, by its name or its number from 1. Default: the first visible one."
+    )
+
+    stdin_format: str = of_input(
+        "Format of standard input (INPUT -). auto: found from its first bytes.",
+        choices=("auto", "csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "xlsx"),
+        default="auto",
+        only="flag",
     )
 
     id: str | None = of_records("Column whose text every record carries as its id.", metavar="COLUMN")
@@ -156,6 +178,14 @@ class Settings:
     )
     format: str = of_records(
         "File format of the output parts.", choices=("jsonl", "parquet"), default="jsonl"
+    )
+    csv_bom: bool = of_records(
+        "Begin a csv or tsv file with a byte order mark, so that Excel reads it as UTF-8.", default=False
+    )
+    allow_formulas: bool = of_records(
+        "Write a text that begins like a formula (= + - @) to csv or tsv as it is. Default: with an "
+        "apostrophe before it, so that no spreadsheet program runs it.",
+        default=False,
     )
     usage: bool = of_records("Add each answer's token usage to its record.", default=False)
     raw: bool = of_records("Add the service's complete reply to the record.", default=False)
@@ -306,12 +336,26 @@ class Settings:
         if self.max_tokens is not None:
             renamed = TASKS[self.task].takes_messages and COMPLETION_TOKEN_MODELS.search(self.model)
             chosen["max_completion_tokens" if renamed else "max_tokens"] = self.max_tokens
+        return {**chosen, **self.params}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The API parameters that are sent under the names they were set by."""
+        chosen: dict[str, Any] = {name: getattr(self, name) for name in ANSWER_PARAMS}
+        # As in JSON: a whole number has no fraction, and one text needs no list.
+        chosen = {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in chosen.items()
+            if value not in (None, ())
+        }
+        if "stop" in chosen:
+            chosen["stop"] = self.stop[0] if len(self.stop) == 1 else list(self.stop)
         return {**chosen, **self.param}
 
     @property
     def reading(self) -> dict[str, Any]:
         """The settings of reading that determine rows, if they are not the defaults."""
-        names = ("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records")
+        names = ("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet")
         chosen = {name: getattr(self, name) for name in names}
         plain = {"encoding": "utf-8"}
         return {
