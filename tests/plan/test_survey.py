@@ -151,11 +151,13 @@ def test_an_id_or_a_mostly_empty_column_is_not_taken_by_itself(rows: list[Any], 
     assert told in refused({"a.jsonl": rows})
 
 
-def test_a_column_taken_by_itself_is_said_and_a_named_one_is_not() -> None:
+def test_the_columns_that_are_sent_are_said_and_why() -> None:
     rows = [{"n": 1, "said": "hi"}]
     files = {"in/a.jsonl": rows, "in/b.jsonl": rows}
     assert surveyed(files).said == [("column 'said': the only column of text", "a.jsonl and 1 more")]
-    assert surveyed(files, column="said").said == []
+    assert surveyed(files, column="said").said == [("column 'said'", "a.jsonl and 1 more")]
+    assert surveyed(files, prompt="{n}: {said}").said == [("columns n, said", "a.jsonl and 1 more")]
+    assert surveyed({"a.txt": "hi\n"}).said == []
 
 
 def test_a_first_line_that_may_be_a_row_is_not_taken_for_the_header() -> None:
@@ -207,7 +209,11 @@ def test_what_is_not_plain_is_said() -> None:
     found = surveyed(
         {"a.csv": "id;text\n1;a\n", "b.json": '{"v": "1", "data": [{"text": "x"}]}'}, column="text"
     )
-    assert found.said == [("delimiter ;", "a.csv"), ("records in 'data'", "b.json")]
+    assert found.said == [
+        ("delimiter ;", "a.csv"),
+        ("column 'text'", "a.csv and 1 more"),
+        ("records in 'data'", "b.json"),
+    ]
 
 
 def test_a_file_in_another_encoding_is_a_finding_before_anything_is_sent() -> None:

@@ -127,7 +127,8 @@ class PromptBuilder:
     `choice` is the column that holds the text; `None` if a template has several. `paths` are the names that
     mean another column, or a value within a cell. If all columns are kept, none may have one of the
     `reserved` names, in small letters; those of the table's columns that have none are `free`. Of a row only
-    these `columns` are needed, `None` for all.
+    these `columns` are needed, `None` for all; the prompt is made of those that are `sent`, if rows have
+    columns.
     """
 
     render: Render
@@ -138,6 +139,7 @@ class PromptBuilder:
     reserved: frozenset[str] = frozenset()
     free: frozenset[str] = frozenset()
     columns: frozenset[str] | None = None
+    sent: tuple[str, ...] = ()
 
     def build(self, row: Row | UnreadableRow) -> Prompt | Settled:
         """Return the row's prompt, or its error if it has none."""
@@ -217,7 +219,8 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
     taken = frozenset(reserved) - {identity} if everything else frozenset()
     if not table.varies:  # then the columns decide for all rows
         taken &= {name.lower() for name in table.columns}
-    used = [*own, *of_system, *spec.keep, *(name for name in (column, identity) if name is not None)]
+    sent = dict.fromkeys((*own, *of_system, *([] if column is None else [column])))
+    used = [*sent, *spec.keep, *([] if identity is None else [identity])]
     return PromptBuilder(
         render=render_for(spec, column, names, is_ready=is_ready(table, spec, column, sample)),
         id=identity,
@@ -227,6 +230,7 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         reserved=taken,
         free=frozenset(name for name in table.columns if name.lower() not in taken),
         columns=None if everything else frozenset(column_of(table, paths.get(name, name)) for name in used),
+        sent=() if table.headerless else tuple(paths.get(name, name) for name in sent),
     )
 
 
