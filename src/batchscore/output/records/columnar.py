@@ -20,7 +20,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
-from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text
+from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text, kept_text
 from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
@@ -200,16 +200,7 @@ def _row_value(name: str, row: Settled, _: Any) -> Any:
 
 
 def _kept_text(name: str, row: Settled, _: Any) -> str | None:
-    value = row.kept.get(name)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return replace_surrogates(value)
-    text = json_text(value)
-    if text == "null":  # NaN
-        return None
-    # A date or a Decimal is a JSON string: without the quotes, so that others can cast it.
-    return str(orjson.loads(text)) if text.startswith('"') else text
+    return kept_text(row.kept.get(name))
 
 
 def _clean(value: Any) -> Any:
