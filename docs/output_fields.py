@@ -118,6 +118,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "worker": "The machine and process.",
             "host": "The machine.",
             "command": "The command line, without `--overwrite`; empty if the run was not started from one.",
+            "base": "The folder that the names of `files` are relative to. `merge` reads inputs there again.",
             "inputs": "A checksum of the INPUTs.",
             "fingerprint": "A checksum of the settings that determine a record.",
             "earlier": "Files that runs with other INPUTs set out to read and have not completed, each with "
@@ -162,7 +163,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
             "skipped": "Skipped files, each with `name` and `reason`.",
             "links_followed": "Links in the input that were followed, each with `name` and `target`.",
-            "read_as": "How files were read, and columns that were taken by themselves: `files` and `how`.",
+            "read_as": "How files were read, and which columns were sent: `files` and `how`.",
             "repeated_ids": "Rows with a duplicate id; the first row with an id does not count.",
             "versions": "Versions of batchscore, Python, the system and the main packages, by name.",
             "timeline": "The figures of the run over time, for the [report](../how-to/report.md).",

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from buckets import Bucket
@@ -119,6 +120,9 @@ def data(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in SOME_DATA:
         shutil.copy(ROOT / "data" / name, folder / name)
+    pd.read_csv(folder / "notes.csv").set_axis(["id", "subject", "text"], axis=1).to_excel(
+        tmp_path / "tickets.xlsx", index=False
+    )
     return folder
 
 
