@@ -46,7 +46,7 @@ class SavedModel:
 
     @property
     def task(self) -> str:
-        """The name of the model's task: `embeddings`, `completions` or `chat`."""
+        """The name of the model's task: one of `TASKS`."""
         return str(self.settings["task"])
 
 

@@ -24,6 +24,7 @@ from batchscore.settings.fields import Settings
 from batchscore.settings.prices import add_prices
 from batchscore.settings.sources import gather, without_settings
 from batchscore.settings.trust import names_host, names_place, parts_of
+from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     from batchscore.mlflow_model.read import SavedModel
@@ -38,7 +39,7 @@ PATH = re.compile(r"(/|\./|\.\./|~/)|.*/$")
 TEMPLATES = ("prompt", "messages")
 
 #: Settings and parameters that replace each other: the answer's limit has several spellings.
-LIMITS = ("max_tokens", "max_completion_tokens")
+LIMITS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.answer_limits))
 SAME = {**dict.fromkeys(LIMITS, LIMITS), "dimensions": ("dimensions",)}
 
 

@@ -18,7 +18,7 @@ ADDED_TOKENS = {"vector": 256, "text": 2**14}
 
 #: What else becomes tokens of a prompt: pictures, files, tools and searches.
 OTHER_CONTENT = re.compile(
-    rb'"(image_url|input_image|video_url|audio_url|input_audio|file|document|tools|functions|'
+    rb'"(image_url|input_image|video_url|audio_url|input_audio|file|input_file|document|tools|functions|'
     rb'web_search_options|data_sources|plugins)"'
 )
 MOST_PROMPT_TOKENS = 2**24

@@ -31,7 +31,9 @@ class Settings:
     """All settings of a run. Construction checks them and raises `UsageError`."""
 
     task: str = of_work(
-        "What the model does: return vectors, complete texts, or answer chats.", choices=tuple(TASKS)
+        "What the model does: return vectors, complete texts, or answer chats (the Chat Completions API, or "
+        "responses for the Responses API).",
+        choices=tuple(TASKS),
     )
     model: str = of_work(
         "The model's name at the service. Or an MLflow model: its folder, models:/… or runs:/….", flag="-m"
@@ -96,9 +98,11 @@ class Settings:
     prompt: str | None = of_prompt(
         "Template for the prompt: {column} inserts a cell, {{ and }} are literal braces.", metavar="TEMPLATE"
     )
-    system: str | None = of_prompt("System message (chat only). May be a template.", metavar="TEXT")
+    system: str | None = of_prompt(
+        "System message (chat and responses only). May be a template.", metavar="TEXT"
+    )
     messages: str | None = of_prompt(
-        "JSON file of chat messages whose texts are templates, or the JSON itself.", metavar="FILE"
+        "JSON file of messages whose texts are templates, or the JSON itself.", metavar="FILE"
     )
     text_field: str | None = of_prompt(
         "Template field filled from --column. Default: the column with the same name, or the only text "
@@ -116,11 +120,11 @@ class Settings:
     )
     dimensions: int | None = of_prompt("Length of the vectors, if the model supports a choice.", lowest=1)
     max_tokens: int | None = of_prompt(
-        "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.", lowest=1
+        "Maximum tokens per answer. Sent under the name that the API and the model require.", lowest=1
     )
     drop_last_assistant: bool | None = of_prompt(
-        "Send conversations without the assistant's message at their end (chat only). Default: such a "
-        "conversation is an error, unless this is false in a file or a variable."
+        "Send conversations without the assistant's message at their end (chat and responses only). Default: "
+        "such a conversation is an error, unless this is false in a file or a variable."
     )
 
     encoding: str = of_input(
@@ -300,12 +304,13 @@ class Settings:
     @property
     def api_params(self) -> dict[str, Any]:
         """The API parameters of every request: those with a setting of their own, and those of `param`."""
-        chosen: dict[str, Any] = {}
+        task = TASKS[self.task]
+        chosen = dict(task.default_params)
         if self.dimensions is not None:
             chosen["dimensions"] = self.dimensions
         if self.max_tokens is not None:
-            renamed = TASKS[self.task].takes_messages and COMPLETION_TOKEN_MODELS.search(self.model)
-            chosen["max_completion_tokens" if renamed else "max_tokens"] = self.max_tokens
+            renamed = COMPLETION_TOKEN_MODELS.search(self.model)
+            chosen[task.answer_limits[-1 if renamed else 0]] = self.max_tokens
         return {**chosen, **self.param}
 
     @property
@@ -329,9 +334,10 @@ class Settings:
     @property
     def answer_tokens(self) -> float | None:
         """Maximum tokens per answer, `None` if no setting limits them."""
-        if TASKS[self.task].answer == "vector":
+        task = TASKS[self.task]
+        if task.answer == "vector":
             return 0.0
-        bounds = [self.api_params.get(name) for name in ("max_completion_tokens", "max_tokens")]
+        bounds = [self.api_params.get(name) for name in reversed(task.answer_limits)]
         return next((float(bound) for bound in bounds if isinstance(bound, int)), None)
 
     @property

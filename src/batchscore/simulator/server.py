@@ -41,7 +41,13 @@ from batchscore.simulator.state import (
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 #: Pieces of a response that is sent slowly.
 _PIECES = 20
-_OPERATION = "|".join(re.escape(name) for name in OPERATIONS)
+#: The operations of each surface; Azure has no responses below a deployment.
+_PATHS = {
+    surface: "|".join(
+        re.escape(name) for name in OPERATIONS if surface is not Surface.AZURE or name != "responses"
+    )
+    for surface in Surface
+}
 
 
 class Simulator:
@@ -59,9 +65,8 @@ class Simulator:
         application = web.Application(client_max_size=_MAX_BODY_BYTES)
         router = application.router
         for surface in Surface:
-            router.add_post(
-                rf"{surface.value}/{{operation:{_OPERATION}}}", partial(self._serve, surface=surface)
-            )
+            path = rf"{surface.value}/{{operation:{_PATHS[surface]}}}"
+            router.add_post(path, partial(self._serve, surface=surface))
         for path in ("/v1/models", "/openai/v1/models", "/openai/models"):
             router.add_get(path, self._models)
         router.add_routes(control_routes(self.states))
