@@ -19,7 +19,7 @@ class Task:
     prompts that are ready to send. `probe` is the JSON of a prompt that costs next to nothing.
     `packs_many`: one request may hold many rows. `default_answer_tokens` is what the service writes without a
     limit; `None` if that is up to the model. `simulated_input_tokens` is the longest prompt that the
-    simulator accepts. `on_azure_deployments`: Azure's dated API serves it, below `/openai/deployments/`.
+    simulator accepts. `below_deployment`: Azure's dated API has it below `/openai/deployments/NAME`.
 
     `system_key` is the request's field for the system message. Then a prompt is an object with this field and
     `input_key`, and a reply is one object with `output`. If it is empty, a prompt is the value of
@@ -27,7 +27,7 @@ class Task:
 
     `answer_limits` are the names of the parameter that limits an answer; the first is sent. `format_key` is
     the parameter that asks for answers of a form. `default_params` are sent unless they are set.
-    `absent_params` are parameters of other tasks that this one lacks, and what to do instead; `{name}` is the
+    `absent_params` are parameters that cannot be set for this task, and what to do instead; `{name}` is the
     name of a setting.
     """
 
@@ -40,7 +40,7 @@ class Task:
     packs_many: bool = False
     takes_messages: bool = False
     simulated_input_tokens: int = 128_000
-    on_azure_deployments: bool = True
+    below_deployment: bool = True
     system_key: str = ""
     answer_limits: tuple[str, ...] = ("max_tokens",)
     format_key: Literal["response_format", "text"] = "response_format"
@@ -105,21 +105,20 @@ RESPONSES = Task(
     default_answer_tokens=None,
     probe=b'{"input":"ping"}',
     takes_messages=True,
-    on_azure_deployments=False,
+    below_deployment=False,
     system_key="instructions",
     answer_limits=("max_output_tokens",),
     format_key="text",
     # Otherwise the service keeps every response for 30 days.
     default_params={"store": False},
     absent_params={
-        "n": "a request has one answer; duplicate the rows, or use {task} chat",
-        "instructions": "set {system}, which is sent as instructions",
+        "n": "a request has one answer, and {task} chat takes n",
+        "instructions": "set {system} instead",
         "background": "batchscore waits for each answer",
-        "max_tokens": "set {max_tokens}, which is sent as max_output_tokens",
-        "max_completion_tokens": "set {max_tokens}, which is sent as max_output_tokens",
-        "response_format": 'set {param} text=\'{{"format": {{"type": "json_object"}}}}\'',
-        "reasoning_effort": 'set {param} reasoning=\'{{"effort": "low"}}\'',
-        "verbosity": 'set {param} text=\'{{"verbosity": "low"}}\'',
+        **dict.fromkeys(("max_tokens", "max_completion_tokens"), "set {max_tokens} instead"),
+        "response_format": 'set {param} text=\'{{"format": {{"type": "json_object"}}}}\' instead',
+        "reasoning_effort": 'set {param} reasoning=\'{{"effort": "low"}}\' instead',
+        "verbosity": 'set {param} text=\'{{"verbosity": "low"}}\' instead',
     },
 )
 

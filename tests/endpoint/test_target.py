@@ -17,12 +17,14 @@ from typing import Any
 import openai
 import pytest
 
+from batchscore import score_rows
 from batchscore.endpoint.credentials import DEFAULT_SCOPE, credentials_for, scope_of
 from batchscore.endpoint.destination import destination_text
 from batchscore.endpoint.target import Endpoint, Target, endpoints_of, resolve_target
 from batchscore.endpoint.url import PRECEDENCE
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.settings.declare import as_flag
+from batchscore.task import RESPONSES, TASKS
 from endpoint_settings import endpoint_settings
 
 AZ = "https://res.openai.azure.com"
@@ -635,6 +637,9 @@ class _Handler(BaseHTTPRequestHandler):
             "choices": [],
             "usage": usage,
         }
+        if self.path.partition("?")[0].endswith("responses"):
+            part = {"type": "output_text", "text": "x", "annotations": []}
+            answer |= {"status": "completed", "output": [{"type": "message", "content": [part]}]}
         if self.path.partition("?")[0].endswith("embeddings"):
             answer["data"] = [{"object": "embedding", "index": 0, "embedding": [0.5]}]
         content = json.dumps(answer).encode()
@@ -658,7 +663,7 @@ def recorder() -> Iterator[Recorder]:
         thread.join()
 
 
-@pytest.mark.parametrize("task", ["embeddings", "completions", "chat"])
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("surface", ["azure-deployments", "azure-v1", "openai"])
 @pytest.mark.parametrize("way_in", ["key", "entra"])
 def test_a_target_is_what_the_official_sdk_sends(
@@ -682,6 +687,8 @@ def test_a_target_is_what_the_official_sdk_sends(
             client.embeddings.create(model=name, input=["x"], encoding_format="base64")
         elif task == "completions":
             client.completions.create(model=name, prompt="x")
+        elif task == "responses":
+            client.responses.create(model=name, input="x")
         else:
             client.chat.completions.create(model=name, messages=[{"role": "user", "content": "x"}])
     path, headers, body = recorder.seen[-1]
@@ -698,6 +705,60 @@ def test_a_target_is_what_the_official_sdk_sends(
     assert headers[header.lower()] == prefix + "k"
     theirs = ("accept", "content-type", "openai-organization")
     assert {key: ours[key] for key in theirs} == {key: headers[key] for key in theirs}
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+ITEMS = [
+    {"role": "developer", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({}, {"input": "x"}),
+        ({"system": "Be kind.", "max_tokens": 20}, {"input": "x", "instructions": "Be kind.", "max_output_tokens": 20}),
+        ({"param": {"store": True}}, {"input": "x", "store": True}),
+        ({"messages": json.dumps([ITEMS[0], {"role": "user", "content": "{text}"}])},
+         {"input": [ITEMS[0], {"role": "user", "content": "x"}]}),
+        ({"row": ITEMS, "system": "unused: the items have their own"}, {"input": ITEMS}),
+        ({"row": ITEMS[1:], "system": "Be kind."}, {"input": ITEMS[1:], "instructions": "Be kind."}),
+        (
+            {"param": RESPONSES.answer_format("json_schema", {"name": "n", "schema": SCHEMA, "strict": True})},
+            {"input": "x", "text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}},
+        ),
+        ({"param": {"reasoning": {"effort": "low"}}}, {"input": "x", "reasoning": {"effort": "low"}}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("base", ["/v1", "/openai/v1"])
+def test_a_call_of_responses_sends_what_the_official_sdk_sends(
+    recorder: Recorder,
+    base: str,
+    ours: dict[str, Any],
+    theirs: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = f"http://127.0.0.1:{recorder.server_port}{base}"
+    with openai.OpenAI(base_url=root, api_key="k") as client:
+        client.responses.create(**{"model": "gpt-5", "store": False, **theirs})
+    path, headers, body = recorder.seen[-1]
+    monkeypatch.setenv("OPENAI_BASE_URL", root)
+    monkeypatch.setenv("BATCHSCORE_API_KEY", "k")
+    row = {"input": ours["row"]} if "row" in ours else {"text": "x"}
+    settings = {name: value for name, value in ours.items() if name != "row"}
+    (answer,) = score_rows([row], task="responses", model="gpt-5", **settings)
+    assert (answer.value, answer.finish_reason) == ("x", "stop")
+    our_path, our_headers, our_body = recorder.seen[-1]
+    assert our_path == path
+    assert our_body == body
+    same = ("authorization", "content-type", "accept")
+    assert {name: our_headers[name] for name in same} == {name: headers[name] for name in same}
 
 
 def test_the_docs_list_the_sources_in_the_order_of_the_code() -> None:

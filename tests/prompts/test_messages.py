@@ -19,6 +19,7 @@ from batchscore.prompts.messages import (
 )
 from batchscore.prompts.template import parse_template
 from batchscore.rows import RowError
+from batchscore.task import CHAT
 
 
 def user(content: Any) -> dict[str, Any]:
@@ -30,13 +31,15 @@ def system(content: Any) -> dict[str, Any]:
 
 
 def from_file(messages: Any, **values: Any) -> Any:
-    body = render_messages_file(read_messages(orjson.dumps(messages).decode(), where="m.json"), {})(values)
+    body = render_messages_file(
+        read_messages(orjson.dumps(messages).decode(), CHAT, where="m.json"), {}, CHAT
+    )(values)
     return body.code if isinstance(body, RowError) else orjson.loads(body)
 
 
 def ready(cell: Any, opening: str | None = None, **values: Any) -> Any:
     template = None if opening is None else parse_template(opening, where="--system")
-    body = render_ready_messages("messages", template)({"messages": cell, **values})
+    body = render_ready_messages("messages", template, CHAT)({"messages": cell, **values})
     return body.code if isinstance(body, RowError) else orjson.loads(body)
 
 
@@ -88,7 +91,7 @@ def test_a_row_that_lacks_a_column_says_so() -> None:
 )
 def test_an_invalid_file_is_refused_by_name(text: str, why: str) -> None:
     with pytest.raises(UsageError, match=r"^messages m\.json") as caught:
-        read_messages(text, where="messages m.json")
+        read_messages(text, CHAT, where="messages m.json")
     assert why in str(caught.value)
 
 
@@ -105,7 +108,7 @@ def test_an_empty_cell_of_messages_is_an_empty_row(cell: Any) -> None:
 
 
 def test_a_row_without_the_ready_column_says_so() -> None:
-    body = render_ready_messages("messages", None)({"other": "x"})
+    body = render_ready_messages("messages", None, CHAT)({"other": "x"})
     assert isinstance(body, RowError)
     assert body.code is ErrorCode.MISSING_COLUMN
 
@@ -120,7 +123,7 @@ def test_a_row_without_the_ready_column_says_so() -> None:
     ids=repr,
 )  # fmt: skip
 def test_an_invalid_conversation_is_an_error_that_quotes_nothing(cell: Any) -> None:
-    body = render_ready_messages("messages", None)({"messages": cell})
+    body = render_ready_messages("messages", None, CHAT)({"messages": cell})
     assert isinstance(body, RowError)
     assert body.code is ErrorCode.INVALID_MESSAGES
     assert "secret" not in body.message

@@ -90,7 +90,7 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
         ({"deadline": 60}, "deadline is 60; it must be text."),
         ({"output": Path}, "output is a type; it must be text."),
         ({"id": object()}, "id is an object; it must be text."),
-        ({"task": ["chat"]}, "task is a list; it must be one of embeddings, completions, chat."),
+        ({"task": ["chat"]}, "task is a list; it must be one of embeddings, completions, chat, responses."),
         ({"keep": [1]}, "keep is a list; it must be a list of names, which are text."),
         (
             {"param": ["a=1"]},
@@ -126,6 +126,42 @@ def test_a_number_out_of_its_range_is_refused_with_the_range(declared: Field[Any
 def test_a_single_name_is_a_list_with_one_name() -> None:
     assert gather({"keep": "id"}, environ={})[0] == {"keep": ("id",)}
     assert gather({"keep": {"id": 0, "lang": 0}.keys()}, environ={})[0] == {"keep": ("id", "lang")}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"param": {"n": 2}}, "param n is not for responses: a request has one answer, and task chat takes n"),
+        ({"param": {"instructions": "x"}}, "set system instead"),
+        ({"param": {"max_tokens": 5}}, "set max_tokens instead"),
+        ({"param": {"max_completion_tokens": 5}}, "set max_tokens instead"),
+        ({"param": {"response_format": 1}}, """set param text='{"format": {"type": "json_object"}}' instead"""),
+        ({"param": {"reasoning_effort": "low"}}, """set param reasoning='{"effort": "low"}' instead"""),
+        ({"param": {"background": True}}, "batchscore waits for each answer"),
+        ({"param": {"input": "x"}}, "batchscore sets this field"),
+        ({"param": {"max_output_tokens": 5}, "max_tokens": 5}, "max_output_tokens and max_tokens set the same"),
+        ({"system": "x", "messages": "[]"}, "put the system message into the messages file"),
+        ({"dimensions": 5}, "dimensions is for task embeddings"),
+    ],
+)  # fmt: skip
+def test_what_responses_cannot_take_is_refused_with_what_to_do(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Settings(**{**VALID, "task": "responses", **more})
+    assert told in str(caught.value)
+
+
+def test_the_parameters_of_responses_have_its_own_names() -> None:
+    own = {**VALID, "task": "responses", "model": "gpt-5"}
+    chosen = Settings(**own, max_tokens=500, param={"prompt": {"id": "pmpt_1"}, "background": False})
+    assert chosen.api_params == {
+        "store": False,
+        "max_output_tokens": 500,
+        "prompt": {"id": "pmpt_1"},
+        "background": False,
+    }
+    assert (chosen.answer_tokens, chosen.charged_answer_tokens) == (500, 500)
+    kept = Settings(**own, param={"store": True, "max_output_tokens": 20})
+    assert (kept.api_params["store"], kept.answer_tokens) == (True, 20)
 
 
 def test_a_path_may_be_an_object_and_a_whole_number_a_fraction() -> None:

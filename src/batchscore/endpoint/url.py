@@ -184,19 +184,13 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
             path = "/v1"
         return EndpointUrl(split, source, "openai", path, None, None, "", whole)
 
-    # A v1 address or task has no dated versions, so a variable left over from the other surface is ignored.
+    # A v1 address has no dated versions, so a variable left over from the other surface is ignored.
     version, version_source = values.first(
         "api_version",
         {"?api-version= of the endpoint": url_version},
-        skip=("OPENAI_API_VERSION",) if ends_v1 or not task.on_azure_deployments else (),
+        skip=("OPENAI_API_VERSION",) if ends_v1 else (),
     )
     dated = version is not None and version not in _V1_VERSIONS
-    if (dated or deployments) and not task.on_azure_deployments:
-        raise SettingsError(
-            f"Azure serves {task.name} on its v1 API only, but {version_source if dated else source} names "
-            f"{f'the version {version}' if dated else 'a deployment'}. Leave it out: the endpoint is "
-            f"{split.scheme}://{split.netloc}, the deployment is {setting_name('deployment')}."
-        )
     prefix = deployments[1] if deployments else re.sub(r"/openai(/v1)?$", "", path)
     if AZURE_HOST.fullmatch(host) and not prefix:
         whole = ""

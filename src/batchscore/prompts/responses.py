@@ -26,7 +26,8 @@ invalid_image_url image_too_large image_too_small image_parse_error image_conten
 invalid_image_mode image_file_too_large unsupported_image_media_type empty_image_file
 failed_to_download_image image_file_not_found
 """
-STATUSES = {**dict.fromkeys(CONTENT_ERRORS.split(), 400), "rate_limit_exceeded": 429}
+LIMIT_ERRORS = ("rate_limit_exceeded", "insufficient_quota")
+STATUSES = {**dict.fromkeys(CONTENT_ERRORS.split(), 400), **dict.fromkeys(LIMIT_ERRORS, 429)}
 
 
 def response_text(reply: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -210,7 +210,7 @@ def check_parameters(chosen: Settings) -> None:
         lacking = instead and value is not False
         refuse(
             lacking,
-            "{param} {given}: {own} has no such parameter; " + instead + ".",
+            "{param} {given} is not for {own}: " + instead + ".",
             given=name,
             own=task.name,
         )

@@ -51,7 +51,7 @@ def _of_responses(change: Callable[[_Json], object]) -> Callable[[_Json], object
 def _ended(status: str, code: str | None = None) -> Callable[[_Json], object]:
     """End a response without an answer, maybe with an error."""
     error = None if code is None else {"code": code, "message": "The response failed."}
-    fields = {"status": status, "error": error, "output": [], "completed_at": None, "usage": None}
+    fields: _Json = {"status": status, "error": error, "output": [], "completed_at": None, "usage": None}
     return _of_responses(lambda reply: reply.update(fields))
 
 
@@ -70,12 +70,12 @@ def _only_reasoning(reply: _Json) -> None:
 
 def _comment(reply: _Json) -> None:
     """Let the model say what it will do before it answers, in parts."""
-    final = next(item for item in reply["output"] if item["type"] == "message")
-    (part,) = final["content"]
-    words = part["text"].partition(" ")
-    final |= {"phase": "final_answer", "content": [{**part, "text": word} for word in words]}
-    comment = {**final, "id": "msg_0", "phase": "commentary", "content": [{**part, "text": "I will think."}]}
-    reply["output"].insert(0, comment)
+    for final in [item for item in reply["output"] if item["type"] == "message"]:
+        (part,) = final["content"]
+        words = part["text"].partition(" ")
+        final |= {"phase": "final_answer", "content": [{**part, "text": word} for word in words]}
+        thought = {**part, "text": "I will think."}
+        reply["output"].insert(0, {**final, "id": "msg_0", "phase": "commentary", "content": [thought]})
 
 
 def _call_function(reply: _Json) -> None:

@@ -219,7 +219,7 @@ def _settings_of(body: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters as a reply repeats them, with the service's defaults."""
     defaults: dict[str, Any] = {
         **dict.fromkeys(("instructions", "max_output_tokens", "max_tool_calls", "previous_response_id")),
-        **dict.fromkeys(("prompt_cache_key", "safety_identifier", "user")),
+        **dict.fromkeys(("prompt_cache_key", "safety_identifier")),
         "metadata": {},
         "parallel_tool_calls": True,
         "service_tier": "default",
@@ -231,7 +231,7 @@ def _settings_of(body: dict[str, Any]) -> dict[str, Any]:
         "top_p": 1.0,
         "truncation": "disabled",
     }
-    given = {name: body[name] for name in defaults if body.get(name) is not None}
+    given = {name: body[name] for name in (*defaults, "user") if body.get(name) is not None}
     reasoning = {"effort": None, "summary": None, **(body.get("reasoning") or {})}
     text = {"format": {"type": "text"}, "verbosity": "medium", **(body.get("text") or {})}
     return {**defaults, **given, "reasoning": reasoning, "text": text}
