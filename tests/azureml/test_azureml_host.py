@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from batchscore import read_scores
 from batchscore.azureml import driver as azureml
-from batchscore.azureml.host import TEXT_COLUMN, Host, call_deadline, host_of, name_variables, settings_of
+from batchscore.azureml.host import SAMPLES_COLUMN, Host, call_deadline, host_of, name_variables, settings_of
 from batchscore.errors import InputError, OutputError, SettingsError, UsageError, setting_name
 from batchscore.settings.deadline import parse_deadline
 from batchscore.simulator import Running
@@ -138,11 +138,11 @@ def test_a_call_ends_before_the_host_ends_it(timeout_seconds: float) -> None:
         ),
         (
             HOST,
-            {TEXT_COLUMN: "body", "BATCHSCORE_FORMAT": "parquet"},
+            {SAMPLES_COLUMN: "body", "BATCHSCORE_FORMAT": "parquet"},
             {"column": "body", "format": "parquet"},
         ),
-        (HOST, {TEXT_COLUMN: "body", "BATCHSCORE_COLUMN": "text"}, {"column": "text"}),
-        (HOST, {TEXT_COLUMN: " "}, {"column": None}),
+        (HOST, {SAMPLES_COLUMN: "body", "BATCHSCORE_COLUMN": "text"}, {"column": "text"}),
+        (HOST, {SAMPLES_COLUMN: " "}, {"column": None}),
         (
             HOST,
             {"BATCHSCORE_MODEL": "other", "BATCHSCORE_OUTPUT": "/p"},
@@ -164,7 +164,7 @@ def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_mod
     assert (found.deadline, found.quota_share, found.column, found.format) == ("1h", 0.3, "body", "jsonl")
     assert chosen.sources["quota_share"] == environ["BATCHSCORE_CONFIG"]
     assert chosen.sources["format"] == "BATCHSCORE_FORMAT"
-    assert settings_of(host, {**environ, TEXT_COLUMN: "text"}).settings.column == "text"
+    assert settings_of(host, {**environ, SAMPLES_COLUMN: "text"}).settings.column == "text"
     with pytest.raises(SettingsError, match=r"BATCHSCORE_CONFIG no\.toml: there is no such file beside the"):
         settings_of(host, {"BATCHSCORE_CONFIG": "no.toml"})
 
@@ -173,8 +173,8 @@ def test_a_file_that_a_variable_names_is_beneath_the_variables_and_above_the_mod
     ("environ", "message"),
     [
         (
-            {TEXT_COLUMN: "text", "BATCHSCORE_PROMPT": "Of {text}"},
-            f"{TEXT_COLUMN} and BATCHSCORE_PROMPT both",
+            {SAMPLES_COLUMN: "text", "BATCHSCORE_PROMPT": "Of {text}"},
+            f"{SAMPLES_COLUMN} and BATCHSCORE_PROMPT both",
         ),
         ({"BATCHSCORE_ERROR_THRESHOLD": "1.5"}, "BATCHSCORE_ERROR_THRESHOLD is 1.5"),
         ({"BATCHSCORE_TASK": "chat"}, "BATCHSCORE_TASK chat: the model"),
@@ -199,7 +199,7 @@ def called(
     variables = {
         "AZUREML_MODEL_DIR": str(chat_model(deployment)),
         "AZUREML_BI_OUTPUT_PATH": str(tmp_path / "out"),
-        TEXT_COLUMN: "text",
+        SAMPLES_COLUMN: "text",
         "OPENAI_BASE_URL": f"{simulator.endpoint}/v1",
         "OPENAI_API_KEY": KEY,
         "TMPDIR": str(tmp_path),
@@ -258,7 +258,7 @@ def test_unusable_settings_raise_at_init_before_any_file(
     name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    monkeypatch.delenv(TEXT_COLUMN)
+    monkeypatch.delenv(SAMPLES_COLUMN)
     with pytest.raises((SettingsError, UsageError), match=message):
         azureml.init()
 

@@ -19,7 +19,7 @@ import pytest
 
 from batchscore import score_rows
 from batchscore.endpoint.credentials import DEFAULT_SCOPE, credentials_for, scope_of
-from batchscore.endpoint.destination import destination_text
+from batchscore.endpoint.describe import destination_text
 from batchscore.endpoint.target import Endpoint, Target, endpoints_of, resolve_target
 from batchscore.endpoint.url import PRECEDENCE
 from batchscore.errors import BatchscoreError, SettingsError, UsageError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.plan.token_shapes import BLOCKS, CLASSES, COSTS, PIECE, VOCABULARIES, cost_of, count_tokens
+from batchscore.plan.token_shapes import BLOCKS, CLASSES, COSTS, PIECE, VOCABULARIES, cost_of, tokens_by_shape
 
 KNOWN = json.loads(Path(__file__).with_name("known_token_counts.json").read_text("utf-8"))["texts"]
 
@@ -24,7 +24,7 @@ VOCABULARY = st.sampled_from(VOCABULARIES)
 def test_estimates_are_near_the_true_counts(kind: str, vocabulary: str) -> None:
     texts = [one for one in KNOWN if one["kind"] == kind]
     together, single = ALLOWED[kind]
-    estimates = [count_tokens(one["text"], vocabulary) for one in texts]
+    estimates = [tokens_by_shape(one["text"], vocabulary) for one in texts]
     true = [one[vocabulary] for one in texts]
     assert sum(estimates) == pytest.approx(sum(true), rel=together)
     assert estimates == [pytest.approx(count, rel=single) for count in true]
@@ -39,21 +39,21 @@ def test_every_character_is_in_one_piece(text: str) -> None:
 
 @given(st.text() | st.text("aB0é .,_\n\t中かя'", max_size=300), VOCABULARY)
 def test_an_estimate_lies_between_nothing_and_three_tokens_a_character(text: str, vocabulary: str) -> None:
-    tokens = count_tokens(text, vocabulary)
+    tokens = tokens_by_shape(text, vocabulary)
     assert bool(tokens) == bool(text)
     assert 0 <= tokens <= 3 * len(text)
 
 
 @given(st.text(), st.text(), VOCABULARY)
 def test_lines_are_counted_on_their_own(first: str, second: str, vocabulary: str) -> None:
-    apart = count_tokens(first, vocabulary) + count_tokens(second, vocabulary)
-    assert count_tokens(f"{first}\n{second}", vocabulary) == pytest.approx(apart, abs=4.5)
+    apart = tokens_by_shape(first, vocabulary) + tokens_by_shape(second, vocabulary)
+    assert tokens_by_shape(f"{first}\n{second}", vocabulary) == pytest.approx(apart, abs=4.5)
 
 
 def test_long_runs_cost_by_their_length_and_few_shapes() -> None:
     """A megabyte of base64 or of one letter neither hangs nor fills the memory."""
     for text in ("a" * 10**6, "aB3" * 300_000, " " * 10**6, "." * 10**6, "中" * 10**5, "\n" * 10**6):
-        assert count_tokens(text, "o200k_base") > len(text) / 100
+        assert tokens_by_shape(text, "o200k_base") > len(text) / 100
     assert cost_of.cache_info().currsize <= (cost_of.cache_info().maxsize or 0)
 
 

@@ -131,15 +131,15 @@ def test_a_single_name_is_a_list_with_one_name() -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"param": {"n": 2}}, "param n is not for responses: a request has one answer, and task chat takes n"),
+        ({"param": {"n": 2}}, "param n is not for responses: a request has one answer, and task chat"),
         ({"param": {"instructions": "x"}}, "set system instead"),
         ({"param": {"max_tokens": 5}}, "set max_tokens instead"),
         ({"param": {"max_completion_tokens": 5}}, "set max_tokens instead"),
-        ({"param": {"response_format": 1}}, """set param text='{"format": {"type": "json_object"}}' instead"""),
+        ({"param": {"response_format": 1}}, """set param text='{"format": {"type": "json_object"}}'"""),
         ({"param": {"reasoning_effort": "low"}}, """set param reasoning='{"effort": "low"}' instead"""),
         ({"param": {"background": True}}, "batchscore waits for each answer"),
         ({"param": {"input": "x"}}, "batchscore sets this field"),
-        ({"param": {"max_output_tokens": 5}, "max_tokens": 5}, "max_output_tokens and max_tokens set the same"),
+        ({"param": {"max_output_tokens": 5}, "max_tokens": 5}, "max_output_tokens and max_tokens set"),
         ({"system": "x", "messages": "[]"}, "put the system message into the messages file"),
         ({"dimensions": 5}, "dimensions is for task embeddings"),
     ],

@@ -1,1 +1,1 @@
-"""How do rows in memory go through the engine, and how are scores read back?"""
+"""What does Python call: to score files, rows in memory or a DataFrame, and to read scores back?"""

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ from batchscore.errors import ExitCode, UsageError, name_settings
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.rows import Event, Notice
 from batchscore.run import score_files as run
+from batchscore.run.event_loop import start_in_thread
 from batchscore.settings.arguments import FileSettings, check_names, show_settings
 from batchscore.settings.checks import value_text
 
@@ -143,15 +144,7 @@ def work_outside_loop(work: Callable[[], T], interrupted: threading.Event) -> T:
     """
     if not is_loop_running():
         return work()
-    future: Future[T] = Future()
-
-    def target() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=target, name="batchscore", daemon=True).start()
+    future = start_in_thread(work)
     while not future.done():
         try:
             wait([future], POLL_SECONDS)

@@ -13,12 +13,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
-from typing import TypeVar
 
 from batchscore.azureml.host import (
     deadline_seconds,
@@ -44,6 +41,7 @@ from batchscore.report.run_end import RunEnd
 from batchscore.report.tracking.follow import TrackingRun
 from batchscore.report.words import count_text
 from batchscore.rows import Event, FileFinished, Listen, Notice
+from batchscore.run.event_loop import start_in_thread
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
 from batchscore.settings.fields import Settings
@@ -61,8 +59,6 @@ TRIES = 3
 
 #: Prefixes of files that are not data; the second only if the name has no known format.
 HIDDEN, MARKED = ".", "_"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +94,7 @@ def run(mini_batch: Iterable[str]) -> list[str]:
     """
     # After `shutdown`, maybe on another thread, a call reads the settings itself.
     process, paths = _process or prepare(sys.argv[1:], os.environ), paths_of(mini_batch)
-    return run_in_thread(lambda: score(process, paths))
+    return start_in_thread(lambda: score(process, paths)).result()
 
 
 def shutdown() -> None:
@@ -152,20 +148,6 @@ def paths_of(mini_batch: Iterable[str]) -> list[str]:
             "a folder of files (uri_folder)."
         )
     return [os.fspath(path) for path in mini_batch]
-
-
-def run_in_thread(work: Callable[[], T]) -> T:
-    """Call a function on a new thread, on which no event loop runs and no signals arrive."""
-    done: Future[T] = Future()
-
-    def do() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
-    Thread(target=do, name="batchscore", daemon=True).start()
-    return done.result()
 
 
 def score(process: ProcessSettings, paths: Sequence[str]) -> list[str]:

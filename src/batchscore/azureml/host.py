@@ -29,7 +29,8 @@ from batchscore.settings.deadline import parse_deadline
 from batchscore.settings.declare import as_flag, variable_of
 from batchscore.settings.fields import Settings
 
-TEXT_COLUMN = "AZUREML_BI_TEXT_COLUMN"
+#: The variable of Azure's samples that names the text column.
+SAMPLES_COLUMN = "AZUREML_BI_TEXT_COLUMN"
 
 #: Our arguments, and the host's argument for the time that a call may take.
 ARGUMENTS = ("--batchscore-model", "--batchscore-output", "--batchscore-base-dir", "--run_invocation_timeout")
@@ -109,7 +110,7 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> ResolvedSettings:
         return not environ.get(f"BATCHSCORE_{setting}", "").strip()
 
     flags: dict[str, Any] = {"model": host.model, "output": host.output, "shared_output": True}
-    flags["column"] = column_of(environ)
+    flags["column"] = column_of_samples(environ)
     if unset("BASE_DIR"):
         flags["base_dir"] = host.base_dir
     if unset("QUOTA_SHARE") and "quota_share" not in file.settings and host.machines > 1:
@@ -120,10 +121,12 @@ def settings_of(host: Host, environ: Mapping[str, str]) -> ResolvedSettings:
         return resolve_settings(flags, environ=environ, config=file)
 
 
-def column_of(environ: Mapping[str, str]) -> str | None:
+def column_of_samples(environ: Mapping[str, str]) -> str | None:
     """Return the text column that the samples' variable names, unless our own variable names one."""
     return (
-        None if environ.get("BATCHSCORE_COLUMN", "").strip() else environ.get(TEXT_COLUMN, "").strip() or None
+        None
+        if environ.get("BATCHSCORE_COLUMN", "").strip()
+        else environ.get(SAMPLES_COLUMN, "").strip() or None
     )
 
 
@@ -160,5 +163,5 @@ def name_variables(text: str, environ: Mapping[str, str]) -> str:
         if declared.metadata["only"] is None
     }
     if not environ.get(names["column"], "").strip():
-        names["column"] = TEXT_COLUMN
+        names["column"] = SAMPLES_COLUMN
     return name_settings(text, lambda name: names.get(name, as_flag(name)))

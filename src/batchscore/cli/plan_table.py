@@ -6,7 +6,6 @@ Pure except for the given console. It shows no cell of the input and no secret.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -286,11 +285,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "unreadable_files": [
             {"file": one.name, "problem": name_settings(one.reason, as_flag)} for one in plan.survey.problems
         ],
-        "skipped": [
-            {"name": one.name, "reason": name_settings(one.reason, as_flag)} for one in plan.survey.skipped
-        ],
-        "links_followed": [asdict(one) for one in plan.survey.followed],
-        "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in plan.survey.said],
+        **plan.survey.remarks(as_flag),
         "seconds": round(plan.seconds, 3),
     }
 

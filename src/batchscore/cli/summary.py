@@ -221,11 +221,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "unreadable": [
             {"file": file.file, "problem": name_settings(file.problem, as_flag)} for file in end.unreadable
         ],
-        "skipped": [
-            {"name": each.name, "reason": name_settings(each.reason, as_flag)} for each in run.survey.skipped
-        ],
-        "links_followed": [asdict(each) for each in run.survey.followed],
-        "read_as": [{"files": name, "how": name_settings(text, as_flag)} for text, name in run.survey.said],
+        **run.survey.remarks(as_flag),
         "errors_by_code": dict(now.errors),
         "finish_reasons": dict(now.finish_reasons),
         "without_text": now.without_text,
@@ -233,7 +229,7 @@ def to_json(run: RunResult) -> dict[str, Any]:
         "retried": dict(now.retried),
         "prompt_tokens": now.prompt_tokens,
         "completion_tokens": now.completion_tokens,
-        "tokens_kept": now.kept_tokens,
+        "tokens_kept": now.tokens_kept,
         "cost": run.settings.cost(now.prompt_tokens, now.completion_tokens),
         "repeated_ids": end.repeated_ids,
         "limited": end.limited,

@@ -115,7 +115,7 @@ def resolve_target(
     is_whole = bool(url.whole) and url.deployment in {None, name}
     try:
         below = name if settings.task.below_deployment else ""
-        base, parameters, headers = _ask_sdk(url, None if is_whole else below, environ)
+        base, parameters, headers = _parts_from_sdk(url, None if is_whole else below, environ)
     except ImportError:
         raise
     except Exception:
@@ -152,7 +152,7 @@ def resolve_target(
     )
 
 
-def _ask_sdk(
+def _parts_from_sdk(
     url: EndpointUrl, deployment: str | None, environ: Mapping[str, str]
 ) -> tuple[str, dict[str, str], dict[str, str]]:
     """Let the official SDK build the base address, query and headers (its public properties).

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import BatchscoreError, InputChanged, OutputError, setting_name
-from batchscore.output.find import score_files
+from batchscore.output.find import score_files_of
 from batchscore.output.journal import Journals
 from batchscore.output.layout import DIGESTS, Layout, stem_of, verify_command
 from batchscore.output.manifest import (
@@ -69,7 +69,7 @@ def refuse_other_length(layout: Layout, manifests: Iterable[Manifest]) -> None:
     """
     scored = [manifest for manifest in manifests if manifest.ok]
     length = None
-    for path in score_files(layout, scored):
+    for path in score_files_of(layout, scored):
         with suppress(BatchscoreError):
             length = schema_of(path, layout.task).dimensions
             break

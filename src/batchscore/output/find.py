@@ -13,9 +13,9 @@ from pathlib import Path
 
 from batchscore.errors import InputError, setting_name
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
-from batchscore.output.links import refuse_links
 from batchscore.output.manifest import Manifest, PartFile, read_manifests
 from batchscore.output.missing import RecordedFiles, recorded_files, run_records
+from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -119,7 +119,7 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
         manifests = sorted(read_manifests(layout), key=lambda each: each.file.split("/"))
         _refuse_lost_manifests(layout, manifests, {match["name"] for match in found})
         _refuse_lost_rows(layout, manifests, recorded)
-        parts = dict(score_files(layout, manifests))
+        parts = dict(score_files_of(layout, manifests))
     else:
         found.sort(key=lambda match: (match["name"], int(match["number"])))
         parts = dict.fromkeys(folder / match.string for match in found)
@@ -136,7 +136,7 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
     return parts
 
 
-def score_files(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place, PartFile]:
+def score_files_of(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place, PartFile]:
     """Return the score files of manifests, in their order."""
     return {
         layout.scores / part.name: part

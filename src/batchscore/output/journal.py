@@ -10,8 +10,8 @@ parts and no formats.
     frame   = checksum, bytes of each of the following, n, length of a vector (0: none)
               n x 16 bytes of prompt digests, JSON of n rows and of their cost, vectors as float32
 
-Files are used again, since a file with new pages takes the system several times as long. Checksums begin with
-the seed, so that frames of an earlier journal in the same file do not match.
+A file is used for one journal after the other, since new pages cost the system several times as much.
+Checksums begin with the seed, so that frames of an earlier journal in the same file do not match.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ import xxhash
 
 from batchscore.output.journal import Journals
 from batchscore.output.layout import Layout
-from batchscore.output.locks.flock import EXCLUSIVE, SYSTEM, close_quietly, has_name, try_lock
+from batchscore.output.locks.flock import SYSTEM, close_quietly, has_name, try_lock
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import TEMPORARY
 from batchscore.stores.links import open_own, refuse_link
-from batchscore.stores.this_machine import own_folder
+from batchscore.stores.this_machine import EXCLUSIVE, own_folder
 from batchscore.task import TASKS
 
 #: The errors of a file system that can never do something, whatever process tries it.

@@ -16,15 +16,12 @@ import orjson
 
 from batchscore.errors import OutputError, name_settings, setting_name
 from batchscore.output.layout import MARKER, Layout, verify_command
-from batchscore.output.manifest_check import MOST, contradictions, refuse_odd
+from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse_odd
 from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 
 VERSION = 1
-
-#: The costs of a part, and of a file.
-COSTS = ("attempts", "tokens_billed", "tokens_kept")
 
 #: `reported` as earlier manifests have it.
 _REPORTED: Mapping[Any, str] = {True: "yes", False: "no", None: "off"}

@@ -19,6 +19,9 @@ STATES = ("complete", "partial", "unreadable")
 #: The formats of parts.
 FORMATS = ("jsonl", "parquet")
 
+#: The costs of a part, of a file and of a run.
+COSTS = ("attempts", "tokens_billed", "tokens_kept")
+
 #: The maximum of a figure: what a reader of JSON in any language holds exactly.
 MOST = 2**53
 
@@ -63,7 +66,7 @@ def is_list_of_objects(value: Any) -> bool:
 
 
 _FILE: dict[str, Fits] = {"name": is_text, "bytes": is_count, "digest": is_text}
-_COSTS: dict[str, Fits] = dict.fromkeys(("attempts", "tokens_billed", "tokens_kept"), is_cost)
+_COSTS: dict[str, Fits] = dict.fromkeys(COSTS, is_cost)
 _TOTALS: dict[str, Fits] = dict.fromkeys(("rows", "ok", "errors", "not_reached"), is_count) | _COSTS
 
 #: The fields of a manifest, and those that earlier versions lack.

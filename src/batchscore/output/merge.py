@@ -16,7 +16,7 @@ from batchscore.errors import OutputError, OutputLocked, UsageError, message_of,
 from batchscore.output.find import (
     folder_of_locks,
     output_folder,
-    score_files,
+    score_files_of,
     score_parts,
     task_of,
 )
@@ -60,8 +60,8 @@ def merge_output(
 ) -> MergeResult:
     """Write the scores of an output folder to one file, in input order, in constant memory.
 
-    Raises `UsageError` if the file's suffix is not a format, `OutputError` if the file may not be written
-    there or a part is not as its manifest says, `InputError` if there are no scores.
+    Raises `UsageError` if the file's suffix is not a format, and `InputError` if there are no scores. Raises
+    `OutputError` if the file may not be written there, or if a part is not as its manifest says.
     """
     refuse_other_suffix(file)
     sweep_abandoned(through_link(file).parent)
@@ -134,7 +134,7 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
     since a column of vectors has a length.
     """
     manifests = [ledger.manifests[name] for name in inputs if name in ledger.manifests]
-    parts = score_files(ledger.spec.layout, manifests)
+    parts = score_files_of(ledger.spec.layout, manifests)
     schema = ledger.spec.schema
     if not parts and schema.is_vector and file.suffix.lower() != ".jsonl":
         if dimensions is None:

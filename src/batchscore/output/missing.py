@@ -21,7 +21,7 @@ from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.manifest_check import STATES, Fits, is_count, is_list_of_objects, is_text, odd_field
 from batchscore.stores import storage
 from batchscore.stores.address import Place
-from batchscore.stores.local import NO_FILE
+from batchscore.stores.regular_file import NO_FILE
 from batchscore.task import TASKS
 
 #: The counts of a file.

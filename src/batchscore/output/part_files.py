@@ -24,7 +24,7 @@ from batchscore.rows import RowError, Score, Settled
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
-from batchscore.stores.local import refuse_no_file
+from batchscore.stores.regular_file import require_file
 
 #: How a file of the right size may differ from its commit record.
 CHANGED = "was changed: its digest is not the same"
@@ -148,7 +148,7 @@ def damage_of(path: Place, part: PartFile) -> str | None:
             return "is a link, not a file"
         with explain_errors(path, "read"):
             if isinstance(path, Path):
-                refuse_no_file(path)
+                require_file(path)
             size = storage.size_of(path)
         if size is None:
             return "is missing"

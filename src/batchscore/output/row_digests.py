@@ -42,43 +42,44 @@ Halves: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 class Digests:
     """The rows of one part, `n` of them: row numbers and flags `(n,)`, digests `(n, 2)`.
 
-    `asked` are of the prompts, `carried` of the kept columns, `None` if none are kept; `ids` is `None` if
+    `prompts` are of the prompts, `kept` of the kept columns, `None` if none are kept; `ids` is `None` if
     there is no id column.
     """
 
     rows: np.ndarray[Any, np.dtype[np.int64]]
     scored: np.ndarray[Any, np.dtype[np.bool_]]
-    asked: Halves
-    carried: Halves | None
+    prompts: Halves
+    kept: Halves | None
     ids: list[str | None] | None
 
     def keys(self) -> Halves:
         """Return the digest that identifies each row: of its id, else of its prompt."""
         if self.ids is None:
-            return self.asked
+            return self.prompts
         return halves([xxhash.xxh3_128_digest(json_bytes(each)) for each in self.ids])
 
     def inputs(self) -> str:
         """Return the digest of the rows' prompts, as a commit record has it if these are all of its rows."""
         digest = xxhash.xxh3_128()
-        asked = self.asked.astype("<u8").tobytes()
-        carried = b"" if self.carried is None else self.carried.astype("<u8").tobytes()
+        prompts = self.prompts.astype("<u8").tobytes()
+        kept = b"" if self.kept is None else self.kept.astype("<u8").tobytes()
         for at, row in enumerate(self.rows.tolist()):
             identity = None if self.ids is None else self.ids[at]
-            kept = carried[16 * at : 16 * at + 16]
-            add_row(digest, row, asked[16 * at : 16 * at + 16], identity, b"" if kept == UNKNOWN else kept)
+            place = slice(16 * at, 16 * at + 16)
+            own = kept[place]
+            add_row(digest, row, prompts[place], identity, b"" if own == UNKNOWN else own)
         return digest.hexdigest()
 
-    def asked_by_row(self) -> dict[int, bytes]:
+    def prompts_by_row(self) -> dict[int, bytes]:
         """Return the digest of each row's prompt, by row number, if it is known."""
-        data = self.asked.astype("<u8").tobytes()
+        data = self.prompts.astype("<u8").tobytes()
         known = {row: data[16 * at : 16 * at + 16] for at, row in enumerate(self.rows.tolist())}
         return {row: digest for row, digest in known.items() if digest != UNKNOWN}
 
     def versions(self) -> Halves:
         """Return a digest of each row's id, prompt and kept columns together."""
-        versions: Halves = self.asked.copy()
-        for other, factor in ((self.keys(), 0x9E3779B97F4A7C15), (self.carried, 0xC2B2AE3D27D4EB4F)):
+        versions: Halves = self.prompts.copy()
+        for other, factor in ((self.keys(), 0x9E3779B97F4A7C15), (self.kept, 0xC2B2AE3D27D4EB4F)):
             if other is not None:
                 versions = (versions ^ (versions >> np.uint64(29))) * np.uint64(factor) + other
         return versions
@@ -92,32 +93,32 @@ def halves(digests: Sequence[bytes]) -> Halves:
 
 
 def encode_digests(
-    settled: Sequence[Settled], asked: Mapping[int, bytes], carried: Mapping[int, bytes], *, with_id: bool
+    settled: Sequence[Settled], prompts: Mapping[int, bytes], kept: Mapping[int, bytes], *, with_id: bool
 ) -> bytes:
     """Return the file of a part's settled rows."""
     n = len(settled)
     pieces = [
-        HEADER.pack(MAGIC, n, with_id, bool(carried)),
+        HEADER.pack(MAGIC, n, with_id, bool(kept)),
         np.array([row.row for row in settled], np.dtype("<i8")).tobytes(),
         bytes([isinstance(row.result, Score) for row in settled]),
-        b"".join([asked.get(row.row, UNKNOWN) for row in settled]),
+        b"".join([prompts.get(row.row, UNKNOWN) for row in settled]),
     ]
-    if carried:
-        pieces.append(b"".join([carried.get(row.row, UNKNOWN) for row in settled]))
+    if kept:
+        pieces.append(b"".join([kept.get(row.row, UNKNOWN) for row in settled]))
     if with_id:
         pieces.append(json_bytes([row.id for row in settled]))
     body = b"".join(pieces)
     return body + CHECKSUM.pack(xxhash.xxh3_64_intdigest(body))
 
 
-def add_row(digest: Any, row: int, asked: bytes, identity: str | None, carried: bytes) -> None:
+def add_row(digest: Any, row: int, prompt: bytes, identity: str | None, kept: bytes) -> None:
     """Add a row to the digest of a part's prompts, with the digest of its kept columns, if any."""
     if identity is None:
-        digest.update(b"%d:%s" % (row, asked))
+        digest.update(b"%d:%s" % (row, prompt))
     else:
-        digest.update(b"%d:%s\0%s" % (row, asked, identity.encode("utf-8", "replace")))
-    if carried:
-        digest.update(b"\0" + carried)
+        digest.update(b"%d:%s\0%s" % (row, prompt, identity.encode("utf-8", "replace")))
+    if kept:
+        digest.update(b"\0" + kept)
 
 
 def read_digests(place: Place, commit: Commit) -> Digests | None:
@@ -146,7 +147,7 @@ def damage_of_digests(place: Place, commit: Commit) -> str | None:
     digests = decode_digests(b"".join(storage.chunks(place)))
     if digests is None:
         return "was changed or cut"
-    all_known = digests.rows.size == commit.rows and digests.asked.any(axis=1).all()
+    all_known = digests.rows.size == commit.rows and digests.prompts.any(axis=1).all()
     if all_known and digests.inputs() != commit.inputs:
         return "is not that of its part: the manifest has other inputs"
     return None
@@ -157,13 +158,13 @@ def decode_digests(data: bytes) -> Digests | None:
     if len(data) < HEADER.size + CHECKSUM.size:
         return None
     body, (checksum,) = data[: -CHECKSUM.size], CHECKSUM.unpack(data[-CHECKSUM.size :])
-    magic, n, with_ids, with_carried = HEADER.unpack_from(body)
+    magic, n, with_ids, with_kept = HEADER.unpack_from(body)
     if magic != MAGIC or xxhash.xxh3_64_intdigest(body) != checksum:
         return None
-    ends = list(accumulate((8 * n, n, 16 * n, 16 * n * with_carried), initial=HEADER.size))
+    ends = list(accumulate((8 * n, n, 16 * n, 16 * n * with_kept), initial=HEADER.size))
     if len(body) < ends[-1] or (len(body) > ends[-1] and not with_ids):
         return None
-    rows, scored, asked, carried = (body[start:end] for start, end in pairwise(ends))
+    rows, scored, prompts, kept = (body[start:end] for start, end in pairwise(ends))
     try:
         ids = orjson.loads(body[ends[-1] :]) if with_ids else None
     except ValueError:
@@ -175,8 +176,8 @@ def decode_digests(data: bytes) -> Digests | None:
     return Digests(
         rows=np.frombuffer(rows, np.dtype("<i8")).astype(np.int64),
         scored=np.frombuffer(scored, np.uint8) != 0,
-        asked=halves([asked]),
-        carried=halves([carried]) if with_carried else None,
+        prompts=halves([prompts]),
+        kept=halves([kept]) if with_kept else None,
         ids=ids,
     )
 

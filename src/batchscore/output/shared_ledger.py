@@ -136,15 +136,15 @@ class SharedLedger(Ledger):
             present = self.on_disk(part.file)
             for manifest in (present, self.manifests[part.file]):
                 known = None if manifest is None else manifest.parts.get(part.number)
-                part.prompt_digests = self.asked(part.file, known) | part.prompt_digests
+                part.prompt_digests = self.prompt_digests_of(part.file, known) | part.prompt_digests
         return encode_part(self, part)
 
-    def asked(self, file: str, commit: Commit | None) -> dict[int, bytes]:
+    def prompt_digests_of(self, file: str, commit: Commit | None) -> dict[int, bytes]:
         """Return the digests of the prompts of a published part by row; none if their file is of another."""
         if commit is None:
             return {}
         digests = read_digests(self.spec.layout.digests(file, commit.part), commit)
-        return {} if digests is None else digests.asked_by_row()
+        return {} if digests is None else digests.prompts_by_row()
 
     def publish(self, encoded: EncodedPart | None) -> None:
         """Write a part's files, with what others have published of it, and its commit record."""
@@ -178,7 +178,7 @@ class SharedLedger(Ledger):
 
     def refuse_other_rows(self, part: Part, commit: Commit) -> None:
         """Raise `OutputError` if another worker has published this part with other prompts."""
-        theirs = self.asked(part.file, commit)
+        theirs = self.prompt_digests_of(part.file, commit)
         if any(theirs.get(row, digest) != digest for row, digest in part.prompt_digests.items()):
             raise error_of_other_rows(part.file)
 

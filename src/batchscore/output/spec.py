@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
-from batchscore.output.layout import Layout
-from batchscore.output.links import refuse_links
+from batchscore.output.layout import MARKER, Layout
+from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, Format, format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import parse_spec
@@ -59,7 +59,7 @@ def output_of(settings: OutputSettings) -> Output:
     folder = storage.is_folder(path)
     names_folder = settings.output.endswith(("/", os.sep))
     if path.suffix.lower() in FILE_SUFFIXES and not folder and not names_folder:
-        output = Output(path.with_name(path.name + ".batchscore"), path)
+        output = Output(path.with_name(path.name + MARKER), path)
         refuse_links(output.folder)
         return output
     if not folder and storage.exists(path):

@@ -6,11 +6,12 @@ left out; only if no file remains is that an error of the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from batchscore.errors import InputError, UnreadableFile, UsageError, setting_name
+from batchscore.errors import InputError, UnreadableFile, UsageError, name_settings, setting_name
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.columns import path_of, resolve, shorten_names
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
@@ -18,7 +19,7 @@ from batchscore.read.encoding import with_encoding
 from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS
 from batchscore.read.input_file import InputFile
-from batchscore.read.missing import SkippedFile
+from batchscore.read.missing_inputs import SkippedFile
 from batchscore.read.open import open_table
 from batchscore.read.options import ReadOptions
 from batchscore.rows import Table
@@ -74,6 +75,19 @@ class Survey:
             (text, names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1:,} more")
             for text, names in files.items()
         ]
+
+    def remarks(self, word: Callable[[str], str] = str) -> dict[str, Any]:
+        """Return as JSON what was skipped, which links were followed, and how files are read.
+
+        `word` writes the names of settings.
+        """
+        return {
+            "skipped": [
+                {"name": each.name, "reason": name_settings(each.reason, word)} for each in self.skipped
+            ],
+            "links_followed": [asdict(each) for each in self.followed],
+            "read_as": [{"files": name, "how": name_settings(text, word)} for text, name in self.said],
+        }
 
 
 def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -> Survey:

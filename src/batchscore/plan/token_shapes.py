@@ -129,7 +129,7 @@ def class_of(code: int) -> str:
 CLASSES = Classes()
 
 
-def count_tokens(text: str, vocabulary: str) -> float:
+def tokens_by_shape(text: str, vocabulary: str) -> float:
     """Return the estimated tokens of a text with one of the `VOCABULARIES`. O(characters)."""
     which = VOCABULARIES.index(vocabulary)
     shapes = Counter(PIECE.findall(text.translate(CLASSES)))

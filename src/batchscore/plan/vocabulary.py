@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from batchscore.plan.token_shapes import count_tokens
+from batchscore.plan.token_shapes import tokens_by_shape
 from batchscore.rows import replace_surrogates
 from batchscore.task import Task
 
@@ -73,7 +73,7 @@ def token_counter_for(model: str, task: Task) -> TokenCounter:
             return TokenCounter("with tiktoken", "exact for texts", vocabulary, exactly)
         accuracy = "within 10 % on English, 25 % on Chinese, code and hex"
     return TokenCounter(
-        "from the shapes of words", accuracy, vocabulary, partial(count_tokens, vocabulary=vocabulary)
+        "from the shapes of words", accuracy, vocabulary, partial(tokens_by_shape, vocabulary=vocabulary)
     )
 
 

@@ -32,7 +32,7 @@ def is_marked(name: str) -> bool:
 
 
 def table_kind(names: Collection[str]) -> str | None:
-    """Return the format of the table whose folder has these names, `None` if it is no table."""
+    """Return the format of the table whose folder has these names, `None` if it is not a table."""
     return next((kind for mark, kind in TABLE_MARKS.items() if mark in names), None)
 
 

@@ -16,16 +16,17 @@ from typing import Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.input_file import InputFile
-from batchscore.read.lines import (
+from batchscore.read.json_rows import (
     BETWEEN,
     DECODER,
     HALF_CHARACTER,
-    is_text,
-    json_line_rows,
+    PEEKED_BYTES,
+    is_encodable,
     peek_table,
     row_of,
     rows_table,
 )
+from batchscore.read.lines import json_line_rows
 from batchscore.read.options import ReadOptions
 from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unreadable_row
 from batchscore.read.records import AmbiguousObjectError, records_of
@@ -34,9 +35,6 @@ from batchscore.rows import Row, Table, UnreadableRow
 
 #: An object cannot be read in parts: its bytes, text and values are in memory together.
 MAX_OBJECT_BYTES = 64 * 1024 * 1024
-
-#: Bytes from which it is found whether another object follows the first one.
-_PEEKED_BYTES = 1 << 20
 
 _INVALID = object()
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -91,7 +89,7 @@ def _is_json_lines(file: InputFile, limit: int) -> bool:
 
 def _is_sequence(file: InputFile) -> bool:
     """Whether another object follows the first one."""
-    with text_blocks(file, cap=_PEEKED_BYTES) as blocks:
+    with text_blocks(file, cap=PEEKED_BYTES) as blocks:
         text = b"".join(blocks).decode(errors="ignore")
     try:
         _, end = DECODER.raw_decode(text, _after_space(text, 0))
@@ -165,7 +163,7 @@ def _object_table(file: InputFile, options: ReadOptions) -> Table:
     assert isinstance(value, dict)  # it starts with a brace
     suspect = _is_suspect(text)
     del text
-    if suspect and not is_text(list(value)):
+    if suspect and not is_encodable(list(value)):
         raise UnreadableFile(file.name, "a column's name is not UTF-8: convert the file")
     try:
         found = records_of(value, options.records)
@@ -175,7 +173,7 @@ def _object_table(file: InputFile, options: ReadOptions) -> Table:
         return Table(tuple(value), (), headerless=False, rows=iterate([too_large_row(file.name, 0, limit)]))
     rows = [
         unreadable_row(file.name, number, f"it holds bytes that are not UTF-8, or {HALF_CHARACTER}")
-        if suspect and not is_text(row)
+        if suspect and not is_encodable(row)
         else row_of(file.name, number, row)
         for number, row in enumerate(found.rows)
     ]
@@ -256,7 +254,7 @@ def _row(name: str, number: int, text: _Text, end: int, value: Any, limit: int) 
         return not_utf8_row(name, number)
     if value is _INVALID:
         return unreadable_row(name, number, "it is not valid JSON")
-    if text.suspect and not is_text(value):
+    if text.suspect and not is_encodable(value):
         return unreadable_row(name, number, f"it holds {HALF_CHARACTER}")
     return row_of(name, number, value)
 

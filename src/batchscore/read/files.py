@@ -19,7 +19,7 @@ from batchscore.errors import InputError, UnreadableFile, setting_name
 from batchscore.read import dataset_folders as foreign
 from batchscore.read.formats import formats_text, suffix_of, unknown_suffix
 from batchscore.read.input_file import InputFile
-from batchscore.read.missing import GLOB_MAGIC, SkippedFile, error_of_no_files, missing_text
+from batchscore.read.missing_inputs import GLOB_MAGIC, SkippedFile, error_of_no_files, missing_text
 from batchscore.read.trees import FolderEntry, LocalTree, Tree, tree_of
 from batchscore.stores.address import Place, path_text
 from batchscore.stores.errors import StoreFailure

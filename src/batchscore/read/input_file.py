@@ -1,4 +1,4 @@
-"""What is one file to read?"""
+"""What is known of an input file before its rows are read: place, name, format, encoding?"""
 
 from __future__ import annotations
 

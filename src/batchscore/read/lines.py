@@ -5,10 +5,8 @@ This module knows nothing of JSON documents that span lines, but recognizes one.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -16,24 +14,23 @@ import orjson
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.input_file import InputFile
+from batchscore.read.json_rows import (
+    BETWEEN,
+    DECODER,
+    HALF_CHARACTER,
+    PEEKED_BYTES,
+    is_encodable,
+    peek_table,
+    row_of,
+)
 from batchscore.read.options import ReadOptions
-from batchscore.read.problems import Rows, iterate, not_utf8_row, too_large_row, unreadable_row
+from batchscore.read.problems import Rows, not_utf8_row, too_large_row, unreadable_row
 from batchscore.read.stream import BlockKind, line_blocks, text_blocks
 from batchscore.rows import TEXT_COLUMN, Row, Table, UnreadableRow
 
-#: Rows, and bytes of the file, that are read to find the names of columns.
-_PEEKED_ROWS = 100
-_PEEKED_BYTES = 1 << 20
-
+_BETWEEN_BYTES = BETWEEN.encode()
 _BIG_INTEGER = re.compile(rb"(?<![0-9.])[0-9]{19,}(?![0-9.eE])")
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
-
-# Accept a raw tab or line break within a string: a common mistake with a clear meaning.
-DECODER = json.JSONDecoder(strict=False)
-
-
-class BareText(dict[str, Any]):
-    """The values of a JSON string; the type distinguishes them from those of an object."""
 
 
 def text_table(file: InputFile, options: ReadOptions) -> Table:
@@ -132,7 +129,7 @@ def _slow_rows(file: InputFile, number: int, line: bytes) -> Iterator[Row | Unre
         yield unreadable_row(file.name, number, "it is not JSON")
         return
     for place, value in enumerate(values, number):
-        if is_text(value):
+        if is_encodable(value):
             yield row_of(file.name, place, value)
         else:
             yield unreadable_row(file.name, place, f"it holds {HALF_CHARACTER}")
@@ -150,85 +147,9 @@ def _values(text: str) -> list[Any]:
     return values or [DECODER.decode(text)]
 
 
-#: What may stand between objects that follow each other: also commas, and the separator of RFC 7464.
-BETWEEN = " \t\r\n,\x1e"
-_BETWEEN_BYTES = BETWEEN.encode()
-
-#: A string of JSON may be cut between the two halves of a character beyond 16 bits.
-HALF_CHARACTER = "half a character: a \\ud800 to \\udfff without its other half"
-
-
-def is_text(value: object) -> bool:
-    """Whether all strings within can be written as UTF-8: Python's JSON lets lone surrogates pass."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def row_of(name: str, number: int, value: object) -> Row | UnreadableRow:
-    """Return the row of a JSON value."""
-    if isinstance(value, dict):
-        return Row(name, number, value)
-    if value is None or isinstance(value, str):
-        return Row(name, number, BareText({TEXT_COLUMN: value}))
-    return unreadable_row(name, number, "it is neither an object nor a string")
-
-
-def peek_table(open_rows: Callable[[int | None], Rows]) -> Table:
-    """Return a table of JSON rows; read the first rows to find its columns.
-
-    `open_rows` is called with the most bytes that it may read, and with None for all rows. Reading goes
-    beyond the first megabyte only if no row in it can be read.
-    """
-    first = _first_rows(open_rows(_PEEKED_BYTES), _PEEKED_ROWS, cut=True)
-    first = first or _first_rows(open_rows(None), 1)
-    return _table(first, open_rows(None))
-
-
-def rows_table(rows: Sequence[Row | UnreadableRow]) -> Table:
-    """Return a table of JSON rows that are in memory."""
-    return _table([row for row in rows if isinstance(row, Row)], iterate(rows))
-
-
-def _table(first: Sequence[Row], rows: Rows) -> Table:
-    columns, texts = columns_of([row.values for row in first])
-    headerless = bool(first) and all(isinstance(row.values, BareText) for row in first)
-    return Table(columns, texts, headerless=headerless, rows=rows, varies=not headerless)
-
-
-def _first_rows(rows: Rows, wanted: int, *, cut: bool = False) -> list[Row]:
-    """Return the first readable rows; raises `UnreadableFile` only if the file breaks off before any row."""
-    found: list[Row] = []
-    any_row = False
-    with closing(rows):
-        try:
-            for row in rows:
-                any_row = True
-                if isinstance(row, Row):
-                    found.append(row)
-                    if len(found) == wanted:
-                        break
-        except UnreadableFile:
-            if not any_row and not cut:
-                raise
-    return found
-
-
-def columns_of(rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return all columns, and those whose first value other than null is a text, in file order."""
-    first: dict[str, Any] = {}
-    for values in rows:
-        for column, value in values.items():
-            if first.get(column) is None:
-                first[column] = value
-    return tuple(first), tuple(column for column, value in first.items() if isinstance(value, str))
-
-
 def _refuse_document(file: InputFile, limit: int) -> None:
     """Raise `UnreadableFile` for a JSON document that is named jsonl: each line would be a bad row."""
-    with text_blocks(file, size=limit, cap=_PEEKED_BYTES) as blocks:
+    with text_blocks(file, size=limit, cap=PEEKED_BYTES) as blocks:
         lines = (line.strip() for kind, data in line_blocks(blocks, limit) for line in data.splitlines())
         first, second = [*islice(filter(None, lines), 2), b"", b""][:2]
     if first in (b"[", b"{") or (first.startswith(b"[") and (not second or not _is_json(first))):

@@ -19,7 +19,7 @@ class Statistics:
 
     `ok` and `errors` are rows settled by this run, `known` rows settled by earlier runs. `requests` counts
     all attempts, `retried` the failed ones by cause. Tokens are those that the service reported;
-    `kept_tokens` are those of answers that were kept.
+    `tokens_kept` are those of answers that were kept.
     """
 
     ok: int = 0
@@ -31,7 +31,7 @@ class Statistics:
     retried: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    kept_tokens: int = 0
+    tokens_kept: int = 0
     files_finished: int = 0
     slowest_seconds: float = 0.0
 
@@ -67,7 +67,7 @@ class Tally(Statistics):
             if event.cause:
                 self.retried[event.cause] += 1
             elif event.rows:
-                self.kept_tokens += event.prompt_tokens + event.completion_tokens
+                self.tokens_kept += event.prompt_tokens + event.completion_tokens
         elif isinstance(event, RowsSettled):
             self.ok += event.ok
             if event.errors:

@@ -1,4 +1,4 @@
-"""Which words of a service's error may be shown in records?
+"""Which codes of a service's errors may be shown in records?
 
 A service can put anything into its error's code, even a word of the prompt. So only codes that services are
 known to use are shown, and of parameters only the names of those that were sent.

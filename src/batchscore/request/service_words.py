@@ -14,7 +14,7 @@ from batchscore.rows import load_json
 #: A message of a person's length.
 MOST_CHARACTERS = 300
 
-#: A shorter text is no secret, and may be a part of any word.
+#: A shorter text is not a secret, and may be a part of any word.
 FEWEST_CHARACTERS = 4
 
 #: What looks like a key or a token, also if a service shows only its ends.

@@ -1,7 +1,7 @@
 """How do bytes get to the service and back?
 
-It knows one URL, headers and seconds, not what bodies mean. One aiohttp session per run: connections are
-kept alive, proxies and certificates come from the usual variables.
+It knows one URL, headers and seconds, not what bodies mean; `endpoint.target` makes the headers. One aiohttp
+session per run: connections are kept alive, proxies and certificates come from the usual variables.
 """
 
 from __future__ import annotations

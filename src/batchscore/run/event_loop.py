@@ -1,4 +1,4 @@
-"""On which event loop does a run work, and what do signals and the garbage collector do meanwhile?"""
+"""On which thread and event loop does a run work, and what do signals and garbage collection do meanwhile?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import gc
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -40,6 +41,20 @@ def run_on_fast_loop(main: Coroutine[Any, Any, T]) -> T:
             return uvloop.run(main)
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+
+def start_in_thread(work: Callable[[], T]) -> Future[T]:
+    """Start a call on a new thread, on which no event loop runs and no signals arrive."""
+    done: Future[T] = Future()
+
+    def do() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=do, name="batchscore", daemon=True).start()
+    return done
 
 
 @contextmanager

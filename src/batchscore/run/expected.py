@@ -1,8 +1,8 @@
 """How much does a run have to do? A quick look, so that its progress can show a share and an ETA.
 
-It reads small inputs whole and some stretches of others, for a fifth of a second of one core at most and
-only after the run has lasted a while. It counts all rows of all files, including those that earlier runs
-have scored, because the progress counts them, too.
+It reads small inputs whole and some stretches of others. That takes a fifth of a second of one core at most,
+and begins only when the run has lasted a while. It counts all rows of all files, including those that earlier
+runs have scored, because the progress counts them, too.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from batchscore.errors import UnreadableFile, setting_name
-from batchscore.output.incremental.carry_over import carry_over as carry_over_file
-from batchscore.output.incremental.carry_over import index_answers
+from batchscore.output.incremental.carry_over import carry_over_file, index_answers
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import Survey, open_rows
@@ -62,7 +61,7 @@ def compare_inputs(survey: Survey, ledger: NextLedger) -> dict[str, str]:
     return inputs
 
 
-def carry_over(survey: Survey, ledger: NextLedger, inputs: Mapping[str, str], listen: Listen) -> None:
+def carry_over_files(survey: Survey, ledger: NextLedger, inputs: Mapping[str, str], listen: Listen) -> None:
     """Put into the files' new versions what earlier runs know; complete versions replace the old ones."""
     answers = index_answers(ledger.accounts(), ledger.journals.folder)
     changed = reused = 0
@@ -112,7 +111,7 @@ def hidden_input(survey: Survey, ledger: NextLedger) -> tuple[str, str] | None:
     return None
 
 
-def write_changes(survey: Survey, ledger: NextLedger, *, complete: bool, prune: bool) -> Changes:
+def end_changes(survey: Survey, ledger: NextLedger, *, complete: bool, prune: bool) -> Changes:
     """Write what the run changed; a `complete` run with `prune` removes the scores of removed files."""
     removed = removed_inputs(survey, ledger)
     dropped = ledger.end(removed, whole=complete, prune=prune)

@@ -1,8 +1,8 @@
 """What does a run set out to do, how did it end, and what does it record about itself?
 
-The record is one file, `runs/<start>-<worker>.json`. It is written before the first request, so that a run
-that is killed leaves the names of the files that it was going to read, and once more at the end. The report
-is made from it. It holds settings, counts and versions, never a cell or a secret.
+The record is one file, `runs/<start>-<worker>.json`. It is written twice: before the first request, so that a
+killed run leaves the names of the files that it was going to read, and at the end. The report is made from
+it. It holds settings, counts and versions, never a cell or a secret.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from batchscore.endpoint.target import Endpoint
 from batchscore.errors import ExitCode, OutputOverwritten, name_settings
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit
+from batchscore.output.manifest_check import COSTS
 from batchscore.output.missing import RecordedFile
 from batchscore.output.spec import Output
 from batchscore.plan.survey import Survey
@@ -41,8 +42,7 @@ from batchscore.stores.address import Place, is_uri
 from batchscore.version import VERSION
 
 #: What is recorded of each file, and of this run alone.
-COST_FIELDS = ("attempts", "tokens_billed", "tokens_kept")
-FILE_FIELDS = ("file", "state", "complete", "rows", "ok", "errors", "empty", *COST_FIELDS)
+FILE_FIELDS = ("file", "state", "complete", "rows", "ok", "errors", "empty", *COSTS)
 RUN_FIELDS = (
     *("ok", "errors", "finish_reasons", "without_text", "requests", "retried"),
     *("prompt_tokens", "completion_tokens"),
@@ -172,22 +172,18 @@ def write_record(
         "errors": outcome.errors,
         "empty": outcome.errors - outcome.failed,
         "not_reached": outcome.not_reached,
-        **{name: sum(getattr(file, name) for file in outcome.files) for name in COST_FIELDS},
+        **{name: sum(getattr(file, name) for file in outcome.files) for name in COSTS},
         "this_run": {name: getattr(statistics, name) for name in RUN_FIELDS}
         | {
             "tokens_billed": statistics.prompt_tokens + statistics.completion_tokens,
-            "tokens_kept": statistics.kept_tokens,
+            "tokens_kept": statistics.tokens_kept,
         },
         "files": [
             {name: getattr(file, name) for name in FILE_FIELDS}
             | ({"problem": name_settings(file.problem)} if file.problem else {})
             for file in outcome.files
         ],
-        "skipped": [
-            {"name": each.name, "reason": name_settings(each.reason)} for each in result.survey.skipped
-        ],
-        "links_followed": [asdict(each) for each in result.survey.followed],
-        "read_as": [{"files": name, "how": name_settings(text)} for text, name in result.survey.said],
+        **result.survey.remarks(),
         "repeated_ids": outcome.repeated_ids,
         "versions": versions(),
         # Hundreds of figures on one line.

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from batchscore.endpoint.destination import destination_text
+from batchscore.endpoint.describe import destination_text
 from batchscore.endpoint.target import Endpoint, endpoints_of, start_simulator
 from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
@@ -48,11 +48,11 @@ from batchscore.run.event_loop import run_on_fast_loop, stop_on_signals
 from batchscore.run.expected import announce_expected
 from batchscore.run.incremental import (
     Changes,
-    carry_over,
+    carry_over_files,
     compare_inputs,
     drop_empty_files,
+    end_changes,
     hidden_input,
-    write_changes,
 )
 from batchscore.run.job import Job
 from batchscore.run.prompt_source import PromptSource
@@ -108,7 +108,7 @@ def score_files(
         run.listen = tracking.listener
         with lock_output(cut(OutputSettings, settings), run.output, listen) as lock:
             run.score(lock)
-            # Whoever takes the lock next reads from the record which files are not complete.
+            # The next run that takes the lock reads from the record which files are not complete.
             result = run.finish()
         result = replace(result, report=run.write_page(result.statistics.ok))
         places = result.layout, result.record, result.report
@@ -176,7 +176,7 @@ class Run:
             self.survey = drop_empty_files(survey, ledger, self.listen)
             digests = compare_inputs(self.survey, ledger)
             self.begin(spec, ledger.visible.manifests, digests, ledger.unchanged)
-            carry_over(self.survey, ledger, digests, self.listen)
+            carry_over_files(self.survey, ledger, digests, self.listen)
         else:
             self.begin(spec, ledger.manifests, {}, ())
         with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as simulator:
@@ -312,7 +312,7 @@ class Run:
             self.listen(Notice(text))
         complete = not (end.unfinished or end.unreadable or end.stopped_by is not None or hidden is not None)
         try:
-            self.changes = write_changes(self.survey, ledger, complete=complete, prune=prune)
+            self.changes = end_changes(self.survey, ledger, complete=complete, prune=prune)
         except OutputError as error:
             self.outcome = replace(end, stopped_by=end.stopped_by or error)
 

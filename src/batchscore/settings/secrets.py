@@ -1,7 +1,7 @@
 """What is a secret, and what do records, pages, messages and logs show in its place?
 
 The one place that knows: names of parameters whose value is a secret, and texts that hold one whatever the
-name is. All else that is written or printed asks it.
+name is. Everything that writes or prints a text uses it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How is a file called while it is being written, and what becomes of it if its process is killed?
+"""What is a file called while it is being written, and what becomes of it if its process is killed?
 
 It knows neither its content nor its final name. Such files have names with a leading dot, which other tools
 skip.
@@ -10,7 +10,6 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,17 +17,7 @@ import xxhash
 
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.links import open_own
-from batchscore.stores.this_machine import boot_id
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    SYSTEM_FLOCK: Callable[[int, int], object] | None = None
-else:
-    SYSTEM_FLOCK = fcntl.flock
-
-#: The operations of flock(2), the same on every system that has it.
-_EXCLUSIVE, _NONBLOCKING = 2, 4
+from batchscore.stores.this_machine import EXCLUSIVE, NONBLOCKING, SYSTEM_FLOCK, boot_id
 
 _TRIES = 5
 
@@ -50,7 +39,7 @@ def open_temporary(folder: Path) -> tuple[Path, int, int]:
         if SYSTEM_FLOCK is None:
             break
         try:
-            SYSTEM_FLOCK(descriptor, _EXCLUSIVE | _NONBLOCKING)
+            SYSTEM_FLOCK(descriptor, EXCLUSIVE | NONBLOCKING)
             # Some mounts count no names, hence the bound.
             lost = os.fstat(descriptor).st_nlink == 0
         except BlockingIOError:
@@ -95,7 +84,7 @@ def sweep_abandoned(folder: Place) -> None:
         with suppress(OSError):
             descriptor = open_own(path, os.O_RDWR)
             try:
-                SYSTEM_FLOCK(descriptor, _EXCLUSIVE | _NONBLOCKING)
+                SYSTEM_FLOCK(descriptor, EXCLUSIVE | NONBLOCKING)
                 path.unlink()
             finally:
                 os.close(descriptor)

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from batchscore.stores.address import Place
-from batchscore.stores.local import refuse_mode_of_no_file
+from batchscore.stores.regular_file import require_file_mode
 
 #: Windows has no flag for it.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -24,7 +24,7 @@ def open_own(path: str | Path, flags: int, mode: int = 0o666) -> int:
         refuse_link(path)
     descriptor = os.open(path, flags | _FLAGS, mode)
     try:
-        refuse_mode_of_no_file(path, os.fstat(descriptor).st_mode)
+        require_file_mode(path, os.fstat(descriptor).st_mode)
     except OSError:
         os.close(descriptor)
         raise

@@ -26,7 +26,7 @@ from batchscore.errors import SettingsError
 from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_store_errors
 from batchscore.stores.links import refuse_link
-from batchscore.stores.local import refuse_no_file
+from batchscore.stores.regular_file import require_file
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -351,5 +351,5 @@ def open_arrow_file(place: Place, *, mapped: bool = False) -> Any:
 
     if isinstance(place, StoredPath):
         return pa.PythonFile(StoredFile(place), "r")
-    refuse_no_file(place)
+    require_file(place)
     return (pa.memory_map if mapped else pa.OSFile)(os.fsencode(place))

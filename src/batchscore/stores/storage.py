@@ -27,7 +27,7 @@ from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import open_temporary
 from batchscore.stores.links import open_own, refuse_link
-from batchscore.stores.local import refuse_no_file
+from batchscore.stores.regular_file import require_file
 
 _READ_BYTES = 1 << 20
 
@@ -296,7 +296,7 @@ def sizes(folder: Place) -> dict[str, int]:
             return {entry.name: entry.size for entry in objects.list_entries(folder) if entry.is_file()}
         try:
             with os.scandir(folder) as scan:
-                # A link is no file of ours.
+                # A link is not a file of ours.
                 found = (entry for entry in scan if entry.is_file(follow_symlinks=False))
                 return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in found}
         except FileNotFoundError:
@@ -307,7 +307,7 @@ def open_raw(path: Place) -> io.RawIOBase:
     """Open a file without a buffer, to read it from start to end; failures are an `OSError`."""
     if isinstance(path, StoredPath):
         return objects.StoredStream(path)
-    refuse_no_file(path)
+    require_file(path)
     return path.open("rb", buffering=0)
 
 

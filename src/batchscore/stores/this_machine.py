@@ -1,11 +1,22 @@
-"""What does this machine give its processes: an id of its start, and a private temporary folder?"""
+"""What does this machine give its processes: file locks, an id of its start, a private temporary folder?"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    SYSTEM_FLOCK: Callable[[int, int], object] | None = None
+else:
+    SYSTEM_FLOCK = fcntl.flock
+
+#: The operations of flock(2), the same on every system that has it.
+SHARED, EXCLUSIVE, NONBLOCKING, UNLOCK = 1, 2, 4, 8
 
 
 def own_folder() -> Path:

@@ -23,9 +23,9 @@ from typing import Any
 from batchscore.azureml.check.document import Finding, Section
 from batchscore.azureml.host import (
     ARGUMENTS,
-    TEXT_COLUMN,
+    SAMPLES_COLUMN,
     arguments_of,
-    column_of,
+    column_of_samples,
     deadline_seconds,
     errors_name_variables,
     name_variables,
@@ -62,7 +62,7 @@ CODE, SCRIPT = "code_configuration.code", "code_configuration.scoring_script"
 ENDPOINTS = ("BATCHSCORE_ENDPOINT", "AZURE_OPENAI_ENDPOINT", "OPENAI_BASE_URL", "OPENAI_API_BASE")
 #: Other variables that are read on a node; a name that is nearly one of these is a typo.
 READ = (
-    *(TEXT_COLUMN, *ENDPOINTS, *OTHER_VARIABLES),
+    *(SAMPLES_COLUMN, *ENDPOINTS, *OTHER_VARIABLES),
     *("OPENAI_API_VERSION", "OPENAI_API_TYPE", "OPENAI_DEPLOYMENT_NAME", "OPENAI_ENGINE", "OPENAI_ORG_ID"),
     *("OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS", "DEFAULT_IDENTITY_CLIENT_ID"),
 )
@@ -302,7 +302,7 @@ def _start_problem(variables: Mapping[str, object], in_file: Mapping[str, Any]) 
     left_open = [VARIABLE_PREFIX + name.upper() for name in _OF_THE_MODEL]
     environ = {name: str(value) for name, value in variables.items() if name not in left_open}
     in_file = {name: value for name, value in in_file.items() if name not in _OF_THE_MODEL}
-    given = {"model": "any", "output": "/output", "shared_output": True, "column": column_of(environ)}
+    given = {"model": "any", "output": "/output", "shared_output": True, "column": column_of_samples(environ)}
     file = ConfigFile(environ.get(CONFIG_VARIABLE, ""), in_file)
     reasons = []
     for task in TASKS:

@@ -36,7 +36,7 @@ from batchscore.stores.errors import explain_errors
 LENGTHS = struct.Struct("<II")
 
 
-def carry_over(
+def carry_over_file(
     ledger: NextLedger, file: str, digest: str, items: Iterable[Prompt | Settled], answers: KnownAnswers
 ) -> tuple[int, int]:
     """Write all that is known of a file's new version; return its rows, and the number of known ones.
@@ -192,7 +192,7 @@ def records_of(layout: Layout, commit: Commit) -> Iterator[Settled]:
 def index_answers(accounts: Sequence[tuple[Layout, Manifest]], folder: Path) -> KnownAnswers:
     """Return the answers of these manifests; `folder` takes unpacked records."""
     parts: list[tuple[Layout, Commit]] = []
-    asked, indexes, rows = [np.empty((0, 2), np.uint64)], [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
+    prompts, indexes, rows = [np.empty((0, 2), np.uint64)], [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
     without_digests = 0
     for layout, manifest in accounts:
         for number in sorted(manifest.parts):
@@ -201,11 +201,11 @@ def index_answers(accounts: Sequence[tuple[Layout, Manifest]], folder: Path) -> 
             if digests is None:
                 without_digests += commit.ok
                 continue
-            asked.append(digests.asked)
+            prompts.append(digests.prompts)
             rows.append(digests.rows)
             indexes.append(np.full(digests.rows.size, len(parts), np.uint32))
             parts.append((layout, commit))
-    halves_of_all = np.concatenate(asked)
+    halves_of_all = np.concatenate(prompts)
     order = np.argsort(halves_of_all[:, 0], kind="stable")
     return KnownAnswers(
         parts=tuple(parts),

@@ -18,16 +18,7 @@ from pathlib import Path
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.half_written import TEMPORARY
 from batchscore.stores.links import open_own, read_own
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    SYSTEM_FLOCK: Callable[[int, int], object] | None = None
-else:
-    SYSTEM_FLOCK = fcntl.flock
-
-#: The operations of flock(2), the same on every system that has it.
-SHARED, EXCLUSIVE, _NONBLOCKING, UNLOCK = 1, 2, 4, 8
+from batchscore.stores.this_machine import EXCLUSIVE, NONBLOCKING, SYSTEM_FLOCK
 
 #: The errors of a file system without locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
@@ -113,7 +104,7 @@ def try_lock(descriptor: int, operation: int, locking: Locking) -> bool:
     """Lock a file if that needs no waiting; raises `OSError` if there are no locks."""
     assert locking.flock is not None
     try:
-        locking.flock(descriptor, operation | _NONBLOCKING)
+        locking.flock(descriptor, operation | NONBLOCKING)
     except BlockingIOError:
         return False
     return True

@@ -19,11 +19,8 @@ from pathlib import Path
 
 from batchscore.errors import OutputLocked
 from batchscore.output.locks.flock import (
-    EXCLUSIVE,
-    SHARED,
     SYSTEM,
     TRIES,
-    UNLOCK,
     Locking,
     close_quietly,
     create_exclusively,
@@ -36,6 +33,7 @@ from batchscore.output.locks.holder import Holder, holder_from, is_running, this
 from batchscore.stores.errors import explain_errors
 from batchscore.stores.links import open_own, read_own
 from batchscore.stores.storage import write_whole
+from batchscore.stores.this_machine import EXCLUSIVE, SHARED, UNLOCK
 
 #: The pause between two attempts.
 _PAUSE_SECONDS = 0.025
@@ -233,7 +231,7 @@ def take_lock(attempt: LockAttempt, *, by_kernel: bool) -> Lock:
             return found
         tries += 1
         if not found.passing or tries >= TRIES:
-            raise OutputLocked(message_of(attempt.what, found, attempt.me, attempt.locking))
+            raise OutputLocked(held_text(attempt.what, found, attempt.me, attempt.locking))
         time.sleep(_PAUSE_SECONDS)
 
 
@@ -256,7 +254,7 @@ def refuse_locked(folder: Path, name: str, *, what: str, locking: Locking = SYST
     finally:
         close_quietly(descriptor)
     if not free:
-        raise OutputLocked(message_of(what, Obstacle(holder, seconds, passing=False), me, locking))
+        raise OutputLocked(held_text(what, Obstacle(holder, seconds, passing=False), me, locking))
 
 
 def is_elsewhere(holder: Holder, me: Holder) -> bool:
@@ -273,7 +271,7 @@ def may_be_alive(holder: Holder | None, me: Holder, seconds: float, locking: Loc
     return seconds < locking.stale_seconds if running is None else running
 
 
-def message_of(what: str, obstacle: Obstacle, me: Holder, locking: Locking) -> str:
+def held_text(what: str, obstacle: Obstacle, me: Holder, locking: Locking) -> str:
     """Return a message that names the holder and says what to do."""
     holder = obstacle.holder
     if holder is None:

@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, InputError
 from batchscore.output.find import output_folder, tasks_in
-from batchscore.output.layout import Layout
-from batchscore.output.links import refuse_links
+from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import (
     Manifest,
     PartFile,
@@ -25,6 +24,7 @@ from batchscore.output.manifest import (
     read_manifest,
     visible_names,
 )
+from batchscore.output.planted_links import refuse_links
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
 from batchscore.report.page.runs import RecordedRun, items, number, run_from
@@ -73,7 +73,7 @@ def folder_of(named: Place) -> Place:
     """Return the folder of an output; a folder with only run records is one, too."""
     if storage.is_folder(named / "runs"):
         return named
-    beside = named.parent / f"{named.name}.batchscore"
+    beside = named.parent / f"{named.name}{MARKER}"
     if not storage.is_folder(named) and storage.is_folder(beside):
         return beside
     return output_folder(named)

@@ -160,11 +160,11 @@ class Watch:
         if isinstance(event, RowsSettled):
             return
         if isinstance(event, Attempt):
-            asked = event.prompts
-            if not event.cause and asked:
+            prompts = event.prompts
+            if not event.cause and prompts:
                 # Most requests hold one prompt; that case must be fast.
                 self.prompt_bytes += (
-                    len(asked[0].body) if len(asked) == 1 else sum([len(prompt.body) for prompt in asked])
+                    len(prompts[0].body) if len(prompts) == 1 else sum([len(each.body) for each in prompts])
                 )
         elif isinstance(event, Heartbeat):
             self.pulse, self.pulsed_at = event, time.monotonic()

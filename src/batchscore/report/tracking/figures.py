@@ -71,7 +71,7 @@ def totals(now: Statistics, cost: float | None) -> dict[str, float]:
         "requests_rate_limited": now.retried.get("rate_limited", 0),
         "prompt_tokens": now.prompt_tokens,
         "completion_tokens": now.completion_tokens,
-        "tokens_kept": now.kept_tokens,
+        "tokens_kept": now.tokens_kept,
     }
     return found | ({} if cost is None else {"cost": cost})
 

@@ -40,8 +40,8 @@ class QuotaShare:
 
     It begins with `share` and changes between almost none and all. The service reports how much quota is left
     to all workers; the change of that figure shows how much nobody uses, or how far all exceed it. Each
-    worker takes of the free quota in equal steps, which grow while quota stays free, and gives way in
-    proportion to its part, so that the parts become equal.
+    worker takes from the free quota in equal steps, which grow while quota stays free. It gives back in
+    proportion to its part. So the parts become equal.
     """
 
     share: float

@@ -190,8 +190,8 @@ def remove_unused(folder: Path, before: float) -> None:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Another process may have used it meanwhile, or replaced it. Who waits for the lock sees that
-                # the file has no name any more.
+                # Another process may have used it meanwhile, or replaced it. A process that waits
+                # for the lock then sees that the file has no name any more.
                 if os.fstat(descriptor).st_mtime < before:
                     path.unlink()
             finally:

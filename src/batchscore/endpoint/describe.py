@@ -32,7 +32,7 @@ def target_text(target: Target) -> str:
     """Return where one deployment's requests go, and what signs them."""
     source = target.sources.get("endpoint", "")
     by = setting_name(source) if source in _SETTINGS else source
-    signed = [key_text(target)]
+    signed = [signed_text(target)]
     for kind, names in target.extras.items():
         if names:
             signed.append(f"the {_EXTRAS[kind]}{'s' if len(names) > 1 else ''} {', '.join(names)}")
@@ -45,7 +45,7 @@ def target_text(target: Target) -> str:
 _EXTRAS = {"header": "header", "query": "query parameter"}
 
 
-def key_text(target: Target) -> str:
+def signed_text(target: Target) -> str:
     """Return which key or token signs the requests."""
     if target.auth == "none":
         chosen = target.sources.get("auth") != "no key"

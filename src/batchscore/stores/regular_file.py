@@ -10,16 +10,16 @@ import os
 import stat
 from pathlib import Path
 
-#: The errors of opening what is no file of ours: a folder, a pipe or a device, and a link.
+#: The errors of opening something else than a file: a folder, a pipe or a device, a link.
 NO_FILE = frozenset({errno.EISDIR, errno.ESPIPE, errno.ELOOP, errno.ENXIO})
 
 
-def refuse_no_file(path: Path) -> None:
-    """Raise `OSError` if there is something else than a file at the path, such as a pipe or a device."""
-    refuse_mode_of_no_file(path, path.stat().st_mode)
+def require_file(path: Path) -> None:
+    """Raise `OSError` if the path is not that of a file, but for example of a pipe or a device."""
+    require_file_mode(path, path.stat().st_mode)
 
 
-def refuse_mode_of_no_file(path: str | Path, mode: int) -> None:
+def require_file_mode(path: str | Path, mode: int) -> None:
     """Raise `OSError` if this mode is not that of a file."""
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

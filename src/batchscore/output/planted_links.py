@@ -1,7 +1,7 @@
 """Is a folder of an output a link, which somebody may have planted?
 
 The user may name a link as the output. Below it nothing of ours is one: what is written or removed through a
-link is outside the output. Files are opened with `storage.open_own`, which follows none either.
+link is outside the output. Files are opened with `stores.links.open_own`, which follows no link either.
 """
 
 from __future__ import annotations
