@@ -19,7 +19,8 @@ class Task:
     prompts that are ready to send. `probe` is the JSON of a prompt that costs next to nothing.
     `packs_many`: one request may hold many rows. `default_answer_tokens` is what the service writes without a
     limit; `None` if that is up to the model. `simulated_input_tokens` is the longest prompt that the
-    simulator accepts. `below_deployment`: Azure's dated API has it below `/openai/deployments/NAME`.
+    simulator accepts. `azure_since` is the first dated version of Azure's API that has a path beside
+    `/openai/deployments/`; empty for a path below a deployment.
 
     `system_key` is the request's field for the system message. Then a prompt is an object with this field and
     `input_key`, and a reply is one object with `output`. If it is empty, a prompt is the value of
@@ -40,7 +41,7 @@ class Task:
     packs_many: bool = False
     takes_messages: bool = False
     simulated_input_tokens: int = 128_000
-    below_deployment: bool = True
+    azure_since: str = ""
     system_key: str = ""
     answer_limits: tuple[str, ...] = ("max_tokens",)
     format_key: Literal["response_format", "text"] = "response_format"
@@ -105,7 +106,7 @@ RESPONSES = Task(
     default_answer_tokens=None,
     probe=b'{"input":"ping"}',
     takes_messages=True,
-    below_deployment=False,
+    azure_since="2025-03-01-preview",  # learn.microsoft.com, "Azure OpenAI Responses API", seen 2026
     system_key="instructions",
     answer_limits=("max_output_tokens",),
     format_key="text",

@@ -17,6 +17,7 @@ from batchscore.azureml.check.document import KINDS, Document, Finding, read_doc
 from batchscore.azureml.check.script import script_problem
 from batchscore.azureml.check.sdk import LOADERS
 from batchscore.errors import InputError
+from batchscore.task import TASKS
 from conftest import Cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +65,7 @@ def test_our_own_scoring_script_has_what_the_host_calls() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # the SDK's own, of marshmallow
-@pytest.mark.parametrize("task", ["embeddings", "chat", "completions"])
+@pytest.mark.parametrize("task", TASKS)
 def test_the_scripts_changes_to_a_deployment_reach_the_request_body(tree: Path, task: str) -> None:
     """Through azure-ai-ml itself, as `az ml batch-deployment create --set` does it."""
     from azure.ai.ml.entities._load_functions import (  # noqa: PLC0415 - its import warns, too

@@ -29,6 +29,8 @@ from endpoint_settings import endpoint_settings
 
 AZ = "https://res.openai.azure.com"
 DATED = "2024-10-21"
+#: A version that has responses.
+NEWER = "2025-04-01-preview"
 DEPLOYMENTS = f"{AZ}/openai/deployments/ada/embeddings?api-version={DATED}"
 V1 = f"{AZ}/openai/v1/embeddings"
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to"
@@ -240,6 +242,29 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str, str, str, str | None
         {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": "https://r.services.ai.azure.com/api/projects/p", "task": "chat"},
         "https://r.services.ai.azure.com/api/projects/p/openai/v1/chat/completions", "azure-v1", "key", "a",
     ),
+    "responses, as the portal shows the address": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": f"{AZ}/openai/responses?api-version={NEWER}", "task": "responses"},
+        f"{AZ}/openai/responses?api-version={NEWER}", "azure-deployments", "key", "a",
+    ),
+    "responses, with a version of its own": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": AZ, "api_version": NEWER, "task": "responses"},
+        f"{AZ}/openai/responses?api-version={NEWER}", "azure-deployments", "key", "a",
+    ),
+    "responses at a deployment's address": (
+        {"AZURE_OPENAI_API_KEY": "a"},
+        {"endpoint": f"{AZ}/openai/deployments/x?api-version={NEWER}", "task": "responses"},
+        f"{AZ}/openai/responses?api-version={NEWER}", "azure-deployments", "key", "a",
+    ),
+    "responses on the v1 API, whatever the variable says": (
+        {"AZURE_OPENAI_API_KEY": "a", "OPENAI_API_VERSION": DATED},
+        {"endpoint": f"{AZ}/openai/v1/responses", "task": "responses"},
+        f"{AZ}/openai/v1/responses", "azure-v1", "key", "a",
+    ),
+    "responses of a Foundry project": (
+        {"AZURE_OPENAI_API_KEY": "a"},
+        {"endpoint": "https://r.services.ai.azure.com/api/projects/p", "task": "responses"},
+        "https://r.services.ai.azure.com/api/projects/p/openai/v1/responses", "azure-v1", "key", "a",
+    ),
     "Foundry's inference API, pasted whole": (
         {"AZURE_OPENAI_API_KEY": "a"},
         {"endpoint": "https://r.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
@@ -381,6 +406,10 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], st
     "a dated version on v1": (
         {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ + "/openai/v1", "api_version": DATED},
         SettingsError, "no dated",
+    ),
+    "a version before responses": (
+        {"AZURE_OPENAI_API_KEY": "SECRET", "OPENAI_API_VERSION": DATED}, {"endpoint": AZ, "task": "responses"},
+        SettingsError, f"OPENAI_API_VERSION is {DATED}, but Azure has responses since 2025-03-01-preview",
     ),
     "a version at OpenAI": (
         {"OPENAI_API_KEY": "SECRET"}, {"endpoint": "https://api.openai.com/v1", "api_version": DATED},
@@ -676,8 +705,9 @@ def test_a_target_is_what_the_official_sdk_sends(
     client: openai.OpenAI
     if surface == "azure-deployments":
         credential = {"api_key": "k"} if way_in == "key" else {"azure_ad_token": "k"}
-        client = openai.AzureOpenAI(azure_endpoint=root, api_version=DATED, organization="o", **credential)
-        settings = {"endpoint": root, "api_version": DATED}
+        version = NEWER if task == "responses" else DATED
+        client = openai.AzureOpenAI(azure_endpoint=root, api_version=version, organization="o", **credential)
+        settings = {"endpoint": root, "api_version": version}
     else:
         base = root + ("/openai/v1" if surface == "azure-v1" else "/v1")
         client = openai.OpenAI(base_url=base, api_key="k", organization="o")

@@ -114,7 +114,7 @@ def resolve_target(
     custom, ignored = custom_headers(environ)
     is_whole = bool(url.whole) and url.deployment in {None, name}
     try:
-        below = name if settings.task.below_deployment else ""
+        below = "" if settings.task.azure_since else name
         base, parameters, headers = _parts_from_sdk(url, None if is_whole else below, environ)
     except ImportError:
         raise

@@ -191,6 +191,11 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
         skip=("OPENAI_API_VERSION",) if ends_v1 else (),
     )
     dated = version is not None and version not in _V1_VERSIONS
+    if dated and str(version)[:10] < task.azure_since[:10]:
+        raise SettingsError(
+            f"{version_source} is {version}, but Azure has {task.name} since {task.azure_since}. Leave the "
+            "version out to use the v1 API."
+        )
     prefix = deployments[1] if deployments else re.sub(r"/openai(/v1)?$", "", path)
     if AZURE_HOST.fullmatch(host) and not prefix:
         whole = ""
