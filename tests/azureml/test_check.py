@@ -510,7 +510,7 @@ def test_nothing_to_check_is_an_error(tmp_path: Path) -> None:
 def test_the_command_says_it_and_ends_with_its_code(batchscore: Cli, tree: Path) -> None:
     right = batchscore("check", tree / "deployment")
     assert (right.exit_code, right.stderr) == (0, "")
-    assert right.stdout == "No errors in 7 files.\n"
+    assert right.stdout == "No errors in 8 files.\n"
     path = tree / "deployment" / "endpoint.yml"
     path.write_text(path.read_text().replace("aad_token", "key"))
     wrong = batchscore("check", path, "--json")
