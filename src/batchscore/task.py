@@ -54,6 +54,15 @@ class Task:
         return self.path.replace("/", ".")
 
     @property
+    def usage_counts(self) -> Mapping[str, Any]:
+        """The names of the token counts in a reply's `usage`, below names of details for some."""
+        if self.system_key:
+            cached, reasoning = {"cached_tokens": None}, {"reasoning_tokens": None}
+            details = {"input_tokens_details": cached, "output_tokens_details": reasoning}
+            return {"input_tokens": None, "output_tokens": None, "total_tokens": None, **details}
+        return dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"))
+
+    @property
     def conversation_keys(self) -> tuple[str, ...]:
         """The columns of which a cell may be a whole conversation, the request's own first."""
         names = (self.input_key, "messages") if self.takes_messages else ()
