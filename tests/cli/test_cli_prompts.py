@@ -259,6 +259,10 @@ def test_a_run_of_responses_is_planned_resumed_merged_and_verified(
     records = [json.loads(line) for line in Path("all.jsonl").read_text().splitlines()]
     assert [(one["row"], one["finish_reason"]) for one in records] == [(row, "length") for row in range(5)]
     assert all(one["responses"] and one["usage"]["output_tokens"] == 16 for one in records)
-    _, errors = whole("out", "responses")
-    assert codes(errors) == {("a.csv", 5): "content_filter", ("a.csv", 6): "empty_input"}
+    (part,) = Path("out/errors/responses").iterdir()
+    errors = pq.read_table(part).to_pylist()
+    assert [(one["row"], one["error"]["code"]) for one in errors] == [
+        (5, "content_filter"),
+        (6, "empty_input"),
+    ]
     assert "length" in Path("out/report.html").read_text()

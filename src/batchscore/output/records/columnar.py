@@ -65,8 +65,8 @@ def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
 def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet score file, batch by batch; vectors are equal to those written.
 
-    Kept columns come back as the text in the file, `usage` with the counts that have a column. Raises `OutputError` if
-    the file is damaged or has other columns.
+    Kept columns come back as the text in the file, `usage` with the counts that have a column. Raises
+    `OutputError` if the file is damaged or has other columns.
     """
     for table in score_tables(source, schema):
         yield from _rows(table, schema, _scores_of)
