@@ -73,13 +73,16 @@ class Task:
         """The keys of a message, of which each must have one; items of the Responses API may have no role."""
         return ("role", "type") if self.system_key else ("role",)
 
-    def answer_format(self, kind: str, form: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def answer_format(
+        self, kind: str, form: Mapping[str, Any] | None = None, *, params: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return the parameter that asks for answers of a kind: `json_object`, or `json_schema`.
 
-        `form` holds the name, the schema and the strictness of a `json_schema`.
+        `form` holds the name, the schema and the strictness of a `json_schema`. `params` are the request's
+        other parameters: `text` has more parts than the format.
         """
         if self.format_key == "text":
-            return {"text": {"format": {"type": kind, **(form or {})}}}
+            return {"text": {**((params or {}).get("text") or {}), "format": {"type": kind, **(form or {})}}}
         return {"response_format": {"type": kind, **({} if form is None else {kind: form})}}
 
 

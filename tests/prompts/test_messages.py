@@ -19,7 +19,7 @@ from batchscore.prompts.messages import (
 )
 from batchscore.prompts.template import parse_template
 from batchscore.rows import RowError
-from batchscore.task import CHAT
+from batchscore.task import CHAT, RESPONSES
 
 
 def user(content: Any) -> dict[str, Any]:
@@ -142,6 +142,13 @@ def test_nulls_that_arrow_adds_are_left_out_but_a_null_content_stays() -> None:
         {"role": "assistant", "content": None, "refusal": "no", "name": "n"},
         user("x"),
     ]
+
+
+def test_an_item_without_a_role_has_no_null_content() -> None:
+    items = [{"type": "item_reference", "id": "i", "content": None}, user("x")]
+    body = render_ready_messages("input", None, RESPONSES)({"input": items})
+    assert isinstance(body, bytes)
+    assert orjson.loads(body) == {"input": [{"type": "item_reference", "id": "i"}, user("x")]}
 
 
 def test_nulls_that_arrow_adds_to_parts_of_a_message_are_left_out() -> None:

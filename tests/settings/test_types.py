@@ -16,6 +16,7 @@ from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.declare import kind_of
 from batchscore.settings.fields import Settings
 from batchscore.settings.sources import PATHS, gather
+from batchscore.task import CHAT, RESPONSES
 
 VALID: Mapping[str, Any] = {"task": "chat", "model": "any", "output": "out"}
 
@@ -150,6 +151,21 @@ def test_what_responses_cannot_take_is_refused_with_what_to_do(more: dict[str, A
     assert told in str(caught.value)
 
 
+def test_each_api_has_its_own_place_for_the_form_of_answers() -> None:
+    form = {"name": "n", "schema": {}, "strict": True}
+    assert CHAT.answer_format("json_object") == {"response_format": {"type": "json_object"}}
+    assert CHAT.answer_format("json_schema", form) == {
+        "response_format": {"type": "json_schema", "json_schema": form}
+    }
+    params = {"text": {"verbosity": "low"}, "store": False}
+    assert RESPONSES.answer_format("json_object", params=params) == {
+        "text": {"verbosity": "low", "format": {"type": "json_object"}}
+    }
+    assert RESPONSES.answer_format("json_schema", form) == {
+        "text": {"format": {"type": "json_schema", **form}}
+    }
+
+
 def test_the_parameters_of_responses_have_its_own_names() -> None:
     own = {**VALID, "task": "responses", "model": "gpt-5"}
     chosen = Settings(**own, max_tokens=500, param={"prompt": {"id": "pmpt_1"}, "background": False})
@@ -160,6 +176,7 @@ def test_the_parameters_of_responses_have_its_own_names() -> None:
         "background": False,
     }
     assert (chosen.answer_tokens, chosen.charged_answer_tokens) == (500, 500)
+    assert "store" not in Settings(**own, param={"store": None}).api_params
     kept = Settings(**own, param={"store": True, "max_output_tokens": 20})
     assert (kept.api_params["store"], kept.answer_tokens) == (True, 20)
 

@@ -109,7 +109,11 @@ def render_ready_messages(
                 return NO_TEXT
         # An Arrow struct has a null for each key that only messages of other rows have.
         messages = [
-            {key: without_nulls(item) for key, item in one.items() if item is not None or key == "content"}
+            {
+                key: without_nulls(item)
+                for key, item in one.items()
+                if item is not None or (key == "content" and one.get("role"))
+            }
             for one in messages
         ]
         opening = None

@@ -311,7 +311,10 @@ class Settings:
         if self.max_tokens is not None:
             renamed = COMPLETION_TOKEN_MODELS.search(self.model)
             chosen[task.answer_limits[-1 if renamed else 0]] = self.max_tokens
-        return {**chosen, **self.param}
+        chosen |= self.param
+        # Null leaves out what is sent by default, for services that do not know it.
+        omitted = [name for name in task.default_params if chosen[name] is None]
+        return {name: value for name, value in chosen.items() if name not in omitted}
 
     @property
     def reading(self) -> dict[str, Any]:
