@@ -260,6 +260,14 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str, str, str, str | None
         {"endpoint": f"{AZ}/openai/v1/responses", "task": "responses"},
         f"{AZ}/openai/v1/responses", "azure-v1", "key", "a",
     ),
+    "a variable's version before responses": (
+        {"AZURE_OPENAI_API_KEY": "a", "OPENAI_API_VERSION": DATED}, {"endpoint": AZ, "task": "responses"},
+        f"{AZ}/openai/v1/responses", "azure-v1", "key", "a",
+    ),
+    "a variable's version with responses": (
+        {"AZURE_OPENAI_API_KEY": "a", "OPENAI_API_VERSION": NEWER}, {"endpoint": AZ, "task": "responses"},
+        f"{AZ}/openai/responses?api-version={NEWER}", "azure-deployments", "key", "a",
+    ),
     "responses of a Foundry project": (
         {"AZURE_OPENAI_API_KEY": "a"},
         {"endpoint": "https://r.services.ai.azure.com/api/projects/p", "task": "responses"},
@@ -408,8 +416,8 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], st
         SettingsError, "no dated",
     ),
     "a version before responses": (
-        {"AZURE_OPENAI_API_KEY": "SECRET", "OPENAI_API_VERSION": DATED}, {"endpoint": AZ, "task": "responses"},
-        SettingsError, f"OPENAI_API_VERSION is {DATED}, but Azure has responses since 2025-03-01-preview",
+        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ, "task": "responses", "api_version": DATED},
+        SettingsError, f"api_version is {DATED}, but Azure has responses since 2025-03-01-preview",
     ),
     "a version at OpenAI": (
         {"OPENAI_API_KEY": "SECRET"}, {"endpoint": "https://api.openai.com/v1", "api_version": DATED},
