@@ -26,8 +26,9 @@ run: $(INSTALLED)            ## score data/ on the built-in simulator
 	@head -qn 2 out/embeddings/part-notes-*.jsonl | cut -c 1-100 | sed 's/$$/ .../'
 	@head -qn 2 out/chat/part-notes-*.jsonl
 
+# With worksteal, a worker begins with whole files, which share fixtures, and in the end all workers share what is left.
 test: $(READY)               ## the default tests, with one worker more than there are cores, since many tests wait
-	$(BIN)/pytest -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
+	$(BIN)/pytest --dist worksteal -n $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
 
 slow: $(READY)               ## the tests that need much time or memory
 	$(BIN)/pytest -m slow --timeout 900
@@ -39,7 +40,7 @@ oldest: $(OLDEST)/.ready     ## the tests that use libraries, with the oldest re
 
 # Two files' tests are left out since they import MLflow and the Azure ML SDK, which takes seconds.
 quick: $(READY)              ## the tests that need no server and no process, in seconds
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not process" \
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not process" \
 	    --ignore tests/mlflow_model --ignore tests/azureml/test_check.py
 
 lint: $(READY)               ## check style and formatting

@@ -157,6 +157,8 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "files[].ok": "Its rows with a score.",
             "files[].errors": "Its rows with an error record.",
             "files[].empty": "Of the errors, empty rows.",
+            "files[].input": "The digest of the version that the run found; empty or left out if not known.",
+            "files[].commit": "A digest of its records at the end of the run.",
             "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
             "skipped": "Skipped files, each with `name` and `reason`.",
             "links_followed": "Links in the input that were followed, each with `name` and `target`.",

@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ LEAKING = re.compile(
     re.IGNORECASE,
 )
 
+#: A run of more tests than this says which files took the most time.
+MANY_TESTS = 500
+
 #: Concurrent commands of `Cli.together`: slightly more than two cores can run.
 AT_ONCE = 4
 
@@ -60,10 +64,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("process")
 
 
+def pytest_configure() -> None:
+    """Import and collect without the garbage collector, which finds nothing but looks at all."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector all modules and tests: that takes a tenth of the time."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    gc.enable()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files that take the most time, so that a costly one is seen when it is written."""
+    seconds, tests = Counter[str](), Counter[str]()
+    for outcome in ("", "passed", "failed", "error"):  # of fixtures, then of tests
+        for report in terminalreporter.getreports(outcome):
+            file = report.nodeid.partition("::")[0]
+            seconds[file] += report.duration
+            tests[file] += report.when == "call"
+    costly = [f"{file} {took:.1f} s ({tests[file]} tests)" for file, took in seconds.most_common(4)]
+    if sum(tests.values()) > MANY_TESTS:
+        terminalreporter.write_line(f"Most time: {', '.join(costly)}")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -97,14 +120,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(scope="session")
+def empty_folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The last is where tests work that ask for no folder: to make and remove one takes milliseconds."""
+    return [tmp_path_factory.mktemp("empty")]
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the developer's settings and tokens out, and work in the test's own folder."""
+def clean_environment(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    empty_folders: list[Path],
+) -> Iterator[None]:
+    """Keep the developer's settings and tokens out, and work in the test's own folder, or in an empty one."""
     for name in os.environ:
         if LEAKING.fullmatch(name):
             monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
     forget_tokens()
+    own = not {"tmp_path", "files"}.isdisjoint(request.fixturenames)
+    monkeypatch.chdir(request.getfixturevalue("tmp_path") if own else empty_folders[-1])
+    yield
+    if not own and any(empty_folders[-1].iterdir()):
+        empty_folders.append(tmp_path_factory.mktemp("empty"))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 #: A test must not fail because the machine is busy.
 BOUNDS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("quick", max_examples=10, **BOUNDS)
+settings.register_profile("quick", max_examples=3, **BOUNDS)
 settings.register_profile("ci", max_examples=100, **BOUNDS)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") == "true" else "quick")

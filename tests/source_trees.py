@@ -23,6 +23,7 @@ def trees() -> dict[str, ast.Module]:
             for path in sorted(SOURCE.rglob("*.py"))
         }
     finally:
+        gc.freeze()  # the trees stay, and each collection would look at all of their nodes
         gc.enable()
 
 

@@ -89,6 +89,11 @@ EXIT_MEANINGS = {
 }
 
 
+def with_reply(text: str, service_reply: str) -> str:
+    """Return a message with what the service said to a test request of ours, for a terminal only."""
+    return f'{text} The reply to a test request: "{service_reply}"' if service_reply else text
+
+
 class BatchscoreError(Exception):
     """The base class of all errors that batchscore raises on purpose. Its text is written for people.
 
@@ -107,8 +112,7 @@ class BatchscoreError(Exception):
     @property
     def terminal_text(self) -> str:
         """The message as a terminal shows it."""
-        said = f' The reply to a test request: "{self.service_reply}"' if self.service_reply else ""
-        return self.text + said
+        return with_reply(self.text, self.service_reply)
 
 
 def message_of(error: BaseException) -> str:

@@ -322,18 +322,25 @@ class FileFinished(FileTotals):
     """Event: work on an input file has ended, or the run has.
 
     Earlier runs have scored `known` of its `rows`. `complete`: the file was read to its end, so `rows` counts
-    all of its rows; those without a record were not answered.
+    all of its rows; those without a record were not answered. `input` is the digest of the version that was
+    read, if it is known, and `commit` that of the records.
     """
 
     known: int = 0
     complete: bool = True
+    input: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Event: a message for people while the run works. It quotes no cell."""
+    """Event: a message for people while the run works. It quotes no cell.
+
+    `service_reply` is what a service said to a test request of ours, for a terminal only.
+    """
 
     text: str
+    service_reply: str = ""
 
 
 Event: TypeAlias = "Attempt | RowsSettled | Expected | FileOpened | Heartbeat | FileFinished | Notice"

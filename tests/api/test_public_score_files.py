@@ -14,14 +14,20 @@ import pytest
 import batchscore
 from batchscore.api.score_files import work_outside_loop
 from batchscore.errors import ExitCode, InputError, UsageError
+from batchscore.simulator import Running
+from conftest import KEY
 
 
 @pytest.fixture
-def score(tmp_path: Path) -> Callable[..., batchscore.RunSummary]:
+def score(
+    simulator: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., batchscore.RunSummary]:
     (tmp_path / "in.csv").write_text("lang,text\nen,the tide turns\nde,\nfr,a loaf of bread\n")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     def run(**more: Any) -> batchscore.RunSummary:
-        arguments = {"output": "out", "task": "embeddings", "model": "any", "simulate": True, **more}
+        arguments = {"output": "out", "task": "embeddings", "model": "any", **more}
         return batchscore.score_files("in.csv", **arguments)
 
     return run

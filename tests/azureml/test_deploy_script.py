@@ -191,6 +191,7 @@ def test_a_template_is_the_models_own_and_no_column_is_named_beside_it(azure: Az
     assert not variables.keys() & {"AZUREML_BI_TEXT_COLUMN", "BATCHSCORE_COLUMN"}
 
 
+@pytest.mark.slow
 def test_a_job_that_is_no_more_is_started_anew(azure: Azure) -> None:
     """As after a move to another workspace, with the results in the same folder."""
     (azure.folder / "results").mkdir()
@@ -200,6 +201,7 @@ def test_a_job_that_is_no_more_is_started_anew(azure: Azure) -> None:
     assert azure.count("ml batch-endpoint invoke") == 1
 
 
+@pytest.mark.slow
 def test_an_input_is_found_from_where_one_is(azure: Azure) -> None:
     """Also one that is called as the folder beside the script is from there."""
     (azure.folder / "data").mkdir()
@@ -220,6 +222,7 @@ def test_a_resource_without_an_address_of_its_own_is_told_at_once(azure: Azure) 
     assert azure.count("create") == 0
 
 
+@pytest.mark.slow
 def test_a_cluster_without_an_identity_gets_one(azure: Azure) -> None:
     (azure.state / "world.json").write_text(json.dumps({"compute/batch-cluster": {"vm": 1}}))
     assert azure.run().returncode == 0

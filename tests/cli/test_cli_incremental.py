@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from cli_records import codes, lines, whole
 
 from batchscore import read_scores
-from batchscore.errors import OutputIncomplete
+from batchscore.errors import InputError, OutputIncomplete
 from batchscore.simulator import Running
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
 from simulated import Deployment
@@ -163,12 +164,38 @@ def test_a_run_that_is_stopped_leaves_the_old_scores_readable(
     assert stopped.exit_code == 4, stopped
     for found in (during, read_scores("out")):
         assert np.array_equal(np.stack(found["embeddings"]), np.stack(before["embeddings"]))
-    assert batchscore("verify", "out").exit_code == 0
+    verified = batchscore("verify", "out")
+    assert verified.exit_code == 4
+    assert "a.csv: its earlier scores are complete, but not replaced by new ones yet" in verified.stdout
     assert changes(task="embeddings")[1] == []
     last = batchscore(*score)
     assert last.exit_code == 0, last
     assert deployment.statistics().statuses["200"] == 20
     assert [kind for kind, _ in changes(task="embeddings")[2]] == ["changed"] * 20
+    assert batchscore("verify", "out").exit_code == 0
+
+
+def test_a_file_that_was_restored_from_a_backup_is_found_and_replaced(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    for text in ("old", "new"):
+        for name in ("a", "b"):
+            files.texts(f"in/{name}.csv", [f"{text} {name} {number}" for number in range(6)])
+        assert batchscore(*command(deployment)).exit_code == 0
+        if text == "old":
+            shutil.copytree("out", "backup")
+    assert batchscore("verify", "out").exit_code == 0
+    for path in Path("backup").rglob("*a-*"):
+        shutil.copy(path, Path("out") / path.relative_to("backup"))
+    verified = batchscore("verify", "out")
+    assert verified.exit_code == 1
+    assert "that of an older or other version" in verified.stdout
+    for strict in (False, True):
+        with pytest.raises((InputError, OutputIncomplete), match="older or other version"):
+            read_scores("out", strict=strict)
+    assert batchscore("merge", "out", "all.jsonl").exit_code == 1
+    run = batchscore(*command(deployment))
+    assert run.exit_code == 0, run
     assert batchscore("verify", "out").exit_code == 0
 
 

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 def one_message(run: Finished) -> str:
-    """Return the only line of output, besides the first one of a run, which says where requests go."""
+    """Return the only line of output, besides where requests go and the progress of a run that takes long."""
     assert not run.stdout
-    (line,) = (line for line in run.stderr.splitlines() if not line.startswith("Requests go to "))
+    lines = [line for line in run.stderr.splitlines() if " · elapsed " not in line]
+    (line,) = (line for line in lines if not line.startswith("Requests go to "))
     return line.removeprefix("batchscore: ")
 
 
@@ -276,7 +277,7 @@ def test_standard_output_that_cannot_be_written(
         gone.stdout.close()
         run = gone.finish()
         assert run.exit_code == 0
-        (line,) = run.stderr.splitlines()
+        (line,) = (line for line in run.stderr.splitlines() if " · elapsed " not in line)
         assert line.startswith("Requests go to ")
         run = full_disk.finish()
         assert run.exit_code == 1

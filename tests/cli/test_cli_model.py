@@ -94,7 +94,7 @@ def test_invalid_models_are_refused(batchscore: Cli, files: Files) -> None:
     files.csv("rows.csv", [{"text": "a"}])
     files.text("other/MLmodel", "flavors:\n  sklearn: {}\n")
     foreign, contradicted, nowhere, secret, full = batchscore.together(
-        ("score", "rows.csv", "-o", "a", "--model", "other"),
+        ("score", "rows.csv", "-o", "a", "--model", "./other"),
         ("score", "rows.csv", "-o", "b", "--model", FOREIGN / "sample-2.7", "--task", "chat"),
         ("score", "rows.csv", "-o", "c", "--model", "./nowhere"),
         ("model", "save", "m", "--task", "chat", "--model", "m", "--param", "api_key=s3cret"),

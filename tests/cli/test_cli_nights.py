@@ -20,6 +20,7 @@ from batchscore.output.verify import verify_output
 from batchscore.simulator import Running
 from batchscore.simulator.words import CONTENT_FILTER_TRIGGER
 from hypothesis_profiles import examples
+from sampled import mostly_slow
 from simulated import Deployment
 
 if TYPE_CHECKING:
@@ -70,11 +71,11 @@ def new_output(simulator: Running, deployment: Deployment, direct: Direct, more:
 @pytest.mark.parametrize(
     "more", [{}, {"id": "id"}, {"id": "id", "format": "parquet"}], ids=["by content", "by id", "parquet"]
 )
+@mostly_slow("seed", range(3), [0])
 def test_a_folder_that_changes(
-    more: dict[str, Any], simulator: Running, deployment: Deployment, direct: Direct
+    more: dict[str, Any], seed: int, simulator: Running, deployment: Deployment, direct: Direct
 ) -> None:
-    for seed in range(3):
-        nights(new_output(simulator, deployment, direct, more), seed, 5)
+    nights(new_output(simulator, deployment, direct, more), seed, 5)
 
 
 def test_carried_over_scores_are_next_to_those_of_a_stopped_night(

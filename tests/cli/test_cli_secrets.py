@@ -92,6 +92,29 @@ def test_neither_the_input_nor_the_key_appears_anywhere_else(
     assert run_record["rows"] == run_record["ok"] + run_record["errors"]
 
 
+def test_a_key_in_an_address_and_tokens_in_texts_are_shown_nowhere(
+    batchscore: Cli, files: Files, simulator: Running
+) -> None:
+    """Not in messages, the closing command, the records, the report or an event, whatever the flag is."""
+    files.lines("in.jsonl", [{"text": "one"}])
+    keys = [f"M4rk3r{name}" for name in ("path", "Header", "Query")] + [f"ghp_{'M4rk3r' * 6}"]
+    endpoint = f"{simulator.endpoint}/{keys[0]}/v1"
+    command = ["score", "in.jsonl", "--task", "chat", "-m", "m", "--endpoint", endpoint]
+    command += ["--header", f"X-Team={keys[1]}", f"--query=team={keys[2]}", "--max-outage", "1"]
+    command += ["--system", f"Token {keys[3]}", "--prompt", f"{keys[3]} {{text}}"]
+    environ = {"BATCHSCORE_API_KEY": "s3cr3t-of-a-header"}
+    runs = batchscore.each(
+        ([*command, "-o", "out", "--verbose"], environ), ([*command, "-o", "json", "--json"], environ)
+    )
+    assert [run.exit_code for run in runs] == [1, 1], runs[0].said
+    assert f"{simulator.endpoint}/***/v1" in runs[0].said
+    paths = [path for folder in ("out", "json") for path in Path(folder).rglob("*") if path.is_file()]
+    assert any(path.name == "report.html" for path in paths)
+    for text in [*(run.said for run in runs), *(path.read_text("utf-8", "replace") for path in paths)]:
+        assert "M4rk3r" not in text
+        assert "s3cr3t" not in text
+
+
 def test_a_secret_parameter_is_shown_nowhere(batchscore: Cli, files: Files, deployment: Deployment) -> None:
     """Not in the closing command, the records, the report or an event; the command says where it belongs."""
     files.lines("in.jsonl", [{"text": "one"}, {"other": "two"}])

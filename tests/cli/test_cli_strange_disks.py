@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cli_records import whole
 
+from sampled import mostly_slow
 from simulated import Deployment
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ FIRSTS = [(3, 41), pytest.param(1, 1, marks=[pytest.mark.slow, pytest.mark.timeo
 
 
 @pytest.mark.parametrize(("first", "step"), FIRSTS)
-@pytest.mark.parametrize("names", ["ENOSPC,EIO", "EIO-once,EROFS,EDQUOT-short"])
+@mostly_slow("names", ["ENOSPC,EIO", "EIO-once,EROFS,EDQUOT-short"], ["EIO-once,EROFS,EDQUOT-short"])
 def test_a_disk_may_fail_at_any_change(faults: Faults, names: str, first: int, step: int) -> None:
     check(faults(names, first=first + len(names) % step, step=step), more_than=80 // step)
 

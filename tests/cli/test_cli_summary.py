@@ -59,8 +59,14 @@ def test_the_next_command_works_after_the_input_is_fixed(
     limited = [word.replace("out", "few") for word in command] + ["--limit", "3"]
     few = batchscore(*limited)
     assert few.stdout.splitlines()[-1] == (
-        "Score changed input files into a new output, or replace this one with --overwrite."
+        "Fix the causes. To score these rows again, name a new output, or replace this one with --overwrite."
     )
+
+    Path("empty.csv").write_text("")
+    empty = ["score", "empty.csv", "-o", "none", *command[4:], "--limit", "3"]
+    assert next_command(batchscore(*empty).stdout) == ["batchscore", *empty, "--overwrite"]
+    Path("empty.csv").write_text(fixed)
+    assert batchscore(*empty, "--overwrite").exit_code == 0
 
     Path("a.csv").write_text(fixed)
     refused = batchscore(*command)

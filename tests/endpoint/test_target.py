@@ -26,6 +26,7 @@ from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.settings.declare import as_flag
 from batchscore.task import RESPONSES, TASKS
 from endpoint_settings import endpoint_settings
+from sampled import mostly_slow
 
 AZ = "https://res.openai.azure.com"
 DATED = "2024-10-21"
@@ -700,7 +701,7 @@ def recorder() -> Iterator[Recorder]:
         thread.join()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@mostly_slow("task", list(TASKS), ["chat", "responses"])
 @pytest.mark.parametrize("surface", ["azure-deployments", "azure-v1", "openai"])
 @pytest.mark.parametrize("way_in", ["key", "entra"])
 def test_a_target_is_what_the_official_sdk_sends(

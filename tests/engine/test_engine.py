@@ -74,7 +74,7 @@ def test_the_source_is_read_no_further_than_what_is_in_flight_and_waiting() -> N
 
     def source() -> Iterator[Prompt]:
         nonlocal taken, furthest
-        for prompt in prompts(20_000):
+        for prompt in prompts(8_000):
             taken += 1
             furthest = max(furthest, taken - settled_rows)
             yield prompt
@@ -87,9 +87,33 @@ def test_the_source_is_read_no_further_than_what_is_in_flight_and_waiting() -> N
             settled_rows += len(batch)
 
     run_virtual(main())
-    assert taken == 20_000
+    assert taken == 8_000
     # Waiting and in the reader's hand, and twice what was in flight when no more was to be taken.
     assert furthest <= 2 * (MOST_ROWS_WAITING + 4 * 8) + 4 * 8
+
+
+def test_no_request_is_sent_before_the_reader_has_the_answer_of_the_one_before() -> None:
+    """So a killed process has paid in vain for no more rows than may be in flight, whenever answers come."""
+    seen = 0
+    unseen: list[int] = []
+
+    async def answer(texts: list[str], _: int) -> Reply:
+        unseen.append(sum(map(len, service.asked)) - seen)
+        await asyncio.sleep(0.1)
+        return vectors(texts)
+
+    service = Service(answer)
+
+    async def main() -> None:
+        nonlocal seen
+        engine = engine_over(service, prompts(2_000), rows_a_request=8, concurrency=16)
+        engine.results.most = 1
+        async for batch in engine.settled():
+            seen += len(batch)
+            await asyncio.sleep(0.25 if seen % 3 else 0)
+
+    run_virtual(main())
+    assert max(unseen) == 16 * 8
 
 
 @given(bad=st.sets(st.integers(0, 59), max_size=12), size=st.integers(1, 16), seed=st.integers(0, 1000))

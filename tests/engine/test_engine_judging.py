@@ -12,6 +12,7 @@ from batchscore.engine.engine import Engine
 from batchscore.errors import BatchscoreError, ErrorCode, Outage, ServiceRefused
 from batchscore.request.wire import NoReply
 from batchscore.rows import Reply, RowError, Settled
+from sampled import mostly_slow
 from scripted import (
     Service,
     deployment_of,
@@ -86,7 +87,7 @@ FAILURES: dict[str, Callable[[], Reply]] = {
 
 
 @pytest.mark.parametrize("kind", FAILURES)
-@pytest.mark.parametrize("bad", [0, 100, 299])
+@mostly_slow("bad", [0, 100, 299], [100])
 def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, bad: int) -> None:
     service = service_of(lambda texts: FAILURES[kind]() if f"text:{bad}" in texts else None)
     settled, error, _ = scored(lambda: engine_over(service, prompts(300), rows_a_request=256, retries=6))
@@ -98,13 +99,14 @@ def test_one_bad_row_of_300_costs_20_requests_and_3_times_the_inputs(kind: str, 
     assert inputs <= 900
 
 
-@pytest.mark.parametrize(
-    ("refused", "seconds", "most"),
+@mostly_slow(
+    "refused, seconds, most",
     [
         *((504, seconds, most) for seconds in (0.0, 60.0) for most in (1, 10, 64, 100, 255)),
         *((status, seconds, 64) for status, seconds in ((524, 100.0), (408, 5.0), (500, 1.0), (502, 30.0))),
         (None, 900.0, 64),
     ],
+    [(504, 60.0, 64)],
 )
 def test_a_limit_of_inputs_is_found_and_remembered(refused: int | None, seconds: float, most: int) -> None:
     def refuse(texts: list[str]) -> Reply | None:
@@ -118,6 +120,34 @@ def test_a_limit_of_inputs_is_found_and_remembered(refused: int | None, seconds:
     assert len(settled) == 10_240
     assert not errors_of(settled)
     assert cost_of(service)[1] <= 1.5 * 10_240
+
+
+@pytest.mark.parametrize(("refused", "code"), [(504, None), (413, None), (400, "array_above_max_length")])
+def test_a_reduced_size_grows_back_when_larger_requests_are_accepted(refused: int, code: str | None) -> None:
+    def refuse(texts: list[str]) -> Reply | None:
+        strict = len(service.asked) < 200
+        return reply(refused, {"error": {"code": code}}) if strict and len(texts) > 16 else None
+
+    service = service_of(refuse)
+    settled, error, _ = scored(
+        lambda: engine_over(service, prompts(10_240), rows_a_request=64, concurrency=4, retries=6)
+    )
+    assert error is None
+    assert len(settled) == 10_240
+    assert not errors_of(settled)
+    sizes = [len(texts) for texts in service.asked]
+    assert max(sizes[150:200]) <= 32
+    assert sizes[-5] == 64
+    assert cost_of(service)[1] <= 1.1 * 10_240
+
+
+def test_a_size_that_stays_refused_is_tried_ever_more_seldom() -> None:
+    service = service_of(lambda texts: reply(504, {}) if len(texts) > 16 else None)
+    settled, _, _ = scored(lambda: engine_over(service, prompts(20_480), rows_a_request=32, concurrency=4))
+    assert not errors_of(settled)
+    tried = [place for place, texts in enumerate(service.asked) if len(texts) > 16 and place > 50]
+    assert 3 <= len(tried) <= 6  # after 32, 64, 128, … requests
+    assert cost_of(service)[1] <= 1.05 * 20_480
 
 
 def test_a_failure_that_passes_does_not_make_requests_smaller() -> None:
@@ -170,8 +200,8 @@ def pending(most: int, takes: float = 0.05) -> Service:
     return Service(answer)
 
 
-@pytest.mark.parametrize("takes", [0.05, 1.0])
-@pytest.mark.parametrize("most", [1, 2, 4])
+@mostly_slow("takes", [0.05, 1.0], [0.05])
+@mostly_slow("most", [1, 2, 4], [2])
 def test_a_service_with_few_requests_at_once_is_used_as_if_they_were_set(most: int, takes: float) -> None:
     def run(concurrency: int) -> tuple[float, Service]:
         service = pending(most, takes)
@@ -189,10 +219,10 @@ def test_a_service_with_few_requests_at_once_is_used_as_if_they_were_set(most: i
     assert len(service.asked) <= 1300
 
 
-@pytest.mark.parametrize("strays", [{9, 10, 11}, {0, 1, 2}, {1, 5, 9}])
-@pytest.mark.parametrize("takes", [0.05, 0.5])
-@pytest.mark.parametrize("concurrency", [1, 64])
-@pytest.mark.parametrize("headers", [{}, {"retry_after": "1"}])
+@mostly_slow("strays", [{9, 10, 11}, {0, 1, 2}, {1, 5, 9}], [{9, 10, 11}])
+@mostly_slow("takes", [0.05, 0.5], [0.05])
+@mostly_slow("concurrency", [1, 64], [64])
+@mostly_slow("headers", [{}, {"retry_after": "1"}], [{}])
 def test_three_stray_429s_cost_at_most_10_seconds(
     strays: set[int], concurrency: int, takes: float, headers: dict[str, str]
 ) -> None:
@@ -212,7 +242,7 @@ def test_three_stray_429s_cost_at_most_10_seconds(
     assert run(strays) <= run(set()) + 10
 
 
-@pytest.mark.parametrize("headers", [{}, {"retry_after": "1"}])
+@mostly_slow("headers", [{}, {"retry_after": "1"}], [{}])
 def test_a_row_that_is_always_limited_does_not_hold_up_the_others(headers: dict[str, str]) -> None:
     def refuse(texts: list[str]) -> Reply | None:
         return reply(429, {}, **headers) if {"text:7", "text:300"} & set(texts) else None
@@ -415,7 +445,7 @@ STRAY: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("kind", STRAY)
-@pytest.mark.parametrize("rows", [1, 8])
+@mostly_slow("rows", [1, 8], [8])
 def test_a_stray_refusal_costs_no_row(kind: str, rows: int) -> None:
     async def answer(texts: list[str], number: int) -> Reply:
         await asyncio.sleep(0.1)

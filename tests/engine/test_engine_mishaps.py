@@ -16,6 +16,7 @@ from batchscore.prompts.duplicates import MOST_WAITING
 from batchscore.request.deployment import Deployment, State
 from batchscore.request.wire import NoReply
 from batchscore.rows import Prompt, Reply, RowError, Settled
+from sampled import mostly_slow
 from scripted import (
     Service,
     Timed,
@@ -52,8 +53,8 @@ def errors_of(settled: list[Settled]) -> list[RowError]:
 # --- a service that refuses everything from some moment on
 
 
-@pytest.mark.parametrize("status", [401, 402, 403, 404, 407])
-@pytest.mark.parametrize("rows_a_request", [1, 8])
+@mostly_slow("status", [401, 402, 403, 404, 407], [401, 404])
+@mostly_slow("rows_a_request", [1, 8], [8])
 def test_a_refusal_of_all_requests_is_not_an_error_of_a_row(status: int, rows_a_request: int) -> None:
     timed = from_second(2.0, refusal(status, "x"))
 
@@ -154,7 +155,7 @@ def test_a_refused_row_costs_only_itself(status: int) -> None:
         (b'{"data":[{"index":1,"embedding":[1]}]}', "vectors for|index numbers"),
     ],
 )
-@pytest.mark.parametrize("second", [0.0, 5.0])
+@mostly_slow("second", [0.0, 5.0], [0.0])
 def test_replies_that_were_never_usable_are_for_a_person(body: bytes, says: str, second: float) -> None:
     """Waiting cannot help; once there were answers, it can."""
     timed = from_second(second, Reply(200, {}, body, 0.1))
@@ -289,7 +290,7 @@ def test_a_malformed_first_reply_does_not_fix_the_dimensions() -> None:
 # --- outages
 
 
-@pytest.mark.parametrize(("concurrency", "retries"), [(1, 0), (2, 1), (3, 2), (16, 0), (16, 6)])
+@mostly_slow("concurrency, retries", [(1, 0), (2, 1), (3, 2), (16, 0), (16, 6)], [(1, 0), (16, 6)])
 def test_an_outage_costs_no_row_however_few_its_retries(concurrency: int, retries: int) -> None:
     timed = Timed(lambda _, seconds: reply(503, {}) if 10 < seconds < 600 else None)
 
@@ -439,10 +440,10 @@ def test_each_deployment_may_renew_its_own_token() -> None:
 
     async def run() -> list[Settled]:
         members = [member("a", 0.5), member("b", 5.0), member("c", 1.0)]
-        return await collected(engine_over(members, prompts(3000), rows_a_request=1, notices=notices))
+        return await collected(engine_over(members, prompts(1500), rows_a_request=1, notices=notices))
 
     settled, _ = run_virtual(run())
-    assert len(settled) == 3000
+    assert len(settled) == 1500
     assert not [notice for notice in notices if "not used any more" in notice]
 
 
@@ -606,8 +607,8 @@ def test_a_key_that_is_revoked_ends_the_run_soon() -> None:
     assert timed.asked_at[-1] < 5
 
 
-@pytest.mark.parametrize("begin", [0.0, 5.0])
-@pytest.mark.parametrize("most", [4.0, 10.0, 90.0, 600.0])
+@mostly_slow("begin", [0.0, 5.0], [5.0])
+@mostly_slow("most", [4.0, 10.0, 90.0, 600.0], [4.0, 90.0])
 def test_rate_limits_without_an_end_are_an_outage(most: float, begin: float) -> None:
     timed = from_second(begin, reply(429, {}))
 

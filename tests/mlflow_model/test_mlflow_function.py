@@ -376,7 +376,7 @@ def test_a_model_of_mlflow_can_be_saved_again(deployment: Deployment) -> None:
         temperature=0.3,
         pip_requirements=["mlflow"],
     )
-    save_model("ours", model="theirs", rpm=600)
+    save_model("ours", model="theirs/", rpm=600)
     loaded("ours").predict(pd.DataFrame({"animal": ["cat"]}))
     (sent,) = deployment.requests()
     assert sent.body["temperature"] == 0.3

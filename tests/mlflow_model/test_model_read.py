@@ -120,7 +120,7 @@ def test_an_unusable_model_says_why(data: Any, mlmodel: Any, says: str) -> None:
 def test_a_model_may_be_one_folder_down() -> None:
     written("registered/model", {"model": "e", "task": "embeddings"})
     assert folder_of(Path("registered")) == Path("registered/model")
-    assert chosen("registered", column="text").settings.model == "e"
+    assert chosen("registered/", column="text").settings.model == "e"
     shutil.copytree("registered/model", "registered/another")
     assert folder_of(Path("registered")) is None
     with pytest.raises(SettingsError, match="registered/ holds several MLflow models: another, model"):
@@ -132,6 +132,24 @@ def test_a_value_is_a_name_unless_a_model_is_there() -> None:
     for name in ("gpt-4o", "BAAI/bge-small", "a" * 5000, "m:x"):
         assert chosen(name, task="chat").settings.model == name
     assert chosen("gpt-4o", task="chat").warnings == ()
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "org/gpt-4o"])
+def test_a_planted_folder_with_the_name_of_a_model_changes_nothing(name: str) -> None:
+    """A prompt and parameters are set only by a model that is meant, also in an environment."""
+    data = {"model": "other", "task": "chat.completions", "messages": [{"role": "user", "content": "{t}"}]}
+    written(name, data | {"temperature": 2})
+    found = chosen(name, task="chat")
+    assert (found.settings.model, found.settings.messages, found.settings.param) == (name, None, {})
+    assert found.warnings == (
+        f"{name} is taken as the model's name. To mean the MLflow model in that folder, write ./{name}.",
+    )
+    with pytest.raises(UsageError, match=rf"write \./{name}\."):
+        chosen(name)
+    by_variable = {"BATCHSCORE_MODEL": name, "BATCHSCORE_TASK": "chat"}
+    assert resolve_settings({"output": "out"}, environ=by_variable).settings.param == {}
+    for path in (f"./{name}", f"{name}/", str(Path(name).absolute())):
+        assert chosen(path).settings.model == "other"
 
 
 def test_a_path_without_a_model_is_a_name_only_beside_a_task() -> None:
@@ -180,8 +198,8 @@ def test_settings_that_contradict_a_model_are_refused() -> None:
     with pytest.raises(UsageError, match=r"system: .* has its own messages"):
         chosen(FOREIGN / "messages-3.17", system="Be brief")
     written("two", {"model": "e", "task": "completions", "prompt": "{a} and {b}"})
-    with pytest.raises(UsageError, match="column: the template of two uses several columns"):
-        chosen("two", column="text")
+    with pytest.raises(UsageError, match=r"column: the template of \./two uses several columns"):
+        chosen("./two", column="text")
 
 
 @given(
@@ -193,29 +211,3 @@ def test_parameters_of_any_file_have_no_nulls(said: dict[str, Any]) -> None:
     settings = parameters(said, CHAT)
     assert None not in settings["param"].values()
     assert not settings["param"].keys() & {"model", "task", "api_key", "messages", "stream"}
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"tools": [{"type": "mcp", "server_url": "https://a.example"}]},
-        {
-            "messages": [
-                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a/?{t}"}}]}
-            ]
-        },
-    ],
-)
-def test_a_folder_with_the_name_of_a_model_names_no_hosts(
-    more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "gpt"
-    folder.mkdir()
-    (folder / "MLmodel").write_text(json.dumps({"flavors": {"openai": {"data": "model.yaml"}}}))
-    data = {"task": "chat.completions", "model": "gpt", "messages": [{"role": "user", "content": "{t}"}]}
-    (folder / "model.yaml").write_text(json.dumps(data | more))
-    given = {"output": "out", "task": "chat"}
-    with pytest.raises(SettingsError, match=r"write \./gpt\."):
-        resolve_settings({**given, "model": "gpt"}, environ={})
-    assert resolve_settings({**given, "model": "./gpt"}, environ={}).settings.model == "gpt"

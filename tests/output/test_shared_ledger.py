@@ -21,6 +21,7 @@ from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import OutputSpec
 from batchscore.output.verify import verify_output
 from batchscore.rows import Prompt, RowError, Score, Settled
+from sampled import mostly_slow
 
 FILE = "a.csv"
 ROWS = 23
@@ -110,9 +111,7 @@ def delivered(out: Path, scratch: Path, seed: int, killed: float) -> str:
     return "through"
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 120))]
-)
+@mostly_slow("seed", range(120), [0])
 def test_any_interleaving_ends_in_one_record_a_row(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     out = tmp_path / "out"

@@ -54,6 +54,12 @@ def test_other_names_are_folders(name: str, tmp_path: Path, monkeypatch: pytest.
     assert meant(name) == Output(Path(name))
 
 
+@pytest.mark.parametrize("name", ["/", "//", "/tmp/..", "/."])
+def test_the_root_of_the_file_system_is_not_an_output(name: str) -> None:
+    with pytest.raises(UsageError, match="the root of the file system is not a place for scores"):
+        meant(name)
+
+
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "in.csv").touch()
     with pytest.raises(OutputError, match="is a file"):

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from conftest import Cli
 
 #: Each file has seven rows in three parts; the fifth has nothing to ask, so its part has errors, too.
-FILES = [f"f{number:02}.csv" for number in range(16)]
+FILES = [f"f{number:02}.csv" for number in range(5)]
 COMMAND = ["score", "in", "-o", "out", "--task", "embeddings", "-m", "m", "--column", "text", "--simulate"]
 COMMAND += ["--rows-per-part", "3", "--id", "id", "--dimensions", "8"]
 
@@ -48,13 +48,17 @@ def scored(
 ) -> Path:
     """A real run's folder, with its input; tests work on copies."""
     place = tmp_path_factory.mktemp(request.param)
+    score(FILES, place, command_line, request.param)
+    return place
+
+
+def score(names: Sequence[str], place: Path, command_line: Cli, form: str) -> None:
     (place / "in").mkdir()
-    for name in FILES:
+    for name in names:
         rows = [f"{row},{'' if row == 4 else f'{name} {row}'}\n" for row in range(7)]
         (place / "in" / name).write_text("id,text\n" + "".join(rows))
-    done = command_line(*COMMAND, "--format", request.param, cwd=place)
+    done = command_line(*COMMAND, "--format", form, cwd=place)
     assert done.exit_code == 0, done.stderr
-    return place
 
 
 @pytest.fixture
@@ -274,7 +278,7 @@ def test_the_output_of_a_run_is_correct_and_complete(out: Path) -> None:
     result = verdict_of(out)
     assert (result.exit_code, result.problems, result.missing) == (ExitCode.DONE, [], [])
     assert result.to_text() == (
-        "embeddings: 112 rows of 16 files = 96 scored + 0 failed + 16 empty + 0 not reached. "
+        "embeddings: 35 rows of 5 files = 30 scored + 0 failed + 5 empty + 0 not reached. "
         "Correct and complete."
     )
     assert tree(out) == before
@@ -372,17 +376,18 @@ def test_every_vector_is_checked(out: Path, damage: str) -> None:
     assert verdict_of(out, repair=True).exit_code == ExitCode.CONTINUE_LATER
 
 
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_the_same_command_completes_a_repaired_output_and_scores_only_missing_rows(
-    scored: Path, tmp_path: Path, command_line: Cli
+    form: str, tmp_path: Path, command_line: Cli
 ) -> None:
     """One damage for each file, in one output: after the repair it is the same, byte by byte."""
-    form = scored.name.rstrip("0123456789")
-    shutil.copytree(scored / "in", tmp_path / "in")
-    shutil.copytree(scored / "out", tmp_path / "out")
     chosen = ["cut", "digit", "gone", "errors-gone", "scores-of-a-mixed-part", "both-of-a-part", "doubled"]
     chosen += ["removed", "count", "rows", "totals", "part-unnamed", "extra-part", "manifest-gone"]
     chosen += ["manifest-cut", "not-whole"]
-    for file, damage in zip(FILES, chosen, strict=True):
+    names = [f"f{number:02}.csv" for number in range(len(chosen))]
+    score(names, tmp_path, command_line, form)
+    before = tree(tmp_path / "out")
+    for file, damage in zip(names, chosen, strict=True):
         DAMAGES[damage][0](Output(tmp_path / "out", file))
     found = command_line("verify", "out", "--json", cwd=tmp_path)
     assert found.exit_code == 1, found.stderr
@@ -396,9 +401,9 @@ def test_the_same_command_completes_a_repaired_output_and_scores_only_missing_ro
     assert run.exit_code == 0, run.stderr
     # Parts whose record does not stand are asked as a whole, and the files without a manifest.
     dropped = 3 + 3 + 3 + 1 + 3 + 7 + 7
-    assert json.loads(run.stdout.splitlines()[-1])["known"] == 7 * len(FILES) - lost - dropped
+    assert json.loads(run.stdout.splitlines()[-1])["known"] == 7 * len(names) - lost - dropped
     assert verify_output(tmp_path / "out").exit_code == ExitCode.DONE
-    assert tree(tmp_path / "out") == tree(scored / "out")
+    assert tree(tmp_path / "out") == before
 
 
 @pytest.mark.slow
@@ -439,7 +444,7 @@ def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(
     command_line: Cli, tmp_path: Path
 ) -> None:
     """The rest counts until a run with the same INPUTs has ended, also if a file is not there any more."""
-    for name in [*(f"in/{file}" for file in FILES[:5]), "other/z.csv"]:
+    for name in [*(f"in/{file}" for file in FILES), "other/z.csv"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"id,text\n1,{name}\n")
     base = [*COMMAND, "--base-dir", "."]
@@ -449,9 +454,9 @@ def test_a_run_over_other_files_does_not_hide_what_an_earlier_run_left(
         assert command_line(*words, cwd=tmp_path).exit_code == 0
         return [line.partition(": ")[0] for line in verify_output(tmp_path / "out").missing]
 
-    assert missing_after("in", more=("--limit", "1")) == [f"in/{name}" for name in FILES[1:5]]
-    assert missing_after("other") == [f"in/{name}" for name in FILES[1:5]]
-    assert missing_after(f"in/{FILES[1]}", f"in/{FILES[2]}") == [f"in/{name}" for name in FILES[3:5]]
+    assert missing_after("in", more=("--limit", "1")) == [f"in/{name}" for name in FILES[1:]]
+    assert missing_after("other") == [f"in/{name}" for name in FILES[1:]]
+    assert missing_after(f"in/{FILES[1]}", f"in/{FILES[2]}") == [f"in/{name}" for name in FILES[3:]]
     (tmp_path / "in" / FILES[3]).unlink()
     assert missing_after("in") == []
 
@@ -495,7 +500,7 @@ ODD_RECORDS = [
     *(change_record(file={"state": value}) for value in (7, None, "done", ["complete"])),
     *(change_record(file={"rows": value}) for value in (..., None, "7", -1, 1e30, True)),
     change_record(file={"ok": ...}),
-    *(change_record(file={name: 7}) for name in ("file", "problem", "input", "inputs")),
+    *(change_record(file={name: 7}) for name in ("file", "problem", "input", "inputs", "commit")),
     change_record(file={"rows": 1}),
     change_record(file={"file": ""}),
     *(change_record(files=value) for value in (..., None, {}, [1])),
@@ -520,6 +525,102 @@ def test_a_run_record_with_values_that_no_run_writes_is_damaged(out: Path) -> No
     with pytest.raises(OutputIncomplete, match="is damaged"):
         read_scores(out, strict=True)
     assert len(read_scores(out)) == 6 * len(FILES)
+
+
+def test_a_file_of_an_earlier_state_is_found_by_each_reader(out: Path) -> None:
+    """The record of the last run that read the file tells, also behind runs that read other files."""
+    (path,) = (out / "runs").iterdir()
+    written = json.loads(path.read_bytes())
+    (f03,) = (each for each in written["files"] if each["file"] == "f03.csv")
+    others = [each for each in written["files"] if each["file"] != "f03.csv"]
+    for changed, shared in (({"commit": "of other records"}, False), ({"input": "of another file"}, True)):
+        settings = written["settings"] | {"shared_output": shared}
+        path.write_text(json.dumps(written | {"settings": settings, "files": [*others, f03 | changed]}))
+        later = path.with_name(f"9{path.name}")
+        for files in ([f03 | changed], others):
+            later.write_text(json.dumps(written | {"settings": settings, "files": files}))
+            (problem,) = verdict_of(out).problems
+            assert problem.file == "f03.csv"
+            assert "is not the one that runs/" in problem.what
+            with pytest.raises(OutputIncomplete, match=r"f03\.csv: its manifest is not the one that"):
+                read_scores(out, strict=True)
+            with pytest.raises((InputError, OutputIncomplete), match="is not the one that"):
+                merge_output(out, out.parent / "all.jsonl")
+            with pytest.raises(InputError, match="is not the one that"):
+                read_scores(out)
+        later.unlink()
+    old = [
+        {name: each[name] for name in each if name not in {"input", "commit"}} for each in written["files"]
+    ]
+    path.write_text(json.dumps(written | {"files": old}))
+    assert verdict_of(out).exit_code == ExitCode.DONE
+
+
+def test_rows_that_a_complete_file_of_several_workers_has_lost_are_found(out: Path) -> None:
+    """Workers that have not completed the file say nothing of it."""
+    (path,) = (out / "runs").iterdir()
+    record = json.loads(path.read_bytes())
+    record["settings"] |= {"shared_output": True}
+    path.write_text(json.dumps(record))
+    started = {"exit_code": None, "files": [{"file": "f03.csv", "state": "not_started"}]}
+    path.with_name(f"9{path.name}").write_text(json.dumps(record | started))
+    assert verdict_of(out).exit_code == ExitCode.DONE
+    drop_last(Output(out, "f03.csv"))
+    problem = verdict_of(out).problems[0]
+    assert f"states 6 rows, 5 scores and 1 errors; runs/{path.name} says 7" in problem.what
+
+
+def test_a_file_that_a_killed_run_was_replacing_is_incomplete(out: Path) -> None:
+    """The next run finishes what was decided, and so does a repair."""
+    one, before = Output(out, "f03.csv"), tree(out)
+    decision = out / f".batchscore/next-embeddings/changes/run/{one.manifest.stem}.switch.jsonl"
+    for marker in (decision, out / ".batchscore/discard-embeddings"):
+        kept = one.part(0).read_bytes(), one.part(2).read_bytes()
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.write_text("")
+        one.part(0).write_bytes(kept[1])
+        one.part(2).unlink()
+        verdict = verdict_of(out)
+        assert verdict.exit_code == ExitCode.CONTINUE_LATER
+        assert "f03.csv: a killed run was replacing its scores" in verdict.missing
+        one.part(0).write_bytes(kept[0])
+        (one.part(0).parent / one.part(0).name.replace("-00000.", "-00002.")).write_bytes(kept[1])
+        assert verdict_of(out, repair=True).exit_code == ExitCode.DONE
+        shutil.rmtree(out / "changes", ignore_errors=True)
+        assert tree(out) == before
+
+
+def test_parts_that_a_killed_run_was_writing_are_not_damage(out: Path) -> None:
+    """Their manifest is written last; until then a journal holds their rows."""
+    one = Output(out, "f03.csv")
+    cut(one.part(0))
+    name = one.part(2).stem.removeprefix("part-")
+    one.rewrite(lambda manifest: manifest.update(state="partial", rows=6, ok=5, parts=manifest["parts"][:2]))
+    one.rewrite(
+        lambda manifest: manifest.update(
+            {name: sum(part[name] for part in manifest["parts"])
+             for name in ("attempts", "tokens_billed", "tokens_kept")}
+        )
+    )  # fmt: skip
+    assert verdict_of(out).exit_code == ExitCode.ACTION_NEEDED
+    journal = out / ".batchscore" / "journal-embeddings" / f"{name[:-1]}0.journal"
+    journal.parent.mkdir()
+    journal.write_bytes(b"")
+    verdict = verdict_of(out)
+    assert (verdict.exit_code, verdict.problems) == (ExitCode.CONTINUE_LATER, [])
+    assert verdict.missing == ["f03.csv: not read to its end"]
+
+
+@pytest.mark.parametrize("content", ["x", "[]", "{}", '{"fingerprint": {}, "files": [[]]}'])
+def test_a_damaged_list_of_replaced_files_is_named(out: Path, content: str) -> None:
+    path = out / ".batchscore" / "next-embeddings" / "replaced.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    (problem,) = verdict_of(out).problems
+    assert problem.place == str(path)
+    assert "the files that an overwriting run has not replaced yet are not known" in problem.what
+    with pytest.raises(OutputIncomplete, match=re.escape(f"{path.name}: is damaged")):
+        read_scores(out, strict=True)
 
 
 def test_what_is_no_file_in_place_of_a_run_record_is_damage(out: Path) -> None:
@@ -547,14 +648,14 @@ def test_what_is_no_file_in_place_of_a_run_record_is_damage(out: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("--incremental",)])
+@pytest.mark.parametrize("more", [(), ("--incremental",), ("--shared-output",)])
 def test_the_same_command_scores_the_rows_that_a_complete_manifest_has_lost(
     scored: Path, out: Path, tmp_path: Path, command_line: Cli, more: tuple[str, ...]
 ) -> None:
     """Only the record of the last run tells, and the new run's record takes its place."""
     shutil.copytree(scored / "in", tmp_path / "in")
     command = [*COMMAND, "--format", scored.name.rstrip("0123456789"), *more]
-    if more:
+    if more == ("--incremental",):
         assert command_line(*command, cwd=tmp_path).exit_code == 0
     drop_last(Output(out, "f03.csv"))
     run = command_line(*command, cwd=tmp_path)

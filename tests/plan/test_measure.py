@@ -60,6 +60,7 @@ def large(files: Files) -> list[str]:
     return ["in"]
 
 
+@pytest.mark.slow
 def test_a_sample_is_near_the_truth_and_is_marked_as_an_estimate(large: list[str]) -> None:
     everything, sample = found_in(large, EVERYTHING), found_in(large, A_PIECE)
     assert (everything.rows, everything.exact, everything.sampled) == (12_000, True, False)

@@ -163,6 +163,9 @@ def test_the_columns_of_responses_hold_texts_or_items() -> None:
     assert sent(surveyed({"a.jsonl": both}, "responses", column="messages")) == [{"input": TALK[:1]}]
     assert sent(surveyed({"a.jsonl": [{"n": 1, "messages": "Hello"}]}, "responses")) == [{"input": "Hello"}]
     assert "Give --drop_last_assistant" in refused({"a.jsonl": [{"input": TALK}]}, "responses")
+    lists: list[Any] = [{"input": ["Hello"], "n": "x"}]
+    assert "lists that are not conversations" in refused({"a.jsonl": lists}, "responses")
+    assert sent(surveyed({"a.jsonl": [{"input": "[1]"}]}, "responses")) == [{"input": "[1]"}]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +210,8 @@ def test_plain_texts_in_messages_are_sent_only_if_the_column_is_named() -> None:
     file = {"a.csv": "id,messages\n1,Hello\n"}
     assert "holds plain text, not conversations" in refused(file, "chat")
     assert sent(surveyed(file, "chat", column="messages")) == [[{"role": "user", "content": "Hello"}]]
+    other = {"a.jsonl": '{"messages": [{"from": "human", "value": "Hi"}]}\n'}  # ShareGPT
+    assert "holds lists that are not conversations: each message needs a role" in refused(other, "chat")
 
 
 def test_the_answer_at_the_end_of_a_conversation_is_not_sent() -> None:

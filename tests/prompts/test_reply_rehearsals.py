@@ -165,8 +165,9 @@ def test_a_row_without_a_vector_costs_no_other_row(deployment: Deployment) -> No
         (
             "double_precision",
             {"dimensions": 8},
-            "vectors of 8 numbers were requested, and the service sends 16",
+            "numbers have eight bytes instead of four",
         ),
+        ("double_precision", {}, "--param|param.*encoding_format='\"float\"' requests them as text"),
         ("html", {}, "an HTML page"),
         ("one_choice", {"task": "chat", "param": {"n": 3}}, "1 of 3 answers"),
         ("chat_choices", {"task": "completions"}, "no text"),

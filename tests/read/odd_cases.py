@@ -87,6 +87,15 @@ CASES: dict[str, tuple[str, ...]] = {
         f"lfs-pointer.{suffix}"
         for suffix in ("csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "csv.gz", "txt.zst")
     ),
+    "56 links that became files": ("link-target.csv", "annex-link.csv", "annex-pointer.jsonl"),
+    "a page of a sign-in or an error in place of the file": (
+        *(f"html-page.{suffix}" for suffix in ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "csv.gz")),
+        *("html-page-named.jsonl.gz", "html-page-named.jsonl.zst", "html-page-0.csv", "html-page-1.csv"),
+        *("html-page.txt", "html-in-the-header.csv", "store-error.csv"),
+    ),
+    "the suffix of another text format": (
+        *("json-lines.csv", "json-array.tsv", "cells.jsonl", "quoted-cells.ndjson"),
+    ),
     "61 lines before the header": (
         *("comments-before-the-header.csv", "header-with-a-hash.csv", "title-before-the-header.csv"),
         "skipped-lines.csv",

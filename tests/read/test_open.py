@@ -169,6 +169,7 @@ def test_the_error_of_an_oversized_row_has_the_limit_and_the_setting(tmp_path: P
     assert found.messages == ["The row is larger than 10 bytes (max_row_bytes)."]
 
 
+@pytest.mark.slow
 def test_a_cell_may_be_larger_than_the_limit_of_the_csv_module(tmp_path: Path) -> None:
     cell = "x" * 3_000_000
     path = written(tmp_path, "a.csv", f'id,text\n1,{cell}\n2,"{cell}\n{cell}"\n')
@@ -202,6 +203,7 @@ def test_the_rows_before_damage_in_a_compressed_file_are_read(tmp_path: Path) ->
         assert "breaks off" in (found.problem or ""), name
 
 
+@pytest.mark.slow
 def test_columns_of_json_are_found_after_a_megabyte_of_bad_rows(tmp_path: Path) -> None:
     bad = "[" + "1," * 1000 + "1]"
     for name, data in {

@@ -74,6 +74,7 @@ def record(name: str = "d", *, at: str = "2026-11-20T10:00:00+00:00", **more: An
         "reason": name,
         "settings": {"task": "embeddings", "model": name, "prompt": name, "tpm": 60000},
         "endpoints": [{"name": name, "url": name, "auth": name, "rpm": None, "tpm": 1}],
+        "read_as": [{"files": name, "how": name}],
         "this_run": {
             "ok": 40,
             "requests": 40,
@@ -198,6 +199,21 @@ def test_the_page_loads_nothing_and_runs_only_its_own_scripts() -> None:
         "data:,",
         "#first",
     ]
+
+
+def test_the_page_says_how_files_were_read() -> None:
+    read_as = [{"files": "a.csv and 2 more", "how": "delimiter ;, encoding latin-1"}]
+    found = run_from("x.json", orjson.dumps(record() | {"read_as": read_as}))
+    assert isinstance(found, RecordedRun)
+    text = page(PageData("out", 0.0, [TaskData("embeddings", [found], [])], ())).decode()
+    assert "How the last run read its files" in text
+    assert "delimiter ;, encoding latin-1" in text
+    plain = run_from("x.json", orjson.dumps(record() | {"read_as": []}))
+    assert isinstance(plain, RecordedRun)
+    assert (
+        "How the last run"
+        not in page(PageData("out", 0.0, [TaskData("embeddings", [plain], [])], ())).decode()
+    )
 
 
 @given(st.binary(max_size=60))

@@ -8,7 +8,7 @@ import os
 import socket
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from functools import cache, partial
 
 import orjson
 import pytest
@@ -252,12 +252,10 @@ def test_large_and_many_headers_are_read(headers: list[str]) -> None:
     assert ask(answer("200 OK", *headers, body=b"{}"))[0].body == b"{}"
 
 
+@cache
 def bomb(size: int, *, layers: int = 1) -> bytes:
     """Blanks, compressed."""
-    found = b" " * size
-    for _ in range(layers):
-        found = packed(found, 1)
-    return found
+    return packed(bomb(size, layers=layers - 1) if layers > 1 else b" " * size, 1)
 
 
 #: Without the time, which would be in the names of tests.
@@ -324,13 +322,24 @@ def test_a_body_without_an_end_is_given_up() -> None:
     assert lost(endless).detail == "it is larger than 2 MB, more than was asked for (status 200)"
 
 
-@pytest.mark.parametrize("sign", [b"[],", b"1,", b"{},"])
+@pytest.mark.parametrize("sign", [b"[],", b"1,", b"{},", b'{"a":0},', b'"ab",', b"[0],"])
 def test_json_that_would_fill_memory_is_not_parsed(sign: bytes) -> None:
-    body = b"[" + sign * (7 * 2**20 // len(sign)) + b"0]"
-    with pytest.raises(NoReply, match="it holds far more values than were asked for"):
-        ask(answer("200 OK", body=body), most=8 * 2**20)
+    """Also below what the body may have, and if much was asked for: 256 vectors of 1,536 numbers."""
+    for size, most in ((5.7, 8), (19, 20)):
+        body = b"[" + sign * (int(size * 2**20) // len(sign)) + b"0]"
+        with pytest.raises(NoReply, match="it holds far more values than were asked for"):
+            ask(answer("200 OK", body=body), most=most * 2**20)
 
 
+def test_answers_with_many_alternatives_are_read() -> None:
+    """A reply of 16,000 tokens with 20 alternatives each, which was asked for."""
+    alternative = b'{"token":"abcd","logprob":-12.345678,"bytes":[97,98,99,100]}'
+    body = b"[" + b",".join([alternative] * (16_000 * 21)) + b"]"
+    reply, _ = ask(answer("200 OK", body=body), most=8 * 2**20 + 16_000 * 21 * 64)
+    assert len(reply.body) == len(body)
+
+
+@pytest.mark.slow
 def test_replies_that_hold_much_memory_take_turns() -> None:
     """Six replies of 20 MB at once: what does not fit waits in its socket."""
     memory, held = ReplyMemory(), []

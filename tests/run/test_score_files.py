@@ -21,6 +21,8 @@ from batchscore.rows import Event, FileOpened, Notice
 from batchscore.run.expected import expected
 from batchscore.run.record import RunResult
 from batchscore.run.score_files import score_files
+from batchscore.simulator import Running
+from conftest import KEY
 
 if TYPE_CHECKING:
     from batchscore.plan.measure import Measurement
@@ -29,13 +31,13 @@ SEARCH = {"type": "azure_search", "parameters": {"authentication": {"type": "api
 
 
 @pytest.fixture
-def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RunResult, list[str]]]:
-    """Score two rows with the simulator in this process; gives the end and the notices."""
-    monkeypatch.chdir(tmp_path)
-    Path("in.csv").write_text("text\none\ntwo\n")
+def score(simulator: Running, tmp_path: Path) -> Callable[..., tuple[RunResult, list[str]]]:
+    """Score two rows in this process; gives the end and the notices."""
+    (tmp_path / "in.csv").write_text("text\none\ntwo\n")
+    service = {"OPENAI_BASE_URL": f"{simulator.endpoint}/v1", "OPENAI_API_KEY": KEY}
 
     def scored(environ: dict[str, str] | None = None, **flags: Any) -> tuple[RunResult, list[str]]:
-        given = {"task": "chat", "model": "m", "output": "out", "column": "text", "simulate": True} | flags
+        given = {"task": "chat", "model": "m", "output": "out", "column": "text"} | flags
         notices: list[str] = []
 
         def listen(event: Event) -> None:
@@ -45,7 +47,7 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
         finished = score_files(
             resolve_settings(given, environ={}).settings,
             ["in.csv"],
-            environ=environ or {},
+            environ=service | (environ or {}),
             listen=listen,
         )
         return finished, notices

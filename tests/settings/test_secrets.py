@@ -17,6 +17,7 @@ from batchscore.settings.secrets import (
     is_secret_name,
     mask_text,
     secret_in,
+    shown_address,
     shown_command,
     shown_settings,
     shown_words,
@@ -68,6 +69,7 @@ def test_names_of_secrets_are_known_and_others_stay_readable() -> None:
         ("Basic SFVTSDpIVVNI=", "Basic ***"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.HUSH", HIDDEN),
         ("sk-proj-HUSH12345678901234", HIDDEN),
+        ("https://h/s/HUSHHUSHHUSH0123456789ABCD/mcp", "https://h/s/***/mcp"),
         ("ghp_" + "HUSH" * 9, HIDDEN),
         ("-----BEGIN RSA PRIVATE KEY-----\nHUSH\n-----END RSA PRIVATE KEY-----", None),
     ],
@@ -95,6 +97,40 @@ def test_texts_show_no_secret(text: str, shown: str | None) -> None:
 )
 def test_other_texts_stay_as_they_are(text: str) -> None:
     assert mask_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://gw/KEY/v1", "https://gw/***/v1"),
+        ("https://gw.example/v1/s3cr3tk3y", "https://gw.example/v1/***"),
+        ("https://gw/123e4567-e89b-12d3-a456-426614174000/v1?api-version=2", "https://gw/***/v1?api-version=2"),
+        ("https://gw/aBcDeFgHiJkL/openai", "https://gw/***/openai"),
+        ("/sk-1a2b3c4d5e/v1", "/***/v1"),
+        *(
+            (text, text)
+            for text in (
+                "https://x.openai.azure.com/openai/deployments/GPT4O-PROD1/chat/completions?api-version=2024-10-21",
+                "http://127.0.0.1:8000/v1",
+                "https://gw.example/team-a/OpenAI/v1beta1",
+                "https://x.services.ai.azure.com/api/projects/P7x9K2",
+                "http://127.0.0.1:8000",
+                "https://gw/***/v1",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_a_key_in_the_path_of_an_endpoint_is_hidden(address: str, shown: str) -> None:
+    assert shown_address(address) == shown
+    assert shown_settings({"endpoint": address, "deployments": [{"endpoint": address}]}) == {
+        "endpoint": shown,
+        "deployments": [{"endpoint": shown}],
+    }
+    assert shown_words(["--endpoint", address, f"--endpoint={address}"]) == [
+        "--endpoint",
+        shown,
+        f"--endpoint={shown}",
+    ]
 
 
 @given(st.text(alphabet="ak:=@/;?&'\"{}[]* .-sSigpwd1\n", max_size=60))

@@ -55,6 +55,7 @@ def test_every_text_has_a_vector_of_unit_length(text: str) -> None:
     assert np.linalg.norm(Vectors(16).embed(text, 16)) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_cache_of_words_is_bounded_and_clearing_it_changes_nothing() -> None:
     vectors = Vectors(4)
     before = vectors.embed(SUGAR, 4)

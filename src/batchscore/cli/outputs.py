@@ -42,7 +42,7 @@ def merge(out: str, file: str, task: str | None, *, overwrite: bool) -> None:
 
     merged = merge_output(place_of(out), place_of(file), task=task, overwrite=overwrite)
     errors = f"; {count_text(merged.errors, 'row')} with an error record instead" if merged.errors else ""
-    say(f"{merged.task}: {merged.rows:,} scores in {file}{errors}")
+    say(f"{merged.task}: {count_text(merged.rows, 'score')} in {file}{errors}")
     if merged.missing:
         say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))

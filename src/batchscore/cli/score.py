@@ -13,12 +13,12 @@ import orjson
 from batchscore.cli.options import GroupedHelp, config_option, settings_options
 from batchscore.cli.say import say
 from batchscore.cli.settings_file import settings_file
-from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings, setting_name
+from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings, setting_name, with_reply
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.report.words import json_safe
 from batchscore.rows import Event, Expected, Listen
 from batchscore.settings.declare import as_flag
-from batchscore.settings.secrets import shown_command, shown_words
+from batchscore.settings.secrets import mask_text, shown_command, shown_words
 from batchscore.settings.sources import parse_param_flags, unread_variables
 
 if TYPE_CHECKING:
@@ -124,6 +124,9 @@ def score_and_show(
     failed = finished.exit_code is not ExitCode.DONE
     if events.enabled:
         say(orjson.dumps(json_safe(to_json(finished))))
+        stopped = finished.outcome.stopped_by
+        if stopped is not None and stopped.service_reply:
+            say(mask_text(with_reply("Stopped.", stopped.service_reply)), err=True)
     elif failed or not quiet:
         say(summary(finished, words=shown_words(sys.argv[1:]), expected=expected))
     return finished.exit_code

@@ -38,7 +38,7 @@ def target_text(target: Target) -> str:
             signed.append(f"the {_EXTRAS[kind]}{'s' if len(names) > 1 else ''} {', '.join(names)}")
     if target.certificate is not None:
         signed.append(f"the client certificate {target.certificate.file}")
-    return f"{target.url} ({by}) with {' and '.join(signed)}"
+    return f"{target.shown_url} ({by}) with {' and '.join(signed)}"
 
 
 #: What the names in `Target.extras` are.

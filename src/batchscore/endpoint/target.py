@@ -35,6 +35,7 @@ from batchscore.endpoint.url import (
     parse_endpoint,
 )
 from batchscore.errors import SettingsError, name_settings, setting_name
+from batchscore.settings.secrets import shown_address
 from batchscore.settings.slices import EndpointSettings
 from batchscore.version import VERSION
 
@@ -71,6 +72,11 @@ class Target:
     sources: Mapping[str, str] = field(default_factory=dict)
     #: The names of the headers and query parameters from settings, for messages.
     extras: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def shown_url(self) -> str:
+        """The address for people and records: some gateways take a key in its path."""
+        return shown_address(self.url)
 
     @property
     def request_url(self) -> str:

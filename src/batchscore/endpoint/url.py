@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.declare import VARIABLE_PREFIX
+from batchscore.settings.secrets import shown_address
 from batchscore.task import TASKS, Task
 
 #: For each value the settings (in small letters), the variables and the parts of the endpoint that may give
@@ -217,8 +218,9 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
     is_project = PROJECT.fullmatch(prefix) and task.takes_messages and not dated
     if prefix and not is_project and (AZURE_HOST.fullmatch(host) or prefix.endswith("/v1")):
         raise SettingsError(
-            f"{source} has the path {prefix}, which Azure OpenAI does not serve for {task.name}. For Azure, "
-            f"give {split.scheme}://{split.netloc} alone; for other services, leave the API version out."
+            f"{source} has the path {shown_address(prefix)}, which Azure OpenAI does not serve for "
+            f"{task.name}. For Azure, give {split.scheme}://{split.netloc} alone; for other services, leave "
+            "the API version out."
         )
     surface = "azure-deployments" if dated else "azure-v1"
     return EndpointUrl(split, source, surface, prefix, url_deployment, version, version_source)

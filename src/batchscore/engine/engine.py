@@ -300,6 +300,8 @@ class Engine:
             result = await self.attempt_loop.run(
                 request, *await self.attempt_loop.deployments.admit(request.tokens)
             )
+        if self.packer.note_request(prompts, answered=result.answers is not None):
+            self.attempt_loop.usual_rows = max(self.attempt_loop.usual_rows, len(prompts))
         if result.answers is not None:
             answers = result.answers
             size = sum([len(prompt.body) for prompt in prompts])
@@ -316,9 +318,8 @@ class Engine:
             return False
         outcome = result.outcome
         if len(prompts) == 1:
-            shorter = None
-            if self.truncate is not None and outcome.code in {ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
-                shorter = self.truncate(prompts[0], outcome.fitting)
+            too_long = outcome.code in {ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}
+            shorter = self.truncate(prompts[0], outcome.fitting) if self.truncate and too_long else None
             if shorter is not None:
                 await self.send_again([shorter], request.budget)
             else:
@@ -326,7 +327,7 @@ class Engine:
             return False
         failed = outcome.action is Action.RETRY
         parts = 4 if (failed or outcome.by_chance) and len(prompts) >= FEWEST_FOR_QUARTERS else 2
-        size = min(-(-len(prompts) // parts), self.attempt_loop.usual_rows)
+        size = self.attempt_loop.rows_of_part(len(prompts), parts)
         if await self.send_parts(prompts, size, request.budget.for_part(failed=failed)):
             self.note_too_many_rows(outcome, size, request.budget)
         return False

@@ -30,7 +30,7 @@ from batchscore.request.retry import AttemptLoop
 from batchscore.request.timeouts import REAL_CLOCK, Timeouts
 from batchscore.request.wire import open_wire
 from batchscore.rows import Listen, Notice, Prompt, Settled
-from batchscore.settings.secrets import without_secrets
+from batchscore.settings.secrets import keys_in_path, without_secrets
 from batchscore.settings.slices import RequestSettings
 
 #: Seconds that requests in flight have to finish after the run is stopped.
@@ -79,9 +79,7 @@ async def open_engine(
             )
             for member in members
         }
-        deployments = DeploymentPool(
-            members, settings.max_outage, lambda text: listen(Notice(text)), REAL_CLOCK
-        )
+        deployments = DeploymentPool(members, settings.max_outage, listen, REAL_CLOCK)
         requester: Requester[ReplyScores] = Requester(
             deployments=deployments,
             timeouts=Timeouts(REAL_CLOCK, settings.timeout),
@@ -134,7 +132,7 @@ async def open_deployment(
         name=endpoint.name,
         model=target.body_model,
         unused_keys=target.unused_keys,
-        address=target.url,
+        address=target.shown_url,
         secrets=tuple(secret_texts(settings.api_params, target)),
         send=send,
         renew_token=credentials.refresh,
@@ -155,7 +153,7 @@ def secret_texts(params: Mapping[str, Any], target: Target) -> Iterator[str]:
     own = {name: value for name, value in target.headers.items() if name.lower() not in _PLAIN_HEADERS}
     key = (target.key or "").split(":") if target.auth == "basic" else target.key
     pending: list[tuple[Any, Any]] = [(params, without_secrets(params))]
-    pending.append(([key, own, dict(target.query)], None))
+    pending.append(([key, own, dict(target.query), keys_in_path(target.url)], None))
     while pending:
         value, shown = pending.pop()
         if isinstance(value, dict):

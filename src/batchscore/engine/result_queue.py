@@ -16,12 +16,12 @@ MOST_ROWS_WAITING = 2048
 class ResultQueue:
     """Settled rows on their way to the reader.
 
-    If `most` rows wait and the reader is busy, the engine sends no new requests until the queue is emptied.
+    If `most` rows wait, the engine sends no new requests until the reader has taken them. So with `most=1`, a
+    row that its reader has not seen belongs to one of the requests that may be in flight at once.
     """
 
     most: int = MOST_ROWS_WAITING
     rows: list[Settled] = field(default_factory=list)
-    awaited: bool = False
     filled: asyncio.Event = field(default_factory=asyncio.Event)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
@@ -30,19 +30,14 @@ class ResultQueue:
         """Add results."""
         self.rows += rows
         self.filled.set()
-        waiting = len(self.rows)
-        if waiting >= MOST_ROWS_WAITING or (waiting >= self.most and not self.awaited):
+        if len(self.rows) >= self.most:
             self.emptied.clear()
 
     async def take(self) -> list[Settled]:
         """Wait for results and return all of them; an empty list after `close`."""
         if not self.rows and not self.closed:
             self.filled.clear()
-            self.awaited = True
-            try:
-                await self.filled.wait()
-            finally:
-                self.awaited = False
+            await self.filled.wait()
         rows, self.rows = self.rows, []
         self.emptied.set()
         return rows

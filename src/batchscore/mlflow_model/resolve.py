@@ -1,15 +1,15 @@
 """Which settings apply, if the setting `model` may name an MLflow model?
 
 Flag beats variable beats config file beats model beats default. A value of `model` is an MLflow model if it
-is a `models:/…` or `runs:/…` address, or a folder that holds one; any other value is the name at the service.
-Names may look like paths (vLLM's are those of the weights), but without a task a path is that of an MLflow
-model, which has one. MLflow is needed only for addresses.
+is a `models:/…` or `runs:/…` address, or is written as a path (`./x`, `x/`) and there is one. Any other value
+is the name at the service, so a folder that somebody put into the working folder changes nothing. Names may
+look like paths (vLLM's are those of the weights), but without a task a path is that of an MLflow model, which
+has one. MLflow is needed only for addresses.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -23,17 +23,11 @@ from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.prices import add_prices
 from batchscore.settings.sources import gather, without_settings
-from batchscore.settings.trust import names_host, names_place, parts_of
+from batchscore.settings.trust import is_address, is_saved_model
 from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     from batchscore.mlflow_model.read import SavedModel
-
-#: Addresses in MLflow's store: a registered model's version or alias, a logged model, a run's artifact.
-ADDRESS = re.compile(r"(models|runs):/")
-
-#: Values that can only be paths, so that a missing folder is not taken for a model's name.
-PATH = re.compile(r"(/|\./|\.\./|~/)|.*/$")
 
 #: Settings that define the prompt; one that is given replaces the model's template.
 TEMPLATES = ("prompt", "messages")
@@ -68,30 +62,26 @@ def resolve_settings(
     model = given.get("model")
     with_task = given.get("task") is not None
     saved = saved_model(model, may_be_name=with_task) if isinstance(model, str) else None
+    hint = folder_hint(model) if isinstance(model, str) and saved is None else ""
     if saved is None and model and given.get("task") is None:
         # Perhaps a folder of a saved model was meant, which has a task.
-        check_required(given, f" ({model} is not a folder of a saved model.)")
+        check_required(given, f" ({hint or f'{model} is not a folder of a saved model.'})")
     if saved is not None:
-        refuse_named_like_model(str(model), saved)
         del given["model"]
         from_model = settings_below(saved, given, environ)
         sources |= dict.fromkeys(from_model.keys() - given.keys(), saved.where)
         given = from_model | {name: value for name, value in given.items() if name != "param"}
-    is_path = saved is None and PATH.match(given.get("model", ""))
-    warnings = (f"{model} holds no MLflow model, so it is sent as the model's name.",) if is_path else ()
+    if saved is None and is_saved_model(given.get("model", "")):
+        hint = f"{model} holds no MLflow model, so it is sent as the model's name."
+    warnings = (hint,) if hint else ()
     return ResolvedSettings(Settings(**add_prices(given)), sources, warnings)
 
 
-def refuse_named_like_model(model: str, saved: SavedModel) -> None:
-    """Raise `SettingsError` if a folder with a plain name lets the service call other hosts."""
-    if ADDRESS.match(model) or PATH.match(model):
-        return
-    said = dict(saved.settings)
-    if names_host(said.get("param", {})) or any(map(names_place, parts_of(said.get("messages") or ""))):
-        raise SettingsError(
-            f"{model} is a folder with an MLflow model here, which lets the service call other hosts. If you "
-            f"mean it, write ./{model}. If you mean the service's model, work in another folder."
-        )
+def folder_hint(model: str) -> str:
+    """Return how to mean a folder with an MLflow model whose name was given; empty if there is none."""
+    if is_saved_model(model) or not os.path.isfile(f"{model}/MLmodel"):  # noqa: PTH113 - it raises for no name
+        return ""
+    return f"{model} is taken as the model's name. To mean the MLflow model in that folder, write ./{model}."
 
 
 def settings_without_output(given: Mapping[str, Any], known: Collection[str]) -> Settings:
@@ -109,12 +99,11 @@ def saved_model(model: str, *, may_be_name: bool = False) -> SavedModel | None:
 
     `may_be_name`: a path without a model is a name. Raises `SettingsError` for other paths without one.
     """
-    # A folder may have the name of a model. pathlib raises for names that no folder can have.
-    if not (ADDRESS.match(model) or PATH.match(model) or os.path.isdir(model)):  # noqa: PTH112
+    if not is_saved_model(model):
         return None
     from batchscore.mlflow_model.read import folder_of, folders_below, read_saved  # noqa: PLC0415 - few runs need YAML
 
-    if ADDRESS.match(model):
+    if is_address(model):
         with tempfile.TemporaryDirectory(prefix="batchscore-model-") as into:
             downloaded = download(model, into)
             return read_saved(folder_of(downloaded) or downloaded, where=model)
@@ -122,15 +111,14 @@ def saved_model(model: str, *, may_be_name: bool = False) -> SavedModel | None:
     folder = folder_of(path)
     if folder is not None:
         return read_saved(folder, where=model)
-    if PATH.match(model):
-        several = ", ".join(below.name for below in folders_below(path))
-        if several:
-            raise SettingsError(f"{model} holds several MLflow models: {several}. Name one of them.")
-        if not may_be_name:
-            raise SettingsError(
-                f"{model} is not an MLflow model (a folder with a file MLmodel). Save one with batchscore "
-                f"model save. If it is the model's name at the service, set {setting_name('task')}, too."
-            )
+    several = ", ".join(below.name for below in folders_below(path))
+    if several:
+        raise SettingsError(f"{model} holds several MLflow models: {several}. Name one of them.")
+    if not may_be_name:
+        raise SettingsError(
+            f"{model} is not an MLflow model (a folder with a file MLmodel). Save one with batchscore "
+            f"model save. If it is the model's name at the service, set {setting_name('task')}, too."
+        )
     return None
 
 

@@ -162,6 +162,8 @@ def discard_scores(layout: Layout, journals: Journals) -> int:
     """Remove a task's parts, manifests and journals; return the number of scores that they held."""
     journals.clear()
     scores = sum(manifest.ok for manifest in readable_manifests(layout))
+    if manifest_paths(layout):
+        storage.write_whole(layout.discarding, b"")
     # First the parts: if this is interrupted, each remaining part is named by a manifest.
     for folder in (layout.scores, layout.errors, layout.manifests):
         for path in list_files(folder):
@@ -169,6 +171,7 @@ def discard_scores(layout: Layout, journals: Journals) -> int:
                 storage.remove(path)
     for path in manifest_paths(layout):
         remove_manifest(path)
+    storage.remove(layout.discarding)
     return scores
 
 

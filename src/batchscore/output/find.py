@@ -118,7 +118,7 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
         recorded = recorded_files(out, task)
         manifests = sorted(read_manifests(layout), key=lambda each: each.file.split("/"))
         _refuse_lost_manifests(layout, manifests, {match["name"] for match in found})
-        _refuse_lost_rows(layout, manifests, recorded)
+        _refuse_contradicted(layout, manifests, recorded)
         parts = dict(score_files_of(layout, manifests))
     else:
         found.sort(key=lambda match: (match["name"], int(match["number"])))
@@ -126,8 +126,8 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
     missing = [part for part in parts if part.name not in names]
     if missing:
         raise InputError(
-            f"{missing[0]} is missing ({len(missing)} of {len(parts)} parts). Run the same score command "
-            "to score these rows again."
+            f"{missing[0]} is missing (missing parts: {len(missing)} of {len(parts)}). Run the same score "
+            "command to score these rows again."
         )
     if not parts:
         raise InputError(
@@ -146,13 +146,13 @@ def score_files_of(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place,
     }
 
 
-def _refuse_lost_rows(layout: Layout, manifests: Iterable[Manifest], recorded: RecordedFiles) -> None:
-    """Raise `InputError` if a complete manifest has not the rows that the last run's record states."""
+def _refuse_contradicted(layout: Layout, manifests: Iterable[Manifest], recorded: RecordedFiles) -> None:
+    """Raise `InputError` if the record of the last run of a file contradicts its complete manifest."""
     for manifest in manifests:
-        if (lost := recorded.lost_rows(manifest)) is not None:
+        if (contradiction := recorded.contradiction(manifest)) is not None:
             raise InputError(
-                f"{layout.manifest(manifest.file)} {lost}. Run the same score command to score the missing "
-                "rows again."
+                f"{layout.manifest(manifest.file)} {contradiction}. Run the same score command to score the "
+                "missing rows again."
             )
 
 

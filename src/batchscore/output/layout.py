@@ -91,6 +91,11 @@ class Layout:
         return self.marker / f"journal-{self.task}"
 
     @property
+    def discarding(self) -> Place:
+        """The file that is there while the scores of the task are being discarded."""
+        return self.marker / f"discard-{self.task}"
+
+    @property
     def readme(self) -> Place:
         """The file in the hidden folder that every output has."""
         return self.marker / "README"

@@ -174,19 +174,21 @@ def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
         manifests = []
     refuse_other_length(spec.layout, manifests)
     remove_uncommitted(spec.layout, manifests)
+    # What a killed run has not discarded, this run takes over.
+    storage.remove(spec.layout.discarding)
     distrust_contradicted(spec.layout, manifests)
     ledger.manifests = {manifest.file: manifest for manifest in manifests}
     return discarded
 
 
 def distrust_contradicted(layout: Layout, manifests: Iterable[Manifest]) -> None:
-    """Let a run complete the files whose manifests the last run's record contradicts: parts are gone.
+    """Let a run complete the files whose manifests earlier runs' records contradict: parts are gone.
 
-    Nothing else tells, and this run's record will take the place of that one.
+    Nothing else tells, and this run's record will take the place of the last one.
     """
     recorded = recorded_files(layout.root, layout.task)
     for manifest in manifests:
-        if recorded.lost_rows(manifest) is not None:
+        if recorded.contradiction(manifest) is not None:
             manifest.state = "partial"
 
 

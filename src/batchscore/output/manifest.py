@@ -6,6 +6,7 @@ is plain JSON, written atomically. It holds no cell of the input.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -158,6 +159,13 @@ class Manifest:
     def costs(self) -> dict[str, int]:
         """Requests sent, tokens billed and tokens kept, of all runs."""
         return {name: sum(getattr(commit, name) for commit in self.parts.values()) for name in COSTS}
+
+    @property
+    def commit(self) -> str:
+        """A digest of the records of all parts: an older or newer version of the file has another one."""
+        files = [(part.scores, part.error_records) for _, part in sorted(self.parts.items())]
+        text = " ".join(file.digest if file else "-" for pair in files for file in pair)
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def totals(self) -> dict[str, Any]:
         """Return the fields of `FileTotals`."""
@@ -322,9 +330,12 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
     return dict(fields)
 
 
-def shown_fingerprint(stated: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a fingerprint as a run compares it: earlier versions hid fewer parameters."""
-    return {**stated, "params": without_secrets(stated["params"])} if "params" in stated else stated
+def shown_fingerprint(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fingerprint as runs write and compare it: without secrets. Earlier versions hid fewer."""
+    return {
+        name: without_secrets(value, "" if name == "params" else f"settings.{name}")
+        for name, value in stated.items()
+    }
 
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:

@@ -9,13 +9,13 @@ handed to a worker are known to that host only. This module reads no records of 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError, OutputIncomplete
-from batchscore.output.incremental.switch import replaced_place
+from batchscore.errors import OutputError, OutputIncomplete, setting_name
+from batchscore.output.incremental.switch import read_replaced, replaced_place
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.manifest_check import STATES, Fits, is_count, is_list_of_objects, is_text, odd_field
@@ -46,11 +46,15 @@ _FILE: dict[str, Fits] = {
     "file": lambda value: is_text(value) and value != "",
     "state": lambda value: value in _STATES,
 }
-_NEWER_OF_FILE: dict[str, Fits] = dict.fromkeys(("problem", "input", "inputs"), is_text)
+_NEWER_OF_FILE: dict[str, Fits] = dict.fromkeys(("problem", "input", "inputs", "commit"), is_text)
 _NEWER_OF_FILE |= dict.fromkeys(COUNTS, is_count)
 
-#: What is lost with the latest record.
-DAMAGED = "is damaged, so the files that its run was to read are not known"
+#: What is lost with the latest record, and with the list of replaced files.
+UNKNOWN_FILES = "is damaged, so the files that its run was to read are not known; run the same command again"
+UNKNOWN_REPLACED = (
+    "is damaged, so the files that an overwriting run has not replaced yet are not known; score again "
+    f"with {setting_name('overwrite')}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,11 @@ class Incomplete:
 class RecordedFile:
     """A file as the record of a run names it; `state` is that of its manifest, or `not_started`.
 
-    `input` is the digest of the version that the run set out to score, if an older one may have scores.
-    `counts` are rows, scores and errors at the end of a run that had the output for itself. `inputs` is the
-    checksum of the INPUTs of the run that set out to read it.
+    `input` is the digest of the version that the run set out to score, or found scored. `counts` are rows,
+    scores and errors at the end of a run, and `commit` the digest of the records; other workers may have
+    changed the records of a `shared` file since. `inputs` is the checksum of the INPUTs of the run that set
+    out to read it, and `run` the name of its record. Earlier versions of batchscore record neither `input`
+    nor `commit` at a run's end.
     """
 
     file: str
@@ -78,8 +84,34 @@ class RecordedFile:
     problem: str = ""
     input: str = ""
     counts: tuple[int, int, int] | None = None
+    commit: str = ""
     shared: bool = False
     inputs: str = ""
+    run: str = ""
+
+    def over(self, earlier: RecordedFile) -> RecordedFile:
+        """Return this with what an earlier record says: one of many workers may not have completed a file."""
+        if not self.shared or self.counts is not None:
+            return self
+        return replace(self, counts=earlier.counts, input=self.input or earlier.input, run=earlier.run)
+
+    def contradiction(self, manifest: Manifest) -> str | None:
+        """Return how a complete manifest contradicts the record; `None` if it does not."""
+        if manifest.state != "complete" or self.counts is None:
+            return None
+        rows, ok, errors = self.counts
+        found = (manifest.rows, manifest.ok, manifest.errors)
+        # Other workers may have scored rows that failed, but none has read fewer rows of a complete file.
+        if (found[0] != rows) if self.shared else (found != self.counts):
+            return (
+                f"states {found[0]:,} rows, {found[1]:,} scores and {found[2]:,} errors; "
+                f"runs/{self.run} says {rows:,}, {ok:,} and {errors:,}"
+            )
+        if self.input not in {"", manifest.input} or (
+            self.commit not in {"", manifest.commit} and not self.shared
+        ):
+            return f"is not the one that runs/{self.run} has recorded, but that of an older or other version"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +131,22 @@ class RunRecord:
 
 @dataclass(slots=True)
 class RecordedFiles:
-    """What the records of one task's runs say; `latest` is the name of the last one, empty if there is none.
+    """What the records of one task's runs say; `known`: there is one.
 
-    `fingerprint`, `without_file` and `pruning` are those of its record.
-    `replaced` files have complete scores that a run is about to replace. `damaged` are the places of damaged
-    records; true if later records say all, so that nothing is lost.
+    `fingerprint`, `without_file` and `pruning` are those of the last one. `files` are those that it names, or
+    the last ones of workers; the other files of earlier records are `past`. `replaced` files have complete
+    scores that a run is about to replace. `damaged` says of damaged files what they hide; empty if later
+    records say all, so that nothing is lost.
     """
 
-    latest: str = ""
+    known: bool = False
     fingerprint: str = ""
     without_file: bool = False
     pruning: bool = False
     files: dict[str, RecordedFile] = field(default_factory=dict)
+    past: dict[str, RecordedFile] = field(default_factory=dict)
     replaced: frozenset[str] = frozenset()
-    damaged: dict[Place, bool] = field(default_factory=dict)
+    damaged: dict[Place, str] = field(default_factory=dict)
 
     def missing(self, manifest: Manifest) -> Incomplete | None:
         """Return what is missing of a file that has a manifest; `None` if nothing is."""
@@ -123,14 +157,17 @@ class RecordedFiles:
             unreadable = manifest.state == "unreadable"
             return Incomplete(manifest.problem or "not read to its end", unreadable)
         recorded = self.files.get(manifest.file)
-        if recorded is None:
-            return Incomplete("its scores were to be removed") if self.pruning else None
-        if recorded.problem and not recorded.shared:
+        if recorded is None and self.pruning:
+            return Incomplete("its scores were to be removed")
+        if recorded is not None and recorded.problem and not recorded.shared:
             return Incomplete(recorded.problem, unreadable=True)
-        if manifest.file in self.replaced or recorded.input not in {"", manifest.input}:
+        contradiction = self.contradiction(manifest)
+        if contradiction is not None:
+            return Incomplete(f"its manifest {contradiction}")
+        other = recorded is not None and recorded.input not in {"", manifest.input}
+        if manifest.file in self.replaced or other:
             return Incomplete("its earlier scores are complete, but not replaced by new ones yet")
-        lost = self.lost_rows(manifest)
-        return None if lost is None else Incomplete(f"its manifest {lost}")
+        return None
 
     def without_manifest(self, known: Collection[str]) -> dict[str, Incomplete]:
         """Return the files that records name and that have no manifest: all but the `known` ones."""
@@ -142,32 +179,24 @@ class RecordedFiles:
             if file not in known
         }
 
-    def lost_rows(self, manifest: Manifest) -> str | None:
-        """Return how a complete manifest contradicts the record of the last run; `None` if it does not."""
-        recorded = self.files.get(manifest.file)
-        found = (manifest.rows, manifest.ok, manifest.errors)
-        if manifest.state != "complete" or recorded is None or recorded.counts in {None, found}:
-            return None
-        rows, ok, errors = recorded.counts or found
-        return (
-            f"states {manifest.rows:,} rows, {manifest.ok:,} scores and {manifest.errors:,} errors; "
-            f"runs/{self.latest} says {rows:,}, {ok:,} and {errors:,}"
-        )
+    def contradiction(self, manifest: Manifest) -> str | None:
+        """Return how a complete manifest contradicts the last record of its file; `None` if it does not."""
+        recorded = self.files.get(manifest.file) or self.past.get(manifest.file)
+        return None if recorded is None else recorded.contradiction(manifest)
 
 
-def recorded_files(folder: Place, task: str, *, read_all: bool = False) -> RecordedFiles:
-    """Return what the latest records of a task say; `read_all` finds damaged records of earlier runs, too."""
-    result = RecordedFiles(replaced=_replaced(folder, task))
+def recorded_files(folder: Place, task: str) -> RecordedFiles:
+    """Return what the records of a task's runs say."""
+    result = RecordedFiles()
+    _add_replaced(result, replaced_place(Layout(folder, task, "")))
     through = False
     for name, record in run_records(folder):
         if record is None:
-            result.damaged[folder / "runs" / name] = through
-        elif record.task == task and not through:
-            _add(result, name, record)
+            result.damaged[folder / "runs" / name] = "" if through else UNKNOWN_FILES
+        elif record.task == task:
+            _add(result, record, result.past if through else result.files)
             # Earlier records count only beside those of workers, each of which had other files.
-            through = not record.shared
-        if through and not read_all:
-            break
+            through = through or not record.shared
     return result
 
 
@@ -181,9 +210,7 @@ def missing_files(folder: Place, task: str, manifests: Iterable[Manifest]) -> li
         if incomplete is not None:
             missing[manifest.file] = incomplete
     missing |= recorded.without_manifest(known)
-    missing |= {
-        str(place): Incomplete(DAMAGED) for place, harmless in recorded.damaged.items() if not harmless
-    }
+    missing |= {str(place): Incomplete(what) for place, what in recorded.damaged.items() if what}
     return [f"{file}: {missing[file]}" for file in sorted(missing)]
 
 
@@ -205,10 +232,10 @@ def run_records(folder: Place) -> Iterator[tuple[str, RunRecord | None]]:
     # Without the suffix, as the names were chosen: "a-0001" is after "a", and "a-0001.json" before "a.json".
     stems = [name.removesuffix(".json") for name in files if name.endswith(".json")]
     for name in (f"{stem}.json" for stem in sorted(stems, reverse=True)):
-        yield name, _read_record(runs / name)
+        yield name, _read_record(runs / name, name)
 
 
-def _read_record(place: Place) -> RunRecord | None:
+def _read_record(place: Place, name: str) -> RunRecord | None:
     """Return a run's record; `None` if no run writes such a file."""
     try:
         fields = orjson.loads(b"".join(storage.chunks(place)))
@@ -236,10 +263,12 @@ def _read_record(place: Place) -> RunRecord | None:
             problem=each.get("problem", ""),
             input=each.get("input", ""),
             counts=(each["rows"], each["ok"], each["errors"])
-            if ended and not shared and each["state"] == "complete" and "rows" in each
+            if ended and each["state"] == "complete"
             else None,
+            commit=each.get("commit", ""),
             shared=shared,
             inputs=each.get("inputs", fields.get("inputs", "")),
+            run=name,
         )
         for each in named
     ]
@@ -260,26 +289,27 @@ def _lacks_counts(file: Mapping[str, Any]) -> bool:
     return bool(file["ok"] + file["errors"] > file["rows"])
 
 
-def _add(result: RecordedFiles, name: str, record: RunRecord) -> None:
-    """Add what later records do not say."""
-    if not result.latest:
-        result.latest = name
+def _add(result: RecordedFiles, record: RunRecord, files: dict[str, RecordedFile]) -> None:
+    """Add what later records do not say, to some of the files of the result."""
+    if not result.known:
+        result.known = True
         result.fingerprint = record.fingerprint
         result.without_file = record.without_file
         result.pruning = record.pruning
     for each in record.files:
-        result.files.setdefault(each.file, each)
+        if each.file in files:
+            files[each.file] = files[each.file].over(each)
+        elif each.file not in result.files:
+            files[each.file] = each
 
 
-def _replaced(folder: Place, task: str) -> frozenset[str]:
-    """Return the files whose complete scores a killed run was about to replace."""
-    place = replaced_place(Layout(folder, task, ""))
-    if not storage.exists(place):
-        return frozenset()
-    try:
-        return frozenset(orjson.loads(b"".join(storage.chunks(place)))["files"])
-    except (ValueError, KeyError, TypeError):
-        return frozenset()
+def _add_replaced(result: RecordedFiles, place: Place) -> None:
+    """Add the files whose complete scores a killed run was about to replace."""
+    if storage.exists(place):
+        try:
+            result.replaced = read_replaced(place)[1]
+        except ValueError:
+            result.damaged[place] = UNKNOWN_REPLACED
 
 
 def still_missing(

@@ -27,6 +27,7 @@ from batchscore.output.ledger import (
     README_TEXT,
     Ledger,
     begin_file,
+    distrust_contradicted,
     encode_part,
     publish_part,
     remove_published_journals,
@@ -74,6 +75,8 @@ class SharedLedger(Ledger):
                 self.manifests[file] = read_manifest(layout.manifest(file), restore=True)
                 self.checked |= {commit for commit in present.parts.values() if intact(layout, commit)}
         refuse_other_length(layout, self.manifests.values())
+        # A file that is not complete is read without a digest, so `start` takes what is on disk as partial.
+        distrust_contradicted(layout, self.manifests.values())
         self.journals = open_shared_journals(
             layout, self.spec.scratch, self.spec.identity, map(stem_of, self.spec.files)
         )

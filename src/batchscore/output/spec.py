@@ -12,12 +12,12 @@ import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import MARKER, Layout
+from batchscore.output.manifest import shown_fingerprint
 from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, Format, format_named
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import parse_spec
 from batchscore.read.formats import COMPRESSIONS, FORMATS
-from batchscore.settings.secrets import without_secrets
 from batchscore.settings.slices import OutputSettings, RecordSettings
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -56,6 +56,8 @@ def output_of(settings: OutputSettings) -> Output:
     if settings.output == "-":
         raise UsageError(f"{what}: scores are not written to standard output. {OR_A_FOLDER}")
     path = place_of(settings.output)
+    if isinstance(path, Path) and not path.name:
+        raise UsageError(f"{what}: the root of the file system is not a place for scores. {OR_A_FOLDER}")
     folder = storage.is_folder(path)
     names_folder = settings.output.endswith(("/", os.sep))
     if path.suffix.lower() in FILE_SUFFIXES and not folder and not names_folder:
@@ -161,7 +163,7 @@ def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
     text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
     # Settings that outputs of earlier versions do not know are there only if they change what is sent.
     drop = {"drop_last_assistant": True} if settings.drop_last_assistant else {}
-    return (
+    return shown_fingerprint(
         text_field
         | drop
         | dict(settings.reading)
@@ -169,7 +171,7 @@ def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
             "model": settings.model,
             "deployment": settings.deployment,
             # A secret does not determine records, and may change.
-            "params": without_secrets(settings.api_params),
+            "params": settings.api_params,
             "on_long_input": settings.on_long_input,
             "column": settings.column,
             "prompt": settings.prompt,

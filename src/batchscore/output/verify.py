@@ -6,12 +6,12 @@ removes damage; the same score command then scores exactly the missing rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from batchscore.errors import ExitCode, InputError, name_settings
+from batchscore.errors import ExitCode, InputError, OutputError, name_settings
 from batchscore.output.find import (
     folder_of_locks,
     one_file_of,
@@ -19,10 +19,19 @@ from batchscore.output.find import (
     task_of,
     tasks_in,
 )
+from batchscore.output.incremental.switch import finish_killed_runs, unfinished_stems
+from batchscore.output.journal import SUFFIX
 from batchscore.output.layout import DIGESTS, Layout, verify_command
 from batchscore.output.locks.lock import hold_lock, refuse_locked
-from batchscore.output.manifest import Manifest, copy_of, list_files, manifest_paths, named_files
-from batchscore.output.missing import DAMAGED, Incomplete, RecordedFiles, recorded_files
+from batchscore.output.manifest import (
+    Manifest,
+    copy_of,
+    list_files,
+    manifest_paths,
+    named_files,
+    read_manifest,
+)
+from batchscore.output.missing import Incomplete, RecordedFiles, recorded_files
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -163,11 +172,21 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     named: set[Place] = set()
     sound: set[Place] = set()
     incomplete: dict[str, Incomplete] = {}
-    recorded = recorded_files(folder, task, read_all=True)
+    recorded = recorded_files(folder, task)
     _check_records(recorded, result)
     fingerprints: dict[str, str] = {}
+    if result.repaired:
+        finish_killed_runs(layout)
+    unfinished = set() if result.repaired else unfinished_stems(layout)
+    journals = {each.name.removesuffix(SUFFIX) for each in list_files(layout.journals, SUFFIX)}
     for path in manifest_paths(layout):
+        if path.name.removesuffix(".json") in unfinished and _add_unfinished(path, result, incomplete):
+            continue
         checked = _compare_counts(path, check_manifest(path, folder, task), recorded)
+        if not result.repaired and checked.stated is not None and checked.stated.state == "partial":
+            # The manifest of a part is written last, so a killed run leaves parts that none names.
+            checked = _without_unfinished(checked, checked.stated, journals)
+            unfinished.add(path.name.removesuffix(".json"))
         result.problems += checked.problems
         named |= files_of(layout, checked.stated) if checked.stated is not None else set()
         _add_file(checked, result, recorded, incomplete)
@@ -186,20 +205,7 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     if len(fingerprints) > 1:
         first, second, *_ = fingerprints.values()
         result.unrepaired.append(OutputProblem(second, f"was written with other settings than {first}"))
-    for path in (
-        *list_files(layout.scores),
-        *list_files(layout.errors),
-        *list_files(layout.manifests, DIGESTS),
-    ):
-        if not path.name.startswith("part-") or storage.is_folder(path):
-            result.unrepaired.append(
-                OutputProblem(str(path), "is not batchscore's; move it to another folder")
-            )
-            continue
-        if path not in named:
-            result.problems.append(OutputProblem(str(path), "is left over: no manifest names it"))
-        if result.repaired and path not in sound:
-            result.remove(path)
+    _check_names(layout, named, sound, unfinished, result)
     result.problems += result.unrepaired
     incomplete |= recorded.without_manifest({totals.file for totals in result.files})
     file = one_file_of(folder)
@@ -211,6 +217,56 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     return result
 
 
+def _check_names(
+    layout: Layout, named: set[Place], sound: set[Place], unfinished: Container[str], result: Verification
+) -> None:
+    """Find files that no manifest names, except those of `unfinished` files; a repair keeps `sound` ones."""
+    for path in (
+        *list_files(layout.scores),
+        *list_files(layout.errors),
+        *list_files(layout.manifests, DIGESTS),
+    ):
+        if not path.name.startswith("part-") or storage.is_folder(path):
+            result.unrepaired.append(
+                OutputProblem(str(path), "is not batchscore's; move it to another folder")
+            )
+            continue
+        if path.name.removeprefix("part-").rpartition("-")[0] in unfinished:
+            continue
+        if path not in named:
+            result.problems.append(OutputProblem(str(path), "is left over: no manifest names it"))
+        if result.repaired and path not in sound:
+            result.remove(path)
+    if result.repaired:
+        storage.remove(layout.discarding)
+
+
+def _without_unfinished(
+    checked: CheckedManifest, stated: Manifest, journals: Container[str]
+) -> CheckedManifest:
+    """Return a partial file's check without the parts that a killed run was writing: a journal holds them."""
+    problems = [each for each in checked.problems if part_of(each.place) not in journals]
+    if problems or not checked.problems:
+        return replace(checked, problems=problems)
+    return CheckedManifest(stated, stated, [])
+
+
+def part_of(place: str) -> str:
+    """Return the name of the journal of the part whose file this is."""
+    return place.rpartition("/")[2].removeprefix("part-").rpartition(".")[0]
+
+
+def _add_unfinished(path: Place, result: Verification, incomplete: dict[str, Incomplete]) -> bool:
+    """Add a file that a killed run was replacing or discarding; return whether its manifest can be read."""
+    try:
+        manifest = replace(read_manifest(path), state="partial")
+    except OutputError:
+        return False
+    result.files.append(FileTotals(**manifest.totals()))
+    incomplete[manifest.file] = Incomplete("a killed run was replacing its scores")
+    return True
+
+
 def files_of(layout: Layout, manifest: Manifest) -> set[Place]:
     """Return the files of all parts that a manifest names, and those of their rows' digests."""
     digests = {layout.digests(manifest.file, number) for number in manifest.parts}
@@ -219,9 +275,9 @@ def files_of(layout: Layout, manifest: Manifest) -> set[Place]:
 
 def _check_records(recorded: RecordedFiles, result: Verification) -> None:
     """Add the damaged records of runs; a repair removes those of which later records say all."""
-    for place, harmless in recorded.damaged.items():
-        if not harmless:
-            result.unrepaired.append(OutputProblem(str(place), f"{DAMAGED}; run the same command again"))
+    for place, what in recorded.damaged.items():
+        if what:
+            result.unrepaired.append(OutputProblem(str(place), what))
             continue
         if storage.is_folder(place):
             result.unrepaired.append(OutputProblem(str(place), "is a folder; move it to another folder"))
@@ -232,8 +288,8 @@ def _check_records(recorded: RecordedFiles, result: Verification) -> None:
 
 
 def _compare_counts(path: Place, checked: CheckedManifest, recorded: RecordedFiles) -> CheckedManifest:
-    """Compare a manifest without problems with the record of the last run."""
-    what = None if checked.problems or checked.stated is None else recorded.lost_rows(checked.stated)
+    """Compare a manifest without problems with the record of the last run of its file."""
+    what = None if checked.problems or checked.stated is None else recorded.contradiction(checked.stated)
     if what is None or checked.sound is None:
         return checked
     problem = OutputProblem(str(path), what, checked.sound.file)

@@ -161,7 +161,8 @@ def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
     others = f" {more} other file{'' if more == 1 else 's'} cannot be scored, either." if more else ""
     if bare:
         others += " The others hold bare texts, which fit any column name, so the name may be misspelt."
-    return InputError(f"{first.name}: {first.reason}{others}")
+    end = "" if not others or first.reason.endswith((".", "?")) else "."
+    return InputError(f"{first.name}: {first.reason}{end}{others}")
 
 
 @contextmanager

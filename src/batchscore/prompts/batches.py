@@ -24,6 +24,9 @@ MOST_TOKENS = 300_000
 #: Our own limit: gateways in front of the service often refuse larger bodies.
 MOST_BYTES = 4 * 2**20
 
+#: After this many answered requests of a reduced size a larger one is tried; after a failure twice as many.
+REQUESTS_BEFORE_TRIAL = 32
+
 
 @dataclass(slots=True)
 class BodyFormat:
@@ -95,8 +98,9 @@ class Pack:
 class Packer:
     """Takes prompts off a stream in order, enough for one request at a time.
 
-    `most_rows` shrinks if the service accepts fewer inputs per request. With `duplicates`, equal prompts are
-    sent once.
+    `most_rows` shrinks if the service accepts fewer inputs per request. The reason may pass, so now and then
+    a request of twice as many, which begins with `trial`, shows whether they are accepted again. With
+    `duplicates`, equal prompts are sent once.
     """
 
     source: Iterator[Prompt | Settled]
@@ -105,6 +109,14 @@ class Packer:
     duplicates: Duplicates | None = None
     waiting: Prompt | None = None
     failure: Exception | None = None
+    trial: Prompt | None = None
+    answered: int = 0
+    trial_after: int = REQUESTS_BEFORE_TRIAL
+    largest_rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note the number of rows that was wanted."""
+        self.largest_rows = self.most_rows
 
     def take(self, smooth_tokens: float = inf) -> Pack:
         """Return the content of the next request, of about `smooth_tokens` if rows allow that.
@@ -113,7 +125,8 @@ class Packer:
         """
         pack = Pack()
         prompts, settled = pack.prompts, pack.settled
-        most_rows = min(self.most_rows, MOST_INPUTS)
+        tries_more = self.trial is None and self.answered >= self.trial_after
+        most_rows = min(2 * self.most_rows if tries_more else self.most_rows, self.largest_rows, MOST_INPUTS)
         most_size = min(MOST_BYTES, min(smooth_tokens, MOST_TOKENS) / self.estimator.ratio)
         size = 0
         duplicates = self.duplicates
@@ -140,6 +153,8 @@ class Packer:
         if self.failure is not None and not prompts and not settled:
             raise self.failure
         pack.size = size
+        if len(prompts) > self.most_rows:
+            self.trial = prompts[0]
         return pack
 
     def next_item(self) -> Prompt | Settled | None:
@@ -155,3 +170,14 @@ class Packer:
     def shrink(self, rows: int) -> None:
         """Take at most `rows` per request from now on."""
         self.most_rows = max(1, min(self.most_rows, rows))
+
+    def note_request(self, prompts: Sequence[Prompt], *, answered: bool) -> bool:
+        """Note how a request ended; return whether it shows that larger ones are accepted again."""
+        if prompts[0] is not self.trial:
+            self.answered += answered and 2 * len(prompts) > self.most_rows
+            return False
+        self.trial, self.answered = None, 0
+        self.trial_after = REQUESTS_BEFORE_TRIAL if answered else 2 * self.trial_after
+        if answered:
+            self.most_rows = max(self.most_rows, len(prompts))
+        return answered

@@ -16,7 +16,7 @@ from typing import Any
 
 from batchscore.errors import InputError, setting_name
 from batchscore.prompts.cells import is_blank
-from batchscore.prompts.messages import conversation_of
+from batchscore.prompts.messages import as_value, conversation_of
 from batchscore.rows import TEXT_COLUMN, Row, Table
 from batchscore.task import TASKS, Task
 
@@ -166,9 +166,16 @@ def ready_column(table: Table, task: Task, sample: Sequence[Mapping[str, Any]]) 
     others = [each for each in table.text_columns if each != name]
     if others and _mostly_empty(cells):
         return None
-    takes_text = bool(task.system_key) and name == task.input_key
-    if name in task.conversation_keys and not takes_text and not holds_conversations(cells, task):
-        if task.system_key:
+    if name in task.conversation_keys and not holds_conversations(cells, task):
+        takes_text = bool(task.system_key)
+        if any(isinstance(cell if takes_text else as_value(cell), list) for cell in cells):
+            raise InputError(
+                f"its column {name!r} holds lists that are not conversations: each message needs a role and "
+                "a content, as in the API."
+            )
+        if takes_text and name == task.input_key:
+            return Choice(name, f"the column of this name is sent for {task.name}")
+        if takes_text:
             return None
         raise InputError(
             f"its column {name!r} holds plain text, not conversations. Name the column to send with "

@@ -42,11 +42,16 @@ def prompt_json(task: Task, content: str | list[Any], system: str | None = None)
 
 def conversation_of(cell: Any, task: Task) -> list[Any] | None:
     """Return the messages of a cell, a list or its JSON; `None` if it holds none."""
-    try:
-        messages = orjson.loads(cell) if isinstance(cell, (str, bytes)) else cell
-    except ValueError:
-        return None
+    messages = as_value(cell)
     return messages if not why_invalid(messages, task) else None
+
+
+def as_value(cell: Any) -> Any:
+    """Return what a cell's JSON means; the cell itself if it is not JSON."""
+    try:
+        return orjson.loads(cell) if isinstance(cell, (str, bytes)) else cell
+    except ValueError:
+        return cell
 
 
 def ends_with_answer(cell: Any, task: Task) -> bool:

@@ -22,7 +22,7 @@ from batchscore.errors import ErrorCode, setting_name
 from batchscore.prompts.reply_parts import BLOCKED, check_broken_off, objects_in
 from batchscore.prompts.responses import response_text
 from batchscore.prompts.usage import TokenCounts, token_counts
-from batchscore.prompts.vectors import decode_vectors, in_input_order
+from batchscore.prompts.vectors import decode_vectors, have_eight_bytes, in_input_order
 from batchscore.rows import InvalidReply, RowError, Score, load_json
 from batchscore.task import Task
 
@@ -139,6 +139,11 @@ class ReplyReader:
         if len(data) != rows:
             raise InvalidReply(f"the reply has {len(data)} vectors for {rows} inputs")
         embeddings = [item.get("embedding", ()) for item in in_input_order(data)]
+        if self.dimensions is None and have_eight_bytes(embeddings):
+            raise InvalidReply(
+                f"its numbers have eight bytes instead of four; {setting_name('param')} "
+                """encoding_format='"float"' requests them as text"""
+            )
         vectors = decode_vectors(embeddings, self.dimensions)
         length: int = next(vector.size for vector in vectors if not isinstance(vector, InvalidReply))
         if self.asked_dimensions not in {None, length}:

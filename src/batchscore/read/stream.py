@@ -34,10 +34,29 @@ ARROW_STREAM = b"\xff\xff\xff\xff"
 UTF_16_TEXT = "UTF-16 text: convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"
 
 #: Texts that stand in place of a file whose content is elsewhere.
-_POINTERS: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: fetch the file with git lfs pull"),
-    (b"/annex/objects/", "a git-annex pointer: fetch the file with git annex get"),
+_POINTERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (
+        re.compile(rb"version https://git-lfs\.github\.com/spec/"),
+        "a Git LFS pointer: fetch the file with git lfs pull",
+    ),
+    (
+        re.compile(rb"(?:(?:\.\./)*\.git)?/annex/objects/"),
+        "a git-annex pointer: fetch the file with git annex get",
+    ),
+    # Git writes a link as a file with its target on systems without links.
+    (
+        re.compile(rb"(?:\.\.?/)+[^\s,;|]+\Z"),
+        "the target of a link: fetch the file that it names, or name that file as INPUT",
+    ),
 )
+
+#: A page of a sign-in, of a store that does not have the file, or of a proxy.
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)*\s*(?:<\?xml\s|(?:<!--.*?-->\s*)*"
+    rb"(?P<html><!doctype\s+html\b|<html(?:\s[^>]*)?>\s*(?:<|\Z)))",
+    re.IGNORECASE | re.DOTALL,
+)
+_DOWNLOAD = "perhaps that of a sign-in or an error, saved in the file's place. Download the file again"
 
 #: First bytes → what the file is, for a person. UTF-32 before UTF-16, because it starts with the same mark.
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -111,7 +130,15 @@ def looks_like(head: bytes) -> str | None:
 
 def pointer_in(head: bytes) -> str | None:
     """Return what a file is whose content is kept elsewhere, `None` for any other file."""
-    return next((what for start, what in _POINTERS if head.startswith(start)), None)
+    return next((what for start, what in _POINTERS if start.match(head)), None)
+
+
+def page_in(head: bytes) -> str | None:
+    """Return what a file is that begins as a page of the web or as XML, `None` for any other file."""
+    page = _PAGE.match(head[:4096])
+    if page is None:
+        return None
+    return f"{'an HTML page' if page['html'] else 'an XML document'}, {_DOWNLOAD}"
 
 
 def is_cut_utf8(sample: bytes, *, whole: bool = False) -> bool:
@@ -182,8 +209,8 @@ def _gunzip(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
     inflate = zlib.decompressobj(31)
     data, started = b"", False
     while data := data or raw.read(BLOCK):
-        if not started and (pointer := pointer_in(data)):
-            raise UnreadableFile(file.name, f"it is {pointer}")
+        if not started and (what := pointer_in(data) or page_in(data)):
+            raise UnreadableFile(file.name, f"it is {what}")
         started = True
         if block := inflate.decompress(data, BLOCK):
             yield block
@@ -216,8 +243,9 @@ def _unzstd(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
         blocks, rest = divmod(done, _ZSTD_BLOCK)
         sizes = itertools.chain([_ZSTD_BLOCK] * blocks, [rest] if rest else [], itertools.repeat(1))
         with file.open() as first:
-            if pointer := pointer_in(first.read(64) or b""):
-                raise UnreadableFile(file.name, f"it is {pointer}") from None
+            head = first.read(4096) or b""
+            if what := pointer_in(head) or page_in(head):
+                raise UnreadableFile(file.name, f"it is {what}") from None
         with file.open() as again:
             for block in _zstd_blocks(again, sizes):
                 if done <= 0:
@@ -244,7 +272,7 @@ _OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = 
 
 def _check_text(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
     head = next(blocks, b"")
-    if what := looks_like(head):
+    if what := looks_like(head) or (page_in(head) if file.suffix != ".txt" else None):
         raise UnreadableFile(file.name, what_it_is(what, file.compression))
     while head.startswith(_BOM):  # some programs write a second one
         head = head.removeprefix(_BOM)

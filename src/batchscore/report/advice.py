@@ -123,7 +123,7 @@ def next_step(state: RunState) -> NextStep:
         return after_failures(state, command)
     if not state.ok:
         return after_edit(state, "Nothing was scored. When the input has texts", command)
-    if state.one_file or state.output == "/":  # nothing on this machine is outside of the root
+    if state.one_file:
         code = f"import batchscore; print(batchscore.read_scores({json.dumps(state.output)}))"
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
     merge = ["batchscore", "merge", command_word(state.output), merged_name(state), "--task", state.task]
@@ -152,8 +152,11 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
     """Return how to score an input file that is changed: the same command would refuse it."""
     if state.takes_incremental:
         return run_again(purpose, command, [*flags, "--incremental"])
-    other = "" if "--shared-output" in command else ", or replace this one with --overwrite"
-    return NextStep(f"Score changed input files into a new output{other}")
+    if "--shared-output" in command:
+        return NextStep(f"{purpose}, name a new output")
+    if not state.ok:  # no score would be lost
+        return run_again(purpose, command, ["--overwrite"])
+    return NextStep(f"{purpose}, name a new output, or replace this one with --overwrite")
 
 
 def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:

@@ -379,6 +379,8 @@ def cause_of(outcome: Outcome) -> str:
     """Return why an attempt failed, for the report: refusals of every row have their own names."""
     if outcome.action is Action.RENEW_TOKEN or (outcome.action is Action.STOP and outcome.status == 403):
         return "access_denied"
-    if outcome.action is Action.STOP and outcome.code is ErrorCode.INVALID_REQUEST:
+    if outcome.action is Action.STOP and outcome.status is not None and outcome.status < 400:
+        return "redirected"
+    if outcome.action is Action.STOP and outcome.status in {404, 405, 410, 501}:
         return "not_found"
     return outcome.code.value

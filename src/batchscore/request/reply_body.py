@@ -23,11 +23,19 @@ MOST_ERROR_BYTES = 2**20
 #: The unfinished replies of a run hold about this much; beyond it, they are read one after the other.
 MOST_HELD_BYTES = 32 * 2**20
 
-#: JSON has at least this many bytes per value, except to fill memory: a value takes about 60 bytes there.
-BYTES_PER_VALUE = 16
+#: JSON has at least this many bytes per value, except to fill memory: a number takes 32 bytes there.
+BYTES_PER_VALUE = 10
 
-#: In smaller bodies the values need not be counted.
-COUNTED_FROM_BYTES = 6 * 2**20
+#: What an object, a list and a text take in memory; the texts of an object are mostly its keys, which
+#: are kept once. Those of a reply may take `MOST_OBJECT_BYTES`, and a multiple of the bytes that were asked
+#: for, as answers with `logprobs` need.
+OBJECT_BYTES, LIST_BYTES, TEXT_BYTES = 216, 64, 64
+KEYS_PER_OBJECT = 4
+MOST_OBJECT_BYTES = 40 * 2**20
+OBJECT_BYTES_PER_BYTE = 3
+
+#: In smaller bodies the values need not be counted: they take less than 100 MB.
+COUNTED_FROM_BYTES = 3 * 2**20
 
 #: So much is decompressed before other requests have their turn.
 STEP_BYTES = 2**20
@@ -138,6 +146,10 @@ class BodyReader:
     def check_values(self, body: bytes) -> None:
         """Raise `UnusableBody` for JSON that would take far more memory than its text."""
         data = np.frombuffer(body, np.uint8)  # counts in a third of the time that `bytes` needs
-        values = sum(np.count_nonzero(data == sign) for sign in b",[{")
-        if values * BYTES_PER_VALUE > self.most:
+        commas, objects, lists, quotes = (int(np.count_nonzero(data == sign)) for sign in b',{["')
+        texts = max(quotes // 2 - KEYS_PER_OBJECT * objects, 0)
+        taken = objects * OBJECT_BYTES + lists * LIST_BYTES + texts * TEXT_BYTES
+        values = commas + objects + lists
+        allowed = MOST_OBJECT_BYTES + OBJECT_BYTES_PER_BYTE * self.most
+        if values * BYTES_PER_VALUE > self.most or taken > allowed:
             raise UnusableBody("it holds far more values than were asked for")

@@ -230,6 +230,10 @@ class AttemptLoop(Generic[T]):
             or (limited > 0 and deployment.too_large(request.tokens))
         )
 
+    def rows_of_part(self, rows: int, parts: int) -> int:
+        """Return the rows of each part of a failed request: the usual number, if it held more."""
+        return self.usual_rows if rows > self.usual_rows else -(-rows // parts)
+
     def may_be_too_large(self, request: Request, result: Result[T]) -> bool:
         """Whether fewer rows may succeed if the service answers others: a size, or one row, makes it fail.
 

@@ -13,7 +13,7 @@ import platform
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -88,7 +88,8 @@ class RunCall:
 class RunStart:
     """What a run's record says from its start on; `inputs` and `fingerprint` are checksums.
 
-    `earlier` are files that runs with other INPUTs set out to read and have not completed.
+    `earlier` are files that runs with other INPUTs set out to read and have not completed. `versions` are the
+    digests of the input files as the run found them, as far as they are known.
     """
 
     record: Place
@@ -98,6 +99,7 @@ class RunStart:
     inputs: str
     fingerprint: str
     earlier: tuple[RecordedFile, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that do not change until the end."""
@@ -129,14 +131,17 @@ def checksum_of_inputs(inputs: Iterable[str]) -> str:
     return checksum(*sorted({each if is_uri(each) else str(Path(each).resolve()) for each in inputs}))
 
 
-def files_at_start(survey: Survey, digests: Mapping[str, str], done: Collection[str]) -> list[dict[str, str]]:
+def files_at_start(
+    survey: Survey, versions: Mapping[str, str], done: Collection[str]
+) -> list[dict[str, str]]:
     """Return the files that a run is going to read, as its record names them.
 
-    `digests` are those of files that may have complete scores of another version; `done` files have not.
+    `versions` are the digests of files that have complete scores, maybe of another version; `done` files are
+    scored already.
     """
     files = [
         {"file": ready.file.name, "state": "complete" if ready.file.name in done else "not_started"}
-        | ({"input": digests[ready.file.name]} if ready.file.name in digests else {})
+        | ({"input": versions[ready.file.name]} if ready.file.name in versions else {})
         for ready in survey.ready
     ]
     return files + [
@@ -156,7 +161,12 @@ def write_record(
 ) -> None:
     """Write the record of a run that has ended."""
     called = [
-        {"name": each.name, "url": each.target.url, "auth": each.target.auth, "from": each.target.sources}
+        {
+            "name": each.name,
+            "url": each.target.shown_url,
+            "auth": each.target.auth,
+            "from": each.target.sources,
+        }
         | {"rpm": each.rpm, "tpm": each.tpm}
         for each in endpoints
     ]
@@ -180,6 +190,7 @@ def write_record(
         },
         "files": [
             {name: getattr(file, name) for name in FILE_FIELDS}
+            | {"input": file.input or start.versions.get(file.file, ""), "commit": file.commit}
             | ({"problem": name_settings(file.problem)} if file.problem else {})
             for file in outcome.files
         ],

@@ -178,7 +178,10 @@ class Run:
             self.begin(spec, ledger.visible.manifests, digests, ledger.unchanged)
             carry_over_files(self.survey, ledger, digests, self.listen)
         else:
-            self.begin(spec, ledger.manifests, {}, ())
+            complete = {
+                file: each.input for file, each in ledger.manifests.items() if each.state == "complete"
+            }
+            self.begin(spec, ledger.manifests, complete, ())
         with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as simulator:
             if simulator is not None:
                 self.endpoints = [simulator]
@@ -199,12 +202,12 @@ class Run:
         self,
         spec: OutputSpec,
         manifests: Mapping[str, Manifest],
-        digests: Mapping[str, str],
+        versions: Mapping[str, str],
         done: Collection[str],
     ) -> None:
         """Write down which files the run is going to read; raises `OutputError`."""
         settings, layout = self.settings, spec.layout
-        files = files_at_start(self.survey, digests, done)
+        files = files_at_start(self.survey, versions, done)
         inputs, fingerprint = checksum_of_inputs(self.call.inputs), checksum(spec.identity)
         earlier: list[RecordedFile] = []
         # One of many workers says nothing of the others. What is discarded leaves nothing to do.
@@ -225,6 +228,7 @@ class Run:
             inputs=inputs,
             fingerprint=fingerprint,
             earlier=tuple(earlier),
+            versions=versions,
         )
         write_start(self.start, files, one_file=self.output.file is not None)
 

@@ -36,7 +36,7 @@ class Settings:
         choices=tuple(TASKS),
     )
     model: str = of_work(
-        "The model's name at the service. Or an MLflow model: its folder, models:/… or runs:/….", flag="-m"
+        "The model's name at the service. Or an MLflow model: ./FOLDER, models:/… or runs:/….", flag="-m"
     )
     output: str = of_work(
         "Where to write the scores: a folder, or one file ending in .jsonl, .parquet or .arrow.",

@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 #: What replaces a secret.
@@ -78,6 +79,18 @@ _TEXTS = (
         r"|(?:pypi|nvapi)-[\w-]{20,}|dapi[0-9a-f]{32}|[A-Za-z0-9]{30,}JQQJ99[A-Za-z0-9]{8,})()"
     ),
 )
+#: A long word of letters and digits in the path of an address is a key.
+_PATH_KEY = re.compile(
+    r"(https?://[^\s\"'<>]*?/)(?=[A-Za-z_]*\d)(?=[\d_]*[A-Za-z])\w{24,}(?![^\s/?#\"'<>,;)\]}])", re.IGNORECASE
+)
+#: A piece of an endpoint's path that people can read: `v1`, `4o`, `OpenAI`, `v1beta1`.
+_READABLE = re.compile(r"(?![A-Z]{3})[A-Z]?[a-z]*(?:[A-Z][a-z]{2,})*[A-Z]{0,2}\d{0,4}[a-z]{0,8}\d{0,2}")
+#: What is named behind these parts is no key.
+_COLLECTIONS = frozenset(
+    {"accounts", "apis", "deployments", "endpoints", "engines", "gateways", "models", "projects", "providers"}
+    | {"resourcegroups", "serving-endpoints", "subscriptions", "workspaces"}
+)
+_QUERY = re.compile(r"[?#]")
 #: A name and its value: `AccountKey=…;`, `?sig=…`, and `"password": "…"` as in JSON.
 _PAIR = re.compile(
     rf"""([\w.-]{{1,64}})(\s*=\s*)({_QUOTED}|{_WORD})|(?<=["'])([\w.-]{{1,64}})(["']\s*:\s*)({_QUOTED})"""
@@ -101,6 +114,7 @@ def mask_text(text: str) -> str:
             return text if shown == value else json.dumps(shown, ensure_ascii=False)
     for pattern in _TEXTS:
         text = pattern.sub(rf"\g<1>{HIDDEN}\g<2>", text)
+    text = _PATH_KEY.sub(rf"\g<1>{HIDDEN}", text)
     return _PAIR.sub(_mask_pair, text)
 
 
@@ -161,6 +175,32 @@ def is_secret(value: Any, name: str) -> bool:
     return isinstance(value, str) or (counts and not last.lower().endswith(("token", "key")))
 
 
+def keys_in_path(address: str) -> list[str]:
+    """Return the parts of an endpoint's path that may be keys: all but readable ones and names of things.
+
+    Some gateways take a key there. What looks like a word cannot be told from one.
+    """
+    path = _QUERY.split(address.rpartition("://")[2], maxsplit=1)[0]
+    return [
+        part
+        for before, part in pairwise(path.split("/"))
+        if before.lower() not in _COLLECTIONS and not is_readable(part)
+    ]
+
+
+def is_readable(part: str) -> bool:
+    """Whether a part of a path consists of words and numbers."""
+    return len(part) <= 64 and all(map(_READABLE.fullmatch, re.split(r"[-_.~]", part.replace(HIDDEN, ""))))
+
+
+def shown_address(address: str) -> str:
+    """Return the address of an endpoint with the keys in it hidden."""
+    keys = keys_in_path(address)
+    end = _QUERY.search(address)
+    path, query = (address, "") if end is None else (address[: end.start()], address[end.start() :])
+    return mask_text("/".join(HIDDEN if part in keys else part for part in path.split("/")) + query)
+
+
 def shown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a run, or of a deployment's table, as records and logs may show them."""
     return {name: _shown_setting(name, value) for name, value in settings.items()}
@@ -172,6 +212,8 @@ def _shown_setting(name: str, value: Any) -> Any:
     if name == "deployments" and isinstance(value, (list, tuple)):
         # A damaged record may hold something else.
         return [shown_settings(table) for table in value if isinstance(table, Mapping)]
+    if name == "endpoint" and isinstance(value, str):
+        return shown_address(value)
     # Only parameters have names that others choose.
     return without_secrets(value, "" if name == "param" else f"settings.{name}")
 
@@ -224,4 +266,5 @@ _SHOWN_FLAGS: Mapping[str, Callable[[str], str]] = {
     "--param": shown_parameter,
     "--header": shown_pair,
     "--query": shown_pair,
+    "--endpoint": shown_address,
 }

@@ -30,6 +30,12 @@ CALLS_OTHERS, SCHEMA = "data_sources", "$schema"
 #: An address, also as lenient readers of URLs accept it: `https:host`, `//host`.
 ADDRESS = re.compile(r"://|\bhttps?:\S|^\s*[/\\]{2}\S", re.IGNORECASE)
 
+#: Addresses in MLflow's store: a registered model's version or alias, a logged model, a run's artifact.
+OF_MLFLOW = re.compile(r"(models|runs):/")
+
+#: Values of `model` that are written as paths. Any other value is a name, though a folder may have it.
+PATH = re.compile(r"/|~|\.{1,2}(/|$)|.*/$")
+
 #: A template that is one cell: it can hold nothing of another one.
 ONE_FIELD = re.compile(r"\s*\{[^{}]*\}\s*")
 
@@ -48,7 +54,7 @@ def settings_to_trust(
     found |= {name: of_file[name] for name in PLACES if names_host(of_file.get(name))}
     model = of_file.get("model", "")
     # A saved model has parameters of its own. pathlib raises for names that no folder can have.
-    if ":/" in model or os.path.isdir(os.path.expanduser(model)):  # noqa: PTH111, PTH112
+    if is_saved_model(model) and (is_address(model) or os.path.isdir(os.path.expanduser(model))):  # noqa: PTH111, PTH112
         found["model"] = model
     if of_file.get("track"):
         # Without MLFLOW_TRACKING_URI, files of the working folder say where MLflow uploads to.
@@ -59,6 +65,16 @@ def settings_to_trust(
         # A service fetches the images of messages, and a template can put cells into their addresses.
         found["messages"] = of_file["messages"]
     return found
+
+
+def is_saved_model(model: str) -> bool:
+    """Whether a value of `model` means an MLflow model, by its address or as a path, and no name."""
+    return is_address(model) or PATH.match(model) is not None
+
+
+def is_address(model: str) -> bool:
+    """Whether a value of `model` is an address in MLflow's store."""
+    return OF_MLFLOW.match(model) is not None
 
 
 def parts_of(messages: str) -> list[Any]:

@@ -28,6 +28,7 @@ from batchscore.output.incremental.switch import (
     copy_part,
     decide,
     drop_records,
+    read_replaced,
     remove_next_versions,
     remove_part,
     replaced_place,
@@ -121,14 +122,14 @@ class NextLedger(Ledger):
         elif storage.exists(self.replaced_path):
             # An overwriting run of the same settings was killed.
             try:
-                written = orjson.loads(b"".join(storage.chunks(self.replaced_path)))
-                if written["fingerprint"] == self.spec.fingerprint:
-                    self.replaced = set(written["files"]) & set(manifests)
-            except (ValueError, KeyError, TypeError):
+                fingerprint, files = read_replaced(self.replaced_path)
+            except ValueError:
                 raise OutputError(
                     f"{self.replaced_path} is damaged, so the files that an overwriting run has not replaced "
                     f"yet are not known. Score again with {setting_name('overwrite')}."
                 ) from None
+            if fingerprint == self.spec.fingerprint:
+                self.replaced = set(files) & set(manifests)
 
     @property
     def replaced_path(self) -> Place:

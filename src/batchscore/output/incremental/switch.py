@@ -11,10 +11,11 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -25,6 +26,7 @@ from batchscore.output.manifest import (
     Commit,
     Manifest,
     list_files,
+    manifest_paths,
     part_files_of,
     read_manifest,
     read_manifests,
@@ -52,6 +54,22 @@ def next_layout(layout: Layout) -> Layout:
 def replaced_place(layout: Layout) -> Place:
     """Return the place of the names of the files whose complete scores are to be replaced."""
     return next_layout(layout).root / "replaced.json"
+
+
+def read_replaced(place: Place) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """Return the settings of an overwriting run and the files that it has not replaced yet.
+
+    Raises `ValueError` if the list is damaged.
+    """
+    fields = orjson.loads(b"".join(storage.chunks(place)))
+    try:
+        fingerprint, files = fields["fingerprint"], fields["files"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    texts = isinstance(files, list) and all(isinstance(file, str) for file in files)
+    if not texts or not isinstance(fingerprint, dict):
+        raise ValueError(place)
+    return fingerprint, frozenset(files)
 
 
 def decisions_folder(layout: Layout, run: str) -> Place:
@@ -271,6 +289,16 @@ def drop_reported_scores(layout: Layout, run: str) -> int:
             drop_records(layout, run, manifest)
     write_changes(layout, run)
     return scores
+
+
+def unfinished_stems(layout: Layout) -> set[str]:
+    """Return the stems of the files whose scores a killed run was replacing, dropping or discarding."""
+    folder = next_layout(layout).root / "changes"
+    pieces = [piece for run in visible_names(folder) for piece in list_files(folder / run, ".jsonl")]
+    stems = {piece.name.rsplit(".", 2)[0] for piece in pieces}
+    if storage.exists(layout.discarding):
+        stems |= {path.name.removesuffix(".json") for path in manifest_paths(layout)}
+    return stems
 
 
 def finish_killed_runs(layout: Layout) -> None:

@@ -30,6 +30,7 @@ from batchscore.stores.storage import Sink
 from batchscore.task import TASKS
 
 _ROW_GROUP = 4096
+_GROUP_NUMBERS = 2**19
 _BATCH_ROWS = 2048
 
 _ROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -53,13 +54,14 @@ def arrow_error_schema(schema: RecordSchema) -> pa.Schema:
 
 def encode_scores(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
     """Return a Parquet file of the score records of the rows with a score."""
-    return _parquet_file(score_table(settled, schema))
+    rows = [(row, row.result) for row in settled if isinstance(row.result, Score)]
+    return _parquet_file(rows, _score_columns(schema), schema)
 
 
 def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
     """Return a Parquet file of the error records of the rows with an error."""
     rows = [(row, row.result) for row in settled if isinstance(row.result, RowError)]
-    return _parquet_file(_table(rows, _error_columns(schema), schema))
+    return _parquet_file(rows, _error_columns(schema), schema)
 
 
 def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
@@ -99,8 +101,8 @@ def score_tables(source: Place, schema: RecordSchema) -> Iterator[pa.Table]:
 def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[Callable[[pa.Table], None]]:
     """Give a function that adds a table to the file in `sink`, which is complete if the block succeeds.
 
-    `suffix` is `.parquet` or `.arrow`. Row groups (in Arrow: record batches) have 4,096 rows at most. Memory:
-    one of them.
+    `suffix` is `.parquet` or `.arrow`. Row groups (in Arrow: record batches) have 4,096 rows at most, and
+    fewer if vectors are long. Memory: one of them.
     """
     arrow = arrow_schema(schema)
     if suffix == ".parquet":
@@ -108,16 +110,17 @@ def open_writer(sink: Sink, schema: RecordSchema, suffix: str) -> Iterator[Calla
     else:
         writer = pa.ipc.new_file(sink, arrow)
     pending: list[pa.Table] = []
+    group = _group_rows(arrow)
 
     def write(least: int) -> None:
         while sum(table.num_rows for table in pending) >= least:
             rows = pa.concat_tables(pending)
-            writer.write_table(rows.slice(0, _ROW_GROUP).combine_chunks())
-            pending[:] = [rows.slice(_ROW_GROUP)]
+            writer.write_table(rows.slice(0, group).combine_chunks())
+            pending[:] = [rows.slice(group)]
 
     def append(table: pa.Table) -> None:
         pending.append(table)
-        write(_ROW_GROUP)
+        write(group)
 
     try:
         yield append
@@ -236,10 +239,23 @@ def _usage(usage: Any, counts: Mapping[str, Any]) -> dict[str, Any] | None:
     return cell
 
 
-def _parquet_file(table: pa.Table) -> bytes:
+def _parquet_file(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> bytes:
+    arrow = pa.schema([column[:2] for column in columns])
+    at_once = _group_rows(arrow)
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **_options(table.schema))
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    with pq.ParquetWriter(sink, arrow, **_options(arrow)) as writer:
+        for start in range(0, len(rows), at_once):
+            writer.write_table(_table(rows[start : start + at_once], columns, schema))
+    data: bytes = sink.getvalue().to_pybytes()
+    # Else the pool keeps what this part needed.
+    pa.default_memory_pool().release_unused()
+    return data
+
+
+def _group_rows(arrow: pa.Schema) -> int:
+    """Return the rows of a row group: Arrow takes several times the memory of a group to write or read it."""
+    numbers: int = sum(field.type.list_size for field in arrow if pa.types.is_fixed_size_list(field.type))
+    return max(min(_ROW_GROUP, _GROUP_NUMBERS // max(numbers, 1)), 1)
 
 
 def _options(schema: pa.Schema) -> dict[str, Any]:
@@ -267,7 +283,7 @@ def _read_tables(source: Place, expected: Callable[[pa.Schema], pa.Schema]) -> I
         with pq.ParquetFile(open_arrow_part(source)) as file:
             if not file.schema_arrow.equals(expected(file.schema_arrow)):
                 raise OutputError(f"{source}: its columns are not those of this run")
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+            for batch in file.iter_batches(batch_size=min(_BATCH_ROWS, _group_rows(file.schema_arrow))):
                 yield pa.Table.from_batches([batch])
     except StoreFailure as error:
         raise OutputError(f"cannot read {source}: {error.strerror}") from error

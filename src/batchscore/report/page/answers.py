@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from batchscore.errors import setting_name
-from batchscore.report.words import finish_reason_text, percent_text
+from batchscore.report.words import count_text, finish_reason_text, percent_text
 
 #: Greatest number of bars in a histogram.
 MOST_BARS = 24
@@ -112,7 +112,8 @@ def findings(stats: AnswerStats) -> list[tuple[str, str]]:
         problems.append("All answers are the same text. If that is unexpected, check the prompt.")
     if problems:
         return [("look", problem) for problem in problems]
-    return [("fine", f"No problems found: of {stats.sampled:,} answers read, none is empty or cut off.")]
+    sampled = count_text(stats.sampled, "answer")
+    return [("fine", f"No problems found: of {sampled} read, none is empty or cut off.")]
 
 
 def share_text(count: int, of: int) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from batchscore.errors import BatchscoreError, InputError
+from batchscore.errors import BatchscoreError, InputError, OutputError
 from batchscore.output.find import output_folder, tasks_in
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import (
@@ -24,6 +26,7 @@ from batchscore.output.manifest import (
     read_manifest,
     visible_names,
 )
+from batchscore.output.missing import RecordedFiles, recorded_files
 from batchscore.output.planted_links import refuse_links
 from batchscore.report.page.model import Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page
@@ -177,7 +180,11 @@ def read_accounts(folder: Place, task: str, until: float) -> tuple[list[FileAcco
     files: list[FileAccount] = []
     problems: list[str] = []
     read = 0
-    for place, found in each_of(places, read_account, until):
+    recorded = RecordedFiles()
+    with suppress(OutputError):
+        # In a store each record would take a request.
+        recorded = recorded_files(folder, task) if isinstance(folder, Path) else recorded
+    for place, found in each_of(places, partial(read_account, recorded=recorded), until):
         read += 1
         if isinstance(found, FileAccount):
             files.append(found)
@@ -186,10 +193,13 @@ def read_accounts(folder: Place, task: str, until: float) -> tuple[list[FileAcco
     return sorted(files, key=lambda each: each.file.split("/")), len(places) - read, problems
 
 
-def read_account(place: Place) -> FileAccount | str:
+def read_account(place: Place, recorded: RecordedFiles) -> FileAccount | str:
     """Return the file of a manifest, or why the manifest cannot be used."""
     try:
-        return account_of(read_manifest(place))
+        manifest = read_manifest(place)
+        account = account_of(manifest)
+        missing = recorded.missing(manifest) if manifest.state == "complete" else None
+        return account if missing is None else replace(account, state="partial", problem=str(missing))
     except BatchscoreError as error:
         reason = str(error).partition("; ")[0].partition(". ")[0]
         return f"cannot be used: {reason}"

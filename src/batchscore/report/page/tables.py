@@ -29,6 +29,7 @@ from batchscore.settings.secrets import shown_settings
 MOST_FILES = 200
 MOST_RUNS = 100
 MOST_NOTICES = 40
+MOST_READINGS = 40
 MOST_SLOWEST = 10
 MOST_CAUSES = 50
 LONGEST_SETTING = 300
@@ -117,7 +118,7 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     left_out = len(accounts) - MOST_FILES
     caption = f"{count_text(len(accounts), 'file')}, those with problems first"
     caption += f"; {left_out:,} more files are in manifest/" if left_out > 0 else ""
-    caption += f"; {unread:,} files were left out for lack of time" if unread else ""
+    caption += f"; {count_text(unread, 'file')} left out for lack of time" if unread else ""
     return table(caption, columns, rows)
 
 
@@ -160,6 +161,16 @@ def result_text(run: RecordedRun) -> str | None:
     if isinstance(reason, str):
         said.append(visible(reason[:LONGEST_SETTING]))
     return "; ".join(said) or None
+
+
+def readings(runs: Sequence[RecordedRun]) -> Html:
+    """Return how the last run read its files, as far as that is not plain."""
+    rows = [
+        (name(text(each.get("files"))), name(text(each.get("how"))))
+        for run in runs[-1:]
+        for each in items(run.record.get("read_as"))
+    ][:MOST_READINGS]
+    return table("How the last run read its files", "files, how:l", rows)
 
 
 def settings(task: TaskData) -> Html:
