@@ -4,10 +4,10 @@ It reads the body of a successful reply and returns one result per prompt, in th
 trusts nothing: `index`, count, length and finiteness are checked, and a reply that does not match is an
 `InvalidReply`, never a guess.
 
-Nothing else judges the body of a 200. `InvalidReply` is about the whole reply: `request/attempt.py` counts it
-as the service's failure, and it is retried. A filtered or cut answer is a score with its `finish_reason`. A
-row that was blocked without an answer is a `RowError` in its place in `ReplyScores.scores`, which the engine
-gives to the row without a retry.
+Nothing else judges the body of a 200, except `responses.py` for the Responses API. `InvalidReply` is about
+the whole reply: `request/attempt.py` counts it as the service's failure, and it is retried. A filtered or cut
+answer is a score with its `finish_reason`. A row that was blocked without an answer is a `RowError` in its
+place in `ReplyScores.scores`, which the engine gives to the row without a retry.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ MOST_ANSWER_TOKENS = 2**17
 def answer_size(tokens: float | None, params: Mapping[str, Any]) -> int:
     """Return the size in bytes that no honest answer of at most this many tokens exceeds."""
     counts = [params.get(name) or 0 for name in ("logprobs", "top_logprobs")]
+    counts.append(str(params.get("include")).count("logprobs"))  # the Responses API
     alternatives = sum(count for count in counts if isinstance(count, int))
     per_token = BYTES_PER_TOKEN + BYTES_PER_LOGPROB * max(alternatives, 0)
     return int((tokens or MOST_ANSWER_TOKENS) * per_token)

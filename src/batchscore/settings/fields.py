@@ -31,8 +31,8 @@ class Settings:
     """All settings of a run. Construction checks them and raises `UsageError`."""
 
     task: str = of_work(
-        "What the model does: return vectors, complete texts, or answer chats (the Chat Completions API, or "
-        "responses for the Responses API).",
+        "What the model does: return vectors, complete texts, or answer. chat uses the Chat Completions API, "
+        "responses the Responses API.",
         choices=tuple(TASKS),
     )
     model: str = of_work(
