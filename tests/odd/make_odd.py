@@ -404,6 +404,7 @@ odd("path-at-the-end-of-a-quote.csv", b'id,text\n1,"a, C:\\"\n', ID_TEXT, two(("
 BARE = b'id\ttext\n1\t"Hamlet is set in\n2\tDenmark\n3\tnot in Sweden"\n4\tnext\n'
 odd("quotes-in-texts.tsv", BARE, [], problem="in row 0 a quote spans lines that look like rows")
 odd("quotes-in-texts.csv", BARE.replace(b"\t", b","), [], problem="in row 0 a quote spans lines")
+odd("line-end-in-a-cell.csv", b'id,text\n1,"a\n"\n2,"b\n\n"\n', ID_TEXT, two(("1", "a\n"), ("2", "b\n\n")))
 odd(
     "quotes-none.tsv",
     BARE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from math import ceil, inf
 from threading import Event
@@ -299,18 +299,20 @@ class Measurement:
             if figures.read > 0 and figures.file not in self.scored.finished:
                 file = sizes[figures.file]
                 read[f"{file.suffix} {file.compression}"].append(figures)
-        everything = [figures for group in read.values() for figures in group]
+        # Summed once: there may be thousands of files on either side.
+        sums = {kind: add_up(group) for kind, group in read.items()}
+        bytes_read = {kind: sum(sizes[one.file].size for one in group) for kind, group in read.items()}
+        of_all = add_up([figures for group in read.values() for figures in group])
         for figures in self.totals.files:
             if figures.read > 0:
                 continue
             file = sizes[figures.file]
-            group = read.get(f"{file.suffix} {file.compression}") or everything
-            seen = sum(sizes[one.file].size for one in group)
+            kind = f"{file.suffix} {file.compression}"
+            seen = bytes_read.get(kind, sum(bytes_read.values()))
             if not seen:
                 continue
-            for name in ADDED:
-                setattr(figures, name, sum(getattr(one, name) * one.scale for one in group))
-            figures.rows = sum(one.all_rows for one in group)
+            for name, value in sums.get(kind, of_all).items():
+                setattr(figures, name, value)
             figures.scale = file.size / seen
 
 
@@ -320,6 +322,12 @@ ADDED = tuple(
     for declared in fields(FileFigures)
     if declared.name not in {"file", "read", "scale", "rows", "rows_in_footer", "problem"}
 )
+
+
+def add_up(group: Sequence[FileFigures]) -> dict[str, float]:
+    """Return the sums of the figures of these files, each with all of its rows."""
+    sums = {name: sum([getattr(one, name) * one.scale for one in group]) for name in ADDED}
+    return {**sums, "rows": sum([one.all_rows for one in group])}
 
 
 def token_counter_of(settings: Settings) -> TokenCounter:

@@ -127,7 +127,8 @@ class PromptBuilder:
 
     `choice` is the column that holds the text; `None` if a template has several. `paths` are the names that
     mean another column, or a value within a cell. If all columns are kept, none may have one of the
-    `reserved` names, in small letters. Of a row only these `columns` are needed, `None` for all.
+    `reserved` names, in small letters; those of the table's columns that have none are `free`. Of a row only
+    these `columns` are needed, `None` for all.
     """
 
     render: Render
@@ -136,6 +137,7 @@ class PromptBuilder:
     choice: Choice | None = None
     paths: Mapping[str, str] = field(default_factory=dict)
     reserved: frozenset[str] = frozenset()
+    free: frozenset[str] = frozenset()
     columns: frozenset[str] | None = None
 
     def build(self, row: Row | UnreadableRow) -> Prompt | Settled:
@@ -150,7 +152,8 @@ class PromptBuilder:
         if self.keep:
             everything = self.keep == (EVERY_COLUMN,)
             kept = row.values if everything else {name: values.get(name) for name in self.keep}
-            clash = self.clash(kept) if self.reserved else NO_NAMES
+            if self.reserved and not kept.keys() <= self.free:
+                clash = self.clash(kept)
         try:
             if self.id is not None:
                 cell = values.get(self.id)
@@ -212,6 +215,9 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         paths |= {name: path for name in spec.keep if (path := path_of(table, name)) not in {None, name}}
         paths |= {name: name for name in spec.keep if "." in name}
     column = None if choice is None else choice.column
+    taken = frozenset(reserved) - {identity} if everything else frozenset()
+    if not table.varies:  # then the columns decide for all rows
+        taken &= {name.lower() for name in table.columns}
     used = [*own, *of_system, *spec.keep, *(name for name in (column, identity) if name is not None)]
     return PromptBuilder(
         render=render_for(spec, column, names, is_ready=is_ready(table, spec, column, sample)),
@@ -219,7 +225,8 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         keep=spec.keep,
         choice=choice,
         paths=paths,
-        reserved=frozenset(reserved) - {identity} if everything else frozenset(),
+        reserved=taken,
+        free=frozenset(name for name in table.columns if name.lower() not in taken),
         columns=None if everything else frozenset(column_of(table, paths.get(name, name)) for name in used),
     )
 
@@ -336,10 +343,11 @@ def render_template(spec: PromptSpec, template: Template, names: Mapping[str, st
     """Fill a template, and that of the system message."""
     user = rename_columns(template, names)
     system = rename_columns(spec.system, names) if spec.system is not None else None
+    columns = user.columns
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
-            if all(is_blank(values[name]) for name in user.columns):
+            if all(is_blank(values[name]) for name in columns):
                 return NO_TEXT
             text = user.fill(values, cell_text)
             opening = system.fill(values, cell_text) if system is not None else None

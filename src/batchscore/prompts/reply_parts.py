@@ -35,7 +35,7 @@ def check_broken_off(reason: str, error: Any = None) -> None:
 def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Return a list of objects from the reply; raises `InvalidReply` if it is missing or empty."""
     found = reply.get(name)
-    if found and isinstance(found, list) and all(isinstance(item, dict) for item in found):
+    if isinstance(found, list) and set(map(type, found)) == {dict}:
         return found
     error = reply.get("error")
     if error:

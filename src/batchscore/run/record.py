@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import secrets
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -262,5 +263,6 @@ def versions() -> dict[str, str]:
     found = {"batchscore": VERSION, "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
+            # Finding the metadata of a package takes milliseconds, and most of these are loaded.
+            found[name] = getattr(sys.modules.get(name), "__version__", None) or version(name)
     return found

@@ -116,9 +116,9 @@ def error_fields(error: RowError) -> dict[str, Any]:
 
 def row_to_json(settled: Settled) -> dict[str, Any]:
     """Return a row's result as a journal stores it: JSON without its vector."""
-    row: dict[str, Any] = {
-        name: value for name in ROW_FIELDS if (value := getattr(settled, name)) is not None
-    }
+    row: dict[str, Any] = {"file": settled.file, "row": settled.row}
+    if settled.id is not None:
+        row["id"] = settled.id
     if settled.kept:
         row["kept"] = settled.kept
     if settled.truncated:
