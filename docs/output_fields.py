@@ -50,14 +50,14 @@ HEAD = {
 #: The description of each field of each kind of file: heading → (location, field → description).
 DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "A score record": (
-        "A line of `embeddings/part-….jsonl`, `completions/…` or `chat/…`; a row in Parquet.",
+        "A line of `embeddings/part-….jsonl`, `completions/…`, `chat/…` or `responses/…`; a row in Parquet.",
         HEAD
         | {
             "embeddings": "Task embeddings: the vector, float32.",
-            "chat": "Task chat (`completions` for that task): the answer. Null if the model returned no "
-            "text; a list if `n` answers were requested.",
-            "finish_reason": "Completions and chat: why the answer ended: `stop`, `length` (cut off) or "
-            "`content_filter`. A list if `n` answers were requested.",
+            "chat": "Task chat (`completions` or `responses` for those tasks): the answer. Null if the model "
+            "returned no text; a list if `n` answers were requested.",
+            "finish_reason": "Not for embeddings: why the answer ended: `stop`, `length` (cut off), "
+            "`content_filter` or another word. A list if `n` answers were requested.",
             "truncated": "With `--on-long-input truncate`: true if only the beginning of the row was sent.",
             "usage": "With `--usage`: the token counts, with the service's names.",
             "raw": "With `--raw`: the service's whole reply.",
@@ -82,7 +82,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
         | {
             "version": "The version of the manifest format.",
             "file": "The path of the input file, as in records.",
-            "task": "`embeddings`, `completions` or `chat`.",
+            "task": "`embeddings`, `completions`, `chat` or `responses`.",
             "state": "`complete`, `partial` or `unreadable`.",
             "problem": "Why the file is unreadable; empty otherwise.",
             "rows": "Rows read so far.",

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from batchscore.errors import SettingsError, UsageError
 from batchscore.mlflow_model.read import folder_of, parameters, read_saved
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
+from batchscore.task import CHAT
 
 #: Folders that `mlflow.openai.save_model` wrote, each named for the version; `sample` is the way of 2023.
 FOREIGN = Path(__file__).with_name("foreign")
@@ -211,6 +212,6 @@ def test_settings_that_contradict_a_model_are_refused() -> None:
     )
 )
 def test_parameters_of_any_file_have_no_nulls(said: dict[str, Any]) -> None:
-    settings = parameters(said)
+    settings = parameters(said, CHAT)
     assert None not in settings["param"].values()
     assert not settings["param"].keys() & {"model", "task", "api_key", "messages", "stream"}

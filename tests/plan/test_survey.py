@@ -136,6 +136,38 @@ def test_a_batch_file_is_known_and_its_inner_column_is_taken() -> None:
     assert sent(surveyed({"a.jsonl": [chat]}, "chat")) == [TALK[:1]]
 
 
+def test_a_batch_file_of_responses_is_sent_with_its_instructions() -> None:
+    responses = BATCH | {"url": "/v1/responses", "body": {"input": TALK[:1], "instructions": "Be kind."}}
+    file, embeddings = {"a.jsonl": [responses]}, {"a.jsonl": [BATCH]}
+    assert "batch requests for /v1/embeddings, not for responses" in refused(embeddings, "responses")
+    assert "batch requests for /v1/responses, not for embeddings" in refused(file)
+    assert "Give --system '{body.instructions}' to send them" in refused(file, "responses")
+    found = surveyed(file, "responses", system="{body.instructions}")
+    assert sent(found) == [{"input": TALK[:1], "instructions": "Be kind."}]
+    plain = BATCH | {"url": "/v1/responses"}
+    assert sent(surveyed({"a.jsonl": [plain]}, "responses")) == [{"input": "x"}]
+
+
+def test_the_columns_of_responses_hold_texts_or_items() -> None:
+    items = [{"type": "item_reference", "id": "i"}, TALK[0]]
+    for name in ("input", "messages"):
+        rows: list[Any] = [{name: items, "n": "x"}, {name: json.dumps(items)}, {name: [{"n": 1}]}]
+        assert sent(surveyed({"a.jsonl": rows}, "responses")) == [
+            {"input": items},
+            {"input": items},
+            "invalid_messages",
+        ]
+    assert sent(surveyed({"a.jsonl": [{"input": "Hello", "n": "x"}]}, "responses")) == [{"input": "Hello"}]
+    both = [{"input": "Hello", "messages": TALK[:1]}]
+    assert sent(surveyed({"a.jsonl": both}, "responses")) == [{"input": "Hello"}]
+    assert sent(surveyed({"a.jsonl": both}, "responses", column="messages")) == [{"input": TALK[:1]}]
+    assert sent(surveyed({"a.jsonl": [{"n": 1, "messages": "Hello"}]}, "responses")) == [{"input": "Hello"}]
+    assert "Give --drop_last_assistant" in refused({"a.jsonl": [{"input": TALK}]}, "responses")
+    lists: list[Any] = [{"input": ["Hello"], "n": "x"}]
+    assert "lists that are not conversations" in refused({"a.jsonl": lists}, "responses")
+    assert sent(surveyed({"a.jsonl": [{"input": "[1]"}]}, "responses")) == [{"input": "[1]"}]
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [

@@ -24,6 +24,7 @@ from batchscore.settings.fields import Settings
 from batchscore.settings.prices import add_prices
 from batchscore.settings.sources import gather, without_settings
 from batchscore.settings.trust import is_address, is_saved_model
+from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     from batchscore.mlflow_model.read import SavedModel
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 TEMPLATES = ("prompt", "messages")
 
 #: Settings and parameters that replace each other: the answer's limit has several spellings.
-LIMITS = ("max_tokens", "max_completion_tokens")
+LIMITS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.answer_limits))
 SAME = {**dict.fromkeys(LIMITS, LIMITS), "dimensions": ("dimensions",)}
 
 
@@ -186,5 +187,7 @@ def merged_parameters(settings: dict[str, Any], given: Mapping[str, Any]) -> dic
     for name in ANSWER_PARAMS:
         if name in given:
             params.pop(name, None)
+    if "reasoning_effort" in given:  # its form in the Responses API
+        params.pop("reasoning", None)
     merged = {**params, **said}
     return {name: value for name, value in merged.items() if value is not None or name not in of_the_model}

@@ -79,7 +79,9 @@ class Measurement:
         self.task = TASKS[settings.task]
         self.counter = token_counter_of(settings)
         self.extra_tokens = (
-            parameter_tokens(settings.param, self.counter.count) if self.task.takes_messages else 0.0
+            parameter_tokens(settings.param, self.task, self.counter.count)
+            if self.task.takes_messages
+            else 0.0
         )
         self.answer_tokens = (settings.answer_tokens or 0.0) * settings.answers_per_row
         self.most_tokens = most_input_tokens(settings)

@@ -1,7 +1,7 @@
 """How do prompts become request bodies?
 
 It knows the API's limits and the JSON of a body, not quotas, endpoints or replies. A request holds one prompt
-for completions and chat, and as many as the limits allow for embeddings.
+for texts, and as many as the limits allow for vectors.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class BodyFormat:
             # Four bytes per number instead of about twenty characters, and exact.
             fixed["encoding_format"] = "base64"
         fixed.update(self.params)
-        self.head = b'{"' + self.task.input_key.encode() + b'":'
+        self.head = b"" if self.task.system_key else b'{"' + self.task.input_key.encode() + b'":'
         rest = orjson.dumps(fixed)[1:-1]
         self.tail = (b"," if rest else b"") + rest + b"}"
 
@@ -61,7 +61,8 @@ class BodyFormat:
             return b"".join(
                 (self.head, b"[", b",".join([prompt.body for prompt in prompts]), b"]", self.tail)
             )
-        return b"".join((self.head, prompts[0].body, self.tail))
+        prompt = prompts[0].body
+        return b"".join((self.head, prompt[:-1] if self.task.system_key else prompt, self.tail))
 
     def adapt(self, parameter: str) -> bool:
         """Use the other form of a parameter from now on, if there is one; return whether it is used."""

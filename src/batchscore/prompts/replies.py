@@ -4,10 +4,10 @@ It reads the body of a successful reply and returns one result per prompt, in th
 trusts nothing: `index`, count, length and finiteness are checked, and a reply that does not match is an
 `InvalidReply`, never a guess.
 
-Nothing else judges the body of a 200. `InvalidReply` is about the whole reply: `request/attempt.py` counts it
-as the service's failure, and it is retried. A filtered or cut answer is a score with its `finish_reason`. A
-row that was blocked without an answer is a `RowError` in its place in `ReplyScores.scores`, which the engine
-gives to the row without a retry.
+Nothing else judges the body of a 200, except `responses.py` for the Responses API. `InvalidReply` is about
+the whole reply: `request/attempt.py` counts it as the service's failure, and it is retried. A filtered or cut
+answer is a score with its `finish_reason`. A row that was blocked without an answer is a `RowError` in its
+place in `ReplyScores.scores`, which the engine gives to the row without a retry.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.prompts.reply_parts import BLOCKED, check_broken_off, objects_in
+from batchscore.prompts.responses import response_text
 from batchscore.prompts.usage import TokenCounts, token_counts
 from batchscore.prompts.vectors import decode_vectors, have_eight_bytes, in_input_order
 from batchscore.rows import InvalidReply, RowError, Score, load_json
@@ -41,23 +43,11 @@ MOST_ANSWER_TOKENS = 2**17
 def answer_size(tokens: float | None, params: Mapping[str, Any]) -> int:
     """Return the size in bytes that no honest answer of at most this many tokens exceeds."""
     counts = [params.get(name) or 0 for name in ("logprobs", "top_logprobs")]
+    counts.append(str(params.get("include")).count("logprobs"))  # the Responses API
     alternatives = sum(count for count in counts if isinstance(count, int))
     per_token = BYTES_PER_TOKEN + BYTES_PER_LOGPROB * max(alternatives, 0)
     return int((tokens or MOST_ANSWER_TOKENS) * per_token)
 
-
-#: Reasons with which a service ends an answer that it could not finish (OpenRouter, DeepSeek, z.AI, vLLM and
-#: SGLang, Cohere), in lower case; also all that end in `_error`.
-BROKEN_OFF = frozenset(
-    {"error", "abort", "aborted", "cancelled", "canceled", "failed", "failure", "timeout", "overloaded"}
-    | {"interrupted", "insufficient_system_resource"}
-)
-
-#: Reasons with which a service withholds an answer for its content (OpenAI, Gemini, z.AI, Cohere).
-BLOCKED = frozenset(
-    {"content_filter", "safety", "sensitive", "recitation", "blocklist", "prohibited_content", "spii"}
-    | {"refusal", "guardrail", "error_toxic"}
-)
 
 IMPOSSIBLE_COUNTS = (
     "The service reports token counts that are impossible for what was sent. They are ignored, so the tokens "
@@ -174,6 +164,8 @@ class ReplyReader:
 
     def texts(self, reply: Mapping[str, Any]) -> Score | RowError:
         """Return the text of the only choice, or the texts of several in the order of their `index`."""
+        if self.task.system_key:
+            return Score(*response_text(reply))
         if not reply.get("choices") and is_blocked(reply):
             return RowError(ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200)
         choices = objects_in(reply, "choices")
@@ -194,9 +186,7 @@ class ReplyReader:
         reason = choice.get("finish_reason")
         reason = reason if isinstance(reason, str) else None
         known = (reason or "").lower()
-        if known not in BLOCKED and (choice.get("error") or known in BROKEN_OFF or known.endswith("_error")):
-            text = "the service broke off the answer"
-            raise InvalidReply(text, code=ErrorCode.SERVER_ERROR, same_again=False)
+        check_broken_off(known, choice.get("error"))
         content, holder = choice.get("text"), "text"
         if self.task.takes_messages:
             message = choice.get("message")
@@ -258,26 +248,3 @@ def not_json(body: bytes) -> InvalidReply:
     elif start.startswith("{"):
         what = "incomplete or invalid JSON"
     return InvalidReply(f"the reply is {what}{hint}", same_again=False)
-
-
-def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return a list of objects from the reply; raises `InvalidReply` if it is missing or empty."""
-    found = reply.get(name)
-    if isinstance(found, list) and set(map(type, found)) == {dict}:
-        return found
-    error = reply.get("error")
-    if error:
-        fields = error if isinstance(error, dict) else {}
-        statuses = [status_in(fields.get(key)) for key in ("code", "status", "status_code", "http_code")]
-        status = next((each for each in statuses if each), None)
-        text = "the reply is an error with status 200"
-        raise InvalidReply(text, same_again=False, is_error=True, status=status)
-    if isinstance(found, list) and None in found:
-        raise InvalidReply(f"an item of {name} is null")
-    raise InvalidReply(f"the reply has no {name}")
-
-
-def status_in(word: Any) -> int | None:
-    """Return an HTTP status of a failure, from a number or its text."""
-    text = str(word) if isinstance(word, (int, str)) else ""
-    return int(text) if len(text) == 3 and text.isdecimal() and 400 <= int(text) <= 599 else None

@@ -73,6 +73,8 @@ CONTENT_CODES = {
     "content_filter": ErrorCode.CONTENT_FILTER,
     "content_policy_violation": ErrorCode.CONTENT_FILTER,
     "ResponsibleAIPolicyViolation": ErrorCode.CONTENT_FILTER,
+    "image_content_policy_violation": ErrorCode.CONTENT_FILTER,
+    **dict.fromkeys(("invalid_prompt", "bio_policy"), ErrorCode.CONTENT_FILTER),  # reasoning models
     "context_length_exceeded": ErrorCode.INPUT_TOO_LONG,
     "string_above_max_length": ErrorCode.INPUT_TOO_LONG,
     "max_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,

@@ -31,7 +31,9 @@ class Settings:
     """All settings of a run. Construction checks them and raises `UsageError`."""
 
     task: str = of_work(
-        "What the model does: return vectors, complete texts, or answer chats.", choices=tuple(TASKS)
+        "What the model does: return vectors, complete texts, or answer. chat uses the Chat Completions API, "
+        "responses the Responses API.",
+        choices=tuple(TASKS),
     )
     model: str = of_work(
         "The model's name at the service. Or an MLflow model: ./FOLDER, models:/… or runs:/….", flag="-m"
@@ -97,9 +99,11 @@ class Settings:
     prompt: str | None = of_prompt(
         "Template for the prompt: {column} inserts a cell, {{ and }} are literal braces.", metavar="TEMPLATE"
     )
-    system: str | None = of_prompt("System message (chat only). May be a template.", metavar="TEXT")
+    system: str | None = of_prompt(
+        "System message (chat and responses only). May be a template.", metavar="TEXT"
+    )
     messages: str | None = of_prompt(
-        "JSON file of chat messages whose texts are templates, or the JSON itself.", metavar="FILE"
+        "JSON file of messages whose texts are templates, or the JSON itself.", metavar="FILE"
     )
     text_field: str | None = of_prompt(
         "Template field filled from --column. Default: the column with the same name, or the only text "
@@ -117,7 +121,7 @@ class Settings:
     )
     dimensions: int | None = of_prompt("Length of the vectors, if the model supports a choice.", lowest=1)
     max_tokens: int | None = of_prompt(
-        "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.", lowest=1
+        "Maximum tokens per answer. Sent under the name that the API and the model require.", lowest=1
     )
     temperature: float | None = of_prompt(
         "Sampling temperature: 0 for the most likely answer, more for varied ones.", lowest=0
@@ -131,8 +135,8 @@ class Settings:
     )
     stop: tuple[str, ...] = of_prompt("Text at which an answer ends. Repeatable.", default=(), metavar="TEXT")
     drop_last_assistant: bool | None = of_prompt(
-        "Send conversations without the assistant's message at their end (chat only). Default: such a "
-        "conversation is an error, unless this is false in a file or a variable."
+        "Send conversations without the assistant's message at their end (chat and responses only). Default: "
+        "such a conversation is an error, unless this is false in a file or a variable."
     )
 
     encoding: str = of_input(
@@ -330,13 +334,17 @@ class Settings:
     @property
     def api_params(self) -> dict[str, Any]:
         """The API parameters of every request: those with a setting of their own, and those of `param`."""
-        chosen: dict[str, Any] = {}
+        task = TASKS[self.task]
+        chosen = dict(task.default_params)
         if self.dimensions is not None:
             chosen["dimensions"] = self.dimensions
         if self.max_tokens is not None:
-            renamed = TASKS[self.task].takes_messages and COMPLETION_TOKEN_MODELS.search(self.model)
-            chosen["max_completion_tokens" if renamed else "max_tokens"] = self.max_tokens
-        return {**chosen, **self.params}
+            renamed = COMPLETION_TOKEN_MODELS.search(self.model)
+            chosen[task.answer_limits[-1 if renamed else 0]] = self.max_tokens
+        chosen |= self.params
+        # Null leaves out what is sent by default, for services that do not know it.
+        omitted = [name for name in task.default_params if chosen[name] is None]
+        return {name: value for name, value in chosen.items() if name not in omitted}
 
     @property
     def params(self) -> dict[str, Any]:
@@ -350,6 +358,8 @@ class Settings:
         }
         if "stop" in chosen:
             chosen["stop"] = self.stop[0] if len(self.stop) == 1 else list(self.stop)
+        if TASKS[self.task].system_key and "reasoning_effort" in chosen:
+            chosen["reasoning"] = {"effort": chosen.pop("reasoning_effort")}
         return {**chosen, **self.param}
 
     @property
@@ -373,9 +383,10 @@ class Settings:
     @property
     def answer_tokens(self) -> float | None:
         """Maximum tokens per answer, `None` if no setting limits them."""
-        if TASKS[self.task].answer == "vector":
+        task = TASKS[self.task]
+        if task.answer == "vector":
             return 0.0
-        bounds = [self.api_params.get(name) for name in ("max_completion_tokens", "max_tokens")]
+        bounds = [self.api_params.get(name) for name in reversed(task.answer_limits)]
         return next((float(bound) for bound in bounds if isinstance(bound, int)), None)
 
     @property
