@@ -258,7 +258,7 @@ ERROR_MEANINGS = {
     ErrorCode.UNREADABLE_ROW: "the row cannot be read",
     ErrorCode.ROW_TOO_LARGE: f"the row is larger than {setting_name('max_row_bytes')}",
     ErrorCode.MISSING_COLUMN: "the row lacks a column that other rows of its file have",
-    ErrorCode.INVALID_MESSAGES: "the `messages` column is not a list of chat messages",
+    ErrorCode.INVALID_MESSAGES: "the column of conversations does not hold a list of messages",
     ErrorCode.INPUT_TOO_LONG: "the input is longer than the model's context",
     ErrorCode.CONTENT_FILTER: "the service's content filter refused the row",
     ErrorCode.INVALID_REQUEST: "the service refused the request for another reason",

@@ -32,10 +32,11 @@ def test_the_last_line_is_the_next_command_and_it_works(
     assert whole.exit_code == 3
     lines = whole.stdout.splitlines()
     assert lines[0] == "chat: 4 rows of 1 file: 2 scored, 1 failed, 1 empty, 2 done by earlier runs"
-    assert lines[1] == "  failed: 1 content filter: reword the text: the service refuses it"
-    assert lines[2].startswith("  took:   ")
-    assert lines[3] == "          1 request retried or failed: 1 content filter"
-    assert lines[4].startswith("  used:   ")
+    assert lines[1] == "  read: a b.csv: column 'text'"
+    assert lines[2] == "  failed: 1 content filter: reword the text: the service refuses it"
+    assert lines[3].startswith("  took:   ")
+    assert lines[4] == "          1 request retried or failed: 1 content filter"
+    assert lines[5].startswith("  used:   ")
     assert all(len(line) <= 80 for line in lines[:-1])
     assert next_command(whole.stdout) == ["batchscore", *command, "--retry-errors"]
 

@@ -22,8 +22,8 @@ def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def score(deployment: Deployment, rows: list[Any] | None = None, **settings: Any) -> list[Scored]:
-    chosen: Any = {"schema": WORDS, **settings}
-    results = score_rows([ROW] if rows is None else rows, task="chat", model=deployment.name, **chosen)
+    chosen: Any = {"task": "chat", "schema": WORDS, **settings}
+    results = score_rows([ROW] if rows is None else rows, model=deployment.name, **chosen)
     return sorted(results, key=lambda one: one.row)
 
 
@@ -206,6 +206,22 @@ def test_a_pydantic_model_is_a_schema(deployment: Deployment) -> None:
     assert form["schema"]["required"] == ["summary", "amount"]
 
 
+@pytest.mark.parametrize("mode", ["auto", "prompt"])
+def test_the_responses_api_has_schemas_too(deployment: Deployment, mode: str) -> None:
+    settings = {"task": "responses", "schema_mode": mode, "system": "You read tickets.", "max_retries": 0}
+    (scored,) = score(deployment, **settings)
+    (body,) = sent(deployment)
+    if mode == "auto":
+        assert scored.value["category"] == "billing"
+        assert body["text"]["format"]["type"] == "json_schema"
+        deployment.will(shape="refusal", times=2)
+        (scored,) = score(deployment, task="responses", max_retries=1)
+        assert (scored.value, scored.finish_reason) == (None, "refusal")
+    else:
+        assert body["instructions"].endswith("You read tickets.")
+        assert "JSON Schema" in body["instructions"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -214,7 +230,7 @@ def test_a_pydantic_model_is_a_schema(deployment: Deployment) -> None:
         ({"schema": {"type": "x"}}, "schema is not a valid JSON Schema: at #/type"),
         ({"param": {"response_format": {}}}, "param response_format and schema set the same"),
         ({"schema": None, "schema_mode": "prompt"}, "give one with schema"),
-        ({"task": "embeddings"}, "schema is for task chat, not embeddings."),
+        ({"task": "embeddings"}, "not embeddings."),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -531,6 +531,7 @@ def test_the_bound_of_a_reply_follows_what_was_asked() -> None:
         (None, {}, 2**24, 2**25),
         (16_000, {"logprobs": True, "top_logprobs": 20}, 16_000 * 21 * 150, 2**27),
         (10**12, {}, 2**27, 2**28),
+        (128_000, {"include": ["message.output_text.logprobs"]}, 128_000 * 150, 2**26),
         (10, {"logprobs": "yes", "top_logprobs": -1}, 2**23, 2**24),
     ]:
         size = ReplyReader(CHAT, answer_bytes=answer_size(tokens, params)).most_bytes(1)

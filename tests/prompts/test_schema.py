@@ -275,7 +275,9 @@ def test_each_violation_of_strict_mode_is_named_with_its_pointer(document: Any, 
     assert any(each.startswith(violation) for each in found), found
     schema = schema_of(document)
     assert schema.forms == ("json_schema", "json_object", "prompt")
-    assert schema.parameters("json_schema")["response_format"]["json_schema"]["strict"] is False
+    kind, form = schema.asked_as("json_schema")
+    assert form is not None
+    assert (kind, form["strict"]) == ("json_schema", False)
     assert violation in schema.notices()[0]
 
 
@@ -291,11 +293,8 @@ def test_levels_are_counted_and_a_schema_that_contains_itself_has_few() -> None:
 def test_a_schema_without_violations_is_strict() -> None:
     assert TICKETS.violations == ()
     assert TICKETS.notices() == []
-    sent = TICKETS.parameters(TICKETS.forms[0])["response_format"]
-    assert sent == {
-        "type": "json_schema",
-        "json_schema": {"name": "Support_ticket", "strict": True, "schema": SCHEMA},
-    }
+    named = {"name": "Support_ticket", "strict": True, "schema": SCHEMA}
+    assert TICKETS.asked_as(TICKETS.forms[0]) == ("json_schema", named)
     assert schema_of(SCHEMA, "json_schema").forms == ("strict",)
     assert schema_of(SCHEMA, "prompt").forms == ("prompt",)
 

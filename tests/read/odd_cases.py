@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "18, 59, 74 an id or a mostly empty column": (
         f"{SURVEY}test_an_id_or_a_mostly_empty_column_is_not_taken_by_itself",
-        f"{SURVEY}test_a_column_taken_by_itself_is_said_and_a_named_one_is_not",
+        f"{SURVEY}test_the_columns_that_are_sent_are_said_and_why",
     ),
     "20 a comma in a header of semicolons": (
         "comma-in-a-quoted-name.csv",

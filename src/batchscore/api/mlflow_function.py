@@ -90,7 +90,7 @@ class ScoringModel:
     def settings(self, params: Mapping[str, Any]) -> Settings:
         """Return the settings of a call: params > overrides > variables > the model."""
         given, _ = gather(
-            {**self.given, **parameters(params), "output": "unused"},
+            {**self.given, **parameters(params, TASKS[self.saved.task]), "output": "unused"},
             environ=without_settings(os.environ, NOT_FOR_FRAMES),
         )
         stored = settings_below(self.saved, given, os.environ)

@@ -19,7 +19,7 @@ from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import read_manifests
 from batchscore.output.missing import error_of_missing, missing_files, recorded_files
 from batchscore.output.part_files import refuse_damaged
-from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT
+from batchscore.output.records.formats import RECORD_SUFFIXES, TABLE_SUFFIXES, suffixes_text
 from batchscore.output.records.schema import answer_schema_in
 from batchscore.settings.checks import value_text
 from batchscore.stores import storage
@@ -75,7 +75,8 @@ def _frame(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd.
 
     if strict:
         _refuse_incomplete(path, task)
-    if storage.is_folder(path):
+    is_table = path.suffix.lower() in TABLE_SUFFIXES  # its scores are in the folder beside it
+    if storage.is_folder(path) or (is_table and storage.is_folder(path.with_name(path.name + MARKER))):
         folder = output_folder(path)
         scored = [name for name in tasks_in(folder) if storage.is_folder(folder / name)]
         # A task that has error records alone has no scores to choose from.
@@ -141,8 +142,8 @@ def _refuse_incomplete(path: Place, task: str | None) -> None:
 
 def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     suffix = path.suffix.lower()
-    if suffix not in FILE_SUFFIXES:
-        raise InputError(f"{path}: scores are in {SUFFIXES_TEXT} files")
+    if suffix not in RECORD_SUFFIXES:
+        raise InputError(f"{path}: scores are in {suffixes_text(RECORD_SUFFIXES)} files")
     try:
         return _from_lines(path, task) if suffix == ".jsonl" else _from_arrow(path, task)
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.arguments import FileSettings, check_names
-from batchscore.settings.checks import check_required
+from batchscore.settings.checks import ANSWER_PARAMS, check_required
 from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
 from batchscore.settings.json_schema import schema_document
 from batchscore.settings.prices import add_prices
 from batchscore.settings.sources import gather, without_settings
 from batchscore.settings.trust import is_address, is_saved_model
+from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     from batchscore.mlflow_model.read import SavedModel
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 TEMPLATES = ("prompt", "messages")
 
 #: Settings and parameters that replace each other: the answer's limit and its form have several spellings.
-LIMITS = ("max_tokens", "max_completion_tokens")
+LIMITS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.answer_limits))
 FORMS = ("schema", "schema_mode", "schema_feedback", "response_format")
 SAME = {
     **dict.fromkeys(LIMITS, LIMITS),
@@ -190,5 +191,10 @@ def merged_parameters(settings: dict[str, Any], given: Mapping[str, Any]) -> dic
         for spelling in SAME.get(name, ()):
             params.pop(spelling, None)
             settings.pop(spelling, None)
+    for name in ANSWER_PARAMS:
+        if name in given:
+            params.pop(name, None)
+    if "reasoning_effort" in given:  # its form in the Responses API
+        params.pop("reasoning", None)
     merged = {**params, **said}
     return {name: value for name, value in merged.items() if value is not None or name not in of_the_model}

@@ -221,9 +221,12 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
         outputs.insert(0, ColSpec(Array(DataType.float), task.name))
     else:
         outputs[:0] = [ColSpec(text, settings.task), ColSpec(text, "finish_reason")]
-    specs = {name: ParamSpec(name, kind, None) for name, kind in PARAMS[task.answer].items()}
-    stored = {"dimensions": settings.dimensions, "max_tokens": settings.max_tokens, **settings.param}
-    if "max_completion_tokens" in settings.param:
+    absent = {"seed"} if task.system_key else set()
+    specs = {
+        name: ParamSpec(name, kind, None) for name, kind in PARAMS[task.answer].items() if name not in absent
+    }
+    stored = {"dimensions": settings.dimensions, "max_tokens": settings.max_tokens, **settings.params}
+    if any(name in settings.param for name in task.answer_limits):
         specs.pop("max_tokens", None)
     for name, value in stored.items():
         kind = type_of(value)

@@ -101,12 +101,12 @@ def task_of(folder: Place, named: Place, task: str | None) -> str:
     return task or found[0]
 
 
-def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
+def score_parts(out: Place, task: str, *, may_be_empty: bool = False) -> dict[Place, PartFile | None]:
     """Return the score parts of a task in input order, each with what its commit record says of it.
 
     If there are manifests, only parts with a commit record count; without any, nothing is known of the parts.
-    Raises `InputError` if a part is missing, or all, if a manifest is missing beside its parts, or if the
-    last run's record contradicts it, and `OutputError` if a manifest is damaged.
+    Raises `InputError` if a part is missing, or all (unless it `may_be_empty`), if a manifest is missing
+    beside its parts, or if the last run's record contradicts it, and `OutputError` if a manifest is damaged.
     """
     folder = out / task
     names = set(storage.names(folder))
@@ -129,7 +129,7 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
             f"{missing[0]} is missing (missing parts: {len(missing)} of {len(parts)}). Run the same score "
             "command to score these rows again."
         )
-    if not parts:
+    if not parts and not may_be_empty:
         raise InputError(
             f"{folder}: there are no scores in it. {out / 'errors' / task} says why rows failed."
         )

@@ -25,7 +25,7 @@ MARKER = ".batchscore"
 DIGESTS = ".rows"
 
 _MAX_STEM = 80
-_COMPRESSIONS = (".gz", ".zst")
+_COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-from batchscore.errors import OutputError, OutputLocked, UsageError, message_of, setting_name
+from batchscore.errors import InputError, OutputError, OutputLocked, UsageError, message_of, setting_name
 from batchscore.output.find import (
     folder_of_locks,
     output_folder,
@@ -26,9 +26,17 @@ from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import Manifest, PartFile, list_files, read_manifests
 from batchscore.output.missing import error_of_missing, missing_files
 from batchscore.output.part_files import checked_chunks, refuse_damaged
-from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, format_of
+from batchscore.output.records.formats import (
+    FILE_SUFFIXES,
+    RECORD_SUFFIXES,
+    format_of,
+    refuse_vectors,
+    suffixes_text,
+)
 from batchscore.output.records.jsonl import encode_scores
 from batchscore.output.records.schema import RecordSchema, damage_text, first_record, schema_of
+from batchscore.output.tables.sources import sources_of
+from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
@@ -56,9 +64,18 @@ class MergeResult:
 
 
 def merge_output(
-    named: Place, file: Place, *, task: str | None = None, overwrite: bool = False
+    named: Place,
+    file: Place,
+    *,
+    task: str | None = None,
+    overwrite: bool = False,
+    style: TableStyle | None = None,
+    base_dir: Place | None = None,
 ) -> MergeResult:
     """Write the scores of an output folder to one file, in input order, in constant memory.
+
+    A table (csv, tsv, xlsx, in this `style`) also has the input's columns, so the inputs are read again; they
+    are below `base_dir` if they were moved.
 
     Raises `UsageError` if the file's suffix is not a format, and `InputError` if there are no scores. Raises
     `OutputError` if the file may not be written there, or if a part is not as its manifest says.
@@ -71,6 +88,9 @@ def merge_output(
     errors, missing, keep = _check_parts(folder, task, manifests)
     answer = next((each.fingerprint["schema"] for each in manifests if each.fingerprint.get("schema")), None)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
+    if is_table(file):
+        rows = _merge_table(Layout(folder, task, ""), manifests, file, style or TableStyle(), base_dir)
+        return MergeResult(task, rows, errors, missing)
     if missing and not list_files(folder / task):
         raise error_of_missing(str(named), missing)
     parts = score_parts(folder, task)
@@ -82,6 +102,21 @@ def merge_output(
     refuse_damaged(first, file_of_first)
     schema = schema_of(first, task, keep, answer=answer)
     return MergeResult(task, merge_parts(parts, file, schema), errors, missing)
+
+
+def _merge_table(
+    layout: Layout, manifests: Sequence[Manifest], file: Place, style: TableStyle, base_dir: Place | None
+) -> int:
+    if not manifests:
+        raise InputError(
+            f"{layout.root} has no manifests, which say what the inputs were. A table has their columns; "
+            f"write a file ending in {suffixes_text(RECORD_SUFFIXES)} instead."
+        )
+    refuse_vectors(layout.task, file)
+    score_parts(layout.root, layout.task, may_be_empty=True)
+    with_rows = (manifest for manifest in manifests if manifest.rows)
+    in_order = sorted(with_rows, key=lambda manifest: manifest.file.split("/"))
+    return write_table(layout, sources_of(layout, in_order, base_dir), file, style)
 
 
 def _check_parts(
@@ -148,10 +183,11 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
 def merge_parts(parts: Parts, destination: Place, schema: RecordSchema, *, sync: bool = False) -> int:
     """Write the records of score parts, in the given order, to one file; return their number.
 
-    The suffix of `destination` decides the format. JSON Lines parts are copied byte by byte into JSON Lines;
-    all else is converted. The file is written completely or not at all, with `sync` to the device; it is not
-    written if a part is not as its commit record says, to the byte. If the destination has columns and
-    `schema` lacks the vectors' length or the kept columns' names, the parts are read once before.
+    The suffix of `destination` decides the format, which is one of records. JSON Lines parts are copied byte
+    by byte into JSON Lines; all else is converted. The file is written completely or not at all, with `sync`
+    to the device; it is not written if a part is not as its commit record says, to the byte. If the
+    destination has columns and `schema` lacks the vectors' length or the kept columns' names, the parts are
+    read once before.
     """
     suffix = refuse_other_suffix(destination)
     destination = through_link(destination)
@@ -164,7 +200,7 @@ def refuse_other_suffix(file: Place) -> str:
     """Return the suffix of a single file of scores; raises `UsageError` if it is not a format."""
     suffix = file.suffix.lower()
     if suffix not in FILE_SUFFIXES:
-        raise UsageError(f"{file}: the name of a file of scores must end in {SUFFIXES_TEXT}.")
+        raise UsageError(f"{file}: the name of a file of scores must end in {suffixes_text()}.")
     return suffix
 
 

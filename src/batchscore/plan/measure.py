@@ -31,8 +31,7 @@ from batchscore.plan.vocabulary import (
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE, Estimator
-from batchscore.read.columnar import rows_in_footer
-from batchscore.read.formats import FORMATS
+from batchscore.read.formats import FORMATS, stated_rows
 from batchscore.read.input_file import InputFile
 from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.request.quota.windows import SMOOTHING_SECONDS
@@ -81,8 +80,10 @@ class Measurement:
         self.counter = token_counter_of(settings)
         carried = dict(settings.param)
         if survey.answers is not None:
-            carried["response_format"] = survey.answers.document
-        self.extra_tokens = parameter_tokens(carried, self.counter.count) if self.task.takes_messages else 0.0
+            carried[self.task.format_key] = survey.answers.document
+        self.extra_tokens = (
+            parameter_tokens(carried, self.task, self.counter.count) if self.task.takes_messages else 0.0
+        )
         self.answer_tokens = (settings.answer_tokens or 0.0) * settings.answers_per_row
         self.most_tokens = most_input_tokens(settings)
         self.rates = [each.tpm for each in rate_limits_of(settings)]
@@ -151,14 +152,14 @@ class Measurement:
 
     def prompts_of_file(self, ready: ReadyFile, figures: FileFigures, share: float) -> Iterator[Prompt]:
         """Give the prompts of one file."""
-        columnar = FORMATS[ready.file.suffix].layout == "footer"
+        columnar = not FORMATS[ready.file.suffix].is_text
         in_part = share < 1
         # If nothing ends the reading early, the file is read as the run reads it.
         file = cut_file(ready.file, share) if in_part or self.ends < inf else ready.file
         most = inf
         try:
             if columnar and (in_part or self.ends < inf):
-                figures.rows_in_footer = rows_in_footer(file)
+                figures.rows_in_footer = stated_rows(file, self.survey.options)
                 most = inf if figures.rows_in_footer is None else ceil(figures.rows_in_footer * share)
             with open_rows(file, self.survey.options, ready.builder.columns) as table:
                 rows: Iterable[Row | UnreadableRow] = table.rows

@@ -43,10 +43,11 @@ class ReadyFile:
 
     @property
     def said(self) -> tuple[str, ...]:
-        """How the file is read, and which column was taken by itself, for people."""
-        choice = self.builder.choice
-        taken = f"column {choice.column!r}: {choice.why}" if choice is not None and choice.why else ""
-        return tuple(filter(None, (*self.notes, taken)))
+        """How the file is read, and which columns are sent and why, for people."""
+        choice, sent = self.builder.choice, self.builder.sent
+        why = f": {choice.why}" if choice is not None and choice.why else ""
+        names = f"column {sent[0]!r}" if len(sent) == 1 else f"columns {shorten_names(sent)}"
+        return tuple(filter(None, (*self.notes, f"{names}{why}" if sent else "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     for listed in found.files:
         file = listed
         try:
-            if FORMATS[file.suffix].layout != "footer":
+            if FORMATS[file.suffix].is_text:
                 file = with_encoding(file, options)
             with open_rows(file, options) as table:
                 ready.append(ReadyFile(file, builder_for(table, spec, reserved), table.notes))
@@ -144,6 +145,7 @@ def read_options(settings: Settings) -> ReadOptions:
         no_header=settings.no_header,
         skip_lines=settings.skip_lines,
         records=settings.records,
+        sheet=settings.sheet,
     )
 
 

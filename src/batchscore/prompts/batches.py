@@ -1,7 +1,7 @@
 """How do prompts become request bodies?
 
 It knows the API's limits and the JSON of a body, not quotas, endpoints or replies. A request holds one prompt
-for completions and chat, and as many as the limits allow for embeddings.
+for texts, and as many as the limits allow for vectors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 
 from batchscore.errors import setting_name
 from batchscore.prompts.duplicates import MOST_WAITING, Duplicates
-from batchscore.prompts.schema import FORMS, LOOSE, STRICT, AnswerSchema, with_instruction
+from batchscore.prompts.schema import FORMS, LOOSE, STRICT, AnswerSchema, with_complaint, with_instruction
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt, Settled
 from batchscore.task import Task
@@ -61,9 +61,11 @@ class BodyFormat:
         fixed.update(self.params)
         if self.schema is not None:
             self.forms = self.forms or self.schema.forms
-            fixed.update(self.schema.parameters(self.forms[0]))
+            kind, form = self.schema.asked_as(self.forms[0])
+            if kind:
+                fixed.update(self.task.answer_format(kind, form, params=self.params))
             self.instruction = orjson.dumps(self.schema.instruction(self.forms[0]))[1:-1]
-        self.head = b'{"' + self.task.input_key.encode() + b'":'
+        self.head = b"" if self.task.system_key else b'{"' + self.task.input_key.encode() + b'":'
         rest = orjson.dumps(fixed)[1:-1]
         self.tail = (b"," if rest else b"") + rest + b"}"
 
@@ -75,10 +77,10 @@ class BodyFormat:
             )
         prompt = prompts[0].body
         if self.instruction:
-            prompt = with_instruction(prompt, self.instruction)
+            prompt = with_instruction(prompt, self.instruction, self.task.system_key)
         if complaint:
-            prompt = b"".join((prompt[:-1], b",", complaint, b"]"))
-        return b"".join((self.head, prompt, self.tail))
+            prompt = with_complaint(prompt, complaint, self.task.input_key if self.task.system_key else "")
+        return b"".join((self.head, prompt[:-1] if self.task.system_key else prompt, self.tail))
 
     def adapt(self, parameter: str) -> bool:
         """Use the other form of a parameter from now on, if there is one; return whether it is used."""

@@ -4,10 +4,10 @@ It reads the body of a successful reply and returns one result per prompt, in th
 trusts nothing: `index`, count, length and finiteness are checked, and a reply that does not match is an
 `InvalidReply`, never a guess.
 
-Nothing else judges the body of a 200. `InvalidReply` is about the whole reply: `request/attempt.py` counts it
-as the service's failure, and it is retried. A filtered or cut answer is a score with its `finish_reason`. A
-row that was blocked without an answer is a `RowError` in its place in `ReplyScores.scores`, which the engine
-gives to the row without a retry.
+Nothing else judges the body of a 200, except `responses.py` for the Responses API. `InvalidReply` is about
+the whole reply: `request/attempt.py` counts it as the service's failure, and it is retried. A filtered or cut
+answer is a score with its `finish_reason`. A row that was blocked without an answer is a `RowError` in its
+place in `ReplyScores.scores`, which the engine gives to the row without a retry.
 
 With a schema, an answer that does not match it is retried, too, though the service is well. So is a refusal;
 if the model refuses every time, the row's answer is null, and its `finish_reason` says why.
@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.prompts.reply_parts import BLOCKED, check_broken_off, objects_in
+from batchscore.prompts.responses import response_text
 from batchscore.prompts.schema import NOT_JSON, AnswerSchema, InvalidAnswer, complaint_messages
 from batchscore.prompts.usage import TokenCounts, token_counts
 from batchscore.prompts.vectors import decode_vectors, have_eight_bytes, in_input_order
@@ -45,29 +47,17 @@ MOST_ANSWER_TOKENS = 2**17
 def answer_size(tokens: float | None, params: Mapping[str, Any]) -> int:
     """Return the size in bytes that no honest answer of at most this many tokens exceeds."""
     counts = [params.get(name) or 0 for name in ("logprobs", "top_logprobs")]
+    counts.append(str(params.get("include")).count("logprobs"))  # the Responses API
     alternatives = sum(count for count in counts if isinstance(count, int))
     per_token = BYTES_PER_TOKEN + BYTES_PER_LOGPROB * max(alternatives, 0)
     return int((tokens or MOST_ANSWER_TOKENS) * per_token)
 
 
-#: Reasons with which a service ends an answer that it could not finish (OpenRouter, DeepSeek, z.AI, vLLM and
-#: SGLang, Cohere), in lower case; also all that end in `_error`.
-BROKEN_OFF = frozenset(
-    {"error", "abort", "aborted", "cancelled", "canceled", "failed", "failure", "timeout", "overloaded"}
-    | {"interrupted", "insufficient_system_resource"}
-)
-
-#: Reasons with which a service withholds an answer for its content (OpenAI, Gemini, z.AI, Cohere).
-BLOCKED = frozenset(
-    {"content_filter", "safety", "sensitive", "recitation", "blocklist", "prohibited_content", "spii"}
-    | {"refusal", "guardrail", "error_toxic"}
-)
-
 #: The reason that an answer gets which is a refusal (OpenAI's `message.refusal`).
 REFUSAL = "refusal"
 
 #: Reasons with which an answer ends at the limit of its tokens (OpenAI, Gemini).
-CUT_OFF = frozenset({"length", "max_tokens"})
+CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens"})
 
 IMPOSSIBLE_COUNTS = (
     "The service reports token counts that are impossible for what was sent. They are ignored, so the tokens "
@@ -207,6 +197,8 @@ class ReplyReader:
 
     def texts(self, reply: Mapping[str, Any]) -> Score | RowError:
         """Return the text of the only choice, or the texts of several in the order of their `index`."""
+        if self.task.system_key:
+            return Score(*self.matched(*response_text(reply)))
         if not reply.get("choices") and is_blocked(reply):
             return RowError(ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200)
         choices = objects_in(reply, "choices")
@@ -217,19 +209,18 @@ class ReplyReader:
             )
         if len(choices) > 1 and all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))
-        answer = self.text if self.schema is None else self.value
         if self.answers_per_row == 1:
-            return Score(*answer(choices[0]))
-        answers, reasons = zip(*map(answer, choices), strict=True)
+            return Score(*self.matched(*self.text(choices[0])))
+        answers, reasons = zip(*[self.matched(*self.text(choice)) for choice in choices], strict=True)
         return Score(list(answers), list(reasons))
 
-    def value(self, choice: Mapping[str, Any]) -> tuple[Any, str | None]:
-        """Return the value of a choice's text, which must match the schema, and why the answer ended.
+    def matched(self, text: str | None, reason: str | None) -> tuple[Any, str | None]:
+        """Return an answer's text, or with a schema its value, which must match; and why the answer ended.
 
         There is no value if the model refused to answer, or the content filter withheld the answer.
         """
-        assert self.schema is not None
-        text, reason = self.text(choice)
+        if self.schema is None:
+            return text, reason
         known = (reason or "").lower()
         if known in BLOCKED:
             return None, reason
@@ -260,9 +251,7 @@ class ReplyReader:
         reason = choice.get("finish_reason")
         reason = reason if isinstance(reason, str) else None
         known = (reason or "").lower()
-        if known not in BLOCKED and (choice.get("error") or known in BROKEN_OFF or known.endswith("_error")):
-            text = "the service broke off the answer"
-            raise InvalidReply(text, code=ErrorCode.SERVER_ERROR, same_again=False)
+        check_broken_off(known, choice.get("error"))
         content, holder = choice.get("text"), "text"
         if self.task.takes_messages:
             message = choice.get("message")
@@ -330,26 +319,3 @@ def not_json(body: bytes) -> InvalidReply:
     elif start.startswith("{"):
         what = "incomplete or invalid JSON"
     return InvalidReply(f"the reply is {what}{hint}", same_again=False)
-
-
-def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return a list of objects from the reply; raises `InvalidReply` if it is missing or empty."""
-    found = reply.get(name)
-    if isinstance(found, list) and set(map(type, found)) == {dict}:
-        return found
-    error = reply.get("error")
-    if error:
-        fields = error if isinstance(error, dict) else {}
-        statuses = [status_in(fields.get(key)) for key in ("code", "status", "status_code", "http_code")]
-        status = next((each for each in statuses if each), None)
-        text = "the reply is an error with status 200"
-        raise InvalidReply(text, same_again=False, is_error=True, status=status)
-    if isinstance(found, list) and None in found:
-        raise InvalidReply(f"an item of {name} is null")
-    raise InvalidReply(f"the reply has no {name}")
-
-
-def status_in(word: Any) -> int | None:
-    """Return an HTTP status of a failure, from a number or its text."""
-    text = str(word) if isinstance(word, (int, str)) else ""
-    return int(text) if len(text) == 3 and text.isdecimal() and 400 <= int(text) <= 599 else None

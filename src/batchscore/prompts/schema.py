@@ -102,12 +102,12 @@ class AnswerSchema:
             return []
         return ["\n  ".join([f"{setting_name('schema')}: {self.how}", *self.violations])]
 
-    def parameters(self, form: str) -> dict[str, Any]:
-        """Return the parameters that tell the service of the schema."""
+    def asked_as(self, form: str) -> tuple[str, dict[str, Any] | None]:
+        """Return the kind of answer that a request asks for, "" for any, and what describes a json_schema."""
         if form in {STRICT, LOOSE}:
             named = {"name": name_of(self.document), "strict": form == STRICT, "schema": self.document}
-            return {"response_format": {"type": "json_schema", "json_schema": named}}
-        return {"response_format": {"type": "json_object"}} if form == JSON else {}
+            return "json_schema", named
+        return ("json_object" if form == JSON else ""), None
 
     def instruction(self, form: str) -> str:
         """Return the text for the system message; empty if parameters say it all."""
@@ -250,11 +250,17 @@ def best_error(validator: Any, value: Any) -> Any:
     return best_match(islice(validator.iter_errors(value), MOST_ERRORS))
 
 
-def with_instruction(messages: bytes, instruction: bytes) -> bytes:
+def with_instruction(messages: bytes, instruction: bytes, system_key: str = "") -> bytes:
     """Return the JSON of chat messages with a text added to their system message, which comes first.
 
-    `instruction` is JSON text without its quotes. O(bytes).
+    `instruction` is JSON text without its quotes. With a `system_key` the prompt is an object, and its field
+    of that name the system message. O(bytes).
     """
+    if system_key:
+        prompt = orjson.loads(messages)
+        before = prompt.get(system_key)
+        text = orjson.loads(b'"' + instruction + b'"')
+        return orjson.dumps({**prompt, system_key: f"{text}\n\n{before}" if before else text})
     ours = b'[{"role":"system","content":"'
     if messages.startswith(ours):
         return b"".join((ours, instruction, b"\\n\\n", messages[len(ours) :]))
@@ -268,6 +274,16 @@ def with_instruction(messages: bytes, instruction: bytes) -> bytes:
             first["content"] = f"{text}\n\n{content or ''}"
         return orjson.dumps(listed)
     return b"".join((ours, instruction, b'"},', messages[1:]))
+
+
+def with_complaint(messages: bytes, complaint: bytes, input_key: str = "") -> bytes:
+    """Return the JSON of chat messages with further ones; with an `input_key` they are in that field."""
+    if not input_key:
+        return b"".join((messages[:-1], b",", complaint, b"]"))
+    prompt = orjson.loads(messages)
+    given = prompt[input_key]
+    first = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    return orjson.dumps({**prompt, input_key: [*first, *orjson.loads(b"[" + complaint + b"]")]})
 
 
 def complaint_messages(answer: str, complaint: str) -> bytes:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.arrow_cells import cells_of
+from batchscore.read.first_bytes import ARROW_STREAM, looks_like, page_in
 from batchscore.read.input_file import InputFile
 from batchscore.read.problems import Rows, too_large_row, unique_names, unreadable_row
-from batchscore.read.stream import ARROW_STREAM, explain_read_errors, looks_like, page_in
+from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, Table
 from batchscore.stores.address import StoredPath
 from batchscore.stores.objects import open_arrow_file

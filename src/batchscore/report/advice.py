@@ -128,10 +128,24 @@ def next_step(state: RunState) -> NextStep:
     if not state.ok:
         return after_edit(state, "Nothing was scored. When the input has texts", command)
     if state.one_file:
-        code = f"import batchscore; print(batchscore.read_scores({json.dumps(state.output)}))"
+        code = read_code(state.output)
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
     merge = ["batchscore", "merge", command_word(state.output), merged_name(state), "--task", state.task]
     return NextStep("To merge the scores into one file, run", shlex.join(merge))
+
+
+def read_code(output: str) -> str:
+    """Return the Python code that shows the scores of a file."""
+    name = json.dumps(output)
+    tables = {
+        ".csv": f"read_csv({name})",
+        ".tsv": f"read_csv({name}, sep='\\t')",
+        ".xlsx": f"read_excel({name})",
+    }
+    for suffix, call in tables.items():
+        if output.lower().endswith(suffix):
+            return f"import pandas; print(pandas.{call})"
+    return f"import batchscore; print(batchscore.read_scores({name}))"
 
 
 def merged_name(state: RunState) -> str:

@@ -73,6 +73,8 @@ CONTENT_CODES = {
     "content_filter": ErrorCode.CONTENT_FILTER,
     "content_policy_violation": ErrorCode.CONTENT_FILTER,
     "ResponsibleAIPolicyViolation": ErrorCode.CONTENT_FILTER,
+    "image_content_policy_violation": ErrorCode.CONTENT_FILTER,
+    **dict.fromkeys(("invalid_prompt", "bio_policy"), ErrorCode.CONTENT_FILTER),  # reasoning models
     "context_length_exceeded": ErrorCode.INPUT_TOO_LONG,
     "string_above_max_length": ErrorCode.INPUT_TOO_LONG,
     "max_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,
@@ -172,6 +174,8 @@ def never_fits(refusal: Refusal) -> bool:
 def adaptable(refusal: Refusal) -> str:
     """Return the parameter of which another form may be accepted, "" if there is none."""
     name = refusal.param.partition(".")[0]  # `response_format.json_schema.schema`
+    if refusal.param.startswith("text.format"):  # the Responses API's name of it
+        return "response_format"
     if name in {"encoding_format", "response_format"}:
         return name
     if refusal.code == "unsupported_parameter" and refusal.param in ADAPTABLE:

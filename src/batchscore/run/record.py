@@ -39,7 +39,7 @@ from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import mask_text, shown_settings
 from batchscore.stores import storage
-from batchscore.stores.address import Place, is_uri
+from batchscore.stores.address import Place, is_uri, path_text
 from batchscore.version import VERSION
 
 #: What is recorded of each file, and of this run alone.
@@ -100,6 +100,7 @@ class RunStart:
     inputs: str
     fingerprint: str
     earlier: tuple[RecordedFile, ...] = ()
+    base: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -112,6 +113,7 @@ class RunStart:
             "host": platform.node() or "host",
             "command": self.call.command,
             "inputs": self.inputs,
+            "base": self.base,
             "fingerprint": self.fingerprint,
             "settings": shown_settings(settings),
             "earlier": [
@@ -130,6 +132,12 @@ def checksum(*texts: str) -> str:
 def checksum_of_inputs(inputs: Iterable[str]) -> str:
     """Return a checksum of INPUTs, by which runs over the same ones are known."""
     return checksum(*sorted({each if is_uri(each) else str(Path(each).resolve()) for each in inputs}))
+
+
+def base_of(survey: Survey) -> str:
+    """Return the folder that the names of files in records are relative to, with a slash at its end."""
+    name, place = next(iter(survey.places.items()), ("", ""))
+    return path_text(place.removesuffix(name)) if place.endswith(name) else ""
 
 
 def files_at_start(

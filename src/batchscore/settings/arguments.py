@@ -35,6 +35,11 @@ class StoredSettings(TypedDict, total=False):
     param: Mapping[str, Any]
     dimensions: int | None
     max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    seed: int | None
+    reasoning_effort: str | None
+    stop: str | Sequence[str]
     rpm: float | None
     tpm: float | None
     quota_share: float
@@ -77,9 +82,13 @@ class FileSettings(RowSettings, total=False):
     no_header: bool
     skip_lines: int | None
     records: str | None
+    sheet: str | None
+    stdin_format: str
     id: str | None
     keep: str | Sequence[str]
     format: str
+    csv_bom: bool
+    allow_formulas: bool
     rows_per_part: int
     overwrite: bool
     incremental: bool

@@ -96,6 +96,8 @@ class OutputSettings:
     task: Task
     output: str
     format: str
+    csv_bom: bool
+    allow_formulas: bool
     rows_per_part: int
     overwrite: bool
     incremental: bool

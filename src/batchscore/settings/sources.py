@@ -223,10 +223,11 @@ def parse_flag(value: Any) -> bool:
 def parse_many(value: Any) -> tuple[str, ...]:
     """Return names, given as a list, a JSON list, or separated by commas."""
     if isinstance(value, str):
-        value = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+        is_list = value.lstrip().startswith("[")
+        value = json.loads(value) if is_list else [item.strip() for item in value.split(",")]
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise TypeError
-    return tuple(item.strip() for item in value if item.strip())
+    return tuple(item for item in value if item)
 
 
 def parse_params(value: Any) -> dict[str, Any]:

@@ -36,12 +36,12 @@ from batchscore.simulator.words import (
 )
 
 #: Names of reasoning models, which reject `max_tokens`.
-_REASONING = re.compile(r"(o1|o3|o4|gpt-5)")
+REASONING = re.compile(r"(o1|o3|o4|gpt-5)")
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
-_REASONING_TOKENS = 64
+REASONING_TOKENS = 64
 #: The service's default of `max_tokens` for completions.
 _COMPLETION_TOKENS = 16
-_TOKENS_PER_MESSAGE = 4
+TOKENS_PER_MESSAGE = 4
 _NO_EXTRAS: dict[str, Any] = {"refusal": None, "annotations": []}
 
 
@@ -66,8 +66,8 @@ def check_chat(
         return 0, problem
     assert isinstance(messages, list)
     texts = [_message_text(message.get("content")) for message in messages]
-    prompt_tokens = sum(_TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
-    reasoning = _REASONING.match(name) is not None
+    prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
+    reasoning = REASONING.match(name) is not None
     problem = check_parameters(
         body, operation="chat/completions", surface=surface, reasoning=reasoning
     ) or _check_json_mode(body, texts)
@@ -97,7 +97,7 @@ def check_chat(
         stop=_stop_words(body),
         as_json=schema is not None or response_format.get("type") == "json_object",
         schema=schema,
-        reasoning_tokens=_REASONING_TOKENS if reasoning else 0,
+        reasoning_tokens=REASONING_TOKENS if reasoning else 0,
     )
     user_texts = [text for text, one in zip(texts, messages, strict=True) if one["role"] == "user"]
     return charged, GenerationRequest([(user_texts or texts)[-1]], choices, options, prompt_tokens)

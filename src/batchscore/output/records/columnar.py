@@ -21,21 +21,20 @@ import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
 from batchscore.output.records.answer_types import AnswerType, answer_type
-from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text
+from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text, kept_text
 from batchscore.output.records.schema import ANSWER_SCHEMA, ROW_FIELDS, RecordSchema, damage_text
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
 from batchscore.stores.objects import open_arrow_part
 from batchscore.stores.storage import Sink
+from batchscore.task import TASKS
 
 _ROW_GROUP = 4096
 _GROUP_NUMBERS = 2**19
 _BATCH_ROWS = 2048
 
 _ROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_USAGE = pa.struct([(name, pa.int64()) for name in _COUNTS])
 _ERROR = pa.struct(
     [("code", pa.string()), ("message", pa.string()), ("status", pa.int64()), ("attempts", pa.int64())]
 )
@@ -69,8 +68,8 @@ def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
 def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet score file, batch by batch; vectors are equal to those written.
 
-    Kept columns come back as the text in the file, `usage` with its three counts. Raises `OutputError` if
-    the file is damaged or has other columns.
+    Kept columns come back as the text in the file, `usage` with the counts that have a column. Raises
+    `OutputError` if the file is damaged or has other columns.
     """
     for table in score_tables(source, schema):
         yield from _rows(table, schema, _scores_of)
@@ -156,7 +155,8 @@ def _score_columns(schema: RecordSchema) -> list[_Column]:
     if schema.with_truncated:
         columns.append(("truncated", pa.bool_(), lambda row, _: row.truncated))
     if schema.with_usage:
-        columns.append(("usage", _USAGE, lambda _, score: _usage(score.usage)))
+        counts = TASKS[schema.task].usage_counts
+        columns.append(("usage", _usage_type(counts), lambda _, score: _usage(score.usage, counts)))
     if schema.with_raw:
         columns.append(
             ("raw", pa.string(), lambda _, score: None if score.raw is None else json_text(score.raw))
@@ -222,16 +222,7 @@ def _row_value(name: str, row: Settled, _: Any) -> Any:
 
 
 def _kept_text(name: str, row: Settled, _: Any) -> str | None:
-    value = row.kept.get(name)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return replace_surrogates(value)
-    text = json_text(value)
-    if text == "null":  # NaN
-        return None
-    # A date or a Decimal is a JSON string: without the quotes, so that others can cast it.
-    return str(orjson.loads(text)) if text.startswith('"') else text
+    return kept_text(row.kept.get(name))
 
 
 def _clean(value: Any) -> Any:
@@ -240,12 +231,25 @@ def _clean(value: Any) -> Any:
     return [_clean(item) for item in value] if isinstance(value, list) else value
 
 
-def _usage(usage: Mapping[str, Any] | None) -> dict[str, int] | None:
-    if usage is None:
+def _usage_type(counts: Mapping[str, Any]) -> Any:
+    return pa.struct(
+        [(name, pa.int64() if below is None else _usage_type(below)) for name, below in counts.items()]
+    )
+
+
+def _usage(usage: Any, counts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the counts of a `usage` that have a column; details are objects in it."""
+    if not isinstance(usage, Mapping):
         return None
-    counts = {name: usage.get(name) for name in _COUNTS}
-    # A service may report any number, but a column has 64 bits.
-    return {name: count for name, count in counts.items() if type(count) is int and abs(count) < 2**63}
+    cell: dict[str, Any] = {}
+    for name, below in counts.items():
+        count = usage.get(name)
+        if below is not None:
+            cell[name] = _usage(count, below)
+        # A service may report any number, but a column has 64 bits.
+        elif type(count) is int and abs(count) < 2**63:
+            cell[name] = count
+    return cell
 
 
 def _parquet_file(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> bytes:
@@ -342,6 +346,12 @@ def vectors_of(column: pa.ChunkedArray) -> list[np.ndarray[Any, np.dtype[np.floa
     ]
 
 
-def counts_of(usage: Mapping[str, int | None] | None) -> dict[str, int] | None:
+def counts_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return a `usage` cell without the counts that the service did not name."""
-    return None if usage is None else {name: count for name, count in usage.items() if count is not None}
+    if usage is None:
+        return None
+    return {
+        name: counts_of(count) if isinstance(count, Mapping) else count
+        for name, count in usage.items()
+        if count is not None
+    }

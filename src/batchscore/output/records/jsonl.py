@@ -87,6 +87,19 @@ def json_bytes(value: Any) -> bytes:
     return _dumps(value, orjson.OPT_SERIALIZE_NUMPY)
 
 
+def kept_text(value: Any) -> str | None:
+    """Return any cell as text: JSON if it is not a text; `None` if it is null in the words of any library."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return replace_surrogates(value)
+    text = json_text(value)
+    if text == "null":  # NaN
+        return None
+    # A date or a Decimal is a JSON string: without the quotes, so that others can cast it.
+    return str(orjson.loads(text)) if text.startswith('"') else text
+
+
 def check_vector(value: Any, row: Settled, dimensions: int | None) -> Vector:
     """Return the vector of a score; raises `BrokenInvariant` if a record cannot hold it."""
     vector = _check_shape(value, row, dimensions)

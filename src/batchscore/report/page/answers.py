@@ -142,5 +142,6 @@ def answer_of(value: Any, finish_reason: Any, usage: Any) -> Answer:
     joined = "\n".join(each if isinstance(each, str) else dumps(each) for each in parts if each is not None)
     shown = {finish_reason_text(str(each)) for each in reasons}
     reason = shown.pop() if len(shown) == 1 else "several"
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    names = ("completion_tokens", "output_tokens")
+    tokens = next((usage[name] for name in names if name in usage), None) if isinstance(usage, dict) else None
     return Answer(len(joined), hash(joined), reason, tokens if type(tokens) is int else None)

@@ -165,13 +165,13 @@ def result_text(run: RecordedRun) -> str | None:
 
 
 def readings(runs: Sequence[RecordedRun]) -> Html:
-    """Return how the last run read its files, as far as that is not plain."""
+    """Return how the last run read its files, and which columns it sent."""
     rows = [
         (name(text(each.get("files"))), name(text(each.get("how"))))
         for run in runs[-1:]
         for each in items(run.record.get("read_as"))
     ][:MOST_READINGS]
-    return table("How the last run read its files", "files, how:l", rows)
+    return table("How the last run read its files, and which columns it sent", "files, how:l", rows)
 
 
 def settings(task: TaskData) -> Html:
