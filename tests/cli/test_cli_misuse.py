@@ -250,6 +250,37 @@ def test_files_without_rows_and_files_that_cannot_be_read(
     assert not codes(errors)
     assert manifests("mixed-out", "chat")["cut.json"]["state"] == "unreadable"
     assert (quiet.exit_code, quiet.said) == (0, "")
+    verified, verdict, merged, planned, again = batchscore.together(
+        ["verify", "mixed-out"],
+        ["verify", "mixed-out", "--json"],
+        ["merge", "mixed-out", "all.jsonl"],
+        ["plan", "mixed", *command[1:]],
+        [*command, "mixed", "-o", "mixed-out"],
+    )
+    for run in (verified, verdict, merged, planned, again):
+        assert "other.csv: no column 'text' (--column)" in run.said, run
+    assert [run.exit_code for run in (verified, merged, planned, again)] == [1, 4, 1, 1]
+
+
+def test_with_json_a_failure_is_an_object_too(batchscore: Cli, files: Files) -> None:
+    files.texts("a.csv", ["one"])
+    asked = ["--task", "chat", "-m", "m", "--simulate", "--json"]
+    expected = {
+        ("verify", "nothere", "--json"): (1, "nothere"),
+        ("verify", "--json"): (2, "OUT"),
+        ("verify", "nothere", "--json", "--tusk"): (2, "--tusk"),
+        ("plan", "nothere", *asked[:-2], "--json"): (1, "nothere"),
+        ("plan", "a.csv", "--json", "--max-tokens", "many"): (2, "many"),
+        ("check", "nothere", "--json"): (1, "nothere"),
+        ("score", "--json"): (2, "INPUT"),
+        ("score", "nothere", "-o", "out", *asked): (1, "nothere"),
+    }
+    for run, (code, word) in zip(batchscore.together(*expected), expected.values(), strict=True):
+        assert run.exit_code == code, run
+        said = json.loads(run.stdout.splitlines()[-1])
+        if "findings" not in said:
+            assert (said["event"], said["exit_code"]) == ("failed", code)
+            assert word in said["reason"]
 
 
 def test_files_beyond_the_list_are_in_the_record(

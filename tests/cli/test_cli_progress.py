@@ -108,7 +108,7 @@ def test_the_progress_of_a_run_leaves_a_clean_terminal(
         terminal.read()
         assert code == 4, terminal.seen[-3000:]
     terminal.read()
-    assert terminal.seen.endswith("Aborted. Run the same command again to resume.\r\n")
+    assert terminal.seen.endswith("Aborted. Run the same command again.\r\n")
     assert "Traceback" not in terminal.seen
     assert "secret" not in terminal.seen
     assert "\x1b[?25l" not in terminal.seen, "the cursor is never hidden"

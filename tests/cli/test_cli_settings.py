@@ -70,10 +70,10 @@ def test_settings_files_that_cannot_be_used(batchscore: Cli, files: Files) -> No
     for name, text in texts.items():
         files.text(name, text)
     expected = {
-        "typo.toml": (1, "colum is not a setting; did you mean column?"),
-        "secret.toml": (1, "API keys belong into the environment."),
-        "flag.toml": (1, "overwrite can only be given as a flag, --overwrite"),
-        "broken.toml": (1, "broken.toml is not TOML"),
+        "typo.toml": (2, "colum is not a setting; did you mean column?"),
+        "secret.toml": (2, "API keys belong into the environment."),
+        "flag.toml": (2, "overwrite can only be given as a flag, --overwrite"),
+        "broken.toml": (2, "broken.toml is not TOML"),
         "kind.toml": (2, "max_tokens in kind.toml is not a whole number"),
         "none.toml": (1, "none.toml: there is no such file"),
     }

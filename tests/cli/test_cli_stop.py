@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from cli_records import records, whole
 
+from batchscore.__main__ import ABORTED
 from batchscore.simulator import Running
 from simulated import Deployment
 
@@ -108,6 +110,46 @@ def test_a_signal_that_is_delivered_twice_discards_nothing(
     assert len(records(Path("out/chat"))) == deployment.statistics().statuses["200"] >= 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["score", "plan", "verify"])
+def test_a_signal_at_any_time_ends_with_one_line_and_exit_code_4(
+    batchscore: Cli, files: Files, deployment: Deployment, command: str, number: signal.Signals
+) -> None:
+    """While Python imports, it would lose the signal, print a traceback, or end by the signal."""
+    files.texts("a.csv", [f"row {row}" for row in range(3000)])
+    asked = ["--task", "chat", "-m", deployment.name, "--column", "text"]
+    words = {
+        "score": ["score", "a.csv", "-o", "out", *asked, "--max-concurrency", "2"],
+        "plan": ["plan", "a.csv", *asked],
+        "verify": ["verify", "out"],
+    }[command]
+    deployment.will_be_slow(0.3, times=None)
+    if command == "verify":
+        deployment.reset()
+        assert batchscore("score", files.texts("b.csv", ["one"]), "-o", "out", *asked).exit_code == 0
+    signalled = 0
+    for step in range(30):
+        with batchscore.start(*words, start_new_session=True) as process:
+            time.sleep(0.12 + 0.03 * step)
+            alive = process.popen.poll() is None
+            process.interrupt(number)
+            run = process.finish()
+        if command == "score":
+            assert alive
+        if run.exit_code == 0 and command != "score" and not run.stderr:
+            continue  # it had done its work, or was about to end
+        signalled += 1
+        assert run.exit_code == 4, (step, run)
+        assert "Traceback" not in run.said
+        assert "Exception ignored" not in run.said
+        assert ABORTED in run.stderr or "Completed rows are saved." in run.said, run
+    assert signalled > 3
+    # As after a kill, a half-written file may be left; it is removed by the next run.
+    for left in Path("out").rglob("*.tmp"):
+        left.unlink()
+
+
 def record_of_the_only_run() -> dict[str, Any]:
     """Return the record of the only run."""
     (path,) = Path("out/runs").iterdir()
@@ -133,7 +175,7 @@ def test_a_second_signal_quits_at_once(batchscore: Cli, files: Files, deployment
         process.interrupt()
         run = process.finish(timeout_s=5)
     assert run.exit_code == 4
-    assert run.stderr == "Aborted. Run the same command again to resume.\n"
+    assert run.stderr == f"{ABORTED}\n"
 
 
 def test_ctrl_c_in_a_rehearsal_reaches_the_simulator_too(

@@ -47,6 +47,15 @@ def test_after_an_edit_an_output_is_replaced_only_if_it_has_no_scores() -> None:
     assert str(next_step(replace(state, command=shared))).endswith(", name a new output.")
 
 
+@pytest.mark.parametrize(("partly_scored", "command"), [(False, "batchscore score in -o out"), (True, "")])
+def test_a_file_without_scores_is_fixed_and_scored_by_the_same_command(
+    *, partly_scored: bool, command: str
+) -> None:
+    state = RunState("chat", "out", ["batchscore", "score", "in", "-o", "out"], ok=1, unreadable=True)
+    step = next_step(replace(state, partly_scored=partly_scored, takes_incremental=False))
+    assert (step.text.startswith("Fix or remove these files. To resume"), step.command) == (True, command)
+
+
 def test_an_input_that_had_no_text_is_scored_once_it_has() -> None:
     command = ["batchscore", "score", "in.csv", "-o", "out"]
     step = next_step(RunState("chat", "out", command))

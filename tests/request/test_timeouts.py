@@ -27,6 +27,11 @@ def test_the_timeout_fits_the_latency_of_similar_requests() -> None:
     assert Timeouts(LOOP_CLOCK, 3.0).timeout(1, 2) == 12
 
 
+@pytest.mark.parametrize(("max_outage", "first"), [(0.0, 15.0), (15.0, 15.0), (60.0, 60.0), (1800.0, 120.0)])
+def test_the_first_timeout_is_no_longer_than_an_outage_may_be(max_outage: float, first: float) -> None:
+    assert Timeouts(LOOP_CLOCK, None, max_outage).timeout(1, 0) == first
+
+
 def test_short_answers_do_not_make_slow_ones_forgotten() -> None:
     """Chat has one size class: a stretch of short answers must not cost the long ones behind it."""
     timeouts = Timeouts(LOOP_CLOCK)

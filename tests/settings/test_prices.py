@@ -59,7 +59,7 @@ def test_an_explicit_price_beats_the_file_and_a_deployment_may_have_its_own() ->
 )
 def test_an_invalid_price_file_is_refused(text: str, message: str) -> None:
     Path("p.toml").write_text(text)
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(UsageError, match=message):
         settings(prices="p.toml")
 
 

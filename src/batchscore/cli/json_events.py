@@ -1,19 +1,18 @@
 """What does `--json` print while a run works? One JSON object per line.
 
-A listener of the run's events. A run that has started ends with a line `finished` or `failed`. It shows no
+A listener of the run's events. A run that has a result ends with a line `finished`. It shows no
 cell of the input and no secret. A reader that has gone away changes nothing for the run.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
-from batchscore.errors import BatchscoreError, ExitCode, name_settings
+from batchscore.errors import name_settings
 from batchscore.report.tally import Statistics, Tally
 from batchscore.report.words import json_safe
 from batchscore.rows import Event, FileFinished, Notice
@@ -60,21 +59,6 @@ class JsonEvents:
             self.write(orjson.dumps(json_safe({"event": event, **fields})))
         except OSError:
             self.write = None
-
-    @contextmanager
-    def report_failure(self) -> Iterator[None]:
-        """Write the line `failed` if an error ends the run before it has a result."""
-        try:
-            yield
-        except BatchscoreError as error:
-            reason = mask_text(name_settings(error.text, as_flag))
-            self.write_line("failed", exit_code=int(error.exit_code), reason=reason)
-            raise
-        except KeyboardInterrupt:
-            self.write_line(
-                "failed", exit_code=int(ExitCode.CONTINUE_LATER), reason="interrupted by a signal"
-            )
-            raise
 
 
 def file_fields(file: FileFinished) -> Mapping[str, Any]:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
+import orjson
 
 from batchscore.cli.check import check
 from batchscore.cli.model import model
 from batchscore.cli.outputs import merge, report, verify
 from batchscore.cli.plan import plan
+from batchscore.cli.say import say
 from batchscore.cli.score import score
 from batchscore.cli.simulate import simulate
-from batchscore.errors import BatchscoreError, ExitCode, name_settings
+from batchscore.errors import BatchscoreError, ExitCode, OutputError, name_settings
+from batchscore.report.words import json_safe
 from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import mask_text
 
@@ -47,23 +50,35 @@ for command in (score, plan, merge, verify, report, check, model, simulate):
 
 def main() -> NoReturn:
     """Run the command line, and exit with its exit code."""
-    # Until a run handles signals itself, SIGTERM ends as Ctrl-C does: with one line and exit code 4.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(file=shown)
         click.echo(mask_text(shown.getvalue()), err=True, nl=False)
-        sys.exit(int(ExitCode.USAGE))
+        fail(ExitCode.USAGE, error.format_message())
     except BatchscoreError as error:
         click.echo(f"batchscore: {mask_text(name_settings(error.terminal_text, as_flag))}", err=True)
-        sys.exit(int(error.exit_code))
+        fail(error.exit_code, error.text)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Aborted. Run the same command again to resume.", err=True)
-        sys.exit(int(ExitCode.CONTINUE_LATER))
+        click.echo("Aborted. Run the same command again.", err=True)
+        fail(ExitCode.CONTINUE_LATER, "interrupted by a signal")
     except BrokenPipeError:
         # The reader of our output has gone away.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(int(ExitCode.DONE))
     sys.exit(int(ExitCode.DONE))
+
+
+def fail(code: ExitCode, reason: str) -> NoReturn:
+    """Exit with this code; with `--json`, standard output says why in an object `failed`."""
+    if "--json" in sys.argv[1:]:
+        failed = {
+            "event": "failed",
+            "exit_code": int(code),
+            "reason": mask_text(name_settings(reason, as_flag)),
+        }
+        # Standard output may be what failed.
+        with suppress(OutputError):
+            say(orjson.dumps(json_safe(failed)))
+    sys.exit(int(code))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from typing import Any
 
 import click
@@ -33,7 +34,8 @@ is needed; -o is only needed to see what an output holds already.
 Very large inputs are sampled, and the plan says so; --exact reads everything.
 
 \b
-Exit codes: 0 planned; 1 error: fix input, output or settings; 2 usage error; 4 interrupted.
+Exit codes: 0 planned; 1 error: fix input, output or settings, also if some files cannot be
+scored; 2 usage error; 4 interrupted.
 """
 
 #: Takes the place of the output if none is given; nothing is read there.
@@ -68,9 +70,10 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
         made = plan_files(settings, files, with_output=with_output, exactly=exact)
     if as_json:
         say(orjson.dumps(to_json(made)))
-        return
+        sys.exit(int(made.exit_code))
     console = Console(highlight=False)
     with console.capture() as capture:
         show(made, console)
     # Tables pad their last column; a style ends behind the padding.
     say(re.sub(r" +((?:\x1b\[[0-9;]*m)*)$", r"\1", capture.get().rstrip("\n"), flags=re.MULTILINE))
+    sys.exit(int(made.exit_code))

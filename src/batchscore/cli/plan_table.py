@@ -230,9 +230,7 @@ def notes(plan: Plan) -> Iterator[str]:
             yield remark.format(count_text(rows, "row"))
     said = [(name, text) for text, name in plan.survey.said]
     yield from limited_list("read", said, "--json lists all")
-    unreadable = [(one.file, one.problem) for one in found.files if one.problem]
-    unreadable += [(each.name, each.reason) for each in plan.survey.problems]
-    yield from limited_list("cannot be scored (completely)", unreadable, "--json lists all")
+    yield from limited_list("cannot be scored (completely)", plan.unreadable, "--json lists all")
     skipped = [(each.name, each.reason) for each in plan.survey.skipped]
     yield from limited_list("skipped", skipped, "--json lists all")
     followed = [(each.name, each.target) for each in plan.survey.followed]

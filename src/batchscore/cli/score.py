@@ -76,14 +76,13 @@ def score(
     from batchscore.cli.json_events import JsonEvents  # noqa: PLC0415 - not needed for --help and wrong flags
 
     events = JsonEvents(click.echo if as_json else None)
-    with events.report_failure():
-        flags["param"] = parse_param_flags(flags.get("param") or ())
-        chosen = resolve_settings(flags, environ=os.environ, config=settings_file(config, flags))
-        with input_files(inputs, chosen.settings) as files:
-            if chosen.settings.output == "-":
-                finished = score_and_print(files, chosen, events, quiet=quiet, verbose=verbose)
-            else:
-                finished = score_and_show(files, chosen, events, quiet=quiet, verbose=verbose).exit_code
+    flags["param"] = parse_param_flags(flags.get("param") or ())
+    chosen = resolve_settings(flags, environ=os.environ, config=settings_file(config, flags))
+    with input_files(inputs, chosen.settings) as files:
+        if chosen.settings.output == "-":
+            finished = score_and_print(files, chosen, events, quiet=quiet, verbose=verbose)
+        else:
+            finished = score_and_show(files, chosen, events, quiet=quiet, verbose=verbose).exit_code
     sys.exit(int(finished))
 
 

@@ -189,6 +189,7 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
         changed=isinstance(end.stopped_by, InputChanged),
         limited=end.limited and end.stopped_by is None and not end.interrupted,
         unreadable=bool(end.unreadable),
+        partly_scored=any(each.ok or each.errors for each in end.unreadable),
         failed=end.failed,
         # Rows that failed in earlier runs and were not retried have permanent errors.
         transient=sum(run.statistics.errors[code] for code in failed if ErrorCode(code) in TRANSIENT),

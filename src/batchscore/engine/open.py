@@ -91,7 +91,7 @@ async def open_engine(
         deployments = DeploymentPool(members, settings.max_outage, listen, REAL_CLOCK)
         requester: Requester[ReplyScores] = Requester(
             deployments=deployments,
-            timeouts=Timeouts(REAL_CLOCK, settings.timeout),
+            timeouts=Timeouts(REAL_CLOCK, settings.timeout, settings.max_outage),
             read=reader.read,
             tokens=lambda answers: (answers.prompt_tokens, answers.completion_tokens),
             most_bytes=reader.most_bytes,

@@ -18,6 +18,7 @@ import orjson
 from batchscore.errors import OutputError, name_settings, setting_name
 from batchscore.output.layout import MARKER, Layout, verify_command
 from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse_odd
+from batchscore.settings.declare import as_flag, mark_flags
 from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -194,7 +195,7 @@ class Manifest:
                 "file": self.file,
                 "task": self.task,
                 "state": self.state,
-                "problem": name_settings(self.problem),
+                "problem": name_settings(self.problem, as_flag),
                 "rows": self.rows,
                 "ok": self.ok,
                 "errors": self.errors,
@@ -357,7 +358,7 @@ def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
         fingerprint=shown_fingerprint(fields["fingerprint"]),
         input=fields["input"],
         state=fields["state"],
-        problem=fields["problem"],
+        problem=mark_flags(fields["problem"]),
         dimensions=fields["dimensions"],
         simulated=fields.get("simulated"),
         reported=_REPORTED.get(reported, reported),

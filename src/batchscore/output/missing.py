@@ -19,6 +19,7 @@ from batchscore.output.incremental.switch import read_replaced, replaced_place
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.manifest_check import STATES, Fits, is_count, is_list_of_objects, is_text, odd_field
+from batchscore.settings.declare import mark_flags
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.regular_file import NO_FILE
@@ -260,7 +261,7 @@ def _read_record(place: Place, name: str) -> RunRecord | None:
         RecordedFile(
             file=each["file"],
             state=each["state"],
-            problem=each.get("problem", ""),
+            problem=mark_flags(each.get("problem", "")),
             input=each.get("input", ""),
             counts=(each["rows"], each["ok"], each["errors"])
             if ended and each["state"] == "complete"

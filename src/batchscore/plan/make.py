@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 
+from batchscore.errors import ExitCode
 from batchscore.output.spec import output_of, part_format
 from batchscore.plan.already_scored import AlreadyScored, find_already_scored
 from batchscore.plan.estimates import (
@@ -59,6 +60,17 @@ class Plan:
     bytes: int | None
     cost: float | None
     seconds: float
+
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """The files that cannot be scored, or not completely, and why."""
+        found = [(one.file, one.problem) for one in self.totals.files if one.problem]
+        return found + [(each.name, each.reason) for each in self.survey.problems]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """That of a run which stops at nothing else."""
+        return ExitCode.ACTION_NEEDED if self.unreadable else ExitCode.DONE
 
 
 def plan_files(settings: Settings, inputs: Sequence[str], *, with_output: bool, exactly: bool) -> Plan:

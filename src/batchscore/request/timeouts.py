@@ -84,10 +84,15 @@ class Flight:
 
 @dataclass(slots=True)
 class Timeouts:
-    """The requests in flight of one run, and when each times out. `seconds` sets the first timeout."""
+    """The requests in flight of one run, and when each times out. `seconds` sets the first timeout.
+
+    The first timeout while the latency is unknown is no longer than `max_outage`: a service that only seems
+    to answer must end the run in time.
+    """
 
     clock: Clock
     seconds: float | None = None
+    max_outage: float = math.inf
     flights: dict[Flight, None] = field(default_factory=dict)
     by_size: dict[int, RoundTrips] = field(default_factory=lambda: defaultdict(RoundTrips))
 
@@ -116,7 +121,8 @@ class Timeouts:
         first = self.seconds
         if first is None:
             p99 = self.typical_p99(size)
-            first = UNKNOWN_SECONDS if p99 is None else max(SHORTEST_SECONDS, TIMES_P99 * p99)
+            unknown = min(UNKNOWN_SECONDS, max(SHORTEST_SECONDS, self.max_outage))
+            first = unknown if p99 is None else max(SHORTEST_SECONDS, TIMES_P99 * p99)
         return min(first * 2.0**earlier_timeouts, max(LONGEST_SECONDS, first))
 
     def typical_p99(self, size: int) -> float | None:

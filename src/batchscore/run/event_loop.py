@@ -100,14 +100,17 @@ def stop_on_signals(stop: Stop, listen: Listen) -> Iterator[None]:
         elif loop.time() - first > SAME_SIGNAL_SECONDS and task is not None:
             task.cancel()
 
-    installed = []
+    before = {}
     for number, act in signals.items():
         # Off the main thread, and on some hosts, a run may not handle signals.
         with suppress(ValueError, RuntimeError, NotImplementedError):
+            handler = signal.getsignal(number)
             loop.add_signal_handler(number, on_signal, act)
-            installed.append(number)
+            before[number] = handler
     try:
         yield
     finally:
-        for number in installed:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            # The loop would leave Python's own: SIGTERM would end the process while it writes the record.
+            signal.signal(number, handler or signal.SIG_DFL)

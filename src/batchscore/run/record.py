@@ -36,6 +36,7 @@ from batchscore.report.tally import Statistics
 from batchscore.report.timeline import Timeline
 from batchscore.report.words import count_text, json_safe
 from batchscore.run.incremental import Changes
+from batchscore.settings.declare import as_flag
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import mask_text, shown_settings
 from batchscore.stores import storage
@@ -118,7 +119,7 @@ class RunStart:
             "settings": shown_settings(settings),
             "earlier": [
                 {"file": each.file, "state": each.state, "inputs": each.inputs}
-                | ({"problem": each.problem} if each.problem else {})
+                | ({"problem": name_settings(each.problem, as_flag)} if each.problem else {})
                 for each in self.earlier
             ],
         }
@@ -154,7 +155,7 @@ def files_at_start(
         for ready in survey.ready
     ]
     return files + [
-        {"file": each.name, "state": "unreadable", "problem": name_settings(each.reason)}
+        {"file": each.name, "state": "unreadable", "problem": name_settings(each.reason, as_flag)}
         for each in survey.problems
     ]
 
@@ -200,7 +201,7 @@ def write_record(
         "files": [
             {name: getattr(file, name) for name in FILE_FIELDS}
             | {"input": file.input or start.versions.get(file.file, ""), "commit": file.commit}
-            | ({"problem": name_settings(file.problem)} if file.problem else {})
+            | ({"problem": name_settings(file.problem, as_flag)} if file.problem else {})
             for file in outcome.files
         ],
         **result.survey.remarks(),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import SettingsError, setting_name
+from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.declare import CONFIG_FILE, CONFIG_VARIABLE
 
 
@@ -44,7 +44,7 @@ def config_file(
 
     `here`: if no file is named, `batchscore.toml` in the working directory is read if it exists. A relative
     path is looked up in `folders` first, then in the working directory. Raises `SettingsError` if the file
-    cannot be used.
+    cannot be read, and `UsageError` if it is not TOML.
     """
     by = setting_name("config")
     if named is None:
@@ -66,7 +66,7 @@ def config_file(
 
 
 def read_toml(file: Path, named: str, *, beside_script: bool = False) -> dict[str, Any]:
-    """Return the content of a TOML file; raises `SettingsError`, which calls the file `named`."""
+    """Return the content of a TOML file; raises `SettingsError` or `UsageError`, which call it `named`."""
     return parse_toml(read_bytes(file, named, beside_script=beside_script), named)
 
 
@@ -82,7 +82,7 @@ def read_bytes(file: Path, named: str, *, beside_script: bool) -> bytes:
 
 
 def parse_toml(content: bytes, named: str) -> dict[str, Any]:
-    """Return what TOML says; raises `SettingsError`, which calls the file `named`."""
+    """Return what TOML says; raises `UsageError`, which calls the file `named`."""
     if sys.version_info >= (3, 11):
         import tomllib  # noqa: PLC0415 - few runs have such a file
     else:
@@ -91,5 +91,5 @@ def parse_toml(content: bytes, named: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = tomllib.loads(content.decode("utf-8-sig"))
     except ValueError as error:
-        raise SettingsError(f"{named} is not TOML: {error}.") from None
+        raise UsageError(f"{named} is not TOML: {error}.") from None
     return found

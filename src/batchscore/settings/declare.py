@@ -5,8 +5,11 @@ The declarations are in `fields`; flags, docs and checks are made from them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import Field, field
 from typing import Any
+
+from batchscore.errors import setting_name
 
 VARIABLE_PREFIX = "BATCHSCORE_"
 CONFIG_FILE = "batchscore.toml"
@@ -56,6 +59,13 @@ def setting(group: str, help_text: str, *, default: Any = None, **facts: Any) ->
 def as_flag(name: str) -> str:
     """Return the long flag of the setting with this name."""
     return "--" + name.replace("_", "-")
+
+
+def mark_flags(text: str) -> str:
+    """Return a stored text with marked names; it names settings by their flags (`as_flag`)."""
+    return re.sub(
+        r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)", lambda flag: setting_name(flag[1].replace("-", "_")), text
+    )
 
 
 def kind_of(declared: Field[Any]) -> str:

@@ -260,7 +260,7 @@ class Settings:
     )
     timeout: float | None = of_pace(
         "Seconds to wait for a response before retrying. Doubles on each retry. Default: 15, or four times "
-        "the usual latency.",
+        "the usual latency; until that is known 120, or --max-outage if that is less, but at least 15.",
         metavar="SECONDS",
         lowest=0.001,
     )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import SettingsError, setting_name
+from batchscore.errors import UsageError, setting_name
 from batchscore.settings.config_file import read_toml
 from batchscore.task import TASKS
 
@@ -30,7 +30,7 @@ EXAMPLE = '[prices."gpt-4o-mini"] with in = 0.15 and out = 0.60'
 def add_prices(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings, completed with the listed prices of their model; explicit prices win.
 
-    Raises `SettingsError` if the prices cannot be read.
+    Raises `UsageError` if the prices cannot be read.
     """
     settings = dict(given)
     listed = settings.get("prices")
@@ -47,23 +47,23 @@ def add_prices(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_prices(path: str) -> Mapping[str, Any]:
-    """Return the tables of a price file by model; raises `SettingsError`."""
+    """Return the tables of a price file by model; raises `UsageError`."""
     where = f"{setting_name('prices')} {path}"
     content = read_toml(Path(path), where)
     tables = content.get("prices")
     if content.keys() != {"prices"} or not isinstance(tables, dict):
-        raise SettingsError(f"{where}: it must hold one table for each model, such as {EXAMPLE}.")
+        raise UsageError(f"{where}: it must hold one table for each model, such as {EXAMPLE}.")
     return tables
 
 
 def prices_of(table: Any, where: str) -> dict[str, float]:
-    """Return a model's prices by the names of their settings; raises `SettingsError`."""
+    """Return a model's prices by the names of their settings; raises `UsageError`."""
     if not isinstance(table, dict) or not table or table.keys() - KEYS.keys():
-        raise SettingsError(f"{where}: a model's table holds in and out, as in {EXAMPLE}.")
+        raise UsageError(f"{where}: a model's table holds in and out, as in {EXAMPLE}.")
     for key, price in table.items():
         number = isinstance(price, (int, float)) and not isinstance(price, bool)
         if not number or not 0 <= price < math.inf:
-            raise SettingsError(f"{where}: {key} is {price!r}; it must be the price of a million tokens.")
+            raise UsageError(f"{where}: {key} is {price!r}; it must be the price of a million tokens.")
     return {KEYS[key]: float(price) for key, price in table.items()}
 
 

@@ -14,7 +14,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from batchscore.errors import SettingsError, UsageError, setting_name
+from batchscore.errors import UsageError, setting_name
 from batchscore.settings.checks import KEY_VARIABLE, PAIRS, check_type, name_text, named_variables
 from batchscore.settings.config_file import EMPTY_FILE, ConfigFile
 from batchscore.settings.declare import (
@@ -171,7 +171,7 @@ def unread_variables(settings: Settings, environ: Mapping[str, str]) -> list[str
 
 
 def refuse_unknown(file: ConfigFile) -> None:
-    """Raise `SettingsError` for a key that is not a setting, or not allowed in a file."""
+    """Raise `UsageError` for a key that is not a setting, or not allowed in a file."""
     known = {declared.name: declared for declared in fields(Settings)}
     for key in file.settings:
         declared = known.get(key.replace("-", "_"))
@@ -179,9 +179,9 @@ def refuse_unknown(file: ConfigFile) -> None:
             near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             secret = " API keys belong into the environment." if "key" in key.lower() else ""
-            raise SettingsError(f"{file.name}: {name_text(key)} is not a setting{hint or '.'}{secret}")
+            raise UsageError(f"{file.name}: {name_text(key)} is not a setting{hint or '.'}{secret}")
         if declared.metadata["only"] == "flag":
-            raise SettingsError(f"{file.name}: {key} can only be given as a flag, {as_flag(declared.name)}.")
+            raise UsageError(f"{file.name}: {key} can only be given as a flag, {as_flag(declared.name)}.")
 
 
 def parse(declared: Field[Any], value: Any, where: str) -> Any:

@@ -33,6 +33,7 @@ from batchscore.report.words import (
     money_text,
     percent_text,
 )
+from batchscore.settings.declare import as_flag
 from batchscore.stores.address import command_word
 from batchscore.task import EMBEDDINGS
 from batchscore.version import VERSION
@@ -166,7 +167,7 @@ def first_screen(task: TaskData, output: str, axis: TimeAxis | None) -> Html:
         check = shlex.join(["batchscore", "verify", command_word(output)])
         words = "Parts of this output are damaged, or a run is writing to it; see the end of the page."
         findings.insert(0, ("look", f"{words} To check all parts, run: {check}"))
-    listed = [element("li", name_settings(words), class_=kind) for kind, words in findings]
+    listed = [element("li", name_settings(words, as_flag), class_=kind) for kind, words in findings]
     return concat(
         [
             element("div", *block, class_=f"verdict {result.kind}"),
@@ -228,7 +229,7 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     costs = [cost for run in runs if (cost := run.cost) is not None]
     if not costs:
         prices = f"{setting_name('price_in')} and {setting_name('price_out')}"
-        shown.append(("Cost", "unknown", name_settings(f"set {prices}")))
+        shown.append(("Cost", "unknown", name_settings(f"set {prices}", as_flag)))
     else:
         each = f"{money_text(sum(costs) / ok * 1000)} per 1,000 rows" if ok else "no row scored"
         without = len(runs) - len(costs)

@@ -25,6 +25,7 @@ from batchscore.report.words import (
     money_text,
     percent_text,
 )
+from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_settings
 
 MOST_FILES = 200
@@ -75,7 +76,7 @@ def failures(failed: Failures) -> Html:
             f"{code_text(code)}: {count_text(count, 'row')}",
             concat(
                 [
-                    element("p", name_settings(advice(code, in_full=True))),
+                    element("p", name_settings(advice(code, in_full=True), as_flag)),
                     rows_failed(code, failed.examples.get(code, []), count),
                 ]
             ),
@@ -105,7 +106,7 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     rows = [
         (
             name(each.file),
-            f"{state_of(each)}: {visible(each.problem)}"
+            f"{state_of(each)}: {visible(name_settings(each.problem, as_flag))}"
             if each.problem
             else element("span", state_of(each), class_="once"),
             *(each.rows, each.ok, each.failed, each.empty, each.not_reached, each.tokens_billed),
@@ -157,7 +158,7 @@ def result_text(run: RecordedRun) -> str | None:
     said = [] if run.ended else ["did not end: killed, or still working"]
     if code in [each.value for each in ExitCode]:
         # The first words of the meaning are enough here.
-        meaning = name_settings(EXIT_MEANINGS[ExitCode(code)][0])
+        meaning = name_settings(EXIT_MEANINGS[ExitCode(code)][0], as_flag)
         said.append(f"{code}: {re.split('[:;(]', meaning)[0].strip()}")
     if isinstance(reason, str):
         said.append(visible(reason[:LONGEST_SETTING]))

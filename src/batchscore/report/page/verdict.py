@@ -16,6 +16,7 @@ from batchscore.report.page.runs import mapping
 from batchscore.report.page.time_axis import TimeAxis
 from batchscore.report.words import count_text, percent_text
 from batchscore.rows import FileTotals
+from batchscore.settings.declare import as_flag
 from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import command_word, is_uri
 
@@ -58,6 +59,7 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         changed="has changed since it was scored" in reason,
         limited=limited,
         unreadable=bool(unreadable),
+        partly_scored=any(each.ok or each.errors for each in unreadable),
         failed=rows.failed,
         transient=sum(task.failures.by_code.get(code.value, 0) for code in TRANSIENT),
         codes=[code for code in task.failures.by_code if code != ErrorCode.EMPTY_INPUT.value],
@@ -79,7 +81,7 @@ def verdict(task: TaskData, output: str) -> TaskVerdict:
         return TaskVerdict("bad" if bad else "look", title, reason or missing(task), step)
     if unreadable:
         first, more = unreadable[0], " (the others are below, under Files)" if len(unreadable) > 1 else ""
-        why = name_settings(f"{first.file}: {first.problem or 'cannot be read'}{more}")
+        why = name_settings(f"{first.file}: {first.problem or 'cannot be read'}{more}", as_flag)
         title = f"{count_text(len(unreadable), 'file')} cannot be read; of the others, {scored}"
         return TaskVerdict("look", title, why, step)
     if task.unread:
