@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import SettingsError
-from batchscore.stores.address import StoredPath, command_word, is_uri, place_of, stored_path
+from batchscore.stores.address import StoredPath, command_word, is_uri, place_of, shell_command, stored_path
 from batchscore.stores.errors import store_failure
 from buckets import SECRET
 
@@ -139,3 +141,13 @@ def test_a_librarys_text_becomes_our_message_without_secrets(scheme: str, said: 
     assert told in str(failure)
     assert SECRET not in str(failure)
     assert "{" not in str(failure)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "name", ["a b", "esc\x1b[31m.csv", "it's \\ \x1b", "two\nlines", "\udcff\x7f", "\x9bx"]
+)
+def test_a_shown_command_can_be_copied(name: str) -> None:
+    command = shell_command(["printf", "%s", name])
+    assert not re.search("[\x1b\x7f-\x9f\udc80-\udcff]", command)
+    assert subprocess.check_output(["bash", "-c", command]) == os.fsencode(name)

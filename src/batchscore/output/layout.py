@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 
 from batchscore.settings.declare import as_flag
-from batchscore.stores.address import Place, command_word
+from batchscore.stores.address import Place, command_word, shell_command
 
 #: Marks a folder as an output of ours, so that a walk over inputs skips it.
 MARKER = ".batchscore"
@@ -51,7 +50,7 @@ def journal_name(file: str, number: int) -> str:
 def verify_command(output: Place, task: str = "", *, repair: bool = False) -> str:
     """Return the command that shows or removes an output's damage. Several tasks in it need `task`."""
     words = ["batchscore", "verify", command_word(output), *([as_flag("task"), task] if task else [])]
-    return shlex.join([*words, "--repair"] if repair else words)
+    return shell_command([*words, "--repair"] if repair else words)
 
 
 @dataclass(frozen=True, slots=True)

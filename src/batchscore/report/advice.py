@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from batchscore.errors import ErrorCode, setting_name
 from batchscore.settings.secrets import HIDDEN
-from batchscore.stores.address import command_word
+from batchscore.stores.address import command_word, shell_command
 
 RETRY = "run the same command again to retry"
 
@@ -134,7 +134,7 @@ def next_step(state: RunState) -> NextStep:
         code = read_code(state.output)
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
     merge = ["batchscore", "merge", command_word(state.output), merged_name(state), "--task", state.task]
-    return NextStep("To merge the scores into one file, run", shlex.join(merge))
+    return NextStep("To merge the scores into one file, run", shell_command(merge))
 
 
 def read_code(output: str) -> str:
@@ -187,7 +187,7 @@ def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -
         hidden = f" (put the secret in the place of {HIDDEN})" if HIDDEN in " ".join(command) else ""
         end = command.index("--") if "--" in command else len(command)
         new = [each for each in flags if each not in command]
-        return NextStep(f"{purpose}, run{hidden}", shlex.join([*command[:end], *new, *command[end:]]))
+        return NextStep(f"{purpose}, run{hidden}", shell_command([*command[:end], *new, *command[end:]]))
     more = f" with {' and '.join(flags)}" if flags else ""
     return NextStep(f"{purpose}, run the same command again{more}")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +23,8 @@ SCHEMES = {
     "gs": "gs://BUCKET/PATH",
 }
 
+#: Control characters besides tab and line break, and bytes that are not UTF-8.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\udc80-\udcff]")
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<authority>[^/]*)(?P<path>.*)", re.DOTALL)
 
 #: A `?` alone belongs to a glob; followed by `name=` it begins the query of a signed address.
@@ -105,6 +109,20 @@ def command_word(place: Place | str) -> str:
     """Return a place as a word of a command, where a leading `-` would be a flag and `~` the home folder."""
     text = str(place)
     return f"./{text}" if text.startswith(("-", "~")) else text
+
+
+def shell_command(words: Sequence[str]) -> str:
+    """Return a command for a shell that can be copied: what a terminal would obey or drop is escaped."""
+    return " ".join(_escaped(word) if _OBEYED.search(word) else shlex.quote(word) for word in words)
+
+
+def _escaped(word: str) -> str:
+    quoted = re.sub(r"[\\']", r"\\\g<0>", word)
+    return f"$'{_OBEYED.sub(_as_bytes, quoted)}'"
+
+
+def _as_bytes(found: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape"))
 
 
 def stored_path(text: str) -> StoredPath:

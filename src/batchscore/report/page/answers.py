@@ -117,7 +117,7 @@ def findings(stats: AnswerStats) -> list[tuple[str, str]]:
     if problems:
         return [("look", problem) for problem in problems]
     sampled = count_text(stats.sampled, "answer")
-    return [("fine", f"No problems found: of {sampled} read, none is empty or cut off.")]
+    return [("fine", f"No problems found in {sampled} read: none is empty or cut off.")]
 
 
 def share_text(count: int, of: int) -> str:

@@ -23,7 +23,7 @@ from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, elem
 from batchscore.report.page.model import PageData, TaskData
 from batchscore.report.page.runs import counts, number
 from batchscore.report.page.time_axis import TimeAxis, merge_spans, time_axis
-from batchscore.report.page.verdict import quota_used, total_of, verdict
+from batchscore.report.page.verdict import missing, quota_used, total_of, verdict
 from batchscore.report.timeline import percentile
 from batchscore.report.words import (
     code_text,
@@ -204,7 +204,8 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     """Return the key figures."""
     runs, rows = task.runs, total_of(task)
     empty = f"{rows.empty:,} more are empty" if rows.empty else "none is empty"
-    of_all = f"of {rows.rows:,} " if rows.rows else ""
+    open_files = any(each.state in {"partial", "not_started"} for each in task.files)
+    of_all = f"of {rows.rows:,} {'read so far ' if open_files else ''}" if rows.rows else ""
     shown: list[tuple[str, str, str]] = [
         ("Scored", count_text(rows.ok, "row"), f"{of_all}in {count_text(len(task.files), 'file')}"),
         ("Failed", count_text(rows.failed, "row"), empty),
@@ -212,7 +213,9 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     if any(run.settings.get("schema") for run in runs):
         invalid, share = invalid_answers(task)
         shown.append(("Invalid answers", f"{invalid:,}", share))
-    if rows.not_reached:
+    if open_files:
+        shown.append(("Remaining", "unknown", missing(task)))
+    elif rows.not_reached:
         shown.append(("Remaining", count_text(rows.not_reached, "row"), "read but not scored"))
     if not runs:
         return cells([*shown, ("Duration, tokens, requests", "unknown", "no run record could be read")])
@@ -233,8 +236,8 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
     else:
         each = f"{money_text(sum(costs) / ok * 1000)} per 1,000 rows" if ok else "no row scored"
         without = len(runs) - len(costs)
-        missing = f"; {count_text(without, 'run')} without prices" if without else ""
-        shown.append(("Cost at the given prices", money_text(sum(costs)), each + missing))
+        unpriced = f"; {count_text(without, 'run')} without prices" if without else ""
+        shown.append(("Cost at the given prices", money_text(sum(costs)), each + unpriced))
     shown.append(("Quota used", *quota_used(axis)))
     if axis is None:
         return cells([*shown, ("Requests", large_count_text(requests), "")])

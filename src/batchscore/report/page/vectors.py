@@ -190,4 +190,4 @@ def findings(vectors: VectorMap) -> list[tuple[str, str]]:
     if problems:
         return [("look", problem) for problem in problems]
     pairs = f"{vectors.near:,} {'pair' if vectors.near == 1 else 'pairs'} of near duplicates"
-    return [("fine", f"No problems found: of {vectors.sampled:,} vectors read, none is zero; {pairs}.")]
+    return [("fine", f"No problems found in {vectors.sampled:,} vectors read: none is zero; {pairs}.")]
