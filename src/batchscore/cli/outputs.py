@@ -36,11 +36,12 @@ then merge again; 1 error: fix OUT or FILE; 2 usage error.
 @click.argument("file")
 @task_option("The task to merge. Required if OUT holds several.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
-def merge(out: str, file: str, task: str | None, *, overwrite: bool) -> None:
+@click.option("--sync", is_flag=True, help="Force FILE to the disk (fsync) before the command ends.")
+def merge(out: str, file: str, task: str | None, *, overwrite: bool, sync: bool) -> None:
     """Run `batchscore merge`."""
     from batchscore.output.merge import merge_output  # noqa: PLC0415 - loads the readers of parts
 
-    merged = merge_output(place_of(out), place_of(file), task=task, overwrite=overwrite)
+    merged = merge_output(place_of(out), place_of(file), task=task, overwrite=overwrite, sync=sync)
     errors = f"; {count_text(merged.errors, 'row')} with an error record instead" if merged.errors else ""
     say(f"{merged.task}: {merged.rows:,} scores in {file}{errors}")
     if merged.missing:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from batchscore.errors import InputError, setting_name
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
-from batchscore.output.manifest import Manifest, PartFile, read_manifests
+from batchscore.output.manifest import Manifest, read_manifests
 from batchscore.output.missing import RecordedFiles, recorded_files, run_records
 from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES
+from batchscore.output.stated_scores import StatedScores
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
@@ -101,8 +102,8 @@ def task_of(folder: Place, named: Place, task: str | None) -> str:
     return task or found[0]
 
 
-def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
-    """Return the score parts of a task in input order, each with what its commit record says of it.
+def score_parts(out: Place, task: str) -> dict[Place, StatedScores | None]:
+    """Return the score parts of a task in input order, each with what its manifest says of it.
 
     If there are manifests, only parts with a commit record count; without any, nothing is known of the parts.
     Raises `InputError` if a part is missing, or all, if a manifest is missing beside its parts, or if the
@@ -111,7 +112,7 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
     folder = out / task
     names = set(storage.names(folder))
     found = [match for name in names if (match := _PART.fullmatch(name))]
-    parts: dict[Place, PartFile | None]
+    parts: dict[Place, StatedScores | None]
     if storage.is_folder(out / "manifest"):
         layout = Layout(out, task, "")
         # First the records: a run that ends meanwhile writes its manifests first.
@@ -136,14 +137,18 @@ def score_parts(out: Place, task: str) -> dict[Place, PartFile | None]:
     return parts
 
 
-def score_files_of(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place, PartFile]:
-    """Return the score files of manifests, in their order."""
-    return {
-        layout.scores / part.name: part
-        for manifest in manifests
-        for number in sorted(manifest.parts)
-        if (part := manifest.parts[number].scores) is not None
-    }
+def score_files_of(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place, StatedScores]:
+    """Return the score files of manifests, in their order, with what is stated of them."""
+    stated: dict[Place, StatedScores] = {}
+    for manifest in manifests:
+        most = manifest.fingerprint["rows_per_part"]
+        for number in sorted(manifest.parts):
+            commit = manifest.parts[number]
+            if commit.scores is not None:
+                rows = range(number * most, number * most + most)
+                path = layout.scores / commit.scores.name
+                stated[path] = StatedScores(commit.scores, manifest.file, rows, commit.ok)
+    return stated
 
 
 def _refuse_contradicted(layout: Layout, manifests: Iterable[Manifest], recorded: RecordedFiles) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from batchscore.errors import OutputError, OutputLocked, UsageError, message_of, setting_name
 from batchscore.output.find import (
@@ -23,12 +23,12 @@ from batchscore.output.find import (
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
-from batchscore.output.manifest import Manifest, PartFile, list_files, read_manifests
+from batchscore.output.manifest import Manifest, list_files, read_manifests
 from batchscore.output.missing import error_of_missing, missing_files
-from batchscore.output.part_files import checked_chunks, refuse_damaged
 from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, format_of
 from batchscore.output.records.jsonl import encode_scores
 from batchscore.output.records.schema import RecordSchema, damage_text, first_record, schema_of
+from batchscore.output.stated_scores import RecordCheck, StatedScores, checked_chunks, refuse_damaged
 from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
@@ -36,8 +36,11 @@ from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.links import through_link
 
-#: The score files to merge, in order, each with what its commit record says of it, if there is one.
-Parts: TypeAlias = Mapping[Place, PartFile | None]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The score files to merge, in order, each with what its manifest says of it, if there is one.
+Parts: TypeAlias = Mapping[Place, StatedScores | None]
 
 _BATCH_ROWS = 1024
 
@@ -56,12 +59,13 @@ class MergeResult:
 
 
 def merge_output(
-    named: Place, file: Place, *, task: str | None = None, overwrite: bool = False
+    named: Place, file: Place, *, task: str | None = None, overwrite: bool = False, sync: bool = False
 ) -> MergeResult:
     """Write the scores of an output folder to one file, in input order, in constant memory.
 
-    Raises `UsageError` if the file's suffix is not a format, and `InputError` if there are no scores. Raises
-    `OutputError` if the file may not be written there, or if a part is not as its manifest says.
+    With `sync` the file is on the device afterwards. Raises `UsageError` if the file's suffix is not a
+    format, and `InputError` if there are no scores. Raises `OutputError` if the file may not be written
+    there, or if a part is not as its manifest says.
     """
     refuse_other_suffix(file)
     sweep_abandoned(through_link(file).parent)
@@ -77,10 +81,10 @@ def merge_output(
         # Sort by input file; the parts of each file are in order already.
         in_order = sorted(parts, key=lambda part: str(first_record(part).get("file")).split("/"))
         parts = {part: parts[part] for part in in_order}
-    first, file_of_first = next(iter(parts.items()))
-    refuse_damaged(first, file_of_first)
+    first, stated = next(iter(parts.items()))
+    refuse_damaged(first, stated)
     schema = schema_of(first, task, keep)
-    return MergeResult(task, merge_parts(parts, file, schema), errors, missing)
+    return MergeResult(task, merge_parts(parts, file, schema, sync=sync), errors, missing)
 
 
 def _check_parts(
@@ -149,8 +153,8 @@ def merge_parts(parts: Parts, destination: Place, schema: RecordSchema, *, sync:
 
     The suffix of `destination` decides the format. JSON Lines parts are copied byte by byte into JSON Lines;
     all else is converted. The file is written completely or not at all, with `sync` to the device; it is not
-    written if a part is not as its commit record says, to the byte. If the destination has columns and
-    `schema` lacks the vectors' length or the kept columns' names, the parts are read once before.
+    written if a part is not as its manifest says, to the byte, or holds other rows. If the destination has
+    columns and `schema` lacks the vectors' length or the kept columns' names, the parts are read once before.
     """
     suffix = refuse_other_suffix(destination)
     destination = through_link(destination)
@@ -172,9 +176,9 @@ def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync
 
     def count_rows() -> Iterator[bytes]:
         nonlocal rows
-        for part, file in parts.items():
+        for part, stated in parts.items():
             for chunk in (
-                _copy(part, file) if part.suffix.lower() == ".jsonl" else _convert(part, file, schema)
+                _copy(part, stated) if part.suffix.lower() == ".jsonl" else _convert(part, stated, schema)
             ):
                 rows += chunk.count(b"\n")
                 yield chunk
@@ -183,15 +187,15 @@ def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync
     return rows
 
 
-def _convert(part: Place, file: PartFile | None, schema: RecordSchema) -> Iterator[bytes]:
-    refuse_damaged(part, file)
-    for batch in _batches(part, schema):
+def _convert(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[bytes]:
+    refuse_damaged(part, stated)
+    for batch in _batches(part, stated, schema):
         yield from encode_scores(batch, schema)
 
 
-def _copy(part: Place, file: PartFile | None) -> Iterator[bytes]:
+def _copy(part: Place, stated: StatedScores | None) -> Iterator[bytes]:
     chunk = b"\n"
-    for chunk in checked_chunks(part, file):
+    for chunk in checked_chunks(part, stated):
         yield chunk
     if not chunk.endswith(b"\n"):
         raise OutputError(f"{part}: its last line is incomplete; {damage_text(part)}")
@@ -206,22 +210,35 @@ def _merge_columns(parts: Parts, destination: Place, schema: RecordSchema, suffi
         storage.replace_file(destination, sync=sync) as sink,
         columnar.open_writer(sink, schema, suffix) as append,
     ):
-        for part, file in parts.items():
-            refuse_damaged(part, file)
+        for part, stated in parts.items():
+            refuse_damaged(part, stated)
             if part.suffix.lower() == ".parquet":
-                tables = columnar.score_tables(part, schema)
+                tables = _tables(part, stated, schema)
             else:
-                tables = (columnar.score_table(batch, schema) for batch in _batches(part, schema))
+                batches = _batches(part, stated, schema)
+                tables = (columnar.score_table(batch, schema) for batch in batches)
             for table in tables:
                 rows += table.num_rows
                 append(table)
     return rows
 
 
-def _batches(part: Place, schema: RecordSchema) -> Iterator[list[Settled]]:
-    rows = format_of(part).decode_scores(part, schema)
+def _tables(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[pa.Table]:
+    from batchscore.output.records import columnar  # noqa: PLC0415 - as above
+
+    check = RecordCheck(part, stated)
+    for table in columnar.score_tables(part, schema):
+        check.add(table["file"].to_pylist(), table["row"].to_pylist())
+        yield table
+    check.end()
+
+
+def _batches(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[list[Settled]]:
+    rows, check = format_of(part).decode_scores(part, schema), RecordCheck(part, stated)
     while batch := list(islice(rows, _BATCH_ROWS)):
+        check.add([row.file for row in batch], [row.row for row in batch])
         yield batch
+    check.end()
 
 
 def _complete_schema(parts: Iterable[Place], schema: RecordSchema) -> RecordSchema:
