@@ -614,6 +614,9 @@ def test_a_file_that_a_killed_run_was_replacing_is_incomplete(out: Path) -> None
         verdict = verdict_of(out)
         assert verdict.exit_code == ExitCode.CONTINUE_LATER
         assert "f03.csv: a killed run was replacing its scores" in verdict.missing
+        for found in readings(out, out.parent):
+            assert isinstance(found, OutputIncomplete)
+            assert "f03.csv: a killed run was replacing its scores. Run the same score command" in str(found)
         one.part(0).write_bytes(kept[0])
         (one.part(0).parent / one.part(0).name.replace("-00000.", "-00002.")).write_bytes(kept[1])
         assert verdict_of(out, repair=True).exit_code == ExitCode.DONE
