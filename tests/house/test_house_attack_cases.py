@@ -87,6 +87,7 @@ ATTACKS = {
     ],
     "files of quotas and of killed writers stay for ever": [
         "request/quota/test_shared_file.py::test_files_that_nobody_uses_are_removed",
+        "output/test_merge_parts.py::test_what_a_killed_merge_has_left_beside_its_file_is_removed",
         "stores/test_half_written.py::test_what_a_killed_process_was_writing_is_removed_at_once",
     ],
     "a manifest that was changed so that all fits leaves no trace": [
