@@ -15,7 +15,7 @@ OPENAI_RESOURCE=${OPENAI_RESOURCE:-}              # the name of the Azure OpenAI
 OPENAI_RESOURCE_GROUP=${OPENAI_RESOURCE_GROUP:-$RESOURCE_GROUP}
 
 # The data and the model.
-TASK=${TASK:-embeddings}                          # embeddings, chat or completions
+TASK=${TASK:-embeddings}                          # embeddings, chat, responses or completions
 INPUT=${INPUT:-$(dirname "$0")/../data}            # a local folder or file, or an azureml: URI; subfolders are not read
 COLUMN=${COLUMN:-text}                            # the column with the text, or instead of it
 PROMPT=${PROMPT:-}                                # a template over columns, for example Summarise: {text}
@@ -23,7 +23,7 @@ MODEL=${MODEL:-}                                  # default: the model of the ta
 MODEL_VERSION=${MODEL_VERSION:-}
 case $TASK in
   embeddings) DEFAULT=(text-embedding-3-small 1) ;;
-  chat) DEFAULT=(gpt-4o-mini 2024-07-18) ;;
+  chat | responses) DEFAULT=(gpt-4o-mini 2024-07-18) ;;
   completions) DEFAULT=(gpt-35-turbo-instruct 0914) ;;
   *) DEFAULT=("" "") ;;
 esac
@@ -78,11 +78,13 @@ for name in SUBSCRIPTION RESOURCE_GROUP WORKSPACE OPENAI_RESOURCE; do
   [[ -n ${!name} ]] || fail "$name is empty. Fill in the variables at the top of the script."
 done
 case $TASK in
-  embeddings | chat | completions) ;;
-  *) fail "TASK is $TASK. It must be embeddings, chat or completions." ;;
+  embeddings | chat | responses | completions) ;;
+  *) fail "TASK is $TASK. It must be embeddings, chat, responses or completions." ;;
 esac
 case $TASK:$MODEL in
-  chat:*embedding* | completions:*embedding*) fail "MODEL is $MODEL, an embeddings model, but TASK is $TASK." ;;
+  chat:*embedding* | responses:*embedding* | completions:*embedding*)
+    fail "MODEL is $MODEL, an embeddings model, but TASK is $TASK."
+    ;;
   embeddings:gpt-*) fail "MODEL is $MODEL, which has no embeddings, but TASK is $TASK." ;;
 esac
 [[ $ENDPOINT =~ ^[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]$ ]] ||

@@ -27,7 +27,7 @@ EMBEDDINGS = {"task": "embeddings", "column": "text", "rpm": 6000, "tpm": 1_000_
 
 #: Types of fields that can have other values than in these two runs.
 TYPES = {
-    "chat": "text, list or null",
+    "chat": "text, list or null; any value with `--schema`",
     "finish_reason": "text or list",
     "reason": "text or null",
     "parts[].scores": "object or null",
@@ -50,14 +50,14 @@ HEAD = {
 #: The description of each field of each kind of file: heading → (location, field → description).
 DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "A score record": (
-        "A line of `embeddings/part-….jsonl`, `completions/…` or `chat/…`; a row in Parquet.",
+        "A line of `embeddings/part-….jsonl`, `completions/…`, `chat/…` or `responses/…`; a row in Parquet.",
         HEAD
         | {
             "embeddings": "Task embeddings: the vector, float32.",
-            "chat": "Task chat (`completions` for that task): the answer. Null if the model returned no "
-            "text; a list if `n` answers were requested.",
-            "finish_reason": "Completions and chat: why the answer ended: `stop`, `length` (cut off) or "
-            "`content_filter`. A list if `n` answers were requested.",
+            "chat": "Task chat (`completions` or `responses` for those tasks): the answer. Null if the model "
+            "returned no text; with `--schema` the value; a list if `n` answers were requested.",
+            "finish_reason": "Not for embeddings: why the answer ended: `stop`, `length` (cut off), "
+            "`content_filter`, `refusal` or another word. A list if `n` answers were requested.",
             "truncated": "With `--on-long-input truncate`: true if only the beginning of the row was sent.",
             "usage": "With `--usage`: the token counts, with the service's names.",
             "raw": "With `--raw`: the service's whole reply.",
@@ -82,7 +82,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
         | {
             "version": "The version of the manifest format.",
             "file": "The path of the input file, as in records.",
-            "task": "`embeddings`, `completions` or `chat`.",
+            "task": "`embeddings`, `completions`, `chat` or `responses`.",
             "state": "`complete`, `partial` or `unreadable`.",
             "problem": "Why the file is unreadable; empty otherwise.",
             "rows": "Rows read so far.",
@@ -118,6 +118,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "worker": "The machine and process.",
             "host": "The machine.",
             "command": "The command line, without `--overwrite`; empty if the run was not started from one.",
+            "base": "The folder that the names of `files` are relative to. `merge` reads inputs there again.",
             "inputs": "A checksum of the INPUTs.",
             "fingerprint": "A checksum of the settings that determine a record.",
             "earlier": "Files that runs with other INPUTs set out to read and have not completed, each with "
@@ -162,7 +163,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
             "skipped": "Skipped files, each with `name` and `reason`.",
             "links_followed": "Links in the input that were followed, each with `name` and `target`.",
-            "read_as": "How files were read, and columns that were taken by themselves: `files` and `how`.",
+            "read_as": "How files were read, and which columns were sent: `files` and `how`.",
             "repeated_ids": "Rows with a duplicate id; the first row with an id does not count.",
             "versions": "Versions of batchscore, Python, the system and the main packages, by name.",
             "timeline": "The figures of the run over time, for the [report](../how-to/report.md).",

@@ -81,6 +81,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     seconds, tests = Counter[str](), Counter[str]()
     for outcome in ("", "passed", "failed", "error"):  # of fixtures, then of tests
         for report in terminalreporter.getreports(outcome):
+            if not isinstance(report, pytest.TestReport):
+                continue  # a file that cannot be imported
             file = report.nodeid.partition("::")[0]
             seconds[file] += report.duration
             tests[file] += report.when == "call"

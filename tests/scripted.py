@@ -130,8 +130,8 @@ def engine_over(
     stop = asyncio.Event()
     heard: list[Attempt] = [] if attempts is None else attempts
     forms = {member: BodyFormat(EMBEDDINGS, "model", {}) for member in members}
-    notice = ([] if notices is None else notices).append
-    deployments = DeploymentPool(members, max_outage, notice, LOOP_CLOCK)
+    texts = [] if notices is None else notices
+    deployments = DeploymentPool(members, max_outage, lambda notice: texts.append(notice.text), LOOP_CLOCK)
     requester: Requester[ReplyScores] = Requester(
         deployments=deployments,
         timeouts=Timeouts(LOOP_CLOCK, timeout),

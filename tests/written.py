@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
+RECIPES = tuple(sorted((DOCS / "recipes").glob("*.md")))
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))
 
 #: Flags that select an endpoint. A rehearsal uses the tests' simulator instead.
@@ -49,6 +50,14 @@ def blocks_of(page: Path, *languages: str) -> Iterator[Block]:
 def blocks(language: str) -> list[str]:
     """Yield the blocks of a language in all pages."""
     return [block.code for page in PAGES for block in blocks_of(page, language)]
+
+
+def shown_files(page: Path) -> dict[str, str]:
+    """Return the JSON files that a page shows, by the name that the text before the block gives."""
+    named = (
+        (re.findall(r"`([\w-]+\.json)`", block.before[-400:]), block) for block in blocks_of(page, "json")
+    )
+    return {names[-1]: block.code for names, block in named if names}
 
 
 def rehearsal(line: str) -> list[str]:

@@ -22,8 +22,10 @@ from batchscore.errors import (
 from batchscore.version import VERSION
 
 if TYPE_CHECKING:
+    from batchscore.api.read_errors import read_changes, read_errors
     from batchscore.api.read_scores import read_scores
     from batchscore.api.score_files import RunSummary, score_files
+    from batchscore.api.score_frame import score_frame
     from batchscore.api.score_rows import Scored, score_rows, stream_rows
     from batchscore.mlflow_model.save import log_model, save_model
 
@@ -43,9 +45,12 @@ __all__ = [
     "UsageError",
     "__version__",
     "log_model",
+    "read_changes",
+    "read_errors",
     "read_scores",
     "save_model",
     "score_files",
+    "score_frame",
     "score_rows",
     "stream_rows",
 ]
@@ -55,9 +60,12 @@ _LATER = {
     "RunSummary": "api.score_files",
     "Scored": "api.score_rows",
     "log_model": "mlflow_model.save",
+    "read_changes": "api.read_errors",
+    "read_errors": "api.read_errors",
     "read_scores": "api.read_scores",
     "save_model": "mlflow_model.save",
     "score_files": "api.score_files",
+    "score_frame": "api.score_frame",
     "score_rows": "api.score_rows",
     "stream_rows": "api.score_rows",
 }

@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 
 class ExitCode(int, Enum):
@@ -89,12 +90,18 @@ EXIT_MEANINGS = {
 }
 
 
+def with_reply(text: str, service_reply: str) -> str:
+    """Return a message with what the service said to a test request of ours, for a terminal only."""
+    return f'{text} The reply to a test request: "{service_reply}"' if service_reply else text
+
+
 class BatchscoreError(Exception):
     """The base class of all errors that batchscore raises on purpose. Its text is written for people.
 
     `text` is the message with its setting names still marked; use it if the message becomes part of another
     one. `str()` gives the message with the names that Python callers use. `service_reply` is what the service
-    said to a test request of ours: for a terminal only, and never for what is kept.
+    said to a test request of ours: for a terminal only, and never for what is kept. `frame` is what
+    `score_frame` had when this error ended it.
     """
 
     exit_code = ExitCode.ACTION_NEEDED
@@ -103,12 +110,12 @@ class BatchscoreError(Exception):
         super().__init__(name_settings(text))
         self.text = text
         self.service_reply = service_reply
+        self.frame: Any = None
 
     @property
     def terminal_text(self) -> str:
         """The message as a terminal shows it."""
-        said = f' The reply to a test request: "{self.service_reply}"' if self.service_reply else ""
-        return self.text + said
+        return with_reply(self.text, self.service_reply)
 
 
 def message_of(error: BaseException) -> str:
@@ -219,6 +226,7 @@ class ErrorCode(str, Enum):
     TIMEOUT = "timeout"
     CONNECTION_ERROR = "connection_error"
     INVALID_RESPONSE = "invalid_response"
+    INVALID_ANSWER = "invalid_answer"
 
     @classmethod
     def _missing_(cls, value: object) -> ErrorCode | None:
@@ -250,7 +258,7 @@ ERROR_MEANINGS = {
     ErrorCode.UNREADABLE_ROW: "the row cannot be read",
     ErrorCode.ROW_TOO_LARGE: f"the row is larger than {setting_name('max_row_bytes')}",
     ErrorCode.MISSING_COLUMN: "the row lacks a column that other rows of its file have",
-    ErrorCode.INVALID_MESSAGES: "the `messages` column is not a list of chat messages",
+    ErrorCode.INVALID_MESSAGES: "the column of conversations does not hold a list of messages",
     ErrorCode.INPUT_TOO_LONG: "the input is longer than the model's context",
     ErrorCode.CONTENT_FILTER: "the service's content filter refused the row",
     ErrorCode.INVALID_REQUEST: "the service refused the request for another reason",
@@ -260,4 +268,5 @@ ERROR_MEANINGS = {
     ErrorCode.TIMEOUT: "no response arrived in time",
     ErrorCode.CONNECTION_ERROR: "the connection failed",
     ErrorCode.INVALID_RESPONSE: "the response did not match the request",
+    ErrorCode.INVALID_ANSWER: "the model's answer did not match the schema, and all retries were used up",
 }

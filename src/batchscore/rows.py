@@ -109,10 +109,10 @@ class Table:
 class Score:
     """A model's answer to one row.
 
-    `value` is a `(d,)` float32 array for embeddings, otherwise the text (`None` if the model gave none), or
-    a list of texts if several answers a row were requested; `finish_reason` likewise (`None` for
-    embeddings). `usage` holds token counts as the service names them, `raw` the whole reply; both are set
-    only on request.
+    `value` is a `(d,)` float32 array for embeddings, otherwise the text (`None` if the model gave none), or a
+    list of texts if several answers a row were requested; `finish_reason` likewise (`None` for embeddings).
+    With a schema, the values of JSON that match it stand for texts. `usage` holds token counts as the service
+    names them, `raw` the whole reply; both are set only on request.
     """
 
     value: Any
@@ -171,7 +171,9 @@ class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error o
     """A reply with a good status that cannot be used; the message says why, in our words.
 
     `code` is that of the row if no retry helps. `same_again`: the service answers in another form, so the
-    same request would get the same reply. `is_error`: the body reports an error, and maybe its `status`.
+    same request would get the same reply. `is_error`: the body reports an error, and maybe its `status`. If
+    the service is well and only the model's answer is invalid, the code is INVALID_ANSWER: `complaint` is the
+    JSON of messages for the next request, and `results` are what the row gets if no answer is better.
     """
 
     def __init__(
@@ -182,12 +184,15 @@ class InvalidReply(Exception):  # noqa: N818 - a reason to retry, not an error o
         same_again: bool = True,
         is_error: bool = False,
         status: int | None = None,
+        complaint: bytes = b"",
     ) -> None:
         super().__init__(detail)
         self.code = code
         self.same_again = same_again
         self.is_error = is_error
         self.status = status
+        self.complaint = complaint
+        self.results: Any = None
 
 
 @dataclass(slots=True)
@@ -334,9 +339,13 @@ class FileFinished(FileTotals):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Event: a message for people while the run works. It quotes no cell."""
+    """Event: a message for people while the run works. It quotes no cell.
+
+    `service_reply` is what a service said to a test request of ours, for a terminal only.
+    """
 
     text: str
+    service_reply: str = ""
 
 
 Event: TypeAlias = "Attempt | RowsSettled | Expected | FileOpened | Heartbeat | FileFinished | Notice"

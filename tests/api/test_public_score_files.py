@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import jsonschema
 import pytest
 
 import batchscore
@@ -16,6 +17,7 @@ from batchscore.api.score_files import work_outside_loop
 from batchscore.errors import ExitCode, InputError, UsageError
 from batchscore.simulator import Running
 from conftest import KEY
+from tickets import SCHEMA
 
 
 @pytest.fixture
@@ -45,6 +47,21 @@ def test_files_are_scored_and_a_second_call_sends_nothing(
     assert json.loads(Path(done.record).read_text())["rows"] == 3
     again = score(column="text", keep=["lang"], dimensions=8)
     assert (again.rows, again.ok, again.prompt_tokens) == (3, 2, 0)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_answers_with_a_schema_are_carried_over(
+    form: str, score: Callable[..., batchscore.RunSummary]
+) -> None:
+    def run(rows: int) -> batchscore.RunSummary:
+        Path("in.csv").write_text("text\n" + "".join(f"bug {row}\n" for row in range(rows)))
+        return score(task="chat", schema=SCHEMA, format=form, incremental=True, rows_per_part=7)
+
+    first, second = run(20), run(24)
+    assert (first.ok, second.ok) == (20, 24)
+    assert second.completion_tokens < first.completion_tokens
+    answers = batchscore.read_scores("out", strict=True)["chat"]
+    assert all(jsonschema.Draft202012Validator(SCHEMA).is_valid(answer) for answer in answers)
 
 
 def test_a_run_that_stops_early_says_why(score: Callable[..., batchscore.RunSummary]) -> None:

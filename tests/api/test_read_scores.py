@@ -167,7 +167,7 @@ def test_a_missing_part_or_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     parts = write_folder(tmp_path, CHAT, "jsonl", {"a": [[answered(0, "x")], [answered(1, "y")]]})
     commit(tmp_path, "chat", "a", parts)
     parts[1].unlink()
-    with pytest.raises(InputError, match=r"00001\.jsonl is missing \(1 of 2 parts\)"):
+    with pytest.raises(InputError, match=r"00001\.jsonl is missing \(missing parts: 1 of 2\)"):
         read_scores(tmp_path)
     (manifest,) = (tmp_path / "manifest" / "chat").iterdir()
     manifest.write_text("{}")

@@ -229,20 +229,23 @@ def test_calls_of_one_process_sign_in_once(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("task", ["chat", "responses"])
 def test_a_model_that_we_saved_is_asked_with_its_template_and_parameters(
-    files: Files, hosted: Hosts, deployment: Deployment, batchscore: Cli
+    files: Files, hosted: Hosts, deployment: Deployment, batchscore: Cli, task: str
 ) -> None:
     files.texts("data/a.csv", ["the tide", "a loaf"])
-    command = ["model", "save", "own", "--task", "chat", "-m", "gpt", "--deployment", deployment.name]
+    command = ["model", "save", "own", "--task", task, "-m", "gpt", "--deployment", deployment.name]
     saved = batchscore(*command, "--prompt", "Of {text}?", "--param", "temperature=0.5")
     assert saved.exit_code == 0, saved
-    variables = {"BATCHSCORE_PARAM": '{"seed": 7}', "BATCHSCORE_ID": "id"}
+    variables = {"BATCHSCORE_PARAM": '{"user": "u"}', "BATCHSCORE_ID": "id"}
     end = hosted(Path("own").absolute(), variables).run(Path("data"), Path("out"))
     assert (end.status, end.raised) == ("Completed", []), end.words
-    assert list(read_scores("out", "chat")["id"]) == ["000", "001"]
+    assert list(read_scores("out", task)["id"]) == ["000", "001"]
     for request in deployment.requests():
-        assert request.body["messages"][0]["content"] in {"Of the tide?", "Of a loaf?"}
-        assert (request.body["temperature"], request.body["seed"]) == (0.5, 7)
+        said = request.body["messages"][0]["content"] if task == "chat" else request.body["input"]
+        assert said in {"Of the tide?", "Of a loaf?"}
+        assert (request.body["temperature"], request.body["user"]) == (0.5, "u")
+        assert request.body.get("store") is (None if task == "chat" else False)
 
 
 def test_only_files_that_are_settled_are_returned(

@@ -17,6 +17,7 @@ from batchscore.azureml.check.document import KINDS, Document, Finding, read_doc
 from batchscore.azureml.check.script import script_problem
 from batchscore.azureml.check.sdk import LOADERS
 from batchscore.errors import InputError
+from batchscore.task import TASKS
 from conftest import Cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +65,7 @@ def test_our_own_scoring_script_has_what_the_host_calls() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # the SDK's own, of marshmallow
-@pytest.mark.parametrize("task", ["embeddings", "chat", "completions"])
+@pytest.mark.parametrize("task", TASKS)
 def test_the_scripts_changes_to_a_deployment_reach_the_request_body(tree: Path, task: str) -> None:
     """Through azure-ai-ml itself, as `az ml batch-deployment create --set` does it."""
     from azure.ai.ml.entities._load_functions import (  # noqa: PLC0415 - its import warns, too
@@ -509,7 +510,7 @@ def test_nothing_to_check_is_an_error(tmp_path: Path) -> None:
 def test_the_command_says_it_and_ends_with_its_code(batchscore: Cli, tree: Path) -> None:
     right = batchscore("check", tree / "deployment")
     assert (right.exit_code, right.stderr) == (0, "")
-    assert right.stdout == "No errors in 7 files.\n"
+    assert right.stdout == "No errors in 8 files.\n"
     path = tree / "deployment" / "endpoint.yml"
     path.write_text(path.read_text().replace("aad_token", "key"))
     wrong = batchscore("check", path, "--json")

@@ -138,8 +138,9 @@ def test_every_format_in_one_folder_by_every_task(
         [*shared, "-o", "vectors", "--task", "embeddings", "--rows-per-part", "3", "--batch-size", "7"],
         [*shared, "-o", "chat", "--task", "chat"],
         [*shared, "-o", "completions", "--task", "completions"],
+        [*shared, "-o", "responses", "--task", "responses"],
     )
-    assert [run.exit_code for run in runs] == [3, 3, 3]  # a line of broken.jsonl is no JSON
+    assert [run.exit_code for run in runs] == [3, 3, 3, 3]  # a line of broken.jsonl is no JSON
     for run in runs:
         assert (run.report["rows"], run.report["failed"]) == (len(asked), 1)
 
@@ -148,9 +149,10 @@ def test_every_format_in_one_folder_by_every_task(
     expected |= dict(zip(("whole", "a string"), direct.vectors(("whole", "a string")), strict=True))
     for place, record in vectors.items():
         assert same(record["embeddings"], expected[asked[place] or ""]), place
-    for place, record in check_counts("chat", "chat", asked).items():
-        assert record["chat"] == direct.chat(asked[place] or ""), place
-        assert record["finish_reason"] == "stop"
+    for task in ("chat", "responses"):
+        for place, record in check_counts(task, task, asked).items():
+            assert record[task] == direct.chat(asked[place] or ""), place
+            assert record["finish_reason"] == "stop"
     for place, record in check_counts("completions", "completions", asked).items():
         assert record["completions"] == direct.completion(asked[place] or ""), place
         assert record["finish_reason"] in {"stop", "length"}

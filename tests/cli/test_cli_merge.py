@@ -121,7 +121,7 @@ def test_files_that_must_not_be_written_or_do_not_exist(
             "all.jsonl",
         ): "To see all damage, run: batchscore verify cut/out --task chat\n",
     }
-    runs = batchscore.together(*(["merge", *words] for words in expected), ["merge", "out", "all.csv"])
+    runs = batchscore.together(*(["merge", *words] for words in expected), ["merge", "out", "all.json"])
     assert runs.pop().exit_code == 2
     for run, (words, said) in zip(runs, expected.items(), strict=True):
         assert (run.exit_code, said in run.said) == (1, True), (words, run)

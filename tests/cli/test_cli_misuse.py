@@ -79,6 +79,8 @@ def test_flags_that_cannot_be_used(batchscore: Cli, files: Files, deployment: De
         (*chat, "--max-concurrency", "many"): "'many' is not a valid integer",
         (*chat[:-1], "chats"): "'chats' is not one of 'embeddings', 'completions', 'chat'",
         (*chat, "--colum", "text"): "--colum",
+        (*chat, "--tempreature", "0"): "Did you mean '--temperature'?",
+        (*chat, "--param", "seed=1", "--seed", "1"): "--param seed and --seed set the same; give one",
         (*chat, "--param", "temperature"): "write NAME=JSON",
         (*chat, "--param", "temperature=[1"): "--param temperature is not JSON",
         (*chat, "--param", "stop=@none.json"): "none.json cannot be read: No such file",
@@ -160,11 +162,13 @@ def test_a_wrong_parameter_stops_early(batchscore: Cli, files: Files, deployment
 def test_output_that_is_not_ours_or_cannot_be_written(batchscore: Cli, files: Files) -> None:
     files.texts("a.csv", ["one"])
     files.text("mine.jsonl", "my own\n")
+    files.text("a.txt", "my own\n")
     files.text("foreign/chat/notes.txt", "my own\n")
     command = ["score", "a.csv", "--task", "chat", "--column", "text", "-m", "m", "--simulate", "-o"]
     expected = {
         "a.csv/out": "cannot write a.csv/out/.batchscore: a part of the path is a file",
-        "a.csv": "a.csv is a file. Give a folder, or a new file ending in .jsonl",
+        "a.csv": "a.csv is also the output: choose another output",
+        "a.txt": "a.txt is a file. Give a folder, or a new file ending in .jsonl",
         "mine.jsonl": "mine.jsonl exists already and batchscore did not write it",
         "foreign": "foreign/chat holds files that are not batchscore's, such as notes.txt",
     }

@@ -165,4 +165,6 @@ def test_one_file_is_not_replaced_by_less_or_by_another_task(
     anew = batchscore("score", "in/b.csv", *shared, "--task", "embeddings", "--overwrite")
     assert (anew.exit_code, len(lines(Path("out.jsonl")))) == (0, 1)
     assert "--overwrite discarded 4 scores that out.jsonl held" in anew.said
+    again = batchscore("score", "in/b.csv", *shared, "--task", "embeddings", "--overwrite")
+    assert "--overwrite discarded 1 score that out.jsonl held" in again.said
     assert batchscore("score", "in/b.csv", *shared, "--task", "embeddings").exit_code == 0

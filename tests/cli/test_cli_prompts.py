@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+import pytest
 from cli_records import codes, whole
 
 from batchscore.simulator import Running
@@ -231,3 +232,37 @@ def test_parameters_are_sent_unchanged(
     assert record["chat"][0].startswith("Boats")
     assert record["chat"][1].startswith("Trams")
     assert record["finish_reason"] == ["stop", "stop"]
+
+
+@pytest.mark.slow
+def test_a_run_of_responses_is_planned_resumed_merged_and_verified(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    long = "the tide turns twice in our harbour and nobody is surprised by it at all"
+    rows = [{"text": f"On day {number} {long}.", "tone": "kind"} for number in range(6)]
+    files.csv("a.csv", [*rows, {"text": "", "tone": ""}])
+    deployment.will(shape="failed_prompt", when_input_contains="day 5")
+    command = ["a.csv", "-o", "out", "--task", "responses", "-m", deployment.name, "--column", "text"]
+    command += ["--system", "Be {tone}.", "--max-tokens", "16", "--format", "parquet", "--usage"]
+    planned = batchscore("plan", *command, "--json")
+    assert json.loads(planned.stdout)["answer_tokens"] == 16 * 6
+    assert batchscore("score", *command, "--limit", "2").exit_code == 0
+    run = batchscore("score", *command)
+    assert run.exit_code == 3, run
+    assert deployment.statistics().count == 6
+    fixed = {"instructions": "Be kind.", "max_output_tokens": 16, "store": False}
+    assert in_order(bodies(deployment)) == [{"input": row["text"], **fixed} for row in rows]
+    merged, verified, reported = batchscore.together(
+        ["merge", "out", "all.jsonl"], ["verify", "out"], ["report", "out"]
+    )
+    assert [merged.exit_code, verified.exit_code, reported.exit_code] == [0, 0, 0], merged
+    records = [json.loads(line) for line in Path("all.jsonl").read_text().splitlines()]
+    assert [(one["row"], one["finish_reason"]) for one in records] == [(row, "length") for row in range(5)]
+    assert all(one["responses"] and one["usage"]["output_tokens"] == 16 for one in records)
+    (part,) = Path("out/errors/responses").iterdir()
+    errors = pq.read_table(part).to_pylist()
+    assert [(one["row"], one["error"]["code"]) for one in errors] == [
+        (5, "content_filter"),
+        (6, "empty_input"),
+    ]
+    assert "length" in Path("out/report.html").read_text()

@@ -77,7 +77,7 @@ def test_all_deployments_of_the_file_are_used_except_a_dead_one(
     others = [Deployment(simulator.endpoint, f"{deployment.name}-{name}") for name in ("east", "gone")]
     deployment.will_be_slow(0.05, times=None)
     others[0].will_be_slow(0.05, times=None)
-    others[1].will(Behaviour(status=404, times=None))
+    others[1].will(Behaviour(status=404, message="We serve no ravioli.", times=None))
     tables = "".join(
         f'[[deployments]]\nname = "{name}"\nrpm = 1200\n'
         f'deployment = "{one.name}"\nkey_variable = "BATCHSCORE_{name}_KEY"\n'
@@ -93,10 +93,13 @@ def test_all_deployments_of_the_file_are_used_except_a_dead_one(
     assert run.exit_code == 0, run
     assert len(whole("out", "chat")[0]) == 100
     assert "gone is no longer used" in run.said
+    assert 'The reply to a test request: "We serve no ravioli."' in run.stderr
+    assert "ravioli" not in run.stdout
     asked = [one.statistics().statuses.get("200", 0) for one in (deployment, *others)]
     assert sum(asked) == 100
     assert min(asked[:2]) >= 20
     (record,) = Path("out/runs").iterdir()
+    assert "ravioli" not in record.read_text("utf-8")
     assert [each["name"] for each in json.loads(record.read_bytes())["endpoints"]] == ["west", "east", "gone"]
     assert key not in record.read_text()
 
@@ -174,6 +177,7 @@ def test_what_the_service_says_to_our_own_word_is_shown_and_not_kept(
     assert 'The reply to a test request: "We like no ravioli."' in plain.said
     assert plain.said.count("Requests go to ") == 2, "at first, and in the reason"
     assert "ravioli" not in lines.stdout
+    assert 'Stopped. The reply to a test request: "We like no ravioli."' in lines.stderr
     kept = [path for folder in ("out", "json") for path in Path(folder).rglob("*") if path.is_file()]
     assert any("rows for the same reason" in path.read_text("utf-8") for path in kept)
     assert not [path for path in kept if b"ravioli" in path.read_bytes()]

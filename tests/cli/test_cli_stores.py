@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
+import openpyxl
 import pytest
 from pyarrow.dataset import dataset
 
@@ -219,3 +221,22 @@ def test_an_address_with_a_secret_is_not_repeated(batchscore: Cli) -> None:
         assert "put secrets into the environment" in done.said
         assert SECRET not in done.said
     assert not list(Path().iterdir())
+
+
+def test_a_workbook_in_a_store_comes_back_as_tables_there(batchscore: Cli, bucket: Bucket) -> None:
+    book = openpyxl.Workbook()
+    for cells in (["id", "text"], [1, "the tide turns"], [2, "a loaf of bread"]):
+        book.active.append(cells)
+    data = io.BytesIO()
+    book.save(data)
+    bucket.put("in/a.xlsx", data.getvalue())
+    chat = ["score", "--simulate", "--task", "chat", "-m", "m", "--column", "text"]
+    done = batchscore(*chat, f"{bucket.uri}/in", "-o", f"{bucket.uri}/out.csv")
+    assert done.exit_code == 0, done.said
+    lines = bucket.get("out.csv").decode().split("\r\n")
+    assert lines[0] == "id,text,answer,finish_reason,error_code,error_message"
+    assert [line.split(",")[:2] for line in lines[1:3]] == [["1", "the tide turns"], ["2", "a loaf of bread"]]
+    merged = batchscore("merge", f"{bucket.uri}/out.csv", f"{bucket.uri}/again.xlsx")
+    assert merged.exit_code == 0, merged.said
+    again = openpyxl.load_workbook(io.BytesIO(bucket.get("again.xlsx"))).active
+    assert [cell.value for cell in again["A"]] == ["id", 1, 2]

@@ -32,10 +32,11 @@ def test_the_last_line_is_the_next_command_and_it_works(
     assert whole.exit_code == 3
     lines = whole.stdout.splitlines()
     assert lines[0] == "chat: 4 rows of 1 file: 2 scored, 1 failed, 1 empty, 2 done by earlier runs"
-    assert lines[1] == "  failed: 1 content filter: reword the text: the service refuses it"
-    assert lines[2].startswith("  took:   ")
-    assert lines[3] == "          1 request retried or failed: 1 content filter"
-    assert lines[4].startswith("  used:   ")
+    assert lines[1] == "  read: a b.csv: column 'text'"
+    assert lines[2] == "  failed: 1 content filter: reword the text: the service refuses it"
+    assert lines[3].startswith("  took:   ")
+    assert lines[4] == "          1 request retried or failed: 1 content filter"
+    assert lines[5].startswith("  used:   ")
     assert all(len(line) <= 80 for line in lines[:-1])
     assert next_command(whole.stdout) == ["batchscore", *command, "--retry-errors"]
 
@@ -59,8 +60,14 @@ def test_the_next_command_works_after_the_input_is_fixed(
     limited = [word.replace("out", "few") for word in command] + ["--limit", "3"]
     few = batchscore(*limited)
     assert few.stdout.splitlines()[-1] == (
-        "Score changed input files into a new output, or replace this one with --overwrite."
+        "Fix the causes. To score these rows again, name a new output, or replace this one with --overwrite."
     )
+
+    Path("empty.csv").write_text("")
+    empty = ["score", "empty.csv", "-o", "none", *command[4:], "--limit", "3"]
+    assert next_command(batchscore(*empty).stdout) == ["batchscore", *empty, "--overwrite"]
+    Path("empty.csv").write_text(fixed)
+    assert batchscore(*empty, "--overwrite").exit_code == 0
 
     Path("a.csv").write_text(fixed)
     refused = batchscore(*command)

@@ -12,7 +12,7 @@ for page, examples in json.loads(Path(sys.argv[1]).read_text("utf-8")):
     namespace: dict[str, object] = {"__name__": page}
     for number, code in enumerate(examples, 1):
         try:
-            exec(compile(code, f"{page}, example {number}", "exec"), namespace)
+            exec(compile(code, f"{page}, example {number}", "exec", dont_inherit=True), namespace)
         except Exception:
             failed = True
             traceback.print_exc()

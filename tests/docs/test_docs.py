@@ -13,10 +13,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from buckets import Bucket
-from written import DOCS, PAGES, ROOT, TUTORIAL, Block, blocks, blocks_of, name_of, rehearsal
+from written import (
+    DOCS,
+    PAGES,
+    RECIPES,
+    ROOT,
+    TUTORIAL,
+    Block,
+    blocks,
+    blocks_of,
+    name_of,
+    rehearsal,
+    shown_files,
+)
 
 if TYPE_CHECKING:
     import prefork
@@ -36,6 +49,9 @@ EMBEDDINGS = ("--task", "embeddings", "-m", "text-embedding-3-small", "--column"
 
 #: Of the sample data as much as the commands need.
 SOME_DATA = ("notes.csv", "letters.tsv")
+
+#: Pages whose commands belong together; they have tests of their own.
+ALONE = {TUTORIAL, *RECIPES}
 
 #: What the pages' sh blocks say and no test here runs, by how it begins, with the reason.
 NOT_RUN = {
@@ -92,7 +108,7 @@ def commands_together() -> list[tuple[str, list[list[str]]]]:
 def sh_blocks() -> Iterator[tuple[Path, Block]]:
     """Give the sh blocks that can be run anywhere; the tutorial has a test of its own."""
     for page in PAGES:
-        for block in blocks_of(page, "sh") if page != TUTORIAL else ():
+        for block in blocks_of(page, "sh") if page not in ALONE else ():
             # What scores with a saved model needs that model, and the model's own tests run both.
             if "batchscore model save" not in block.code:
                 yield page, block
@@ -119,6 +135,12 @@ def data(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in SOME_DATA:
         shutil.copy(ROOT / "data" / name, folder / name)
+    for page in PAGES:
+        for name, text in shown_files(page).items():
+            (tmp_path / name).write_text(text, "utf-8")
+    pd.read_csv(folder / "notes.csv").set_axis(["id", "subject", "text"], axis=1).to_excel(
+        tmp_path / "tickets.xlsx", index=False
+    )
     return folder
 
 
@@ -178,7 +200,7 @@ def test_every_python_example_of_the_docs_runs(
     examples = [
         (name_of(page), [block.code for block in blocks_of(page, "python") if "s3://" not in block.code])
         for page in PAGES
-        if page != TUTORIAL
+        if page not in ALONE
     ]
     (tmp_path / "examples.json").write_text(json.dumps(examples), "utf-8")
     variables = {**os.environ, **batchscore.environ}

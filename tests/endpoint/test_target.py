@@ -17,17 +17,21 @@ from typing import Any
 import openai
 import pytest
 
+from batchscore import score_rows
 from batchscore.endpoint.credentials import DEFAULT_SCOPE, credentials_for, scope_of
 from batchscore.endpoint.describe import destination_text
 from batchscore.endpoint.target import Endpoint, Target, endpoints_of, resolve_target
 from batchscore.endpoint.url import PRECEDENCE
 from batchscore.errors import BatchscoreError, SettingsError, UsageError
 from batchscore.settings.declare import as_flag
+from batchscore.task import RESPONSES, TASKS
 from endpoint_settings import endpoint_settings
 from sampled import mostly_slow
 
 AZ = "https://res.openai.azure.com"
 DATED = "2024-10-21"
+#: A version that has responses.
+NEWER = "2025-04-01-preview"
 DEPLOYMENTS = f"{AZ}/openai/deployments/ada/embeddings?api-version={DATED}"
 V1 = f"{AZ}/openai/v1/embeddings"
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "how-to"
@@ -239,6 +243,37 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str, str, str, str | None
         {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": "https://r.services.ai.azure.com/api/projects/p", "task": "chat"},
         "https://r.services.ai.azure.com/api/projects/p/openai/v1/chat/completions", "azure-v1", "key", "a",
     ),
+    "responses, as the portal shows the address": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": f"{AZ}/openai/responses?api-version={NEWER}", "task": "responses"},
+        f"{AZ}/openai/responses?api-version={NEWER}", "azure-deployments", "key", "a",
+    ),
+    "responses, with a version of its own": (
+        {"AZURE_OPENAI_API_KEY": "a"}, {"endpoint": AZ, "api_version": NEWER, "task": "responses"},
+        f"{AZ}/openai/responses?api-version={NEWER}", "azure-deployments", "key", "a",
+    ),
+    "responses at a deployment's address": (
+        {"AZURE_OPENAI_API_KEY": "a"},
+        {"endpoint": f"{AZ}/openai/deployments/x?api-version={NEWER}", "task": "responses"},
+        f"{AZ}/openai/responses?api-version={NEWER}", "azure-deployments", "key", "a",
+    ),
+    "responses on the v1 API, whatever the variable says": (
+        {"AZURE_OPENAI_API_KEY": "a", "OPENAI_API_VERSION": DATED},
+        {"endpoint": f"{AZ}/openai/v1/responses", "task": "responses"},
+        f"{AZ}/openai/v1/responses", "azure-v1", "key", "a",
+    ),
+    "a variable's version before responses": (
+        {"AZURE_OPENAI_API_KEY": "a", "OPENAI_API_VERSION": DATED}, {"endpoint": AZ, "task": "responses"},
+        f"{AZ}/openai/v1/responses", "azure-v1", "key", "a",
+    ),
+    "a variable's version with responses": (
+        {"AZURE_OPENAI_API_KEY": "a", "OPENAI_API_VERSION": NEWER}, {"endpoint": AZ, "task": "responses"},
+        f"{AZ}/openai/responses?api-version={NEWER}", "azure-deployments", "key", "a",
+    ),
+    "responses of a Foundry project": (
+        {"AZURE_OPENAI_API_KEY": "a"},
+        {"endpoint": "https://r.services.ai.azure.com/api/projects/p", "task": "responses"},
+        "https://r.services.ai.azure.com/api/projects/p/openai/v1/responses", "azure-v1", "key", "a",
+    ),
     "Foundry's inference API, pasted whole": (
         {"AZURE_OPENAI_API_KEY": "a"},
         {"endpoint": "https://r.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
@@ -380,6 +415,10 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str], type[BatchscoreError], st
     "a dated version on v1": (
         {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ + "/openai/v1", "api_version": DATED},
         SettingsError, "no dated",
+    ),
+    "a version before responses": (
+        {"AZURE_OPENAI_API_KEY": "SECRET"}, {"endpoint": AZ, "task": "responses", "api_version": DATED},
+        SettingsError, f"api_version is {DATED}, but Azure has responses since 2025-03-01-preview",
     ),
     "a version at OpenAI": (
         {"OPENAI_API_KEY": "SECRET"}, {"endpoint": "https://api.openai.com/v1", "api_version": DATED},
@@ -636,6 +675,9 @@ class _Handler(BaseHTTPRequestHandler):
             "choices": [],
             "usage": usage,
         }
+        if self.path.partition("?")[0].endswith("responses"):
+            part = {"type": "output_text", "text": "x", "annotations": []}
+            answer |= {"status": "completed", "output": [{"type": "message", "content": [part]}]}
         if self.path.partition("?")[0].endswith("embeddings"):
             answer["data"] = [{"object": "embedding", "index": 0, "embedding": [0.5]}]
         content = json.dumps(answer).encode()
@@ -659,7 +701,7 @@ def recorder() -> Iterator[Recorder]:
         thread.join()
 
 
-@mostly_slow("task", ["embeddings", "completions", "chat"], ["chat"])
+@mostly_slow("task", list(TASKS), ["chat", "responses"])
 @pytest.mark.parametrize("surface", ["azure-deployments", "azure-v1", "openai"])
 @pytest.mark.parametrize("way_in", ["key", "entra"])
 def test_a_target_is_what_the_official_sdk_sends(
@@ -672,8 +714,9 @@ def test_a_target_is_what_the_official_sdk_sends(
     client: openai.OpenAI
     if surface == "azure-deployments":
         credential = {"api_key": "k"} if way_in == "key" else {"azure_ad_token": "k"}
-        client = openai.AzureOpenAI(azure_endpoint=root, api_version=DATED, organization="o", **credential)
-        settings = {"endpoint": root, "api_version": DATED}
+        version = NEWER if task == "responses" else DATED
+        client = openai.AzureOpenAI(azure_endpoint=root, api_version=version, organization="o", **credential)
+        settings = {"endpoint": root, "api_version": version}
     else:
         base = root + ("/openai/v1" if surface == "azure-v1" else "/v1")
         client = openai.OpenAI(base_url=base, api_key="k", organization="o")
@@ -683,6 +726,8 @@ def test_a_target_is_what_the_official_sdk_sends(
             client.embeddings.create(model=name, input=["x"], encoding_format="base64")
         elif task == "completions":
             client.completions.create(model=name, prompt="x")
+        elif task == "responses":
+            client.responses.create(model=name, input="x")
         else:
             client.chat.completions.create(model=name, messages=[{"role": "user", "content": "x"}])
     path, headers, body = recorder.seen[-1]
@@ -699,6 +744,60 @@ def test_a_target_is_what_the_official_sdk_sends(
     assert headers[header.lower()] == prefix + "k"
     theirs = ("accept", "content-type", "openai-organization")
     assert {key: ours[key] for key in theirs} == {key: headers[key] for key in theirs}
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+ITEMS = [
+    {"role": "developer", "content": "Be brief."},
+    {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({}, {"input": "x"}),
+        ({"system": "Be kind.", "max_tokens": 20}, {"input": "x", "instructions": "Be kind.", "max_output_tokens": 20}),
+        ({"param": {"store": True}}, {"input": "x", "store": True}),
+        ({"messages": json.dumps([ITEMS[0], {"role": "user", "content": "{text}"}])},
+         {"input": [ITEMS[0], {"role": "user", "content": "x"}]}),
+        ({"row": ITEMS, "system": "unused: the items have their own"}, {"input": ITEMS}),
+        ({"row": ITEMS[1:], "system": "Be kind."}, {"input": ITEMS[1:], "instructions": "Be kind."}),
+        (
+            {"param": RESPONSES.answer_format("json_schema", {"name": "n", "schema": SCHEMA, "strict": True})},
+            {"input": "x", "text": {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}},
+        ),
+        ({"param": {"reasoning": {"effort": "low"}}}, {"input": "x", "reasoning": {"effort": "low"}}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("base", ["/v1", "/openai/v1"])
+def test_a_call_of_responses_sends_what_the_official_sdk_sends(
+    recorder: Recorder,
+    base: str,
+    ours: dict[str, Any],
+    theirs: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = f"http://127.0.0.1:{recorder.server_port}{base}"
+    with openai.OpenAI(base_url=root, api_key="k") as client:
+        client.responses.create(**{"model": "gpt-5", "store": False, **theirs})
+    path, headers, body = recorder.seen[-1]
+    monkeypatch.setenv("OPENAI_BASE_URL", root)
+    monkeypatch.setenv("BATCHSCORE_API_KEY", "k")
+    row = {"input": ours["row"]} if "row" in ours else {"text": "x"}
+    settings = {name: value for name, value in ours.items() if name != "row"}
+    (answer,) = score_rows([row], task="responses", model="gpt-5", **settings)
+    assert (answer.value, answer.finish_reason) == ("x", "stop")
+    our_path, our_headers, our_body = recorder.seen[-1]
+    assert our_path == path
+    assert our_body == body
+    same = ("authorization", "content-type", "accept")
+    assert {name: our_headers[name] for name in same} == {name: headers[name] for name in same}
 
 
 def test_the_docs_list_the_sources_in_the_order_of_the_code() -> None:

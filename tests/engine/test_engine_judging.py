@@ -122,6 +122,34 @@ def test_a_limit_of_inputs_is_found_and_remembered(refused: int | None, seconds:
     assert cost_of(service)[1] <= 1.5 * 10_240
 
 
+@pytest.mark.parametrize(("refused", "code"), [(504, None), (413, None), (400, "array_above_max_length")])
+def test_a_reduced_size_grows_back_when_larger_requests_are_accepted(refused: int, code: str | None) -> None:
+    def refuse(texts: list[str]) -> Reply | None:
+        strict = len(service.asked) < 200
+        return reply(refused, {"error": {"code": code}}) if strict and len(texts) > 16 else None
+
+    service = service_of(refuse)
+    settled, error, _ = scored(
+        lambda: engine_over(service, prompts(10_240), rows_a_request=64, concurrency=4, retries=6)
+    )
+    assert error is None
+    assert len(settled) == 10_240
+    assert not errors_of(settled)
+    sizes = [len(texts) for texts in service.asked]
+    assert max(sizes[150:200]) <= 32
+    assert sizes[-5] == 64
+    assert cost_of(service)[1] <= 1.1 * 10_240
+
+
+def test_a_size_that_stays_refused_is_tried_ever_more_seldom() -> None:
+    service = service_of(lambda texts: reply(504, {}) if len(texts) > 16 else None)
+    settled, _, _ = scored(lambda: engine_over(service, prompts(20_480), rows_a_request=32, concurrency=4))
+    assert not errors_of(settled)
+    tried = [place for place, texts in enumerate(service.asked) if len(texts) > 16 and place > 50]
+    assert 3 <= len(tried) <= 6  # after 32, 64, 128, … requests
+    assert cost_of(service)[1] <= 1.05 * 20_480
+
+
 def test_a_failure_that_passes_does_not_make_requests_smaller() -> None:
     failing = {200: 2, 900: 2}
 

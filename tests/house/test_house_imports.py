@@ -80,10 +80,16 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     ("statement", "absent"),
     [
         ("import batchscore", "mlflow pandas openai pyarrow aiohttp click rich azure ijson tenacity yaml"),
-        ("import batchscore.cli.main", "mlflow pandas openai pyarrow aiohttp rich azure ijson tenacity yaml"),
+        (
+            "import batchscore.cli.main",
+            "mlflow pandas openai openpyxl xlsxwriter pyarrow aiohttp rich azure ijson tenacity yaml",
+        ),
         ("import batchscore.simulator", "mlflow pandas openai pyarrow aiohttp rich azure"),
-        ("import batchscore.azureml.driver", "mlflow pandas openai azure duckdb yaml"),
-        ("import batchscore.run.score_files", "mlflow pandas openai azure duckdb yaml"),
+        ("import batchscore.azureml.driver", "mlflow pandas openai azure duckdb openpyxl xlsxwriter yaml"),
+        (
+            "import batchscore.run.score_files",
+            "mlflow pandas openai azure duckdb openpyxl xlsxwriter yaml jsonschema",
+        ),
     ],
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str, absent: str) -> None:

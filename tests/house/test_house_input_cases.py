@@ -25,6 +25,7 @@ CASES = {
     "rows of a failed Spark job": "read/test_dataset_folders.py::test_the_rests_of_a_failed_spark_job_are_not_read",
     "removed rows of a Delta table": "read/test_dataset_folders.py::test_only_the_current_files_of_a_table_are_read",
     "a Delta table without its package": "read/test_dataset_folders.py::test_a_table_whose_current_files_are_unknown_is_a_problem",
+    "removed rows of an Iceberg table": "read/test_dataset_folders.py::test_only_the_current_files_of_an_iceberg_table_are_read",
     "columns in names of folders": "read/test_dataset_folders.py::test_partition_folders_give_columns",
     "state files of Hugging Face": "read/test_dataset_folders.py::test_files_that_describe_a_hugging_face_dataset_are_not_read",
     "a folder that cannot be listed": "read/test_files.py::test_a_folder_without_permission_is_a_problem_with_its_reason",

@@ -20,9 +20,12 @@ PUBLIC = [
     "UsageError",
     "__version__",
     "log_model",
+    "read_changes",
+    "read_errors",
     "read_scores",
     "save_model",
     "score_files",
+    "score_frame",
     "score_rows",
     "stream_rows",
 ]
@@ -51,6 +54,7 @@ def test_the_codes_of_error_records() -> None:
         "timeout",
         "connection_error",
         "invalid_response",
+        "invalid_answer",
     ]
 
 

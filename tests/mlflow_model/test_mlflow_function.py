@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import warnings
@@ -15,11 +16,21 @@ import pandas as pd
 import pytest
 import yaml
 
-from batchscore import BatchscoreError, InputError, SettingsError, UsageError, log_model, save_model
+from batchscore import (
+    BatchscoreError,
+    InputError,
+    SettingsError,
+    UsageError,
+    log_model,
+    read_scores,
+    save_model,
+    score_files,
+)
 from batchscore.errors import OutputError, RowFailed
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.version import VERSION
 from simulated import Deployment
+from tickets import SCHEMA
 
 if TYPE_CHECKING:
     from conftest import Cli
@@ -116,11 +127,49 @@ def test_a_system_message_may_take_a_column_beside_the_text(deployment: Deployme
     assert [said["content"] for said in sent.body["messages"]] == ["Be kind", "one"]
 
 
-def test_without_params_variables_apply(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_model("m", task="chat", model=deployment.name, max_tokens=20)
-    monkeypatch.setenv("BATCHSCORE_MAX_TOKENS", "7")
+@pytest.mark.parametrize(("task", "name"), [("chat", "max_tokens"), ("responses", "max_output_tokens")])
+def test_without_params_variables_apply(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, task: str, name: str
+) -> None:
+    save_model("m", task=task, model=deployment.name, max_tokens=20)
+    monkeypatch.setenv("BATCHSCORE_MAX_TOKENS", "17")
     loaded("m").predict(pd.DataFrame({"text": ["one"]}))
-    assert [sent.body["max_tokens"] for sent in deployment.requests()] == [7]
+    assert [sent.body[name] for sent in deployment.requests()] == [17]
+
+
+def test_a_model_of_responses_is_saved_called_and_scored(deployment: Deployment) -> None:
+    param = {"reasoning": {"summary": "auto"}, "metadata": {"a": "b"}}
+    save_model(
+        "m", task="responses", model=deployment.name, prompt="Sing of {text}", system="Be brief", param=param
+    )
+    assert mlflow.openai.load_model("m") == {
+        "model": deployment.name,
+        "task": "responses",
+        "store": False,
+        **param,
+        "messages": [
+            {"role": "system", "content": "Be brief"},
+            {"role": "user", "content": "Sing of {text}"},
+        ],
+    }
+    params = get_model_info("m").signature.params
+    assert {"max_tokens", "temperature"} < {spec.name for spec in params} > {"top_p"}
+    assert "seed" not in {spec.name for spec in params}
+    found = loaded("m").predict(pd.DataFrame({"text": ["tides"]}), params={"max_tokens": 16})
+    assert list(found["finish_reason"]) == ["stop"]
+    assert list(found["responses"]) == ["Sing of tides. Key words: sing, tides."]
+    (sent,) = deployment.requests()
+    assert sent.body == {
+        "model": deployment.name,
+        "input": "Sing of tides",
+        "instructions": "Be brief",
+        "max_output_tokens": 16,
+        "store": False,
+        **param,
+    }
+    Path("a.csv").write_text("text\ntides\n")
+    assert score_files("a.csv", output="out", model="./m").exit_code == 0
+    assert list(read_scores("out")["responses"]) == list(found["responses"])
 
 
 def test_a_refused_row_is_recorded_or_raised_as_requested(deployment: Deployment) -> None:
@@ -152,6 +201,20 @@ def test_several_answers_a_row_are_a_list(deployment: Deployment) -> None:
     found = loaded("m").predict(pd.DataFrame({"text": ["one", None]}))
     assert [len(cell) for cell in found["chat"]] == [2, 0]
     assert [len(cell) for cell in found["finish_reason"]] == [2, 0]
+
+
+def test_a_model_keeps_its_schema_and_gives_json(deployment: Deployment) -> None:
+    """In the order of the properties: a model writes them in that order."""
+    save_model("m", task="chat", model=deployment.name, schema=SCHEMA, schema_mode="prompt")
+    found = loaded("m").predict(pd.DataFrame({"text": ["A billing problem", None]}))
+    answer = json.loads(found["chat"][0])
+    assert list(answer) == list(SCHEMA["properties"])
+    assert (answer["category"], found["chat"][1]) == ("billing", "")
+    settings = resolve_settings({"model": "./m", "output": "out"}, environ={}).settings
+    assert settings.schema == SCHEMA
+    form = {"param": {"response_format": {"type": "json_object"}}}
+    replaced = resolve_settings({"model": "./m", "output": "out", **form}, environ={}).settings
+    assert replaced.schema is None
 
 
 @pytest.mark.parametrize(

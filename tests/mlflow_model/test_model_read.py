@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from batchscore.errors import SettingsError, UsageError
 from batchscore.mlflow_model.read import folder_of, parameters, read_saved
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
+from batchscore.task import CHAT
 
 #: Folders that `mlflow.openai.save_model` wrote, each named for the version; `sample` is the way of 2023.
 FOREIGN = Path(__file__).with_name("foreign")
@@ -181,6 +182,10 @@ def test_given_settings_beat_the_model() -> None:
     assert (found.settings.text_field, found.settings.column) == ("animal", "body")
     assert found.sources["model"] == str(model)
     assert found.sources["max_tokens"] == "BATCHSCORE_MAX_TOKENS"
+    by_flags = chosen(model, temperature=1.5, stop="\n").settings
+    assert by_flags.api_params == {"temperature": 1.5, "stop": "\n", "max_tokens": 40} | {
+        name: value for name, value in chosen(model).settings.api_params.items() if name != "temperature"
+    }
     anew = chosen(model, prompt="Sing: {a} {b}").settings
     assert (anew.prompt, anew.messages, anew.text_field) == ("Sing: {a} {b}", None, None)
     assert chosen(model, param={"max_completion_tokens": 9}).settings.api_params == {
@@ -207,6 +212,6 @@ def test_settings_that_contradict_a_model_are_refused() -> None:
     )
 )
 def test_parameters_of_any_file_have_no_nulls(said: dict[str, Any]) -> None:
-    settings = parameters(said)
+    settings = parameters(said, CHAT)
     assert None not in settings["param"].values()
     assert not settings["param"].keys() & {"model", "task", "api_key", "messages", "stream"}

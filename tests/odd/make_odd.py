@@ -404,6 +404,7 @@ odd("path-at-the-end-of-a-quote.csv", b'id,text\n1,"a, C:\\"\n', ID_TEXT, two(("
 BARE = b'id\ttext\n1\t"Hamlet is set in\n2\tDenmark\n3\tnot in Sweden"\n4\tnext\n'
 odd("quotes-in-texts.tsv", BARE, [], problem="in row 0 a quote spans lines that look like rows")
 odd("quotes-in-texts.csv", BARE.replace(b"\t", b","), [], problem="in row 0 a quote spans lines")
+odd("line-end-in-a-cell.csv", b'id,text\n1,"a\n"\n2,"b\n\n"\n', ID_TEXT, two(("1", "a\n"), ("2", "b\n\n")))
 odd(
     "quotes-none.tsv",
     BARE,
@@ -437,6 +438,39 @@ odd(
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 for suffix in ("csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "csv.gz", "txt.zst"):
     odd(f"lfs-pointer.{suffix}", POINTER, [], problem="a Git LFS pointer: fetch the file with git lfs pull")
+
+for name, data in (
+    ("link-target.csv", b"../../data/a.csv"),
+    ("annex-link.csv", b"../.git/annex/objects/ab/cd/SHA256E-s12--0.csv/SHA256E-s12--0.csv"),
+    ("annex-pointer.jsonl", b"/annex/objects/SHA256E-s12--0.jsonl\n"),
+):
+    kind = "the target of a link: fetch" if name == "link-target.csv" else "git annex get"
+    odd(name, data, [], problem=kind)
+
+# --- files of another format than their name says
+PAGE = b'<!DOCTYPE html>\n<html lang="en">\n<head><title>Sign in, caf\xe9</title></head>\n</html>\n'
+for suffix in ("csv", "tsv", "json", "jsonl", "parquet", "arrow"):
+    odd(f"html-page.{suffix}", PAGE, [], problem="an HTML page, perhaps")
+odd(
+    "html-page.csv.gz", gzip.compress(PAGE, mtime=0), [], problem="decompressed, it is not what its name says"
+)
+odd("html-page-named.jsonl.gz", PAGE, [], problem="it is an HTML page")
+odd("html-page-named.jsonl.zst", PAGE, [], problem="it is an HTML page")
+odd("html-page.txt", b"<html>\n<p>one</p>\n", ["text"], texts("<html>", "<p>one</p>"), headerless=True)
+for number, start in enumerate((b"\n\n  <HTML><body>", b"<!-- x --> <html lang=en>\n<head>")):
+    odd(f"html-page-{number}.csv", start + b"<p>a, b</p>", [], problem="an HTML page, perhaps")
+odd("store-error.csv", b'\xef\xbb\xbf<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', [],
+    problem="an XML document, perhaps")  # fmt: skip
+odd("html-in-the-header.csv", b"<html>,text\n1,a\n", ["<html>", "text"], [[0, {"<html>": "1", "text": "a"}]])
+odd(
+    "json-lines.csv",
+    b'{"id":"1","text":"a, b"}\n{"id":"2","text":"c"}\n',
+    [],
+    problem="JSON: give it the suffix .jsonl",
+)
+odd("json-array.tsv", b'[\n {"id":"1","text":"a"}]\n', [], problem="but JSON: give it the suffix .json")
+odd("cells.jsonl", b"id,text\n1,a\n2,b\n", [], problem="its lines are not JSON: give it the suffix")
+odd("quoted-cells.ndjson", b'"id","text"\n"1","a"\n', [], problem="its lines are not JSON")
 
 # --- compression
 odd(

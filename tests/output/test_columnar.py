@@ -247,3 +247,22 @@ def test_counts_that_a_column_cannot_hold_are_left_out() -> None:
     (row,) = decode_scores(stored(data), schema)
     assert isinstance(row.result, Score)
     assert row.result.usage == {"total_tokens": 5}
+
+
+def test_the_counts_of_responses_come_back_with_their_details() -> None:
+    schema = RecordSchema("responses", with_usage=True)
+    details = {"input_tokens_details": {"cached_tokens": 2}, "output_tokens_details": {"reasoning_tokens": 3}}
+    usages = [
+        {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12, **details},
+        {"input_tokens": 5, "output_tokens": 7, "input_tokens_details": None},
+        {"output_tokens_details": {"reasoning_tokens": 2**64}, "total_tokens": 5},
+        None,
+    ]
+    data = encode_scores([Settled("a", 0, Score("x", "stop", usage)) for usage in usages], schema)
+    found = [row.result.usage for row in decode_scores(stored(data), schema) if isinstance(row.result, Score)]
+    assert found == [
+        usages[0],
+        {"input_tokens": 5, "output_tokens": 7},
+        {"output_tokens_details": {}, "total_tokens": 5},
+        None,
+    ]

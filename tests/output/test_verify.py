@@ -378,7 +378,7 @@ def test_readers_of_all_scores_compare_each_record_with_its_part(out: Path, dama
     shutil.rmtree(out / "runs")
     DAMAGES[damage][0](Output(out, "f03.csv"))
     for found in readings(out, out.parent):
-        assert re.search("f03.*(of g|3, which|row 0, twice|row 1, twice|2 scores|4 scores)", str(found))
+        assert re.search("f03.*(of g|3, which|row 0, twice|row 1, twice|2 records|4 records)", str(found))
 
 
 @pytest.mark.parametrize("other", [("f03.csv", 2), ("f04.csv", 0)])

@@ -136,6 +136,38 @@ def test_a_batch_file_is_known_and_its_inner_column_is_taken() -> None:
     assert sent(surveyed({"a.jsonl": [chat]}, "chat")) == [TALK[:1]]
 
 
+def test_a_batch_file_of_responses_is_sent_with_its_instructions() -> None:
+    responses = BATCH | {"url": "/v1/responses", "body": {"input": TALK[:1], "instructions": "Be kind."}}
+    file, embeddings = {"a.jsonl": [responses]}, {"a.jsonl": [BATCH]}
+    assert "batch requests for /v1/embeddings, not for responses" in refused(embeddings, "responses")
+    assert "batch requests for /v1/responses, not for embeddings" in refused(file)
+    assert "Give --system '{body.instructions}' to send them" in refused(file, "responses")
+    found = surveyed(file, "responses", system="{body.instructions}")
+    assert sent(found) == [{"input": TALK[:1], "instructions": "Be kind."}]
+    plain = BATCH | {"url": "/v1/responses"}
+    assert sent(surveyed({"a.jsonl": [plain]}, "responses")) == [{"input": "x"}]
+
+
+def test_the_columns_of_responses_hold_texts_or_items() -> None:
+    items = [{"type": "item_reference", "id": "i"}, TALK[0]]
+    for name in ("input", "messages"):
+        rows: list[Any] = [{name: items, "n": "x"}, {name: json.dumps(items)}, {name: [{"n": 1}]}]
+        assert sent(surveyed({"a.jsonl": rows}, "responses")) == [
+            {"input": items},
+            {"input": items},
+            "invalid_messages",
+        ]
+    assert sent(surveyed({"a.jsonl": [{"input": "Hello", "n": "x"}]}, "responses")) == [{"input": "Hello"}]
+    both = [{"input": "Hello", "messages": TALK[:1]}]
+    assert sent(surveyed({"a.jsonl": both}, "responses")) == [{"input": "Hello"}]
+    assert sent(surveyed({"a.jsonl": both}, "responses", column="messages")) == [{"input": TALK[:1]}]
+    assert sent(surveyed({"a.jsonl": [{"n": 1, "messages": "Hello"}]}, "responses")) == [{"input": "Hello"}]
+    assert "Give --drop_last_assistant" in refused({"a.jsonl": [{"input": TALK}]}, "responses")
+    lists: list[Any] = [{"input": ["Hello"], "n": "x"}]
+    assert "lists that are not conversations" in refused({"a.jsonl": lists}, "responses")
+    assert sent(surveyed({"a.jsonl": [{"input": "[1]"}]}, "responses")) == [{"input": "[1]"}]
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
@@ -151,11 +183,13 @@ def test_an_id_or_a_mostly_empty_column_is_not_taken_by_itself(rows: list[Any], 
     assert told in refused({"a.jsonl": rows})
 
 
-def test_a_column_taken_by_itself_is_said_and_a_named_one_is_not() -> None:
+def test_the_columns_that_are_sent_are_said_and_why() -> None:
     rows = [{"n": 1, "said": "hi"}]
     files = {"in/a.jsonl": rows, "in/b.jsonl": rows}
     assert surveyed(files).said == [("column 'said': the only column of text", "a.jsonl and 1 more")]
-    assert surveyed(files, column="said").said == []
+    assert surveyed(files, column="said").said == [("column 'said'", "a.jsonl and 1 more")]
+    assert surveyed(files, prompt="{n}: {said}").said == [("columns n, said", "a.jsonl and 1 more")]
+    assert surveyed({"a.txt": "hi\n"}).said == []
 
 
 def test_a_first_line_that_may_be_a_row_is_not_taken_for_the_header() -> None:
@@ -178,6 +212,8 @@ def test_plain_texts_in_messages_are_sent_only_if_the_column_is_named() -> None:
     file = {"a.csv": "id,messages\n1,Hello\n"}
     assert "holds plain text, not conversations" in refused(file, "chat")
     assert sent(surveyed(file, "chat", column="messages")) == [[{"role": "user", "content": "Hello"}]]
+    other = {"a.jsonl": '{"messages": [{"from": "human", "value": "Hi"}]}\n'}  # ShareGPT
+    assert "holds lists that are not conversations: each message needs a role" in refused(other, "chat")
 
 
 def test_the_answer_at_the_end_of_a_conversation_is_not_sent() -> None:
@@ -205,7 +241,11 @@ def test_what_is_not_plain_is_said() -> None:
     found = surveyed(
         {"a.csv": "id;text\n1;a\n", "b.json": '{"v": "1", "data": [{"text": "x"}]}'}, column="text"
     )
-    assert found.said == [("delimiter ;", "a.csv"), ("records in 'data'", "b.json")]
+    assert found.said == [
+        ("delimiter ;", "a.csv"),
+        ("column 'text'", "a.csv and 1 more"),
+        ("records in 'data'", "b.json"),
+    ]
 
 
 def test_a_file_in_another_encoding_is_a_finding_before_anything_is_sent() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchscore.plan.vocabulary import from_disk, parameter_tokens, prompt_tokens, token_counter_for
-from batchscore.task import CHAT, EMBEDDINGS
+from batchscore.task import CHAT, EMBEDDINGS, RESPONSES, Task
 
 
 def words(text: str) -> float:
@@ -57,8 +58,25 @@ def test_all_texts_of_a_message_count_and_pictures_do_not() -> None:
 
 
 def test_tools_and_schemas_count_for_every_prompt() -> None:
-    assert parameter_tokens({"temperature": 0, "tools": []}, words) == 0
-    assert parameter_tokens({"tools": [{"type": "function"}]}, lambda text: float(len(text))) > 10
+    def tokens(task: Task, **params: Any) -> float:
+        return parameter_tokens(params, task, lambda text: float(len(text)))
+
+    assert tokens(CHAT, temperature=0, tools=[]) == 0
+    assert tokens(CHAT, tools=[{"type": "function"}]) > 10
+    form = {"type": "json_schema", "schema": {"type": "object"}}
+    assert tokens(RESPONSES, text={"format": form}) > tokens(CHAT, response_format=form) > 10
+    assert tokens(RESPONSES, response_format=form) == 0
+
+
+def test_a_prompt_of_responses_counts_as_the_same_messages_of_chat() -> None:
+    said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "one two three"}]
+    chat = prompt_tokens(json.dumps(said).encode(), CHAT, words)
+    plain = {"input": "one two three", "instructions": "Be kind."}
+    assert prompt_tokens(json.dumps(plain).encode(), RESPONSES, words) == chat
+    items = [
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "one two three"}]}
+    ]
+    assert prompt_tokens(json.dumps({**plain, "input": items}).encode(), RESPONSES, words) == chat
 
 
 def test_a_very_long_text_is_estimated_from_stretches() -> None:

@@ -19,6 +19,7 @@ from batchscore.prompts.messages import (
 )
 from batchscore.prompts.template import parse_template
 from batchscore.rows import RowError
+from batchscore.task import CHAT, RESPONSES
 
 
 def user(content: Any) -> dict[str, Any]:
@@ -30,13 +31,15 @@ def system(content: Any) -> dict[str, Any]:
 
 
 def from_file(messages: Any, **values: Any) -> Any:
-    body = render_messages_file(read_messages(orjson.dumps(messages).decode(), where="m.json"), {})(values)
+    body = render_messages_file(
+        read_messages(orjson.dumps(messages).decode(), CHAT, where="m.json"), {}, CHAT
+    )(values)
     return body.code if isinstance(body, RowError) else orjson.loads(body)
 
 
 def ready(cell: Any, opening: str | None = None, **values: Any) -> Any:
     template = None if opening is None else parse_template(opening, where="--system")
-    body = render_ready_messages("messages", template)({"messages": cell, **values})
+    body = render_ready_messages("messages", template, CHAT)({"messages": cell, **values})
     return body.code if isinstance(body, RowError) else orjson.loads(body)
 
 
@@ -88,7 +91,7 @@ def test_a_row_that_lacks_a_column_says_so() -> None:
 )
 def test_an_invalid_file_is_refused_by_name(text: str, why: str) -> None:
     with pytest.raises(UsageError, match=r"^messages m\.json") as caught:
-        read_messages(text, where="messages m.json")
+        read_messages(text, CHAT, where="messages m.json")
     assert why in str(caught.value)
 
 
@@ -105,7 +108,7 @@ def test_an_empty_cell_of_messages_is_an_empty_row(cell: Any) -> None:
 
 
 def test_a_row_without_the_ready_column_says_so() -> None:
-    body = render_ready_messages("messages", None)({"other": "x"})
+    body = render_ready_messages("messages", None, CHAT)({"other": "x"})
     assert isinstance(body, RowError)
     assert body.code is ErrorCode.MISSING_COLUMN
 
@@ -120,7 +123,7 @@ def test_a_row_without_the_ready_column_says_so() -> None:
     ids=repr,
 )  # fmt: skip
 def test_an_invalid_conversation_is_an_error_that_quotes_nothing(cell: Any) -> None:
-    body = render_ready_messages("messages", None)({"messages": cell})
+    body = render_ready_messages("messages", None, CHAT)({"messages": cell})
     assert isinstance(body, RowError)
     assert body.code is ErrorCode.INVALID_MESSAGES
     assert "secret" not in body.message
@@ -139,6 +142,13 @@ def test_nulls_that_arrow_adds_are_left_out_but_a_null_content_stays() -> None:
         {"role": "assistant", "content": None, "refusal": "no", "name": "n"},
         user("x"),
     ]
+
+
+def test_an_item_without_a_role_has_no_null_content() -> None:
+    items = [{"type": "item_reference", "id": "i", "content": None}, user("x")]
+    body = render_ready_messages("input", None, RESPONSES)({"input": items})
+    assert isinstance(body, bytes)
+    assert orjson.loads(body) == {"input": [{"type": "item_reference", "id": "i"}, user("x")]}
 
 
 def test_nulls_that_arrow_adds_to_parts_of_a_message_are_left_out() -> None:

@@ -178,6 +178,37 @@ def test_the_length_that_was_asked_for_is_held_against_the_vectors() -> None:
     assert read([item(0, [1, 2])], reader=reader) == [[1, 2]]
 
 
+@pytest.mark.parametrize("dimensions", [8, 9, 64, 1536])
+@pytest.mark.parametrize("rounded", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 0.001])
+def test_numbers_of_eight_bytes_are_not_read_as_twice_as_many(
+    dimensions: int, *, rounded: bool, scale: float
+) -> None:
+    random = np.random.default_rng(dimensions)
+    for _ in range(20):
+        vectors = random.normal(size=(2, dimensions)) * scale
+        vectors = vectors.astype(np.float32) if rounded else vectors
+        data = [
+            item(at, base64.b64encode(each.astype("<f8").tobytes()).decode())
+            for at, each in enumerate(vectors)
+        ]
+        with pytest.raises(InvalidReply, match="numbers have eight bytes instead of four"):
+            read(data, 2)
+        right = [
+            item(at, base64.b64encode(each.astype("<f4").tobytes()).decode())
+            for at, each in enumerate(vectors)
+        ]
+        assert len(read(right, 2)) == 2
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[0.0] * 32, [0.0, 1.0] * 16, [1.0] + [0.0] * 31, [2.0] * 32, [1.0, -1.0] * 16, [0.5, 0.25] * 16],
+)
+def test_plain_vectors_of_four_bytes_are_read(numbers: list[float]) -> None:
+    assert len(read([item(0, coded(*numbers))])) == 1
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"<html>", b"[]", b'"x"', b"null", b"{}", b'{"data": null}', b'{"data": {}}', b'{"data": [1]}',
@@ -500,6 +531,7 @@ def test_the_bound_of_a_reply_follows_what_was_asked() -> None:
         (None, {}, 2**24, 2**25),
         (16_000, {"logprobs": True, "top_logprobs": 20}, 16_000 * 21 * 150, 2**27),
         (10**12, {}, 2**27, 2**28),
+        (128_000, {"include": ["message.output_text.logprobs"]}, 128_000 * 150, 2**26),
         (10, {"logprobs": "yes", "top_logprobs": -1}, 2**23, 2**24),
     ]:
         size = ReplyReader(CHAT, answer_bytes=answer_size(tokens, params)).most_bytes(1)

@@ -89,6 +89,10 @@ CASES = {
         "prompts/test_replies.py::test_a_blocked_prompt_without_choices_is_an_error_of_its_row",
         "prompts/test_replies.py::test_no_choices_without_a_reason_are_no_answer",
     ),
+    "a response that failed, or is no answer": (
+        "prompts/test_responses.py::test_the_texts_of_messages_are_the_answer",
+        "prompts/test_responses.py::test_a_failed_response_means_what_its_status_would",
+    ),
     "stream=false": ("prompts/test_reply_rehearsals.py::test_a_gateway_can_be_told_not_to_stream",),
     "a null among n answers": (
         "prompts/test_reply_rehearsals.py::test_answers_without_text_are_counted_and_resumed",
@@ -161,8 +165,9 @@ def test_a_row_without_a_vector_costs_no_other_row(deployment: Deployment) -> No
         (
             "double_precision",
             {"dimensions": 8},
-            "vectors of 8 numbers were requested, and the service sends 16",
+            "numbers have eight bytes instead of four",
         ),
+        ("double_precision", {}, "--param|param.*encoding_format='\"float\"' requests them as text"),
         ("html", {}, "an HTML page"),
         ("one_choice", {"task": "chat", "param": {"n": 3}}, "1 of 3 answers"),
         ("chat_choices", {"task": "completions"}, "no text"),
@@ -189,6 +194,13 @@ def test_a_service_that_is_never_right_is_for_a_person(
         ("null_message", "chat", None, "content_filter"),
         ("blocked", "chat", ErrorCode.CONTENT_FILTER, None),
         ("blocked", "completions", ErrorCode.CONTENT_FILTER, None),
+        ("refusal", "responses", "I cannot help with that.", "refusal"),
+        ("reasoning_only", "responses", None, "stop"),
+        ("no_room", "responses", None, "length"),
+        ("commentary", "responses", "tell me. Key words: tell.", "stop"),
+        ("function_call", "responses", None, "tool_calls"),
+        ("finish_content_filter", "responses", "tell me. Key words: tell.", "content_filter"),
+        ("failed_prompt", "responses", ErrorCode.CONTENT_FILTER, None),
     ],
 )
 def test_an_answer_in_another_form_is_one_answer_of_one_request(
@@ -204,10 +216,19 @@ def test_an_answer_in_another_form_is_one_answer_of_one_request(
     assert deployment.statistics().count == 1
 
 
-@pytest.mark.parametrize("shape", ["choice_error", "finish_abort"])
-def test_an_answer_that_was_broken_off_once_is_requested_again(deployment: Deployment, shape: str) -> None:
+@pytest.mark.parametrize(
+    ("shape", "task"),
+    [
+        ("choice_error", "chat"),
+        ("finish_abort", "chat"),
+        *((shape, "responses") for shape in ("failed", "failed_without_error", "cancelled", "finish_abort")),
+    ],
+)
+def test_an_answer_that_was_broken_off_once_is_requested_again(
+    deployment: Deployment, shape: str, task: str
+) -> None:
     deployment.will(shape=shape)
-    (one,) = scored(["tell me"], task="chat", model=deployment.name)
+    (one,) = scored(["tell me"], task=task, model=deployment.name)
     assert (one.error, one.finish_reason) == (None, "stop")
     assert deployment.statistics().count == 2
 

@@ -51,6 +51,19 @@ def test_the_longest_text_of_messages_is_cut() -> None:
     assert truncate(prompt([{"role": "user", "content": None}]), 0.5) is None
 
 
+def test_of_a_prompt_with_instructions_only_the_input_is_cut() -> None:
+    long = "word " * 500
+    instructions = "Be kind. " * 500
+    for content in (long, [{"role": "user", "content": [{"type": "input_text", "text": long}]}]):
+        cut = truncate(prompt({"input": content, "instructions": instructions}), 0.5)
+        assert cut is not None
+        after = orjson.loads(cut.body)
+        assert after["instructions"] == instructions
+        kept = after["input"] if isinstance(content, str) else after["input"][0]["content"][0]["text"]
+        assert 0.45 < len(kept) / len(long) < 0.5
+    assert truncate(prompt({"input": "short", "instructions": instructions}), 0.5) is None
+
+
 def test_a_list_of_tokens_is_cut_like_a_text() -> None:
     shorter = truncate(Prompt("f", 0, orjson.dumps([*range(100)])), 0.5)
     assert shorter is not None

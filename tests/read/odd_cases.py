@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "18, 59, 74 an id or a mostly empty column": (
         f"{SURVEY}test_an_id_or_a_mostly_empty_column_is_not_taken_by_itself",
-        f"{SURVEY}test_a_column_taken_by_itself_is_said_and_a_named_one_is_not",
+        f"{SURVEY}test_the_columns_that_are_sent_are_said_and_why",
     ),
     "20 a comma in a header of semicolons": (
         "comma-in-a-quoted-name.csv",
@@ -86,6 +86,15 @@ CASES: dict[str, tuple[str, ...]] = {
     "55 pointers of Git LFS": tuple(
         f"lfs-pointer.{suffix}"
         for suffix in ("csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "csv.gz", "txt.zst")
+    ),
+    "56 links that became files": ("link-target.csv", "annex-link.csv", "annex-pointer.jsonl"),
+    "a page of a sign-in or an error in place of the file": (
+        *(f"html-page.{suffix}" for suffix in ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "csv.gz")),
+        *("html-page-named.jsonl.gz", "html-page-named.jsonl.zst", "html-page-0.csv", "html-page-1.csv"),
+        *("html-page.txt", "html-in-the-header.csv", "store-error.csv"),
+    ),
+    "the suffix of another text format": (
+        *("json-lines.csv", "json-array.tsv", "cells.jsonl", "quoted-cells.ndjson"),
     ),
     "61 lines before the header": (
         *("comments-before-the-header.csv", "header-with-a-hash.csv", "title-before-the-header.csv"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,6 +132,80 @@ def test_only_the_current_files_of_a_table_are_read(delta: Path, monkeypatch: py
         monkeypatch.setattr(FakeTable, "features", features)
         with pytest.raises(InputError, match="is a Delta Lake table whose"):
             find_files([str(delta)])
+
+
+@pytest.fixture
+def iceberg(tmp_path: Path) -> Path:
+    root = tmp_path / "in" / "table"
+    for name in ("data/old.parquet", "data/new.parquet", "data/lang=en/new.parquet"):
+        touch(root / name)
+    for name in ("00001-a.metadata.json", "00010-b.metadata.json", "snap-1.avro"):
+        touch(root / "metadata" / name)
+    return root
+
+
+class FakeIceberg:
+    """What `pyiceberg.table.StaticTable` says of the table."""
+
+    names: tuple[str, ...] = ("text",)
+    deletes: tuple[str, ...] = ()
+    folder = ""
+
+    @classmethod
+    def from_metadata(cls, path: str) -> FakeIceberg:
+        assert path.endswith("/metadata/00010-b.metadata.json")
+        return cls()
+
+    def schemas(self) -> dict[int, Any]:
+        fields = [SimpleNamespace(field_id=1, name=name) for name in self.names]
+        return {number: SimpleNamespace(fields=[field]) for number, field in enumerate(fields)}
+
+    def scan(self) -> FakeIceberg:
+        return self
+
+    def plan_files(self) -> list[Any]:
+        paths = [f"file:{self.folder}/data/{name}" for name in ("new.parquet", "lang=en/new.parquet")]
+        return [
+            SimpleNamespace(file=SimpleNamespace(file_path=path), delete_files=self.deletes) for path in paths
+        ]
+
+
+def test_only_the_current_files_of_an_iceberg_table_are_read(
+    iceberg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyiceberg.table", None)
+    for path in (iceberg, iceberg / "data", iceberg / "data" / "lang=en"):
+        with pytest.raises(InputError, match=r"is an Iceberg table.*pip install pyiceberg"):
+            find_files([str(path)])
+    package = ModuleType("pyiceberg.table")
+    package.StaticTable = FakeIceberg  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pyiceberg.table", package)
+    monkeypatch.setattr(FakeIceberg, "folder", str(iceberg))
+    assert names(iceberg) == ["data/lang=en/new.parquet", "data/new.parquet"]
+    assert names(iceberg / "data" / "*.parquet") == ["new.parquet"]
+    assert names(iceberg / "data" / "lang=en") == ["new.parquet"]
+    (iceberg.parent / "link").symlink_to(iceberg)
+    assert len(names(iceberg.parent / "link")) == 2
+    touch(iceberg / "metadata" / "00010-c.metadata.json")  # of a commit that lost
+    with pytest.raises(InputError, match="do not show its current rows"):
+        find_files([str(iceberg)])
+    (iceberg / "metadata" / "00010-c.metadata.json").unlink()
+    for name, value in (("names", ("text", "body")), ("deletes", ("1.parquet",))):
+        before = getattr(FakeIceberg, name)
+        monkeypatch.setattr(FakeIceberg, name, value)
+        with pytest.raises(InputError, match="do not show its current rows"):
+            find_files([str(iceberg)])
+        monkeypatch.setattr(FakeIceberg, name, before)
+    monkeypatch.setattr(FakeIceberg, "folder", "/elsewhere")
+    with pytest.raises(InputError, match="names files elsewhere"):
+        find_files([str(iceberg)])
+
+
+def test_folders_with_names_of_a_table_are_read_like_others(tmp_path: Path) -> None:
+    for name in ("metadata/a.json", "data/b.csv"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["data/b.csv", "metadata/a.json"]
+    assert names(tmp_path / "data") == ["b.csv"]
 
 
 def test_a_link_that_leads_nowhere_is_a_problem_only_if_it_may_hold_rows(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_file_knows_its_format_compression_size_and_path(tree: Path) -> None:
 
 def test_every_suffix_in_any_case_is_known(tmp_path: Path) -> None:
     text = [f"t{suffix}" for suffix in (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")]
-    known = [name + more for name in text for more in ("", ".gz", ".zst")]
+    known = [name + more for name in text for more in ("", ".gz", ".zst", ".bz2", ".xz")]
     known += ["b.parquet", "b.arrow", "b.feather", "b.ipc"]
     known += [name.upper() for name in known]
     for name in known:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import datetime as dt
 import gzip
 import json
+import lzma
 import math
 import os
 import zlib
@@ -50,12 +52,15 @@ def every_format(folder: Path, count: int) -> Iterator[Path]:
         yield written(folder, name, data)
         yield written(folder, f"{name}.gz", gzip.compress(data.encode()))
         yield written(folder, f"{name}.zst", zstd(data.encode()))
+        yield written(folder, f"{name}.bz2", bz2.compress(data.encode()))
+        yield written(folder, f"{name}.xz", lzma.compress(data.encode()))
     pq.write_table(table, folder / "a.parquet")
     pf.write_feather(table, str(folder / "a.feather"))
     pf.write_feather(table, str(folder / "a.ipc"), compression="uncompressed")
     with pa.ipc.new_stream(str(folder / "a.arrow"), table.schema) as writer:
         writer.write_table(table)
-    yield from (folder / name for name in ("a.parquet", "a.feather", "a.ipc", "a.arrow"))
+    table.to_pandas().to_excel(folder / "a.xlsx", index=False)
+    yield from (folder / name for name in ("a.parquet", "a.feather", "a.ipc", "a.arrow", "a.xlsx"))
 
 
 def open_files() -> int:
@@ -194,13 +199,53 @@ def test_rows_continue_after_oversized_ones_of_many_blocks(tmp_path: Path) -> No
 def test_the_rows_before_damage_in_a_compressed_file_are_read(tmp_path: Path) -> None:
     lines = [f"line {number} {os.urandom(20).hex()}" for number in range(20_000)]
     data = "\n".join(lines).encode()
-    for name, packed in {"a.txt.gz": gzip.compress(data), "a.txt.zst": zstd(data)}.items():
+    for name, packed in {
+        "a.txt.gz": gzip.compress(data),
+        "a.txt.zst": zstd(data),
+        "a.txt.bz2": bz2.compress(data, 1),
+        "a.txt.xz": lzma.compress(data, preset=0),
+    }.items():
         found = outcome(written(tmp_path, name, packed[: len(packed) // 2]))
         texts = [values["text"] for values in found.cells]
         assert 4_000 < len(texts) < 16_000, name
         assert texts[:-1] == lines[: len(texts) - 1], name
         assert lines[len(texts) - 1].startswith(texts[-1]), name
         assert "breaks off" in (found.problem or ""), name
+
+
+def xz_with_dictionary(size: int) -> bytes:
+    """Return xz data whose header asks for a dictionary of this size, a power of two."""
+    packed = bytearray(lzma.compress(b"a\n"))
+    packed[16] = 2 * (size.bit_length() - 1 - 12)  # https://tukaani.org/xz/xz-file-format.txt, 5.3.1
+    packed[20:24] = zlib.crc32(packed[12:20]).to_bytes(4, "little")
+    return bytes(packed)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        ("plain.txt.bz2", b"a\n", "its name says bzip2, but it is not"),
+        ("plain.txt.xz", b"a\n" * 20, "its name says xz, but it is not"),
+        ("empty.txt.xz", b"", None),
+        ("pointer.txt.bz2", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        ("true.txt", bz2.compress(b"a\n"), "add .bz2 to its name"),
+        ("true.csv", lzma.compress(b"a\n"), "add .xz to its name"),
+        ("large.txt.xz", xz_with_dictionary(1 << 31), "needs too much memory"),
+    ],
+)
+def test_a_file_that_is_not_compressed_as_its_name_says_is_told(
+    tmp_path: Path, name: str, data: bytes, problem: str | None
+) -> None:
+    found = outcome(written(tmp_path, name, data))
+    assert found.rows == []
+    assert (problem or "") in (found.problem or "")
+    assert bool(problem) == bool(found.problem)
+
+
+def test_several_streams_in_one_compressed_file_are_read(tmp_path: Path) -> None:
+    for name, pack in {"a.txt.bz2": bz2.compress, "a.txt.xz": lzma.compress}.items():
+        found = outcome(written(tmp_path, name, pack(b"a\nb") + pack(b"c\nd\n") + b"\0" * 8))
+        assert [values["text"] for values in found.cells] == ["a", "bc", "d"], name
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from batchscore.report.advice import RunState, next_step
@@ -25,14 +27,24 @@ def test_the_merged_file_is_beside_the_folder_and_not_hidden(output: str, words:
     assert step.command == f"batchscore merge {words} --task chat"
 
 
-def test_no_file_on_this_machine_is_outside_of_the_root() -> None:
-    assert "read_scores" in next_step(RunState("chat", "/", ["batchscore", "score"], ok=1)).command
-
-
 def test_flags_are_added_before_the_names_of_files() -> None:
     command = ["batchscore", "score", "-o", "out", "--", "-in.csv"]
     state = RunState("chat", "out", command, failed=1, codes={"unreadable_row"})
     assert next_step(state).command == "batchscore score -o out --incremental -- -in.csv"
+
+
+def test_after_an_edit_an_output_is_replaced_only_if_it_has_no_scores() -> None:
+    command = ["batchscore", "score", "in.csv", "-o", "out", "--limit", "5"]
+    state = RunState("chat", "out", command, takes_incremental=False)
+    step = next_step(state)
+    assert step.command == f"{' '.join(command)} --overwrite"
+    assert step.text.startswith("Nothing was scored. When the input has texts")
+    bad = replace(state, failed=1, ok=1, codes={"unreadable_row"})
+    assert str(next_step(bad)) == (
+        "Fix the causes. To score these rows again, name a new output, or replace this one with --overwrite."
+    )
+    shared = [*command[:-2], "--shared-output"]
+    assert str(next_step(replace(state, command=shared))).endswith(", name a new output.")
 
 
 def test_an_input_that_had_no_text_is_scored_once_it_has() -> None:

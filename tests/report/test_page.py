@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from batchscore.errors import ExitCode
 from batchscore.report.page import answers, vectors
 from batchscore.report.page.answers import answer_of, answer_stats, histogram
+from batchscore.report.page.enums import enum_counts
 from batchscore.report.page.markup import data, html, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, PageData, StoredPart, TaskData
 from batchscore.report.page.page import page, source
@@ -74,6 +75,7 @@ def record(name: str = "d", *, at: str = "2026-11-20T10:00:00+00:00", **more: An
         "reason": name,
         "settings": {"task": "embeddings", "model": name, "prompt": name, "tpm": 60000},
         "endpoints": [{"name": name, "url": name, "auth": name, "rpm": None, "tpm": 1}],
+        "read_as": [{"files": name, "how": name}],
         "this_run": {
             "ok": 40,
             "requests": 40,
@@ -198,6 +200,21 @@ def test_the_page_loads_nothing_and_runs_only_its_own_scripts() -> None:
         "data:,",
         "#first",
     ]
+
+
+def test_the_page_says_how_files_were_read() -> None:
+    read_as = [{"files": "a.csv and 2 more", "how": "delimiter ;, encoding latin-1"}]
+    found = run_from("x.json", orjson.dumps(record() | {"read_as": read_as}))
+    assert isinstance(found, RecordedRun)
+    text = page(PageData("out", 0.0, [TaskData("embeddings", [found], [])], ())).decode()
+    assert "How the last run read its files" in text
+    assert "delimiter ;, encoding latin-1" in text
+    plain = run_from("x.json", orjson.dumps(record() | {"read_as": []}))
+    assert isinstance(plain, RecordedRun)
+    assert (
+        "How the last run"
+        not in page(PageData("out", 0.0, [TaskData("embeddings", [plain], [])], ())).decode()
+    )
 
 
 @given(st.binary(max_size=60))
@@ -393,6 +410,32 @@ def test_any_vectors_have_a_map(count: int, dimensions: int, size: float) -> Non
     assert found.places.shape == (len(found.origins), 2)
     assert np.isfinite(found.places).all()
     assert vectors.findings(found)
+
+
+def test_the_values_of_enum_fields_are_counted_wherever_they_are() -> None:
+    answers = [
+        {"kind": "a", "inner": {"level": 1}, "tags": ["x", "y"]},
+        {"kind": "a", "inner": None, "tags": []},
+        {"kind": "b", "inner": {"level": None}, "tags": ["x"]},
+    ]
+    level = {"type": "object", "properties": {"level": {"enum": [1, 2, None]}}}
+    schema = {
+        "properties": {
+            "kind": {"$ref": "#/$defs/kind"},
+            "inner": {"anyOf": [level, {"type": "null"}]},
+            "tags": {"type": "array", "items": {"enum": ["x", "y", "z"]}},
+            "text": {"type": "string"},
+        },
+        "$defs": {"kind": {"enum": ["a", "b", "c"]}},
+    }
+    assert {each.field: dict(each.counts) for each in enum_counts(answers, schema)} == {
+        "kind": {"a": 2, "b": 1, "c": 0},
+        "inner.level": {"1": 1, "2": 0, "null": 1},
+        "tags[]": {"x": 2, "y": 1, "z": 0},
+    }
+    # What a damaged record holds in the place of a schema.
+    for odd in (None, [], {"properties": 5}, {"$ref": "#"}, {"enum": [[1], {}]}):
+        enum_counts(answers, odd)
 
 
 def test_problems_of_answers_are_reported() -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from batchscore.errors import ErrorCode
+from batchscore.errors import ErrorCode, name_settings
+from batchscore.request.attempt import cause_of
 from batchscore.request.outcome import Action, Outcome, classify, failure_outcome
 from batchscore.request.rate_headers import wait_seconds
 from batchscore.rows import Reply
@@ -70,6 +71,14 @@ CASES: dict[str, tuple[int, Any, Action, ErrorCode]] = {
     "OpenAI: embeddings too long in words": (400, error(None, LENGTH + QUOTE), SPLIT, LONG),
     "OpenAI: unknown parameter": (400, error("unknown_parameter", param="tempreature"), SPLIT, INVALID),
     "OpenAI: max_tokens": (400, error("unsupported_parameter", param="max_tokens"), Action.ADAPT, INVALID),
+    "OpenAI: response_format": (400, error(None, param="response_format"), Action.ADAPT, INVALID),
+    "Azure: a schema": (400, error(None, param="response_format.json_schema.schema"), Action.ADAPT, INVALID),
+    "DeepSeek: response_format in words": (
+        400, error(None, "This response_format type is unavailable now"), Action.ADAPT, INVALID,
+    ),
+    "Groq: response_format in words": (
+        400, error(None, "This model does not support response format `json_schema`."), Action.ADAPT, INVALID,
+    ),
     "OpenAI: another parameter": (400, error("unsupported_parameter", param="logprobs"), SPLIT, INVALID),
     "OpenAI: key": (401, error("invalid_api_key"), Action.RENEW_TOKEN, INVALID),
     "OpenAI: country": (403, error("unsupported_country_region_territory"), STOP, INVALID),
@@ -105,8 +114,8 @@ CASES: dict[str, tuple[int, Any, Action, ErrorCode]] = {
     "OpenAI: larger than the limit": (429, error("rate_limit_exceeded", "Limit 30000, Requested 342389. " + QUOTE), SPLIT, OVER),
     "OpenAI: fits later": (429, error("rate_limit_exceeded", "Limit 30000, Used 29000, Requested 2000. " + QUOTE), RETRY, LIMIT),
     "OpenAI: fits the limit": (429, error("rate_limit_exceeded", "Limit 30000, Requested 2000. " + QUOTE), RETRY, LIMIT),
-    "Groq: dice": (400, error("json_validate_failed"), RETRY, ErrorCode.INVALID_RESPONSE),
-    "Groq: dice with tools": (400, error("tool_use_failed"), RETRY, ErrorCode.INVALID_RESPONSE),
+    "Groq: dice": (400, error("json_validate_failed"), RETRY, ErrorCode.INVALID_ANSWER),
+    "Groq: dice with tools": (400, error("tool_use_failed"), RETRY, ErrorCode.INVALID_ANSWER),
     "new-api: a parameter as a 500": (500, error("unsupported_value", type="new_api_error"), SPLIT, INVALID),
     "new-api: a filter as a 500": (500, error("content_filter"), SPLIT, FILTER),
     "new-api: too long as a 500": (500, error("context_length_exceeded"), SPLIT, LONG),
@@ -230,12 +239,12 @@ def bodies(draw: st.DrawFn) -> bytes:
     return body[: draw(st.integers(0, len(body)))] if draw(st.booleans()) else body
 
 
-@given(status=st.integers(100, 599), body=bodies(), attempts=st.integers(0, 9))
+@given(status=st.integers(100, 599) | st.just(410), body=bodies(), attempts=st.integers(0, 9))
 def test_no_reason_ever_contains_the_providers_message(status: int, body: bytes, attempts: int) -> None:
     outcome = judged(status, body)
     row = outcome.error(attempts)
     assert (row.code, row.message, row.status, row.attempts) == (
-        outcome.code, outcome.reason, outcome.status, attempts,
+        outcome.code, name_settings(outcome.reason), outcome.status, attempts,
     )  # fmt: skip
     for word in ["ROW", "QUOTED", "secret", "diary"]:
         assert word not in outcome.reason + outcome.detail
@@ -314,6 +323,10 @@ CASES: list[tuple[dict[str, str], float | None]] = [
     ({"retry-after": "3", "x-ratelimit-reset-requests": "2s"}, 3),
     ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6m0s"}, 1),
     ({"x-ratelimit-reset-tokens": "120ms"}, 0.12),
+    ({"ratelimit-reset": "7", "ratelimit-remaining": "0"}, 7),
+    ({"ratelimit": "limit=10, remaining=0, reset=5"}, 5),
+    ({"ratelimit": '"default";r=0;t=5'}, 5),
+    ({"ratelimit": '"default"'}, None),
     ({"x-ratelimit-reset-tokens": "1h0m0s"}, 3600),
     ({"x-ratelimit-reset-tokens": "1h"}, 3600),
     ({"x-ratelimit-reset-tokens": "2m"}, 120),
@@ -438,8 +451,117 @@ def test_an_input_that_is_too_long_is_known_in_the_words_of_each_service(
     assert (outcome.action, outcome.code) == (SPLIT, LONG)
     assert outcome.fitting is None or outcome.fitting == pytest.approx(limit / tokens, rel=0.05)
     assert (outcome.fitting is None) == (
-        wording in {"openai", "litellm", "ollama", "ollama_native", "dashscope", "voyage"}
+        wording in {"openai", "litellm", "ollama", "ollama_native", "dashscope", "voyage", "plain"}
     )
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(
+            "Input text too long",
+            "Content too long: 9000 tokens",
+            "input length 9000 exceeds max_input_length 8192",
+        ),
+        *(
+            "The input length exceeds the limit",
+            "Input exceeds maximum allowed length",
+            "String should have at most 8000 characters",
+        ),
+        *("Maximum tokens exceeded: 9000/8192", "Please ensure that the input is less than 8192 tokens."),
+        "The total length of the input (600) exceeds the model max length of 512",
+        "sequence length is longer than the specified maximum (600 > 512)",
+    ],
+)
+def test_other_words_for_too_long_are_known(message: str) -> None:
+    assert judged(400, error(None, message)).code is LONG
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 422])
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(
+            "Key limit exceeded (total limit).",
+            "You have reached your monthly spending cap",
+            "Usage limit reached",
+        ),
+        *(
+            "Daily limit reached. Resets at midnight.",
+            "You have no remaining credits",
+            "余额不足或无可用资源包,请充值。",
+        ),
+        *("Your account balance is insufficient", "You didn't have enough credit to make this call"),
+        *("Your account has run out of credits", "ExceededBudget: End User=x over budget. Spend: 1.0"),
+        "The free tier quota for this project has been exhausted",
+        "You have exceeded your monthly included credits for Inference Providers.",
+        "Insufficient balance or no resource package. Please recharge.",
+    ],
+)
+def test_words_for_an_account_without_credit_are_known(status: int, message: str) -> None:
+    outcome = judged(status, error(None, message))
+    assert (outcome.action, outcome.code) == (STOP, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("message", "action"),
+    [
+        ("Insufficient balance or no resource package. Please recharge.", STOP),
+        ("余额不足或无可用资源包,请充值。", STOP),
+        ("You have exceeded your monthly included credits.", STOP),
+        (
+            "You exceeded your current quota, please check your plan and billing details. Please retry in 35s.",
+            RETRY,
+        ),
+        ("Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free requests", RETRY),
+        ("Rate limit reached. Upgrade to Dev Tier, or top up your credit balance.", RETRY),
+    ],
+)
+def test_a_429_about_the_account_stops_and_one_about_the_rate_waits(message: str, action: Action) -> None:
+    assert judged(429, error(None, message)).action is action
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Your input is too long"}},
+        [{"error": {"message": "Your input is too long"}}],
+        {"errors": [{"message": "Your input is too long", "code": 7003}], "success": False},
+        {"errors": ["Your input is too long"]},
+        {"error": {"error": {"message": "Your input is too long"}}},
+        {"detail": {"error": "Your input is too long"}},
+        {"detail": "Your input is too long"},
+        {"detail": [{"msg": "Your input is too long"}]},
+        {"detail": {"message": "Your input is too long"}, "message": ""},
+        {"fault": {"faultstring": "Your input is too long"}},
+        {"Message": "Your input is too long"},
+        {"message": "Your input is too long", "detail": {}, "errors": []},
+    ],
+)
+def test_the_message_is_found_in_each_shape_of_an_error(body: Any) -> None:
+    assert judged(400, body).code is LONG
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *(
+            "API key not valid. Please pass a valid API key.",
+            "Invalid API Key",
+            "API key expired. Please renew it.",
+        ),
+        *("Your API key is invalid", "Missing API key", "API_KEY_INVALID: x"),
+    ],
+)
+def test_credentials_that_are_refused_with_400_are_not_called_a_parameter(message: str) -> None:
+    known = judged(400, error(None, message)).action is Action.RENEW_TOKEN
+    assert known is (message != "API_KEY_INVALID: x")
+    assert judged(400, error(None, f"Invalid input: {message}")).action is SPLIT, "a row may be quoted"
+
+
+def test_a_rate_limit_with_403_is_waited_for() -> None:
+    outcome = judged(403, {"error": {"message": "User rate limit exceeded", "status": "PERMISSION_DENIED"}})
+    assert (outcome.action, outcome.code) == (RETRY, LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -483,3 +605,15 @@ def test_the_part_that_fits_is_read_only_where_it_is_sure(message: str, fitting:
     outcome = judged(400, error(None, message))
     assert outcome.code is LONG
     assert outcome.fitting == (None if fitting is None else pytest.approx(fitting))
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        *((302, "redirected"), (308, "redirected"), (401, "access_denied"), (403, "access_denied")),
+        *((404, "not_found"), (405, "not_found"), (501, "not_found"), (415, "invalid_request")),
+        *((402, "rate_limited"), (407, "connection_error"), (500, "server_error"), (429, "rate_limited")),
+    ],
+)
+def test_a_failed_request_is_counted_by_its_own_cause(status: int, cause: str) -> None:
+    assert cause_of(judged(status)) == cause

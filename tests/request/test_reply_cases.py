@@ -10,11 +10,17 @@ import pytest
 JUDGING = "engine/test_engine_judging.py::"
 OUTCOME = "request/test_outcome.py::"
 MISHAPS = "engine/test_engine_mishaps.py::"
+FAULTS = "cli/test_cli_faults.py::"
+TARGET = "endpoint/test_target.py::"
 
 #: What services do, and the tests that hold what is right then.
 CASES = {
     "credit runs out as a 400, 402, 403 or 429": JUDGING
     + "test_credit_that_runs_out_stops_the_run_and_blames_no_row",
+    "other words for an account without credit": OUTCOME
+    + "test_words_for_an_account_without_credit_are_known",
+    "a 429 about the account": OUTCOME + "test_a_429_about_the_account_stops_and_one_about_the_rate_waits",
+    "a rate limit with 403": OUTCOME + "test_a_rate_limit_with_403_is_waited_for",
     "a row is quoted with the words of an account": JUDGING
     + "test_a_row_that_is_quoted_with_such_words_is_the_only_one_refused",
     "one good reply, then all bad": JUDGING
@@ -47,7 +53,32 @@ CASES = {
     "a row that is never answered": JUDGING + "test_a_row_that_is_never_answered_is_given_up_in_minutes",
     "a limit in headers that is smaller than what is answered": JUDGING
     + "test_a_row_that_was_answered_proves_that_rows_of_its_size_fit_a_small_limit_in_headers",
+    "rate limits in the headers of other gateways": "request/quota/test_limits.py::"
+    "test_limits_are_read_in_the_names_and_units_of_each_gateway",
+    "a limit of requests a second that looks like a minute's": "request/quota/test_limits.py::"
+    "test_a_limit_whose_reset_is_always_short_is_one_of_a_second",
+    "a size limit that passes": JUDGING + "test_a_reduced_size_grows_back_when_larger_requests_are_accepted",
     "a body without an end": "request/test_wire.py::test_a_body_without_an_end_is_given_up",
+    "lone surrogates, byte order marks, UTF-16, gzip twice, large and many headers": FAULTS
+    + "test_replies_that_official_clients_read_are_read",
+    "two lengths, or a length and chunks": FAULTS + "test_a_service_that_breaks_http_must_be_fixed",
+    "a reply of gigabytes": FAULTS + "test_a_reply_of_gigabytes_costs_its_row",
+    "a certificate of another name, or TLS to a plain port": "request/test_wire_certificates.py::"
+    "test_a_failed_handshake_says_what_is_wrong",
+    "a client certificate": "request/test_wire_certificates.py::"
+    "test_a_server_that_demands_a_client_certificate_gets_it",
+    "regional hosts of Azure, full URLs, API at the root": TARGET + "test_an_environment_leads_to_its_target",
+    "quotes around a key": TARGET + "test_an_unusable_setting_is_reported_without_a_secret",
+    "the key's header, or both": TARGET + "test_the_key_and_other_headers_go_where_a_gateway_expects_them",
+    "query parameters": TARGET + "test_query_parameters_are_sent_and_never_shown",
+    "Basic sign-in": TARGET + "test_a_user_and_password_are_sent_in_base64",
+    "a withheld key": TARGET + "test_a_key_that_is_withheld_from_a_host_is_named_with_the_reason",
+    "a first reply of wrong vectors": MISHAPS + "test_a_malformed_first_reply_does_not_fix_the_dimensions",
+    "a key that is refused with 400": OUTCOME
+    + "test_credentials_that_are_refused_with_400_are_not_called_a_parameter",
+    "errors in other shapes": OUTCOME + "test_the_message_is_found_in_each_shape_of_an_error",
+    "vectors of eight bytes a number": "prompts/test_replies.py::"
+    "test_numbers_of_eight_bytes_are_not_read_as_twice_as_many",
     "a reply to a probe is shown and not kept": "cli/test_cli_quota.py::"
     "test_what_the_service_says_to_our_own_word_is_shown_and_not_kept",
     "a 429 without a wait is not the service's wish": JUDGING

@@ -37,6 +37,20 @@ def test_messages_in_a_file_are_looked_at(tmp_path: Path) -> None:
     assert decisive({"messages": str(tmp_path / "m.json")}) == {"messages"}
 
 
+@pytest.mark.parametrize(
+    ("items", "found"),
+    [
+        ([{"role": "user", "content": [{"type": "input_image", "image_url": "https://a.example"}]}], True),
+        ([{"role": "user", "content": [{"type": "input_file", "file_url": "https://a.example/{id}"}]}], True),
+        ([{"type": "computer_call_output", "output": {"image_url": "https://a.example"}}], True),
+        ([{"type": "item_reference", "id": "{id}"}], False),
+        ([{"role": "user", "content": [{"type": "input_text", "text": "See https://b.example"}]}], False),
+    ],
+)
+def test_items_of_responses_in_a_file_are_looked_at(items: list[Any], *, found: bool) -> None:
+    assert decisive({"messages": json.dumps(items)}) == ({"messages"} if found else set())
+
+
 def test_every_setting_of_the_endpoint_is_decided_on() -> None:
     """A new setting of this group must be one of either."""
     scoring = {"deployment", "simulate"}

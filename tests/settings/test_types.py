@@ -7,17 +7,52 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import UsageError, name_settings, setting_name
 from batchscore.mlflow_model.resolve import resolve_settings
+from batchscore.settings.config_file import ConfigFile
 from batchscore.settings.declare import kind_of
 from batchscore.settings.fields import Settings
 from batchscore.settings.sources import PATHS, gather
+from batchscore.task import CHAT, RESPONSES
 
 VALID: Mapping[str, Any] = {"task": "chat", "model": "any", "output": "out"}
+
+
+def test_common_parameters_are_settings_and_are_sent_as_the_parameter_would_be() -> None:
+    """The same JSON, so that an output that was begun with --param is resumed with the flags."""
+    chosen = Settings(
+        **VALID, temperature=1.0, top_p=0.5, seed=7, reasoning_effort="low", stop=("\n", "END"), max_tokens=5
+    )
+    sent = {"temperature": 1, "top_p": 0.5, "seed": 7, "reasoning_effort": "low", "stop": ["\n", "END"]}
+    assert chosen.api_params == {"max_tokens": 5} | sent
+    assert orjson.dumps(chosen.params) == orjson.dumps(Settings(**VALID, param=sent).params)
+    assert Settings(**VALID, stop=("x",)).api_params == {"stop": "x"}
+    responses = Settings(**VALID | {"task": "responses"}, reasoning_effort="low", temperature=0.5)
+    assert responses.params == {"temperature": 0.5, "reasoning": {"effort": "low"}}
+    in_file = gather({}, environ={}, file=ConfigFile("a.toml", {"stop": ["\n\n"]}))[0]
+    assert in_file["stop"] == ("\n\n",)
+    for wrong, words in (
+        ({"temperature": 0.5, "param": {"temperature": 1}}, "param temperature and temperature set the same"),
+        ({"stop": ("x",), "param": {"stop": "x"}}, "param stop and stop set the same"),
+        ({"task": "embeddings", "seed": 1}, "seed is for completions and chat"),
+        ({"task": "embeddings", "stop": ("x",)}, "stop is for completions and chat"),
+        ({"task": "responses", "stop": ("x",)}, "the Responses API has no such parameter"),
+        (
+            {"task": "responses", "reasoning_effort": "low", "param": {"reasoning": {"effort": "low"}}},
+            "param reasoning and reasoning_effort set the same",
+        ),
+        ({"top_p": 1.5}, "top_p is 1.5; it must be at most 1"),
+        ({"temperature": -1.0}, "temperature is -1.0; it must be at least 0"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            Settings(**{**VALID, **wrong})
+        assert words in str(refused.value)
+
 
 DECLARED = {declared.name: declared for declared in fields(Settings)}
 
@@ -64,7 +99,7 @@ WRONG: Mapping[str, st.SearchStrategy[Any]] = {
     | LISTS
     | st.dictionaries(st.text(min_size=1), NUMBERS, min_size=1),
     "tables": st.booleans() | NUMBERS | TEXTS.filter(bool) | OTHERS | LISTS | TABLES,
-    "prices": st.booleans() | NUMBERS | OTHERS | LISTS,
+    "file_or_table": st.booleans() | NUMBERS | OTHERS | LISTS,
 }
 
 
@@ -90,7 +125,7 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
         ({"deadline": 60}, "deadline is 60; it must be text."),
         ({"output": Path}, "output is a type; it must be text."),
         ({"id": object()}, "id is an object; it must be text."),
-        ({"task": ["chat"]}, "task is a list; it must be one of embeddings, completions, chat."),
+        ({"task": ["chat"]}, "task is a list; it must be one of embeddings, completions, chat, responses."),
         ({"keep": [1]}, "keep is a list; it must be a list of names, which are text."),
         (
             {"param": ["a=1"]},
@@ -98,7 +133,7 @@ def test_a_value_of_another_type_is_refused_for_every_setting(
         ),
         ({"param": '{"api_key": "x"}'}, "param is a str; it must be a mapping of parameters, such as "),
         ({"param": {"a": {1}}}, "param a cannot be sent as JSON: Type is not JSON serializable: set."),
-        ({"prices": 5}, "prices is 5; it must be the name of a file, or a table for each model."),
+        ({"prices": 5}, "prices is 5; it must be the name of a file, or what it would hold."),
         ({"deployments": [{5: "a"}]}, "[[deployments]] number 1: 5 is not one of name, "),
     ],
 )
@@ -126,6 +161,58 @@ def test_a_number_out_of_its_range_is_refused_with_the_range(declared: Field[Any
 def test_a_single_name_is_a_list_with_one_name() -> None:
     assert gather({"keep": "id"}, environ={})[0] == {"keep": ("id",)}
     assert gather({"keep": {"id": 0, "lang": 0}.keys()}, environ={})[0] == {"keep": ("id", "lang")}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"param": {"n": 2}}, "param n is not for responses: a request has one answer, and task chat"),
+        ({"param": {"instructions": "x"}}, "set system instead"),
+        ({"param": {"max_tokens": 5}}, "set max_tokens instead"),
+        ({"param": {"max_completion_tokens": 5}}, "set max_tokens instead"),
+        ({"param": {"response_format": 1}}, """set param text='{"format": {"type": "json_object"}}'"""),
+        ({"param": {"reasoning_effort": "low"}}, """set reasoning_effort instead"""),
+        ({"param": {"background": True}}, "batchscore waits for each answer"),
+        ({"param": {"input": "x"}}, "batchscore sets this field"),
+        ({"param": {"max_output_tokens": 5}, "max_tokens": 5}, "max_output_tokens and max_tokens set"),
+        ({"system": "x", "messages": "[]"}, "put the system message into the messages file"),
+        ({"dimensions": 5}, "dimensions is for task embeddings"),
+    ],
+)  # fmt: skip
+def test_what_responses_cannot_take_is_refused_with_what_to_do(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Settings(**{**VALID, "task": "responses", **more})
+    assert told in str(caught.value)
+
+
+def test_each_api_has_its_own_place_for_the_form_of_answers() -> None:
+    form = {"name": "n", "schema": {}, "strict": True}
+    assert CHAT.answer_format("json_object") == {"response_format": {"type": "json_object"}}
+    assert CHAT.answer_format("json_schema", form) == {
+        "response_format": {"type": "json_schema", "json_schema": form}
+    }
+    params = {"text": {"verbosity": "low"}, "store": False}
+    assert RESPONSES.answer_format("json_object", params=params) == {
+        "text": {"verbosity": "low", "format": {"type": "json_object"}}
+    }
+    assert RESPONSES.answer_format("json_schema", form) == {
+        "text": {"format": {"type": "json_schema", **form}}
+    }
+
+
+def test_the_parameters_of_responses_have_its_own_names() -> None:
+    own = {**VALID, "task": "responses", "model": "gpt-5"}
+    chosen = Settings(**own, max_tokens=500, param={"prompt": {"id": "pmpt_1"}, "background": False})
+    assert chosen.api_params == {
+        "store": False,
+        "max_output_tokens": 500,
+        "prompt": {"id": "pmpt_1"},
+        "background": False,
+    }
+    assert (chosen.answer_tokens, chosen.charged_answer_tokens) == (500, 500)
+    assert "store" not in Settings(**own, param={"store": None}).api_params
+    kept = Settings(**own, param={"store": True, "max_output_tokens": 20})
+    assert (kept.api_params["store"], kept.answer_tokens) == (True, 20)
 
 
 def test_a_path_may_be_an_object_and_a_whole_number_a_fraction() -> None:

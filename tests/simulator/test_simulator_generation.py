@@ -51,6 +51,26 @@ def test_n_answers_differ_and_are_numbered(plain: openai.OpenAI) -> None:
     assert len({one.message.content for one in reply.choices}) == 3
 
 
+def test_a_schema_in_the_system_message_is_answered_like_one_in_a_parameter(plain: openai.OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "due": {"type": "string", "format": "date"},
+            "score": {"type": "integer", "minimum": 1, "maximum": 5},
+            "short": {"type": "string", "maxLength": 4},
+        },
+    }
+    words = [{"role": "system", "content": f"Match this JSON Schema:\n{json.dumps(schema)}"}, *said(TEXT)[1:]]
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    create: Any = plain.chat.completions.create
+    answers = [
+        create(model="gpt-4o", messages=words).choices[0].message.content,
+        create(model="gpt-4o", messages=said(TEXT), response_format=form).choices[0].message.content,
+    ]
+    for answer in map(json.loads, answers):
+        assert answer == {"due": "2026-11-30", "score": 5, "short": "The "}
+
+
 def test_an_answer_is_cut_at_max_tokens_and_at_a_stop_word(plain: openai.OpenAI) -> None:
     create = plain.chat.completions.create
     cut = create(model="gpt-4o", messages=said(TEXT), max_tokens=5)

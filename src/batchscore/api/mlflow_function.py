@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pandas as pd
 
 from batchscore.api.score_rows import FOR_ROWS, Scored, results_of
@@ -30,6 +31,7 @@ from batchscore.prompts.prompt import builder_for, parse_spec, text_column
 from batchscore.rows import TEXT_COLUMN, Table
 from batchscore.settings.arguments import FileSettings
 from batchscore.settings.fields import Settings
+from batchscore.settings.json_schema import schema_document
 from batchscore.settings.slices import PromptSettings, cut
 from batchscore.settings.sources import gather, without_settings
 from batchscore.task import TASKS
@@ -79,28 +81,29 @@ class ScoringModel:
         settings = self.settings(given)
         if len(frame):
             settings = with_column(settings, frame)
-        results = score_frame(frame, settings, stop_at_failure=answer["on_error"] == "raise")
+        results = results_in_order(frame, settings, stop_at_failure=answer["on_error"] == "raise")
         if answer["returns"] == "values":
             # Only the answers, as MLflow's own flavour does; None for a failed row.
-            return [json_cell(scored.value) for scored in results]
+            return [plain_answer(scored.value, settings) for scored in results]
         return frame_from(results, settings, frame.index)
 
     def settings(self, params: Mapping[str, Any]) -> Settings:
         """Return the settings of a call: params > overrides > variables > the model."""
         given, _ = gather(
-            {**self.given, **parameters(params), "output": "unused"},
+            {**self.given, **parameters(params, TASKS[self.saved.task]), "output": "unused"},
             environ=without_settings(os.environ, NOT_FOR_FRAMES),
         )
         stored = settings_below(self.saved, given, os.environ)
-        return Settings(**(stored | {name: value for name, value in given.items() if name != "param"}))
+        chosen = stored | {name: value for name, value in given.items() if name != "param"}
+        return Settings(**chosen | {"schema": schema_document(chosen.get("schema"))})
 
 
-def score_frame(frame: pd.DataFrame, settings: Settings, *, stop_at_failure: bool) -> list[Scored]:
+def results_in_order(frame: pd.DataFrame, settings: Settings, *, stop_at_failure: bool) -> list[Scored]:
     """Return each row's result in order; raises `RowFailed` at the first failure if requested."""
     if not len(frame):
         return []
     results: dict[int, Scored] = {}
-    with closing(results_of(rows_of(frame), settings)) as settled:
+    with closing(results_of(cells_by_row(frame), settings)) as settled:
         for scored in settled:
             error = scored.error
             if stop_at_failure and error is not None and error.code is not ErrorCode.EMPTY_INPUT:
@@ -139,7 +142,7 @@ def unnest_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def rows_of(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
+def cells_by_row(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
     """Return each row's cells by column, with None for missing values of pandas."""
     columns = []
     for number in range(frame.shape[1]):
@@ -153,6 +156,15 @@ def rows_of(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
 def json_cell(cell: Any) -> Any:
     """Return a cell or an answer as in JSON; pandas and Arrow turn a conversation into an array."""
     return cell.tolist() if isinstance(cell, np.ndarray) else cell
+
+
+def plain_answer(value: Any, settings: Settings) -> Any:
+    """Return an answer as the model's signature says: a value that matches a schema is JSON text."""
+    if settings.schema is None or value is None:
+        return json_cell(value)
+    if settings.answers_per_row > 1:
+        return [None if each is None else orjson.dumps(each).decode() for each in value]
+    return orjson.dumps(value).decode()
 
 
 def with_column(settings: Settings, frame: pd.DataFrame) -> Settings:
@@ -176,7 +188,8 @@ def frame_from(results: list[Scored], settings: Settings, index: pd.Index[Any]) 
     columns: dict[str, list[Any]] = {settings.task: [scored.value for scored in results]}
     if TASKS[settings.task].answer == "text":
         many = settings.answers_per_row > 1
-        columns[settings.task] = [without_null(scored.value, many=many) for scored in results]
+        answers = [plain_answer(scored.value, settings) for scored in results]
+        columns[settings.task] = [without_null(answer, many=many) for answer in answers]
         columns["finish_reason"] = [without_null(scored.finish_reason, many=many) for scored in results]
     columns["error"] = [scored.error.code.value if scored.error else "" for scored in results]
     columns["error_message"] = [scored.error.message if scored.error else "" for scored in results]

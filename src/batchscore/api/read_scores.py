@@ -18,8 +18,9 @@ from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import read_manifests
 from batchscore.output.missing import error_of_missing, missing_files, recorded_files
-from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT
-from batchscore.output.stated_scores import RecordCheck, refuse_damaged
+from batchscore.output.records.formats import RECORD_SUFFIXES, TABLE_SUFFIXES, suffixes_text
+from batchscore.output.records.schema import answer_schema_in
+from batchscore.output.stated_scores import RecordCheck, refuse_changed
 from batchscore.settings.checks import value_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -36,7 +37,7 @@ _Columns = dict[str, list[Any]]
 
 
 def read_scores(
-    out: str | os.PathLike[str], task: str | None = None, *, strict: bool = False
+    out: str | os.PathLike[str], task: str | None = None, *, strict: bool = False, flatten: bool = False
 ) -> pd.DataFrame:
     """Return the score records of an output folder, or of one merged file, in input order.
 
@@ -45,6 +46,8 @@ def read_scores(
     `np.stack(df["embeddings"])` works. In Parquet and Arrow, kept columns are text. `task` may be left out if
     the folder has only one. With `strict` an output that is not complete raises `OutputIncomplete`: files
     that a run set out to score and has not completed, also if it was killed, and rows without any record.
+    Answers that match a schema are values, mostly mappings; with `flatten` each of their top-level fields is
+    a column instead, which is called `chat.NAME` if there is another column of its name.
 
     All scores are read into memory: 4 bytes per dimension and about 300 per row, plus the text of one file
     (of a merged Parquet file, all of it twice). Raises `InputError` if there are no scores, or if a part is
@@ -58,7 +61,7 @@ def read_scores(
     if not isinstance(task, str | None):
         raise UsageError(f"task is {value_text(task)}; it must be one of {', '.join(TASKS)}.")
     try:
-        return _frame(place_of(os.fspath(out)), task, strict=strict)
+        return _frame(place_of(os.fspath(out)), task, strict=strict, flatten=flatten)
     except OutputIncomplete:
         raise
     except OutputError as error:  # of a store; its reason is for people
@@ -67,12 +70,13 @@ def read_scores(
         raise InputError(f"{out}: {error.strerror}") from error
 
 
-def _frame(path: Place, task: str | None, *, strict: bool) -> pd.DataFrame:
+def _frame(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - it takes half a second
 
     if strict:
         _refuse_incomplete(path, task)
-    if storage.is_folder(path):
+    is_table = path.suffix.lower() in TABLE_SUFFIXES  # its scores are in the folder beside it
+    if storage.is_folder(path) or (is_table and storage.is_folder(path.with_name(path.name + MARKER))):
         folder = output_folder(path)
         scored = [name for name in tasks_in(folder) if storage.is_folder(folder / name)]
         # A task that has error records alone has no scores to choose from.
@@ -84,7 +88,7 @@ def _frame(path: Place, task: str | None, *, strict: bool) -> pd.DataFrame:
         raise InputError(f"{path}: no such file or folder")
     columns: _Columns = {}
     for file, stated in files.items():
-        refuse_damaged(file, stated)
+        refuse_changed(file, stated)
         task, more = _read(file, task)
         check = RecordCheck(file, stated)
         check.add(more.get("file", ()), more.get("row", ()))
@@ -92,6 +96,8 @@ def _frame(path: Place, task: str | None, *, strict: bool) -> pd.DataFrame:
         _extend(columns, more)
     if task not in columns:
         raise InputError(f"{path}: no scores{f' of {task}' if task else ''} in it")
+    if flatten:
+        columns = flattened(columns, str(task))
     frame: pd.DataFrame = pd.DataFrame(
         {
             name: pd.Series(cells, dtype=np.int64 if name == "row" else object)
@@ -100,6 +106,26 @@ def _frame(path: Place, task: str | None, *, strict: bool) -> pd.DataFrame:
         copy=False,
     )
     return frame
+
+
+def flattened(columns: _Columns, task: str) -> _Columns:
+    """Return the columns with one for each top-level field of the answers, in place of the answers.
+
+    A field that an answer does not have is `None`. Raises `UsageError` if answers are not mappings.
+    """
+    answers = columns[task]
+    if not all(answer is None or isinstance(answer, dict) for answer in answers):
+        raise UsageError("flatten needs answers with fields, as they are with a schema; these have none.")
+    fields = dict.fromkeys(name for answer in answers if answer is not None for name in answer)
+    found: _Columns = {}
+    for column, cells in columns.items():
+        if column != task:
+            found[column] = cells
+            continue
+        for name in fields:
+            own = name if name not in columns else f"{task}.{name}"
+            found[own] = [None if answer is None else answer.get(name) for answer in answers]
+    return found
 
 
 def _refuse_incomplete(path: Place, task: str | None) -> None:
@@ -119,8 +145,8 @@ def _refuse_incomplete(path: Place, task: str | None) -> None:
 
 def _read(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     suffix = path.suffix.lower()
-    if suffix not in FILE_SUFFIXES:
-        raise InputError(f"{path}: scores are in {SUFFIXES_TEXT} files")
+    if suffix not in RECORD_SUFFIXES:
+        raise InputError(f"{path}: scores are in {suffixes_text(RECORD_SUFFIXES)} files")
     try:
         return _from_lines(path, task) if suffix == ".jsonl" else _from_arrow(path, task)
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -153,7 +179,7 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
     import pyarrow as pa  # noqa: PLC0415 - it takes 0.1 s, and JSON Lines does not need it
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    from batchscore.output.records.columnar import counts_of, vectors_of  # noqa: PLC0415
+    from batchscore.output.records.columnar import answers_from, counts_of, vectors_of  # noqa: PLC0415
     from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
 
     with open_arrow_part(path) as opened:
@@ -168,6 +194,10 @@ def _from_arrow(path: Place, task: str | None) -> tuple[str | None, _Columns]:
             columns[name] = vectors_of(table[name])
         else:
             columns[name] = table[name].to_pylist()
+    schema = answer_schema_in(table.schema.field(task)) if task in columns else None
+    if task is not None and schema is not None:
+        many = pa.types.is_list(table.schema.field("finish_reason").type)
+        columns[task] = answers_from(columns[task], schema, many=many)
     if "usage" in columns:
         columns["usage"] = [counts_of(cell) for cell in columns["usage"]]
     if "raw" in columns:

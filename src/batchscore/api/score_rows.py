@@ -45,9 +45,9 @@ POLL_SECONDS = 0.2
 class Scored:
     """The result of one row; `row` is its zero-based position.
 
-    `value` is a `(d,)` float32 array for embeddings, otherwise a text, or a list of texts if `n` answers were
-    requested; `None` if there is an `error`. `usage` and `raw` are set only on request. `truncated`: only the
-    beginning of the text was sent.
+    `value` is a `(d,)` float32 array for embeddings, otherwise a text, with a `schema` the value of JSON, or
+    a list of these if `n` answers were requested; `None` if there is an `error`. `usage` and `raw` are set
+    only on request. `truncated`: only the beginning of the text was sent.
     """
 
     row: int

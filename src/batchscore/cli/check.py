@@ -10,6 +10,7 @@ import orjson
 
 from batchscore.cli.say import say
 from batchscore.errors import ExitCode
+from batchscore.report.words import count_text
 
 CHECK_HELP = """Check files for Azure ML (endpoints, deployments, pipelines, schedules), offline.
 
@@ -37,5 +38,5 @@ def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
     elif checked.findings:
         say("\n".join(map(str, checked.findings)), err=True)
     else:
-        say(f"No errors in {len(checked.files)} files.")
+        say(f"No errors in {count_text(len(checked.files), 'file')}.")
     sys.exit(int(ExitCode.ACTION_NEEDED if checked.findings else ExitCode.DONE))

@@ -38,7 +38,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(None, "-V", "--version", package_name="batchscore")
 def cli() -> None:
-    """Score every row of a folder of files with an embeddings, completions or chat model."""
+    """Score every row of a folder of files with a model for embeddings or text."""
 
 
 for command in (score, plan, merge, verify, report, check, model, simulate):

@@ -12,6 +12,7 @@ import click
 
 from batchscore.cli.options import GroupedHelp, options_of
 from batchscore.mlflow_model.folder import ANSWERS, STORED
+from batchscore.settings.checks import ANSWER_PARAMS
 from batchscore.settings.sources import parse_param_flags
 
 SAVE_HELP = """Write an MLflow model into the folder PATH.
@@ -22,7 +23,7 @@ the environment of the scoring process. If --model is an MLflow model, a copy of
 
 \b
   batchscore model save summaries/ --task chat -m gpt-4o-mini \\
-      --prompt "Summarise in one sentence: {text}" --param temperature=0
+      --prompt "Summarise in one sentence: {text}" --temperature 0
   batchscore score data/ -o scores/ --model summaries/ --column body
 
 \b
@@ -37,7 +38,7 @@ def model() -> None:
 
 @model.command(help=SAVE_HELP, short_help="Write an MLflow model into a folder.", cls=GroupedHelp)
 @click.argument("path", type=click.Path(path_type=Path))
-@options_of({"task", "model", "param", "dimensions", "max_tokens", *STORED})
+@options_of({"task", "model", "param", "dimensions", "max_tokens", *ANSWER_PARAMS, *STORED})
 @click.option(
     "--on-error",
     type=click.Choice(ANSWERS["on_error"]),

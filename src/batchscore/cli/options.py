@@ -31,7 +31,7 @@ CLICK_TYPES: Mapping[str, Any] = {
     "int": int,
     "float": float,
     "text": str,
-    "prices": str,
+    "file_or_table": str,
     "params": str,
     "pairs": str,
     "many": str,

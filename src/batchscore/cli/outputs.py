@@ -10,7 +10,7 @@ import sys
 import click
 import orjson
 
-from batchscore.cli.options import task_option
+from batchscore.cli.options import options_of, task_option
 from batchscore.cli.say import bullets, say
 from batchscore.errors import ExitCode
 from batchscore.report.words import count_text
@@ -20,10 +20,13 @@ from batchscore.stores.address import place_of
 MERGE_HELP = """Write the scores of the output folder OUT to one FILE, in input order.
 
 \b
-FILE ends in .jsonl, .parquet or .arrow. Memory use does not grow with the number of rows.
+FILE ends in .jsonl, .parquet or .arrow. Or it is a table of the input with its answers as columns,
+and ends in .csv, .tsv or .xlsx: the input is read again, and must be as it was when it was scored.
+Memory use does not grow with the number of rows.
 
 \b
   batchscore merge scores/ embeddings.parquet
+  batchscore merge answers/ answers.xlsx
 
 \b
 Exit codes: 0 merged; 4 merged, but the scores are not complete yet: resume the score command,
@@ -35,15 +38,43 @@ then merge again; 1 error: fix OUT or FILE; 2 usage error.
 @click.argument("out")
 @click.argument("file")
 @task_option("The task to merge. Required if OUT holds several.")
+@options_of({"csv_bom", "allow_formulas"})
+@click.option(
+    "--base-dir",
+    metavar="FOLDER",
+    help="For a table: the folder that the inputs are below now. Default: where they were.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--sync", is_flag=True, help="Force FILE to the disk (fsync) before the command ends.")
-def merge(out: str, file: str, task: str | None, *, overwrite: bool, sync: bool) -> None:
+def merge(
+    out: str,
+    file: str,
+    task: str | None,
+    base_dir: str | None,
+    *,
+    overwrite: bool,
+    sync: bool,
+    **style: bool | None,
+) -> None:
     """Run `batchscore merge`."""
     from batchscore.output.merge import merge_output  # noqa: PLC0415 - loads the readers of parts
+    from batchscore.output.tables.write import TableStyle, is_table  # noqa: PLC0415
 
-    merged = merge_output(place_of(out), place_of(file), task=task, overwrite=overwrite, sync=sync)
-    errors = f"; {count_text(merged.errors, 'row')} with an error record instead" if merged.errors else ""
-    say(f"{merged.task}: {merged.rows:,} scores in {file}{errors}")
+    merged = merge_output(
+        place_of(out),
+        place_of(file),
+        task=task,
+        overwrite=overwrite,
+        style=TableStyle(**{name: bool(value) for name, value in style.items()}),
+        base_dir=None if base_dir is None else place_of(base_dir),
+        sync=sync,
+    )
+    if is_table(place_of(file)):
+        errors = f", {merged.errors:,} of them with an error" if merged.errors else ""
+        say(f"{merged.task}: {count_text(merged.rows, 'row')} in {file}{errors}")
+    else:
+        errors = f"; {count_text(merged.errors, 'row')} with an error record instead" if merged.errors else ""
+        say(f"{merged.task}: {count_text(merged.rows, 'score')} in {file}{errors}")
     if merged.missing:
         say(f"{file} is not complete:\n" + bullets(merged.missing), err=True)
         sys.exit(int(ExitCode.CONTINUE_LATER))

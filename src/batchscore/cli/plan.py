@@ -12,6 +12,7 @@ import orjson
 from batchscore.cli.options import GroupedHelp, config_option, options_of_plan
 from batchscore.cli.say import say
 from batchscore.cli.settings_file import settings_file
+from batchscore.cli.standard_input import input_files
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.settings.sources import gather, parse_param_flags, unread_variables
 
@@ -52,7 +53,7 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
     flags["param"] = parse_param_flags(flags.get("param") or ())
     file = settings_file(config, flags)
     said, _ = gather(flags, environ=os.environ, file=file)
-    with_output = said.get("output") is not None
+    with_output = said.get("output") not in {None, "-"}
     if not with_output:
         flags["output"] = NOWHERE
     settings = resolve_settings(flags, environ=os.environ, config=file).settings
@@ -63,8 +64,8 @@ def plan(inputs: tuple[str, ...], config: str | None, *, as_json: bool, exact: b
 
     for sentence in unread_variables(settings, os.environ):
         click.echo(sentence, err=True)
-    with Console(stderr=True).status("Reading ..."):
-        made = plan_files(settings, inputs, with_output=with_output, exactly=exact)
+    with Console(stderr=True).status("Reading ..."), input_files(inputs, settings) as files:
+        made = plan_files(settings, files, with_output=with_output, exactly=exact)
     if as_json:
         say(orjson.dumps(to_json(made)))
         return

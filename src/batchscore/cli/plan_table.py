@@ -102,6 +102,8 @@ def facts_of(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "prompt tokens", f"{found.tokens:,}, counted {plan.counter.how}\n({plan.counter.accuracy})"
     if not vectors:
         yield "answer tokens", answer_tokens_text(plan)
+    if plan.survey.answers is not None:
+        yield "answer schema", plan.survey.answers.summary
     yield "requests", f"{found.all_requests:,}"
     if plan.given and found.all_requests:
         ((limits, pace),) = plan.paces
@@ -246,7 +248,7 @@ def limits_text(limits: RateLimits) -> str:
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """Return a plan as one JSON object; unknown figures are null."""
-    settings, found = plan.settings, plan.totals
+    settings, found, answers = plan.settings, plan.totals, plan.survey.answers
     return {
         "event": "planned",
         "task": settings.task,
@@ -262,6 +264,9 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "counted": {name: getattr(plan.counter, name) for name in ("how", "accuracy", "vocabulary")},
         "answer_tokens": plan.answer_tokens,
         "answer_tokens_bounded": settings.answer_tokens is not None,
+        "answer_schema": None
+        if answers is None
+        else {"sent": answers.forms[0], "not_strict": answers.violations},
         "requests": found.all_requests,
         "limits_given": plan.given,
         "times": [

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from batchscore.cli.panel import Canvas, panel
-from batchscore.errors import name_settings
+from batchscore.errors import name_settings, with_reply
 from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import View, Watch
 from batchscore.rows import Attempt, Event, Notice
@@ -103,7 +103,7 @@ class Progress:
             self.viewed_at = now
             self.view = self.watch.view(now)
         if isinstance(event, Notice):
-            self.notices.append(name_settings(event.text, as_flag))
+            self.notices.append(name_settings(with_reply(event.text, event.service_reply), as_flag))
             self.wake.set()
 
     def show(self) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,29 +15,31 @@ import orjson
 from batchscore.cli.options import GroupedHelp, config_option, settings_options
 from batchscore.cli.say import say
 from batchscore.cli.settings_file import settings_file
-from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings, setting_name
+from batchscore.cli.standard_input import input_files
+from batchscore.errors import EXIT_MEANINGS, ExitCode, name_settings, setting_name, with_reply
 from batchscore.mlflow_model.resolve import ResolvedSettings, resolve_settings
 from batchscore.report.words import json_safe
 from batchscore.rows import Event, Expected, Listen
 from batchscore.settings.declare import as_flag
-from batchscore.settings.secrets import shown_command, shown_words
+from batchscore.settings.secrets import mask_text, shown_command, shown_words
 from batchscore.settings.sources import parse_param_flags, unread_variables
 
 if TYPE_CHECKING:
     from batchscore.cli.json_events import JsonEvents
+    from batchscore.run.record import RunResult
     from batchscore.settings.fields import Settings
 
-SCORE_HELP = """Score every row of INPUT: files, folders or globs.
+SCORE_HELP = """Score every row of INPUT: files, folders or globs, or - for standard input.
 
 \b
-Formats: csv, tsv, json, jsonl, ndjson and txt, also compressed (.gz, .zst); parquet,
-arrow, feather and ipc. The prompt of a row is a column (--column), a template with
+Formats: csv, tsv, json, jsonl, ndjson and txt, also compressed (.gz, .zst, .bz2, .xz); parquet,
+arrow, feather, ipc and xlsx. The prompt of a row is a column (--column), a template with
 columns (--prompt "Summarise: {text}"), or chat messages.
 
 \b
+  batchscore score tickets.csv -o answers.csv --task chat -m gpt-4o-mini \\
+      --prompt "Topic of this ticket, in one word: {text}"
   batchscore score data/ -o scores/ --task embeddings -m text-embedding-3-small --column text
-  batchscore score tickets.csv -o tags.jsonl --task chat -m gpt-4o-mini \\
-      --system "Answer with one word." --prompt "Topic of: {subject}. {body}"
   batchscore score data/ -o rehearsal/ --task chat -m any --column text --simulate
   batchscore score data/ -o scores/ -m models:/summaries/3
 
@@ -75,14 +79,43 @@ def score(
     with events.report_failure():
         flags["param"] = parse_param_flags(flags.get("param") or ())
         chosen = resolve_settings(flags, environ=os.environ, config=settings_file(config, flags))
-        finished = score_and_show(inputs, chosen, events, quiet=quiet, verbose=verbose)
+        with input_files(inputs, chosen.settings) as files:
+            if chosen.settings.output == "-":
+                finished = score_and_print(files, chosen, events, quiet=quiet, verbose=verbose)
+            else:
+                finished = score_and_show(files, chosen, events, quiet=quiet, verbose=verbose).exit_code
     sys.exit(int(finished))
 
 
-def score_and_show(
-    inputs: tuple[str, ...], chosen: ResolvedSettings, events: JsonEvents, *, quiet: bool, verbose: bool
+def score_and_print(
+    inputs: Sequence[str], chosen: ResolvedSettings, events: JsonEvents, *, quiet: bool, verbose: bool
 ) -> ExitCode:
-    """Score files, show progress and summary, and return the exit code."""
+    """Score files, print the scores and nothing else on standard output, and return the exit code."""
+    from batchscore.cli.standard_output import file_for, print_scores, remove  # noqa: PLC0415 - few runs
+
+    file = file_for(chosen.settings, inputs, as_json=events.enabled)
+    chosen = replace(chosen, settings=replace(chosen.settings, output=str(file)))
+    finished = score_and_show(inputs, chosen, events, quiet=quiet, verbose=verbose, printed=True)
+    if finished.file_written:
+        print_scores(file)
+    if finished.exit_code is ExitCode.DONE and finished.file_written and not finished.outcome.failed:
+        remove(file)
+    return finished.exit_code
+
+
+def score_and_show(
+    inputs: Sequence[str],
+    chosen: ResolvedSettings,
+    events: JsonEvents,
+    *,
+    quiet: bool,
+    verbose: bool,
+    printed: bool = False,
+) -> RunResult:
+    """Score files, show progress and summary, and return how the run ended.
+
+    `printed`: standard output is for the scores, so the summary goes to standard error.
+    """
     from batchscore.cli.progress import Progress  # noqa: PLC0415 - rich is slow to load
     from batchscore.cli.summary import summary, to_json  # noqa: PLC0415
     from batchscore.run.score_files import score_files  # noqa: PLC0415
@@ -124,9 +157,13 @@ def score_and_show(
     failed = finished.exit_code is not ExitCode.DONE
     if events.enabled:
         say(orjson.dumps(json_safe(to_json(finished))))
+        stopped = finished.outcome.stopped_by
+        if stopped is not None and stopped.service_reply:
+            say(mask_text(with_reply("Stopped.", stopped.service_reply)), err=True)
     elif failed or not quiet:
-        say(summary(finished, words=shown_words(sys.argv[1:]), expected=expected))
-    return finished.exit_code
+        text = summary(finished, words=shown_words(sys.argv[1:]), expected=expected, printed=printed)
+        say(text, err=printed)
+    return finished
 
 
 def literal_line_breaks(settings: Settings) -> list[str]:

@@ -14,6 +14,7 @@ from batchscore.cli.say import limited_list
 from batchscore.errors import (
     TRANSIENT,
     ErrorCode,
+    ExitCode,
     InputChanged,
     duration_text,
     name_settings,
@@ -29,10 +30,13 @@ from batchscore.settings.declare import as_flag
 MOST_LISTED = 5
 
 
-def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None = None) -> str:
+def summary(
+    run: RunResult, *, words: Sequence[str], expected: Expected | None = None, printed: bool = False
+) -> str:
     """Return the closing lines; the last one has the next command. `words` are those after `batchscore`.
 
-    `expected` is the size of the whole run, if that is known.
+    `expected` is the size of the whole run, if that is known. `printed`: the scores are on standard output,
+    and nothing else is kept of a run without failed rows.
     """
     end, now = run.outcome, run.statistics
     lines = [headline(run, expected), *readings(run), *failures(run)]
@@ -52,14 +56,16 @@ def summary(run: RunResult, *, words: Sequence[str], expected: Expected | None =
     if end.repeated_ids:
         have = "row has" if end.repeated_ids == 1 else "rows have"
         lines.append(f"  {end.repeated_ids:,} {have} a duplicate id")
-    lines += places(run)
+    done = printed and run.exit_code is ExitCode.DONE and not end.failed
+    lines += [] if done else places(run)
     if end.stopped_by is not None:
         lines.append(f"Stopped: {end.stopped_by.terminal_text}")
     elif end.interrupted:
         lines.append("Interrupted. Completed rows are saved.")
     elif end.limited and end.unfinished:
         lines.append(f"{setting_name('limit')} was reached.")
-    lines.append(str(next_step(state_of(run, ["batchscore", *words]))))
+    if not done:
+        lines.append(str(next_step(state_of(run, ["batchscore", *words]))))
     return "\n".join(lines)
 
 

@@ -8,8 +8,9 @@ Facts of the field (learn.microsoft.com, Azure OpenAI "API version lifecycle", s
 requests, compared in tests/endpoint/test_target.py):
 
 - Azure serves two surfaces: `/openai/deployments/{deployment}/{task}?api-version=<date>` with the key in an
-  `api-key` header, and `/openai/v1/{task}` without a dated version, where the deployment is the body's
-  `model` and the SDK's ordinary client puts the key into `Authorization: Bearer`.
+  `api-key` header (`/openai/{task}` for responses, with the deployment as the body's `model`), and
+  `/openai/v1/{task}` without a dated version, where the deployment is the body's `model` and the SDK's
+  ordinary client puts the key into `Authorization: Bearer`.
 - Most others (vLLM, Ollama, Text Embeddings Inference, OpenAI) serve `/v1/{task}` the same way.
 """
 
@@ -119,7 +120,8 @@ def resolve_target(
     custom, ignored = custom_headers(environ)
     is_whole = bool(url.whole) and url.deployment in {None, name}
     try:
-        base, parameters, headers = _parts_from_sdk(url, None if is_whole else name, environ)
+        below = "" if settings.task.azure_since else name
+        base, parameters, headers = _parts_from_sdk(url, None if is_whole else below, environ)
     except ImportError:
         raise
     except Exception:
@@ -161,7 +163,8 @@ def _parts_from_sdk(
 ) -> tuple[str, dict[str, str], dict[str, str]]:
     """Let the official SDK build the base address, query and headers (its public properties).
 
-    Without a deployment, only the headers are wanted.
+    The path of a dated version is below a deployment with a name. Without a deployment, only the headers are
+    wanted.
     """
     # Half a second of imports, so not at the top of a module.
     from openai import AzureOpenAI, DefaultHttpxClient, OpenAI  # noqa: PLC0415
@@ -173,7 +176,7 @@ def _parts_from_sdk(
         if url.surface == "azure-deployments" and deployment is not None:
             client = AzureOpenAI(
                 azure_endpoint=root,
-                azure_deployment=quote(deployment, safe=""),
+                azure_deployment=quote(deployment, safe="") or None,
                 api_version=url.api_version,
                 api_key="-",
                 http_client=unused,

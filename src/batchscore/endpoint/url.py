@@ -185,13 +185,20 @@ def parse_endpoint(values: Values, task: Task) -> EndpointUrl:
             path = "/v1"
         return EndpointUrl(split, source, "openai", path, None, None, "", whole)
 
-    # A v1 address has no dated versions, so a variable left over from the other surface is ignored.
+    # A v1 address has no dated versions, so a variable left over from the other surface is ignored. So is one
+    # that is older than the task.
+    too_old = values.environ.get("OPENAI_API_VERSION", "")[:10] < task.azure_since[:10]
     version, version_source = values.first(
         "api_version",
         {"?api-version= of the endpoint": url_version},
-        skip=("OPENAI_API_VERSION",) if ends_v1 else (),
+        skip=("OPENAI_API_VERSION",) if ends_v1 or too_old else (),
     )
     dated = version is not None and version not in _V1_VERSIONS
+    if dated and str(version)[:10] < task.azure_since[:10]:
+        raise SettingsError(
+            f"{version_source} is {version}, but Azure has {task.name} since {task.azure_since}. Leave the "
+            "version out to use the v1 API."
+        )
     prefix = deployments[1] if deployments else re.sub(r"/openai(/v1)?$", "", path)
     if AZURE_HOST.fullmatch(host) and not prefix:
         whole = ""

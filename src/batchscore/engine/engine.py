@@ -46,9 +46,10 @@ class Engine:
     """Scores one stream of prompts through one or more deployments.
 
     `forms` holds each deployment's JSON around the prompts. `answer_tokens` is the maximum per answer, `None`
-    without a limit. Setting `stop` ends the engine early: no more prompts are taken, requests in flight have
-    `drain_seconds` to finish, and rows that were not answered are not settled. The fields from `results` on
-    are the state of the running engine, which no one sets.
+    without a limit; `fixed_bytes` is what a schema adds to each request. Setting `stop` ends the engine
+    early: no more prompts are taken, requests in flight have `drain_seconds` to finish, and rows that were
+    not answered are not settled. The fields from `results` on are the state of the running engine, which no
+    one sets.
     """
 
     packer: Packer
@@ -59,6 +60,7 @@ class Engine:
     drain_seconds: float
     answer_tokens: float | None = 0.0
     answers_per_row: int = 1
+    fixed_bytes: int = 0
     truncate: Callable[[Prompt, float | None], Prompt | None] | None = None
     results: ResultQueue = field(default_factory=ResultQueue)
     workers: set[asyncio.Task[None]] = field(default_factory=set)
@@ -257,15 +259,13 @@ class Engine:
         extra = answer * self.answers_per_row * len(prompts)
 
         def body(deployment: Deployment) -> bytes:
-            return self.forms[deployment].body(prompts)
+            return self.forms[deployment].body(prompts, request.complaint)
 
-        return Request(body, len(prompts), estimator.tokens(size) + extra, extra, budget, prompts)
+        tokens = estimator.tokens(size + self.fixed_bytes) + extra
+        return (request := Request(body, len(prompts), tokens, extra, budget, prompts))
 
     def fitted(self, prompt: Prompt) -> Prompt | None:
-        """Return a prompt that fits into a minute's quota of some deployment, truncated if that is allowed.
-
-        Returns `None` if none fits; then the row has an error.
-        """
+        """Return a prompt, maybe truncated, that fits into a minute's quota; `None` if it has an error."""
         estimator = self.packer.estimator
         most = max(member.most_tokens for member in self.attempt_loop.deployments.members)
         while True:
@@ -292,33 +292,35 @@ class Engine:
         if not deployment.available and len(self.attempt_loop.deployments.members) > 1:
             deployment.quota.refund(ticket)
             deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
-        adapted = self.adapted
-        result = await self.attempt_loop.run(request, deployment, ticket)
-        if (result.outcome.action is Action.ADAPT and self.adapt(result.outcome.detail)) or (
-            result.outcome.action is Action.SPLIT and self.adapted > adapted
-        ):
-            result = await self.attempt_loop.run(
-                request, *await self.attempt_loop.deployments.admit(request.tokens)
-            )
+        while True:
+            adapted = self.adapted
+            result = await self.attempt_loop.run(request, deployment, ticket)
+            if result.outcome.action is Action.ADAPT and self.adapted == adapted:
+                self.adapt(result.outcome.detail)
+            # Another worker may have adapted while the request was in flight.
+            if result.outcome.action not in {Action.ADAPT, Action.SPLIT} or self.adapted == adapted:
+                break
+            deployment, ticket = await self.attempt_loop.deployments.admit(request.tokens)
+        if self.packer.note_request(prompts, answered=result.answers is not None):
+            self.attempt_loop.usual_rows = max(self.attempt_loop.usual_rows, len(prompts))
         if result.answers is not None:
             answers = result.answers
-            size = sum([len(prompt.body) for prompt in prompts])
+            size = sum([len(prompt.body) for prompt in prompts]) + self.fixed_bytes
             self.packer.estimator.learn(size, answers.prompt_tokens, answers.completion_tokens, len(prompts))
             if 2 * len(prompts) > self.packer.most_rows:
                 self.large_answered_at = self.attempt_loop.requester.clock.monotonic()
             self.suspects.end_series()
-            if not answers.complete:
-                return await self.settle_partly(prompts, answers.scores, request.budget)
-            self.give(prompts, answers.scores)
-            return True
+            if answers.complete:
+                self.give(prompts, answers.scores)
+                return True
+            return await self.settle_partly(prompts, answers.scores, request.budget)
         if self.stop.is_set() and (result.outcome.action is not Action.SPLIT or len(prompts) > 1):
             # An unfinished attempt is not an error of a row.
             return False
         outcome = result.outcome
         if len(prompts) == 1:
-            shorter = None
-            if self.truncate is not None and outcome.code in {ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
-                shorter = self.truncate(prompts[0], outcome.fitting)
+            too_long = outcome.code in {ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}
+            shorter = self.truncate(prompts[0], outcome.fitting) if self.truncate and too_long else None
             if shorter is not None:
                 await self.send_again([shorter], request.budget)
             else:
@@ -326,7 +328,7 @@ class Engine:
             return False
         failed = outcome.action is Action.RETRY
         parts = 4 if (failed or outcome.by_chance) and len(prompts) >= FEWEST_FOR_QUARTERS else 2
-        size = min(-(-len(prompts) // parts), self.attempt_loop.usual_rows)
+        size = self.attempt_loop.rows_of_part(len(prompts), parts)
         if await self.send_parts(prompts, size, request.budget.for_part(failed=failed)):
             self.note_too_many_rows(outcome, size, request.budget)
         return False
@@ -363,9 +365,9 @@ class Engine:
 
         Another worker may have done so while a request was in flight.
         """
-        before = [parameter in form.adapted for form in self.forms.values()]
+        before = [form.tail for form in self.forms.values()]
         adapted = [form.adapt(parameter) for form in self.forms.values()]
-        self.adapted += adapted != before
+        self.adapted += [form.tail for form in self.forms.values()] != before
         return any(adapted)
 
     async def send_again(self, prompts: Sequence[Prompt], budget: RetryBudget) -> bool:

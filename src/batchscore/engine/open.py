@@ -6,7 +6,7 @@ It knows no files and no output: the source is any iterator of prompts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from batchscore.engine.engine import Engine
 from batchscore.prompts.batches import BodyFormat, Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.replies import ReplyReader, ReplyScores, answer_size
+from batchscore.prompts.schema import answer_schema
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.prompts.truncate import truncate
 from batchscore.request.attempt import Requester
@@ -63,9 +64,11 @@ async def open_engine(
             for endpoint in endpoints
         ]
         length = settings.api_params.get("dimensions")
+        schema = answer_schema(settings)
         reader = ReplyReader(
             settings.task,
             settings.answers_per_row,
+            schema=schema,
             with_usage=settings.usage,
             with_raw=settings.raw,
             dimensions=dimensions,
@@ -75,13 +78,17 @@ async def open_engine(
         )
         forms = {
             member: BodyFormat(
-                settings.task, member.model, settings.api_params, may_rename=settings.max_tokens is not None
+                settings.task,
+                member.model,
+                settings.api_params,
+                may_rename=settings.max_tokens is not None,
+                schema=schema,
+                notice=lambda text: listen(Notice(text)),
             )
             for member in members
         }
-        deployments = DeploymentPool(
-            members, settings.max_outage, lambda text: listen(Notice(text)), REAL_CLOCK
-        )
+        reader.on_ignored = lambda: leave_form(forms.values())
+        deployments = DeploymentPool(members, settings.max_outage, listen, REAL_CLOCK)
         requester: Requester[ReplyScores] = Requester(
             deployments=deployments,
             timeouts=Timeouts(REAL_CLOCK, settings.timeout),
@@ -110,8 +117,15 @@ async def open_engine(
             drain_seconds=DRAIN_SECONDS,
             answer_tokens=settings.answer_tokens,
             answers_per_row=settings.answers_per_row,
+            fixed_bytes=0 if schema is None else schema.size,
             truncate=truncate if settings.on_long_input == "truncate" else None,
         )
+
+
+def leave_form(forms: Iterable[BodyFormat]) -> None:
+    """Tell the service of a schema in another way."""
+    for form in forms:
+        form.leave_form()
 
 
 async def open_deployment(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.settings.arguments import StoredSettings
+from batchscore.settings.checks import ANSWER_PARAMS
 
 MLMODEL = "MLmodel"
 FLAVOR = "openai"
@@ -32,7 +33,9 @@ NOT_SENT = frozenset(
 
 #: Settings that a model stores; parameters of the API are stored apart.
 STORED = tuple(
-    name for name in StoredSettings.__annotations__ if name not in {"param", "dimensions", "max_tokens"}
+    name
+    for name in StoredSettings.__annotations__
+    if name not in {"param", "dimensions", "max_tokens", *ANSWER_PARAMS}
 )
 
 #: Names of settings in models that were saved before 0.1.0.

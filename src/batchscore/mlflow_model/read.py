@@ -29,7 +29,7 @@ from batchscore.errors import SettingsError, UsageError
 from batchscore.mlflow_model.folder import ANSWERS, EARLIER_NAMES, FLAVOR, MLMODEL, NOT_SENT, STORED
 from batchscore.prompts.messages import columns_of
 from batchscore.settings.secrets import is_secret_name
-from batchscore.task import TASKS
+from batchscore.task import TASKS, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class SavedModel:
 
     @property
     def task(self) -> str:
-        """The name of the model's task: `embeddings`, `completions` or `chat`."""
+        """The name of the model's task: one of `TASKS`."""
         return str(self.settings["task"])
 
 
@@ -104,7 +104,7 @@ def read_saved(
     specs = [spec for spec in in_signature(mlmodel, "params") if isinstance(spec, dict)]
     params = {str(spec.get("name")): spec.get("default") for spec in specs} | data
     check_parameters(params, where)
-    settings |= parameters(params)
+    settings |= parameters(params, TASKS[task])
     function = flavors.get("python_function")
     # Earlier versions of batchscore have other loader modules.
     if not isinstance(function, dict) or not str(function.get("loader_module")).startswith("batchscore."):
@@ -135,7 +135,7 @@ def own_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def parameters(data: Mapping[str, Any]) -> dict[str, Any]:
+def parameters(data: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """Return the API parameters in a flat mapping as settings; null values are not sent."""
     params = {
         name: value
@@ -143,9 +143,11 @@ def parameters(data: Mapping[str, Any]) -> dict[str, Any]:
         if is_sent(name) and value is not None and name not in ANSWERS
     }
     settings: dict[str, Any] = {}
-    for name in ("dimensions", "max_tokens"):
+    limits = ("max_tokens", *task.answer_limits[:1])
+    names = {"dimensions": "dimensions", **dict.fromkeys(limits, "max_tokens")}
+    for name, setting in names.items():
         if isinstance(params.get(name), int):
-            settings[name] = params.pop(name)
+            settings[setting] = params.pop(name)
     return {**settings, "param": params}
 
 

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import SettingsError, UsageError, setting_name
 from batchscore.settings.arguments import FileSettings, check_names
-from batchscore.settings.checks import check_required
+from batchscore.settings.checks import ANSWER_PARAMS, check_required
 from batchscore.settings.config_file import ConfigFile, config_file
 from batchscore.settings.fields import Settings
+from batchscore.settings.json_schema import schema_document
 from batchscore.settings.prices import add_prices
 from batchscore.settings.sources import gather, without_settings
 from batchscore.settings.trust import is_address, is_saved_model
+from batchscore.task import TASKS
 
 if TYPE_CHECKING:
     from batchscore.mlflow_model.read import SavedModel
@@ -31,9 +33,14 @@ if TYPE_CHECKING:
 #: Settings that define the prompt; one that is given replaces the model's template.
 TEMPLATES = ("prompt", "messages")
 
-#: Settings and parameters that replace each other: the answer's limit has several spellings.
-LIMITS = ("max_tokens", "max_completion_tokens")
-SAME = {**dict.fromkeys(LIMITS, LIMITS), "dimensions": ("dimensions",)}
+#: Settings and parameters that replace each other: the answer's limit and its form have several spellings.
+LIMITS = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.answer_limits))
+FORMS = ("schema", "schema_mode", "schema_feedback", "response_format")
+SAME = {
+    **dict.fromkeys(LIMITS, LIMITS),
+    **dict.fromkeys(("schema", "response_format"), FORMS),
+    "dimensions": ("dimensions",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,7 @@ def resolve_settings(
     if saved is None and is_saved_model(given.get("model", "")):
         hint = f"{model} holds no MLflow model, so it is sent as the model's name."
     warnings = (hint,) if hint else ()
+    given["schema"] = schema_document(given.get("schema"))
     return ResolvedSettings(Settings(**add_prices(given)), sources, warnings)
 
 
@@ -183,5 +191,10 @@ def merged_parameters(settings: dict[str, Any], given: Mapping[str, Any]) -> dic
         for spelling in SAME.get(name, ()):
             params.pop(spelling, None)
             settings.pop(spelling, None)
+    for name in ANSWER_PARAMS:
+        if name in given:
+            params.pop(name, None)
+    if "reasoning_effort" in given:  # its form in the Responses API
+        params.pop("reasoning", None)
     merged = {**params, **said}
     return {name: value for name, value in merged.items() if value is not None or name not in of_the_model}

@@ -32,6 +32,7 @@ from batchscore.mlflow_model.folder import (
 )
 from batchscore.mlflow_model.resolve import settings_without_output
 from batchscore.prompts.prompt import parse_spec
+from batchscore.prompts.schema import answer_schema
 from batchscore.rows import TEXT_COLUMN
 from batchscore.settings.arguments import StoredSettings, show_parameters, show_settings
 from batchscore.settings.checks import value_text
@@ -135,7 +136,9 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
             f"{setting_name('param')} {secret}: a model stores no secrets. Keys and headers come from the "
             "environment where the model runs."
         )
-    parse_spec(cut(PromptSettings, settings))  # raises if the template is invalid
+    prompt = cut(PromptSettings, settings)
+    parse_spec(prompt)  # raises if the template is invalid
+    answer_schema(prompt)
     return settings
 
 
@@ -156,7 +159,9 @@ def write_files(
     system = spec.system.columns if spec.system is not None else ()
     template = tuple(dict.fromkeys((*spec.fields, *system)))
     config = {name: getattr(settings, name) for name in STORED} | dict(answers)
-    config |= {"messages": messages, "simulate": False}
+    # As text, because YAML would sort the properties, and a model writes them in their order.
+    schema = None if settings.schema is None else orjson.dumps(settings.schema).decode()
+    config |= {"messages": messages, "schema": schema, "simulate": False}
     # A column that only the system message uses is not the text's.
     if settings.text_field is None and spec.fields and len(template) == 1:
         config["text_field"] = template[0]
@@ -216,9 +221,12 @@ def signature_of(settings: Settings, config: Mapping[str, Any], template: Sequen
         outputs.insert(0, ColSpec(Array(DataType.float), task.name))
     else:
         outputs[:0] = [ColSpec(text, settings.task), ColSpec(text, "finish_reason")]
-    specs = {name: ParamSpec(name, kind, None) for name, kind in PARAMS[task.answer].items()}
-    stored = {"dimensions": settings.dimensions, "max_tokens": settings.max_tokens, **settings.param}
-    if "max_completion_tokens" in settings.param:
+    absent = {"seed"} if task.system_key else set()
+    specs = {
+        name: ParamSpec(name, kind, None) for name, kind in PARAMS[task.answer].items() if name not in absent
+    }
+    stored = {"dimensions": settings.dimensions, "max_tokens": settings.max_tokens, **settings.params}
+    if any(name in settings.param for name in task.answer_limits):
         specs.pop("max_tokens", None)
     for name, value in stored.items():
         kind = type_of(value)

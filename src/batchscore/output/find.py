@@ -19,7 +19,7 @@ from batchscore.output.missing import RecordedFiles, error_of_missing, recorded_
 from batchscore.output.part_files import intact
 from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES
-from batchscore.output.stated_scores import StatedScores
+from batchscore.output.stated_scores import StatedScores, stated_in
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
@@ -104,13 +104,13 @@ def task_of(folder: Place, named: Place, task: str | None) -> str:
     return task or found[0]
 
 
-def score_parts(out: Place, task: str) -> dict[Place, StatedScores | None]:
+def score_parts(out: Place, task: str, *, may_be_empty: bool = False) -> dict[Place, StatedScores | None]:
     """Return the score parts of a task in input order, each with what its manifest says of it.
 
     If there are manifests, only parts with a commit record count; without any, nothing is known of the parts.
-    Raises `InputError` if a part is missing, or all, if a manifest is missing beside its parts, or if the
-    last run's record contradicts it, `OutputIncomplete` if a killed run had begun to replace scores, and
-    `OutputError` if a manifest is damaged.
+    Raises `InputError` if a part is missing, or all (unless it `may_be_empty`), if a manifest is missing
+    beside its parts, or if the last run's record contradicts it, `OutputIncomplete` if a killed run had
+    begun to replace scores, and `OutputError` if a manifest is damaged.
     """
     folder = out / task
     names = set(storage.names(folder))
@@ -131,10 +131,10 @@ def score_parts(out: Place, task: str) -> dict[Place, StatedScores | None]:
     missing = [part for part in parts if part.name not in names]
     if missing:
         raise InputError(
-            f"{missing[0]} is missing ({len(missing)} of {len(parts)} parts). Run the same score command "
-            "to score these rows again."
+            f"{missing[0]} is missing (missing parts: {len(missing)} of {len(parts)}). Run the same score "
+            "command to score these rows again."
         )
-    if not parts:
+    if not parts and not may_be_empty:
         raise InputError(
             f"{folder}: there are no scores in it. {out / 'errors' / task} says why rows failed."
         )
@@ -145,13 +145,11 @@ def score_files_of(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place,
     """Return the score files of manifests, in their order, with what is stated of them."""
     stated: dict[Place, StatedScores] = {}
     for manifest in manifests:
-        most = manifest.fingerprint["rows_per_part"]
         for number in sorted(manifest.parts):
             commit = manifest.parts[number]
             if commit.scores is not None:
-                rows = range(number * most, number * most + most)
                 path = layout.scores / commit.scores.name
-                stated[path] = StatedScores(commit.scores, manifest.file, rows, commit.ok)
+                stated[path] = stated_in(manifest, commit, commit.scores, commit.ok)
     return stated
 
 

@@ -12,6 +12,7 @@ import re
 import shlex
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from batchscore.settings.declare import as_flag
@@ -24,10 +25,11 @@ MARKER = ".batchscore"
 DIGESTS = ".rows"
 
 _MAX_STEM = 80
-_COMPRESSIONS = (".gz", ".zst")
+_COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
+@lru_cache(maxsize=256)
 def stem_of(file: str) -> str:
     """Return an input file's name in ours: its stem in safe ASCII and eight hex digits of its path."""
     path = PurePosixPath(file)

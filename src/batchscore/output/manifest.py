@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,11 @@ class Cost:
     def add(self, other: Cost) -> None:
         """Add another cost to this one."""
         self.attempts += other.attempts
-        # A service may report any number of tokens, but what is written must be a number to every reader.
-        self.billed = min(self.billed + other.billed, MOST)
-        self.kept = min(self.kept + other.kept, MOST)
+        self.billed += other.billed
+        self.kept += other.kept
+        if self.billed > MOST:
+            # A service may report any number of tokens, but what is written must be a number to every reader.
+            self.billed, self.kept = MOST, min(self.kept, MOST)
 
     def take(self) -> Cost:
         """Return the present cost and set this one to zero."""
@@ -204,7 +206,7 @@ class Manifest:
                 "input": self.input,
                 **({"place": self.place} if self.place else {}),
                 "fingerprint": self.fingerprint,
-                "parts": [asdict(commit) for commit in commits],
+                "parts": commits,
             },
             option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
         )

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchscore.errors import OutputError, OutputLocked, UsageError, message_of, setting_name
+from batchscore.errors import InputError, OutputError, OutputLocked, UsageError, message_of, setting_name
 from batchscore.output.find import (
     folder_of_locks,
     output_folder,
@@ -25,10 +25,18 @@ from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
 from batchscore.output.manifest import Manifest, list_files, read_manifests
 from batchscore.output.missing import error_of_missing, missing_files
-from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, format_of
+from batchscore.output.records.formats import (
+    FILE_SUFFIXES,
+    RECORD_SUFFIXES,
+    format_of,
+    refuse_vectors,
+    suffixes_text,
+)
 from batchscore.output.records.jsonl import encode_scores
 from batchscore.output.records.schema import RecordSchema, damage_text, first_record, schema_of
-from batchscore.output.stated_scores import RecordCheck, StatedScores, checked_chunks, refuse_damaged
+from batchscore.output.stated_scores import RecordCheck, StatedScores, checked_chunks, refuse_changed
+from batchscore.output.tables.sources import TableSource, sources_of
+from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
 from batchscore.stores import storage
@@ -59,13 +67,22 @@ class MergeResult:
 
 
 def merge_output(
-    named: Place, file: Place, *, task: str | None = None, overwrite: bool = False, sync: bool = False
+    named: Place,
+    file: Place,
+    *,
+    task: str | None = None,
+    overwrite: bool = False,
+    style: TableStyle | None = None,
+    base_dir: Place | None = None,
+    sync: bool = False,
 ) -> MergeResult:
     """Write the scores of an output folder to one file, in input order, in constant memory.
 
-    With `sync` the file is on the device afterwards. Raises `UsageError` if the file's suffix is not a
-    format, and `InputError` if there are no scores. Raises `OutputError` if the file may not be written
-    there, or if a part is not as its manifest says.
+    A table (csv, tsv, xlsx, in this `style`) also has the input's columns, so the inputs are read again; they
+    are below `base_dir` if they were moved. With `sync` the file is on the device afterwards.
+
+    Raises `UsageError` if the file's suffix is not a format, and `InputError` if there are no scores. Raises
+    `OutputError` if the file may not be written there, or if a part is not as its manifest says.
     """
     refuse_other_suffix(file)
     sweep_abandoned(through_link(file).parent)
@@ -73,7 +90,12 @@ def merge_output(
     task = task_of(folder, named, task)
     manifests = read_manifests(Layout(folder, task, ""))
     errors, missing, keep = _check_parts(folder, task, manifests)
+    answer = next((each.fingerprint["schema"] for each in manifests if each.fingerprint.get("schema")), None)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
+    if is_table(file):
+        sources = _table_sources(Layout(folder, task, ""), manifests, file, base_dir)
+        rows = write_table(Layout(folder, task, ""), sources, file, style or TableStyle(), sync=sync)
+        return MergeResult(task, rows, errors, missing)
     if missing and not list_files(folder / task):
         raise error_of_missing(str(named), missing)
     parts = score_parts(folder, task)
@@ -82,9 +104,24 @@ def merge_output(
         in_order = sorted(parts, key=lambda part: str(first_record(part).get("file")).split("/"))
         parts = {part: parts[part] for part in in_order}
     first, stated = next(iter(parts.items()))
-    refuse_damaged(first, stated)
-    schema = schema_of(first, task, keep)
+    refuse_changed(first, stated)
+    schema = schema_of(first, task, keep, answer=answer)
     return MergeResult(task, merge_parts(parts, file, schema, sync=sync), errors, missing)
+
+
+def _table_sources(
+    layout: Layout, manifests: Sequence[Manifest], file: Place, base_dir: Place | None
+) -> list[TableSource]:
+    if not manifests:
+        raise InputError(
+            f"{layout.root} has no manifests, which say what the inputs were. A table has their columns; "
+            f"write a file ending in {suffixes_text(RECORD_SUFFIXES)} instead."
+        )
+    refuse_vectors(layout.task, file)
+    score_parts(layout.root, layout.task, may_be_empty=True)
+    with_rows = (manifest for manifest in manifests if manifest.rows)
+    in_order = sorted(with_rows, key=lambda manifest: manifest.file.split("/"))
+    return sources_of(layout, in_order, base_dir)
 
 
 def _check_parts(
@@ -151,10 +188,11 @@ def write_one_file(ledger: Ledger, file: Place, inputs: Iterable[str], dimension
 def merge_parts(parts: Parts, destination: Place, schema: RecordSchema, *, sync: bool = False) -> int:
     """Write the records of score parts, in the given order, to one file; return their number.
 
-    The suffix of `destination` decides the format. JSON Lines parts are copied byte by byte into JSON Lines;
-    all else is converted. The file is written completely or not at all, with `sync` to the device; it is not
-    written if a part is not as its manifest says, to the byte, or holds other rows. If the destination has
-    columns and `schema` lacks the vectors' length or the kept columns' names, the parts are read once before.
+    The suffix of `destination` decides the format, which is one of records. JSON Lines parts are copied byte
+    by byte into JSON Lines; all else is converted. The file is written completely or not at all, with `sync`
+    to the device; it is not written if a part is not as its manifest says, to the byte, or holds other rows.
+    If the destination has columns and `schema` lacks the vectors' length or the kept columns' names, the
+    parts are read once before.
     """
     suffix = refuse_other_suffix(destination)
     destination = through_link(destination)
@@ -167,7 +205,7 @@ def refuse_other_suffix(file: Place) -> str:
     """Return the suffix of a single file of scores; raises `UsageError` if it is not a format."""
     suffix = file.suffix.lower()
     if suffix not in FILE_SUFFIXES:
-        raise UsageError(f"{file}: the name of a file of scores must end in {SUFFIXES_TEXT}.")
+        raise UsageError(f"{file}: the name of a file of scores must end in {suffixes_text()}.")
     return suffix
 
 
@@ -188,7 +226,7 @@ def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync
 
 
 def _convert(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[bytes]:
-    refuse_damaged(part, stated)
+    refuse_changed(part, stated)
     for batch in _batches(part, stated, schema):
         yield from encode_scores(batch, schema)
 
@@ -211,7 +249,7 @@ def _merge_columns(parts: Parts, destination: Place, schema: RecordSchema, suffi
         columnar.open_writer(sink, schema, suffix) as append,
     ):
         for part, stated in parts.items():
-            refuse_damaged(part, stated)
+            refuse_changed(part, stated)
             if part.suffix.lower() == ".parquet":
                 tables = _tables(part, stated, schema)
             else:

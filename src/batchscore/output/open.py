@@ -80,7 +80,7 @@ def open_ledger(
         hidden = replace(spec, layout=next_layout(layout))
         ledger = following = NextLedger(hidden, visible=single, run=run_name_after(layout, run))
         discarded += following.prepare(overwrite=overwrite)
-        effect = f"replaces {discarded:,} scores of {output.named}, file by file"
+        effect = "replaces {} of {}, file by file"
     else:
         if overwrite:
             discarded += drop_reported_scores(layout, run_name_after(layout, run))
@@ -92,7 +92,7 @@ def open_ledger(
             storage.remove(through_link(output.file))
         if overwrite:
             remove_next_versions(layout)
-        effect = f"discarded {discarded:,} scores that {output.named} held"
+        effect = "discarded {} that {} held"
     if ledger.journals_moved_to:
         listen(
             Notice(
@@ -102,7 +102,8 @@ def open_ledger(
             )
         )
     if discarded:
-        listen(Notice(f"{setting_name('overwrite')} {effect}."))
+        scores = "1 score" if discarded == 1 else f"{discarded:,} scores"
+        listen(Notice(f"{setting_name('overwrite')} {effect.format(scores, output.named)}."))
     return ledger
 
 

@@ -16,7 +16,7 @@ from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit, PartFile, part_files_of
 from batchscore.output.parts import Part
 from batchscore.output.records.formats import Format, format_of
-from batchscore.output.records.schema import RecordSchema, schema_of
+from batchscore.output.records.schema import RecordSchema, all_damage, schema_of
 from batchscore.output.row_digests import encode_digests
 from batchscore.rows import RowError, Score, Settled
 from batchscore.stores import storage
@@ -161,6 +161,13 @@ def damage_of(path: Place, part: PartFile) -> str | None:
         raise
 
 
+def refuse_damaged(path: Place, part: PartFile | None) -> None:
+    """Raise `OutputError` if a part's file is not as its commit record says, to the byte."""
+    what = None if part is None else damage_of(path, part)
+    if what is not None:
+        raise OutputError(f"{path} {what}.{all_damage(path)}")
+
+
 def intact(layout: Layout, commit: Commit) -> bool:
     """Whether a part's files are as its commit record says, to the byte, and it has no other file."""
     named = commit.scores or commit.error_records
@@ -170,6 +177,12 @@ def intact(layout: Layout, commit: Commit) -> bool:
         else damage_of(folder / part.name, part) is None
         for folder, part in part_files_of(layout, commit)
     )
+
+
+def read_error_records(layout: Layout, part: PartFile) -> Iterator[Settled]:
+    """Yield the records of a part's error file; raises `BatchscoreError` if it cannot be read."""
+    path = layout.errors / part.name
+    return format_of(path).decode_errors(path, schema_of(path, layout.task, errors=True))
 
 
 def read_part(

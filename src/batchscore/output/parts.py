@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
+import orjson
 import xxhash
 
 from batchscore.errors import TRANSIENT, ErrorCode, InputChanged
@@ -25,6 +26,9 @@ from batchscore.rows import Prompt, RowError, Score, Settled, copy_answer
 
 #: The approximate memory of a result besides its value.
 ROW_BYTES = 400
+
+#: The memory of a value that matches a schema, as a multiple of its JSON.
+OBJECT_FACTOR = 8
 
 
 @dataclass(slots=True)
@@ -121,8 +125,11 @@ def memory_of(settled: Settled) -> int:
     """Return the approximate bytes of memory that a result takes."""
     value = settled.result.value if isinstance(settled.result, Score) else None
     if isinstance(value, np.ndarray):
-        return value.nbytes + ROW_BYTES
-    return ROW_BYTES + sum(len(text or "") for text in (value if isinstance(value, list) else [value]))
+        return ROW_BYTES + value.nbytes
+    texts = value if isinstance(value, list) else (value,)
+    if isinstance(value, str) or all(text is None or isinstance(text, str) for text in texts):
+        return ROW_BYTES + sum([len(text) for text in texts if text])
+    return ROW_BYTES + OBJECT_FACTOR * len(orjson.dumps(value))
 
 
 #: Settles those rows of a part whose published record is final.
@@ -251,15 +258,16 @@ def is_final(settled: Settled, *, retry_errors: bool) -> bool:
 
 def split_by_part(
     prompts: Sequence[Prompt], tokens: int, rows_per_part: int, *, kept: bool
-) -> Iterator[tuple[str, int, Cost]]:
-    """Yield each part (file and number) of one request with its cost: the tokens are shared by rows.
+) -> list[tuple[str, int, Cost]]:
+    """Return each part (file and number) of one request with its cost: the tokens are shared by rows.
 
     In each file the request counts once. O(1) if all rows are of one part, as nearly always.
     """
     first, last = prompts[0], prompts[-1]
-    if (first.file, first.row // rows_per_part) == (last.file, last.row // rows_per_part):
-        yield first.file, first.row // rows_per_part, Cost(1, tokens, tokens if kept else 0)
-        return
+    number = first.row // rows_per_part
+    if first is last or (first.file, number) == (last.file, last.row // rows_per_part):
+        return [(first.file, number, Cost(1, tokens, tokens if kept else 0))]
+    costs = []
     rows: dict[tuple[str, int], int] = {}
     for prompt in prompts:
         part = prompt.file, prompt.row // rows_per_part
@@ -268,5 +276,6 @@ def split_by_part(
     for count, ((file, number), rows_of_part) in enumerate(rows.items(), 1):
         billed = left if count == len(rows) else share(tokens, rows_of_part, len(prompts))
         left -= billed
-        yield file, number, Cost(int(file not in files), billed, billed if kept else 0)
+        costs.append((file, number, Cost(int(file not in files), billed, billed if kept else 0)))
         files.add(file)
+    return costs

@@ -14,7 +14,13 @@ from batchscore.errors import OutputError, UsageError, setting_name
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import shown_fingerprint
 from batchscore.output.planted_links import refuse_links
-from batchscore.output.records.formats import FILE_SUFFIXES, SUFFIXES_TEXT, Format, format_named
+from batchscore.output.records.formats import (
+    FILE_SUFFIXES,
+    Format,
+    format_named,
+    refuse_vectors,
+    suffixes_text,
+)
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.prompt import parse_spec
 from batchscore.read.formats import COMPRESSIONS, FORMATS
@@ -22,12 +28,12 @@ from batchscore.settings.slices import OutputSettings, RecordSettings
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
 
-OR_A_FOLDER = f"Give the name of a folder, or of one file ending in {SUFFIXES_TEXT}."
+OR_A_FOLDER = f"Give the name of a folder, or of one file ending in {suffixes_text()}."
 
 #: How names of files end that no run writes.
-COMPRESSED = (*COMPRESSIONS, ".bz2", ".xz", ".zip", ".lz4", ".snappy", ".br")
+COMPRESSED = (*COMPRESSIONS, ".zip", ".lz4", ".snappy", ".br")
 OTHER_FILES = (
-    *(".xlsx", ".xls", ".ods", ".pq", ".parq", ".orc", ".avro", ".arrows", ".npy", ".npz", ".pkl", ".pickle"),
+    *(".xls", ".xlsm", ".ods", ".pq", ".parq", ".orc", ".avro", ".arrows", ".npy", ".npz", ".pkl", ".pickle"),
     *(".db", ".sqlite", ".sqlite3", ".duckdb", ".h5", ".hdf5", ".html", ".xml", ".yaml", ".yml", ".toml"),
     *(".md", ".tab", ".psv", ".dat", ".log", ".jsonlines", ".jl", ".pdf", ".tar", ".tgz", ".7z", ".gzip"),
 )
@@ -54,21 +60,29 @@ def output_of(settings: OutputSettings) -> Output:
     """
     what = f"{setting_name('output')} {settings.output}"
     if settings.output == "-":
-        raise UsageError(f"{what}: scores are not written to standard output. {OR_A_FOLDER}")
+        raise UsageError(f"{what}: only the command score writes to standard output. {OR_A_FOLDER}")
     path = place_of(settings.output)
+    if isinstance(path, Path) and not path.name:
+        raise UsageError(f"{what}: the root of the file system is not a place for scores. {OR_A_FOLDER}")
     folder = storage.is_folder(path)
     names_folder = settings.output.endswith(("/", os.sep))
     if path.suffix.lower() in FILE_SUFFIXES and not folder and not names_folder:
+        refuse_vectors(settings.task.name, path)
         output = Output(path.with_name(path.name + MARKER), path)
         refuse_links(output.folder)
         return output
     if not folder and storage.exists(path):
-        raise OutputError(f"{path} is a file. Give a folder, or a new file ending in {SUFFIXES_TEXT}.")
+        raise OutputError(f"{path} is a file. Give a folder, or a new file ending in {suffixes_text()}.")
     if not folder and is_name_of_file(path.name):
         why = "scores are not written in this format"
         if names_folder:
             why = "the slash means a folder, but the name is that of a file"
         raise UsageError(f"{what}: {why}. {OR_A_FOLDER}")
+    if not folder and not names_folder and path.suffix[1:].isalpha() and len(path.suffix) > 2:
+        raise UsageError(
+            f"{what}: that looks like the name of a file, and scores are not written in this format. "
+            f"{OR_A_FOLDER} For a folder of this name, end it with a slash."
+        )
     refuse_links(path)
     return Output(path)
 
@@ -150,9 +164,8 @@ def output_spec(
 
 def part_format(chosen: str, output: Output) -> str:
     """Return the format of parts: the chosen one, or that which suits a single output file."""
-    if output.file is None:
-        return chosen
-    return "jsonl" if output.file.suffix.lower() == ".jsonl" else "parquet"
+    suffix = "" if output.file is None else output.file.suffix.lower()
+    return {".jsonl": "jsonl", ".parquet": "parquet", ".arrow": "parquet"}.get(suffix, chosen)
 
 
 def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
@@ -161,9 +174,11 @@ def fingerprint_of(settings: RecordSettings, output: Output) -> dict[str, Any]:
     text_field = {} if settings.text_field is None else {"text_field": settings.text_field}
     # Settings that outputs of earlier versions do not know are there only if they change what is sent.
     drop = {"drop_last_assistant": True} if settings.drop_last_assistant else {}
+    schema = {} if settings.schema is None else {"schema": settings.schema}
     return shown_fingerprint(
         text_field
         | drop
+        | schema
         | dict(settings.reading)
         | {
             "model": settings.model,

@@ -14,8 +14,8 @@ import orjson
 import xxhash
 
 from batchscore.errors import OutputError
-from batchscore.output.manifest import PartFile
-from batchscore.output.part_files import CHANGED, damage_of
+from batchscore.output.manifest import Commit, Manifest, PartFile
+from batchscore.output.part_files import CHANGED, refuse_damaged
 from batchscore.output.records.schema import all_damage
 from batchscore.stores import storage
 from batchscore.stores.address import Place
@@ -32,6 +32,13 @@ class StatedScores:
     input: str
     rows: range
     count: int
+
+
+def stated_in(manifest: Manifest, commit: Commit, written: PartFile, count: int) -> StatedScores:
+    """Return what a manifest states of `count` records of one of its parts."""
+    most = manifest.fingerprint["rows_per_part"]
+    rows = range(commit.part * most, (commit.part + 1) * most)
+    return StatedScores(written, manifest.file, rows, count)
 
 
 class RecordCheck:
@@ -93,23 +100,21 @@ class RecordCheck:
     def end(self) -> None:
         """Compare the number of records."""
         if self.stated is not None and self.count != self.stated.count:
-            self._refuse(f"holds {self.count:,} scores; its manifest says {self.stated.count:,}")
+            self._refuse(f"holds {self.count:,} records; its manifest says {self.stated.count:,}")
 
     def _refuse(self, what: str) -> NoReturn:
         raise OutputError(f"{self.path} {what}.{all_damage(self.path)}")
 
 
-def refuse_damaged(path: Place, stated: StatedScores | None) -> None:
+def refuse_changed(path: Place, stated: StatedScores | None) -> None:
     """Raise `OutputError` if a score file is not as its manifest says, to the byte."""
-    what = None if stated is None else damage_of(path, stated.written)
-    if what is not None:
-        raise OutputError(f"{path} {what}.{all_damage(path)}")
+    refuse_damaged(path, None if stated is None else stated.written)
 
 
 def checked_chunks(path: Place, stated: StatedScores | None) -> Iterator[bytes]:
     """Yield the bytes of a file of JSON Lines; raises `OutputError`, also at the end, if it was changed."""
     if stated is not None and storage.size_of(path) != stated.written.bytes:
-        refuse_damaged(path, stated)
+        refuse_changed(path, stated)
     digest, check = xxhash.xxh3_128(), RecordCheck(path, stated)
     pieces: list[bytes] = []
     for chunk in storage.chunks(path):

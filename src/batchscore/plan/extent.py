@@ -127,7 +127,7 @@ def shares(files: Sequence[InputFile], budget: Budget) -> list[float]:
 def cut_file(file: InputFile, share: float) -> InputFile:
     """Return the file as it should be read: its beginning, and if lines are rows its middle and end."""
     layout = FORMATS[file.suffix].layout
-    if layout == "footer":
+    if not FORMATS[file.suffix].is_text:
         return file
     wanted = file.size if share >= 1 else max(1, int(file.size * share))
     stretches: tuple[tuple[int, int], ...] = ((0, wanted),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from math import ceil, inf
 from threading import Event
@@ -31,8 +31,7 @@ from batchscore.plan.vocabulary import (
 from batchscore.prompts.batches import Packer
 from batchscore.prompts.duplicates import Duplicates
 from batchscore.prompts.token_estimate import LEAST_TOKENS_PER_BYTE, Estimator
-from batchscore.read.columnar import rows_in_footer
-from batchscore.read.formats import FORMATS
+from batchscore.read.formats import FORMATS, stated_rows
 from batchscore.read.input_file import InputFile
 from batchscore.request.deployment import FIRST_TOKENS
 from batchscore.request.quota.windows import SMOOTHING_SECONDS
@@ -79,8 +78,11 @@ class Measurement:
         self.clock = clock
         self.task = TASKS[settings.task]
         self.counter = token_counter_of(settings)
+        carried = dict(settings.param)
+        if survey.answers is not None:
+            carried[self.task.format_key] = survey.answers.document
         self.extra_tokens = (
-            parameter_tokens(settings.param, self.counter.count) if self.task.takes_messages else 0.0
+            parameter_tokens(carried, self.task, self.counter.count) if self.task.takes_messages else 0.0
         )
         self.answer_tokens = (settings.answer_tokens or 0.0) * settings.answers_per_row
         self.most_tokens = most_input_tokens(settings)
@@ -150,14 +152,14 @@ class Measurement:
 
     def prompts_of_file(self, ready: ReadyFile, figures: FileFigures, share: float) -> Iterator[Prompt]:
         """Give the prompts of one file."""
-        columnar = FORMATS[ready.file.suffix].layout == "footer"
+        columnar = not FORMATS[ready.file.suffix].is_text
         in_part = share < 1
         # If nothing ends the reading early, the file is read as the run reads it.
         file = cut_file(ready.file, share) if in_part or self.ends < inf else ready.file
         most = inf
         try:
             if columnar and (in_part or self.ends < inf):
-                figures.rows_in_footer = rows_in_footer(file)
+                figures.rows_in_footer = stated_rows(file, self.survey.options)
                 most = inf if figures.rows_in_footer is None else ceil(figures.rows_in_footer * share)
             with open_rows(file, self.survey.options, ready.builder.columns) as table:
                 rows: Iterable[Row | UnreadableRow] = table.rows
@@ -297,18 +299,20 @@ class Measurement:
             if figures.read > 0 and figures.file not in self.scored.finished:
                 file = sizes[figures.file]
                 read[f"{file.suffix} {file.compression}"].append(figures)
-        everything = [figures for group in read.values() for figures in group]
+        # Summed once: there may be thousands of files on either side.
+        sums = {kind: add_up(group) for kind, group in read.items()}
+        bytes_read = {kind: sum(sizes[one.file].size for one in group) for kind, group in read.items()}
+        of_all = add_up([figures for group in read.values() for figures in group])
         for figures in self.totals.files:
             if figures.read > 0:
                 continue
             file = sizes[figures.file]
-            group = read.get(f"{file.suffix} {file.compression}") or everything
-            seen = sum(sizes[one.file].size for one in group)
+            kind = f"{file.suffix} {file.compression}"
+            seen = bytes_read.get(kind, sum(bytes_read.values()))
             if not seen:
                 continue
-            for name in ADDED:
-                setattr(figures, name, sum(getattr(one, name) * one.scale for one in group))
-            figures.rows = sum(one.all_rows for one in group)
+            for name, value in sums.get(kind, of_all).items():
+                setattr(figures, name, value)
             figures.scale = file.size / seen
 
 
@@ -318,6 +322,12 @@ ADDED = tuple(
     for declared in fields(FileFigures)
     if declared.name not in {"file", "read", "scale", "rows", "rows_in_footer", "problem"}
 )
+
+
+def add_up(group: Sequence[FileFigures]) -> dict[str, float]:
+    """Return the sums of the figures of these files, each with all of its rows."""
+    sums = {name: sum([getattr(one, name) * one.scale for one in group]) for name in ADDED}
+    return {**sums, "rows": sum([one.all_rows for one in group])}
 
 
 def token_counter_of(settings: Settings) -> TokenCounter:

@@ -15,6 +15,7 @@ from batchscore.errors import InputError, UnreadableFile, UsageError, name_setti
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.columns import path_of, resolve, shorten_names
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
+from batchscore.prompts.schema import AnswerSchema, answer_schema
 from batchscore.read.encoding import with_encoding
 from batchscore.read.files import FollowedLink, find_files
 from batchscore.read.formats import FORMATS
@@ -42,15 +43,16 @@ class ReadyFile:
 
     @property
     def said(self) -> tuple[str, ...]:
-        """How the file is read, and which column was taken by itself, for people."""
-        choice = self.builder.choice
-        taken = f"column {choice.column!r}: {choice.why}" if choice is not None and choice.why else ""
-        return tuple(filter(None, (*self.notes, taken)))
+        """How the file is read, and which columns are sent and why, for people."""
+        choice, sent = self.builder.choice, self.builder.sent
+        why = f": {choice.why}" if choice is not None and choice.why else ""
+        names = f"column {sent[0]!r}" if len(sent) == 1 else f"columns {shorten_names(sent)}"
+        return tuple(filter(None, (*self.notes, f"{names}{why}" if sent else "")))
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a run will score, what not and why; `schema` is that of its records."""
+    """What a run will score, what not and why; `schema` is that of its records, `answers` of the answers."""
 
     ready: tuple[ReadyFile, ...]
     problems: tuple[SkippedFile, ...]
@@ -58,6 +60,7 @@ class Survey:
     options: ReadOptions
     schema: RecordSchema
     followed: tuple[FollowedLink, ...] = ()
+    answers: AnswerSchema | None = None
 
     @property
     def places(self) -> dict[str, str]:
@@ -95,7 +98,8 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
 
     Raises `InputError` if nothing can be scored, `UsageError` if a template or `--keep` cannot be used.
     """
-    spec = parse_spec(cut(PromptSettings, settings))
+    for_prompts = cut(PromptSettings, settings)
+    spec, answers = parse_spec(for_prompts), answer_schema(for_prompts)
     options = read_options(settings)
     reserved = [name.lower() for name in RecordSchema(settings.task).own_names]
     found = find_files(inputs, output=output, root=settings.base_dir, follow_links=settings.follow_links)
@@ -107,7 +111,7 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     for listed in found.files:
         file = listed
         try:
-            if FORMATS[file.suffix].layout != "footer":
+            if FORMATS[file.suffix].is_text:
                 file = with_encoding(file, options)
             with open_rows(file, options) as table:
                 ready.append(ReadyFile(file, builder_for(table, spec, reserved), table.notes))
@@ -125,8 +129,8 @@ def survey(inputs: Sequence[str], settings: Settings, *, output: Place | None) -
     for name in (set(spec.keep) - {"*"}).difference(columns):
         if columns and any(has_late_column(each.file, options, name) for each in ready):
             columns[name] = None
-    schema = schema_for(settings, tuple(columns), ready)
-    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema, found.followed)
+    schema = schema_for(settings, tuple(columns), ready, answers)
+    return Survey(tuple(ready), tuple(problems), found.skipped, options, schema, found.followed, answers)
 
 
 def read_options(settings: Settings) -> ReadOptions:
@@ -141,6 +145,7 @@ def read_options(settings: Settings) -> ReadOptions:
         no_header=settings.no_header,
         skip_lines=settings.skip_lines,
         records=settings.records,
+        sheet=settings.sheet,
     )
 
 
@@ -161,7 +166,8 @@ def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
     others = f" {more} other file{'' if more == 1 else 's'} cannot be scored, either." if more else ""
     if bare:
         others += " The others hold bare texts, which fit any column name, so the name may be misspelt."
-    return InputError(f"{first.name}: {first.reason}{others}")
+    end = "" if not others or first.reason.endswith((".", "?")) else "."
+    return InputError(f"{first.name}: {first.reason}{end}{others}")
 
 
 @contextmanager
@@ -181,7 +187,12 @@ def open_rows(
             close()
 
 
-def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[ReadyFile]) -> RecordSchema:
+def schema_for(
+    settings: Settings,
+    columns: Sequence[str],
+    ready: Sequence[ReadyFile],
+    answers: AnswerSchema | None = None,
+) -> RecordSchema:
     """Return the columns of the records; raises an error if the `--keep` columns cannot be kept."""
     keep: tuple[str, ...] | None = settings.keep
     if settings.keep == ("*",):
@@ -196,6 +207,7 @@ def schema_for(settings: Settings, columns: Sequence[str], ready: Sequence[Ready
         with_id=settings.id is not None or any(each.builder.id is not None for each in ready),
         keep=keep,
         many=settings.answers_per_row > 1,
+        answer=None if answers is None else answers.document,
         with_truncated=settings.on_long_input == "truncate",
         with_usage=settings.usage,
         with_raw=settings.raw,

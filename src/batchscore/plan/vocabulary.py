@@ -47,7 +47,7 @@ ANSWER_TOKENS = 3
 MOST_COUNTED = 300_000
 
 #: Parts of a message that cost tokens but are not text. Within a text the quotes would be escaped.
-NOT_TEXT = re.compile(rb'"type":"(?:image_url|input_audio|file)"')
+NOT_TEXT = re.compile(rb'"type":"(?:image_url|input_audio|file|input_image|input_file)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,16 @@ def prompt_tokens(body: bytes, task: Task, count: Callable[[str], float]) -> flo
     prompt: Any = orjson.loads(body)
     if not task.takes_messages:
         return count_in_stretches(prompt if isinstance(prompt, str) else body.decode(), count)
-    texts = [text for message in prompt for text in texts_of(message)]
+    messages = prompt
+    if isinstance(prompt, dict):
+        content = prompt[task.input_key]
+        messages = [{"content": content}] if isinstance(content, str) else content
+        messages = [*messages, *({"content": text} for key, text in prompt.items() if key == task.system_key)]
+    texts = [text for message in messages for text in texts_of(message)]
     return (
-        ANSWER_TOKENS + MESSAGE_TOKENS * len(prompt) + sum(count_in_stretches(text, count) for text in texts)
+        ANSWER_TOKENS
+        + MESSAGE_TOKENS * len(messages)
+        + sum(count_in_stretches(text, count) for text in texts)
     )
 
 
@@ -120,7 +127,7 @@ def texts_of(message: Mapping[str, Any]) -> list[str]:
     """Return the texts of a chat message; other values count as their JSON."""
     found: list[str] = []
     for key, value in message.items():
-        if key == "role" or value is None:
+        if key in {"role", "type"} or value is None:
             continue
         if key == "content" and isinstance(value, list):
             found += [
@@ -131,7 +138,7 @@ def texts_of(message: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def parameter_tokens(params: Mapping[str, Any], count: Callable[[str], float]) -> float:
-    """Return the estimated tokens that tools and answer schemas add to each chat prompt."""
-    carried = [params[name] for name in ("tools", "functions", "response_format") if params.get(name)]
+def parameter_tokens(params: Mapping[str, Any], task: Task, count: Callable[[str], float]) -> float:
+    """Return the estimated tokens that tools and answer schemas add to each prompt of messages."""
+    carried = [params[name] for name in ("tools", "functions", task.format_key) if params.get(name)]
     return sum(count(orjson.dumps(value).decode()) for value in carried)

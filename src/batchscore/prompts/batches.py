@@ -1,19 +1,21 @@
 """How do prompts become request bodies?
 
 It knows the API's limits and the JSON of a body, not quotas, endpoints or replies. A request holds one prompt
-for completions and chat, and as many as the limits allow for embeddings.
+for texts, and as many as the limits allow for vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 import orjson
 
+from batchscore.errors import setting_name
 from batchscore.prompts.duplicates import MOST_WAITING, Duplicates
+from batchscore.prompts.schema import FORMS, LOOSE, STRICT, AnswerSchema, with_complaint, with_instruction
 from batchscore.prompts.token_estimate import Estimator
 from batchscore.rows import Prompt, Settled
 from batchscore.task import Task
@@ -24,20 +26,29 @@ MOST_TOKENS = 300_000
 #: Our own limit: gateways in front of the service often refuse larger bodies.
 MOST_BYTES = 4 * 2**20
 
+#: After this many answered requests of a reduced size a larger one is tried; after a failure twice as many.
+REQUESTS_BEFORE_TRIAL = 32
+
 
 @dataclass(slots=True)
 class BodyFormat:
     """The JSON around the prompts, which all requests of a run share.
 
-    Two things can change: the name of `max_tokens`, if the model turns out to require `max_completion_tokens`
-    and the name is ours to choose (`may_rename`), and `encoding_format`, if the service has numbers only.
+    Three things can change: the name of `max_tokens`, if the model turns out to require
+    `max_completion_tokens` and the name is ours to choose (`may_rename`), `encoding_format`, if the service
+    has numbers only, and `response_format`, if it does not know that of the `schema`: then the next of the
+    schema's `forms` is used.
     """
 
     task: Task
     model: str | None
     params: Mapping[str, Any]
     may_rename: bool = False
+    schema: AnswerSchema | None = None
+    forms: tuple[str, ...] = ()
+    notice: Callable[[str], None] = lambda _: None
     adapted: set[str] = field(default_factory=set)
+    instruction: bytes = b""
     head: bytes = field(init=False)
     tail: bytes = field(init=False)
 
@@ -48,17 +59,28 @@ class BodyFormat:
             # Four bytes per number instead of about twenty characters, and exact.
             fixed["encoding_format"] = "base64"
         fixed.update(self.params)
-        self.head = b'{"' + self.task.input_key.encode() + b'":'
+        if self.schema is not None:
+            self.forms = self.forms or self.schema.forms
+            kind, form = self.schema.asked_as(self.forms[0])
+            if kind:
+                fixed.update(self.task.answer_format(kind, form, params=self.params))
+            self.instruction = orjson.dumps(self.schema.instruction(self.forms[0]))[1:-1]
+        self.head = b"" if self.task.system_key else b'{"' + self.task.input_key.encode() + b'":'
         rest = orjson.dumps(fixed)[1:-1]
         self.tail = (b"," if rest else b"") + rest + b"}"
 
-    def body(self, prompts: Sequence[Prompt]) -> bytes:
-        """Return the request's body. O(bytes)."""
+    def body(self, prompts: Sequence[Prompt], complaint: bytes = b"") -> bytes:
+        """Return the request's body; `complaint` is JSON of further messages. O(bytes)."""
         if self.task.packs_many:
             return b"".join(
                 (self.head, b"[", b",".join([prompt.body for prompt in prompts]), b"]", self.tail)
             )
-        return b"".join((self.head, prompts[0].body, self.tail))
+        prompt = prompts[0].body
+        if self.instruction:
+            prompt = with_instruction(prompt, self.instruction, self.task.system_key)
+        if complaint:
+            prompt = with_complaint(prompt, complaint, self.task.input_key if self.task.system_key else "")
+        return b"".join((self.head, prompt[:-1] if self.task.system_key else prompt, self.tail))
 
     def adapt(self, parameter: str) -> bool:
         """Use the other form of a parameter from now on, if there is one; return whether it is used."""
@@ -66,6 +88,8 @@ class BodyFormat:
             params = dict(self.params)
             params["max_completion_tokens"] = params.pop("max_tokens")
             self.params = params
+        elif parameter == "response_format":
+            return self.use(self.forms[1:])
         elif not (
             parameter == "encoding_format"
             and self.task.answer == "vector"
@@ -75,6 +99,19 @@ class BodyFormat:
         self.adapted.add(parameter)
         self.__post_init__()
         return True
+
+    def leave_form(self) -> None:
+        """Tell the service of the schema in another way, if there is one: it ignores this one."""
+        self.use(tuple(form for form in self.forms[1:] if form not in {STRICT, LOOSE}))
+
+    def use(self, forms: tuple[str, ...]) -> bool:
+        """Use the first of these forms of a schema from now on; return whether there is one."""
+        if forms:
+            self.forms = forms
+            self.adapted.add("response_format")
+            self.notice(f"{setting_name('schema')}: from now on {FORMS[forms[0]]}, as the service needs it.")
+            self.__post_init__()
+        return bool(forms)
 
 
 @dataclass(slots=True)
@@ -94,8 +131,9 @@ class Pack:
 class Packer:
     """Takes prompts off a stream in order, enough for one request at a time.
 
-    `most_rows` shrinks if the service accepts fewer inputs per request. With `duplicates`, equal prompts are
-    sent once.
+    `most_rows` shrinks if the service accepts fewer inputs per request. The reason may pass, so now and then
+    a request of twice as many, which begins with `trial`, shows whether they are accepted again. With
+    `duplicates`, equal prompts are sent once.
     """
 
     source: Iterator[Prompt | Settled]
@@ -104,6 +142,14 @@ class Packer:
     duplicates: Duplicates | None = None
     waiting: Prompt | None = None
     failure: Exception | None = None
+    trial: Prompt | None = None
+    answered: int = 0
+    trial_after: int = REQUESTS_BEFORE_TRIAL
+    largest_rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note the number of rows that was wanted."""
+        self.largest_rows = self.most_rows
 
     def take(self, smooth_tokens: float = inf) -> Pack:
         """Return the content of the next request, of about `smooth_tokens` if rows allow that.
@@ -112,7 +158,8 @@ class Packer:
         """
         pack = Pack()
         prompts, settled = pack.prompts, pack.settled
-        most_rows = min(self.most_rows, MOST_INPUTS)
+        tries_more = self.trial is None and self.answered >= self.trial_after
+        most_rows = min(2 * self.most_rows if tries_more else self.most_rows, self.largest_rows, MOST_INPUTS)
         most_size = min(MOST_BYTES, min(smooth_tokens, MOST_TOKENS) / self.estimator.ratio)
         size = 0
         duplicates = self.duplicates
@@ -139,6 +186,8 @@ class Packer:
         if self.failure is not None and not prompts and not settled:
             raise self.failure
         pack.size = size
+        if len(prompts) > self.most_rows:
+            self.trial = prompts[0]
         return pack
 
     def next_item(self) -> Prompt | Settled | None:
@@ -154,3 +203,14 @@ class Packer:
     def shrink(self, rows: int) -> None:
         """Take at most `rows` per request from now on."""
         self.most_rows = max(1, min(self.most_rows, rows))
+
+    def note_request(self, prompts: Sequence[Prompt], *, answered: bool) -> bool:
+        """Note how a request ended; return whether it shows that larger ones are accepted again."""
+        if prompts[0] is not self.trial:
+            self.answered += answered and 2 * len(prompts) > self.most_rows
+            return False
+        self.trial, self.answered = None, 0
+        self.trial_after = REQUESTS_BEFORE_TRIAL if answered else 2 * self.trial_after
+        if answered:
+            self.most_rows = max(self.most_rows, len(prompts))
+        return answered

@@ -16,9 +16,9 @@ from typing import Any
 
 from batchscore.errors import InputError, setting_name
 from batchscore.prompts.cells import is_blank
-from batchscore.prompts.messages import conversation_of
+from batchscore.prompts.messages import as_value, conversation_of
 from batchscore.rows import TEXT_COLUMN, Row, Table
-from batchscore.task import Task
+from batchscore.task import TASKS, Task
 
 #: Rows from which a column is chosen.
 SAMPLE_ROWS = 100
@@ -145,15 +145,18 @@ def first_rows(table: Table) -> tuple[list[Mapping[str, Any]], Iterator[Any]]:
 
 def ready_column(table: Table, task: Task, sample: Sequence[Mapping[str, Any]]) -> Choice | None:
     """Return the column that the task's own requests would have, if its cells fit; raises `InputError`."""
-    name = task.input_key
     if table.headerless:
         return None
+    names = dict.fromkeys((task.input_key, *task.conversation_keys))
+    name = next((name for name in names if name in table.columns), task.input_key)
     if set(table.columns) >= BATCH_COLUMNS:
-        path = f"body.{name}"
-        if not any(_has(values, path) for values in sample):
-            urls = sorted({str(values.get("url"))[:40] for values in sample})
+        path = f"body.{task.input_key}"
+        urls = sorted({str(values.get("url"))[:40] for values in sample})
+        paths = [f"/{other.path}" for other in TASKS.values() if other.input_key == task.input_key]
+        is_other = any(url.endswith(tuple(paths)) and not url.endswith(f"/{task.path}") for url in urls)
+        if is_other or not any(_has(values, path) for values in sample):
             raise InputError(
-                f"it is a file of batch requests for {', '.join(urls[:3])}, which have no {name!r}: "
+                f"it is a file of batch requests for {', '.join(urls[:3])}, not for {task.name}: "
                 f"choose the {setting_name('task')} that they are for."
             )
         return Choice(path, "a file of batch requests, of which nothing else is used")
@@ -163,7 +166,17 @@ def ready_column(table: Table, task: Task, sample: Sequence[Mapping[str, Any]]) 
     others = [each for each in table.text_columns if each != name]
     if others and _mostly_empty(cells):
         return None
-    if task.takes_messages and not holds_conversations(cells):
+    if name in task.conversation_keys and not holds_conversations(cells, task):
+        takes_text = bool(task.system_key)
+        if any(isinstance(cell if takes_text else as_value(cell), list) for cell in cells):
+            raise InputError(
+                f"its column {name!r} holds lists that are not conversations: each message needs a role and "
+                "a content, as in the API."
+            )
+        if takes_text and name == task.input_key:
+            return Choice(name, f"the column of this name is sent for {task.name}")
+        if takes_text:
+            return None
         raise InputError(
             f"its column {name!r} holds plain text, not conversations. Name the column to send with "
             f"{setting_name('column')}."
@@ -200,10 +213,10 @@ def only_text_column(table: Table, sample: Sequence[Mapping[str, Any]]) -> Choic
     return Choice(only, "the only column of text")
 
 
-def holds_conversations(cells: Sequence[Any]) -> bool:
+def holds_conversations(cells: Sequence[Any], task: Task) -> bool:
     """Whether a column has conversations, as far as its first cells show; no cell says nothing against it."""
     filled = [cell for cell in cells if not is_blank(cell)]
-    return not filled or any(conversation_of(cell) is not None for cell in filled)
+    return not filled or any(conversation_of(cell, task) is not None for cell in filled)
 
 
 def is_id(name: str, cells: Sequence[Any]) -> bool:

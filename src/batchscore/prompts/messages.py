@@ -1,6 +1,6 @@
 """What is the prompt of a row that is a whole conversation: a file of message templates, or a column?
 
-It knows chat messages and cells, not tasks, tables or requests.
+It knows messages and cells, not tables or requests; of a task only how it writes a prompt.
 """
 
 from __future__ import annotations
@@ -21,27 +21,48 @@ from batchscore.prompts.template import (
     rename_columns,
 )
 from batchscore.rows import RowError
+from batchscore.task import Task
 
 #: The role of answers.
 ASSISTANT = "assistant"
 
+#: The keys of a message whose texts are no templates.
+FIXED = frozenset({"role", "type"})
 
-def conversation_of(cell: Any) -> list[Any] | None:
+
+def prompt_json(task: Task, content: str | list[Any], system: str | None = None) -> bytes:
+    """Return the JSON of a prompt from its text or messages, and from the system message if there is one."""
+    if task.system_key:
+        fields = {task.input_key: content}
+        return json_bytes(fields if system is None else {**fields, task.system_key: system})
+    if task.takes_messages and isinstance(content, str):
+        content = [{"role": "user", "content": content}]
+    return json_bytes(content if system is None else [{"role": "system", "content": system}, *content])
+
+
+def conversation_of(cell: Any, task: Task) -> list[Any] | None:
     """Return the messages of a cell, a list or its JSON; `None` if it holds none."""
+    messages = as_value(cell)
+    return messages if not why_invalid(messages, task) else None
+
+
+def as_value(cell: Any) -> Any:
+    """Return what a cell's JSON means; the cell itself if it is not JSON."""
     try:
-        messages = orjson.loads(cell) if isinstance(cell, (str, bytes)) else cell
+        return orjson.loads(cell) if isinstance(cell, (str, bytes)) else cell
     except ValueError:
-        return None
-    return messages if not why_invalid(messages) else None
+        return cell
 
 
-def ends_with_answer(cell: Any) -> bool:
+def ends_with_answer(cell: Any, task: Task) -> bool:
     """Whether a cell holds a conversation whose last message is the assistant's."""
-    messages = conversation_of(cell)
-    return messages is not None and messages[-1]["role"] == ASSISTANT
+    messages = conversation_of(cell, task)
+    return messages is not None and messages[-1].get("role") == ASSISTANT
 
 
-def render_messages_file(messages: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Render:
+def render_messages_file(
+    messages: Sequence[Mapping[str, Any]], names: Mapping[str, str], task: Task
+) -> Render:
     """Render a list of messages whose texts are templates."""
     columns = tuple(names.get(name, name) for name in columns_of(messages))
 
@@ -54,7 +75,7 @@ def render_messages_file(messages: Sequence[Mapping[str, Any]], names: Mapping[s
         try:
             if all(is_blank(values[name]) for name in columns):
                 return NO_TEXT
-            return json_bytes([fill_texts(message, values) for message in templates])
+            return prompt_json(task, [fill_texts(message, values) for message in templates])
         except KeyError as missing:
             return missing_column(missing.args[0])
 
@@ -62,7 +83,7 @@ def render_messages_file(messages: Sequence[Mapping[str, Any]], names: Mapping[s
 
 
 def render_ready_messages(
-    column: str, system: Template | None, *, drop_last_assistant: bool | None = None
+    column: str, system: Template | None, task: Task, *, drop_last_assistant: bool | None = None
 ) -> Render:
     """Render a column of whole conversations: lists of messages, or their JSON."""
 
@@ -80,10 +101,10 @@ def render_ready_messages(
                 return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column is not JSON.")
         else:
             messages = all_plain(cell)  # a frame holds arrays
-        reason = why_invalid(messages)
+        reason = why_invalid(messages, task)
         if reason or not isinstance(messages, list):
             return RowError(ErrorCode.INVALID_MESSAGES, f"The {column} column {reason}.")
-        if drop_last_assistant is not False and messages[-1]["role"] == ASSISTANT:
+        if drop_last_assistant is not False and messages[-1].get("role") == ASSISTANT:
             if not drop_last_assistant:
                 message = f"The {column} column ends with the assistant's message (see drop_last_assistant)."
                 return RowError(ErrorCode.INVALID_MESSAGES, message)
@@ -93,15 +114,20 @@ def render_ready_messages(
                 return NO_TEXT
         # An Arrow struct has a null for each key that only messages of other rows have.
         messages = [
-            {key: without_nulls(item) for key, item in one.items() if item is not None or key == "content"}
+            {
+                key: without_nulls(item)
+                for key, item in one.items()
+                if item is not None or (key == "content" and one.get("role"))
+            }
             for one in messages
         ]
-        if system is not None and messages[0]["role"] not in {"system", "developer"}:
+        opening = None
+        if system is not None and messages[0].get("role") not in {"system", "developer"}:
             try:
-                messages.insert(0, {"role": "system", "content": system.fill(values, cell_text)})
+                opening = system.fill(values, cell_text)
             except KeyError as missing:
                 return missing_column(missing.args[0])
-        body = json_bytes(messages)
+        body = prompt_json(task, messages, opening)
         if b"null" in body:
             refuse_non_finite(messages)
         return body
@@ -118,23 +144,23 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def why_invalid(cell: Any) -> str:
-    """Return what is wrong with a list of chat messages, or an empty text."""
+def why_invalid(cell: Any, task: Task) -> str:
+    """Return what is wrong with a list of messages, or an empty text."""
     if not isinstance(cell, list) or not cell:
         return "is not a list of messages"
     for number, one in enumerate(cell):
-        if not isinstance(one, dict) or not isinstance(one.get("role"), str):
-            return f"has no role in message {number}"
+        if not isinstance(one, dict) or not any(isinstance(one.get(key), str) for key in task.item_keys):
+            return f"has no {' or '.join(task.item_keys)} in message {number}"
     return ""
 
 
-def read_messages(text: str, *, where: str) -> list[dict[str, Any]]:
+def read_messages(text: str, task: Task, *, where: str) -> list[dict[str, Any]]:
     """Parse a messages file and check its templates; raises `UsageError`."""
     try:
         messages = orjson.loads(text)
     except ValueError as error:
         raise UsageError(f"{where} is not JSON: {error}.") from None
-    reason = why_invalid(messages)
+    reason = why_invalid(messages, task)
     if reason:
         raise UsageError(f"{where} {reason}.")
     if not columns_of(messages, where=where):
@@ -150,11 +176,11 @@ def columns_of(value: Any, *, where: str = "the messages file") -> tuple[str, ..
 
 
 def map_texts(value: Any, change: Callable[[str], Any]) -> Any:
-    """Return a part of messages with each text changed, except roles."""
+    """Return a part of messages with each text changed, except roles and types."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {key: item if key == "role" else map_texts(item, change) for key, item in value.items()}
+        return {key: item if key in FIXED else map_texts(item, change) for key, item in value.items()}
     if isinstance(value, list):
         return [map_texts(item, change) for item in value]
     return value

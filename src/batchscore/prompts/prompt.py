@@ -28,6 +28,7 @@ from batchscore.prompts.columns import (
 from batchscore.prompts.messages import (
     columns_of,
     ends_with_answer,
+    prompt_json,
     read_messages,
     render_messages_file,
     render_ready_messages,
@@ -96,7 +97,7 @@ def parse_spec(settings: PromptSettings) -> PromptSpec:
         text_field=settings.text_field,
         prompt=None if settings.prompt is None else parse_template(settings.prompt, where=prompt),
         system=None if settings.system is None else parse_template(settings.system, where=system),
-        messages=None if settings.messages is None else parse_messages(settings.messages),
+        messages=None if settings.messages is None else parse_messages(settings.messages, settings.task),
         id=settings.id,
         keep=settings.keep,
         drop_last_assistant=settings.drop_last_assistant,
@@ -111,13 +112,13 @@ def parse_spec(settings: PromptSettings) -> PromptSpec:
     return spec
 
 
-def parse_messages(given: str) -> list[dict[str, Any]]:
+def parse_messages(given: str, task: Task) -> list[dict[str, Any]]:
     """Return the messages of a JSON text, or of the file with that name; raises `UsageError`."""
     where = setting_name("messages")
     if given.lstrip().startswith("["):
-        return read_messages(given, where=where)
+        return read_messages(given, task, where=where)
     where = f"{where} {given}"
-    return read_messages(read_text(given, where), where=where)
+    return read_messages(read_text(given, where), task, where=where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,9 @@ class PromptBuilder:
 
     `choice` is the column that holds the text; `None` if a template has several. `paths` are the names that
     mean another column, or a value within a cell. If all columns are kept, none may have one of the
-    `reserved` names, in small letters. Of a row only these `columns` are needed, `None` for all.
+    `reserved` names, in small letters; those of the table's columns that have none are `free`. Of a row only
+    these `columns` are needed, `None` for all; the prompt is made of those that are `sent`, if rows have
+    columns.
     """
 
     render: Render
@@ -135,7 +138,9 @@ class PromptBuilder:
     choice: Choice | None = None
     paths: Mapping[str, str] = field(default_factory=dict)
     reserved: frozenset[str] = frozenset()
+    free: frozenset[str] = frozenset()
     columns: frozenset[str] | None = None
+    sent: tuple[str, ...] = ()
 
     def build(self, row: Row | UnreadableRow) -> Prompt | Settled:
         """Return the row's prompt, or its error if it has none."""
@@ -149,7 +154,8 @@ class PromptBuilder:
         if self.keep:
             everything = self.keep == (EVERY_COLUMN,)
             kept = row.values if everything else {name: values.get(name) for name in self.keep}
-            clash = self.clash(kept) if self.reserved else NO_NAMES
+            if self.reserved and not kept.keys() <= self.free:
+                clash = self.clash(kept)
         try:
             if self.id is not None:
                 cell = values.get(self.id)
@@ -211,22 +217,28 @@ def builder_for(table: Table, spec: PromptSpec, reserved: Iterable[str] = ()) ->
         paths |= {name: path for name in spec.keep if (path := path_of(table, name)) not in {None, name}}
         paths |= {name: name for name in spec.keep if "." in name}
     column = None if choice is None else choice.column
-    used = [*own, *of_system, *spec.keep, *(name for name in (column, identity) if name is not None)]
+    taken = frozenset(reserved) - {identity} if everything else frozenset()
+    if not table.varies:  # then the columns decide for all rows
+        taken &= {name.lower() for name in table.columns}
+    sent = dict.fromkeys((*own, *of_system, *([] if column is None else [column])))
+    used = [*sent, *spec.keep, *([] if identity is None else [identity])]
     return PromptBuilder(
         render=render_for(spec, column, names, is_ready=is_ready(table, spec, column, sample)),
         id=identity,
         keep=spec.keep,
         choice=choice,
         paths=paths,
-        reserved=frozenset(reserved) - {identity} if everything else frozenset(),
+        reserved=taken,
+        free=frozenset(name for name in table.columns if name.lower() not in taken),
         columns=None if everything else frozenset(column_of(table, paths.get(name, name)) for name in used),
+        sent=() if table.headerless else tuple(paths.get(name, name) for name in sent),
     )
 
 
 def needs_sample(table: Table, spec: PromptSpec) -> bool:
     """Whether the first rows decide what is sent."""
     if spec.column is not None:
-        return spec.task.takes_messages and spec.column.rpartition(".")[2] == spec.task.input_key
+        return spec.column.rpartition(".")[2] in spec.task.conversation_keys
     free = spec.prompt is None and spec.messages is None
     return not table.headerless and (free or (spec.text_field or "") not in ("", *table.columns))
 
@@ -239,7 +251,17 @@ def choose(table: Table, spec: PromptSpec, sample: Sequence[Mapping[str, Any]]) 
     if spec.column is not None:
         return Choice(spec.column)
     if spec.prompt is None and spec.messages is None:
-        return ready_column(table, spec.task, sample) or only_text_column(table, sample)
+        choice = ready_column(table, spec.task, sample)
+        # What a batch request says besides its prompt must not get lost.
+        path = f"body.{spec.task.system_key}"
+        if choice is not None and "." in choice.column and spec.task.system_key and spec.system is None:
+            named = [named_row(values, {path: path}).get(path) for values in sample]
+            if not all(map(is_blank, named)):
+                raise InputError(
+                    f"its batch requests have {spec.task.system_key}. Give {setting_name('system')} "
+                    f"'{{{path}}}' to send them."
+                )
+        return choice or only_text_column(table, sample)
     if spec.text_field is None:
         return None
     return Choice(spec.text_field) if spec.text_field in table.columns else only_text_column(table, sample)
@@ -253,14 +275,14 @@ def text_column(table: Table, spec: PromptSpec) -> str | None:
 
 def is_ready(table: Table, spec: PromptSpec, column: str | None, sample: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a column holds whole conversations; raises `InputError` if they hold their answers, too."""
-    if column is None or spec.fields or table.headerless or not spec.task.takes_messages:
+    if column is None or spec.fields or table.headerless:
         return False
-    if column.rpartition(".")[2] != spec.task.input_key:
+    if column.rpartition(".")[2] not in spec.task.conversation_keys:
         return False
     cells = [named_row(values, {column: column}).get(column) for values in sample]
-    if not holds_conversations(cells):
+    if not holds_conversations(cells, spec.task):
         return False
-    if spec.drop_last_assistant is None and any(map(ends_with_answer, cells)):
+    if spec.drop_last_assistant is None and any(ends_with_answer(cell, spec.task) for cell in cells):
         raise InputError(
             f"conversations in its column {column!r} end with the assistant's message. Give "
             f"{setting_name('drop_last_assistant')} to leave it out, or set that to false in a "
@@ -272,12 +294,13 @@ def is_ready(table: Table, spec: PromptSpec, column: str | None, sample: Sequenc
 def render_for(spec: PromptSpec, column: str | None, names: Mapping[str, str], *, is_ready: bool) -> Render:
     """Return the function that renders a row's JSON; `names` are the table's own names of fields."""
     if spec.messages is not None:
-        return render_messages_file(spec.messages, names)
+        return render_messages_file(spec.messages, names, spec.task)
     template = spec.prompt
     if template is None:
         assert column is not None
         if is_ready:
-            return render_ready_messages(column, spec.system, drop_last_assistant=spec.drop_last_assistant)
+            drop = spec.drop_last_assistant
+            return render_ready_messages(column, spec.system, spec.task, drop_last_assistant=drop)
         template = Template((Column(column),))
     if not spec.task.takes_messages and len(template.pieces) == 1:
         own = rename_columns(template, names).columns[0]
@@ -321,24 +344,19 @@ def render_column(column: str, *, one_text: bool = False) -> Render:
 
 
 def render_template(spec: PromptSpec, template: Template, names: Mapping[str, str]) -> Render:
-    """Fill a template, as a text or as the user's chat message after the system message."""
+    """Fill a template, and that of the system message."""
     user = rename_columns(template, names)
     system = rename_columns(spec.system, names) if spec.system is not None else None
-    chat = spec.task.takes_messages
+    columns = user.columns
 
     def render(values: Mapping[str, Any]) -> bytes | RowError:
         try:
-            if all(is_blank(values[name]) for name in user.columns):
+            if all(is_blank(values[name]) for name in columns):
                 return NO_TEXT
             text = user.fill(values, cell_text)
             opening = system.fill(values, cell_text) if system is not None else None
         except KeyError as missing:
             return missing_column(missing.args[0])
-        if not chat:
-            return json_bytes(text)
-        messages = [{"role": "user", "content": text}]
-        return json_bytes(
-            messages if opening is None else [{"role": "system", "content": opening}, *messages]
-        )
+        return prompt_json(spec.task, text, opening)
 
     return render

@@ -4,10 +4,13 @@ It reads the body of a successful reply and returns one result per prompt, in th
 trusts nothing: `index`, count, length and finiteness are checked, and a reply that does not match is an
 `InvalidReply`, never a guess.
 
-Nothing else judges the body of a 200. `InvalidReply` is about the whole reply: `request/attempt.py` counts it
-as the service's failure, and it is retried. A filtered or cut answer is a score with its `finish_reason`. A
-row that was blocked without an answer is a `RowError` in its place in `ReplyScores.scores`, which the engine
-gives to the row without a retry.
+Nothing else judges the body of a 200, except `responses.py` for the Responses API. `InvalidReply` is about
+the whole reply: `request/attempt.py` counts it as the service's failure, and it is retried. A filtered or cut
+answer is a score with its `finish_reason`. A row that was blocked without an answer is a `RowError` in its
+place in `ReplyScores.scores`, which the engine gives to the row without a retry.
+
+With a schema, an answer that does not match it is retried, too, though the service is well. So is a refusal;
+if the model refuses every time, the row's answer is null, and its `finish_reason` says why.
 """
 
 from __future__ import annotations
@@ -19,8 +22,11 @@ from typing import Any
 import numpy as np
 
 from batchscore.errors import ErrorCode, setting_name
+from batchscore.prompts.reply_parts import BLOCKED, check_broken_off, objects_in
+from batchscore.prompts.responses import response_text
+from batchscore.prompts.schema import NOT_JSON, AnswerSchema, InvalidAnswer, complaint_messages
 from batchscore.prompts.usage import TokenCounts, token_counts
-from batchscore.prompts.vectors import decode_vectors, in_input_order
+from batchscore.prompts.vectors import decode_vectors, have_eight_bytes, in_input_order
 from batchscore.rows import InvalidReply, RowError, Score, load_json
 from batchscore.task import Task
 
@@ -41,27 +47,30 @@ MOST_ANSWER_TOKENS = 2**17
 def answer_size(tokens: float | None, params: Mapping[str, Any]) -> int:
     """Return the size in bytes that no honest answer of at most this many tokens exceeds."""
     counts = [params.get(name) or 0 for name in ("logprobs", "top_logprobs")]
+    counts.append(str(params.get("include")).count("logprobs"))  # the Responses API
     alternatives = sum(count for count in counts if isinstance(count, int))
     per_token = BYTES_PER_TOKEN + BYTES_PER_LOGPROB * max(alternatives, 0)
     return int((tokens or MOST_ANSWER_TOKENS) * per_token)
 
 
-#: Reasons with which a service ends an answer that it could not finish (OpenRouter, DeepSeek, z.AI, vLLM and
-#: SGLang, Cohere), in lower case; also all that end in `_error`.
-BROKEN_OFF = frozenset(
-    {"error", "abort", "aborted", "cancelled", "canceled", "failed", "failure", "timeout", "overloaded"}
-    | {"interrupted", "insufficient_system_resource"}
-)
+#: The reason that an answer gets which is a refusal (OpenAI's `message.refusal`).
+REFUSAL = "refusal"
 
-#: Reasons with which a service withholds an answer for its content (OpenAI, Gemini, z.AI, Cohere).
-BLOCKED = frozenset(
-    {"content_filter", "safety", "sensitive", "recitation", "blocklist", "prohibited_content", "spii"}
-    | {"refusal", "guardrail", "error_toxic"}
-)
+#: Reasons with which an answer ends at the limit of its tokens (OpenAI, Gemini).
+CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens"})
 
 IMPOSSIBLE_COUNTS = (
     "The service reports token counts that are impossible for what was sent. They are ignored, so the tokens "
     "and the cost of this run are higher than stated."
+)
+
+
+#: After this many answers that are not JSON, and none that matches, the service ignores the schema.
+IGNORED_AFTER = 3
+
+ANSWERS_CUT_OFF = (
+    "Some answers are cut off before they match the schema; each is requested again, and paid for. Raise "
+    f"{setting_name('max_tokens')}, or the model's own limit."
 )
 
 
@@ -84,11 +93,14 @@ class ReplyReader:
     """Reads replies of one task; all vectors must be as long as the first.
 
     `asked_dimensions` is the length that requests ask for, `dimensions` the one that vectors must have.
-    `notice` reports impossible token counts, once.
+    `notice` reports impossible token counts, and answers that are cut off before they match a schema, once
+    each. `on_ignored` is called if the service seems to ignore the schema: before any valid answer, some are
+    not even JSON.
     """
 
     task: Task
     answers_per_row: int = 1
+    schema: AnswerSchema | None = None
     with_usage: bool = False
     with_raw: bool = False
     dimensions: int | None = None
@@ -96,6 +108,10 @@ class ReplyReader:
     answer_bytes: int = 0
     notice: Callable[[str], None] = lambda _: None
     has_noticed: bool = False
+    has_noticed_cut: bool = False
+    on_ignored: Callable[[], object] = lambda: None
+    has_valid: bool = False
+    not_json: int = 0
 
     def most_bytes(self, rows: int) -> int:
         """Return the size that no honest reply for this many rows exceeds."""
@@ -114,6 +130,7 @@ class ReplyReader:
         if not isinstance(reply, dict):
             raise InvalidReply("the reply is not a JSON object")
         scores = self.vectors(reply, rows) if self.task.answer == "vector" else [self.texts(reply)]
+        refused = self.schema is not None and any(map(is_refused, scores))
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
         counts = self.counts(usage, rows, sent)
@@ -124,7 +141,13 @@ class ReplyReader:
                 replace(each, usage=usage_shown, raw=raw) if isinstance(each, Score) else each
                 for each in scores
             ]
-        return ReplyScores(scores, counts.prompt, counts.answer)
+        results = ReplyScores(scores, counts.prompt, counts.answer)
+        if refused:
+            text = "The model refused to answer."
+            invalid = InvalidReply(text, code=ErrorCode.INVALID_ANSWER, same_again=False)
+            invalid.results = results
+            raise invalid
+        return results
 
     def billed(self, body: bytes, rows: int, sent: bytes) -> tuple[int, int]:
         """Return the prompt and answer tokens that an unused reply reports; 0 if it reports none."""
@@ -150,6 +173,11 @@ class ReplyReader:
         if len(data) != rows:
             raise InvalidReply(f"the reply has {len(data)} vectors for {rows} inputs")
         embeddings = [item.get("embedding", ()) for item in in_input_order(data)]
+        if self.dimensions is None and have_eight_bytes(embeddings):
+            raise InvalidReply(
+                f"its numbers have eight bytes instead of four; {setting_name('param')} "
+                """encoding_format='"float"' requests them as text"""
+            )
         vectors = decode_vectors(embeddings, self.dimensions)
         length: int = next(vector.size for vector in vectors if not isinstance(vector, InvalidReply))
         if self.asked_dimensions not in {None, length}:
@@ -169,6 +197,8 @@ class ReplyReader:
 
     def texts(self, reply: Mapping[str, Any]) -> Score | RowError:
         """Return the text of the only choice, or the texts of several in the order of their `index`."""
+        if self.task.system_key:
+            return Score(*self.matched(*response_text(reply)))
         if not reply.get("choices") and is_blocked(reply):
             return RowError(ErrorCode.CONTENT_FILTER, "The service's content filter refused the row.", 200)
         choices = objects_in(reply, "choices")
@@ -180,18 +210,48 @@ class ReplyReader:
         if len(choices) > 1 and all(isinstance(choice.get("index"), int) for choice in choices):
             choices = sorted(choices, key=lambda choice: int(choice["index"]))
         if self.answers_per_row == 1:
-            return Score(*self.text(choices[0]))
-        texts, reasons = zip(*map(self.text, choices), strict=True)
-        return Score(list(texts), list(reasons))
+            return Score(*self.matched(*self.text(choices[0])))
+        answers, reasons = zip(*[self.matched(*self.text(choice)) for choice in choices], strict=True)
+        return Score(list(answers), list(reasons))
+
+    def matched(self, text: str | None, reason: str | None) -> tuple[Any, str | None]:
+        """Return an answer's text, or with a schema its value, which must match; and why the answer ended.
+
+        There is no value if the model refused to answer, or the content filter withheld the answer.
+        """
+        if self.schema is None:
+            return text, reason
+        known = (reason or "").lower()
+        if known in BLOCKED:
+            return None, reason
+        try:
+            value = self.schema.value_of(text, cut_off=known in CUT_OFF)
+        except InvalidAnswer as error:
+            raise self.invalid(error, text, cut_off=known in CUT_OFF) from None
+        self.has_valid = True
+        return value, reason
+
+    def invalid(self, error: InvalidAnswer, answer: str | None, *, cut_off: bool) -> InvalidReply:
+        """Return what an answer means that does not match the schema, and say what it shows of the run."""
+        assert self.schema is not None
+        if str(error) == NOT_JSON and not self.has_valid:
+            self.not_json += 1
+            if self.not_json % IGNORED_AFTER == 0:
+                self.on_ignored()
+        if cut_off and not self.has_noticed_cut:
+            self.has_noticed_cut = True
+            self.notice(ANSWERS_CUT_OFF)
+        complaint = b""
+        if self.schema.feedback and answer and error.complaint:
+            complaint = complaint_messages(answer, error.complaint)
+        return InvalidReply(str(error), code=ErrorCode.INVALID_ANSWER, same_again=False, complaint=complaint)
 
     def text(self, choice: Mapping[str, Any]) -> tuple[str | None, str | None]:
         """Return a choice's text, `None` if the model gave none, and why it ended, if the service says so."""
         reason = choice.get("finish_reason")
         reason = reason if isinstance(reason, str) else None
         known = (reason or "").lower()
-        if known not in BLOCKED and (choice.get("error") or known in BROKEN_OFF or known.endswith("_error")):
-            text = "the service broke off the answer"
-            raise InvalidReply(text, code=ErrorCode.SERVER_ERROR, same_again=False)
+        check_broken_off(known, choice.get("error"))
         content, holder = choice.get("text"), "text"
         if self.task.takes_messages:
             message = choice.get("message")
@@ -205,6 +265,12 @@ class ReplyReader:
         return content, reason
 
 
+def is_refused(score: Score | RowError) -> bool:
+    """Whether the model refused to give an answer."""
+    reason = score.finish_reason if isinstance(score, Score) else None
+    return REFUSAL in (reason if isinstance(reason, list) else [reason])
+
+
 def message_text(message: Mapping[str, Any], reason: str | None) -> tuple[str | None, str | None]:
     """Return the text of a chat message and why it ended; a refusal is a text with its own reason."""
     content, refusal = message.get("content"), message.get("refusal")
@@ -214,7 +280,7 @@ def message_text(message: Mapping[str, Any], reason: str | None) -> tuple[str | 
     if content is not None and not isinstance(content, str):
         raise InvalidReply("an answer is not text")
     if not content and isinstance(refusal, str) and refusal:
-        return refusal, "refusal"
+        return refusal, REFUSAL
     return content, reason
 
 
@@ -253,26 +319,3 @@ def not_json(body: bytes) -> InvalidReply:
     elif start.startswith("{"):
         what = "incomplete or invalid JSON"
     return InvalidReply(f"the reply is {what}{hint}", same_again=False)
-
-
-def objects_in(reply: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Return a list of objects from the reply; raises `InvalidReply` if it is missing or empty."""
-    found = reply.get(name)
-    if found and isinstance(found, list) and all(isinstance(item, dict) for item in found):
-        return found
-    error = reply.get("error")
-    if error:
-        fields = error if isinstance(error, dict) else {}
-        statuses = [status_in(fields.get(key)) for key in ("code", "status", "status_code", "http_code")]
-        status = next((each for each in statuses if each), None)
-        text = "the reply is an error with status 200"
-        raise InvalidReply(text, same_again=False, is_error=True, status=status)
-    if isinstance(found, list) and None in found:
-        raise InvalidReply(f"an item of {name} is null")
-    raise InvalidReply(f"the reply has no {name}")
-
-
-def status_in(word: Any) -> int | None:
-    """Return an HTTP status of a failure, from a number or its text."""
-    text = str(word) if isinstance(word, (int, str)) else ""
-    return int(text) if len(text) == 3 and text.isdecimal() and 400 <= int(text) <= 599 else None

@@ -30,6 +30,9 @@ def truncate(prompt: Prompt, fitting: float | None) -> Prompt | None:
     """
     fraction = DEFAULT_FRACTION if fitting is None else min(fitting * MARGIN, MARGIN)
     body = orjson.loads(prompt.body)
+    # A prompt of the Responses API; its instructions are not cut.
+    fields = body if isinstance(body, dict) else {"input": body}
+    body = fields["input"]
     if isinstance(body, list) and isinstance(body[0], int):
         tokens = body[: int(len(body) * fraction)]
         return replace(prompt, body=orjson.dumps(tokens), truncated=True) if tokens else None
@@ -42,7 +45,8 @@ def truncate(prompt: Prompt, fitting: float | None) -> Prompt | None:
     if length < FEWEST_CHARACTERS:
         return None
     holder[name] = holder[name][:length]
-    shorter = body if isinstance(body, list) else messages[0]["content"]
+    fields["input"] = body if isinstance(body, list) else messages[0]["content"]
+    shorter = fields if prompt.body.startswith(b"{") else fields["input"]
     return replace(prompt, body=orjson.dumps(shorter), truncated=True)
 
 

@@ -18,7 +18,7 @@ ADDED_TOKENS = {"vector": 256, "text": 2**14}
 
 #: What else becomes tokens of a prompt: pictures, files, tools and searches.
 OTHER_CONTENT = re.compile(
-    rb'"(image_url|input_image|video_url|audio_url|input_audio|file|document|tools|functions|'
+    rb'"(image_url|input_image|video_url|audio_url|input_audio|file|input_file|document|tools|functions|'
     rb'web_search_options|data_sources|plugins)"'
 )
 MOST_PROMPT_TOKENS = 2**24
@@ -43,11 +43,10 @@ class TokenCounts(NamedTuple):
 def token_counts(usage: Mapping[str, Any], task: Task, answers: int, rows: int, sent: bytes) -> TokenCounts:
     """Return the counts in the `usage` of a reply to `sent`, with `answers` per row."""
     most_prompt = len(sent) + ADDED_TOKENS[task.answer] * rows
-    prompt, answer, total = (
-        usage.get("prompt_tokens"),
-        usage.get("completion_tokens", 0),
-        usage.get("total_tokens", 0),
-    )
+    older = "prompt_tokens" in usage
+    prompt = usage.get(PROMPT_NAMES[0] if older else PROMPT_NAMES[1])
+    answer = usage.get(ANSWER_NAMES[0] if older else ANSWER_NAMES[1], 0)
+    total = usage.get("total_tokens", 0)
     if type(prompt) is type(answer) is type(total) is int and (  # as nearly all are
         0 < prompt <= most_prompt
         and 0 <= answer <= MOST_TOKENS_OF_AN_ANSWER

@@ -17,6 +17,9 @@ from batchscore.rows import InvalidReply
 
 Block: TypeAlias = "npt.NDArray[np.float32]"
 
+#: In a vector of fewer numbers, these may look like halves of larger ones by chance.
+FEWEST_FOR_HALVES = 16
+
 #: No model has vectors of more numbers; a small reply could hold millions.
 MOST_NUMBERS = 2**16
 
@@ -107,6 +110,34 @@ def decode_together(embeddings: Sequence[Any]) -> Block | None:
     if len(data) != len(embeddings) * characters // 4 * 3:
         return None
     return np.frombuffer(data, dtype="<f4").reshape(len(embeddings), -1)
+
+
+def have_eight_bytes(embeddings: Sequence[Any]) -> bool:
+    """Whether vectors from base64 have numbers of eight bytes (float64), which read as twice as many of four.
+
+    The second half of such a number has its sign and exponent: as a number of four bytes it is about 1. Its
+    first half is zero or a power of two if the number was one of four bytes, else of any size.
+    """
+    texts = [embedding for embedding in embeddings if isinstance(embedding, str)]
+    return bool(texts) and all(map(has_eight_bytes, texts[:8]))
+
+
+def has_eight_bytes(text: str) -> bool:
+    """Whether the numbers of one vector have eight bytes."""
+    try:
+        data = b64decode(text, validate=True)
+    except ValueError:
+        return False
+    if len(data) % 8 or len(data) < 4 * FEWEST_FOR_HALVES:
+        return False
+    first, second = np.frombuffer(data, "<u4")[::2], np.frombuffer(data, "<f4")[1::2]
+    numbers = np.abs(np.frombuffer(data, "<f8"))
+    with np.errstate(invalid="ignore"):
+        likely = np.all((np.abs(second) >= 2**-4) & (np.abs(second) < 4) | (numbers == 0))
+        sizes = np.abs(first.view("<f4"))
+        odd = np.mean(~np.isfinite(sizes) | (sizes > 1e4) | (sizes < 1e-8))
+    varied = len(np.unique(second)) > 1
+    return bool(likely and varied and (not np.any(first & (2**29 - 1)) or odd > 0.2))
 
 
 def decode_vector(embedding: Any) -> Block | InvalidReply:

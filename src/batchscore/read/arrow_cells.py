@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -62,6 +62,7 @@ def _shortest(values: Any) -> list[float]:
     return list(values.astype(str).astype("float64").tolist())
 
 
+@lru_cache(maxsize=256)
 def _converter(kind: pa.DataType) -> Convert | None:
     """Return what makes a cell of this type, which is not null, plain; `None` if it is plain already."""
     import pyarrow as pa  # noqa: PLC0415

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import UnreadableFile
 from batchscore.read.arrow_cells import cells_of
+from batchscore.read.first_bytes import ARROW_STREAM, looks_like, page_in
 from batchscore.read.input_file import InputFile
 from batchscore.read.problems import Rows, too_large_row, unique_names, unreadable_row
-from batchscore.read.stream import ARROW_STREAM, explain_read_errors, looks_like
+from batchscore.read.stream import explain_read_errors
 from batchscore.rows import Row, Table
 from batchscore.stores.address import StoredPath
 from batchscore.stores.objects import open_arrow_file
@@ -151,7 +152,7 @@ def _parquet(file: InputFile) -> Iterator[Any]:
         if head.startswith(b"PARE"):
             raise UnreadableFile(file.name, "it is an encrypted Parquet file: decrypt it first")
         if not head.startswith(b"PAR1"):
-            raise _wrong_format(file, looks_like(head), "a Parquet file")
+            raise _wrong_format(file, looks_like(head) or page_in(head), "a Parquet file")
         source = stack.enter_context(open_arrow_file(file.path))
         metadata, buffer = pq.read_metadata(source), _READ_BUFFER
         if isinstance(file.path, StoredPath):
@@ -213,7 +214,7 @@ def _arrow(file: InputFile, fields: Sequence[int] = ()) -> Iterator[Any]:
             source = stack.enter_context(open_arrow_file(file.path, mapped=True))
             yield stack.enter_context(pa.ipc.open_file(source, options=options))
             return
-        what = looks_like(head)
+        what = looks_like(head) or page_in(head)
         if what is not None and not head.startswith(ARROW_STREAM):
             raise _wrong_format(file, what, "an Arrow file")
         stored = isinstance(file.path, StoredPath)

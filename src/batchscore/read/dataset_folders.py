@@ -1,4 +1,4 @@
-"""What do the folders of other tools mean: Spark, Hive, Delta Lake, Hugging Face?
+"""What do the folders of other tools mean: Spark, Hive, Delta Lake, Iceberg, Hugging Face?
 
 It knows names, not formats. Only `live_files` opens anything, by the package of the table's own format.
 """
@@ -9,6 +9,7 @@ It knows names, not formats. Only `live_files` opens anything, by the package of
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection
 from itertools import takewhile
 from urllib.parse import unquote
@@ -16,13 +17,16 @@ from urllib.parse import unquote
 #: A folder with an entry of this name is a table whose log says which of its files count.
 TABLE_MARKS = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
 
+#: A version of an Iceberg table, in its folder `metadata`.
+ICEBERG_VERSION = re.compile(r"v?(\d{1,9})(-[\w-]+)?(\.gz)?\.metadata\.json(\.gz)?")
+
 #: The value of a partition folder for null, as Hive and Spark write it.
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 EXPORT = "or export the table's rows to Parquet and score those"
 IN_A_STORE = (
-    "it is a {} table, whose current files are known only on a local disk: copy the table, or export its "
-    "rows to Parquet"
+    "it is {}, whose current files are known only on a local disk: copy the table, or export its rows to "
+    "Parquet"
 )
 
 
@@ -31,17 +35,28 @@ def is_marked(name: str) -> bool:
     return name.startswith("_") and "=" not in name
 
 
-def table_kind(names: Collection[str]) -> str | None:
-    """Return the format of the table whose folder has these names, `None` if it is not a table."""
-    return next((kind for mark, kind in TABLE_MARKS.items() if mark in names), None)
+def table_kind(names: Collection[str], names_in: Callable[[str], Collection[str]]) -> str | None:
+    """Return the format of the table whose folder has these names, `None` if it is not a table.
+
+    `names_in` gives the names in a folder below it.
+    """
+    kind = next((kind for mark, kind in TABLE_MARKS.items() if mark in names), None)
+    if kind is None and "metadata" in names and any(map(ICEBERG_VERSION.fullmatch, names_in("metadata"))):
+        return "Iceberg"
+    return kind
 
 
-def table_above(folder: str, exists: Callable[[str], bool]) -> str | None:
-    """Return the Delta table of which this is a partition's folder, `None` if it is in none."""
+def table_above(folder: str, names_in: Callable[[str], Collection[str]]) -> tuple[str, str] | None:
+    """Return the table of which this is a folder of data, and its format; `None` if it is in none."""
     while is_partition(os.path.basename(folder)):
         folder = os.path.dirname(folder)
-        if exists(f"{folder}/_delta_log"):
-            return folder
+        if names_in(f"{folder}/_delta_log"):
+            return folder, "Delta Lake"
+    above = os.path.dirname(folder)
+    if os.path.basename(folder) == "data" and any(
+        map(ICEBERG_VERSION.fullmatch, names_in(f"{above}/metadata"))
+    ):
+        return above, "Iceberg"
     return None
 
 
@@ -55,7 +70,7 @@ class Tables:
         """Find out which files of a table are current; return why that is not known, or an empty text."""
         if folder in self._current:
             return ""
-        live = live_files(folder, kind) if on_disk else IN_A_STORE.format(kind)
+        live = live_files(folder, kind) if on_disk else IN_A_STORE.format(table_text(kind))
         if isinstance(live, str):
             return live
         current = {folder}
@@ -76,27 +91,72 @@ def is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
+def table_text(kind: str) -> str:
+    """Return a table's format with its article."""
+    return f"{'an' if kind == 'Iceberg' else 'a'} {kind} table"
+
+
 def live_files(folder: str, kind: str) -> list[str] | str:
     """Return the paths of the files that hold a table's current rows, or why they are not known."""
-    if kind != "Delta Lake":
-        return f"it is a {kind} table, which batchscore does not read: export its rows to Parquet"
+    table = table_text(kind)
+    if kind not in _LIVE_FILES:
+        return f"it is {table}, which batchscore does not read: export its rows to Parquet"
+    package, read = _LIVE_FILES[kind]
     try:
-        from deltalake import DeltaTable  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
+        found = read(folder)
     except ImportError:
         return (
-            "it is a Delta Lake table, and only its log says which files hold its current rows. Install the "
-            f"package deltalake to score these (pip install deltalake), {EXPORT}"
+            f"it is {table}, and only its log says which files hold its current rows. Install the package "
+            f"{package} to score these (pip install {package}), {EXPORT}"
         )
-    try:
-        table = DeltaTable(folder)
-        features = table.protocol().reader_features or []
-        if "columnMapping" in features or ("deletionVectors" in features and _has_deleted_rows(table)):
-            return f"it is a Delta Lake table whose files do not show its current rows: {EXPORT[3:]}"
-        return [path.removeprefix("file://") for path in table.file_uris()]
     except Exception as error:  # any error of the package
-        return (
-            f"it is a Delta Lake table whose log cannot be read ({type(error).__name__}): repair it, {EXPORT}"
-        )
+        return f"it is {table} whose log cannot be read ({type(error).__name__}): repair it, {EXPORT}"
+    if found is None:
+        return f"it is {table} whose files do not show its current rows: {EXPORT[3:]}"
+    paths, real = [re.sub("^file:/+", "/", path) for path in found], os.path.realpath(folder)
+    live = [folder + path[len(real) :] if is_below(path, real) else path for path in paths]
+    if not all(is_below(path, folder) for path in live):
+        return f"it is {table} whose log names files elsewhere: score the table in its place, {EXPORT}"
+    return live
+
+
+def _delta_files(folder: str) -> list[str] | None:
+    """Return the current files of a Delta table, `None` if their rows or names are not the table's."""
+    from deltalake import DeltaTable  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
+
+    table = DeltaTable(folder)
+    features = table.protocol().reader_features or []
+    if "columnMapping" in features or ("deletionVectors" in features and _has_deleted_rows(table)):
+        return None
+    return list(table.file_uris())
+
+
+def _iceberg_files(folder: str) -> list[str] | None:
+    """Return the current files of an Iceberg table, `None` if their rows or names are not the table's.
+
+    Only its catalog knows which version is current, so it is taken for the latest one, if there is one such.
+    """
+    from pyiceberg.table import StaticTable  # type: ignore[import-not-found,unused-ignore] # noqa: PLC0415
+
+    found = map(ICEBERG_VERSION.fullmatch, os.listdir(f"{folder}/metadata"))  # noqa: PTH208
+    versions = sorted((int(each[1]), each[0]) for each in found if each)
+    if len(versions) > 1 and versions[-1][0] == versions[-2][0]:
+        return None
+    table = StaticTable.from_metadata(f"{folder}/metadata/{versions[-1][1]}")
+    fields = {(field.field_id, field.name) for schema in table.schemas().values() for field in schema.fields}
+    if any(len(set(names)) < len(fields) for names in zip(*fields, strict=True)):
+        return None  # a column was renamed, or another one has its name now
+    tasks = list(table.scan().plan_files())
+    if any(task.delete_files for task in tasks):
+        return None
+    return [task.file.file_path for task in tasks]
+
+
+#: Formats of tables, the package that knows a table's current files, and how they are read with it.
+_LIVE_FILES: dict[str, tuple[str, Callable[[str], list[str] | None]]] = {
+    "Delta Lake": ("deltalake", _delta_files),
+    "Iceberg": ("pyiceberg", _iceberg_files),
+}
 
 
 def _has_deleted_rows(table: object) -> bool:

@@ -48,6 +48,9 @@ _ESCAPED = re.compile("[\udc80-\udcff]")
 # `csv` of Python 3.10 refuses zero bytes; this replaces them, and no decoding produces it.
 _ZERO = "\udc00"
 
+#: How JSON begins that holds records, and no header does.
+_JSON = re.compile(r'\s*(?P<array>\[\s*)?\{\s*"(?:[^"\\]|\\.)*"\s*:')
+
 #: Bytes of a file from which its dialect is found.
 _SAMPLE = 64 * 1024
 
@@ -57,7 +60,13 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
     limit = options.max_row_bytes
     with text_blocks(file, size=_SAMPLE) as blocks:
         sample, whole = beginning(blocks, _SAMPLE)
-    dialect = find_dialect(file.name, _decode(sample)[0], options, own=delimiter, cut=not whole)
+    text = _decode(sample)[0]
+    if json := _JSON.match(text):
+        suffix = ".json" if json["array"] else ".jsonl"
+        raise UnreadableFile(
+            file.name, f"it is not what its name says, but JSON: give it the suffix {suffix}"
+        )
+    dialect = find_dialect(file.name, text, options, own=delimiter, cut=not whole)
     header = _header(file, dialect, limit)
     if header is None:
         return Table((), (), headerless=False, rows=iterate())

@@ -152,7 +152,9 @@ def find_dialect(name: str, sample: str, options: ReadOptions, *, own: str, cut:
         delimiters = [preface[1]] if options.delimiter == AUTO else delimiters
     elif options.skip_lines is None and first is not None and not options.no_header:
         found = replace(found, skipped=_after_comments(lines, first, delimiters))
-    text = "".join(line[0] for line in list(_LINE.finditer(sample))[found.skipped :])
+    text = sample
+    if found.skipped:
+        text = "".join([line[0] for line in list(_LINE.finditer(sample))[found.skipped :]])
     readings = [
         _refine(_read(replace(found, delimiter=each), text, cut=cut), text, options, cut=cut)
         for each in delimiters
@@ -286,9 +288,13 @@ def spans_rows(dialect: Dialect, cells: list[str], width: int) -> bool:
     Each of its lines has as many delimiters as a row. Commas are common in texts, so with delimiters other
     than a tab the first cells must also all be numbers.
     """
-    if dialect.sure or width < 2 or not any("\n" in cell or "\r" in cell for cell in cells):
+    text = dialect.delimiter.join(cells)
+    # Two rows have twice as many delimiters as one; in the last cell, a line end alone is no row.
+    if dialect.sure or width < 2 or text.count(dialect.delimiter) < 2 * (width - 1):
         return False
-    lines = dialect.delimiter.join(cells).splitlines()
+    if "\n" not in text and "\r" not in text:
+        return False
+    lines = text.splitlines()
     return all(line.count(dialect.delimiter) == width - 1 for line in lines) and (
         dialect.delimiter == "\t"
         or all(line.split(dialect.delimiter)[0].strip().isdecimal() for line in lines)

@@ -10,9 +10,10 @@ import codecs
 from dataclasses import replace
 
 from batchscore.errors import UnreadableFile, setting_name
+from batchscore.read.first_bytes import UTF_16_TEXT, is_cut_utf8, looks_like, page_in
 from batchscore.read.input_file import UTF_8, InputFile
 from batchscore.read.options import AUTO, ReadOptions
-from batchscore.read.stream import BLOCK, UTF_16_TEXT, beginning, is_cut_utf8, looks_like, raw_blocks
+from batchscore.read.stream import BLOCK, beginning, raw_blocks
 
 #: First bytes → encoding; UTF-32 before UTF-16, because it starts with the same mark.
 _MARKS = (
@@ -47,7 +48,7 @@ def with_encoding(file: InputFile, options: ReadOptions) -> InputFile:
     if is_cut_utf8(head, whole=whole):
         wide = _wide(head[:4096])
         return replace(file, encoding=wide or UTF_8)
-    if looks_like(head) not in {None, UTF_16_TEXT}:
+    if looks_like(head) not in {None, UTF_16_TEXT} or (file.suffix != ".txt" and page_in(head)):
         return file  # reading it says what it is
     wide = _wide(head[:4096])
     if wide is not None:

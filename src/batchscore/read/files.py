@@ -191,8 +191,8 @@ class _Search:
                 raise InputError(f"{path_text(source.text)}: {why}; batchscore reads {formats_text()}")
             yield from self._named(source, self._file)
             return
-        table = foreign.table_above(source.base, self._exists)
-        if table is not None and not self._open_table(table, "Delta Lake"):
+        table = foreign.table_above(source.base, self._names_in)
+        if table is not None and not self._open_table(*table):
             return
         if source.kind == "folder":
             yield from self._named(source, self._walk)
@@ -284,7 +284,7 @@ class _Search:
         if OUTPUT_MARK in names:
             self._skip(folder, "an output folder of batchscore", folder=True)
             return []
-        kind = foreign.table_kind(names)
+        kind = foreign.table_kind(names, lambda below: self._names_in(os.path.join(folder, below)))
         if kind is not None and not self._open_table(folder, kind):
             return []
         current = self._tables.current_in(folder)
@@ -353,6 +353,12 @@ class _Search:
 
     def _exists(self, path: str) -> bool:
         return self._tree.kind(path) is not None
+
+    def _names_in(self, folder: str) -> list[str]:
+        try:
+            return [entry.name for entry in self._tree.scan(folder)]
+        except OSError:
+            return []
 
     def _report(self, path: str, reason: str, *, folder: bool = False) -> None:
         """Report what may hold rows and cannot be read."""

@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
 
-from batchscore.read.columnar import arrow_table, parquet_table
+from batchscore.read.columnar import arrow_table, parquet_table, rows_in_footer
 from batchscore.read.delimited import delimited_table
 from batchscore.read.document import json_table
 from batchscore.read.input_file import InputFile
 from batchscore.read.lines import json_lines_table, text_table
 from batchscore.read.options import ReadOptions
+from batchscore.read.workbook import rows_of_sheet, workbook_table
 from batchscore.rows import Table
 from batchscore.stores.address import path_text
 
 RowLayout: TypeAlias = Literal["lines", "records", "document", "footer"]
 
 #: Suffixes of compressed files; the suffix of the format is before them.
-COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+COMPRESSIONS = {".gz": "gz", ".zst": "zst", ".bz2": "bz2", ".xz": "xz"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class InputFormat:
 
     `reader` opens a file with the options of reading. `layout` says how a plan may read a
     part of a file. "lines": every line is a row, so reading may begin at any line. "records": a row ends at a
-    line end. "document": the file is one value. "footer": a footer says how many rows there are, and the file
+    line end. "document": the file is one value. "footer": the file says how many rows there are, and
     is read by rows and not by bytes. `compressible`: it may also be compressed (`COMPRESSIONS`).
     `same_columns`: all rows of a file have the same columns.
     """
@@ -41,6 +42,11 @@ class InputFormat:
     layout: RowLayout
     compressible: bool
     same_columns: bool
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a file is text in some encoding."""
+        return self.layout != "footer"
 
 
 def _columnar(reader: Callable[..., Table]) -> Callable[[InputFile, ReadOptions], Table]:
@@ -53,6 +59,7 @@ _JSON = InputFormat(json_table, "document", compressible=True, same_columns=Fals
 _JSON_LINES = InputFormat(json_lines_table, "lines", compressible=True, same_columns=False)
 _TEXT = InputFormat(text_table, "lines", compressible=True, same_columns=True)
 _PARQUET = InputFormat(_columnar(parquet_table), "footer", compressible=False, same_columns=True)
+_XLSX = InputFormat(workbook_table, "footer", compressible=False, same_columns=True)
 _ARROW = InputFormat(_columnar(arrow_table), "footer", compressible=False, same_columns=True)
 
 #: The formats, in the order of messages.
@@ -67,14 +74,23 @@ FORMATS: dict[str, InputFormat] = {
     ".arrow": _ARROW,
     ".feather": _ARROW,
     ".ipc": _ARROW,
+    ".xlsx": _XLSX,
 }
+
+
+def stated_rows(file: InputFile, options: ReadOptions) -> int | None:
+    """Return the number of rows that a file with a footer states, `None` if it states none; `UnreadableFile`.
+
+    Of a workbook that is about the number.
+    """
+    return rows_of_sheet(file, options) if file.suffix == ".xlsx" else rows_in_footer(file)
 
 
 def formats_text() -> str:
     """Return all suffixes, as in a message."""
     plain = " ".join(suffix for suffix, known in FORMATS.items() if not known.compressible)
     compressible = " ".join(suffix for suffix, known in FORMATS.items() if known.compressible)
-    return f"{compressible} (also with {' or '.join(COMPRESSIONS)}) {plain}"
+    return f"{compressible} (also with {', '.join(COMPRESSIONS)}) {plain}"
 
 
 def suffix_of(path: str) -> tuple[str, str | None] | None:

@@ -16,9 +16,10 @@ class InputFile:
     r"""One file to read.
 
     `name` is its path below the base folder, with `/`, as in records (bytes that are not UTF-8 as `\xff`).
-    `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`, `"zst"`
-    or `None`. `size` is in bytes, as stored. `encoding` is Python's name of a text's encoding, `None` if
-    unknown as yet. `partitions` are the columns that its folders (`lang=en`) stand for, with their text.
+    `suffix` is in lower case, with its dot, without the suffix of the `compression`, which is `"gz"`,
+    `"zst"`, `"bz2"`, `"xz"` or `None`. `size` is in bytes, as stored. `encoding` is Python's name of a text's
+    encoding, `None` if unknown as yet. `partitions` are the columns that its folders (`lang=en`) stand for,
+    with their text.
     """
 
     path: Place

@@ -28,6 +28,9 @@ from batchscore.read.problems import Rows, not_utf8_row, too_large_row, unreadab
 from batchscore.read.stream import BlockKind, line_blocks, text_blocks
 from batchscore.rows import TEXT_COLUMN, Row, Table, UnreadableRow
 
+#: Lines from which another format is recognized.
+_PEEKED_LINES = 20
+
 _BETWEEN_BYTES = BETWEEN.encode()
 _BIG_INTEGER = re.compile(rb"(?<![0-9.])[0-9]{19,}(?![0-9.eE])")
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
@@ -148,14 +151,24 @@ def _values(text: str) -> list[Any]:
 
 
 def _refuse_document(file: InputFile, limit: int) -> None:
-    """Raise `UnreadableFile` for a JSON document that is named jsonl: each line would be a bad row."""
-    with text_blocks(file, size=limit, cap=PEEKED_BYTES) as blocks:
-        lines = (line.strip() for kind, data in line_blocks(blocks, limit) for line in data.splitlines())
-        first, second = [*islice(filter(None, lines), 2), b"", b""][:2]
+    """Raise `UnreadableFile` for another format that is named jsonl: each line would be a bad row."""
+    start = list[bytes]()
+    try:
+        with text_blocks(file, size=limit, cap=PEEKED_BYTES) as blocks:
+            lines = (line.strip() for kind, data in line_blocks(blocks, limit) for line in data.splitlines())
+            start.extend(islice(filter(None, lines), _PEEKED_LINES))
+    except UnreadableFile:
+        if not start:  # else reading it gives the rows before the failure
+            raise
+    first, second = [*start, b"", b""][:2]
     if first in (b"[", b"{") or (first.startswith(b"[") and (not second or not _is_json(first))):
         raise UnreadableFile(
             file.name,
             "it looks like one JSON document, not one JSON object per line: give it the suffix .json",
+        )
+    if second and not any(b"{" in line or _is_json(line.strip(_BETWEEN_BYTES)) for line in start):
+        raise UnreadableFile(
+            file.name, "its lines are not JSON: give it the suffix of its format, such as .csv or .txt"
         )
 
 

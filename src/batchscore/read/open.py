@@ -21,7 +21,7 @@ def open_table(file: InputFile, options: ReadOptions) -> Table:
     before the first row is read, and it is closed after the last, or when `rows` is closed.
     """
     known = FORMATS[file.suffix]
-    if known.layout == "footer":
+    if not known.is_text:
         return with_partitions(known.reader(file, options), file, options.columns)
     file = with_encoding(file, options)
     table = known.reader(file, options)

@@ -16,8 +16,10 @@ class ReadOptions:
     gets an error; it also bounds a reader's memory. `encoding` is that of every text format. `delimiter`,
     `quote`, `escape` (the last two may be "none"), `no_header` and `skip_lines` describe csv and tsv;
     `skip_lines` is `None` to find where the header is. `records` names the member of a JSON object that holds
-    the rows, with dots for members of members, or is "." if the object itself is the row. `columns` are those
-    that the rows need, `None` for all: a columnar file's other columns are not read.
+    the rows, with dots for members of members, or is "." if the object itself is the row. `sheet` is that of
+    a workbook, by name or number from 1, `None` for the first; `no_header` and `skip_lines` hold for its
+    rows, too. `columns` are those that the rows need, `None` for all: a columnar file's other columns are not
+    read.
     """
 
     txt: str = "lines"
@@ -29,4 +31,5 @@ class ReadOptions:
     no_header: bool = False
     skip_lines: int | None = None
     records: str | None = None
+    sheet: str | None = None
     columns: frozenset[str] | None = None

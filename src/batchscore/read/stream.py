@@ -15,112 +15,27 @@ from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from io import RawIOBase
+from typing import TYPE_CHECKING
 
 from batchscore.errors import UnreadableFile
+from batchscore.read.first_bytes import looks_like, page_in, pointer_in, what_it_is
 from batchscore.read.input_file import UTF_8, InputFile
 from batchscore.stores.errors import StoreFailure
+
+if TYPE_CHECKING:
+    import bz2
+    import lzma
 
 #: Bytes of one read: enough for a network file system, small beside the largest row.
 BLOCK = 256 * 1024
 
 _ZSTD_BLOCK = 64 * 1024
 
+#: Memory for the dictionary of an xz file; the highest preset of xz needs 65 MB.
+_XZ_MEMORY = 128 * 2**20
+
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = re.compile(rb"\r\n|\n|\r")
-
-#: The first bytes of an Arrow stream.
-ARROW_STREAM = b"\xff\xff\xff\xff"
-
-UTF_16_TEXT = "UTF-16 text: convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"
-
-#: Texts that stand in place of a file whose content is elsewhere.
-_POINTERS: tuple[tuple[bytes, str], ...] = (
-    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: fetch the file with git lfs pull"),
-    (b"/annex/objects/", "a git-annex pointer: fetch the file with git annex get"),
-)
-
-#: First bytes → what the file is, for a person. UTF-32 before UTF-16, because it starts with the same mark.
-_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xfe\x00\x00", "UTF-32 text: convert it to UTF-8"),
-    (b"\xff\xfe", UTF_16_TEXT),
-    (b"\xfe\xff", UTF_16_TEXT),
-    (b"\x1f\x8b", "gzip-compressed data: add .gz to its name"),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed data: add .zst to its name"),
-    (b"BZh", "bzip2-compressed data: decompress it first"),
-    (b"\xfd7zXZ\x00", "xz-compressed data: decompress it first"),
-    (b"PK\x03\x04", "a zip archive or an Excel workbook: unpack it, or save the sheet as csv"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook or Office document: save the sheet as csv"),
-    (b"PAR1", "a Parquet file: give it the suffix .parquet"),
-    (b"ARROW1", "an Arrow file: give it the suffix .arrow"),
-    (b"FEA1", "a Feather file of version 1: write it again as Parquet"),
-    (ARROW_STREAM, "an Arrow stream: give it the suffix .arrow"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
-    (b"Rar!\x1a\x07", "a rar archive: unpack it"),
-    (b"\x04\x22\x4d\x18", "lz4-compressed data: decompress it first"),
-    (b"\x1f\x9d", "compress-compressed data: decompress it first"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"%PDF-", "a PDF document"),
-    (b"SQLite format 3\x00", "a SQLite database"),
-    (b"Obj\x01", "an Avro file"),
-    (b"ORC", "an ORC file"),
-    (b"\x7fELF", "a program"),
-)
-
-#: Characters that binary data has and texts in no encoding of single bytes have.
-_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-
-
-def what_it_is(what: str, compression: str | None) -> str:
-    """Return what a file is instead of text; within a compression another suffix would not help."""
-    if compression is None:
-        return f"it is not what its name says, but {what}"
-    kind, _, advice = what.partition(": ")
-    if "-compressed data" in kind:
-        return f"it is compressed twice, the second time as {kind}: decompress it once"
-    hint = f": decompress it, then {advice}" if advice else ""
-    return f"decompressed, it is not what its name says, but {kind}{hint}"
-
-
-def is_tar(head: bytes) -> bool:
-    """Whether these are the first bytes of a tar archive: its header holds the sum of its bytes, in octal."""
-    try:
-        stated = int(head[148:156].strip(b" \0") or b"x", 8)
-    except ValueError:
-        return False
-    return stated == sum(head[:148]) + 8 * ord(" ") + sum(head[156:512])
-
-
-def looks_like(head: bytes) -> str | None:
-    """Return what a file with these first bytes is, `None` if it may be text that we read."""
-    sample = head[:4096]
-    if pointer := pointer_in(sample):
-        return pointer
-    if b"\0" not in sample and is_cut_utf8(sample):
-        return None  # a text may well start with "PAR1" or "ORC"
-    if is_tar(sample):
-        return "a tar archive: unpack it"
-    for magic, what in _MAGIC:
-        if sample.startswith(magic) and (not magic.isalnum() or _CONTROL.search(sample)):
-            return what
-    if sample.count(0) * 3 > len(sample) > 3:  # Latin letters in UTF-16 have one zero byte each
-        return UTF_16_TEXT
-    return None
-
-
-def pointer_in(head: bytes) -> str | None:
-    """Return what a file is whose content is kept elsewhere, `None` for any other file."""
-    return next((what for start, what in _POINTERS if head.startswith(start)), None)
-
-
-def is_cut_utf8(sample: bytes, *, whole: bool = False) -> bool:
-    """Whether these bytes are UTF-8, of which the last character may be cut unless they are the `whole`."""
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(sample, final=whole)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 @contextmanager
@@ -182,8 +97,8 @@ def _gunzip(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
     inflate = zlib.decompressobj(31)
     data, started = b"", False
     while data := data or raw.read(BLOCK):
-        if not started and (pointer := pointer_in(data)):
-            raise UnreadableFile(file.name, f"it is {pointer}")
+        if not started and (what := pointer_in(data) or page_in(data)):
+            raise UnreadableFile(file.name, f"it is {what}")
         started = True
         if block := inflate.decompress(data, BLOCK):
             yield block
@@ -202,6 +117,51 @@ def _gunzip(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
             raise EOFError
 
 
+def _new_bz2() -> bz2.BZ2Decompressor:
+    import bz2  # noqa: PLC0415 - some builds of Python lack it
+
+    return bz2.BZ2Decompressor()
+
+
+def _new_xz() -> lzma.LZMADecompressor:
+    import lzma  # noqa: PLC0415 - as above
+
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY)
+
+
+def _decompressor(
+    kind: str, suffix: str, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
+) -> Callable[[InputFile, RawIOBase], Iterator[bytes]]:
+    """Return a function that decompresses all streams of a bzip2 or xz file."""
+
+    def decompress(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
+        stream, data = new(), raw.read(BLOCK) or b""
+        if pointer := pointer_in(data):
+            raise UnreadableFile(file.name, f"it is {pointer}")
+        while data or not stream.needs_input:
+            try:
+                block = stream.decompress(data, BLOCK)
+            except Exception as error:  # each library has its own
+                reason = f"its name says {kind}, but it is not, or is damaged: compress it again"
+                if "limit" in str(error):
+                    reason = f"its {kind} data needs too much memory: compress it again with a lower preset"
+                raise UnreadableFile(file.name, f"{reason}, or remove the {suffix}") from error
+            if block:
+                yield block
+            data = b""
+            if stream.eof:
+                data = stream.unused_data.lstrip(b"\0")  # xz pads with zeros
+                while not data:
+                    if not (data := raw.read(BLOCK) or b""):
+                        return
+                    data = data.lstrip(b"\0")
+                stream = new()
+            elif stream.needs_input and not (data := raw.read(BLOCK) or b""):
+                raise EOFError
+
+    return decompress
+
+
 def _unzstd(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
     """Decompress all frames of a zstd file. A failing call of pyarrow loses what it has decompressed."""
     done = 0
@@ -216,8 +176,9 @@ def _unzstd(file: InputFile, raw: RawIOBase) -> Iterator[bytes]:
         blocks, rest = divmod(done, _ZSTD_BLOCK)
         sizes = itertools.chain([_ZSTD_BLOCK] * blocks, [rest] if rest else [], itertools.repeat(1))
         with file.open() as first:
-            if pointer := pointer_in(first.read(64) or b""):
-                raise UnreadableFile(file.name, f"it is {pointer}") from None
+            head = first.read(4096) or b""
+            if what := pointer_in(head) or page_in(head):
+                raise UnreadableFile(file.name, f"it is {what}") from None
         with file.open() as again:
             for block in _zstd_blocks(again, sizes):
                 if done <= 0:
@@ -239,12 +200,14 @@ _OPENERS: dict[str | None, Callable[[InputFile, RawIOBase], Iterator[bytes]]] = 
     None: lambda _, raw: iter(partial(raw.read, BLOCK), b""),
     "gz": _gunzip,
     "zst": _unzstd,
+    "bz2": _decompressor("bzip2", ".bz2", _new_bz2),
+    "xz": _decompressor("xz", ".xz", _new_xz),
 }
 
 
 def _check_text(file: InputFile, blocks: Iterator[bytes]) -> Iterator[bytes]:
     head = next(blocks, b"")
-    if what := looks_like(head):
+    if what := looks_like(head) or (page_in(head) if file.suffix != ".txt" else None):
         raise UnreadableFile(file.name, what_it_is(what, file.compression))
     while head.startswith(_BOM):  # some programs write a second one
         head = head.removeprefix(_BOM)

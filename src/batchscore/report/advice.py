@@ -41,6 +41,10 @@ ADVICE: Mapping[ErrorCode, tuple[str, str]] = {
     ErrorCode.TIMEOUT: (RETRY, f"A longer {setting_name('timeout')} may help."),
     ErrorCode.CONNECTION_ERROR: (RETRY, ""),
     ErrorCode.INVALID_RESPONSE: (RETRY, ""),
+    ErrorCode.INVALID_ANSWER: (
+        "see the rule in the error record",
+        f"A higher {setting_name('max_tokens')} or {setting_name('schema_feedback')} may help.",
+    ),
 }
 
 
@@ -123,11 +127,25 @@ def next_step(state: RunState) -> NextStep:
         return after_failures(state, command)
     if not state.ok:
         return after_edit(state, "Nothing was scored. When the input has texts", command)
-    if state.one_file or state.output == "/":  # nothing on this machine is outside of the root
-        code = f"import batchscore; print(batchscore.read_scores({json.dumps(state.output)}))"
+    if state.one_file:
+        code = read_code(state.output)
         return NextStep("To read the scores, run", shlex.join(["python", "-c", code]))
     merge = ["batchscore", "merge", command_word(state.output), merged_name(state), "--task", state.task]
     return NextStep("To merge the scores into one file, run", shlex.join(merge))
+
+
+def read_code(output: str) -> str:
+    """Return the Python code that shows the scores of a file."""
+    name = json.dumps(output)
+    tables = {
+        ".csv": f"read_csv({name})",
+        ".tsv": f"read_csv({name}, sep='\\t')",
+        ".xlsx": f"read_excel({name})",
+    }
+    for suffix, call in tables.items():
+        if output.lower().endswith(suffix):
+            return f"import pandas; print(pandas.{call})"
+    return f"import batchscore; print(batchscore.read_scores({name}))"
 
 
 def merged_name(state: RunState) -> str:
@@ -152,8 +170,11 @@ def after_edit(state: RunState, purpose: str, command: Sequence[str], flags: Seq
     """Return how to score an input file that is changed: the same command would refuse it."""
     if state.takes_incremental:
         return run_again(purpose, command, [*flags, "--incremental"])
-    other = "" if "--shared-output" in command else ", or replace this one with --overwrite"
-    return NextStep(f"Score changed input files into a new output{other}")
+    if "--shared-output" in command:
+        return NextStep(f"{purpose}, name a new output")
+    if not state.ok:  # no score would be lost
+        return run_again(purpose, command, ["--overwrite"])
+    return NextStep(f"{purpose}, name a new output, or replace this one with --overwrite")
 
 
 def run_again(purpose: str, command: Sequence[str], flags: Sequence[str] = ()) -> NextStep:

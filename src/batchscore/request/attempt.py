@@ -57,6 +57,7 @@ class Request:
     """One request: `body` gives the bytes for a deployment, `tokens` is the charge it is admitted for.
 
     `extra_tokens` of these are for the answers, charged whether used or not. `prompts` are for the listener.
+    `complaint` says what was wrong with the last answer, as JSON that `body` adds.
     """
 
     body: Callable[[Deployment], bytes]
@@ -65,14 +66,16 @@ class Request:
     extra_tokens: float
     budget: RetryBudget
     prompts: Sequence[Prompt] = ()
+    complaint: bytes = b""
 
 
 @dataclass(slots=True)
 class Result(Generic[T]):
-    """The result of one attempt: `answers` if there are any, else `outcome` says why not."""
+    """The result of one attempt: `answers`, or why not; `instead` is for rows that never get any."""
 
     outcome: Outcome
     answers: T | None = None
+    instead: T | None = None
 
 
 @dataclass(slots=True)
@@ -82,8 +85,8 @@ class Requester(Generic[T]):
     `read` turns a 200 into answers, given the number of rows and the bytes sent, or raises `InvalidReply`;
     `tokens` gives the billed tokens of answers, `billed` those of any other reply; `most_bytes` bounds the
     size of a reply to this many rows; `probe_body` gives a request of our own; `listen` receives every
-    attempt. If `stop` is set, a cancelled request is not counted as a timeout. `note_service` gets
-    with the first answer whether the simulator gave it, and may raise.
+    attempt. If `stop` is set, a cancelled request is not counted as a timeout. `note_service` gets with the
+    first answer whether the simulator gave it, and may raise.
     """
 
     deployments: DeploymentPool
@@ -119,21 +122,29 @@ class Requester(Generic[T]):
             outcome = classify(reply, body)
             if outcome.action is not Action.KEEP:
                 return await self.judge_refusal(request, deployment, ticket, reply, outcome)
+        answers, invalid = None, None
         try:
             answers = self.read(reply.body, rows, body)
         except InvalidReply as reason:
-            return await self.judge_unusable(request, deployment, ticket, reply, reason)
+            if reason.code is not ErrorCode.INVALID_ANSWER:
+                return await self.judge_unusable(request, deployment, ticket, reply, reason)
+            invalid = reason  # the service is well
         if (simulated := SIMULATED in reply.headers) is not self.simulated:
             self.note_service(simulated)
             self.simulated = simulated
-        budget.request_seconds += reply.seconds
-        billed = self.tokens(answers)
+        billed = self.billed(reply.body, rows, body) if answers is None else self.tokens(answers)
         charged = billed[0] + request.extra_tokens if billed[0] else request.tokens
         self.timeouts.note_answer(flight, reply.seconds)
         deployment.read_headers(reply.headers, charged)
         # The request is in memory twice, as prompts and as a body.
         held = 2 * len(body) + len(reply.body)
         deployment.note_answer(ticket, charged, rows, reply.seconds, held)
+        if invalid is not None:
+            self.report(request, deployment, reply, invalid.code.value, billed)
+            budget.note_failure(self.clock.monotonic(), reply.seconds, invalid.code, unusable=invalid)
+            request.complaint = invalid.complaint
+            return Result(unusable_outcome(invalid, reply, body), instead=invalid.results)
+        budget.request_seconds += reply.seconds
         self.report(request, deployment, reply, "", billed)
         return Result(ANSWERED, answers)
 
@@ -348,7 +359,9 @@ class Requester(Generic[T]):
                 try:
                     self.read(reply.body, 1, body)
                 except InvalidReply as reason:
-                    outcome = unusable_outcome(reason, reply, body)
+                    # To a word of ours the model may answer in any form.
+                    if reason.code is not ErrorCode.INVALID_ANSWER:
+                        outcome = unusable_outcome(reason, reply, body)
             if outcome.action not in {Action.KEEP, Action.RENEW_TOKEN}:
                 outcome = replace(outcome, words=probe_words(reply.body, deployment.secrets))
         # Counted like any request: it may be billed.
@@ -379,6 +392,8 @@ def cause_of(outcome: Outcome) -> str:
     """Return why an attempt failed, for the report: refusals of every row have their own names."""
     if outcome.action is Action.RENEW_TOKEN or (outcome.action is Action.STOP and outcome.status == 403):
         return "access_denied"
-    if outcome.action is Action.STOP and outcome.code is ErrorCode.INVALID_REQUEST:
+    if outcome.action is Action.STOP and outcome.status is not None and outcome.status < 400:
+        return "redirected"
+    if outcome.action is Action.STOP and outcome.status in {404, 405, 410, 501}:
         return "not_found"
     return outcome.code.value

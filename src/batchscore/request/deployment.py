@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from math import inf
@@ -20,7 +20,7 @@ from batchscore.request.concurrency import Concurrency
 from batchscore.request.outcome import Outcome
 from batchscore.request.quota.limits import Limits
 from batchscore.request.quota.windows import SMOOTHING_SECONDS, Quota, Ticket
-from batchscore.request.rate_headers import limit_headers
+from batchscore.request.rate_headers import RequestWindow, limit_headers
 from batchscore.request.timeouts import Clock
 from batchscore.request.wire import Send
 from batchscore.rows import DeploymentState
@@ -164,6 +164,7 @@ class Deployment:
     paused_until: float = 0.0
     in_flight: int = 0
     headers_read_at: float = float("-inf")
+    request_window: RequestWindow = field(default_factory=RequestWindow)
     waited_at: float = float("-inf")
     next_notice_at: float = float("-inf")
     blind_pauses: int = 0
@@ -301,6 +302,9 @@ class Deployment:
         first = self.headers_read_at == float("-inf")
         self.headers_read_at = now
         limits = limit_headers(headers, max(tokens, self.largest_answered))
+        self.request_window.observe(headers, now)
+        if limits.requests is not None and self.request_window.is_second:
+            limits = replace(limits, requests=limits.requests * 60)
         if self.limits.learn(limits, now):
             # This request was sent before its quota was known, but the service charges it.
             self.reserve(tokens)

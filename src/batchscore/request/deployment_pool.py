@@ -16,6 +16,7 @@ from batchscore.request.deployment import FIRST_PROBE_SECONDS, Deployment, State
 from batchscore.request.outcome import Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.timeouts import Clock
+from batchscore.rows import Notice
 
 #: Sends a small request of our own to a deployment and judges the reply.
 Probe = Callable[[Deployment], Awaitable[Outcome]]
@@ -39,7 +40,7 @@ class DeploymentPool:
 
     members: Sequence[Deployment]
     most_outage_seconds: float
-    notice: Callable[[str], None]
+    notice: Callable[[Notice], None]
     clock: Clock
     probe: Probe | None = None
     fatal: BatchscoreError | None = None
@@ -97,7 +98,8 @@ class DeploymentPool:
         if deployment.health.state is not State.STOPPED:
             deployment.set_state(State.STOPPED)
             if len(self.members) > 1:
-                self.notice(f"{deployment.name} is no longer used: {reason.text}")
+                text = f"{deployment.name} is no longer used: {reason.text}"
+                self.notice(Notice(text, reason.service_reply))
         if all(member.health.state is State.STOPPED for member in self.members):
             self.end_run(reason)
         self.raise_fatal()
@@ -151,7 +153,8 @@ class DeploymentPool:
             now = self.clock.monotonic()
             if answered:
                 if announced:
-                    self.notice(f"{deployment.name} responds again after {duration_text(now - since)}.")
+                    text = f"{deployment.name} responds again after {duration_text(now - since)}."
+                    self.notice(Notice(text))
                 health.end_failures()
                 deployment.paused_until = min(deployment.paused_until, now)
                 deployment.quota.schedule.pause(now, now)
@@ -171,7 +174,8 @@ class DeploymentPool:
         rest = f"The run waits for it, at most {duration_text(self.longest_outage(deployment))}."
         if self.others_up(deployment):
             rest = "Other deployments do its work until it responds."
-        self.notice(deployment.explain(f"{deployment.name} does not respond{reason}. {rest}"))
+        text = deployment.explain(f"{deployment.name} does not respond{reason}. {rest}")
+        self.notice(Notice(text))
 
     def longest_outage(self, deployment: Deployment) -> float:
         """Return how many seconds an outage of this deployment may last."""

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from batchscore.errors import ErrorCode, name_settings, setting_name
-from batchscore.request import too_long
+from batchscore.request import account_words, too_long
 from batchscore.request.service_codes import shown_detail
 from batchscore.rows import InvalidReply, Reply, RowError, load_json
 
@@ -73,6 +73,8 @@ CONTENT_CODES = {
     "content_filter": ErrorCode.CONTENT_FILTER,
     "content_policy_violation": ErrorCode.CONTENT_FILTER,
     "ResponsibleAIPolicyViolation": ErrorCode.CONTENT_FILTER,
+    "image_content_policy_violation": ErrorCode.CONTENT_FILTER,
+    **dict.fromkeys(("invalid_prompt", "bio_policy"), ErrorCode.CONTENT_FILTER),  # reasoning models
     "context_length_exceeded": ErrorCode.INPUT_TOO_LONG,
     "string_above_max_length": ErrorCode.INPUT_TOO_LONG,
     "max_tokens_exceeded": ErrorCode.INPUT_TOO_LONG,
@@ -96,24 +98,6 @@ ERROR_TEXTS = {
 #: Refusals that are about the content of the request.
 CONTENT_STATUSES = {400, 413, 414, 422, 431, 451}
 
-#: Codes of an account without credit, quota or budget, with any 4xx (the error pages of OpenAI, LiteLLM,
-#: DashScope, Moonshot, DeepSeek, OpenRouter and Azure, seen 2026-11).
-EXHAUSTED_CODES = {
-    "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "budget_exceeded", "Arrearage",
-    "exceeded_current_quota_error", "exceeded_current_quota", "insufficient_balance", "insufficient_credits",
-    "insufficient_funds", "insufficient_user_quota", "credit_balance_too_low", "payment_required",
-    "InsufficientBalance", "InsufficientQuota", "AccountOverdue", "AccountOverdueError",
-}  # fmt: skip
-
-#: Services say so in words, too. With 429 they are those of an ordinary rate limit.
-EXHAUSTED_WORDS = re.compile(
-    r"credit balance|(?:insufficient|not enough|no more|out of) (?:\w+ )?(?:credit|balance|funds|quota)"
-    r"|(?:budget|quota|credits?|balance|spending limit) (?:\w+ ){0,3}"
-    r"(?:exceeded|exhausted|used up|depleted|reached)"
-    r"|exceeded (?:\w+ ){0,3}(?:budget|quota)|in arrears|overdue payment|payment required",
-    re.IGNORECASE,
-)  # fmt: skip
-
 #: 400s that the same request may not get again: the model's answer did not match the schema (Groq).
 BY_CHANCE_CODES = {"json_validate_failed", "tool_use_failed"}
 
@@ -132,6 +116,7 @@ NEVER_FITS = re.compile(r"\bLimit:? (\d{1,12}),? Requested:? (\d{1,12})\b")
 ADAPTABLE = {
     "max_tokens": re.compile(r"'max_tokens' is not supported.*'max_completion_tokens'", re.DOTALL),
     "encoding_format": re.compile(r"\bencoding_format\b|\bbase64\b.{0,40}support", re.IGNORECASE),
+    "response_format": re.compile(r"\bresponse[_ ]format\b|\bjson_schema\b", re.IGNORECASE),
 }
 
 SAFE_NAME = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
@@ -154,13 +139,15 @@ class Refusal(NamedTuple):
 
 def is_exhausted(refusal: Refusal) -> bool:
     """Whether the account has no credit, quota or budget left."""
-    by_words = refusal.status not in {413, 429} and EXHAUSTED_WORDS.search(refusal.message)
-    return refusal.code in EXHAUSTED_CODES or bool(by_words)
+    return account_words.is_exhausted(refusal.status, refusal.code, refusal.message)
 
 
 def is_quota_for_now(refusal: Refusal) -> bool:
-    """Whether a quota is used up until a moment that the reply names (Azure API Management)."""
-    return refusal.names_wait and refusal.code not in EXHAUSTED_CODES
+    """Whether a quota is used up for now: API Management names a moment, Google a rate limit with 403."""
+    for_now = refusal.names_wait or (
+        refusal.status == 403 and account_words.RATE_WORDS.search(refusal.message)
+    )
+    return bool(for_now) and refusal.code not in account_words.EXHAUSTED_CODES
 
 
 def is_filtered(refusal: Refusal) -> bool:
@@ -186,8 +173,11 @@ def never_fits(refusal: Refusal) -> bool:
 
 def adaptable(refusal: Refusal) -> str:
     """Return the parameter of which another form may be accepted, "" if there is none."""
-    if refusal.param == "encoding_format":
-        return refusal.param
+    name = refusal.param.partition(".")[0]  # `response_format.json_schema.schema`
+    if refusal.param.startswith("text.format"):  # the Responses API's name of it
+        return "response_format"
+    if name in {"encoding_format", "response_format"}:
+        return name
     if refusal.code == "unsupported_parameter" and refusal.param in ADAPTABLE:
         return refusal.param
     if refusal.param:
@@ -217,6 +207,10 @@ _NOT_FOUND = (
     f"{setting_name('api_version')} and the endpoint's path."
 )
 _NOT_ACCEPTED = "the endpoint does not accept such requests at all ({}). Check its address."
+_CREDENTIALS = (
+    "the service refused the credentials ({}). Check the key or the sign-in, and that they belong to this "
+    "endpoint. If none was given, set the variable BATCHSCORE_API_KEY."
+)
 _EXHAUSTED = "the quota is exhausted ({}). Add credit or request a higher quota."
 _CLIENT_ERRORS = range(400, 500)
 
@@ -233,15 +227,15 @@ RULES = (
          "the service's quota is used up for now ({})."),
     Rule({*_CLIENT_ERRORS} - {401, 404}, is_exhausted, Action.STOP, ErrorCode.RATE_LIMITED, _EXHAUSTED),
     Rule({400, 422}, lambda refusal: refusal.code in BY_CHANCE_CODES, Action.RETRY,
-         ErrorCode.INVALID_RESPONSE, "The model's answer did not have the requested form ({})."),
+         ErrorCode.INVALID_ANSWER, "The model's answer did not have the requested form ({})."),
+    Rule({400}, lambda refusal: bool(account_words.KEY_WORDS.search(refusal.message)), Action.RENEW_TOKEN,
+         ErrorCode.INVALID_REQUEST, _CREDENTIALS),
     Rule(CONTENT_STATUSES, always, Action.SPLIT, ErrorCode.INVALID_REQUEST, _INVALID),
     Rule({500}, lambda refusal: refusal.code in PARAMETER_CODES, Action.SPLIT,
          ErrorCode.INVALID_REQUEST, _INVALID),
     Rule(range(400), always, Action.STOP, ErrorCode.INVALID_REQUEST,
          "the endpoint redirects requests ({}). Check its address: redirects are not followed."),
-    Rule({401}, always, Action.RENEW_TOKEN, ErrorCode.INVALID_REQUEST,
-         "the service refused the credentials (401). Check the key or the sign-in, and that they belong to "
-         "this endpoint. If none was given, set the variable BATCHSCORE_API_KEY."),
+    Rule({401}, always, Action.RENEW_TOKEN, ErrorCode.INVALID_REQUEST, _CREDENTIALS),
     # Services with prepaid credit say 402 (DeepSeek's and OpenRouter's error pages).
     Rule({402}, always, Action.STOP, ErrorCode.RATE_LIMITED, _EXHAUSTED),
     Rule({403}, always, Action.STOP, ErrorCode.INVALID_REQUEST,
@@ -277,15 +271,8 @@ def classify(reply: Reply, sent: bytes = b"") -> Outcome:
         detail = adaptable(refusal)
     elif code in {ErrorCode.CONTENT_FILTER, ErrorCode.INPUT_TOO_LONG, ErrorCode.OVER_QUOTA}:
         detail, fitting = code.value, fitting_part(refusal)
-    return Outcome(
-        rule.action,
-        code,
-        reason,
-        refusal.status,
-        detail,
-        fitting,
-        by_chance=rule.action is Action.RETRY and code is ErrorCode.INVALID_RESPONSE,
-    )
+    by_chance = code is ErrorCode.INVALID_ANSWER
+    return Outcome(rule.action, code, reason, refusal.status, detail, fitting, by_chance=by_chance)
 
 
 def read_refusal(reply: Reply) -> Refusal:
@@ -341,6 +328,8 @@ def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome
     """
     if reason.status is not None:
         return classify(replace(reply, status=reason.status), sent)
+    if reason.code is ErrorCode.INVALID_ANSWER:
+        return Outcome(Action.RETRY, reason.code, str(reason), reply.status, by_chance=True)
     detail = str(reason)
     if reason.is_error:
         fields = error_body(reply.body)
@@ -379,17 +368,25 @@ def error_body(body: bytes) -> Mapping[str, Any]:
         document = document[0]  # Gemini
     if not isinstance(document, dict):
         return {}
-    error = document.get("error")
-    if isinstance(error, str):  # Ollama, text-embeddings-inference
-        return {"message": error, **document}
-    return error if isinstance(error, dict) else document
+    for _ in range(3):  # some wrap the error of a service behind them
+        detail = document.get("detail")
+        inner = next((document[name] for name in ("error", "errors", "fault") if document.get(name)), None)
+        inner = detail if inner is None and isinstance(detail, dict) else inner
+        inner = inner[0] if isinstance(inner, list) else inner
+        if isinstance(inner, str):  # Ollama, text-embeddings-inference
+            return {"message": inner, **document}
+        if not isinstance(inner, dict) or not inner:
+            break
+        document = inner
+    return document
 
 
 def message_in(error: Mapping[str, Any]) -> str:
     """Return the message of an error object; FastAPI calls it `detail`. It may quote the input."""
     detail = error.get("detail")
     first = detail[0] if isinstance(detail, list) and detail else None
-    texts = [error.get("message"), detail, first.get("msg") if isinstance(first, dict) else None]
+    others = (error.get(name) for name in ("Message", "msg", "faultstring"))
+    texts = [error.get("message"), detail, first.get("msg") if isinstance(first, dict) else None, *others]
     return next((text for text in texts if isinstance(text, str) and text), "")
 
 

@@ -16,8 +16,21 @@ from email.utils import parsedate_to_datetime
 
 DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
 
-RESET = "x-ratelimit-reset"
-REMAINING = "x-ratelimit-remaining"
+#: Names of headers, without the `x-` of some gateways.
+RESET = "ratelimit-reset"
+REMAINING = "ratelimit-remaining"
+LIMIT = "ratelimit-limit"
+
+#: The words in a header's name for what it counts (OpenAI, Cerebras, Mistral, Kong), and for how long, in
+#: seconds. Quotas of an hour or a day say nothing about the pace.
+UNITS = {"tokens": ("tokens",), "requests": ("requests", "req")}
+WINDOWS = {"": 60.0, "-minute": 60.0, "-10-second": 10.0, "-second": 1.0}
+
+#: The RateLimit fields for HTTP (IETF drafts, of 2021 and of 2025): a policy's quota and window, and the
+#: current remainder and reset.
+POLICY = re.compile(r"(?:^|[;,])\s*(?:q=)?(\d{1,12})\s*;\s*w=(\d{1,9})(?![^,]*qu=(?!\"?requests))")
+CURRENT_LEFT = re.compile(r"(?:^|[;,\s])(?:r|remaining)=(\d{1,12})")
+CURRENT_RESET = re.compile(r"(?:^|[;,\s])(?:t|reset)=(\d{1,9})")
 
 #: No service asks to wait longer; a larger number is seconds since 1970, or milliseconds if larger still.
 YEAR_SECONDS = 366 * 86_400.0
@@ -39,7 +52,10 @@ def wait_seconds(
     seconds = seconds or until_moment(positive(after), now) or until_date(after, now)
     if seconds is not None or not limited:
         return seconds
-    lower = {name.lower(): value for name, value in headers.items()}
+    lower = {name.lower().removeprefix("x-"): value for name, value in headers.items()}
+    if current := CURRENT_RESET.search(lower.get("ratelimit", "")):
+        left_now = CURRENT_LEFT.search(lower["ratelimit"])
+        lower |= {RESET: current[1], REMAINING: left_now[1] if left_now else ""}
     used_up: list[float] = []
     unknown: list[float] = []
     left_over: list[float] = []
@@ -105,19 +121,57 @@ class LimitHeaders:
 
 
 def limit_headers(headers: Mapping[str, str], answered_tokens: float = 0.0) -> LimitHeaders:
-    """Return the `x-ratelimit-*` of a reply. Never raises.
+    """Return the rate limits in a reply's headers. Never raises.
 
     A remaining amount without its limit is ignored, since services that send placeholders send both. So is a
     limit of tokens a minute that is smaller than a request which was answered (`answered_tokens`).
     """
-    tokens = positive(of_a_minute(headers, "limit-tokens"))
-    requests = positive(of_a_minute(headers, "limit-requests"))
+    lower = {
+        name.lower().removeprefix("x-"): value for name, value in headers.items() if "limit" in name.lower()
+    }
+    tokens, remaining = per_minute(lower, "tokens")
     if tokens is not None and tokens < answered_tokens:
-        tokens = None
-    remaining = number(of_a_minute(headers, "remaining-tokens")) if tokens is not None else None
-    return LimitHeaders(tokens, requests, remaining)
+        tokens = remaining = None
+    return LimitHeaders(tokens, per_minute(lower, "requests")[0], remaining)
 
 
-def of_a_minute(headers: Mapping[str, str], name: str) -> str | None:
-    """Return a header's value; some services say in its name that it counts a minute (Cerebras)."""
-    return headers.get(f"x-ratelimit-{name}") or headers.get(f"x-ratelimit-{name}-minute")
+def per_minute(lower: Mapping[str, str], kind: str) -> tuple[float | None, float | None]:
+    """Return the lowest limit a minute of this kind, and what remains of it, each `None` if unknown."""
+    names = {f"-{unit}{window}": each for unit in UNITS[kind] for window, each in WINDOWS.items()}
+    found: list[tuple[float, float | None]] = []
+    if kind == "requests":
+        names |= {window: each for window, each in WINDOWS.items() if window}  # Kong
+        policies = [
+            (int(each[1]), int(each[2])) for each in POLICY.finditer(lower.get("ratelimit-policy", ""))
+        ]
+        found += [(quota * 60 / window, None) for quota, window in policies if quota and 0 < window <= 60]
+    for name, seconds in names.items():
+        limit = positive(lower.get(LIMIT + name))
+        if limit is not None:
+            found.append((limit * 60 / seconds, number(lower.get(REMAINING + name))))
+    return min(found, default=(None, None), key=lambda each: each[0])
+
+
+@dataclass(slots=True)
+class RequestWindow:
+    """Whether a limit of requests, whose header's name has no unit, is one of a second.
+
+    Then its reset is never longer. That of a minute's limit is so short only once in a minute, or if little
+    is used up.
+    """
+
+    is_second: bool = False
+    short_since: float | None = None
+
+    def observe(self, headers: Mapping[str, str], now: float) -> None:
+        """Learn from the headers of a reply."""
+        limit, left = (number(headers.get(f"x-{name}-requests")) for name in (LIMIT, REMAINING))
+        reset = duration(headers.get(f"x-{RESET}-requests", ""))
+        if limit is None or left is None or reset is None:
+            return
+        if reset > 1 or left >= limit or reset * limit / (limit - left) > WINDOWS[""] / 2:
+            self.is_second, self.short_since = False, None
+        elif self.short_since is None or now - self.short_since >= WINDOWS[""] - 10:
+            self.short_since = now
+        elif now - self.short_since > 1:
+            self.is_second = True

@@ -69,13 +69,17 @@ class BodyReader:
     in_turn: bool = False
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the body without compression; raises `UnusableBody`."""
+        """Return the body without compression; raises `UnusableBody`.
+
+        The connection is closed if the body is not read to its end.
+        """
         try:
             pieces = []
             content = response.content
             while piece := await content.readany():
                 pieces.append(piece)
-                await self.hold(len(piece), self.held)
+                if self.hold(len(piece), self.held):
+                    await self.wait_for_turn()
             body = b"".join(pieces)
             del pieces
             encoding = response.headers.get("Content-Encoding", "")
@@ -83,21 +87,28 @@ class BodyReader:
                 body = await self.decompress(body, encoding)
             if len(body) > COUNTED_FROM_BYTES:
                 self.check_values(body)
+        except BaseException:
+            response.close()
+            raise
+        else:
             return body
         finally:
             self.memory.held -= self.held
             if self.in_turn:
                 self.memory.turn.release()
 
-    async def hold(self, size: int, before: int) -> None:
-        """Count more bytes of a body that had `before`; wait while the others hold too many."""
+    def hold(self, size: int, before: int) -> bool:
+        """Count more bytes of a body that had `before`; return whether to wait, since all hold too many."""
         if before + size > self.most:
             raise UnusableBody(f"it is larger than {self.most / 2**20:,.0f} MB, more than was asked for")
         self.held += size
         self.memory.held += size
-        if self.memory.held > MOST_HELD_BYTES and not self.in_turn:
-            await self.memory.turn.acquire()
-            self.in_turn = True
+        return self.memory.held > MOST_HELD_BYTES and not self.in_turn
+
+    async def wait_for_turn(self) -> None:
+        """Wait until no other unfinished body is read on."""
+        await self.memory.turn.acquire()
+        self.in_turn = True
 
     async def decompress(self, body: bytes, encoding: str) -> bytes:
         """Return the body without the compressions that the header names, and those it forgot."""
@@ -131,7 +142,8 @@ class BodyReader:
                         decoder = zlib.decompressobj(bits)
                     piece = decoder.decompress(data, STEP_BYTES)
                     data = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
-                    await self.hold(len(piece), size)
+                    if self.hold(len(piece), size):
+                        await self.wait_for_turn()
                     pieces.append(piece)
                     size += len(piece)
                     if size > STEP_BYTES or start:

@@ -40,11 +40,10 @@ class BoundedHandler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Read bytes; before the body they count."""
+        if self._in_head:
+            self._head_bytes += len(data)
         super().data_received(data)
-        if not self._in_head:
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > MOST_HEAD_BYTES:
+        if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
             self._refuse("Too large head")
 
     def feed_data(self, data: Any, size: int = 0) -> None:
@@ -54,7 +53,8 @@ class BoundedHandler(ResponseHandler):
         self._interim += self._in_head
         if self._interim > MOST_INTERIM:
             self._refuse("Too many interim replies")
-        elif sum(len(name) + len(value) for name, value in message.raw_headers) > MOST_HEAD_BYTES:
+        elif self._head_bytes > MOST_HEAD_BYTES and _size_of_headers(message) > MOST_HEAD_BYTES:
+            # Nearly always less was received altogether, so the headers need not be added up.
             self._refuse("Too large head")
         else:
             super().feed_data(data, size)
@@ -64,6 +64,10 @@ class BoundedHandler(ResponseHandler):
         if self.transport is not None:
             self.transport.close()
         self.set_exception(HttpProcessingError(message=message))
+
+
+def _size_of_headers(message: Any) -> int:
+    return sum([len(name) + len(value) for name, value in message.raw_headers])
 
 
 class BoundedConnector(aiohttp.TCPConnector):

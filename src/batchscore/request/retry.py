@@ -20,7 +20,7 @@ from batchscore.errors import BatchscoreError, ErrorCode, ServiceRefused, durati
 from batchscore.request.attempt import Request, Requester, Result
 from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
-from batchscore.request.outcome import Action, Outcome
+from batchscore.request.outcome import ANSWERED, Action, Outcome
 from batchscore.request.quota.windows import Ticket
 from batchscore.request.retry_budget import RetryBudget
 
@@ -122,6 +122,8 @@ class AttemptLoop(Generic[T]):
 
     def final(self, request: Request, deployment: Deployment, result: Result[T]) -> Result[T]:
         """Return the result of a request that has had its attempts, though others are answered."""
+        if result.instead is not None:
+            return Result(ANSWERED, result.instead)
         outcome, seconds = result.outcome, request.budget.request_seconds
         limited = outcome.code is ErrorCode.RATE_LIMITED
         if limited and request.rows == 1 and request.tokens > deployment.largest_answered:
@@ -184,6 +186,8 @@ class AttemptLoop(Generic[T]):
                 deployment.backing_off -= 1
 
         def wait(state: tenacity.RetryCallState) -> float:
+            if last[1].outcome.code is ErrorCode.INVALID_ANSWER:
+                return 0.0  # the service is well
             if last[1].outcome.code is not ErrorCode.RATE_LIMITED:
                 return BACKOFF(state)
             # A 429 pauses the whole deployment, and admission waits for the end of the pause; if it did not,
@@ -229,6 +233,10 @@ class AttemptLoop(Generic[T]):
             or limited > MOST_LIMITED_OF_MANY
             or (limited > 0 and deployment.too_large(request.tokens))
         )
+
+    def rows_of_part(self, rows: int, parts: int) -> int:
+        """Return the rows of each part of a failed request: the usual number, if it held more."""
+        return self.usual_rows if rows > self.usual_rows else -(-rows // parts)
 
     def may_be_too_large(self, request: Request, result: Result[T]) -> bool:
         """Whether fewer rows may succeed if the service answers others: a size, or one row, makes it fail.

@@ -50,7 +50,10 @@ def text_of(document: object) -> str:
         if isinstance(document, list):
             document = document[0] if document else ""
         elif isinstance(document, dict):
-            names = ("error", "message", "detail", "msg", "errors", "title", "error_description")
+            names = (
+                *("error", "errors", "fault", "message", "Message", "detail", "msg"),
+                *("faultstring", "title", "error_description"),
+            )
             parts = [document[name] for name in names if document.get(name)]
             location = document.get("loc")
             if isinstance(location, list) and parts and isinstance(parts[0], str):

@@ -18,15 +18,20 @@ TOO_LONG = re.compile(
       (?<!_)\bcontext\ (?:length|size|window|limit)\b | ContextWindowExceeded
     | \bmax(?:imum)?\ (?:allowed\ )?(?:input|prompt|sequence|model|text)\ (?:length|size|tokens)
     | \bmaximum\ (?:allowed\ )?(?:token\ size|length\ of\ \d+\ tokens)
-    | \b(?:input|prompt|text|content|message|request)s?\ (?:is|are|was)\ too\ (?:long|large\ to\ process)
+    | \bmaximum\ tokens\ exceeded | (?:>|exceeds)\ max_(?:model_len|input_|seq_?len|sequence_)
+    | \b(?:input|prompt|text|content|message|request)s?\ (?:(?:is|are|was)\ )?too\ (?:long|large\ to\ process)
+    | \b(?:input|prompt|text|sequence)s?(?:\ length)?(?:\ \(?\d[\d,]*\)?)?\ exceeds?\ (?:the\ )?
+      (?:(?:model|allowed)\ )?(?:max|limit)
+    | \bnumber\ of\ (?:input\ |prompt\ )?tokens\b[^.]{0,20}\bexceeds?\b
+    | \bexpected\ maxLength:\ \d+,\ actual | \bshould\ have\ at\ most\ \d+\ characters
     | \btokens?\)?\ is\ too\ large\ to\ process | \bprompt\ exceeds\ max\ length
     | \btoo\ many\ (?:input\ |prompt\ )?tokens\b | \brange\ of\ input\ length | \binput\ tokens\ exceed
     | \btokens?\b,?\ exceed(?:s|ing|ed)?\ (?:the\ )?(?:model|max|limit|context|configured|available)
     | \bexceed(?:s|ed|ing)?\ (?:the\ |model\ |your\ )*max(?:imum)?\ (?:number\ of\ |allowed\ |input\ )?token
     | \btoken\ limit\b
     | \btoken\ count\b.{0,40}?\b(?:exceed|supports\ (?:only\ )?up\ to|cannot|is\ (?:larger|greater|longer))
-    | \b(?:must\ have\ less\ than|cannot\ exceed|exceeds|at\ most|fewer\ than)\ \d[\d,]*\ tokens\b
-    | \blonger\ than\ the\ (?:maximum|model|context|input)
+    | \b(?:less\ than|cannot\ exceed|exceeds|at\ most|fewer\ than)\ \d[\d,]*\ tokens\b
+    | \blonger\ than\ the\ (?:maximum|model|context|input|specified)
     | \d\ tokens?\ >\ \d | \binputs?`?\ tokens\ \+
     """,
     re.IGNORECASE | re.VERBOSE,

@@ -138,7 +138,13 @@ async def open_wire(
             try:
                 # A complete reply frees its connection for the next request; a broken one closes it.
                 response = await session.post(address, data=body, headers=signed, allow_redirects=False)
-                content = await read_content(response, most_bytes, memory)
+                failed = not 200 <= response.status < 300
+                most = min(most_bytes, MOST_ERROR_BYTES) if failed else most_bytes
+                content = await BodyReader(most, memory).read(response)
+            except UnusableBody as reason:
+                status = response.status
+                detail = f"{reason} (status {status})"
+                raise NoReply(ErrorCode.INVALID_RESPONSE, detail, status=status) from None
             except (asyncio.TimeoutError, aiohttp.ServerTimeoutError):
                 raise NoReply(ErrorCode.TIMEOUT, f"no connection within {CONNECT_SECONDS:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
@@ -149,21 +155,6 @@ async def open_wire(
             return Reply(response.status, response.headers, content, time.perf_counter() - started)
 
         yield send
-
-
-async def read_content(response: aiohttp.ClientResponse, most_bytes: int, memory: ReplyMemory) -> bytes:
-    """Return the body of a reply; close the connection if it is not read to its end."""
-    status = response.status
-    failed = not 200 <= status < 300
-    most = min(most_bytes, MOST_ERROR_BYTES) if failed else most_bytes
-    try:
-        return await BodyReader(most, memory).read(response)
-    except UnusableBody as reason:
-        response.close()
-        raise NoReply(ErrorCode.INVALID_RESPONSE, f"{reason} (status {status})", status=status) from None
-    except BaseException:
-        response.close()
-        raise
 
 
 def proxy_for(address: URL) -> str | None:

@@ -15,6 +15,7 @@ from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import Survey, open_rows
 from batchscore.read.files import digest
+from batchscore.report.words import count_text
 from batchscore.rows import Listen, Notice
 from batchscore.stores.address import Place
 
@@ -86,9 +87,11 @@ def carry_over_files(survey: Survey, ledger: NextLedger, inputs: Mapping[str, st
         answers.close()
     if not changed:
         return
-    text = f"{changed:,} of {len(survey.ready):,} files new or changed; {reused:,} of their rows reused"
+    files = count_text(len(survey.ready), "file")
+    text = f"{changed:,} of {files} new or changed; {reused:,} of their rows reused"
     if answers.without_digests:
-        text += f"; {answers.without_digests:,} earlier rows cannot be compared and are scored again"
+        rows = count_text(answers.without_digests, "earlier row")
+        text += f"; scored again, since they cannot be compared: {rows}"
     listen(Notice(f"{setting_name('incremental')}: {text}."))
 
 

@@ -111,15 +111,17 @@ class Job:
 
     def report(self, rows: list[Settled]) -> None:
         """Report settled rows to the listener."""
-        errors = Counter(row.result.code for row in rows if isinstance(row.result, RowError))
+        errors = Counter([row.result.code for row in rows if isinstance(row.result, RowError)])
         reasons: Counter[str] = Counter()
         without_text = 0
         for row in rows if self.task.answer == "text" else ():
             if isinstance(row.result, Score):
-                found = row.result.finish_reason
-                reasons.update(str(each) for each in (found if isinstance(found, list) else [found]))
-                value = row.result.value
-                without_text += sum(not each for each in (value if isinstance(value, list) else [value]))
+                found, value = row.result.finish_reason, row.result.value
+                # A single answer may be a list, too.
+                answers = zip(value, found, strict=True) if isinstance(found, list) else [(value, found)]
+                for answer, reason in answers:
+                    reasons[str(reason)] += 1
+                    without_text += answer is None or answer == ""
         self.listen(RowsSettled(len(rows) - sum(errors.values()), errors, reasons, without_text))
 
     async def publish(self, part: Part) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import secrets
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -38,7 +39,7 @@ from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import mask_text, shown_settings
 from batchscore.stores import storage
-from batchscore.stores.address import Place, is_uri
+from batchscore.stores.address import Place, is_uri, path_text
 from batchscore.version import VERSION
 
 #: What is recorded of each file, and of this run alone.
@@ -99,6 +100,7 @@ class RunStart:
     inputs: str
     fingerprint: str
     earlier: tuple[RecordedFile, ...] = ()
+    base: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -111,6 +113,7 @@ class RunStart:
             "host": platform.node() or "host",
             "command": self.call.command,
             "inputs": self.inputs,
+            "base": self.base,
             "fingerprint": self.fingerprint,
             "settings": shown_settings(settings),
             "earlier": [
@@ -129,6 +132,12 @@ def checksum(*texts: str) -> str:
 def checksum_of_inputs(inputs: Iterable[str]) -> str:
     """Return a checksum of INPUTs, by which runs over the same ones are known."""
     return checksum(*sorted({each if is_uri(each) else str(Path(each).resolve()) for each in inputs}))
+
+
+def base_of(survey: Survey) -> str:
+    """Return the folder that the names of files in records are relative to, with a slash at its end."""
+    name, place = next(iter(survey.places.items()), ("", ""))
+    return path_text(place.removesuffix(name)) if place.endswith(name) else ""
 
 
 def files_at_start(
@@ -262,5 +271,6 @@ def versions() -> dict[str, str]:
     found = {"batchscore": VERSION, "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
+            # Finding the metadata of a package takes milliseconds, and most of these are loaded.
+            found[name] = getattr(sys.modules.get(name), "__version__", None) or version(name)
     return found

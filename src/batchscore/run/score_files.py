@@ -19,6 +19,7 @@ from batchscore.engine.engine import Engine
 from batchscore.engine.open import open_engine
 from batchscore.errors import (
     BatchscoreError,
+    ErrorCode,
     OutputError,
     ServiceRefused,
     SettingsError,
@@ -36,6 +37,8 @@ from batchscore.output.missing import RecordedFile, still_missing
 from batchscore.output.open import lock_output, open_ledger
 from batchscore.output.shared_ledger import SharedLedger
 from batchscore.output.spec import Output, OutputSpec, fingerprint_of, output_of, output_spec
+from batchscore.output.tables.sources import TableSource
+from batchscore.output.tables.write import TableStyle, check_table, is_table, write_table
 from batchscore.plan.survey import Survey, survey
 from batchscore.report.page.make import write_report
 from batchscore.report.page.sample import quickly
@@ -60,6 +63,7 @@ from batchscore.run.record import (
     RunCall,
     RunResult,
     RunStart,
+    base_of,
     checksum,
     checksum_of_inputs,
     files_at_start,
@@ -102,7 +106,8 @@ def score_files(
     """
     run = prepare(settings, inputs, environ=environ, listen=listen, named=named, command=command)
     listen(Notice(destination_text(run.endpoints, (named or {}).get("config"))))
-    for text in warnings:
+    answers = run.survey.answers
+    for text in (*warnings, *(() if answers is None else answers.notices())):
         listen(Notice(text))
     with tracked(settings, environ, listen, run.call.name) as tracking:
         run.listen = tracking.listener
@@ -134,10 +139,27 @@ def prepare(
         )
     output = output_of(cut(OutputSettings, settings))
     surveyed = survey(inputs, settings, output=output.named)
+    if output.file is not None and is_table(output.file):
+        fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
+        blank = {
+            each.file.name: Manifest(each.file.name, settings.task, fingerprint) for each in surveyed.ready
+        }
+        check_table(output.file, table_sources(surveyed, blank))
     endpoints = [] if settings.simulate else endpoints_of(cut(EndpointSettings, settings), environ, named)
     name = run_name(conditions.started, shared_output=settings.shared_output)
     call = RunCall(name, tuple(inputs), command)
     return Run(call, settings, environ, listen, output, surveyed, endpoints, conditions)
+
+
+def table_sources(survey: Survey, manifests: Mapping[str, Manifest]) -> list[TableSource]:
+    """Return the inputs of a table with their results, in input order."""
+    return [
+        TableSource(ready.file, survey.options, manifests[ready.file.name])
+        for ready in survey.ready
+        if ready.file.name in manifests
+        # Of a file that was gone at the end of the run, no row can be read again.
+        and (manifests[ready.file.name].state != "unreadable" or manifests[ready.file.name].input)
+    ]
 
 
 @dataclass(slots=True)
@@ -195,8 +217,19 @@ class Run:
             self.finish_changes(ledger)
             names += self.changes.vanished if self.changes is not None else ()
         if self.output.file is not None and self.outcome.stopped_by is None and not self.outcome.interrupted:
-            write_one_file(visible, self.output.file, names, settings.dimensions)
+            self.write_file(visible, names)
             self.file_written = True
+
+    def write_file(self, ledger: Ledger, names: Sequence[str]) -> None:
+        """Write the one file that the user named: a table of the inputs, or the scores of these files."""
+        file, settings = self.output.file, self.settings
+        assert file is not None
+        if not is_table(file):
+            write_one_file(ledger, file, names, settings.dimensions)
+            return
+        style = TableStyle(settings.csv_bom, settings.allow_formulas, limited=settings.limit is not None)
+        sources = table_sources(self.survey, ledger.manifests)
+        write_table(ledger.spec.layout, sources, file, style, sync=settings.sync)
 
     def begin(
         self,
@@ -228,6 +261,7 @@ class Run:
             inputs=inputs,
             fingerprint=fingerprint,
             earlier=tuple(earlier),
+            base=base_of(self.survey),
             versions=versions,
         )
         write_start(self.start, files, one_file=self.output.file is not None)
@@ -297,7 +331,9 @@ class Run:
             ):
                 async for rows in settled:
                     result = rows[0].result
-                    return result.message if isinstance(result, RowError) else None
+                    if isinstance(result, RowError) and result.code is not ErrorCode.INVALID_ANSWER:
+                        return result.message
+                    return None
         raise stop.reason or asyncio.CancelledError
 
     def hear(self, event: Event) -> None:

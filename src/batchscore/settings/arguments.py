@@ -29,9 +29,17 @@ class StoredSettings(TypedDict, total=False):
     messages: str | os.PathLike[str] | None
     text_field: str | None
     drop_last_assistant: bool | None
+    schema: type | str | os.PathLike[str] | Mapping[str, Any] | None
+    schema_mode: str
+    schema_feedback: bool
     param: Mapping[str, Any]
     dimensions: int | None
     max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    seed: int | None
+    reasoning_effort: str | None
+    stop: str | Sequence[str]
     rpm: float | None
     tpm: float | None
     quota_share: float
@@ -74,9 +82,13 @@ class FileSettings(RowSettings, total=False):
     no_header: bool
     skip_lines: int | None
     records: str | None
+    sheet: str | None
+    stdin_format: str
     id: str | None
     keep: str | Sequence[str]
     format: str
+    csv_bom: bool
+    allow_formulas: bool
     rows_per_part: int
     overwrite: bool
     incremental: bool

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from batchscore.settings.fields import Settings
 
 #: The fields of a request body that batchscore sets; the setting `param` may not replace them.
-RESERVED_PARAMS = ("model", "input", "prompt", "messages", "stream", "stream_options")
+RESERVED_PARAMS = frozenset({"model", "stream", "stream_options"})
+#: Those of prompts; the Responses API has another meaning for `prompt`.
+PROMPT_PARAMS = frozenset({"input", "prompt", "messages"})
+
+#: The settings that are parameters of the API under their own names; `param` has all others.
+ANSWER_PARAMS = ("temperature", "top_p", "seed", "reasoning_effort", "stop")
 
 #: The keys of a `[[deployments]]` table; a missing key means the value of the run.
 DEPLOYMENT_KEYS: Mapping[str, Any] = {
@@ -97,9 +102,9 @@ TYPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "params": (is_parameters, 'a mapping of parameters, such as {"temperature": 0.2}'),
     "pairs": (is_pairs, 'a mapping of texts, such as {"x-tenant": "a"}'),
     "tables": (is_tables, "a list of tables"),
-    "prices": (
+    "file_or_table": (
         lambda value: isinstance(value, (str, Mapping)),
-        "the name of a file, or a table for each model",
+        "the name of a file, or what it would hold",
     ),
 }
 
@@ -193,13 +198,33 @@ def check_together(chosen: Settings) -> None:
         check_pairs(setting_name(field), field, getattr(chosen, field))
     check_bounds(chosen)
     check_deployments(chosen.deployments, rates=chosen.rpm is not None or chosen.tpm is not None)
+    check_parameters(chosen)
+
+
+def check_parameters(chosen: Settings) -> None:
+    """Raise `UsageError` for a parameter that batchscore sets, that is absent, or that is given twice."""
+    task = TASKS[chosen.task]
+    ours = RESERVED_PARAMS | (PROMPT_PARAMS - {"prompt"} if task.system_key else PROMPT_PARAMS)
     for name, value in chosen.param.items():
         # Some gateways stream unless a request says no.
-        reserved = name in RESERVED_PARAMS and not (name == "stream" and value is False)
+        reserved = name in ours and not (name == "stream" and value is False)
         refuse(reserved, "{param} {given}: batchscore sets this field.", given=name)
-    for field in ("dimensions", "max_tokens"):
-        twice = getattr(chosen, field) is not None and field in chosen.param
-        refuse(twice, f"{{param}} {field} and {{{field}}} set the same; give one of them.")
+        instead = task.absent_params.get(name, "")
+        lacking = instead and value is not False
+        refuse(
+            lacking,
+            "{param} {given} is not for {own}: " + instead + ".",
+            given=name,
+            own=task.name,
+        )
+    names_of = {"dimensions": ("dimensions",), "max_tokens": task.answer_limits}
+    names_of |= {field: (field,) for field in ANSWER_PARAMS}
+    if task.system_key:
+        names_of["reasoning_effort"] = ("reasoning",)
+    for field, names in names_of.items():
+        is_given = getattr(chosen, field) not in (None, ())
+        twice = [name for name in names if is_given and name in chosen.param]
+        refuse(twice, f"{{param}} {''.join(twice[:1])} and {{{field}}} set the same; give one of them.")
 
 
 def check_prompt(chosen: Settings) -> None:
@@ -214,13 +239,28 @@ def check_prompt(chosen: Settings) -> None:
     given = {"column": chosen.column is not None and not text_field, "prompt": prompt, "messages": messages}
     sources = [f"{{{name}}}" for name, is_given in given.items() if is_given]
     refuse(len(sources) > 1, f"{' and '.join(sources)} both define the prompt; give one of them.")
-    message = "{system} and {messages} are for {task} chat, not {own}."
+    talks = " or ".join(each.name for each in TASKS.values() if each.takes_messages)
+    message = "{system} and {messages} are for {task} " + talks + ", not {own}."
     refuse((system or messages) and not task.takes_messages, message, own=task.name)
     message = "{system} and {messages}: put the system message into the messages file."
     refuse(system and messages, message)
-    message = "{max_tokens} is for completions and chat; embeddings have no answer to limit."
+    message = "{max_tokens} is for tasks that answer with text; embeddings have no answer to limit."
     refuse(vectors and chosen.max_tokens is not None, message)
-    message = "{drop_last_assistant} is for {task} chat, not {own}."
+    for name in ("schema", "schema_feedback"):
+        message = f"{{{name}}} is for {{task}} " + talks + ", not {own}."
+        refuse(getattr(chosen, name) and not task.takes_messages, message, own=task.name)
+    message = "{schema_mode} and {schema_feedback} say how a schema is used; give one with {schema}."
+    refuse(chosen.schema is None and (chosen.schema_feedback or chosen.schema_mode != "auto"), message)
+    message = "{param} {given} and {schema} set the same; give one of them."
+    twice = chosen.schema is not None and task.format_key in chosen.param
+    refuse(twice, message, given=task.format_key)
+    for field in ANSWER_PARAMS:
+        is_given = getattr(chosen, field) not in (None, ())
+        message = f"{{{field}}} is for completions and chat; embeddings are not sampled."
+        refuse(vectors and is_given, message)
+        message = f"{{{field}}} is for completions and chat; the Responses API has no such parameter."
+        refuse(task.system_key and field in {"seed", "stop"} and is_given, message)
+    message = "{drop_last_assistant} is for {task} " + talks + ", not {own}."
     refuse(chosen.drop_last_assistant is not None and not task.takes_messages, message, own=task.name)
     refuse(not vectors and chosen.dimensions is not None, "{dimensions} is for {task} embeddings.")
 

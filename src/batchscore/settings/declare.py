@@ -34,7 +34,7 @@ KINDS = {
     "Mapping[str, Any]": "params",
     "Mapping[str, str]": "pairs",
     "tuple[Mapping[str, Any], ...]": "tables",
-    "str | Mapping[str, Any]": "prices",
+    "str | Mapping[str, Any]": "file_or_table",
 }
 
 

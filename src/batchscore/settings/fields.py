@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from batchscore.settings.checks import check, check_required, check_together
+from batchscore.settings.checks import ANSWER_PARAMS, check, check_required, check_together
 from batchscore.settings.declare import REQUIRED, setting
 from batchscore.settings.prices import token_cost
 from batchscore.task import TASKS
@@ -31,13 +31,16 @@ class Settings:
     """All settings of a run. Construction checks them and raises `UsageError`."""
 
     task: str = of_work(
-        "What the model does: return vectors, complete texts, or answer chats.", choices=tuple(TASKS)
+        "What the model does: return vectors, complete texts, or answer. chat uses the Chat Completions API, "
+        "responses the Responses API.",
+        choices=tuple(TASKS),
     )
     model: str = of_work(
         "The model's name at the service. Or an MLflow model: ./FOLDER, models:/… or runs:/….", flag="-m"
     )
     output: str = of_work(
-        "Where to write the scores: a folder, or one file ending in .jsonl, .parquet or .arrow.",
+        "Where to write the scores: a folder, one file ending in .jsonl, .parquet or .arrow, or a table of "
+        "the input with its answers: .csv, .tsv or .xlsx. - prints JSON Lines.",
         flag="-o",
         metavar="OUT",
     )
@@ -87,22 +90,17 @@ class Settings:
         "Private key of the client certificate. Default: in the same file.", metavar="FILE", needs_trust=True
     )
     simulate: bool = of_endpoint(
-        "Use the built-in simulator instead of a real service, as a free rehearsal.",
-        default=False,
-        only="flag",
+        "Use the built-in simulator instead of a service: a free rehearsal.", default=False, only="flag"
     )
 
     column: str | None = of_prompt("Column that holds the text.")
     prompt: str | None = of_prompt(
         "Template for the prompt: {column} inserts a cell, {{ and }} are literal braces.", metavar="TEMPLATE"
     )
-    system: str | None = of_prompt("System message (chat only). May be a template.", metavar="TEXT")
-    messages: str | None = of_prompt(
-        "JSON file of chat messages whose texts are templates, or the JSON itself.", metavar="FILE"
-    )
+    system: str | None = of_prompt("System message (chat and responses). May be a template.", metavar="TEXT")
+    messages: str | None = of_prompt("JSON file of messages with templates, or its text.", metavar="FILE")
     text_field: str | None = of_prompt(
-        "Template field filled from --column. Default: the column with the same name, or the only text "
-        "column."
+        "Template field filled from --column. Default: the column of its name, or the only text column."
     )
     txt: str = of_prompt(
         "What counts as a row of a .txt file: each line, or the whole document.",
@@ -116,11 +114,31 @@ class Settings:
     )
     dimensions: int | None = of_prompt("Length of the vectors, if the model supports a choice.", lowest=1)
     max_tokens: int | None = of_prompt(
-        "Maximum tokens per answer. Sent as max_completion_tokens if the model requires that.", lowest=1
+        "Maximum tokens per answer. Sent under the name that the API and the model require.", lowest=1
     )
+    temperature: float | None = of_prompt(
+        "Sampling temperature: 0 for the most likely answer, more for varied ones.", lowest=0
+    )
+    top_p: float | None = of_prompt(
+        "Sample only from the most likely tokens with this total probability.", lowest=0, highest=1
+    )
+    seed: int | None = of_prompt("Seed for sampling, if the service can repeat its answers.")
+    reasoning_effort: str | None = of_prompt(
+        "Effort of reasoning models, such as low, medium or high.", metavar="EFFORT"
+    )
+    stop: tuple[str, ...] = of_prompt("Text at which an answer ends. Repeatable.", default=(), metavar="TEXT")
+    schema: str | Mapping[str, Any] | None = of_prompt(
+        "JSON Schema that each answer must match (chat and responses): a file, or its text.", metavar="FILE"
+    )
+    schema_mode: str = of_prompt(
+        "How a schema is sent: as the response format, or in the system message. auto: what works.",
+        choices=("auto", "json_schema", "json_object", "prompt"),
+        default="auto",
+    )
+    schema_feedback: bool = of_prompt("Send an invalid answer back with the reason.", default=False)
     drop_last_assistant: bool | None = of_prompt(
-        "Send conversations without the assistant's message at their end (chat only). Default: such a "
-        "conversation is an error, unless this is false in a file or a variable."
+        "Send conversations without the assistant's message at their end (chat and responses only). Default: "
+        "such a conversation is an error, unless this is false in a file or a variable."
     )
 
     encoding: str = of_input(
@@ -140,14 +158,24 @@ class Settings:
         default="auto",
     )
     no_header: bool = of_input(
-        "csv and tsv files have no header: their columns are column_0, column_1, ….", default=False
+        "csv, tsv and xlsx files have no header: their columns are column_0, column_1, ….", default=False
     )
     skip_lines: int | None = of_input(
-        "Lines before the header of csv and tsv files. Default: found if they begin with #.", lowest=0
+        "Lines before the header of csv, tsv and xlsx files. Default: found if they begin with #.", lowest=0
     )
     records: str | None = of_input(
         "Member of a JSON object that holds its rows, as in data or result.items; . if the object is a row. "
         "Default: found if it is clear."
+    )
+    sheet: str | None = of_input(
+        "Sheet of xlsx files, by its name or its number from 1. Default: the first visible one."
+    )
+
+    stdin_format: str = of_input(
+        "Format of standard input (INPUT -). auto: found from its first bytes.",
+        choices=("auto", "csv", "tsv", "json", "jsonl", "txt", "parquet", "arrow", "xlsx"),
+        default="auto",
+        only="flag",
     )
 
     id: str | None = of_records("Column whose text every record carries as its id.", metavar="COLUMN")
@@ -156,6 +184,14 @@ class Settings:
     )
     format: str = of_records(
         "File format of the output parts.", choices=("jsonl", "parquet"), default="jsonl"
+    )
+    csv_bom: bool = of_records(
+        "Begin a csv or tsv file with a byte order mark, so that Excel reads it as UTF-8.", default=False
+    )
+    allow_formulas: bool = of_records(
+        "Write a text that begins like a formula (= + - @) to csv or tsv as it is. Default: with an "
+        "apostrophe before it, so that no spreadsheet program runs it.",
+        default=False,
     )
     usage: bool = of_records("Add each answer's token usage to its record.", default=False)
     raw: bool = of_records("Add the service's complete reply to the record.", default=False)
@@ -270,7 +306,7 @@ class Settings:
         lowest=1,
     )
     max_spend: float | None = of_bounds(
-        "Stop when the run has cost this much, in the currency of the given prices.",
+        "Stop when the run has cost this much, in the currency of the prices.",
         metavar="AMOUNT",
         lowest=0.0001,
     )
@@ -300,25 +336,41 @@ class Settings:
     @property
     def api_params(self) -> dict[str, Any]:
         """The API parameters of every request: those with a setting of their own, and those of `param`."""
-        chosen: dict[str, Any] = {}
+        task = TASKS[self.task]
+        chosen = dict(task.default_params)
         if self.dimensions is not None:
             chosen["dimensions"] = self.dimensions
         if self.max_tokens is not None:
-            renamed = TASKS[self.task].takes_messages and COMPLETION_TOKEN_MODELS.search(self.model)
-            chosen["max_completion_tokens" if renamed else "max_tokens"] = self.max_tokens
+            renamed = COMPLETION_TOKEN_MODELS.search(self.model)
+            chosen[task.answer_limits[-1 if renamed else 0]] = self.max_tokens
+        chosen |= self.params
+        # Null leaves out what is sent by default, for services that do not know it.
+        omitted = [name for name in task.default_params if chosen[name] is None]
+        return {name: value for name, value in chosen.items() if name not in omitted}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The API parameters that are sent under the names they were set by."""
+        chosen: dict[str, Any] = {name: getattr(self, name) for name in ANSWER_PARAMS}
+        # As in JSON: a whole number has no fraction, and one text needs no list.
+        chosen = {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in chosen.items()
+            if value not in (None, ())
+        }
+        if "stop" in chosen:
+            chosen["stop"] = self.stop[0] if len(self.stop) == 1 else list(self.stop)
+        if TASKS[self.task].system_key and "reasoning_effort" in chosen:
+            chosen["reasoning"] = {"effort": chosen.pop("reasoning_effort")}
         return {**chosen, **self.param}
 
     @property
     def reading(self) -> dict[str, Any]:
         """The settings of reading that determine rows, if they are not the defaults."""
-        names = ("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records")
-        chosen = {name: getattr(self, name) for name in names}
-        plain = {"encoding": "utf-8"}
-        return {
-            name: value
-            for name, value in chosen.items()
-            if value not in ("auto", None, plain.get(name)) and value is not False
-        }
+        names = ("encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet")
+        chosen = {name: getattr(self, name) for name in names if getattr(self, name) not in ("auto", None)}
+        plain = (("encoding", "utf-8"), ("no_header", False))
+        return {name: value for name, value in chosen.items() if (name, value) not in plain}
 
     @property
     def answers_per_row(self) -> int:
@@ -329,9 +381,10 @@ class Settings:
     @property
     def answer_tokens(self) -> float | None:
         """Maximum tokens per answer, `None` if no setting limits them."""
-        if TASKS[self.task].answer == "vector":
+        task = TASKS[self.task]
+        if task.answer == "vector":
             return 0.0
-        bounds = [self.api_params.get(name) for name in ("max_completion_tokens", "max_tokens")]
+        bounds = [self.api_params.get(name) for name in reversed(task.answer_limits)]
         return next((float(bound) for bound in bounds if isinstance(bound, int)), None)
 
     @property

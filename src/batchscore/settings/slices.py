@@ -45,7 +45,16 @@ class EndpointSettings(GatewaySettings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PromptSettings:
+class SchemaSettings:
+    """Which form each answer must have, and how the service is told."""
+
+    schema: Mapping[str, Any] | None
+    schema_mode: str
+    schema_feedback: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptSettings(SchemaSettings):
     """What each row sends, and which of its columns go into records."""
 
     task: Task
@@ -60,7 +69,7 @@ class PromptSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RequestSettings:
+class RequestSettings(SchemaSettings):
     """How requests are built, paced and retried. Times are seconds."""
 
     task: Task
@@ -87,6 +96,8 @@ class OutputSettings:
     task: Task
     output: str
     format: str
+    csv_bom: bool
+    allow_formulas: bool
     rows_per_part: int
     overwrite: bool
     incremental: bool

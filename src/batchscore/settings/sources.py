@@ -26,17 +26,18 @@ from batchscore.settings.declare import (
     variable_of,
 )
 from batchscore.settings.fields import Settings
+from batchscore.settings.json_schema import schema_document
 from batchscore.settings.secrets import HIDDEN, mask_text
 
 #: How people write true and false in variables.
 TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 #: Kinds whose empty values count as not given.
-COLLECTIONS = frozenset({"many", "params", "pairs", "tables", "prices"})
+COLLECTIONS = frozenset({"many", "params", "pairs", "tables", "file_or_table"})
 
 #: Settings that name a file or folder, which Python may give as an object.
 PATHS = frozenset(
-    {"output", "scratch_dir", "base_dir", "messages", "prices", "client_cert", "client_key_file"}
+    {"output", "scratch_dir", "base_dir", "messages", "prices", "schema", "client_cert", "client_key_file"}
 )
 
 
@@ -126,6 +127,8 @@ def argument(declared: Field[Any], value: Any) -> Any:
         value = parse_pair_flags(declared.name, value)
     if declared.name in PATHS and isinstance(value, os.PathLike):
         value = os.fspath(value)
+    if declared.name == "schema" and not isinstance(value, str):
+        value = schema_document(value)
     if kind == "many" and isinstance(value, str):
         value = (value,)
     elif kind in {"many", "tables"} and isinstance(value, Iterable):
@@ -220,10 +223,11 @@ def parse_flag(value: Any) -> bool:
 def parse_many(value: Any) -> tuple[str, ...]:
     """Return names, given as a list, a JSON list, or separated by commas."""
     if isinstance(value, str):
-        value = json.loads(value) if value.lstrip().startswith("[") else value.split(",")
+        is_list = value.lstrip().startswith("[")
+        value = json.loads(value) if is_list else [item.strip() for item in value.split(",")]
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
         raise TypeError
-    return tuple(item.strip() for item in value if item.strip())
+    return tuple(item for item in value if item)
 
 
 def parse_params(value: Any) -> dict[str, Any]:
@@ -305,8 +309,8 @@ def parse_tables(value: Any) -> tuple[dict[str, Any], ...]:
     return tuple(value)
 
 
-def parse_prices(value: Any) -> str | dict[str, Any]:
-    """Return the name of a price file, or its tables by model."""
+def parse_file_or_table(value: Any) -> str | dict[str, Any]:
+    """Return the name of a file, or the table that it would hold."""
     if not isinstance(value, (str, dict)) or not value:
         raise TypeError
     return value
@@ -323,5 +327,5 @@ PARSERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "params": (parse_params, 'an object of parameters, such as {"temperature": 0.2}'),
     "pairs": (parse_pairs, 'an object of texts, such as {"x-tenant": "a"}'),
     "tables": (parse_tables, "a list of tables"),
-    "prices": (parse_prices, "the name of a file, or a table for each model"),
+    "file_or_table": (parse_file_or_table, "the name of a file, or a table"),
 }

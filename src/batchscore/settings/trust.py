@@ -89,6 +89,8 @@ def parts_of(messages: str) -> list[Any]:
     parts = [
         part for each in contents if isinstance(each, list) for part in each if isinstance(part, Mapping)
     ]
+    # Items of the Responses API without a role are the results of tools, which may be pictures.
+    parts += [one for one in found if isinstance(one, Mapping) and "role" not in one]
     return [{key: value for key, value in part.items() if key not in {"type", "text"}} for part in parts]
 
 

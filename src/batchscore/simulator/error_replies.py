@@ -185,7 +185,7 @@ def content_filtered(surface: Surface) -> ServiceReply:
 
 def unknown_parameter(surface: Surface, operation: str, name: str) -> ServiceReply:
     """Return the reply to a parameter that the operation does not have."""
-    if operation == "chat/completions" and surface is not Surface.AZURE:
+    if operation in {"chat/completions", "responses"} and surface is not Surface.AZURE:
         return invalid_request(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
     return invalid_request(f"Unrecognized request argument supplied: {name}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from batchscore.simulator.error_replies import (
     invalid_request,
     wrong_type,
 )
-from batchscore.simulator.parameters import check_parameters
+from batchscore.simulator.parameters import check_parameters, schema_problem
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.too_long import too_long
 from batchscore.simulator.words import (
@@ -35,12 +36,12 @@ from batchscore.simulator.words import (
 )
 
 #: Names of reasoning models, which reject `max_tokens`.
-_REASONING = re.compile(r"(o1|o3|o4|gpt-5)")
+REASONING = re.compile(r"(o1|o3|o4|gpt-5)")
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
-_REASONING_TOKENS = 64
+REASONING_TOKENS = 64
 #: The service's default of `max_tokens` for completions.
 _COMPLETION_TOKENS = 16
-_TOKENS_PER_MESSAGE = 4
+TOKENS_PER_MESSAGE = 4
 _NO_EXTRAS: dict[str, Any] = {"refusal": None, "annotations": []}
 
 
@@ -65,8 +66,8 @@ def check_chat(
         return 0, problem
     assert isinstance(messages, list)
     texts = [_message_text(message.get("content")) for message in messages]
-    prompt_tokens = sum(_TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
-    reasoning = _REASONING.match(name) is not None
+    prompt_tokens = sum(TOKENS_PER_MESSAGE + count_tokens(text) for text in texts) + 3
+    reasoning = REASONING.match(name) is not None
     problem = check_parameters(
         body, operation="chat/completions", surface=surface, reasoning=reasoning
     ) or _check_json_mode(body, texts)
@@ -88,12 +89,15 @@ def check_chat(
     if any(CONTENT_FILTER_TRIGGER in text for text in texts):
         return charged, content_filtered(surface)
     response_format = body.get("response_format") or {}
+    schema = (response_format.get("json_schema") or {}).get("schema")
+    if schema is None:
+        schema = _schema_in_words(messages, texts)
     options = AnswerOptions(
         max_tokens=max_tokens,
         stop=_stop_words(body),
-        as_json=response_format.get("type") in {"json_object", "json_schema"},
-        schema=(response_format.get("json_schema") or {}).get("schema"),
-        reasoning_tokens=_REASONING_TOKENS if reasoning else 0,
+        as_json=schema is not None or response_format.get("type") == "json_object",
+        schema=schema,
+        reasoning_tokens=REASONING_TOKENS if reasoning else 0,
     )
     user_texts = [text for text, one in zip(texts, messages, strict=True) if one["role"] == "user"]
     return charged, GenerationRequest([(user_texts or texts)[-1]], choices, options, prompt_tokens)
@@ -180,6 +184,19 @@ def _check_json_mode(body: dict[str, Any], texts: list[str]) -> ServiceReply | N
         " 'json_object'.",
         param="messages",
     )
+
+
+def _schema_in_words(messages: list[Any], texts: list[str]) -> Any:
+    """Return the JSON schema that a system message asks for, on a line of its own, if there is one."""
+    for message, text in zip(messages, texts, strict=True):
+        if message["role"] not in {"system", "developer"} or "JSON Schema" not in text:
+            continue
+        for line in text.splitlines():
+            with suppress(ValueError):
+                found = orjson.loads(line)
+                if isinstance(found, dict) and schema_problem(found, strict=False) is None:
+                    return found
+    return None
 
 
 def _message_text(content: Any) -> str:

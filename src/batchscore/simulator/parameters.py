@@ -1,8 +1,8 @@
-"""Which parameters does a chat or completions request accept, and with which values?
+"""Which parameters does a request for text accept, and with which values?
 
 It must not know prompts nor answers.
-Rules: OpenAI's OpenAPI description of 2026-08 (`CreateChatCompletionRequest`, `CreateCompletionRequest`), and
-Azure's page on reasoning models, seen 2026.
+Rules: OpenAI's OpenAPI description of 2026-08 (`CreateChatCompletionRequest`, `CreateCompletionRequest`,
+`CreateResponse`), and Azure's page on reasoning models, seen 2026.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ from batchscore.simulator.error_replies import (
 
 _BOTH = """frequency_penalty logit_bias logprobs max_tokens model n presence_penalty seed stop stream
 stream_options temperature top_p user"""
+_BOTH_NEWER = """metadata moderation parallel_tool_calls prompt_cache_key prompt_cache_options
+prompt_cache_retention safety_identifier service_tier store tool_choice tools top_logprobs"""
 _KNOWN = {
     "completions": frozenset(f"{_BOTH} best_of echo prompt suffix".split()),
     "chat/completions": frozenset(
-        f"""{_BOTH} audio data_sources function_call functions max_completion_tokens messages metadata
-        modalities moderation parallel_tool_calls prediction prompt_cache_key prompt_cache_options
-        prompt_cache_retention reasoning_effort response_format safety_identifier service_tier store
-        tool_choice tools top_logprobs user_security_context verbosity web_search_options""".split()
+        f"""{_BOTH} {_BOTH_NEWER} audio data_sources function_call functions max_completion_tokens messages
+        modalities prediction reasoning_effort response_format user_security_context verbosity
+        web_search_options""".split()
+    ),
+    "responses": frozenset(
+        f"""{_BOTH_NEWER} background context_management conversation include input instructions
+        max_output_tokens max_tool_calls model previous_response_id prompt reasoning stream stream_options
+        temperature text top_p truncation user""".split()
     ),
 }
 #: Parameters that only Azure has.
@@ -42,6 +48,8 @@ _BOUNDS: dict[str, tuple[str, float, float]] = {
     "presence_penalty": ("decimal", -2, 2),
     "max_tokens": ("integer", 0, inf),
     "max_completion_tokens": ("integer", 1, inf),
+    "max_output_tokens": ("integer", 16, inf),
+    "max_tool_calls": ("integer", 1, inf),
     "n": ("integer", 1, 128),
     "best_of": ("integer", 1, 20),
     "seed": ("integer", -(2**63), 2**63 - 1),
@@ -49,21 +57,43 @@ _BOUNDS: dict[str, tuple[str, float, float]] = {
 }
 _MOST_LOGPROBS_OF_COMPLETIONS = 5
 _TYPES: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("stream", "echo", "store", "parallel_tool_calls"), (bool, "a boolean")),
+    **dict.fromkeys(("stream", "echo", "store", "parallel_tool_calls", "background"), (bool, "a boolean")),
     **dict.fromkeys(("user", "suffix", "prompt_cache_key", "safety_identifier"), (str, "a string")),
+    **dict.fromkeys(("instructions", "previous_response_id"), (str, "a string")),
     **dict.fromkeys(
         ("metadata", "logit_bias", "web_search_options", "prediction", "audio"), (dict, "an object")
     ),
+    **dict.fromkeys(("reasoning", "text", "moderation", "prompt_cache_options"), (dict, "an object")),
     **dict.fromkeys(("tools", "functions", "modalities"), (list, "an array")),
+    **dict.fromkeys(("include", "context_management"), (list, "an array")),
 }
 _VALUES = {
     "reasoning_effort": ("none", "minimal", "low", "medium", "high", "xhigh", "max"),
     "service_tier": ("auto", "default", "flex", "scale", "priority", "fast"),
     "verbosity": ("low", "medium", "high"),
     "prompt_cache_retention": ("in_memory", "24h"),
+    "truncation": ("auto", "disabled"),
+    "summary": ("auto", "concise", "detailed"),
 }
+_INCLUDES = (
+    *("file_search_call.results", "web_search_call.results", "web_search_call.action.sources"),
+    *("message.input_image.image_url", "computer_call_output.output.image_url"),
+    *("code_interpreter_call.outputs", "reasoning.encrypted_content", "message.output_text.logprobs"),
+)
 #: Name -> the most elements of an array or an object, and the most characters of a text.
 _MOST = {"tools": 128, "functions": 128, "metadata": 16, "stop": 4, "safety_identifier": 64}
+
+#: The parts of parameters that are objects -> the parameter of chat with the same values.
+_PARTS = {
+    "reasoning": {
+        "effort": "reasoning_effort",
+        "summary": "summary",
+        "generate_summary": "summary",
+        "mode": "",
+        "context": "",
+    },
+    "text": {"format": "", "verbosity": "verbosity"},
+}
 
 #: Parameter -> the one that it needs.
 _NEEDS = {
@@ -90,7 +120,7 @@ def check_parameters(
             return unknown_parameter(surface, operation, name)
         if value is None:
             continue
-        problem = (_check_reasoning(name, value) if reasoning else None) or _check_value(
+        problem = (_check_reasoning(name, value, operation) if reasoning else None) or _check_value(
             name, value, operation
         )
         if problem is not None:
@@ -101,6 +131,9 @@ def check_parameters(
 def _check_together(body: dict[str, Any], operation: str) -> ServiceReply | None:
     """Return the first error of parameters that contradict each other."""
     for name, (needed, state) in _NEEDS.items():
+        # The Responses API has defaults for the others.
+        if operation == "responses" and needed != "stream":
+            continue
         if body.get(name) is not None and not body.get(needed):
             are = "are" if needed.endswith("s") and state == "specified" else "is"
             text = f"The '{name}' parameter is only allowed when '{needed}' {are} {state}."
@@ -109,6 +142,9 @@ def _check_together(body: dict[str, Any], operation: str) -> ServiceReply | None
         return _check_number("max_tokens", 0, "integer", 1, inf)
     if body.get("stream"):
         return invalid_request("The simulator does not stream; leave out 'stream'.", param="stream")
+    if body.get("background"):
+        text = "The simulator does not work in the background; leave out 'background'."
+        return invalid_request(text, param="background")
     if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
         return invalid_request(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
@@ -123,15 +159,22 @@ def _check_together(body: dict[str, Any], operation: str) -> ServiceReply | None
     return None
 
 
-def _check_reasoning(name: str, value: Any) -> ServiceReply | None:
+def unsupported_parameter(name: str, instead: str = "") -> ServiceReply:
+    """Return the error of a parameter that the model does not have."""
+    return invalid_request(
+        f"Unsupported parameter: '{name}' is not supported with this model.{instead}",
+        param=name,
+        code="unsupported_parameter",
+    )
+
+
+def _check_reasoning(name: str, value: Any, operation: str) -> ServiceReply | None:
     """Return the error of reasoning models."""
     if name in {"max_tokens", "logprobs", "top_logprobs", "logit_bias"}:
         instead = " Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
-        return invalid_request(
-            f"Unsupported parameter: '{name}' is not supported with this model.{instead}",
-            param=name,
-            code="unsupported_parameter",
-        )
+        return unsupported_parameter(name, instead)
+    if operation == "responses" and name in {"temperature", "top_p"}:
+        return unsupported_parameter(name)
     fixed = _FIXED.get(name)
     if fixed is not None and value != fixed:
         return invalid_request(
@@ -152,10 +195,7 @@ def _check_value(name: str, value: Any, operation: str) -> ServiceReply | None:
     if not isinstance(value, kind):
         return wrong_type(name, words, value)
     if name in _VALUES and value not in _VALUES[name]:
-        supported = ", ".join(f"'{each}'" for each in _VALUES[name])
-        return invalid_request(
-            f"Invalid value: '{value}'. Supported values are: {supported}.", param=name, code="invalid_value"
-        )
+        return _unknown_value(name, value, _VALUES[name])
     if name == "stop":
         value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
@@ -163,6 +203,9 @@ def _check_value(name: str, value: Any, operation: str) -> ServiceReply | None:
     most = _MOST.get(name)
     if most is not None and len(value) > most:
         return _too_many(name, most, value)
+    if name == "include":
+        wrong = next((at for at, each in enumerate(value) if each not in _INCLUDES), None)
+        return None if wrong is None else _unknown_value(f"include[{wrong}]", value[wrong], _INCLUDES)
     if name in {"tools", "functions"}:
         return _check_tools(name, value)
     if name == "logit_bias":
@@ -170,7 +213,31 @@ def _check_value(name: str, value: Any, operation: str) -> ServiceReply | None:
     if name == "metadata":
         wrong = next((each for each in value if not isinstance(value[each], str)), None)
         return None if wrong is None else wrong_type(f"metadata.{wrong}", "a string", value[wrong])
-    return _check_response_format(value) if name == "response_format" else None
+    if name in _PARTS and operation == "responses":
+        return _check_parts(name, value)
+    return _check_format(name, value) if name == "response_format" else None
+
+
+def _check_parts(name: str, value: dict[str, Any]) -> ServiceReply | None:
+    """Return the first error within a parameter that is an object."""
+    for part, inner in value.items():
+        path = f"{name}.{part}"
+        if part not in _PARTS[name]:
+            return invalid_request(f"Unknown parameter: '{path}'.", param=path, code="unknown_parameter")
+        supported = _VALUES.get(_PARTS[name][part])
+        if inner is not None and supported is not None and inner not in supported:
+            return _unknown_value(path, inner, supported)
+        problem = _check_format(path, inner) if path == "text.format" else None
+        if problem is not None:
+            return problem
+    return None
+
+
+def _unknown_value(name: str, value: Any, supported: tuple[str, ...]) -> ServiceReply:
+    shown = ", ".join(f"'{each}'" for each in supported)
+    return invalid_request(
+        f"Invalid value: '{value}'. Supported values are: {shown}.", param=name, code="invalid_value"
+    )
 
 
 def _too_many(name: str, most: int, value: Any) -> ServiceReply:
@@ -223,37 +290,42 @@ def _check_number(name: str, value: Any, kind: str, low: float, high: float) -> 
     )
 
 
-def _check_response_format(value: Any) -> ServiceReply | None:
+def _check_format(name: str, value: Any) -> ServiceReply | None:
+    """Return the error of the form of answers: chat's `response_format`, or `text.format` of responses."""
     if not isinstance(value, dict):
-        return wrong_type("response_format", "an object", value)
+        return wrong_type(name, "an object", value)
     kind = value.get("type")
     if kind not in ("text", "json_object", "json_schema"):
         return invalid_request(
             f"Invalid value: '{kind}'. Supported values are: 'json_object', 'json_schema', and 'text'.",
-            param="response_format.type",
+            param=f"{name}.type",
             code="invalid_value",
         )
     if kind != "json_schema":
         return None
-    form = value.get("json_schema")
+    is_chat = name == "response_format"
+    form = value.get("json_schema") if is_chat else value
+    where = f"{name}.json_schema" if is_chat else name
     if not isinstance(form, dict) or not isinstance(form.get("name"), str):
         return invalid_request(
-            "Missing required parameter: 'response_format.json_schema.name'.",
-            param="response_format.json_schema.name",
+            f"Missing required parameter: '{where}.name'.",
+            param=f"{where}.name",
             code="missing_required_parameter",
         )
     if not _FORMAT_NAME.fullmatch(form["name"]):
         return invalid_request(
-            "Invalid 'response_format.json_schema.name': string does not match pattern. Expected a string"
+            f"Invalid '{where}.name': string does not match pattern. Expected a string"
             " that matches the pattern '^[a-zA-Z0-9_-]+$'.",
-            param="response_format.json_schema.name",
+            param=f"{where}.name",
             code="invalid_value",
         )
     problem = schema_problem(form.get("schema"), strict=form.get("strict") is True)
     if problem is None:
         return None
     return invalid_request(
-        f"Invalid schema for response_format '{form['name']}': {problem}", param="response_format"
+        f"Invalid schema for response_format '{form['name']}': {problem}",
+        param=name if is_chat else f"{name}.schema",
+        code=None if is_chat else "invalid_json_schema",
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchscore.simulator.reply_shapes import check_shape
+from batchscore.simulator.reply_shapes import BROKEN_ANSWERS, check_shape
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.too_long import check_wording
 
@@ -154,6 +154,10 @@ class RandomFaults:
             (settings.reset, Behaviour(drop="after")),
             (settings.hang, Behaviour(hang=settings.hang_seconds)),
             (settings.truncate, Behaviour(truncate=0.5)),
+            *(
+                (settings.broken_answers / len(BROKEN_ANSWERS), Behaviour(shape=shape))
+                for shape in BROKEN_ANSWERS
+            ),
         )
         self._any = any(share for share, _ in self._table)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import re
 import shlex
 import signal
 import socket
@@ -41,7 +40,14 @@ from batchscore.simulator.state import (
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 #: Pieces of a response that is sent slowly.
 _PIECES = 20
-_OPERATION = "|".join(re.escape(name) for name in OPERATIONS)
+#: What is not below a deployment, though it has a dated version.
+_UNBOUND = (Surface.AZURE, "responses")
+#: All surfaces, operations and paths.
+_PATHS = [
+    (surface, name, f"{'/openai' if (surface, name) == _UNBOUND else surface.value}/{name}")
+    for surface in Surface
+    for name in OPERATIONS
+]
 
 
 class Simulator:
@@ -58,17 +64,15 @@ class Simulator:
         """Return the application with all routes."""
         application = web.Application(client_max_size=_MAX_BODY_BYTES)
         router = application.router
-        for surface in Surface:
-            router.add_post(
-                rf"{surface.value}/{{operation:{_OPERATION}}}", partial(self._serve, surface=surface)
-            )
+        for surface, operation, path in _PATHS:
+            router.add_post(path, partial(self._serve, surface=surface, operation=operation))
         for path in ("/v1/models", "/openai/v1/models", "/openai/models"):
             router.add_get(path, self._models)
         router.add_routes(control_routes(self.states))
         router.add_route("*", "/{anything:.*}", self._unknown)
         return application
 
-    async def _serve(self, request: web.Request, surface: Surface) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, surface: Surface, operation: str) -> web.StreamResponse:
         """Authenticate, record and answer one request, by the script or else as the service does."""
         name = request.match_info.get("deployment")
         authentication, allowed = self._authenticate(request)
@@ -97,7 +101,7 @@ class Simulator:
             if error is not None and unread is None:
                 return _send(record, error)
             behaviour = unread or state.script.take(lambda: prompt_text(body) or str(body))
-            call = ServiceCall(surface, request.match_info["operation"], name, body)
+            call = ServiceCall(surface, operation, name, body)
             return await self._answer(request, record, state, behaviour, call)
         finally:
             state.record_end(record)

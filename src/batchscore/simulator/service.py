@@ -18,16 +18,18 @@ from batchscore.simulator.embeddings import EmbeddingsRequest, Vectors
 from batchscore.simulator.error_replies import ServiceReply, Surface
 from batchscore.simulator.generation import GenerationRequest
 from batchscore.simulator.reply_shapes import change_reply, reply_instead
+from batchscore.simulator.responses import ResponsesRequest, check_responses, write_response
 from batchscore.simulator.settings import SimulatorSettings
 from batchscore.simulator.state import SimulatedDeployment
 
 #: What the limits admit: a valid request, or an error reply.
-Work = EmbeddingsRequest | GenerationRequest | ServiceReply
+Work = EmbeddingsRequest | GenerationRequest | ResponsesRequest | ServiceReply
 
 OPERATIONS = {
     "embeddings": "Embeddings_Create",
     "completions": "Completions_Create",
     "chat/completions": "ChatCompletions_Create",
+    "responses": "Responses_Create",
 }
 #: Vectors per turn of the event loop: about 5 ms.
 _VECTORS_PER_TURN = 64
@@ -60,9 +62,10 @@ def parse_body(raw: bytes) -> dict[str, Any] | ServiceReply:
 
 
 def prompt_text(body: Any) -> str:
-    """Return all text that a model would read: the strings in input, prompt and messages, one per line."""
+    """Return all text that a model would read: the strings in the fields of a prompt, one per line."""
     texts: list[str] = []
-    pending = [body.get(key) for key in ("input", "prompt", "messages")] if isinstance(body, dict) else []
+    fields = ("instructions", "input", "prompt", "messages")
+    pending = [body.get(key) for key in fields] if isinstance(body, dict) else []
     while pending:
         value = pending.pop(0)
         if isinstance(value, str):
@@ -125,6 +128,8 @@ class Service:
         if isinstance(work, EmbeddingsRequest):
             return await self._embed(work, model, vector_fault)
         identifier = hashlib.blake2b(orjson.dumps(call.body), digest_size=12).hexdigest()
+        if isinstance(work, ResponsesRequest):
+            return write_response(work, model=model, identifier=identifier)
         chat = call.operation == "chat/completions"
         return generation.write_reply(
             work, chat=chat, model=model, identifier=identifier, surface=call.surface
@@ -138,6 +143,8 @@ class Service:
         )
         if call.operation == "completions":
             return generation.check_completions(call.body, surface=call.surface, settings=settings)
+        if call.operation == "responses":
+            return check_responses(call.body, name=call.name, surface=call.surface, settings=settings)
         check = embeddings.check_embeddings if call.operation == "embeddings" else generation.check_chat
         return check(call.body, name=call.name, surface=call.surface, settings=settings)
 

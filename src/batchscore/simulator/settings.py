@@ -60,6 +60,13 @@ class SimulatorSettings:
     reset: float = _setting(0.0, "Share of requests whose connection is reset.", low=0, high=1)
     hang: float = _setting(0.0, "Share of requests that hang for --hang-seconds.", low=0, high=1)
     truncate: float = _setting(0.0, "Share of responses that break off half-way.", low=0, high=1)
+    broken_answers: float = _setting(
+        0.0,
+        "Share of chat answers that are not JSON, have a wrong value, are cut off, in a block of code, or "
+        "refused, a fifth each.",
+        low=0,
+        high=1,
+    )
     hang_seconds: float = _setting(600.0, "Seconds that a hanging request hangs.", low=0)
     seed: int = _setting(0, "Seed of random faults and jitter.", low=0)
     max_inputs: int = _setting(2048, "Maximum number of inputs in one embeddings request.", low=1)
@@ -92,5 +99,6 @@ class SimulatorSettings:
         if not self.key:
             raise ValueError("--key must not be empty")
         shares = self.fail_500 + self.fail_503 + self.fail_429 + self.reset + self.hang + self.truncate
+        shares += self.broken_answers
         if shares > 1:
             raise ValueError(f"the shares of faults add up to {shares:g}; they must not exceed 1")

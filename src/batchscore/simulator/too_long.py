@@ -47,6 +47,13 @@ _REPLIES = {
     "tei": (413, r"""{"message":"Input validation error: `inputs` must have less than {limit} tokens. Given: {tokens}","code":413,"type":"Validation"}"""),
     "tei_native": (413, r"""{"error":"Input validation error: `inputs` must have less than {limit} tokens. Given: {tokens}","error_type":"Validation"}"""),
     "fastapi": (422, r"""{"detail":[{"loc":["body","input",0],"msg":"Value error, input has {tokens} tokens, exceeding the maximum context length of {limit}","type":"value_error"}]}"""),
+    "bedrock_titan": (400, r"""{"error":{"message":"Malformed input request: expected maxLength: {limit}, actual: {tokens}, please reformat your input and try again.","type":"ValidationException","param":null,"code":null}}"""),
+    "llama_cpp_python": (400, r"""{"error":{"message":"Requested tokens ({tokens}) exceed context window of {limit}","type":"internal_server_error","param":null,"code":null}}"""),
+    "vllm_length": (400, r"""{"object":"error","message":"prompt length {tokens} > max_model_len {limit}","type":"BadRequestError","param":null,"code":400}"""),
+    "infinity": (422, r"""{"error":{"message":"number of tokens {tokens} exceeds limit {limit}","type":null,"param":null,"code":422}}"""),
+    "transformers": (400, r"""{"error":"Token indices sequence length is longer than the specified maximum sequence length for this model ({tokens} > {limit})"}"""),
+    "watsonx": (400, r"""{"errors":[{"code":"invalid_input_argument","message":"Invalid input argument for Model: the number of input tokens {tokens} cannot exceed the total tokens limit {limit} for this model"}]}"""),
+    "plain": (400, r"""{"error":{"message":"Your input exceeds the maximum length of {limit}","type":"invalid_request_error","param":null,"code":null}}"""),
     "jina": (400, r"""{"detail":"Single text cannot exceed {limit} tokens. {tokens} tokens given."}"""),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import orjson
@@ -31,6 +32,20 @@ COMMON = frozenset(
     out over shall she should so some such than that the their them then there these they this those to
     under up upon us was we were what when which who will with within would you your""".split()  # noqa: SIM905 - a list of words reads best as text
 )
+
+#: A text for each format that a schema may demand.
+_FORMATS = {
+    "date": "2026-11-30",
+    "time": "12:30:00Z",
+    "date-time": "2026-11-30T12:30:00Z",
+    "duration": "P1D",
+    "email": "simulator@example.com",
+    "hostname": "example.com",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uri": "https://example.com/",
+    "uuid": "12345678-1234-5678-1234-567812345678",
+}
 
 _SENTENCE_END = re.compile(r"(?<=[.!?。\uff01\uff1f])\s+|\n+")
 _LONGEST_SENTENCE = 240
@@ -167,10 +182,10 @@ def _fill_schema(schema: Any, root: Any, text: str, choice: int, *, depth: int) 
     if kind == "array":
         length = max(schema.get("minItems", 0), 0 if is_deep else 1)
         return [_fill_schema(schema.get("items"), root, text, choice, depth=depth + 1)] * length
-    simple = {
-        "string": _pick_sentence(text, choice),
-        "integer": len(text.split()),
-        "number": 0.5,
-        "boolean": True,
-    }
-    return simple.get(str(kind))
+    if kind == "string":
+        sentence = _FORMATS.get(str(schema.get("format"))) or _pick_sentence(text, choice)
+        return sentence[: schema.get("maxLength")].ljust(schema.get("minLength", 0), ".")
+    if kind in {"integer", "number"}:
+        value = len(text.split()) if kind == "integer" else 0.5
+        return min(max(value, schema.get("minimum", value)), schema.get("maximum", inf))
+    return True if kind == "boolean" else None

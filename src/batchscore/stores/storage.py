@@ -311,6 +311,14 @@ def open_raw(path: Place) -> io.RawIOBase:
     return path.open("rb", buffering=0)
 
 
+def open_seekable(path: Place) -> io.RawIOBase | BinaryIO:
+    """Open a file to read it at any position; failures are an `OSError`."""
+    if isinstance(path, StoredPath):
+        return objects.StoredFile(path)
+    require_file(path)
+    return path.open("rb")
+
+
 def open_file(path: Place) -> BinaryIO:
     """Open a file of ours to read it from start to end; failures are an `OSError`."""
     if isinstance(path, StoredPath):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.request.quota.limits import CUT, LEAST_SHARE, Limits, QuotaShare
-from batchscore.request.rate_headers import LimitHeaders, limit_headers
+from batchscore.request.rate_headers import LimitHeaders, RequestWindow, limit_headers
 
 NOW = 1000.0
 
@@ -29,6 +29,66 @@ def test_the_lower_of_a_given_limit_and_a_headers_limit_counts() -> None:
 def test_a_placeholder_in_a_header_is_no_limit(value: str) -> None:
     headers = {"x-ratelimit-limit-tokens": value, "x-ratelimit-remaining-tokens": "5"}
     assert limit_headers(headers) == LimitHeaders()
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-ratelimit-limit-requests": "600", "x-ratelimit-limit-tokens": "9"}, (9, 600)),
+        ({"X-RateLimit-Limit-Requests-Minute": "600"}, (None, 600)),  # Cerebras
+        ({"x-ratelimit-limit-requests-day": "600"}, (None, None)),
+        ({"x-ratelimit-limit-requests-second": "5"}, (None, 300)),
+        (
+            {"x-ratelimit-limit-req-minute": "60", "x-ratelimit-limit-tokens-minute": "500"},
+            (500, 60),
+        ),  # Mistral
+        ({"x-ratelimit-limit-req-10-second": "5"}, (None, 30)),
+        ({"X-RateLimit-Limit-Second": "5", "X-RateLimit-Limit-Minute": "100"}, (None, 100)),  # Kong
+        ({"X-RateLimit-Limit-Hour": "5", "RateLimit-Limit": "5", "RateLimit-Reset": "9"}, (None, None)),
+        ({"RateLimit-Policy": "100;w=60"}, (None, 100)),
+        ({"RateLimit-Policy": '10;w=1;comment="burst", 100;w=60, 9;w=3600'}, (None, 100)),
+        ({"RateLimit-Policy": '"default";q=5;w=1'}, (None, 300)),
+        ({"RateLimit-Policy": '"a";q=5;w=1;qu="requests"'}, (None, 300)),
+        ({"RateLimit-Policy": '"bytes";q=50000;w=60;qu="content-bytes"'}, (None, None)),
+        ({"RateLimit-Policy": "0;w=60, 5;w=0, x"}, (None, None)),
+    ],
+)
+def test_limits_are_read_in_the_names_and_units_of_each_gateway(
+    headers: dict[str, str], expected: tuple[float | None, float | None]
+) -> None:
+    found = limit_headers(headers)
+    assert (found.tokens, found.requests) == expected
+
+
+def replies(limit: int, left: int, reset: str) -> dict[str, str]:
+    names = ("limit", "remaining", "reset")
+    values = (str(limit), str(left), reset)
+    return {f"x-ratelimit-{name}-requests": value for name, value in zip(names, values, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_second"),
+    [
+        ([(0, replies(5, 4, "1s")), (12, replies(5, 4, "800ms"))], True),
+        ([(0, replies(5, 4, "200ms")), (2, replies(5, 3, "400ms"))], True),
+        ([(0, replies(5, 4, "1s")), (0.5, replies(5, 4, "500ms"))], False),  # too soon to know
+        ([(0, replies(5, 4, "1s")), (5, replies(5, 4, "1s")), (9, replies(5, 4, "40s"))], False),
+        (
+            [(0, replies(10_000, 9999, "6ms")), (9, replies(10_000, 9998, "12ms"))],
+            False,
+        ),  # a minute's, OpenAI
+        ([(0, replies(100, 20, "0.5s")), (60, replies(100, 20, "0.5s"))], False),  # at the end of two minutes
+        ([(0, {"x-ratelimit-limit-requests": "5"}), (9, {})], False),
+        ([(0, replies(5, 5, "1s")), (9, replies(5, 5, "1s"))], False),
+    ],
+)
+def test_a_limit_whose_reset_is_always_short_is_one_of_a_second(
+    seen: list[tuple[float, dict[str, str]]], *, is_second: bool
+) -> None:
+    window = RequestWindow()
+    for now, headers in seen:
+        window.observe(headers, NOW + now)
+    assert window.is_second is is_second
 
 
 def test_a_burst_of_refusals_under_one_limit_cuts_once() -> None:

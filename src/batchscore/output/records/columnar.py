@@ -7,7 +7,7 @@ The `RecordSchema` alone decides the types, never the data, so all parts of a fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,21 +20,21 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from batchscore.errors import BrokenInvariant, OutputError
-from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text
-from batchscore.output.records.schema import ROW_FIELDS, RecordSchema, damage_text
+from batchscore.output.records.answer_types import AnswerType, answer_type
+from batchscore.output.records.jsonl import check_vector, error_fields, error_from, json_text, kept_text
+from batchscore.output.records.schema import ANSWER_SCHEMA, ROW_FIELDS, RecordSchema, damage_text
 from batchscore.rows import RowError, Score, Settled, replace_surrogates
 from batchscore.stores.address import Place
 from batchscore.stores.errors import StoreFailure
 from batchscore.stores.objects import open_arrow_part
 from batchscore.stores.storage import Sink
+from batchscore.task import TASKS
 
 _ROW_GROUP = 4096
 _GROUP_NUMBERS = 2**19
 _BATCH_ROWS = 2048
 
 _ROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_USAGE = pa.struct([(name, pa.int64()) for name in _COUNTS])
 _ERROR = pa.struct(
     [("code", pa.string()), ("message", pa.string()), ("status", pa.int64()), ("attempts", pa.int64())]
 )
@@ -44,8 +44,8 @@ _Column: TypeAlias = tuple[str, Any, Callable[[Settled, Any], Any] | None]
 
 
 def arrow_schema(schema: RecordSchema) -> pa.Schema:
-    """Return the columns of score records."""
-    return pa.schema([column[:2] for column in _score_columns(schema)])
+    """Return the columns of score records; the answers' own schema is in the metadata of their column."""
+    return _arrow_schema(_score_columns(schema), schema)
 
 
 def arrow_error_schema(schema: RecordSchema) -> pa.Schema:
@@ -68,8 +68,8 @@ def encode_errors(settled: Sequence[Settled], schema: RecordSchema) -> bytes:
 def decode_scores(source: Place, schema: RecordSchema) -> Iterator[Settled]:
     """Yield the rows of a Parquet score file, batch by batch; vectors are equal to those written.
 
-    Kept columns come back as the text in the file, `usage` with its three counts. Raises `OutputError` if
-    the file is damaged or has other columns.
+    Kept columns come back as the text in the file, `usage` with the counts that have a column. Raises
+    `OutputError` if the file is damaged or has other columns.
     """
     for table in score_tables(source, schema):
         yield from _rows(table, schema, _scores_of)
@@ -146,12 +146,17 @@ def _score_columns(schema: RecordSchema) -> list[_Column]:
         columns.append((schema.task, pa.list_(item, schema.dimensions), None))
     else:
         text = pa.list_(pa.string()) if schema.many else pa.string()
-        columns.append((schema.task, text, lambda _, score: _clean(score.value)))
+        if schema.answer is None:
+            columns.append((schema.task, text, lambda _, score: _clean(score.value)))
+        else:
+            kind = _answer_type(schema.answer, many=schema.many)
+            columns.append((schema.task, kind.arrow, lambda _, score: kind.to_cell(score.value)))
         columns.append(("finish_reason", text, lambda _, score: _clean(score.finish_reason)))
     if schema.with_truncated:
         columns.append(("truncated", pa.bool_(), lambda row, _: row.truncated))
     if schema.with_usage:
-        columns.append(("usage", _USAGE, lambda _, score: _usage(score.usage)))
+        counts = TASKS[schema.task].usage_counts
+        columns.append(("usage", _usage_type(counts), lambda _, score: _usage(score.usage, counts)))
     if schema.with_raw:
         columns.append(
             ("raw", pa.string(), lambda _, score: None if score.raw is None else json_text(score.raw))
@@ -179,7 +184,24 @@ def _table(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: 
         else pa.array([value(row, result) for row, result in rows], type=kind)
         for _, kind, value in columns
     ]
-    return pa.Table.from_arrays(arrays, schema=pa.schema([column[:2] for column in columns]))
+    return pa.Table.from_arrays(arrays, schema=_arrow_schema(columns, schema))
+
+
+def _arrow_schema(columns: list[_Column], schema: RecordSchema) -> pa.Schema:
+    said = {} if schema.answer is None else {ANSWER_SCHEMA: orjson.dumps(schema.answer)}
+    return pa.schema(
+        [pa.field(name, kind, metadata=said if name == schema.task else None) for name, kind, _ in columns]
+    )
+
+
+def _answer_type(answer: Mapping[str, Any], *, many: bool) -> AnswerType:
+    """Return the type of the answers' column; several answers a row are a list."""
+    return answer_type({"type": "array", "items": answer}, answer) if many else answer_type(answer)
+
+
+def answers_from(cells: Iterable[Any], answer: Mapping[str, Any], *, many: bool) -> list[Any]:
+    """Return the answers of cells, which match this JSON Schema."""
+    return list(map(_answer_type(answer, many=many).from_cell, cells))
 
 
 def _vector_array(rows: Sequence[tuple[Settled, Score]], schema: RecordSchema, kind: pa.DataType) -> pa.Array:
@@ -200,16 +222,7 @@ def _row_value(name: str, row: Settled, _: Any) -> Any:
 
 
 def _kept_text(name: str, row: Settled, _: Any) -> str | None:
-    value = row.kept.get(name)
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return replace_surrogates(value)
-    text = json_text(value)
-    if text == "null":  # NaN
-        return None
-    # A date or a Decimal is a JSON string: without the quotes, so that others can cast it.
-    return str(orjson.loads(text)) if text.startswith('"') else text
+    return kept_text(row.kept.get(name))
 
 
 def _clean(value: Any) -> Any:
@@ -218,16 +231,29 @@ def _clean(value: Any) -> Any:
     return [_clean(item) for item in value] if isinstance(value, list) else value
 
 
-def _usage(usage: Mapping[str, Any] | None) -> dict[str, int] | None:
-    if usage is None:
+def _usage_type(counts: Mapping[str, Any]) -> Any:
+    return pa.struct(
+        [(name, pa.int64() if below is None else _usage_type(below)) for name, below in counts.items()]
+    )
+
+
+def _usage(usage: Any, counts: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the counts of a `usage` that have a column; details are objects in it."""
+    if not isinstance(usage, Mapping):
         return None
-    counts = {name: usage.get(name) for name in _COUNTS}
-    # A service may report any number, but a column has 64 bits.
-    return {name: count for name, count in counts.items() if type(count) is int and abs(count) < 2**63}
+    cell: dict[str, Any] = {}
+    for name, below in counts.items():
+        count = usage.get(name)
+        if below is not None:
+            cell[name] = _usage(count, below)
+        # A service may report any number, but a column has 64 bits.
+        elif type(count) is int and abs(count) < 2**63:
+            cell[name] = count
+    return cell
 
 
 def _parquet_file(rows: Sequence[tuple[Settled, Any]], columns: list[_Column], schema: RecordSchema) -> bytes:
-    arrow = pa.schema([column[:2] for column in columns])
+    arrow = _arrow_schema(columns, schema)
     at_once = _group_rows(arrow)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, arrow, **_options(arrow)) as writer:
@@ -302,6 +328,8 @@ def _errors_of(table: pa.Table, _: RecordSchema) -> Iterator[RowError]:
 def _scores_of(table: pa.Table, schema: RecordSchema) -> Iterator[Score]:
     nothing = [None] * table.num_rows
     values = vectors_of(table[schema.task]) if schema.is_vector else table[schema.task].to_pylist()
+    if schema.answer is not None:
+        values = answers_from(values, schema.answer, many=schema.many)
     reasons = nothing if schema.is_vector else table["finish_reason"].to_pylist()
     usages = table["usage"].to_pylist() if schema.with_usage else nothing
     raws = table["raw"].to_pylist() if schema.with_raw else nothing
@@ -318,6 +346,12 @@ def vectors_of(column: pa.ChunkedArray) -> list[np.ndarray[Any, np.dtype[np.floa
     ]
 
 
-def counts_of(usage: Mapping[str, int | None] | None) -> dict[str, int] | None:
+def counts_of(usage: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return a `usage` cell without the counts that the service did not name."""
-    return None if usage is None else {name: count for name, count in usage.items() if count is not None}
+    if usage is None:
+        return None
+    return {
+        name: counts_of(count) if isinstance(count, Mapping) else count
+        for name, count in usage.items()
+        if count is not None
+    }

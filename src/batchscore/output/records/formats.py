@@ -9,17 +9,35 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batchscore.errors import UsageError
 from batchscore.output.records import jsonl
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Settled
 from batchscore.stores.address import Place
+from batchscore.task import TASKS
 
 Encode = Callable[[Sequence[Settled], RecordSchema], bytes | Iterable[bytes]]
 Decode = Callable[[Place, RecordSchema], Iterator[Settled]]
 
-#: The suffixes that a single file of scores may have.
-FILE_SUFFIXES = (".jsonl", ".parquet", ".arrow")
-SUFFIXES_TEXT = f"{', '.join(FILE_SUFFIXES[:-1])} or {FILE_SUFFIXES[-1]}"
+#: The suffixes of one file of score records, of one table of inputs with their answers, and of both.
+RECORD_SUFFIXES = (".jsonl", ".parquet", ".arrow")
+TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
+FILE_SUFFIXES = (*RECORD_SUFFIXES, *TABLE_SUFFIXES)
+
+
+def suffixes_text(suffixes: Sequence[str] = FILE_SUFFIXES) -> str:
+    """Return suffixes for a message."""
+    return f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+
+
+def refuse_vectors(task: str, file: Place) -> None:
+    """Raise `UsageError` if the scores of a task are vectors, and the file is a table."""
+    suffix = file.suffix.lower()
+    if TASKS[task].answer == "vector" and suffix in TABLE_SUFFIXES:
+        raise UsageError(
+            f"{file}: {suffix} cannot hold the vectors of {task}. Give the name of a folder, or of one file "
+            f"ending in {suffixes_text(RECORD_SUFFIXES)}."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ Vector: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 
 _CHUNK_BYTES = 1 << 20
 _LONG_LINE = 8192
+#: What an answer that matches a JSON Schema may be, besides a text or null.
+_VALUES = (dict, list, int, float)
 _LINE = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 _DEEPEST = 200  # orjson's limit is 254 levels
 
@@ -85,6 +87,19 @@ def json_bytes(value: Any) -> bytes:
     return _dumps(value, orjson.OPT_SERIALIZE_NUMPY)
 
 
+def kept_text(value: Any) -> str | None:
+    """Return any cell as text: JSON if it is not a text; `None` if it is null in the words of any library."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return replace_surrogates(value)
+    text = json_text(value)
+    if text == "null":  # NaN
+        return None
+    # A date or a Decimal is a JSON string: without the quotes, so that others can cast it.
+    return str(orjson.loads(text)) if text.startswith('"') else text
+
+
 def check_vector(value: Any, row: Settled, dimensions: int | None) -> Vector:
     """Return the vector of a score; raises `BrokenInvariant` if a record cannot hold it."""
     vector = _check_shape(value, row, dimensions)
@@ -116,9 +131,9 @@ def error_fields(error: RowError) -> dict[str, Any]:
 
 def row_to_json(settled: Settled) -> dict[str, Any]:
     """Return a row's result as a journal stores it: JSON without its vector."""
-    row: dict[str, Any] = {
-        name: value for name in ROW_FIELDS if (value := getattr(settled, name)) is not None
-    }
+    row: dict[str, Any] = {"file": settled.file, "row": settled.row}
+    if settled.id is not None:
+        row["id"] = settled.id
     if settled.kept:
         row["kept"] = settled.kept
     if settled.truncated:
@@ -148,7 +163,7 @@ def settled_from_json(row: Mapping[str, Any], vectors: Iterator[Any]) -> Settled
         result = error_from(row["error"])
     else:
         result = Score(
-            value=_check_text(row["text"], "text") if "text" in row else next(vectors),
+            value=row["text"] if "text" in row else next(vectors),
             finish_reason=_check_text(row.get("finish_reason"), "finish_reason"),
             usage=_check_type(row.get("usage"), (dict, type(None)), "usage"),
             raw=row.get("raw"),
@@ -353,8 +368,8 @@ def _score(record: Mapping[str, Any], schema: RecordSchema) -> Score:
             raise ValueError("the vector has other elements than finite numbers")
         if schema.dimensions is not None and len(value) != schema.dimensions:
             raise ValueError(f"{len(value)} dimensions instead of {schema.dimensions}")
-    else:
-        _check_type(value, list if schema.many else (str, type(None)), schema.task)
+    elif schema.many or schema.answer is None:
+        _check_type(value, list if schema.many else (str, type(None), *_VALUES), schema.task)
     return Score(
         value=value,
         finish_reason=None if schema.is_vector else record["finish_reason"],

@@ -21,6 +21,9 @@ from batchscore.task import TASKS
 #: What a message says of a damaged part.
 DAMAGED = "the file was changed or cut after it was written."
 
+#: In Parquet and Arrow, the metadata of the column of answers that match a JSON Schema.
+ANSWER_SCHEMA = b"json_schema"
+
 #: The fields of `Settled` with which every record begins, scores and errors, in all formats and the journal.
 #: The types are those of their values; the first decides the type of the column.
 ROW_FIELDS: Mapping[str, tuple[type, ...]] = {"file": (str,), "row": (int,), "id": (str, type(None))}
@@ -35,7 +38,8 @@ class RecordSchema:
 
     `keep` names the kept columns in order; `None` keeps all columns of a row except those with a name of
     the record's own (JSON Lines only). `many`: several answers per row, so the answer and its finish_reason
-    are lists. `dimensions` is the length of every vector, if known. `is_vector`: the answer is a vector and
+    are lists. `answer` is the JSON Schema that answers match, if they have one: then they are values, not
+    texts. `dimensions` is the length of every vector, if known. `is_vector`: the answer is a vector and
     has no finish_reason. It and `row_fields`, the names of `ROW_FIELDS` in these records, are read for every
     row, so they are fields.
     """
@@ -44,6 +48,7 @@ class RecordSchema:
     with_id: bool = False
     keep: tuple[str, ...] | None = ()
     many: bool = False
+    answer: Mapping[str, Any] | None = field(default=None, hash=False)
     with_truncated: bool = False
     with_usage: bool = False
     with_raw: bool = False
@@ -100,6 +105,13 @@ def first_record(part: Place) -> Mapping[str, Any]:
     raise InputError(f"{part}: cannot be read as scores ({reason}).{all_damage(part)}")
 
 
+def answer_schema_in(column: Any) -> Mapping[str, Any] | None:
+    """Return the JSON Schema of the answers in an Arrow field, `None` if they are texts."""
+    text = (column.metadata or {}).get(ANSWER_SCHEMA)
+    found: Any = None if text is None else orjson.loads(text)
+    return found if isinstance(found, dict) else None
+
+
 def all_damage(part: Place) -> str:
     """Return how to see all damage of a part's output; nothing for a file that is in none."""
     command = _verify_command(part)
@@ -121,29 +133,42 @@ def _verify_command(part: Place, *, repair: bool = False) -> str:
 
 
 def schema_of(
-    part: Place, task: str, keep: tuple[str, ...] | None = None, *, errors: bool = False
+    part: Place,
+    task: str,
+    keep: tuple[str, ...] | None = None,
+    *,
+    answer: Mapping[str, Any] | None = None,
+    errors: bool = False,
 ) -> RecordSchema:
     """Return the schema of records like the first one of this part; other fields have their defaults.
 
     `errors`: these are error records. `keep` names the kept columns if they are known. Otherwise each JSON
-    Lines record keeps the columns that it has, since the first one may not have all. Raises `InputError` if
-    the part has no such record.
+    Lines record keeps the columns that it has, since the first one may not have all. `answer` is the JSON
+    Schema of the answers if it is known; a Parquet part says it. Raises `InputError` if the part has no such
+    record.
     """
     record = first_record(part)
-    answer = "error" if errors else task
-    absent = [name for name in ("file", "row", answer) if name not in record]
+    absent = [name for name in ("file", "row", "error" if errors else task) if name not in record]
     if absent:
         raise InputError(f"{part}: its first record has no {absent[0]}.{all_damage(part)}")
     schema = RecordSchema(task)
     value = record.get(task)
     others = tuple(name for name in record if name not in schema.own_names)
-    if part.suffix.lower() == ".parquet" or (keep is None and not others):
+    is_parquet = part.suffix.lower() == ".parquet"
+    if is_parquet or (keep is None and not others):
         keep = others
+    if is_parquet and not errors:
+        import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+
+        from batchscore.stores.objects import open_arrow_part  # noqa: PLC0415
+
+        answer = answer_schema_in(pq.read_schema(open_arrow_part(part)).field(task))
     return RecordSchema(
         task=task,
         with_id="id" in record,
         keep=keep,
-        many=not schema.is_vector and isinstance(value, list),
+        many=not schema.is_vector and isinstance(record.get("finish_reason"), list),
+        answer=answer,
         with_truncated="truncated" in record,
         with_usage="usage" in record,
         with_raw="raw" in record,

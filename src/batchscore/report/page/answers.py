@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from batchscore.errors import setting_name
-from batchscore.report.words import finish_reason_text, percent_text
+from batchscore.report.page.enums import EnumCounts
+from batchscore.report.words import count_text, finish_reason_text, percent_text
 
 #: Greatest number of bars in a histogram.
 MOST_BARS = 24
@@ -51,10 +53,11 @@ class AnswerStats:
     different: int
     finish_reasons: dict[str, int]
     lengths: Sequence[Histogram]
+    enums: Sequence[EnumCounts] = ()
 
 
-def answer_stats(answers: Sequence[Answer]) -> AnswerStats:
-    """Return the statistics of answers."""
+def answer_stats(answers: Sequence[Answer], enums: Sequence[EnumCounts] = ()) -> AnswerStats:
+    """Return the statistics of answers, and the counts of their `enums`."""
     full = [answer for answer in answers if answer.characters]
     equal = Counter(answer.digest for answer in full)
     lengths = [histogram("characters", [answer.characters for answer in answers])]
@@ -68,6 +71,7 @@ def answer_stats(answers: Sequence[Answer]) -> AnswerStats:
         different=len(equal),
         finish_reasons=dict(Counter(answer.finish_reason for answer in answers).most_common()),
         lengths=[each for each in lengths if each is not None],
+        enums=enums,
     )
 
 
@@ -112,7 +116,8 @@ def findings(stats: AnswerStats) -> list[tuple[str, str]]:
         problems.append("All answers are the same text. If that is unexpected, check the prompt.")
     if problems:
         return [("look", problem) for problem in problems]
-    return [("fine", f"No problems found: of {stats.sampled:,} answers read, none is empty or cut off.")]
+    sampled = count_text(stats.sampled, "answer")
+    return [("fine", f"No problems found: of {sampled} read, none is empty or cut off.")]
 
 
 def share_text(count: int, of: int) -> str:
@@ -120,12 +125,23 @@ def share_text(count: int, of: int) -> str:
     return f"{count:,} ({percent_text(count, of, decimals=1)}) of the {of:,} answers read"
 
 
+def answers_of(value: Any, finish_reason: Any) -> list[Any]:
+    """Return the answers of a record: several if it has several finish reasons."""
+    return value if isinstance(value, list) and isinstance(finish_reason, list) else [value]
+
+
+def dumps(value: Any) -> str:
+    """Return an answer that matches a schema as text."""
+    return orjson.dumps(value, default=str).decode()
+
+
 def answer_of(value: Any, finish_reason: Any, usage: Any) -> Answer:
     """Return the measures of one record's answer; several answers for one row count as one."""
-    parts = value if isinstance(value, list) else [value]
-    joined = "\n".join(each for each in parts if isinstance(each, str))
     reasons = finish_reason if isinstance(finish_reason, list) else [finish_reason]
+    parts = answers_of(value, finish_reason)
+    joined = "\n".join(each if isinstance(each, str) else dumps(each) for each in parts if each is not None)
     shown = {finish_reason_text(str(each)) for each in reasons}
     reason = shown.pop() if len(shown) == 1 else "several"
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    names = ("completion_tokens", "output_tokens")
+    tokens = next((usage[name] for name in names if name in usage), None) if isinstance(usage, dict) else None
     return Answer(len(joined), hash(joined), reason, tokens if type(tokens) is int else None)

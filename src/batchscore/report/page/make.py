@@ -124,7 +124,8 @@ def gather_task(
     elif task == EMBEDDINGS.name:
         vectors = map_of_sample(sample)
     else:
-        answers = answers_of_sample(sample, task)
+        schema = next((run.settings["schema"] for run in reversed(runs) if run.settings.get("schema")), None)
+        answers = answers_of_sample(sample, task, schema)
     # For a file whose manifest was left out, the run's record has the same facts.
     unknown = max(unread - len(more), 0)
     problems += damaged_parts(folder, files, until)

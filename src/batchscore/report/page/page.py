@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files as resources
 from string import Template
 
-from batchscore.errors import duration_text, name_settings, setting_name
+from batchscore.errors import ErrorCode, duration_text, name_settings, setting_name
 from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
@@ -127,6 +127,7 @@ def section(task: TaskData, content: PageData, charts: list[Chart]) -> Html:
         tables.failures(task.failures),
         element("h2", "Files"),
         tables.files(task.files, task.unread),
+        tables.readings(task.runs),
         element("h2", "Runs"),
         tables.runs_table(task.runs),
         tables.notices(task.runs),
@@ -184,7 +185,18 @@ def findings_of(task: TaskData) -> list[tuple[str, str]]:
         found += vectors.findings(task.map)
     if task.answers is not None:
         found += answers.findings(task.answers)
+    invalid, share = invalid_answers(task)
+    if invalid:
+        found.append(("look", f"{share} did not match the schema."))
     return found
+
+
+def invalid_answers(task: TaskData) -> tuple[int, str]:
+    """Return the number of rows whose answers did not match the schema, and that number with its share."""
+    invalid = task.failures.by_code.get(ErrorCode.INVALID_ANSWER.value, 0)
+    about = "" if task.failures.read == task.failures.total else "At least "
+    whole = invalid + total_of(task).ok
+    return invalid, f"{about}{invalid:,} ({percent_text(invalid, whole, decimals=1)}) of {whole:,} answers"
 
 
 def figures(task: TaskData, axis: TimeAxis | None) -> Html:
@@ -196,6 +208,9 @@ def figures(task: TaskData, axis: TimeAxis | None) -> Html:
         ("Scored", count_text(rows.ok, "row"), f"{of_all}in {count_text(len(task.files), 'file')}"),
         ("Failed", count_text(rows.failed, "row"), empty),
     ]
+    if any(run.settings.get("schema") for run in runs):
+        invalid, share = invalid_answers(task)
+        shown.append(("Invalid answers", f"{invalid:,}", share))
     if rows.not_reached:
         shown.append(("Remaining", count_text(rows.not_reached, "row"), "read but not scored"))
     if not runs:
@@ -266,9 +281,8 @@ def sample(task: TaskData, charts: list[Chart]) -> Html:
         facts = table(caption, "property, value", rows)
         return concat([head, drawn, Html("<br>"), facts, tables.pairs(mapped)])
     if task.answers is not None:
-        return concat(
-            [head, reasons(task), place_charts([lengths(each) for each in task.answers.lengths], charts)]
-        )
+        drawn = place_charts([lengths(each) for each in task.answers.lengths], charts)
+        return concat([head, reasons(task), tables.enums(task.answers.enums), drawn])
     why = task.no_sample or f"No {what} {'could be read' if scored else 'yet'}."
     return concat([head, element("p", why, class_="note")])
 
@@ -289,6 +303,6 @@ def reasons(task: TaskData) -> Html:
     seen = task.answers
     caption = (
         f"Finish reasons of {'all runs' if of_runs else 'the sample'}; "
-        f"of {seen.sampled:,} answers read, {seen.empty:,} are empty and {seen.different:,} are different"
+        f"of {count_text(seen.sampled, 'answer')} read, {seen.empty:,} empty and {seen.different:,} different"
     )
     return table(caption, "finish_reason, answers:n, share:n, ", rows)

@@ -22,7 +22,8 @@ import numpy as np
 import orjson
 
 from batchscore.errors import ErrorCode
-from batchscore.report.page.answers import Answer, AnswerStats, answer_of, answer_stats
+from batchscore.report.page.answers import Answer, AnswerStats, answer_of, answer_stats, answers_of
+from batchscore.report.page.enums import enum_counts
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, StoredPart
 from batchscore.report.page.runs import is_number, mapping, text
 from batchscore.report.page.vectors import Origin, VectorMap, map_of
@@ -130,12 +131,18 @@ def vector_of(value: Any) -> np.ndarray[Any, np.dtype[np.float32]] | None:
     return vector if vector.ndim == 1 and len(vector) else None
 
 
-def answers_of_sample(records: Iterator[Mapping[str, Any]], task: str) -> AnswerStats | None:
-    """Return the statistics of some answers; `None` if there are none."""
-    found: list[Answer] = [
-        answer_of(record.get(task), record.get("finish_reason"), record.get("usage")) for record in records
-    ]
-    return answer_stats(found) if found else None
+def answers_of_sample(
+    records: Iterator[Mapping[str, Any]], task: str, schema: Any = None
+) -> AnswerStats | None:
+    """Return the statistics of some answers, which may match a schema; `None` if there are none."""
+    found: list[Answer] = []
+    values: list[Any] = []
+    for record in records:
+        value, reason = record.get(task), record.get("finish_reason")
+        found.append(answer_of(value, reason, record.get("usage")))
+        if schema is not None:
+            values += [each for each in answers_of(value, reason) if each is not None]
+    return answer_stats(found, enum_counts(values, schema)) if found else None
 
 
 def current_code(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from batchscore.errors import EXIT_MEANINGS, ExitCode, duration_text, name_settings
 from batchscore.report.advice import advice
+from batchscore.report.page.enums import EnumCounts
 from batchscore.report.page.markup import Html, bar, concat, details, element, name, table, visible
 from batchscore.report.page.model import FailedRow, Failures, FileAccount, TaskData
 from batchscore.report.page.runs import RecordedRun, counts, is_number, items, mapping, number, text
@@ -29,6 +30,7 @@ from batchscore.settings.secrets import shown_settings
 MOST_FILES = 200
 MOST_RUNS = 100
 MOST_NOTICES = 40
+MOST_READINGS = 40
 MOST_SLOWEST = 10
 MOST_CAUSES = 50
 LONGEST_SETTING = 300
@@ -117,7 +119,7 @@ def files(accounts: Sequence[FileAccount], unread: int) -> Html:
     left_out = len(accounts) - MOST_FILES
     caption = f"{count_text(len(accounts), 'file')}, those with problems first"
     caption += f"; {left_out:,} more files are in manifest/" if left_out > 0 else ""
-    caption += f"; {unread:,} files were left out for lack of time" if unread else ""
+    caption += f"; {count_text(unread, 'file')} left out for lack of time" if unread else ""
     return table(caption, columns, rows)
 
 
@@ -160,6 +162,16 @@ def result_text(run: RecordedRun) -> str | None:
     if isinstance(reason, str):
         said.append(visible(reason[:LONGEST_SETTING]))
     return "; ".join(said) or None
+
+
+def readings(runs: Sequence[RecordedRun]) -> Html:
+    """Return how the last run read its files, and which columns it sent."""
+    rows = [
+        (name(text(each.get("files"))), name(text(each.get("how"))))
+        for run in runs[-1:]
+        for each in items(run.record.get("read_as"))
+    ][:MOST_READINGS]
+    return table("How the last run read its files, and which columns it sent", "files, how:l", rows)
 
 
 def settings(task: TaskData) -> Html:
@@ -214,6 +226,22 @@ def notices(runs: Sequence[RecordedRun]) -> Html:
     ][:MOST_NOTICES]
     shown = table("The latest runs first", "time:o, notice:l", rows)
     return details(f"{count_text(len(rows), 'notice')} during the runs", shown) if rows else shown
+
+
+def enums(found: Sequence[EnumCounts]) -> Html:
+    """Return the values of the answers' enum fields, and how often they occur."""
+    rows: list[Any] = []
+    for each in found:
+        whole = sum(each.counts.values()) or 1
+        shown = each.field
+        for value, count in each.counts.items():
+            share = percent_text(count, whole, decimals=1)
+            rows.append((name(shown), name(value), count, share, bar(count / whole)))
+            shown = ""
+    if not rows:
+        return Html("")
+    caption = "Values of the enum fields in the answers read"
+    return concat([table(caption, "field, value, answers:n, share:n, ", rows), Html("<br>")])
 
 
 def pairs(vectors: VectorMap) -> Html:

@@ -1,0 +1,26 @@
+"""How does a command read `-`, its standard input?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchscore.settings.fields import Settings
+
+
+@contextmanager
+def input_files(inputs: Sequence[str], settings: Settings) -> Iterator[Sequence[str]]:
+    """Give the INPUTs, with a temporary file in place of `-`."""
+    if "-" not in inputs:
+        yield inputs
+        return
+    from batchscore.plan.survey import read_options  # noqa: PLC0415 - loads the readers
+    from batchscore.run.standard_input import with_standard_input  # noqa: PLC0415
+
+    options = read_options(settings)
+    chosen = settings.stdin_format
+    with with_standard_input(inputs, sys.stdin.buffer, chosen, settings.column, options) as files:
+        yield files

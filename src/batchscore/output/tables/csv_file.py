@@ -1,0 +1,58 @@
+"""How is a table written as csv or tsv, so that every program reads the same cells and runs none of them?
+
+As RFC 4180 says: quotes where they are needed, doubled within a cell, CRLF at the end of a record.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from typing import Any
+
+from batchscore.output.records.jsonl import kept_text
+from batchscore.rows import replace_surrogates
+from batchscore.stores.storage import Sink
+
+_CHUNK = 1 << 20
+
+#: What begins a formula in a spreadsheet program, also as full-width characters in East Asian ones, and the
+#: blanks that some programs drop first (OWASP, CSV Injection, seen 2026-11).
+_FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
+
+#: A number is no formula.
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+
+
+def write_delimited(
+    sink: Sink,
+    rows: Iterable[Sequence[Any]],
+    *,
+    delimiter: str,
+    bom: bool,
+    allow_formulas: bool,
+) -> None:
+    """Write rows of cells, the first of which is the header; with `bom` Excel takes them for UTF-8."""
+    buffer = StringIO("\ufeff" if bom else "", newline="")
+    buffer.seek(0, 2)
+    write = csv.writer(buffer, delimiter=delimiter).writerow
+    for cells in rows:
+        texts = [cell if type(cell) is str else kept_text(cell) for cell in cells]
+        write(texts if allow_formulas else map(without_formula, texts))
+        if buffer.tell() > _CHUNK:
+            _flush(buffer, sink)
+    _flush(buffer, sink)
+
+
+def _flush(buffer: StringIO, sink: Sink) -> None:
+    sink.write(replace_surrogates(buffer.getvalue()).encode())
+    buffer.seek(0)
+    buffer.truncate()
+
+
+def without_formula(text: str | None) -> str | None:
+    """Return a text with an apostrophe before it if a spreadsheet program would run it as a formula."""
+    if text and text[0] in _FORMULA and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text

@@ -1,0 +1,192 @@
+"""Which rows do the inputs of an output hold, and which result does each have?
+
+The records hold no cell that nobody asked to keep, so the input is read again, and its digest tells whether
+it is still the one that was scored. Rows and records are both in order: memory is that of one part.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import orjson
+
+from batchscore.errors import InputChanged, InputError, UnreadableFile, setting_name
+from batchscore.output.layout import Layout
+from batchscore.output.manifest import Manifest, list_files, part_files_of
+from batchscore.output.part_files import read_part, refuse_damaged
+from batchscore.output.stated_scores import RecordCheck, stated_in
+from batchscore.read.dataset_folders import partitions_of
+from batchscore.read.encoding import with_encoding
+from batchscore.read.files import digest
+from batchscore.read.formats import FORMATS, suffix_of
+from batchscore.read.input_file import UTF_8, InputFile
+from batchscore.read.open import open_table
+from batchscore.read.options import ReadOptions
+from batchscore.rows import Row, Score, Settled, UnreadableRow
+from batchscore.settings.checks import DELIMITERS
+from batchscore.stores import storage
+from batchscore.stores.address import Place, place_of
+
+#: The fields of `ReadOptions` that a fingerprint has, if they are not the defaults.
+_READING = ("txt", "encoding", "delimiter", "quote", "escape", "no_header", "skip_lines", "records", "sheet")
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """One input file, how it is read, and what is known of its results."""
+
+    file: InputFile
+    options: ReadOptions
+    manifest: Manifest
+
+
+def sources_of(layout: Layout, manifests: Sequence[Manifest], base_dir: Place | None) -> list[TableSource]:
+    """Return the inputs of manifests as they were read; `base_dir` is where they are if they were moved.
+
+    Raises `InputError` if one is not there.
+    """
+    names = {manifest.file for manifest in manifests}
+    bases = dict.fromkeys(names, base_dir) if base_dir is not None else _recorded_bases(layout, names)
+    return [
+        TableSource(_input_file(each, options := read_options_of(each), bases.get(each.file)), options, each)
+        for each in manifests
+    ]
+
+
+def _recorded_bases(layout: Layout, names: Collection[str]) -> dict[str, Place]:
+    """Return where the latest run that was to read a file found the folder that its name is relative to."""
+    bases: dict[str, Place] = {}
+    for place in reversed(list_files(layout.runs, ".json")):
+        try:
+            record = orjson.loads(b"".join(storage.chunks(place)))
+            base, files = record["base"], [each["file"] for each in record["files"]]
+        except (ValueError, LookupError, TypeError):
+            continue  # of an earlier version, or damaged
+        if isinstance(base, str) and base:
+            for name in set(files).intersection(names):
+                bases.setdefault(name, place_of(base))
+        if len(bases) == len(names):
+            break
+    return bases
+
+
+def read_options_of(manifest: Manifest) -> ReadOptions:
+    """Return how an input was read when it was scored."""
+    said = {name: manifest.fingerprint[name] for name in _READING if name in manifest.fingerprint}
+    if "delimiter" in said:
+        said["delimiter"] = DELIMITERS.get(said["delimiter"], said["delimiter"])
+    return ReadOptions(**said)
+
+
+def _input_file(manifest: Manifest, options: ReadOptions, base: Place | None) -> InputFile:
+    name = manifest.file
+    where = setting_name("base_dir")
+    if base is None:
+        raise InputError(
+            f"{name}: the output does not say where this input is. Name the folder that it is below with "
+            f"{where}."
+        )
+    place = base / name
+    size, kind = storage.size_of(place), suffix_of(name)
+    if size is None or kind is None:
+        raise InputError(
+            f"{place} is not there, and a table has the columns of the input. If the input was moved, name "
+            f"the folder that {name} is below with {where}."
+        )
+    partitions = partitions_of(str(place), str(place).removesuffix(name))
+    file = InputFile(place, name, kind[0], kind[1], size, partitions=partitions)
+    if not FORMATS[file.suffix].is_text:
+        return file
+    try:
+        return with_encoding(file, options)
+    except UnreadableFile:
+        # It was scored, so its encoding was named: UTF-8, which a fingerprint does not mention.
+        return replace(file, encoding=UTF_8)
+
+
+def input_columns(sources: Sequence[TableSource]) -> list[str]:
+    """Return the columns of all inputs, in their order; of a file whose rows vary, those of every row."""
+    columns: dict[str, None] = {}
+    for source in sources:
+        with suppress(UnreadableFile):  # reading its rows says so, unless the run did
+            table = open_table(source.file, source.options)
+            columns.update(dict.fromkeys(table.columns))
+            for row in table.rows if table.varies else ():
+                if isinstance(row, Row) and not columns.keys() >= row.values.keys():
+                    columns.update(dict.fromkeys(row.values))
+    return [*columns]
+
+
+def joined_rows(
+    layout: Layout, source: TableSource, *, limited: bool
+) -> Iterator[tuple[Row | UnreadableRow, Settled | None]]:
+    """Yield each row of an input with its result; `limited`: only those that the run has read.
+
+    Of a file that could not be read to its end, the rows before that are given. Raises `InputChanged` if the
+    input is not as it was scored, `OutputError` for a damaged part.
+    """
+    refuse_changed(source)
+    results = _results(layout, source.manifest)
+    waiting = next(results, None)
+    with closing(_rows(source)) as rows:
+        for row in islice(rows, source.manifest.rows) if limited else rows:
+            settled = None
+            if waiting is not None and waiting.row == row.number:
+                settled, waiting = waiting, next(results, None)
+            if settled is not None and isinstance(settled.result, Score) and not isinstance(row, Row):
+                raise _other_rows(source, row.number)
+            yield row, settled
+    if waiting is not None:
+        raise _other_rows(source, waiting.row)
+    # It may have been changed while it was read.
+    refuse_changed(source)
+
+
+def _rows(source: TableSource) -> Generator[Row | UnreadableRow, None, None]:
+    try:
+        yield from open_table(source.file, source.options).rows
+    except UnreadableFile:
+        if source.manifest.state != "unreadable":
+            raise
+
+
+def _other_rows(source: TableSource, row: int) -> InputChanged:
+    return InputChanged(
+        f"{source.file.path} cannot be read as when it was scored: row {row} has a score, but is no row now. "
+        "Restore the file, or score it into another output."
+    )
+
+
+def refuse_changed(source: TableSource) -> None:
+    """Raise `InputChanged` if an input is not as it was when it was scored, or if that is not known."""
+    if not source.manifest.input and source.manifest.rows:
+        raise InputChanged(
+            f"it is not known which version of {source.file.path} was scored: the run was killed, or the "
+            "file was gone at its end. Run the same score command again, then make the table."
+        )
+    if source.manifest.input not in {"", digest(source.file.path)}:
+        raise InputChanged(
+            f"{source.file.path} has changed since it was scored, so its rows may not be those that the "
+            "answers are for. Restore the file, or score the new one."
+        )
+
+
+def _results(layout: Layout, manifest: Manifest) -> Iterator[Settled]:
+    """Yield the results of a file in the order of its rows; raises `OutputError` for a damaged part."""
+    for number in sorted(manifest.parts):
+        commit = manifest.parts[number]
+        for folder, part in part_files_of(layout, commit):
+            if part is not None:
+                refuse_damaged(folder / part.name, part)
+        written = commit.scores or commit.error_records
+        if written is not None:
+            stated = stated_in(manifest, commit, written, commit.ok + commit.errors)
+            check = RecordCheck(layout.scores / written.name, stated)
+            for settled in heapq.merge(*read_part(layout, commit), key=lambda settled: settled.row):
+                check.add((settled.file,), (settled.row,))
+                yield settled
+            check.end()

@@ -1,0 +1,100 @@
+"""How do inputs and their results become one table? At the end of a run, or later by `merge`.
+
+Every row of every input is in it, in order, also failed ones; rows without a record yet have no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from batchscore.errors import UnreadableFile
+from batchscore.output.layout import Layout
+from batchscore.output.records.formats import TABLE_SUFFIXES
+from batchscore.output.tables.columns import columns_of
+from batchscore.output.tables.csv_file import write_delimited
+from batchscore.output.tables.sources import TableSource, input_columns, joined_rows
+from batchscore.output.tables.xlsx_file import check_fits, write_workbook
+from batchscore.read.open import open_table
+from batchscore.rows import Row
+from batchscore.stores import storage
+from batchscore.stores.address import Place
+from batchscore.stores.links import through_link
+
+
+@dataclass(frozen=True, slots=True)
+class TableStyle:
+    """How csv and tsv are written: with a byte order mark, with texts that begin like a formula as they are.
+
+    `limited`: only the rows that the run has read, since the user wanted no others.
+    """
+
+    csv_bom: bool = False
+    allow_formulas: bool = False
+    limited: bool = False
+
+
+def is_table(file: Place | None) -> bool:
+    """Whether the one file of an output is a table of the input with its answers, not of records alone."""
+    return file is not None and file.suffix.lower() in TABLE_SUFFIXES
+
+
+def write_table(
+    layout: Layout,
+    sources: Sequence[TableSource],
+    destination: Place,
+    style: TableStyle,
+    *,
+    sync: bool = False,
+) -> int:
+    """Write the inputs with their results to one file, completely or not at all; return the number of rows.
+
+    Raises `OutputError` if a part is damaged or the file cannot be written, `InputError` if an input is not
+    as it was scored.
+    """
+    fingerprint = next((source.manifest.fingerprint for source in sources), {})
+    columns = columns_of(input_columns(sources), fingerprint)
+    count = 0
+
+    def rows() -> Iterator[list[Any]]:
+        nonlocal count
+        for source in sources:
+            for row, settled in joined_rows(layout, source, limited=style.limited):
+                count += 1
+                yield columns.cells(row.values if isinstance(row, Row) else {}, settled)
+
+    table: Iterable[list[Any]] = chain([columns.header], rows())
+    suffix = destination.suffix.lower()
+    with storage.replace_file(through_link(destination), sync=sync) as sink:
+        if suffix == ".xlsx":
+            write_workbook(sink, table, destination)
+        else:
+            write_delimited(
+                sink,
+                table,
+                delimiter="\t" if suffix == ".tsv" else ",",
+                bom=style.csv_bom,
+                allow_formulas=style.allow_formulas,
+            )
+    return count
+
+
+def check_table(file: Place, sources: Sequence[TableSource]) -> None:
+    """Raise `InputError` if a table cannot hold these inputs; only xlsx has limits, and it reads them."""
+    if file.suffix.lower() != ".xlsx":
+        return
+    fingerprint = sources[0].manifest.fingerprint if sources else {}
+    columns = columns_of(input_columns(sources), fingerprint)
+    fits_already = len(sources) == 1 and sources[0].file.suffix == ".xlsx"
+    check_fits(file, columns.header, () if fits_already else _cells(sources))
+
+
+def _cells(sources: Iterable[TableSource]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    for source in sources:
+        try:
+            for row in open_table(source.file, source.options).rows:
+                yield row.file, row.number, dict(row.values) if isinstance(row, Row) else {}
+        except UnreadableFile:
+            continue  # the run says why

@@ -1,0 +1,155 @@
+"""How is a table written as xlsx, and what does not fit into one?
+
+Texts are written as texts, never as formulas, links or numbers, so nothing runs when the file is opened.
+XlsxWriter keeps the rows in a temporary file: memory is that of one row.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from batchscore.errors import InputError, OutputError
+from batchscore.output.records.jsonl import kept_text
+from batchscore.rows import replace_surrogates
+from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
+from batchscore.stores.storage import Sink
+
+#: Excel's limits (support.microsoft.com, Excel specifications and limits, seen 2026-11). Characters are
+#: UTF-16 units.
+MOST_ROWS = 1_048_576
+MOST_COLUMNS = 16_384
+MOST_CHARACTERS = 32_767
+
+#: Whole numbers up to this one are exact in a cell, which holds 15 digits.
+_MOST_EXACT = 10**15
+
+#: Excel counts days from here, and takes 1900 for a leap year before March.
+_FIRST_DAY = datetime(1900, 3, 1)  # noqa: DTZ001 - cells have no time zone
+
+_FORMATS = {"date": "yyyy-mm-dd", "datetime": "yyyy-mm-dd hh:mm:ss", "time": "hh:mm:ss"}
+
+_OTHERS = "Write .csv, .parquet or .jsonl instead"
+
+
+def write_workbook(sink: Sink, rows: Iterable[Sequence[Any]], destination: Place) -> None:
+    """Write rows of cells, the first of which is the header, as the only sheet of a workbook.
+
+    Raises `OutputError` for a text that no cell can hold.
+    """
+    import xlsxwriter  # noqa: PLC0415 - few runs need it
+
+    with (
+        explain_errors(Path(tempfile.gettempdir()), "write to"),
+        tempfile.TemporaryDirectory(prefix="batchscore-xlsx-") as folder,
+        ExitStack() as unfinished,
+    ):
+        book = xlsxwriter.Workbook(sink, {"constant_memory": True, "use_zip64": True, "tmpdir": folder})
+        formats = {name: book.add_format({"num_format": text}) for name, text in _FORMATS.items()}
+        sheet = book.add_worksheet("scores")
+        # Only `close` of the workbook closes it.
+        unfinished.callback(sheet.row_data_fh.close)
+        sheet.freeze_panes(1, 0)
+        for number, cells in enumerate(rows):
+            if number == MOST_ROWS:
+                raise OutputError(f"{destination}: {too_many_rows()}.")
+            for column, cell in enumerate(cells):
+                if cell is not None and not _write(sheet, number, column, cell, formats):
+                    raise OutputError(
+                        f"{destination} was not written: in row {number + 1} the cell of column {column + 1} "
+                        f"has more than {MOST_CHARACTERS:,} characters, which no xlsx cell can hold. The "
+                        "scores are kept. Write another format with: batchscore merge OUT FILE.csv"
+                    )
+        book.close()
+
+
+def _write(sheet: Any, row: int, column: int, cell: Any, formats: Mapping[str, Any]) -> bool:
+    """Write one cell; return whether it fits. Numbers and dates stay what they are."""
+    kind = type(cell)
+    if kind is not str:
+        if kind is bool:
+            sheet.write_boolean(row, column, cell)
+            return True
+        if (number := _number(cell)) is not None:
+            sheet.write_number(row, column, number)
+            return True
+        if (name := _date(cell)) is not None:
+            sheet.write_datetime(row, column, cell, formats[name])
+            return True
+        cell = kept_text(cell)
+        if cell is None:
+            return True
+    # Excel ends a line within a cell with LF alone.
+    text = replace_surrogates(cell.replace("\r\n", "\n").replace("\r", "\n"))
+    if not fits(text):
+        return False
+    if text:
+        sheet.write_string(row, column, text)
+    return True
+
+
+def fits(text: str) -> bool:
+    """Whether a cell can hold a text."""
+    return (
+        len(text) * 2 <= MOST_CHARACTERS or len(text.encode("utf-16-le", "replace")) // 2 <= MOST_CHARACTERS
+    )
+
+
+def _number(cell: Any) -> float | int | None:
+    if isinstance(cell, int):
+        return int(cell) if abs(cell) < _MOST_EXACT else None
+    if isinstance(cell, float):
+        return float(cell) if math.isfinite(cell) else None
+    if isinstance(cell, Decimal) and cell.is_finite() and len(cell.as_tuple().digits) <= 15:
+        return float(cell)
+    return None
+
+
+def _date(cell: Any) -> str | None:
+    """Return the format of a date or time that Excel can hold."""
+    if isinstance(cell, datetime):
+        plain = cell.tzinfo is None and cell.microsecond == 0 and cell >= _FIRST_DAY
+        return "datetime" if plain else None
+    if isinstance(cell, date):
+        return "date" if cell >= _FIRST_DAY.date() else None
+    if isinstance(cell, time):
+        return "time" if cell.tzinfo is None and cell.microsecond == 0 else None
+    return None
+
+
+def too_many_rows() -> str:
+    """Return why no sheet can hold the rows."""
+    return f"an xlsx sheet holds {MOST_ROWS - 1:,} rows below its header, and the input has more. {_OTHERS}"
+
+
+def check_fits(
+    file: Place, columns: Sequence[str], rows: Iterable[tuple[str, int, Mapping[str, Any]]]
+) -> None:
+    """Raise `InputError` if a sheet cannot hold the input, which is told before anything is paid for.
+
+    `rows` are the file, the number and the cells of each row.
+    """
+    if len(columns) > MOST_COLUMNS:
+        raise InputError(
+            f"{file}: an xlsx sheet holds {MOST_COLUMNS:,} columns, and the table would have "
+            f"{len(columns):,}. {_OTHERS}."
+        )
+    for count, (name, number, values) in enumerate(rows, 2):
+        if count > MOST_ROWS:
+            raise InputError(f"{file}: {too_many_rows()}.")
+        for column, value in values.items():
+            if type(value) in {int, float, bool, type(None)}:
+                continue
+            text = value if isinstance(value, str) else kept_text(value) or ""
+            if not fits(text):
+                raise InputError(
+                    f"{name}, row {number}: its cell in column {column!r} has more than "
+                    f"{MOST_CHARACTERS:,} characters, which no cell of {file} can hold. {_OTHERS}."
+                )

@@ -1,0 +1,293 @@
+"""Which form must an answer have, how is the service told, and which answers are valid?
+
+One `AnswerSchema` a run: it gives the parameters and the text of a request, and turns the text of an answer
+into its value. It knows JSON Schema, not tasks, replies or records. Without a schema nothing here is used.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from batchscore.errors import UsageError, setting_name
+from batchscore.prompts.strict_rules import strict_violations
+from batchscore.prompts.sure_validation import MOST_INTEGER, sure_validation
+from batchscore.rows import load_json
+from batchscore.settings.json_schema import parts, resolve
+from batchscore.settings.slices import SchemaSettings
+
+#: How the service is told of a schema; of these a run may use the first that the service accepts.
+STRICT, LOOSE, JSON, PROMPT = "strict", "json_schema", "json_object", "prompt"
+FORMS = {
+    STRICT: "sent in strict mode",
+    LOOSE: "sent without strict mode",
+    JSON: "sent in the system message, with JSON mode",
+    PROMPT: "sent in the system message",
+}
+
+BREAKS_RULES = ", because the schema breaks these of its rules:"
+
+#: The text that goes before a schema in the system message.
+INSTRUCTION = "Answer with JSON only, without any other text. It must match this JSON Schema:\n"
+
+#: A block of code, maybe with the name of its language; an answer may be within one.
+FENCED = re.compile(r"```[^\n`]*\n(.*)\n?[ \t]*```", re.DOTALL)
+
+#: What Python reads as a number, and JSON has not.
+NOT_A_NUMBER = re.compile(r"NaN|Infinity")
+
+LONGEST_NAME = 64
+MOST_COMPLAINT = 600
+#: Validation errors that are compared to find the one that says most.
+MOST_ERRORS = 50
+
+#: What a service sends again and again that ignores how it was told of the schema.
+NOT_JSON = "The answer is not JSON."
+CUT_OFF = "it was cut off (finish_reason length)"
+
+
+class InvalidAnswer(Exception):  # noqa: N818 - a reason to request again, not an error of the run
+    """An answer that does not have the form; the text names the rule and never quotes the answer.
+
+    `complaint` is for the model that wrote the answer, and may quote it.
+    """
+
+    def __init__(self, text: str, complaint: str = "") -> None:
+        super().__init__(text)
+        self.complaint = complaint
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSchema:
+    """A JSON Schema that all answers of a run must match.
+
+    `forms` are the ways to tell the service, in the order in which they are tried; `violations` say why
+    strict mode is not among them. `is_sure` is the quick check, `validator` the complete one. `names` are the
+    properties that the schema names: only they may be in a message. `feedback`: a second request says what
+    was wrong with the first answer.
+    """
+
+    document: Mapping[str, Any]
+    forms: tuple[str, ...]
+    violations: tuple[str, ...]
+    feedback: bool
+    validator: Any = field(repr=False)
+    is_sure: Callable[[Any], bool] = field(repr=False)
+    names: frozenset[str] = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """The bytes that the schema adds to each request, about."""
+        return len(orjson.dumps(self.document))
+
+    @property
+    def summary(self) -> str:
+        """How the service is told of the schema, and why not in strict mode, for people."""
+        return "\n".join([f"{len(self.names)} fields, {self.how}", *self.violations])
+
+    @property
+    def how(self) -> str:
+        """How the service is told of the schema at first."""
+        return FORMS[self.forms[0]] + (BREAKS_RULES if self.violations else "")
+
+    def notices(self) -> list[str]:
+        """Return what the user should know before the first request."""
+        if not self.violations:
+            return []
+        return ["\n  ".join([f"{setting_name('schema')}: {self.how}", *self.violations])]
+
+    def asked_as(self, form: str) -> tuple[str, dict[str, Any] | None]:
+        """Return the kind of answer that a request asks for, "" for any, and what describes a json_schema."""
+        if form in {STRICT, LOOSE}:
+            named = {"name": name_of(self.document), "strict": form == STRICT, "schema": self.document}
+            return "json_schema", named
+        return ("json_object" if form == JSON else ""), None
+
+    def instruction(self, form: str) -> str:
+        """Return the text for the system message; empty if parameters say it all."""
+        return "" if form in {STRICT, LOOSE} else INSTRUCTION + orjson.dumps(self.document).decode()
+
+    def value_of(self, text: str | None, *, cut_off: bool) -> Any:
+        """Return the value of an answer's text; raises `InvalidAnswer`. `cut_off`: its end is missing."""
+        why = f": {CUT_OFF}" if cut_off else ""
+        if not text or text.isspace():
+            raise InvalidAnswer(f"The answer has no text{why}.")
+        try:
+            value = parse(text)
+        except ValueError as error:
+            # After a cut nothing is wrong but the end.
+            complaint = "" if cut_off else f"It is not JSON: {error}."
+            raise InvalidAnswer(f"The answer is not JSON{why}." if cut_off else NOT_JSON, complaint) from None
+        try:
+            if self.is_sure(value):
+                return value
+            wrong = best_error(self.validator, value)
+        except RecursionError:
+            raise InvalidAnswer("The answer is nested too deeply.") from None
+        if wrong is None:
+            return value
+        path = "".join(f"/{self.step(each)}" for each in wrong.absolute_path) or "the root"
+        full_path = "/".join(["", *map(str, wrong.absolute_path)]) or "the root"
+        raise InvalidAnswer(
+            f"The answer does not match the schema: {wrong.validator} at {path}.",
+            f"It does not match the JSON Schema, at {full_path}: {wrong.message[:MOST_COMPLAINT]}",
+        )
+
+    def step(self, key: Any) -> str:
+        """Return a step of a path for a message; a key that the schema does not name may quote the answer."""
+        return str(key) if isinstance(key, int) or key in self.names else "*"
+
+
+def answer_schema(settings: SchemaSettings) -> AnswerSchema | None:
+    """Return the schema of a run's answers, `None` without one; raises `UsageError` if it cannot be used."""
+    document = settings.schema
+    if document is None:
+        return None
+    check_document(document)
+    # jsonschema takes 0.1 s to load, and few runs need it.
+    import jsonschema  # noqa: PLC0415
+    from jsonschema import validators  # noqa: PLC0415
+    from referencing import Registry  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an unknown $schema means the default
+        kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(document)
+    except jsonschema.SchemaError as error:
+        where = "/".join(["#", *map(str, error.absolute_path)])
+        raise UsageError(
+            f"{setting_name('schema')} is not a valid JSON Schema: at {where}: {error.message[:200]}."
+        ) from None
+    # An integer must fit into a column of 64 bits. The registry is empty: nothing is fetched.
+    whole = kind.TYPE_CHECKER.is_type
+    checker = kind.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: whole(value, "integer") and -MOST_INTEGER <= value < MOST_INTEGER
+    )
+    formats = kind.FORMAT_CHECKER
+    validator = validators.extend(kind, type_checker=checker)(
+        document, format_checker=formats, registry=Registry()
+    )
+    violations = tuple(strict_violations(document))
+    forms = {
+        "auto": (*(() if violations else (STRICT,)), LOOSE, JSON, PROMPT),
+        "json_schema": (LOOSE if violations else STRICT,),
+        "json_object": (JSON,),
+        "prompt": (PROMPT,),
+    }[settings.schema_mode]
+    return AnswerSchema(
+        document,
+        forms,
+        violations if forms[0] in {STRICT, LOOSE} else (),
+        settings.schema_feedback,
+        validator,
+        sure_validation(document, lambda part: validator.evolve(schema=part).is_valid, formats.conforms),
+        frozenset(name for _, part in parts(document) for name in properties_of(part)),
+    )
+
+
+def check_document(document: Any) -> None:
+    """Raise `UsageError` for a reference that names nothing, and for a pattern that cannot be used."""
+    where = setting_name("schema")
+    if not isinstance(document, Mapping) or not document:
+        raise UsageError(f"{where} must be a JSON Schema: an object that is not empty.")
+    found = list(parts(document))
+    anchors = {f"#{part['$anchor']}" for _, part in found if isinstance(part, Mapping) and "$anchor" in part}
+    for pointer, part in found:
+        if not isinstance(part, Mapping):
+            continue
+        reference = part.get("$ref", "#")
+        if reference not in anchors and resolve(reference, document) is None:
+            raise UsageError(
+                f"{where}: at {pointer}, the reference {reference!r} names no part of the schema. Put what "
+                'it means under "$defs", and refer to "#/$defs/NAME".'
+            )
+        try:
+            re.compile(part.get("pattern", ""))
+        except (re.error, TypeError) as error:
+            raise UsageError(f"{where}: at {pointer}/pattern: {error}.") from None
+
+
+def properties_of(part: Any) -> Mapping[str, Any]:
+    """Return the properties that a part of a schema names."""
+    found = part.get("properties") if isinstance(part, Mapping) else None
+    return found if isinstance(found, dict) else {}
+
+
+def name_of(document: Mapping[str, Any]) -> str:
+    """Return the schema's name for the service, made of its title."""
+    title = document.get("title")
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", title).strip("_") if isinstance(title, str) else ""
+    return name[:LONGEST_NAME] or "answer"
+
+
+def parse(text: str) -> Any:
+    """Return the JSON of an answer, which may be within a block of code; raises `ValueError`."""
+    try:
+        return orjson.loads(text)
+    except ValueError as error:
+        text = text.strip("\ufeff \t\r\n")
+        fenced = FENCED.search(text) if text[:1] not in {"{", "["} else None
+        text = fenced[1] if fenced is not None else text
+        if "\\ud" in text.lower() and not NOT_A_NUMBER.search(text):
+            return load_json(text.encode())  # half of an emoji
+        try:
+            return orjson.loads(text)
+        except ValueError:
+            raise error from None
+
+
+def best_error(validator: Any, value: Any) -> Any:
+    """Return the error of a value that says most; `None` if it is valid."""
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - loaded with the validator
+
+    return best_match(islice(validator.iter_errors(value), MOST_ERRORS))
+
+
+def with_instruction(messages: bytes, instruction: bytes, system_key: str = "") -> bytes:
+    """Return the JSON of chat messages with a text added to their system message, which comes first.
+
+    `instruction` is JSON text without its quotes. With a `system_key` the prompt is an object, and its field
+    of that name the system message. O(bytes).
+    """
+    if system_key:
+        prompt = orjson.loads(messages)
+        before = prompt.get(system_key)
+        text = orjson.loads(b'"' + instruction + b'"')
+        return orjson.dumps({**prompt, system_key: f"{text}\n\n{before}" if before else text})
+    ours = b'[{"role":"system","content":"'
+    if messages.startswith(ours):
+        return b"".join((ours, instruction, b"\\n\\n", messages[len(ours) :]))
+    listed = orjson.loads(messages)
+    first = listed[0]
+    if first["role"] in {"system", "developer"}:
+        content, text = first.get("content"), orjson.loads(b'"' + instruction + b'"')
+        if isinstance(content, list):
+            first["content"] = [{"type": "text", "text": text}, *content]
+        else:
+            first["content"] = f"{text}\n\n{content or ''}"
+        return orjson.dumps(listed)
+    return b"".join((ours, instruction, b'"},', messages[1:]))
+
+
+def with_complaint(messages: bytes, complaint: bytes, input_key: str = "") -> bytes:
+    """Return the JSON of chat messages with further ones; with an `input_key` they are in that field."""
+    if not input_key:
+        return b"".join((messages[:-1], b",", complaint, b"]"))
+    prompt = orjson.loads(messages)
+    given = prompt[input_key]
+    first = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    return orjson.dumps({**prompt, input_key: [*first, *orjson.loads(b"[" + complaint + b"]")]})
+
+
+def complaint_messages(answer: str, complaint: str) -> bytes:
+    """Return the JSON of the messages that are added to a second request, without brackets."""
+    text = f"This answer cannot be used. {complaint} Answer again, with JSON that matches the schema."
+    messages = [{"role": "assistant", "content": answer}, {"role": "user", "content": text}]
+    return orjson.dumps(messages)[1:-1]

@@ -1,0 +1,132 @@
+"""What is a file, by its first bytes?
+
+It knows no rows. A file may be of another format than its name says, a pointer to content that is kept
+elsewhere, or a web page that was saved in the file's place.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+#: The first bytes of an Arrow stream.
+ARROW_STREAM = b"\xff\xff\xff\xff"
+
+UTF_16_TEXT = "UTF-16 text: convert it to UTF-8, for example with iconv -f UTF-16 -t UTF-8"
+
+#: Texts that stand in place of a file whose content is elsewhere.
+_POINTERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (
+        re.compile(rb"version https://git-lfs\.github\.com/spec/"),
+        "a Git LFS pointer: fetch the file with git lfs pull",
+    ),
+    (
+        re.compile(rb"(?:(?:\.\./)*\.git)?/annex/objects/"),
+        "a git-annex pointer: fetch the file with git annex get",
+    ),
+    # Git writes a link as a file with its target on systems without links.
+    (
+        re.compile(rb"(?:\.\.?/)+[^\s,;|]+\Z"),
+        "the target of a link: fetch the file that it names, or name that file as INPUT",
+    ),
+)
+
+#: A page of a sign-in, of a store that does not have the file, or of a proxy.
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)*\s*(?:<\?xml\s|(?:<!--.*?-->\s*)*"
+    rb"(?P<html><!doctype\s+html\b|<html(?:\s[^>]*)?>\s*(?:<|\Z)))",
+    re.IGNORECASE | re.DOTALL,
+)
+
+_DOWNLOAD = "perhaps that of a sign-in or an error, saved in the file's place. Download the file again"
+
+#: First bytes → what the file is, for a person. UTF-32 before UTF-16, because it starts with the same mark.
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xfe\x00\x00", "UTF-32 text: convert it to UTF-8"),
+    (b"\xff\xfe", UTF_16_TEXT),
+    (b"\xfe\xff", UTF_16_TEXT),
+    (b"\x1f\x8b", "gzip-compressed data: add .gz to its name"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed data: add .zst to its name"),
+    (b"BZh", "bzip2-compressed data: add .bz2 to its name"),
+    (b"\xfd7zXZ\x00", "xz-compressed data: add .xz to its name"),
+    (b"PK\x03\x04", "a zip archive or an Excel workbook: unpack it, or add .xlsx to its name"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook or Office document: save the sheet as xlsx or csv"),
+    (b"PAR1", "a Parquet file: give it the suffix .parquet"),
+    (b"ARROW1", "an Arrow file: give it the suffix .arrow"),
+    (b"FEA1", "a Feather file of version 1: write it again as Parquet"),
+    (ARROW_STREAM, "an Arrow stream: give it the suffix .arrow"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    (b"Rar!\x1a\x07", "a rar archive: unpack it"),
+    (b"\x04\x22\x4d\x18", "lz4-compressed data: decompress it first"),
+    (b"\x1f\x9d", "compress-compressed data: decompress it first"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF-", "a PDF document"),
+    (b"SQLite format 3\x00", "a SQLite database"),
+    (b"Obj\x01", "an Avro file"),
+    (b"ORC", "an ORC file"),
+    (b"\x7fELF", "a program"),
+)
+
+#: Characters that binary data has and texts in no encoding of single bytes have.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+def what_it_is(what: str, compression: str | None) -> str:
+    """Return what a file is instead of text; within a compression another suffix would not help."""
+    if compression is None:
+        return f"it is not what its name says, but {what}"
+    kind, _, advice = what.partition(": ")
+    if "-compressed data" in kind:
+        return f"it is compressed twice, the second time as {kind}: decompress it once"
+    hint = f": decompress it, then {advice}" if advice else ""
+    return f"decompressed, it is not what its name says, but {kind}{hint}"
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether these are the first bytes of a tar archive: its header holds the sum of its bytes, in octal."""
+    try:
+        stated = int(head[148:156].strip(b" \0") or b"x", 8)
+    except ValueError:
+        return False
+    return stated == sum(head[:148]) + 8 * ord(" ") + sum(head[156:512])
+
+
+def looks_like(head: bytes) -> str | None:
+    """Return what a file with these first bytes is, `None` if it may be text that we read."""
+    sample = head[:4096]
+    if pointer := pointer_in(sample):
+        return pointer
+    if b"\0" not in sample and is_cut_utf8(sample):
+        return None  # a text may well start with "PAR1" or "ORC"
+    if is_tar(sample):
+        return "a tar archive: unpack it"
+    for magic, what in _MAGIC:
+        if sample.startswith(magic) and (not magic.isalnum() or _CONTROL.search(sample)):
+            return what
+    if sample.count(0) * 3 > len(sample) > 3:  # Latin letters in UTF-16 have one zero byte each
+        return UTF_16_TEXT
+    return None
+
+
+def pointer_in(head: bytes) -> str | None:
+    """Return what a file is whose content is kept elsewhere, `None` for any other file."""
+    return next((what for start, what in _POINTERS if start.match(head)), None)
+
+
+def page_in(head: bytes) -> str | None:
+    """Return what a file is that begins as a page of the web or as XML, `None` for any other file."""
+    page = _PAGE.match(head[:4096])
+    if page is None:
+        return None
+    return f"{'an HTML page' if page['html'] else 'an XML document'}, {_DOWNLOAD}"
+
+
+def is_cut_utf8(sample: bytes, *, whole: bool = False) -> bool:
+    """Whether these bytes are UTF-8, of which the last character may be cut unless they are the `whole`."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(sample, final=whole)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,325 @@
+"""Which rows does a sheet of an xlsx workbook hold, as people see them?
+
+openpyxl reads the sheet row by row; the texts that cells share are in memory, so their size has a bound. It
+is imported only when a workbook is opened. The values of formulas are those that were saved with them.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
+
+from batchscore.errors import UnreadableFile
+from batchscore.read.dialect import header_doubt, unnamed
+from batchscore.read.first_bytes import looks_like, page_in
+from batchscore.read.input_file import InputFile
+from batchscore.read.options import ReadOptions
+from batchscore.read.problems import (
+    Rows,
+    iterate,
+    number_repeated,
+    repeated_text,
+    too_large_row,
+    unreadable_row,
+)
+from batchscore.read.stream import explain_read_errors
+from batchscore.rows import Row, Table
+from batchscore.stores.storage import open_seekable
+
+if TYPE_CHECKING:
+    from openpyxl.workbook import Workbook
+
+#: Rows from which the columns are found, and rows that are read at a time.
+_SAMPLE = 100
+_BATCH = 64
+
+#: All texts that cells share are in memory while the file is read.
+_MOST_SHARED_BYTES = 512 * 2**20
+
+#: Numbers have 15 digits in a cell, as Excel computes and shows them.
+_EXACT = 10**15
+
+_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+
+_DAMAGED = (
+    "it is damaged or not complete as an Excel workbook: open it in a spreadsheet program and save it again"
+)
+
+#: In a sheet's XML: the range of merged cells, and a formula without a stored value.
+_MERGED = re.compile(rb"<(?:\w+:)?mergeCell [^>]*?ref=\"([A-Z]+)(\d+):([A-Z]+)(\d+)\"")
+_NO_VALUE = re.compile(rb"(?:</(?:\w+:)?f>|<(?:\w+:)?f(?: [^<>]*)?/>)(?:<v\s*/>|<v></v>)?</(?:\w+:)?c>")
+_SHEET = re.compile(rb"<(?:\w+:)?sheet ")
+_DIMENSION = re.compile(rb"<(?:\w+:)?dimension [^>]*?ref=\"[A-Z]+(\d+):[A-Z]+(\d+)\"")
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """One sheet of an open workbook; `merged` are the vertical merges by their first row: column and end."""
+
+    name: str
+    path: str
+    rows: Iterator[Any]
+    count: int
+    merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    unvalued: bool = False
+
+
+def workbook_table(file: InputFile, options: ReadOptions) -> Table:
+    """Open a sheet: its first row that is not empty is the header. Empty rows are no rows."""
+    with _open(file, options) as sheet:
+        first = list(islice(_filled_rows(sheet, options.skip_lines or 0), _SAMPLE + 1))
+        if not first:
+            return Table((), (), headerless=False, rows=iterate())
+        name, several, unvalued = sheet.name, sheet.count > 1 and options.sheet is None, sheet.unvalued
+    width = max(len(cells) for cells in first)
+    named = [] if options.no_header else [_header_text(cell) for cell in first[0]]
+    given = [*named, *[""] * (width - len(named))]
+    names = [name or free for name, free in zip(given, unnamed(width), strict=True)]
+    columns, repeated = number_repeated(names)
+    sample = first if options.no_header else first[1:]
+    texts = {place for cells in sample for place, cell in enumerate(cells) if isinstance(cell, str)}
+    notes = (
+        f"sheet {name!r}, the first one" if several else "",
+        "formulas without a stored value are empty: open the file in a spreadsheet program and save it"
+        if unvalued
+        else "",
+        repeated_text(repeated),
+    )
+    return Table(
+        columns,
+        tuple(name for place, name in enumerate(columns) if place in texts),
+        headerless=False,
+        rows=_rows(file, options, columns),
+        notes=tuple(filter(None, notes)),
+        repeated=repeated,
+        doubt="" if options.no_header else header_doubt(names),
+    )
+
+
+def rows_of_sheet(file: InputFile, options: ReadOptions) -> int | None:
+    """Return about how many rows a sheet has, from its stated size; `None` if it states none."""
+    with (
+        _zip(file) as archive,
+        _workbook(file, archive) as book,
+        archive.open(_chosen(file, options, book)[0]) as xml,
+    ):
+        found = _DIMENSION.search(xml.read(4096))
+    return None if found is None else int(found[2]) - int(found[1]) + int(options.no_header)
+
+
+def _rows(file: InputFile, options: ReadOptions, columns: Sequence[str]) -> Rows:
+    name, limit, width = file.name, options.max_row_bytes, len(columns)
+    blank = [None] * width
+    with _open(file, options) as sheet:
+        rows = _filled_rows(sheet, options.skip_lines or 0)
+        if not options.no_header:
+            next(rows, None)
+        for number, cells in enumerate(rows):
+            if len(cells) > width:
+                message = f"it has {len(cells)} cells, and the sheet has {width} columns"
+                yield unreadable_row(name, number, message)
+            elif sum(len(cell) for cell in cells if type(cell) is str) * 4 > limit and _size(cells) > limit:
+                yield too_large_row(name, number, limit)
+            else:
+                yield Row(name, number, dict(zip(columns, [*cells, *blank[len(cells) :]], strict=True)))
+
+
+def _size(cells: Sequence[Any]) -> int:
+    return sum(len(cell.encode(errors="replace")) for cell in cells if isinstance(cell, str))
+
+
+def _filled_rows(sheet: _Sheet, skipped: int) -> Iterator[list[Any]]:
+    """Yield the cells of each row that has any, without empty ones at its end.
+
+    A cell that is merged with those below it counts in each of its rows, but not in the header.
+    """
+    merged: list[tuple[int, int, Any]] = []
+    is_header = True
+    for number, raw in enumerate(sheet.rows, 1):
+        if number <= skipped:
+            continue
+        cells = [_value(cell) for cell in raw]
+        while cells and cells[-1] is None:
+            cells.pop()
+        filled = bool(cells)
+        merged = [each for each in merged if each[1] >= number]
+        for column, _, value in merged if filled and not is_header else ():
+            cells += [None] * (column + 1 - len(cells))
+            cells[column] = value
+        for column, end in sheet.merged.get(number, ()):
+            if column < len(cells):
+                merged.append((column, end, cells[column]))
+        if filled:
+            is_header = False
+            yield cells
+
+
+def _value(cell: Any) -> Any:
+    """Return a cell's value as people see it."""
+    value = cell.value
+    kind = type(value)
+    if kind is str:
+        return _ESCAPED.sub(_unescape, value) if "_x" in value else value or None
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        form = cell.number_format
+        # A number that is shown with zeros before it, as a postal code.
+        return str(value).zfill(len(form)) if len(form) > 1 and form.strip("0") == "" else value
+    if kind is float:
+        shown = float(f"{value:.15g}")
+        return int(shown) if shown.is_integer() and abs(shown) < _EXACT else shown
+    if kind is datetime:
+        shows = _shows(cell.number_format)
+        return value.date() if shows == "date" else value.time() if shows == "time" else value
+    return value
+
+
+#: How a text in a workbook stands for a character that XML cannot hold (ECMA-376 part 1, 22.9.2.19).
+_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
+
+
+def _unescape(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16))
+
+
+@lru_cache(maxsize=256)
+def _shows(number_format: str) -> str | None:
+    """Return which part of a point in time a format shows: "date", "time" or "datetime"."""
+    from openpyxl.styles.numbers import is_datetime  # noqa: PLC0415
+
+    return is_datetime(number_format)  # type: ignore[no-any-return]
+
+
+def _header_text(cell: Any) -> str:
+    if cell is None:
+        return ""
+    return str(cell.isoformat()) if hasattr(cell, "isoformat") else str(cell)
+
+
+@contextmanager
+def _zip(file: InputFile) -> Iterator[ZipFile]:
+    with explain_read_errors(file.name):
+        with file.open() as raw:
+            head = raw.read(4096) or b""
+        if not head.startswith(_ZIP):
+            what = looks_like(head) or page_in(head)
+            if head.startswith(_OLE):
+                what = "a workbook with a password, or an old one: save it as xlsx without password"
+            raise UnreadableFile(
+                file.name, f"it is not an Excel workbook, but {what}" if what else "it is no Excel workbook"
+            )
+        with open_seekable(file.path) as source:
+            try:
+                with ZipFile(source) as archive:
+                    yield archive
+            except BadZipFile as error:
+                raise UnreadableFile(file.name, _DAMAGED) from error
+
+
+@contextmanager
+def _workbook(file: InputFile, archive: ZipFile) -> Iterator[Workbook]:
+    """Give the workbook; any error of openpyxl means that it is damaged."""
+    import openpyxl  # noqa: PLC0415 - other formats do not need it
+
+    shared = sum(
+        each.file_size for each in archive.infolist() if each.filename.lower().endswith("sharedstrings.xml")
+    )
+    if shared > _MOST_SHARED_BYTES:
+        raise UnreadableFile(
+            file.name,
+            f"its texts take more than {_MOST_SHARED_BYTES >> 20} MB: save the sheet as csv",
+        )
+    with open_seekable(file.path) as source:
+        try:
+            with _no_warnings():
+                book = openpyxl.load_workbook(source, read_only=True, data_only=True, keep_links=False)
+            try:
+                if len(_SHEET.findall(archive.read("xl/workbook.xml"))) != len(book.sheetnames):
+                    raise UnreadableFile(file.name, _DAMAGED)  # openpyxl leaves out a sheet that is missing
+                yield book
+            finally:
+                book.close()
+        except (UnreadableFile, OSError):
+            raise
+        except Exception as error:  # each kind of damage has its own
+            raise UnreadableFile(file.name, _DAMAGED) from error
+
+
+@contextmanager
+def _open(file: InputFile, options: ReadOptions) -> Iterator[_Sheet]:
+    with _zip(file) as archive, _workbook(file, archive) as book:
+        path, name, count = _chosen(file, options, book)
+        sheet = book[name]
+        sheet.reset_dimensions()  # some programs state a wrong size
+        opened = _Sheet(name, path, _quietly(sheet.iter_rows()), count)
+        _look_through(archive, opened)
+        yield opened
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _quietly(rows: Iterator[Any]) -> Iterator[Any]:
+    """Yield the rows without openpyxl's warnings of what it does not read, such as charts."""
+    while True:
+        with _no_warnings():
+            batch = list(islice(rows, _BATCH))
+        if not batch:
+            return
+        yield from batch
+
+
+def _chosen(file: InputFile, options: ReadOptions, book: Workbook) -> tuple[str, str, int]:
+    """Return path and name of the chosen sheet, and how many there are; raises `UnreadableFile`."""
+    sheets = book.worksheets
+    visible = [each for each in sheets if each.sheet_state == "visible"] or sheets
+    wanted = options.sheet
+    if wanted is None:
+        found = visible[:1]
+    else:
+        found = [each for each in sheets if each.title == wanted]
+        found = found or [each for each in sheets if each.title.strip().lower() == wanted.strip().lower()]
+        if not found and wanted.isdecimal():
+            found = sheets[int(wanted) - 1 : int(wanted)] if int(wanted) else []
+    if not found:
+        names = ", ".join(repr(each.title[:40]) for each in sheets[:20])
+        raise UnreadableFile(file.name, f"it has no sheet {wanted!r}; its sheets are {names}")
+    return found[0]._worksheet_path, found[0].title, len(visible)  # noqa: SLF001 - it has no public name
+
+
+def _look_through(archive: ZipFile, sheet: _Sheet) -> None:
+    """Find what openpyxl does not tell while it streams: merged cells, and formulas without a value."""
+    from openpyxl.utils import column_index_from_string  # noqa: PLC0415
+
+    rest = b""
+    with archive.open(sheet.path) as xml:
+        while block := xml.read(1 << 20):
+            text = rest + block
+            # Both patterns end with a tag.
+            end = text.rfind(b"<") if len(text) > _LONGEST_TAGS else 0
+            sheet.unvalued = sheet.unvalued or _NO_VALUE.search(text) is not None
+            for found in _MERGED.finditer(text):
+                left, top, _, bottom = found.groups()
+                if int(bottom) > int(top):
+                    place = (column_index_from_string(left.decode()) - 1, int(bottom))
+                    places = sheet.merged.setdefault(int(top), [])
+                    if place not in places:
+                        places.append(place)
+            rest = text[max(0, end - _LONGEST_TAGS) :]
+
+
+#: More bytes than the tags of one pattern have.
+_LONGEST_TAGS = 4096

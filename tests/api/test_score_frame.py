@@ -1,0 +1,213 @@
+"""A table in memory comes back with its answers as columns."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import sys
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from batchscore import BatchscoreError, InputError, UsageError, score_frame
+from batchscore.api import progress_text
+from batchscore.simulator import Running
+from simulated import Deployment
+from tickets import SCHEMA, closed
+
+TEXT = {"type": "string"}
+SMALL = closed(
+    category=SCHEMA["properties"]["category"],
+    replies={"type": ["integer", "null"]},
+    tags={"type": "array", "items": TEXT},
+)
+
+
+@pytest.fixture(autouse=True)
+def endpoint(simulator: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{simulator.endpoint}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", simulator.key)
+
+
+def score(frame: Any, deployment: Deployment, **settings: Any) -> Any:
+    chosen: Any = {"task": "chat", "model": deployment.name, **settings}
+    return score_frame(frame, **chosen)
+
+
+def test_pandas_keeps_its_index_and_its_columns(deployment: Deployment) -> None:
+    frame = pd.DataFrame({"n": [1, 2, 3], "text": ["a tide", None, "a loaf"]}, index=["x", "y", "x"])
+    before = frame.copy()
+    found = score(frame, deployment)
+    pd.testing.assert_frame_equal(frame, before)
+    assert list(found.columns) == ["n", "text", "answer", "finish_reason", "error_code", "error_message"]
+    assert list(found.index) == ["x", "y", "x"]
+    assert found["n"].dtype == before["n"].dtype
+    assert "tide" in found["answer"].iloc[0]
+    assert "loaf" in found["answer"].iloc[2]
+    assert [found[name].iloc[1] for name in ("answer", "finish_reason", "error_code")] == [
+        None,
+        None,
+        "empty_input",
+    ]
+    assert found["error_code"].iloc[0] is None
+
+
+def test_vectors_are_arrays(deployment: Deployment) -> None:
+    found = score(pd.DataFrame({"text": ["one", "two"]}), deployment, task="embeddings", dimensions=8)
+    assert np.stack(found["embeddings"]).shape == (2, 8)
+    assert list(found.columns) == ["text", "embeddings", "error_code", "error_message"]
+
+
+def test_a_schema_gives_a_column_for_each_field(deployment: Deployment) -> None:
+    frame = pd.DataFrame({"text": ["a billing problem", "a bug", ""], "category": ["billing", "bug", "bug"]})
+    found = score(frame, deployment, schema=SMALL, column="text")
+    assert list(found.columns)[:5] == ["text", "category", "answer.category", "replies", "tags"]
+    assert found["answer.category"].tolist() == ["billing", "bug", None]
+    assert found["tags"].iloc[0] == ["a billing problem."]
+    assert found["replies"].iloc[0] == 3
+    assert pd.isna(found["replies"].iloc[2])
+
+
+def test_pyarrow_gets_typed_columns(deployment: Deployment) -> None:
+    table = pa.table({"text": pa.chunked_array([["a billing problem"], ["", "a bug"]])})
+    found = score(table, deployment, schema=SMALL)
+    assert found.schema.field("replies").type == pa.int64()
+    assert found.schema.field("tags").type == pa.list_(pa.string())
+    assert found["category"].to_pylist() == ["billing", None, "bug"]
+    assert found["error_code"].to_pylist() == [None, "empty_input", None]
+    vectors = score(table, deployment, task="embeddings", dimensions=4)
+    assert vectors.schema.field("embeddings").type == pa.list_(pa.float32())
+    whole = score(table, deployment, schema={"type": "array", "items": TEXT})
+    assert whole.schema.field("answer").type == pa.list_(pa.string())
+    two = score(table, deployment, param={"n": 2})
+    assert two.schema.field("answer").type == pa.list_(pa.string())
+
+
+def test_polars_gets_typed_columns(deployment: Deployment) -> None:
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame({"text": ["a billing problem", None], "n": [1, None]})
+    found = score(frame, deployment, schema=SMALL, prompt="{text} {n}")
+    assert found["replies"].dtype == pl.Int64
+    assert found["category"].to_list() == ["billing", None]
+    with pytest.raises(UsageError, match="collect"):
+        score(frame.lazy(), deployment)
+
+
+def test_cells_mean_what_a_pandas_user_expects(deployment: Deployment) -> None:
+    frame = pd.DataFrame(
+        {
+            "a": pd.array([1, pd.NA], dtype="Int64"),
+            "b": [pd.Timestamp("2026-11-30"), pd.NaT],
+            "c": np.array([0.1, np.nan], dtype=np.float32),
+            "d": [np.array([1, 2]), None],
+            "e": [Decimal("1.50"), Decimal("NaN")],
+            "f": pd.Categorical(["x", None]),
+            "g": [dt.date(2026, 11, 30), None],
+            "h": [np.int64(7), np.nan],
+            "i": [True, pd.NA],
+        }
+    )
+    template = "|".join(f"{{{name}}}" for name in frame.columns)
+    found = score(frame, deployment, prompt=template)
+    (body,) = [each.body for each in deployment.requests()]
+    assert body["messages"][0]["content"] == "1|2026-11-30T00:00:00|0.1|[1,2]|1.50|x|2026-11-30|7.0|true"
+    assert found["error_code"].tolist() == [None, "empty_input"]
+
+
+def test_columns_whose_names_are_numbers_are_used_by_their_text(deployment: Deployment) -> None:
+    found = score(pd.DataFrame({0: ["a tide"], 1: [5]}), deployment, column="0")
+    assert "tide" in found["answer"].iloc[0]
+    assert list(found.columns)[:2] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("frame", "settings", "error", "message"),
+    [
+        ([{"text": "a"}], {}, UsageError, "frame is builtins.list; give a DataFrame of pandas or polars"),
+        (pd.Series(["a"]), {}, UsageError, "frame is pandas.Series; give a DataFrame"),
+        (pd.DataFrame([["a", "b"]], columns=["t", "t"]), {}, UsageError, "two columns called 't'"),
+        (pd.DataFrame({"text": ["a"], "answer": ["b"]}), {"column": "text"}, UsageError, "a column 'answer'"),
+        (pd.DataFrame({"text": ["a"]}), {"column": "txet"}, InputError, "txet"),
+        (pd.DataFrame({"text": ["a"]}), {"usage": 5}, UsageError, "usage is 5"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_the_first_request(
+    frame: Any, settings: dict[str, Any], error: type[Exception], message: str, deployment: Deployment
+) -> None:
+    with pytest.raises(error, match=message):
+        score(frame, deployment, **settings)
+    assert deployment.statistics().count == 0
+
+
+def test_a_frame_without_rows_comes_back_with_its_columns(deployment: Deployment) -> None:
+    found = score(pd.DataFrame({"text": []}), deployment, schema=SMALL)
+    assert list(found.columns) == [
+        "text",
+        "category",
+        "replies",
+        "tags",
+        "finish_reason",
+        "error_code",
+        "error_message",
+    ]
+    assert deployment.statistics().count == 0
+
+
+def test_an_error_that_ends_the_work_hands_over_what_was_paid_for(deployment: Deployment) -> None:
+    deployment.will(times=2)
+    deployment.will(status=401, times=None)
+    frame = pd.DataFrame({"text": [f"row {number}" for number in range(5)]})
+    with pytest.raises(BatchscoreError) as error:
+        score(frame, deployment, max_concurrency=1)
+    codes = error.value.frame["error_code"].tolist()
+    assert codes.count(None) == 2
+    assert codes.count("not_reached") == 3
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_a_line_in_a_terminal_and_nothing_in_a_file(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pd.DataFrame({"text": ["one", ""]})
+    for stream, seen in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        score(frame, deployment, progress=True)
+        assert ("2 of 2 rows (100%), 1 failed" in stream.getvalue()) is seen
+
+
+def test_the_line_says_what_is_done_and_left() -> None:
+    assert progress_text.line(0, 10, 0, 0.0) == "0 of 10 rows (0%), 0.0 rows/s"
+    assert (
+        progress_text.line(500, 1500, 3, 10.0) == "500 of 1,500 rows (33%), 3 failed, 50.0 rows/s, 20 s left"
+    )
+
+
+def test_progress_in_a_notebook_updates_one_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What IPython's kernels offer: `display` with an id gives a handle with `update`."""
+    seen: list[str] = []
+
+    class Handle:
+        def update(self, data: dict[str, str], *, raw: bool) -> None:
+            assert raw
+            seen.append(data["text/plain"])
+
+    class Shell:
+        kernel = object()
+
+    ipython, module = type(sys)("IPython"), type(sys)("IPython.display")
+    ipython.get_ipython = Shell  # type: ignore[attr-defined]
+    module.display = lambda *_, **__: Handle()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    with progress_text.shown(3, wanted=True) as count:
+        for _ in range(3):
+            count(0)
+    assert seen[-1].startswith("3 of 3 rows (100%)")

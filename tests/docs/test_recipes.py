@@ -1,0 +1,50 @@
+"""Each recipe works: its commands and examples, in order, in a folder with what it begins with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from written import RECIPES, blocks_of, rehearsal, shown_files
+
+if TYPE_CHECKING:
+    import prefork
+    from conftest import Cli
+
+
+def letters(folder: Path) -> None:
+    """Write a folder of documents."""
+    (folder / "letters").mkdir()
+    for number in range(3):
+        text = f"Dear Ms Vogel,\n\nthis is our invoice number {number}.\n\nYours, Harbour Supplies\n"
+        (folder / "letters" / f"letter-{number}.txt").write_text(text, "utf-8")
+
+
+#: What a recipe begins with.
+INPUTS: Mapping[str, Callable[[Path], None]] = {"extract-fields": letters}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.stem)
+def test_a_recipe_works(page: Path, batchscore: Cli, imported: prefork.Server, tmp_path: Path) -> None:
+    INPUTS[page.stem](tmp_path)
+    for name, text in shown_files(page).items():
+        (tmp_path / name).write_text(text, "utf-8")
+    for block in blocks_of(page, "sh", "python"):
+        if block.language == "sh":
+            for line in block.lines:
+                done = batchscore(*rehearsal(line), cwd=tmp_path)
+                assert done.exit_code == 0, done.said
+            continue
+        (tmp_path / "examples.json").write_text(json.dumps([[page.stem, [block.code]]]), "utf-8")
+        run_blocks = Path(__file__).with_name("run_blocks.py")
+        forked = imported.start(["examples.json"], {**os.environ, **batchscore.environ}, tmp_path, run_blocks)
+        with forked.stdout, forked.stderr:
+            said, problems = forked.communicate(50)
+        assert forked.returncode == 0, problems
+        assert said

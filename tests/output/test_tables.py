@@ -1,0 +1,168 @@
+"""A table of the input and its answers: its columns, and cells that no program runs or changes."""
+
+# Cells have no time zone.
+# ruff: noqa: DTZ001
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.errors import ErrorCode, InputError, OutputError
+from batchscore.output.tables.columns import TableColumns, columns_of
+from batchscore.output.tables.csv_file import without_formula, write_delimited
+from batchscore.output.tables.xlsx_file import MOST_COLUMNS, MOST_ROWS, check_fits, write_workbook
+from batchscore.rows import RowError, Score, Settled
+from batchscore.stores.storage import replace_file
+
+
+def written_csv(path: Path, rows: Sequence[Sequence[Any]], **style: Any) -> list[list[str]]:
+    options = {"delimiter": ",", "bom": False, "allow_formulas": False} | style
+    with replace_file(path) as sink:
+        write_delimited(sink, rows, **options)
+    with path.open(encoding="utf-8-sig" if options["bom"] else "utf-8", newline="") as file:
+        return [*csv.reader(file, delimiter=options["delimiter"], strict=True)]
+
+
+def written_xlsx(path: Path, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    with replace_file(path) as sink:
+        write_workbook(sink, rows, path)
+    return [list(cells) for cells in openpyxl.load_workbook(path).active.iter_rows()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "-", "+", "-2 apples", "- item",
+     "+49 170 1", "=", "-1e", "--1"],
+)  # fmt: skip
+def test_a_text_that_begins_like_a_formula_gets_an_apostrophe(text: str) -> None:
+    assert without_formula(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "-1", "+1", "-1.5", "-.5", "1e-5", "-2.5E+10", "+491701", "'=1", " =1"]
+)
+def test_numbers_and_other_texts_stay_as_they_are(text: str) -> None:
+    assert without_formula(text) == text
+
+
+@given(st.lists(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=2), max_size=5))
+def test_every_text_is_read_back_from_csv_and_tsv(
+    tmp_path_factory: pytest.TempPathFactory, rows: Any
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    for style in ({}, {"delimiter": "\t", "bom": True}):
+        assert written_csv(path, rows, allow_formulas=True, **style) == rows
+        assert written_csv(path, rows, **style) == [[without_formula(cell) for cell in row] for row in rows]
+
+
+def test_csv_is_as_the_rfc_says_and_cells_that_are_no_text_are_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    cells = [
+        None,
+        1,
+        2.5,
+        True,
+        float("nan"),
+        {"a": [1, None]},
+        dt.date(2026, 1, 5),
+        Decimal("1.50"),
+        "\ud800",
+    ]
+    rows = [["a", 'b "c"', "d,e", "f\ng", " h "], cells]
+    assert written_csv(path, rows)[1] == [
+        "",
+        "1",
+        "2.5",
+        "true",
+        "",
+        '{"a":[1,null]}',
+        "2026-01-05",
+        "1.50",
+        "�",
+    ]
+    assert path.read_bytes().startswith(b'a,"b ""c""","d,e","f\ng", h \r\n,1,2.5,true')
+    written_csv(path, [["ä", "\ud800"]], bom=True)
+    assert path.read_bytes() == b"\xef\xbb\xbf\xc3\xa4,\xef\xbf\xbd\r\n"
+
+
+def test_xlsx_keeps_numbers_dates_and_texts_and_has_no_formula_and_no_link(tmp_path: Path) -> None:
+    cells = [
+        *("=1+1", "http://a.example", "007", "1e5", "TRUE", "\x00\x0b", "_x0041_", " a ", "a\r\nb"),
+        *(None, "", 7, -2.5, True, 10**17, float("inf"), Decimal("1.5"), {"a": 1}),
+        *(dt.date(2026, 1, 5), dt.datetime(2026, 1, 5, 10, 30), dt.time(9, 5), dt.date(1850, 1, 1)),
+        dt.datetime(2026, 1, 5, tzinfo=dt.timezone.utc),
+    ]
+    (found,) = written_xlsx(tmp_path / "a.xlsx", [cells])
+    assert not [cell for cell in found if cell.data_type == "f" or cell.hyperlink]
+    assert [cell.value for cell in found] == [
+        *("=1+1", "http://a.example", "007", "1e5", "TRUE", "_x0000__x000B_", "_x005F_x0041_", " a ", "a\nb"),
+        *(None, None, 7, -2.5, True, "100000000000000000", None, 1.5, '{"a":1}'),
+        *(dt.datetime(2026, 1, 5), dt.datetime(2026, 1, 5, 10, 30), dt.time(9, 5), "1850-01-01"),
+        "2026-01-05T00:00:00+00:00",
+    ]
+
+
+def test_a_cell_holds_as_many_utf_16_units_as_excel_takes(tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsx"
+    for text in ("x" * 32_767, "🚋" * 16_383):
+        assert written_xlsx(path, [[text]])[0][0].value == text
+    before = path.read_bytes()
+    for text in ("x" * 32_768, "🚋" * 16_384):
+        with pytest.raises(OutputError, match="in row 2 the cell of column 1 has more than 32,767"):
+            written_xlsx(path, [["a"], [text]])
+        with pytest.raises(InputError, match=r"a.csv, row 3: its cell in column 'body' has more than 32,767"):
+            check_fits(Path("out.xlsx"), ["body"], [("a.csv", 3, {"body": text})])
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["a.xlsx"]
+
+
+@pytest.mark.slow
+def test_rows_and_columns_that_no_sheet_holds_are_refused() -> None:
+    def rows(count: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        return (("a.csv", number, {"n": 1}) for number in range(count))
+
+    check_fits(Path("out.xlsx"), ["n"], rows(MOST_ROWS - 1))
+    with pytest.raises(InputError, match="holds 1,048,575 rows below its header, and the input has more"):
+        check_fits(Path("out.xlsx"), ["n"], rows(MOST_ROWS))
+    with pytest.raises(InputError, match="holds 16,384 columns, and the table would have 16,385"):
+        check_fits(Path("out.xlsx"), ["n"] * (MOST_COLUMNS + 1), [])
+
+
+def test_the_answer_is_one_column_or_one_for_each_field_of_the_schema() -> None:
+    scored = Settled("a", 0, Score("yes", "stop"))
+    failed = Settled("a", 1, RowError(ErrorCode.EMPTY_INPUT, "why"))
+    plain = columns_of(["id", "text"], {"on_long_input": "error"})
+    assert plain.header == ["id", "text", "answer", "finish_reason", "error_code", "error_message"]
+    assert plain.cells({"id": "1", "text": "a"}, scored) == ["1", "a", "yes", "stop", None, None]
+    assert plain.cells({"id": "2"}, failed) == ["2", None, None, None, "empty_input", "why"]
+    assert plain.cells({"id": "3"}, None) == ["3", None, None, None, None, None]
+    schema = {"type": "object", "properties": {"topic": {}, "id": {}}}
+    typed = columns_of(["id"], {"schema": schema, "usage": True, "on_long_input": "truncate"})
+    assert typed.header == [
+        *("id", "topic", "id_1", "finish_reason", "error_code", "error_message", "truncated", "usage")
+    ]
+    answered = Settled(
+        "a", 0, Score({"topic": "x", "id": 5}, "stop", usage={"total_tokens": 3}), truncated=True
+    )
+    assert typed.cells({"id": "1"}, answered) == ["1", "x", 5, "stop", None, None, True, {"total_tokens": 3}]
+    assert typed.cells({"id": "1"}, failed)[1:5] == [None, None, None, "empty_input"]
+    several = columns_of(["id"], {"schema": schema, "params": {"n": 2}})
+    assert several.header[1] == "answer"
+    refused = Settled("a", 0, Score(None, "refusal"))
+    assert typed.cells({"id": "1"}, refused)[1:4] == [None, None, "refusal"]
+
+
+def test_a_column_of_the_input_keeps_its_name_and_a_later_one_of_that_name_gets_a_number() -> None:
+    assert TableColumns(("Answer", "answer_1", "error_code")).header == [
+        *("Answer", "answer_1", "error_code", "answer_2", "finish_reason", "error_code_1", "error_message")
+    ]

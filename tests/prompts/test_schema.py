@@ -1,0 +1,378 @@
+"""Which answers match a schema, what is said of those that do not, and which schemas may be strict."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import jsonschema
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.errors import UsageError
+from batchscore.prompts.schema import (
+    AnswerSchema,
+    InvalidAnswer,
+    answer_schema,
+    complaint_messages,
+    parse,
+    with_instruction,
+)
+from batchscore.prompts.strict_rules import strict_violations
+from batchscore.prompts.sure_validation import sure_validation
+from batchscore.settings.slices import SchemaSettings
+from tickets import ANSWER, SCHEMA, closed
+
+TEXT = {"type": "string"}
+
+
+def schema_of(document: Any, mode: str = "auto", *, feedback: bool = False) -> AnswerSchema:
+    found = answer_schema(SchemaSettings(schema=document, schema_mode=mode, schema_feedback=feedback))
+    assert found is not None
+    return found
+
+
+TICKETS = schema_of(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}',
+        ' \n{"a": 1}\n',
+        '\ufeff{"a": 1}',
+        '```json\n{"a": 1}\n```',
+        '```\n{"a": 1}\n```',
+        '```JSON\r\n{"a": 1}\r\n```\n',
+        'Sure, here it is:\n\n```json\n{"a": 1}\n```\nAnything else?',
+        '```json\n{\n  "a": 1\n}```',
+    ],
+)
+def test_json_is_found_also_in_a_block_of_code(text: str) -> None:
+    assert parse(text) == {"a": 1}
+
+
+def test_a_block_of_code_within_a_text_of_the_answer_is_left_alone() -> None:
+    answer = {"code": 'Run this:\n```json\n{"a": 1}\n```'}
+    assert parse(json.dumps(answer)) == answer
+    assert parse(f"```\n{json.dumps(answer)}\n```") == answer
+    with pytest.raises(ValueError):
+        parse(json.dumps(answer)[:-2])
+
+
+@pytest.mark.parametrize("text", ["", "yes", '{"a": NaN}', '{"a": 1', "{'a': 1}", '{"a": 1} and more'])
+def test_other_text_is_not_json(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse(text)
+
+
+def test_half_an_emoji_is_replaced() -> None:
+    assert parse('{"a": "\\ud83d"}') == {"a": "\ufffd"}
+
+
+def changed(**fields: Any) -> str:
+    return json.dumps({**ANSWER, **fields})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (changed(priority="zebra"), "The answer does not match the schema: enum at /priority."),
+        (changed(replies="zebra"), "The answer does not match the schema: type at /replies."),
+        (changed(replies=2**63), "The answer does not match the schema: type at /replies."),
+        (changed(due="2026-13-45"), "The answer does not match the schema: format at /due."),
+        (changed(tags=["urgent", "zebra"]), "The answer does not match the schema: enum at /tags/1."),
+        (changed(zebra=1), "The answer does not match the schema: additionalProperties at the root."),
+        ("{}", "The answer does not match the schema: required at the root."),
+        ("zebra", "The answer is not JSON."),
+        ("  ", "The answer has no text."),
+        (None, "The answer has no text."),
+    ],
+)
+def test_a_message_names_the_rule_and_quotes_nothing(text: str | None, message: str) -> None:
+    with pytest.raises(InvalidAnswer) as reason:
+        TICKETS.value_of(text, cut_off=False)
+    assert str(reason.value) == message
+    assert "zebra" not in str(reason.value)
+
+
+def test_a_key_that_the_model_made_up_is_not_quoted() -> None:
+    counts = schema_of({"type": "object", "additionalProperties": {"type": "integer"}})
+    with pytest.raises(InvalidAnswer) as reason:
+        counts.value_of('{"zebra": "x"}', cut_off=False)
+    assert str(reason.value) == "The answer does not match the schema: type at /*."
+    assert "/zebra" in reason.value.complaint
+
+
+def test_an_answer_that_is_cut_off_is_called_so() -> None:
+    with pytest.raises(InvalidAnswer, match=r"not JSON: it was cut off \(finish_reason length\)"):
+        TICKETS.value_of(changed()[:-9], cut_off=True)
+    assert TICKETS.value_of(changed(), cut_off=True) == ANSWER
+
+
+def test_what_is_nested_too_deeply_is_invalid() -> None:
+    document = {
+        "$ref": "#/$defs/list",
+        "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}},
+    }
+    nested = schema_of(document)
+    assert nested.value_of("[[], [[]]]", cut_off=False) == [[], [[]]]
+    with pytest.raises(InvalidAnswer):
+        nested.value_of("[" * 5000 + "]" * 5000, cut_off=False)
+
+
+# --- the quick check
+
+SCALARS = st.sampled_from(
+    [
+        TEXT,
+        {"type": "integer", "minimum": 0, "maximum": 5},
+        {"type": "number"},
+        {"type": "boolean"},
+        {"type": ["string", "null"], "maxLength": 2},
+        {"enum": ["a", "b", None]},
+        {"enum": [1, True, "a"]},
+        {"const": "a"},
+        {"type": "string", "pattern": "^a"},
+        {"type": "string", "format": "date"},
+        {"oneOf": [{"type": "integer"}, {"type": "number"}]},
+        {"not": {"type": "string"}},
+        {"$ref": "#/$defs/deep"},
+        {},
+        True,
+        False,
+    ]
+)
+
+
+def objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    names = st.sampled_from(["a", "b", "c"])
+    return st.builds(
+        lambda properties, required, more: {
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            **more,
+        },
+        st.dictionaries(names, inner, max_size=3),
+        st.lists(names, unique=True, max_size=2),
+        st.sampled_from(
+            [{}, {"additionalProperties": False}, {"additionalProperties": TEXT}, {"minProperties": 1}]
+        ),
+    )
+
+
+SCHEMAS = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        objects(inner),
+        st.builds(lambda items: {"type": "array", "items": items, "minItems": 1}, inner),
+        st.builds(lambda several: {"anyOf": several}, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(lambda part: {"allOf": [part]}, inner),
+    ),
+    max_leaves=6,
+)
+VALUES = st.recursive(
+    st.sampled_from([None, True, False, 0, 1, 7, 2.0, 2.5, 2**63, "", "a", "b", "abc", "2026-01-01"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", "c"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(SCHEMAS, VALUES)
+def test_what_the_quick_check_accepts_is_valid(part: Any, value: Any) -> None:
+    """And jsonschema decides everything else, so both together are exactly jsonschema."""
+    document = {"allOf": [part], "$defs": {"deep": {"type": "array", "items": {"$ref": "#/$defs/deep"}}}}
+    schema = schema_of(document)
+    if schema.is_sure(value):
+        assert schema.validator.is_valid(value)
+    if isinstance(part, dict) and part:
+        whole = schema_of({**part, "$defs": document["$defs"]})
+        if whole.is_sure(value):
+            assert whole.validator.is_valid(value)
+
+
+@pytest.mark.parametrize(
+    ("part", "valid"),
+    [
+        ({"type": "object", "required": ["a"]}, {"a": 1}),
+        ({"type": "array", "prefixItems": [TEXT], "items": False}, ["a"]),
+        ({"anyOf": [TEXT, {"type": "null"}]}, None),
+        ({"type": "string", "format": "date"}, "2026-01-31"),
+    ],
+)
+def test_the_quick_check_hands_over_what_it_does_not_know(part: Any, valid: Any) -> None:
+    schema = schema_of(part)
+    assert schema.is_sure(valid)
+    assert not schema.is_sure(7)
+    assert schema.is_sure(valid) == jsonschema.Draft202012Validator(part).is_valid(valid)
+
+
+def test_the_quick_check_accepts_the_usual_answer_without_jsonschema() -> None:
+    def complete(part: Any) -> Any:
+        raise AssertionError(part)
+
+    check = sure_validation(SCHEMA, complete, lambda _, __: True)
+    assert check(ANSWER)
+    assert check({**ANSWER, "order": None, "tags": [], "due": None})
+    assert not check({**ANSWER, "priority": "zebra"})
+
+
+# --- the rules of strict mode
+
+
+def with_part(**fields: Any) -> dict[str, Any]:
+    return closed(a=fields)
+
+
+@pytest.mark.parametrize(
+    ("document", "violation"),
+    [
+        ({"type": "array", "items": TEXT}, '#: the root must have "type": "object"'),
+        ({"anyOf": [closed(a=TEXT)]}, "#: anyOf is not allowed at the root"),
+        (
+            {"type": "object", "properties": {"a": TEXT}, "required": ["a"]},
+            "#: additionalProperties must be false",
+        ),
+        (
+            {**closed(a=closed(b=TEXT)), "required": []},
+            "#: required must name the property 'a'",
+        ),
+        (
+            closed(a={"type": "object", "properties": {"b/c": TEXT}, "additionalProperties": False}),
+            "#/properties/a: required must name the property 'b/c'",
+        ),
+        (with_part(type="string", minLength=3), "#/properties/a: minLength is not supported"),
+        (with_part(type="string", format="uri"), "#/properties/a: the format 'uri' is not supported"),
+        (with_part(oneOf=[TEXT]), "#/properties/a: oneOf is not supported"),
+        (with_part(type="array"), "#/properties/a: items must be a schema"),
+        (
+            with_part(type="array", items=True),
+            "#/properties/a/items: true and false are not schemas in strict mode",
+        ),
+        (with_part(description="anything"), "#/properties/a: type is missing"),
+        (
+            with_part(type="string", enum=[str(n) for n in range(1001)]),
+            "#: it has 1,001 enum values; at most 1,000",
+        ),
+        (
+            with_part(type="string", enum=[f"{n:0100}" for n in range(251)]),
+            "#/properties/a/enum: more than 250 values have 25,100 characters",
+        ),
+        (
+            {**closed(a={"$ref": "#/$defs/x~1y"}), "$defs": {"x/y": {"type": "object", "properties": {}}}},
+            "#/$defs/x~1y: additionalProperties must be false",
+        ),
+    ],
+)
+def test_each_violation_of_strict_mode_is_named_with_its_pointer(document: Any, violation: str) -> None:
+    found = strict_violations(document)
+    assert any(each.startswith(violation) for each in found), found
+    schema = schema_of(document)
+    assert schema.forms == ("json_schema", "json_object", "prompt")
+    kind, form = schema.asked_as("json_schema")
+    assert form is not None
+    assert (kind, form["strict"]) == ("json_schema", False)
+    assert violation in schema.notices()[0]
+
+
+def test_levels_are_counted_and_a_schema_that_contains_itself_has_few() -> None:
+    nested: Any = TEXT
+    for _ in range(11):
+        nested = closed(a=nested)
+    assert strict_violations(nested) == ["#: it has 11 levels of objects; at most 10 are allowed"]
+    tree = {**closed(children={"type": "array", "items": {"$ref": "#"}})}
+    assert strict_violations(tree) == []
+
+
+def test_a_schema_without_violations_is_strict() -> None:
+    assert TICKETS.violations == ()
+    assert TICKETS.notices() == []
+    named = {"name": "Support_ticket", "strict": True, "schema": SCHEMA}
+    assert TICKETS.asked_as(TICKETS.forms[0]) == ("json_schema", named)
+    assert schema_of(SCHEMA, "json_schema").forms == ("strict",)
+    assert schema_of(SCHEMA, "prompt").forms == ("prompt",)
+
+
+# --- schemas that cannot be used
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"type": "strnig"}, "is not a valid JSON Schema: at #/type: 'strnig' is not valid"),
+        (closed(a={"type": "string", "pattern": "("}), "at #/properties/a/pattern: missing )"),
+        (closed(a={"$ref": "#/$defs/none"}), "at #/properties/a, the reference '#/$defs/none' names no part"),
+        (
+            closed(a={"$ref": "https://example.com/x.json"}),
+            "the reference 'https://example.com/x.json' names no",
+        ),
+        ({}, "an object that is not empty"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_refused_before_the_first_request(
+    document: Any, message: str
+) -> None:
+    with pytest.raises(UsageError) as error:
+        schema_of(document)
+    assert message in str(error.value)
+
+
+def test_an_unknown_draft_means_the_latest() -> None:
+    schema = schema_of({"$schema": "https://example.com/draft", **closed(a={"type": "integer"})})
+    assert schema.value_of('{"a": 1}', cut_off=False) == {"a": 1}
+
+
+def test_an_anchor_is_understood() -> None:
+    document = {**closed(a={"$ref": "#word"}), "$defs": {"x": {"$anchor": "word", "type": "string"}}}
+    schema = schema_of(document)
+    assert schema.value_of('{"a": "b"}', cut_off=False) == {"a": "b"}
+    with pytest.raises(InvalidAnswer, match="type at /a"):
+        schema.value_of('{"a": 1}', cut_off=False)
+
+
+# --- messages
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        (
+            [{"role": "user", "content": "hi"}],
+            [{"role": "system", "content": 'Say "x"'}, {"role": "user", "content": "hi"}],
+        ),
+        (
+            [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}],
+            [{"role": "system", "content": 'Say "x"\n\nBe brief.'}, {"role": "user", "content": "hi"}],
+        ),
+        (
+            [{"content": "Be brief.", "role": "developer"}],
+            [{"content": 'Say "x"\n\nBe brief.', "role": "developer"}],
+        ),
+        (
+            [{"role": "system", "content": [{"type": "text", "text": "Be brief."}]}],
+            [
+                {
+                    "role": "system",
+                    "content": [{"type": "text", "text": 'Say "x"'}, {"type": "text", "text": "Be brief."}],
+                }
+            ],
+        ),
+    ],
+)
+def test_the_schema_goes_into_the_only_system_message(messages: Any, expected: Any) -> None:
+    instruction = orjson.dumps('Say "x"')[1:-1]
+    before = deepcopy(messages)
+    assert orjson.loads(with_instruction(orjson.dumps(messages), instruction)) == expected
+    assert messages == before
+
+
+def test_a_complaint_sends_the_answer_back() -> None:
+    sent = orjson.loads(b"[" + complaint_messages("no", "It is not JSON.") + b"]")
+    assert [each["role"] for each in sent] == ["assistant", "user"]
+    assert "It is not JSON." in sent[1]["content"]

@@ -1,0 +1,153 @@
+"""An xlsx sheet is read as people see it."""
+
+# Cells have no time zone.
+# ruff: noqa: DTZ001
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from read_samples import input_file, outcome, written
+
+from batchscore.read.formats import stated_rows
+from batchscore.read.options import ReadOptions
+
+
+def workbook(path: Path, rows: Sequence[Sequence[Any]], *, merged: str = "", formats: Any = ()) -> Path:
+    """Write the first sheet, Tickets, and a second one, Other."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.title = "Tickets"
+    for row in rows:
+        sheet.append(row)
+    for cell, number_format in formats:
+        sheet[cell].number_format = number_format
+    if merged:
+        sheet.merge_cells(merged)
+    book.create_sheet("Other").append(["text"])
+    book["Other"].append(["there"])
+    book.save(path)
+    return path
+
+
+def test_dates_numbers_and_texts_are_as_people_see_them(tmp_path: Path) -> None:
+    header = ["id", "text", "price", "day", "at", "time", "zip", "ok"]
+    day, point = dt.date(2026, 1, 5), dt.datetime(2026, 1, 5, 10, 30)
+    midnight = dt.datetime(2026, 1, 5)
+    row = ["007", "a\nb", 0.1 + 0.2, day, point, dt.time(9, 5), 1234, True]
+    other = ["8", "b", 3.0, None, midnight, None, 7, False]
+    codes = [("G2", "00000"), ("G3", "00000")]
+    found = outcome(workbook(tmp_path / "a.xlsx", [header, row, other], formats=codes))
+    assert found.problem is None
+    assert found.columns == tuple(header)
+    assert found.text_columns == ("id", "text", "zip")
+    assert found.cells == [
+        dict(zip(header, [*row[:2], 0.3, *row[3:6], "01234", True], strict=True)),
+        dict(zip(header, ["8", "b", 3, None, midnight, None, "00007", False], strict=True)),
+    ]
+    assert type(found.cells[1]["price"]) is int
+    assert found.notes == ("sheet 'Tickets', the first one",)
+    assert stated_rows(input_file(tmp_path / "a.xlsx"), ReadOptions()) == 2
+
+
+def test_empty_rows_are_none_and_a_merged_cell_counts_in_each_of_its_rows(tmp_path: Path) -> None:
+    rows = [
+        [],
+        ["kind", "text", None, "more"],
+        [],
+        ["a", "one", None, 1],
+        [None, "two"],
+        [None] * 4,
+        [None, "three"],
+    ]
+    found = outcome(workbook(tmp_path / "a.xlsx", rows, merged="A4:A6"))
+    assert found.columns == ("kind", "text", "column_2", "more")
+    assert [(number, values["kind"], values["text"]) for number, values in found.rows] == [
+        (0, "a", "one"),
+        (1, "a", "two"),
+        (2, None, "three"),
+    ]
+
+
+def test_a_sheet_is_chosen_by_name_or_number_and_the_first_is_a_visible_one(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "a.xlsx", [["text"], ["here"]])
+    for sheet in ("Other", "other ", "2"):
+        assert outcome(path, sheet=sheet).cells == [{"text": "there"}]
+    for sheet in ("None", "0", "3"):
+        problem = outcome(path, sheet=sheet).problem
+        assert problem == f"it has no sheet '{sheet}'; its sheets are 'Tickets', 'Other'"
+    book = openpyxl.load_workbook(path)
+    book["Tickets"].sheet_state = "hidden"
+    book.save(path)
+    found = outcome(path)
+    assert (found.cells, found.notes) == ([{"text": "there"}], ())
+
+
+def test_lines_before_the_header_and_no_header(tmp_path: Path) -> None:
+    path = workbook(
+        tmp_path / "a.xlsx", [["Sales of the week"], [], ["id", "text"], [1, "one"]], merged="A1:B1"
+    )
+    assert outcome(path, skip_lines=1).cells == [{"id": 1, "text": "one"}]
+    assert outcome(path, skip_lines=3, no_header=True).cells == [{"column_0": 1, "column_1": "one"}]
+    table = outcome(path)
+    assert table.columns == ("Sales of the week", "column_1")
+
+
+def test_a_cell_beside_the_table_costs_its_row_only(tmp_path: Path) -> None:
+    rows = [["text"], *([f"row {number}"] for number in range(120)), ["far", "note"], ["end"]]
+    found = outcome(workbook(tmp_path / "a.xlsx", rows))
+    assert (found.columns, len(found.rows)) == (("text",), 121)
+    assert found.unreadable == [(120, "unreadable_row")]
+
+
+def test_formulas_without_a_value_are_told_and_repeated_columns_are_numbered(tmp_path: Path) -> None:
+    found = outcome(workbook(tmp_path / "a.xlsx", [["text", "text"], ["=A9", "b"]]))
+    assert found.columns == ("text", "text_1")
+    assert found.cells == [{"text": None, "text_1": "b"}]
+    assert "formulas without a stored value are empty" in found.notes[1]
+    assert "several columns named 'text'" in found.notes[2]
+
+
+def broken(data: bytes, **files: bytes | None) -> bytes:
+    """Return a zip archive with some files replaced, or left out."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content = files.get(Path(name).stem, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda _: b"", "it is no Excel workbook"),
+        (lambda _: b"id,text\n1,a\n", "it is no Excel workbook"),
+        (lambda _: b"\xd0\xcf\x11\xe0" + bytes(600), "a workbook with a password"),
+        (lambda _: b"<!doctype html><title>Sign in</title>", "an HTML page"),
+        (lambda data: data[: len(data) // 2], "damaged or not complete"),
+        (lambda data: broken(data, workbook=None), "damaged or not complete"),
+        (lambda data: broken(data, sheet1=b"<worksheet><sheetData><row"), "damaged or not complete"),
+        (lambda data: broken(data, sheet1=None), "damaged or not complete"),
+    ],
+)
+def test_what_is_no_workbook_is_named(tmp_path: Path, change: Any, problem: str) -> None:
+    data = workbook(tmp_path / "good.xlsx", [["text"], ["one"]]).read_bytes()
+    path = tmp_path / "a.xlsx"
+    path.write_bytes(change(data))
+    found = outcome(path)
+    assert found.rows == []
+    assert problem in (found.problem or "")
+
+
+def test_a_workbook_with_another_suffix_is_named(tmp_path: Path) -> None:
+    data = workbook(tmp_path / "good.xlsx", [["text"], ["one"]]).read_bytes()
+    assert "add .xlsx to its name" in (outcome(written(tmp_path, "a.csv", data)).problem or "")
