@@ -51,8 +51,8 @@ def test_after_an_edit_an_output_is_replaced_only_if_it_has_no_scores() -> None:
 def test_a_file_without_scores_is_fixed_and_scored_by_the_same_command(
     *, partly_scored: bool, command: str
 ) -> None:
-    state = RunState("chat", "out", ["batchscore", "score", "in", "-o", "out"], ok=1, unreadable=True)
-    step = next_step(replace(state, partly_scored=partly_scored, takes_incremental=False))
+    state = RunState("chat", "out", ["batchscore", "score", "in", "-o", "out"], ok=1, takes_incremental=False)
+    step = next_step(replace(state, unreadable=[False, partly_scored]))
     assert (step.text.startswith("Fix or remove these files. To resume"), step.command) == (True, command)
 
 

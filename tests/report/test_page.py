@@ -233,7 +233,7 @@ def test_a_record_with_any_odd_value_still_gives_a_page(key: str, value: Any) ->
 
 
 def test_of_a_file_that_is_not_read_completely_the_remaining_rows_are_unknown() -> None:
-    task = TaskData("embeddings", [run()], [FileAccount("a.csv", "partial", rows=1, ok=1)])
+    task = TaskData("embeddings", [run()], [FileAccount("a.csv", "partial", 1, 1, 0, 0)])
     shown = page(PageData("out", 0.0, [task], ())).decode()
     assert "of 1 read so far in 1 file" in shown
     assert "1 file not read completely" in shown

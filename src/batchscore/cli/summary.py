@@ -188,8 +188,7 @@ def state_of(run: RunResult, command: Sequence[str]) -> RunState:
         must_act=end.stopped_by is not None and run.exit_code.user_must_act,
         changed=isinstance(end.stopped_by, InputChanged),
         limited=end.limited and end.stopped_by is None and not end.interrupted,
-        unreadable=bool(end.unreadable),
-        partly_scored=any(each.ok or each.errors for each in end.unreadable),
+        unreadable=[bool(each.ok or each.errors) for each in end.unreadable],
         failed=end.failed,
         # Rows that failed in earlier runs and were not retried have permanent errors.
         transient=sum(run.statistics.errors[code] for code in failed if ErrorCode(code) in TRANSIENT),

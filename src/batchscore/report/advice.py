@@ -69,9 +69,9 @@ class RunState:
     `command` are the run's words as typed, none if they are unknown. `stopped`: the run ended early, for a
     reason that the user must fix if `must_act`; `changed`: because an input file has changed. `codes` are the
     error codes of the `failed` rows, of some of them if not `all_codes`; `transient` of these are retried by
-    the same command. `partly_scored`: an `unreadable` file has scores, so its repaired version counts
-    as changed. `takes_incremental`: the command may have --incremental. `one_file`: the output is a file, not
-    a folder.
+    the same command. `unreadable`: of each unreadable file, whether it has records, so that its repaired
+    version counts as changed. `takes_incremental`: the command may have --incremental. `one_file`: the output
+    is a file, not a folder.
     """
 
     task: str
@@ -81,8 +81,7 @@ class RunState:
     must_act: bool = False
     changed: bool = False
     limited: bool = False
-    unreadable: bool = False
-    partly_scored: bool = False
+    unreadable: Sequence[bool] = ()
     failed: int = 0
     transient: int = 0
     codes: Collection[str] = ()
@@ -123,7 +122,7 @@ def next_step(state: RunState) -> NextStep:
         return run_again("Fix this. To resume" if state.must_act else "To resume", command)
     if state.unreadable:
         purpose = "Fix or remove these files. To resume"
-        return after_edit(state, purpose, command) if state.partly_scored else run_again(purpose, command)
+        return after_edit(state, purpose, command) if any(state.unreadable) else run_again(purpose, command)
     if state.transient:
         return run_again("To retry transient errors", command)
     if state.failed:
