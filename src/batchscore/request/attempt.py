@@ -252,7 +252,7 @@ class Requester(Generic[T]):
         seconds: float | None,
     ) -> None:
         """Slow down for a 429, or only this request if others were answered since its last one."""
-        deployment.request_window.give_up()
+        deployment.request_window.note_rate_limit()
         deployment.read_headers(reply.headers, 0.0)
         budget = request.budget
         before, budget.limited_at = budget.limited_at, self.clock.monotonic()

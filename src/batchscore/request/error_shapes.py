@@ -64,8 +64,8 @@ def fields_of(value: object) -> dict[str, Any]:
 
 
 def wrapped(error: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what an error holds within."""
-    return filter(None, (fields_of(error.get(name)) for name in WRAPPERS))
+    """Yield what an error holds within, also a `message` that is an object."""
+    return filter(None, (fields_of(error.get(name)) for name in (*WRAPPERS, "message")))
 
 
 def says(error: Mapping[str, Any]) -> bool:
@@ -75,7 +75,8 @@ def says(error: Mapping[str, Any]) -> bool:
 
 def own_message(error: Mapping[str, Any]) -> str:
     """Return the message of an error, "" if it has none."""
-    texts = (error.get(name) for name in MESSAGES)
+    values = (error.get(name) for name in MESSAGES)
+    texts = (value[0] if isinstance(value, list) and value else value for value in values)  # NestJS
     return next((text for text in texts if isinstance(text, str) and text), "")
 
 

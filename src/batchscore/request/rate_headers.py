@@ -178,7 +178,7 @@ class RequestWindow:
 
     A span is a series of replies, more of them than any of them says that requests were used up. A minute's
     limit would have counted them all, except in the span in which a minute begins. So two spans show a limit
-    of a second. A long reset or a 429 ends the search for the rest of the run.
+    of a second. A long reset, or a 429 once it is known, makes it a minute for the rest of the run.
     """
 
     is_second: bool = False
@@ -193,9 +193,10 @@ class RequestWindow:
         """The length of the window."""
         return WINDOWS["-second"] if self.is_second else WINDOWS[""]
 
-    def give_up(self) -> None:
-        """Note a 429, or a reset that a minute's limit may have: the window is a minute from now on."""
-        self.is_second, self.given_up = False, True
+    def note_rate_limit(self) -> None:
+        """Note a 429: it refutes a second, and before that only ends the spans."""
+        self.given_up = self.given_up or self.is_second
+        self.is_second, self.began = False, float("-inf")
 
     def observe(self, headers: Mapping[str, str], now: float) -> None:
         """Learn from the headers of a reply. O(1)."""
@@ -203,15 +204,18 @@ class RequestWindow:
         reset = duration(headers.get(f"x-{RESET}-requests", ""))
         if self.given_up or limit is None or left is None or reset is None or left >= limit:
             return
-        if reset > 1 or (reset < 1 and reset * limit > LARGEST_PART_OF_REFILL * WINDOWS[""]):
-            self.give_up()
-        elif reset < 1:  # some services send a constant 1 with a minute's limit
+        if reset > 1 or reset * limit > LARGEST_PART_OF_REFILL * WINDOWS[""]:
+            self.is_second, self.given_up = False, True
+        else:
             self.count(limit, limit - left, now)
 
     def count(self, limit: float, used: float, now: float) -> None:
         """Count a reply with a short reset."""
         if now - self.began > LONGEST_SPANS_SECONDS:
             self.replies, self.most_used, self.spans, self.began = 0, 0.0, 0, now
+        if used < self.most_used / 2:  # after a burst
+            self.replies, self.most_used = 0, 0.0
+            self.began = self.began if self.spans else now
         self.replies += 1
         self.most_used = max(self.most_used, used)
         if self.replies > max(self.most_used, limit * SMALLEST_PART_OF_LIMIT):

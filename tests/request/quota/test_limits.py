@@ -69,11 +69,11 @@ def replies(limit: int, left: int, reset: str) -> dict[str, str]:
 
 
 def observed(limit: int, window: float, pace: float, reset: Callable[[float, int], str]) -> RequestWindow:
-    """What replies show within two minutes: a limit of this many seconds, slid over, at a pace a second."""
+    """What replies show after a burst and a minute: a limit of a sliding window, at a pace a second."""
     found = RequestWindow()
     sent: list[float] = []
-    for number in range(round(120 * pace)):
-        now = number / pace
+    burst = [number / 10 for number in range(min(limit, 8))]
+    for now in [*burst, *(2 + number / pace for number in range(round(60 * pace)))]:
         sent = [each for each in sent if each > now - window] + [now]
         found.observe(replies(limit, limit - len(sent), reset(now, len(sent))), now)
     return found
@@ -81,11 +81,12 @@ def observed(limit: int, window: float, pace: float, reset: Callable[[float, int
 
 @pytest.mark.parametrize("window", [1.0, 60.0])
 @pytest.mark.parametrize("limit", [4, 5, 10, 20, 30])
-def test_a_limit_of_a_second_is_told_from_one_of_a_minute(limit: int, window: float) -> None:
-    found = observed(limit, window, limit / 60, lambda now, _: f"{800 - 37 * now % 700:.0f}ms")
+@pytest.mark.parametrize("constant", ["", "1", "1s", "200ms"])
+def test_a_limit_of_a_second_is_told_from_one_of_a_minute(limit: int, window: float, constant: str) -> None:
+    found = observed(limit, window, limit / 60, lambda now, _: constant or f"{800 - 37 * now % 700:.0f}ms")
     assert found.is_second is (window == 1)
     if found.is_second:
-        found.give_up()
+        found.note_rate_limit()
         found.observe(replies(limit, limit - 1, "800ms"), 121.0)
         assert found.seconds == 60, "after a 429"
 
