@@ -53,7 +53,7 @@ _TEXTS = (
     # The values of headers, in texts and as JSON.
     re.compile(
         r"(authorization[\"']?\s*:\s*[\"']?)"
-        r"(?=(?:\w+ +)?[^\s\"'\n]*[\d=]|(?:apikey|basic|bearer|digest|token)\s)"
+        r"(?=(?:\w{1,64} {1,64})?[^\s\"'\n]{0,500}[\d=]|(?:apikey|basic|bearer|digest|token)\s)"
         r"(?![\"'{$<*])[^\"'\n]+()",
         re.IGNORECASE,
     ),
@@ -79,12 +79,14 @@ _TEXTS = (
         r"|(?:pypi|nvapi)-[\w-]{20,}|dapi[0-9a-f]{32}|[A-Za-z0-9]{30,}JQQJ99[A-Za-z0-9]{8,})()"
     ),
 )
-#: A long word of letters and digits in the path of an address is a key.
-_PATH_KEY = re.compile(
-    r"(https?://[^\s\"'<>]*?/)(?=[A-Za-z_]*\d)(?=[\d_]*[A-Za-z])\w{24,}(?![^\s/?#\"'<>,;)\]}])", re.IGNORECASE
+#: An address, and in it a part of its path that may be a key.
+_ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+_PATH_KEY = re.compile(r"(?<=/)\w{24,}(?=[/?#,;)\]}]|\Z)")
+#: Parts of an endpoint's path that are keys by their form: a UUID, and a word behind the prefix of a key.
+_KEY_FORM = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?:sk|pk|rk|key)[-_](?=[\w-]*\d)[\w-]{9,}", re.IGNORECASE
 )
-#: A piece of an endpoint's path that people can read: `v1`, `4o`, `OpenAI`, `v1beta1`.
-_READABLE = re.compile(r"(?![A-Z]{3})[A-Z]?[a-z]*(?:[A-Z][a-z]{2,})*[A-Z]{0,2}\d{0,4}[a-z]{0,8}\d{0,2}")
+_CHANGES = re.compile(r"(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 #: What is named behind these parts is no key.
 _COLLECTIONS = frozenset(
     {"accounts", "apis", "deployments", "endpoints", "engines", "gateways", "models", "projects", "providers"}
@@ -107,15 +109,19 @@ def mask_text(text: str) -> str:
     if text.lstrip()[:1] in {"{", "["}:
         try:
             value = json.loads(text)
+            shown = without_secrets(value, "json")
         except (ValueError, RecursionError):
             pass
         else:
-            shown = without_secrets(value, "json")
             return text if shown == value else json.dumps(shown, ensure_ascii=False)
     for pattern in _TEXTS:
         text = pattern.sub(rf"\g<1>{HIDDEN}\g<2>", text)
-    text = _PATH_KEY.sub(rf"\g<1>{HIDDEN}", text)
+    text = _ADDRESS.sub(_mask_path, text)
     return _PAIR.sub(_mask_pair, text)
+
+
+def _mask_path(found: re.Match[str]) -> str:
+    return _PATH_KEY.sub(lambda part: HIDDEN if _is_random(part[0]) else part[0], found[0])
 
 
 def _mask_pair(found: re.Match[str]) -> str:
@@ -176,21 +182,26 @@ def is_secret(value: Any, name: str) -> bool:
 
 
 def keys_in_path(address: str) -> list[str]:
-    """Return the parts of an endpoint's path that may be keys: all but readable ones and names of things.
+    """Return the parts of an endpoint's path that have the form of a key, and are not names of things.
 
-    Some gateways take a key there. What looks like a word cannot be told from one.
+    Some gateways take a key there. A key that looks like a word cannot be distinguished from one.
     """
     path = _QUERY.split(address.rpartition("://")[2], maxsplit=1)[0]
     return [
         part
         for before, part in pairwise(path.split("/"))
-        if before.lower() not in _COLLECTIONS and not is_readable(part)
+        if before.lower() not in _COLLECTIONS and _looks_like_key(part)
     ]
 
 
-def is_readable(part: str) -> bool:
-    """Whether a part of a path consists of words and numbers."""
-    return len(part) <= 64 and all(map(_READABLE.fullmatch, re.split(r"[-_.~]", part.replace(HIDDEN, ""))))
+def _looks_like_key(part: str) -> bool:
+    return bool(_KEY_FORM.fullmatch(part)) or any(map(_is_random, re.split(r"[-_.~]", part)))
+
+
+def _is_random(word: str) -> bool:
+    """Whether letters and digits alternate in a long word more than they do in names: `GPT4o`, `prod2024`."""
+    changes = len(_CHANGES.findall(word))
+    return changes >= (2 if len(word) >= 20 else 3) and len(word) >= 12
 
 
 def shown_address(address: str) -> str:
