@@ -150,23 +150,44 @@ def test_what_is_hidden_stays_hidden(text: str) -> None:
     assert mask_text(once) == once
 
 
-PIECES = [
-    *r"""
-        https:// https://a /a1b a1 1 a @ : :// u: a@b. = a= - a- . eyJ authorization: cookie:a sk-a ' " a" "a":" \ ;
-        a; A ?key= & a. eyJaaaaaaaa. { [ pwd=' a:a password= ,a: JQQJ99
-    """.split(),
-    *(
-        "-----BEGIN PRIVATE KEY-----",
-        "-----BEGIN ",
-        " ",
-        "bearer ",
-        "basic ",
-        "password: ",
-        "=a ",
-        "a = ",
-        "a\n",
-    ),
-]
+#: One on each line.
+PIECES = """
+https://
+https://a
+/a1b
+a1
+1
+a
+@
+:
+://
+a@b.
+=
+-
+.
+eyJ
+eyJaaaaaaaa.
+authorization:
+cookie:a
+sk-a
+'
+"a":"
+\\
+a;
+A
+?key=
+{
+pwd='
+a:a
+password=
+,a:
+-----BEGIN PRIVATE KEY-----
+-----BEGIN \x20
+\x20
+bearer\x20
+password:\x20
+a =\x20
+""".strip("\n").splitlines()
 
 
 @pytest.mark.parametrize(

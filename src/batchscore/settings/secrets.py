@@ -104,19 +104,22 @@ def is_secret_name(name: str) -> bool:
     return bool(_NAMES.search(_SEPARATORS.sub("", name).lower()) or _WORDS.search(_CAMEL.sub("_", name)))
 
 
-def mask_text(text: str) -> str:
-    """Return a text with the secrets in it hidden: passwords in addresses, keys, tokens, signatures."""
+def mask_text(text: str, *, paths: bool = True) -> str:
+    """Return a text with the secrets in it hidden: passwords in addresses, keys, tokens, signatures.
+
+    Without `paths`, long words in the paths of addresses are shown: they may be ids.
+    """
     if text.lstrip()[:1] in {"{", "["}:
         try:
             value = json.loads(text)
-            shown = without_secrets(value, "json")
+            shown = without_secrets(value, "json", paths=paths)
         except (ValueError, RecursionError):
             pass
         else:
             return text if shown == value else json.dumps(shown, ensure_ascii=False)
     for pattern in _TEXTS:
         text = pattern.sub(rf"\g<1>{HIDDEN}\g<2>", text)
-    text = _ADDRESS.sub(_mask_path, text)
+    text = _ADDRESS.sub(_mask_path, text) if paths else text
     return _PAIR.sub(_mask_pair, text)
 
 
@@ -147,19 +150,21 @@ def secret_in(value: Any, name: str = "") -> str | None:
     return next((found for path, each in inside if (found := secret_in(each, path))), None)
 
 
-def without_secrets(value: Any, name: str = "") -> Any:
+def without_secrets(value: Any, name: str = "", *, paths: bool = True) -> Any:
     """Return parameters for records, pages and logs, with the secrets that `secret_in` finds hidden."""
     if is_secret(value, name):
         return HIDDEN
     if isinstance(value, str):
-        return mask_text(value)
+        return mask_text(value, paths=paths)
     if isinstance(value, Mapping):
         return {
-            mask_text(str(key)): without_secrets(each, f"{name}.{key}" if name else str(key))
+            mask_text(str(key), paths=paths): without_secrets(
+                each, f"{name}.{key}" if name else str(key), paths=paths
+            )
             for key, each in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [without_secrets(each, name) for each in value]
+        return [without_secrets(each, name, paths=paths) for each in value]
     return value
 
 
