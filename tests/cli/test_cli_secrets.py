@@ -102,6 +102,8 @@ def test_a_key_in_an_address_and_tokens_in_texts_are_shown_nowhere(
     command = ["score", "in.jsonl", "--task", "chat", "-m", "m", "--endpoint", endpoint]
     command += ["--header", f"X-Team={keys[1]}", f"--query=team={keys[2]}", "--max-outage", "1"]
     command += ["--system", f"Token {keys[3]}", "--prompt", f"{keys[3]} {{text}}"]
+    schema = {"type": "object", "description": keys[3], "properties": {"a": {"enum": ["sig=M4rk3r", "b"]}}}
+    command += ["--schema", json.dumps(schema), "--sheet", "pwd=M4rk3rSheet"]
     environ = {"BATCHSCORE_API_KEY": "s3cr3t-of-a-header"}
     runs = batchscore.each(
         ([*command, "-o", "out", "--verbose"], environ), ([*command, "-o", "json", "--json"], environ)

@@ -67,6 +67,9 @@ def test_names_of_secrets_are_known_and_others_stay_readable() -> None:
         ('{"api_key": "HUSH", "a": [{"key": "HUSH"}]}', '{"api_key": "***", "a": [{"key": "***"}]}'),
         ('see {"api_key": "HU\\"SH"}', 'see {"api_key": "***"}'),
         ("{'password': 'HUSH HUSH'}", "{'password': '***'}"),
+        ("{'note': 'pwd=HUSH'}", "{'note': 'pwd=***'}"),
+        ("conn=AccountKey=HUSH", "conn=AccountKey=***"),
+        ('url="https://h/?a=b&sig=HUSH"', 'url="https://h/?a=b&sig=***"'),
         ("password: HUSH12", "password: ***"),
         ("Authorization: Bearer HUSH", "Authorization: ***"),
         ("Authorization: HUSH1", "Authorization: ***"),
@@ -186,6 +189,9 @@ password=
 \x20
 bearer\x20
 password:\x20
+a=
+a=a
+pwd="\\\\
 a =\x20
 """.strip("\n").splitlines()
 

@@ -93,10 +93,9 @@ _COLLECTIONS = frozenset(
     | {"resourcegroups", "serving-endpoints", "subscriptions", "workspaces"}
 )
 _QUERY = re.compile(r"[?#]")
-#: A name and its value: `AccountKey=…;`, `?sig=…`, and `"password": "…"` as in JSON.
-_PAIR = re.compile(
-    rf"""([\w.-]{{1,64}})(\s*=\s*)({_QUOTED}|{_WORD})|(?<=["'])([\w.-]{{1,64}})(["']\s*:\s*)({_QUOTED})"""
-)
+#: What comes before a value: `AccountKey=…;`, `?sig=…`, and `"password": "…"` as in JSON.
+_NAMED = re.compile(r"""([\w.-]{1,64})\s*=\s*|(?<=["'])([\w.-]{1,64})["']\s*:\s*(?=["'])""")
+_VALUE = re.compile(rf"{_QUOTED}|{_WORD}")
 
 
 def is_secret_name(name: str) -> bool:
@@ -120,19 +119,24 @@ def mask_text(text: str, *, paths: bool = True) -> str:
     for pattern in _TEXTS:
         text = pattern.sub(rf"\g<1>{HIDDEN}\g<2>", text)
     text = _ADDRESS.sub(_mask_path, text) if paths else text
-    return _PAIR.sub(_mask_pair, text)
+    return _mask_pairs(text)
 
 
 def _mask_path(found: re.Match[str]) -> str:
     return _PATH_KEY.sub(lambda part: HIDDEN if _is_random(part[0]) else part[0], found[0])
 
 
-def _mask_pair(found: re.Match[str]) -> str:
-    name, between, value = found.group(1, 2, 3) if found[1] else found.group(4, 5, 6)
-    if not is_secret_name(name) or not value.strip("\"'*"):
-        return found[0]
-    mark = value[0] if value[0] in "\"'" else ""
-    return f"{name}{between}{mark}{HIDDEN}{mark}"
+def _mask_pairs(text: str) -> str:
+    pieces, written, at = [], 0, 0
+    while named := _NAMED.search(text, at):
+        # The value of another name may have a secret inside: `url="https://h/?sig=…"`.
+        at = named.end()
+        value = _VALUE.match(text, at) if is_secret_name(named[1] or named[2]) else None
+        if value is not None and value[0].strip("\"'*"):
+            mark = value[0][0] if value[0][0] in "\"'" else ""
+            pieces.append(f"{text[written:at]}{mark}{HIDDEN}{mark}")
+            written = at = value.end()
+    return "".join([*pieces, text[written:]])
 
 
 def secret_in(value: Any, name: str = "") -> str | None:
