@@ -14,9 +14,10 @@ from pathlib import Path
 from batchscore.errors import InputError, setting_name
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
 from batchscore.output.manifest import Manifest, PartFile, read_manifests
-from batchscore.output.missing import RecordedFiles, recorded_files, run_records
+from batchscore.output.missing import RecordedFiles, recorded_files
 from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES
+from batchscore.output.run_records import run_records
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
