@@ -707,6 +707,9 @@ def test_a_file_that_a_killed_run_was_replacing_is_incomplete(out: Path) -> None
         kept = one.part(0).read_bytes(), one.part(2).read_bytes()
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.write_text("")
+        assert merge_output(out, out.parent / "all.jsonl", overwrite=True).missing
+        with pytest.raises(OutputIncomplete, match="a killed run was replacing its scores"):
+            read_scores(out, strict=True)
         one.part(0).write_bytes(kept[1])
         one.part(2).unlink()
         verdict = verdict_of(out)

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from batchscore.errors import OutputIncomplete, setting_name
-from batchscore.output.incremental.switch import read_replaced, replaced_place
-from batchscore.output.layout import Layout
+from batchscore.output.incremental.switch import read_replaced, replaced_place, unfinished_stems
+from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Manifest
 from batchscore.output.run_records import RecordedCounts, RecordedFile, RunRecord, counts_in, run_records
 from batchscore.stores import storage
@@ -38,6 +38,9 @@ class Incomplete:
 
     def __str__(self) -> str:
         return self.why
+
+
+REPLACING = Incomplete("a killed run was replacing its scores")
 
 
 @dataclass(slots=True)
@@ -144,10 +147,11 @@ def recorded_files(
 def missing_files(folder: Place, task: str, manifests: Iterable[Manifest]) -> list[str]:
     """Return the files of a task that are not complete, each with the reason, in the order of their names."""
     recorded, known = recorded_files(folder, task), set[str]()
+    unfinished = unfinished_stems(Layout(folder, task, ""))
     missing: dict[str, Incomplete] = {}
     for manifest in manifests:
         known.add(manifest.file)
-        incomplete = recorded.missing(manifest)
+        incomplete = REPLACING if stem_of(manifest.file) in unfinished else recorded.missing(manifest)
         if incomplete is not None:
             missing[manifest.file] = incomplete
     missing |= recorded.without_manifest(known)

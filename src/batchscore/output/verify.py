@@ -31,7 +31,7 @@ from batchscore.output.manifest import (
     named_files,
     read_manifest,
 )
-from batchscore.output.missing import Incomplete, RecordedFiles, recorded_files
+from batchscore.output.missing import REPLACING, Incomplete, RecordedFiles, recorded_files
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -295,7 +295,7 @@ def _add_unfinished(path: Place, result: Verification, incomplete: dict[str, Inc
     except OutputError:
         return False
     result.files.append(FileTotals(**manifest.totals()))
-    incomplete[manifest.file] = Incomplete("a killed run was replacing its scores")
+    incomplete[manifest.file] = REPLACING
     return True
 
 
