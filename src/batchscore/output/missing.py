@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from batchscore.errors import OutputIncomplete, setting_name
+from batchscore.errors import OutputIncomplete, count_text, setting_name
 from batchscore.output.incremental.switch import read_replaced, replaced_place, unfinished_stems
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Manifest
@@ -68,7 +68,7 @@ class RecordedFiles:
         """Return what is missing of a file that has a manifest; `None` if nothing is."""
         without = manifest.rows - manifest.ok - manifest.errors
         if without:
-            return Incomplete(f"{without:,} row{'s' if without != 1 else ''} read, but without a record")
+            return Incomplete(f"{count_text(without, 'row')} read, but without a record")
         if manifest.state != "complete":
             unreadable = manifest.state == "unreadable"
             return Incomplete(manifest.problem or "not read to its end", unreadable)
