@@ -170,17 +170,24 @@ class FakeIceberg:
         ]
 
 
-def test_only_the_current_files_of_an_iceberg_table_are_read(
+@pytest.fixture
+def fake_iceberg(iceberg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("pyiceberg.table")
+    package.StaticTable = FakeIceberg  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pyiceberg.table", package)
+    monkeypatch.setattr(FakeIceberg, "folder", str(iceberg))
+
+
+def test_an_iceberg_table_without_its_package_is_refused(
     iceberg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyiceberg.table", None)
     for path in (iceberg, iceberg / "data", iceberg / "data" / "lang=en"):
         with pytest.raises(InputError, match=r"is an Iceberg table.*pip install pyiceberg"):
             find_files([str(path)])
-    package = ModuleType("pyiceberg.table")
-    package.StaticTable = FakeIceberg  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pyiceberg.table", package)
-    monkeypatch.setattr(FakeIceberg, "folder", str(iceberg))
+
+
+def test_only_the_current_files_of_an_iceberg_table_are_read(iceberg: Path, fake_iceberg: None) -> None:
     assert names(iceberg) == ["data/lang=en/new.parquet", "data/new.parquet"]
     assert names(iceberg / "data" / "*.parquet") == ["new.parquet"]
     assert names(iceberg / "data" / "lang=en") == ["new.parquet"]
@@ -189,16 +196,40 @@ def test_only_the_current_files_of_an_iceberg_table_are_read(
     touch(iceberg / "metadata" / "00010-c.metadata.json")  # of a commit that lost
     with pytest.raises(InputError, match="do not show its current rows"):
         find_files([str(iceberg)])
-    (iceberg / "metadata" / "00010-c.metadata.json").unlink()
-    for name, value in (("names", ("text", "body")), ("deletes", ("1.parquet",))):
-        before = getattr(FakeIceberg, name)
-        monkeypatch.setattr(FakeIceberg, name, value)
-        with pytest.raises(InputError, match="do not show its current rows"):
-            find_files([str(iceberg)])
-        monkeypatch.setattr(FakeIceberg, name, before)
-    monkeypatch.setattr(FakeIceberg, "folder", "/elsewhere")
-    with pytest.raises(InputError, match="names files elsewhere"):
+
+
+@pytest.mark.parametrize(("name", "value"), [("names", ("text", "body")), ("deletes", ("1.parquet",))])
+def test_an_iceberg_table_whose_files_do_not_show_its_rows_is_refused(
+    iceberg: Path, fake_iceberg: None, monkeypatch: pytest.MonkeyPatch, name: str, value: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(FakeIceberg, name, value)
+    with pytest.raises(InputError, match="do not show its current rows"):
         find_files([str(iceberg)])
+
+
+def test_an_iceberg_table_that_was_moved_is_refused(
+    iceberg: Path, fake_iceberg: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeIceberg, "folder", "/elsewhere")
+    with pytest.raises(InputError, match="was moved: score it where it was written"):
+        find_files([str(iceberg)])
+
+
+@pytest.mark.parametrize("target", ["{name}", "/nowhere"])  # a loop of links cannot be listed
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [("_delta_log", ("lang=en", "lang=en/*.csv")), ("metadata", ("", "data", "data/lang=en"))],
+)
+def test_a_table_whose_log_cannot_be_listed_is_refused(
+    tmp_path: Path, name: str, inputs: tuple[str, ...], target: str
+) -> None:
+    for file in ("lang=en/a.csv", "data/a.csv", "data/lang=en/a.csv"):
+        touch(tmp_path / file)
+    (tmp_path / name).symlink_to(target.format(name=name))
+    for each in inputs:
+        with pytest.raises(InputError, match=r"may belong to a table, whose log cannot be listed"):
+            find_files([str(tmp_path / each)])
+    assert names(tmp_path / "lang=en" / "a.csv") == ["a.csv"]
 
 
 def test_folders_with_names_of_a_table_are_read_like_others(tmp_path: Path) -> None:
