@@ -149,6 +149,7 @@ class FakeIceberg:
 
     names: tuple[str, ...] = ("text",)
     deletes: tuple[str, ...] = ()
+    dropped: tuple[int, ...] = ()
     folder = ""
 
     @classmethod
@@ -159,6 +160,10 @@ class FakeIceberg:
     def schemas(self) -> dict[int, Any]:
         fields = [SimpleNamespace(field_id=1, name=name) for name in self.names]
         return {number: SimpleNamespace(fields=[field]) for number, field in enumerate(fields)}
+
+    def schema(self) -> Any:
+        fields = [field for schema in self.schemas().values() for field in schema.fields]
+        return SimpleNamespace(fields=[field for field in fields if field.field_id not in self.dropped])
 
     def scan(self) -> FakeIceberg:
         return self
@@ -198,7 +203,9 @@ def test_only_the_current_files_of_an_iceberg_table_are_read(iceberg: Path, fake
         find_files([str(iceberg)])
 
 
-@pytest.mark.parametrize(("name", "value"), [("names", ("text", "body")), ("deletes", ("1.parquet",))])
+@pytest.mark.parametrize(
+    ("name", "value"), [("names", ("text", "body")), ("deletes", ("1.parquet",)), ("dropped", (1,))]
+)
 def test_an_iceberg_table_whose_files_do_not_show_its_rows_is_refused(
     iceberg: Path, fake_iceberg: None, monkeypatch: pytest.MonkeyPatch, name: str, value: tuple[str, ...]
 ) -> None:

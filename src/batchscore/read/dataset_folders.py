@@ -147,6 +147,8 @@ def _iceberg_files(folder: str) -> list[str] | None:
     fields = {(field.field_id, field.name) for schema in table.schemas().values() for field in schema.fields}
     if any(len(set(names)) < len(fields) for names in zip(*fields, strict=True)):
         return None  # a column was renamed, or another one has its name now
+    if fields - {(field.field_id, field.name) for field in table.schema().fields}:
+        return None  # older files still hold a column that was dropped
     tasks = list(table.scan().plan_files())
     if any(task.delete_files for task in tasks):
         return None
