@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from test_files import names, problems, skipped, touch
 
@@ -237,6 +238,24 @@ def test_a_table_whose_log_cannot_be_listed_is_refused(
         with pytest.raises(InputError, match=r"may belong to a table, whose log cannot be listed"):
             find_files([str(tmp_path / each)])
     assert names(tmp_path / "lang=en" / "a.csv") == ["a.csv"]
+
+
+def test_a_table_of_pyiceberg_is_read_until_a_column_is_dropped(tmp_path: Path) -> None:
+    catalogs = pytest.importorskip("pyiceberg.catalog.sql")
+    pytest.importorskip("sqlalchemy")
+    catalog = catalogs.SqlCatalog("c", uri=f"sqlite:///{tmp_path}/c.db", warehouse=f"file://{tmp_path}/w")
+    catalog.create_namespace("n")
+    rows = pa.table({"text": ["a", "b"], "lang": ["en", "de"]})
+    table = catalog.create_table("n.t", schema=rows.schema)
+    table.append(rows)
+    folder = Path(table.location().removeprefix("file://"))
+    assert [row["text"] for row in cells_of(folder)] == ["a", "b"]
+    table.overwrite(rows.slice(1))
+    assert [row["text"] for row in cells_of(folder)] == ["b"]
+    with table.update_schema() as update:
+        update.delete_column("lang")
+    with pytest.raises(InputError, match="do not show its current rows"):
+        find_files([str(folder)])
 
 
 def test_folders_with_names_of_a_table_are_read_like_others(tmp_path: Path) -> None:
