@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 import xxhash
 
-from batchscore.errors import TRANSIENT, ErrorCode, InputChanged
+from batchscore.errors import TRANSIENT, ErrorCode, InputChanged, count_text
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
@@ -161,7 +161,7 @@ class FileInParts:
     def damage(self) -> str:
         """A message about the damaged parts."""
         count = len(self.damaged)
-        parts = "1 part of its records is" if count == 1 else f"{count:,} parts of its records are"
+        parts = f"{count_text(count, 'part')} of its records {'is' if count == 1 else 'are'}"
         return f"{self.file}: {parts} damaged or missing. The lost rows are scored, and paid for, again."
 
     def unanswered(self, items: Iterator[Prompt | Settled]) -> Iterator[Prompt | Settled]:

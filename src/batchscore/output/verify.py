@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from batchscore.errors import ExitCode, InputError, OutputError, name_settings
+from batchscore.errors import ExitCode, InputError, OutputError, count_text, name_settings
 from batchscore.output.find import (
     folder_of_locks,
     one_file_of,
@@ -86,21 +86,21 @@ class Verification:
         lines = _first_lines([f"{each.place}: {each.what}" for each in self.problems])
         lines += _first_lines([f"incomplete: {what}" for what in self.missing])
         rows, ok, errors, empty, not_reached = map(self.total, _TOTALS)
-        files = f"{len(self.files):,} file{'s' if len(self.files) != 1 else ''}"
+        files = count_text(len(self.files), "file")
         lines.append(
-            f"{self.task}: {_row_count(rows)} of {files} = {ok:,} scored + {errors - empty:,} failed + "
-            f"{empty:,} empty + {not_reached:,} not reached. {self.conclusion()}"
+            f"{self.task}: {count_text(rows, 'row')} of {files} = {ok:,} scored + "
+            f"{errors - empty:,} failed + {empty:,} empty + {not_reached:,} not reached. {self.conclusion()}"
         )
         return "\n".join(lines)
 
     def conclusion(self) -> str:
         """Return the result in a sentence, and what to do next."""
-        files = f"{self.unknown:,} file{'s' if self.unknown != 1 else ''}"
+        files = count_text(self.unknown, "file")
         unknown = [f"the rows of {files} are unknown"] if self.unknown else []
-        known = f"{_row_count(self.lost)} lost {'its' if self.lost == 1 else 'their'} record"
+        known = f"{count_text(self.lost, 'row')} lost {'its' if self.lost == 1 else 'their'} record"
         lost = ", ".join([known, *unknown] if self.lost or not unknown else unknown)
         if self.repaired and self.problems:
-            removed = f"{len(self.removed):,} file{'s' if len(self.removed) != 1 else ''}"
+            removed = count_text(len(self.removed), "file")
             more = " Remove foreign files and scores of other settings yourself." if self.unrepaired else ""
             return (
                 f"Repaired: {lost}, {removed} removed. Run the same score command to score the missing "
@@ -313,7 +313,3 @@ def _add_file(
 def _first_lines(lines: list[str]) -> list[str]:
     more = len(lines) - MOST_LISTED
     return [*lines[:MOST_LISTED], f"and {more:,} more"] if more > 0 else lines
-
-
-def _row_count(count: int) -> str:
-    return f"{count:,} row{'s' if count != 1 else ''}"
