@@ -174,11 +174,12 @@ def inflated(path: Path, unit: bytes, megabytes: int) -> Path:
     ("unit", "megabytes"),
     [
         (b"<c/>", 5),
+        (b"<row/>", 8),
         (b'<row r="99999999999"/>', 1),
         pytest.param(b" ", 100, marks=pytest.mark.slow),
         pytest.param(b"<!-- <row>", 100, marks=pytest.mark.slow),
     ],
-    ids=["cells", "far row", "blanks", "comment"],
+    ids=["cells", "rows", "far row", "blanks", "comment"],
 )
 def test_a_sheet_that_would_fill_memory_is_refused(tmp_path: Path, unit: bytes, megabytes: int) -> None:
     found = outcome(inflated(tmp_path / "a.xlsx", unit, megabytes))

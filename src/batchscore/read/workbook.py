@@ -294,6 +294,7 @@ _WHOLE_PARTS = {"workbook.xml", "styles.xml", "theme1.xml", "core.xml", "custom.
 class _SinceRow:
     """How much of a sheet's XML came since its last row began; `end` is that of a comment that is open."""
 
+    rows: int = 0
     size: int = 0
     tags: int = 0
     end: bytes = b""
@@ -301,11 +302,15 @@ class _SinceRow:
     def is_too_much(self, block: bytes) -> bool:
         endless = bool(self.end) and self.end not in block
         self.end = next((end for start, end in _SECTIONS if block.rfind(start) > block.rfind(end)), b"")
-        if _ROW.search(block):
+        rows = sum(1 for _ in _ROW.finditer(block))
+        self.rows += rows
+        if rows:
             self.size = self.tags = 0
         else:
             self.size, self.tags = self.size + len(block), self.tags + block.count(b"<")
-        return endless or self.size > _MOST_ROW_BYTES or self.tags > _MOST_ROW_TAGS
+        return (
+            endless or self.rows > _MOST_ROWS + 1 or self.size > _MOST_ROW_BYTES or self.tags > _MOST_ROW_TAGS
+        )
 
 
 @contextmanager
