@@ -19,7 +19,11 @@ from batchscore.errors import (
     name_settings,
     setting_name,
 )
+from batchscore.output.manifest import Manifest
 from batchscore.output.records.schema import RecordSchema
+from batchscore.output.spec import Output, fingerprint_of
+from batchscore.output.tables.sources import TableSource
+from batchscore.output.tables.write import check_table, is_table
 from batchscore.prompts.columns import path_of, resolve, shorten_names
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
 from batchscore.prompts.schema import AnswerSchema, answer_schema
@@ -33,7 +37,7 @@ from batchscore.read.options import ReadOptions
 from batchscore.rows import Table
 from batchscore.settings.checks import DELIMITERS
 from batchscore.settings.fields import Settings
-from batchscore.settings.slices import PromptSettings, cut
+from batchscore.settings.slices import PromptSettings, RecordSettings, cut
 from batchscore.stores.address import Place
 
 #: `--keep '*'` with these columns and ids: the column is in the record's `id`.
@@ -265,3 +269,15 @@ def columns_to_keep(
             "differ in their columns. Name the columns to keep."
         )
     return tuple(name for name in columns if name.lower() not in taken)
+
+
+def check_output(settings: Settings, surveyed: Survey, output: Output) -> None:
+    """Raise `InputError` if the output is a table that cannot hold the inputs."""
+    if output.file is None or not is_table(output.file):
+        return
+    fingerprint = fingerprint_of(cut(RecordSettings, settings), output)
+    sources = [
+        TableSource(each.file, surveyed.options, Manifest(each.file.name, settings.task, fingerprint))
+        for each in surveyed.ready
+    ]
+    check_table(output.file, sources)

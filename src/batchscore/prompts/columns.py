@@ -30,8 +30,8 @@ _ID_NAME = re.compile(r"(?i)(.*[^a-z])?(ids?|key|uuid|guid|index|hash|sha(1|256)
 _CAMEL_ID = re.compile(r".*[a-z](Id|ID|Key|Uuid|UUID)")
 _ID_CELL = re.compile(r"[0-9][0-9 ./:_-]*|[0-9a-fA-F-]{16,}|[A-Za-z]{1,5}[-_#:]?[0-9]+")
 _TEXT_NAME = re.compile(
-    r"(?i).*(text|content|body|title|prompt|input|question|message|comment|review|description|abstract|summary|"
-    "sentence|passage|document|query|note|name|answer|said).*"
+    r"(?i)(text|content|body|title|prompt|input|question|message|comment|review|description|abstract|summary|"
+    "sentence|passage|document|query|note|name|answer|said)"
 )
 
 
@@ -225,7 +225,7 @@ def is_id(name: str, cells: Sequence[Any]) -> bool:
         return True
     filled = [cell for cell in cells if isinstance(cell, str) and cell]
     return (
-        not _TEXT_NAME.fullmatch(name)
+        not _TEXT_NAME.search(name)
         and len(filled) > 1
         and len(set(filled)) == len(filled)
         and all(map(_ID_CELL.fullmatch, filled))
