@@ -239,7 +239,9 @@ def _mostly_empty(cells: Sequence[Any]) -> bool:
 
 def _columns_text(table: Table, names: Sequence[str]) -> str:
     """Return which columns a file has; how many, if their names may be the cells of a row."""
-    return f"it has {len(names):,} column{'s' * (len(names) > 1)}" if table.doubt else f"its columns are {shorten_names(names)}"
+    if table.doubt:
+        return f"it has {len(names):,} column{'s' if len(names) > 1 else ''}"
+    return f"its columns are {shorten_names(names)}"
 
 
 def shorten_names(names: Sequence[str], most: int = 20) -> str:
