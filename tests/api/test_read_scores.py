@@ -29,13 +29,13 @@ FILES = {
 }
 
 
-def commit(root: Path, task: str, file: str, parts: list[Path]) -> None:
-    """Write a manifest that names these parts."""
+def commit(root: Path, task: str, file: str, parts: list[Path], *, rows: int = 1, most: int = 1) -> None:
+    """Write a manifest that names these parts, each with `rows` of at `most` rows."""
     commits = {
         number: Commit(
             number,
-            1,
-            1,
+            rows,
+            rows,
             0,
             0,
             whole=True,
@@ -45,7 +45,7 @@ def commit(root: Path, task: str, file: str, parts: list[Path]) -> None:
         for number, part in enumerate(parts)
         if (data := part.read_bytes())
     }
-    fingerprint = {"format": parts[0].suffix.removeprefix("."), "rows_per_part": 9}
+    fingerprint = {"format": parts[0].suffix.removeprefix("."), "rows_per_part": most}
     path = Layout(root, task, parts[0].suffix).manifest(file)
     write_manifest(path, Manifest(file, task, fingerprint, parts=commits))
 
@@ -59,8 +59,8 @@ def test_embeddings_stack_and_ids_stay_text(tmp_path: Path, form: str, merged: s
         out = tmp_path / f"m{merged}"
         merge_parts(dict.fromkeys(parts), out, EMBEDDINGS)
     else:
-        commit(out, "embeddings", "b/x.csv", parts[:2])
-        commit(out, "embeddings", "b-c.csv", parts[2:])
+        commit(out, "embeddings", "b/x.csv", parts[:2], rows=2, most=2)
+        commit(out, "embeddings", "b-c.csv", parts[2:], most=9)
     frame = read_scores(str(out))
     assert list(frame.columns) == ["file", "row", "id", "k", "embeddings"]
     assert list(zip(frame["file"], frame["row"], frame["id"], frame["k"], strict=True)) == [

@@ -1,9 +1,10 @@
 """Run by a test in a separate process, under the file system of strange.c: one fault after another.
 
-    python faults.py SHIM FOLDER FAULTS FIRST STEP COMMAND...
+    python faults.py SHIM FOLDER FAULTS FIRST STEP DONE COMMAND...
 
 For each fault at every STEP-th change, from the FIRST on, that a run makes below FOLDER, it runs the command,
-tells how it ended, and runs it once more without a fault. Prints one JSON object a line.
+tells how it ended, and runs it once more without a fault. DONE rows are scored before, also without a fault.
+Prints one JSON object a line.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ def ended(arguments: list[str]) -> tuple[int, str]:
 
 
 def runs(
-    shim: ctypes.CDLL, folder: Path, faults: list[str], first: int, step: int, command: list[str]
+    shim: ctypes.CDLL, folder: Path, faults: list[str], counts: tuple[int, int, int], command: list[str]
 ) -> Iterator[dict[str, object]]:
+    first, step, done = counts
     for fault in faults:
         number, how = FAULTS[fault]
         at = first - step
@@ -54,6 +56,8 @@ def runs(
             at += step
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
+            if done:
+                ended([*command, "--limit", str(done)])
             shim.strange_arm(at, number, how)
             code, said = ended(command)
             changes = shim.strange_count()
@@ -79,6 +83,7 @@ def runs(
 
 
 if __name__ == "__main__":
-    library, place, names, first, step, *words = sys.argv[1:]
-    for found in runs(ctypes.CDLL(library), Path(place), names.split(","), int(first), int(step), words):
+    library, place, names, first, step, done, *words = sys.argv[1:]
+    counts = int(first), int(step), int(done)
+    for found in runs(ctypes.CDLL(library), Path(place), names.split(","), counts, words):
         print(json.dumps(found), flush=True)

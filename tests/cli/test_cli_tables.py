@@ -182,6 +182,31 @@ def test_the_rows_before_damage_are_in_the_table(
     assert [row[:2] + row[4:5] for row in found[-2:]] == [["", "", "unreadable_row"], ["2", "five", ""]]
 
 
+@pytest.mark.slow
+def test_answers_of_another_file_are_in_no_table(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    """Two parts were exchanged together with their checksums; no record of a run is there to tell."""
+    for name in "ab":
+        files.texts(f"in/{name}.csv", [name])
+    assert batchscore(*command(deployment, "in", "-o", "out")).exit_code == 0
+    shutil.rmtree("out/runs")
+    parts = sorted(Path("out/chat").iterdir())
+    manifests = sorted(Path("out/manifest/chat").glob("*.json"))
+    stated = [json.loads(path.read_bytes()) for path in manifests]
+    data = [part.read_bytes() for part in parts]
+    for at in (0, 1):
+        parts[at].write_bytes(data[1 - at])
+        changed = json.loads(manifests[at].read_bytes())
+        other = stated[1 - at]["parts"][0]["scores"]
+        changed["parts"][0]["scores"] |= {name: other[name] for name in ("bytes", "digest")}
+        manifests[at].write_text(json.dumps(changed))
+    run = batchscore("merge", "out", "all.csv", "--base-dir", "in", "--sync")
+    assert run.exit_code == 1
+    assert "holds a record of b.csv" in run.stderr
+    assert not Path("all.csv").exists()
+
+
 def run_piped(words: Sequence[str], data: bytes) -> tuple[int, bytes, str]:
     started = [sys.executable, "-m", "batchscore", *words, "--simulate"]
     run = subprocess.run(started, input=data, capture_output=True, check=False)

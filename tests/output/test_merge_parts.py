@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from batchscore.errors import OutputError, UsageError
-from batchscore.output.merge import merge_parts
+from batchscore.output.merge import merge_output, merge_parts
 from batchscore.output.records import columnar, jsonl
 from batchscore.output.records.schema import RecordSchema
 from batchscore.rows import Settled
@@ -101,6 +102,15 @@ def test_a_damaged_part_leaves_the_old_file_and_nothing_else(tmp_path: Path, for
         merge_parts(dict.fromkeys(parts), tmp_path / f"m{suffix}", SCHEMA)
     assert (tmp_path / f"m{suffix}").read_bytes() == b"old"
     assert {path.name for path in tmp_path.iterdir()} == {"out", f"m{suffix}"}
+
+
+def test_what_a_killed_merge_has_left_beside_its_file_is_removed(tmp_path: Path) -> None:
+    write_folder(tmp_path / "out", SCHEMA, "jsonl", FILES)
+    left = tmp_path / ".batchscore-1234abcd-0.tmp"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))  # it may be of another machine, so its age decides
+    merge_output(tmp_path / "out", tmp_path / "m.jsonl")
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "m.jsonl"}
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:

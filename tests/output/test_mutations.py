@@ -49,7 +49,8 @@ TASK = "embeddings"
 COMMAND = ["score", "in", "-o", "out", "--task", TASK, "-m", "m", "--column", "text", "--simulate"]
 COMMAND += ["--rows-per-part", "3", "--id", "id", "--dimensions", "8", "--keep", "note"]
 
-#: The most that one reader may take.
+#: The most that one reader may take. Its seconds are those of the processor, 25 times what any reader takes:
+#: a busy machine does not reach them.
 MOST_SECONDS = 1.0
 MOST_BYTES = 200 * 2**20
 

@@ -320,9 +320,16 @@ def test_each_damage_is_found_and_repaired(out: Path, damage: str) -> None:
         assert "f03.csv" in again.missing[0]
 
 
-#: Nothing in the output shows these but the records themselves.
-FORGED = {"doubled", "removed", "removed-last", "out-of-order", "of-another-file", "of-another-part"}
-FORGED |= {"scored-and-failed"}
+def exchange(out: Path, one: tuple[str, int], other: tuple[str, int]) -> None:
+    """Exchange two score files, and what the manifests say of their bytes."""
+    first, second = Output(out, one[0]), Output(out, other[0])
+    paths = first.part(one[1]), second.part(other[1])
+    data = [path.read_bytes() for path in paths]
+    for path, new in zip(paths, reversed(data), strict=True):
+        path.write_bytes(new)
+    for output, number, path in zip((first, second), (one[1], other[1]), paths, strict=True):
+        stated = {"bytes": path.stat().st_size, "digest": digest_file(path)}
+        output.rewrite(lambda fields, at=number, new=stated: fields["parts"][at]["scores"].update(new))
 
 
 def readings(out: Path, folder: Path) -> list[object]:
@@ -344,7 +351,7 @@ def readings(out: Path, folder: Path) -> list[object]:
     return found
 
 
-@pytest.mark.parametrize("damage", slow_if(sorted(DAMAGES.keys() - FORGED), DAMAGES.keys() - READ))
+@pytest.mark.parametrize("damage", slow_if(DAMAGES, DAMAGES.keys() - READ))
 def test_readers_of_all_scores_refuse_each_damage_or_read_what_was_written(
     scored: Path, out: Path, damage: str
 ) -> None:
@@ -360,6 +367,30 @@ def test_readers_of_all_scores_refuse_each_damage_or_read_what_was_written(
     assert refused == (
         0 if damage.startswith(("errors", "digests", "extra")) or "dimensions" in damage else 3
     )
+
+
+#: Only the records show these, if no run has recorded their digests.
+FORGED = ["doubled", "removed", "removed-last", "out-of-order", "of-another-file", "of-another-part"]
+
+
+@pytest.mark.parametrize("damage", slow_if(FORGED, FORGED[:-2]))
+def test_readers_of_all_scores_compare_each_record_with_its_part(out: Path, damage: str) -> None:
+    shutil.rmtree(out / "runs")
+    DAMAGES[damage][0](Output(out, "f03.csv"))
+    for found in readings(out, out.parent):
+        assert re.search("f03.*(of g|3, which|row 0, twice|row 1, twice|2 records|4 records)", str(found))
+
+
+@pytest.mark.parametrize("other", [("f03.csv", 2), ("f04.csv", 0)])
+def test_parts_that_were_exchanged_with_their_digests_are_refused(out: Path, other: tuple[str, int]) -> None:
+    shutil.rmtree(out / "runs")  # which hold a digest of all records
+    exchange(out, ("f03.csv", 0), other)
+    said = "holds row 6, which belongs to another part" if other[1] else "holds a record of f04.csv"
+    for found in readings(out, out.parent):
+        assert isinstance(found, BatchscoreError)
+        assert said in str(found)
+        assert f"batchscore verify {out}" in str(found)
+    assert verdict_of(out).exit_code == ExitCode.ACTION_NEEDED
 
 
 @pytest.mark.parametrize("damage", VECTORS)
@@ -583,6 +614,9 @@ def test_a_file_that_a_killed_run_was_replacing_is_incomplete(out: Path) -> None
         verdict = verdict_of(out)
         assert verdict.exit_code == ExitCode.CONTINUE_LATER
         assert "f03.csv: a killed run was replacing its scores" in verdict.missing
+        for found in readings(out, out.parent):
+            assert isinstance(found, OutputIncomplete)
+            assert "f03.csv: a killed run was replacing its scores. Run the same score command" in str(found)
         one.part(0).write_bytes(kept[0])
         (one.part(0).parent / one.part(0).name.replace("-00000.", "-00002.")).write_bytes(kept[1])
         assert verdict_of(out, repair=True).exit_code == ExitCode.DONE

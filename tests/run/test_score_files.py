@@ -17,6 +17,7 @@ from batchscore.errors import OutputError, OutputLocked
 from batchscore.mlflow_model.resolve import resolve_settings
 from batchscore.output.find import folder_of_locks
 from batchscore.output.locks.lock import refuse_locked
+from batchscore.output.merge import merge_output
 from batchscore.rows import Event, FileOpened, Notice
 from batchscore.run.expected import expected
 from batchscore.run.record import RunResult
@@ -124,6 +125,12 @@ def test_what_is_published_is_forced_to_the_disk_if_wanted(
     published |= {path.parent for path in published} | {*Path("out").glob("all.jsonl")}
     assert {path for path in records if path.stat().st_ino in forced} == records
     assert {path for path in published if path.stat().st_ino in forced} == (published if more else set())
+    forced.clear()
+    merge_output(folder, Path("new/merged.parquet"), sync=bool(more))
+    made = {
+        path for path in (Path("new/merged.parquet"), Path("new"), Path()) if path.stat().st_ino in forced
+    }
+    assert len(made) == (3 if more else 0)
 
 
 @pytest.mark.slow

@@ -18,9 +18,9 @@ from batchscore.output.find import output_folder, score_parts, task_of, tasks_in
 from batchscore.output.layout import MARKER, Layout
 from batchscore.output.manifest import read_manifests
 from batchscore.output.missing import error_of_missing, missing_files, recorded_files
-from batchscore.output.part_files import refuse_damaged
 from batchscore.output.records.formats import RECORD_SUFFIXES, TABLE_SUFFIXES, suffixes_text
 from batchscore.output.records.schema import answer_schema_in
+from batchscore.output.stated_scores import RecordCheck, refuse_changed
 from batchscore.settings.checks import value_text
 from batchscore.stores import storage
 from batchscore.stores.address import Place, place_of
@@ -87,9 +87,12 @@ def _frame(path: Place, task: str | None, *, strict: bool, flatten: bool) -> pd.
     else:
         raise InputError(f"{path}: no such file or folder")
     columns: _Columns = {}
-    for file, part in files.items():
-        refuse_damaged(file, part)
+    for file, stated in files.items():
+        refuse_changed(file, stated)
         task, more = _read(file, task)
+        check = RecordCheck(file, stated)
+        check.add(more.get("file", ()), more.get("row", ()))
+        check.end()
         _extend(columns, more)
     if task not in columns:
         raise InputError(f"{path}: no scores{f' of {task}' if task else ''} in it")

@@ -45,8 +45,16 @@ then merge again; 1 error: fix OUT or FILE; 2 usage error.
     help="For a table: the folder that the inputs are below now. Default: where they were.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--sync", is_flag=True, help="Force FILE to the disk (fsync) before the command ends.")
 def merge(
-    out: str, file: str, task: str | None, base_dir: str | None, *, overwrite: bool, **style: bool | None
+    out: str,
+    file: str,
+    task: str | None,
+    base_dir: str | None,
+    *,
+    overwrite: bool,
+    sync: bool,
+    **style: bool | None,
 ) -> None:
     """Run `batchscore merge`."""
     from batchscore.output.merge import merge_output  # noqa: PLC0415 - loads the readers of parts
@@ -59,6 +67,7 @@ def merge(
         overwrite=overwrite,
         style=TableStyle(**{name: bool(value) for name, value in style.items()}),
         base_dir=None if base_dir is None else place_of(base_dir),
+        sync=sync,
     )
     if is_table(place_of(file)):
         errors = f", {merged.errors:,} of them with an error" if merged.errors else ""

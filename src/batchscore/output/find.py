@@ -1,6 +1,6 @@
 """Which folder is the output that the user names, which tasks and parts does it hold, and is it complete?
 
-It reads no records. An output may be a copy, with or without its manifests, and may be one level below the
+It decodes no records. An output may be a copy, with or without its manifests, and may be one level below the
 named folder.
 """
 
@@ -12,11 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from batchscore.errors import InputError, setting_name
+from batchscore.output.incremental.switch import unfinished_stems
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
-from batchscore.output.manifest import Manifest, PartFile, read_manifests
-from batchscore.output.missing import RecordedFiles, recorded_files, run_records
+from batchscore.output.manifest import Manifest, read_manifests
+from batchscore.output.missing import RecordedFiles, error_of_missing, recorded_files, run_records
+from batchscore.output.part_files import intact
 from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES
+from batchscore.output.stated_scores import StatedScores, stated_in
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
@@ -101,22 +104,24 @@ def task_of(folder: Place, named: Place, task: str | None) -> str:
     return task or found[0]
 
 
-def score_parts(out: Place, task: str, *, may_be_empty: bool = False) -> dict[Place, PartFile | None]:
-    """Return the score parts of a task in input order, each with what its commit record says of it.
+def score_parts(out: Place, task: str, *, may_be_empty: bool = False) -> dict[Place, StatedScores | None]:
+    """Return the score parts of a task in input order, each with what its manifest says of it.
 
     If there are manifests, only parts with a commit record count; without any, nothing is known of the parts.
     Raises `InputError` if a part is missing, or all (unless it `may_be_empty`), if a manifest is missing
-    beside its parts, or if the last run's record contradicts it, and `OutputError` if a manifest is damaged.
+    beside its parts, or if the last run's record contradicts it, `OutputIncomplete` if a killed run had
+    begun to replace scores, and `OutputError` if a manifest is damaged.
     """
     folder = out / task
     names = set(storage.names(folder))
     found = [match for name in names if (match := _PART.fullmatch(name))]
-    parts: dict[Place, PartFile | None]
+    parts: dict[Place, StatedScores | None]
     if storage.is_folder(out / "manifest"):
         layout = Layout(out, task, "")
         # First the records: a run that ends meanwhile writes its manifests first.
         recorded = recorded_files(out, task)
         manifests = sorted(read_manifests(layout), key=lambda each: each.file.split("/"))
+        _refuse_torn(layout, manifests)
         _refuse_lost_manifests(layout, manifests, {match["name"] for match in found})
         _refuse_contradicted(layout, manifests, recorded)
         parts = dict(score_files_of(layout, manifests))
@@ -136,14 +141,29 @@ def score_parts(out: Place, task: str, *, may_be_empty: bool = False) -> dict[Pl
     return parts
 
 
-def score_files_of(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place, PartFile]:
-    """Return the score files of manifests, in their order."""
-    return {
-        layout.scores / part.name: part
+def score_files_of(layout: Layout, manifests: Iterable[Manifest]) -> dict[Place, StatedScores]:
+    """Return the score files of manifests, in their order, with what is stated of them."""
+    stated: dict[Place, StatedScores] = {}
+    for manifest in manifests:
+        for number in sorted(manifest.parts):
+            commit = manifest.parts[number]
+            if commit.scores is not None:
+                path = layout.scores / commit.scores.name
+                stated[path] = stated_in(manifest, commit, commit.scores, commit.ok)
+    return stated
+
+
+def _refuse_torn(layout: Layout, manifests: Iterable[Manifest]) -> None:
+    """Raise `OutputIncomplete` if a killed run has replaced or discarded some parts of a file."""
+    unfinished = unfinished_stems(layout)
+    torn = [
+        f"{manifest.file}: a killed run was replacing its scores"
         for manifest in manifests
-        for number in sorted(manifest.parts)
-        if (part := manifest.parts[number].scores) is not None
-    }
+        if stem_of(manifest.file) in unfinished
+        and not all(intact(layout, commit) for commit in manifest.parts.values())
+    ]
+    if torn:
+        raise error_of_missing(str(layout.root), torn)
 
 
 def _refuse_contradicted(layout: Layout, manifests: Iterable[Manifest], recorded: RecordedFiles) -> None:

@@ -31,6 +31,7 @@ from batchscore.output.layout import Layout, journal_name
 from batchscore.output.manifest import (
     Commit,
     Manifest,
+    copy_of,
     part_files_of,
     read_manifests,
     visible_names,
@@ -320,10 +321,13 @@ def removed_parts(
         for number, commit in sorted(manifest.parts.items()) if manifest is not None else ():
             if own is not None and number not in own.get(file, ()):
                 continue
-            parts = [folder / part.name for folder, part in part_files_of(layout, commit) if part]
-            gone = [place for place in (*parts, layout.manifest(file)) if not is_there(place)]
+            path = layout.manifest(file)
+            places = [folder / part.name for folder, part in part_files_of(layout, commit) if part]
+            # If a manifest could not be written in place, its copy is there, and nothing is lost.
+            places.append(path if is_there(path) else copy_of(path))
+            gone = [place for place in places if not is_there(place)]
             if gone:
-                removed[file].append((gone[0], commit))
+                removed[file].append((path if gone == [copy_of(path)] else gone[0], commit))
     return removed
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from batchscore.errors import InputError, OutputError, OutputLocked, UsageError, message_of, setting_name
 from batchscore.output.find import (
@@ -23,9 +23,8 @@ from batchscore.output.find import (
 from batchscore.output.layout import Layout
 from batchscore.output.ledger import Ledger
 from batchscore.output.locks.lock import refuse_locked
-from batchscore.output.manifest import Manifest, PartFile, list_files, read_manifests
+from batchscore.output.manifest import Manifest, list_files, read_manifests
 from batchscore.output.missing import error_of_missing, missing_files
-from batchscore.output.part_files import checked_chunks, refuse_damaged
 from batchscore.output.records.formats import (
     FILE_SUFFIXES,
     RECORD_SUFFIXES,
@@ -35,7 +34,8 @@ from batchscore.output.records.formats import (
 )
 from batchscore.output.records.jsonl import encode_scores
 from batchscore.output.records.schema import RecordSchema, damage_text, first_record, schema_of
-from batchscore.output.tables.sources import sources_of
+from batchscore.output.stated_scores import RecordCheck, StatedScores, checked_chunks, refuse_changed
+from batchscore.output.tables.sources import TableSource, sources_of
 from batchscore.output.tables.write import TableStyle, is_table, write_table
 from batchscore.read.files import digest
 from batchscore.rows import Score, Settled
@@ -44,8 +44,11 @@ from batchscore.stores.address import Place, StoredPath
 from batchscore.stores.half_written import sweep_abandoned
 from batchscore.stores.links import through_link
 
-#: The score files to merge, in order, each with what its commit record says of it, if there is one.
-Parts: TypeAlias = Mapping[Place, PartFile | None]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: The score files to merge, in order, each with what its manifest says of it, if there is one.
+Parts: TypeAlias = Mapping[Place, StatedScores | None]
 
 _BATCH_ROWS = 1024
 
@@ -71,11 +74,12 @@ def merge_output(
     overwrite: bool = False,
     style: TableStyle | None = None,
     base_dir: Place | None = None,
+    sync: bool = False,
 ) -> MergeResult:
     """Write the scores of an output folder to one file, in input order, in constant memory.
 
     A table (csv, tsv, xlsx, in this `style`) also has the input's columns, so the inputs are read again; they
-    are below `base_dir` if they were moved.
+    are below `base_dir` if they were moved. With `sync` the file is on the device afterwards.
 
     Raises `UsageError` if the file's suffix is not a format, and `InputError` if there are no scores. Raises
     `OutputError` if the file may not be written there, or if a part is not as its manifest says.
@@ -89,7 +93,8 @@ def merge_output(
     answer = next((each.fingerprint["schema"] for each in manifests if each.fingerprint.get("schema")), None)
     _refuse_target(folder, manifests, file, overwrite=overwrite)
     if is_table(file):
-        rows = _merge_table(Layout(folder, task, ""), manifests, file, style or TableStyle(), base_dir)
+        sources = _table_sources(Layout(folder, task, ""), manifests, file, base_dir)
+        rows = write_table(Layout(folder, task, ""), sources, file, style or TableStyle(), sync=sync)
         return MergeResult(task, rows, errors, missing)
     if missing and not list_files(folder / task):
         raise error_of_missing(str(named), missing)
@@ -98,15 +103,15 @@ def merge_output(
         # Sort by input file; the parts of each file are in order already.
         in_order = sorted(parts, key=lambda part: str(first_record(part).get("file")).split("/"))
         parts = {part: parts[part] for part in in_order}
-    first, file_of_first = next(iter(parts.items()))
-    refuse_damaged(first, file_of_first)
+    first, stated = next(iter(parts.items()))
+    refuse_changed(first, stated)
     schema = schema_of(first, task, keep, answer=answer)
-    return MergeResult(task, merge_parts(parts, file, schema), errors, missing)
+    return MergeResult(task, merge_parts(parts, file, schema, sync=sync), errors, missing)
 
 
-def _merge_table(
-    layout: Layout, manifests: Sequence[Manifest], file: Place, style: TableStyle, base_dir: Place | None
-) -> int:
+def _table_sources(
+    layout: Layout, manifests: Sequence[Manifest], file: Place, base_dir: Place | None
+) -> list[TableSource]:
     if not manifests:
         raise InputError(
             f"{layout.root} has no manifests, which say what the inputs were. A table has their columns; "
@@ -116,7 +121,7 @@ def _merge_table(
     score_parts(layout.root, layout.task, may_be_empty=True)
     with_rows = (manifest for manifest in manifests if manifest.rows)
     in_order = sorted(with_rows, key=lambda manifest: manifest.file.split("/"))
-    return write_table(layout, sources_of(layout, in_order, base_dir), file, style)
+    return sources_of(layout, in_order, base_dir)
 
 
 def _check_parts(
@@ -185,9 +190,9 @@ def merge_parts(parts: Parts, destination: Place, schema: RecordSchema, *, sync:
 
     The suffix of `destination` decides the format, which is one of records. JSON Lines parts are copied byte
     by byte into JSON Lines; all else is converted. The file is written completely or not at all, with `sync`
-    to the device; it is not written if a part is not as its commit record says, to the byte. If the
-    destination has columns and `schema` lacks the vectors' length or the kept columns' names, the parts are
-    read once before.
+    to the device; it is not written if a part is not as its manifest says, to the byte, or holds other rows.
+    If the destination has columns and `schema` lacks the vectors' length or the kept columns' names, the
+    parts are read once before.
     """
     suffix = refuse_other_suffix(destination)
     destination = through_link(destination)
@@ -209,9 +214,9 @@ def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync
 
     def count_rows() -> Iterator[bytes]:
         nonlocal rows
-        for part, file in parts.items():
+        for part, stated in parts.items():
             for chunk in (
-                _copy(part, file) if part.suffix.lower() == ".jsonl" else _convert(part, file, schema)
+                _copy(part, stated) if part.suffix.lower() == ".jsonl" else _convert(part, stated, schema)
             ):
                 rows += chunk.count(b"\n")
                 yield chunk
@@ -220,15 +225,15 @@ def _merge_lines(parts: Parts, destination: Place, schema: RecordSchema, *, sync
     return rows
 
 
-def _convert(part: Place, file: PartFile | None, schema: RecordSchema) -> Iterator[bytes]:
-    refuse_damaged(part, file)
-    for batch in _batches(part, schema):
+def _convert(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[bytes]:
+    refuse_changed(part, stated)
+    for batch in _batches(part, stated, schema):
         yield from encode_scores(batch, schema)
 
 
-def _copy(part: Place, file: PartFile | None) -> Iterator[bytes]:
+def _copy(part: Place, stated: StatedScores | None) -> Iterator[bytes]:
     chunk = b"\n"
-    for chunk in checked_chunks(part, file):
+    for chunk in checked_chunks(part, stated):
         yield chunk
     if not chunk.endswith(b"\n"):
         raise OutputError(f"{part}: its last line is incomplete; {damage_text(part)}")
@@ -243,22 +248,35 @@ def _merge_columns(parts: Parts, destination: Place, schema: RecordSchema, suffi
         storage.replace_file(destination, sync=sync) as sink,
         columnar.open_writer(sink, schema, suffix) as append,
     ):
-        for part, file in parts.items():
-            refuse_damaged(part, file)
+        for part, stated in parts.items():
+            refuse_changed(part, stated)
             if part.suffix.lower() == ".parquet":
-                tables = columnar.score_tables(part, schema)
+                tables = _tables(part, stated, schema)
             else:
-                tables = (columnar.score_table(batch, schema) for batch in _batches(part, schema))
+                batches = _batches(part, stated, schema)
+                tables = (columnar.score_table(batch, schema) for batch in batches)
             for table in tables:
                 rows += table.num_rows
                 append(table)
     return rows
 
 
-def _batches(part: Place, schema: RecordSchema) -> Iterator[list[Settled]]:
-    rows = format_of(part).decode_scores(part, schema)
+def _tables(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[pa.Table]:
+    from batchscore.output.records import columnar  # noqa: PLC0415 - as above
+
+    check = RecordCheck(part, stated)
+    for table in columnar.score_tables(part, schema):
+        check.add(table["file"].to_pylist(), table["row"].to_pylist())
+        yield table
+    check.end()
+
+
+def _batches(part: Place, stated: StatedScores | None, schema: RecordSchema) -> Iterator[list[Settled]]:
+    rows, check = format_of(part).decode_scores(part, schema), RecordCheck(part, stated)
     while batch := list(islice(rows, _BATCH_ROWS)):
+        check.add([row.file for row in batch], [row.row for row in batch])
         yield batch
+    check.end()
 
 
 def _complete_schema(parts: Iterable[Place], schema: RecordSchema) -> RecordSchema:

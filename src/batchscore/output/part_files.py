@@ -11,8 +11,6 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import xxhash
-
 from batchscore.errors import TRANSIENT, ErrorCode, OutputError
 from batchscore.output.layout import Layout, stem_of
 from batchscore.output.manifest import Commit, Manifest, PartFile, part_files_of
@@ -194,18 +192,6 @@ def refuse_damaged(path: Place, part: PartFile | None) -> None:
     what = None if part is None else damage_of(path, part)
     if what is not None:
         raise OutputError(f"{path} {what}.{all_damage(path)}")
-
-
-def checked_chunks(path: Place, part: PartFile | None) -> Iterator[bytes]:
-    """Yield the bytes of a part's file; raises `OutputError`, also at the end, if they were changed."""
-    if part is not None and storage.size_of(path) != part.bytes:
-        refuse_damaged(path, part)
-    digest = xxhash.xxh3_128()
-    for chunk in storage.chunks(path):
-        digest.update(chunk)
-        yield chunk
-    if part is not None and f"xxh3:{digest.hexdigest()}" != part.digest:
-        raise OutputError(f"{path} {CHANGED}.{all_damage(path)}")
 
 
 def intact(layout: Layout, commit: Commit) -> bool:

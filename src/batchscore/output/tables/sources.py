@@ -18,6 +18,7 @@ from batchscore.errors import InputChanged, InputError, UnreadableFile, setting_
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, list_files, part_files_of
 from batchscore.output.part_files import read_part, refuse_damaged
+from batchscore.output.stated_scores import RecordCheck, stated_in
 from batchscore.read.dataset_folders import partitions_of
 from batchscore.read.encoding import with_encoding
 from batchscore.read.files import digest
@@ -181,4 +182,11 @@ def _results(layout: Layout, manifest: Manifest) -> Iterator[Settled]:
         for folder, part in part_files_of(layout, commit):
             if part is not None:
                 refuse_damaged(folder / part.name, part)
-        yield from heapq.merge(*read_part(layout, commit), key=lambda settled: settled.row)
+        written = commit.scores or commit.error_records
+        if written is not None:
+            stated = stated_in(manifest, commit, written, commit.ok + commit.errors)
+            check = RecordCheck(layout.scores / written.name, stated)
+            for settled in heapq.merge(*read_part(layout, commit), key=lambda settled: settled.row):
+                check.add((settled.file,), (settled.row,))
+                yield settled
+            check.end()
