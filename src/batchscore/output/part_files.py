@@ -82,11 +82,8 @@ class PartFiles:
             if not self.are_there(commit):
                 scores = self.are_there(replace(commit, error_records=None))
                 errors = self.are_there(replace(commit, scores=None))
-                left[number] = replace(
-                    commit,
-                    ok=commit.ok if scores else 0,
-                    **{} if errors else {"errors": 0, "transient": 0, "empty": 0},
-                )
+                rest = commit if errors else replace(commit, errors=0, transient=0, empty=0)
+                left[number] = rest if scores else replace(rest, ok=0)
         return left
 
     def without_manifest(self, files: Iterable[str], known: Container[str]) -> dict[str, str]:
