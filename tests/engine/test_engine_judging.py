@@ -321,18 +321,55 @@ def test_credit_that_runs_out_stops_the_run_and_blames_no_row(kind: str, rows: i
     assert len(service.asked) <= good + 12
 
 
-def test_a_row_that_is_quoted_with_such_words_is_the_only_one_refused() -> None:
-    quoting = reply(400, {"error": {"message": "Cannot parse: 'my credit balance is too low'"}})
-    for rows in (1, 8):
-        service = service_of(lambda texts: quoting if "text:0" in texts else None)
-        settled, error, _ = scored(
-            lambda rows=rows, service=service: engine_over(service, prompts(50), rows_a_request=rows)
-        )
-        assert error is None
-        assert [(row, each.code) for row, each in errors_of(settled).items()] == [
-            (0, ErrorCode.INVALID_REQUEST)
-        ]
-        assert len(settled) == 50
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "Cannot parse: 'my credit balance is too low'"),
+        (400, "'Your API key is missing. Please add it.' was blocked by policy"),
+        (422, "Invalid API key, says the row"),
+        (403, "blocked: 'out of credit'"),
+        (404, "model not found, says the row"),
+        (429, "'insufficient balance' is refused"),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 8])
+@pytest.mark.parametrize("bad", [0, 30])
+def test_a_row_that_is_quoted_with_such_words_is_the_only_one_refused(
+    status: int, message: str, rows: int, bad: int
+) -> None:
+    quoting = reply(status, {"error": {"message": message}})
+    service = service_of(lambda texts: quoting if f"text:{bad}" in texts else None)
+    settled, error, _ = scored(lambda: engine_over(service, prompts(50), rows_a_request=rows))
+    assert error is None
+    assert set(errors_of(settled)) == {bad}
+    assert len(settled) == 50
+
+
+@pytest.mark.parametrize("probe", [reply(503), reply(429)], ids=["503", "429"])
+@pytest.mark.parametrize("message", ["Invalid API key, says the row", "'my credit balance is too low'"])
+def test_a_probe_that_fails_confirms_nothing(message: str, probe: Reply) -> None:
+    quoting = reply(400, {"error": {"message": message}})
+    probes = iter([probe])
+
+    def answer(texts: list[str]) -> Reply | None:
+        return quoting if "text:0" in texts else next(probes, None) if "ping:0" in texts else None
+
+    settled, error, _ = scored(lambda: engine_over(service_of(answer), prompts(50), rows_a_request=8))
+    assert error is None
+    assert set(errors_of(settled)) == {0}
+
+
+@pytest.mark.parametrize("good", [0, 20])
+def test_credentials_that_are_refused_with_400_stop_the_run(good: int) -> None:
+    refused = reply(400, {"error": {"message": "API key not valid. Please pass a valid API key."}})
+
+    async def answer(texts: list[str], number: int) -> Reply:
+        return vectors(texts) if number < good else refused
+
+    settled, error, _ = scored(lambda: engine_over(Service(answer), prompts(500)))
+    assert isinstance(error, ServiceRefused)
+    assert "refused the credentials (400)" in str(error)
+    assert not errors_of(settled)
 
 
 @pytest.mark.parametrize("rows", [1, 64])

@@ -543,6 +543,45 @@ def test_the_message_is_found_in_each_shape_of_an_error(body: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "body", "action", "code"),
+    [
+        (400, error("context_length_exceeded", detail={"tokens": 9000}), SPLIT, LONG),
+        (400, error("context_length_exceeded", errors=[{"message": "m"}]), SPLIT, LONG),
+        (400, error("content_filter", detail={"x": 1}), SPLIT, FILTER),
+        (400, error("content_filter", error={"x": 1}), SPLIT, FILTER),
+        (400, error("BadRequest", details=[{"code": "content_filter", "target": "x"}]), SPLIT, FILTER),
+        (400, {"error": {"message": "m", "detail": {"code": "context_length_exceeded"}}}, SPLIT, LONG),
+        (400, {"message": "m", "code": "context_length_exceeded", "errors": ["x"]}, SPLIT, LONG),
+        (400, {"message": "Not valid", "errors": [{"message": "Your input is too long"}]}, SPLIT, LONG),
+        (400, {"code": "context_length_exceeded", "error": "x"}, SPLIT, LONG),
+        (400, {"Error": {"Code": "content_filter", "Message": "m"}}, SPLIT, FILTER),
+        (429, error("insufficient_quota", errors=[{"message": "m", "reason": "quotaExceeded"}]), STOP, LIMIT),
+        (
+            429,
+            {"error": {"code": 429, "message": "m", "errors": [{"reason": "insufficient_quota"}]}},
+            STOP,
+            LIMIT,
+        ),
+        (429, {"code": "insufficient_quota", "error": {"message": "m"}}, STOP, LIMIT),
+        (429, {"type": "error", "error": {"type": "insufficient_quota", "message": "m"}}, STOP, LIMIT),
+        (429, {"code": "insufficient_quota", "error": {"code": "other", "message": "m"}}, RETRY, LIMIT),
+        (
+            400,
+            {"error": {"code": 400, "message": "m", "details": [{"reason": "API_KEY_INVALID"}]}},
+            Action.RENEW_TOKEN,
+            INVALID,
+        ),
+        (422, {"message": "m", "detail": [{"loc": ["body", "encoding_format"]}]}, Action.ADAPT, INVALID),
+    ],
+)
+def test_what_an_error_holds_within_hides_neither_its_code_nor_its_message(
+    status: int, body: Any, action: Action, code: ErrorCode
+) -> None:
+    outcome = judged(status, body)
+    assert (outcome.action, outcome.code) == (action, code)
+
+
+@pytest.mark.parametrize(
     "message",
     [
         *(

@@ -7,6 +7,7 @@ row, so a probe confirms each finding before a run stops.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 #: Codes (the error pages of OpenAI, LiteLLM, DashScope, Moonshot, DeepSeek, OpenRouter, Z.ai and Azure, seen
 #: 2026-11).
@@ -39,7 +40,8 @@ LIMIT_WORDS = re.compile(
     re.IGNORECASE,
 )
 
-#: Credentials that are refused with 400 (Google), in words only.
+#: Credentials that are refused with 400 (Google), by a code or in words only.
+KEY_CODES = {"API_KEY_INVALID", "keyInvalid", "invalid_api_key", "authentication_error"}
 KEY_WORDS = re.compile(
     r"^\W*(?:(?:invalid|incorrect|expired|missing|no) API[ _-]?key"
     r"|(?:your |the )?API[ _-]?key (?:is )?(?:not valid|not found|invalid|incorrect|expired|missing))\b",
@@ -53,7 +55,12 @@ RATE_WORDS = re.compile(r"\brate limit|too many requests", re.IGNORECASE)
 RATE_STATUSES = {413, 429}
 
 
-def is_exhausted(status: int, code: str, message: str) -> bool:
+def is_exhausted(status: int, codes: Collection[str], message: str) -> bool:
     """Whether the account has no credit, quota or budget left."""
     by_words = EMPTY_WORDS.search(message) or (status not in RATE_STATUSES and LIMIT_WORDS.search(message))
-    return code in EXHAUSTED_CODES or bool(by_words)
+    return not EXHAUSTED_CODES.isdisjoint(codes) or bool(by_words)
+
+
+def is_about_the_key(codes: Collection[str], message: str) -> bool:
+    """Whether the credentials are refused."""
+    return not KEY_CODES.isdisjoint(codes) or bool(KEY_WORDS.search(message))

@@ -17,6 +17,7 @@ from batchscore.request.deployment import Deployment
 from batchscore.request.deployment_pool import DeploymentPool
 from batchscore.request.outcome import (
     ANSWERED,
+    CONTENT_STATUSES,
     Action,
     Outcome,
     classify,
@@ -213,7 +214,8 @@ class Requester(Generic[T]):
     ) -> Result[T]:
         """Judge a reply without answers."""
         self.report(request, deployment, reply, cause_of(outcome))
-        if outcome.action is Action.STOP:
+        of_all = outcome.action is Action.RENEW_TOKEN and outcome.status in CONTENT_STATUSES
+        if of_all or outcome.action is Action.STOP:
             return Result(await self.judge_refusal_of_all(request, deployment, outcome))
         if outcome.action is not Action.RETRY:
             return Result(outcome)
@@ -250,6 +252,7 @@ class Requester(Generic[T]):
         seconds: float | None,
     ) -> None:
         """Slow down for a 429, or only this request if others were answered since its last one."""
+        deployment.request_window.note_rate_limit()
         deployment.read_headers(reply.headers, 0.0)
         budget = request.budget
         before, budget.limited_at = budget.limited_at, self.clock.monotonic()
@@ -271,7 +274,8 @@ class Requester(Generic[T]):
         """Return what a refusal means that sounds like one of every request.
 
         A firewall that reads requests, a message that quotes its row, or bad luck give the same. If others
-        are answered, the request is sent once more; then it is refused alone.
+        are answered, the request is sent once more; then it is refused alone. If a probe is refused for
+        another reason, that is the reason.
         """
         budget, now = request.budget, self.clock.monotonic()
         first = budget.refused_at is None
@@ -281,17 +285,14 @@ class Requester(Generic[T]):
             if self.closed or self.stop.is_set() or outcome.status in NEVER_ABOUT_ONE:
                 return outcome
             probe = await self.probe(deployment)
-            if probe.action is not Action.KEEP:
+            if probe.action in {Action.STOP, Action.RENEW_TOKEN}:
                 return replace(outcome, words=probe.words)
+            if probe.action is not Action.KEEP:
+                budget.note_failure(now, 0.0, probe.code)
+                return replace(probe, words="")
         if first:
             budget.note_failure(now, 0.0, ErrorCode.SERVER_ERROR)
         return refused_alone(outcome, first=first)
-
-    async def is_accepted(self, deployment: Deployment) -> bool:
-        """Whether credentials that were refused are accepted for a probe."""
-        if deployment.health.last_success is None or self.closed or self.stop.is_set():
-            return False
-        return (await self.probe(deployment)).action is Action.KEEP
 
     async def confirm_refusal(
         self, request: Request, deployment: Deployment, refused: Result[T]
@@ -306,7 +307,7 @@ class Requester(Generic[T]):
                 break
             await asyncio.sleep(wait)
             self.deployments.raise_fatal()
-            if await self.is_accepted(deployment):
+            if (await self.probe(deployment)).action is Action.KEEP:
                 request.budget.note_failure(started, 0.0, ErrorCode.SERVER_ERROR)
                 return Result(refused_by_chance(refused.outcome))
         return refused
@@ -359,8 +360,7 @@ class Requester(Generic[T]):
                 try:
                     self.read(reply.body, 1, body)
                 except InvalidReply as reason:
-                    # To a word of ours the model may answer in any form.
-                    if reason.code is not ErrorCode.INVALID_ANSWER:
+                    if reason.code is not ErrorCode.INVALID_ANSWER:  # any form will do
                         outcome = unusable_outcome(reason, reply, body)
             if outcome.action not in {Action.KEEP, Action.RENEW_TOKEN}:
                 outcome = replace(outcome, words=probe_words(reply.body, deployment.secrets))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from math import inf
@@ -301,10 +301,9 @@ class Deployment:
             return
         first = self.headers_read_at == float("-inf")
         self.headers_read_at = now
-        limits = limit_headers(headers, max(tokens, self.largest_answered))
         self.request_window.observe(headers, now)
-        if limits.requests is not None and self.request_window.is_second:
-            limits = replace(limits, requests=limits.requests * 60)
+        seconds = self.request_window.seconds
+        limits = limit_headers(headers, max(tokens, self.largest_answered), seconds)
         if self.limits.learn(limits, now):
             # This request was sent before its quota was known, but the service charges it.
             self.reserve(tokens)

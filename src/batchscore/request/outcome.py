@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 from batchscore.errors import ErrorCode, name_settings, setting_name
 from batchscore.request import account_words, too_long
+from batchscore.request.error_shapes import code_of, error_in, inner_code_of, message_of, param_of
 from batchscore.request.service_codes import shown_detail
-from batchscore.rows import InvalidReply, Reply, RowError, load_json
+from batchscore.rows import InvalidReply, Reply, RowError
 
 
 class Action(Enum):
@@ -119,8 +120,6 @@ ADAPTABLE = {
     "response_format": re.compile(r"\bresponse[_ ]format\b|\bjson_schema\b", re.IGNORECASE),
 }
 
-SAFE_NAME = re.compile(r"^[A-Za-z][\w.\[\]-]{0,63}\Z")
-
 #: Azure ML gives the status of the model's container here, and 424 as the status.
 CONTAINER_STATUS = "ms-azureml-model-error-statuscode"
 
@@ -136,10 +135,10 @@ class Refusal(NamedTuple):
     names_wait: bool
     error: Mapping[str, Any]
 
-
-def is_exhausted(refusal: Refusal) -> bool:
-    """Whether the account has no credit, quota or budget left."""
-    return account_words.is_exhausted(refusal.status, refusal.code, refusal.message)
+    @property
+    def codes(self) -> set[str]:
+        """The code of the error, and that of what it holds within."""
+        return {self.code, self.inner_code}
 
 
 def is_quota_for_now(refusal: Refusal) -> bool:
@@ -147,20 +146,18 @@ def is_quota_for_now(refusal: Refusal) -> bool:
     for_now = refusal.names_wait or (
         refusal.status == 403 and account_words.RATE_WORDS.search(refusal.message)
     )
-    return bool(for_now) and refusal.code not in account_words.EXHAUSTED_CODES
+    return bool(for_now) and account_words.EXHAUSTED_CODES.isdisjoint(refusal.codes)
 
 
 def is_filtered(refusal: Refusal) -> bool:
     """Whether the content filter refused the content."""
-    codes = CONTENT_CODES.get(refusal.code), CONTENT_CODES.get(refusal.inner_code)
-    return ErrorCode.CONTENT_FILTER in codes
+    return ErrorCode.CONTENT_FILTER in map(CONTENT_CODES.get, refusal.codes)
 
 
 def is_too_long(refusal: Refusal) -> bool:
     """Whether the content is too long for the model; a firewall's 403 says so by its code only."""
-    codes = CONTENT_CODES.get(refusal.code), CONTENT_CODES.get(refusal.inner_code)
     by_words = refusal.status != 403 and too_long.is_too_long(refusal.message)
-    return ErrorCode.INPUT_TOO_LONG in codes or by_words
+    return ErrorCode.INPUT_TOO_LONG in map(CONTENT_CODES.get, refusal.codes) or by_words
 
 
 def never_fits(refusal: Refusal) -> bool:
@@ -225,11 +222,13 @@ RULES = (
          ErrorCode.INPUT_TOO_LONG, ERROR_TEXTS[ErrorCode.INPUT_TOO_LONG]),
     Rule({402, 403}, is_quota_for_now, Action.RETRY, ErrorCode.RATE_LIMITED,
          "the service's quota is used up for now ({})."),
-    Rule({*_CLIENT_ERRORS} - {401, 404}, is_exhausted, Action.STOP, ErrorCode.RATE_LIMITED, _EXHAUSTED),
+    Rule({*_CLIENT_ERRORS} - {401, 404},
+         lambda refusal: account_words.is_exhausted(refusal.status, refusal.codes, refusal.message),
+         Action.STOP, ErrorCode.RATE_LIMITED, _EXHAUSTED),
     Rule({400, 422}, lambda refusal: refusal.code in BY_CHANCE_CODES, Action.RETRY,
          ErrorCode.INVALID_ANSWER, "The model's answer did not have the requested form ({})."),
-    Rule({400}, lambda refusal: bool(account_words.KEY_WORDS.search(refusal.message)), Action.RENEW_TOKEN,
-         ErrorCode.INVALID_REQUEST, _CREDENTIALS),
+    Rule({400, 422}, lambda refusal: account_words.is_about_the_key(refusal.codes, refusal.message),
+         Action.RENEW_TOKEN, ErrorCode.INVALID_REQUEST, _CREDENTIALS),
     Rule(CONTENT_STATUSES, always, Action.SPLIT, ErrorCode.INVALID_REQUEST, _INVALID),
     Rule({500}, lambda refusal: refusal.code in PARAMETER_CODES, Action.SPLIT,
          ErrorCode.INVALID_REQUEST, _INVALID),
@@ -277,20 +276,10 @@ def classify(reply: Reply, sent: bytes = b"") -> Outcome:
 
 def read_refusal(reply: Reply) -> Refusal:
     """Return what a reply without answers says. Never raises."""
-    body = error_body(reply.body)
-    code = safe_name(body.get("code")) or safe_name(body.get("type"))
-    param = safe_name(body.get("param"))
-    inner = body.get("innererror")
-    inner_code = safe_name(inner.get("code")) if isinstance(inner, dict) else ""
-    detail = body.get("detail")
-    finding = detail[0] if isinstance(detail, list) and detail else None
-    if isinstance(finding, dict):
-        # FastAPI: {"detail": [{"type": "extra_forbidden", "loc": ["body", "dimensions"], "msg": …}]}
-        location = finding.get("loc")
-        names = [safe_name(name) for name in location[1:2]] if isinstance(location, list) else []
-        code, param = code or safe_name(finding.get("type")), param or "".join(names)
+    error = error_in(reply.body)
+    code, inner, param = code_of(error), inner_code_of(error), param_of(error)
     names_wait = any(reply.headers.get(name) for name in ("retry-after", "retry-after-ms"))
-    return Refusal(status_of(reply), code, param, message_in(body), inner_code, names_wait, body)
+    return Refusal(status_of(reply), code, param, message_of(error), inner, names_wait, error)
 
 
 def status_of(reply: Reply) -> int:
@@ -332,8 +321,7 @@ def unusable_outcome(reason: InvalidReply, reply: Reply, sent: bytes) -> Outcome
         return Outcome(Action.RETRY, reason.code, str(reason), reply.status, by_chance=True)
     detail = str(reason)
     if reason.is_error:
-        fields = error_body(reply.body)
-        code = shown_detail(safe_name(fields.get("code")) or safe_name(fields.get("type")), "", b"")
+        code = shown_detail(code_of(error_in(reply.body)), "", b"")
         detail += f" ({code})" if code else ""
     return failure_outcome(reason.code, detail, needs_action=reason.code is ErrorCode.INVALID_RESPONSE)
 
@@ -356,40 +344,3 @@ def refused_by_chance(outcome: Outcome) -> Outcome:
         f"The service refused the credentials of this request ({outcome.status}), and accepts them in others."
     )
     return Outcome(Action.RETRY, ErrorCode.SERVER_ERROR, text, outcome.status, by_chance=True)
-
-
-def error_body(body: bytes) -> Mapping[str, Any]:
-    """Return the error object of a reply; gateways put its fields at the top. Never raises."""
-    try:
-        document = load_json(body)
-    except ValueError:
-        return {}
-    if isinstance(document, list) and document:
-        document = document[0]  # Gemini
-    if not isinstance(document, dict):
-        return {}
-    for _ in range(3):  # some wrap the error of a service behind them
-        detail = document.get("detail")
-        inner = next((document[name] for name in ("error", "errors", "fault") if document.get(name)), None)
-        inner = detail if inner is None and isinstance(detail, dict) else inner
-        inner = inner[0] if isinstance(inner, list) else inner
-        if isinstance(inner, str):  # Ollama, text-embeddings-inference
-            return {"message": inner, **document}
-        if not isinstance(inner, dict) or not inner:
-            break
-        document = inner
-    return document
-
-
-def message_in(error: Mapping[str, Any]) -> str:
-    """Return the message of an error object; FastAPI calls it `detail`. It may quote the input."""
-    detail = error.get("detail")
-    first = detail[0] if isinstance(detail, list) and detail else None
-    others = (error.get(name) for name in ("Message", "msg", "faultstring"))
-    texts = [error.get("message"), detail, first.get("msg") if isinstance(first, dict) else None, *others]
-    return next((text for text in texts if isinstance(text, str) and text), "")
-
-
-def safe_name(word: Any) -> str:
-    """Return a code or parameter name, or nothing if it might be more than a name."""
-    return word if isinstance(word, str) and SAFE_NAME.match(word) else ""

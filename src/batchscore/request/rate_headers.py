@@ -120,8 +120,12 @@ class LimitHeaders:
     remaining_tokens: float | None = None
 
 
-def limit_headers(headers: Mapping[str, str], answered_tokens: float = 0.0) -> LimitHeaders:
+def limit_headers(
+    headers: Mapping[str, str], answered_tokens: float = 0.0, unnamed_seconds: float = WINDOWS[""]
+) -> LimitHeaders:
     """Return the rate limits in a reply's headers. Never raises.
+
+    `unnamed_seconds` is the window of a limit of requests whose header names none.
 
     A remaining amount without its limit is ignored, since services that send placeholders send both. So is a
     limit of tokens a minute that is smaller than a request which was answered (`answered_tokens`).
@@ -129,15 +133,18 @@ def limit_headers(headers: Mapping[str, str], answered_tokens: float = 0.0) -> L
     lower = {
         name.lower().removeprefix("x-"): value for name, value in headers.items() if "limit" in name.lower()
     }
-    tokens, remaining = per_minute(lower, "tokens")
+    tokens, remaining = per_minute(lower, "tokens", WINDOWS[""])
     if tokens is not None and tokens < answered_tokens:
         tokens = remaining = None
-    return LimitHeaders(tokens, per_minute(lower, "requests")[0], remaining)
+    return LimitHeaders(tokens, per_minute(lower, "requests", unnamed_seconds)[0], remaining)
 
 
-def per_minute(lower: Mapping[str, str], kind: str) -> tuple[float | None, float | None]:
+def per_minute(
+    lower: Mapping[str, str], kind: str, unnamed_seconds: float
+) -> tuple[float | None, float | None]:
     """Return the lowest limit a minute of this kind, and what remains of it, each `None` if unknown."""
-    names = {f"-{unit}{window}": each for unit in UNITS[kind] for window, each in WINDOWS.items()}
+    windows = WINDOWS | {"": unnamed_seconds}
+    names = {f"-{unit}{window}": each for unit in UNITS[kind] for window, each in windows.items()}
     found: list[tuple[float, float | None]] = []
     if kind == "requests":
         names |= {window: each for window, each in WINDOWS.items() if window}  # Kong
@@ -152,26 +159,66 @@ def per_minute(lower: Mapping[str, str], kind: str) -> tuple[float | None, float
     return min(found, default=(None, None), key=lambda each: each[0])
 
 
+#: A minute's limit allows the next request within 60 s / limit. A reset that is longer than this part of that
+#: time may be the wait for the next request.
+LARGEST_PART_OF_REFILL = 0.5
+
+#: Two spans lie within this many seconds, so that at most one minute begins in them; and they last some time,
+#: as a burst is no evidence.
+LONGEST_SPANS_SECONDS = 50.0
+SHORTEST_SPANS_SECONDS = 2.0
+
+#: A span has more replies than this part of the limit.
+SMALLEST_PART_OF_LIMIT = 1 / 6
+
+
 @dataclass(slots=True)
 class RequestWindow:
-    """Whether a limit of requests, whose header's name has no unit, is one of a second.
+    """The window of a limit of requests whose header names none: a minute, unless it is surely a second.
 
-    Then its reset is never longer. That of a minute's limit is so short only once in a minute, or if little
-    is used up.
+    A span is a series of replies, more of them than any of them says that requests were used up. A minute's
+    limit would have counted them all, except in the span in which a minute begins. So two spans show a limit
+    of a second. A long reset, or a 429 once it is known, makes it a minute for the rest of the run.
     """
 
     is_second: bool = False
-    short_since: float | None = None
+    given_up: bool = False
+    replies: int = 0
+    most_used: float = 0.0
+    spans: int = 0
+    began: float = float("-inf")
+
+    @property
+    def seconds(self) -> float:
+        """The length of the window."""
+        return WINDOWS["-second"] if self.is_second else WINDOWS[""]
+
+    def note_rate_limit(self) -> None:
+        """Note a 429: it refutes a second, and before that only ends the spans."""
+        self.given_up = self.given_up or self.is_second
+        self.is_second, self.began = False, float("-inf")
 
     def observe(self, headers: Mapping[str, str], now: float) -> None:
-        """Learn from the headers of a reply."""
+        """Learn from the headers of a reply. O(1)."""
         limit, left = (number(headers.get(f"x-{name}-requests")) for name in (LIMIT, REMAINING))
         reset = duration(headers.get(f"x-{RESET}-requests", ""))
-        if limit is None or left is None or reset is None:
+        if self.given_up or limit is None or left is None or reset is None or left >= limit:
             return
-        if reset > 1 or left >= limit or reset * limit / (limit - left) > WINDOWS[""] / 2:
-            self.is_second, self.short_since = False, None
-        elif self.short_since is None or now - self.short_since >= WINDOWS[""] - 10:
-            self.short_since = now
-        elif now - self.short_since > 1:
+        if reset > 1 or reset * limit > LARGEST_PART_OF_REFILL * WINDOWS[""]:
+            self.is_second, self.given_up = False, True
+        else:
+            self.count(limit, limit - left, now)
+
+    def count(self, limit: float, used: float, now: float) -> None:
+        """Count a reply with a short reset."""
+        if now - self.began > LONGEST_SPANS_SECONDS:
+            self.replies, self.most_used, self.spans, self.began = 0, 0.0, 0, now
+        if used < self.most_used / 2:  # after a burst
+            self.replies, self.most_used = 0, 0.0
+            self.began = self.began if self.spans else now
+        self.replies += 1
+        self.most_used = max(self.most_used, used)
+        if self.replies > max(self.most_used, limit * SMALLEST_PART_OF_LIMIT):
+            self.replies, self.most_used, self.spans = 0, 0.0, self.spans + 1
+        if self.spans > 1 and now - self.began > SHORTEST_SPANS_SECONDS:
             self.is_second = True

@@ -7,8 +7,10 @@ since the probe is one word of ours.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from batchscore.request.error_shapes import error_of, message_of
 from batchscore.rows import load_json
 
 #: A message of a person's length.
@@ -32,7 +34,7 @@ def probe_words(body: bytes, secrets: Iterable[str] = ()) -> str:
     `secrets` are the texts that must not be shown: the key, and parameters that hold secrets.
     """
     try:
-        found = text_of(load_json(body))
+        found = words_of(error_of(load_json(body)))
     except ValueError:
         text = body[:20_000].decode("utf-8", "replace")
         title = TITLE.search(text)
@@ -44,21 +46,7 @@ def probe_words(body: bytes, secrets: Iterable[str] = ()) -> str:
     return line if len(line) <= MOST_CHARACTERS else line[: MOST_CHARACTERS - 2] + " …"
 
 
-def text_of(document: object) -> str:
-    """Return the message of an error, whatever the shape of its JSON."""
-    for _ in range(6):
-        if isinstance(document, list):
-            document = document[0] if document else ""
-        elif isinstance(document, dict):
-            names = (
-                *("error", "errors", "fault", "message", "Message", "detail", "msg"),
-                *("faultstring", "title", "error_description"),
-            )
-            parts = [document[name] for name in names if document.get(name)]
-            location = document.get("loc")
-            if isinstance(location, list) and parts and isinstance(parts[0], str):
-                return f"{'.'.join(map(str, location))}: {parts[0]}"
-            document = parts[0] if parts else ""
-        else:
-            break
-    return document if isinstance(document, str) else ""
+def words_of(error: Mapping[str, Any]) -> str:
+    """Return the message of an error, with the place of the field it is about."""
+    place, message = error.get("loc"), message_of(error)
+    return f"{'.'.join(map(str, place))}: {message}" if isinstance(place, list) and place else message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,29 +68,64 @@ def replies(limit: int, left: int, reset: str) -> dict[str, str]:
     return {f"x-ratelimit-{name}-requests": value for name, value in zip(names, values, strict=True)}
 
 
+def observed(limit: int, window: float, pace: float, reset: Callable[[float, int], str]) -> RequestWindow:
+    """What replies show after a burst and a minute: a limit of a sliding window, at a pace a second."""
+    found = RequestWindow()
+    sent: list[float] = []
+    burst = [number / 10 for number in range(min(limit, 8))]
+    for now in [*burst, *(2 + number / pace for number in range(round(60 * pace)))]:
+        sent = [each for each in sent if each > now - window] + [now]
+        found.observe(replies(limit, limit - len(sent), reset(now, len(sent))), now)
+    return found
+
+
+@pytest.mark.parametrize("window", [1.0, 60.0])
+@pytest.mark.parametrize("limit", [4, 5, 10, 20, 30])
+@pytest.mark.parametrize("constant", ["", "1", "1s", "200ms"])
+def test_a_limit_of_a_second_is_told_from_one_of_a_minute(limit: int, window: float, constant: str) -> None:
+    found = observed(limit, window, limit / 60, lambda now, _: constant or f"{800 - 37 * now % 700:.0f}ms")
+    assert found.is_second is (window == 1)
+    if found.is_second:
+        found.note_rate_limit()
+        found.observe(replies(limit, limit - 1, "800ms"), 121.0)
+        assert found.seconds == 60, "after a 429"
+
+
+@pytest.mark.parametrize("limit", [10, 60, 300, 1000])
+@pytest.mark.parametrize("pace", [0.1, 5.0])
 @pytest.mark.parametrize(
-    ("seen", "is_second"),
+    "reset",
     [
-        ([(0, replies(5, 4, "1s")), (12, replies(5, 4, "800ms"))], True),
-        ([(0, replies(5, 4, "200ms")), (2, replies(5, 3, "400ms"))], True),
-        ([(0, replies(5, 4, "1s")), (0.5, replies(5, 4, "500ms"))], False),  # too soon to know
-        ([(0, replies(5, 4, "1s")), (5, replies(5, 4, "1s")), (9, replies(5, 4, "40s"))], False),
-        (
-            [(0, replies(10_000, 9999, "6ms")), (9, replies(10_000, 9998, "12ms"))],
-            False,
-        ),  # a minute's, OpenAI
-        ([(0, replies(100, 20, "0.5s")), (60, replies(100, 20, "0.5s"))], False),  # at the end of two minutes
-        ([(0, {"x-ratelimit-limit-requests": "5"}), (9, {})], False),
-        ([(0, replies(5, 5, "1s")), (9, replies(5, 5, "1s"))], False),
+        pytest.param(lambda _now, _used, _limit: "1", id="constant"),
+        pytest.param(lambda _now, _used, _limit: "1s", id="constant with a unit"),
+        pytest.param(lambda _now, _used, _limit: "100ms", id="constant and short"),
+        pytest.param(lambda _now, _used, limit: f"{60 / limit:.3f}s", id="until the next slot"),
+        pytest.param(lambda now, _used, limit: f"{60 / limit * (1 - now % 1):.3f}s", id="of a bucket"),
+        pytest.param(lambda _now, used, limit: f"{60 / limit * used:.3f}s", id="until it is full"),
+        pytest.param(lambda now, _used, _limit: f"{60 - now % 60:.3f}s", id="of the clock's minute"),
     ],
 )
-def test_a_limit_whose_reset_is_always_short_is_one_of_a_second(
-    seen: list[tuple[float, dict[str, str]]], *, is_second: bool
+def test_a_limit_that_may_be_one_of_a_minute_counts_as_such(
+    limit: int, pace: float, reset: Callable[[float, int, int], str]
 ) -> None:
-    window = RequestWindow()
-    for now, headers in seen:
-        window.observe(headers, NOW + now)
-    assert window.is_second is is_second
+    found = observed(limit, 60.0, min(pace, limit / 60), lambda now, used: reset(now, used, limit))
+    assert found.seconds == 60
+
+
+def test_replies_out_of_order_and_a_new_minute_are_no_evidence_of_a_second() -> None:
+    found = RequestWindow()
+    for now, used in enumerate(
+        [*range(30, 1, -1), *range(60, 30, -1), *range(20, 1, -1), *range(60, 30, -1)]
+    ):
+        found.observe(replies(100, 100 - used, "200ms"), float(now))
+    assert not found.is_second
+
+
+def test_the_window_is_that_of_the_header_that_has_the_limit() -> None:
+    headers = replies(5, 4, "200ms")
+    assert limit_headers(headers, unnamed_seconds=1.0).requests == 300
+    for other in ({"x-ratelimit-limit-requests-minute": "100"}, {"ratelimit-policy": "100;w=60"}):
+        assert limit_headers(headers | other, unnamed_seconds=1.0).requests == 100
 
 
 def test_a_burst_of_refusals_under_one_limit_cuts_once() -> None:
