@@ -94,7 +94,8 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "reported": "With `--incremental`: whether `changes/` covers these records: `yes`, `no`, or "
             "`off` if a run without `--incremental` has changed them since.",
             "input": "A checksum of the input file.",
-            "fingerprint": "The settings that determine a record. A run with different ones is refused.",
+            "fingerprint": "The settings that determine a record. A run with different ones is refused. "
+            "`hidden` has, for each setting with a hidden part, a slow digest (PBKDF2) of the whole value.",
             "parts[].part": "The number of the part.",
             "parts[].rows": "Its rows read so far.",
             "parts[].ok": "Its rows with a score.",

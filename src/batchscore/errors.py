@@ -58,6 +58,11 @@ def name_settings(text: str, word: Callable[[str], str] = str) -> str:
     return _NAME.sub(lambda name: word(name[1]), text)
 
 
+def count_text(count: float, noun: str) -> str:
+    """Return a count with its noun: 1 row, 2 rows."""
+    return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
+
+
 def duration_text(seconds: float) -> str:
     """Return a duration: 0 s, 230 ms, 4.2 s, 45 s, 3 min 5 s, 2 h 14 min, 3 d 4 h."""
     if 0 < seconds < 0.9995:

@@ -97,11 +97,13 @@ def test_a_key_in_an_address_and_tokens_in_texts_are_shown_nowhere(
 ) -> None:
     """Not in messages, the closing command, the records, the report or an event, whatever the flag is."""
     files.lines("in.jsonl", [{"text": "one"}])
-    keys = [f"M4rk3r{name}" for name in ("path", "Header", "Query")] + [f"ghp_{'M4rk3r' * 6}"]
+    keys = [f"M4rk3r{name}" for name in ("path8Zk1", "Header", "Query")] + [f"ghp_{'M4rk3r' * 6}"]
     endpoint = f"{simulator.endpoint}/{keys[0]}/v1"
     command = ["score", "in.jsonl", "--task", "chat", "-m", "m", "--endpoint", endpoint]
     command += ["--header", f"X-Team={keys[1]}", f"--query=team={keys[2]}", "--max-outage", "1"]
     command += ["--system", f"Token {keys[3]}", "--prompt", f"{keys[3]} {{text}}"]
+    schema = {"type": "object", "description": keys[3], "properties": {"a": {"enum": ["sig=M4rk3r", "b"]}}}
+    command += ["--schema", json.dumps(schema), "--sheet", "pwd=M4rk3rSheet"]
     environ = {"BATCHSCORE_API_KEY": "s3cr3t-of-a-header"}
     runs = batchscore.each(
         ([*command, "-o", "out", "--verbose"], environ), ([*command, "-o", "json", "--json"], environ)
@@ -113,6 +115,21 @@ def test_a_key_in_an_address_and_tokens_in_texts_are_shown_nowhere(
     for text in [*(run.said for run in runs), *(path.read_text("utf-8", "replace") for path in paths)]:
         assert "M4rk3r" not in text
         assert "s3cr3t" not in text
+
+
+def test_another_prompt_is_not_resumed_if_it_differs_in_what_is_hidden(
+    batchscore: Cli, files: Files, deployment: Deployment
+) -> None:
+    files.texts("a.csv", ["one", "two"])
+    ids = "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms", "2CyjNWt1YSB6oGNeLwCeCAkhnVVrqumct85PhwF3vqnt"
+    common = ["score", "a.csv", "-o", "out", "-m", deployment.name, "--task", "chat"]
+    first, again, other = (
+        batchscore(*common, "--prompt", f"Compare with https://docs.example/document/d/{each} : {{text}}")
+        for each in (ids[0], ids[0], ids[1])
+    )
+    assert [each.exit_code for each in (first, again, other)] == [0, 0, 1], other
+    assert "(the part of prompt that is hidden as *** has changed, or was not recorded)" in other.said
+    assert deployment.statistics().count == 2
 
 
 def test_a_secret_parameter_is_shown_nowhere(batchscore: Cli, files: Files, deployment: Deployment) -> None:

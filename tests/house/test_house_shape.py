@@ -34,6 +34,13 @@ SHARED_NAMES: dict[str, str] = {}
 #: Methods that are written twice on purpose.
 OVERRIDES = {"CutFile.open overrides that of InputFile": "a file that gives only some stretches"}
 
+#: What writes a plural itself.
+PLURALS = {
+    "errors.py": "`count_text`",
+    "endpoint/describe.py": "names follow the noun, not a count",
+    "read/arrow_cells.py": "an interval is written as DuckDB writes it",
+}
+
 #: Names in messages that are no settings: an argument of `save_model`, and the file that holds settings.
 ARGUMENTS = {"requirement", "config"}
 
@@ -119,6 +126,18 @@ def test_messages_name_settings_that_exist() -> None:
                 (name,) = node.args
                 if isinstance(name, ast.Constant):
                     assert name.value in known, f"{module}: {name.value} is not a setting"
+
+
+def test_one_function_writes_a_count_with_its_noun() -> None:
+    """`count_text` does; a message that writes the plural itself is the next one that says `1 rows`."""
+    found = [
+        f"{module}:{node.lineno} {ast.unparse(node)}"
+        for module, tree in trees().items()
+        for node in nodes_of(tree)
+        if isinstance(node, ast.IfExp)
+        and [ast.unparse(each) for each in (node.body, node.orelse)] in (["''", "'s'"], ["'s'", "''"])
+    ]
+    assert {each.partition(":")[0] for each in found} == PLURALS.keys(), found
 
 
 def test_only_the_command_line_speaks_of_flags() -> None:

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from batchscore.errors import OutputError
+from batchscore.output.fingerprint import differences, shown_fingerprint
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import (
     Commit,
@@ -77,6 +78,54 @@ def test_a_torn_manifest_is_restored_from_its_copy(tmp_path: Path) -> None:
     copy_of(path).unlink()
     assert read_manifest(path) == MANIFEST
     path.write_bytes(b"{}")
+    with pytest.raises(OutputError, match="is not a manifest that batchscore can read"):
+        read_manifest(path)
+
+
+DOCUMENT = "Compare with https://docs.example/d/{} : {{text}}"
+IDS = "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms", "2CyjNWt1YSB6oGNeLwCeCAkhnVVrqumct85PhwF3vqnt"
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("prompt", DOCUMENT.format(IDS[0]), DOCUMENT.format(IDS[1])),
+        ("prompt", '{"password": "red"}', '{"password": "blue"}'),
+        ("system", "Bearer HUSH12345", "Bearer HUSH12346"),
+        *(
+            (name, *({"image_url": {"url": f"https://example.com/img/{each[:25]}"}} for each in IDS))
+            for name in ("messages", "params", "schema")
+        ),
+    ],
+)
+def test_fingerprints_that_differ_in_what_is_hidden_differ(name: str, first: object, second: object) -> None:
+    one, same, other = (shown_fingerprint({name: value, "seed": 7}) for value in (first, first, second))
+    assert one == same
+    assert one[name] == other[name]
+    assert one != other
+    (told,) = differences(one, other)
+    assert told == f"the part of {name} that is hidden as *** has changed, or was not recorded"
+    assert IDS[0][:25] not in str(one)
+    assert "HUSH" not in str(one)
+    # An earlier version hid nothing, and what is written comes back.
+    written = orjson.loads(replace(MANIFEST, fingerprint=MANIFEST.fingerprint | one).to_json())
+    assert manifest_from_json(written).fingerprint == MANIFEST.fingerprint | one
+    written["fingerprint"] = {name: first, "seed": 7}
+    assert manifest_from_json(written).fingerprint == one
+
+
+def test_a_secret_parameter_may_change_and_other_fingerprints_are_as_they_were() -> None:
+    for key in ("HUSH1", "HUSH2"):
+        shown = {"params": {"note": "AccountKey=***;"}}
+        assert shown_fingerprint({"params": {"note": f"AccountKey={key};"}}) == shown
+    plain = {"prompt": "See https://h/v1: {text}", "params": {"seed": 7, "stop": ["a"]}, "keep": ["token"]}
+    assert shown_fingerprint(plain) == plain
+
+
+@pytest.mark.parametrize("hidden", [["prompt"], {"prompt": 1}])
+def test_damaged_digests_are_noticed(tmp_path: Path, hidden: object) -> None:
+    path = Layout(tmp_path, "chat", ".jsonl").manifest("a.csv")
+    write_manifest(path, replace(MANIFEST, fingerprint={**MANIFEST.fingerprint, "hidden": hidden}))
     with pytest.raises(OutputError, match="is not a manifest that batchscore can read"):
         read_manifest(path)
 

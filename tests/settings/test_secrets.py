@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from typing import Any
 
 import pytest
@@ -38,6 +39,12 @@ READABLE = """
     foreign_key sort_key key_variable stop author authority basis passage compass monkey signal logit_bias
     top_p cookie_policy password_policy user session turkey by_pass pass_through headers_only
 """
+#: Parts of addresses that stay readable. `abcdsecret12` may be a key or a name.
+WORDS_OF_PATHS = """
+    API LLM OAI KEY GPT4o Qwen2.5-7B gpt-4o-mini-2024-07-18 Llama-3.3-70B-Instruct prod20240718 v1beta1
+    azureopenaiproductioneastus2 OpenAIServiceGatewayEU mistral-7b-instruct-v0.3 123456789012 sk-learn-models
+    team_a_2024 a1b2c3d4e5 abcdsecret12
+"""
 
 
 def test_names_of_secrets_are_known_and_others_stay_readable() -> None:
@@ -60,6 +67,9 @@ def test_names_of_secrets_are_known_and_others_stay_readable() -> None:
         ('{"api_key": "HUSH", "a": [{"key": "HUSH"}]}', '{"api_key": "***", "a": [{"key": "***"}]}'),
         ('see {"api_key": "HU\\"SH"}', 'see {"api_key": "***"}'),
         ("{'password': 'HUSH HUSH'}", "{'password': '***'}"),
+        ("{'note': 'pwd=HUSH'}", "{'note': 'pwd=***'}"),
+        ("conn=AccountKey=HUSH", "conn=AccountKey=***"),
+        ('url="https://h/?a=b&sig=HUSH"', 'url="https://h/?a=b&sig=***"'),
         ("password: HUSH12", "password: ***"),
         ("Authorization: Bearer HUSH", "Authorization: ***"),
         ("Authorization: HUSH1", "Authorization: ***"),
@@ -102,15 +112,19 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("https://gw/KEY/v1", "https://gw/***/v1"),
-        ("https://gw.example/v1/s3cr3tk3y", "https://gw.example/v1/***"),
+        ("https://gw.example/v1/s3cr3tk3ys3cr3t", "https://gw.example/v1/***"),
         ("https://gw/123e4567-e89b-12d3-a456-426614174000/v1?api-version=2", "https://gw/***/v1?api-version=2"),
-        ("https://gw/aBcDeFgHiJkL/openai", "https://gw/***/openai"),
         ("/sk-1a2b3c4d5e/v1", "/***/v1"),
+        ("/sk_live_abcdefgh1/v1", "/***/v1"),
+        ("https://h/hunter2hunter22/v1", "https://h/***/v1"),
+        ("https://h/openai/0123456789abcdef0123456789abcdef", "https://h/openai/***"),
+        ("https://h/Zk9-qT3xW7bL2mN8pR4s/v1", "https://h/***/v1"),
         *(
             (text, text)
             for text in (
+                *(f"https://h/{word}/v1" for word in WORDS_OF_PATHS.split()),
                 "https://x.openai.azure.com/openai/deployments/GPT4O-PROD1/chat/completions?api-version=2024-10-21",
+                "https://x.openai.azure.com/openai/deployments/GPT4O1PROD2EASTUS2/chat/completions",
                 "http://127.0.0.1:8000/v1",
                 "https://gw.example/team-a/OpenAI/v1beta1",
                 "https://x.services.ai.azure.com/api/projects/P7x9K2",
@@ -137,6 +151,63 @@ def test_a_key_in_the_path_of_an_endpoint_is_hidden(address: str, shown: str) ->
 def test_what_is_hidden_stays_hidden(text: str) -> None:
     once = mask_text(text)
     assert mask_text(once) == once
+
+
+#: One on each line.
+PIECES = """
+https://
+https://a
+/a1b
+a1
+1
+a
+@
+:
+://
+a@b.
+=
+-
+.
+eyJ
+eyJaaaaaaaa.
+authorization:
+cookie:a
+sk-a
+'
+"a":"
+\\
+a;
+A
+?key=
+{
+pwd='
+a:a
+password=
+,a:
+-----BEGIN PRIVATE KEY-----
+-----BEGIN \x20
+\x20
+bearer\x20
+password:\x20
+a=
+a=a
+pwd="\\\\
+a =\x20
+""".strip("\n").splitlines()
+
+
+@pytest.mark.parametrize(
+    "piece", [pytest.param(piece, marks=pytest.mark.slow) if at else piece for at, piece in enumerate(PIECES)]
+)
+def test_the_time_grows_with_the_length_of_a_text(piece: str) -> None:
+    text = "x " + piece * (65_536 // len(piece))
+    start = time.process_time()
+    mask_text(text)
+    assert time.process_time() - start < 0.5
+
+
+def test_a_text_of_deeply_nested_json_is_shown_without_its_secrets() -> None:
+    assert mask_text("[" * 500 + '"Bearer HUSH12345"' + "]" * 500) == "[" * 500 + '"Bearer ***"' + "]" * 500
 
 
 def test_schemas_stay_readable_but_values_do_not() -> None:

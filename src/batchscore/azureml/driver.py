@@ -32,6 +32,7 @@ from batchscore.errors import (
     InputError,
     OutputOverwritten,
     UsageError,
+    count_text,
 )
 from batchscore.prompts.prompt import parse_spec
 from batchscore.read.files import find_files
@@ -39,7 +40,6 @@ from batchscore.report.progress.line import status_line
 from batchscore.report.progress.view import Watch
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tracking.follow import TrackingRun
-from batchscore.report.words import count_text
 from batchscore.rows import Event, FileFinished, Listen, Notice
 from batchscore.run.event_loop import start_in_thread
 from batchscore.run.record import RunResult

@@ -9,8 +9,7 @@ import click
 import orjson
 
 from batchscore.cli.say import say
-from batchscore.errors import ExitCode
-from batchscore.report.words import count_text
+from batchscore.errors import ExitCode, count_text
 
 CHECK_HELP = """Check files for Azure ML (endpoints, deployments, pipelines, schedules), offline.
 

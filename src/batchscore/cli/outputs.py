@@ -12,8 +12,7 @@ import orjson
 
 from batchscore.cli.options import options_of, task_option
 from batchscore.cli.say import bullets, say
-from batchscore.errors import ExitCode
-from batchscore.report.words import count_text
+from batchscore.errors import ExitCode, count_text
 from batchscore.settings.declare import as_flag
 from batchscore.stores.address import place_of
 

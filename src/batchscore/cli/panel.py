@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
-from batchscore.errors import duration_text
+from batchscore.errors import count_text, duration_text
 from batchscore.report.progress.line import (
     costs_and_files,
     deployment_state,
@@ -28,7 +28,7 @@ from batchscore.report.progress.line import (
     worst_first,
 )
 from batchscore.report.progress.view import View
-from batchscore.report.words import count_text, counts_text, percent_text, rate_text, short_name
+from batchscore.report.words import counts_text, percent_text, rate_text, short_name
 
 #: Greatest width of the bar.
 WIDEST_BAR = 72

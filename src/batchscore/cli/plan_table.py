@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from batchscore.cli.say import limited_list
-from batchscore.errors import duration_text, name_settings, setting_name
+from batchscore.errors import count_text, duration_text, name_settings, setting_name
 from batchscore.plan.estimates import RateLimits
 from batchscore.plan.figures import FileFigures
 from batchscore.plan.make import Plan
-from batchscore.report.words import count_text, money_text, short_name, size_text
+from batchscore.report.words import money_text, short_name, size_text
 from batchscore.settings.declare import as_flag
 from batchscore.task import EMBEDDINGS, TASKS
 

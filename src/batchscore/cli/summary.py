@@ -16,12 +16,13 @@ from batchscore.errors import (
     ErrorCode,
     ExitCode,
     InputChanged,
+    count_text,
     duration_text,
     name_settings,
     setting_name,
 )
 from batchscore.report.advice import RunState, advice, next_step
-from batchscore.report.words import code_text, count_text, counts_text, money_text
+from batchscore.report.words import code_text, counts_text, money_text
 from batchscore.rows import Expected
 from batchscore.run.record import RunResult
 from batchscore.settings.declare import as_flag

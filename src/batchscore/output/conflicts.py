@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from batchscore.errors import BatchscoreError, InputChanged, OutputError, setting_name
 from batchscore.output.find import score_files_of
+from batchscore.output.fingerprint import differences
 from batchscore.output.journal import Journals
 from batchscore.output.layout import DIGESTS, Layout, stem_of, verify_command
 from batchscore.output.manifest import (
@@ -36,13 +36,9 @@ OVERWRITE = f"discard the old scores with {setting_name('overwrite')}"
 
 def refuse_other_settings(spec: OutputSpec, manifest: Manifest) -> None:
     """Raise `OutputError` if a manifest's settings differ from this run's; it names the differences."""
-    layout, old, new = spec.layout, manifest.fingerprint, spec.fingerprint
-    differing = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    if not differing:
+    layout, changes = spec.layout, "; ".join(differences(manifest.fingerprint, spec.fingerprint))
+    if not changes:
         return
-    changes = "; ".join(
-        f"{name} was {shorten(old.get(name))}, is now {shorten(new.get(name))}" for name in differing
-    )
     advice = f"Choose another folder, or {OVERWRITE}."
     if spec.shared:
         advice = (
@@ -80,12 +76,6 @@ def refuse_other_length(layout: Layout, manifests: Iterable[Manifest]) -> None:
                 f"records have {length}. To correct it, run: "
                 f"{verify_command(layout.root, layout.task, repair=True)}"
             )
-
-
-def shorten(value: Any) -> str:
-    """Return a setting's value for a message, cut if it is long."""
-    text = "not set" if value is None else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def error_of_change(spec: OutputSpec, file: str) -> InputChanged:

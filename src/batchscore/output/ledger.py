@@ -185,7 +185,7 @@ def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
 def distrust_contradicted(layout: Layout, manifests: Iterable[Manifest]) -> None:
     """Let a run complete the files whose manifests earlier runs' records contradict: parts are gone.
 
-    Nothing else tells, and this run's record will take the place of the last one.
+    Nothing else shows that, and this run's record will take the place of the last one.
     """
     recorded = recorded_files(layout.root, layout.task)
     for manifest in manifests:

@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 
 from batchscore.errors import OutputError, name_settings, setting_name
+from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import MARKER, Layout, verify_command
 from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse_odd
-from batchscore.settings.secrets import without_secrets
 from batchscore.stores import storage
 from batchscore.stores.address import Place
 from batchscore.stores.errors import explain_errors
@@ -329,14 +329,6 @@ def read_fields(place: Place, path: Place) -> dict[str, Any]:
         raise ValueError("version is not a whole number")
     refuse_odd(fields, path.name, path.parent.name)
     return dict(fields)
-
-
-def shown_fingerprint(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a fingerprint as runs write and compare it: without secrets. Earlier versions hid fewer."""
-    return {
-        name: without_secrets(value, "" if name == "params" else f"settings.{name}")
-        for name, value in stated.items()
-    }
 
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:

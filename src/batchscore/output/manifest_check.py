@@ -49,6 +49,9 @@ def is_fingerprint(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     keep, size = value.get("keep", []), value.get("rows_per_part", 0)
+    hidden = value.get("hidden", {})
+    if not isinstance(hidden, dict) or not all(map(is_text, hidden.values())):
+        return False
     names = isinstance(keep, list) and all(map(is_text, keep)) and isinstance(value.get("params", {}), dict)
     return value.get("format") in FORMATS and is_count(size) and bool(size) and names
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from batchscore.errors import OutputError, OutputIncomplete, setting_name
+from batchscore.errors import OutputError, OutputIncomplete, count_text, setting_name
 from batchscore.output.incremental.switch import read_replaced, replaced_place
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Manifest, visible_names
@@ -152,7 +152,7 @@ class RecordedFiles:
         """Return what is missing of a file that has a manifest; `None` if nothing is."""
         without = manifest.rows - manifest.ok - manifest.errors
         if without:
-            return Incomplete(f"{without:,} row{'s' if without != 1 else ''} read, but without a record")
+            return Incomplete(f"{count_text(without, 'row')} read, but without a record")
         if manifest.state != "complete":
             unreadable = manifest.state == "unreadable"
             return Incomplete(manifest.problem or "not read to its end", unreadable)

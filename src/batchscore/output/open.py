@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from batchscore.errors import setting_name
+from batchscore.errors import count_text, setting_name
 from batchscore.output.conflicts import (
     discard_scores,
     layouts_of_other_tasks,
@@ -102,7 +102,7 @@ def open_ledger(
             )
         )
     if discarded:
-        scores = "1 score" if discarded == 1 else f"{discarded:,} scores"
+        scores = count_text(discarded, "score")
         listen(Notice(f"{setting_name('overwrite')} {effect.format(scores, output.named)}."))
     return ledger
 

@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 import xxhash
 
-from batchscore.errors import TRANSIENT, ErrorCode, InputChanged
+from batchscore.errors import TRANSIENT, ErrorCode, InputChanged, count_text
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.layout import journal_name
 from batchscore.output.manifest import Commit, Cost, share
@@ -249,7 +249,7 @@ class FileInParts:
 
 def damage_text(parts: int) -> str:
     """Return what is said of damaged parts."""
-    what = "1 part of its records is" if parts == 1 else f"{parts:,} parts of its records are"
+    what = f"{count_text(parts, 'part')} of its records {'is' if parts == 1 else 'are'}"
     return f"{what} damaged or missing. The lost rows are scored, and paid for, again"
 
 

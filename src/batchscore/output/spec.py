@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from batchscore.errors import OutputError, UsageError, setting_name
+from batchscore.output.fingerprint import shown_fingerprint
 from batchscore.output.layout import MARKER, Layout
-from batchscore.output.manifest import shown_fingerprint
 from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import (
     FILE_SUFFIXES,

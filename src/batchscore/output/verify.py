@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from batchscore.errors import ExitCode, InputError, OutputError, name_settings
+from batchscore.errors import ExitCode, InputError, OutputError, count_text, name_settings
 from batchscore.output.find import (
     folder_of_locks,
     one_file_of,
@@ -86,18 +86,18 @@ class Verification:
         lines = _first_lines([f"{each.place}: {each.what}" for each in self.problems])
         lines += _first_lines([f"incomplete: {what}" for what in self.missing])
         rows, ok, errors, empty, not_reached = map(self.total, _TOTALS)
-        files = f"{len(self.files):,} file{'s' if len(self.files) != 1 else ''}"
+        files = count_text(len(self.files), "file")
         lines.append(
-            f"{self.task}: {_row_count(rows)} of {files} = {ok:,} scored + {errors - empty:,} failed + "
-            f"{empty:,} empty + {not_reached:,} not reached. {self.conclusion()}"
+            f"{self.task}: {count_text(rows, 'row')} of {files} = {ok:,} scored + "
+            f"{errors - empty:,} failed + {empty:,} empty + {not_reached:,} not reached. {self.conclusion()}"
         )
         return "\n".join(lines)
 
     def conclusion(self) -> str:
         """Return the result in a sentence, and what to do next."""
-        files = f"{self.unknown:,} file{'s' if self.unknown != 1 else ''}"
+        files = count_text(self.unknown, "file")
         unknown = [f"the rows of {files} are unknown"] if self.unknown else []
-        known = f"{_row_count(self.lost)} lost {'its' if self.lost == 1 else 'their'} record"
+        known = f"{count_text(self.lost, 'row')} lost {'its' if self.lost == 1 else 'their'} record"
         lost = ", ".join([known, *unknown] if self.lost or not unknown else unknown)
         yourself = "Move foreign files and folders away, and remove scores of other settings, yourself"
         places = {each.place for each in self.problems}
@@ -107,14 +107,11 @@ class Verification:
                 "Then run the same score command again."
             )
         if self.repaired and self.problems:
-            removed = f"{len(self.removed):,} file{'s' if len(self.removed) != 1 else ''}"
+            removed = count_text(len(self.removed), "file")
             more = f" {yourself}." if self.unrepaired else ""
-            complete = self.exit_code is ExitCode.DONE
-            then = (
-                "The output is complete"
-                if complete
-                else "Run the same score command to score the missing rows"
-            )
+            then = "Run the same score command to score the missing rows"
+            if self.exit_code is ExitCode.DONE:
+                then = "The output is complete"
             return f"Repaired: {lost}, {removed} removed. {then}.{more}"
         if self.problems:
             return (
@@ -323,7 +320,3 @@ def _add_file(
 def _first_lines(lines: list[str]) -> list[str]:
     more = len(lines) - MOST_LISTED
     return [*lines[:MOST_LISTED], f"and {more:,} more"] if more > 0 else lines
-
-
-def _row_count(count: int) -> str:
-    return f"{count:,} row{'s' if count != 1 else ''}"

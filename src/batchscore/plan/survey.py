@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from batchscore.errors import InputError, UnreadableFile, UsageError, name_settings, setting_name
+from batchscore.errors import (
+    InputError,
+    UnreadableFile,
+    UsageError,
+    count_text,
+    name_settings,
+    setting_name,
+)
 from batchscore.output.records.schema import RecordSchema
 from batchscore.prompts.columns import path_of, resolve, shorten_names
 from batchscore.prompts.prompt import PromptBuilder, builder_for, parse_spec
@@ -166,7 +173,7 @@ def no_usable_file(problems: Sequence[SkippedFile], *, bare: int) -> InputError:
     """Return the error of a run of which no file fits the settings, except perhaps `bare` files of texts."""
     first = problems[0]
     more = len(problems) - 1
-    others = f" {more} other file{'' if more == 1 else 's'} cannot be scored, either." if more else ""
+    others = f" {count_text(more, 'other file')} cannot be scored, either." if more else ""
     if bare:
         others += " The others hold bare texts, which fit any column name, so the name may be misspelt."
     end = "" if not others or first.reason.endswith((".", "?")) else "."

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from batchscore.errors import InputError, setting_name
+from batchscore.errors import InputError, count_text, setting_name
 from batchscore.prompts.cells import is_blank
 from batchscore.prompts.messages import as_value, conversation_of
 from batchscore.rows import TEXT_COLUMN, Row, Table
@@ -240,7 +240,7 @@ def _mostly_empty(cells: Sequence[Any]) -> bool:
 def _columns_text(table: Table, names: Sequence[str]) -> str:
     """Return which columns a file has; how many, if their names may be the cells of a row."""
     if table.doubt:
-        return f"it has {len(names):,} column{'s' if len(names) > 1 else ''}"
+        return f"it has {count_text(len(names), 'column')}"
     return f"its columns are {shorten_names(names)}"
 
 

@@ -15,11 +15,10 @@ from io import StringIO
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from batchscore.errors import UnreadableFile, setting_name
+from batchscore.errors import UnreadableFile, count_text, setting_name
 from batchscore.read.dialect import (
     SPANS_ROWS,
     Dialect,
-    cells_text,
     find_dialect,
     header_doubt,
     spans_rows,
@@ -151,8 +150,8 @@ def _rows(file: InputFile, columns: tuple[str, ...], dialect: Dialect, limit: in
                         done = line
                         continue  # a blank line
                     else:
-                        message = f"it has {cells_text(len(cells))}, the header has {cells_text(width)}"
-                        yield unreadable_row(name, number, message)
+                        its, wanted = count_text(len(cells), "cell"), count_text(width, "cell")
+                        yield unreadable_row(name, number, f"it has {its}, the header has {wanted}")
                     done = line
                     number += 1
             except csv.Error:

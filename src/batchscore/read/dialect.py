@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any
 
-from batchscore.errors import UnreadableFile, setting_name
+from batchscore.errors import UnreadableFile, count_text, setting_name
 from batchscore.read.options import AUTO, ReadOptions
 
 #: Records of a file's beginning that are compared.
@@ -97,7 +97,7 @@ class Dialect:
         if self.escape is not None:
             said.append(f"escape {self.escape}")
         if self.skipped:
-            said.append(f"{self.skipped} line{'s' if self.skipped > 1 else ''} before the header left out")
+            said.append(f"{count_text(self.skipped, 'line')} before the header left out")
         if self.spaced:
             said.append("blanks before quotes left out")
         if self.trailing:
@@ -264,17 +264,13 @@ def _refuse_preamble(name: str, readings: Iterable[_Reading]) -> None:
         widths = {len(cells) for cells in reading.records[1:]}
         rows = len(reading.records) - 1
         if reading.fit == 0 and rows > 1 and len(widths) == 1 and max(widths) > reading.width:
+            first = count_text(reading.width, "cell")
             raise UnreadableFile(
                 name,
-                f"its first line has {cells_text(reading.width)}, but each other line has {max(widths)}: if "
+                f"its first line has {first}, but each other line has {max(widths)}: if "
                 f"lines before the header do not belong to the table, leave them out with "
                 f"{setting_name('skip_lines')}; else name the delimiter with {setting_name('delimiter')}",
             )
-
-
-def cells_text(count: int) -> str:
-    """Return a number of cells."""
-    return "1 cell" if count == 1 else f"{count} cells"
 
 
 SPANS_ROWS = (

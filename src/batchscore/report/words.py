@@ -25,11 +25,6 @@ FINISH_REASONS = frozenset(_REASONS.split())
 LONGEST_NAME = 32
 
 
-def count_text(count: float, noun: str) -> str:
-    """Return a count with its noun: 1 row, 2 rows."""
-    return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
-
-
 def counts_text(counts: Mapping[str, int]) -> str:
     """Return counts by code, the highest first: 4 rate limited, 1 timeout."""
     items = sorted(counts.items(), key=lambda item: -item[1])

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from batchscore.errors import UnreadableFile, setting_name
+from batchscore.errors import UnreadableFile, count_text, setting_name
 from batchscore.output.incremental.carry_over import carry_over_file, index_answers
 from batchscore.output.incremental.next_ledger import NextLedger
 from batchscore.output.incremental.switch import changes_file
 from batchscore.plan.survey import Survey, open_rows
 from batchscore.read.files import digest
-from batchscore.report.words import count_text
 from batchscore.rows import Listen, Notice
 from batchscore.stores.address import Place
 

@@ -24,7 +24,7 @@ from typing import Any
 import orjson
 
 from batchscore.endpoint.target import Endpoint
-from batchscore.errors import ExitCode, OutputOverwritten, name_settings
+from batchscore.errors import ExitCode, OutputOverwritten, count_text, name_settings
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit
 from batchscore.output.manifest_check import COSTS
@@ -34,7 +34,7 @@ from batchscore.plan.survey import Survey
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Statistics
 from batchscore.report.timeline import Timeline
-from batchscore.report.words import count_text, json_safe
+from batchscore.report.words import json_safe
 from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import mask_text, shown_settings

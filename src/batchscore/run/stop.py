@@ -21,6 +21,7 @@ from batchscore.errors import (
     ErrorCode,
     SettingsError,
     TooManyErrors,
+    count_text,
     setting_name,
 )
 from batchscore.report.words import money_text
@@ -122,7 +123,7 @@ class StopConditions:
         most = self.settings.max_errors
         if most is None or self.failed < most:
             return None
-        rows = "1 row of this run has" if self.failed == 1 else f"{self.failed:,} rows of this run have"
+        rows = f"{count_text(self.failed, 'row')} of this run {'has' if self.failed == 1 else 'have'}"
         return TooManyErrors(
             f"{rows} failed, and {setting_name('max_errors')} is {most:,}. The error records say why; "
             f"{setting_name('retry_errors')} scores these rows again."

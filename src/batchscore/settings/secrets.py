@@ -53,7 +53,7 @@ _TEXTS = (
     # The values of headers, in texts and as JSON.
     re.compile(
         r"(authorization[\"']?\s*:\s*[\"']?)"
-        r"(?=(?:\w+ +)?[^\s\"'\n]*[\d=]|(?:apikey|basic|bearer|digest|token)\s)"
+        r"(?=(?:\w{1,64} {1,64})?[^\s\"'\n]{0,500}[\d=]|(?:apikey|basic|bearer|digest|token)\s)"
         r"(?![\"'{$<*])[^\"'\n]+()",
         re.IGNORECASE,
     ),
@@ -79,22 +79,23 @@ _TEXTS = (
         r"|(?:pypi|nvapi)-[\w-]{20,}|dapi[0-9a-f]{32}|[A-Za-z0-9]{30,}JQQJ99[A-Za-z0-9]{8,})()"
     ),
 )
-#: A long word of letters and digits in the path of an address is a key.
-_PATH_KEY = re.compile(
-    r"(https?://[^\s\"'<>]*?/)(?=[A-Za-z_]*\d)(?=[\d_]*[A-Za-z])\w{24,}(?![^\s/?#\"'<>,;)\]}])", re.IGNORECASE
+#: An address, and in it a part of its path that may be a key.
+_ADDRESS = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+_PATH_KEY = re.compile(r"(?<=/)\w{24,}(?=[/?#,;)\]}]|\Z)")
+#: Parts of an endpoint's path that are keys by their form: a UUID, and a word behind the prefix of a key.
+_KEY_FORM = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?:sk|pk|rk|key)[-_](?=[\w-]*\d)[\w-]{9,}", re.IGNORECASE
 )
-#: A piece of an endpoint's path that people can read: `v1`, `4o`, `OpenAI`, `v1beta1`.
-_READABLE = re.compile(r"(?![A-Z]{3})[A-Z]?[a-z]*(?:[A-Z][a-z]{2,})*[A-Z]{0,2}\d{0,4}[a-z]{0,8}\d{0,2}")
+_CHANGES = re.compile(r"(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
 #: What is named behind these parts is no key.
 _COLLECTIONS = frozenset(
     {"accounts", "apis", "deployments", "endpoints", "engines", "gateways", "models", "projects", "providers"}
     | {"resourcegroups", "serving-endpoints", "subscriptions", "workspaces"}
 )
 _QUERY = re.compile(r"[?#]")
-#: A name and its value: `AccountKey=…;`, `?sig=…`, and `"password": "…"` as in JSON.
-_PAIR = re.compile(
-    rf"""([\w.-]{{1,64}})(\s*=\s*)({_QUOTED}|{_WORD})|(?<=["'])([\w.-]{{1,64}})(["']\s*:\s*)({_QUOTED})"""
-)
+#: What comes before a value: `AccountKey=…;`, `?sig=…`, and `"password": "…"` as in JSON.
+_NAMED = re.compile(r"""([\w.-]{1,64})\s*=\s*|(?<=["'])([\w.-]{1,64})["']\s*:\s*(?=["'])""")
+_VALUE = re.compile(rf"{_QUOTED}|{_WORD}")
 
 
 def is_secret_name(name: str) -> bool:
@@ -102,28 +103,40 @@ def is_secret_name(name: str) -> bool:
     return bool(_NAMES.search(_SEPARATORS.sub("", name).lower()) or _WORDS.search(_CAMEL.sub("_", name)))
 
 
-def mask_text(text: str) -> str:
-    """Return a text with the secrets in it hidden: passwords in addresses, keys, tokens, signatures."""
+def mask_text(text: str, *, paths: bool = True) -> str:
+    """Return a text with the secrets in it hidden: passwords in addresses, keys, tokens, signatures.
+
+    Without `paths`, long words in the paths of addresses are shown: they may be ids.
+    """
     if text.lstrip()[:1] in {"{", "["}:
         try:
             value = json.loads(text)
+            shown = without_secrets(value, "json", paths=paths)
         except (ValueError, RecursionError):
             pass
         else:
-            shown = without_secrets(value, "json")
             return text if shown == value else json.dumps(shown, ensure_ascii=False)
     for pattern in _TEXTS:
         text = pattern.sub(rf"\g<1>{HIDDEN}\g<2>", text)
-    text = _PATH_KEY.sub(rf"\g<1>{HIDDEN}", text)
-    return _PAIR.sub(_mask_pair, text)
+    text = _ADDRESS.sub(_mask_path, text) if paths else text
+    return _mask_pairs(text)
 
 
-def _mask_pair(found: re.Match[str]) -> str:
-    name, between, value = found.group(1, 2, 3) if found[1] else found.group(4, 5, 6)
-    if not is_secret_name(name) or not value.strip("\"'*"):
-        return found[0]
-    mark = value[0] if value[0] in "\"'" else ""
-    return f"{name}{between}{mark}{HIDDEN}{mark}"
+def _mask_path(found: re.Match[str]) -> str:
+    return _PATH_KEY.sub(lambda part: HIDDEN if _is_random(part[0]) else part[0], found[0])
+
+
+def _mask_pairs(text: str) -> str:
+    pieces, written, at = [], 0, 0
+    while named := _NAMED.search(text, at):
+        # The value of another name may have a secret inside: `url="https://h/?sig=…"`.
+        at = named.end()
+        value = _VALUE.match(text, at) if is_secret_name(named[1] or named[2]) else None
+        if value is not None and value[0].strip("\"'*"):
+            mark = value[0][0] if value[0][0] in "\"'" else ""
+            pieces.append(f"{text[written:at]}{mark}{HIDDEN}{mark}")
+            written = at = value.end()
+    return "".join([*pieces, text[written:]])
 
 
 def secret_in(value: Any, name: str = "") -> str | None:
@@ -141,19 +154,21 @@ def secret_in(value: Any, name: str = "") -> str | None:
     return next((found for path, each in inside if (found := secret_in(each, path))), None)
 
 
-def without_secrets(value: Any, name: str = "") -> Any:
+def without_secrets(value: Any, name: str = "", *, paths: bool = True) -> Any:
     """Return parameters for records, pages and logs, with the secrets that `secret_in` finds hidden."""
     if is_secret(value, name):
         return HIDDEN
     if isinstance(value, str):
-        return mask_text(value)
+        return mask_text(value, paths=paths)
     if isinstance(value, Mapping):
         return {
-            mask_text(str(key)): without_secrets(each, f"{name}.{key}" if name else str(key))
+            mask_text(str(key), paths=paths): without_secrets(
+                each, f"{name}.{key}" if name else str(key), paths=paths
+            )
             for key, each in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [without_secrets(each, name) for each in value]
+        return [without_secrets(each, name, paths=paths) for each in value]
     return value
 
 
@@ -176,21 +191,26 @@ def is_secret(value: Any, name: str) -> bool:
 
 
 def keys_in_path(address: str) -> list[str]:
-    """Return the parts of an endpoint's path that may be keys: all but readable ones and names of things.
+    """Return the parts of an endpoint's path that have the form of a key, and are not names of things.
 
-    Some gateways take a key there. What looks like a word cannot be told from one.
+    Some gateways take a key there. A key that looks like a word cannot be distinguished from one.
     """
     path = _QUERY.split(address.rpartition("://")[2], maxsplit=1)[0]
     return [
         part
         for before, part in pairwise(path.split("/"))
-        if before.lower() not in _COLLECTIONS and not is_readable(part)
+        if before.lower() not in _COLLECTIONS and _looks_like_key(part)
     ]
 
 
-def is_readable(part: str) -> bool:
-    """Whether a part of a path consists of words and numbers."""
-    return len(part) <= 64 and all(map(_READABLE.fullmatch, re.split(r"[-_.~]", part.replace(HIDDEN, ""))))
+def _looks_like_key(part: str) -> bool:
+    return bool(_KEY_FORM.fullmatch(part)) or any(map(_is_random, re.split(r"[-_.~]", part)))
+
+
+def _is_random(word: str) -> bool:
+    """Whether letters and digits alternate in a long word more than they do in names: `GPT4o`, `prod2024`."""
+    changes = len(_CHANGES.findall(word))
+    return changes >= (2 if len(word) >= 20 else 3) and len(word) >= 12
 
 
 def shown_address(address: str) -> str:

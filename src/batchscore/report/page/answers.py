@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from batchscore.errors import setting_name
+from batchscore.errors import count_text, setting_name
 from batchscore.report.page.enums import EnumCounts
-from batchscore.report.words import count_text, finish_reason_text, percent_text
+from batchscore.report.words import finish_reason_text, percent_text
 
 #: Greatest number of bars in a histogram.
 MOST_BARS = 24

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files as resources
 from string import Template
 
-from batchscore.errors import ErrorCode, duration_text, name_settings, setting_name
+from batchscore.errors import ErrorCode, count_text, duration_text, name_settings, setting_name
 from batchscore.report.page import answers, tables, vectors
 from batchscore.report.page.charts import Chart, lengths, over_time, vector_map
 from batchscore.report.page.markup import NOTHING, Html, bar, concat, data, element, html, name, table
@@ -27,7 +27,6 @@ from batchscore.report.page.verdict import quota_used, total_of, verdict
 from batchscore.report.timeline import percentile
 from batchscore.report.words import (
     code_text,
-    count_text,
     large_count_text,
     moment_text,
     money_text,

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from batchscore.errors import EXIT_MEANINGS, ExitCode, duration_text, name_settings
+from batchscore.errors import EXIT_MEANINGS, ExitCode, count_text, duration_text, name_settings
 from batchscore.report.advice import advice
 from batchscore.report.page.enums import EnumCounts
 from batchscore.report.page.markup import Html, bar, concat, details, element, name, table, visible
@@ -19,7 +19,6 @@ from batchscore.report.page.runs import RecordedRun, counts, is_number, items, m
 from batchscore.report.page.vectors import VectorMap
 from batchscore.report.words import (
     code_text,
-    count_text,
     large_count_text,
     moment_text,
     money_text,

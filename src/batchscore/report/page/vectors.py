@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from batchscore.errors import count_text
 from batchscore.report.words import percent_text
 
 #: Above this cosine two vectors are near duplicates.
@@ -189,5 +190,5 @@ def findings(vectors: VectorMap) -> list[tuple[str, str]]:
         problems.append(f"{share} {of} have a near duplicate (cosine above {NEAR}).")
     if problems:
         return [("look", problem) for problem in problems]
-    pairs = f"{vectors.near:,} {'pair' if vectors.near == 1 else 'pairs'} of near duplicates"
+    pairs = f"{count_text(vectors.near, 'pair')} of near duplicates"
     return [("fine", f"No problems found: of {vectors.sampled:,} vectors read, none is zero; {pairs}.")]

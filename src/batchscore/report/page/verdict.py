@@ -8,13 +8,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, name_settings
+from batchscore.errors import TRANSIENT, ErrorCode, ExitCode, count_text, name_settings
 from batchscore.output.records.formats import FILE_SUFFIXES
 from batchscore.report.advice import NextStep, RunState, next_step
 from batchscore.report.page.model import TaskData
 from batchscore.report.page.runs import mapping
 from batchscore.report.page.time_axis import TimeAxis
-from batchscore.report.words import count_text, percent_text
+from batchscore.report.words import percent_text
 from batchscore.rows import FileTotals
 from batchscore.settings.secrets import shown_words
 from batchscore.stores.address import command_word, is_uri

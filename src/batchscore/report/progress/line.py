@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 
-from batchscore.errors import duration_text
+from batchscore.errors import count_text, duration_text
 from batchscore.report.progress.eta import SAME_RATIO, Eta
 from batchscore.report.progress.view import View
 from batchscore.report.words import (
     code_text,
-    count_text,
     counts_text,
     money_text,
     percent_text,

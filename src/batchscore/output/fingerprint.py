@@ -1,0 +1,63 @@
+"""Which settings determine the records of an output, and do two runs differ in one?
+
+Secrets are hidden in a fingerprint, but a change of what is hidden counts. It knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from batchscore.settings.secrets import without_secrets
+
+#: The field with the digests of values of which a part is hidden.
+_HIDDEN = "hidden"
+
+
+def shown_fingerprint(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fingerprint as runs write and compare it: without secrets. Earlier versions hid fewer."""
+    shown: dict[str, Any] = {}
+    digests = {}
+    for name, value in stated.items():
+        if name == _HIDDEN:
+            continue
+        path = "" if name == "params" else f"settings.{name}"
+        shown[name] = without_secrets(value, path)
+        # A secret parameter does not determine records and may change. A word of an address may be an id.
+        counted = without_secrets(value, path, paths=False) if name == "params" else value
+        text = json.dumps(counted, sort_keys=True)
+        if text != json.dumps(shown[name], sort_keys=True):
+            digests[name] = _digest(name, text)
+    digests |= {name: digest for name, digest in stated.get(_HIDDEN, {}).items() if name in stated}
+    return shown | ({_HIDDEN: digests} if digests else {})
+
+
+@lru_cache(maxsize=64)
+def _digest(name: str, text: str) -> str:
+    """Return a digest of a value with a secret.
+
+    The rest of the value is public, so that a short secret could be guessed from a fast checksum. A slow one
+    makes each guess expensive; a long random secret cannot be guessed.
+    """
+    return hashlib.pbkdf2_hmac("sha256", text.encode(), name.encode(), 100_000, 16).hex()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return in words what differs between the fingerprints of two runs; nothing if they are the same."""
+    was, now = old.get(_HIDDEN, {}), new.get(_HIDDEN, {})
+    found = []
+    for name in sorted({*old, *new} - {_HIDDEN}):
+        if old.get(name) != new.get(name):
+            found.append(f"{name} was {_shorten(old.get(name))}, is now {_shorten(new.get(name))}")
+        elif was.get(name) != now.get(name):
+            found.append(f"the part of {name} that is hidden as *** has changed, or was not recorded")
+    return found
+
+
+def _shorten(value: Any) -> str:
+    """Return a setting's value for a message, cut if it is long."""
+    text = "not set" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
