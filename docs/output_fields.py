@@ -122,6 +122,9 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "base": "The folder that the names of `files` are relative to. `merge` reads inputs there again.",
             "inputs": "A checksum of the INPUTs.",
             "fingerprint": "A checksum of the settings that determine a record.",
+            "complete_files": "The counts of the other complete files of the output, each with `file`, "
+            "`rows`, `ok`, `errors`, `input` and `records_digest`, so that an older version of a file is "
+            "found. Not with `--shared-output`.",
             "earlier": "Files that runs with other INPUTs set out to read and have not completed, each with "
             "`file`, `state`, `inputs` and `problem`.",
             "exit_code": "See [exit codes](codes.md#exit-codes). Null until the run has ended, and if it was "
@@ -160,7 +163,7 @@ DESCRIBED: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "files[].errors": "Its rows with an error record.",
             "files[].empty": "Of the errors, empty rows.",
             "files[].input": "The digest of the version that the run found; empty or left out if not known.",
-            "files[].commit": "A digest of its records at the end of the run.",
+            "files[].records_digest": "A digest of its records at the end of the run.",
             "files[].problem": "Why the file could not be read completely; left out if there is no problem.",
             "skipped": "Skipped files, each with `name` and `reason`.",
             "links_followed": "Links in the input that were followed, each with `name` and `target`.",

@@ -328,13 +328,13 @@ class FileFinished(FileTotals):
 
     Earlier runs have scored `known` of its `rows`. `complete`: the file was read to its end, so `rows` counts
     all of its rows; those without a record were not answered. `input` is the digest of the version that was
-    read, if it is known, and `commit` that of the records.
+    read, if it is known, and `records_digest` that of the records.
     """
 
     known: int = 0
     complete: bool = True
     input: str = ""
-    commit: str = ""
+    records_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

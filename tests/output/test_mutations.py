@@ -212,7 +212,7 @@ def test_digests_of_rows_are_those_of_their_part_or_none(output: Damaged, count:
             found = read_digests(path, commit)
             if found is not None:
                 assert (found.rows.tolist(), found.ids) == (right.rows.tolist(), right.ids)
-                assert (found.prompts == right.prompts).all()
+                assert (found.prompt_digests == right.prompt_digests).all()
         answers = index_answers([(output.layout, manifest)], output.root)
         assert answers.without_digests == (0 if changed == data else 3)
         if len(changed) % 5 == 0:

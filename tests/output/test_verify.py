@@ -28,6 +28,7 @@ from batchscore.errors import (
 )
 from batchscore.output.locks.lock import hold_lock
 from batchscore.output.merge import merge_output
+from batchscore.output.missing import recorded_files
 from batchscore.output.verify import Verification, verify_output
 from batchscore.output.verify_parts import OutputProblem
 from batchscore.settings.declare import as_flag
@@ -533,11 +534,12 @@ ODD_RECORDS = [
     *(change_record(file={"state": value}) for value in (7, None, "done", ["complete"])),
     *(change_record(file={"rows": value}) for value in (..., None, "7", -1, 1e30, True)),
     change_record(file={"ok": ...}),
-    *(change_record(file={name: 7}) for name in ("file", "problem", "input", "inputs", "commit")),
+    *(change_record(file={name: 7}) for name in ("file", "problem", "input", "inputs", "records_digest")),
     change_record(file={"rows": 1}),
     change_record(file={"file": ""}),
     *(change_record(files=value) for value in (..., None, {}, [1])),
     change_record(earlier=[{"file": "x.csv"}]),
+    *(change_record(complete_files=[value]) for value in (7, {}, {"file": "x.csv"}, {"file": 7, "rows": 1})),
     *(change_record(settings=value) for value in (None, [], {}, {"task": ["chat"]})),
     *(change_record(**{name: 7}) for name in ("fingerprint", "inputs", "file_written")),
     *(change_record(exit_code=value) for value in ("0", 1e30, float("nan"))),
@@ -564,14 +566,20 @@ def test_a_file_of_an_earlier_state_is_found_by_each_reader(out: Path) -> None:
     """The record of the last run that read the file tells, also behind runs that read other files."""
     (path,) = (out / "runs").iterdir()
     written = json.loads(path.read_bytes())
+    del written["complete_files"]
     (f03,) = (each for each in written["files"] if each["file"] == "f03.csv")
     others = [each for each in written["files"] if each["file"] != "f03.csv"]
-    for changed, shared in (({"commit": "of other records"}, False), ({"input": "of another file"}, True)):
+    of_others, of_input = {"records_digest": "of other records"}, {"input": "of another file"}
+    for changed, shared in ((of_others, False), (of_input, True)):
         settings = written["settings"] | {"shared_output": shared}
         path.write_text(json.dumps(written | {"settings": settings, "files": [*others, f03 | changed]}))
         later = path.with_name(f"9{path.name}")
-        for files in ([f03 | changed], others):
-            later.write_text(json.dumps(written | {"settings": settings, "files": files}))
+        for files, more in (
+            ([f03 | changed], {}),
+            (others, {}),
+            (others, {"complete_files": [f03 | changed]}),
+        ):
+            later.write_text(json.dumps(written | {"settings": settings, "files": files} | more))
             (problem,) = verdict_of(out).problems
             assert problem.file == "f03.csv"
             assert "is not the one that runs/" in problem.what
@@ -582,11 +590,101 @@ def test_a_file_of_an_earlier_state_is_found_by_each_reader(out: Path) -> None:
             with pytest.raises(InputError, match="is not the one that"):
                 read_scores(out)
         later.unlink()
-    old = [
-        {name: each[name] for name in each if name not in {"input", "commit"}} for each in written["files"]
-    ]
+    digests = {"input", "records_digest"}
+    old = [{name: each[name] for name in each if name not in digests} for each in written["files"]]
     path.write_text(json.dumps(written | {"files": old}))
     assert verdict_of(out).exit_code == ExitCode.DONE
+
+
+@pytest.mark.slow
+def test_an_older_version_of_a_file_is_found_after_runs_that_stop_before_it(
+    command_line: Cli, scored: Path, tmp_path: Path
+) -> None:
+    """Each record keeps the counts of all complete files, and the next whole run scores the rest."""
+    shutil.copytree(scored, tmp_path, dirs_exist_ok=True)
+    out = tmp_path / "out"
+    command = [*COMMAND, "--format", "parquet" if [*out.glob("embeddings/*.parquet")] else "jsonl"]
+    drop_last(Output(out, "f03.csv"))
+
+    def found() -> list[str]:
+        return [problem.what for problem in verdict_of(out).problems if problem.file == "f03.csv"]
+
+    assert "states 6 rows, 5 scores and 1 errors; runs/" in found()[0]
+    for _ in range(2):
+        assert command_line(*command, "--limit", "1", cwd=tmp_path).exit_code == 0
+        assert "states 6 rows, 5 scores and 1 errors; runs/" in found()[0]
+        last = max((out / "runs").iterdir())
+        record = json.loads(last.read_bytes())
+        # As of a run that is killed before it ends.
+        last.write_text(json.dumps(record | {"exit_code": None}))
+        assert "states 6 rows, 5 scores and 1 errors; runs/" in found()[0]
+    assert command_line(*command, cwd=tmp_path).exit_code == 0
+    assert verdict_of(out).problems == []
+    assert verdict_of(out).total("ok") == 6 * len(FILES)
+
+
+def test_a_killed_run_that_scored_failed_rows_again_leaves_no_contradiction(out: Path) -> None:
+    """Its record says what it found before; the manifest has more scores since, or is of a new version."""
+    (path,) = (out / "runs").iterdir()
+    written = json.loads(path.read_bytes())
+    (f03,) = (each for each in written["files"] if each["file"] == "f03.csv")
+    fewer, other = f03 | {"ok": f03["ok"] - 1, "errors": 2}, f03 | {"input": "of another version", "rows": 9}
+    set_out = {name: f03[name] for name in ("file", "input")} | {"state": "not_started"}
+    killed = written | {"exit_code": None, "files": [set_out]}
+    for before in (fewer, other):
+        path.write_text(json.dumps(killed | {"complete_files": [before]}))
+        assert verdict_of(out).exit_code == ExitCode.DONE
+    path.write_text(json.dumps(killed | {"complete_files": [f03 | {"rows": 9}]}))
+    assert verdict_of(out).exit_code == ExitCode.ACTION_NEEDED
+
+
+def test_no_record_is_read_after_one_that_says_all(out: Path) -> None:
+    (path,) = (out / "runs").iterdir()
+    path.with_name("1.json").write_text("x")
+    assert recorded_files(out, "embeddings").damaged == {}
+    assert recorded_files(out, "embeddings", all_records=True).damaged == {path.with_name("1.json"): ""}
+    written = json.loads(path.read_bytes())
+    written["settings"]["shared_output"] = True
+    del written["complete_files"]
+    path.write_text(json.dumps(written))
+    assert recorded_files(out, "embeddings", counts_of=FILES[:2]).damaged == {}
+    assert recorded_files(out, "embeddings").damaged != {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--incremental", "--shared-output"])
+def test_each_kind_of_run_completes_what_a_killed_run_was_discarding(
+    command_line: Cli, scored: Path, tmp_path: Path, flag: str
+) -> None:
+    shutil.copytree(scored, tmp_path, dirs_exist_ok=True)
+    out = tmp_path / "out"
+    form = "parquet" if [*out.glob("embeddings/*.parquet")] else "jsonl"
+    (out / ".batchscore" / "discard-embeddings").touch()
+    assert verdict_of(out).exit_code == ExitCode.CONTINUE_LATER
+    assert command_line(*COMMAND, "--format", form, flag, cwd=tmp_path).exit_code == 0
+    assert verdict_of(out).exit_code == ExitCode.DONE
+
+
+def test_a_stale_part_beside_a_partial_file_is_named(out: Path) -> None:
+    """Only a killed run leaves parts that no manifest names."""
+    one = Output(out, "f03.csv")
+    one.rewrite(lambda manifest: manifest.update(state="partial"))
+    assert verdict_of(out).exit_code == ExitCode.CONTINUE_LATER
+    stale = Path(str(one.part(0)).replace("-00000.", "-00009."))
+    shutil.copy(one.part(0), stale)
+    (problem,) = verdict_of(out).problems
+    assert (problem.place, problem.what) == (str(stale), "is left over: no manifest names it")
+    journals = out / ".batchscore" / "journal-embeddings"
+    journals.mkdir(exist_ok=True)
+    name = stale.stem.removeprefix("part-")
+    (journals / f"{name[:-1]}8.journal").write_bytes(b"")
+    assert len(verdict_of(out).problems) == 1
+    (journals / f"{name}.journal").write_bytes(b"")
+    assert verdict_of(out).problems == []
+    shutil.rmtree(journals)
+    (path,) = (out / "runs").iterdir()
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"exit_code": None}))
+    assert verdict_of(out).problems == []
 
 
 def test_rows_that_a_complete_file_of_several_workers_has_lost_are_found(out: Path) -> None:
@@ -611,6 +709,9 @@ def test_a_file_that_a_killed_run_was_replacing_is_incomplete(out: Path) -> None
         kept = one.part(0).read_bytes(), one.part(2).read_bytes()
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.write_text("")
+        assert merge_output(out, out.parent / "all.jsonl", overwrite=True).missing
+        with pytest.raises(OutputIncomplete, match="a killed run was replacing its scores"):
+            read_scores(out, strict=True)
         one.part(0).write_bytes(kept[1])
         one.part(2).unlink()
         verdict = verdict_of(out)
@@ -642,6 +743,7 @@ def test_parts_that_a_killed_run_was_writing_are_not_damage(out: Path) -> None:
     journal = out / ".batchscore" / "journal-embeddings" / f"{name[:-1]}0.journal"
     journal.parent.mkdir()
     journal.write_bytes(b"")
+    journal.with_name(f"{name}.journal").write_bytes(b"")
     verdict = verdict_of(out)
     assert (verdict.exit_code, verdict.problems) == (ExitCode.CONTINUE_LATER, [])
     assert verdict.missing == ["f03.csv: not read to its end"]

@@ -15,10 +15,11 @@ from batchscore.errors import InputError, setting_name
 from batchscore.output.incremental.switch import unfinished_stems
 from batchscore.output.layout import MARKER, Layout, stem_of, verify_command
 from batchscore.output.manifest import Manifest, read_manifests
-from batchscore.output.missing import RecordedFiles, error_of_missing, recorded_files, run_records
+from batchscore.output.missing import RecordedFiles, error_of_missing, recorded_files
 from batchscore.output.part_files import intact
 from batchscore.output.planted_links import refuse_links
 from batchscore.output.records.formats import FILE_SUFFIXES
+from batchscore.output.run_records import run_records
 from batchscore.output.stated_scores import StatedScores, stated_in
 from batchscore.stores import storage
 from batchscore.stores.address import Place

@@ -27,7 +27,7 @@ from batchscore.output.conflicts import (
 )
 from batchscore.output.journal import JournalEntry, Journals
 from batchscore.output.journal_place import journal_folder, open_journals
-from batchscore.output.layout import Layout, journal_name
+from batchscore.output.layout import journal_name
 from batchscore.output.manifest import (
     Commit,
     Manifest,
@@ -37,9 +37,10 @@ from batchscore.output.manifest import (
     visible_names,
     write_manifest,
 )
-from batchscore.output.missing import recorded_files
+from batchscore.output.missing import RecordedFiles, recorded_files
 from batchscore.output.part_files import EncodedPart, PartFiles
 from batchscore.output.parts import FileInParts, Part, TakeOver, is_final, split_by_part
+from batchscore.output.run_records import RecordedCounts
 from batchscore.output.spec import OutputSpec
 from batchscore.rows import Prompt, Score, Settled
 from batchscore.stores import storage
@@ -62,8 +63,9 @@ class Ledger(ABC):
     loop's thread. `saved_at` is when each manifest was written. `published` names the journals whose parts
     are on disk, and maybe not in the manifest yet. `journals_moved_to` is set if the output cannot hold
     journals. `simulated`: the simulator answers this run, `None` before the first answer. `kept` are
-    the manifests of another ledger whose answers this one takes over. A run calls all methods but
-    `write_manifest`, which the functions here need.
+    the manifests of another ledger whose answers this one takes over. `recorded` is what earlier runs'
+    records say, and `complete_files` the counts that this run's record must keep. A run calls all methods
+    but `write_manifest`, which the functions here need.
     """
 
     spec: OutputSpec
@@ -74,6 +76,8 @@ class Ledger(ABC):
     journals_moved_to: str = ""
     simulated: bool | None = None
     kept: list[Manifest] = field(default_factory=list)
+    recorded: RecordedFiles = field(default_factory=RecordedFiles)
+    complete_files: dict[str, RecordedCounts] = field(default_factory=dict)
     journals: Journals = field(init=False)
     parts: PartFiles = field(init=False)
 
@@ -175,21 +179,21 @@ def read_output(ledger: Ledger, visible: OutputSpec, *, overwrite: bool) -> int:
         manifests = []
     refuse_other_length(spec.layout, manifests)
     remove_uncommitted(spec.layout, manifests)
-    # What a killed run has not discarded, this run takes over.
-    storage.remove(spec.layout.discarding)
-    distrust_contradicted(spec.layout, manifests)
     ledger.manifests = {manifest.file: manifest for manifest in manifests}
     return discarded
 
 
-def distrust_contradicted(layout: Layout, manifests: Iterable[Manifest]) -> None:
+def distrust_contradicted(ledger: Ledger, *, counts_only: bool = False) -> None:
     """Let a run complete the files whose manifests earlier runs' records contradict: parts are gone.
 
-    Nothing else shows that, and this run's record will take the place of the last one.
+    With `counts_only` the records are read as far as the complete files need it.
     """
-    recorded = recorded_files(layout.root, layout.task)
+    layout, manifests = ledger.spec.layout, ledger.manifests.values()
+    complete = {manifest.file for manifest in manifests if manifest.state == "complete"}
+    ledger.recorded = recorded_files(layout.root, layout.task, counts_of=complete if counts_only else None)
+    ledger.complete_files = ledger.recorded.counts_to_keep(manifests)
     for manifest in manifests:
-        if recorded.contradiction(manifest) is not None:
+        if ledger.recorded.contradiction(manifest) is not None:
             manifest.state = "partial"
 
 

@@ -164,7 +164,7 @@ class Manifest:
         return {name: sum(getattr(commit, name) for commit in self.parts.values()) for name in COSTS}
 
     @property
-    def commit(self) -> str:
+    def records_digest(self) -> str:
         """A digest of the records of all parts: an older or newer version of the file has another one."""
         files = [(part.scores, part.error_records) for _, part in sorted(self.parts.items())]
         text = " ".join(file.digest if file else "-" for pair in files for file in pair)

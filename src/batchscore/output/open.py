@@ -28,7 +28,7 @@ from batchscore.output.incremental.switch import (
 )
 from batchscore.output.journal import Journals
 from batchscore.output.journal_place import journal_folder
-from batchscore.output.ledger import Ledger, read_output
+from batchscore.output.ledger import Ledger, distrust_contradicted, read_output
 from batchscore.output.locks.flock import SYSTEM
 from batchscore.output.locks.lock import Lock, hold_lock, refuse_locked
 from batchscore.output.manifest import readable_manifests
@@ -73,6 +73,7 @@ def open_ledger(
     if settings.shared_output:
         shared = SharedLedger(spec)
         shared.prepare()
+        storage.remove(layout.discarding)
         return shared
     single = SingleLedger(spec)
     ledger: Ledger = single
@@ -85,6 +86,7 @@ def open_ledger(
         if overwrite:
             discarded += drop_reported_scores(layout, run_name_after(layout, run))
         discarded += read_output(single, spec, overwrite=overwrite)
+        distrust_contradicted(single)
         if output.file is not None and not overwrite:
             refuse_to_lose(ledger.manifests, output.file, spec.files)
         elif output.file is not None:
@@ -93,6 +95,8 @@ def open_ledger(
         if overwrite:
             remove_next_versions(layout)
         effect = "discarded {} that {} held"
+    # What a killed run has not discarded, this run takes over.
+    storage.remove(layout.discarding)
     if ledger.journals_moved_to:
         listen(
             Notice(

@@ -42,27 +42,26 @@ Halves: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 class Digests:
     """The rows of one part, `n` of them: row numbers and flags `(n,)`, digests `(n, 2)`.
 
-    `prompts` are of the prompts, `kept` of the kept columns, `None` if none are kept; `ids` is `None` if
-    there is no id column.
+    `kept_digests` is `None` if no columns are kept, and `ids` if there is no id column.
     """
 
     rows: np.ndarray[Any, np.dtype[np.int64]]
     scored: np.ndarray[Any, np.dtype[np.bool_]]
-    prompts: Halves
-    kept: Halves | None
+    prompt_digests: Halves
+    kept_digests: Halves | None
     ids: list[str | None] | None
 
     def keys(self) -> Halves:
         """Return the digest that identifies each row: of its id, else of its prompt."""
         if self.ids is None:
-            return self.prompts
+            return self.prompt_digests
         return halves([xxhash.xxh3_128_digest(json_bytes(each)) for each in self.ids])
 
     def inputs(self) -> str:
         """Return the digest of the rows' prompts, as a commit record has it if these are all of its rows."""
         digest = xxhash.xxh3_128()
-        prompts = self.prompts.astype("<u8").tobytes()
-        kept = b"" if self.kept is None else self.kept.astype("<u8").tobytes()
+        prompts = self.prompt_digests.astype("<u8").tobytes()
+        kept = b"" if self.kept_digests is None else self.kept_digests.astype("<u8").tobytes()
         for at, row in enumerate(self.rows.tolist()):
             identity = None if self.ids is None else self.ids[at]
             place = slice(16 * at, 16 * at + 16)
@@ -72,14 +71,14 @@ class Digests:
 
     def prompts_by_row(self) -> dict[int, bytes]:
         """Return the digest of each row's prompt, by row number, if it is known."""
-        data = self.prompts.astype("<u8").tobytes()
+        data = self.prompt_digests.astype("<u8").tobytes()
         known = {row: data[16 * at : 16 * at + 16] for at, row in enumerate(self.rows.tolist())}
         return {row: digest for row, digest in known.items() if digest != UNKNOWN}
 
     def versions(self) -> Halves:
         """Return a digest of each row's id, prompt and kept columns together."""
-        versions: Halves = self.prompts.copy()
-        for other, factor in ((self.keys(), 0x9E3779B97F4A7C15), (self.kept, 0xC2B2AE3D27D4EB4F)):
+        versions: Halves = self.prompt_digests.copy()
+        for other, factor in ((self.keys(), 0x9E3779B97F4A7C15), (self.kept_digests, 0xC2B2AE3D27D4EB4F)):
             if other is not None:
                 versions = (versions ^ (versions >> np.uint64(29))) * np.uint64(factor) + other
         return versions
@@ -93,18 +92,22 @@ def halves(digests: Sequence[bytes]) -> Halves:
 
 
 def encode_digests(
-    settled: Sequence[Settled], prompts: Mapping[int, bytes], kept: Mapping[int, bytes], *, with_id: bool
+    settled: Sequence[Settled],
+    prompt_digests: Mapping[int, bytes],
+    kept_digests: Mapping[int, bytes],
+    *,
+    with_id: bool,
 ) -> bytes:
     """Return the file of a part's settled rows."""
     n = len(settled)
     pieces = [
-        HEADER.pack(MAGIC, n, with_id, bool(kept)),
+        HEADER.pack(MAGIC, n, with_id, bool(kept_digests)),
         np.array([row.row for row in settled], np.dtype("<i8")).tobytes(),
         bytes([isinstance(row.result, Score) for row in settled]),
-        b"".join([prompts.get(row.row, UNKNOWN) for row in settled]),
+        b"".join([prompt_digests.get(row.row, UNKNOWN) for row in settled]),
     ]
-    if kept:
-        pieces.append(b"".join([kept.get(row.row, UNKNOWN) for row in settled]))
+    if kept_digests:
+        pieces.append(b"".join([kept_digests.get(row.row, UNKNOWN) for row in settled]))
     if with_id:
         pieces.append(json_bytes([row.id for row in settled]))
     body = b"".join(pieces)
@@ -147,7 +150,7 @@ def damage_of_digests(place: Place, commit: Commit) -> str | None:
     digests = decode_digests(b"".join(storage.chunks(place)))
     if digests is None:
         return "was changed or cut"
-    all_known = digests.rows.size == commit.rows and digests.prompts.any(axis=1).all()
+    all_known = digests.rows.size == commit.rows and digests.prompt_digests.any(axis=1).all()
     if all_known and digests.inputs() != commit.inputs:
         return "is not that of its part: the manifest has other inputs"
     return None
@@ -176,8 +179,8 @@ def decode_digests(data: bytes) -> Digests | None:
     return Digests(
         rows=np.frombuffer(rows, np.dtype("<i8")).astype(np.int64),
         scored=np.frombuffer(scored, np.uint8) != 0,
-        prompts=halves([prompts]),
-        kept=halves([kept]) if with_kept else None,
+        prompt_digests=halves([prompts]),
+        kept_digests=halves([kept]) if with_kept else None,
         ids=ids,
     )
 

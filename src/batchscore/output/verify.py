@@ -6,7 +6,7 @@ removes damage; the same score command then scores exactly the missing rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -31,7 +31,7 @@ from batchscore.output.manifest import (
     named_files,
     read_manifest,
 )
-from batchscore.output.missing import Incomplete, RecordedFiles, recorded_files
+from batchscore.output.missing import REPLACING, Incomplete, RecordedFiles, recorded_files
 from batchscore.output.verify_parts import CheckedManifest, OutputProblem, check_manifest
 from batchscore.rows import FileTotals
 from batchscore.stores import storage
@@ -41,6 +41,35 @@ from batchscore.stores.address import Place
 MOST_LISTED = 50
 
 _TOTALS = ("rows", "ok", "errors", "empty", "not_reached")
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What killed runs have left unfinished, which the next run completes, so that it is not damage.
+
+    `replaced` are the stems of the files whose scores a run was replacing or discarding. Parts that have
+    `journals` were being written: their manifest is written last. `hidden_journals`: the journals of a
+    killed run are not in the output.
+    """
+
+    replaced: Container[str] = ()
+    journals: Container[str] = ()
+    hidden_journals: bool = False
+
+    def leaves(self, path: Place, partial: Container[str]) -> bool:
+        """Whether this explains a file that no manifest names; `partial` are the stems of partial files."""
+        part = part_of(path.name)
+        stem = part.rpartition("-")[0]
+        return stem in self.replaced or (stem in partial and (part in self.journals or self.hidden_journals))
+
+    def without_parts(self, checked: CheckedManifest) -> CheckedManifest:
+        """Return a check without the problems of parts that were being written, if the file is partial."""
+        if checked.stated is None or checked.stated.state != "partial":
+            return checked
+        problems = [each for each in checked.problems if part_of(each.place) not in self.journals]
+        if problems or not checked.problems:
+            return replace(checked, problems=problems)
+        return CheckedManifest(checked.stated, checked.stated, [])
 
 
 @dataclass(slots=True)
@@ -179,21 +208,21 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     named: set[Place] = set()
     sound: set[Place] = set()
     incomplete: dict[str, Incomplete] = {}
-    recorded = recorded_files(folder, task)
+    recorded = recorded_files(folder, task, all_records=True)
     _check_records(recorded, result)
     fingerprints: dict[str, str] = {}
     if result.repaired:
         finish_killed_runs(layout)
-    unfinished = set() if result.repaired else unfinished_stems(layout)
-    journals = {each.name.removesuffix(SUFFIX) for each in list_files(layout.journals, SUFFIX)}
+    unfinished = Unfinished() if result.repaired else _find_unfinished(layout, recorded)
+    partial: set[str] = set()
     for path in manifest_paths(layout):
-        if path.name.removesuffix(".json") in unfinished and _add_unfinished(path, result, incomplete):
+        stem = path.name.removesuffix(".json")
+        if stem in unfinished.replaced and _add_unfinished(path, result, incomplete):
             continue
-        checked = _compare_counts(path, check_manifest(path, folder, task), recorded)
-        if not result.repaired and checked.stated is not None and checked.stated.state == "partial":
-            # The manifest of a part is written last, so a killed run leaves parts that none names.
-            checked = _without_unfinished(checked, checked.stated, journals)
-            unfinished.add(path.name.removesuffix(".json"))
+        found = unfinished.without_parts(check_manifest(path, folder, task))
+        checked = _compare_counts(path, found, recorded)
+        if checked.stated is not None and checked.stated.state == "partial":
+            partial.add(stem)
         result.problems += checked.problems
         named |= files_of(layout, checked.stated) if checked.stated is not None else set()
         _add_file(checked, result, recorded, incomplete)
@@ -212,7 +241,11 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     if len(fingerprints) > 1:
         first, second, *_ = fingerprints.values()
         result.unrepaired.append(OutputProblem(second, f"was written with other settings than {first}"))
-    _check_names(layout, named, sound, unfinished, result)
+    names = _named_like_parts(layout, result)
+    left = {path for path in names if unfinished.leaves(path, partial)}
+    _check_names(names, named | left, sound | left, result)
+    if result.repaired:
+        storage.remove(layout.discarding)
     result.problems += result.unrepaired
     incomplete |= recorded.without_manifest({totals.file for totals in result.files})
     file = one_file_of(folder)
@@ -224,38 +257,37 @@ def _check_folder(folder: Place, task: str, result: Verification) -> Verificatio
     return result
 
 
-def _check_names(
-    layout: Layout, named: set[Place], sound: set[Place], unfinished: Container[str], result: Verification
-) -> None:
-    """Find files that no manifest names, except those of `unfinished` files; a repair keeps `sound` ones."""
+def _find_unfinished(layout: Layout, recorded: RecordedFiles) -> Unfinished:
+    journals = {each.name.removesuffix(SUFFIX) for each in list_files(layout.journals, SUFFIX)}
+    return Unfinished(unfinished_stems(layout), journals, hidden_journals=recorded.killed and not journals)
+
+
+def _named_like_parts(layout: Layout, result: Verification) -> list[Place]:
+    """Return the files that have the name of a part or its digests; all others are problems."""
+    names: list[Place] = []
     for path in (
         *list_files(layout.scores),
         *list_files(layout.errors),
         *list_files(layout.manifests, DIGESTS),
     ):
-        if not path.name.startswith("part-") or storage.is_folder(path):
+        if path.name.startswith("part-") and not storage.is_folder(path):
+            names.append(path)
+        else:
             result.unrepaired.append(
                 OutputProblem(str(path), "is not batchscore's; move it to another folder")
             )
-            continue
-        if path.name.removeprefix("part-").rpartition("-")[0] in unfinished:
-            continue
+    return names
+
+
+def _check_names(
+    names: Iterable[Place], named: Container[Place], sound: Container[Place], result: Verification
+) -> None:
+    """Find the files that no manifest names; a repair keeps `sound` ones."""
+    for path in names:
         if path not in named:
             result.problems.append(OutputProblem(str(path), "is left over: no manifest names it"))
         if result.repaired and path not in sound:
             result.remove(path)
-    if result.repaired:
-        storage.remove(layout.discarding)
-
-
-def _without_unfinished(
-    checked: CheckedManifest, stated: Manifest, journals: Container[str]
-) -> CheckedManifest:
-    """Return a partial file's check without the parts that a killed run was writing: a journal holds them."""
-    problems = [each for each in checked.problems if part_of(each.place) not in journals]
-    if problems or not checked.problems:
-        return replace(checked, problems=problems)
-    return CheckedManifest(stated, stated, [])
 
 
 def part_of(place: str) -> str:
@@ -270,7 +302,7 @@ def _add_unfinished(path: Place, result: Verification, incomplete: dict[str, Inc
     except OutputError:
         return False
     result.files.append(FileTotals(**manifest.totals()))
-    incomplete[manifest.file] = Incomplete("a killed run was replacing its scores")
+    incomplete[manifest.file] = REPLACING
     return True
 
 

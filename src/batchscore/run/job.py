@@ -221,5 +221,5 @@ class Job:
         manifest = self.ledger.manifests.get(name) or Manifest(name, self.task.name, {})
         figures = manifest.totals() | {"state": state, "rows": manifest.rows + unscored}
         known = self.source.known.get(name, self.source.settled_rows(manifest))
-        figures |= {"input": manifest.input, "commit": manifest.commit}
+        figures |= {"input": manifest.input, "records_digest": manifest.records_digest}
         return FileFinished(**figures, known=known, complete=complete)

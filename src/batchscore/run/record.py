@@ -12,7 +12,7 @@ import os
 import platform
 import secrets
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timezone
@@ -28,13 +28,14 @@ from batchscore.errors import ExitCode, OutputOverwritten, count_text, name_sett
 from batchscore.output.layout import Layout
 from batchscore.output.manifest import Commit
 from batchscore.output.manifest_check import COSTS
-from batchscore.output.missing import RecordedFile
+from batchscore.output.run_records import RecordedCounts, RecordedFile
 from batchscore.output.spec import Output
 from batchscore.plan.survey import Survey
 from batchscore.report.run_end import RunEnd
 from batchscore.report.tally import Statistics
 from batchscore.report.timeline import Timeline
 from batchscore.report.words import json_safe
+from batchscore.rows import FileFinished
 from batchscore.run.incremental import Changes
 from batchscore.settings.fields import Settings
 from batchscore.settings.secrets import mask_text, shown_settings
@@ -89,8 +90,9 @@ class RunCall:
 class RunStart:
     """What a run's record says from its start on; `inputs` and `fingerprint` are checksums.
 
-    `earlier` are files that runs with other INPUTs set out to read and have not completed. `versions` are the
-    digests of the input files as the run found them, as far as they are known.
+    `earlier` are files that runs with other INPUTs set out to read and have not completed. `complete_files`
+    are the counts of files that were complete before; one of many workers does not know them. `versions` are
+    the digests of the input files as the run found them, as far as they are known.
     """
 
     record: Place
@@ -100,11 +102,16 @@ class RunStart:
     inputs: str
     fingerprint: str
     earlier: tuple[RecordedFile, ...] = ()
+    complete_files: Mapping[str, RecordedCounts] | None = None
     base: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields that do not change until the end."""
+    def to_json(self, completed: Container[str] = ()) -> dict[str, Any]:
+        """Return the fields that do not change until the end, without the counts of `completed` files."""
+        complete = self.complete_files
+        counts = (
+            [each.to_json() for file, each in complete.items() if file not in completed] if complete else []
+        )
         settings = {each.name: getattr(self.settings, each.name) for each in fields(self.settings)}
         return {
             "version": VERSION,
@@ -121,6 +128,7 @@ class RunStart:
                 | ({"problem": each.problem} if each.problem else {})
                 for each in self.earlier
             ],
+            **({} if complete is None else {"complete_files": counts}),
         }
 
 
@@ -180,7 +188,7 @@ def write_record(
         for each in endpoints
     ]
     statistics, outcome = result.statistics, result.outcome
-    record = start.to_json() | {
+    record = start.to_json({file.file for file in outcome.files if file.state == "complete"}) | {
         "seconds": round(result.seconds, 3),
         "exit_code": int(result.exit_code),
         **({"file_written": result.file_written} if result.output.file is not None else {}),
@@ -199,7 +207,7 @@ def write_record(
         },
         "files": [
             {name: getattr(file, name) for name in FILE_FIELDS}
-            | {"input": file.input or start.versions.get(file.file, ""), "commit": file.commit}
+            | {"input": _version_of(file, start), "records_digest": file.records_digest}
             | ({"problem": name_settings(file.problem)} if file.problem else {})
             for file in outcome.files
         ],
@@ -214,6 +222,11 @@ def write_record(
     if result.changes is not None:
         record["changes"] = asdict(result.changes)
     write(result.record, record)
+
+
+def _version_of(file: FileFinished, start: RunStart) -> str:
+    """Return the digest of the version of a file that a run has scored, or was going to score."""
+    return (file.input if file.state == "complete" else "") or start.versions.get(file.file, "")
 
 
 def write(place: Place, record: Mapping[str, Any]) -> None:

@@ -33,10 +33,11 @@ from batchscore.output.ledger import Ledger, removed_parts
 from batchscore.output.locks.lock import Lock
 from batchscore.output.manifest import Manifest, visible_names
 from batchscore.output.merge import write_one_file
-from batchscore.output.missing import RecordedFile, still_missing
+from batchscore.output.missing import still_missing
 from batchscore.output.open import lock_output, open_ledger
+from batchscore.output.run_records import RecordedFile
 from batchscore.output.shared_ledger import SharedLedger
-from batchscore.output.spec import Output, OutputSpec, fingerprint_of, output_of, output_spec
+from batchscore.output.spec import Output, fingerprint_of, output_of, output_spec
 from batchscore.output.tables.sources import TableSource
 from batchscore.output.tables.write import TableStyle, check_table, is_table, write_table
 from batchscore.plan.survey import Survey, survey
@@ -198,13 +199,13 @@ class Run:
         if isinstance(ledger, NextLedger):
             self.survey = drop_empty_files(survey, ledger, self.listen)
             digests = compare_inputs(self.survey, ledger)
-            self.begin(spec, ledger.visible.manifests, digests, ledger.unchanged)
+            self.begin(ledger.visible, digests, ledger.unchanged)
             carry_over_files(self.survey, ledger, digests, self.listen)
         else:
             complete = {
                 file: each.input for file, each in ledger.manifests.items() if each.state == "complete"
             }
-            self.begin(spec, ledger.manifests, complete, ())
+            self.begin(ledger, complete, ())
         with closing(ledger), start_simulator(cut(EndpointSettings, settings)) as simulator:
             if simulator is not None:
                 self.endpoints = [simulator]
@@ -232,22 +233,17 @@ class Run:
         sources = table_sources(self.survey, ledger.manifests)
         write_table(ledger.spec.layout, sources, file, style, sync=settings.sync)
 
-    def begin(
-        self,
-        spec: OutputSpec,
-        manifests: Mapping[str, Manifest],
-        versions: Mapping[str, str],
-        done: Collection[str],
-    ) -> None:
+    def begin(self, ledger: Ledger, versions: Mapping[str, str], done: Collection[str]) -> None:
         """Write down which files the run is going to read; raises `OutputError`."""
-        settings, layout = self.settings, spec.layout
+        settings, spec = self.settings, ledger.spec
+        layout = spec.layout
         files = files_at_start(self.survey, versions, done)
         inputs, fingerprint = checksum_of_inputs(self.call.inputs), checksum(spec.identity)
         earlier: list[RecordedFile] = []
         # One of many workers says nothing of the others. What is discarded leaves nothing to do.
         if not (settings.shared_output or settings.overwrite or settings.prune):
             own = {each["file"] for each in files}
-            left = still_missing(layout, manifests, inputs=inputs, fingerprint=fingerprint)
+            left = still_missing(ledger.recorded, ledger.manifests, inputs=inputs, fingerprint=fingerprint)
             earlier = [each for each in left if each.file not in own]
         names = {name.removesuffix(".json") for name in visible_names(layout.runs)}
         name = self.call.name
@@ -262,6 +258,7 @@ class Run:
             inputs=inputs,
             fingerprint=fingerprint,
             earlier=tuple(earlier),
+            complete_files=None if settings.shared_output else ledger.complete_files,
             base=base_of(self.survey),
             versions=versions,
         )

@@ -210,7 +210,7 @@ def index_answers(accounts: Sequence[tuple[Layout, Manifest]], folder: Path) -> 
             if digests is None:
                 without_digests += commit.ok
                 continue
-            prompts.append(digests.prompts)
+            prompts.append(digests.prompt_digests)
             rows.append(digests.rows)
             indexes.append(np.full(digests.rows.size, len(parts), np.uint32))
             parts.append((layout, commit))

@@ -87,8 +87,8 @@ class NextLedger(Ledger):
         refuse_foreign_files(layout)
         sweep(layout)
         manifests = read_manifests(layout)
-        distrust_contradicted(layout, manifests)
         visible.manifests = {manifest.file: manifest for manifest in manifests}
+        distrust_contradicted(visible)
         visible.journals.find()
         if not overwrite:
             refuse_other_length(layout, manifests)
@@ -103,6 +103,8 @@ class NextLedger(Ledger):
             if (part := commit.scores or commit.error_records) is not None
         }
         self.find_replaced(overwrite=overwrite)
+        for file in self.replaced:
+            visible.complete_files.pop(file, None)
         self.kept = [manifest for manifest in manifests if manifest.file not in self.replaced]
         for manifest in self.kept:
             refuse_other_settings(visible.spec, manifest)

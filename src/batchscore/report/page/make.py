@@ -151,9 +151,8 @@ def read_runs(folder: Place, until: float) -> tuple[list[RecordedRun], list[str]
         read += 1
         if isinstance(found, RecordedRun):
             seen = found.task in through
-            runs.append(
-                replace(found, record={**found.record, "files": [], "earlier": []}) if seen else found
-            )
+            without_files: dict[str, object] = {name: [] for name in ("files", "earlier", "complete_files")}
+            runs.append(replace(found, record={**found.record, **without_files}) if seen else found)
             if not found.shared:
                 through.add(found.task)
             problems += [f"runs/{place.name} {problem}." for problem in found.problems]

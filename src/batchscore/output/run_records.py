@@ -1,0 +1,219 @@
+"""What does the record of a run say of its files?
+
+Earlier versions of batchscore record less. What no run writes makes a record damaged. This module compares
+records with manifests, and joins no records of several runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from batchscore.errors import OutputError
+from batchscore.output.manifest import Manifest, visible_names
+from batchscore.output.manifest_check import STATES, Fits, is_count, is_list_of_objects, is_text, odd_field
+from batchscore.stores import storage
+from batchscore.stores.address import Place
+from batchscore.stores.regular_file import NO_FILE
+from batchscore.task import TASKS
+
+#: The counts of a file.
+COUNTS = ("rows", "ok", "errors")
+
+#: The states of a file in a run's record.
+_STATES = (*STATES, "not_started")
+
+#: The fields of a run's record that are used here, and those that it may lack; the same of each file.
+_FIELDS: dict[str, Fits] = {
+    "settings": lambda value: isinstance(value, dict) and value.get("task") in tuple(TASKS),
+    "files": is_list_of_objects,
+}
+_NEWER: dict[str, Fits] = {
+    "earlier": is_list_of_objects,
+    "complete_files": is_list_of_objects,
+    "exit_code": lambda value: value is None or is_count(value),
+    "file_written": lambda value: isinstance(value, bool),
+    "fingerprint": is_text,
+    "inputs": is_text,
+}
+_FILE: dict[str, Fits] = {
+    "file": lambda value: is_text(value) and value != "",
+    "state": lambda value: value in _STATES,
+}
+_NEWER_OF_FILE: dict[str, Fits] = dict.fromkeys(("problem", "input", "inputs", "records_digest"), is_text)
+_NEWER_OF_FILE |= dict.fromkeys(COUNTS, is_count)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCounts:
+    """What a run's record says of a complete file: its counts, and the digests of its input and records.
+
+    `run` is the name of the record. Earlier versions of batchscore do not record the digests. `shared`: other
+    workers may have scored rows since. `final`: no later run was to read the file.
+    """
+
+    file: str
+    rows: int
+    ok: int
+    errors: int
+    input: str = ""
+    records_digest: str = ""
+    run: str = ""
+    shared: bool = False
+    final: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of a run's record."""
+        return {name: getattr(self, name) for name in ("file", *COUNTS, "input", "records_digest")}
+
+    def contradiction(self, manifest: Manifest) -> str | None:
+        """Return how a complete manifest contradicts these counts; `None` if it does not."""
+        found = (manifest.rows, manifest.ok, manifest.errors)
+        fixed = self.final and not self.shared
+        # A later run may have scored rows that failed, but none reads fewer rows of a complete file.
+        if (
+            manifest.rows != self.rows
+            or (not self.shared and manifest.ok < self.ok)
+            or (fixed and found != (self.rows, self.ok, self.errors))
+        ):
+            return (
+                f"states {found[0]:,} rows, {found[1]:,} scores and {found[2]:,} errors; "
+                f"runs/{self.run} says {self.rows:,}, {self.ok:,} and {self.errors:,}"
+            )
+        if self.input not in {"", manifest.input} or (
+            fixed and self.records_digest not in {"", manifest.records_digest}
+        ):
+            return f"is not the one that runs/{self.run} has recorded, but that of an older or other version"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """A file as the record of a run names it; `state` is that of its manifest, or `not_started`.
+
+    `input` is the digest of the version that the run set out to score, or found scored. `counts` are those at
+    the end of a run that found the file complete. `inputs` is the checksum of the INPUTs of the run that set
+    out to read it.
+    """
+
+    file: str
+    state: str
+    problem: str = ""
+    input: str = ""
+    counts: RecordedCounts | None = None
+    shared: bool = False
+    inputs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What one run's record says; `ended`: it was not killed, and is not working.
+
+    `without_file`: it was to write one file, and has not done so.
+    `pruning`: it was to remove the scores of files that are gone, and was killed. `complete_files` are the
+    counts of all other complete files in the output, `None` in the records of workers and earlier versions.
+    """
+
+    task: str
+    shared: bool
+    ended: bool
+    fingerprint: str
+    without_file: bool
+    pruning: bool
+    files: tuple[RecordedFile, ...]
+    complete_files: tuple[RecordedCounts, ...] | None
+
+
+def counts_in(manifest: Manifest) -> RecordedCounts:
+    """Return the counts that a manifest states."""
+    return RecordedCounts(
+        *(manifest.file, manifest.rows, manifest.ok, manifest.errors, manifest.input, manifest.records_digest)
+    )
+
+
+def run_records(folder: Place) -> Iterator[tuple[str, RunRecord | None]]:
+    """Yield the records of all runs by name, the latest first; `None` in place of a damaged one.
+
+    Raises `OutputError` if one cannot be read for now.
+    """
+    runs = folder / "runs"
+    files = visible_names(runs) if storage.is_folder(runs) else []
+    # Without the suffix, as the names were chosen: "a-0001" is after "a", and "a-0001.json" before "a.json".
+    stems = [name.removesuffix(".json") for name in files if name.endswith(".json")]
+    for name in (f"{stem}.json" for stem in sorted(stems, reverse=True)):
+        yield name, _read_record(runs / name, name)
+
+
+def _read_record(place: Place, name: str) -> RunRecord | None:
+    """Return a run's record; `None` if no run writes such a file."""
+    try:
+        fields = orjson.loads(b"".join(storage.chunks(place)))
+    except ValueError:
+        return None
+    except OutputError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in NO_FILE:
+            return None
+        raise
+    if not isinstance(fields, dict) or odd_field(fields, _FIELDS, _NEWER):
+        return None
+    named = (*fields["files"], *fields.get("earlier", ()))
+    complete = fields.get("complete_files")
+    settings = fields["settings"]
+    shared = settings.get("shared_output", settings.get("shared")) is True
+    ended = fields.get("exit_code") is not None
+    if any(odd_field(each, _FILE, _NEWER_OF_FILE) for each in named):
+        return None
+    if any(
+        not _FILE["file"](each.get("file")) or odd_field(each, {}, _NEWER_OF_FILE) for each in complete or ()
+    ):
+        return None
+    if any(_lacks_counts(each) for each in (*(fields["files"] if ended else ()), *(complete or ()))):
+        return None
+    files = [
+        RecordedFile(
+            file=each["file"],
+            state=each["state"],
+            problem=each.get("problem", ""),
+            input=each.get("input", ""),
+            counts=_counts(each, name, shared=shared) if ended and each["state"] == "complete" else None,
+            shared=shared,
+            inputs=each.get("inputs", fields.get("inputs", "")),
+        )
+        for each in named
+    ]
+    return RunRecord(
+        task=settings["task"],
+        shared=shared,
+        ended=ended,
+        fingerprint=fields.get("fingerprint", ""),
+        without_file=fields.get("file_written") is False,
+        pruning=not ended and settings.get("prune") is True,
+        files=tuple(files),
+        complete_files=None
+        if shared or complete is None
+        else tuple(_counts(each, name) for each in complete),
+    )
+
+
+def _counts(file: Mapping[str, Any], run: str, *, shared: bool = False) -> RecordedCounts:
+    return RecordedCounts(
+        file=file["file"],
+        rows=file["rows"],
+        ok=file["ok"],
+        errors=file["errors"],
+        input=file.get("input", ""),
+        records_digest=file.get("records_digest", ""),
+        run=run,
+        shared=shared,
+    )
+
+
+def _lacks_counts(file: Mapping[str, Any]) -> bool:
+    """Whether a file in the record of a run that has ended lacks its counts, or they cannot be true."""
+    if any(name not in file for name in COUNTS):
+        return True
+    return bool(file["ok"] + file["errors"] > file["rows"])
