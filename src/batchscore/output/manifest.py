@@ -21,6 +21,7 @@ from batchscore.output.layout import MARKER, Layout, verify_command
 from batchscore.output.manifest_check import COSTS, MOST, contradictions, refuse_odd
 from batchscore.stores import storage
 from batchscore.stores.address import Place
+from batchscore.stores.errors import explain_errors
 
 VERSION = 1
 
@@ -242,10 +243,8 @@ def manifest_paths(layout: Layout) -> list[Place]:
 
 def visible_names(folder: Place) -> list[str]:
     """Return the visible names of a folder, sorted; none if there is no folder. Raises `OutputError`."""
-    try:
+    with explain_errors(folder, "list"):
         return [name for name in storage.names(folder) if not name.startswith(".")]
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be used for output: {error.strerror}.") from None
 
 
 def list_files(folder: Place, suffix: str = "") -> list[Place]:

@@ -72,14 +72,15 @@ def delimited_table(file: InputFile, options: ReadOptions, *, delimiter: str) ->
     if header is None:
         return Table((), (), headerless=False, rows=iterate())
     columns, repeated = header
+    doubt = header_doubt(columns) if dialect.header else ""
     return Table(
         columns,
         columns,
         headerless=False,
         rows=_rows(file, columns, dialect, limit),
-        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated)])),
+        notes=tuple(filter(None, [dialect.text(), repeated_text(repeated, doubt)])),
         repeated=repeated,
-        doubt=header_doubt(columns) if dialect.header else "",
+        doubt=doubt,
     )
 
 

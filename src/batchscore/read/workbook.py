@@ -100,12 +100,13 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
     columns, repeated = number_repeated(names)
     sample = first if options.no_header else first[1:]
     texts = {place for cells in sample for place, cell in enumerate(cells) if isinstance(cell, str)}
+    doubt = "" if options.no_header else header_doubt(names)
     notes = (
         f"sheet {name!r}, the first one" if several else "",
         "formulas without a stored value are empty: open the file in a spreadsheet program and save it"
         if unvalued
         else "",
-        repeated_text(repeated),
+        repeated_text(repeated, doubt),
     )
     return Table(
         columns,
@@ -114,7 +115,7 @@ def workbook_table(file: InputFile, options: ReadOptions) -> Table:
         rows=_rows(file, options, columns),
         notes=tuple(filter(None, notes)),
         repeated=repeated,
-        doubt="" if options.no_header else header_doubt(names),
+        doubt=doubt,
     )
 
 

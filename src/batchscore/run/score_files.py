@@ -59,7 +59,7 @@ from batchscore.run.incremental import (
     hidden_input,
 )
 from batchscore.run.job import Job
-from batchscore.run.prompt_source import PromptSource
+from batchscore.run.prompt_source import PromptSource, announce_lost
 from batchscore.run.record import (
     RunCall,
     RunResult,
@@ -190,6 +190,7 @@ class Run:
             total = len(survey.problems) + len(survey.ready)
             text = f"{len(survey.problems)} of {total} files cannot be scored; the summary says why."
             self.listen(Notice(text))
+        announce_lost(ledger, survey, settings, self.listen)
         if isinstance(ledger, NextLedger):
             self.survey = drop_empty_files(survey, ledger, self.listen)
             digests = compare_inputs(self.survey, ledger)
